@@ -1,0 +1,117 @@
+//! Arrow columns in Parquet bytes, with the small JSON metadata that each artifact keeps in the file's footer.
+//! Plain, uncompressed pages: artifacts are read back whole, and decoding must not cost more than the disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::Schema;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use rayon::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::ArtifactError;
+
+const FORMAT: &str = "runner.format";
+const VERSION: &str = "1";
+
+/// Key-value pairs in the Arrow schema; values are JSON.
+pub(super) struct Metadata {
+    what: &'static str,
+    entries: HashMap<String, String>,
+}
+
+impl Metadata {
+    pub fn new(what: &'static str) -> Self {
+        let entries = HashMap::from([(FORMAT.to_owned(), format!("{what}/{VERSION}"))]);
+        Self { what, entries }
+    }
+
+    pub fn with(mut self, name: &str, value: &impl Serialize) -> Self {
+        let text = serde_json::to_string(value).expect("metadata is plain data");
+        self.entries.insert(format!("runner.{name}"), text);
+        self
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, ArtifactError> {
+        let text = self.entries.get(&format!("runner.{name}"));
+        let text = text.ok_or_else(|| ArtifactError::corrupt(self.what, format!("no `{name}` in the footer")))?;
+        serde_json::from_str(text).map_err(|error| ArtifactError::corrupt(self.what, format!("`{name}`: {error}")))
+    }
+}
+
+pub(super) fn write(
+    schema: Schema,
+    arrays: Vec<ArrayRef>,
+    rows: usize,
+    metadata: Metadata,
+) -> Result<Vec<u8>, ArtifactError> {
+    let schema = Arc::new(schema.with_metadata(metadata.entries));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::UNCOMPRESSED)
+        .set_encoding(Encoding::PLAIN)
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_max_row_group_row_count(None)
+        .set_created_by("runner".to_owned())
+        .build();
+    let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 16 * 1024);
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, Metadata), ArtifactError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))?;
+    let schema = Arc::clone(builder.schema());
+    let metadata = Metadata { what, entries: schema.metadata().clone().into() };
+    let format = metadata.entries.get(FORMAT).map(String::as_str);
+    if format != Some(&format!("{what}/{VERSION}")) {
+        return Err(ArtifactError::corrupt(what, format!("the footer says {format:?}")));
+    }
+    let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
+    let batch = match <[RecordBatch; 1]>::try_from(batches) {
+        Ok([batch]) => batch,
+        Err(batches) => concat_batches(&schema, &batches)?,
+    };
+    Ok((batch, metadata))
+}
+
+/// Splits row-major values into columns.
+pub(super) fn to_columns(values: &[f32], width: usize) -> Vec<Vec<f32>> {
+    (0..width)
+        .into_par_iter()
+        .map(|column| values.iter().skip(column).step_by(width.max(1)).copied().collect())
+        .collect()
+}
+
+/// Gathers the float columns from `first` on into row-major values.
+pub(super) fn to_rows(batch: &RecordBatch, first: usize, what: &'static str) -> Result<Vec<f32>, ArtifactError> {
+    let columns = batch.columns()[first..]
+        .iter()
+        .map(|array| array.as_any().downcast_ref::<Float32Array>().filter(|array| array.null_count() == 0))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| ArtifactError::corrupt(what, "a channel is not a column of 32-bit floats without nulls"))?;
+    let width = columns.len();
+    let mut values = vec![0.0; batch.num_rows() * width];
+    // Blocks of rows keep both sides of the transposition in the cache.
+    const BLOCK: usize = 256;
+    values.par_chunks_mut((BLOCK * width).max(1)).enumerate().for_each(|(block, rows)| {
+        for (column, array) in columns.iter().enumerate() {
+            let source = &array.values()[block * BLOCK..];
+            for (row, value) in rows.chunks_exact_mut(width).zip(source) {
+                row[column] = *value;
+            }
+        }
+    });
+    Ok(values)
+}

@@ -1,0 +1,104 @@
+//! Anomaly scores per time point, with the labels beside them and, on request, each channel's share.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float32Array, UInt8Array};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::columns::{self, Metadata};
+use super::series::{digest_segments, optional};
+use super::{ArtifactError, Digest, DigestWriter, Segment, Split};
+
+/// Anomaly scores, high meaning anomalous; rows and segments are those of the scored series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// One finite score per row.
+    pub scores: Vec<f32>,
+    /// As in [`super::Series::labels`].
+    pub labels: Vec<u8>,
+    pub segments: Vec<Segment>,
+    /// Names of the columns of `contributions`; empty if none were asked for.
+    pub channels: Vec<String>,
+    /// `[rows, channels]`, row-major: each channel's part of the score of its row.
+    pub contributions: Vec<f32>,
+}
+
+impl Scores {
+    pub fn rows(&self) -> usize {
+        self.scores.len()
+    }
+
+    pub fn of_split(&self, split: Split) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(move |segment| segment.split == split)
+    }
+
+    /// All scores of one split, segment after segment.
+    pub fn values(&self, split: Split) -> Vec<f32> {
+        self.of_split(split).flat_map(|segment| &self.scores[segment.rows.clone()]).copied().collect()
+    }
+
+    pub fn digest(&self) -> Digest {
+        let mut writer = DigestWriter::new("scores");
+        digest_segments(&mut writer, &self.segments);
+        writer.floats(&self.scores);
+        writer.bytes(&self.labels);
+        writer.number(self.channels.len() as u64);
+        self.channels.iter().for_each(|channel| writer.text(channel));
+        writer.floats(&self.contributions);
+        writer.finish()
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+        let mut fields = vec![Field::new("score", DataType::Float32, false)];
+        let mut arrays: Vec<ArrayRef> = vec![Arc::new(Float32Array::from(self.scores.clone()))];
+        if !self.labels.is_empty() {
+            fields.push(Field::new("label", DataType::UInt8, false));
+            arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
+        }
+        let contributions = columns::to_columns(&self.contributions, self.channels.len());
+        for (name, column) in self.channels.iter().zip(contributions) {
+            fields.push(Field::new(format!("contribution.{name}"), DataType::Float32, false));
+            arrays.push(Arc::new(Float32Array::from(column)));
+        }
+        let metadata = Metadata::new("scores").with("segments", &self.segments).with("channels", &self.channels);
+        columns::write(Schema::new(fields), arrays, self.rows(), metadata)
+    }
+
+    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
+        let (batch, metadata) = columns::read(bytes, "scores")?;
+        let scores = optional::<Float32Array>(&batch, "score")
+            .ok_or_else(|| ArtifactError::corrupt("scores", "no column `score`"))?;
+        let channels: Vec<String> = metadata.get("channels")?;
+        let first = batch.num_columns().saturating_sub(channels.len());
+        let contributions =
+            if channels.is_empty() { Vec::new() } else { columns::to_rows(&batch, first, "scores")? };
+        Ok(Self {
+            scores: scores.values().to_vec(),
+            labels: optional::<UInt8Array>(&batch, "label").map_or_else(Vec::new, |array| array.values().to_vec()),
+            segments: metadata.get("segments")?,
+            channels,
+            contributions,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_its_file() {
+        let series = super::super::series::tests::sample();
+        let scores = Scores {
+            scores: (0..7).map(|row| row as f32).collect(),
+            labels: series.labels.clone(),
+            segments: series.segments.clone(),
+            channels: series.channels.clone(),
+            contributions: series.values.clone(),
+        };
+        let again = Scores::decode(scores.encode().unwrap()).unwrap();
+        assert_eq!(scores, again);
+        assert_eq!(scores.digest(), again.digest());
+        assert_eq!(again.values(Split::Test), [4.0, 5.0, 6.0]);
+    }
+}

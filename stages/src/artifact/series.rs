@@ -1,0 +1,182 @@
+//! Multivariate time series in memory (row-major) and in Parquet (a column per channel).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Float32Array, Int64Array, RecordBatch, UInt8Array};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use super::columns::{self, Metadata};
+use super::{ArtifactError, Digest, DigestWriter, Split};
+
+/// A stretch of consecutive rows of one entity in one split. Windows never cross its ends.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Segment {
+    pub split: Split,
+    /// Which machine, channel or file the rows come from.
+    pub entity: String,
+    /// Rows in the series, half-open.
+    pub rows: Range<usize>,
+    /// Whether `Series::labels` says anything about these rows.
+    pub labelled: bool,
+}
+
+/// Multivariate time series: `values` is `[rows, channels]`, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    pub channels: Vec<String>,
+    /// `[rows, channels]`, row-major. Finite: readers refuse or fill missing values.
+    pub values: Vec<f32>,
+    /// 1 where a row is anomalous, for the rows of labelled segments; 0 elsewhere. Empty if no segment is labelled.
+    pub labels: Vec<u8>,
+    /// Milliseconds since 1970-01-01 UTC per row, or empty if the source has no time column.
+    pub times: Vec<i64>,
+    /// Cover all rows, in order, without gaps.
+    pub segments: Vec<Segment>,
+}
+
+impl Series {
+    pub fn rows(&self) -> usize {
+        self.segments.last().map_or(0, |segment| segment.rows.end)
+    }
+
+    pub fn width(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// One row: a value per channel.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width()..(row + 1) * self.width()]
+    }
+
+    /// The segments of one split.
+    pub fn of_split(&self, split: Split) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(move |segment| segment.split == split)
+    }
+
+    /// Checks that the parts fit each other; readers call it before they hand a series on.
+    pub fn validate(&self) -> Result<(), String> {
+        let rows = self.rows();
+        let mut next = 0;
+        for segment in &self.segments {
+            if segment.rows.start != next || segment.rows.end < segment.rows.start {
+                return Err(format!("segment {} does not start at row {next}", segment.entity));
+            }
+            next = segment.rows.end;
+        }
+        if self.values.len() != rows * self.width() {
+            return Err(format!("{} values for {rows} rows of {} channels", self.values.len(), self.width()));
+        }
+        if !self.labels.is_empty() && self.labels.len() != rows {
+            return Err(format!("{} labels for {rows} rows", self.labels.len()));
+        }
+        if !self.times.is_empty() && self.times.len() != rows {
+            return Err(format!("{} times for {rows} rows", self.times.len()));
+        }
+        Ok(())
+    }
+
+    pub fn digest(&self) -> Digest {
+        let mut writer = DigestWriter::new("series");
+        writer.number(self.channels.len() as u64);
+        self.channels.iter().for_each(|channel| writer.text(channel));
+        digest_segments(&mut writer, &self.segments);
+        writer.floats(&self.values);
+        writer.bytes(&self.labels);
+        writer.integers(&self.times);
+        writer.finish()
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+        let mut fields = Vec::with_capacity(self.width() + 2);
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.width() + 2);
+        if !self.times.is_empty() {
+            fields.push(Field::new("runner.time", DataType::Int64, false));
+            arrays.push(Arc::new(Int64Array::from(self.times.clone())));
+        }
+        if !self.labels.is_empty() {
+            fields.push(Field::new("runner.label", DataType::UInt8, false));
+            arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
+        }
+        for (name, column) in self.channels.iter().zip(columns::to_columns(&self.values, self.width())) {
+            fields.push(Field::new(name, DataType::Float32, false));
+            arrays.push(Arc::new(Float32Array::from(column)));
+        }
+        let metadata = Metadata::new("series").with("segments", &self.segments);
+        columns::write(Schema::new(fields), arrays, self.rows(), metadata)
+    }
+
+    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
+        let (batch, metadata) = columns::read(bytes, "series")?;
+        let reserved = |name: &str| name.starts_with("runner.");
+        let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let channels: Vec<String> = names.iter().filter(|name| !reserved(name)).cloned().collect();
+        let first = names.len() - channels.len();
+        let values = columns::to_rows(&batch, first, "series")?;
+        Ok(Self {
+            values,
+            labels: optional::<UInt8Array>(&batch, "runner.label").map_or_else(Vec::new, |a| a.values().to_vec()),
+            times: optional::<Int64Array>(&batch, "runner.time").map_or_else(Vec::new, |a| a.values().to_vec()),
+            segments: metadata.get("segments")?,
+            channels,
+        })
+    }
+}
+
+pub(super) fn digest_segments(writer: &mut DigestWriter, segments: &[Segment]) {
+    writer.number(segments.len() as u64);
+    for segment in segments {
+        writer.text(segment.split.name());
+        writer.text(&segment.entity);
+        writer.number(segment.rows.start as u64);
+        writer.number(segment.rows.end as u64);
+        writer.flag(segment.labelled);
+    }
+}
+
+pub(super) fn optional<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Option<&'a T> {
+    batch.column_by_name(name)?.as_any().downcast_ref()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn sample() -> Series {
+        Series {
+            channels: vec!["cpu".into(), "memory".into()],
+            values: (0..14).map(|i| i as f32 * 0.5).collect(),
+            labels: vec![0, 0, 0, 0, 1, 1, 0],
+            times: vec![],
+            segments: vec![
+                Segment { split: Split::Train, entity: "m".into(), rows: 0..4, labelled: false },
+                Segment { split: Split::Test, entity: "m".into(), rows: 4..7, labelled: true },
+            ],
+        }
+    }
+
+    #[test]
+    fn survives_its_file() {
+        let series = sample();
+        series.validate().unwrap();
+        let again = Series::decode(series.encode().unwrap()).unwrap();
+        assert_eq!(series, again);
+        assert_eq!(series.digest(), again.digest());
+    }
+
+    #[test]
+    fn digest_sees_every_part() {
+        let base = sample().digest();
+        let mut values = sample();
+        values.values[3] += 1.0;
+        let mut labels = sample();
+        labels.labels[0] = 1;
+        let mut names = sample();
+        names.channels[0] = "c".into();
+        let mut split = sample();
+        split.segments[0].split = Split::Validation;
+        for changed in [values, labels, names, split] {
+            assert_ne!(base, changed.digest());
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a stage sees of the world besides its inputs and parameters.
+
+use std::path::{Path, PathBuf};
+
+use super::{Random, StageError};
+use crate::artifact::Digest;
+
+/// Where tensors live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+    /// The CUDA device with this ordinal.
+    Cuda(usize),
+}
+
+/// How far a long stage is. The engine turns it into a bar, a line or a JSON event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is counted: `step`, `row`, `image`, `byte`.
+    pub unit: &'static str,
+    pub done: u64,
+    pub total: u64,
+    /// A short phrase on the phase at hand, such as `epoch 3/10`; may be empty.
+    pub phase: String,
+    /// Figures worth watching, such as the loss.
+    pub figures: Vec<(&'static str, f64)>,
+}
+
+/// What the engine does for a running stage.
+pub trait Host: Sync {
+    fn progress(&self, progress: Progress);
+    /// A remark for the log of the run.
+    fn note(&self, text: &str);
+    /// Whether the stage should stop as soon as it can, with [`StageError::cancelled`].
+    fn is_cancelled(&self) -> bool;
+    /// The local path of a file that the stage asked for with [`super::FileRequest`].
+    fn file(&self, name: &str) -> Option<PathBuf>;
+    /// An empty directory that is removed when the stage ends.
+    fn scratch(&self) -> &Path;
+    /// The newest checkpoint of a chain whose step is at most `at_most`, with its step.
+    fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)>;
+    /// Keeps a checkpoint. Same chain, same step, same bytes.
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError>;
+}
+
+/// Everything a stage may use.
+pub struct StageContext<'a> {
+    pub device: Device,
+    /// Rayon threads at hand. Must never change the outputs.
+    pub threads: usize,
+    /// The pipeline's seed; constant for kinds that are not `seeded`.
+    pub seed: u64,
+    /// The digest of kind, version, numeric class, seed and inputs, without the parameters: with those parameters
+    /// that matter to it, a stage derives the chain of its checkpoints from this.
+    pub lineage: Digest,
+    pub host: &'a dyn Host,
+}
+
+impl StageContext<'_> {
+    /// A generator for one purpose. Streams of different purposes are independent of each other.
+    pub fn random(&self, purpose: &str) -> Random {
+        Random::new(self.seed, purpose)
+    }
+
+    /// Fails with [`StageError::cancelled`] when the run was asked to stop. Call it once per batch or so.
+    pub fn check_cancelled(&self) -> Result<(), StageError> {
+        if self.host.is_cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
+    }
+
+    /// The path of a requested file.
+    pub fn file(&self, name: &str) -> Result<PathBuf, StageError> {
+        self.host.file(name).ok_or_else(|| StageError::new(format!("the file `{name}` was not provided")))
+    }
+}
+
+/// A host that keeps nothing and shows nothing, for tests and benchmarks of single stages.
+#[derive(Debug, Default)]
+pub struct NullHost {
+    /// Files by the name under which a stage asks for them.
+    pub files: Vec<(String, PathBuf)>,
+}
+
+impl NullHost {
+    /// A context on the CPU with this seed.
+    pub fn context(&self, seed: u64) -> StageContext<'_> {
+        let threads = rayon::current_num_threads();
+        StageContext { device: Device::Cpu, threads, seed, lineage: Digest([0; 32]), host: self }
+    }
+}
+
+impl Host for NullHost {
+    fn progress(&self, _: Progress) {}
+
+    fn note(&self, _: &str) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.files.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone())
+    }
+
+    fn scratch(&self) -> &Path {
+        Path::new(".")
+    }
+
+    fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
+        None
+    }
+
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8]) -> Result<(), StageError> {
+        Ok(())
+    }
+}

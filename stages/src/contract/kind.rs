@@ -1,0 +1,224 @@
+//! The declaration of a stage kind: the one table from which checker, dispatch, schema and documentation read.
+
+use std::path::PathBuf;
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{Inputs, Outputs, Port, StageContext, StageError};
+use crate::artifact::Split;
+
+/// Whether the bits of the outputs depend on the machine's floating-point code paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numerics {
+    /// The same bits everywhere: integer work, or floating point in a fixed order without fused operations.
+    Exact,
+    /// Matrix kernels are chosen by CPU features or GPU: the numeric class enters the key.
+    Device,
+}
+
+/// How many threads a stage makes use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    One,
+    /// All that the run may use.
+    All,
+}
+
+/// A file from outside that a stage reads. The engine finds it, hashes it into the key and passes its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRequest {
+    /// The name under which the stage asks for it.
+    pub name: String,
+    /// Relative to a data folder, or as the user wrote it.
+    pub path: PathBuf,
+    /// The data set in `data/sources.yaml` that lists it, if any: checksum, origin, download.
+    pub dataset: Option<String>,
+    /// Absence is no error: the stage does without.
+    pub optional: bool,
+}
+
+impl FileRequest {
+    pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { name: name.into(), path: path.into(), dataset: None, optional: false }
+    }
+
+    /// A file that `data/sources.yaml` lists under this data set.
+    #[must_use]
+    pub fn of_dataset(mut self, dataset: &str) -> Self {
+        self.dataset = Some(dataset.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+}
+
+/// Something that a stage learns from data. The leakage check judges these statements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learning {
+    /// What is learned: `normalisation statistics`, `threshold`, `weights`.
+    pub what: &'static str,
+    /// The rows it is learned from.
+    pub from: Vec<Split>,
+    /// Whether labels of these rows are used.
+    pub labels: bool,
+    /// The use of test labels is declared and marked in the outputs, as with a best-F1 threshold.
+    pub oracle: bool,
+    /// The parameter to blame, as a path below `with`.
+    pub parameter: &'static str,
+}
+
+/// A stage kind: its parameters, ports and work. `NAME` is also the name of its file.
+pub trait Stage: 'static {
+    /// A struct with `#[serde(deny_unknown_fields)]`, defaults for what may be left out, and documented fields.
+    type Params: DeserializeOwned + Serialize + JsonSchema;
+
+    /// The name in YAML.
+    const NAME: &'static str;
+    /// Raised whenever the outputs for given inputs and parameters change.
+    const VERSION: u32;
+    /// One sentence for the catalogue.
+    const DOC: &'static str;
+    const NUMERICS: Numerics;
+    const THREADS: Threads;
+    /// Whether the pipeline's seed can change the outputs.
+    const SEEDED: bool;
+
+    fn inputs(params: &Self::Params) -> Vec<Port>;
+    fn outputs(params: &Self::Params) -> Vec<Port>;
+
+    /// What the schema cannot say. The first element is the path of the parameter below `with`.
+    ///
+    /// # Errors
+    /// The parameter at fault and a sentence about it.
+    fn check(_params: &Self::Params) -> Result<(), (String, String)> {
+        Ok(())
+    }
+
+    /// Files from outside that these parameters ask for.
+    fn files(_params: &Self::Params) -> Vec<FileRequest> {
+        Vec::new()
+    }
+
+    /// What is learned from which rows.
+    fn learns(_params: &Self::Params) -> Vec<Learning> {
+        Vec::new()
+    }
+
+    /// Does the work.
+    ///
+    /// # Errors
+    /// Anything that keeps the stage from its outputs; then nothing of it is stored.
+    fn run(params: &Self::Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError>;
+}
+
+/// A stage kind with its types erased, as the engine holds it.
+#[derive(Clone, Copy)]
+pub struct StageKind {
+    pub name: &'static str,
+    pub version: u32,
+    pub doc: &'static str,
+    pub numerics: Numerics,
+    pub threads: Threads,
+    pub seeded: bool,
+    schema: fn() -> Schema,
+    complete: fn(Value) -> Result<Value, String>,
+    check: fn(&Value) -> Result<(), (String, String)>,
+    inputs: fn(&Value) -> Vec<Port>,
+    outputs: fn(&Value) -> Vec<Port>,
+    files: fn(&Value) -> Vec<FileRequest>,
+    learns: fn(&Value) -> Vec<Learning>,
+    run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, StageError>,
+}
+
+/// Parameters come back as JSON that [`StageKind::complete`] wrote, so parsing them cannot fail.
+fn parse<S: Stage>(value: &Value) -> S::Params {
+    S::Params::deserialize(value).expect("completed parameters parse")
+}
+
+impl StageKind {
+    pub const fn of<S: Stage>() -> Self {
+        Self {
+            name: S::NAME,
+            version: S::VERSION,
+            doc: S::DOC,
+            numerics: S::NUMERICS,
+            threads: S::THREADS,
+            seeded: S::SEEDED,
+            schema: || {
+                let settings = SchemaSettings::draft2020_12().with(|settings| {
+                    settings.inline_subschemas = true;
+                    settings.meta_schema = None;
+                });
+                settings.into_generator().into_root_schema_for::<S::Params>()
+            },
+            complete: |value| {
+                let parameters = S::Params::deserialize(value).map_err(|error| error.to_string())?;
+                serde_json::to_value(parameters).map_err(|error| error.to_string())
+            },
+            check: |value| S::check(&parse::<S>(value)),
+            inputs: |value| S::inputs(&parse::<S>(value)),
+            outputs: |value| S::outputs(&parse::<S>(value)),
+            files: |value| S::files(&parse::<S>(value)),
+            learns: |value| S::learns(&parse::<S>(value)),
+            run: |value, inputs, context| S::run(&parse::<S>(value), inputs, context),
+        }
+    }
+
+    /// JSON Schema of the parameters, without references.
+    pub fn schema(&self) -> Schema {
+        (self.schema)()
+    }
+
+    /// Fills in defaults and brings the parameters into the order of their type. All other calls take its result.
+    ///
+    /// # Errors
+    /// A sentence about the first parameter that does not fit.
+    pub fn complete(&self, parameters: Value) -> Result<Value, String> {
+        (self.complete)(parameters)
+    }
+
+    /// See [`Stage::check`].
+    ///
+    /// # Errors
+    /// The parameter at fault and a sentence about it.
+    pub fn check(&self, parameters: &Value) -> Result<(), (String, String)> {
+        (self.check)(parameters)
+    }
+
+    pub fn inputs(&self, parameters: &Value) -> Vec<Port> {
+        (self.inputs)(parameters)
+    }
+
+    pub fn outputs(&self, parameters: &Value) -> Vec<Port> {
+        (self.outputs)(parameters)
+    }
+
+    pub fn files(&self, parameters: &Value) -> Vec<FileRequest> {
+        (self.files)(parameters)
+    }
+
+    pub fn learns(&self, parameters: &Value) -> Vec<Learning> {
+        (self.learns)(parameters)
+    }
+
+    /// Does the work; see [`Stage::run`].
+    ///
+    /// # Errors
+    /// Whatever kept the stage from its outputs.
+    pub fn run(
+        &self,
+        parameters: &Value,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        (self.run)(parameters, inputs, context)
+    }
+}
