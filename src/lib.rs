@@ -1,1 +1,5 @@
-//! x
+//! `runner`: a declarative experiment runner for time-series machine learning.
+//! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
+//! Modules import only leftwards: diagnostic < spec < graph < cache < engine < ui < cli.
+
+pub mod cache;

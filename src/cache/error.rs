@@ -1,0 +1,57 @@
+//! What can go wrong with the store, always with the path and a way out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use stages::artifact::{ArtifactError, Digest};
+use thiserror::Error;
+
+/// A failure of the store.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    #[error("cannot {verb} {}", path.display())]
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    #[error("object {object} is damaged: {reason}")]
+    Damaged { object: Digest, reason: String },
+    #[error("object {object} is missing from the store")]
+    Missing { object: Digest },
+    #[error("an artifact could not be encoded or decoded")]
+    Artifact(#[from] ArtifactError),
+    #[error("{} is not a record that this version can read: {reason}", path.display())]
+    Record { path: PathBuf, reason: String },
+    #[error("no run matches `{0}`")]
+    NoSuchRun(String),
+}
+
+impl CacheError {
+    /// Wraps an error of the operating system: `cannot VERB PATH`.
+    pub fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { verb, path, source }
+    }
+
+    /// Whether recomputing the stage that made the object would mend it.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_))
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("the store must be writable: choose another with --store DIR or RUNNER_STORE")
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Some("the disk is full: free space with `runner cache gc --max-size 10GiB`, or use --store DIR")
+                }
+                _ => None,
+            },
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => {
+                Some("`runner cache verify` sets damaged objects aside; the next run recomputes them")
+            }
+            Self::Record { .. } => Some("it may come from a newer version of runner"),
+            Self::NoSuchRun(_) => Some("`runner runs` lists them"),
+        }
+    }
+}

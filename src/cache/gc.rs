@@ -1,0 +1,227 @@
+//! Garbage collection: what goes, in which order, and why. Reachable from a run's record or a pipeline's ledger is
+//! kept, unless a limit on age or size says otherwise; then what is cheapest to recompute per byte goes first.
+//! What somebody is working on stays: leases, and whatever is younger than an hour without an action.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use stages::artifact::Digest;
+
+use super::verify::files_below;
+use super::{Action, CacheError, Key, RunRecord, RunStatus, Store};
+
+/// Files without an action may belong to a stage that is being published.
+const GRACE: Duration = Duration::from_secs(3600);
+
+/// What to keep.
+#[derive(Clone, Debug, Default)]
+pub struct GcOptions {
+    /// Bytes that objects and checkpoints may take in all.
+    pub max_bytes: Option<u64>,
+    /// Runs older than this no longer keep anything, and their records go.
+    pub max_age: Option<Duration>,
+    /// Say what would go, remove nothing.
+    pub dry_run: bool,
+}
+
+/// One thing that goes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Removal {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub reason: String,
+}
+
+/// What a collection removed, or would remove.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct GcReport {
+    pub removed: Vec<Removal>,
+    pub freed: u64,
+    pub kept_objects: usize,
+    pub kept_bytes: u64,
+}
+
+struct Collection<'a> {
+    store: &'a Store,
+    options: &'a GcOptions,
+    now: SystemTime,
+    /// Objects of actions that go: they need no grace.
+    freed: BTreeSet<PathBuf>,
+    report: GcReport,
+}
+
+impl Store {
+    /// Collects garbage.
+    pub fn gc(&self, options: &GcOptions) -> Result<GcReport, CacheError> {
+        let collection =
+            Collection {
+            store: self,
+            options,
+            now: SystemTime::now(),
+            freed: BTreeSet::new(),
+            report: GcReport::default(),
+        };
+        collection.run()
+    }
+}
+
+impl Collection<'_> {
+    fn run(mut self) -> Result<GcReport, CacheError> {
+        let in_flight = self.in_flight();
+        let reachable = self.drop_old_runs()?;
+        let (actions, _) = self.store.actions()?;
+        let (kept, unreachable): (Vec<Action>, Vec<Action>) =
+            actions.into_iter().partition(|action| reachable.contains(&action.key) || in_flight.contains(&action.key));
+        for action in unreachable {
+            self.remove_action(&action, "no run refers to it")?;
+        }
+        let kept = self.shrink(kept, &in_flight)?;
+        self.sweep_objects(&kept)?;
+        self.sweep_leftovers()?;
+        Ok(self.report)
+    }
+
+    /// Keys that somebody holds a lease on.
+    fn in_flight(&self) -> BTreeSet<Key> {
+        let leases = files_below(&self.store.layout().leases()).unwrap_or_default();
+        let key = |path: PathBuf| path.file_name()?.to_str()?.parse().ok().map(Key);
+        leases.into_iter().filter_map(key).collect()
+    }
+
+    /// Removes records of runs that are too old; the keys of all others are reachable.
+    fn drop_old_runs(&mut self) -> Result<BTreeSet<Key>, CacheError> {
+        let mut reachable = BTreeSet::new();
+        let runs = self.store.runs()?;
+        let records: Vec<RunRecord> = runs.iter().filter_map(|run| self.store.load_run(run).ok()).collect();
+        for record in records {
+            let ended = UNIX_EPOCH + Duration::from_millis(record.started) + Duration::from_secs_f64(record.seconds);
+            let age = self.now.duration_since(ended).unwrap_or_default();
+            let old = self.options.max_age.is_some_and(|limit| age > limit);
+            if old && record.status != RunStatus::Running {
+                self.remove_folder(&self.store.run_folder(&record.run), "a run older than the limit")?;
+            } else {
+                reachable.extend(record.stages.iter().filter_map(|stage| stage.key));
+            }
+        }
+        Ok(reachable)
+    }
+
+    /// Removes what is cheapest to recompute until the rest fits. Checkpoints, which only save time, go first.
+    fn shrink(&mut self, mut kept: Vec<Action>, in_flight: &BTreeSet<Key>) -> Result<Vec<Action>, CacheError> {
+        let Some(limit) = self.options.max_bytes else { return Ok(kept) };
+        let mut total = bytes_of(&kept);
+        let mut checkpoints = files_below(&self.store.layout().checkpoints())?;
+        checkpoints.retain(|path| self.age(path) > GRACE);
+        checkpoints.sort_by_key(|path| std::cmp::Reverse(self.age(path)));
+        let mut checkpoint_bytes: u64 = checkpoints.iter().map(|path| size(path)).sum();
+        for path in checkpoints {
+            if total + checkpoint_bytes <= limit {
+                break;
+            }
+            checkpoint_bytes -= size(&path);
+            self.remove(&path, "a checkpoint, to keep within the size")?;
+        }
+        kept.sort_by(|left, right| value(left).total_cmp(&value(right)));
+        let mut evicted = 0;
+        while total + checkpoint_bytes > limit && evicted < kept.len() {
+            let action = &kept[evicted];
+            evicted += 1;
+            if !in_flight.contains(&action.key) {
+                let reason = format!("{:.3} s to recompute, to keep within the size", action.seconds);
+                self.remove_action(action, &reason)?;
+            }
+            total = bytes_of(&kept[evicted..]);
+        }
+        Ok(kept.split_off(evicted))
+    }
+
+    /// Removes objects that no kept action names.
+    fn sweep_objects(&mut self, kept: &[Action]) -> Result<(), CacheError> {
+        let layout = self.store.layout();
+        let needed: BTreeSet<PathBuf> =
+            kept.iter().flat_map(Action::objects).map(|record| layout.object(record)).collect();
+        for path in files_below(&layout.objects())? {
+            // A young object may be on its way to its action, unless its action went just now.
+            if needed.contains(&path) {
+                self.report.kept_objects += 1;
+                self.report.kept_bytes += size(&path);
+            } else if self.age(&path) > GRACE || self.freed.contains(&path) {
+                self.remove(&path, "no action needs it")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_action(&mut self, action: &Action, reason: &str) -> Result<(), CacheError> {
+        let layout = self.store.layout();
+        self.freed.extend(action.objects().map(|record| layout.object(record)));
+        self.remove(&layout.action(&action.key), reason)
+    }
+
+    fn sweep_leftovers(&mut self) -> Result<(), CacheError> {
+        for path in files_below(&self.store.layout().tmp())? {
+            if self.age(&path) > GRACE {
+                self.remove(&path, "left behind by a crash")?;
+            }
+        }
+        for path in files_below(&self.store.layout().quarantine())? {
+            if self.age(&path) > self.options.max_age.unwrap_or(GRACE) {
+                self.remove(&path, "was set aside as damaged")?;
+            }
+        }
+        if let Some(limit) = self.options.max_age {
+            for path in files_below(&self.store.layout().checkpoints())? {
+                if self.age(&path) > limit {
+                    self.remove(&path, "a checkpoint older than the limit")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn age(&self, path: &Path) -> Duration {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+        modified.ok().and_then(|modified| self.now.duration_since(modified).ok()).unwrap_or_default()
+    }
+
+    fn remove(&mut self, path: &Path, reason: &str) -> Result<(), CacheError> {
+        let bytes = size(path);
+        if !self.options.dry_run {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(CacheError::io("remove", path))?,
+            }
+        }
+        self.report.freed += bytes;
+        self.report.removed.push(Removal { path: path.to_owned(), bytes, reason: reason.to_owned() });
+        Ok(())
+    }
+
+    fn remove_folder(&mut self, folder: &Path, reason: &str) -> Result<(), CacheError> {
+        for path in files_below(folder)? {
+            self.remove(&path, reason)?;
+        }
+        if !self.options.dry_run {
+            fs::remove_dir_all(folder).map_err(CacheError::io("remove", folder))?;
+        }
+        Ok(())
+    }
+}
+
+fn size(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Bytes of all objects that these actions name, each counted once.
+fn bytes_of(actions: &[Action]) -> u64 {
+    let objects: BTreeMap<Digest, u64> =
+        actions.iter().flat_map(Action::objects).map(|record| (record.object, record.bytes)).collect();
+    objects.values().sum()
+}
+
+/// Seconds that a byte saves.
+fn value(action: &Action) -> f64 {
+    action.seconds / action.bytes().max(1) as f64
+}

@@ -1,0 +1,94 @@
+//! Where things lie in a store. The version in the path is raised when the layout changes, so that old and new
+//! programs never meet in one folder.
+//!
+//! ```text
+//! cache/v1/objects/ab/cdef….parquet      immutable artifacts and blobs, named by the blake3 of their bytes
+//!          actions/ab/cdef….json         what a key produced
+//!          checkpoints/ab/cdef…/STEP-…   states of interrupted or extended training
+//!          ledger/NAME.json              the keys of a pipeline's last run: the fast path of a no-op
+//!          runs/ID/run.json events.jsonl records of invocations
+//!          leases/cdef…                  who is working on a key right now
+//!          quarantine/…                  damaged objects, for inspection
+//!          tmp/…                         files on their way into the store
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use stages::artifact::Digest;
+
+use super::{Key, ObjectRecord};
+
+/// The paths of one store.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `cache/` or wherever the store was put.
+    pub fn new(store: &Path) -> Self {
+        Self { root: store.join("v1") }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    pub fn object(&self, record: &ObjectRecord) -> PathBuf {
+        let extension = record.kind.map_or("", |kind| kind.extension());
+        self.object_named(&record.object, extension)
+    }
+
+    pub fn object_named(&self, object: &Digest, extension: &str) -> PathBuf {
+        let name = object.to_string();
+        let dot = if extension.is_empty() { "" } else { "." };
+        self.objects().join(&name[..2]).join(format!("{}{dot}{extension}", &name[2..]))
+    }
+
+    pub fn actions(&self) -> PathBuf {
+        self.root.join("actions")
+    }
+
+    pub fn action(&self, key: &Key) -> PathBuf {
+        let name = key.to_string();
+        self.actions().join(&name[..2]).join(format!("{}.json", &name[2..]))
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    pub fn chain(&self, chain: &Digest) -> PathBuf {
+        let name = chain.to_string();
+        self.checkpoints().join(&name[..2]).join(&name[2..])
+    }
+
+    pub fn ledgers(&self) -> PathBuf {
+        self.root.join("ledger")
+    }
+
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    pub fn leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Where digests of raw files are remembered.
+    pub fn file_memo(&self) -> PathBuf {
+        self.root.join("files.memo")
+    }
+}

@@ -1,0 +1,241 @@
+//! Leases: of several processes that need one key, one works and the others wait for its result.
+//! A lease is a file made by hard link, which is atomic on network file systems too; its holder touches it every few
+//! seconds; one that was not touched for long, or whose process is gone, may be taken over. Ages are read off the
+//! file system's own clock. Two holders at once are possible in theory and harmless: actions are content-addressed.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::object::{temporary, write_aside};
+use super::{CacheError, Key, Layout, failpoint};
+
+/// How often holders touch their leases.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// A lease that was not touched for this long has lost its holder.
+const EXPIRY: Duration = Duration::from_secs(30);
+
+/// Who holds a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Holder {
+    host: String,
+    process: u32,
+    /// When that process started, in clock ticks since boot: process ids are used again.
+    started: u64,
+    /// Unique to this acquisition.
+    nonce: String,
+}
+
+impl Holder {
+    fn myself(nonce: &Path) -> Self {
+        let process = std::process::id();
+        let nonce = nonce.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Self { host: host(), process, started: start_of(process).unwrap_or(0), nonce }
+    }
+
+    /// Whether its process is known to be gone; `false` where that cannot be seen from here.
+    fn is_dead(&self) -> bool {
+        self.host == host() && start_of(self.process) != Some(self.started)
+    }
+}
+
+fn host() -> String {
+    let machine = rustix::system::uname();
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    // Containers may share a host name, and process ids mean something only within one process-id namespace.
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{} {} {}", machine.nodename().to_string_lossy(), boot.trim(), namespace.display())
+}
+
+/// Field 22 of `/proc/PID/stat`; `None` if there is no such process, or it is a zombie.
+fn start_of(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+}
+
+/// The outcome of an attempt to take a lease.
+#[derive(Debug)]
+pub enum LeaseAttempt {
+    Taken(Lease),
+    /// Somebody else works on the key.
+    Held,
+}
+
+/// The right to work on a key; given back when dropped.
+#[derive(Debug)]
+pub struct Lease {
+    path: PathBuf,
+    nonce: String,
+    /// Keeps the lease among those that the heartbeat touches.
+    _beating: Option<Arc<PathBuf>>,
+}
+
+impl Lease {
+    /// Tries once, without waiting.
+    pub(super) fn acquire(layout: &Layout, key: &Key, heart: &Heart) -> Result<LeaseAttempt, CacheError> {
+        let path = layout.leases().join(key.to_string());
+        let holder = Holder::myself(&temporary(layout));
+        let text = serde_json::to_vec(&holder).expect("a holder is plain data");
+        let (aside, _) = write_aside(layout, &text)?;
+        let mut linked = link(&aside, &path);
+        if linked.is_err() && !path.exists() {
+            fs::create_dir_all(layout.leases()).map_err(CacheError::io("create", &layout.leases()))?;
+            linked = link(&aside, &path);
+        }
+        if matches!(&linked, Err(error) if error.kind() == io::ErrorKind::AlreadyExists)
+            && remove_if_stale(layout, &path, &aside)?
+        {
+            linked = link(&aside, &path);
+        }
+        let _ = fs::remove_file(&aside);
+        failpoint::pass();
+        match linked {
+            Ok(()) => {
+                let beating = Some(heart.beat(&path));
+                Ok(LeaseAttempt::Taken(Self { path, nonce: holder.nonce, _beating: beating }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(LeaseAttempt::Held),
+            Err(error) => Err(CacheError::io("create", &path)(error)),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // After a takeover the file is somebody else's.
+        if read(&self.path).is_some_and(|holder| holder.nonce == self.nonce) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A hard link, as an error only if the target was not made: over NFS a lost reply may hide a success.
+fn link(aside: &Path, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    fs::hard_link(aside, path).or_else(|error| {
+        let links = fs::metadata(aside).map_or(0, |metadata| metadata.nlink());
+        if links == 2 { Ok(()) } else { Err(error) }
+    })
+}
+
+fn read(path: &Path) -> Option<Holder> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Takes a stale lease away. `fresh` is a file made just now, whose time is the file system's clock.
+fn remove_if_stale(layout: &Layout, path: &Path, fresh: &Path) -> Result<bool, CacheError> {
+    let Ok(touched) = fs::metadata(path).and_then(|metadata| metadata.modified()) else {
+        return Ok(true);
+    };
+    let now = fs::metadata(fresh).and_then(|metadata| metadata.modified()).unwrap_or_else(|_| SystemTime::now());
+    let holder = read(path);
+    let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
+    if !expired && !holder.as_ref().is_some_and(Holder::is_dead) {
+        return Ok(false);
+    }
+    let grave = temporary(layout);
+    if fs::rename(path, &grave).is_err() {
+        return Ok(true);
+    }
+    // Another process may have taken it over between the look and the rename: then it gets its lease back.
+    if read(&grave) != holder {
+        let _ = fs::hard_link(&grave, path);
+    }
+    fs::remove_file(&grave).map_err(CacheError::io("remove", &grave))?;
+    Ok(true)
+}
+
+/// Touches the leases of this process as long as they are held.
+#[derive(Debug)]
+pub(super) struct Heart {
+    leases: Arc<Mutex<Vec<Weak<PathBuf>>>>,
+    started: Mutex<Option<Sender<()>>>,
+}
+
+impl Heart {
+    pub fn new() -> Self {
+        Self { leases: Arc::default(), started: Mutex::new(None) }
+    }
+
+    fn beat(&self, path: &Path) -> Arc<PathBuf> {
+        let path = Arc::new(path.to_owned());
+        let mut leases = self.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        leases.retain(|lease| lease.strong_count() > 0);
+        leases.push(Arc::downgrade(&path));
+        drop(leases);
+        self.start();
+        path
+    }
+
+    fn start(&self) {
+        let mut started = self.started.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if started.is_some() {
+            return;
+        }
+        let (sender, receiver) = channel::<()>();
+        let leases = Arc::clone(&self.leases);
+        let thread = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
+            while matches!(receiver.recv_timeout(HEARTBEAT), Err(RecvTimeoutError::Timeout)) {
+                let leases = leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                for path in leases.iter().filter_map(Weak::upgrade) {
+                    let touch = |file: File| file.set_modified(SystemTime::now());
+                    let _ = File::options().append(true).open(&*path).and_then(touch);
+                }
+            }
+        });
+        if thread.is_ok() {
+            *started = Some(sender);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stages::artifact::Digest;
+
+    fn take(layout: &Layout) -> LeaseAttempt {
+        Lease::acquire(layout, &Key(Digest([1; 32])), &Heart::new()).unwrap()
+    }
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        let LeaseAttempt::Taken(lease) = take(&layout) else { panic!("nobody holds it") };
+        assert!(matches!(take(&layout), LeaseAttempt::Held));
+        drop(lease);
+        assert!(matches!(take(&layout), LeaseAttempt::Taken(_)));
+    }
+
+    #[test]
+    fn a_lease_of_a_dead_process_or_an_old_one_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        let LeaseAttempt::Taken(lease) = take(&layout) else { panic!("nobody holds it") };
+        let path = lease.path.clone();
+        let mut holder = read(&path).unwrap();
+        std::mem::forget(lease);
+
+        holder.started += 1;
+        fs::write(&path, serde_json::to_vec(&holder).unwrap()).unwrap();
+        let LeaseAttempt::Taken(lease) = take(&layout) else { panic!("its process is gone") };
+        std::mem::forget(lease);
+
+        holder.host = "elsewhere".into();
+        fs::write(&path, serde_json::to_vec(&holder).unwrap()).unwrap();
+        assert!(matches!(take(&layout), LeaseAttempt::Held), "a process elsewhere may be alive");
+        let old = SystemTime::now() - EXPIRY - Duration::from_secs(1);
+        File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert!(matches!(take(&layout), LeaseAttempt::Taken(_)));
+    }
+}

@@ -1,0 +1,49 @@
+//! The ledger of a pipeline: the actions of its last run by stage. It makes a no-op fast (one file instead of one per
+//! stage) and remembers what a stage's manifest was before, so that `why` can say what changed.
+//! It is a shortcut only: without it everything works, slower.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use stages::artifact::Digest;
+
+use super::object::replace;
+use super::{Action, CacheError, Key, Layout, Store};
+
+/// The actions of a pipeline's last run.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Stage name to its action, without the manifest.
+    pub stages: BTreeMap<String, Action>,
+}
+
+impl Ledger {
+    fn path(layout: &Layout, pipeline: &str) -> PathBuf {
+        layout.ledgers().join(format!("{}.json", Digest::of_bytes(pipeline.as_bytes())))
+    }
+
+    /// The ledger of the pipeline with this name or path; empty if there is none that can be read.
+    pub fn load(store: &Store, pipeline: &str) -> Self {
+        let text = fs::read(Self::path(store.layout(), pipeline)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    pub fn save(&self, store: &Store, pipeline: &str) -> Result<(), CacheError> {
+        let text = serde_json::to_vec(self).expect("a ledger is plain data");
+        replace(store.layout(), &Self::path(store.layout(), pipeline), &text)
+    }
+
+    /// Notes that a stage now stands on this action. Says whether that is news.
+    pub fn note(&mut self, stage: &str, action: &Action) -> bool {
+        let short = Action { manifest: String::new(), ..action.clone() };
+        let old = self.stages.insert(stage.to_owned(), short);
+        old.is_none_or(|old| old.key != action.key || old.outputs != action.outputs)
+    }
+
+    /// The action on which a stage stood, if it has this key.
+    pub fn find(&self, stage: &str, key: &Key) -> Option<&Action> {
+        self.stages.get(stage).filter(|action| action.key == *key)
+    }
+}

@@ -1,0 +1,31 @@
+//! The store: what determines a stage's outputs (manifest, key), and where the outputs lie (objects, actions, runs).
+//! It executes nothing and knows no pipeline: it answers «is this key known?» and keeps what it is given.
+
+mod action;
+mod checkpoint;
+mod error;
+mod failpoint;
+mod gc;
+mod key;
+mod lease;
+mod layout;
+mod ledger;
+mod manifest;
+mod object;
+mod publish;
+mod run;
+mod store;
+mod verify;
+
+pub use action::{Action, ObjectRecord, Output};
+pub use error::CacheError;
+pub use gc::{GcOptions, GcReport};
+pub use key::Key;
+pub use lease::{Lease, LeaseAttempt};
+pub use layout::Layout;
+pub use ledger::Ledger;
+pub use manifest::{Difference, Manifest, Step};
+pub use publish::Publisher;
+pub use run::{RunId, RunRecord, RunStatus, StageRecord, StageState};
+pub use store::Store;
+pub use verify::{Damage, VerifyReport};

@@ -1,0 +1,210 @@
+//! Publication: outputs become objects, then the action that names them appears. Objects and actions are synchronised
+//! to disk in batches: an action is renamed into place only after everything it names is safe, and the batch is
+//! what many stages that end together share. A crash at any instant leaves nothing or a complete action.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use stages::artifact::{Artifact, Content, Digest, Part};
+
+use super::object::{make_read_only, rename_into, write_aside};
+use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
+
+/// Above this many files, one flush of the whole file system is cheaper than a flush per file.
+const FLUSH_ALL_ABOVE: usize = 8;
+
+/// Actions that may wait for the disk. Bounds the number of open files.
+const QUEUE: usize = 64;
+
+/// Open files of one action before they are flushed early.
+const OPEN_FILES: usize = 64;
+
+/// What happens after an action is on disk.
+type Done = Box<dyn FnOnce(Result<(), CacheError>) + Send>;
+
+struct Pending {
+    action: Action,
+    /// Files to flush before the action may appear.
+    files: Vec<File>,
+    /// Released once the action is visible, so that whoever waits for it finds it.
+    lease: Option<Lease>,
+    done: Done,
+}
+
+/// Publishes actions in the order in which they are handed in, in batches, on a thread of its own.
+pub struct Publisher {
+    store: Arc<Store>,
+    sender: Option<SyncSender<Pending>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// An action's objects on their way to the disk.
+#[derive(Default)]
+pub struct Staged {
+    files: Vec<File>,
+}
+
+impl Publisher {
+    pub fn new(store: Arc<Store>) -> Self {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("publisher".into()).spawn({
+            let store = Arc::clone(&store);
+            move || flush_loop(&store, &receiver)
+        });
+        Self { store, sender: Some(sender), thread: thread.ok() }
+    }
+
+    /// Writes an artifact and its parts as objects. `known` are records of artifacts that the store has already.
+    pub fn stage(
+        &self,
+        artifact: &Artifact,
+        known: &[ObjectRecord],
+        staged: &mut Staged,
+    ) -> Result<ObjectRecord, CacheError> {
+        let digest = artifact.digest();
+        if let Some(record) = known.iter().find(|record| record.digest == digest) {
+            return Ok(record.clone());
+        }
+        let parts = artifact
+            .parts()
+            .iter()
+            .map(|part| match part {
+                Part::Artifact(inner) => self.stage(inner, known, staged),
+                Part::Blob(digest, content) => self.stage_blob(*digest, content, staged),
+            })
+            .collect::<Result<_, _>>()?;
+        let bytes = artifact.encode()?;
+        let record = ObjectRecord {
+            digest,
+            object: Digest::of_bytes(&bytes),
+            kind: Some(artifact.kind()),
+            bytes: bytes.len() as u64,
+            parts,
+        };
+        self.write(&record, &bytes, staged)?;
+        Ok(record)
+    }
+
+    fn stage_blob(&self, digest: Digest, content: &Content, staged: &mut Staged) -> Result<ObjectRecord, CacheError> {
+        let path = match content {
+            Content::Disk(path) => path.clone(),
+            Content::Memory(_) => PathBuf::from("a file in memory"),
+        };
+        let bytes = content.read().map_err(CacheError::io("read", &path))?;
+        let found = Digest::of_bytes(&bytes);
+        if found != digest {
+            let reason = format!("{} changed while it was stored", path.display());
+            return Err(CacheError::Damaged { object: digest, reason });
+        }
+        let record =
+            ObjectRecord { digest, object: digest, kind: None, bytes: bytes.len() as u64, parts: Vec::new() };
+        self.write(&record, &bytes, staged)?;
+        Ok(record)
+    }
+
+    fn write(&self, record: &ObjectRecord, bytes: &[u8], staged: &mut Staged) -> Result<(), CacheError> {
+        let path = self.store.layout().object(record);
+        if self.store.is_intact(record) {
+            return Ok(());
+        }
+        let (aside, file) = write_aside(self.store.layout(), bytes)?;
+        make_read_only(&file).map_err(CacheError::io("protect", &aside))?;
+        rename_into(&aside, &path)?;
+        failpoint::pass();
+        staged.files.push(file);
+        if staged.files.len() >= OPEN_FILES {
+            flush_files(&staged.files).map_err(CacheError::io("flush", &path))?;
+            staged.files.clear();
+        }
+        Ok(())
+    }
+
+    /// Hands in an action whose objects are staged. `done` is called on the publisher's thread.
+    pub fn publish(
+        &self,
+        action: Action,
+        staged: Staged,
+        lease: Option<Lease>,
+        done: impl FnOnce(Result<(), CacheError>) + Send + 'static,
+    ) {
+        let pending = Pending { action, files: staged.files, lease, done: Box::new(done) };
+        let unsent = match &self.sender {
+            Some(sender) if self.thread.is_some() => sender.send(pending).err().map(|error| error.0),
+            _ => Some(pending),
+        };
+        // Without a thread of its own, publication goes on here, one action at a time.
+        if let Some(pending) = unsent {
+            flush(&self.store, vec![pending]);
+        }
+    }
+
+    /// Waits until everything handed in is on disk.
+    pub fn finish(mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn flush_loop(store: &Store, receiver: &Receiver<Pending>) {
+    while let Ok(first) = receiver.recv() {
+        let mut batch = vec![first];
+        batch.extend(receiver.try_iter());
+        flush(store, batch);
+    }
+}
+
+/// One batch: flush the objects, write and flush the actions aside, rename them, release the leases.
+fn flush(store: &Store, batch: Vec<Pending>) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock();
+    let mut written = Vec::with_capacity(batch.len());
+    let mut files = Vec::new();
+    for mut pending in batch {
+        let text = serde_json::to_vec(&pending.action).expect("an action is plain data");
+        match write_aside(store.layout(), &text) {
+            Ok((path, file)) => {
+                files.append(&mut pending.files);
+                files.push(file);
+                written.push((path, pending));
+            }
+            Err(error) => (pending.done)(Err(error)),
+        }
+    }
+    let flushed = flush_files(&files);
+    failpoint::pass();
+    for (path, pending) in written {
+        let result = match &flushed {
+            Ok(()) => rename_into(&path, &store.layout().action(&pending.action.key)),
+            Err(error) => Err(CacheError::io("flush", &path)(std::io::Error::new(error.kind(), error.to_string()))),
+        };
+        if result.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        failpoint::pass();
+        drop(pending.lease);
+        (pending.done)(result);
+    }
+}
+
+fn flush_files(files: &[File]) -> std::io::Result<()> {
+    match files {
+        [] => Ok(()),
+        [first, ..] if files.len() > FLUSH_ALL_ABOVE => Ok(rustix::fs::syncfs(first)?),
+        _ => files.iter().try_for_each(File::sync_data),
+    }
+}

@@ -1,0 +1,187 @@
+//! Records of invocations: what was asked, what happened to each stage, what came out, and on which machine.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stages::artifact::{Digest, Metric};
+
+use super::object::replace;
+use super::{CacheError, Key, Store};
+
+/// Names a run; sorts by time: `20260101-120000-3fa2c1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(pub String);
+
+impl RunId {
+    /// A new name for a run that starts now (UTC).
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = since.as_secs();
+        let (year, month, day) = civil_date(seconds / 86_400);
+        let second = seconds % 86_400;
+        let salt = format!("{}-{}", since.as_nanos(), std::process::id());
+        let salt = &Digest::of_bytes(salt.as_bytes()).to_string()[..6];
+        let time = format!("{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60);
+        Self(format!("{year:04}{month:02}{day:02}-{time}-{salt}"))
+    }
+}
+
+/// Days since 1970-01-01 to year, month, day in the Gregorian calendar (Hinnant, `civil_from_days`).
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// Still going, or its process was killed.
+    Running,
+    Done,
+    Failed,
+    Interrupted,
+}
+
+impl RunStatus {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What became of a stage in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StageState {
+    /// Its outputs were there already.
+    Hit,
+    /// It was executed.
+    Ran,
+    Failed,
+    /// Something that it needs failed, or the run was stopped.
+    Skipped,
+}
+
+impl StageState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Ran => "ran",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One stage of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    pub name: String,
+    pub kind: String,
+    pub state: StageState,
+    pub key: Option<Key>,
+    /// Logical digests of the outputs by port.
+    pub digests: IndexMap<String, Digest>,
+    /// Wall-clock seconds of the execution in this run; 0 for a hit.
+    pub seconds: f64,
+    /// Why it ran, was skipped, or failed.
+    pub reason: String,
+}
+
+/// The record of one invocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub run: RunId,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The file it was read from.
+    pub file: String,
+    pub status: RunStatus,
+    /// Milliseconds since 1970.
+    pub started: u64,
+    pub seconds: f64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The pipeline's parameters after overrides.
+    pub params: IndexMap<String, Value>,
+    pub seed: u64,
+    /// The machine: versions, CPU, device, threads.
+    pub environment: IndexMap<String, Value>,
+    pub stages: Vec<StageRecord>,
+    /// Stage name to its metrics.
+    pub metrics: IndexMap<String, Vec<Metric>>,
+}
+
+impl Store {
+    /// The folder of a run's record.
+    pub fn run_folder(&self, run: &RunId) -> PathBuf {
+        self.layout().runs().join(&run.0)
+    }
+
+    pub fn save_run(&self, record: &RunRecord) -> Result<(), CacheError> {
+        let text = serde_json::to_vec(record).expect("a run record is plain data");
+        replace(self.layout(), &self.run_folder(&record.run).join("run.json"), &text)
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Result<Vec<RunId>, CacheError> {
+        let folder = self.layout().runs();
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(CacheError::io("list", &folder))?,
+        };
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok().map(RunId);
+        let mut runs: Vec<RunId> = entries.filter_map(|entry| name(entry.ok()?)).collect();
+        runs.sort();
+        Ok(runs)
+    }
+
+    /// The run that this text names: `latest`, an id, or the start or end of one.
+    pub fn find_run(&self, name: &str) -> Result<RunRecord, CacheError> {
+        let runs = self.runs()?;
+        let matches = |run: &&RunId| name == "latest" || run.0.starts_with(name) || run.0.ends_with(name);
+        // A process that was killed early may leave a folder without a record.
+        let mut found = runs.iter().rev().filter(matches).filter_map(|run| self.load_run(run).ok());
+        found.next().ok_or_else(|| CacheError::NoSuchRun(name.to_owned()))
+    }
+
+    pub fn load_run(&self, run: &RunId) -> Result<RunRecord, CacheError> {
+        let path = self.run_folder(run).join("run.json");
+        let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right() {
+        assert_eq!(civil_date(0), (1970, 1, 1));
+        assert_eq!(civil_date(11_016), (2000, 2, 29));
+        assert_eq!(civil_date(20_453), (2025, 12, 31));
+    }
+}

@@ -1,0 +1,175 @@
+//! The store as a whole: look a key up, load an artifact, take a lease. Readers never lock.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use stages::artifact::{Artifact, ArtifactError, Digest, Parts};
+
+use super::lease::Heart;
+use super::object::{check, read_verified, rename_into, temporary};
+use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord};
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    heart: Heart,
+    /// Blobs whose bytes this process has checked.
+    checked: Mutex<BTreeSet<Digest>>,
+}
+
+impl Store {
+    /// Opens the store in this folder, which need not exist yet.
+    pub fn open(folder: &Path) -> Self {
+        Self { layout: Layout::new(folder), heart: Heart::new(), checked: Mutex::default() }
+    }
+
+    /// Makes sure that the store can be written before anything is computed.
+    pub fn prepare(&self) -> Result<(), CacheError> {
+        let tmp = self.layout.tmp();
+        fs::create_dir_all(&tmp).map_err(CacheError::io("create", &tmp))?;
+        let probe = temporary(&self.layout);
+        fs::write(&probe, b"").map_err(CacheError::io("write", &probe))?;
+        fs::remove_file(&probe).map_err(CacheError::io("remove", &probe))
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The action of a key, if it is known. Whether its objects are there is another question.
+    pub fn action(&self, key: &Key) -> Result<Option<Action>, CacheError> {
+        let path = self.layout.action(key);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(CacheError::io("read", &path))?,
+        };
+        match serde_json::from_slice::<Action>(&text) {
+            Ok(action) if action.key == *key => Ok(Some(action)),
+            // A record that cannot be read is as good as none; the stage runs again and replaces it.
+            _ => Ok(None),
+        }
+    }
+
+    /// The action of a key whose objects are all there, by size.
+    pub fn usable_action(&self, key: &Key) -> Result<Option<Action>, CacheError> {
+        Ok(self.action(key)?.filter(|action| self.has_outputs(action)))
+    }
+
+    /// Whether all objects of an action are there, by name and size.
+    pub fn has_outputs(&self, action: &Action) -> bool {
+        action.objects().all(|record| self.is_present(record))
+    }
+
+    /// Whether an object is there with its size; a look at the directory, not at the bytes.
+    pub fn is_present(&self, record: &ObjectRecord) -> bool {
+        fs::metadata(self.layout.object(record)).is_ok_and(|metadata| metadata.len() == record.bytes)
+    }
+
+    /// Whether an object is there with the right bytes; a damaged one is set aside.
+    pub(super) fn is_intact(&self, record: &ObjectRecord) -> bool {
+        if !self.layout.object(record).exists() {
+            return false;
+        }
+        let intact = check(&self.layout.object(record), &record.object).is_ok();
+        if !intact {
+            let _ = self.quarantine(record);
+        }
+        intact
+    }
+
+    /// Reads an artifact and checks its bytes. A damaged object is set aside, never served.
+    pub fn load(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
+        let kind = record.kind.ok_or_else(|| CacheError::Damaged {
+            object: record.object,
+            reason: "a blob stands where an artifact should".into(),
+        })?;
+        let bytes = self.guarded(record, |path| read_verified(path, &record.object))?;
+        let parts = StoredParts { store: self, records: &record.parts, failure: Mutex::new(None) };
+        let artifact = Artifact::decode(kind, bytes, &parts);
+        if let Some(failure) = parts.failure.into_inner().unwrap_or_default() {
+            return Err(failure);
+        }
+        artifact.map_err(|error| {
+            let _ = self.quarantine(record);
+            CacheError::Artifact(error)
+        })
+    }
+
+    /// The path of a blob whose bytes were checked by this process.
+    pub fn blob(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
+        let path = self.layout.object(record);
+        let known = self.checked.lock().is_ok_and(|checked| checked.contains(&record.object));
+        if !known {
+            self.guarded(record, |path| check(path, &record.object))?;
+            if let Ok(mut checked) = self.checked.lock() {
+                checked.insert(record.object);
+            }
+        }
+        Ok(path)
+    }
+
+    fn guarded<T>(
+        &self,
+        record: &ObjectRecord,
+        read: impl FnOnce(&Path) -> Result<T, CacheError>,
+    ) -> Result<T, CacheError> {
+        let result = read(&self.layout.object(record));
+        if let Err(error @ CacheError::Damaged { .. }) = &result {
+            tracing::warn!("{error}; it is set aside");
+            self.quarantine(record)?;
+        }
+        result
+    }
+
+    /// Moves an object out of reach, for inspection.
+    pub fn quarantine(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
+        let path = self.layout.object(record);
+        let aside = self.layout.quarantine().join(format!("{}-{}", record.object, std::process::id()));
+        rename_into(&path, &aside)?;
+        Ok(aside)
+    }
+
+    /// Tries to become the one who works on a key.
+    pub fn lease(&self, key: &Key) -> Result<LeaseAttempt, CacheError> {
+        Lease::acquire(&self.layout, key, &self.heart)
+    }
+}
+
+/// The parts of one artifact, found through the records beside its own.
+struct StoredParts<'a> {
+    store: &'a Store,
+    records: &'a [ObjectRecord],
+    /// The first failure with its full meaning, which the artifact layer cannot carry.
+    failure: Mutex<Option<CacheError>>,
+}
+
+impl StoredParts<'_> {
+    fn find<T>(
+        &self,
+        digest: &Digest,
+        load: impl FnOnce(&ObjectRecord) -> Result<T, CacheError>,
+    ) -> Result<T, ArtifactError> {
+        let missing = || ArtifactError::MissingPart(digest.to_string());
+        let record = self.records.iter().find(|record| record.digest == *digest).ok_or_else(missing)?;
+        load(record).map_err(|error| {
+            if let Ok(mut failure) = self.failure.lock() {
+                failure.get_or_insert(error);
+            }
+            missing()
+        })
+    }
+}
+
+impl Parts for StoredParts<'_> {
+    fn artifact(&self, digest: &Digest) -> Result<Artifact, ArtifactError> {
+        self.find(digest, |record| self.store.load(record))
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
+        self.find(digest, |record| self.store.blob(record))
+    }
+}
