@@ -25,8 +25,8 @@ pub struct Manifest {
     pub seed: Option<u64>,
     /// Parameters with defaults filled in.
     pub parameters: Value,
-    /// Logical digests of the inputs: port, name on the port (empty unless it takes many), digest.
-    pub inputs: Vec<(String, String, Digest)>,
+    /// Logical digests of the inputs: port, name on a port that takes many, digest. In the order in which they arrive.
+    pub inputs: Vec<(String, Option<String>, Digest)>,
     /// blake3 of the raw files that the stage reads, by the name under which it asks for them.
     pub files: BTreeMap<String, Option<Digest>>,
     /// Environment variables that the stage asked for.
@@ -53,7 +53,7 @@ enum Leaf<'a> {
     EmptyMap,
 }
 
-/// Receives the leaves in the order of the walk, which is sorted by path.
+/// Receives the leaves in the order of the walk.
 trait Visitor {
     fn leaf(&mut self, path: &[Step<'_>], leaf: Leaf<'_>);
 }
@@ -68,9 +68,12 @@ impl Manifest {
             let leaf = digest.as_ref().map_or(Leaf::Null, Leaf::Digest);
             visitor.leaf(&[Step::Key("files"), Step::Key(name)], leaf);
         }
-        for (index, (port, name, digest)) in self.inputs.iter().enumerate() {
-            let path = [Step::Key("inputs"), Step::Index(index), Step::Key(port), Step::Key(name)];
-            visitor.leaf(&path, Leaf::Digest(digest));
+        let mut on_port: BTreeMap<&str, usize> = BTreeMap::new();
+        for (port, name, digest) in &self.inputs {
+            let count = on_port.entry(port).or_default();
+            let path = [Step::Key("inputs"), Step::Key(port), Step::Index(*count), Step::Key(name.as_deref().unwrap_or(""))];
+            *count += 1;
+            visitor.leaf(if name.is_some() { &path } else { &path[..2] }, Leaf::Digest(digest));
         }
         visitor.leaf(&[Step::Key("kind")], Leaf::Text(&self.kind));
         visitor.leaf(&[Step::Key("numeric_class")], self.numeric_class.as_deref().map_or(Leaf::Null, Leaf::Text));
@@ -238,7 +241,7 @@ mod tests {
             numeric_class: None,
             seed: Some(7),
             parameters,
-            inputs: vec![("windows".into(), String::new(), Digest([3; 32]))],
+            inputs: vec![("windows".into(), None, Digest([3; 32]))],
             files: BTreeMap::new(),
             environment: BTreeMap::new(),
         }

@@ -25,7 +25,7 @@ pub use lease::{Lease, LeaseAttempt};
 pub use layout::Layout;
 pub use ledger::Ledger;
 pub use manifest::{Difference, Manifest, Step};
-pub use publish::Publisher;
+pub use publish::{Publisher, Staged};
 pub use run::{RunId, RunRecord, RunStatus, StageRecord, StageState};
 pub use store::Store;
 pub use verify::{Damage, VerifyReport};

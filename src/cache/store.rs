@@ -133,6 +133,11 @@ impl Store {
         Ok(aside)
     }
 
+    /// A folder for a stage's temporary files, which nobody else uses. It is not made.
+    pub fn scratch_folder(&self) -> PathBuf {
+        temporary(&self.layout)
+    }
+
     /// Tries to become the one who works on a key.
     pub fn lease(&self, key: &Key) -> Result<LeaseAttempt, CacheError> {
         Lease::acquire(&self.layout, key, &self.heart)

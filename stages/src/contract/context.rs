@@ -35,8 +35,10 @@ pub trait Host: Sync {
     fn is_cancelled(&self) -> bool;
     /// The local path of a file that the stage asked for with [`super::FileRequest`].
     fn file(&self, name: &str) -> Option<PathBuf>;
+    /// The value of an environment variable that the stage kind asked for.
+    fn environment(&self, name: &str) -> Option<String>;
     /// An empty directory that is removed when the stage ends.
-    fn scratch(&self) -> &Path;
+    fn scratch(&self) -> Result<&Path, StageError>;
     /// The newest checkpoint of a chain whose step is at most `at_most`, with its step.
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)>;
     /// Keeps a checkpoint. Same chain, same step, same bytes.
@@ -101,8 +103,12 @@ impl Host for NullHost {
         self.files.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone())
     }
 
-    fn scratch(&self) -> &Path {
-        Path::new(".")
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn scratch(&self) -> Result<&Path, StageError> {
+        Err(StageError::new("this host has no scratch folder"))
     }
 
     fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {

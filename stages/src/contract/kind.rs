@@ -60,11 +60,37 @@ impl FileRequest {
     }
 }
 
+/// What learned things are for; it decides from which rows they may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Weights and statistics: from training rows.
+    Fit,
+    /// The choice of an epoch or a hyperparameter: from training and validation rows.
+    Select,
+    /// A threshold: from any rows but those that are judged.
+    Threshold,
+    /// Rows of several splits in one sample: never sound.
+    Mix,
+}
+
+impl Purpose {
+    /// Whether rows of this split may serve the purpose.
+    pub fn allows(self, split: Split) -> bool {
+        match self {
+            Self::Fit => split == Split::Train,
+            Self::Select => matches!(split, Split::Train | Split::Validation),
+            Self::Threshold => split != Split::Test,
+            Self::Mix => false,
+        }
+    }
+}
+
 /// Something that a stage learns from data. The leakage check judges these statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Learning {
     /// What is learned: `normalisation statistics`, `threshold`, `weights`.
     pub what: &'static str,
+    pub purpose: Purpose,
     /// The rows it is learned from.
     pub from: Vec<Split>,
     /// Whether labels of these rows are used.
@@ -90,6 +116,8 @@ pub trait Stage: 'static {
     const THREADS: Threads;
     /// Whether the pipeline's seed can change the outputs.
     const SEEDED: bool;
+    /// Whether it gathers the instances of an expanded stage instead of being expanded with them.
+    const GATHERS: bool = false;
 
     fn inputs(params: &Self::Params) -> Vec<Port>;
     fn outputs(params: &Self::Params) -> Vec<Port>;
@@ -104,6 +132,11 @@ pub trait Stage: 'static {
 
     /// Files from outside that these parameters ask for.
     fn files(_params: &Self::Params) -> Vec<FileRequest> {
+        Vec::new()
+    }
+
+    /// Names of environment variables that the stage sees; their values enter the key.
+    fn environment(_params: &Self::Params) -> Vec<String> {
         Vec::new()
     }
 
@@ -128,12 +161,14 @@ pub struct StageKind {
     pub numerics: Numerics,
     pub threads: Threads,
     pub seeded: bool,
+    pub gathers: bool,
     schema: fn() -> Schema,
     complete: fn(Value) -> Result<Value, String>,
     check: fn(&Value) -> Result<(), (String, String)>,
     inputs: fn(&Value) -> Vec<Port>,
     outputs: fn(&Value) -> Vec<Port>,
     files: fn(&Value) -> Vec<FileRequest>,
+    environment: fn(&Value) -> Vec<String>,
     learns: fn(&Value) -> Vec<Learning>,
     run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, StageError>,
 }
@@ -152,6 +187,7 @@ impl StageKind {
             numerics: S::NUMERICS,
             threads: S::THREADS,
             seeded: S::SEEDED,
+            gathers: S::GATHERS,
             schema: || {
                 let settings = SchemaSettings::draft2020_12().with(|settings| {
                     settings.inline_subschemas = true;
@@ -167,6 +203,7 @@ impl StageKind {
             inputs: |value| S::inputs(&parse::<S>(value)),
             outputs: |value| S::outputs(&parse::<S>(value)),
             files: |value| S::files(&parse::<S>(value)),
+            environment: |value| S::environment(&parse::<S>(value)),
             learns: |value| S::learns(&parse::<S>(value)),
             run: |value, inputs, context| S::run(&parse::<S>(value), inputs, context),
         }
@@ -203,6 +240,10 @@ impl StageKind {
 
     pub fn files(&self, parameters: &Value) -> Vec<FileRequest> {
         (self.files)(parameters)
+    }
+
+    pub fn environment(&self, parameters: &Value) -> Vec<String> {
+        (self.environment)(parameters)
     }
 
     pub fn learns(&self, parameters: &Value) -> Vec<Learning> {

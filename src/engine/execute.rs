@@ -1,0 +1,491 @@
+//! Executing a plan: one coordinator that owns all state, worker threads that run stages, a publisher that makes
+//! their outputs durable. Everything that happens reaches the coordinator as a message, in one place, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+use stages::artifact::Artifact;
+use stages::contract::Device;
+
+use super::plan::{Planner, StagePlan, Verdict};
+use super::schedule::{Schedule, Status};
+use super::work::{Job, JobInput, Result as WorkResult, Shared};
+use super::{CancelToken, Event, Failure, Plan, Reason, Reporter};
+use crate::cache::{Action, Publisher, RunId, RunStatus, StageRecord, StageState, Store};
+use crate::graph::{Graph, Needs, StageId};
+
+/// How often a key that another process works on is looked at again.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How a run is to be executed; none of it changes any output.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Stages that may run at the same time.
+    pub jobs: usize,
+    pub threads: usize,
+    pub device: Device,
+    /// Bytes of memory that stages may declare at the same time.
+    pub memory: u64,
+    pub gpus: usize,
+    /// Go on with what does not depend on a failed stage.
+    pub keep_going: bool,
+}
+
+/// What workers, stages and the publisher tell the coordinator.
+pub(super) enum Message {
+    Event(Event),
+    Started(StageId),
+    Finished(StageId, WorkResult),
+    Published(StageId, Result<(), Failure>),
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub status: RunStatus,
+    pub seconds: f64,
+    /// In the order of the graph.
+    pub stages: Vec<StageRecord>,
+    /// The actions on which the stages stand, by the stage's number.
+    pub actions: BTreeMap<StageId, Action>,
+    pub failures: Vec<(String, Failure)>,
+}
+
+/// Runs what the plan says must run.
+pub fn execute(
+    planner: &Planner<'_>,
+    plan: Plan,
+    store: &Arc<Store>,
+    options: &RunOptions,
+    run: &RunId,
+    cancel: &CancelToken,
+    reporter: &mut dyn Reporter,
+) -> Outcome {
+    silence_panics_of_stages();
+    let (messages, inbox) = channel();
+    let publisher = Publisher::new(Arc::clone(store));
+    let shared = Shared {
+        store,
+        publisher: &publisher,
+        cancel,
+        device: options.device,
+        threads: options.threads,
+        seed: planner.seed,
+        messages: messages.clone(),
+    };
+    let (jobs, queue) = channel::<Box<Job>>();
+    let queue = Mutex::new(queue);
+    let graph = planner.graph;
+    let total = Needs { threads: options.threads.max(1), memory: options.memory, gpus: options.gpus };
+    let guess = |id: StageId| planner.ledger.stages.get(&graph.stage(id).name).map_or(1.0, |action| action.seconds);
+    let mut coordinator = Coordinator {
+        planner,
+        graph,
+        options,
+        cancel,
+        reporter,
+        schedule: Schedule::new(graph, total, guess),
+        plans: plan.into_stages(),
+        actions: BTreeMap::new(),
+        artifacts: BTreeMap::new(),
+        held: BTreeMap::new(),
+        rerun: BTreeSet::new(),
+        unpublished: BTreeSet::new(),
+        records: BTreeMap::new(),
+        failures: Vec::new(),
+        running: 0,
+    };
+    let started = Instant::now();
+    coordinator.announce(run);
+    let everything_hit = coordinator.plans.iter().all(|plan| plan.hit().is_some());
+    std::thread::scope(|scope| {
+        if !everything_hit {
+            for worker in 0..options.jobs.max(1) {
+                let (shared, queue, messages) = (&shared, &queue, messages.clone());
+                let body = move || {
+                    loop {
+                        let job = queue.lock().map(|queue| queue.recv());
+                        let Ok(Ok(job)) = job else { return };
+                        let result = shared.perform(&job);
+                        if messages.send(Message::Finished(job.id, result)).is_err() {
+                            return;
+                        }
+                    }
+                };
+                let _ = std::thread::Builder::new().name(format!("{WORKER}{worker}")).spawn_scoped(scope, body);
+            }
+        }
+        coordinator.run(&jobs, &inbox);
+        drop(jobs);
+    });
+    let outcome = coordinator.conclude(run, started.elapsed());
+    publisher.finish();
+    outcome
+}
+
+/// Prefix of the names of worker threads.
+const WORKER: &str = "stage-";
+
+/// A stage that panics is reported as a failure; the default message on standard error would tear the display.
+fn silence_panics_of_stages() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let default = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let thread = std::thread::current();
+            let inside_stage = thread.name().is_none_or(|name| name.starts_with(WORKER));
+            if inside_stage {
+                tracing::debug!("panic in a stage: {info}");
+            } else {
+                default(info);
+            }
+        }));
+    });
+}
+
+struct Coordinator<'a> {
+    planner: &'a Planner<'a>,
+    graph: &'a Graph,
+    options: &'a RunOptions,
+    cancel: &'a CancelToken,
+    reporter: &'a mut dyn Reporter,
+    schedule: Schedule<'a>,
+    plans: Vec<StagePlan>,
+    /// Settled stages.
+    actions: BTreeMap<StageId, Action>,
+    /// Outputs held in memory for stages that have not run yet, with the number of those.
+    artifacts: BTreeMap<(StageId, String), (Artifact, usize)>,
+    /// Stages whose key another process works on, with the time of the next look.
+    held: BTreeMap<StageId, Instant>,
+    /// Stages that must run although their action is known.
+    rerun: BTreeSet<StageId>,
+    /// Computed, but not yet on disk.
+    unpublished: BTreeSet<StageId>,
+    records: BTreeMap<StageId, StageRecord>,
+    failures: Vec<(String, Failure)>,
+    running: usize,
+}
+
+impl Coordinator<'_> {
+    fn announce(&mut self, run: &RunId) {
+        let hits = self.plans.iter().filter(|plan| plan.hit().is_some()).count();
+        let event = Event::RunStarted { run: run.clone(), stages: self.graph.len(), hits };
+        self.reporter.on(&event);
+    }
+
+    fn run(&mut self, jobs: &Sender<Box<Job>>, inbox: &Receiver<Message>) {
+        for &stage in self.graph.order() {
+            if self.schedule.is_unblocked(stage) && self.schedule.status(stage) == Status::Waiting {
+                self.decide(stage, false);
+            }
+        }
+        loop {
+            self.look_at_held();
+            if self.cancel.is_cancelled() {
+                self.stop("interrupted");
+            }
+            while self.running < self.options.jobs.max(1)
+                && let Some(stage) = self.schedule.take()
+            {
+                self.start(stage, jobs);
+            }
+            if self.schedule.is_finished() && self.unpublished.is_empty() {
+                return;
+            }
+            if !self.schedule.is_anything_running() && self.held.is_empty() && self.unpublished.is_empty() {
+                // Nothing can move any more: what waits, waits for something that failed.
+                self.stop("something that it needs did not come to its outputs");
+                return;
+            }
+            let patience = if self.held.is_empty() { Duration::from_millis(100) } else { POLL };
+            match inbox.recv_timeout(patience) {
+                Ok(message) => {
+                    self.on(message);
+                    inbox.try_iter().for_each(|message| self.on(message));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Everything that the stage needs is settled: is it a hit, or must it run?
+    fn decide(&mut self, stage: StageId, again: bool) {
+        if again || matches!(self.plans[stage.index()].verdict, Verdict::Pending(_)) {
+            let actions = &self.actions;
+            let digest = |source: StageId, port: &str| Some(actions.get(&source)?.output(port)?.digest);
+            self.plans[stage.index()] = self.planner.assess(stage, &digest);
+        }
+        let verdict = self.plans[stage.index()].verdict.clone();
+        match verdict {
+            Verdict::Hit(action) if !self.rerun.contains(&stage) => {
+                self.finish(stage, StageState::Hit, &action, 0.0);
+                self.settle(stage, action);
+            }
+            Verdict::Broken(failure) => self.fail(stage, failure),
+            _ => self.schedule.queue(stage),
+        }
+    }
+
+    fn settle(&mut self, stage: StageId, action: Action) {
+        self.actions.insert(stage, action);
+        for next in self.schedule.settle(stage) {
+            self.decide(next, false);
+        }
+    }
+
+    fn start(&mut self, stage: StageId, jobs: &Sender<Box<Job>>) {
+        if !self.schedule.is_unblocked(stage) {
+            // While it was queued, an input turned out to be damaged; its stage runs again first.
+            return self.schedule.release(stage);
+        }
+        let node = self.graph.stage(stage);
+        let plan = &self.plans[stage.index()];
+        let (Some(manifest), Some(key)) = (plan.manifest.clone(), plan.key) else {
+            self.schedule.release(stage);
+            return self.fail(stage, Failure::new("it has no manifest"));
+        };
+        let mut inputs = Vec::new();
+        for (source, handoff) in self.graph.inputs(stage) {
+            let record = self.actions.get(&source).and_then(|action| action.output(&handoff.output));
+            let Some(record) = record.cloned() else {
+                self.schedule.release(stage);
+                let message = format!("{} gave no output `{}`", self.graph.stage(source).name, handoff.output);
+                return self.fail(stage, Failure::new(message));
+            };
+            inputs.push(JobInput {
+                port: handoff.input.clone(),
+                item: handoff.item.clone(),
+                source,
+                record,
+                artifact: self.artifacts.get(&(source, handoff.output.clone())).map(|(artifact, _)| artifact.clone()),
+            });
+        }
+        let rerun = self.rerun.contains(&stage) || matches!(plan.verdict, Verdict::Miss(Reason::Forced));
+        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files: plan.files.clone(), rerun };
+        self.running += 1;
+        let _ = jobs.send(Box::new(job));
+    }
+
+    fn on(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.reporter.on(&event),
+            Message::Started(stage) => {
+                let node = self.graph.stage(stage);
+                let reason = self.reason(stage);
+                self.reporter.on(&Event::StageStarted { stage: node.name.clone(), kind: node.kind.name, reason });
+            }
+            Message::Finished(stage, result) => {
+                self.running -= 1;
+                self.schedule.release(stage);
+                self.on_finished(stage, result);
+            }
+            Message::Published(stage, result) => {
+                self.unpublished.remove(&stage);
+                if let Err(failure) = result {
+                    self.actions.remove(&stage);
+                    self.fail(stage, failure);
+                }
+            }
+        }
+    }
+
+    fn on_finished(&mut self, stage: StageId, result: WorkResult) {
+        match result {
+            WorkResult::Hit(action) => {
+                self.finish(stage, StageState::Hit, &action, 0.0);
+                self.settle(stage, action);
+            }
+            WorkResult::Held => {
+                if self.held.insert(stage, Instant::now() + POLL).is_none() {
+                    let name = self.graph.stage(stage).name.clone();
+                    self.reporter.on(&Event::StageWaiting { stage: name });
+                }
+            }
+            WorkResult::Computed(action, artifacts) => {
+                self.rerun.remove(&stage);
+                self.unpublished.insert(stage);
+                self.release_inputs(stage);
+                for (port, artifact) in artifacts {
+                    let consumers = self.graph.consumers(stage, &port);
+                    if consumers > 0 {
+                        self.artifacts.insert((stage, port), (artifact, consumers));
+                    }
+                }
+                self.finish(stage, StageState::Ran, &action, action.seconds);
+                self.settle(stage, action);
+            }
+            WorkResult::InputLost(source) => self.recompute(source, stage),
+            WorkResult::Failed(failure) => {
+                self.release_inputs(stage);
+                self.fail(stage, failure);
+            }
+            WorkResult::Cancelled => self.skip(stage, "interrupted"),
+        }
+    }
+
+    /// The outputs of `source` are damaged: it runs again, and `consumer` waits for it.
+    fn recompute(&mut self, source: StageId, consumer: StageId) {
+        if let Some(action) = self.actions.remove(&source) {
+            self.planner.store.forget(&action);
+        }
+        let note = "its stored outputs are damaged or missing; it runs again".to_owned();
+        self.reporter.on(&Event::StageNote { stage: self.graph.stage(source).name.clone(), text: note });
+        self.plans[consumer.index()].verdict = Verdict::Pending(vec![source]);
+        if self.schedule.status(source) == Status::Settled {
+            self.schedule.unsettle(source);
+            self.rerun.insert(source);
+            self.plans[source.index()].verdict = Verdict::Miss(Reason::OutputsLost);
+            self.decide(source, false);
+        }
+    }
+
+    /// A stage has its inputs behind it: outputs that nobody waits for any more leave memory.
+    fn release_inputs(&mut self, stage: StageId) {
+        for (source, handoff) in self.graph.inputs(stage) {
+            let slot = (source, handoff.output.clone());
+            if let Some((_, waiting)) = self.artifacts.get_mut(&slot) {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    self.artifacts.remove(&slot);
+                }
+            }
+        }
+    }
+
+    fn look_at_held(&mut self) {
+        let now = Instant::now();
+        let due: Vec<StageId> = self.held.iter().filter(|(_, at)| **at <= now).map(|(stage, _)| *stage).collect();
+        for stage in due {
+            let Some(key) = self.plans[stage.index()].key else { continue };
+            match self.planner.store.usable_action(&key) {
+                Ok(Some(action)) if !self.rerun.contains(&stage) => {
+                    self.held.remove(&stage);
+                    self.finish(stage, StageState::Hit, &action, 0.0);
+                    self.settle(stage, action);
+                }
+                _ if self.schedule.status(stage) == Status::Waiting => {
+                    self.held.insert(stage, now + POLL);
+                    self.schedule.queue(stage);
+                }
+                _ => drop(self.held.insert(stage, now + POLL)),
+            }
+        }
+    }
+
+    fn reason(&self, stage: StageId) -> String {
+        self.plans[stage.index()].reason(self.graph)
+    }
+
+    fn finish(&mut self, stage: StageId, state: StageState, action: &Action, seconds: f64) {
+        self.held.remove(&stage);
+        let digests: IndexMap<_, _> =
+            action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect();
+        let node = self.graph.stage(stage);
+        let reason = if state == StageState::Hit { String::new() } else { self.reason(stage) };
+        let record = StageRecord {
+            name: node.name.clone(),
+            kind: node.kind.name.to_owned(),
+            state,
+            key: Some(action.key),
+            digests: digests.clone(),
+            seconds,
+            reason: reason.clone(),
+        };
+        self.records.insert(stage, record);
+        self.reporter.on(&Event::StageFinished {
+            stage: node.name.clone(),
+            kind: node.kind.name,
+            state,
+            key: Some(action.key),
+            digests,
+            seconds,
+            bytes: action.bytes(),
+            reason,
+        });
+    }
+
+    fn fail(&mut self, stage: StageId, mut failure: Failure) {
+        let node = self.graph.stage(stage);
+        if let Some(manifest) = &self.plans[stage.index()].manifest {
+            let input = |(port, item, digest): &(String, Option<String>, stages::artifact::Digest)| {
+                let item = item.as_ref().map_or_else(String::new, |item| format!("[{item}]"));
+                format!("{port}{item} {}", digest.short())
+            };
+            failure.inputs = manifest.inputs.iter().map(input).collect();
+        }
+        self.record_without_outputs(stage, StageState::Failed, &failure.message);
+        let event =
+            Event::StageFailed { stage: node.name.clone(), kind: node.kind.name, failure: failure.clone() };
+        self.reporter.on(&event);
+        self.failures.push((node.name.clone(), failure));
+        for skipped in self.schedule.fail(stage) {
+            self.skip(skipped, &format!("it needs {}", node.name));
+        }
+        if !self.options.keep_going {
+            self.stop("another stage failed");
+        }
+    }
+
+    fn stop(&mut self, why: &str) {
+        self.held.clear();
+        for stage in self.schedule.skip_rest() {
+            self.skip(stage, why);
+        }
+    }
+
+    fn skip(&mut self, stage: StageId, why: &str) {
+        self.record_without_outputs(stage, StageState::Skipped, why);
+        self.held.remove(&stage);
+        let node = self.graph.stage(stage);
+        self.reporter.on(&Event::StageFinished {
+            stage: node.name.clone(),
+            kind: node.kind.name,
+            state: StageState::Skipped,
+            key: None,
+            digests: IndexMap::new(),
+            seconds: 0.0,
+            bytes: 0,
+            reason: why.to_owned(),
+        });
+    }
+
+    fn record_without_outputs(&mut self, stage: StageId, state: StageState, reason: &str) {
+        let node = self.graph.stage(stage);
+        let record = StageRecord {
+            name: node.name.clone(),
+            kind: node.kind.name.to_owned(),
+            state,
+            key: self.plans[stage.index()].key,
+            digests: IndexMap::new(),
+            seconds: 0.0,
+            reason: reason.to_owned(),
+        };
+        self.records.insert(stage, record);
+    }
+
+    fn conclude(self, run: &RunId, elapsed: Duration) -> Outcome {
+        let count = |state: StageState| self.records.values().filter(|record| record.state == state).count();
+        let status = match () {
+            () if !self.failures.is_empty() => RunStatus::Failed,
+            () if self.cancel.is_cancelled() && count(StageState::Skipped) > 0 => RunStatus::Interrupted,
+            () => RunStatus::Done,
+        };
+        let seconds = elapsed.as_secs_f64();
+        self.reporter.on(&Event::RunFinished {
+            run: run.clone(),
+            status,
+            seconds,
+            ran: count(StageState::Ran),
+            hits: count(StageState::Hit),
+            failed: count(StageState::Failed),
+            skipped: count(StageState::Skipped),
+        });
+        let mut records = self.records;
+        let stages = self.graph.order().iter().filter_map(|stage| records.remove(stage)).collect();
+        Outcome { status, seconds, stages, actions: self.actions, failures: self.failures }
+    }
+}

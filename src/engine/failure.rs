@@ -1,0 +1,76 @@
+//! A failure as people and records need it: one sentence, where, why, what helps.
+
+use std::error::Error;
+
+use serde::{Deserialize, Serialize};
+use stages::contract::StageError;
+
+use crate::cache::CacheError;
+
+/// Why a stage did not come to its outputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub message: String,
+    /// `file`, or `file:line`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// What lies behind it, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The inputs on which it happened: port and digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
+}
+
+impl Failure {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), location: None, causes: Vec::new(), hint: None, inputs: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// The chain below an error, without repetitions of what was said already.
+fn causes(error: &dyn Error) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut said = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            causes.push(text.clone());
+        }
+        said = text;
+        next = cause.source();
+    }
+    causes
+}
+
+impl From<&StageError> for Failure {
+    fn from(error: &StageError) -> Self {
+        let location = error.location().map(|location| match location.line {
+            Some(line) => format!("{}:{line}", location.file.display()),
+            None => location.file.display().to_string(),
+        });
+        Self {
+            message: error.message().to_owned(),
+            location,
+            causes: causes(error),
+            hint: error.hint_text().map(str::to_owned),
+            inputs: Vec::new(),
+        }
+    }
+}
+
+impl From<&CacheError> for Failure {
+    fn from(error: &CacheError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self { causes: causes(error), hint, ..Self::new(error.to_string()) }
+    }
+}

@@ -1,0 +1,32 @@
+//! How the engine asks for raw files. Where they lie and how they are fetched is decided elsewhere.
+
+use std::path::PathBuf;
+
+use stages::artifact::Digest;
+use stages::contract::FileRequest;
+
+use super::Failure;
+
+/// A raw file on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    pub path: PathBuf,
+    /// blake3 of its bytes.
+    pub digest: Digest,
+}
+
+/// Finds raw files.
+pub trait FileFinder: Sync {
+    /// The file that a stage asks for; `None` if it is optional and absent.
+    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure>;
+}
+
+/// Finds nothing, for graphs that need no files.
+#[derive(Debug)]
+pub struct NoFiles;
+
+impl FileFinder for NoFiles {
+    fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
+        Err(Failure::new(format!("no file `{}`", request.path.display())))
+    }
+}

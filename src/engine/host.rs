@@ -1,0 +1,114 @@
+//! What a running stage sees of the engine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use stages::artifact::Digest;
+use stages::contract::{Host, Progress, StageError};
+
+use super::execute::Message;
+use super::{CancelToken, Event};
+use crate::cache::Store;
+
+/// Progress is passed on at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The [`Host`] of one execution of one stage.
+pub(super) struct StageHost {
+    pub stage: String,
+    pub store: Arc<Store>,
+    pub cancel: CancelToken,
+    pub deadline: Option<Instant>,
+    pub files: BTreeMap<String, PathBuf>,
+    pub environment: BTreeMap<String, String>,
+    pub scratch: Scratch,
+    pub messages: Sender<Message>,
+    pub last_progress: Mutex<Option<Instant>>,
+}
+
+impl StageHost {
+    pub fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+    }
+
+    fn send(&self, event: Event) {
+        let _ = self.messages.send(Message::Event(event));
+    }
+}
+
+impl Host for StageHost {
+    fn progress(&self, progress: Progress) {
+        let now = Instant::now();
+        let Ok(mut last) = self.last_progress.lock() else { return };
+        let is_last = progress.done >= progress.total;
+        if !is_last && last.is_some_and(|last| now - last < PROGRESS_INTERVAL) {
+            return;
+        }
+        *last = Some(now);
+        let Progress { unit, done, total, phase, figures } = progress;
+        self.send(Event::StageProgress { stage: self.stage.clone(), unit, done, total, phase, figures });
+    }
+
+    fn note(&self, text: &str) {
+        self.send(Event::StageNote { stage: self.stage.clone(), text: text.to_owned() });
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled() || self.is_late()
+    }
+
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.files.get(name).cloned()
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+
+    fn scratch(&self) -> Result<&Path, StageError> {
+        self.scratch.path()
+    }
+
+    fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
+        self.store.load_checkpoint(chain, at_most)
+    }
+
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
+        self.store
+            .save_checkpoint(chain, step, bytes)
+            .map_err(|error| StageError::new("a checkpoint could not be written").because(error))
+    }
+}
+
+/// A folder below the store's `tmp/` that is made when it is first asked for and removed with the stage.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+    made: std::sync::OnceLock<()>,
+}
+
+impl Scratch {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, made: std::sync::OnceLock::new() }
+    }
+
+    fn path(&self) -> Result<&Path, StageError> {
+        if self.made.get().is_none() {
+            std::fs::create_dir_all(&self.path)
+                .map_err(|error| StageError::new("the scratch folder could not be made").because(error))?;
+            let _ = self.made.set(());
+        }
+        Ok(&self.path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.made.get().is_some() {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The plan: for each stage, whether its outputs are there already, and if not, why. A stage below one that must run
+//! is pending: if that one comes to the same content as before, everything below it is a hit after all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use stages::artifact::Digest;
+use stages::contract::Numerics;
+
+use super::{Failure, FileFinder};
+use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store};
+use crate::graph::{Graph, StageId};
+
+/// Fewer stages than this are assessed on one thread.
+const PARALLEL_ABOVE: usize = 256;
+
+/// Why a stage must run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No action with its key, and none of this stage to compare with.
+    New,
+    /// The lines of the manifest that differ from the stage's last action.
+    Changed(Vec<Difference>),
+    Forced,
+    /// The action is there but not all of its objects.
+    OutputsLost,
+    /// The action is gone, though the manifest is that of the last run.
+    ActionLost,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::New => formatter.write_str("never ran"),
+            Self::Forced => formatter.write_str("forced"),
+            Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
+            Self::ActionLost => formatter.write_str("its action is gone from the store"),
+            Self::Changed(differences) => {
+                let shown: Vec<String> = differences.iter().take(3).map(describe).collect();
+                formatter.write_str(&shown.join("; "))?;
+                match differences.len().saturating_sub(shown.len()) {
+                    0 => Ok(()),
+                    more => write!(formatter, "; and {more} more"),
+                }
+            }
+        }
+    }
+}
+
+/// One difference in words: `epochs: 10 -> 20`, or `input windows has new content`.
+fn describe(difference: &Difference) -> String {
+    let Difference { path, before, after } = difference;
+    if let Some(input) = path.strip_prefix("inputs.") {
+        return format!("input {input} has new content");
+    }
+    if let Some(file) = path.strip_prefix("files.") {
+        return format!("file {file} has new content");
+    }
+    let name = path.strip_prefix("with.").unwrap_or(path);
+    match (before, after) {
+        (Some(before), Some(after)) => format!("{name}: {before} -> {after}"),
+        (None, Some(after)) => format!("{name}: {after} is new"),
+        (Some(before), None) => format!("{name}: {before} is gone"),
+        (None, None) => name.to_owned(),
+    }
+}
+
+/// What is known about a stage.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Its outputs are there.
+    Hit(Action),
+    Miss(Reason),
+    /// Depends on the content that these stages come to.
+    Pending(Vec<StageId>),
+    /// It cannot run.
+    Broken(Failure),
+}
+
+/// The plan for one stage.
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    pub verdict: Verdict,
+    /// Known once all inputs are.
+    pub manifest: Option<Manifest>,
+    pub key: Option<Key>,
+    /// Local paths of the raw files, by the name under which the stage asks for them.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+impl StagePlan {
+    fn of(verdict: Verdict) -> Self {
+        Self { verdict, manifest: None, key: None, files: BTreeMap::new() }
+    }
+
+    pub fn hit(&self) -> Option<&Action> {
+        match &self.verdict {
+            Verdict::Hit(action) => Some(action),
+            _ => None,
+        }
+    }
+
+    /// Why the stage runs, in words; empty for a hit.
+    pub fn reason(&self, graph: &Graph) -> String {
+        match &self.verdict {
+            Verdict::Hit(_) => String::new(),
+            Verdict::Miss(reason) => reason.to_string(),
+            Verdict::Broken(failure) => failure.message.clone(),
+            Verdict::Pending(on) => {
+                let names: Vec<&str> = on.iter().take(3).map(|id| graph.stage(*id).name.as_str()).collect();
+                let more = if on.len() > names.len() { ", …" } else { "" };
+                format!("waits for the content of {}{more}", names.join(", "))
+            }
+        }
+    }
+}
+
+/// The plan for all stages of a graph.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    stages: Vec<StagePlan>,
+}
+
+impl Plan {
+    pub fn stage(&self, id: StageId) -> &StagePlan {
+        &self.stages[id.index()]
+    }
+
+    pub fn hits(&self) -> usize {
+        self.stages.iter().filter(|stage| stage.hit().is_some()).count()
+    }
+
+    pub fn len(&self) -> usize {
+        self.stages.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    pub(super) fn into_stages(self) -> Vec<StagePlan> {
+        self.stages
+    }
+}
+
+/// Everything that a verdict depends on besides the graph.
+pub struct Planner<'a> {
+    pub graph: &'a Graph,
+    pub store: &'a Store,
+    pub ledger: &'a Ledger,
+    pub files: &'a dyn FileFinder,
+    /// Of the device that model stages run on.
+    pub numeric_class: &'a str,
+    pub seed: u64,
+    pub forced: BTreeSet<StageId>,
+    /// Looks up environment variables that stages ask for.
+    pub environment: fn(&str) -> Option<String>,
+}
+
+impl Planner<'_> {
+    /// Assesses every stage.
+    pub fn plan(&self) -> Plan {
+        let graph = self.graph;
+        let mut stages: Vec<Option<StagePlan>> = vec![None; graph.len()];
+        let assess = |id: &StageId, known: &[Option<StagePlan>]| {
+            let hit = |source: StageId| known[source.index()].as_ref().and_then(StagePlan::hit);
+            self.assess(*id, &|source, port| Some(hit(source)?.output(port)?.digest))
+        };
+        if graph.len() < PARALLEL_ABOVE {
+            for id in graph.order() {
+                stages[id.index()] = Some(assess(id, &stages));
+            }
+        } else {
+            for wave in graph.waves() {
+                let plans: Vec<StagePlan> = wave.par_iter().map(|id| assess(id, &stages)).collect();
+                for (id, plan) in wave.iter().zip(plans) {
+                    stages[id.index()] = Some(plan);
+                }
+            }
+        }
+        Plan { stages: stages.into_iter().flatten().collect() }
+    }
+
+    /// Assesses one stage, given the digests of the inputs that are known.
+    pub fn assess(&self, id: StageId, digest_of: &dyn Fn(StageId, &str) -> Option<Digest>) -> StagePlan {
+        let stage = self.graph.stage(id);
+        let (mut inputs, mut unknown) = (Vec::new(), Vec::new());
+        for (source, handoff) in self.graph.inputs(id) {
+            match digest_of(source, &handoff.output) {
+                Some(digest) => inputs.push((handoff.input.clone(), handoff.item.clone(), digest)),
+                None => unknown.push(source),
+            }
+        }
+        if !unknown.is_empty() {
+            unknown.sort();
+            unknown.dedup();
+            return StagePlan::of(Verdict::Pending(unknown));
+        }
+        let mut files = BTreeMap::new();
+        let mut paths = BTreeMap::new();
+        for request in &stage.files {
+            match self.files.find(request) {
+                Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
+                Ok(None) => drop(files.insert(request.name.clone(), None)),
+                Ok(Some(found)) => {
+                    files.insert(request.name.clone(), Some(found.digest));
+                    paths.insert(request.name.clone(), found.path);
+                }
+            }
+        }
+        let variable = |name: &String| (name.clone(), (self.environment)(name));
+        let manifest = Manifest {
+            kind: stage.kind.name.to_owned(),
+            version: stage.kind.version,
+            numeric_class: (stage.kind.numerics == Numerics::Device).then(|| self.numeric_class.to_owned()),
+            seed: stage.kind.seeded.then_some(self.seed),
+            parameters: stage.parameters.clone(),
+            inputs,
+            files,
+            environment: stage.environment.iter().map(variable).collect(),
+        };
+        let key = manifest.key();
+        let verdict = self.verdict(id, &manifest, &key);
+        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files: paths }
+    }
+
+    fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> Verdict {
+        if self.forced.contains(&id) {
+            return Verdict::Miss(Reason::Forced);
+        }
+        let name = &self.graph.stage(id).name;
+        let known = match self.ledger.find(name, key) {
+            Some(action) => Some(action.clone()),
+            None => match self.store.action(key) {
+                Ok(action) => action,
+                Err(error) => return Verdict::Broken(Failure::from(&error)),
+            },
+        };
+        match known {
+            Some(action) if self.store.has_outputs(&action) => Verdict::Hit(action),
+            Some(_) => Verdict::Miss(Reason::OutputsLost),
+            None => Verdict::Miss(self.difference(name, manifest)),
+        }
+    }
+
+    /// What changed since the stage's last action.
+    fn difference(&self, name: &str, manifest: &Manifest) -> Reason {
+        let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
+        let Some(before) = before else { return Reason::New };
+        let differences = Difference::between(&before.manifest, &manifest.to_text());
+        if differences.is_empty() { Reason::ActionLost } else { Reason::Changed(differences) }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a worker does for one stage: take the lease, load the inputs, run the stage, write the outputs as objects.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use indexmap::IndexMap;
+use stages::artifact::Artifact;
+use stages::contract::{Device, Inputs, StageContext, Threads};
+
+use super::execute::Message;
+use super::host::{Scratch, StageHost};
+use super::{CancelToken, Event, Failure};
+use crate::cache::{Action, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store};
+use crate::graph::{StageId, StageNode};
+
+/// One input of a job.
+pub(super) struct JobInput {
+    pub port: String,
+    pub item: Option<String>,
+    pub source: StageId,
+    pub record: ObjectRecord,
+    /// The artifact itself, if its stage ran in this process and it is still held.
+    pub artifact: Option<Artifact>,
+}
+
+/// One execution of one stage.
+pub(super) struct Job {
+    pub id: StageId,
+    pub stage: StageNode,
+    pub manifest: Manifest,
+    pub key: Key,
+    pub inputs: Vec<JobInput>,
+    pub files: BTreeMap<String, PathBuf>,
+    /// An action of this key that is in the store is no reason not to run.
+    pub rerun: bool,
+}
+
+/// What came of a job.
+pub(super) enum Result {
+    /// Another process had finished the key meanwhile.
+    Hit(Action),
+    /// Another process works on the key.
+    Held,
+    Computed(Action, IndexMap<String, Artifact>),
+    /// An object made by this stage is missing or damaged.
+    InputLost(StageId),
+    Failed(Failure),
+    Cancelled,
+}
+
+/// What all workers share.
+pub(super) struct Shared<'a> {
+    pub store: &'a Arc<Store>,
+    pub publisher: &'a Publisher,
+    pub cancel: &'a CancelToken,
+    pub device: Device,
+    pub threads: usize,
+    pub seed: u64,
+    pub messages: Sender<Message>,
+}
+
+impl Shared<'_> {
+    /// Does the job, as often as its stage allows.
+    pub fn perform(&self, job: &Job) -> Result {
+        let lease = match self.store.lease(&job.key) {
+            Ok(LeaseAttempt::Taken(lease)) => lease,
+            Ok(LeaseAttempt::Held) => return Result::Held,
+            Err(error) => return Result::Failed(Failure::from(&error)),
+        };
+        if !job.rerun
+            && let Ok(Some(action)) = self.store.usable_action(&job.key)
+        {
+            return Result::Hit(action);
+        }
+        let mut lease = Some(lease);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match self.attempt(job, &mut lease) {
+                Result::Failed(failure) if attempt <= job.stage.retries && !self.cancel.is_cancelled() => {
+                    let stage = job.stage.name.clone();
+                    let _ = self.messages.send(Message::Event(Event::StageRetried { stage, attempt, failure }));
+                    std::thread::sleep(Duration::from_millis(100) * 2_u32.pow(attempt.min(6)));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> Result {
+        let mut inputs = Inputs::default();
+        for input in &job.inputs {
+            let artifact = match &input.artifact {
+                Some(artifact) => artifact.clone(),
+                None => match self.store.load(&input.record) {
+                    Ok(artifact) => artifact,
+                    Err(error) if error.is_loss() => return Result::InputLost(input.source),
+                    Err(error) => return Result::Failed(Failure::from(&error)),
+                },
+            };
+            inputs.add(&input.port, input.item.as_deref().unwrap_or(""), artifact);
+        }
+        let _ = self.messages.send(Message::Started(job.id));
+        let host = self.host(job);
+        let started = Instant::now();
+        let result = self.run(job, &inputs, &host);
+        let seconds = started.elapsed().as_secs_f64();
+        let outputs = match result {
+            Ok(outputs) => outputs,
+            Err(_) if self.cancel.is_cancelled() => return Result::Cancelled,
+            Err(_) if host.is_late() => {
+                let limit = job.stage.timeout.unwrap_or_default();
+                let hint = "raise `timeout`, or give the stage less to do";
+                return Result::Failed(Failure::new(format!("it ran longer than {limit:?}")).hint(hint));
+            }
+            Err(failure) => return Result::Failed(failure),
+        };
+        match self.publish(job, outputs, seconds, lease) {
+            Ok((action, artifacts)) => Result::Computed(action, artifacts),
+            Err(failure) => Result::Failed(failure),
+        }
+    }
+
+    fn host(&self, job: &Job) -> StageHost {
+        StageHost {
+            stage: job.stage.name.clone(),
+            store: Arc::clone(self.store),
+            cancel: self.cancel.clone(),
+            deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
+            files: job.files.clone(),
+            environment: job
+                .manifest
+                .environment
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+                .collect(),
+            scratch: Scratch::new(self.store.scratch_folder()),
+            messages: self.messages.clone(),
+            last_progress: Mutex::new(None),
+        }
+    }
+
+    fn run(
+        &self,
+        job: &Job,
+        inputs: &Inputs,
+        host: &StageHost,
+    ) -> std::result::Result<IndexMap<String, Artifact>, Failure> {
+        let stage = &job.stage;
+        let context = StageContext {
+            device: self.device,
+            threads: stage.needs.threads,
+            seed: self.seed,
+            lineage: job.manifest.lineage(),
+            host,
+        };
+        let run = || stage.kind.run(&stage.parameters, inputs, &context);
+        let own_pool = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let pool = own_pool.then(|| rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads).build().ok());
+            match pool.flatten() {
+                Some(pool) => pool.install(run),
+                None => run(),
+            }
+        }));
+        let outputs = match result {
+            Ok(Ok(outputs)) => outputs.into_map(),
+            Ok(Err(error)) => return Err(Failure::from(&error)),
+            Err(panic) => return Err(panicked(panic.as_ref())),
+        };
+        for port in &stage.outputs {
+            match outputs.get(&port.name) {
+                Some(artifact) if port.accepts.accepts(artifact.kind()) => {}
+                Some(artifact) => {
+                    return Err(bug(format!("output `{}` is {}, not {}", port.name, artifact.kind(), port.accepts.name())));
+                }
+                None if port.optional => {}
+                None => return Err(bug(format!("it made no output `{}`", port.name))),
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Writes the outputs as objects and hands the action to the publisher.
+    fn publish(
+        &self,
+        job: &Job,
+        outputs: IndexMap<String, Artifact>,
+        seconds: f64,
+        lease: &mut Option<Lease>,
+    ) -> std::result::Result<(Action, IndexMap<String, Artifact>), Failure> {
+        let known: Vec<ObjectRecord> = job.inputs.iter().map(|input| input.record.clone()).collect();
+        let mut staged = Staged::default();
+        let mut records = Vec::with_capacity(outputs.len());
+        for (port, artifact) in &outputs {
+            let record = self.publisher.stage(artifact, &known, &mut staged);
+            let record = record.map_err(|error| Failure::from(&error))?;
+            records.push(Output { port: port.clone(), record });
+        }
+        let finished = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let action = Action {
+            key: job.key,
+            kind: job.stage.kind.name.to_owned(),
+            outputs: records,
+            seconds,
+            finished: u64::try_from(finished.as_millis()).unwrap_or(u64::MAX),
+            runner: env!("CARGO_PKG_VERSION").to_owned(),
+            manifest: job.manifest.to_text(),
+        };
+        let (messages, id) = (self.messages.clone(), job.id);
+        self.publisher.publish(action.clone(), staged, lease.take(), move |result| {
+            let _ = messages.send(Message::Published(id, result.map_err(|error| Failure::from(&error))));
+        });
+        Ok((action, outputs))
+    }
+}
+
+fn bug(message: String) -> Failure {
+    Failure::new(message).hint("this is a fault of the stage kind, not of the pipeline")
+}
+
+/// A panic as a failure: the stage is lost, the run is not.
+fn panicked(payload: &(dyn Any + Send)) -> Failure {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    bug(format!("it panicked: {text}"))
+}

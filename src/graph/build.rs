@@ -1,0 +1,169 @@
+//! From a located description to a checked graph: the passes in their order. Every problem is collected; what could
+//! be built is returned even then, so that a failing graph can be drawn.
+
+use std::collections::HashMap;
+
+use stages::contract::StageKind;
+
+use super::check::{Prepared, prepare, wire};
+use super::cycle::{cycles, topological};
+use super::expand::{Expansion, expand};
+use super::leakage::leaks;
+use super::{Graph, StageId};
+use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
+use crate::spec::{Scope, Sources, Spec, StageSpec};
+use rayon::prelude::*;
+
+/// Everything the passes share.
+pub(super) struct Context<'a> {
+    pub spec: &'a Spec,
+    /// Stage name to its position in the file.
+    pub names: HashMap<&'a str, usize>,
+    /// The kind of each stage, if there is one of that name.
+    pub kinds: Vec<Option<&'a StageKind>>,
+}
+
+impl<'a> Context<'a> {
+    pub fn stage(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+}
+
+/// Builds the graph of a pipeline.
+pub fn build(spec: &Spec, kinds: &[StageKind]) -> (Graph, Diagnostics) {
+    let mut diagnostics = Diagnostics::default();
+    let context = Context {
+        spec,
+        names: spec.stages.iter().enumerate().map(|(index, stage)| (stage.name.value.as_str(), index)).collect(),
+        kinds: spec.stages.iter().map(|stage| find_kind(stage, kinds, &mut diagnostics)).collect(),
+    };
+    let scope = spec.scope();
+    let needs = stage_needs(&context, &scope, &mut diagnostics);
+    for cycle in cycles(&needs) {
+        diagnostics.push(cycle_found(&context, &cycle));
+    }
+    let order = topological(&needs);
+    let expansion = expand(&context, &scope, &order, &mut diagnostics);
+    let graph = assemble(&context, &scope, &order, &expansion, &mut diagnostics);
+    let findings = leaks(&graph, spec);
+    diagnostics.extend(findings);
+    (graph, diagnostics)
+}
+
+fn find_kind<'k>(stage: &StageSpec, kinds: &'k [StageKind], diagnostics: &mut Diagnostics) -> Option<&'k StageKind> {
+    let found = kinds.iter().find(|kind| kind.name == stage.uses.value);
+    if found.is_none() {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+        let message = format!("unknown stage kind `{}`", stage.uses.value);
+        let hint = suggestion(&stage.uses.value, names.iter().copied());
+        diagnostics.push(Diagnostic::error("unknown-kind", message).at(stage.uses.span).hint(hint));
+    }
+    found
+}
+
+/// For each stage the stages that it names in `from`.
+fn stage_needs(context: &Context<'_>, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vec<Vec<usize>> {
+    let mut needs = Vec::with_capacity(context.spec.stages.len());
+    for stage in &context.spec.stages {
+        let mut sources = Vec::new();
+        if stage.from.is_templated() {
+            // The names may depend on the stage's own axes.
+            match stage.axes.points(scope) {
+                Err(problems) => diagnostics.extend(problems),
+                Ok(points) => {
+                    for point in points {
+                        collect_needs(context, stage, &scope.with(&point), &mut sources, diagnostics);
+                    }
+                }
+            }
+        } else {
+            collect_needs(context, stage, scope, &mut sources, diagnostics);
+        }
+        needs.push(sources);
+    }
+    needs
+}
+
+fn collect_needs(
+    context: &Context<'_>,
+    stage: &StageSpec,
+    scope: &Scope<'_>,
+    needs: &mut Vec<usize>,
+    diagnostics: &mut Diagnostics,
+) {
+    let sources = match stage.from.sources(scope) {
+        Ok(sources) => sources,
+        Err(problems) => return diagnostics.extend(problems),
+    };
+    let references: Vec<_> = match &*sources {
+        Sources::None => Vec::new(),
+        Sources::One(reference) => vec![reference],
+        Sources::Many(references, _) => references.iter().collect(),
+        Sources::Ports(ports, _) => ports.iter().flat_map(|port| &port.references).collect(),
+    };
+    for reference in references {
+        match context.stage(&reference.stage.value) {
+            Some(source) => needs.push(source),
+            None => {
+                let message = format!("there is no stage `{}`", reference.stage.value);
+                let names = context.spec.stages.iter().map(|other| other.name.value.as_str());
+                let hint = suggestion(&reference.stage.value, names.filter(|name| *name != stage.name.value));
+                diagnostics.push(Diagnostic::error("unknown-stage", message).at(reference.stage.span).hint(hint));
+            }
+        }
+    }
+}
+
+fn cycle_found(context: &Context<'_>, cycle: &[usize]) -> Diagnostic {
+    let name = |stage: &usize| context.spec.stages[*stage].name.value.as_str();
+    let mut path: Vec<&str> = cycle.iter().map(name).collect();
+    path.push(path[0]);
+    let message = format!("the stages form a cycle: {}", path.join(" -> "));
+    let first = &context.spec.stages[cycle[0]].name;
+    let mut diagnostic = Diagnostic::error("cycle", message).at(first.span);
+    for stage in &cycle[1..] {
+        diagnostic = diagnostic.also(context.spec.stages[*stage].name.span, "also in the cycle");
+    }
+    diagnostic.hint("a stage may only take what earlier stages made; cut one of these `from`")
+}
+
+/// Prepares every instance (in parallel) and connects them (in order).
+fn assemble(
+    context: &Context<'_>,
+    scope: &Scope<'_>,
+    order: &[usize],
+    expansion: &Expansion,
+    diagnostics: &mut Diagnostics,
+) -> Graph {
+    let schemas: HashMap<&str, serde_json::Value> =
+        context.kinds.iter().flatten().map(|kind| (kind.name, kind)).collect::<HashMap<_, _>>()
+            .into_iter()
+            .map(|(name, kind)| (name, kind.schema().to_value()))
+            .collect();
+    let work: Vec<(usize, usize)> = order
+        .iter()
+        .flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance)))
+        .collect();
+    let prepared: Vec<Result<Prepared, Diagnostics>> = work
+        .par_iter()
+        .with_min_len(64)
+        .map(|(stage, instance)| {
+            let Some(kind) = context.kinds[*stage] else { return Err(Diagnostics::default()) };
+            let point = &expansion.points(*stage)[*instance];
+            prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point))
+        })
+        .collect();
+    let mut graph = Graph::default();
+    let mut placed: HashMap<(usize, usize), StageId> = HashMap::with_capacity(work.len());
+    for (slot, outcome) in work.into_iter().zip(prepared) {
+        match outcome {
+            Err(problems) => diagnostics.extend(problems),
+            Ok(prepared) => {
+                let id = graph.add(prepared.node);
+                placed.insert(slot, id);
+                wire(context, expansion, scope, slot, id, &placed, &mut graph, diagnostics);
+            }
+        }
+    }
+    graph
+}

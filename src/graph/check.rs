@@ -1,0 +1,350 @@
+//! Pass: each instance by itself (parameters against the kind's schema, defaults, ranges) and its connections
+//! (ports exist, types fit, nothing is missing or taken twice).
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use stages::contract::{Port, StageKind};
+
+use super::build::Context;
+use super::expand::Expansion;
+use super::{Graph, Handoff, Needs, StageId, StageNode};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
+use crate::spec::{Point, PortSources, Reference, Scope, Sources, StageSpec, substitute, validate};
+
+/// An instance whose parameters are in order.
+pub(super) struct Prepared {
+    pub node: StageNode,
+}
+
+/// Substitutes, validates and completes the parameters of one instance.
+pub(super) fn prepare(
+    spec: &StageSpec,
+    kind: &StageKind,
+    schema: &Value,
+    point: &Point,
+    scope: &Scope<'_>,
+) -> Result<Prepared, Diagnostics> {
+    let name = instance_name(&spec.name.value, point);
+    let subject = format!("stage `{name}`");
+    let with = match &spec.with {
+        None => None,
+        Some(with) => Some(substitute(with, scope)?),
+    };
+    let empty = crate::spec::Node::mapping(Vec::new(), spec.uses.span);
+    validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
+    let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), crate::spec::Node::to_json);
+    let blame = |path: &str| with.as_ref().map_or(spec.uses.span, |with| with.locate(path));
+    let parameters = kind
+        .complete(given)
+        .map_err(|reason| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame("")))?;
+    kind.check(&parameters).map_err(|(path, reason)| {
+        Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path))
+    })?;
+    let node = StageNode {
+        name,
+        stage: spec.name.value.clone(),
+        kind: *kind,
+        point: point.iter().map(|(axis, value)| (axis.to_owned(), value.to_json())).collect(),
+        inputs: kind.inputs(&parameters),
+        outputs: kind.outputs(&parameters),
+        files: kind.files(&parameters),
+        environment: kind.environment(&parameters),
+        learns: kind.learns(&parameters),
+        needs: Needs {
+            threads: spec.resources.cpus.unwrap_or(0) as usize,
+            memory: spec.resources.memory.unwrap_or(0),
+            gpus: spec.resources.gpus.unwrap_or(0) as usize,
+        },
+        retries: spec.retries,
+        timeout: spec.timeout,
+        span: spec.name.span,
+        parameters,
+    };
+    Ok(Prepared { node })
+}
+
+fn instance_name(stage: &str, point: &Point) -> String {
+    if point.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", point.label()) }
+}
+
+/// Connects one instance to those that it takes from.
+#[expect(clippy::too_many_arguments, reason = "the state of the pass")]
+pub(super) fn wire(
+    context: &Context<'_>,
+    expansion: &Expansion,
+    scope: &Scope<'_>,
+    (stage, instance): (usize, usize),
+    id: StageId,
+    placed: &HashMap<(usize, usize), StageId>,
+    graph: &mut Graph,
+    diagnostics: &mut Diagnostics,
+) {
+    let spec = &context.spec.stages[stage];
+    let point = &expansion.points(stage)[instance];
+    let Ok(sources) = spec.from.sources(&scope.with(point)) else { return };
+    let mut wiring = Wiring { context, expansion, placed, graph, spec, point, id, edges: Vec::new(), broken: false };
+    let mut found = Diagnostics::default();
+    match &*sources {
+        Sources::None => {}
+        Sources::One(reference) => wiring.one(reference, &mut found),
+        Sources::Many(references, span) => wiring.many(references, *span, &mut found),
+        Sources::Ports(ports, _) => ports.iter().for_each(|port| wiring.port(port, &mut found)),
+    }
+    wiring.check_complete(&mut found);
+    let edges = std::mem::take(&mut wiring.edges);
+    for (order, (source, handoff)) in edges.into_iter().enumerate() {
+        graph.dag.add_edge(source.0, id.0, Handoff { order, ..handoff });
+    }
+    diagnostics.extend(found);
+}
+
+struct Wiring<'a> {
+    context: &'a Context<'a>,
+    expansion: &'a Expansion,
+    placed: &'a HashMap<(usize, usize), StageId>,
+    graph: &'a Graph,
+    spec: &'a StageSpec,
+    point: &'a Point,
+    id: StageId,
+    edges: Vec<(StageId, Handoff)>,
+    /// Something was wrong with a source already: what is missing because of it is not told again.
+    broken: bool,
+}
+
+impl Wiring<'_> {
+    fn node(&self) -> &StageNode {
+        self.graph.stage(self.id)
+    }
+
+    fn fail(&mut self, diagnostic: Diagnostic, diagnostics: &mut Diagnostics) {
+        self.broken = true;
+        diagnostics.push(diagnostic);
+    }
+
+    /// The instances that a reference stands for here, each with the label of the axes that are gathered.
+    fn instances(&mut self, reference: &Reference) -> Vec<(StageId, String)> {
+        let Some(source) = self.context.stage(&reference.stage.value) else {
+            self.broken = true;
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for index in self.expansion.matching(source, self.point) {
+            match self.placed.get(&(source, index)) {
+                None => self.broken = true,
+                Some(id) => {
+                    let point = &self.expansion.points(source)[index];
+                    let gathered = point.iter().filter(|(axis, _)| self.point.get(axis).is_none());
+                    let gathered = gathered
+                        .fold(Point::default(), |point, (axis, value)| point.and(axis.into(), value.clone()));
+                    found.push((*id, gathered.label()));
+                }
+            }
+        }
+        self.broken |= found.is_empty();
+        found
+    }
+
+    /// `from: raw`: the one output that fits one port.
+    fn one(&mut self, reference: &Reference, diagnostics: &mut Diagnostics) {
+        let instances = self.instances(reference);
+        let Some((source, _)) = instances.first() else { return };
+        let Some(outputs) = self.outputs(*source, reference, diagnostics) else { return };
+        let fits = |port: &&Port| outputs.iter().any(|output| accepts(port, output));
+        let ports: Vec<Port> = self.node().inputs.iter().filter(fits).cloned().collect();
+        let required: Vec<Port> = ports.iter().filter(|port| !port.optional).cloned().collect();
+        let chosen = match (&required[..], &ports[..]) {
+            ([only], _) | ([], [only]) => only.clone(),
+            ([], []) => return self.nothing_fits(reference, &outputs, diagnostics),
+            (several, _) => {
+                let several = if several.is_empty() { &ports[..] } else { several };
+                let names: Vec<String> = several.iter().map(|port| format!("`{}`", port.name)).collect();
+                let message = format!("`{}` fits several inputs: {}", reference.stage.value, names.join(", "));
+                let hint = format!("say which: `from: {{{}: {}}}`", several[0].name, reference.stage.value);
+                return self.fail(Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint), diagnostics);
+            }
+        };
+        self.connect(&chosen, reference, None, instances, diagnostics);
+    }
+
+    fn nothing_fits(&mut self, reference: &Reference, outputs: &[Port], diagnostics: &mut Diagnostics) {
+        let given: Vec<String> =
+            outputs.iter().map(|port| format!("`{}` ({})", port.name, port.accepts.name())).collect();
+        let node = self.node();
+        let message = format!("`{}` takes nothing that `{}` gives", node.name, reference.stage.value);
+        let hint = if node.inputs.is_empty() {
+            format!("a stage of kind `{}` has no inputs: remove `from`", node.kind.name)
+        } else {
+            format!("it gives {}; `{}` takes {}", given.join(", "), node.name, inputs_in_words(&node.inputs))
+        };
+        self.fail(Diagnostic::error("wrong-type", message).at(reference.span()).hint(hint), diagnostics);
+    }
+
+    /// `from: [a, b]`: all to the port that takes many.
+    fn many(&mut self, references: &[Reference], span: Span, diagnostics: &mut Diagnostics) {
+        let Some(port) = self.node().inputs.iter().find(|port| port.many).cloned() else {
+            let node = self.node();
+            let message = format!("`{}` takes no list of inputs", node.name);
+            let hint = match node.inputs.first() {
+                Some(port) => format!("name a port for each: `from: {{{}: …}}`", port.name),
+                None => "it has no inputs".to_owned(),
+            };
+            return self.fail(Diagnostic::error("wrong-port", message).at(span).hint(hint), diagnostics);
+        };
+        let label = references.len() > 1;
+        for reference in references {
+            let instances = self.instances(reference);
+            let item = label.then(|| format!("stage={}", reference.stage.value));
+            self.connect(&port, reference, item.as_deref(), instances, diagnostics);
+        }
+    }
+
+    /// One entry of `from: {port: source}`.
+    fn port(&mut self, sources: &PortSources, diagnostics: &mut Diagnostics) {
+        let node = self.node();
+        let named = node.inputs.iter().find(|port| port.name == sources.port.value && !port.many).cloned();
+        let many = node.inputs.iter().find(|port| port.many).cloned();
+        match (named, many) {
+            (Some(port), _) => match &sources.references[..] {
+                [reference] => {
+                    let instances = self.instances(reference);
+                    self.connect(&port, reference, None, instances, diagnostics);
+                }
+                references => {
+                    let message = format!("input `{}` takes one source, found {}", port.name, references.len());
+                    self.fail(Diagnostic::error("wrong-port", message).at(sources.port.span), diagnostics);
+                }
+            },
+            (None, Some(port)) => {
+                let by_port = port.name == sources.port.value;
+                for reference in &sources.references {
+                    let instances = self.instances(reference);
+                    let item = match (by_port, sources.references.len()) {
+                        (true, 1) => None,
+                        (true, _) => Some(format!("stage={}", reference.stage.value)),
+                        (false, 1) => Some(sources.port.value.clone()),
+                        (false, _) => Some(format!("{}={}", sources.port.value, reference.stage.value)),
+                    };
+                    self.connect(&port, reference, item.as_deref(), instances, diagnostics);
+                }
+            }
+            (None, None) => {
+                let names: Vec<String> = node.inputs.iter().map(|port| port.name.clone()).collect();
+                let message = format!("`{}` has no input `{}`", node.name, sources.port.value);
+                let hint = if names.is_empty() {
+                    format!("a stage of kind `{}` has no inputs", node.kind.name)
+                } else {
+                    suggestion(&sources.port.value, names.iter().map(String::as_str))
+                };
+                self.fail(Diagnostic::error("unknown-port", message).at(sources.port.span).hint(hint), diagnostics);
+            }
+        }
+    }
+
+    /// The outputs that a reference may mean; reports one that does not exist.
+    fn outputs(
+        &mut self,
+        source: StageId,
+        reference: &Reference,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<Port>> {
+        let outputs = self.graph.stage(source).outputs.clone();
+        let Some(Spanned { value, span }) = &reference.output else { return Some(outputs) };
+        if let Some(output) = outputs.iter().find(|output| output.name == *value) {
+            return Some(vec![output.clone()]);
+        }
+        let message = format!("`{}` has no output `{value}`", reference.stage.value);
+        let hint = suggestion(value, outputs.iter().map(|output| output.name.as_str()));
+        self.fail(Diagnostic::error("unknown-port", message).at(*span).hint(hint), diagnostics);
+        None
+    }
+
+    fn connect(
+        &mut self,
+        port: &Port,
+        reference: &Reference,
+        item: Option<&str>,
+        instances: Vec<(StageId, String)>,
+        diagnostics: &mut Diagnostics,
+    ) {
+        if instances.len() > 1 && !port.many {
+            let message = format!("input `{}` would take {} instances of `{}`", port.name, instances.len(), reference.stage.value);
+            let hint = "gather them first with a `collect` stage";
+            return self.fail(Diagnostic::error("wrong-port", message).at(reference.span()).hint(hint), diagnostics);
+        }
+        for (source, gathered) in instances {
+            let Some(outputs) = self.outputs(source, reference, diagnostics) else { return };
+            let fitting: Vec<&Port> = outputs.iter().filter(|output| accepts(port, output)).collect();
+            let output = match fitting[..] {
+                [only] => only,
+                // A port that takes anything takes the main output, which is declared first.
+                [main, ..] if matches!(port.accepts, stages::contract::PortType::Any) => main,
+                [] => return self.wrong_type(port, reference, &outputs, diagnostics),
+                [..] => {
+                    let names: Vec<String> = fitting.iter().map(|output| format!("`{}`", output.name)).collect();
+                    let message = format!("several outputs of `{}` fit input `{}`: {}", reference.stage.value, port.name, names.join(", "));
+                    let hint = format!("say which: `{}.{}`", reference.stage.value, fitting[0].name);
+                    return self.fail(Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint), diagnostics);
+                }
+            };
+            let parts = [item.unwrap_or(""), gathered.as_str()];
+            let label = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",");
+            let handoff = Handoff {
+                output: output.name.clone(),
+                input: port.name.clone(),
+                item: port.many.then_some(if label.is_empty() { reference.stage.value.clone() } else { label }),
+                carries: output.accepts,
+                order: 0,
+            };
+            let taken = |(_, other): &(StageId, Handoff)| other.input == handoff.input && other.item == handoff.item;
+            if self.edges.iter().any(taken) {
+                let message = format!("input `{}` of `{}` is connected twice", port.name, self.node().name);
+                return self.fail(Diagnostic::error("wrong-port", message).at(reference.span()), diagnostics);
+            }
+            self.edges.push((source, handoff));
+        }
+    }
+
+    fn wrong_type(&mut self, port: &Port, reference: &Reference, outputs: &[Port], diagnostics: &mut Diagnostics) {
+        let given: Vec<&str> = outputs.iter().map(|output| output.accepts.name()).collect();
+        let message = format!(
+            "input `{}` of `{}` takes {}, but `{}` gives {}",
+            port.name,
+            self.node().name,
+            port.accepts.name(),
+            reference.stage.value,
+            given.join(" and ")
+        );
+        self.fail(Diagnostic::error("wrong-type", message).at(reference.span()), diagnostics);
+    }
+
+    /// Every required input is connected, and something is where nothing in particular is required.
+    fn check_complete(&mut self, diagnostics: &mut Diagnostics) {
+        if self.broken {
+            return;
+        }
+        let node = self.node();
+        let connected = |port: &Port| self.edges.iter().any(|(_, handoff)| handoff.input == port.name);
+        let missing: Vec<&Port> = node.inputs.iter().filter(|port| !port.optional && !connected(port)).collect();
+        for port in missing {
+            let message = format!("`{}` needs its input `{}` ({})", node.name, port.name, port.accepts.name());
+            let span = self.spec.from.span().unwrap_or(self.spec.name.span);
+            let hint = match self.spec.from.span() {
+                None => format!("add `from: STAGE` with a stage that gives {}", port.accepts.name()),
+                Some(_) => format!("name it: `from: {{{}: STAGE}}`", port.name),
+            };
+            diagnostics.push(Diagnostic::error("missing-port", message).at(span).hint(hint));
+        }
+    }
+}
+
+fn accepts(port: &Port, output: &Port) -> bool {
+    match output.accepts {
+        stages::contract::PortType::Only(kind) => port.accepts.accepts(kind),
+        stages::contract::PortType::Any => matches!(port.accepts, stages::contract::PortType::Any),
+    }
+}
+
+fn inputs_in_words(ports: &[Port]) -> String {
+    ports.iter().map(|port| format!("`{}` ({})", port.name, port.accepts.name())).collect::<Vec<_>>().join(", ")
+}

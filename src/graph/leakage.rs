@@ -1,0 +1,70 @@
+//! Pass: leakage, judged statically on the dataflow. Stage kinds declare what they learn from which rows; whatever is
+//! learned from rows that are not meant for it taints every stage downstream. A use of test labels that a stage kind
+//! declares as an oracle and marks in its outputs is allowed.
+
+use stages::artifact::Split;
+use stages::contract::{Learning, Purpose};
+
+use super::{Graph, StageId};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::spec::Spec;
+
+/// A warning per leak, or an error if the pipeline is strict.
+pub(super) fn leaks(graph: &Graph, spec: &Spec) -> Diagnostics {
+    let mut diagnostics = Diagnostics::default();
+    let mut told: Vec<(&str, &Learning)> = Vec::new();
+    for &id in graph.order() {
+        let stage = graph.stage(id);
+        for learning in &stage.learns {
+            // Instances of one stage leak alike.
+            if !is_leak(learning) || told.contains(&(stage.stage.as_str(), learning)) {
+                continue;
+            }
+            told.push((stage.stage.as_str(), learning));
+            diagnostics.push(describe(graph, spec, id, learning));
+        }
+    }
+    if spec.strict {
+        diagnostics.deny_warnings();
+    }
+    diagnostics
+}
+
+fn is_leak(learning: &Learning) -> bool {
+    let misused = learning.from.iter().any(|split| !learning.purpose.allows(*split));
+    misused && !learning.oracle
+}
+
+fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Diagnostic {
+    let stage = graph.stage(id);
+    let wrong: Vec<&str> =
+        learning.from.iter().filter(|split| !learning.purpose.allows(**split)).map(|split| split.name()).collect();
+    let source = if learning.labels { "labels" } else { "rows" };
+    let message = match learning.purpose {
+        Purpose::Mix => format!("leakage: `{}` makes {}", stage.stage, learning.what),
+        _ => format!("leakage: `{}` learns its {} from {} {source}", stage.stage, learning.what, wrong.join(" and ")),
+    };
+    let place = spec.stages.iter().find(|written| written.name.value == stage.stage);
+    let span = place.map_or(stage.span, |written| written.locate(learning.parameter));
+    let mut diagnostic = Diagnostic::warning("leakage", message).at(span);
+    if let Some(tainted) = tainted(graph, id) {
+        diagnostic = diagnostic.also(stage.span, format!("what comes out of `{tainted}` is affected"));
+    }
+    let allowed: Vec<&str> =
+        Split::ALL.into_iter().filter(|split| learning.purpose.allows(*split)).map(Split::name).collect();
+    diagnostic.hint(match learning.purpose {
+        Purpose::Mix => "keep each sample within one split".to_owned(),
+        _ => format!("sound are: {}", allowed.join(", ")),
+    })
+}
+
+/// The last stage downstream: where the leak shows in a result.
+fn tainted(graph: &Graph, id: StageId) -> Option<&str> {
+    let mut reached = vec![false; graph.len()];
+    reached[id.index()] = true;
+    for &next in graph.order() {
+        reached[next.index()] |= graph.needs(next).iter().any(|need| reached[need.index()]);
+    }
+    let last = graph.order().iter().rev().find(|next| reached[next.index()] && **next != id)?;
+    Some(&graph.stage(*last).stage)
+}

@@ -1,0 +1,99 @@
+//! Progress bars on a terminal: one per running stage, with rate and time left; finished stages scroll up as lines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::lines::{failure_text, finished_text, progress_tail, summary_text};
+use super::{Colours, Paint};
+use crate::engine::{Event, Reporter};
+
+/// Draws bars.
+pub(super) struct Bars {
+    verbose: bool,
+    colours: Colours,
+    screen: MultiProgress,
+    running: BTreeMap<String, ProgressBar>,
+}
+
+impl Bars {
+    pub fn new(verbose: bool) -> Self {
+        Self { verbose, colours: Colours::of_stderr(), screen: MultiProgress::new(), running: BTreeMap::new() }
+    }
+
+    fn line(&self, text: &str) {
+        let plain = anstream::adapter::strip_str(text).to_string();
+        let text = if self.colours.0 { text } else { &plain };
+        if self.screen.println(text).is_err() {
+            anstream::eprintln!("{text}");
+        }
+    }
+
+    fn start(&mut self, stage: &str, kind: &str, reason: &str) {
+        let bar = self.screen.add(ProgressBar::new_spinner());
+        let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg} {elapsed}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_prefix(format!("{stage} ({kind})"));
+        bar.set_message(reason.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        self.running.insert(stage.to_owned(), bar);
+    }
+
+    fn progress(&mut self, stage: &str, unit: &str, done: u64, total: u64, tail: String) {
+        let Some(bar) = self.running.get(stage) else { return };
+        if bar.length() != Some(total) {
+            let template =
+                format!("{{spinner}} {{prefix}}  {{bar:24}} {{percent:>3}} %  {{msg}}  {{per_sec}} {unit}s  {{eta}} left");
+            let style = ProgressStyle::with_template(&template);
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─").with_key(
+                "per_sec",
+                |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
+                    let _ = write!(writer, "{}/s", super::number(state.per_sec()));
+                },
+            );
+            bar.set_style(style);
+            bar.set_length(total);
+        }
+        bar.set_message(tail);
+        bar.set_position(done);
+    }
+
+    fn end(&mut self, stage: &str) {
+        if let Some(bar) = self.running.remove(stage) {
+            bar.finish_and_clear();
+            self.screen.remove(&bar);
+        }
+    }
+}
+
+impl Reporter for Bars {
+    fn on(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { .. } => {}
+            Event::StageStarted { stage, kind, reason } => self.start(stage, kind, reason),
+            Event::StageProgress { stage, unit, done, total, phase, figures } => {
+                self.progress(stage, unit, *done, *total, progress_tail(phase, figures));
+            }
+            Event::StageNote { stage, text } => self.line(&format!("{} {stage}: {text}", Paint::Quiet.on("note"))),
+            Event::StageWaiting { stage } => {
+                self.line(&format!("{} {stage}: another process is working on it", Paint::Warn.on("wait")));
+            }
+            Event::StageRetried { stage, attempt, failure } => {
+                let retry = Paint::Warn.on("retry");
+                self.line(&format!("{retry} {stage}: attempt {attempt} failed: {}", failure.message));
+            }
+            Event::StageFinished { stage, .. } => {
+                self.end(stage);
+                if let Some(line) = finished_text(event, self.verbose) {
+                    self.line(&line);
+                }
+            }
+            Event::StageFailed { stage, failure, .. } => {
+                self.end(stage);
+                self.line(&failure_text(stage, failure));
+            }
+            Event::RunFinished { .. } => self.line(&summary_text(event)),
+        }
+    }
+}

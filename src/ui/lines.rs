@@ -1,0 +1,140 @@
+//! Plain lines on standard error, for logs: a line when a stage starts, ends or fails, and progress now and then.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::{Paint, duration, number};
+use crate::cache::{RunStatus, StageState};
+use crate::engine::{Event, Failure, Reporter};
+
+/// Progress lines of one stage come at most this often.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Writes lines.
+#[derive(Debug, Default)]
+pub struct Lines {
+    verbose: bool,
+    quiet: bool,
+    started: BTreeMap<String, Instant>,
+    told: BTreeMap<String, Instant>,
+}
+
+impl Lines {
+    pub fn new(verbose: bool) -> Self {
+        Self { verbose, ..Self::default() }
+    }
+
+    /// Only failures and warnings.
+    pub fn quiet() -> Self {
+        Self { quiet: true, ..Self::default() }
+    }
+
+    fn progress(&mut self, stage: &str, done: u64, total: u64, unit: &str, tail: &str) {
+        let now = Instant::now();
+        let last = self.told.entry(stage.to_owned()).or_insert_with(|| self.started.get(stage).copied().unwrap_or(now));
+        if now - *last < INTERVAL {
+            return;
+        }
+        *last = now;
+        let elapsed = self.started.get(stage).map_or(0.0, |start| (now - *start).as_secs_f64());
+        anstream::eprintln!("  {stage}: {}", progress_text(done, total, unit, elapsed, tail));
+    }
+}
+
+impl Reporter for Lines {
+    fn on(&mut self, event: &Event) {
+        match event {
+            Event::StageFailed { stage, failure, .. } => anstream::eprintln!("{}", failure_text(stage, failure)),
+            Event::StageRetried { stage, attempt, failure } => {
+                anstream::eprintln!("{} {stage}: attempt {attempt} failed: {}", Paint::Warn.on("retry"), failure.message);
+            }
+            _ if self.quiet => {}
+            Event::RunStarted { run, stages, hits } => {
+                anstream::eprintln!("run {run}: {stages} stages, {hits} up to date");
+            }
+            Event::StageStarted { stage, kind, reason } => {
+                self.started.insert(stage.clone(), Instant::now());
+                anstream::eprintln!("{} {stage} ({kind}): {reason}", Paint::Busy.on("start"));
+            }
+            Event::StageProgress { stage, unit, done, total, phase, figures } => {
+                let tail = progress_tail(phase, figures);
+                self.progress(stage, *done, *total, unit, &tail);
+            }
+            Event::StageNote { stage, text } => anstream::eprintln!("  {stage}: {text}"),
+            Event::StageWaiting { stage } => {
+                anstream::eprintln!("  {stage}: another process is working on it; waiting for its result");
+            }
+            Event::StageFinished { .. } => {
+                if let Some(line) = finished_text(event, self.verbose) {
+                    anstream::eprintln!("{line}");
+                }
+            }
+            Event::RunFinished { .. } => anstream::eprintln!("{}", summary_text(event)),
+        }
+    }
+}
+
+/// `epoch 3/10, loss 0.0123`.
+pub(super) fn progress_tail(phase: &str, figures: &[(&'static str, f64)]) -> String {
+    let figures = figures.iter().map(|(name, value)| format!("{name} {}", number(*value)));
+    let phase = (!phase.is_empty()).then(|| phase.to_owned());
+    phase.into_iter().chain(figures).collect::<Vec<_>>().join(", ")
+}
+
+/// `45 %, epoch 3/10, loss 0.0123, 5120 samples/s, 12 s left`.
+fn progress_text(done: u64, total: u64, unit: &str, elapsed: f64, tail: &str) -> String {
+    let share = if total == 0 { 0.0 } else { done as f64 / total as f64 };
+    let mut parts = vec![format!("{:.0} %", share * 100.0)];
+    parts.extend((!tail.is_empty()).then(|| tail.to_owned()));
+    if elapsed > 0.0 && share > 0.0 {
+        parts.push(format!("{} {unit}s/s", number(done as f64 / elapsed)));
+        parts.push(format!("{} left", duration(elapsed / share - elapsed)));
+    }
+    parts.join(", ")
+}
+
+/// A failure in full: stage, sentence, place, causes, inputs, hint.
+pub(super) fn failure_text(stage: &str, failure: &Failure) -> String {
+    let mut text = format!("{} in stage {}: {}", Paint::Bad.on("error"), Paint::Strong.on(stage), failure.message);
+    let mut line = |label: &str, value: &str| text.push_str(&format!("\n  {}: {value}", Paint::Quiet.on(label)));
+    if let Some(location) = &failure.location {
+        line("at", location);
+    }
+    failure.causes.iter().for_each(|cause| line("because", cause));
+    if !failure.inputs.is_empty() {
+        line("inputs", &failure.inputs.join(", "));
+    }
+    if let Some(hint) = &failure.hint {
+        line("hint", hint);
+    }
+    text
+}
+
+/// The line for a finished stage; hits only when `verbose`.
+pub(super) fn finished_text(event: &Event, verbose: bool) -> Option<String> {
+    let Event::StageFinished { stage, kind, state, seconds, bytes, reason, .. } = event else { return None };
+    match state {
+        StageState::Ran => {
+            let cost = format!("{}, {}", duration(*seconds), super::bytes(*bytes));
+            Some(format!("{}  {stage} ({kind}): {cost}", Paint::Good.on("done")))
+        }
+        StageState::Skipped => Some(format!("{}  {stage} ({kind}): {reason}", Paint::Warn.on("skip"))),
+        StageState::Hit if verbose => Some(format!("{}   {stage} ({kind})", Paint::Quiet.on("hit"))),
+        StageState::Hit | StageState::Failed => None,
+    }
+}
+
+/// The last line of a run.
+pub(super) fn summary_text(event: &Event) -> String {
+    let Event::RunFinished { run, status, seconds, ran, hits, failed, skipped } = event else { return String::new() };
+    let colour = match status {
+        RunStatus::Done => Paint::Good,
+        RunStatus::Failed => Paint::Bad,
+        RunStatus::Interrupted | RunStatus::Running => Paint::Warn,
+    };
+    let mut parts = vec![format!("{ran} ran"), format!("{hits} up to date")];
+    parts.extend((*failed > 0).then(|| format!("{failed} failed")));
+    parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
+    let status = colour.on(status.name());
+    format!("{status}: {} in {} (run {run})", parts.join(", "), duration(*seconds))
+}

@@ -1,0 +1,38 @@
+//! How a run looks: bars on a terminal, plain lines in a log, JSON lines for programs. Reads events, decides nothing.
+
+mod bars;
+mod json;
+mod lines;
+mod quantity;
+mod style;
+mod table;
+
+use std::io::IsTerminal;
+
+pub use json::JsonLines;
+pub use lines::Lines;
+pub use quantity::{bytes, duration, number};
+pub use style::{Colours, Paint};
+pub use table::{Align, Table};
+
+use crate::engine::Reporter;
+
+/// Which rendering the user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Bars if standard error is a terminal, lines otherwise.
+    Auto,
+    Quiet,
+    Json,
+}
+
+/// The reporter for a mode. Hits are told one by one only when asked for.
+pub fn reporter(mode: Mode, verbose: bool) -> Box<dyn Reporter> {
+    let terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    match mode {
+        Mode::Json => Box::new(JsonLines::new()),
+        Mode::Quiet => Box::new(Lines::quiet()),
+        Mode::Auto if terminal => Box::new(bars::Bars::new(verbose)),
+        Mode::Auto => Box::new(Lines::new(verbose)),
+    }
+}
