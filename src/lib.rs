@@ -1,5 +1,10 @@
 //! `runner`: a declarative experiment runner for time-series machine learning.
 //! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
-//! Modules import only leftwards: diagnostic < spec < graph < cache < engine < ui < cli.
+//! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < ui < cli.
 
 pub mod cache;
+pub mod diagnostic;
+pub mod engine;
+pub mod graph;
+pub mod spec;
+pub mod ui;

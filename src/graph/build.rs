@@ -23,7 +23,7 @@ pub(super) struct Context<'a> {
     pub kinds: Vec<Option<&'a StageKind>>,
 }
 
-impl<'a> Context<'a> {
+impl Context<'_> {
     pub fn stage(&self, name: &str) -> Option<usize> {
         self.names.get(name).copied()
     }
@@ -55,8 +55,8 @@ fn find_kind<'k>(stage: &StageSpec, kinds: &'k [StageKind], diagnostics: &mut Di
     if found.is_none() {
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
         let message = format!("unknown stage kind `{}`", stage.uses.value);
-        let hint = suggestion(&stage.uses.value, names.iter().copied());
-        diagnostics.push(Diagnostic::error("unknown-kind", message).at(stage.uses.span).hint(hint));
+        let hint = suggestion(&stage.uses.value, &names);
+        diagnostics.push(Diagnostic::error("unknown-kind", message).at(stage.uses.span).maybe_hint(hint));
     }
     found
 }
@@ -106,9 +106,10 @@ fn collect_needs(
             Some(source) => needs.push(source),
             None => {
                 let message = format!("there is no stage `{}`", reference.stage.value);
-                let names = context.spec.stages.iter().map(|other| other.name.value.as_str());
-                let hint = suggestion(&reference.stage.value, names.filter(|name| *name != stage.name.value));
-                diagnostics.push(Diagnostic::error("unknown-stage", message).at(reference.stage.span).hint(hint));
+                let others = context.spec.stages.iter().map(|other| other.name.value.as_str());
+                let others: Vec<&str> = others.filter(|name| *name != stage.name.value).collect();
+                let hint = suggestion(&reference.stage.value, &others);
+                diagnostics.push(Diagnostic::error("unknown-stage", message).at(reference.stage.span).maybe_hint(hint));
             }
         }
     }
@@ -135,11 +136,9 @@ fn assemble(
     expansion: &Expansion,
     diagnostics: &mut Diagnostics,
 ) -> Graph {
+    let kinds: HashMap<&str, &StageKind> = context.kinds.iter().flatten().map(|kind| (kind.name, *kind)).collect();
     let schemas: HashMap<&str, serde_json::Value> =
-        context.kinds.iter().flatten().map(|kind| (kind.name, kind)).collect::<HashMap<_, _>>()
-            .into_iter()
-            .map(|(name, kind)| (name, kind.schema().to_value()))
-            .collect();
+        kinds.into_iter().map(|(name, kind)| (name, kind.schema().to_value())).collect();
     let work: Vec<(usize, usize)> = order
         .iter()
         .flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance)))

@@ -229,14 +229,14 @@ impl Wiring<'_> {
                 }
             }
             (None, None) => {
-                let names: Vec<String> = node.inputs.iter().map(|port| port.name.clone()).collect();
+                let names: Vec<&str> = node.inputs.iter().map(|port| port.name.as_str()).collect();
                 let message = format!("`{}` has no input `{}`", node.name, sources.port.value);
                 let hint = if names.is_empty() {
-                    format!("a stage of kind `{}` has no inputs", node.kind.name)
+                    Some(format!("a stage of kind `{}` has no inputs", node.kind.name))
                 } else {
-                    suggestion(&sources.port.value, names.iter().map(String::as_str))
+                    suggestion(&sources.port.value, &names)
                 };
-                self.fail(Diagnostic::error("unknown-port", message).at(sources.port.span).hint(hint), diagnostics);
+                self.fail(Diagnostic::error("unknown-port", message).at(sources.port.span).maybe_hint(hint), diagnostics);
             }
         }
     }
@@ -254,8 +254,9 @@ impl Wiring<'_> {
             return Some(vec![output.clone()]);
         }
         let message = format!("`{}` has no output `{value}`", reference.stage.value);
-        let hint = suggestion(value, outputs.iter().map(|output| output.name.as_str()));
-        self.fail(Diagnostic::error("unknown-port", message).at(*span).hint(hint), diagnostics);
+        let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+        let hint = suggestion(value, &names);
+        self.fail(Diagnostic::error("unknown-port", message).at(*span).maybe_hint(hint), diagnostics);
         None
     }
 

@@ -1,0 +1,131 @@
+//! Options that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use stages::contract::Device;
+
+use super::CliError;
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where results are stored
+    #[arg(long, global = true, value_name = "DIR", env = "RUNNER_STORE", default_value = "cache")]
+    pub store: PathBuf,
+    /// Print results as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but errors and results
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more: each stage that is up to date, and debugging notes (also RUNNER_LOG=debug)
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// When to use colours; NO_COLOR is obeyed too
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Global {
+    /// Sets up colours and logging.
+    pub(super) fn apply(&self) {
+        match self.color {
+            ColorChoice::Auto => {}
+            ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+            ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        let level = if self.verbose { "info,runner=debug,stages=debug" } else { "warn" };
+        let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG");
+        let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let _ = subscriber.with_ansi(crate::ui::Colours::of_stderr().0).without_time().try_init();
+    }
+}
+
+/// Options of the verbs that read a pipeline.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PipelineArguments {
+    /// The pipeline file; without it, the built-in quickstart pipeline
+    #[arg(value_name = "PIPELINE")]
+    pub pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+/// What to make of a pipeline.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Choice {
+    /// Override a parameter of the pipeline; the value is read as YAML
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub overrides: Vec<String>,
+    /// Only this stage and what it needs; may be repeated
+    #[arg(long = "target", value_name = "STAGE")]
+    pub targets: Vec<String>,
+    /// Run this stage even if its outputs are there; may be repeated
+    #[arg(long = "force", value_name = "STAGE")]
+    pub force: Vec<String>,
+    /// Where model stages run: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// Threads to use in all; never changes a result
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Never download data
+    #[arg(long)]
+    pub offline: bool,
+}
+
+impl Choice {
+    /// `NAME=VALUE` pairs.
+    pub fn overrides(&self) -> Result<Vec<(String, String)>, CliError> {
+        let pair = |text: &String| match text.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+            _ => Err(CliError::wrong(format!("`--set {text}` is not NAME=VALUE"))
+                .hint("for example `--set epochs=5`")),
+        };
+        self.overrides.iter().map(pair).collect()
+    }
+}
+
+/// A device as the user names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// CUDA where it is usable, the CPU otherwise.
+    #[default]
+    Auto,
+    Only(Device),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("`{text}` is no device; there are auto, cpu, cuda and cuda:N");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Only(Device::Cpu)),
+            "cuda" => Ok(Self::Only(Device::Cuda(0))),
+            _ => {
+                let ordinal = text.strip_prefix("cuda:").ok_or_else(error)?;
+                ordinal.parse().map(|ordinal| Self::Only(Device::Cuda(ordinal))).map_err(|_| error())
+            }
+        }
+    }
+}
+
+/// What `runner.toml` would hold is given on the command line or in the environment; nothing else is read.
+#[derive(Debug, Args)]
+pub struct RunName {
+    /// A run: `latest`, its name, or the start or end of its name
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: String,
+}

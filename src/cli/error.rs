@@ -1,0 +1,116 @@
+//! Exit codes, and the errors that end a command.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::cache::CacheError;
+use crate::engine::Failure;
+use crate::ui::Paint;
+
+/// How the process ends. These codes are a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All done.
+    Done = 0,
+    /// A stage failed.
+    Failed = 1,
+    /// The command line or the pipeline is wrong; nothing ran.
+    Wrong = 2,
+    /// A comparison found a difference.
+    Different = 3,
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// Help and version are no errors.
+    pub(super) fn of_usage(error: &clap::Error) -> Self {
+        if error.use_stderr() { Self::Wrong } else { Self::Done }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub struct CliError {
+    exit: Exit,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    /// Printed already, as diagnostics are.
+    told: bool,
+}
+
+impl CliError {
+    /// The command line asks for something that makes no sense.
+    pub fn wrong(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Wrong, message: message.into(), causes: Vec::new(), hint: None, told: false }
+    }
+
+    /// Something outside the command line failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, ..Self::wrong(message) }
+    }
+
+    /// The diagnostics were printed; nothing is left to say.
+    pub(super) fn told(exit: Exit) -> Self {
+        Self { exit, told: true, ..Self::wrong("") }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    pub(super) fn print(&self, json: bool) {
+        if self.told {
+            return;
+        }
+        if json {
+            let object = serde_json::json!({"error": self.message, "causes": self.causes, "hint": self.hint});
+            println!("{object}");
+            return;
+        }
+        anstream::eprintln!("{}: {self}", Paint::Bad.on("error"));
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)?;
+        for cause in &self.causes {
+            write!(formatter, "\n  because: {cause}")?;
+        }
+        match &self.hint {
+            Some(hint) => write!(formatter, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        Self { causes: failure.causes, hint: failure.hint, ..Self::failed(failure.message) }
+    }
+}
+
+impl From<CacheError> for CliError {
+    fn from(error: CacheError) -> Self {
+        Failure::from(&error).into()
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line: one file per verb. Verbs print; everything else returns values.
+
+mod arguments;
+mod cache;
+mod completions;
+mod data;
+mod diff;
+mod doctor;
+mod error;
+mod graph;
+mod new;
+mod plan;
+mod record;
+mod run;
+mod runs;
+mod schema;
+mod session;
+mod show;
+mod signals;
+mod stages;
+mod views;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use arguments::Global;
+pub use error::{CliError, Exit};
+
+/// Runs time-series experiments that can be trusted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runner",
+    version,
+    about,
+    long_about = "Runs time-series experiments that can be trusted.\n\n\
+        A YAML pipeline names stages; they form a graph; every output is stored under the content of what determined \
+        it. A second run does nothing, fast, and can say why.",
+    after_help = "Start with `runner run`: it runs the built-in quickstart pipeline, which needs no data.\n\n\
+        Exit codes: 0 all done, 1 a stage failed, 2 the command line or the pipeline is wrong and nothing ran, \
+        3 a difference was found, 130 interrupted."
+)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a pipeline: what is there already is kept, the rest is computed
+    Run(run::Arguments),
+    /// Say what would run, and why
+    Plan(plan::Arguments),
+    /// Say why a stage runs or ran: what changed, and what reran because of it
+    Why(why::Arguments),
+    /// Draw a pipeline as Mermaid, DOT or JSON
+    Graph(graph::Arguments),
+    /// Show a run: stages, metrics, environment
+    Show(show::Arguments),
+    /// List the runs
+    Runs(runs::Arguments),
+    /// Compare two runs: parameters, keys, metrics
+    Diff(diff::Arguments),
+    /// List the stage kinds, or describe one
+    Stages(stages::Arguments),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
+    /// List, fetch and verify data sets
+    #[command(subcommand)]
+    Data(data::Verb),
+    /// Inspect, verify and clean the store
+    #[command(subcommand)]
+    Cache(cache::Verb),
+    /// Write a new pipeline to start from
+    New(new::Arguments),
+    /// Check device, store and data, and say what is wrong with them
+    Doctor,
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::of_usage(&error).into();
+        }
+    };
+    let global = arguments.global;
+    global.apply();
+    let result = match arguments.verb {
+        Verb::Run(arguments) => run::run(&global, &arguments),
+        Verb::Plan(arguments) => plan::run(&global, &arguments),
+        Verb::Why(arguments) => why::run(&global, &arguments),
+        Verb::Graph(arguments) => graph::run(&global, &arguments),
+        Verb::Show(arguments) => show::run(&global, &arguments),
+        Verb::Runs(arguments) => runs::run(&global, &arguments),
+        Verb::Diff(arguments) => diff::run(&global, &arguments),
+        Verb::Stages(arguments) => stages::run(&global, &arguments),
+        Verb::Schema => schema::run(),
+        Verb::Data(verb) => data::run(&global, &verb),
+        Verb::Cache(verb) => cache::run(&global, &verb),
+        Verb::New(arguments) => new::run(&arguments),
+        Verb::Doctor => doctor::run(&global),
+        Verb::Completions(arguments) => completions::run(&arguments),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error.print(global.json);
+            error.exit().into()
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `runner plan`: what would run, and why. Writes nothing.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::arguments::PipelineArguments;
+use super::session::Session;
+use super::{CliError, Exit, Global};
+use crate::engine::{Plan, Reason, StagePlan, Verdict};
+use crate::graph::Graph;
+use crate::ui::{Align, Paint, Table, duration};
+
+/// More stages than this are summed up rather than listed.
+const STAGES_LISTED: usize = 40;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let session = Session::open(global, &arguments.pipeline)?;
+    let plan = session.planner().plan();
+    if global.json {
+        println!("{}", describe(&session.graph, &plan));
+    } else {
+        anstream::print!("{}", plan_table(&session.graph, &plan, true));
+    }
+    let broken = session.graph.order().iter().any(|id| matches!(plan.stage(*id).verdict, Verdict::Broken(_)));
+    Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// The plan for people: a line per stage, or only what runs if there are many.
+pub(super) fn plan_table(graph: &Graph, plan: &Plan, with_hits: bool) -> String {
+    let mut table = Table::new(&[("", Align::Left), ("stage", Align::Left), ("kind", Align::Left), ("why", Align::Left)]);
+    let (mut listed, mut left_out) = (0, 0);
+    for &id in graph.order() {
+        let stage = plan.stage(id);
+        if stage.hit().is_some() && !with_hits {
+            continue;
+        }
+        if listed == STAGES_LISTED {
+            left_out += 1;
+            continue;
+        }
+        listed += 1;
+        let node = graph.stage(id);
+        let why = match &stage.verdict {
+            Verdict::Hit(action) => Paint::Quiet.on(format!("took {}", duration(action.seconds))),
+            _ => stage.reason(graph),
+        };
+        table.row([mark(stage), node.name.clone(), Paint::Quiet.on(node.kind.name), why]);
+    }
+    let (total, hits) = (plan.len(), plan.hits());
+    let head = match total - hits {
+        0 => format!("{} all {total} stages are up to date\n", Paint::Good.on("plan:")),
+        rest => format!("{} {total} stages, {hits} up to date, {rest} to run or to decide\n", Paint::Busy.on("plan:")),
+    };
+    let body = if table.is_empty() { String::new() } else { table.render() };
+    let tail = if left_out > 0 { format!("  … and {left_out} more\n") } else { String::new() };
+    head + &body + &tail
+}
+
+fn mark(stage: &StagePlan) -> String {
+    match stage.verdict {
+        Verdict::Hit(_) => Paint::Good.on("hit"),
+        Verdict::Miss(_) => Paint::Busy.on("run"),
+        Verdict::Pending(_) => Paint::Warn.on("wait"),
+        Verdict::Broken(_) => Paint::Bad.on("broken"),
+    }
+}
+
+/// The name of a verdict for programs.
+pub(super) fn verdict_name(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Hit(_) => "hit",
+        Verdict::Miss(_) => "miss",
+        Verdict::Pending(_) => "pending",
+        Verdict::Broken(_) => "broken",
+    }
+}
+
+fn describe(graph: &Graph, plan: &Plan) -> Value {
+    let stage = |id: &crate::graph::StageId| {
+        let stage = plan.stage(*id);
+        let differences = match &stage.verdict {
+            Verdict::Miss(Reason::Changed(differences)) => json!(differences),
+            _ => json!([]),
+        };
+        let failure = match &stage.verdict {
+            Verdict::Broken(failure) => json!(failure),
+            _ => Value::Null,
+        };
+        json!({
+            "name": graph.stage(*id).name,
+            "kind": graph.stage(*id).kind.name,
+            "verdict": verdict_name(&stage.verdict),
+            "key": stage.key,
+            "reason": stage.reason(graph),
+            "differences": differences,
+            "failure": failure,
+        })
+    };
+    let stages: Vec<Value> = graph.order().iter().map(stage).collect();
+    json!({"stages": stages, "hits": plan.hits()})
+}

@@ -1,0 +1,142 @@
+//! `runner run`: plan, execute, record, show.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use stages::contract::Device;
+
+use super::arguments::PipelineArguments;
+use super::plan::plan_table;
+use super::session::{Session, shown};
+use super::{CliError, Exit, Global, record, signals, views};
+use crate::cache::{RunId, RunRecord, RunStatus};
+use crate::engine::{CancelToken, Journal, Outcome, Plan, Reporter, Reporters, RunOptions, execute};
+use crate::ui::{self, Mode, Trace};
+
+/// More files than this are counted, not listed.
+const FILES_LISTED: usize = 12;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner run                                              the built-in quickstart\n  \
+    runner run pipelines/smd_tvnet.yaml                     TVNet on one machine of SMD\n  \
+    runner run pipelines/smd_tvnet.yaml --set machine=machine-1-6 --set epochs=3\n  \
+    runner run pipelines/smd_tvnet.yaml --target scores     only what the scores need")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// Stages that may run at the same time; by default as many as there are threads
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// After a failure, go on with what does not depend on it
+    #[arg(long, short)]
+    keep_going: bool,
+    /// Write a trace of the run that Chrome (about:tracing) and Perfetto show
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let mut session = Session::open(global, &arguments.pipeline)?;
+    session.store.prepare()?;
+    let cancel = CancelToken::default();
+    signals::install(&cancel);
+    let plan = session.planner().plan();
+    if !global.quiet && !global.json {
+        anstream::eprint!("{}", plan_table(&session.graph, &plan, global.verbose));
+    }
+    let run = RunId::now();
+    let mut record = record::start(&session, &run);
+    let nothing_to_do = plan.hits() == plan.len();
+    if !nothing_to_do {
+        session.store.save_run(&record)?;
+    }
+    let outcome = perform(&session, plan, &run, &cancel, global, arguments)?;
+    remember(&mut session, &outcome);
+    conclude(&session, &mut record, outcome, global)
+}
+
+fn perform(
+    session: &Session,
+    plan: Plan,
+    run: &RunId,
+    cancel: &CancelToken,
+    global: &Global,
+    arguments: &Arguments,
+) -> Result<Outcome, CliError> {
+    let mode = match (global.json, global.quiet) {
+        (true, _) => Mode::Json,
+        (_, true) => Mode::Quiet,
+        _ => Mode::Auto,
+    };
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![ui::reporter(mode, global.verbose)];
+    if plan.hits() < plan.len() {
+        reporters.push(Box::new(Journal::create(&session.store.run_folder(run))?));
+    }
+    if let Some(path) = &arguments.trace {
+        let trace = Trace::create(path);
+        let trace = trace.map_err(|error| CliError::wrong(format!("cannot write {}: {error}", path.display())))?;
+        reporters.push(Box::new(trace));
+    }
+    let threads = session.machine.threads;
+    let options = RunOptions {
+        jobs: arguments.jobs.map_or(threads, usize::from),
+        threads,
+        device: session.machine.device,
+        memory: total_memory(),
+        gpus: usize::from(matches!(session.machine.device, Device::Cuda(_))),
+        keep_going: arguments.keep_going,
+    };
+    let mut reporter = Reporters(reporters);
+    Ok(execute(&session.planner(), plan, &session.store, &options, run, cancel, &mut reporter))
+}
+
+fn total_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "the type differs between platforms")]
+    let total = u64::from(info.totalram);
+    total.saturating_mul(u64::from(info.mem_unit))
+}
+
+/// Brings the ledger up to date; losing it costs nothing but time.
+fn remember(session: &mut Session, outcome: &Outcome) {
+    let mut news = false;
+    for (stage, action) in &outcome.actions {
+        news |= session.ledger.note(&session.graph.stage(*stage).name, action);
+    }
+    if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
+        tracing::warn!("{error}");
+    }
+}
+
+fn conclude(
+    session: &Session,
+    record: &mut RunRecord,
+    outcome: Outcome,
+    global: &Global,
+) -> Result<Exit, CliError> {
+    let action_of = |id| outcome.actions.get(&id);
+    record.status = outcome.status;
+    record.seconds = outcome.seconds;
+    record.metrics = views::metrics_of(&session.graph, &session.store, action_of);
+    record.stages = outcome.stages;
+    let files = views::link_files(&session.graph, &session.store, &record.run, action_of);
+    session.store.save_run(record)?;
+    if global.json {
+        println!("{}", record::to_json(record));
+    } else {
+        if !record.metrics.is_empty() {
+            anstream::println!("{}", views::metrics_table(&record.metrics));
+        }
+        match files.len() {
+            0 => {}
+            1..=FILES_LISTED => files.iter().for_each(|path| println!("{}", shown(path))),
+            many => println!("{many} files in {}", shown(&session.store.run_folder(&record.run).join("files"))),
+        }
+    }
+    Ok(match outcome.status {
+        RunStatus::Done => Exit::Done,
+        RunStatus::Interrupted => Exit::Interrupted,
+        RunStatus::Failed | RunStatus::Running => Exit::Failed,
+    })
+}

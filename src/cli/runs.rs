@@ -1,0 +1,72 @@
+//! `runner runs`: the runs, newest last.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{CliError, Exit, Global};
+use crate::cache::{RunRecord, RunStatus, StageState, Store};
+use crate::ui::{Align, Paint, Table, duration};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Show at most this many, the newest
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    limit: usize,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let store = Store::open(&global.store);
+    let names = store.runs()?;
+    let mut records: Vec<RunRecord> = Vec::new();
+    for name in names.iter().rev() {
+        if records.len() == arguments.limit {
+            break;
+        }
+        records.extend(store.load_run(name).ok());
+    }
+    records.reverse();
+    if global.json {
+        let entry = |record: &RunRecord| {
+            json!({
+                "run": record.run,
+                "pipeline": record.pipeline,
+                "file": record.file,
+                "status": record.status.name(),
+                "started": record.started,
+                "seconds": record.seconds,
+            })
+        };
+        println!("{}", json!({"runs": records.iter().map(entry).collect::<Vec<_>>()}));
+        return Ok(Exit::Done);
+    }
+    if records.is_empty() {
+        println!("no runs yet; start with `runner run`");
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[
+        ("run", Align::Left),
+        ("pipeline", Align::Left),
+        ("status", Align::Left),
+        ("ran", Align::Right),
+        ("hits", Align::Right),
+        ("time", Align::Right),
+    ]);
+    for record in &records {
+        let paint = match record.status {
+            RunStatus::Done => Paint::Good,
+            RunStatus::Failed => Paint::Bad,
+            RunStatus::Running | RunStatus::Interrupted => Paint::Warn,
+        };
+        let count = |state: StageState| record.stages.iter().filter(|stage| stage.state == state).count().to_string();
+        table.row([
+            record.run.to_string(),
+            record.pipeline.clone(),
+            paint.on(record.status.name()),
+            count(StageState::Ran),
+            count(StageState::Hit),
+            duration(record.seconds),
+        ]);
+    }
+    anstream::print!("{}", table.render());
+    Ok(Exit::Done)
+}

@@ -1,0 +1,167 @@
+//! What every verb that reads a pipeline does first: read it, build its graph, find the machine, open the store.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use stages::contract::Device;
+
+use super::arguments::{Choice, DeviceChoice, PipelineArguments};
+use super::data::Files;
+use super::{CliError, Exit, Global};
+use crate::cache::{Ledger, Store};
+use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
+use crate::engine::Planner;
+use crate::graph::{Graph, Machine, StageId, build};
+use crate::spec::{LoadOptions, Spec, load, load_text};
+use crate::ui::Colours;
+
+/// The pipeline that runs when none is named.
+pub(super) const QUICKSTART: &str = include_str!("../../pipelines/quickstart.yaml");
+
+/// The name under which the built-in pipeline is recorded.
+const QUICKSTART_PATH: &str = "pipelines/quickstart.yaml (built in)";
+
+/// A pipeline ready to be planned.
+pub(super) struct Session {
+    pub spec: Spec,
+    pub graph: Graph,
+    pub store: Arc<Store>,
+    pub ledger: Ledger,
+    pub files: Files,
+    pub machine: Machine,
+    pub numeric_class: String,
+    /// Path of the pipeline, for records.
+    pub file: String,
+    forced: BTreeSet<StageId>,
+}
+
+impl Session {
+    /// Reads and checks everything. Problems of the pipeline are printed, all of them.
+    pub fn open(global: &Global, arguments: &PipelineArguments) -> Result<Self, CliError> {
+        let choice = &arguments.choice;
+        let (spec, graph, file) = read(global, arguments)?;
+        let machine = machine(choice)?;
+        let mut graph = select(graph, &choice.targets)?;
+        graph.place(&machine);
+        let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
+        let store = Arc::new(Store::open(&global.store));
+        let folder = arguments.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        Ok(Self {
+            ledger: Ledger::load(&store, &file),
+            files: Files::new(folder, choice.offline, store.layout())?,
+            numeric_class: stages::nn::numeric_class(machine.device),
+            forced: forced.into_iter().flatten().collect(),
+            spec,
+            graph,
+            store,
+            machine,
+            file,
+        })
+    }
+
+    pub fn planner(&self) -> Planner<'_> {
+        Planner {
+            graph: &self.graph,
+            store: &self.store,
+            ledger: &self.ledger,
+            files: &self.files,
+            numeric_class: &self.numeric_class,
+            seed: self.spec.seed,
+            forced: self.forced.clone(),
+            environment: |name| std::env::var(name).ok(),
+        }
+    }
+
+    /// The pipeline's parameters after overrides.
+    pub fn params(&self) -> indexmap::IndexMap<String, Value> {
+        self.spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()
+    }
+}
+
+/// Reads a pipeline and builds its graph, printing every problem.
+pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Spec, Graph, String), CliError> {
+    let mut sources = SourceMap::default();
+    let options = LoadOptions { overrides: arguments.choice.overrides()? };
+    let (file, (spec, mut diagnostics)) = match &arguments.pipeline {
+        Some(path) => (identity(path), load(path, &options, &mut sources)),
+        None => (QUICKSTART_PATH.to_owned(), load_text(QUICKSTART_PATH, QUICKSTART, &options, &mut sources)),
+    };
+    let mut built = None;
+    if let Some(spec) = spec {
+        let (graph, found) = build(&spec, &stages::kinds());
+        diagnostics.extend(found);
+        built = Some((spec, graph));
+    }
+    report(global, &diagnostics, &sources);
+    match built {
+        Some((spec, graph)) if !diagnostics.has_errors() => Ok((spec, graph, file)),
+        _ => Err(CliError::told(Exit::Wrong)),
+    }
+}
+
+/// The same file has the same identity from every folder.
+fn identity(path: &Path) -> String {
+    let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    absolute.display().to_string()
+}
+
+pub(super) fn report(global: &Global, diagnostics: &Diagnostics, sources: &SourceMap) {
+    if diagnostics.is_empty() || (global.quiet && !diagnostics.has_errors()) {
+        return;
+    }
+    if global.json {
+        println!("{}", serde_json::json!({"diagnostics": diagnostics.to_json(sources)}));
+    } else {
+        eprint!("{}", diagnostics.render(sources, Colours::of_stderr().0));
+    }
+}
+
+/// The stages that a name on the command line means.
+pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> {
+    let found = graph.find(name);
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let names = graph.names();
+    let hint = match did_you_mean(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", names.iter().take(20).copied().collect::<Vec<_>>().join(", ")),
+    };
+    Err(CliError::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
+}
+
+fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
+    if targets.is_empty() {
+        return Ok(graph);
+    }
+    let targets = targets.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
+    Ok(graph.prune(&targets.concat()))
+}
+
+/// Decides where model stages run, and sizes the thread pool.
+fn machine(choice: &Choice) -> Result<Machine, CliError> {
+    let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = choice.threads.map_or(available, usize::from);
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let device = match choice.device {
+        DeviceChoice::Auto => match stages::nn::device(Device::Cuda(0)) {
+            Ok(_) => Device::Cuda(0),
+            Err(_) => Device::Cpu,
+        },
+        DeviceChoice::Only(device) => {
+            stages::nn::device(device).map_err(|error| {
+                CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
+            })?;
+            device
+        }
+    };
+    Ok(Machine { threads, device })
+}
+
+/// Absolute form of a path for messages.
+pub(super) fn shown(path: &Path) -> String {
+    let current: PathBuf = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&current).unwrap_or(path).display().to_string()
+}

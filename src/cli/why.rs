@@ -1,0 +1,163 @@
+//! `runner why STAGE`: the lines of the manifest in which a stage differs from its nearest earlier one, and what
+//! reran, or was spared, because of it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::arguments::{Choice, PipelineArguments};
+use super::plan::verdict_name;
+use super::session::{Session, find};
+use super::{CliError, Exit, Global};
+use crate::cache::{Difference, Key, RunRecord, StageState};
+use crate::engine::Verdict;
+use crate::graph::StageId;
+use crate::ui::Paint;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The stage to explain
+    stage: String,
+    /// The pipeline file; without it, that of the latest run
+    #[arg(value_name = "PIPELINE")]
+    pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// The story of one stage.
+struct Story {
+    stage: String,
+    verdict: &'static str,
+    reason: String,
+    differences: Vec<Difference>,
+    /// The run in which the stage last ran with the key at hand.
+    last_run: Option<RunRecord>,
+    reran: Vec<String>,
+    spared: Vec<String>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let store = crate::cache::Store::open(&global.store);
+    let from_latest = || {
+        let file = PathBuf::from(store.find_run("latest").ok()?.file);
+        file.exists().then_some(file)
+    };
+    let pipeline = arguments.pipeline.clone().or_else(from_latest);
+    let session = Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() })?;
+    let stories: Vec<Story> =
+        find(&session.graph, &arguments.stage)?.into_iter().map(|id| tell(&session, id)).collect::<Result<_, _>>()?;
+    if global.json {
+        let stories: Vec<Value> = stories.iter().map(describe).collect();
+        println!("{}", json!({"stages": stories}));
+    } else {
+        stories.iter().for_each(print);
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(session: &Session, id: StageId) -> Result<Story, CliError> {
+    let plan = session.planner().plan();
+    let stage = plan.stage(id);
+    let name = session.graph.stage(id).name.clone();
+    let mut story = Story {
+        stage: name.clone(),
+        verdict: verdict_name(&stage.verdict),
+        reason: stage.reason(&session.graph),
+        differences: Vec::new(),
+        last_run: None,
+        reran: Vec::new(),
+        spared: Vec::new(),
+    };
+    let Some(key) = stage.key else { return Ok(story) };
+    let history = history(session, &name)?;
+    let earlier = history.iter().find_map(|(_, other)| (*other != key).then_some(*other));
+    let manifest = stage.manifest.as_ref().map(crate::cache::Manifest::to_text).unwrap_or_default();
+    if let Some(earlier) = earlier.and_then(|earlier| session.store.action(&earlier).ok().flatten()) {
+        story.differences = Difference::between(&earlier.manifest, &manifest);
+    }
+    if let Verdict::Hit(_) = stage.verdict {
+        let ran = |(record, other): &&(RunRecord, Key)| *other == key && state_in(record, &name) == Some(StageState::Ran);
+        story.last_run = history.iter().find(ran).map(|(record, _)| record.clone());
+        if let Some(record) = &story.last_run {
+            for below in downstream(session, id) {
+                match state_in(record, &below) {
+                    Some(StageState::Ran) => story.reran.push(below),
+                    Some(StageState::Hit) => story.spared.push(below),
+                    _ => {}
+                }
+            }
+        }
+    } else {
+        story.reran = downstream(session, id);
+    }
+    Ok(story)
+}
+
+/// Runs of this pipeline that came to this stage, newest first, with its key.
+fn history(session: &Session, stage: &str) -> Result<Vec<(RunRecord, Key)>, CliError> {
+    let runs = session.store.runs()?;
+    let records = runs.iter().rev().filter_map(|run| session.store.load_run(run).ok());
+    let same = records.filter(|record| record.file == session.file);
+    Ok(same
+        .filter_map(|record| {
+            let key = record.stages.iter().find(|other| other.name == stage)?.key?;
+            Some((record, key))
+        })
+        .collect())
+}
+
+fn state_in(record: &RunRecord, stage: &str) -> Option<StageState> {
+    record.stages.iter().find(|other| other.name == stage).map(|other| other.state)
+}
+
+fn downstream(session: &Session, id: StageId) -> Vec<String> {
+    let mut reached = vec![false; session.graph.len()];
+    reached[id.index()] = true;
+    let mut names = Vec::new();
+    for &next in session.graph.order() {
+        if session.graph.needs(next).iter().any(|need| reached[need.index()]) {
+            reached[next.index()] = true;
+            names.push(session.graph.stage(next).name.clone());
+        }
+    }
+    names
+}
+
+fn print(story: &Story) {
+    let name = Paint::Strong.on(&story.stage);
+    match (&story.last_run, story.verdict) {
+        (Some(record), _) => anstream::println!("{name} is up to date; run {} computed it", record.run),
+        (None, "hit") => anstream::println!("{name} is up to date; no recorded run of this pipeline computed it"),
+        (None, verdict) => anstream::println!("{name}: {verdict}: {}", story.reason),
+    }
+    for Difference { path, before, after } in &story.differences {
+        let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "(absent)".to_owned());
+        let (before, after) = (Paint::Bad.on(side(before)), Paint::Good.on(side(after)));
+        anstream::println!("  {path}: {before} -> {after}");
+    }
+    if story.differences.is_empty() && story.verdict == "hit" {
+        anstream::println!("  nothing differs from earlier runs of this stage");
+    }
+    let list = |label: &str, names: &[String]| {
+        if !names.is_empty() {
+            anstream::println!("  {}: {}", Paint::Quiet.on(label), names.join(", "));
+        }
+    };
+    let because = if story.last_run.is_some() { "reran because of it" } else { "may rerun because of it" };
+    list(because, &story.reran);
+    list("spared, because their inputs kept their content", &story.spared);
+}
+
+fn describe(story: &Story) -> Value {
+    json!({
+        "stage": story.stage,
+        "verdict": story.verdict,
+        "reason": story.reason,
+        "differences": story.differences,
+        "run": story.last_run.as_ref().map(|record| &record.run),
+        "reran": story.reran,
+        "spared": story.spared,
+    })
+}
