@@ -111,7 +111,7 @@ mod tests {
         let other = sources.add("command line", "--set a=1");
         let mut diagnostics = Diagnostics::default();
         let diagnostic = Diagnostic::error("unknown-kind", "there is no stage kind `ingset`")
-            .at_with(Span::new(file, 44, 50), "stage `raw`")
+            .at_with(Span::new(file, 43, 49), "stage `raw`")
             .also(Span::new(other, 6, 7), "set here")
             .hint("did you mean `ingest`?");
         diagnostics.push(diagnostic);
@@ -123,7 +123,28 @@ mod tests {
     #[test]
     fn people_see_line_caret_and_hint() {
         let (diagnostics, sources) = example();
-        insta::assert_snapshot!(diagnostics.render(&sources, false), @"");
+        insta::assert_snapshot!(diagnostics.render(&sources, false), @r#"
+        error[no-file]: cannot read `q.yaml`
+
+        warning[odd-name]: an odd name
+         --> p.yaml:1:11
+          |
+        1 | pipeline: größe
+          |           ^^^^^
+
+        error[unknown-kind]: there is no stage kind `ingset`
+         --> p.yaml:4:11
+          |
+        4 |     uses: ingset
+          |           ^^^^^^ stage `raw`
+          |
+         ::: command line:1:7
+          |
+        1 | --set a=1
+          |       - set here
+          |
+          = help: did you mean `ingest`?
+        "#);
     }
 
     #[test]

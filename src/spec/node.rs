@@ -73,6 +73,16 @@ impl Node {
         Self { span, origin: Some(self.origin.unwrap_or(self.span)), ..self.clone() }
     }
 
+    /// A string in which all references were replaced: what looks like one now is text.
+    pub(super) fn finished(text: String, span: Span) -> Self {
+        Self { span, origin: None, kind: Kind::Scalar(Scalar::new(text, true)), templated: false }
+    }
+
+    #[must_use]
+    pub(super) fn with_origin(self, origin: Span) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
     /// The same place with another value.
     #[must_use]
     pub(super) fn replaced(&self, value: Self) -> Self {

@@ -163,12 +163,12 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_keep_their_value(integer: i64, float in proptest::num::f64::NORMAL) {
-            prop_assert_eq!(resolve(&integer.to_string()), Resolved::Integer(integer.into()));
-            prop_assert_eq!(resolve(&format!("{float:?}")), Resolved::Float(float));
-            prop_assert_eq!(resolve(&format!("{float:e}")), match resolve(&format!("{float:e}")) {
-                Resolved::Float(_) => Resolved::Float(float),
-                other => other,
-            });
+            let whole = Scalar::new(integer.to_string(), false);
+            prop_assert_eq!(whole.resolve(), Resolved::Integer(integer.into()));
+            let shortest = Scalar::new(format!("{float:?}"), false);
+            prop_assert_eq!(shortest.resolve(), Resolved::Float(float));
+            let scientific = Scalar::new(format!("{float:e}"), false);
+            prop_assert_eq!(scientific.resolve(), Resolved::Float(float));
         }
 
         #[test]

@@ -98,7 +98,7 @@ impl<'a> Builder<'a> {
 
     /// False when reading on makes no sense.
     fn on_event(&mut self, event: Event<'_>, extent: Extent) -> bool {
-        let span = self.span(extent);
+        let span = self.without_anchor(self.span(extent));
         match event {
             Event::DocumentStart(_) => return self.on_document(span),
             Event::Scalar(text, style, anchor, tag) => {
@@ -125,7 +125,10 @@ impl<'a> Builder<'a> {
     fn on_syntax_error(&mut self, error: &ScanError) -> bool {
         let (message, hint) = explain(error.info());
         let at = self.byte(error.marker().index());
-        let diagnostic = Diagnostic::error("bad-yaml", message).at(Span::new(self.file, at, at));
+        let mut diagnostic = Diagnostic::error("bad-yaml", message).at(Span::new(self.file, at, at));
+        if let Some(open) = self.open.iter().rev().find(|open| self.is_bracket(open.start)) {
+            diagnostic = diagnostic.also(Span::new(self.file, open.start, open.start + 1), "opened here");
+        }
         self.diagnostics.push(diagnostic.maybe_hint(hint.map(str::to_owned)));
         false
     }
@@ -148,8 +151,7 @@ impl<'a> Builder<'a> {
 
     fn start(&mut self, content: Content, anchor: usize, span: Span) -> bool {
         if self.open.len() == DEEPEST {
-            let message = format!("lists and maps are nested more than {DEEPEST} deep");
-            self.diagnostics.push(Diagnostic::error("bad-yaml", message).at(span));
+            self.diagnostics.push(Diagnostic::error("bad-yaml", too_deep()).at(span));
             return false;
         }
         self.open.push(Open { content, start: span.start, anchor, nodes_before: self.nodes });
@@ -160,24 +162,24 @@ impl<'a> Builder<'a> {
     fn finish(&mut self, span: Span) {
         let Some(open) = self.open.pop() else { return };
         let size = self.nodes - open.nodes_before;
-        let closed = matches!(self.text_of(span), "]" | "}");
+        let closed = self.is_bracket(open.start).then_some(span.start + 1);
         let node = match open.content {
             Content::Sequence(items) => {
                 let last = items.last().map(|item| item.span().end);
-                Node::sequence(items, self.extent(open.start, closed, span, last))
+                Node::sequence(items, Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)))
             }
             Content::Mapping { entries, .. } => {
                 let last = entries.last().map(|(key, value)| value.span().end.max(key.span.end));
                 let entries = self.without_duplicates(entries);
-                Node::mapping(entries, self.extent(open.start, closed, span, last))
+                Node::mapping(entries, Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)))
             }
         };
         self.deliver(node, open.anchor, size);
     }
 
-    /// A closing bracket ends a collection; without one, its last part does.
-    fn extent(&self, start: u32, closed: bool, closing: Span, last: Option<u32>) -> Span {
-        Span::new(self.file, start, if closed { closing.end } else { last.unwrap_or(start) })
+    /// Whether a collection that starts here is written in brackets or braces.
+    fn is_bracket(&self, start: u32) -> bool {
+        matches!(self.text.as_bytes().get((start - self.offset) as usize), Some(b'[' | b'{'))
     }
 
     fn without_duplicates(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
@@ -269,6 +271,17 @@ impl<'a> Builder<'a> {
         Span::new(self.file, start, start + trimmed)
     }
 
+    /// A value without the `&name` in front of it.
+    fn without_anchor(&self, span: Span) -> Span {
+        let text = self.text_of(span);
+        if !text.starts_with('&') {
+            return span;
+        }
+        let name = text.find([' ', '\t', '\n', '\r']).unwrap_or(text.len());
+        let value = text[name..].trim_start_matches([' ', '\t', '\n', '\r']);
+        Span::new(self.file, span.end - value.len() as u32, span.end)
+    }
+
     fn text_of(&self, span: Span) -> &str {
         let (start, end) = (span.start - self.offset, span.end - self.offset);
         self.text.get(start as usize..end as usize).unwrap_or("")
@@ -283,6 +296,10 @@ impl<'a> Builder<'a> {
         };
         within.min(length) + self.offset
     }
+}
+
+fn too_deep() -> String {
+    format!("lists and maps are nested more than {DEEPEST} deep")
 }
 
 fn as_key(node: &Node) -> Result<Key, Diagnostic> {
@@ -315,10 +332,13 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
             ("a list item should stand here", "start it with `- `, indented like the items above")
         }
         "while parsing a flow mapping, did not find expected ',' or '}'" => {
-            ("a map in braces is not closed", "write `{key: value, key: value}`")
+            (
+                "a `,` or `}` should stand here",
+                "write `{key: value, key: value}`, and quote a text that holds braces: \"${name}\"",
+            )
         }
         "while parsing a flow sequence, expected ',' or ']'" => {
-            ("a list in brackets is not closed", "write `[value, value]`")
+            ("a `,` or `]` should stand here", "write `[value, value]`")
         }
         "while scanning a quoted scalar, found unexpected end of stream" => {
             ("a quoted text is not closed", "add the closing quote")
@@ -326,9 +346,13 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
         "while parsing node, found unknown anchor" => {
             ("there is no anchor of this name", "quote the text if the `*` belongs to it")
         }
+        "illegal placement of ':' indicator" => {
+            ("a `:` is not possible here", "close the bracket before it, or write `{key: value}` for a map in a list")
+        }
         "invalid indentation" | "invalid indentation in flow construct" | "invalid indentation in quoted scalar" => {
             ("this line is not indented as its context asks", "indent it further than the key it belongs to")
         }
+        "recursion limit exceeded" => return (too_deep(), None),
         _ if info.contains("tab") => ("a tab stands where YAML wants blanks", "indent with blanks"),
         other => return (format!("this is not YAML: {other}"), None),
     };
@@ -363,8 +387,6 @@ mod tests {
 
     #[test]
     fn values_keep_their_types() {
-        let text = "a: 1\nb: '1'\nc: [1e-4, true, ~, x]\nd: {e: |\n    two\n    lines\n  }\n";
-        assert!(!read(text).1.is_empty(), "a block text in braces is not YAML");
         let text = "a: 1\nb: '1'\nc: [1e-4, true, ~, x]\nd:\n  e: |\n    two\n    lines\n  f:\n";
         let expected = json!({"a": 1, "b": "1", "c": [1e-4, true, null, "x"], "d": {"e": "two\nlines\n", "f": null}});
         assert_eq!(value(text), expected);
@@ -433,7 +455,128 @@ mod tests {
             "word\nkey: 1\n",
         ];
         let report: String = cases.iter().map(|text| problems(text)).collect();
-        insta::assert_snapshot!(report, @"");
+        insta::assert_snapshot!(report, @r#"
+        error[duplicate-key]: `a` is given twice
+         --> p.yaml:3:1
+          |
+        1 | a: 1
+          | - first here
+        2 | b: 2
+        3 | a: 3
+          | ^ again here
+          |
+          = help: keep one of them
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:1:5
+          |
+        1 | a: b: c
+          |     ^
+          |
+          = help: quote a text that holds `: `, and check the indentation of this line
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:2:2
+          |
+        1 | a: [1, 2
+          |    - opened here
+        2 | b: 3
+          |  ^
+          |
+          = help: close the bracket before it, or write `{key: value}` for a map in a list
+
+        error[bad-yaml]: a `,` or `}` should stand here
+         --> p.yaml:1:10
+          |
+        1 | a: {x: 1
+          |    -    ^
+          |    |
+          |    opened here
+          |
+          = help: write `{key: value, key: value}`, and quote a text that holds braces: "${name}"
+
+        error[bad-yaml]: a quoted text is not closed
+         --> p.yaml:1:4
+          |
+        1 | a: 'open
+          |    ^
+          |
+          = help: add the closing quote
+
+        error[bad-yaml]: a tab stands where YAML wants blanks
+         --> p.yaml:2:2
+          |
+        2 |     - 1
+          |     ^
+          |
+          = help: indent with blanks
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:2:3
+          |
+        2 |  b: 2
+          |   ^
+          |
+          = help: quote a text that holds `: `, and check the indentation of this line
+
+        error[bad-yaml]: there is no anchor of this name
+         --> p.yaml:1:4
+          |
+        1 | a: *nowhere
+          |    ^
+          |
+          = help: quote the text if the `*` belongs to it
+
+        error[yaml-tag]: YAML tags such as `!name` have no meaning here
+         --> p.yaml:1:4
+          |
+        1 | a: !!str 5
+          |    ^^^^^^^
+          |
+          = help: remove the tag; quote a value to make it a string
+
+        error[bad-key]: merge keys (`<<`) are not supported
+         --> p.yaml:1:1
+          |
+        1 | <<: {a: 1}
+          | ^^
+          |
+          = help: repeat the keys, or share them through `params` or `include`
+
+        error[bad-yaml]: a second document starts here; a file holds one
+         --> p.yaml:2:1
+          |
+        2 | ---
+          | ^^^
+          |
+          = help: put it into a file of its own
+
+        error[bad-yaml]: a `,` or `}` should stand here
+         --> p.yaml:1:6
+          |
+        1 | a: {${name}: 1}
+          |    - ^
+          |    |
+          |    opened here
+          |
+          = help: write `{key: value, key: value}`, and quote a text that holds braces: "${name}"
+
+        error[bad-yaml]: a list item should stand here
+         --> p.yaml:2:1
+          |
+        2 | b: 2
+          | ^
+          |
+          = help: start it with `- `, indented like the items above
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:2:4
+          |
+        2 | key: 1
+          |    ^
+          |
+          = help: quote a text that holds `: `, and check the indentation of this line
+        "#);
     }
 
     proptest! {
