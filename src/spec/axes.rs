@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::node::{Key, Node};
+use super::scalar::Resolved;
 use super::substitute::{Scope, references, substitute};
 use super::{is_name, name_hint};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean, list};
@@ -263,7 +264,7 @@ fn check_by(key: &Key, axis: &Node, earlier: &[Axis]) -> Option<Diagnostic> {
     Some(Diagnostic::error("bad-axes", message).at(axis.span()).hint(hint))
 }
 
-/// A case for a value that the earlier axis never has is a slip; seen only where its values stand in the file.
+/// A case for a value that the earlier axis never has is a slip. Values that were set from elsewhere do not make it one.
 fn unused_cases(name: &str, axis: &Node, cases: &[(Key, Node)], earlier: &[Axis]) -> Vec<Diagnostic> {
     let by = axis.as_str().unwrap_or_default();
     let values = match earlier.iter().find(|other| &*other.name.text == by).map(|other| &other.values) {
@@ -271,7 +272,8 @@ fn unused_cases(name: &str, axis: &Node, cases: &[(Key, Node)], earlier: &[Axis]
         _ => return Vec::new(),
     };
     let texts: Vec<&str> = values.iter().filter_map(scalar_text).collect();
-    let unused = cases.iter().filter(|(case, _)| !values.iter().any(|value| is_case(case, value)));
+    let near = |case: &Key| values.first().is_some_and(|value| value.span().file == case.span.file);
+    let unused = cases.iter().filter(|(case, _)| near(case) && !values.iter().any(|value| is_case(case, value)));
     unused
         .map(|(case, _)| {
             let message = format!("axis `{name}` has a case `{}`, but `{by}` never has this value", case.text);
@@ -294,7 +296,13 @@ fn scalar_text(node: &Node) -> Option<&str> {
 /// Whether a value of the earlier axis is the one that a case names: by its text, or as a number of the same value.
 fn is_case(case: &Key, value: &Node) -> bool {
     let same_text = scalar_text(value).is_some_and(|text| *text == *case.text);
-    same_text || value.resolve().is_some_and(|resolved| resolved == super::scalar::resolve(&case.text))
+    let number = |resolved: Resolved<'_>| match resolved {
+        Resolved::Integer(value) => Some(value as f64),
+        Resolved::Float(value) => Some(value),
+        _ => None,
+    };
+    let written = number(super::scalar::resolve(&case.text));
+    same_text || (written.is_some() && written == value.resolve().and_then(number))
 }
 
 /// The values of a list that has some.

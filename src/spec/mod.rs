@@ -4,9 +4,11 @@
 mod axes;
 mod node;
 mod scalar;
+mod schema_words;
 mod sources;
 mod substitute;
 mod units;
+mod validate;
 pub mod yaml;
 
 use std::time::Duration;
@@ -18,6 +20,7 @@ pub use node::{Key, Kind, Node};
 pub use scalar::{Resolved, Scalar};
 pub use sources::{From, PortSources, Reference, Sources};
 pub use substitute::{Scope, substitute};
+pub use validate::validate;
 pub use yaml::to_yaml;
 
 use crate::diagnostic::{Span, Spanned};

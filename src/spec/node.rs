@@ -52,6 +52,11 @@ impl Node {
         Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated }
     }
 
+    /// A mapping without entries, which stands for one that was not written.
+    pub fn empty(span: Span) -> Self {
+        Self::mapping(Vec::new(), span)
+    }
+
     /// A tree from JSON; every part of it has this span.
     pub fn from_json(value: &Value, span: Span) -> Self {
         match value {
