@@ -401,7 +401,7 @@ mod tests {
             .and_then(Node::entries)
             .unwrap_or(&[])
             .iter()
-            .map(|(key, value)| (key.text.to_string(), Param { value: value.clone(), span: key.span }))
+            .map(|(key, value)| (key.text.to_string(), Param::new(value.clone(), key.span)))
             .collect();
         let axes = Axes::new(node.entry("foreach"), node.entry("matrix"), &mut diagnostics);
         let points = match diagnostics.is_empty() {

@@ -2,8 +2,12 @@
 //! Stage kinds, ports and cycles are judged by the graph.
 
 mod axes;
+mod document;
+mod load;
 mod node;
+mod overrides;
 mod scalar;
+mod schema;
 mod schema_words;
 mod sources;
 mod substitute;
@@ -16,8 +20,10 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 pub use axes::{Axes, Axis, Point};
+pub use load::{LoadOptions, load, load_text};
 pub use node::{Key, Kind, Node};
 pub use scalar::{Resolved, Scalar};
+pub use schema::pipeline_schema;
 pub use sources::{From, PortSources, Reference, Sources};
 pub use substitute::{Scope, substitute};
 pub use validate::validate;
@@ -37,6 +43,8 @@ pub struct Spec {
     pub params: IndexMap<String, Param>,
     /// In the order of the files, included ones first.
     pub stages: Vec<StageSpec>,
+    /// Names of stages that are so wrong that they are not among `stages`; their problems were reported.
+    pub broken: Vec<Spanned<String>>,
 }
 
 impl Spec {
@@ -52,6 +60,14 @@ pub struct Param {
     pub value: Node,
     /// The place of its name.
     pub span: Span,
+    /// Its value could not be found, and this was reported. What refers to it fails without another report.
+    pub failed: bool,
+}
+
+impl Param {
+    pub fn new(value: Node, span: Span) -> Self {
+        Self { value, span, failed: false }
+    }
 }
 
 /// A stage as it was written; it becomes one instance per point of its axes.

@@ -53,19 +53,32 @@ impl<'a> Scope<'a> {
         names
     }
 
-    /// The value of a dotted name.
-    fn find(&self, reference: &str, span: Span) -> Result<&'a Node, Diagnostic> {
+    /// Whether a name stands for a parameter whose problem was reported already.
+    fn is_failed(&self, name: &str) -> bool {
+        match (self.layer, self.outer) {
+            (Layer::Params(params), _) => params.get(name).is_some_and(|param| param.failed),
+            (Layer::Point(point), _) if point.get(name).is_some() => false,
+            (Layer::Point(_), outer) => outer.is_some_and(|outer| outer.is_failed(name)),
+        }
+    }
+
+    /// The value of a dotted name; nothing if its failure was reported already.
+    fn find(&self, reference: &str, span: Span) -> Result<&'a Node, Option<Diagnostic>> {
         let (name, path) = split(reference);
+        if self.is_failed(name) {
+            return Err(None);
+        }
         let value = self.get(name).ok_or_else(|| undefined(name, &self.names(), span))?;
         let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
-        value.at(&steps).ok_or_else(|| {
+        let found = value.at(&steps).ok_or_else(|| {
             let message = format!("`{name}` has no `{path}`");
             let keys: Vec<&str> = value.entries().unwrap_or(&[]).iter().map(|(key, _)| &*key.text).collect();
             Diagnostic::error("undefined-name", message)
                 .at(span)
                 .also(value.origin().unwrap_or(value.span()), format!("the value of `{name}`"))
                 .maybe_hint(suggestion(steps.first().unwrap_or(&""), &keys))
-        })
+        });
+        Ok(found?)
     }
 }
 
@@ -124,14 +137,20 @@ fn is_number(text: &str) -> bool {
 /// Puts values for all references in a tree. A tree without any is shared, not copied.
 ///
 /// # Errors
-/// Every reference that is malformed, undefined, or stands in a text and has no text.
+/// Every reference that is malformed, undefined, or stands in a text and has no text. The diagnostics are empty if the
+/// only cause is a parameter whose own problem was reported.
 pub fn substitute(node: &Node, scope: &Scope<'_>) -> Result<Node, Diagnostics> {
+    let mut problems = Vec::new();
+    let result = walk(node, scope, &mut problems);
+    if problems.is_empty() {
+        return Ok(result);
+    }
     let mut diagnostics = Diagnostics::default();
-    let result = walk(node, scope, &mut diagnostics);
-    diagnostics.unless_any(result)
+    diagnostics.extend(problems.into_iter().flatten());
+    Err(diagnostics)
 }
 
-fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Node {
+fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Vec<Option<Diagnostic>>) -> Node {
     if !node.is_templated() {
         return node.clone();
     }
@@ -151,7 +170,7 @@ fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Node {
     }
 }
 
-fn scalar_value(node: &Node, scalar: &Scalar, scope: &Scope<'_>) -> Result<Node, Diagnostic> {
+fn scalar_value(node: &Node, scalar: &Scalar, scope: &Scope<'_>) -> Result<Node, Option<Diagnostic>> {
     let pieces = pieces(&scalar.text).map_err(|(message, start, end)| malformed(node, scalar, &message, start, end))?;
     if let [Piece::Reference(name, ..)] = pieces[..] {
         return Ok(scope.find(name, node.span())?.used_at(node.span()));
@@ -245,7 +264,7 @@ mod tests {
         };
         let (params, node) = (read("params", params), read("p.yaml", text));
         let param = |(key, value): &(Key, Node)| {
-            (key.text.to_string(), Param { value: value.clone(), span: key.span })
+            (key.text.to_string(), Param::new(value.clone(), key.span))
         };
         let params = params.entries().unwrap().iter().map(param).collect();
         let result = substitute(&node, &Scope::new(&params));
