@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::node::Node;
-use super::schema::{FRAGMENT, PIPELINE};
+use super::schema::{FRAGMENT, OUTLINE};
 use super::{is_name, name_hint, validate, yaml};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean};
 
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a pipeline from a text that stands for a file at `path`.
     pub(super) fn pipeline_text(&mut self, path: &Path, text: String) -> Option<Document> {
-        let root = self.mapping(path, text, &PIPELINE, "the pipeline")?;
+        let root = self.mapping(path, text, &OUTLINE, "the pipeline")?;
         let (params, stages) = self.contents(path, &root);
         Some(Document { root, params, stages })
     }

@@ -54,7 +54,8 @@ fn text_length(text: &str) -> u32 {
 
 /// Finds what a name means: a parameter first, then a top-level key, then a stage.
 fn set(document: &mut Document, steps: &[Step<'_>], span: Span, value: Node) -> Result<(), Diagnostic> {
-    let (&(first, place), rest) = steps.split_first().ok_or_else(|| nothing_named(span))?;
+    let (&(first, place), rest) =
+        steps.split_first().filter(|((first, _), _)| !first.is_empty()).ok_or_else(|| nothing_named(span))?;
     if document.params.contains_key(first) {
         return set_param(document, steps, value);
     }
@@ -107,7 +108,10 @@ fn set_stage(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result
         [(key, place), ..] if !STAGE_KEYS.contains(key) => {
             let path = rest.iter().map(|(step, _)| *step).collect::<Vec<_>>().join(".");
             let diagnostic = Diagnostic::error("bad-override", format!("`{key}` is not a key of a stage")).at(*place);
-            Err(diagnostic.hint(format!("parameters of a stage stand below `with`: `{name}.with.{path}`")))
+            Err(diagnostic.hint(match did_you_mean(key, STAGE_KEYS) {
+                Some(meant) => format!("did you mean `{name}.{meant}`?"),
+                None => format!("parameters of a stage stand below `with`: `{name}.with.{path}`"),
+            }))
         }
         _ => {
             *node = with_value(Some(node), rest, value)?;

@@ -12,6 +12,14 @@ pub(super) const STAGE_KEYS: [&str; 9] =
 
 const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
 
+/// The top level of a pipeline file, for a first check: what may hold `${name}` is checked when that is put in.
+pub(super) static OUTLINE: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = PIPELINE.clone();
+    schema["properties"]["seed"] = json!(true);
+    schema["properties"]["strict"] = json!(true);
+    schema
+});
+
 /// The top level of a pipeline file.
 pub(super) static PIPELINE: LazyLock<Value> = LazyLock::new(|| {
     let mut properties = Map::from_iter([
@@ -33,7 +41,7 @@ pub(super) static PIPELINE: LazyLock<Value> = LazyLock::new(|| {
 /// The top level of a file that others include.
 pub(super) static FRAGMENT: LazyLock<Value> = LazyLock::new(|| object(shared_properties(), &[]));
 
-/// A stage, whatever its kind.
+/// A stage, whatever its kind. What is more than a type is checked when it is read.
 pub(super) static STAGE: LazyLock<Value> = LazyLock::new(|| {
     let mut properties = Map::from_iter([
         ("uses".to_owned(), json!({"type": "string", "description": "The stage kind."})),
@@ -43,7 +51,10 @@ pub(super) static STAGE: LazyLock<Value> = LazyLock::new(|| {
         ("matrix".to_owned(), json!(true)),
     ]);
     properties.extend(run_properties());
-    object(properties, &["uses"])
+    let mut schema = object(properties, &["uses"]);
+    schema["properties"]["timeout"] = json!(true);
+    schema["properties"]["resources"]["properties"]["memory"] = json!(true);
+    schema
 });
 
 fn object(properties: Map<String, Value>, required: &[&str]) -> Value {

@@ -100,6 +100,9 @@ pub(super) fn expected(schema: &Map<String, Value>, root: &Value) -> String {
             "boolean" => "`true` or `false`".to_owned(),
             "array" => array(schema, root),
             "object" => "a map".to_owned(),
+            _ if schema.get("minLength") == Some(&Value::from(1)) && !schema.contains_key("maxLength") => {
+                "a string that is not empty".to_owned()
+            }
             _ => format!("a string{}", lengths(schema, "minLength", "maxLength", "character")),
         })
         .collect();

@@ -196,6 +196,10 @@ impl<'a> Validator<'a> {
     /// One of several schemas. The one that was meant is found by its tag or by the form of the value.
     fn options(&mut self, node: &Node, schema: &'a Map<String, Value>, options: &'a [Value]) {
         let options = flatten(options, self.root);
+        let is_free = |option: &Value| option.get("properties").is_none() && option.get("enum").is_none();
+        if options.iter().any(|option| is_free(option) && self.fits(node, option)) {
+            return;
+        }
         if let Some(tag) = tag(&options) {
             return self.tagged(node, &options, tag);
         }

@@ -340,6 +340,7 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
         "while parsing a flow sequence, expected ',' or ']'" => {
             ("a `,` or `]` should stand here", "write `[value, value]`")
         }
+        "while parsing a node, did not find expected node content" => ("a value is missing here", "add it"),
         "while scanning a quoted scalar, found unexpected end of stream" => {
             ("a quoted text is not closed", "add the closing quote")
         }
