@@ -6,6 +6,7 @@ mod lines;
 mod quantity;
 mod style;
 mod table;
+mod trace;
 
 use std::io::IsTerminal;
 
@@ -14,6 +15,7 @@ pub use lines::Lines;
 pub use quantity::{bytes, duration, number};
 pub use style::{Colours, Paint};
 pub use table::{Align, Table};
+pub use trace::Trace;
 
 use crate::engine::Reporter;
 

@@ -1,0 +1,90 @@
+//! `runner doctor`: whether this machine is ready, and if not, why.
+
+use serde_json::{Value, json};
+use stages::contract::Device;
+
+use super::{CliError, Exit, Global, data, record};
+use crate::cache::Store;
+use crate::ui::Paint;
+
+/// One finding.
+struct Check {
+    name: &'static str,
+    /// `None` where it is no fault but worth knowing.
+    good: Option<bool>,
+    text: String,
+    hint: Option<String>,
+}
+
+pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
+    let mut checks = vec![machine(), cuda(), store(global)];
+    checks.extend(datasets());
+    let bad = checks.iter().any(|check| check.good == Some(false));
+    if global.json {
+        let entry = |check: &Check| -> Value {
+            json!({"name": check.name, "good": check.good, "text": check.text, "hint": check.hint})
+        };
+        println!("{}", json!({"checks": checks.iter().map(entry).collect::<Vec<_>>()}));
+    } else {
+        for check in &checks {
+            let mark = match check.good {
+                Some(true) => Paint::Good.on("good"),
+                Some(false) => Paint::Bad.on("bad "),
+                None => Paint::Warn.on("note"),
+            };
+            anstream::println!("{mark} {}: {}", Paint::Strong.on(check.name), check.text);
+            if let Some(hint) = &check.hint {
+                anstream::println!("     {}: {hint}", Paint::Quiet.on("hint"));
+            }
+        }
+    }
+    Ok(if bad { Exit::Failed } else { Exit::Done })
+}
+
+fn machine() -> Check {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let class = stages::nn::numeric_class(Device::Cpu);
+    let text = format!("runner {}, {}, {threads} threads, numeric class {class}", env!("CARGO_PKG_VERSION"), record::processor());
+    Check { name: "machine", good: Some(true), text, hint: None }
+}
+
+fn cuda() -> Check {
+    match stages::nn::device(Device::Cuda(0)) {
+        Ok(_) => {
+            let text = format!("usable, numeric class {}", stages::nn::numeric_class(Device::Cuda(0)));
+            Check { name: "cuda", good: Some(true), text, hint: None }
+        }
+        Err(error) => {
+            let text = format!("not usable, models run on the CPU: {error}");
+            Check { name: "cuda", good: None, text, hint: error.hint_text().map(str::to_owned) }
+        }
+    }
+}
+
+fn store(global: &Global) -> Check {
+    let store = Store::open(&global.store);
+    let path = store.layout().root().display().to_string();
+    match store.prepare() {
+        Ok(()) => Check { name: "store", good: Some(true), text: format!("{path} can be written"), hint: None },
+        Err(error) => Check {
+            name: "store",
+            good: Some(false),
+            text: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+        },
+    }
+}
+
+fn datasets() -> Vec<Check> {
+    match data::summary() {
+        Err(error) => vec![Check { name: "data", good: Some(false), text: error.to_string(), hint: None }],
+        Ok(summary) => summary
+            .into_iter()
+            .map(|(title, present, total)| {
+                let text = format!("{title}: {present} of {total} files here");
+                let hint = (present == 0).then(|| "RUNNER_DATA_PATH=DIR, or `runner data get`".to_owned());
+                Check { name: "data", good: (present > 0).then_some(true), text, hint }
+            })
+            .collect(),
+    }
+}

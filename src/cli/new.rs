@@ -1,0 +1,75 @@
+//! `runner new NAME`: a pipeline to start from. Never overwrites a file.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::session::QUICKSTART;
+use super::{CliError, Exit};
+use crate::spec::is_name;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The pipeline's name; becomes pipelines/NAME.yaml
+    name: String,
+    /// What to start from
+    #[arg(long, value_name = "TEMPLATE", default_value = "quickstart")]
+    template: Template,
+    /// The folder to write to
+    #[arg(long, value_name = "DIR", default_value = "pipelines")]
+    folder: PathBuf,
+}
+
+/// Pipelines that come with the program.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Template {
+    /// Generated data, TVNet, plots
+    Quickstart,
+    /// A machine of the Server Machine Dataset
+    Smd,
+    /// A CSV file of yours
+    Csv,
+}
+
+impl Template {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Quickstart => QUICKSTART,
+            Self::Smd => include_str!("../../pipelines/smd_tvnet.yaml"),
+            Self::Csv => include_str!("../../pipelines/templates/csv.yaml"),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+    let name = &arguments.name;
+    if !is_name(name) {
+        let hint = "letters, digits, `_` and `-`, beginning with a letter";
+        return Err(CliError::wrong(format!("`{name}` cannot name a pipeline")).hint(hint));
+    }
+    let path = arguments.folder.join(format!("{name}.yaml"));
+    let text = renamed(arguments.template.text(), name);
+    write_new(&path, &text).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            CliError::wrong(format!("{} is there already", path.display())).hint("choose another name")
+        }
+        _ => CliError::failed(format!("cannot write {}: {error}", path.display())),
+    })?;
+    println!("wrote {}", path.display());
+    println!("next: runner plan {0}, then runner run {0}", path.display());
+    Ok(Exit::Done)
+}
+
+fn renamed(text: &str, name: &str) -> String {
+    let line = |line: &str| if line.starts_with("pipeline:") { format!("pipeline: {name}") } else { line.to_owned() };
+    text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    File::options().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}

@@ -1,0 +1,12 @@
+//! `runner schema`: the JSON Schema of pipeline files. A first line such as
+//! `# yaml-language-server: $schema=schema.json` makes editors use it.
+
+use super::{CliError, Exit};
+use crate::spec::pipeline_schema;
+
+pub(super) fn run() -> Result<Exit, CliError> {
+    let schema = pipeline_schema(&stages::kinds());
+    let text = serde_json::to_string_pretty(&schema).map_err(|error| CliError::failed(error.to_string()))?;
+    println!("{text}");
+    Ok(Exit::Done)
+}

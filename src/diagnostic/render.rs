@@ -1,0 +1,166 @@
+//! Problems as text for people, with the offending line, and as JSON for programs. It changes nothing in them.
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde_json::{Value, json};
+
+use super::{Diagnostic, Diagnostics, FileId, Label, Severity, SourceMap};
+
+impl Diagnostics {
+    /// All problems in the order of the text, an empty line behind each; with colours of the terminal or without.
+    pub fn render(&self, sources: &SourceMap, colour: bool) -> String {
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let mut text = String::new();
+        for diagnostic in self.sorted() {
+            text.push_str(&renderer.render(&[group(diagnostic, sources)]));
+            text.push_str("\n\n");
+        }
+        text
+    }
+
+    /// A list of `{severity, code, message, file, line, column, hint, related}`, in the order of the text.
+    pub fn to_json(&self, sources: &SourceMap) -> Value {
+        Value::Array(self.sorted().into_iter().map(|diagnostic| to_json(diagnostic, sources)).collect())
+    }
+}
+
+fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Group<'a> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()).id(diagnostic.code));
+    for file in files(diagnostic) {
+        group = group.element(snippet(diagnostic, file, sources));
+    }
+    match &diagnostic.hint {
+        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
+        None => group,
+    }
+}
+
+/// The files that are pointed into, that of the primary label first.
+fn files(diagnostic: &Diagnostic) -> Vec<FileId> {
+    let mut files = Vec::new();
+    for label in diagnostic.primary.iter().chain(&diagnostic.secondary) {
+        if !files.contains(&label.span.file) {
+            files.push(label.span.file);
+        }
+    }
+    files
+}
+
+/// The lines of a file that a problem points at. Only these are handed on, so that a report over a large file is fast.
+fn snippet<'a>(
+    diagnostic: &'a Diagnostic,
+    file: FileId,
+    sources: &'a SourceMap,
+) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    let primary = diagnostic.primary.iter().map(|label| (AnnotationKind::Primary, label));
+    let secondary = diagnostic.secondary.iter().map(|label| (AnnotationKind::Context, label));
+    let labels: Vec<_> = primary.chain(secondary).filter(|(_, label)| label.span.file == file).collect();
+    let lines = || labels.iter().map(|(_, label)| sources.line_index(file, label.span.start));
+    let (first, last) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
+    let (begin, _) = sources.line_range(file, first);
+    let (_, end) = sources.line_range(file, last);
+    let text = &sources.text(file)[begin as usize..end as usize];
+    let mut snippet = Snippet::source(text).line_start(first + 1).path(sources.path(file));
+    for (kind, label) in labels {
+        let (start, stop) = on_one_line(label, sources);
+        let annotation = kind.span((start - begin) as usize..(stop - begin) as usize);
+        let words = (!label.text.is_empty()).then_some(label.text.as_str());
+        snippet = snippet.annotation(annotation.label(words));
+    }
+    snippet
+}
+
+/// A span that runs over several lines is shown up to the end of its first one.
+fn on_one_line(label: &Label, sources: &SourceMap) -> (u32, u32) {
+    let line = sources.line_index(label.span.file, label.span.start);
+    let (_, end) = sources.line_range(label.span.file, line);
+    let start = label.span.start.min(end);
+    (start, label.span.end.clamp(start, end))
+}
+
+fn to_json(diagnostic: &Diagnostic, sources: &SourceMap) -> Value {
+    let place = diagnostic.primary.as_ref().map(|label| sources.location(label.span));
+    let related = |label: &Label| {
+        let place = sources.location(label.span);
+        json!({"file": place.path, "line": place.line, "column": place.column, "message": label.text})
+    };
+    json!({
+        "severity": diagnostic.severity.name(),
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        "file": place.map(|place| place.path),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "hint": diagnostic.hint,
+        "related": diagnostic.secondary.iter().map(related).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Diagnostic, Diagnostics, SourceMap, Span};
+
+    fn example() -> (Diagnostics, SourceMap) {
+        let mut sources = SourceMap::default();
+        let file = sources.add("p.yaml", "pipeline: größe\nstages:\n  raw:\n    uses: ingset\n");
+        let other = sources.add("command line", "--set a=1");
+        let mut diagnostics = Diagnostics::default();
+        let diagnostic = Diagnostic::error("unknown-kind", "there is no stage kind `ingset`")
+            .at_with(Span::new(file, 43, 49), "stage `raw`")
+            .also(Span::new(other, 6, 7), "set here")
+            .hint("did you mean `ingest`?");
+        diagnostics.push(diagnostic);
+        diagnostics.push(Diagnostic::warning("odd-name", "an odd name").at(Span::new(file, 10, 45)));
+        diagnostics.push(Diagnostic::error("no-file", "cannot read `q.yaml`"));
+        (diagnostics, sources)
+    }
+
+    #[test]
+    fn people_see_line_caret_and_hint() {
+        let (diagnostics, sources) = example();
+        insta::assert_snapshot!(diagnostics.render(&sources, false), @r#"
+        error[no-file]: cannot read `q.yaml`
+
+        warning[odd-name]: an odd name
+         --> p.yaml:1:11
+          |
+        1 | pipeline: größe
+          |           ^^^^^
+
+        error[unknown-kind]: there is no stage kind `ingset`
+         --> p.yaml:4:11
+          |
+        4 |     uses: ingset
+          |           ^^^^^^ stage `raw`
+          |
+         ::: command line:1:7
+          |
+        1 | --set a=1
+          |       - set here
+          |
+          = help: did you mean `ingest`?
+        "#);
+    }
+
+    #[test]
+    fn programs_see_positions() {
+        let (diagnostics, sources) = example();
+        let json = diagnostics.to_json(&sources);
+        assert_eq!(json[2]["file"], "p.yaml");
+        assert_eq!((json[2]["line"].as_u64(), json[2]["column"].as_u64()), (Some(4), Some(11)));
+        assert_eq!(json[2]["related"][0]["file"], "command line");
+        assert_eq!(json[0]["line"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn colours_only_when_asked_for() {
+        let (diagnostics, sources) = example();
+        assert!(!diagnostics.render(&sources, false).contains('\u{1b}'));
+        assert!(diagnostics.render(&sources, true).contains('\u{1b}'));
+    }
+}

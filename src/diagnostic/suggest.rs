@@ -1,0 +1,59 @@
+//! Guesses which word was meant, and lists words in a sentence. It knows nothing of where words come from.
+
+/// The candidate that was probably meant: the nearest one by edits, if near enough to be a slip.
+pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+    let wanted = plain(word);
+    let allowed = wanted.chars().count().div_ceil(3).min(3);
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
+        if candidate != word && distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// The hint for a word that is not among the choices: a guess, or the choices.
+pub fn suggestion(word: &str, choices: &[&str]) -> Option<String> {
+    match did_you_mean(word, choices.iter().copied()) {
+        Some(meant) => Some(format!("did you mean `{meant}`?")),
+        None if choices.is_empty() => None,
+        None => Some(format!("choose from {}", list(choices))),
+    }
+}
+
+/// Words in backticks with commas, at most twenty of them.
+pub fn list(words: &[&str]) -> String {
+    const MOST: usize = 20;
+    let shown = words.iter().take(MOST).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    match words.len().saturating_sub(MOST) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_strangers_are_not() {
+        let kinds = ["normalize", "window", "train", "render-plots"];
+        assert_eq!(did_you_mean("normalise", kinds), Some("normalize"));
+        assert_eq!(did_you_mean("tarin", kinds), Some("train"));
+        assert_eq!(did_you_mean("render_plots", kinds), Some("render-plots"));
+        assert_eq!(did_you_mean("Window", kinds), Some("window"));
+        assert_eq!(did_you_mean("forecast", kinds), None);
+        assert_eq!(did_you_mean("x", ["y"]), Some("y"));
+        assert_eq!(did_you_mean("", kinds), None);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let words: Vec<String> = (0..25).map(|index| format!("w{index}")).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert!(list(&words).ends_with("`w19` and 5 more"));
+    }
+}

@@ -1,0 +1,217 @@
+//! A YAML tree in which every key and value knows where it was written. Trees are shared, not copied: cloning is cheap.
+//! It holds no rules about what a pipeline contains.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::scalar::{Resolved, Scalar};
+use crate::diagnostic::Span;
+
+/// A key of a mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub text: Arc<str>,
+    pub span: Span,
+}
+
+/// What a node is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Scalar(Scalar),
+    Sequence(Arc<[Node]>),
+    Mapping(Arc<[(Key, Node)]>),
+}
+
+/// A value with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    span: Span,
+    /// Where the value was written, if it stands here through an alias or a `${name}`.
+    origin: Option<Span>,
+    kind: Kind,
+    /// Whether some scalar in it holds `${`.
+    templated: bool,
+}
+
+impl Node {
+    pub fn scalar(text: impl Into<Arc<str>>, quoted: bool, span: Span) -> Self {
+        let scalar = Scalar::new(text, quoted);
+        let templated = scalar.text.contains("${");
+        Self { span, origin: None, kind: Kind::Scalar(scalar), templated }
+    }
+
+    pub fn sequence(items: Vec<Self>, span: Span) -> Self {
+        let templated = items.iter().any(|item| item.templated);
+        Self { span, origin: None, kind: Kind::Sequence(items.into()), templated }
+    }
+
+    pub fn mapping(entries: Vec<(Key, Self)>, span: Span) -> Self {
+        let templated = entries.iter().any(|(_, value)| value.templated);
+        Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated }
+    }
+
+    /// A mapping without entries, which stands for one that was not written.
+    pub fn empty(span: Span) -> Self {
+        Self::mapping(Vec::new(), span)
+    }
+
+    /// A tree from JSON; every part of it has this span.
+    pub fn from_json(value: &Value, span: Span) -> Self {
+        match value {
+            Value::String(text) => Self::scalar(text.as_str(), true, span),
+            Value::Array(items) => Self::sequence(items.iter().map(|item| Self::from_json(item, span)).collect(), span),
+            Value::Object(entries) => {
+                let entry = |(key, value): (&String, &Value)| {
+                    (Key { text: key.as_str().into(), span }, Self::from_json(value, span))
+                };
+                Self::mapping(entries.iter().map(entry).collect(), span)
+            }
+            other => Self::scalar(other.to_string(), false, span),
+        }
+    }
+
+    /// This value at another place, which remembers where it was written.
+    #[must_use]
+    pub fn used_at(&self, span: Span) -> Self {
+        Self { span, origin: Some(self.origin.unwrap_or(self.span)), ..self.clone() }
+    }
+
+    /// A string in which all references were replaced: what looks like one now is text.
+    pub(super) fn finished(text: String, span: Span) -> Self {
+        Self { span, origin: None, kind: Kind::Scalar(Scalar::new(text, true)), templated: false }
+    }
+
+    #[must_use]
+    pub(super) fn with_origin(self, origin: Span) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// The same place with another value.
+    #[must_use]
+    pub(super) fn replaced(&self, value: Self) -> Self {
+        Self { span: self.span, origin: self.origin, ..value }
+    }
+
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Where the value was written, if not here.
+    pub fn origin(&self) -> Option<Span> {
+        self.origin
+    }
+
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Whether `${` occurs anywhere in it.
+    pub fn is_templated(&self) -> bool {
+        self.templated
+    }
+
+    /// The value, if this is a scalar.
+    pub fn resolve(&self) -> Option<Resolved<'_>> {
+        match &self.kind {
+            Kind::Scalar(scalar) => Some(scalar.resolve()),
+            _ => None,
+        }
+    }
+
+    /// The text, if this is a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self.resolve() {
+            Some(Resolved::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(self.resolve(), Some(Resolved::Null))
+    }
+
+    /// The items, if this is a sequence.
+    pub fn items(&self) -> Option<&[Self]> {
+        match &self.kind {
+            Kind::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The entries in the order of the text, if this is a mapping.
+    pub fn entries(&self) -> Option<&[(Key, Self)]> {
+        match &self.kind {
+            Kind::Mapping(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// Key and value under a name, if this is a mapping that has it.
+    pub fn entry(&self, name: &str) -> Option<&(Key, Self)> {
+        self.entries()?.iter().find(|(key, _)| &*key.text == name)
+    }
+
+    /// The value under a name, if this is a mapping that has it.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        self.entry(name).map(|(_, value)| value)
+    }
+
+    /// The value at the end of a path of keys and item numbers.
+    pub fn at(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, step| match &node.kind {
+            Kind::Mapping(_) => node.get(step),
+            Kind::Sequence(items) => items.get(step.parse::<usize>().ok()?),
+            Kind::Scalar(_) => None,
+        })
+    }
+
+    /// The place of a dotted path such as `optimizer.lr`, or of as much of it as there is.
+    pub fn locate(&self, path: &str) -> Span {
+        let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
+        let longest = (0..=steps.len()).rev().find_map(|length| self.at(&steps[..length]));
+        longest.map_or(self.span, |node| node.span)
+    }
+
+    pub fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(scalar) => scalar.to_json(),
+            Kind::Sequence(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Kind::Mapping(entries) => {
+                Value::Object(entries.iter().map(|(key, value)| (key.text.to_string(), value.to_json())).collect())
+            }
+        }
+    }
+
+    /// What was found here, for messages: `` `-3` ``, `the string "3"`, `a list`, `nothing`.
+    pub fn describe(&self) -> String {
+        match &self.kind {
+            Kind::Sequence(items) if items.is_empty() => "an empty list".to_owned(),
+            Kind::Sequence(_) => "a list".to_owned(),
+            Kind::Mapping(entries) if entries.is_empty() => "an empty map".to_owned(),
+            Kind::Mapping(_) => "a map".to_owned(),
+            Kind::Scalar(scalar) if scalar.quoted => format!("the string \"{}\"", shortened(&scalar.text)),
+            Kind::Scalar(scalar) if scalar.text.is_empty() => "nothing".to_owned(),
+            Kind::Scalar(scalar) => format!("`{}`", shortened(&scalar.text)),
+        }
+    }
+}
+
+/// At most 40 characters on one line.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 40;
+    let mut short = String::new();
+    for (index, character) in text.chars().enumerate() {
+        if index == MOST {
+            short.push('…');
+            break;
+        }
+        if character.is_control() {
+            let _ = write!(short, "{}", character.escape_default());
+        } else {
+            short.push(character);
+        }
+    }
+    short
+}

@@ -1,0 +1,605 @@
+//! The only door to YAML syntax: text becomes a tree with places, or diagnostics; a JSON value becomes YAML text.
+//! What the tree should contain is decided elsewhere.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Extent};
+use serde_json::Value;
+
+use super::node::{Key, Kind, Node};
+use crate::diagnostic::{Diagnostic, Diagnostics, FileId, Span};
+
+/// Deeper nesting is refused, so that walking a tree cannot exhaust the stack.
+const DEEPEST: usize = 100;
+/// Nodes that a file may stand for once its aliases are followed.
+const MOST_NODES: usize = 4_000_000;
+
+/// Reads the single document in `text`, which starts at byte `offset` of `file`. An empty text gives no node.
+/// Without errors in the diagnostics the node is complete; with some, it holds what could be understood.
+pub fn parse(text: &str, file: FileId, offset: u32) -> (Option<Node>, Diagnostics) {
+    let mut builder = Builder::new(text, file, offset);
+    if u32::try_from(text.len()).is_err() {
+        builder.diagnostics.push(Diagnostic::error("bad-yaml", "a file of 4 GiB or more cannot be a pipeline"));
+        return (None, builder.diagnostics);
+    }
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let goes_on = match event {
+            Ok((event, extent)) => builder.on_event(event, extent),
+            Err(error) => builder.on_syntax_error(&error),
+        };
+        if !goes_on {
+            return (None, builder.diagnostics);
+        }
+    }
+    (builder.root, builder.diagnostics)
+}
+
+/// A value as YAML text, in the order of its keys.
+///
+/// # Errors
+/// A sentence; no JSON value is known to cause one.
+pub fn to_yaml(value: &Value) -> Result<String, String> {
+    serde_yaml::to_string(value).map_err(|error| error.to_string())
+}
+
+/// A sequence or mapping whose end was not seen yet.
+struct Open {
+    content: Content,
+    start: u32,
+    anchor: usize,
+    /// Nodes made before it, to tell its size at the end.
+    nodes_before: usize,
+}
+
+enum Content {
+    Sequence(Vec<Node>),
+    Mapping { entries: Vec<(Key, Node)>, key: PendingKey },
+}
+
+enum PendingKey {
+    None,
+    Some(Key),
+    /// The key was refused; its value is read and dropped.
+    Refused,
+}
+
+struct Builder<'a> {
+    text: &'a str,
+    file: FileId,
+    offset: u32,
+    /// Byte offset of every character, where these differ.
+    bytes: Option<Vec<u32>>,
+    open: Vec<Open>,
+    /// Finished anchored nodes with their sizes.
+    anchors: HashMap<usize, (Node, usize)>,
+    nodes: usize,
+    documents: usize,
+    root: Option<Node>,
+    diagnostics: Diagnostics,
+}
+
+impl<'a> Builder<'a> {
+    fn new(text: &'a str, file: FileId, offset: u32) -> Self {
+        let bytes = (!text.is_ascii()).then(|| text.char_indices().map(|(index, _)| index as u32).collect());
+        Self {
+            text,
+            file,
+            offset,
+            bytes,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            documents: 0,
+            root: None,
+            diagnostics: Diagnostics::default(),
+        }
+    }
+
+    /// False when reading on makes no sense.
+    fn on_event(&mut self, event: Event<'_>, extent: Extent) -> bool {
+        let span = self.without_anchor(self.span(extent));
+        match event {
+            Event::DocumentStart(_) => return self.on_document(span),
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_tag(tag.is_some(), span);
+                self.nodes += 1;
+                let node = self.scalar(&text, style, span);
+                self.deliver(node, anchor, 1);
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse_tag(tag.is_some(), span);
+                return self.start(Content::Sequence(Vec::new()), anchor, span);
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse_tag(tag.is_some(), span);
+                return self.start(Content::Mapping { entries: Vec::new(), key: PendingKey::None }, anchor, span);
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.finish(span),
+            Event::Alias(anchor) => return self.alias(anchor, span),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        true
+    }
+
+    fn on_syntax_error(&mut self, error: &ScanError) -> bool {
+        let (message, hint) = explain(error.info());
+        let at = self.byte(error.marker().index());
+        let mut diagnostic = Diagnostic::error("bad-yaml", message).at(Span::new(self.file, at, at));
+        if let Some(open) = self.open.iter().rev().find(|open| self.is_bracket(open.start)) {
+            diagnostic = diagnostic.also(Span::new(self.file, open.start, open.start + 1), "opened here");
+        }
+        self.diagnostics.push(diagnostic.maybe_hint(hint.map(str::to_owned)));
+        false
+    }
+
+    fn on_document(&mut self, span: Span) -> bool {
+        self.documents += 1;
+        if self.documents > 1 {
+            let diagnostic = Diagnostic::error("bad-yaml", "a second document starts here; a file holds one").at(span);
+            self.diagnostics.push(diagnostic.hint("put it into a file of its own"));
+        }
+        self.documents == 1
+    }
+
+    fn refuse_tag(&mut self, tagged: bool, span: Span) {
+        if tagged {
+            let diagnostic = Diagnostic::error("yaml-tag", "YAML tags such as `!name` have no meaning here").at(span);
+            self.diagnostics.push(diagnostic.hint("remove the tag; quote a value to make it a string"));
+        }
+    }
+
+    fn start(&mut self, content: Content, anchor: usize, span: Span) -> bool {
+        if self.open.len() == DEEPEST {
+            self.diagnostics.push(Diagnostic::error("bad-yaml", too_deep()).at(span));
+            return false;
+        }
+        self.open.push(Open { content, start: span.start, anchor, nodes_before: self.nodes });
+        self.nodes += 1;
+        true
+    }
+
+    fn finish(&mut self, span: Span) {
+        let Some(open) = self.open.pop() else { return };
+        let size = self.nodes - open.nodes_before;
+        let closed = self.is_bracket(open.start).then_some(span.start + 1);
+        let node = match open.content {
+            Content::Sequence(items) => {
+                let last = items.last().map(|item| item.span().end);
+                Node::sequence(items, Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)))
+            }
+            Content::Mapping { entries, .. } => {
+                let last = entries.last().map(|(key, value)| value.span().end.max(key.span.end));
+                let entries = self.without_duplicates(entries);
+                Node::mapping(entries, Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)))
+            }
+        };
+        self.deliver(node, open.anchor, size);
+    }
+
+    /// Whether a collection that starts here is written in brackets or braces.
+    fn is_bracket(&self, start: u32) -> bool {
+        matches!(self.text.as_bytes().get((start - self.offset) as usize), Some(b'[' | b'{'))
+    }
+
+    fn without_duplicates(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+        const FEW: usize = 12;
+        let duplicated = if entries.len() <= FEW {
+            (1..entries.len()).any(|index| entries[..index].iter().any(|(key, _)| key.text == entries[index].0.text))
+        } else {
+            let distinct: std::collections::HashSet<&str> = entries.iter().map(|(key, _)| &*key.text).collect();
+            distinct.len() < entries.len()
+        };
+        if !duplicated {
+            return entries;
+        }
+        let mut first = HashMap::new();
+        let mut kept = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            match first.insert(std::sync::Arc::clone(&key.text), key.span) {
+                None => kept.push((key, value)),
+                Some(place) => {
+                    let message = format!("`{}` is given twice", key.text);
+                    let diagnostic = Diagnostic::error("duplicate-key", message).at_with(key.span, "again here");
+                    self.diagnostics.push(diagnostic.also(place, "first here").hint("keep one of them"));
+                }
+            }
+        }
+        kept
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> bool {
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            self.diagnostics.push(Diagnostic::error("bad-yaml", "this alias is part of what it refers to").at(span));
+            return false;
+        };
+        let (node, size) = (node.used_at(span), *size);
+        self.nodes = self.nodes.saturating_add(size);
+        if self.nodes > MOST_NODES {
+            let message = format!("with its aliases followed, the file has more than {MOST_NODES} values");
+            self.diagnostics.push(Diagnostic::error("bad-yaml", message).at(span));
+            return false;
+        }
+        self.deliver(node, 0, size);
+        true
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, span: Span) -> Node {
+        let quoted = style != ScalarStyle::Plain;
+        let missing = !quoted && text.is_empty();
+        match self.open.last() {
+            // Nothing was written: the key says best where.
+            Some(Open { content: Content::Mapping { key: PendingKey::Some(key), .. }, .. }) if missing => {
+                Node::scalar(text, quoted, key.span)
+            }
+            _ => Node::scalar(text, quoted, span),
+        }
+    }
+
+    /// Hands a finished node to what it is part of.
+    fn deliver(&mut self, node: Node, anchor: usize, size: usize) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return;
+        };
+        match &mut open.content {
+            Content::Sequence(items) => items.push(node),
+            Content::Mapping { entries, key } => match std::mem::replace(key, PendingKey::None) {
+                PendingKey::Some(name) => entries.push((name, node)),
+                PendingKey::Refused => {}
+                PendingKey::None => {
+                    *key = match as_key(&node) {
+                        Ok(name) => PendingKey::Some(name),
+                        Err(diagnostic) => {
+                            self.diagnostics.push(diagnostic);
+                            PendingKey::Refused
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    fn span(&self, extent: Extent) -> Span {
+        let (start, end) = (self.byte(extent.start.index()), self.byte(extent.end.index()));
+        let end = end.max(start);
+        let blank = self.text_of(Span::new(self.file, start, end));
+        let trimmed = blank.trim_end_matches([' ', '\t', '\n', '\r']).len() as u32;
+        Span::new(self.file, start, start + trimmed)
+    }
+
+    /// A value without the `&name` in front of it.
+    fn without_anchor(&self, span: Span) -> Span {
+        let text = self.text_of(span);
+        if !text.starts_with('&') {
+            return span;
+        }
+        let name = text.find([' ', '\t', '\n', '\r']).unwrap_or(text.len());
+        let value = text[name..].trim_start_matches([' ', '\t', '\n', '\r']);
+        Span::new(self.file, span.end - value.len() as u32, span.end)
+    }
+
+    fn text_of(&self, span: Span) -> &str {
+        let (start, end) = (span.start - self.offset, span.end - self.offset);
+        self.text.get(start as usize..end as usize).unwrap_or("")
+    }
+
+    /// The parser counts characters; places are bytes.
+    fn byte(&self, character: usize) -> u32 {
+        let length = self.text.len() as u32;
+        let within = match &self.bytes {
+            Some(bytes) => bytes.get(character).copied().unwrap_or(length),
+            None => u32::try_from(character).unwrap_or(u32::MAX),
+        };
+        within.min(length) + self.offset
+    }
+}
+
+fn too_deep() -> String {
+    format!("lists and maps are nested more than {DEEPEST} deep")
+}
+
+fn as_key(node: &Node) -> Result<Key, Diagnostic> {
+    let refused = |message: &str| Diagnostic::error("bad-key", message.to_owned()).at(node.span());
+    match node.kind() {
+        Kind::Scalar(scalar) if &*scalar.text == "<<" && !scalar.quoted => {
+            let hint = "repeat the keys, or share them through `params` or `include`";
+            Err(refused("merge keys (`<<`) are not supported").hint(hint))
+        }
+        Kind::Scalar(scalar) if scalar.text.is_empty() => Err(refused("a key is missing before `:`")),
+        Kind::Scalar(scalar) => Ok(Key { text: scalar.text.clone(), span: node.span() }),
+        _ => Err(refused("a key must be a word, not a list or a map")
+            .hint("a value such as `${name}` in braces must be quoted: \"${name}\"")),
+    }
+}
+
+/// The parser's words, in words for people.
+fn explain(info: &str) -> (String, Option<&'static str>) {
+    let (message, hint) = match info {
+        "mapping values are not allowed in this context" => {
+            ("a `:` is not possible here", "quote a text that holds `: `, and check the indentation of this line")
+        }
+        "simple key expect ':'" | "simple key expected" => {
+            ("a key without `:`", "write `key: value`, with a blank after the colon")
+        }
+        "while parsing a block mapping, did not find expected key" => {
+            ("a `key: value` pair should stand here", "check the indentation of this line and of the one above")
+        }
+        "while parsing a block collection, did not find expected '-' indicator" => {
+            ("a list item should stand here", "start it with `- `, indented like the items above")
+        }
+        "while parsing a flow mapping, did not find expected ',' or '}'" => {
+            (
+                "a `,` or `}` should stand here",
+                "write `{key: value, key: value}`, and quote a text that holds braces: \"${name}\"",
+            )
+        }
+        "while parsing a flow sequence, expected ',' or ']'" => {
+            ("a `,` or `]` should stand here", "write `[value, value]`")
+        }
+        "while parsing a node, did not find expected node content" => ("a value is missing here", "add it"),
+        "while scanning a quoted scalar, found unexpected end of stream" => {
+            ("a quoted text is not closed", "add the closing quote")
+        }
+        "while parsing node, found unknown anchor" => {
+            ("there is no anchor of this name", "quote the text if the `*` belongs to it")
+        }
+        "illegal placement of ':' indicator" => {
+            ("a `:` is not possible here", "close the bracket before it, or write `{key: value}` for a map in a list")
+        }
+        "invalid indentation" | "invalid indentation in flow construct" | "invalid indentation in quoted scalar" => {
+            ("this line is not indented as its context asks", "indent it further than the key it belongs to")
+        }
+        "recursion limit exceeded" => return (too_deep(), None),
+        _ if info.contains("tab") => ("a tab stands where YAML wants blanks", "indent with blanks"),
+        other => return (format!("this is not YAML: {other}"), None),
+    };
+    (message.to_owned(), Some(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnostic::SourceMap;
+
+    fn read(text: &str) -> (Option<Node>, Diagnostics, SourceMap) {
+        let mut sources = SourceMap::default();
+        let file = sources.add("p.yaml", text);
+        let (node, diagnostics) = parse(text, file, 0);
+        (node, diagnostics, sources)
+    }
+
+    fn value(text: &str) -> Value {
+        let (node, diagnostics, sources) = read(text);
+        assert!(diagnostics.is_empty(), "{}", diagnostics.render(&sources, false));
+        node.map_or(Value::Null, |node| node.to_json())
+    }
+
+    fn problems(text: &str) -> String {
+        let (_, diagnostics, sources) = read(text);
+        diagnostics.render(&sources, false)
+    }
+
+    #[test]
+    fn values_keep_their_types() {
+        let text = "a: 1\nb: '1'\nc: [1e-4, true, ~, x]\nd:\n  e: |\n    two\n    lines\n  f:\n";
+        let expected = json!({"a": 1, "b": "1", "c": [1e-4, true, null, "x"], "d": {"e": "two\nlines\n", "f": null}});
+        assert_eq!(value(text), expected);
+        assert_eq!(value("# nothing\n"), Value::Null);
+    }
+
+    #[test]
+    fn spans_cover_what_was_written() {
+        let text = "größe: 'ä ö'\nlist:\n  - one two \n  - {a: 1, b: [x, y]} # note\nblock:\n  k: v\n  empty:\nlast: |\n  text\n";
+        let (node, _, sources) = read(text);
+        let node = node.unwrap();
+        let at = |path: &[&str]| sources.excerpt(node.at(path).unwrap().span());
+        assert_eq!(at(&["größe"]), "'ä ö'");
+        assert_eq!(at(&["list"]), "- one two \n  - {a: 1, b: [x, y]}");
+        assert_eq!(at(&["list", "0"]), "one two");
+        assert_eq!(at(&["list", "1"]), "{a: 1, b: [x, y]}");
+        assert_eq!(at(&["list", "1", "b"]), "[x, y]");
+        assert_eq!(at(&["block"]), "k: v\n  empty");
+        assert_eq!(at(&["block", "empty"]), "empty");
+        assert_eq!(sources.excerpt(node.entry("block").unwrap().0.span), "block");
+        assert_eq!(node.locate("list.1.b.7"), node.at(&["list", "1", "b"]).unwrap().span());
+    }
+
+    #[test]
+    fn aliases_stand_for_what_they_name() {
+        let text = "a: &x {k: 1}\nb: *x\nc: &y 5\nd: [*y, *y]\n";
+        assert_eq!(value(text), json!({"a": {"k": 1}, "b": {"k": 1}, "c": 5, "d": [5, 5]}));
+        let (node, _, sources) = read(text);
+        let node = node.unwrap();
+        let alias = node.get("b").unwrap();
+        assert_eq!(sources.excerpt(alias.span()), "*x");
+        assert_eq!(sources.excerpt(alias.origin().unwrap()), "{k: 1}");
+    }
+
+    #[test]
+    fn bombs_and_towers_are_refused() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..9 {
+            let before = level - 1;
+            let aliases = vec![format!("*a{before}"); 10].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        assert!(problems(&bomb).contains("with its aliases followed"));
+        assert!(problems(&"[".repeat(5_000)).contains("nested more than 100 deep"));
+        assert!(problems(&"- ".repeat(5_000)).contains("nested more than 100 deep"));
+        assert!(problems("a: &a [*a]").contains("part of what it refers to"));
+    }
+
+    #[test]
+    fn bad_yaml_is_explained() {
+        let cases = [
+            "a: 1\nb: 2\na: 3\n",
+            "a: b: c\n",
+            "a: [1, 2\nb: 3\n",
+            "a: {x: 1\n",
+            "a: 'open\n",
+            "a:\n\t- 1\n",
+            "a: 1\n b: 2\n",
+            "a: *nowhere\n",
+            "a: !!str 5\n",
+            "<<: {a: 1}\n",
+            "a: 1\n---\nb: 2\n",
+            "a: ${name}\n",
+            "a: {${name}: 1}\n",
+            "- 1\nb: 2\n",
+            "word\nkey: 1\n",
+        ];
+        let report: String = cases.iter().map(|text| problems(text)).collect();
+        insta::assert_snapshot!(report, @r#"
+        error[duplicate-key]: `a` is given twice
+         --> p.yaml:3:1
+          |
+        1 | a: 1
+          | - first here
+        2 | b: 2
+        3 | a: 3
+          | ^ again here
+          |
+          = help: keep one of them
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:1:5
+          |
+        1 | a: b: c
+          |     ^
+          |
+          = help: quote a text that holds `: `, and check the indentation of this line
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:2:2
+          |
+        1 | a: [1, 2
+          |    - opened here
+        2 | b: 3
+          |  ^
+          |
+          = help: close the bracket before it, or write `{key: value}` for a map in a list
+
+        error[bad-yaml]: a `,` or `}` should stand here
+         --> p.yaml:1:10
+          |
+        1 | a: {x: 1
+          |    -    ^
+          |    |
+          |    opened here
+          |
+          = help: write `{key: value, key: value}`, and quote a text that holds braces: "${name}"
+
+        error[bad-yaml]: a quoted text is not closed
+         --> p.yaml:1:4
+          |
+        1 | a: 'open
+          |    ^
+          |
+          = help: add the closing quote
+
+        error[bad-yaml]: a tab stands where YAML wants blanks
+         --> p.yaml:2:2
+          |
+        2 |     - 1
+          |     ^
+          |
+          = help: indent with blanks
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:2:3
+          |
+        2 |  b: 2
+          |   ^
+          |
+          = help: quote a text that holds `: `, and check the indentation of this line
+
+        error[bad-yaml]: there is no anchor of this name
+         --> p.yaml:1:4
+          |
+        1 | a: *nowhere
+          |    ^
+          |
+          = help: quote the text if the `*` belongs to it
+
+        error[yaml-tag]: YAML tags such as `!name` have no meaning here
+         --> p.yaml:1:4
+          |
+        1 | a: !!str 5
+          |    ^^^^^^^
+          |
+          = help: remove the tag; quote a value to make it a string
+
+        error[bad-key]: merge keys (`<<`) are not supported
+         --> p.yaml:1:1
+          |
+        1 | <<: {a: 1}
+          | ^^
+          |
+          = help: repeat the keys, or share them through `params` or `include`
+
+        error[bad-yaml]: a second document starts here; a file holds one
+         --> p.yaml:2:1
+          |
+        2 | ---
+          | ^^^
+          |
+          = help: put it into a file of its own
+
+        error[bad-yaml]: a `,` or `}` should stand here
+         --> p.yaml:1:6
+          |
+        1 | a: {${name}: 1}
+          |    - ^
+          |    |
+          |    opened here
+          |
+          = help: write `{key: value, key: value}`, and quote a text that holds braces: "${name}"
+
+        error[bad-yaml]: a list item should stand here
+         --> p.yaml:2:1
+          |
+        2 | b: 2
+          | ^
+          |
+          = help: start it with `- `, indented like the items above
+
+        error[bad-yaml]: a `:` is not possible here
+         --> p.yaml:2:4
+          |
+        2 | key: 1
+          |    ^
+          |
+          = help: quote a text that holds `: `, and check the indentation of this line
+        "#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ -~\\n\\t]{0,80}|.{0,60}|([-\\[\\]{}:,&*!|>'\"#%@` a1\\n~?]){0,60}") {
+            let (node, diagnostics, sources) = read(&text);
+            let _ = diagnostics.render(&sources, false);
+            prop_assert!(node.is_none() || diagnostics.has_errors() || to_yaml(&node.unwrap().to_json()).is_ok());
+        }
+
+        #[test]
+        fn what_is_written_is_read_again(
+            texts in proptest::collection::btree_map("[a-z]{1,8}", ".{0,20}", 0..5),
+            numbers in proptest::collection::vec(proptest::num::f64::NORMAL | proptest::num::f64::ZERO, 0..5),
+            integers in proptest::collection::vec(proptest::num::i64::ANY, 0..5),
+            switch: bool,
+        ) {
+            let before = json!({"texts": texts, "numbers": numbers, "integers": integers, "switch": switch});
+            let text = to_yaml(&before).unwrap();
+            let (node, diagnostics, sources) = read(&text);
+            prop_assert!(diagnostics.is_empty(), "{}{}", text, diagnostics.render(&sources, false));
+            prop_assert_eq!(node.unwrap().to_json(), before);
+        }
+    }
+}
