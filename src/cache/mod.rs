@@ -14,6 +14,7 @@ mod manifest;
 mod object;
 mod publish;
 mod run;
+mod stats;
 mod store;
 mod verify;
 
@@ -27,5 +28,6 @@ pub use ledger::Ledger;
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use run::{RunId, RunRecord, RunStatus, StageRecord, StageState};
+pub use stats::{Amount, Stats};
 pub use store::Store;
-pub use verify::{Damage, VerifyReport};
+pub use verify::{Damage, VerifyReport, files_below};

@@ -116,7 +116,7 @@ impl Store {
 }
 
 /// All files below a folder, sorted; none if the folder does not exist.
-pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(CacheError::io("list", folder))?,

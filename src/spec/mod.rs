@@ -2,6 +2,7 @@
 //! Stage kinds, ports and cycles are judged by the graph.
 
 mod axes;
+mod describe;
 mod document;
 mod load;
 mod node;
@@ -11,7 +12,7 @@ mod schema;
 mod schema_words;
 mod sources;
 mod substitute;
-mod units;
+pub mod units;
 mod validate;
 pub mod yaml;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 pub use axes::{Axes, Axis, Point};
+pub use describe::describe_schema;
 pub use load::{LoadOptions, load, load_text};
 pub use node::{Key, Kind, Node};
 pub use scalar::{Resolved, Scalar};

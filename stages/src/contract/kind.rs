@@ -118,6 +118,8 @@ pub trait Stage: 'static {
     const SEEDED: bool;
     /// Whether it gathers the instances of an expanded stage instead of being expanded with them.
     const GATHERS: bool = false;
+    /// Parameters, as JSON, that are enough to make it work: an example for the catalogue.
+    const EXAMPLE: &'static str = "{}";
 
     fn inputs(params: &Self::Params) -> Vec<Port>;
     fn outputs(params: &Self::Params) -> Vec<Port>;
@@ -162,6 +164,7 @@ pub struct StageKind {
     pub threads: Threads,
     pub seeded: bool,
     pub gathers: bool,
+    example: &'static str,
     schema: fn() -> Schema,
     complete: fn(Value) -> Result<Value, String>,
     check: fn(&Value) -> Result<(), (String, String)>,
@@ -188,6 +191,7 @@ impl StageKind {
             threads: S::THREADS,
             seeded: S::SEEDED,
             gathers: S::GATHERS,
+            example: S::EXAMPLE,
             schema: || {
                 let settings = SchemaSettings::draft2020_12().with(|settings| {
                     settings.inline_subschemas = true;
@@ -207,6 +211,11 @@ impl StageKind {
             learns: |value| S::learns(&parse::<S>(value)),
             run: |value, inputs, context| S::run(&parse::<S>(value), inputs, context),
         }
+    }
+
+    /// The kind's example, completed; `None` if it does not fit, which a test excludes.
+    pub fn example(&self) -> Option<Value> {
+        self.complete(serde_json::from_str(self.example).ok()?).ok()
     }
 
     /// JSON Schema of the parameters, without references.
