@@ -3,3 +3,6 @@
 
 pub mod artifact;
 pub mod contract;
+pub mod readers;
+#[doc(hidden)]
+pub mod testing;
