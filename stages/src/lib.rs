@@ -3,3 +3,22 @@
 
 pub mod artifact;
 pub mod contract;
+pub mod generate;
+pub mod ingest;
+pub mod normalize;
+pub mod readers;
+#[doc(hidden)]
+pub mod testing;
+pub mod window;
+
+use contract::StageKind;
+
+/// All stage kinds, in the order of the documentation.
+pub fn kinds() -> Vec<StageKind> {
+    vec![
+        StageKind::of::<ingest::Ingest>(),
+        StageKind::of::<generate::Generate>(),
+        StageKind::of::<normalize::Normalize>(),
+        StageKind::of::<window::Window>(),
+    ]
+}

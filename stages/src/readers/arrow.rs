@@ -1,0 +1,92 @@
+//! Arrow IPC, as a file (Feather version 2) or as a stream, uncompressed.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+
+use arrow::ipc::reader::{FileReader, StreamReader};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::tabular::TypedTable;
+use super::{Dataset, batches, columns};
+use crate::artifact::Series;
+use crate::contract::{FileRequest, StageContext, StageError};
+
+/// Which files, and what their columns are for.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Arrow(TypedTable);
+
+impl Dataset for Arrow {
+    const NAME: &'static str = "arrow";
+    const DOC: &'static str = "Arrow IPC files and streams: a column per channel, time and label columns, nulls.";
+
+    fn check(&self) -> Result<(), (String, String)> {
+        self.0.sources().check(self.0.label.is_some())
+    }
+
+    fn files(&self) -> Vec<FileRequest> {
+        self.0.sources().files()
+    }
+
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+        let table = &self.0;
+        table.sources().read(table.missing, table.label.is_some(), context, |path, builder| {
+            let failed = |error| StageError::new("the file cannot be read").at(path, None).because(error);
+            let mut file = File::open(path).map_err(failed)?;
+            let mut magic = Vec::new();
+            file.by_ref().take(6).read_to_end(&mut magic).map_err(failed)?;
+            file.rewind().map_err(failed)?;
+            if magic.is_empty() {
+                return Err(columns::empty(path));
+            }
+            let file = BufReader::new(file);
+            let selection = table.selection();
+            if magic == b"ARROW1" {
+                let reader = FileReader::try_new(file, None).map_err(|error| batches::damaged(path, error))?;
+                batches::append(&reader.schema(), reader, &selection, builder, path, context)
+            } else {
+                let reader = StreamReader::try_new(file, None).map_err(|error| batches::damaged(path, error))?;
+                batches::append(&reader.schema(), reader, &selection, builder, path, context)
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float32Array, Int64Array, RecordBatch};
+    use arrow::ipc::writer::{FileWriter, StreamWriter};
+
+    use super::*;
+    use crate::contract::NullHost;
+
+    fn read(bytes: &[u8]) -> Result<Series, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        std::fs::write(&path, bytes).unwrap();
+        let parameters = serde_json::json!({"path": "a.arrow", "time": "t", "split": {"train": 1.0}});
+        let table: Arrow = serde_json::from_value(parameters).unwrap();
+        table.read(&NullHost { files: vec![("a.arrow".to_owned(), path)] }.context(0))
+    }
+
+    #[test]
+    fn reads_files_and_streams() {
+        let columns: Vec<(&str, ArrayRef)> =
+            vec![("t", Arc::new(Int64Array::from(vec![5, 6]))), ("a", Arc::new(Float32Array::from(vec![1.0, 2.0])))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut file = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        file.write(&batch).unwrap();
+        stream.write(&batch).unwrap();
+        for bytes in [file.into_inner().unwrap(), stream.into_inner().unwrap()] {
+            let series = read(&bytes).unwrap();
+            assert_eq!((series.values, series.times), (vec![1.0, 2.0], vec![5, 6]));
+            assert!(read(&bytes[..bytes.len() / 2]).unwrap_err().message().contains("damaged"));
+        }
+        assert!(read(b"").unwrap_err().message().contains("no rows"));
+        assert!(read(b"plain text, no Arrow at all").unwrap_err().message().contains("damaged"));
+    }
+}

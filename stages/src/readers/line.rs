@@ -1,0 +1,285 @@
+//! The rows of one block of text: fields, their numbers, and a precise complaint about the first that does not fit.
+//! It sees neither files nor other blocks; its line numbers count from the start of the block.
+
+use std::borrow::Cow;
+
+use super::columns::Role;
+use super::number;
+use super::times::TimeFormat;
+
+/// What stands for a missing value, besides an empty field.
+const MISSING: [&str; 9] = ["nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-"];
+
+/// How fields become columns.
+pub(super) struct LineParser<'a> {
+    pub roles: &'a [Role],
+    pub names: &'a [String],
+    pub delimiter: u8,
+    pub time_format: &'a TimeFormat,
+    pub allow_missing: bool,
+}
+
+/// The first line of a block that does not fit.
+pub(super) struct Fault {
+    /// Counted from the first line of the block, which is 0.
+    pub line: usize,
+    pub message: String,
+    pub hint: String,
+}
+
+/// What the lines of one block held.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub values: Vec<f32>,
+    pub times: Vec<i64>,
+    pub labels: Vec<u8>,
+    /// Rows, blank lines not counted.
+    pub count: usize,
+    /// Lines, blank ones counted.
+    pub lines: usize,
+    /// The first blank line, if only blank ones follow.
+    pub blank: Option<usize>,
+    pub any_missing: bool,
+    pub fault: Option<Fault>,
+}
+
+impl Rows {
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.times.clear();
+        self.labels.clear();
+        (self.count, self.lines, self.blank, self.any_missing, self.fault) = (0, 0, None, false, None);
+    }
+}
+
+/// The place of the next line feed at or after `from`.
+pub(super) fn end_of_line(text: &[u8], from: usize) -> Option<usize> {
+    text.get(from..)?.iter().position(|byte| *byte == b'\n').map(|position| from + position)
+}
+
+/// The fields of one line as text: quotes taken off, blanks around them too.
+pub(super) fn fields(line: &[u8], delimiter: u8) -> Vec<Cow<'_, str>> {
+    let mut fields = Vec::new();
+    let mut at = 0;
+    loop {
+        let end = field_end(line, at, line.len(), delimiter);
+        fields.push(plain(&line[at..end]));
+        if end == line.len() {
+            return fields;
+        }
+        at = end + 1;
+    }
+}
+
+/// Where the field that starts at `at` ends: at a delimiter outside of quotes or at `end`.
+fn field_end(text: &[u8], at: usize, end: usize, delimiter: u8) -> usize {
+    let mut quoted = false;
+    for (index, byte) in text[at..end].iter().enumerate() {
+        if *byte == b'"' {
+            quoted = !quoted;
+        } else if *byte == delimiter && !quoted {
+            return at + index;
+        }
+    }
+    end
+}
+
+/// A field without the blanks and quotes around it.
+fn plain(field: &[u8]) -> Cow<'_, str> {
+    let Ok(text) = std::str::from_utf8(field) else {
+        return Cow::Owned(String::from_utf8_lossy(field).into_owned());
+    };
+    let text = text.trim();
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(inner) if inner.contains("\"\"") => Cow::Owned(inner.replace("\"\"", "\"")),
+        Some(inner) => Cow::Borrowed(inner),
+        None => Cow::Borrowed(text),
+    }
+}
+
+type FieldResult<T> = Result<T, (String, String)>;
+
+impl LineParser<'_> {
+    /// Parses the lines in `text[first..last]`; `last` is a line feed or the end of the file. `text` goes on after
+    /// that, so that numbers can be read a word at a time.
+    pub fn parse(&self, text: &[u8], first: usize, last: usize, rows: &mut Rows) {
+        let mut at = first;
+        while at <= last {
+            // Only a line that does not go the straight way is looked at a second time.
+            let step = self.row(text, at, last, rows).map_or_else(|| self.careful_row(text, at, last, rows), Ok);
+            match step {
+                Ok(next) => at = next,
+                Err((message, hint)) => {
+                    rows.fault = Some(Fault { line: rows.lines, message, hint });
+                    return;
+                }
+            }
+            rows.lines += 1;
+        }
+    }
+
+    /// The straight way: every field is plain and ends at the delimiter. Changes nothing if it does not succeed.
+    #[inline]
+    fn row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
+        let (values, labels, times) = (rows.values.len(), rows.labels.len(), rows.times.len());
+        let next = self.plain_fields(text, start, last, rows).filter(|_| rows.blank.is_none());
+        if next.is_some() {
+            rows.count += 1;
+        } else {
+            rows.values.truncate(values);
+            rows.labels.truncate(labels);
+            rows.times.truncate(times);
+        }
+        next
+    }
+
+    #[inline]
+    fn plain_fields(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
+        let mut at = start;
+        let final_column = self.roles.len() - 1;
+        for (column, role) in self.roles.iter().enumerate() {
+            let end = match role {
+                Role::Value => {
+                    let (value, end) = number::parse(text, at)?;
+                    rows.values.push(value.is_finite().then_some(value)?);
+                    end
+                }
+                Role::Label => {
+                    let (value, end) = number::parse(text, at)?;
+                    rows.labels.push((value == 0.0 || value == 1.0).then_some(value as u8)?);
+                    end
+                }
+                Role::Time => {
+                    let end = self.plain_end(text, at, last)?;
+                    rows.times.push(self.time_format.parse(std::str::from_utf8(&text[at..end]).ok()?)?);
+                    end
+                }
+                Role::Skip => self.plain_end(text, at, last)?,
+            };
+            if column == final_column {
+                return next_line(text, end, last);
+            }
+            if text[end] != self.delimiter {
+                return None;
+            }
+            at = end + 1;
+        }
+        None
+    }
+
+    /// The end of a field without quotes.
+    fn plain_end(&self, text: &[u8], at: usize, last: usize) -> Option<usize> {
+        let stops = |byte: &u8| *byte == self.delimiter || matches!(byte, b'\n' | b'\r' | b'"');
+        let end = text[at..last].iter().position(stops).map_or(last, |position| at + position);
+        (text[end] != b'"').then_some(end)
+    }
+
+    /// The general way, field by field.
+    fn careful_row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> FieldResult<usize> {
+        let end = end_of_line(&text[..last], start).unwrap_or(last);
+        let line = &text[start..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.iter().all(u8::is_ascii_whitespace) && !line.contains(&self.delimiter) {
+            // What follows the last line feed of the file is no line at all.
+            if start < last || text[last] == b'\n' {
+                rows.blank.get_or_insert(rows.lines);
+            }
+            return Ok(end + 1);
+        }
+        if let Some(blank) = rows.blank {
+            rows.lines = blank;
+            return Err(("a blank line in the middle of the data".into(), "remove it".into()));
+        }
+        let fields = fields(line, self.delimiter);
+        if fields.len() != self.roles.len() {
+            return Err(self.wrong_count(&fields));
+        }
+        for ((role, name), field) in self.roles.iter().zip(self.names).zip(&fields) {
+            match role {
+                Role::Value => {
+                    let value = self.value(name, field)?;
+                    rows.any_missing |= value.is_nan();
+                    rows.values.push(value);
+                }
+                Role::Label => rows.labels.push(label(name, field)?),
+                Role::Time => rows.times.push(self.time(name, field)?),
+                Role::Skip => {}
+            }
+        }
+        rows.count += 1;
+        Ok(end + 1)
+    }
+
+    fn wrong_count(&self, fields: &[Cow<'_, str>]) -> (String, String) {
+        let message = format!("{} fields where {} are expected", fields.len(), self.roles.len());
+        let hint = match fields {
+            [only] if [',', ';', '\t', ' '].iter().any(|other| only.contains(*other)) => {
+                format!("the line reads `{}`; is the delimiter `{}`?", shortened(only), char::from(self.delimiter))
+            }
+            _ => "every line has as many fields as the first; a line may be cut short or hold a stray delimiter".into(),
+        };
+        (message, hint)
+    }
+
+    fn value(&self, name: &str, field: &str) -> FieldResult<f32> {
+        if let Some((value, _)) = number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len()) {
+            return if value.is_finite() {
+                Ok(value)
+            } else {
+                Err((format!("`{field}` in column `{name}` does not fit into 32 bits"), "scale the column down".into()))
+            };
+        }
+        let word = field.to_ascii_lowercase();
+        if word.is_empty() || MISSING.contains(&word.as_str()) {
+            return if self.allow_missing { Ok(f32::NAN) } else { Err(missing(name, field)) };
+        }
+        let hint = match word.trim_start_matches(['+', '-']) {
+            "inf" | "infinity" => "values must be finite: replace it or leave the field empty".to_owned(),
+            _ if field.contains(',') => "decimals are written with a point; is the delimiter right?".to_owned(),
+            _ => "leave the column out with `columns`, name it as `time` or `label`, or correct the file".to_owned(),
+        };
+        Err((format!("`{}` in column `{name}` is not a finite number", shortened(field)), hint))
+    }
+
+    fn time(&self, name: &str, field: &str) -> FieldResult<i64> {
+        self.time_format.parse(field).ok_or_else(|| {
+            let message = format!("`{}` in column `{name}` is not a time of the expected format", shortened(field));
+            (
+                message,
+                "set `time: {column, format}`: iso, seconds, milliseconds or {pattern: \"%d.%m.%Y %H:%M\"}".into(),
+            )
+        })
+    }
+}
+
+fn missing(name: &str, field: &str) -> (String, String) {
+    let what = if field.is_empty() { "nothing".to_owned() } else { format!("`{field}`") };
+    let hint = "where the format allows it, `missing: ffill`, `interpolate` or `drop` fills or drops such rows";
+    (format!("the value of column `{name}` is missing: {what} stands there"), hint.to_owned())
+}
+
+fn label(name: &str, field: &str) -> FieldResult<u8> {
+    match number::parse(field.as_bytes(), 0) {
+        Some((value, end)) if end == field.len() && value == 0.0 => Ok(0),
+        Some((value, end)) if end == field.len() && value == 1.0 => Ok(1),
+        _ => {
+            let message = format!("the label in column `{name}` is `{}`, neither 0 nor 1", shortened(field));
+            Err((message, "1 marks an anomalous row, 0 a normal one".into()))
+        }
+    }
+}
+
+/// Where the next line starts if this one ends at `end`; one beyond `last` if this is the last one.
+#[inline]
+fn next_line(text: &[u8], end: usize, last: usize) -> Option<usize> {
+    let feed = if text[end] == b'\r' { end + 1 } else { end };
+    (feed == last || text[feed] == b'\n').then_some(feed + 1)
+}
+
+/// At most 40 characters of a field.
+fn shortened(field: &str) -> String {
+    match field.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &field[..end]),
+        None => field.to_owned(),
+    }
+}

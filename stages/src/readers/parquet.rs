@@ -1,0 +1,108 @@
+//! Parquet tables, uncompressed or compressed with Snappy or Zstandard. Nested columns are not channels.
+
+use std::fs::File;
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::tabular::TypedTable;
+use super::{Dataset, batches, columns};
+use crate::artifact::Series;
+use crate::contract::{FileRequest, StageContext, StageError};
+
+/// Which files, and what their columns are for.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Parquet(TypedTable);
+
+impl Dataset for Parquet {
+    const NAME: &'static str = "parquet";
+    const DOC: &'static str = "Parquet tables: a column per channel, time and label columns, nulls as missing values.";
+
+    fn check(&self) -> Result<(), (String, String)> {
+        self.0.sources().check(self.0.label.is_some())
+    }
+
+    fn files(&self) -> Vec<FileRequest> {
+        self.0.sources().files()
+    }
+
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+        let table = &self.0;
+        table.sources().read(table.missing, table.label.is_some(), context, |path, builder| {
+            let failed = |error| StageError::new("the file cannot be read").at(path, None).because(error);
+            let file = File::open(path).map_err(failed)?;
+            if file.metadata().map_err(failed)?.len() == 0 {
+                return Err(columns::empty(path));
+            }
+            let reader =
+                ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| batches::damaged(path, error))?;
+            let schema = reader.schema().clone();
+            let reader = reader.with_batch_size(8192).build().map_err(|error| batches::damaged(path, error))?;
+            batches::append(&schema, reader, &table.selection(), builder, path, context)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray, TimestampSecondArray,
+    };
+    use parquet::arrow::ArrowWriter;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::contract::NullHost;
+
+    fn sample() -> Vec<(&'static str, ArrayRef)> {
+        vec![
+            ("when", Arc::new(TimestampSecondArray::from(vec![10, 20, 30]))),
+            ("a", Arc::new(Float64Array::from(vec![Some(1.5), None, Some(2.5)]))),
+            ("b", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+            ("note", Arc::new(StringArray::from(vec!["x", "y", "z"]))),
+            ("bad", Arc::new(BooleanArray::from(vec![false, true, false]))),
+        ]
+    }
+
+    fn read(columns: Vec<(&str, ArrayRef)>, mut parameters: Value) -> Result<Series, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        parameters["path"] = json!("a.parquet");
+        parameters["split"] = json!({"train": 1.0});
+        let table: Parquet = serde_json::from_value(parameters).unwrap();
+        table.check().unwrap();
+        table.read(&NullHost { files: vec![("a.parquet".to_owned(), path)] }.context(0))
+    }
+
+    #[test]
+    fn reads_times_labels_and_channels() {
+        let parameters = json!({"time": "when", "label": "bad", "columns": ["a", "b"], "missing": "interpolate"});
+        let series = read(sample(), parameters).unwrap();
+        assert_eq!(series.values, [1.5, 1.0, 2.0, 2.0, 2.5, 3.0]);
+        assert_eq!((series.times, series.labels), (vec![10_000, 20_000, 30_000], vec![0, 1, 0]));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let labels = || -> Vec<(&str, ArrayRef)> {
+            vec![("a", Arc::new(Int32Array::from(vec![1]))), ("bad", Arc::new(Int32Array::from(vec![3])))]
+        };
+        for (columns, parameters, message) in [
+            (sample(), json!({"columns": ["a"]}), "`a` in data row 2 is missing"),
+            (sample(), json!({"missing": "drop"}), "column `when` holds Timestamp"),
+            (sample(), json!({"time": "note", "columns": ["b"]}), "`note` holds Utf8, not a time"),
+            (labels(), json!({"label": "bad"}), "is 3, neither 0 nor 1"),
+        ] {
+            let error = read(columns, parameters).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Delimited numeric text, parsed in parallel as it is read: the file is cut at line ends into blocks of a fixed size,
+//! a wave of blocks is read and parsed on all threads, and the rows are appended in the order of the file.
+//! The text is never in memory as a whole. Fields may stand in quotes but cannot hold a line break.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::columns::{self, Columns, Role};
+use super::line::{self, Fault, LineParser};
+use super::number::PADDING;
+use super::times::TimeFormat;
+use crate::contract::{StageContext, StageError};
+
+/// Bytes of text per block. Small enough for a block and its rows to stay in a core's cache.
+const BLOCK: usize = 64 * 1024;
+/// Blocks per wave. Fixed, so that neither memory nor results depend on the number of threads.
+const WAVE: usize = 32;
+/// What is read beyond a block for the rest of its last line, before more is fetched.
+const OVERHANG: usize = 4 * 1024;
+
+/// How a text file is laid out.
+#[derive(Clone, Debug)]
+pub(super) struct Dialect<'a> {
+    pub delimiter: u8,
+    /// Whether the first line names the columns.
+    pub header: bool,
+    /// Column names of a file without a header, by 0-based index.
+    pub name: fn(usize) -> String,
+    pub time_format: &'a TimeFormat,
+    /// Whether missing values are read as NaN rather than refused.
+    pub allow_missing: bool,
+}
+
+/// A text file that was opened and whose first line was read.
+pub(super) struct TextFile<'a> {
+    path: &'a Path,
+    file: File,
+    bytes: u64,
+    /// Where the first row starts, and the number of its line.
+    body: u64,
+    first_line: usize,
+    /// Bytes of the first row, for estimates.
+    row_bytes: usize,
+    pub names: Vec<String>,
+    dialect: Dialect<'a>,
+}
+
+impl<'a> TextFile<'a> {
+    /// Opens a file and learns its columns.
+    ///
+    /// # Errors
+    /// If it cannot be read or has no rows.
+    pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, StageError> {
+        let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let mut mark = vec![0; 3.min(bytes as usize)];
+        file.read_exact_at(&mut mark, 0).map_err(failed)?;
+        let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
+        let (first, after) = whole_line(&file, start, bytes).map_err(failed)?;
+        let fields = line::fields(&first, dialect.delimiter);
+        if bytes == start || (dialect.header && fields.iter().all(|name| name.is_empty())) {
+            return Err(columns::empty(path));
+        }
+        let (names, body, first_line) = if dialect.header {
+            (fields.into_iter().map(Cow::into_owned).collect(), after, 2)
+        } else {
+            ((0..fields.len()).map(dialect.name).collect(), start, 1)
+        };
+        let (row, _) = whole_line(&file, body, bytes).map_err(failed)?;
+        Ok(Self { path, file, bytes, body, first_line, row_bytes: row.len() + 1, names, dialect })
+    }
+
+    /// Reads all rows into `into`, each column by its role; returns how many rows there were.
+    ///
+    /// # Errors
+    /// At the first line of the file that does not fit, whatever the number of threads.
+    pub fn read_roles(
+        &self,
+        roles: &[Role],
+        into: &mut Columns,
+        context: &StageContext<'_>,
+    ) -> Result<usize, StageError> {
+        let width = roles.iter().filter(|role| **role == Role::Value).count();
+        let parser = LineParser {
+            roles,
+            names: &self.names,
+            delimiter: self.dialect.delimiter,
+            time_format: self.dialect.time_format,
+            allow_missing: self.dialect.allow_missing,
+        };
+        // Pages that are never written cost nothing, so the estimate may be generous.
+        let estimate = (self.bytes - self.body) as usize / self.row_bytes.max(1);
+        into.values.reserve((estimate + estimate / 16 + 1) * width);
+        let mut state = Merge { rows: 0, line: self.first_line, blank: None, last_time: None };
+        let blocks = ((self.bytes - self.body) as usize).div_ceil(BLOCK);
+        let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
+        for wave in (0..blocks).step_by(WAVE) {
+            context.check_cancelled()?;
+            let here = slots.len().min(blocks - wave);
+            slots[..here].par_iter_mut().enumerate().for_each(|(index, slot)| self.block(wave + index, slot, &parser));
+            for slot in &mut slots[..here] {
+                state.append(slot, into, self.path)?;
+            }
+        }
+        if state.rows == 0 { Err(columns::empty(self.path)) } else { Ok(state.rows) }
+    }
+
+    /// Reads and parses the lines that start in one block.
+    fn block(&self, index: usize, slot: &mut Slot, parser: &LineParser<'_>) {
+        slot.rows.clear();
+        slot.failure = None;
+        let start = self.body + (index * BLOCK) as u64;
+        let end = (start + BLOCK as u64).min(self.bytes);
+        // One byte before the block tells whether a line starts with it.
+        let from = if index == 0 { start } else { start - 1 };
+        match self.fetch(from, end, &mut slot.text) {
+            Err(error) => slot.failure = Some(error),
+            Ok(filled) => {
+                let text = &slot.text[..filled];
+                let first = if index == 0 { Some(0) } else { line::end_of_line(text, 0).map(|end| end + 1) };
+                let owned = (end - from) as usize;
+                let Some(first) = first.filter(|first| *first < owned) else { return };
+                let last = line::end_of_line(text, owned - 1).unwrap_or(filled);
+                parser.parse(&slot.text, first, last, &mut slot.rows);
+            }
+        }
+    }
+
+    /// Fills `text` with the bytes from `from` to at least the end of the line that holds byte `end - 1`, and padding.
+    fn fetch(&self, from: u64, end: u64, text: &mut Vec<u8>) -> std::io::Result<usize> {
+        let mut filled = 0;
+        let mut wanted = (end - from) as usize + OVERHANG;
+        loop {
+            wanted = wanted.min((self.bytes - from) as usize);
+            if text.len() < wanted + PADDING {
+                text.resize(wanted + PADDING, 0);
+            }
+            self.file.read_exact_at(&mut text[filled..wanted], from + filled as u64)?;
+            let owned = (end - from) as usize;
+            let complete = line::end_of_line(&text[..wanted], filled.max(owned - 1)).is_some();
+            filled = wanted;
+            if complete || from + filled as u64 == self.bytes {
+                text[filled..filled + PADDING].fill(0);
+                return Ok(filled);
+            }
+            wanted += BLOCK;
+        }
+    }
+}
+
+/// The buffers of one block, used again in every wave.
+#[derive(Default)]
+struct Slot {
+    text: Vec<u8>,
+    rows: line::Rows,
+    failure: Option<std::io::Error>,
+}
+
+/// What is known when a block is appended to the blocks before it.
+struct Merge {
+    rows: usize,
+    /// The line at which the next block starts.
+    line: usize,
+    /// The first blank line; only more blank lines may follow it.
+    blank: Option<usize>,
+    last_time: Option<i64>,
+}
+
+impl Merge {
+    fn append(&mut self, slot: &mut Slot, into: &mut Columns, path: &Path) -> Result<(), StageError> {
+        if let Some(error) = slot.failure.take() {
+            return Err(StageError::new("the file cannot be read").at(path, None).because(error));
+        }
+        let rows = &slot.rows;
+        if let (Some(line), true) = (self.blank, rows.count > 0 || rows.fault.is_some()) {
+            return Err(blank_line(path, line));
+        }
+        if let Some(Fault { line, message, hint }) = &rows.fault {
+            return Err(StageError::new(message).at(path, Some(self.line + line)).hint(hint));
+        }
+        if let Some(blank) = rows.blank {
+            self.blank.get_or_insert(self.line + blank);
+        }
+        self.check_order(&rows.times, path)?;
+        into.values.extend_from_slice(&rows.values);
+        into.times.extend_from_slice(&rows.times);
+        into.labels.extend_from_slice(&rows.labels);
+        into.any_missing |= rows.any_missing;
+        self.rows += rows.count;
+        self.line += rows.lines;
+        Ok(())
+    }
+
+    fn check_order(&mut self, times: &[i64], path: &Path) -> Result<(), StageError> {
+        for (row, time) in times.iter().enumerate() {
+            if self.last_time.is_some_and(|last| last > *time) {
+                let message = "the time goes back here";
+                let hint = "rows stand in the order of time: sort the file by its time column";
+                return Err(StageError::new(message).at(path, Some(self.line + row)).hint(hint));
+            }
+            self.last_time = Some(*time);
+        }
+        Ok(())
+    }
+}
+
+fn blank_line(path: &Path, line: usize) -> StageError {
+    StageError::new("a blank line in the middle of the data")
+        .at(path, Some(line))
+        .hint("remove it, or write the delimiters of a row whose values are missing")
+}
+
+/// The line that starts at `start`, without its end, and where the next one starts.
+fn whole_line(file: &File, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>, u64)> {
+    let mut text = Vec::new();
+    loop {
+        let filled = text.len();
+        let more = (OVERHANG as u64).max(filled as u64).min(bytes - start - filled as u64) as usize;
+        text.resize(filled + more, 0);
+        file.read_exact_at(&mut text[filled..], start + filled as u64)?;
+        if let Some(end) = line::end_of_line(&text, filled) {
+            text.truncate(end);
+            let next = start + end as u64 + 1;
+            text.truncate(text.len() - usize::from(text.last() == Some(&b'\r')));
+            return Ok((text, next));
+        }
+        if start + text.len() as u64 == bytes {
+            return Ok((text, bytes));
+        }
+    }
+}
