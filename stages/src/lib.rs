@@ -4,3 +4,17 @@
 pub mod artifact;
 pub mod contract;
 pub mod metrics;
+pub mod thresholds;
+
+mod collect;
+mod evaluate;
+
+use contract::StageKind;
+
+/// All stage kinds, in the order of the catalogue.
+pub fn kinds() -> Vec<StageKind> {
+    vec![
+        StageKind::of::<evaluate::Evaluate>(),
+        StageKind::of::<collect::Collect>(),
+    ]
+}

@@ -17,7 +17,7 @@ mod event_f1;
 mod f1;
 mod f1_point_adjusted;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 mod pa_k_auc;
 mod pa_k_f1;
 mod precision;
