@@ -4,10 +4,12 @@
 pub mod artifact;
 pub mod contract;
 pub mod metrics;
+pub mod plot;
 pub mod thresholds;
 
 mod collect;
 mod evaluate;
+mod render_plots;
 
 use contract::StageKind;
 
@@ -15,6 +17,7 @@ use contract::StageKind;
 pub fn kinds() -> Vec<StageKind> {
     vec![
         StageKind::of::<evaluate::Evaluate>(),
+        StageKind::of::<render_plots::RenderPlots>(),
         StageKind::of::<collect::Collect>(),
     ]
 }

@@ -39,7 +39,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use case::Case;
+pub use case::{Case, events_of};
 pub(crate) use best_f1::best_threshold;
 pub(crate) use best_f1_point_adjusted::best_threshold as best_adjusted_threshold;
 
