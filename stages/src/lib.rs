@@ -20,5 +20,21 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<generate::Generate>(),
         StageKind::of::<normalize::Normalize>(),
         StageKind::of::<window::Window>(),
+pub mod metrics;
+pub mod plot;
+pub mod thresholds;
+
+mod collect;
+mod evaluate;
+mod render_plots;
+
+use contract::StageKind;
+
+/// All stage kinds, in the order of the catalogue.
+pub fn kinds() -> Vec<StageKind> {
+    vec![
+        StageKind::of::<evaluate::Evaluate>(),
+        StageKind::of::<render_plots::RenderPlots>(),
+        StageKind::of::<collect::Collect>(),
     ]
 }

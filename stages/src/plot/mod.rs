@@ -1,0 +1,16 @@
+//! Pictures of time series: a canvas with two back ends, PNG and SVG, and charts of stacked panels on a shared time axis.
+//! It draws what it is given; what is worth drawing is decided by the stages.
+
+mod canvas;
+mod chart;
+mod decimate;
+mod font;
+mod raster;
+mod svg;
+mod ticks;
+
+pub use canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
+pub use chart::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale};
+pub use raster::Raster;
+pub use svg::Svg;
+pub use ticks::figure;

@@ -1,0 +1,201 @@
+//! Where axes have marks and what stands beside them: round numbers, powers of ten, calendar times.
+
+/// A mark and its text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tick {
+    pub at: f64,
+    pub text: String,
+}
+
+/// Multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them.
+pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
+    if !(high > low) || !(high - low).is_finite() {
+        return Vec::new();
+    }
+    let (mantissa, exponent) = round_step((high - low) / count.max(1) as f64);
+    let step = mantissa * 10_f64.powi(exponent);
+    let first = (low / step - 1e-9).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    (first..=last).map(|multiple| Tick { at: multiple as f64 * step, text: decimal(multiple as f64 * mantissa, exponent) }).collect()
+}
+
+/// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
+fn round_step(least: f64) -> (f64, i32) {
+    let exponent = least.log10().floor() as i32;
+    let scaled = least / 10_f64.powi(exponent);
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| *factor >= scaled * (1.0 - 1e-9));
+    factor.map_or((1.0, exponent + 1), |factor| (factor, exponent))
+}
+
+/// `mantissa * 10^exponent` as people write it.
+fn decimal(mantissa: f64, exponent: i32) -> String {
+    let value = mantissa * 10_f64.powi(exponent);
+    let text = if mantissa == 0.0 {
+        "0".to_owned()
+    } else if value.abs() >= 1e6 || value.abs() < 1e-3 {
+        scientific(value)
+    } else if exponent >= 0 {
+        grouped(value.round() as i64)
+    } else {
+        format!("{value:.*}", exponent.unsigned_abs() as usize)
+    };
+    text.replace('-', "−")
+}
+
+fn scientific(value: f64) -> String {
+    let exponent = value.abs().log10().floor() as i32;
+    let mantissa = format!("{:.2}", value / 10_f64.powi(exponent));
+    let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
+    let superscript = |digit: char| match digit {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        digit => char::from_u32(0x2070 + digit.to_digit(10).unwrap_or(0)).unwrap_or('⁰'),
+    };
+    let power: String = exponent.to_string().chars().map(superscript).collect();
+    if mantissa == "1" { format!("10{power}") } else { format!("{mantissa}×10{power}") }
+}
+
+/// Digits in groups of three from 10,000 on.
+fn grouped(value: i64) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && digits.len() > 4 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0 { format!("-{text}") } else { text }
+}
+
+/// A figure with three significant digits, for titles.
+pub fn figure(value: f64) -> String {
+    let magnitude = value.abs();
+    let text = if value == 0.0 {
+        "0".to_owned()
+    } else if !(1e-3..1e6).contains(&magnitude) {
+        scientific(value)
+    } else {
+        let decimals = (2 - magnitude.log10().floor() as i32).max(0) as usize;
+        format!("{value:.decimals$}")
+    };
+    text.replace('-', "−")
+}
+
+/// Powers of ten within a range above 0, thinned to about `count`; with 2 and 5 between them if there are few.
+pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
+    let (first, last) = (low.log10().ceil() as i32, high.log10().floor() as i32);
+    let stride = ((last - first + 1).max(1) as usize).div_ceil(count.max(1)) as i32;
+    let factors: &[f64] = if last - first < 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let mut ticks = Vec::new();
+    for exponent in (first - 1..=last).filter(|exponent| (exponent - first) % stride == 0) {
+        for factor in factors {
+            let at = factor * 10_f64.powi(exponent);
+            if at >= low * (1.0 - 1e-9) && at <= high * (1.0 + 1e-9) {
+                ticks.push(Tick { at, text: decimal(*factor, exponent) });
+            }
+        }
+    }
+    ticks
+}
+
+const SECOND: i64 = 1000;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+const STEPS: [i64; 20] = [
+    SECOND, 5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR,
+    12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 365 * DAY,
+];
+
+/// Round calendar times among the rising times of rows; positions are row numbers.
+pub fn calendar(times: &[i64], count: usize) -> Vec<Tick> {
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Vec::new() };
+    let least = (last - first) / count.max(1) as i64;
+    let step = STEPS.into_iter().find(|step| *step >= least).unwrap_or_else(|| (least / DAY + 1) * DAY);
+    let mut ticks = Vec::new();
+    let mut time = first.div_euclid(step) * step;
+    while time <= *last {
+        if time >= *first {
+            let row = times.partition_point(|other| *other < time);
+            ticks.push(Tick { at: row as f64, text: calendar_text(time, step) });
+        }
+        time += step;
+    }
+    ticks
+}
+
+/// A time in UTC, as exact as the step asks for.
+fn calendar_text(time: i64, step: i64) -> String {
+    let (year, month, day) = civil(time.div_euclid(DAY));
+    let of_day = time.rem_euclid(DAY);
+    let (hour, minute, second) = (of_day / HOUR, of_day % HOUR / MINUTE, of_day % MINUTE / SECOND);
+    if step >= DAY {
+        format!("{year:04}-{month:02}-{day:02}")
+    } else if step >= MINUTE {
+        format!("{month:02}-{day:02} {hour:02}:{minute:02}")
+    } else {
+        format!("{hour:02}:{minute:02}:{second:02}")
+    }
+}
+
+/// Year, month and day of a day number since 1970-01-01, in the Gregorian calendar.
+fn civil(day_number: i64) -> (i64, i64, i64) {
+    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    // Whole cycles of 400 years have 146,097 days.
+    let cycle = day_number.div_euclid(146_097);
+    let mut rest = day_number.rem_euclid(146_097);
+    let mut year = 1970 + 400 * cycle;
+    while rest >= if leap(year) { 366 } else { 365 } {
+        rest -= if leap(year) { 366 } else { 365 };
+        year += 1;
+    }
+    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while rest >= lengths[month] {
+        rest -= lengths[month];
+        month += 1;
+    }
+    (year, month as i64 + 1, rest + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(ticks: &[Tick]) -> Vec<&str> {
+        ticks.iter().map(|tick| tick.text.as_str()).collect()
+    }
+
+    #[test]
+    fn round_numbers() {
+        assert_eq!(texts(&linear(0.0, 1.0, 5)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(texts(&linear(-1.3, 2.2, 4)), ["−1", "0", "1", "2"]);
+        assert_eq!(texts(&linear(0.0, 23_688.0, 5)), ["0", "5,000", "10,000", "15,000", "20,000"].map(|t| if t == "5,000" { "5000" } else { t }));
+        assert_eq!(texts(&linear(0.0, 3e7, 3)), ["0", "10⁷", "2×10⁷", "3×10⁷"]);
+        assert!(linear(1.0, 1.0, 5).is_empty() && linear(f64::NAN, 1.0, 5).is_empty());
+    }
+
+    #[test]
+    fn powers_of_ten() {
+        assert_eq!(texts(&logarithmic(0.005, 2000.0, 8)), ["0.01", "0.1", "1", "10", "100", "1000"]);
+        assert_eq!(texts(&logarithmic(0.9, 12.0, 8)), ["1", "2", "5", "10"]);
+        assert_eq!(figure(0.123_456), "0.123");
+        assert_eq!(figure(-1234.5), "−1234");
+        assert_eq!(figure(1.5e-7), "1.5×10⁻⁷");
+    }
+
+    #[test]
+    fn calendar_times() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(19_782), (2024, 2, 29));
+        assert_eq!(civil(-1), (1969, 12, 31));
+        let start = 1_467_331_200_000; // 2016-07-01 00:00 UTC
+        let times: Vec<i64> = (0..100).map(|hour| start + hour * HOUR).collect();
+        let ticks = calendar(&times, 5);
+        assert_eq!(texts(&ticks), ["2016-07-01", "2016-07-02", "2016-07-03", "2016-07-04", "2016-07-05"]);
+        assert_eq!(ticks[1].at, 24.0);
+    }
+}

@@ -1,0 +1,167 @@
+//! The stage `render-plots`: pictures of scores and series with labels, threshold and alarms, one folder of files.
+//! It computes no figure: those in the titles come from its inputs.
+
+mod pictures;
+mod selection;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{ArtifactKind, FileEntry, Files, Metrics, Scores, Series, Split};
+use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
+use crate::plot::{Canvas, Raster, Svg};
+use pictures::Picture;
+
+/// The stage kind.
+pub struct RenderPlots;
+
+/// The file format of the pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Png,
+    Svg,
+}
+
+/// Which channels are drawn beside the score.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Channels {
+    /// So many, those that have most to do with the anomalies.
+    Count(usize),
+    /// These.
+    Names(Vec<String>),
+}
+
+/// How scores map to height.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreScale {
+    /// Logarithmic if a few scores would flatten all others.
+    #[default]
+    Auto,
+    Linear,
+    Log,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    #[serde(default)]
+    pub format: Format,
+    /// Pixels.
+    #[serde(default = "default_width")]
+    pub width: u32,
+    /// Pixels of a picture of the score alone; each channel adds a third.
+    #[serde(default = "default_height")]
+    pub height: u32,
+    /// The split that is drawn.
+    #[serde(default = "default_split")]
+    pub split: Split,
+    /// Names of channels, or how many of those that have most to do with the anomalies.
+    #[serde(default = "default_channels")]
+    pub channels: Channels,
+    /// The most labelled events that get a picture of their own, longest first.
+    #[serde(default = "default_events")]
+    pub events: usize,
+    #[serde(default)]
+    pub score_scale: ScoreScale,
+}
+
+fn default_width() -> u32 {
+    1200
+}
+
+fn default_height() -> u32 {
+    360
+}
+
+fn default_split() -> Split {
+    Split::Test
+}
+
+fn default_channels() -> Channels {
+    Channels::Count(4)
+}
+
+fn default_events() -> usize {
+    8
+}
+
+impl Stage for RenderPlots {
+    type Params = Params;
+
+    const NAME: &'static str = "render-plots";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Draws scores and series with labels, threshold and alarms as PNG or SVG.";
+    const NUMERICS: Numerics = Numerics::Device;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = false;
+
+    fn inputs(_: &Params) -> Vec<Port> {
+        vec![
+            Port::new("series", ArtifactKind::Series, "the channels to draw").optional(),
+            Port::new("scores", ArtifactKind::Scores, "the scores to draw, with labels").optional(),
+            Port::new("metrics", ArtifactKind::Metrics, "threshold and figures for the titles").optional(),
+        ]
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![Port::new("plots", ArtifactKind::Files, "the pictures")]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        let side = |name: &str, pixels: u32, range: std::ops::RangeInclusive<u32>| {
+            if range.contains(&pixels) {
+                return Ok(());
+            }
+            Err((name.to_owned(), format!("{pixels} pixels is not between {} and {}", range.start(), range.end())))
+        };
+        side("width", params.width, 200..=10_000)?;
+        side("height", params.height, 150..=5_000)?;
+        let count = match &params.channels {
+            Channels::Count(count) => *count,
+            Channels::Names(names) => names.len(),
+        };
+        if count > 64 {
+            return Err(("channels".to_owned(), format!("{count} channels are more than the 64 that one picture holds")));
+        }
+        Ok(())
+    }
+
+    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+        let series = inputs.optional::<Series>("series")?;
+        let scores = inputs.optional::<Scores>("scores")?;
+        let metrics = inputs.optional::<Metrics>("metrics")?;
+        let pictures = pictures::plan(params, series.as_deref(), scores.as_deref(), metrics.as_deref())?;
+        let done = AtomicU64::new(0);
+        let draw = |picture: &Picture| {
+            context.check_cancelled()?;
+            let entry = draw(picture, params)?;
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let total = pictures.len() as u64;
+            context.host.progress(Progress { unit: "image", done, total, phase: String::new(), figures: vec![] });
+            Ok(entry)
+        };
+        let entries = pictures.par_iter().map(draw).collect::<Result<Vec<FileEntry>, StageError>>()?;
+        Ok(Outputs::one("plots", Files::new(entries)))
+    }
+}
+
+fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
+    let failed = |reason: String| StageError::new(format!("the picture `{}` could not be drawn: {reason}", picture.name));
+    let height = params.height + picture.channels as u32 * (params.height / 3);
+    let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
+        Format::Png => (Box::new(Raster::new(params.width, height).map_err(failed)?), "png"),
+        Format::Svg => (Box::new(Svg::new(params.width, height)), "svg"),
+    };
+    picture.chart.draw(canvas.as_mut());
+    Ok(FileEntry::from_bytes(format!("{}.{extension}", picture.name), canvas.finish().map_err(failed)?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Tests of the stage `render-plots` on small artifacts.
+
+use super::*;
+use crate::artifact::{Artifact, Direction, Metric, Segment};
+use crate::contract::{NullHost, Random, StageKind};
+
+const ROWS: usize = 900;
+
+fn segments() -> Vec<Segment> {
+    let segment = |split, entity: &str, rows, labelled| Segment { split, entity: entity.into(), rows, labelled };
+    vec![
+        segment(Split::Train, "a", 0..300, false),
+        segment(Split::Test, "a", 300..700, true),
+        segment(Split::Test, "b/..", 700..ROWS, true),
+    ]
+}
+
+fn labels() -> Vec<u8> {
+    (0..ROWS).map(|row| u8::from((400..420).contains(&row) || (500..505).contains(&row) || row == 899)).collect()
+}
+
+fn series() -> Series {
+    let mut random = Random::new(5, "series");
+    let value = |index: usize| if index % 3 == 1 && labels()[index / 3] == 1 { 9.0 } else { 0.0 };
+    Series {
+        channels: ["cpu", "disk", "net"].map(str::to_owned).to_vec(),
+        values: (0..ROWS * 3).map(|index| random.normal() as f32 + value(index)).collect(),
+        labels: labels(),
+        times: vec![],
+        segments: segments(),
+    }
+}
+
+fn scores() -> Scores {
+    let scores = labels().iter().enumerate().map(|(row, label)| f32::from(*label) + (row % 7) as f32 * 0.1).collect();
+    Scores { scores, labels: labels(), segments: segments(), channels: vec![], contributions: vec![] }
+}
+
+fn metrics() -> Metrics {
+    let entry = |name: &str, value, oracle| Metric {
+        name: name.into(),
+        value: Some(value),
+        direction: Direction::Neither,
+        oracle,
+        inflating: false,
+        caveat: String::new(),
+    };
+    Metrics { entries: vec![entry("threshold", 0.8, false), entry("best_f1", 0.9, true)] }
+}
+
+fn run(parameters: &str, inputs: Vec<(&str, Artifact)>) -> Result<Files, StageError> {
+    let kind = StageKind::of::<RenderPlots>();
+    let parameters = kind.complete(serde_json::from_str(parameters).unwrap()).map_err(StageError::new)?;
+    kind.check(&parameters).map_err(|(at, reason)| StageError::new(format!("{at}: {reason}")))?;
+    let mut ports = Inputs::default();
+    inputs.into_iter().for_each(|(port, artifact)| ports.add(port, "", artifact));
+    let outputs = kind.run(&parameters, &ports, &NullHost::default().context(0))?;
+    match outputs.into_map().swap_remove("plots") {
+        Some(Artifact::Files(files)) => Ok(files.as_ref().clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn all() -> Vec<(&'static str, Artifact)> {
+    vec![("series", series().into()), ("scores", scores().into()), ("metrics", metrics().into())]
+}
+
+fn names(files: &Files) -> Vec<&str> {
+    files.entries.iter().map(|entry| entry.path.as_str()).collect()
+}
+
+#[test]
+fn a_folder_per_entity_with_overview_and_events() {
+    let files = run(r#"{"width": 300, "height": 150}"#, all()).unwrap();
+    let expected = [
+        "001-a/event-001.png",
+        "001-a/event-002.png",
+        "001-a/score.png",
+        "001-a/series.png",
+        "002-b_../event-001.png",
+        "002-b_../score.png",
+        "002-b_../series.png",
+    ];
+    assert_eq!(names(&files), expected);
+}
+
+#[test]
+fn same_bits_whatever_the_thread_count() {
+    let draw = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run(r#"{"width": 300, "height": 150}"#, all()).unwrap().digest())
+    };
+    assert_eq!(draw(1), draw(3));
+}
+
+#[test]
+fn svg_holds_threshold_figures_and_the_channel_that_matters() {
+    let files = run(r#"{"format": "svg", "channels": 1}"#, all()).unwrap();
+    let text = |path: &str| {
+        let entry = files.entries.iter().find(|entry| entry.path == path).unwrap();
+        String::from_utf8(entry.content.read().unwrap().to_vec()).unwrap()
+    };
+    let score = text("001-a/score.svg");
+    for part in ["threshold 0.800", "best F1 0.900 (oracle)", "labelled anomaly", "alarm", "over all entities"] {
+        assert!(score.contains(part), "{part}");
+    }
+    let series = text("001-a/series.svg");
+    assert!(series.contains(">disk<") && !series.contains(">cpu<"));
+}
+
+#[test]
+fn draws_what_is_connected() {
+    let only_scores = run(r#"{"events": 0}"#, vec![("scores", scores().into())]).unwrap();
+    assert_eq!(names(&only_scores), ["001-a/score.png", "002-b_../score.png"]);
+    let only_series = run(r#"{"events": 1, "split": "train"}"#, vec![("series", series().into())]).unwrap();
+    assert_eq!(names(&only_series), ["series.png"]);
+}
+
+#[test]
+fn says_what_is_wrong() {
+    assert!(run("{}", vec![]).unwrap_err().message().contains("nothing to draw"));
+    let error = run(r#"{"channels": ["dsk"]}"#, all()).unwrap_err();
+    assert!(error.message().contains("`dsk`") && error.hint_text().unwrap().contains("disk"));
+    let error = run(r#"{"split": "validation"}"#, all()).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("`train`, `test`"));
+    let mut other = scores();
+    other.segments[0].rows = 0..299;
+    let error = run("{}", vec![("series", series().into()), ("scores", other.into())]).unwrap_err();
+    assert!(error.message().contains("do not belong together"));
+    assert!(run(r#"{"width": 20}"#, all()).is_err());
+}

@@ -1,0 +1,126 @@
+//! Peaks over threshold (Siffer et al., Anomaly Detection in Streams with Extreme Value Theory, KDD 2017): the tail of
+//! the scores is fitted by a generalised Pareto distribution, and the threshold is the quantile of a given risk.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Basis, Over, Source, ThresholdKind, peaks};
+use crate::contract::StageError;
+
+pub struct Pot;
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The probability that a normal score exceeds the threshold.
+    #[serde(default = "default_risk")]
+    risk: f64,
+    /// The share of scores that the tail is fitted to.
+    #[serde(default = "default_level")]
+    level: f64,
+    /// Where the tail's shape is searched.
+    #[serde(default)]
+    search: peaks::Search,
+    /// The splits whose scores count; by default calibration, or train where there is no calibration.
+    #[serde(default)]
+    over: Over,
+}
+
+fn default_risk() -> f64 {
+    1e-3
+}
+
+fn default_level() -> f64 {
+    0.02
+}
+
+/// Fewer peaks do not tell the two parameters of the tail.
+const FEWEST_PEAKS: usize = 5;
+
+impl ThresholdKind for Pot {
+    type Params = Params;
+
+    const NAME: &'static str = "pot";
+    const DOC: &'static str = "Peaks over threshold (Siffer et al., KDD 2017): the quantile of `risk` of a generalised Pareto tail fitted to the highest scores.";
+
+    fn check(params: &Params) -> Result<(), String> {
+        if !(params.level > 0.0 && params.level < 1.0) {
+            return Err(format!("level {} is not a share between 0 and 1", params.level));
+        }
+        if !(params.risk > 0.0 && params.risk < params.level) {
+            return Err(format!("risk {} is not between 0 and the level {}", params.risk, params.level));
+        }
+        Ok(())
+    }
+
+    fn basis(params: &Params) -> Basis {
+        params.over.basis()
+    }
+
+    fn choose(params: &Params, source: &Source<'_>) -> Result<(f64, String), StageError> {
+        let mut scores = source.scores.to_vec();
+        scores.sort_unstable_by(f64::total_cmp);
+        let (initial, excesses) = tail(&scores, params.level);
+        if excesses.len() < FEWEST_PEAKS {
+            let message = format!(
+                "only {} of {} scores lie above the initial threshold {initial}; a tail takes at least {FEWEST_PEAKS}",
+                excesses.len(),
+                scores.len()
+            );
+            return Err(StageError::new(message).hint("raise `level`, or learn the threshold over more rows"));
+        }
+        let fit = peaks::fit(&excesses, params.search);
+        let exceeded = params.risk * scores.len() as f64 / excesses.len() as f64;
+        Ok((initial + fit.excess_at(exceeded), format!("a Pareto tail exceeds it with probability {}", params.risk)))
+    }
+}
+
+/// The score that starts the tail, and by how much the scores above exceed it.
+fn tail(rising: &[f64], level: f64) -> (f64, Vec<f64>) {
+    let rank = ((1.0 - level) * rising.len() as f64) as usize;
+    let initial = rising[rank.min(rising.len() - 1)];
+    let excesses = rising.iter().filter(|score| **score > initial).map(|score| score - initial).collect();
+    (initial, excesses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::golden;
+
+    /// `|own - reference| <= tolerance |reference|`
+    fn near(own: f64, reference: &serde_json::Value, tolerance: f64) -> bool {
+        let reference = reference.as_f64().unwrap();
+        (own - reference).abs() <= tolerance * reference.abs()
+    }
+
+    #[test]
+    fn agrees_with_the_reference_with_its_sign_corrected() {
+        for golden in golden::cases() {
+            let pot = &golden.expected["pot"];
+            let (risk, level) = (pot["q"].as_f64().unwrap(), pot["level"].as_f64().unwrap());
+            let small = &golden.expected["pot_small_scale"];
+            let scales = [(1.0, &golden.expected["pot_correct_sign"]), (small["scale"].as_f64().unwrap(), &small["correct_sign"])];
+            for (scale, reference) in scales {
+                let scores: Vec<f64> = golden.train.iter().map(|score| score * scale).collect();
+                let source = Source { scores: &scores, case: &golden.case };
+                let params = Params { risk, level, search: peaks::Search::Siffer, over: Over::default() };
+                let (threshold, _) = Pot::choose(&params, &source).unwrap();
+                let mut rising = scores;
+                rising.sort_unstable_by(f64::total_cmp);
+                let (_, excesses) = tail(&rising, level);
+                assert_eq!(excesses.len() as u64, pot["peaks"].as_u64().unwrap());
+                let fit = peaks::fit(&excesses, peaks::Search::Siffer);
+                let seen = format!("{} {scale}: {threshold} {fit:?}, reference {reference}", golden.name);
+                assert!(near(threshold, &reference["extreme_quantile"], 2e-3), "{seen}");
+                assert!(near(fit.log_likelihood, &reference["log_likelihood"], 2e-3), "{seen}");
+                // The reference stops a little short of the maximum, where the shape is hardly determined.
+                let likelihood = reference["log_likelihood"].as_f64().unwrap();
+                assert!(fit.log_likelihood >= likelihood - 1e-9, "{seen}");
+                assert!((fit.shape - reference["gamma"].as_f64().unwrap()).abs() < 2e-2, "{seen}");
+                assert!(near(fit.scale, &reference["sigma"], 2e-2), "{seen}");
+                assert!(peaks::fit(&excesses, peaks::Search::Full).log_likelihood >= fit.log_likelihood, "{seen}");
+            }
+        }
+    }
+}
