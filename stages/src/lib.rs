@@ -3,4 +3,5 @@
 
 pub mod artifact;
 pub mod contract;
+pub mod models;
 pub mod nn;
