@@ -186,26 +186,39 @@ unsafe fn multiply_at<L: Lanes, const R: usize>(rows: Rows<'_>, panels: &Panels,
                     Start::Target => unsafe { load_pair(&target[at..at + used]) },
                 };
             }
-            let mut weight = weights.as_ptr();
-            for tap in rows.taps {
-                for k in 0..panels.depth {
-                    unsafe {
-                        let (left, right) = (L::load(weight), L::load(weight.add(L::WIDTH)));
-                        weight = weight.add(width);
-                        for row in 0..R {
-                            let value = L::splat(*bases[row].add(tap + k));
-                            sums[row][0] = sums[row][0].add_product(value, left);
-                            sums[row][1] = sums[row][1].add_product(value, right);
-                        }
-                    }
-                }
-            }
+            let sums = unsafe { add_products(sums, bases, rows.taps, panels.depth, weights.as_ptr()) };
             for row in 0..valid {
                 let at = (tile + row) * columns + first;
                 unsafe { store_pair(sums[row], &mut target[at..at + used]) };
             }
         }
     }
+}
+
+/// The loop that everything else is there for. Its sums stay in registers, which is why nothing here indexes them by
+/// anything but constants.
+#[inline(always)]
+unsafe fn add_products<L: Lanes, const R: usize>(
+    mut sums: [[L; 2]; R],
+    bases: [*const f32; R],
+    taps: &[usize],
+    depth: usize,
+    mut weight: *const f32,
+) -> [[L; 2]; R] {
+    for tap in taps {
+        for k in 0..depth {
+            unsafe {
+                let (left, right) = (L::load(weight), L::load(weight.add(L::WIDTH)));
+                weight = weight.add(2 * L::WIDTH);
+                for row in 0..R {
+                    let value = L::splat(*bases[row].add(tap + k));
+                    sums[row][0] = sums[row][0].add_product(value, left);
+                    sums[row][1] = sums[row][1].add_product(value, right);
+                }
+            }
+        }
+    }
+    sums
 }
 
 /// `R` values of every left row against two vectors of the right row, summed over all rows in order.
@@ -227,19 +240,17 @@ unsafe fn outer_at<L: Lanes, const R: usize>(
                 for (row, place) in places.iter_mut().enumerate() {
                     *place = offset + tile + row.min(valid - 1);
                 }
-                let mut tile_sums = [[unsafe { L::splat(0.0) }; 2]; R];
-                for (index, start) in rows.starts.iter().enumerate() {
-                    unsafe {
-                        let at = index * columns + first;
-                        let pair: [L; 2] = load_pair(right.get_unchecked(at..at + used));
-                        let base = rows.values.as_ptr().add(*start);
-                        for row in 0..R {
-                            let value = L::splat(*base.add(places[row]));
-                            tile_sums[row][0] = tile_sums[row][0].add_product(value, pair[0]);
-                            tile_sums[row][1] = tile_sums[row][1].add_product(value, pair[1]);
-                        }
-                    }
-                }
+                let right = &right[first..];
+                let tile_sums: [[L; 2]; R] = if used == width {
+                    let load = |index: usize| unsafe {
+                        let at = right.as_ptr().add(index * columns);
+                        [L::load(at), L::load(at.add(L::WIDTH))]
+                    };
+                    unsafe { add_outer(rows, places, load) }
+                } else {
+                    let load = |index: usize| unsafe { load_pair(&right[index * columns..index * columns + used]) };
+                    unsafe { add_outer(rows, places, load) }
+                };
                 for row in 0..valid {
                     let at = (tap * depth + tile + row) * columns + first;
                     let mut added: Edge = [0.0; 32];
@@ -251,6 +262,28 @@ unsafe fn outer_at<L: Lanes, const R: usize>(
             }
         }
     }
+}
+
+/// The loop below [`outer_at`], with its sums in registers.
+#[inline(always)]
+unsafe fn add_outer<L: Lanes, const R: usize>(
+    rows: Rows<'_>,
+    places: [usize; R],
+    right: impl Fn(usize) -> [L; 2],
+) -> [[L; 2]; R] {
+    let mut sums = [[unsafe { L::splat(0.0) }; 2]; R];
+    for (index, start) in rows.starts.iter().enumerate() {
+        let pair = right(index);
+        unsafe {
+            let base = rows.values.as_ptr().add(*start);
+            for row in 0..R {
+                let value = L::splat(*base.add(places[row]));
+                sums[row][0] = sums[row][0].add_product(value, pair[0]);
+                sums[row][1] = sums[row][1].add_product(value, pair[1]);
+            }
+        }
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -141,9 +141,10 @@ impl HostEngine {
                 chunk.output_gradient.iter_mut().for_each(|difference| *difference *= *difference);
             });
         })?;
-        let errors = workspace.chunks.iter().flat_map(|chunk| chunk.output_gradient.iter().copied()).collect();
+        let parts: Vec<&[f32]> = workspace.chunks.iter().map(|chunk| chunk.output_gradient.as_slice()).collect();
+        let errors = parts.concat();
         self.evaluation = workspace;
-        Tensor::from_vec::<_, f32>(errors, x.shape(), &Device::Cpu)
+        Tensor::from_vec(errors, x.shape(), &Device::Cpu)
     }
 
     /// The training loss, all gradients, and the running statistics moved on.
