@@ -38,3 +38,5 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<collect::Collect>(),
     ]
 }
+pub mod models;
+pub mod nn;

@@ -1,0 +1,92 @@
+//! The device that tensors live on, and the class of floating-point behaviour that comes with it.
+//! Which device a stage gets is decided by the engine.
+
+use super::simd::Level;
+use crate::contract::{Device, StageError};
+
+/// The device as Candle knows it.
+///
+/// # Errors
+/// If CUDA is asked for and this program was built without it, or no such device can be used; the reason is named.
+pub fn device(device: Device) -> Result<candle_core::Device, StageError> {
+    match device {
+        Device::Cpu => Ok(candle_core::Device::Cpu),
+        Device::Cuda(ordinal) => cuda(ordinal),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
+    // The driver's library is loaded on first use, and its absence is a panic there.
+    let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda(ordinal));
+    let hint = "run with `--device cpu`, or see `runner doctor`";
+    match opened {
+        Ok(Ok(device)) => Ok(device),
+        Ok(Err(error)) => Err(StageError::new(format!("CUDA device {ordinal} cannot be used")).hint(hint).because(error)),
+        Err(_) => Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint)),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
+    Err(StageError::new(format!("CUDA device {ordinal} was asked for, but this program was built without CUDA"))
+        .hint("run with `--device cpu`, or build with `--features cuda`"))
+}
+
+/// What bit-equality of floating point depends on here: `cpu/x86_64/avx512f`, `cuda/sm_90/13.0`.
+///
+/// # Errors
+/// If the device cannot be used.
+pub fn numeric_class(device: Device) -> Result<String, StageError> {
+    match device {
+        Device::Cpu => Ok(numeric_class_at(Level::detect())),
+        Device::Cuda(ordinal) => cuda_class(ordinal),
+    }
+}
+
+/// The numeric class of a CPU of this architecture whose widest used instructions are these.
+pub fn numeric_class_at(level: Level) -> String {
+    format!("cpu/{}/{}", std::env::consts::ARCH, level.name())
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_class(ordinal: usize) -> Result<String, StageError> {
+    use candle_core::cuda_backend::cudarc::driver::{result, sys};
+
+    let opened = device(Device::Cuda(ordinal))?;
+    let stream = opened.as_cuda_device()?.cuda_stream();
+    let failed = |error: result::DriverError| StageError::new("the CUDA device does not answer").because(error);
+    let attribute = |name| stream.context().attribute(name).map_err(failed);
+    let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    let mut version = 0;
+    // SAFETY: the pointer is valid for the one integer that the driver writes.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(failed)?;
+    Ok(format!("cuda/sm_{major}{minor}/{}.{}", version / 1000, version % 1000 / 10))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_class(ordinal: usize) -> Result<String, StageError> {
+    cuda(ordinal).map(|_| String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_differ_by_level_and_name_the_architecture() {
+        let class = numeric_class(Device::Cpu).unwrap();
+        assert!(class.starts_with("cpu/") && class.contains(std::env::consts::ARCH), "{class}");
+        assert_ne!(numeric_class_at(Level::Portable), numeric_class_at(Level::Avx512));
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn cuda_is_refused_with_a_reason_when_it_is_not_built_in() {
+        let error = device(Device::Cuda(1)).unwrap_err();
+        assert!(error.message().contains("built without CUDA"), "{error}");
+        assert!(error.hint_text().is_some());
+        assert!(numeric_class(Device::Cuda(0)).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! Values that parameters and buffers start from, drawn from a seeded stream in the order of declaration.
+//! The distributions are PyTorch's defaults; its stream of random numbers is not imitated.
+
+use crate::contract::Random;
+
+/// How a tensor starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    Zeros,
+    Ones,
+    /// Uniform in ±1/√fan_in: weights and biases of linear and convolution layers.
+    ///
+    /// PyTorch writes it as `kaiming_uniform(a=√5)`, whose bound √(6 / ((1 + 5) · fan_in)) is the same.
+    FanIn(usize),
+}
+
+impl Initial {
+    pub fn draw(self, count: usize, random: &mut Random) -> Vec<f32> {
+        match self {
+            Self::Zeros => vec![0.0; count],
+            Self::Ones => vec![1.0; count],
+            Self::FanIn(fan_in) => {
+                let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
+                (0..count).map(|_| random.range(-bound, bound) as f32).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fan_in_has_the_bounds_and_variance_of_the_uniform_distribution() {
+        let draws = Initial::FanIn(25).draw(100_000, &mut Random::new(3, "init"));
+        assert!(draws.iter().all(|draw| draw.abs() <= 0.2));
+        let variance = draws.iter().map(|draw| f64::from(draw * draw)).sum::<f64>() / 1e5;
+        assert!((variance - 0.04 / 3.0).abs() < 2e-4, "{variance}");
+    }
+}

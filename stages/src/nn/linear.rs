@@ -1,0 +1,181 @@
+//! Linear layers over the last axis, which are also 1x1 convolutions of channels-last data.
+//! Activation and residuals are not fused in here.
+
+use candle_core::{Result, Tensor, Var};
+
+use super::initialise::Initial;
+use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use super::simd::Level;
+use super::state::StateBuilder;
+
+/// A linear layer's parameters: weight `[output, input]`, or `[output, input, 1]` for a 1x1 convolution; bias `[output]`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    pub weight: Var,
+    pub bias: Var,
+    pub input: usize,
+    pub output: usize,
+}
+
+impl Linear {
+    /// A layer as `torch.nn.Linear` declares it.
+    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+        Self::with_shape(builder, name, input, output, &[output, input])
+    }
+
+    /// A layer as `torch.nn.Conv1d` with a kernel of one declares it.
+    pub fn pointwise(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+        Self::with_shape(builder, name, input, output, &[output, input, 1])
+    }
+
+    fn with_shape(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+        shape: &[usize],
+    ) -> Result<Self> {
+        let fan_in = Initial::FanIn(input);
+        let weight = builder.parameter(format!("{name}.weight"), shape, fan_in)?;
+        let bias = builder.parameter(format!("{name}.bias"), &[output], fan_in)?;
+        Ok(Self { weight, bias, input, output })
+    }
+
+    /// `[…, input]` to `[…, output]`, with Candle's own operations.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        let rows = x.elem_count() / self.input;
+        if let Some(last) = shape.last_mut() {
+            *last = self.output;
+        }
+        let weight = self.weight.reshape((self.output, self.input))?;
+        x.reshape((rows, self.input))?.matmul(&weight.t()?)?.broadcast_add(&self.bias)?.reshape(shape)
+    }
+}
+
+/// A linear layer's weights as the CPU kernels want them. On one thread.
+#[derive(Clone, Debug)]
+pub struct LinearKernel {
+    level: Level,
+    input: usize,
+    output: usize,
+    forward: Panels,
+    backward: Panels,
+    bias: Vec<f32>,
+    no_bias: Vec<f32>,
+}
+
+impl LinearKernel {
+    pub fn new(level: Level, input: usize, output: usize) -> Self {
+        Self {
+            level,
+            input,
+            output,
+            forward: Panels::new(level, 1, input, output),
+            backward: Panels::new(level, 1, output, input),
+            bias: vec![0.0; output],
+            no_bias: vec![0.0; input],
+        }
+    }
+
+    /// Takes weights over: weight `[output, input]`, bias `[output]`.
+    pub fn load(&mut self, weight: &[f32], bias: &[f32], backward: bool) {
+        let input = self.input;
+        self.forward.fill(|_, from, to| weight[to * input + from]);
+        if backward {
+            self.backward.fill(|_, to, from| weight[to * input + from]);
+        }
+        self.bias.copy_from_slice(bias);
+    }
+
+    /// `target`, `[rows, output]`, from `x`, `[rows, input]`.
+    pub fn forward(&self, starts: &mut Starts, x: &[f32], target: &mut [f32]) {
+        let starts = starts.get(x.len() / self.input, self.input);
+        multiply(Rows { values: x, starts, taps: &[0] }, &self.forward, Start::Bias(&self.bias), target);
+    }
+
+    /// `target`, `[rows, input]`, from the gradient of the output, `[rows, output]`.
+    pub fn input_gradient(&self, starts: &mut Starts, gradient: &[f32], target: &mut [f32]) {
+        let starts = starts.get(gradient.len() / self.output, self.output);
+        multiply(Rows { values: gradient, starts, taps: &[0] }, &self.backward, Start::Bias(&self.no_bias), target);
+    }
+
+    /// Adds to the gradients of weight and bias, in their own layouts.
+    pub fn add_gradients(
+        &self,
+        starts: &mut Starts,
+        x: &[f32],
+        gradient: &[f32],
+        weight: &mut [f32],
+        bias: &mut [f32],
+    ) {
+        let starts = starts.get(gradient.len() / self.output, self.output);
+        let rows = Rows { values: gradient, starts, taps: &[0] };
+        accumulate_outer(self.level, rows, self.output, x, self.input, weight);
+        super::elementwise::add_rows(self.level, gradient, bias);
+    }
+}
+
+/// Where the rows of a dense matrix start, kept from call to call.
+#[derive(Clone, Debug, Default)]
+pub struct Starts {
+    width: usize,
+    starts: Vec<usize>,
+}
+
+impl Starts {
+    fn get(&mut self, rows: usize, width: usize) -> &[usize] {
+        if self.width != width {
+            self.width = width;
+            self.starts.clear();
+        }
+        for row in self.starts.len()..rows {
+            self.starts.push(row * width);
+        }
+        &self.starts[..rows]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Random;
+    use crate::nn::host::with_slice;
+    use candle_core::Device;
+
+    #[test]
+    fn kernels_agree_with_candle_forward_and_backward() {
+        let mut random = Random::new(6, "linear");
+        let (rows, input, output) = (5, 3, 9);
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        let layer = Linear::pointwise(&mut builder, "layer", input, output).unwrap();
+        let mut draw = |count: usize| (0..count).map(|_| random.range(-1.0, 1.0) as f32).collect::<Vec<_>>();
+        let (x, upstream) = (draw(rows * input), draw(rows * output));
+        let tensor = Var::from_slice(&x, (rows, input), &Device::Cpu).unwrap();
+        let y = layer.forward(&tensor).unwrap();
+        let weighted = (&y * Tensor::from_slice(&upstream, (rows, output), &Device::Cpu).unwrap()).unwrap();
+        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+
+        let mut kernel = LinearKernel::new(Level::detect(), input, output);
+        with_slice(&layer.weight, |weight| {
+            with_slice(&layer.bias, |bias| kernel.load(weight, bias, true)).unwrap();
+        })
+        .unwrap();
+        let mut starts = Starts::default();
+        let mut target = vec![0.0; rows * output];
+        kernel.forward(&mut starts, &x, &mut target);
+        let mut input_gradient = vec![0.0; rows * input];
+        kernel.input_gradient(&mut starts, &upstream, &mut input_gradient);
+        let (mut weight, mut bias) = (vec![0.0; input * output], vec![0.0; output]);
+        kernel.add_gradients(&mut starts, &x, &upstream, &mut weight, &mut bias);
+        for (found, expected) in [
+            (target, &y),
+            (input_gradient, gradients.get(&tensor).unwrap()),
+            (weight, gradients.get(&layer.weight).unwrap()),
+            (bias, gradients.get(&layer.bias).unwrap()),
+        ] {
+            let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
+            assert!(found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-5));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Numerical building blocks of models: layers, seeded initial values, CPU kernels with backward, optimisers, schedules.
+//! Which layers make up a model is said in `models`, how it is trained in `training`.
+
+pub mod batch_norm;
+pub mod chunks;
+pub mod conv;
+mod device;
+pub mod elementwise;
+mod gradients;
+pub mod host;
+pub mod initialise;
+pub mod linear;
+pub mod moments;
+pub mod optimizer;
+pub mod product;
+pub mod schedule;
+pub mod simd;
+mod state;
+pub mod time_varying;
+
+pub use batch_norm::Mode;
+pub use device::{device, numeric_class, numeric_class_at};
+pub use gradients::Gradients;
+pub use simd::Level;
+pub use state::{State, StateBuilder, to_data};
