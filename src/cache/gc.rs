@@ -55,8 +55,7 @@ struct Collection<'a> {
 impl Store {
     /// Collects garbage.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport, CacheError> {
-        let collection =
-            Collection {
+        let collection = Collection {
             store: self,
             options,
             now: SystemTime::now(),

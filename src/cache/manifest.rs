@@ -71,7 +71,8 @@ impl Manifest {
         let mut on_port: BTreeMap<&str, usize> = BTreeMap::new();
         for (port, name, digest) in &self.inputs {
             let count = on_port.entry(port).or_default();
-            let path = [Step::Key("inputs"), Step::Key(port), Step::Index(*count), Step::Key(name.as_deref().unwrap_or(""))];
+            let path =
+                [Step::Key("inputs"), Step::Key(port), Step::Index(*count), Step::Key(name.as_deref().unwrap_or(""))];
             *count += 1;
             visitor.leaf(if name.is_some() { &path } else { &path[..2] }, Leaf::Digest(digest));
         }
@@ -281,8 +282,7 @@ mod tests {
         let before = manifest(json!({"epochs": 10, "lr": 0.1}));
         let after = manifest(json!({"epochs": 20, "lr": 0.1}));
         let differences = Difference::between(&before.to_text(), &after.to_text());
-        let expected =
-            Difference { path: "with.epochs".into(), before: Some("10".into()), after: Some("20".into()) };
+        let expected = Difference { path: "with.epochs".into(), before: Some("10".into()), after: Some("20".into()) };
         assert_eq!(differences, [expected]);
     }
 

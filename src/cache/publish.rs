@@ -99,8 +99,7 @@ impl Publisher {
             let reason = format!("{} changed while it was stored", path.display());
             return Err(CacheError::Damaged { object: digest, reason });
         }
-        let record =
-            ObjectRecord { digest, object: digest, kind: None, bytes: bytes.len() as u64, parts: Vec::new() };
+        let record = ObjectRecord { digest, object: digest, kind: None, bytes: bytes.len() as u64, parts: Vec::new() };
         self.write(&record, &bytes, staged)?;
         Ok(record)
     }

@@ -418,8 +418,7 @@ impl Coordinator<'_> {
             failure.inputs = manifest.inputs.iter().map(input).collect();
         }
         self.record_without_outputs(stage, StageState::Failed, &failure.message);
-        let event =
-            Event::StageFailed { stage: node.name.clone(), kind: node.kind.name, failure: failure.clone() };
+        let event = Event::StageFailed { stage: node.name.clone(), kind: node.kind.name, failure: failure.clone() };
         self.reporter.on(&event);
         self.failures.push((node.name.clone(), failure));
         for skipped in self.schedule.fail(stage) {

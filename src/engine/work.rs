@@ -177,7 +177,12 @@ impl Shared<'_> {
             match outputs.get(&port.name) {
                 Some(artifact) if port.accepts.accepts(artifact.kind()) => {}
                 Some(artifact) => {
-                    return Err(bug(format!("output `{}` is {}, not {}", port.name, artifact.kind(), port.accepts.name())));
+                    return Err(bug(format!(
+                        "output `{}` is {}, not {}",
+                        port.name,
+                        artifact.kind(),
+                        port.accepts.name()
+                    )));
                 }
                 None if port.optional => {}
                 None => return Err(bug(format!("it made no output `{}`", port.name))),

@@ -139,10 +139,8 @@ fn assemble(
     let kinds: HashMap<&str, &StageKind> = context.kinds.iter().flatten().map(|kind| (kind.name, *kind)).collect();
     let schemas: HashMap<&str, serde_json::Value> =
         kinds.into_iter().map(|(name, kind)| (name, kind.schema().to_value())).collect();
-    let work: Vec<(usize, usize)> = order
-        .iter()
-        .flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance)))
-        .collect();
+    let work: Vec<(usize, usize)> =
+        order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
     let prepared: Vec<Result<Prepared, Diagnostics>> = work
         .par_iter()
         .with_min_len(64)

@@ -38,9 +38,8 @@ pub(super) fn prepare(
     let parameters = kind
         .complete(given)
         .map_err(|reason| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame("")))?;
-    kind.check(&parameters).map_err(|(path, reason)| {
-        Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path))
-    })?;
+    kind.check(&parameters)
+        .map_err(|(path, reason)| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path)))?;
     let node = StageNode {
         name,
         stage: spec.name.value.clone(),
@@ -135,8 +134,8 @@ impl Wiring<'_> {
                 Some(id) => {
                     let point = &self.expansion.points(source)[index];
                     let gathered = point.iter().filter(|(axis, _)| self.point.get(axis).is_none());
-                    let gathered = gathered
-                        .fold(Point::default(), |point, (axis, value)| point.and(axis.into(), value.clone()));
+                    let gathered =
+                        gathered.fold(Point::default(), |point, (axis, value)| point.and(axis.into(), value.clone()));
                     found.push((*id, gathered.label()));
                 }
             }
@@ -161,7 +160,8 @@ impl Wiring<'_> {
                 let names: Vec<String> = several.iter().map(|port| format!("`{}`", port.name)).collect();
                 let message = format!("`{}` fits several inputs: {}", reference.stage.value, names.join(", "));
                 let hint = format!("say which: `from: {{{}: {}}}`", several[0].name, reference.stage.value);
-                return self.fail(Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint), diagnostics);
+                return self
+                    .fail(Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint), diagnostics);
             }
         };
         self.connect(&chosen, reference, None, instances, diagnostics);
@@ -236,18 +236,16 @@ impl Wiring<'_> {
                 } else {
                     suggestion(&sources.port.value, &names)
                 };
-                self.fail(Diagnostic::error("unknown-port", message).at(sources.port.span).maybe_hint(hint), diagnostics);
+                self.fail(
+                    Diagnostic::error("unknown-port", message).at(sources.port.span).maybe_hint(hint),
+                    diagnostics,
+                );
             }
         }
     }
 
     /// The outputs that a reference may mean; reports one that does not exist.
-    fn outputs(
-        &mut self,
-        source: StageId,
-        reference: &Reference,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<Vec<Port>> {
+    fn outputs(&mut self, source: StageId, reference: &Reference, diagnostics: &mut Diagnostics) -> Option<Vec<Port>> {
         let outputs = self.graph.stage(source).outputs.clone();
         let Some(Spanned { value, span }) = &reference.output else { return Some(outputs) };
         if let Some(output) = outputs.iter().find(|output| output.name == *value) {
@@ -269,7 +267,12 @@ impl Wiring<'_> {
         diagnostics: &mut Diagnostics,
     ) {
         if instances.len() > 1 && !port.many {
-            let message = format!("input `{}` would take {} instances of `{}`", port.name, instances.len(), reference.stage.value);
+            let message = format!(
+                "input `{}` would take {} instances of `{}`",
+                port.name,
+                instances.len(),
+                reference.stage.value
+            );
             let hint = "gather them first with a `collect` stage";
             return self.fail(Diagnostic::error("wrong-port", message).at(reference.span()).hint(hint), diagnostics);
         }
@@ -283,9 +286,17 @@ impl Wiring<'_> {
                 [] => return self.wrong_type(port, reference, &outputs, diagnostics),
                 [..] => {
                     let names: Vec<String> = fitting.iter().map(|output| format!("`{}`", output.name)).collect();
-                    let message = format!("several outputs of `{}` fit input `{}`: {}", reference.stage.value, port.name, names.join(", "));
+                    let message = format!(
+                        "several outputs of `{}` fit input `{}`: {}",
+                        reference.stage.value,
+                        port.name,
+                        names.join(", ")
+                    );
                     let hint = format!("say which: `{}.{}`", reference.stage.value, fitting[0].name);
-                    return self.fail(Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint), diagnostics);
+                    return self.fail(
+                        Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint),
+                        diagnostics,
+                    );
                 }
             };
             let parts = [item.unwrap_or(""), gathered.as_str()];

@@ -92,12 +92,8 @@ fn dot(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
         let stage = graph.stage(id);
         let (fill, stroke) = colour(id).hex();
         let (name, kind) = (quoted(&stage.name), stage.kind.name);
-        writeln!(
-            text,
-            "    s{} [label=\"{name}\\n{kind}\", fillcolor=\"{fill}\", color=\"{stroke}\"];",
-            id.index()
-        )
-        .expect("a string");
+        writeln!(text, "    s{} [label=\"{name}\\n{kind}\", fillcolor=\"{fill}\", color=\"{stroke}\"];", id.index())
+            .expect("a string");
     }
     for &id in graph.order() {
         for (source, handoff) in graph.inputs(id) {

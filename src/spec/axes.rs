@@ -81,13 +81,18 @@ enum Values {
 
 impl Axes {
     /// Reads `foreach` and `matrix`; problems that no substitution could mend go to the diagnostics.
-    pub(super) fn new(foreach: Option<&(Key, Node)>, matrix: Option<&(Key, Node)>, diagnostics: &mut Diagnostics) -> Self {
+    pub(super) fn new(
+        foreach: Option<&(Key, Node)>,
+        matrix: Option<&(Key, Node)>,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         match (foreach, matrix) {
             (None, None) => Self::None,
             (Some((first, _)), Some((second, _))) => {
                 let diagnostic = Diagnostic::error("bad-axes", "a stage has `foreach` or `matrix`, not both");
                 let diagnostic = diagnostic.at(second.span).also(first.span, "the other one");
-                diagnostics.push(diagnostic.hint("`matrix` makes every combination, `foreach` takes points one by one"));
+                diagnostics
+                    .push(diagnostic.hint("`matrix` makes every combination, `foreach` takes points one by one"));
                 Self::None
             }
             (Some((_, node)), None) if node.items().is_some() || node.entries().is_none() => {
@@ -185,7 +190,8 @@ fn listed(node: &Node) -> Result<Vec<Point>, Diagnostics> {
         for (key, _) in entries {
             check_axis_name(key, &mut diagnostics);
         }
-        let point = Point { values: entries.iter().map(|(key, value)| (Arc::clone(&key.text), value.clone())).collect() };
+        let point =
+            Point { values: entries.iter().map(|(key, value)| (Arc::clone(&key.text), value.clone())).collect() };
         if let Some(first) = points.first().filter(|first| !first.names().eq(point.names())) {
             let names: Vec<&str> = first.names().collect();
             let message = format!("every point must have the axes of the first one, in its order: {}", list(&names));
@@ -206,7 +212,8 @@ fn check_axis_name(key: &Key, diagnostics: &mut Diagnostics) {
 fn read_axes(node: &Node, diagnostics: &mut Diagnostics) -> Vec<Axis> {
     let entries = node.entries().unwrap_or(&[]);
     if node.entries().is_some_and(<[_]>::is_empty) {
-        diagnostics.push(Diagnostic::error("bad-axes", "there is no axis").at(node.span()).hint("write `axis: [value]`"));
+        diagnostics
+            .push(Diagnostic::error("bad-axes", "there is no axis").at(node.span()).hint("write `axis: [value]`"));
     }
     let mut axes: Vec<Axis> = Vec::with_capacity(entries.len());
     for (key, value) in entries {

@@ -72,7 +72,11 @@ fn non_null(schema: &Value) -> &Value {
 fn kind_of(schema: &Value) -> String {
     let schema = non_null(schema);
     if let Some(names) = schema.get("enum").and_then(Value::as_array) {
-        return names.iter().map(|name| format!("`{}`", name.as_str().unwrap_or_default())).collect::<Vec<_>>().join(" | ");
+        return names
+            .iter()
+            .map(|name| format!("`{}`", name.as_str().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join(" | ");
     }
     if schema.get("oneOf").is_some() {
         return "one of".to_owned();

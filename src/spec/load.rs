@@ -34,7 +34,12 @@ pub fn load(path: &Path, options: &LoadOptions, sources: &mut SourceMap) -> (Opt
 }
 
 /// [`load`] for a text that stands for a file at `path`, such as an embedded pipeline.
-pub fn load_text(path: &Path, text: &str, options: &LoadOptions, sources: &mut SourceMap) -> (Option<Spec>, Diagnostics) {
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    options: &LoadOptions,
+    sources: &mut SourceMap,
+) -> (Option<Spec>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let document = Reader::new(sources, &mut diagnostics).pipeline_text(path, text.to_owned());
     finish(document, options, sources, diagnostics)
@@ -118,7 +123,13 @@ fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &m
         resources: resources(node.get("resources"), diagnostics),
         retries: node.get("retries").and_then(integer).unwrap_or(0),
         timeout: node.get("timeout").and_then(|node| {
-            measured(node, units::duration, "`timeout` must be a duration", "write it as `90 s`, `30 min` or `1h 30m`", diagnostics)
+            measured(
+                node,
+                units::duration,
+                "`timeout` must be a duration",
+                "write it as `90 s`, `30 min` or `1h 30m`",
+                diagnostics,
+            )
         }),
         description: node.get("description").and_then(Node::as_str).map(str::to_owned),
         span: node.span(),
@@ -340,31 +351,37 @@ stages:
         assert_eq!(model.resources, Resources { cpus: Some(2), memory: Some(4 << 30), gpus: None });
         assert_eq!((model.retries, model.timeout), (2, Some(Duration::from_secs(5400))));
         assert_eq!(model.axes.points(&spec.scope()).unwrap().len(), 2);
-        assert!(matches!(&*model.from.sources(&spec.scope()).unwrap(), Sources::One(one) if one.stage.value == "windows"));
+        assert!(
+            matches!(&*model.from.sources(&spec.scope()).unwrap(), Sources::One(one) if one.stage.value == "windows")
+        );
         let scores = spec.stages[4].from.sources(&spec.scope()).unwrap();
         assert!(matches!(&*scores, Sources::Ports(ports, _) if ports[0].references[0].output.is_some()));
     }
 
     #[test]
     fn overrides_reach_parameters_top_level_and_stages() {
-        let spec = good(EXAMPLE, &[
-            "machine=machine-1-6",
-            "window=5",
-            "window=50",
-            "seed=7",
-            "strict=true",
-            "model.with.optimizer.lr=1e-3",
-            "stages.model.retries=0",
-            "scores.with.overlap=mean",
-            "model.matrix.lr=[1, 2, 3]",
-        ]);
+        let spec = good(
+            EXAMPLE,
+            &[
+                "machine=machine-1-6",
+                "window=5",
+                "window=50",
+                "seed=7",
+                "strict=true",
+                "model.with.optimizer.lr=1e-3",
+                "stages.model.retries=0",
+                "scores.with.overlap=mean",
+                "model.matrix.lr=[1, 2, 3]",
+            ],
+        );
         assert_eq!((spec.seed, spec.strict), (7, true));
         assert_eq!(spec.params["label"].value.to_json(), json!("machine-1-6-w50"));
         assert_eq!(with(&spec, "model")["optimizer"], json!({"kind": "adam", "lr": 1e-3}));
         assert_eq!(with(&spec, "scores"), json!({"overlap": "mean"}));
         assert_eq!(spec.stages[3].retries, 0);
         assert_eq!(spec.stages[3].axes.points(&spec.scope()).unwrap().len(), 3);
-        let spec = good("pipeline: p\nseed: ${s}\nparams: {s: 1, m: {a: [1, 2]}}\nstages: {}\n", &["s=9", "m.a.1=5", "m.b=x"]);
+        let spec =
+            good("pipeline: p\nseed: ${s}\nparams: {s: 1, m: {a: [1, 2]}}\nstages: {}\n", &["s=9", "m.a.1=5", "m.b=x"]);
         assert_eq!(spec.seed, 9);
         assert_eq!(spec.params["m"].value.to_json(), json!({"a": [1, 5], "b": "x"}));
     }
@@ -699,10 +716,11 @@ stages:
 
     #[test]
     fn files_that_are_no_pipelines() {
-        let report: String = ["", "- a\n", "just words\n", "pipeline: p\n", "pipeline: p\nstages:\n", "pipeline: 5\nstages: {}\n"]
-            .iter()
-            .map(|text| read(text, &[]).1)
-            .collect();
+        let report: String =
+            ["", "- a\n", "just words\n", "pipeline: p\n", "pipeline: p\nstages:\n", "pipeline: 5\nstages: {}\n"]
+                .iter()
+                .map(|text| read(text, &[]).1)
+                .collect();
         insta::assert_snapshot!(report, @r#"
         error[missing-key]: `p.yaml` is empty
          --> p.yaml:1:1
@@ -772,7 +790,10 @@ stages:
     #[test]
     fn fragments_are_shared_and_the_including_file_wins() {
         let report = in_folder(&[
-            ("p.yaml", "pipeline: p\ninclude: [parts/a.yaml, parts/b.yaml]\nparams: {x: mine}\nstages: {own: {uses: k}}\n"),
+            (
+                "p.yaml",
+                "pipeline: p\ninclude: [parts/a.yaml, parts/b.yaml]\nparams: {x: mine}\nstages: {own: {uses: k}}\n",
+            ),
             ("parts/a.yaml", "include: [deep.yaml]\nparams: {x: a, y: \"${x}-y\"}\nstages: {from_a: {uses: k}}\n"),
             ("parts/b.yaml", "include: [deep.yaml]\n"),
             ("parts/deep.yaml", "params: {z: 3}\nstages: {deep: {uses: k}}\n"),

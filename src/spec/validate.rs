@@ -113,7 +113,9 @@ impl<'a> Validator<'a> {
         let Some(text) = node.as_str() else { return };
         let length = text.chars().count() as u64;
         let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
-        if bound("minLength").is_some_and(|least| length < least) || bound("maxLength").is_some_and(|most| length > most) {
+        if bound("minLength").is_some_and(|least| length < least)
+            || bound("maxLength").is_some_and(|most| length > most)
+        {
             let message = format!("{} must be {}, found {}", self.name(), expected(schema, self.root), node.describe());
             self.report(node, "out-of-range", message, None);
         }
@@ -123,7 +125,8 @@ impl<'a> Validator<'a> {
         let Some(items) = node.items() else { return };
         let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
         let length = items.len() as u64;
-        if bound("minItems").is_some_and(|least| length < least) || bound("maxItems").is_some_and(|most| length > most) {
+        if bound("minItems").is_some_and(|least| length < least) || bound("maxItems").is_some_and(|most| length > most)
+        {
             let message = format!("{} must be {}, found {length} items", self.name(), expected(schema, self.root));
             self.report(node, "out-of-range", message.replace("found 1 items", "found 1 item"), None);
         }
@@ -143,7 +146,8 @@ impl<'a> Validator<'a> {
             let value = item.to_json();
             if let Some(first) = items[..index].iter().find(|other| other.to_json() == value) {
                 let message = format!("{} holds {} twice", self.name(), item.describe());
-                let diagnostic = Diagnostic::error("bad-value", message).at(item.span()).also(first.span(), "first here");
+                let diagnostic =
+                    Diagnostic::error("bad-value", message).at(item.span()).also(first.span(), "first here");
                 self.diagnostics.push(diagnostic);
             }
         }
@@ -230,10 +234,8 @@ impl<'a> Validator<'a> {
                 (Some(word), true) => self.unknown_tag(node, word, &names),
                 _ => {
                     let message = format!("{} must be a map with `{tag}`, found {}", self.name(), node.describe());
-                    let example = word.map_or_else(
-                        || suggestion("", &names),
-                        |word| Some(format!("write `{{{tag}: {word}}}`")),
-                    );
+                    let example =
+                        word.map_or_else(|| suggestion("", &names), |word| Some(format!("write `{{{tag}: {word}}}`")));
                     self.report(node, "wrong-type", message, example);
                 }
             };
@@ -259,9 +261,9 @@ impl<'a> Validator<'a> {
 
     /// A bare name stands for `{tag: name}`, so nothing else may be required.
     fn bare(&mut self, node: &Node, options: &[&'a Value], tag: &str, word: &str) {
-        let option = options.iter().find(|option| {
-            option.pointer(&format!("/properties/{tag}/const")).and_then(Value::as_str) == Some(word)
-        });
+        let option = options
+            .iter()
+            .find(|option| option.pointer(&format!("/properties/{tag}/const")).and_then(Value::as_str) == Some(word));
         let required = option.and_then(|option| option.get("required")).and_then(Value::as_array);
         for name in required.into_iter().flatten().filter_map(Value::as_str).filter(|name| *name != tag) {
             let message = format!("`{word}` lacks `{name}`");

@@ -331,12 +331,10 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
         "while parsing a block collection, did not find expected '-' indicator" => {
             ("a list item should stand here", "start it with `- `, indented like the items above")
         }
-        "while parsing a flow mapping, did not find expected ',' or '}'" => {
-            (
-                "a `,` or `}` should stand here",
-                "write `{key: value, key: value}`, and quote a text that holds braces: \"${name}\"",
-            )
-        }
+        "while parsing a flow mapping, did not find expected ',' or '}'" => (
+            "a `,` or `}` should stand here",
+            "write `{key: value, key: value}`, and quote a text that holds braces: \"${name}\"",
+        ),
         "while parsing a flow sequence, expected ',' or ']'" => {
             ("a `,` or `]` should stand here", "write `[value, value]`")
         }

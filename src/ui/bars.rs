@@ -43,8 +43,9 @@ impl Bars {
     fn progress(&mut self, stage: &str, unit: &str, done: u64, total: u64, tail: String) {
         let Some(bar) = self.running.get(stage) else { return };
         if bar.length() != Some(total) {
-            let template =
-                format!("{{spinner}} {{prefix}}  {{bar:24}} {{percent:>3}} %  {{msg}}  {{per_sec}} {unit}s  {{eta}} left");
+            let template = format!(
+                "{{spinner}} {{prefix}}  {{bar:24}} {{percent:>3}} %  {{msg}}  {{per_sec}} {unit}s  {{eta}} left"
+            );
             let style = ProgressStyle::with_template(&template);
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─").with_key(
                 "per_sec",

@@ -46,7 +46,11 @@ impl Reporter for Lines {
         match event {
             Event::StageFailed { stage, failure, .. } => anstream::eprintln!("{}", failure_text(stage, failure)),
             Event::StageRetried { stage, attempt, failure } => {
-                anstream::eprintln!("{} {stage}: attempt {attempt} failed: {}", Paint::Warn.on("retry"), failure.message);
+                anstream::eprintln!(
+                    "{} {stage}: attempt {attempt} failed: {}",
+                    Paint::Warn.on("retry"),
+                    failure.message
+                );
             }
             _ if self.quiet => {}
             Event::RunStarted { run, stages, hits } => {

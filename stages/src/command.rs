@@ -11,12 +11,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{
-    Artifact, Content, Digest, Direction, FileEntry, Files, Metric, Metrics,
-};
-use crate::contract::{
-    FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads,
-};
+use crate::artifact::{Artifact, Content, Digest, Direction, FileEntry, Files, Metric, Metrics};
+use crate::contract::{FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// How often a running program is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -79,7 +75,8 @@ impl Stage for Command {
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
-    const EXAMPLE: &'static str = r#"{"run": ["cp", "{in.scores}", "{out.copy}"], "outputs": {"copy": {"path": "copy"}}}"#;
+    const EXAMPLE: &'static str =
+        r#"{"run": ["cp", "{in.scores}", "{out.copy}"], "outputs": {"copy": {"path": "copy"}}}"#;
 
     fn inputs(_: &CommandParams) -> Vec<Port> {
         vec![Port::any("inputs", "Each becomes a file, or a folder for Files, under its name.").many().optional()]
@@ -261,7 +258,8 @@ fn run_to_end(mut process: Process, params: &CommandParams, context: &StageConte
     let text = if messages.trim().is_empty() { output } else { messages };
     let start = text.len().saturating_sub(TAIL);
     let start = (start..text.len()).find(|index| text.is_char_boundary(*index)).unwrap_or(0);
-    Err(StageError::new(format!("`{}` ended with {status}", params.run.join(" "))).because(text[start..].trim().to_owned()))
+    Err(StageError::new(format!("`{}` ended with {status}", params.run.join(" ")))
+        .because(text[start..].trim().to_owned()))
 }
 
 fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
@@ -289,11 +287,7 @@ fn stop(child: &mut Child) {
 }
 
 /// Reads the declared outputs; anything else that was written is an error.
-fn collect(
-    params: &CommandParams,
-    folder: &Path,
-    paths: &BTreeMap<String, PathBuf>,
-) -> Result<Outputs, StageError> {
+fn collect(params: &CommandParams, folder: &Path, paths: &BTreeMap<String, PathBuf>) -> Result<Outputs, StageError> {
     let declared: Vec<PathBuf> = params.outputs.values().map(|output| folder.join(&output.path)).collect();
     for path in files_below(folder)? {
         let expected = path.starts_with(folder.join("in")) || declared.iter().any(|output| path.starts_with(output));
@@ -330,11 +324,8 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, StageError> {
 }
 
 fn read_files(path: &Path) -> Result<Files, StageError> {
-    let (root, files) = if path.is_dir() {
-        (path, files_below(path)?)
-    } else {
-        (path.parent().unwrap_or(path), vec![path.to_owned()])
-    };
+    let (root, files) =
+        if path.is_dir() { (path, files_below(path)?) } else { (path.parent().unwrap_or(path), vec![path.to_owned()]) };
     let entry = |file: &PathBuf| {
         let bytes = fs::read(file)?;
         let name = file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::artifact::{ArtifactKind, Direction, Metric, Metrics, Scores, Segment, Split};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
 use crate::metrics::{self, Case, MetricChoice};
 use crate::thresholds::{self, Basis, Source, ThresholdChoice};
 
@@ -80,7 +80,14 @@ impl Stage for Evaluate {
     }
 
     fn learns(params: &Params) -> Vec<Learning> {
-        let learning = |from, oracle, parameter| Learning { what: "threshold", from, labels: oracle, oracle, parameter };
+        let learning = |from, oracle, parameter| Learning {
+            what: "threshold",
+            purpose: Purpose::Threshold,
+            from,
+            labels: oracle,
+            oracle,
+            parameter,
+        };
         match thresholds::basis(&params.threshold) {
             Ok(Basis::Scores(splits)) if splits.is_empty() => {
                 vec![learning(vec![Split::Calibration, Split::Train], false, "threshold")]
@@ -95,7 +102,10 @@ impl Stage for Evaluate {
         let scores = inputs.get::<Scores>("scores")?;
         let case = judged_case(&scores, params.on, context)?;
         if case.events.is_empty() {
-            context.host.note(&format!("no row of split `{}` is labelled as an anomaly: most figures are undefined", params.on));
+            context.host.note(&format!(
+                "no row of split `{}` is labelled as an anomaly: most figures are undefined",
+                params.on
+            ));
         }
         let (threshold, case) = apply_threshold(params, &scores, case)?;
         context.check_cancelled()?;
@@ -258,7 +268,9 @@ mod tests {
 
     #[test]
     fn an_oracle_is_called_one_in_every_figure_at_the_threshold() {
-        let parameters = json(r#"{"threshold": {"kind": "best-f1"}, "metrics": ["f1", "best_f1", {"kind": "pa_k_f1", "k": 50}, "roc_auc"]}"#);
+        let parameters = json(
+            r#"{"threshold": {"kind": "best-f1"}, "metrics": ["f1", "best_f1", {"kind": "pa_k_f1", "k": 50}, "roc_auc"]}"#,
+        );
         let metrics = run(scores(), parameters.clone()).unwrap();
         assert_eq!(metrics.get("f1"), metrics.get("best_f1"));
         let flags: Vec<(&str, bool)> =
@@ -284,7 +296,8 @@ mod tests {
         let error = run(diverged, quantile.clone()).unwrap_err();
         assert!(error.message().contains("row 8") && error.message().contains("row 1 of its segment"), "{error}");
 
-        let error = run(scores(), json(r#"{"threshold": {"kind": "fixed", "value": 1}, "on": "validation"}"#)).unwrap_err();
+        let error =
+            run(scores(), json(r#"{"threshold": {"kind": "fixed", "value": 1}, "on": "validation"}"#)).unwrap_err();
         assert!(error.message().contains("`validation`") && error.hint_text().unwrap().contains("`train`, `test`"));
 
         let over = json(r#"{"threshold": {"kind": "k-sigma", "over": ["calibration"]}}"#);

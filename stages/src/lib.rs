@@ -3,40 +3,36 @@
 
 pub mod artifact;
 pub mod contract;
-pub mod generate;
-pub mod ingest;
-pub mod normalize;
+pub mod metrics;
+pub mod models;
+pub mod nn;
+pub mod plot;
 pub mod readers;
 #[doc(hidden)]
 pub mod testing;
-pub mod window;
-
-use contract::StageKind;
-
-/// All stage kinds, in the order of the documentation.
-pub fn kinds() -> Vec<StageKind> {
-    vec![
-        StageKind::of::<ingest::Ingest>(),
-        StageKind::of::<generate::Generate>(),
-        StageKind::of::<normalize::Normalize>(),
-        StageKind::of::<window::Window>(),
-pub mod metrics;
-pub mod plot;
 pub mod thresholds;
 
 mod collect;
+mod command;
 mod evaluate;
+pub mod generate;
+pub mod ingest;
+pub mod normalize;
 mod render_plots;
+pub mod window;
 
 use contract::StageKind;
 
 /// All stage kinds, in the order of the catalogue.
 pub fn kinds() -> Vec<StageKind> {
     vec![
+        StageKind::of::<ingest::Ingest>(),
+        StageKind::of::<generate::Generate>(),
+        StageKind::of::<normalize::Normalize>(),
+        StageKind::of::<window::Window>(),
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<render_plots::RenderPlots>(),
         StageKind::of::<collect::Collect>(),
+        StageKind::of::<command::Command>(),
     ]
 }
-pub mod models;
-pub mod nn;

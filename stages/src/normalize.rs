@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Column, Series, Split, Table};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
 
 /// The stage kind `normalize`.
 pub struct Normalize;
@@ -137,6 +137,7 @@ impl Stage for Normalize {
         }
         vec![Learning {
             what: "normalisation statistics",
+            purpose: Purpose::Fit,
             from: params.fit.splits(),
             labels: false,
             oracle: false,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Segment, Series, Split, WindowRun, WindowSpec, Windows};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
 
 /// The stage kind `window`.
 pub struct Window;
@@ -95,6 +95,7 @@ impl Stage for Window {
         }
         vec![Learning {
             what: "windows that cross a split boundary",
+            purpose: Purpose::Mix,
             from: params.splits.clone().unwrap_or_else(|| Split::ALL.to_vec()),
             labels: false,
             oracle: false,

@@ -85,9 +85,8 @@ impl Case {
 
     /// All tensors below a prefix, without it.
     fn below(&self, prefix: &str) -> BTreeMap<String, TensorData> {
-        let stripped = |(name, tensor): (&String, &TensorData)| {
-            Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()))
-        };
+        let stripped =
+            |(name, tensor): (&String, &TensorData)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));
         self.tensors.iter().filter_map(stripped).collect()
     }
 

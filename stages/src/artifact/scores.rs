@@ -70,8 +70,7 @@ impl Scores {
             .ok_or_else(|| ArtifactError::corrupt("scores", "no column `score`"))?;
         let channels: Vec<String> = metadata.get("channels")?;
         let first = batch.num_columns().saturating_sub(channels.len());
-        let contributions =
-            if channels.is_empty() { Vec::new() } else { columns::to_rows(&batch, first, "scores")? };
+        let contributions = if channels.is_empty() { Vec::new() } else { columns::to_rows(&batch, first, "scores")? };
         Ok(Self {
             scores: scores.values().to_vec(),
             labels: optional::<UInt8Array>(&batch, "label").map_or_else(Vec::new, |array| array.values().to_vec()),

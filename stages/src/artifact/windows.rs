@@ -127,7 +127,8 @@ impl Windows {
         let (first, stride, count) = (number("first")?, number("stride")?, number("count")?);
         let (rows_start, rows_end) = (number("rows_start")?, number("rows_end")?);
         let run = |row: usize| {
-            let split = splits.value(row).parse().map_err(|reason: String| ArtifactError::corrupt("windows", reason))?;
+            let split =
+                splits.value(row).parse().map_err(|reason: String| ArtifactError::corrupt("windows", reason))?;
             Ok(WindowRun {
                 split,
                 first: first.value(row) as usize,

@@ -113,7 +113,9 @@ impl<R: Registry> Serialize for Choice<R> {
 impl<'de, R: Registry> Deserialize<'de> for Choice<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut object = match Value::deserialize(deserializer)? {
-            Value::String(name) if R::BARE => return Self::new(&name, Value::Object(Map::new())).map_err(D::Error::custom),
+            Value::String(name) if R::BARE => {
+                return Self::new(&name, Value::Object(Map::new())).map_err(D::Error::custom);
+            }
             Value::Object(object) => object,
             other => return Err(D::Error::custom(format!("expected a {} with `{}`, found {other}", R::WHAT, R::TAG))),
         };

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Inputs, Outputs, Port, StageContext, StageError};
@@ -263,12 +263,7 @@ impl StageKind {
     ///
     /// # Errors
     /// Whatever kept the stage from its outputs.
-    pub fn run(
-        &self,
-        parameters: &Value,
-        inputs: &Inputs,
-        context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    pub fn run(&self, parameters: &Value, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
         (self.run)(parameters, inputs, context)
     }
 }

@@ -11,9 +11,9 @@ impl Random {
     /// The stream for one purpose under one seed.
     pub fn new(seed: u64, purpose: &str) -> Self {
         // FNV-1a spreads the purpose; SplitMix64 turns both into a full state.
-        let hash = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = purpose
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         let mut counter = seed ^ hash.rotate_left(32);
         let mut next = || {
             counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -39,9 +39,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use case::{Case, events_of};
 pub(crate) use best_f1::best_threshold;
 pub(crate) use best_f1_point_adjusted::best_threshold as best_adjusted_threshold;
+pub use case::{Case, events_of};
 
 use crate::artifact::{Direction, Metric};
 use crate::contract::{Choice, Entry, Registry};

@@ -86,12 +86,7 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
     ///
     /// # Errors
     /// If the data's shape is impossible for the model.
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> Result<Box<dyn Network>, StageError>;
+    fn build(&self, shape: DataShape, device: &Device, random: &mut Random) -> Result<Box<dyn Network>, StageError>;
 }
 
 /// The table of models as pipelines see it.

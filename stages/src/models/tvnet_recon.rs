@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn both_paths_agree_for_odd_sizes() {
-        let cases = [(3, 20, 5, 8, 2, Some(7)), (1, 9, 1, 4, 1, Some(33)), (21, 31, 3, 1, 3, None), (2, 5, 40, 8, 2, None)];
+        let cases =
+            [(3, 20, 5, 8, 2, Some(7)), (1, 9, 1, 4, 1, Some(33)), (21, 31, 3, 1, 3, None), (2, 5, 40, 8, 2, None)];
         for (batch, length, channels, patch, blocks, cm) in cases {
             let shape = DataShape { length, channels, horizon: 0 };
             let config = TvnetRecon { patch, blocks, cm };

@@ -141,7 +141,15 @@ impl Chart {
                 baseline += SMALL + 6.0;
             }
             key.draw(canvas, x, baseline);
-            write(canvas, x + 23.0, baseline, &font::fit(&name, SMALL, room - 24.0), SMALL, palette::TEXT, Anchor::Start);
+            write(
+                canvas,
+                x + 23.0,
+                baseline,
+                &font::fit(&name, SMALL, room - 24.0),
+                SMALL,
+                palette::TEXT,
+                Anchor::Start,
+            );
             x += needed + 18.0;
         }
         baseline + 10.0
@@ -197,7 +205,8 @@ impl Chart {
         }
         if let Some(rule) = &panel.rule {
             let y = axis.height(rule.value, area);
-            canvas.polyline(&[(area.left, y), (area.right(), y)], Stroke { color: rule.color, width: 1.4, dashed: true });
+            canvas
+                .polyline(&[(area.left, y), (area.right(), y)], Stroke { color: rule.color, width: 1.4, dashed: true });
         }
         draw_frame(canvas, area);
         self.draw_strips(canvas, panel, area);

@@ -16,8 +16,8 @@ impl Raster {
     /// # Errors
     /// If a side is 0 or the picture does not fit into memory.
     pub fn new(width: u32, height: u32) -> Result<Self, String> {
-        let mut pixmap =
-            Pixmap::new(width, height).ok_or_else(|| format!("a picture of {width} by {height} pixels cannot be made"))?;
+        let mut pixmap = Pixmap::new(width, height)
+            .ok_or_else(|| format!("a picture of {width} by {height} pixels cannot be made"))?;
         pixmap.fill(color(palette::PAPER, 1.0));
         Ok(Self { pixmap })
     }
@@ -69,7 +69,8 @@ impl Canvas for Raster {
             if index == 0 { builder.move_to(*x, *y) } else { builder.line_to(*x, *y) }
         }
         let Some(path) = builder.finish() else { return };
-        let dash = if stroke.dashed { StrokeDash::new(vec![stroke.width * 5.0, stroke.width * 3.0], 0.0) } else { None };
+        let dash =
+            if stroke.dashed { StrokeDash::new(vec![stroke.width * 5.0, stroke.width * 3.0], 0.0) } else { None };
         let pen = tiny_skia::Stroke {
             width: stroke.width,
             line_cap: LineCap::Butt,
@@ -120,7 +121,8 @@ mod tests {
         let stroke = Stroke { color: palette::VERMILION, width: 2.0, dashed: false };
         raster.polyline(&[(0.0, 19.0), (40.0, 19.0)], stroke);
         let rgb = raster.rgb();
-        let pixel = |x: usize, y: usize| Color(rgb[(y * 40 + x) * 3], rgb[(y * 40 + x) * 3 + 1], rgb[(y * 40 + x) * 3 + 2]);
+        let pixel =
+            |x: usize, y: usize| Color(rgb[(y * 40 + x) * 3], rgb[(y * 40 + x) * 3 + 1], rgb[(y * 40 + x) * 3 + 2]);
         assert_eq!(pixel(15, 10), palette::BLUE);
         assert_eq!(pixel(5, 10), palette::PAPER);
         assert_eq!(pixel(20, 18), palette::VERMILION);

@@ -16,7 +16,9 @@ pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
     let step = mantissa * 10_f64.powi(exponent);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
-    (first..=last).map(|multiple| Tick { at: multiple as f64 * step, text: decimal(multiple as f64 * mantissa, exponent) }).collect()
+    (first..=last)
+        .map(|multiple| Tick { at: multiple as f64 * step, text: decimal(multiple as f64 * mantissa, exponent) })
+        .collect()
 }
 
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
@@ -106,8 +108,26 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const STEPS: [i64; 20] = [
-    SECOND, 5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR,
-    12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 365 * DAY,
+    SECOND,
+    5 * SECOND,
+    15 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    3 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    7 * DAY,
+    14 * DAY,
+    30 * DAY,
+    90 * DAY,
+    180 * DAY,
+    365 * DAY,
 ];
 
 /// Round calendar times among the rising times of rows; positions are row numbers.
@@ -173,7 +193,10 @@ mod tests {
     fn round_numbers() {
         assert_eq!(texts(&linear(0.0, 1.0, 5)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(&linear(-1.3, 2.2, 4)), ["−1", "0", "1", "2"]);
-        assert_eq!(texts(&linear(0.0, 23_688.0, 5)), ["0", "5,000", "10,000", "15,000", "20,000"].map(|t| if t == "5,000" { "5000" } else { t }));
+        assert_eq!(
+            texts(&linear(0.0, 23_688.0, 5)),
+            ["0", "5,000", "10,000", "15,000", "20,000"].map(|t| if t == "5,000" { "5000" } else { t })
+        );
         assert_eq!(texts(&linear(0.0, 3e7, 3)), ["0", "10⁷", "2×10⁷", "3×10⁷"]);
         assert!(linear(1.0, 1.0, 5).is_empty() && linear(f64::NAN, 1.0, 5).is_empty());
     }

@@ -100,7 +100,10 @@ mod tests {
             let pot = &golden.expected["pot"];
             let (risk, level) = (pot["q"].as_f64().unwrap(), pot["level"].as_f64().unwrap());
             let small = &golden.expected["pot_small_scale"];
-            let scales = [(1.0, &golden.expected["pot_correct_sign"]), (small["scale"].as_f64().unwrap(), &small["correct_sign"])];
+            let scales = [
+                (1.0, &golden.expected["pot_correct_sign"]),
+                (small["scale"].as_f64().unwrap(), &small["correct_sign"]),
+            ];
             for (scale, reference) in scales {
                 let scores: Vec<f64> = golden.train.iter().map(|score| score * scale).collect();
                 let source = Source { scores: &scores, case: &golden.case };
