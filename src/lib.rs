@@ -3,6 +3,8 @@
 //! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < ui < cli.
 
 pub mod cache;
+pub mod cli;
+pub mod data;
 pub mod diagnostic;
 pub mod engine;
 pub mod graph;

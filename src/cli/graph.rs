@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::arguments::PipelineArguments;
-use super::session::Session;
+use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
@@ -25,7 +25,7 @@ enum FormatName {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let session = Session::open(global, &arguments.pipeline)?;
+    let session = Session::open(global, &arguments.pipeline, Fetch::Never)?;
     let plan = session.planner().plan();
     let format = match arguments.format {
         _ if global.json => Format::Json,

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::arguments::PipelineArguments;
-use super::session::Session;
+use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global};
 use crate::engine::{Plan, Reason, StagePlan, Verdict};
 use crate::graph::Graph;
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let session = Session::open(global, &arguments.pipeline)?;
+    let session = Session::open(global, &arguments.pipeline, Fetch::Never)?;
     let plan = session.planner().plan();
     if global.json {
         println!("{}", describe(&session.graph, &plan));

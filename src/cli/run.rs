@@ -7,10 +7,10 @@ use stages::contract::Device;
 
 use super::arguments::PipelineArguments;
 use super::plan::plan_table;
-use super::session::{Session, shown};
+use super::session::{Fetch, Session, shown};
 use super::{CliError, Exit, Global, record, signals, views};
 use crate::cache::{RunId, RunRecord, RunStatus};
-use crate::engine::{CancelToken, Journal, Outcome, Plan, Reporter, Reporters, RunOptions, execute};
+use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, RunOptions, execute};
 use crate::ui::{self, Mode, Trace};
 
 /// More files than this are counted, not listed.
@@ -37,10 +37,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let mut session = Session::open(global, &arguments.pipeline)?;
+    let mut session = Session::open(global, &arguments.pipeline, Fetch::Allowed)?;
     session.store.prepare()?;
-    let cancel = CancelToken::default();
-    signals::install(&cancel);
+    signals::install(&session.cancel);
     let plan = session.planner().plan();
     if !global.quiet && !global.json {
         anstream::eprint!("{}", plan_table(&session.graph, &plan, global.verbose));
@@ -51,7 +50,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     if !nothing_to_do {
         session.store.save_run(&record)?;
     }
-    let outcome = perform(&session, plan, &run, &cancel, global, arguments)?;
+    let outcome = perform(&session, plan, &run, global, arguments)?;
     remember(&mut session, &outcome);
     conclude(&session, &mut record, outcome, global)
 }
@@ -60,7 +59,6 @@ fn perform(
     session: &Session,
     plan: Plan,
     run: &RunId,
-    cancel: &CancelToken,
     global: &Global,
     arguments: &Arguments,
 ) -> Result<Outcome, CliError> {
@@ -88,7 +86,7 @@ fn perform(
         keep_going: arguments.keep_going,
     };
     let mut reporter = Reporters(reporters);
-    Ok(execute(&session.planner(), plan, &session.store, &options, run, cancel, &mut reporter))
+    Ok(execute(&session.planner(), plan, &session.store, &options, run, &session.cancel, &mut reporter))
 }
 
 fn total_memory() -> u64 {

@@ -12,7 +12,7 @@ use super::data::Files;
 use super::{CliError, Exit, Global};
 use crate::cache::{Ledger, Store};
 use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
-use crate::engine::Planner;
+use crate::engine::{CancelToken, Planner};
 use crate::graph::{Graph, Machine, StageId, build};
 use crate::spec::{LoadOptions, Spec, load, load_text};
 use crate::ui::Colours;
@@ -34,12 +34,23 @@ pub(super) struct Session {
     pub numeric_class: String,
     /// Path of the pipeline, for records.
     pub file: String,
+    /// Set by the first Ctrl-C.
+    pub cancel: CancelToken,
     forced: BTreeSet<StageId>,
+}
+
+/// Whether missing data may be downloaded while the pipeline is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetch {
+    /// Only what is here counts.
+    Never,
+    /// Unless the user said `--offline`.
+    Allowed,
 }
 
 impl Session {
     /// Reads and checks everything. Problems of the pipeline are printed, all of them.
-    pub fn open(global: &Global, arguments: &PipelineArguments) -> Result<Self, CliError> {
+    pub fn open(global: &Global, arguments: &PipelineArguments, fetch: Fetch) -> Result<Self, CliError> {
         let choice = &arguments.choice;
         let (spec, graph, file) = read(global, arguments)?;
         let machine = machine(choice)?;
@@ -47,10 +58,12 @@ impl Session {
         graph.place(&machine);
         let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
         let store = Arc::new(Store::open(&global.store));
+        let cancel = CancelToken::default();
         let folder = arguments.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         Ok(Self {
             ledger: Ledger::load(&store, &file),
-            files: Files::new(folder, choice.offline, store.layout())?,
+            files: Files::new(folder, choice.offline || fetch == Fetch::Never, store.layout(), &cancel),
+            cancel,
             numeric_class: stages::nn::numeric_class(machine.device),
             forced: forced.into_iter().flatten().collect(),
             spec,
@@ -86,7 +99,7 @@ pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Sp
     let options = LoadOptions { overrides: arguments.choice.overrides()? };
     let (file, (spec, mut diagnostics)) = match &arguments.pipeline {
         Some(path) => (identity(path), load(path, &options, &mut sources)),
-        None => (QUICKSTART_PATH.to_owned(), load_text(QUICKSTART_PATH, QUICKSTART, &options, &mut sources)),
+        None => (QUICKSTART_PATH.to_owned(), load_text(Path::new(QUICKSTART_PATH), QUICKSTART, &options, &mut sources)),
     };
     let mut built = None;
     if let Some(spec) = spec {

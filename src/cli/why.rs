@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Choice, PipelineArguments};
 use super::plan::verdict_name;
-use super::session::{Session, find};
+use super::session::{Fetch, Session, find};
 use super::{CliError, Exit, Global};
 use crate::cache::{Difference, Key, RunRecord, StageState};
 use crate::engine::Verdict;
@@ -45,7 +45,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         file.exists().then_some(file)
     };
     let pipeline = arguments.pipeline.clone().or_else(from_latest);
-    let session = Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() })?;
+    let session = Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() }, Fetch::Never)?;
     let stories: Vec<Story> =
         find(&session.graph, &arguments.stage)?.into_iter().map(|id| tell(&session, id)).collect::<Result<_, _>>()?;
     if global.json {
