@@ -1,0 +1,112 @@
+//! How fast raw text becomes a normalised series in Parquet: one machine of SMD, 16 MB of text. Reading the same bytes
+//! is measured beside it, as the floor. `benches/peers/ingest.sh` runs polars and pandas on the same work.
+//!
+//! With `RUNNER_BENCH_ONCE=N` it does the whole work N times without criterion and prints milliseconds and peak memory
+//! as one JSON line. Needs `RUNNER_DATA_PATH`.
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use criterion::{Criterion, Throughput};
+use serde_json::json;
+use stages::artifact::Artifact;
+use stages::contract::{Inputs, NullHost, StageKind};
+
+const MACHINE: &str = "machine-2-1";
+
+/// The work, set up once.
+struct Work {
+    ingest: StageKind,
+    normalize: StageKind,
+    ingest_parameters: serde_json::Value,
+    normalize_parameters: serde_json::Value,
+    host: NullHost,
+    target: PathBuf,
+}
+
+impl Work {
+    fn new(root: &Path, target: PathBuf) -> Self {
+        let kind = |name: &str| stages::kinds().into_iter().find(|kind| kind.name == name).expect("a known kind");
+        let (ingest, normalize) = (kind("ingest"), kind("normalize"));
+        let ingest_parameters =
+            ingest.complete(json!({"dataset": "smd", "entity": MACHINE})).expect("sound parameters");
+        let normalize_parameters = normalize.complete(json!({})).expect("sound parameters");
+        let files =
+            ingest.files(&ingest_parameters).into_iter().map(|file| (file.name, root.join(file.path))).collect();
+        Self { ingest, normalize, ingest_parameters, normalize_parameters, host: NullHost { files }, target }
+    }
+
+    fn read_bytes(&self) -> usize {
+        self.host.files.iter().map(|(_, path)| std::fs::read(path).expect("a readable file").len()).sum()
+    }
+
+    fn ingest(&self) -> Artifact {
+        let outputs = self.ingest.run(&self.ingest_parameters, &Inputs::default(), &self.host.context(0));
+        outputs.expect("sound data").into_map().swap_remove("series").expect("an output")
+    }
+
+    fn normalize(&self, series: Artifact) -> Artifact {
+        let mut inputs = Inputs::default();
+        inputs.add("series", "raw", series);
+        let outputs = self.normalize.run(&self.normalize_parameters, &inputs, &self.host.context(0));
+        outputs.expect("sound data").into_map().swap_remove("series").expect("an output")
+    }
+
+    /// From text to a normalised Parquet file.
+    fn whole(&self) {
+        let scaled = self.normalize(self.ingest());
+        std::fs::write(&self.target, scaled.encode().expect("an encodable series")).expect("a writable folder");
+    }
+}
+
+/// The folder that holds the data set.
+fn root() -> Option<PathBuf> {
+    let path = format!("ServerMachineDataset/train/{MACHINE}.txt");
+    Some(stages::testing::real_data(&path)?.ancestors().nth(3)?.to_owned())
+}
+
+fn criterion(work: &Work) {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(30);
+    let mut group = criterion.benchmark_group("ingest");
+    group.throughput(Throughput::Bytes(work.read_bytes() as u64));
+    group.bench_function("read the bytes", |bencher| bencher.iter(|| black_box(work.read_bytes())));
+    group.bench_function("ingest", |bencher| bencher.iter(|| black_box(work.ingest())));
+    let series = work.ingest();
+    group.bench_function("normalize", |bencher| bencher.iter(|| black_box(work.normalize(series.clone()))));
+    let scaled = work.normalize(series);
+    group.bench_function("encode", |bencher| bencher.iter(|| black_box(scaled.encode().expect("an encodable series"))));
+    group.bench_function("digest", |bencher| bencher.iter(|| black_box(scaled.digest())));
+    group.bench_function("text to normalised Parquet", |bencher| bencher.iter(|| work.whole()));
+    group.finish();
+    criterion.final_summary();
+}
+
+/// Prints the times of `count` repetitions and the most memory the process ever had.
+fn once(work: &Work, count: usize) {
+    let before = peak_kilobytes();
+    let time = |_| {
+        let start = Instant::now();
+        work.whole();
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    let times: Vec<f64> = (0..count).map(time).collect();
+    println!("{}", json!({"milliseconds": times, "peak_kilobytes": peak_kilobytes(), "idle_kilobytes": before}));
+}
+
+/// The high-water mark of resident memory, from the kernel.
+fn peak_kilobytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+fn main() {
+    let Some(root) = root() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let work = Work::new(&root, folder.path().join("series.parquet"));
+    match std::env::var("RUNNER_BENCH_ONCE").ok().and_then(|count| count.parse().ok()) {
+        Some(count) => once(&work, count),
+        None => criterion(&work),
+    }
+}
