@@ -43,15 +43,19 @@ pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
 
 fn machine() -> Check {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let class = stages::nn::numeric_class(Device::Cpu);
+    let class = numeric_class(Device::Cpu);
     let text = format!("runner {}, {}, {threads} threads, numeric class {class}", env!("CARGO_PKG_VERSION"), record::processor());
     Check { name: "machine", good: Some(true), text, hint: None }
+}
+
+fn numeric_class(device: Device) -> String {
+    stages::nn::numeric_class(device).unwrap_or_else(|error| format!("unknown: {error}"))
 }
 
 fn cuda() -> Check {
     match stages::nn::device(Device::Cuda(0)) {
         Ok(_) => {
-            let text = format!("usable, numeric class {}", stages::nn::numeric_class(Device::Cuda(0)));
+            let text = format!("usable, numeric class {}", numeric_class(Device::Cuda(0)));
             Check { name: "cuda", good: Some(true), text, hint: None }
         }
         Err(error) => {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use stages::contract::StageError;
+
 use crate::cache::CacheError;
 use crate::engine::Failure;
 use crate::ui::Paint;
@@ -106,6 +108,12 @@ impl fmt::Display for CliError {
 impl From<Failure> for CliError {
     fn from(failure: Failure) -> Self {
         Self { causes: failure.causes, hint: failure.hint, ..Self::failed(failure.message) }
+    }
+}
+
+impl From<StageError> for CliError {
+    fn from(error: StageError) -> Self {
+        Failure::from(&error).into()
     }
 }
 

@@ -64,7 +64,7 @@ impl Session {
             ledger: Ledger::load(&store, &file),
             files: Files::new(folder, choice.offline || fetch == Fetch::Never, store.layout(), &cancel),
             cancel,
-            numeric_class: stages::nn::numeric_class(machine.device),
+            numeric_class: stages::nn::numeric_class(machine.device)?,
             forced: forced.into_iter().flatten().collect(),
             spec,
             graph,

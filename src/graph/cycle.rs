@@ -6,7 +6,9 @@ use petgraph::graph::{DiGraph, NodeIndex};
 /// For each knot of stages, one shortest cycle through its first member: `a -> b -> a` is `[a, b]`.
 pub(super) fn cycles(needs: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(needs.len(), needs.len());
-    (0..needs.len()).for_each(|_| drop(graph.add_node(())));
+    for _ in needs {
+        graph.add_node(());
+    }
     for (stage, sources) in needs.iter().enumerate() {
         for &source in sources {
             graph.add_edge(NodeIndex::new(source), NodeIndex::new(stage), ());
