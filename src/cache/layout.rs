@@ -27,6 +27,8 @@ pub struct Layout {
 impl Layout {
     /// The layout below `cache/` or wherever the store was put.
     pub fn new(store: &Path) -> Self {
+        // Stages run programs in folders of their own: relative paths would not reach back.
+        let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
         Self { root: store.join("v1") }
     }
 

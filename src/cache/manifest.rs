@@ -2,7 +2,7 @@
 //! The walk feeds the hash that becomes the key and the text that explains it, so the two cannot drift apart.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde_json::Value;
 use stages::artifact::{Digest, DigestWriter};
@@ -201,7 +201,7 @@ impl Visitor for Writer {
     }
 }
 
-/// One line in which two manifests differ.
+/// One line in which two manifests differ. Printed, digests are cut short.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
     pub path: String,
@@ -222,6 +222,19 @@ impl Difference {
             (old != new).then(|| Self { path: (*path).to_owned(), before: owned(old), after: owned(new) })
         };
         paths.into_iter().filter_map(difference).collect()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |value: &Option<String>| match value.as_deref() {
+            None => "(absent)".to_owned(),
+            Some(value) => match value.strip_prefix("blake3:") {
+                Some(digest) => format!("blake3:{}", digest.get(..12).unwrap_or(digest)),
+                None => value.to_owned(),
+            },
+        };
+        write!(formatter, "{}: {} -> {}", self.path, side(&self.before), side(&self.after))
     }
 }
 

@@ -13,7 +13,7 @@ use stages::artifact::{Digest, Metric};
 use super::object::replace;
 use super::{CacheError, Key, Store};
 
-/// Names a run; sorts by time: `20260101-120000-3fa2c1`.
+/// Names a run; sorts by time to the millisecond: `20260101-120000-250c1f`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(pub String);
 
@@ -25,9 +25,10 @@ impl RunId {
         let (year, month, day) = civil_date(seconds / 86_400);
         let second = seconds % 86_400;
         let salt = format!("{}-{}", since.as_nanos(), std::process::id());
-        let salt = &Digest::of_bytes(salt.as_bytes()).to_string()[..6];
+        let salt = &Digest::of_bytes(salt.as_bytes()).to_string()[..3];
+        let millisecond = since.subsec_millis();
         let time = format!("{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60);
-        Self(format!("{year:04}{month:02}{day:02}-{time}-{salt}"))
+        Self(format!("{year:04}{month:02}{day:02}-{time}-{millisecond:03}{salt}"))
     }
 }
 

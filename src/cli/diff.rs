@@ -139,9 +139,6 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
         let [before, after] = stage.keys.clone().map(|key| key.unwrap_or_else(|| "(absent)".to_owned()));
         let content = if stage.same_content { ", same content" } else { "" };
         anstream::println!("  {}: {before} -> {after}{content}", Paint::Strong.on(&stage.name));
-        for Difference { path, before, after } in &stage.manifest {
-            let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "(absent)".to_owned());
-            anstream::println!("    {path}: {} -> {}", side(before), side(after));
-        }
+        stage.manifest.iter().for_each(|difference| println!("    {difference}"));
     }
 }

@@ -132,11 +132,7 @@ fn print(story: &Story) {
         (None, "hit") => anstream::println!("{name} is up to date; no recorded run of this pipeline computed it"),
         (None, verdict) => anstream::println!("{name}: {verdict}: {}", story.reason),
     }
-    for Difference { path, before, after } in &story.differences {
-        let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "(absent)".to_owned());
-        let (before, after) = (Paint::Bad.on(side(before)), Paint::Good.on(side(after)));
-        anstream::println!("  {path}: {before} -> {after}");
-    }
+    story.differences.iter().for_each(|difference| println!("  {difference}"));
     if story.differences.is_empty() && story.verdict == "hit" {
         anstream::println!("  nothing differs from earlier runs of this stage");
     }

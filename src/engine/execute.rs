@@ -94,6 +94,7 @@ pub fn execute(
         held: BTreeMap::new(),
         rerun: BTreeSet::new(),
         unpublished: BTreeSet::new(),
+        published_early: BTreeMap::new(),
         records: BTreeMap::new(),
         failures: Vec::new(),
         running: 0,
@@ -164,6 +165,8 @@ struct Coordinator<'a> {
     rerun: BTreeSet<StageId>,
     /// Computed, but not yet on disk.
     unpublished: BTreeSet<StageId>,
+    /// On disk, though the worker has not reported yet: the publisher may be faster.
+    published_early: BTreeMap<StageId, Result<(), Failure>>,
     records: BTreeMap<StageId, StageRecord>,
     failures: Vec<(String, Failure)>,
     running: usize,
@@ -284,12 +287,20 @@ impl Coordinator<'_> {
                 self.on_finished(stage, result);
             }
             Message::Published(stage, result) => {
-                self.unpublished.remove(&stage);
-                if let Err(failure) = result {
-                    self.actions.remove(&stage);
-                    self.fail(stage, failure);
+                if self.unpublished.remove(&stage) {
+                    self.on_published(stage, result);
+                } else {
+                    self.published_early.insert(stage, result);
                 }
             }
+        }
+    }
+
+    /// The outputs are safe, or could not be written: then the stage has failed after all.
+    fn on_published(&mut self, stage: StageId, result: Result<(), Failure>) {
+        if let Err(failure) = result {
+            self.actions.remove(&stage);
+            self.fail(stage, failure);
         }
     }
 
@@ -307,7 +318,6 @@ impl Coordinator<'_> {
             }
             WorkResult::Computed(action, artifacts) => {
                 self.rerun.remove(&stage);
-                self.unpublished.insert(stage);
                 self.release_inputs(stage);
                 for (port, artifact) in artifacts {
                     let consumers = self.graph.consumers(stage, &port);
@@ -317,6 +327,10 @@ impl Coordinator<'_> {
                 }
                 self.finish(stage, StageState::Ran, &action, action.seconds);
                 self.settle(stage, action);
+                match self.published_early.remove(&stage) {
+                    Some(result) => self.on_published(stage, result),
+                    None => drop(self.unpublished.insert(stage)),
+                }
             }
             WorkResult::InputLost(source) => self.recompute(source, stage),
             WorkResult::Failed(failure) => {
