@@ -46,7 +46,8 @@ impl Diagnostics {
 
     /// In the order of the files and of the text in them, those without a place first; each problem once.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
-        let position = |diagnostic: &Diagnostic| -> Option<Span> { diagnostic.primary.as_ref().map(|label| label.span) };
+        let position =
+            |diagnostic: &Diagnostic| -> Option<Span> { diagnostic.primary.as_ref().map(|label| label.span) };
         let mut sorted: Vec<&Diagnostic> = self.list.iter().collect();
         sorted.sort_by_key(|diagnostic| position(diagnostic));
         let mut unique: Vec<&Diagnostic> = Vec::with_capacity(sorted.len());

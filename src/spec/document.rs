@@ -44,7 +44,8 @@ impl<'a> Reader<'a> {
         match read_text(path) {
             Ok(text) => self.pipeline_text(path, text),
             Err(reason) => {
-                let diagnostic = Diagnostic::error("unreadable-file", format!("cannot read `{}`: {reason}", path.display()));
+                let diagnostic =
+                    Diagnostic::error("unreadable-file", format!("cannot read `{}`: {reason}", path.display()));
                 self.diagnostics.push(diagnostic.maybe_hint(similar_file(path)));
                 None
             }

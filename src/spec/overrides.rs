@@ -144,7 +144,10 @@ fn with_value(node: Option<&Node>, steps: &[Step<'_>], value: Node) -> Result<No
             let count = items.len();
             let old = step.parse::<usize>().ok().and_then(|index| items.get_mut(index)).ok_or_else(|| {
                 let message = format!("`{step}` is not an item of a list of {count}");
-                Diagnostic::error("bad-override", message).at(*place).also(node.span(), "the list").hint("items count from 0")
+                Diagnostic::error("bad-override", message)
+                    .at(*place)
+                    .also(node.span(), "the list")
+                    .hint("items count from 0")
             })?;
             *old = with_value(Some(old), rest, value)?;
             Ok(Node::sequence(items, node.span()))

@@ -85,9 +85,8 @@ fn shared_properties() -> Map<String, Value> {
 
 /// How a stage is run; none of it changes its outputs.
 fn run_properties() -> Map<String, Value> {
-    let count = |least: u32, doc: &str| {
-        json!({"type": "integer", "minimum": least, "maximum": u32::MAX, "description": doc})
-    };
+    let count =
+        |least: u32, doc: &str| json!({"type": "integer", "minimum": least, "maximum": u32::MAX, "description": doc});
     let resources = json!({
         "cpus": count(1, "Threads."),
         "memory": {"type": "string", "description": "A size such as `4 GiB`."},
@@ -239,7 +238,9 @@ fn or_reference(schema: &Value) -> Value {
 mod tests {
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
-    use stages::contract::{Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, StageError, Threads};
+    use stages::contract::{
+        Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, StageError, Threads,
+    };
 
     use super::*;
     use crate::diagnostic::SourceMap;

@@ -51,7 +51,9 @@ pub(super) fn accepts_null(schema: &Map<String, Value>, root: &Value) -> bool {
         _ => false,
     };
     let options = ["oneOf", "anyOf"].iter().filter_map(|keyword| schema.get(*keyword)?.as_array()).flatten();
-    type_names(schema).contains(&"null") || schema.get("const") == Some(&Value::Null) || options.into_iter().any(nullable)
+    type_names(schema).contains(&"null")
+        || schema.get("const") == Some(&Value::Null)
+        || options.into_iter().any(nullable)
 }
 
 /// The key whose constant value differs between all options that are maps.

@@ -263,9 +263,7 @@ mod tests {
             node.unwrap()
         };
         let (params, node) = (read("params", params), read("p.yaml", text));
-        let param = |(key, value): &(Key, Node)| {
-            (key.text.to_string(), Param::new(value.clone(), key.span))
-        };
+        let param = |(key, value): &(Key, Node)| (key.text.to_string(), Param::new(value.clone(), key.span));
         let params = params.entries().unwrap().iter().map(param).collect();
         let result = substitute(&node, &Scope::new(&params));
         result.map(|node| node.to_json()).map_err(|diagnostics| diagnostics.render(&sources, false))
