@@ -10,7 +10,7 @@ use super::substitute::{Scope, references, substitute};
 use super::{is_name, name_hint};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean, list};
 
-/// One choice of a value for every axis, in the order of the file.
+/// One choice of a value for every axis, in the order of the file. Two are equal if their axes and values are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Point {
     values: Vec<(Arc<str>, Node)>,
@@ -49,6 +49,12 @@ impl Point {
         values.extend_from_slice(&self.values);
         values.push((axis, value));
         Self { values }
+    }
+}
+
+impl FromIterator<(Arc<str>, Node)> for Point {
+    fn from_iter<T: IntoIterator<Item = (Arc<str>, Node)>>(values: T) -> Self {
+        Self { values: values.into_iter().collect() }
     }
 }
 

@@ -207,3 +207,19 @@ fn bad_axes_are_explained() {
       = help: define it under `params`
     "#);
 }
+
+#[test]
+fn points_are_compared_by_value() {
+    let text = "matrix: {a: [x, 'x']}";
+    assert!(run(text).unwrap_err().contains("the point a=x comes twice"));
+    let mut sources = SourceMap::default();
+    let point = |start| {
+        let span = Span::new(sources.add("p.yaml", "      "), start, start + 1);
+        Point::default().and("a".into(), Node::scalar("1", false, span))
+    };
+    let points: Vec<Point> = [0, 3].into_iter().map(point).collect();
+    assert_eq!(points[0], points[1]);
+    assert_ne!(points[0], Point::default());
+    let twice: Point = points.iter().flat_map(Point::iter).map(|(name, value)| (name.into(), value.clone())).collect();
+    assert_eq!(twice.label(), "a=1,a=1");
+}
