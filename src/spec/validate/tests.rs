@@ -1,7 +1,9 @@
 //! Parameters of a toy stage, good and bad, with the reports that people would see.
 
+use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use stages::contract::{Choice, Entry, Registry};
 
 use super::*;
@@ -409,4 +411,57 @@ fn more_problems() {
     1 | 5
       | ^
     "#);
+}
+
+/// Values that fit some of the parameters, nearly fit, or fit none.
+fn any_value() -> impl Strategy<Value = Value> {
+    let pool = [
+        "3",
+        "-1",
+        "0",
+        "2.5",
+        "1e30",
+        "5000000000",
+        "true",
+        "null",
+        "\"mean\"",
+        "\"adam\"",
+        "\"full\"",
+        "\"3\"",
+        "[]",
+        "[1, 2]",
+        "[0.9, 0.99]",
+        "{}",
+        r#"{"kind": "adam"}"#,
+        r#"{"kind": "adam", "lr": 0.1, "betas": [1, 2]}"#,
+        r#"{"kind": "sgd", "momentum": 0.5}"#,
+        r#"{"kind": "sgd"}"#,
+        r#"[{"kind": "moment", "lr": 1}]"#,
+        r#"{"fixed": 3}"#,
+        r#"{"fixed": 3, "full": null}"#,
+        r#"{"a": 1, "b": -2}"#,
+        r#"[[1], ["x"]]"#,
+    ];
+    proptest::sample::select(pool.map(|text| serde_json::from_str(text).unwrap()).to_vec())
+}
+
+proptest! {
+    #[test]
+    fn what_passes_is_read_by_the_type(
+        entries in proptest::collection::btree_map(
+            proptest::sample::select(vec![
+                "epochs", "shuffle", "note", "optimizer", "models", "layers", "overlap", "width", "names", "other",
+            ]),
+            any_value(),
+            0..5,
+        ),
+        epochs in 1..9,
+    ) {
+        let mut value = json!(entries);
+        if value.get("epochs").is_none() {
+            value["epochs"] = json!(epochs);
+        }
+        // `problems` asserts that serde reads what was not refused.
+        problems(&yaml::to_yaml(&value).unwrap());
+    }
 }
