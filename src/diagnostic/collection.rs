@@ -29,6 +29,17 @@ impl Diagnostics {
         self.list.iter()
     }
 
+    /// How many there are, each counted once: `2 errors, 1 warning`.
+    pub fn summary(&self) -> String {
+        let sorted = self.sorted();
+        let count = |severity: Severity| {
+            let count = sorted.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+            (count > 0).then(|| format!("{count} {}{}", severity.name(), if count == 1 { "" } else { "s" }))
+        };
+        let parts: Vec<String> = [Severity::Error, Severity::Warning].into_iter().filter_map(count).collect();
+        if parts.is_empty() { "no problems".to_owned() } else { parts.join(", ") }
+    }
+
     /// Makes every warning an error, as strict mode asks.
     pub fn deny_warnings(&mut self) {
         for diagnostic in &mut self.list {
@@ -98,6 +109,8 @@ mod tests {
         diagnostics.extend([late.clone(), early, late, nowhere]);
         let codes: Vec<&str> = diagnostics.sorted().iter().map(|diagnostic| diagnostic.code).collect();
         assert_eq!(codes, ["nowhere", "early", "late"]);
+        assert_eq!(diagnostics.summary(), "2 errors, 1 warning");
+        assert_eq!(Diagnostics::default().summary(), "no problems");
     }
 
     #[test]

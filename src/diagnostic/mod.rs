@@ -30,7 +30,7 @@ impl Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     pub span: Span,
-    pub text: String,
+    pub text: Box<str>,
 }
 
 /// One problem.
@@ -43,7 +43,7 @@ pub struct Diagnostic {
     pub message: String,
     pub primary: Option<Label>,
     pub secondary: Vec<Label>,
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
 }
 
 impl Diagnostic {
@@ -67,21 +67,21 @@ impl Diagnostic {
 
     /// The place at fault, with a few words that stand beside it.
     #[must_use]
-    pub fn at_with(mut self, span: Span, text: impl Into<String>) -> Self {
+    pub fn at_with(mut self, span: Span, text: impl Into<Box<str>>) -> Self {
         self.primary = Some(Label { span, text: text.into() });
         self
     }
 
     /// Another place that matters.
     #[must_use]
-    pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
+    pub fn also(mut self, span: Span, text: impl Into<Box<str>>) -> Self {
         self.secondary.push(Label { span, text: text.into() });
         self
     }
 
     /// What would be right.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -89,7 +89,7 @@ impl Diagnostic {
     /// [`Diagnostic::hint`], if there is one to give.
     #[must_use]
     pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.or(self.hint);
+        self.hint = hint.map(Into::into).or(self.hint);
         self
     }
 }

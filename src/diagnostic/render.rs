@@ -35,7 +35,7 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Group<'a> {
         group = group.element(snippet(diagnostic, file, sources));
     }
     match &diagnostic.hint {
-        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
+        Some(hint) => group.element(Level::HELP.message(&**hint)),
         None => group,
     }
 }
@@ -69,7 +69,7 @@ fn snippet<'a>(
     for (kind, label) in labels {
         let (start, stop) = on_one_line(label, sources);
         let annotation = kind.span((start - begin) as usize..(stop - begin) as usize);
-        let words = (!label.text.is_empty()).then_some(label.text.as_str());
+        let words = (!label.text.is_empty()).then_some(&*label.text);
         snippet = snippet.annotation(annotation.label(words));
     }
     snippet

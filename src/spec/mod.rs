@@ -1,5 +1,9 @@
 //! From YAML text to a typed description of a pipeline in which everything knows where it was written.
 //! Stage kinds, ports and cycles are judged by the graph.
+//!
+//! [`load`] reads a file with its fragments and `--set`. What depends on axis values is then asked for point by point:
+//! [`Axes::points`] in the scope of the parameters, [`From::sources`] and [`substitute`] for `with` in the scope of a
+//! point, and [`validate`] for the result against the schema of the stage kind.
 
 mod axes;
 mod describe;
@@ -7,6 +11,7 @@ mod document;
 mod load;
 mod node;
 mod overrides;
+mod params;
 mod scalar;
 mod schema;
 mod schema_words;

@@ -9,23 +9,29 @@ use serde_json::Value;
 use super::scalar::{Resolved, Scalar};
 use crate::diagnostic::Span;
 
-/// A key of a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A key of a mapping. Two are equal if they read the same, wherever they stand.
+#[derive(Clone, Debug)]
 pub struct Key {
     pub text: Arc<str>,
     pub span: Span,
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 /// What a node is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     Scalar(Scalar),
     Sequence(Arc<[Node]>),
     Mapping(Arc<[(Key, Node)]>),
 }
 
-/// A value with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value with its place. Two are equal if they hold the same value, wherever they stand.
+#[derive(Clone, Debug)]
 pub struct Node {
     span: Span,
     /// Where the value was written, if it stands here through an alias or a `${name}`.
@@ -33,6 +39,12 @@ pub struct Node {
     kind: Kind,
     /// Whether some scalar in it holds `${`.
     templated: bool,
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
 }
 
 impl Node {
@@ -214,4 +226,48 @@ fn shortened(text: &str) -> String {
         }
     }
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::diagnostic::SourceMap;
+
+    fn node(value: &Value, start: u32) -> Node {
+        let mut sources = SourceMap::default();
+        let file = sources.add("p.yaml", " ".repeat(40));
+        Node::from_json(value, Span::new(file, start, start + 1))
+    }
+
+    #[test]
+    fn json_goes_in_and_comes_out() {
+        let value = json!({"a": [1, -2.5, true, null, "1", "", {"b": []}], "c": {}});
+        assert_eq!(node(&value, 0).to_json(), value);
+    }
+
+    #[test]
+    fn equality_is_about_values() {
+        let value = json!({"a": [1, "x"]});
+        assert_eq!(node(&value, 0), node(&value, 7));
+        assert_ne!(node(&json!(1), 0), node(&json!("1"), 0));
+        assert_ne!(node(&json!({"a": 1}), 0), node(&json!({"b": 1}), 0));
+        let span = node(&value, 0).span();
+        assert_eq!(Node::scalar("a", true, span), Node::scalar("a", false, span));
+    }
+
+    #[test]
+    fn values_are_described_for_people() {
+        let cases = [
+            (json!([]), "an empty list"),
+            (json!({"a": 1}), "a map"),
+            (json!("a\nb"), "the string \"a\\nb\""),
+            (json!(1.5), "`1.5`"),
+        ];
+        for (value, words) in cases {
+            assert_eq!(node(&value, 0).describe(), words);
+        }
+        assert_eq!(node(&json!("x".repeat(100)), 0).describe().chars().count(), 54);
+    }
 }

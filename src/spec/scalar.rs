@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-/// A leaf of a YAML tree as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A leaf of a YAML tree as it was written. Two are equal if they mean the same: `a` and `'a'`, but not `1` and `'1'`.
+#[derive(Clone, Debug)]
 pub struct Scalar {
     pub text: Arc<str>,
     /// Written in quotes or as a block: always a string.
@@ -22,6 +22,12 @@ pub enum Resolved<'a> {
     Integer(i128),
     Float(f64),
     Text(&'a str),
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.resolve() == other.resolve()
+    }
 }
 
 impl Scalar {

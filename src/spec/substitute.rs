@@ -376,6 +376,26 @@ mod tests {
         }
 
         #[test]
+        fn whole_references_keep_any_value(
+            number: i64,
+            float in proptest::num::f64::NORMAL,
+            text in ".{0,12}",
+            switch: bool,
+            items in proptest::collection::vec("[a-z]{0,3}", 0..3),
+        ) {
+            let mut sources = SourceMap::default();
+            let span = Span::new(sources.add("p.yaml", "${x}"), 0, 4);
+            for value in [json!(number), json!(float), json!(switch), json!(null), json!(items), json!({"k": items}), json!(text)] {
+                if text.contains("${") {
+                    continue;
+                }
+                let params = IndexMap::from([("x".to_owned(), Param::new(Node::from_json(&value, span), span))]);
+                let result = substitute(&Node::scalar("${x}", true, span), &Scope::new(&params)).unwrap();
+                prop_assert_eq!(result.to_json(), value);
+            }
+        }
+
+        #[test]
         fn escaped_text_comes_back(text in "[$\\{\\}a ]{0,24}") {
             let mut sources = SourceMap::default();
             let span = Span::new(sources.add("p.yaml", ""), 0, 0);

@@ -97,6 +97,9 @@ impl<'a> Validator<'a> {
             Some(Resolved::Float(value)) => value,
             _ => return self.lengths(node, schema),
         };
+        if !self.of_width(node, schema) {
+            return;
+        }
         let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
         let inside = bound("minimum").is_none_or(|least| number >= least)
             && bound("maximum").is_none_or(|most| number <= most)
@@ -107,6 +110,30 @@ impl<'a> Validator<'a> {
             let message = format!("{} must be {}, found {}", self.name(), expected(schema, self.root), node.describe());
             self.report(node, "out-of-range", message, None);
         }
+    }
+
+    /// Whether an integer fits the Rust type that the schema was made from.
+    fn of_width(&mut self, node: &Node, schema: &Map<String, Value>) -> bool {
+        let (Some(Resolved::Integer(value)), Some(format)) = (node.resolve(), schema.get("format")) else {
+            return true;
+        };
+        let (least, most) = match format.as_str() {
+            Some("uint8") => (0, u8::MAX.into()),
+            Some("uint16") => (0, u16::MAX.into()),
+            Some("uint32") => (0, u32::MAX.into()),
+            Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+            Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+            Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+            Some("int64" | "int") => (i64::MIN.into(), i64::MAX.into()),
+            _ => return true,
+        };
+        // Below, the bounds of the schema have the better words.
+        let fits = value <= most && (value >= least || schema.contains_key("minimum"));
+        if !fits {
+            let message = format!("{} must be between {least} and {most}, found {}", self.name(), node.describe());
+            self.report(node, "out-of-range", message, None);
+        }
+        fits
     }
 
     fn lengths(&mut self, node: &Node, schema: &Map<String, Value>) {
@@ -224,9 +251,8 @@ impl<'a> Validator<'a> {
 
     /// Options that are told apart by the value of one key, and perhaps bare names.
     fn tagged(&mut self, node: &Node, options: &[&'a Value], tag: &str) {
-        let name_of = |option: &'a Value| option.pointer(&format!("/properties/{tag}/const")).and_then(Value::as_str);
-        let names: Vec<&str> = options.iter().filter_map(|option| name_of(option)).collect();
-        let bare = options.iter().any(|option| name_of(option).is_none() && alike_bare(option));
+        let names: Vec<&str> = options.iter().filter_map(|option| tag_value(option, tag)).collect();
+        let bare = options.iter().any(|option| option.get("enum").is_some());
         if node.entries().is_none() {
             let word = node.as_str().filter(|word| names.contains(word));
             return match (node.as_str(), bare) {
@@ -244,7 +270,8 @@ impl<'a> Validator<'a> {
             let message = format!("{} lacks `{tag}`", self.name());
             return self.report(node, "missing-key", message, suggestion("", &names));
         };
-        let meant = options.iter().find(|option| chosen.as_str().is_some() && name_of(option) == chosen.as_str());
+        let meant =
+            options.iter().find(|option| chosen.as_str().is_some() && tag_value(option, tag) == chosen.as_str());
         match meant {
             Some(option) => self.value(node, option),
             None => {
@@ -261,9 +288,7 @@ impl<'a> Validator<'a> {
 
     /// A bare name stands for `{tag: name}`, so nothing else may be required.
     fn bare(&mut self, node: &Node, options: &[&'a Value], tag: &str, word: &str) {
-        let option = options
-            .iter()
-            .find(|option| option.pointer(&format!("/properties/{tag}/const")).and_then(Value::as_str) == Some(word));
+        let option = options.iter().find(|option| tag_value(option, tag) == Some(word));
         let required = option.and_then(|option| option.get("required")).and_then(Value::as_array);
         for name in required.into_iter().flatten().filter_map(Value::as_str).filter(|name| *name != tag) {
             let message = format!("`{word}` lacks `{name}`");
@@ -343,8 +368,9 @@ fn alike<'a>(node: &Node, options: &[&'a Value]) -> Vec<&'a Value> {
     if near.is_empty() { options.iter().filter(of_type).copied().collect() } else { near }
 }
 
-fn alike_bare(option: &Value) -> bool {
-    option.get("enum").is_some() || option.get("type").and_then(Value::as_str) == Some("string")
+/// The tag that a map must have to be this option.
+fn tag_value<'a>(option: &'a Value, tag: &str) -> Option<&'a str> {
+    option.get("properties")?.get(tag)?.get("const")?.as_str()
 }
 
 /// How to write a value so that it has the type.
@@ -386,396 +412,4 @@ fn written(value: &Value) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use schemars::JsonSchema;
-    use serde::{Deserialize, Serialize};
-    use stages::contract::{Choice, Entry, Registry};
-
-    use super::*;
-    use crate::diagnostic::SourceMap;
-    use crate::spec::yaml;
-
-    #[derive(Serialize, Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    struct Adam {
-        /// Step size. Larger is faster.
-        #[serde(default)]
-        #[schemars(extend("exclusiveMinimum" = 0.0))]
-        lr: f64,
-        betas: Option<[f64; 2]>,
-    }
-
-    #[derive(Serialize, Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    struct Sgd {
-        #[schemars(range(min = 0.0, max = 1.0))]
-        momentum: f64,
-    }
-
-    struct Optimizers;
-
-    impl Registry for Optimizers {
-        const TAG: &'static str = "kind";
-        const WHAT: &'static str = "optimizer";
-        const BARE: bool = true;
-
-        fn entries() -> Vec<Entry> {
-            vec![Entry::new::<Adam>("adam", "Adam."), Entry::new::<Sgd>("sgd", "Gradient descent.")]
-        }
-    }
-
-    struct Models;
-
-    impl Registry for Models {
-        const TAG: &'static str = "kind";
-        const WHAT: &'static str = "model";
-
-        fn entries() -> Vec<Entry> {
-            vec![Entry::new::<Sgd>("tvnet-recon", "TVNet."), Entry::new::<Adam>("moment", "MOMENT.")]
-        }
-    }
-
-    #[derive(Serialize, Deserialize, JsonSchema)]
-    #[serde(rename_all = "snake_case")]
-    enum Overlap {
-        Last,
-        /// The mean of all windows.
-        Mean,
-    }
-
-    #[derive(Serialize, Deserialize, JsonSchema)]
-    #[serde(rename_all = "snake_case")]
-    enum Width {
-        Full,
-        Fixed(u32),
-    }
-
-    #[derive(Serialize, Deserialize, JsonSchema)]
-    #[serde(deny_unknown_fields)]
-    struct Params {
-        /// Passes over the data.
-        #[schemars(range(min = 1))]
-        epochs: u32,
-        #[serde(default)]
-        shuffle: bool,
-        #[serde(default)]
-        note: Option<String>,
-        optimizer: Option<Choice<Optimizers>>,
-        models: Option<Vec<Choice<Models>>>,
-        #[schemars(length(min = 1))]
-        layers: Option<Vec<u32>>,
-        overlap: Option<Overlap>,
-        width: Option<Width>,
-        names: Option<std::collections::BTreeMap<String, i64>>,
-    }
-
-    fn problems(text: &str) -> String {
-        let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
-            settings.inline_subschemas = true;
-        });
-        let schema = settings.into_generator().into_root_schema_for::<Params>().to_value();
-        let mut sources = SourceMap::default();
-        let file = sources.add("p.yaml", text);
-        let (node, diagnostics) = yaml::parse(text, file, 0);
-        assert!(diagnostics.is_empty());
-        let node = node.unwrap();
-        let diagnostics = validate(&node, &schema, "stage `model`");
-        let parsed = serde_json::from_value::<Params>(node.to_json());
-        // What passes is read; what serde refuses was reported, with better words.
-        assert!(parsed.is_ok() || diagnostics.has_errors(), "{text}: {}", parsed.err().unwrap());
-        diagnostics.render(&sources, false)
-    }
-
-    #[test]
-    fn good_values_pass() {
-        let text = "epochs: 3\nshuffle: true\nnote: ~\noptimizer: {kind: adam, lr: 1e-4, betas: [0.9, 1]}\nmodels: [{kind: \
-                    moment}]\nlayers: [1, 2]\noverlap: mean\nwidth: {fixed: 3}\nnames: {a: 1}\n";
-        assert_eq!(problems(text), "");
-        assert_eq!(problems("epochs: 3\noptimizer: adam\nwidth: full\nlayers:\n"), "");
-    }
-
-    #[test]
-    fn every_problem_is_explained() {
-        let text = "epochs: -3
-shufle: true
-shuffle: yes
-note: 12
-optimizer: {kind: adma}
-models:
-  - {kind: tvnet_recon}
-  - {kind: tvnet-recon, momentum: 1.5, lr: 2}
-  - moment
-  - {}
-  - {kind: 3}
-layers: [1, x, 2.0, -1]
-overlap: first
-width: {fixd: 3}
-names: {a: 1, b: \"2\"}
-";
-        insta::assert_snapshot!(problems(text), @r#"
-        error[out-of-range]: `epochs` must be an integer of at least 1, found `-3`
-         --> p.yaml:1:9
-          |
-        1 | epochs: -3
-          |         ^^
-
-        error[unknown-key]: unknown key `shufle` in stage `model`
-         --> p.yaml:2:1
-          |
-        2 | shufle: true
-          | ^^^^^^
-          |
-          = help: `shuffle` is given already; remove this one
-
-        error[wrong-type]: `shuffle` must be `true` or `false`, found `yes`
-         --> p.yaml:3:10
-          |
-        3 | shuffle: yes
-          |          ^^^
-          |
-          = help: write `true`
-
-        error[wrong-type]: `note` must be a string, found `12`
-         --> p.yaml:4:7
-          |
-        4 | note: 12
-          |       ^^
-          |
-          = help: quote it: "12"
-
-        error[unknown-choice]: `optimizer.kind` cannot be `adma`
-         --> p.yaml:5:19
-          |
-        5 | optimizer: {kind: adma}
-          |                   ^^^^
-          |
-          = help: did you mean `adam`?
-
-        error[unknown-choice]: `models.0.kind` cannot be `tvnet_recon`
-         --> p.yaml:7:12
-          |
-        7 |   - {kind: tvnet_recon}
-          |            ^^^^^^^^^^^
-          |
-          = help: did you mean `tvnet-recon`?
-
-        error[out-of-range]: `models.1.momentum` must be a number between 0 and 1, found `1.5`
-         --> p.yaml:8:35
-          |
-        8 |   - {kind: tvnet-recon, momentum: 1.5, lr: 2}
-          |                                   ^^^
-
-        error[unknown-key]: unknown key `lr` in `models.1`
-         --> p.yaml:8:40
-          |
-        8 |   - {kind: tvnet-recon, momentum: 1.5, lr: 2}
-          |                                        ^^
-          |
-          = help: remove it
-
-        error[wrong-type]: `models.2` must be a map with `kind`, found `moment`
-         --> p.yaml:9:5
-          |
-        9 |   - moment
-          |     ^^^^^^
-          |
-          = help: write `{kind: moment}`
-
-        error[missing-key]: `models.3` lacks `kind`
-          --> p.yaml:10:5
-           |
-        10 |   - {}
-           |     ^^
-           |
-           = help: choose from `tvnet-recon`, `moment`
-
-        error[wrong-type]: `models.4.kind` must be a name, found `3`
-          --> p.yaml:11:12
-           |
-        11 |   - {kind: 3}
-           |            ^
-           |
-           = help: choose from `tvnet-recon`, `moment`
-
-        error[wrong-type]: `layers.1` must be an integer of at least 0, found `x`
-          --> p.yaml:12:13
-           |
-        12 | layers: [1, x, 2.0, -1]
-           |             ^
-
-        error[wrong-type]: `layers.2` must be an integer of at least 0, found `2.0`
-          --> p.yaml:12:16
-           |
-        12 | layers: [1, x, 2.0, -1]
-           |                ^^^
-           |
-           = help: write `2`
-
-        error[out-of-range]: `layers.3` must be an integer of at least 0, found `-1`
-          --> p.yaml:12:21
-           |
-        12 | layers: [1, x, 2.0, -1]
-           |                     ^^
-
-        error[bad-value]: `overlap` cannot be `first`
-          --> p.yaml:13:10
-           |
-        13 | overlap: first
-           |          ^^^^^
-           |
-           = help: choose from `last`, `mean`
-
-        error[missing-key]: `width` lacks `fixed`
-          --> p.yaml:14:8
-           |
-        14 | width: {fixd: 3}
-           |        ^^^^^^^^^
-           |
-           = help: add `fixed`: an integer of at least 0
-
-        error[unknown-key]: unknown key `fixd` in `width`
-          --> p.yaml:14:9
-           |
-        14 | width: {fixd: 3}
-           |         ^^^^
-           |
-           = help: did you mean `fixed`?
-
-        error[wrong-type]: `names.b` must be an integer, found the string "2"
-          --> p.yaml:15:18
-           |
-        15 | names: {a: 1, b: "2"}
-           |                  ^^^
-           |
-           = help: without quotes it is a number: 2
-        "#);
-    }
-
-    #[test]
-    fn more_problems() {
-        let cases = [
-            "epochs: ten\noptimizer: sgd\nlayers: []\n",
-            "optimizer: adm\nlayers: 5\n",
-            "epochs: 1.0\noptimizer: 5\nwidth: 3\n",
-            "epochs: .inf\noptimizer: {lr: 0, kind: adam, betas: [1]}\n",
-            "epochs: '5'\nepoch: 5\noverlap: [mean]\n",
-            "5\n",
-        ];
-        let report: String = cases.iter().map(|text| problems(text)).collect();
-        insta::assert_snapshot!(report, @r#"
-        error[wrong-type]: `epochs` must be an integer of at least 1, found `ten`
-         --> p.yaml:1:9
-          |
-        1 | epochs: ten
-          |         ^^^
-
-        error[missing-key]: `sgd` lacks `momentum`
-         --> p.yaml:2:12
-          |
-        2 | optimizer: sgd
-          |            ^^^
-          |
-          = help: write `{kind: sgd, momentum: …}`
-
-        error[out-of-range]: `layers` must be a list of at least 1 integer, found 0 items
-         --> p.yaml:3:9
-          |
-        3 | layers: []
-          |         ^^
-
-        error[missing-key]: stage `model` lacks `epochs`
-         --> p.yaml:1:1
-          |
-        1 | optimizer: adm
-          | ^^^^^^^^^^^^^^
-          |
-          = help: add `epochs`: an integer of at least 1 (Passes over the data)
-
-        error[unknown-choice]: `optimizer` cannot be `adm`
-         --> p.yaml:1:12
-          |
-        1 | optimizer: adm
-          |            ^^^
-          |
-          = help: did you mean `adam`?
-
-        error[wrong-type]: `layers` must be a list of at least 1 integer, found `5`
-         --> p.yaml:2:9
-          |
-        2 | layers: 5
-          |         ^
-          |
-          = help: a list of one is written `[5]`
-
-        error[wrong-type]: `epochs` must be an integer of at least 1, found `1.0`
-         --> p.yaml:1:9
-          |
-        1 | epochs: 1.0
-          |         ^^^
-          |
-          = help: write `1`
-
-        error[wrong-type]: `optimizer` must be a map with `kind`, found `5`
-         --> p.yaml:2:12
-          |
-        2 | optimizer: 5
-          |            ^
-          |
-          = help: choose from `adam`, `sgd`
-
-        error[wrong-type]: `width` must be `full` or a map with `fixed`, found `3`
-         --> p.yaml:3:8
-          |
-        3 | width: 3
-          |        ^
-
-        error[wrong-type]: `epochs` must be an integer of at least 1, found `.inf`
-         --> p.yaml:1:9
-          |
-        1 | epochs: .inf
-          |         ^^^^
-          |
-          = help: infinities and `.nan` are not possible
-
-        error[out-of-range]: `optimizer.lr` must be a number above 0, found `0`
-         --> p.yaml:2:17
-          |
-        2 | optimizer: {lr: 0, kind: adam, betas: [1]}
-          |                 ^
-
-        error[out-of-range]: `optimizer.betas` must be a list of 2 numbers, found 1 item
-         --> p.yaml:2:39
-          |
-        2 | optimizer: {lr: 0, kind: adam, betas: [1]}
-          |                                       ^^^
-
-        error[wrong-type]: `epochs` must be an integer of at least 1, found the string "5"
-         --> p.yaml:1:9
-          |
-        1 | epochs: '5'
-          |         ^^^
-          |
-          = help: without quotes it is a number: 5
-
-        error[unknown-key]: unknown key `epoch` in stage `model`
-         --> p.yaml:2:1
-          |
-        2 | epoch: 5
-          | ^^^^^
-          |
-          = help: `epochs` is given already; remove this one
-
-        error[wrong-type]: `overlap` must be one of `last`, `mean`, found a list
-         --> p.yaml:3:10
-          |
-        3 | overlap: [mean]
-          |          ^^^^^^
-
-        error[wrong-type]: stage `model` must be a map, found `5`
-         --> p.yaml:1:1
-          |
-        1 | 5
-          | ^
-        "#);
-    }
-}
+mod tests;
