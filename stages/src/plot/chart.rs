@@ -348,7 +348,7 @@ impl Key {
         match *self {
             Self::Line(color, dashed) => {
                 let y = baseline - SMALL * 0.36;
-                canvas.polyline(&[(x, y), (x + 18.0, y)], Stroke { color, width: 2.0, dashed });
+                canvas.polyline(&[(x, y), (x + 18.0, y)], Stroke { color, width: if dashed { 1.4 } else { 2.0 }, dashed });
             }
             Self::Patch(color, opacity) => {
                 let patch = Rect { left: x + 3.0, top: baseline - SMALL * 0.8, width: 13.0, height: SMALL * 0.9 };
