@@ -23,7 +23,8 @@ impl Stage for Collect {
 
     const NAME: &'static str = "collect";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Gathers metrics or tables of all instances into one table, with means over the instances.";
+    const DOC: &'static str =
+        "Gathers metrics or tables of all instances into one table, with means over the instances.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
@@ -34,8 +35,16 @@ impl Stage for Collect {
 
     fn outputs(_: &Params) -> Vec<Port> {
         vec![
-            Port::new("table", ArtifactKind::Table, "the axes and the figures, a row per instance (or per row of its table)"),
-            Port::new("summary", ArtifactKind::Metrics, "mean and sample standard deviation of each figure over the rows"),
+            Port::new(
+                "table",
+                ArtifactKind::Table,
+                "the axes and the figures, a row per instance (or per row of its table)",
+            ),
+            Port::new(
+                "summary",
+                ArtifactKind::Metrics,
+                "mean and sample standard deviation of each figure over the rows",
+            ),
         ]
     }
 
@@ -50,9 +59,12 @@ impl Stage for Collect {
             let axes = axes_of(name);
             match artifact {
                 Artifact::Metrics(metrics) => rows.push((axes, cells_of_metrics(metrics, &mut known))),
-                Artifact::Table(table) => rows.extend(cells_of_table(table)?.into_iter().map(|row| (axes.clone(), row))),
+                Artifact::Table(table) => {
+                    rows.extend(cells_of_table(table)?.into_iter().map(|row| (axes.clone(), row)))
+                }
                 other => {
-                    let message = format!("`{name}` is of type {}; only Metrics and Table can be collected", other.kind());
+                    let message =
+                        format!("`{name}` is of type {}; only Metrics and Table can be collected", other.kind());
                     return Err(StageError::new(message));
                 }
             }
@@ -236,10 +248,7 @@ fn summary_of(name: &str, values: &[f64], rows: usize, known: Option<&Metric>) -
         caveat: caveat.clone(),
     };
     let direction = known.map_or(Direction::Neither, |metric| metric.direction);
-    [
-        entry(name.to_owned(), mean, direction),
-        entry(format!("{name}_std"), deviation, Direction::Neither),
-    ]
+    [entry(name.to_owned(), mean, direction), entry(format!("{name}_std"), deviation, Direction::Neither)]
 }
 
 #[cfg(test)]
@@ -257,7 +266,9 @@ mod tests {
         items.into_iter().for_each(|(name, artifact)| inputs.add("items", name, artifact));
         let mut outputs = Collect::run(&Params {}, &inputs, &NullHost::default().context(0))?.into_map();
         match (outputs.swap_remove("table").unwrap(), outputs.swap_remove("summary").unwrap()) {
-            (Artifact::Table(table), Artifact::Metrics(metrics)) => Ok((table.as_ref().clone(), metrics.as_ref().clone())),
+            (Artifact::Table(table), Artifact::Metrics(metrics)) => {
+                Ok((table.as_ref().clone(), metrics.as_ref().clone()))
+            }
             other => panic!("{other:?}"),
         }
     }

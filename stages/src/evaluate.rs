@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::artifact::{ArtifactKind, Direction, Metric, Metrics, Scores, Segment, Split};
 use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 use crate::metrics::{self, Case, MetricChoice};
-use crate::thresholds::{self, Basis, Source, ThresholdChoice};
+use crate::thresholds::{self, Basis, Chosen, Source, ThresholdChoice};
 
 /// The stage kind.
 pub struct Evaluate;
@@ -80,7 +80,8 @@ impl Stage for Evaluate {
     }
 
     fn learns(params: &Params) -> Vec<Learning> {
-        let learning = |from, oracle, parameter| Learning { what: "threshold", from, labels: oracle, oracle, parameter };
+        let learning =
+            |from, oracle, parameter| Learning { what: "threshold", from, labels: oracle, oracle, parameter };
         match thresholds::basis(&params.threshold) {
             Ok(Basis::Scores(splits)) if splits.is_empty() => {
                 vec![learning(vec![Split::Calibration, Split::Train], false, "threshold")]
@@ -95,7 +96,10 @@ impl Stage for Evaluate {
         let scores = inputs.get::<Scores>("scores")?;
         let case = judged_case(&scores, params.on, context)?;
         if case.events.is_empty() {
-            context.host.note(&format!("no row of split `{}` is labelled as an anomaly: most figures are undefined", params.on));
+            context.host.note(&format!(
+                "no row of split `{}` is labelled as an anomaly: most figures are undefined",
+                params.on
+            ));
         }
         let (threshold, case) = apply_threshold(params, &scores, case)?;
         context.check_cancelled()?;
@@ -171,17 +175,17 @@ fn apply_threshold(params: &Params, scores: &Scores, case: Case) -> Result<(Metr
         Basis::Nothing | Basis::JudgedLabels => (Vec::new(), Vec::new()),
     };
     let source = Source { scores: &values, case: &case };
-    let (threshold, how) = thresholds::choose(&params.threshold, &source)?;
+    let Chosen { value, how } = thresholds::choose(&params.threshold, &source)?;
     let names = over.iter().map(Split::to_string).collect::<Vec<_>>().join(" and ");
     let metric = Metric {
         name: "threshold".to_owned(),
-        value: Some(threshold),
+        value: Some(value),
         direction: Direction::Neither,
         oracle: basis == Basis::JudgedLabels,
         inflating: false,
         caveat: if over.is_empty() { how } else { format!("from the scores of {names}: {how}") },
     };
-    Ok((metric, case.at(threshold)))
+    Ok((metric, case.at(value)))
 }
 
 /// The scores of these splits; if none is named, of calibration, or else of train.
@@ -258,7 +262,9 @@ mod tests {
 
     #[test]
     fn an_oracle_is_called_one_in_every_figure_at_the_threshold() {
-        let parameters = json(r#"{"threshold": {"kind": "best-f1"}, "metrics": ["f1", "best_f1", {"kind": "pa_k_f1", "k": 50}, "roc_auc"]}"#);
+        let parameters = json(
+            r#"{"threshold": {"kind": "best-f1"}, "metrics": ["f1", "best_f1", {"kind": "pa_k_f1", "k": 50}, "roc_auc"]}"#,
+        );
         let metrics = run(scores(), parameters.clone()).unwrap();
         assert_eq!(metrics.get("f1"), metrics.get("best_f1"));
         let flags: Vec<(&str, bool)> =
@@ -284,7 +290,8 @@ mod tests {
         let error = run(diverged, quantile.clone()).unwrap_err();
         assert!(error.message().contains("row 8") && error.message().contains("row 1 of its segment"), "{error}");
 
-        let error = run(scores(), json(r#"{"threshold": {"kind": "fixed", "value": 1}, "on": "validation"}"#)).unwrap_err();
+        let error =
+            run(scores(), json(r#"{"threshold": {"kind": "fixed", "value": 1}, "on": "validation"}"#)).unwrap_err();
         assert!(error.message().contains("`validation`") && error.hint_text().unwrap().contains("`train`, `test`"));
 
         let over = json(r#"{"threshold": {"kind": "k-sigma", "over": ["calibration"]}}"#);

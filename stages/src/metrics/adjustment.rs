@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::counts::Counts;
 use super::Case;
+use super::counts::Counts;
 
 pub const CAVEAT: &str = "one alarm anywhere in an event counts as finding all of it, which flatters every detector";
 
@@ -42,9 +42,7 @@ impl Adjustment {
     pub fn judge(&self, case: &Case) -> Adjusted {
         let counts = Counts::of(&adjusted_alarms(case), &case.labels);
         match self.convention {
-            Convention::Thuml => {
-                Adjusted { precision: counts.precision(), recall: counts.recall(), f1: counts.f1() }
-            }
+            Convention::Thuml => Adjusted { precision: counts.precision(), recall: counts.recall(), f1: counts.f1() },
             Convention::Omni => {
                 let hits = counts.true_positives as f64;
                 let precision = hits / (hits + counts.false_positives as f64 + 1e-5);

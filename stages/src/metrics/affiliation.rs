@@ -96,9 +96,7 @@ fn precision(alarms: &[Interval], event: Interval, zone: Interval) -> Option<f64
     let total: f64 = alarms.iter().map(|alarm| alarm.length()).sum();
     let (left, right) = (event.start - zone.start, zone.end - event.end);
     // Beside the event, a share `(length + 2 min(d, margin) …) / zone` of the zone is closer than d.
-    let survival = |distance: f64| {
-        1.0 - (event.length() + distance.min(left) + distance.min(right)) / zone.length()
-    };
+    let survival = |distance: f64| 1.0 - (event.length() + distance.min(left) + distance.min(right)) / zone.length();
     let mut sum = 0.0;
     for alarm in alarms {
         sum += alarm.within(event).map_or(0.0, Interval::length);

@@ -8,8 +8,7 @@ impl MetricKind for AveragePrecision {
     type Params = NoParams;
 
     const NAME: &'static str = "average_precision";
-    const DOC: &'static str =
-        "Precision averaged over the steps of recall as the threshold falls, as in scikit-learn; undefined without anomalies.";
+    const DOC: &'static str = "Precision averaged over the steps of recall as the threshold falls, as in scikit-learn; undefined without anomalies.";
     const CAVEAT: &'static str = "a detector that knows nothing reaches the share of anomalous rows";
     const AT_THRESHOLD: bool = false;
 

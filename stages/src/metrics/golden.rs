@@ -40,8 +40,8 @@ pub fn cases() -> Vec<Golden> {
     for (name, expected) in expected["expected"].as_object().unwrap() {
         let Some(threshold) = expected.get("threshold").and_then(Value::as_f64) else { continue };
         let scores = reals(format!("in.{name}.score"));
-        let rows = scores.len();
-        let case = Case::new(scores, flags(format!("in.{name}.label")), vec![0..rows]).unwrap().at(threshold);
+        let labels = flags(format!("in.{name}.label"));
+        let case = Case::of_one_stretch(scores, labels).unwrap().at(threshold);
         cases.push(Golden {
             name: name.clone(),
             case,
@@ -109,7 +109,8 @@ fn adjustment_variants() {
             check(&format!("{name} pa_k_auc"), value("\"pa_k_auc\"", &case), &by_k["auc"]);
         }
         // The reference counts the filled rows, never row 0, over the detected events plus 1e-4.
-        let detected: Vec<_> = case.events.iter().filter(|event| case.alarms[event.start..event.end].contains(&true)).collect();
+        let detected: Vec<_> =
+            case.events.iter().filter(|event| case.alarms[event.start..event.end].contains(&true)).collect();
         let at_zero = detected.iter().filter(|event| event.start == 0 && !case.alarms[0]).count() as f64;
         let count = detected.len() as f64;
         let rows = value("\"detection_latency\"", &case).map_or(0.0, |latency| latency * count - at_zero);

@@ -39,9 +39,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub use case::{Case, events_of};
 pub(crate) use best_f1::best_threshold;
 pub(crate) use best_f1_point_adjusted::best_threshold as best_adjusted_threshold;
+pub use case::{Case, events_of};
 
 use crate::artifact::{Direction, Metric};
 use crate::contract::{Choice, Entry, Registry};
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_oracle_threshold_taints_what_depends_on_it() {
-        let case = Case::new(vec![0.0, 1.0], vec![false, true], vec![0..2]).unwrap().at(0.5);
+        let case = Case::of_one_stretch(vec![0.0, 1.0], vec![false, true]).unwrap().at(0.5);
         let choice = |name: &str| MetricChoice::new(name, Value::Object(Map::new())).unwrap();
         assert!(evaluate(&choice("f1"), &case, true).unwrap().oracle);
         assert!(!evaluate(&choice("roc_auc"), &case, true).unwrap().oracle);

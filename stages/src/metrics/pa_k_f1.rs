@@ -34,7 +34,8 @@ impl MetricKind for PaKF1 {
     const DOC: &'static str =
         "F1 at the threshold, events filled where more than K % of their rows have alarms (Kim et al., AAAI 2022).";
     const INFLATING: bool = true;
-    const CAVEAT: &'static str = "flatters less than point adjustment, the less the higher K; K = 0 is point adjustment";
+    const CAVEAT: &'static str =
+        "flatters less than point adjustment, the less the higher K; K = 0 is point adjustment";
     const AT_THRESHOLD: bool = true;
 
     fn check(params: &Share) -> Result<(), String> {

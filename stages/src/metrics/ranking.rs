@@ -16,8 +16,12 @@ impl Ranking {
         let mut pairs: Vec<(u64, u32)> =
             scores.iter().enumerate().map(|(row, score)| (falling_key(*score), row as u32)).collect();
         pairs.par_sort_unstable();
-        let mut cuts: Vec<u32> =
-            pairs.windows(2).enumerate().filter(|(_, pair)| pair[0].0 != pair[1].0).map(|(at, _)| at as u32 + 1).collect();
+        let mut cuts: Vec<u32> = pairs
+            .windows(2)
+            .enumerate()
+            .filter(|(_, pair)| pair[0].0 != pair[1].0)
+            .map(|(at, _)| at as u32 + 1)
+            .collect();
         if !pairs.is_empty() {
             cuts.push(pairs.len() as u32);
         }

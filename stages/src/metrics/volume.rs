@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Case;
-use super::soft_labels::{Areas, Curve, PrRule, Steps, by_stretch, default_window, running, visit_surroundings, weight};
+use super::soft_labels::{
+    Areas, Curve, PrRule, Steps, by_stretch, default_window, running, visit_surroundings, weight,
+};
 
 /// Parameters of the volumes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -123,7 +125,8 @@ impl WideningLabels {
     /// The labels beside events that get their first alarm at each step, summed.
     fn gains(&self, width: usize, reach: usize) -> Vec<f64> {
         let weights: Vec<f64> = (0..=reach).map(|distance| weight(distance, width.max(1))).collect();
-        let faded = |counts: &[u32]| counts.iter().zip(&weights).map(|(count, weight)| f64::from(*count) * weight).sum::<f64>();
+        let faded =
+            |counts: &[u32]| counts.iter().zip(&weights).map(|(count, weight)| f64::from(*count) * weight).sum::<f64>();
         let rows = self.fading.chunks_exact(self.reach + 1);
         rows.zip(&self.full).map(|(counts, full)| f64::from(*full) + faded(counts)).collect()
     }

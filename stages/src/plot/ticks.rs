@@ -9,10 +9,11 @@ pub struct Tick {
 
 /// Multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them.
 pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    if !(high > low) || !(high - low).is_finite() {
+    let length = high - low;
+    if length.is_nan() || length <= 0.0 || length.is_infinite() {
         return Vec::new();
     }
-    let (mantissa, exponent) = round_step((high - low) / count.max(1) as f64);
+    let (mantissa, exponent) = round_step(length / count.max(1) as f64);
     let step = mantissa * 10_f64.powi(exponent);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
@@ -24,7 +25,7 @@ pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
 
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
 fn round_step(least: f64) -> (f64, i32) {
-    let exponent = least.log10().floor() as i32;
+    let exponent = libm::log10(least).floor() as i32;
     let scaled = least / 10_f64.powi(exponent);
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| *factor >= scaled * (1.0 - 1e-9));
     factor.map_or((1.0, exponent + 1), |factor| (factor, exponent))
@@ -46,7 +47,7 @@ fn decimal(mantissa: f64, exponent: i32, group: bool) -> String {
 }
 
 fn scientific(value: f64) -> String {
-    let exponent = value.abs().log10().floor() as i32;
+    let exponent = libm::log10(value.abs()).floor() as i32;
     let mantissa = format!("{:.2}", value / 10_f64.powi(exponent));
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
     let superscript = |digit: char| match digit {
@@ -81,7 +82,7 @@ pub fn figure(value: f64) -> String {
     } else if !(1e-3..1e6).contains(&magnitude) {
         scientific(value)
     } else {
-        let decimals = (2 - magnitude.log10().floor() as i32).max(0) as usize;
+        let decimals = (2 - libm::log10(magnitude).floor() as i32).max(0) as usize;
         format!("{value:.decimals$}")
     };
     text.replace('-', "−")
@@ -89,7 +90,7 @@ pub fn figure(value: f64) -> String {
 
 /// Powers of ten within a range above 0, thinned to about `count`; with 2 and 5 between them if there are few.
 pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    let (first, last) = (low.log10().ceil() as i32, high.log10().floor() as i32);
+    let (first, last) = (libm::log10(low).ceil() as i32, libm::log10(high).floor() as i32);
     let stride = ((last - first + 1).max(1) as usize).div_ceil(count.max(1)) as i32;
     let factors: &[f64] = if last - first < 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let mut ticks = Vec::new();
@@ -109,8 +110,28 @@ const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 const STEPS: [i64; 22] = [
-    SECOND, 5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR,
-    12 * HOUR, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 90 * DAY, 180 * DAY, 365 * DAY,
+    SECOND,
+    5 * SECOND,
+    15 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    3 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    3 * DAY,
+    5 * DAY,
+    7 * DAY,
+    14 * DAY,
+    30 * DAY,
+    90 * DAY,
+    180 * DAY,
+    365 * DAY,
 ];
 
 /// Round calendar times among the rising times of rows; positions are row numbers.

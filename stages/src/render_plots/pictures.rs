@@ -7,8 +7,8 @@ use super::{Params, ScoreScale};
 use crate::artifact::{Metrics, Scores, Segment, Series};
 use crate::contract::StageError;
 use crate::metrics::events_of;
-use crate::plot::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette};
 use crate::plot::figure;
+use crate::plot::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette};
 
 /// A picture that is yet to be drawn.
 pub struct Picture {
@@ -62,7 +62,8 @@ fn drawn_segments<'a>(series: Option<&'a Series>, scores: Option<&'a Scores>) ->
 
 /// A name without characters that have a meaning in paths.
 fn file_name(entity: &str) -> String {
-    let safe = |character: char| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' };
+    let safe =
+        |character: char| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' };
     entity.chars().map(safe).collect()
 }
 
@@ -97,7 +98,8 @@ impl<'a> Painter<'a> {
         let threshold = metrics.filter(|_| !score.is_empty()).and_then(threshold_rule);
         let above = |limit: &Rule| score.iter().map(|score| f64::from(*score) > limit.value).collect::<Vec<_>>();
         let alarms = threshold.as_ref().map_or_else(Vec::new, |rule| events_of(&above(rule), &stretches));
-        let labelled = scene.segments.iter().any(|segment| segment.labelled) && labels.is_some_and(|labels| !labels.is_empty());
+        let labelled =
+            scene.segments.iter().any(|segment| segment.labelled) && labels.is_some_and(|labels| !labels.is_empty());
         let subtitle = metrics.map_or_else(String::new, |metrics| figures(metrics, many));
         Self { params, series, scores, scene, subtitle, score, threshold, events, alarms, labelled }
     }
@@ -160,7 +162,8 @@ impl<'a> Painter<'a> {
             Some(series) => self.scene.gather(|row| series.times[row])[rows.clone()].to_vec(),
             None => Vec::new(),
         };
-        let label = if times.is_empty() { format!("row of split {}", self.params.split) } else { "time (UTC)".to_owned() };
+        let label =
+            if times.is_empty() { format!("row of split {}", self.params.split) } else { "time (UTC)".to_owned() };
         let inside = |row: usize| row > rows.start && row < rows.end;
         let breaks = self.scene.breaks().into_iter().filter(|row| inside(*row)).map(|row| row - rows.start).collect();
         let title = format!("{} · {title}", self.scene.entity);
@@ -169,7 +172,8 @@ impl<'a> Painter<'a> {
     }
 
     fn score_panel(&self, rows: &Range<usize>) -> Panel {
-        let line = Line { name: "anomaly score".into(), values: self.score[rows.clone()].to_vec(), color: palette::BLUE };
+        let line =
+            Line { name: "anomaly score".into(), values: self.score[rows.clone()].to_vec(), color: palette::BLUE };
         let mut panel = Panel::of_lines("", vec![line]);
         panel.scale = score_scale(self.params.score_scale, &self.score);
         if panel.scale == ValueScale::Log {

@@ -108,23 +108,31 @@ fn weights(series: &Series, scores: Option<&Scores>, scene: &Scene, focus: &[Ran
     } else {
         focus.iter().flat_map(|range| rows[range.clone()].iter().copied()).collect()
     };
-    if let Some(scores) = scores.filter(|scores| !scores.contributions.is_empty() && scores.channels == series.channels) {
-        return column_sums(focused.iter().map(|row| &scores.contributions[row * series.width()..]), series.width(), |_, value| value);
+    if let Some(scores) = scores.filter(|scores| !scores.contributions.is_empty() && scores.channels == series.channels)
+    {
+        return column_sums(
+            focused.iter().map(|row| &scores.contributions[row * series.width()..]),
+            series.width(),
+            |_, value| value,
+        );
     }
     let row_values = |row: &usize| &series.values[row * series.width()..];
     let count = rows.len().max(1) as f64;
-    let means: Vec<f64> =
-        column_sums(rows.iter().map(row_values), series.width(), |_, value| value).iter().map(|sum| sum / count).collect();
-    let squares = column_sums(rows.iter().map(row_values), series.width(), |column, value| (value - means[column]).powi(2));
-    let away = column_sums(focused.iter().map(row_values), series.width(), |column, value| (value - means[column]).abs());
-    away.iter().zip(&squares).map(|(away, squares)| if *squares > 0.0 { away / (squares / count).sqrt() } else { 0.0 }).collect()
+    let means: Vec<f64> = column_sums(rows.iter().map(row_values), series.width(), |_, value| value)
+        .iter()
+        .map(|sum| sum / count)
+        .collect();
+    let squares =
+        column_sums(rows.iter().map(row_values), series.width(), |column, value| (value - means[column]).powi(2));
+    let away =
+        column_sums(focused.iter().map(row_values), series.width(), |column, value| (value - means[column]).abs());
+    away.iter()
+        .zip(&squares)
+        .map(|(away, squares)| if *squares > 0.0 { away / (squares / count).sqrt() } else { 0.0 })
+        .collect()
 }
 
-fn column_sums<'a>(
-    rows: impl Iterator<Item = &'a [f32]>,
-    width: usize,
-    term: impl Fn(usize, f64) -> f64,
-) -> Vec<f64> {
+fn column_sums<'a>(rows: impl Iterator<Item = &'a [f32]>, width: usize, term: impl Fn(usize, f64) -> f64) -> Vec<f64> {
     let mut sums = vec![0.0; width];
     for row in rows {
         for (column, (sum, value)) in sums.iter_mut().zip(row).enumerate() {
