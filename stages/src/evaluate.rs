@@ -319,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_lists_metrics_by_name_and_with_parameters() {
+        let schema = serde_json::to_string(&StageKind::of::<Evaluate>().schema()).unwrap();
+        for part in [r#""const":"pa_k_f1""#, r#""enum":["precision","recall","f1""#, r#""const":"best-f1""#] {
+            assert!(schema.contains(part), "{part}");
+        }
+    }
+
+    #[test]
     fn states_what_the_threshold_is_learned_from() {
         let kind = StageKind::of::<Evaluate>();
         let learns = |text: &str| kind.learns(&kind.complete(json(text)).unwrap());
