@@ -1,6 +1,6 @@
 #!/bin/sh
 # Our metrics and those of TSB-AD and scikit-learn, on the same 700,000 rows, in the same session.
-# TSB-AD's VUS takes many minutes on them; --without-volume leaves it out.
+# TSB-AD's VUS takes some minutes on them; --without-volume leaves it out.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)

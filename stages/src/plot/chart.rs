@@ -313,7 +313,7 @@ impl Panel {
         if low > high {
             (low, high) = (if log { 0.1 } else { 0.0 }, 1.0);
         }
-        let count = (height / 34.0).clamp(2.0, 8.0) as usize;
+        let count = (height / 26.0).clamp(2.0, 8.0) as usize;
         if log {
             let margin = libm::pow(high / low, 0.05).max(1.05);
             let (low, high) = (low / margin, high * margin);
