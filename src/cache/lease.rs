@@ -1,14 +1,13 @@
 //! Leases: of several processes that need one key, one works and the others wait for its result.
-//! A lease is a file made by hard link, which is atomic on network file systems too; its holder touches it every few
-//! seconds; one that was not touched for long, or whose process is gone, may be taken over. Ages are read off the
+//! A lease is a file that is created exclusively; its holder touches it every few seconds; one that was not touched for long, or whose process is gone, may be taken over. Ages are read off the
 //! file system's own clock. Two holders at once are possible in theory and harmless: actions are content-addressed.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +33,11 @@ struct Holder {
 
 impl Holder {
     fn myself(nonce: &Path) -> Self {
+        static STARTED: OnceLock<u64> = OnceLock::new();
         let process = std::process::id();
+        let started = *STARTED.get_or_init(|| start_of(process).unwrap_or(0));
         let nonce = nonce.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Self { host: host(), process, started: start_of(process).unwrap_or(0), nonce }
+        Self { host: host().to_owned(), process, started, nonce }
     }
 
     /// Whether its process is known to be gone; `false` where that cannot be seen from here.
@@ -45,7 +46,12 @@ impl Holder {
     }
 }
 
-fn host() -> String {
+fn host() -> &'static str {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(find_host)
+}
+
+fn find_host() -> String {
     let machine = rustix::system::uname();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Containers may share a host name, and process ids mean something only within one process-id namespace.
@@ -75,6 +81,7 @@ pub enum LeaseAttempt {
 pub struct Lease {
     path: PathBuf,
     nonce: String,
+    taken: Instant,
     /// Keeps the lease among those that the heartbeat touches.
     _beating: Option<Arc<PathBuf>>,
 }
@@ -84,24 +91,22 @@ impl Lease {
     pub(super) fn acquire(layout: &Layout, key: &Key, heart: &Heart) -> Result<LeaseAttempt, CacheError> {
         let path = layout.leases().join(key.to_string());
         let holder = Holder::myself(&temporary(layout));
-        let text = serde_json::to_vec(&holder).expect("a holder is plain data");
-        let (aside, _) = write_aside(layout, &text)?;
-        let mut linked = link(&aside, &path);
-        if linked.is_err() && !path.exists() {
+        let mut created = create(&path, &holder);
+        if matches!(&created, Err(error) if error.kind() == io::ErrorKind::NotFound) {
             fs::create_dir_all(layout.leases()).map_err(CacheError::io("create", &layout.leases()))?;
-            linked = link(&aside, &path);
+            created = create(&path, &holder);
         }
-        if matches!(&linked, Err(error) if error.kind() == io::ErrorKind::AlreadyExists)
-            && remove_if_stale(layout, &path, &aside)?
+        if matches!(&created, Err(error) if error.kind() == io::ErrorKind::AlreadyExists)
+            && remove_if_stale(layout, &path)?
         {
-            linked = link(&aside, &path);
+            created = create(&path, &holder);
         }
-        let _ = fs::remove_file(&aside);
         failpoint::pass();
-        match linked {
+        match created {
             Ok(()) => {
                 let beating = Some(heart.beat(&path));
-                Ok(LeaseAttempt::Taken(Self { path, nonce: holder.nonce, _beating: beating }))
+                let taken = Instant::now();
+                Ok(LeaseAttempt::Taken(Self { path, nonce: holder.nonce, taken, _beating: beating }))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(LeaseAttempt::Held),
             Err(error) => Err(CacheError::io("create", &path)(error)),
@@ -111,33 +116,32 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // After a takeover the file is somebody else's.
-        if read(&self.path).is_some_and(|holder| holder.nonce == self.nonce) {
+        // A lease that could have expired may be somebody else's by now.
+        let certain = self.taken.elapsed() < EXPIRY / 2;
+        if certain || read(&self.path).is_some_and(|holder| holder.nonce == self.nonce) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A hard link, as an error only if the target was not made: over NFS a lost reply may hide a success.
-fn link(aside: &Path, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    fs::hard_link(aside, path).or_else(|error| {
-        let links = fs::metadata(aside).map_or(0, |metadata| metadata.nlink());
-        if links == 2 { Ok(()) } else { Err(error) }
-    })
+/// Makes the file and writes the holder into it. Exclusive creation is atomic on network file systems too; a reader
+/// that comes between creation and writing sees a lease without a holder, which is a fresh one.
+fn create(path: &Path, holder: &Holder) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).open(path)?;
+    file.write_all(&serde_json::to_vec(holder)?)
 }
 
 fn read(path: &Path) -> Option<Holder> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Takes a stale lease away. `fresh` is a file made just now, whose time is the file system's clock.
-fn remove_if_stale(layout: &Layout, path: &Path, fresh: &Path) -> Result<bool, CacheError> {
+/// Takes a stale lease away.
+fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
     let Ok(touched) = fs::metadata(path).and_then(|metadata| metadata.modified()) else {
         return Ok(true);
     };
-    let now = fs::metadata(fresh).and_then(|metadata| metadata.modified()).unwrap_or_else(|_| SystemTime::now());
     let holder = read(path);
+    let now = clock_of(layout)?;
     let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
     if !expired && !holder.as_ref().is_some_and(Holder::is_dead) {
         return Ok(false);
@@ -152,6 +156,14 @@ fn remove_if_stale(layout: &Layout, path: &Path, fresh: &Path) -> Result<bool, C
     }
     fs::remove_file(&grave).map_err(CacheError::io("remove", &grave))?;
     Ok(true)
+}
+
+/// The file system's own clock, read off a file made just now: hosts may disagree on the time.
+fn clock_of(layout: &Layout) -> Result<SystemTime, CacheError> {
+    let (probe, file) = write_aside(layout, b"")?;
+    let now = file.metadata().and_then(|metadata| metadata.modified());
+    let _ = fs::remove_file(&probe);
+    now.map_err(CacheError::io("read", &probe))
 }
 
 /// Touches the leases of this process as long as they are held.

@@ -24,8 +24,18 @@ pub(super) fn temporary(layout: &Layout) -> PathBuf {
 
 /// Writes a file under `tmp/`, ready to be renamed.
 pub(super) fn write_aside(layout: &Layout, bytes: &[u8]) -> Result<(PathBuf, File), CacheError> {
+    write_with_mode(layout, bytes, 0o644)
+}
+
+/// The same for an object. Objects are read-only, so that no editor or script changes one by accident.
+pub(super) fn write_object_aside(layout: &Layout, bytes: &[u8]) -> Result<(PathBuf, File), CacheError> {
+    write_with_mode(layout, bytes, 0o444)
+}
+
+fn write_with_mode(layout: &Layout, bytes: &[u8], mode: u32) -> Result<(PathBuf, File), CacheError> {
+    use std::os::unix::fs::OpenOptionsExt;
     let path = temporary(layout);
-    let open = || File::options().write(true).create_new(true).open(&path);
+    let open = || File::options().write(true).create_new(true).mode(mode).open(&path);
     let mut file = match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(layout.tmp()).map_err(CacheError::io("create", &layout.tmp()))?;
@@ -81,10 +91,4 @@ pub(super) fn read_verified(path: &Path, object: &Digest) -> Result<Vec<u8>, Cac
 /// Checks an object without keeping its bytes.
 pub(super) fn check(path: &Path, object: &Digest) -> Result<(), CacheError> {
     read_verified(path, object).map(drop)
-}
-
-/// Objects are read-only, so that no editor or script changes one by accident.
-pub(super) fn make_read_only(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o444))
 }

@@ -10,25 +10,21 @@ use std::thread::JoinHandle;
 
 use stages::artifact::{Artifact, Content, Digest, Part};
 
-use super::object::{make_read_only, rename_into, write_aside};
+use super::object::{rename_into, write_aside, write_object_aside};
 use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
 
 /// Above this many files, one flush of the whole file system is cheaper than a flush per file.
 const FLUSH_ALL_ABOVE: usize = 8;
 
-/// Actions that may wait for the disk. Bounds the number of open files.
-const QUEUE: usize = 64;
-
-/// Open files of one action before they are flushed early.
-const OPEN_FILES: usize = 64;
+/// Actions that may wait for the disk.
+const QUEUE: usize = 4096;
 
 /// What happens after an action is on disk.
 type Done = Box<dyn FnOnce(Result<(), CacheError>) + Send>;
 
 struct Pending {
     action: Action,
-    /// Files to flush before the action may appear.
-    files: Vec<File>,
+    staged: Staged,
     /// Released once the action is visible, so that whoever waits for it finds it.
     lease: Option<Lease>,
     done: Done,
@@ -41,10 +37,35 @@ pub struct Publisher {
     thread: Option<JoinHandle<()>>,
 }
 
-/// An action's objects on their way to the disk.
-#[derive(Default)]
+/// Files on their way to the disk, which must be there before an action may appear.
+#[derive(Debug, Default)]
 pub struct Staged {
+    /// The files to flush, as long as they are few.
     files: Vec<File>,
+    /// They are not: the whole file system is flushed.
+    many: bool,
+}
+
+impl Staged {
+    fn add(&mut self, file: File) {
+        if self.files.len() < FLUSH_ALL_ABOVE {
+            self.files.push(file);
+        } else {
+            self.many = true;
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.many |= other.many;
+        other.files.into_iter().for_each(|file| self.add(file));
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        match self.files.first() {
+            Some(any) if self.many => Ok(rustix::fs::syncfs(any)?),
+            _ => self.files.iter().try_for_each(File::sync_data),
+        }
+    }
 }
 
 impl Publisher {
@@ -109,15 +130,10 @@ impl Publisher {
         if self.store.is_intact(record) {
             return Ok(());
         }
-        let (aside, file) = write_aside(self.store.layout(), bytes)?;
-        make_read_only(&file).map_err(CacheError::io("protect", &aside))?;
+        let (aside, file) = write_object_aside(self.store.layout(), bytes)?;
         rename_into(&aside, &path)?;
         failpoint::pass();
-        staged.files.push(file);
-        if staged.files.len() >= OPEN_FILES {
-            flush_files(&staged.files).map_err(CacheError::io("flush", &path))?;
-            staged.files.clear();
-        }
+        staged.add(file);
         Ok(())
     }
 
@@ -129,7 +145,7 @@ impl Publisher {
         lease: Option<Lease>,
         done: impl FnOnce(Result<(), CacheError>) + Send + 'static,
     ) {
-        let pending = Pending { action, files: staged.files, lease, done: Box::new(done) };
+        let pending = Pending { action, staged, lease, done: Box::new(done) };
         let unsent = match &self.sender {
             Some(sender) if self.thread.is_some() => sender.send(pending).err().map(|error| error.0),
             _ => Some(pending),
@@ -172,19 +188,19 @@ fn flush(store: &Store, batch: Vec<Pending>) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
     let mut written = Vec::with_capacity(batch.len());
-    let mut files = Vec::new();
+    let mut staged = Staged::default();
     for mut pending in batch {
         let text = serde_json::to_vec(&pending.action).expect("an action is plain data");
         match write_aside(store.layout(), &text) {
             Ok((path, file)) => {
-                files.append(&mut pending.files);
-                files.push(file);
+                staged.absorb(std::mem::take(&mut pending.staged));
+                staged.add(file);
                 written.push((path, pending));
             }
             Err(error) => (pending.done)(Err(error)),
         }
     }
-    let flushed = flush_files(&files);
+    let flushed = staged.flush();
     failpoint::pass();
     for (path, pending) in written {
         let result = match &flushed {
@@ -197,13 +213,5 @@ fn flush(store: &Store, batch: Vec<Pending>) {
         failpoint::pass();
         drop(pending.lease);
         (pending.done)(result);
-    }
-}
-
-fn flush_files(files: &[File]) -> std::io::Result<()> {
-    match files {
-        [] => Ok(()),
-        [first, ..] if files.len() > FLUSH_ALL_ABOVE => Ok(rustix::fs::syncfs(first)?),
-        _ => files.iter().try_for_each(File::sync_data),
     }
 }

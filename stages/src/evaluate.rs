@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::artifact::{ArtifactKind, Direction, Metric, Metrics, Scores, Segment, Split};
 use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
 use crate::metrics::{self, Case, MetricChoice};
-use crate::thresholds::{self, Basis, Source, ThresholdChoice};
+use crate::thresholds::{self, Basis, Chosen, Source, ThresholdChoice};
 
 /// The stage kind.
 pub struct Evaluate;
@@ -80,14 +80,8 @@ impl Stage for Evaluate {
     }
 
     fn learns(params: &Params) -> Vec<Learning> {
-        let learning = |from, oracle, parameter| Learning {
-            what: "threshold",
-            purpose: Purpose::Threshold,
-            from,
-            labels: oracle,
-            oracle,
-            parameter,
-        };
+        let learning =
+            |from, oracle, parameter| Learning { what: "threshold", purpose: Purpose::Threshold, from, labels: oracle, oracle, parameter };
         match thresholds::basis(&params.threshold) {
             Ok(Basis::Scores(splits)) if splits.is_empty() => {
                 vec![learning(vec![Split::Calibration, Split::Train], false, "threshold")]
@@ -181,17 +175,17 @@ fn apply_threshold(params: &Params, scores: &Scores, case: Case) -> Result<(Metr
         Basis::Nothing | Basis::JudgedLabels => (Vec::new(), Vec::new()),
     };
     let source = Source { scores: &values, case: &case };
-    let (threshold, how) = thresholds::choose(&params.threshold, &source)?;
+    let Chosen { value, how } = thresholds::choose(&params.threshold, &source)?;
     let names = over.iter().map(Split::to_string).collect::<Vec<_>>().join(" and ");
     let metric = Metric {
         name: "threshold".to_owned(),
-        value: Some(threshold),
+        value: Some(value),
         direction: Direction::Neither,
         oracle: basis == Basis::JudgedLabels,
         inflating: false,
         caveat: if over.is_empty() { how } else { format!("from the scores of {names}: {how}") },
     };
-    Ok((metric, case.at(threshold)))
+    Ok((metric, case.at(value)))
 }
 
 /// The scores of these splits; if none is named, of calibration, or else of train.
@@ -321,6 +315,14 @@ mod tests {
         let metrics = run(normal, json(r#"{"threshold": {"kind": "fixed", "value": 5}}"#)).unwrap();
         for name in ["best_f1", "roc_auc", "average_precision", "vus_pr"] {
             assert_eq!(metrics.get(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_schema_lists_metrics_by_name_and_with_parameters() {
+        let schema = serde_json::to_string(&StageKind::of::<Evaluate>().schema()).unwrap();
+        for part in [r#""const":"pa_k_f1""#, r#""enum":["precision","recall","f1""#, r#""const":"best-f1""#] {
+            assert!(schema.contains(part), "{part}");
         }
     }
 

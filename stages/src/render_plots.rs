@@ -98,7 +98,7 @@ impl Stage for RenderPlots {
     const NAME: &'static str = "render-plots";
     const VERSION: u32 = 1;
     const DOC: &'static str = "Draws scores and series with labels, threshold and alarms as PNG or SVG.";
-    const NUMERICS: Numerics = Numerics::Device;
+    const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
 
@@ -160,7 +160,7 @@ fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
         |reason: String| StageError::new(format!("the picture `{}` could not be drawn: {reason}", picture.name));
     let height = params.height + picture.channels as u32 * (params.height / 3);
     let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
-        Format::Png => (Box::new(Raster::new(params.width, height).map_err(failed)?), "png"),
+        Format::Png => (Box::new(Raster::new(params.width, height).map_err(failed)?.compact()), "png"),
         Format::Svg => (Box::new(Svg::new(params.width, height)), "svg"),
     };
     picture.chart.draw(canvas.as_mut());

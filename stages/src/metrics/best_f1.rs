@@ -79,8 +79,7 @@ mod tests {
         #[test]
         fn no_threshold_is_better(rows in prop::collection::vec((0..8_u8, any::<bool>()), 1..50)) {
             let (scores, labels): (Vec<f64>, Vec<bool>) = rows.into_iter().map(|(s, l)| (f64::from(s), l)).unzip();
-            let count = scores.len();
-            let case = Case::new(scores, labels, vec![0..count]).unwrap();
+            let case = Case::of_one_stretch(scores, labels).unwrap();
             let trials = (-1..9).map(|step| case.clone().at(f64::from(step) + 0.5).counts().f1());
             let brute = trials.fold(0.0, f64::max);
             match best(&case) {

@@ -48,6 +48,15 @@ impl Case {
         Ok(Self { scores, labels, stretches, events, ranking, threshold: f64::INFINITY, alarms })
     }
 
+    /// A case of one stretch; see [`Case::new`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_one_stretch(scores: Vec<f64>, labels: Vec<bool>) -> Result<Self, String> {
+        let rows = scores.len();
+        Self::new(scores, labels, std::iter::once(0..rows).collect())
+    }
+
     /// The case with alarms where a score lies above the threshold.
     #[must_use]
     pub fn at(mut self, threshold: f64) -> Self {
@@ -108,8 +117,8 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_judged() {
-        assert!(Case::new(vec![f64::NAN], vec![true], vec![0..1]).unwrap_err().contains("row 0"));
-        assert!(Case::new(vec![1.0], vec![], vec![0..1]).is_err());
-        assert!(Case::new(vec![1.0, 2.0], vec![true, true], vec![0..1]).is_err());
+        assert!(Case::of_one_stretch(vec![f64::NAN], vec![true]).unwrap_err().contains("row 0"));
+        assert!(Case::of_one_stretch(vec![1.0], vec![]).is_err());
+        assert!(Case::new(vec![1.0, 2.0], vec![true, true], vec![0..1, 1..1]).is_err());
     }
 }

@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_oracle_threshold_taints_what_depends_on_it() {
-        let case = Case::new(vec![0.0, 1.0], vec![false, true], vec![0..2]).unwrap().at(0.5);
+        let case = Case::of_one_stretch(vec![0.0, 1.0], vec![false, true]).unwrap().at(0.5);
         let choice = |name: &str| MetricChoice::new(name, Value::Object(Map::new())).unwrap();
         assert!(evaluate(&choice("f1"), &case, true).unwrap().oracle);
         assert!(!evaluate(&choice("roc_auc"), &case, true).unwrap().oracle);

@@ -177,3 +177,91 @@ impl<'a> WideningRanges<'a> {
         merged
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition, width by width, threshold by threshold and row by row.
+    fn by_definition(case: &Case, volume: &Volume) -> (f64, f64) {
+        let mut falling = case.scores.clone();
+        falling.sort_by(|left, right| right.total_cmp(left));
+        let rows = case.rows();
+        let (mut roc, mut pr) = (0.0, 0.0);
+        for width in 0..=volume.window {
+            let reach = width / 2;
+            let labels = widened(case, width);
+            let ranges = merged(case, reach);
+            let mut curve = Curve::new(PrRule::Far);
+            for step in 0..volume.thresholds {
+                let share = step as f64 / (volume.thresholds - 1) as f64;
+                let rank = if step + 1 == volume.thresholds { rows - 1 } else { (share * (rows - 1) as f64) as usize };
+                let alarm: Vec<bool> = case.scores.iter().map(|score| *score >= falling[rank]).collect();
+                let alarms = alarm.iter().filter(|alarm| **alarm).count() as f64;
+                let hits: f64 = (0..rows).filter(|row| alarm[*row]).map(|row| labels[row]).sum();
+                let seen: f64 = (0..rows).filter(|row| alarm[*row] || case.labels[*row]).map(|row| labels[row]).sum();
+                let positives = (case.positives() as f64 + seen) / 2.0;
+                let found = ranges.iter().filter(|range| alarm[(*range).clone()].contains(&true)).count();
+                let recall = (hits / positives).min(1.0) * found as f64 / ranges.len() as f64;
+                curve.push(recall, (alarms - hits) / (rows as f64 - positives), hits / alarms);
+            }
+            let areas = curve.areas();
+            roc += areas.roc.unwrap_or(f64::NAN);
+            pr += areas.pr;
+        }
+        (roc / (volume.window + 1) as f64, pr / (volume.window + 1) as f64)
+    }
+
+    fn widened(case: &Case, width: usize) -> Vec<f64> {
+        let mut labels: Vec<f64> = case.labels.iter().map(|label| f64::from(u8::from(*label))).collect();
+        for (stretch, events) in by_stretch(case) {
+            for (event, row) in events.iter().flat_map(|event| stretch.clone().map(move |row| (event, row))) {
+                let distance = if row < event.start { event.start - row } else { (row + 1).saturating_sub(event.end) };
+                if distance > 0 && distance <= width / 2 {
+                    labels[row] += weight(distance, width);
+                }
+            }
+        }
+        labels.into_iter().map(|label| label.min(1.0)).collect()
+    }
+
+    fn merged(case: &Case, reach: usize) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for (stretch, events) in by_stretch(case) {
+            let first = ranges.len();
+            for event in events {
+                let range = event.start.saturating_sub(reach).max(stretch.start)..(event.end + reach).min(stretch.end);
+                match ranges[first..].last_mut() {
+                    Some(last) if range.start < last.end => last.end = range.end,
+                    _ => ranges.push(range),
+                }
+            }
+        }
+        ranges
+    }
+
+    proptest! {
+        #[test]
+        fn counting_agrees_with_the_definition(
+            rows in prop::collection::vec((0..20_u8, prop::bool::weighted(0.3)), 4..50),
+            window in 0..14_usize,
+            thresholds in 2..9_usize,
+            cut in 0..50_usize,
+        ) {
+            let (scores, labels): (Vec<f64>, Vec<bool>) = rows.into_iter().map(|(s, l)| (f64::from(s), l)).unzip();
+            let cut = cut.min(scores.len());
+            let stretches = vec![0..cut, cut..scores.len()];
+            let case = Case::new(scores, labels, stretches).unwrap();
+            prop_assume!(case.positives() > 0 && case.positives() < case.rows());
+            let volume = Volume { window, thresholds };
+            let areas = of(&case, &volume).unwrap();
+            let (roc, pr) = by_definition(&case, &volume);
+            prop_assert!((areas.pr - pr).abs() < 1e-9, "pr {} {}", areas.pr, pr);
+            prop_assert!(!roc.is_finite() || (areas.roc.unwrap() - roc).abs() < 1e-9, "roc {:?} {}", areas.roc, roc);
+        }
+    }
+}

@@ -313,9 +313,9 @@ impl Panel {
         if low > high {
             (low, high) = (if log { 0.1 } else { 0.0 }, 1.0);
         }
-        let count = (height / 34.0).clamp(2.0, 8.0) as usize;
+        let count = (height / 26.0).clamp(2.0, 8.0) as usize;
         if log {
-            let margin = ((high / low).powf(0.05)).max(1.05);
+            let margin = libm::pow(high / low, 0.05).max(1.05);
             let (low, high) = (low / margin, high * margin);
             return ValueAxis { low, high, log, ticks: ticks::logarithmic(low, high, count) };
         }
@@ -337,7 +337,7 @@ impl ValueAxis {
     /// The pixel row of a value; values off the axis lie on its ends.
     fn height(&self, value: f64, area: Rect) -> f32 {
         let share = if self.log {
-            (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
+            libm::log(value.max(self.low) / self.low) / libm::log(self.high / self.low)
         } else {
             (value - self.low) / (self.high - self.low)
         };
@@ -357,7 +357,10 @@ impl Key {
         match *self {
             Self::Line(color, dashed) => {
                 let y = baseline - SMALL * 0.36;
-                canvas.polyline(&[(x, y), (x + 18.0, y)], Stroke { color, width: 2.0, dashed });
+                canvas.polyline(
+                    &[(x, y), (x + 18.0, y)],
+                    Stroke { color, width: if dashed { 1.4 } else { 2.0 }, dashed },
+                );
             }
             Self::Patch(color, opacity) => {
                 let patch = Rect { left: x + 3.0, top: baseline - SMALL * 0.8, width: 13.0, height: SMALL * 0.9 };
@@ -386,7 +389,7 @@ mod tests {
         let line = Line { name: "score".into(), values: values.clone(), color: palette::BLUE };
         let mut panel = Panel::of_lines("anomaly score", vec![line]);
         panel.rule = Some(Rule { name: "threshold".into(), value: 3.0, color: palette::VERMILION });
-        panel.strips = vec![Strip { name: "alarm".into(), rows: vec![2..3], color: palette::VERMILION }];
+        panel.strips = vec![Strip { name: "alarm".into(), rows: vec![0..1, 2..3], color: palette::VERMILION }];
         let time = TimeAxis { rows: values.len(), first: 0, label: "row".into(), times: vec![], breaks: vec![2] };
         Chart { title: "title".into(), subtitle: "subtitle".into(), time, panels: vec![panel] }
     }

@@ -24,7 +24,10 @@ pub fn points(values: &[f32], position: impl Fn(usize) -> f32, height: impl Fn(f
         }
         let mut kept = [start, low.min(high), low.max(high), end - 1].to_vec();
         kept.dedup();
-        points.extend(kept.into_iter().map(|index| (position(index), height(values[index]))));
+        // Dense columns are drawn along their middles, which leaves no pale gaps between them.
+        let dense = end - start > kept.len();
+        let across = |index: usize| if dense { column + 0.5 } else { position(index) };
+        points.extend(kept.into_iter().map(|index| (across(index), height(values[index]))));
         start = end;
     }
     points
@@ -44,8 +47,8 @@ mod tests {
         for extreme in [9.0, -9.0] {
             assert!(points.iter().any(|(_, y)| *y == extreme));
         }
-        assert_eq!(points.first().unwrap().0, 0.0);
-        assert_eq!(points.last().unwrap().0, 99.99);
+        assert_eq!(points.first().unwrap().0, 0.5);
+        assert_eq!(points.last().unwrap().0, 99.5);
         assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0));
     }
 

@@ -61,10 +61,10 @@ pub fn fit(text: &str, size: f32, room: f32) -> String {
     String::new()
 }
 
-/// Breaks text at spaces into lines of at most `room` pixels; the last of at most `lines` is shortened.
+/// Breaks text at spaces, not at non-breaking ones, into lines of at most `room` pixels; the last of at most `lines` is shortened.
 pub fn wrap(text: &str, size: f32, room: f32, lines: usize) -> Vec<String> {
     let mut wrapped: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
         match wrapped.last_mut() {
             Some(line) if width(&format!("{line} {word}"), size) <= room => {
                 line.push(' ');

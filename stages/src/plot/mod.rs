@@ -6,6 +6,7 @@ mod chart;
 mod decimate;
 mod font;
 mod raster;
+mod stroke;
 mod svg;
 mod ticks;
 

@@ -9,35 +9,37 @@ pub struct Tick {
 
 /// Multiples of 1, 2 or 5 times a power of ten within a range, about `count` of them.
 pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    if !(high > low) || !(high - low).is_finite() {
+    let length = high - low;
+    if length.is_nan() || length <= 0.0 || length.is_infinite() {
         return Vec::new();
     }
-    let (mantissa, exponent) = round_step((high - low) / count.max(1) as f64);
+    let (mantissa, exponent) = round_step(length / count.max(1) as f64);
     let step = mantissa * 10_f64.powi(exponent);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
-    (first..=last)
-        .map(|multiple| Tick { at: multiple as f64 * step, text: decimal(multiple as f64 * mantissa, exponent) })
-        .collect()
+    // All texts of an axis group their digits, or none does.
+    let group = low.abs().max(high.abs()) >= 10_000.0;
+    let text = |mantissa: f64| decimal(mantissa, exponent, group);
+    (first..=last).map(|multiple| Tick { at: multiple as f64 * step, text: text(multiple as f64 * mantissa) }).collect()
 }
 
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
 fn round_step(least: f64) -> (f64, i32) {
-    let exponent = least.log10().floor() as i32;
+    let exponent = libm::log10(least).floor() as i32;
     let scaled = least / 10_f64.powi(exponent);
     let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| *factor >= scaled * (1.0 - 1e-9));
     factor.map_or((1.0, exponent + 1), |factor| (factor, exponent))
 }
 
 /// `mantissa * 10^exponent` as people write it.
-fn decimal(mantissa: f64, exponent: i32) -> String {
+fn decimal(mantissa: f64, exponent: i32, group: bool) -> String {
     let value = mantissa * 10_f64.powi(exponent);
     let text = if mantissa == 0.0 {
         "0".to_owned()
     } else if value.abs() >= 1e6 || value.abs() < 1e-3 {
         scientific(value)
     } else if exponent >= 0 {
-        grouped(value.round() as i64)
+        integer(value.round() as i64, group)
     } else {
         format!("{value:.*}", exponent.unsigned_abs() as usize)
     };
@@ -45,7 +47,7 @@ fn decimal(mantissa: f64, exponent: i32) -> String {
 }
 
 fn scientific(value: f64) -> String {
-    let exponent = value.abs().log10().floor() as i32;
+    let exponent = libm::log10(value.abs()).floor() as i32;
     let mantissa = format!("{:.2}", value / 10_f64.powi(exponent));
     let mantissa = mantissa.trim_end_matches('0').trim_end_matches('.');
     let superscript = |digit: char| match digit {
@@ -59,12 +61,12 @@ fn scientific(value: f64) -> String {
     if mantissa == "1" { format!("10{power}") } else { format!("{mantissa}×10{power}") }
 }
 
-/// Digits in groups of three from 10,000 on.
-fn grouped(value: i64) -> String {
+/// Digits, in groups of three if asked for.
+fn integer(value: i64, group: bool) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && digits.len() > 4 && (digits.len() - index) % 3 == 0 {
+        if group && index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -80,7 +82,7 @@ pub fn figure(value: f64) -> String {
     } else if !(1e-3..1e6).contains(&magnitude) {
         scientific(value)
     } else {
-        let decimals = (2 - magnitude.log10().floor() as i32).max(0) as usize;
+        let decimals = (2 - libm::log10(magnitude).floor() as i32).max(0) as usize;
         format!("{value:.decimals$}")
     };
     text.replace('-', "−")
@@ -88,7 +90,7 @@ pub fn figure(value: f64) -> String {
 
 /// Powers of ten within a range above 0, thinned to about `count`; with 2 and 5 between them if there are few.
 pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    let (first, last) = (low.log10().ceil() as i32, high.log10().floor() as i32);
+    let (first, last) = (libm::log10(low).ceil() as i32, libm::log10(high).floor() as i32);
     let stride = ((last - first + 1).max(1) as usize).div_ceil(count.max(1)) as i32;
     let factors: &[f64] = if last - first < 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let mut ticks = Vec::new();
@@ -96,7 +98,7 @@ pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
         for factor in factors {
             let at = factor * 10_f64.powi(exponent);
             if at >= low * (1.0 - 1e-9) && at <= high * (1.0 + 1e-9) {
-                ticks.push(Tick { at, text: decimal(*factor, exponent) });
+                ticks.push(Tick { at, text: decimal(*factor, exponent, high >= 10_000.0) });
             }
         }
     }
@@ -107,7 +109,7 @@ const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-const STEPS: [i64; 20] = [
+const STEPS: [i64; 22] = [
     SECOND,
     5 * SECOND,
     15 * SECOND,
@@ -122,6 +124,8 @@ const STEPS: [i64; 20] = [
     12 * HOUR,
     DAY,
     2 * DAY,
+    3 * DAY,
+    5 * DAY,
     7 * DAY,
     14 * DAY,
     30 * DAY,
@@ -193,10 +197,8 @@ mod tests {
     fn round_numbers() {
         assert_eq!(texts(&linear(0.0, 1.0, 5)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(&linear(-1.3, 2.2, 4)), ["−1", "0", "1", "2"]);
-        assert_eq!(
-            texts(&linear(0.0, 23_688.0, 5)),
-            ["0", "5,000", "10,000", "15,000", "20,000"].map(|t| if t == "5,000" { "5000" } else { t })
-        );
+        assert_eq!(texts(&linear(0.0, 23_688.0, 5)), ["0", "5,000", "10,000", "15,000", "20,000"]);
+        assert_eq!(texts(&linear(4100.0, 5900.0, 2)), ["5000"]);
         assert_eq!(texts(&linear(0.0, 3e7, 3)), ["0", "10⁷", "2×10⁷", "3×10⁷"]);
         assert!(linear(1.0, 1.0, 5).is_empty() && linear(f64::NAN, 1.0, 5).is_empty());
     }

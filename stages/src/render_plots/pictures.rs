@@ -177,7 +177,7 @@ impl<'a> Painter<'a> {
         let mut panel = Panel::of_lines("", vec![line]);
         panel.scale = score_scale(self.params.score_scale, &self.score);
         if panel.scale == ValueScale::Log {
-            panel.label = "logarithmic scale".to_owned();
+            panel.label = "anomaly score, logarithmic scale".to_owned();
         }
         panel.regions = self.regions(rows);
         panel.rule = self.threshold.clone();
@@ -258,8 +258,10 @@ fn figures(metrics: &Metrics, many: bool) -> String {
             remarks.push("inflating");
         }
         let remarks = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) };
-        Some(format!("{title} {}{remarks}", figure(metric.value?)))
+        // Lines break between figures only.
+        Some(format!("{title} {}{remarks} ·", figure(metric.value?)).replace(' ', "\u{a0}"))
     };
-    let list = SHOWN.into_iter().filter_map(text).collect::<Vec<_>>().join("  ·  ");
-    if many && !list.is_empty() { format!("over all entities: {list}") } else { list }
+    let list = SHOWN.into_iter().filter_map(text).collect::<Vec<_>>().join("  ");
+    let list = list.trim_end_matches("\u{a0}·");
+    if many && !list.is_empty() { format!("over all entities: {list}") } else { list.to_owned() }
 }

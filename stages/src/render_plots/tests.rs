@@ -98,7 +98,7 @@ fn svg_holds_threshold_figures_and_the_channel_that_matters() {
     let files = run(r#"{"format": "svg", "channels": 1}"#, all()).unwrap();
     let text = |path: &str| {
         let entry = files.entries.iter().find(|entry| entry.path == path).unwrap();
-        String::from_utf8(entry.content.read().unwrap().to_vec()).unwrap()
+        String::from_utf8(entry.content.read().unwrap().to_vec()).unwrap().replace('\u{a0}', " ")
     };
     let score = text("001-a/score.svg");
     for part in ["threshold 0.800", "best F1 0.900 (oracle)", "labelled anomaly", "alarm", "over all entities"] {

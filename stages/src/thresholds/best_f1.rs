@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Source, ThresholdKind};
+use super::{Basis, Chosen, Source, ThresholdKind};
 use crate::contract::StageError;
 use crate::metrics::{best_adjusted_threshold, best_threshold};
 
@@ -32,13 +32,13 @@ impl ThresholdKind for BestF1 {
         Basis::JudgedLabels
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<(f64, String), StageError> {
+    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let search = if params.point_adjusted { best_adjusted_threshold } else { best_threshold };
-        let threshold = search(source.case).ok_or_else(|| {
+        let value = search(source.case).ok_or_else(|| {
             StageError::new("no threshold has a best F1, since none of the judged rows is labelled as an anomaly")
                 .hint("choose a threshold that does not look at labels, such as {kind: quantile, anomaly_ratio: 1.0}")
         })?;
         let what = if params.point_adjusted { "point-adjusted F1" } else { "F1" };
-        Ok((threshold, format!("an oracle, chosen with the judged labels for the best {what}")))
+        Ok(Chosen { value, how: format!("an oracle, chosen with the judged labels for the best {what}") })
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Source, ThresholdKind};
+use super::{Basis, Chosen, Source, ThresholdKind};
 use crate::contract::StageError;
 
 pub struct Fixed;
@@ -29,7 +29,7 @@ impl ThresholdKind for Fixed {
         Basis::Nothing
     }
 
-    fn choose(params: &Params, _: &Source<'_>) -> Result<(f64, String), StageError> {
-        Ok((params.value, "given".to_owned()))
+    fn choose(params: &Params, _: &Source<'_>) -> Result<Chosen, StageError> {
+        Ok(Chosen { value: params.value, how: "given".to_owned() })
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Over, Source, ThresholdKind};
+use super::{Basis, Chosen, Over, Source, ThresholdKind};
 use crate::contract::StageError;
 
 pub struct KSigma;
@@ -37,11 +37,12 @@ impl ThresholdKind for KSigma {
         params.over.basis()
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<(f64, String), StageError> {
+    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let count = source.scores.len() as f64;
         let mean = source.scores.iter().sum::<f64>() / count;
         let variance = source.scores.iter().map(|score| (score - mean) * (score - mean)).sum::<f64>() / count;
-        Ok((mean + params.k * variance.sqrt(), format!("mean plus {} standard deviations", params.k)))
+        let how = format!("mean plus {} standard deviations", params.k);
+        Ok(Chosen { value: mean + params.k * variance.sqrt(), how })
     }
 }
 
@@ -54,6 +55,6 @@ mod tests {
     fn counts_standard_deviations() {
         let case = Case::new(vec![], vec![], vec![]).unwrap();
         let source = Source { scores: &[1.0, 3.0, 1.0, 3.0], case: &case };
-        assert_eq!(KSigma::choose(&Params { k: 2.0, over: Over::default() }, &source).unwrap().0, 4.0);
+        assert_eq!(KSigma::choose(&Params { k: 2.0, over: Over::default() }, &source).unwrap().value, 4.0);
     }
 }

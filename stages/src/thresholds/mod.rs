@@ -35,6 +35,15 @@ pub struct Source<'a> {
     pub case: &'a Case,
 }
 
+/// A threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chosen {
+    /// Scores above it are alarms.
+    pub value: f64,
+    /// How it came about, in a few words.
+    pub how: String,
+}
+
 /// One way to choose a threshold.
 trait ThresholdKind: 'static {
     type Params: DeserializeOwned + Serialize + JsonSchema;
@@ -44,8 +53,7 @@ trait ThresholdKind: 'static {
 
     fn check(params: &Self::Params) -> Result<(), String>;
     fn basis(params: &Self::Params) -> Basis;
-    /// The threshold and how it came about, in a few words.
-    fn choose(params: &Self::Params, source: &Source<'_>) -> Result<(f64, String), StageError>;
+    fn choose(params: &Self::Params, source: &Source<'_>) -> Result<Chosen, StageError>;
 }
 
 struct Declaration {
@@ -53,7 +61,7 @@ struct Declaration {
     entry: fn() -> Entry,
     check: fn(&ThresholdChoice) -> Result<(), String>,
     basis: fn(&ThresholdChoice) -> Result<Basis, String>,
-    choose: fn(&ThresholdChoice, &Source<'_>) -> Result<(f64, String), StageError>,
+    choose: fn(&ThresholdChoice, &Source<'_>) -> Result<Chosen, StageError>,
 }
 
 impl Declaration {
@@ -113,11 +121,11 @@ pub fn basis(choice: &ThresholdChoice) -> Result<Basis, String> {
     (declaration(choice)?.basis)(choice)
 }
 
-/// The threshold and how it came about.
+/// Chooses the threshold.
 ///
 /// # Errors
 /// If the scores do not determine one.
-pub fn choose(choice: &ThresholdChoice, source: &Source<'_>) -> Result<(f64, String), StageError> {
+pub fn choose(choice: &ThresholdChoice, source: &Source<'_>) -> Result<Chosen, StageError> {
     (declaration(choice).map_err(StageError::new)?.choose)(choice, source)
 }
 

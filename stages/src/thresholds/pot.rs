@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Over, Source, ThresholdKind, peaks};
+use super::{Basis, Chosen, Over, Source, ThresholdKind, peaks};
 use crate::contract::StageError;
 
 pub struct Pot;
@@ -57,7 +57,7 @@ impl ThresholdKind for Pot {
         params.over.basis()
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<(f64, String), StageError> {
+    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let mut scores = source.scores.to_vec();
         scores.sort_unstable_by(f64::total_cmp);
         let (initial, excesses) = tail(&scores, params.level);
@@ -71,7 +71,8 @@ impl ThresholdKind for Pot {
         }
         let fit = peaks::fit(&excesses, params.search);
         let exceeded = params.risk * scores.len() as f64 / excesses.len() as f64;
-        Ok((initial + fit.excess_at(exceeded), format!("a Pareto tail exceeds it with probability {}", params.risk)))
+        let how = format!("a Pareto tail exceeds it with probability {}", params.risk);
+        Ok(Chosen { value: initial + fit.excess_at(exceeded), how })
     }
 }
 
@@ -108,7 +109,7 @@ mod tests {
                 let scores: Vec<f64> = golden.train.iter().map(|score| score * scale).collect();
                 let source = Source { scores: &scores, case: &golden.case };
                 let params = Params { risk, level, search: peaks::Search::Siffer, over: Over::default() };
-                let (threshold, _) = Pot::choose(&params, &source).unwrap();
+                let threshold = Pot::choose(&params, &source).unwrap().value;
                 let mut rising = scores;
                 rising.sort_unstable_by(f64::total_cmp);
                 let (_, excesses) = tail(&rising, level);

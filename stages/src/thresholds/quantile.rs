@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Over, Source, ThresholdKind};
+use super::{Basis, Chosen, Over, Source, ThresholdKind};
 use crate::contract::StageError;
 
 pub struct Quantile;
@@ -34,11 +34,12 @@ impl ThresholdKind for Quantile {
         params.over.basis()
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<(f64, String), StageError> {
+    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let level = 1.0 - params.anomaly_ratio / 100.0;
         let mut scores = source.scores.to_vec();
         scores.sort_unstable_by(f64::total_cmp);
-        Ok((quantile(&scores, level), format!("{} % of the scores lie above it", params.anomaly_ratio)))
+        let how = format!("{} % of the scores lie above it", params.anomaly_ratio);
+        Ok(Chosen { value: quantile(&scores, level), how })
     }
 }
 
@@ -62,7 +63,7 @@ mod tests {
             let scores = [golden.train.as_slice(), &golden.case.scores].concat();
             let params = Params { anomaly_ratio: reference["anomaly_ratio"].as_f64().unwrap(), over: Over::default() };
             let source = Source { scores: &scores, case: &golden.case };
-            let (threshold, _) = Quantile::choose(&params, &source).unwrap();
+            let threshold = Quantile::choose(&params, &source).unwrap().value;
             let expected = reference["threshold"].as_f64().unwrap();
             assert!((threshold - expected).abs() < 1e-9, "{}: {threshold} {expected}", golden.name);
             let raw = golden.case.at(threshold).alarms.iter().filter(|alarm| **alarm).count();
