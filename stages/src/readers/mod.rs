@@ -7,6 +7,7 @@ mod builder;
 mod columns;
 mod csv;
 mod ett;
+mod fractions;
 mod line;
 mod missing;
 mod npy;

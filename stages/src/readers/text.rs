@@ -88,6 +88,7 @@ impl<'a> TextFile<'a> {
         let width = roles.iter().filter(|role| **role == Role::Value).count();
         let parser = LineParser {
             roles,
+            only_values: width == roles.len(),
             names: &self.names,
             delimiter: self.dialect.delimiter,
             time_format: self.dialect.time_format,
