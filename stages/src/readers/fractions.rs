@@ -42,34 +42,40 @@ mod wide {
     #[target_feature(enable = "avx2")]
     pub(super) fn parse(text: &[u8], at: usize, delimiter: u8, into: &mut [f32]) -> usize {
         let mut count = 0;
-        for values in into.chunks_exact_mut(STEP) {
-            let start = at + count * FIELD;
-            let step = text.get(start..start + STEP * FIELD).and_then(|fields| eight(fields, delimiter));
-            let Some(read) = step else { break };
-            values.copy_from_slice(&read);
-            count += STEP;
+        while count < into.len() && into.len() >= STEP {
+            // The last step overlaps the one before, so that no fields are left over.
+            let first = count.min(into.len() - STEP);
+            let start = at + first * FIELD;
+            let fields = text.get(start..start + STEP * FIELD).and_then(|fields| fields.first_chunk());
+            let Some(values) = fields.and_then(|fields| eight(fields, delimiter)) else { break };
+            into[first..first + STEP].copy_from_slice(&values);
+            count = first + STEP;
         }
         count + super::narrow(text, at + count * FIELD, delimiter, &mut into[count..])
     }
 
     /// The first eight bytes of field `index`.
-    fn word(fields: &[u8], index: usize) -> i64 {
-        let bytes = &fields[index * FIELD..index * FIELD + 8];
-        bytes.iter().rev().fold(0, |word, byte| (word << 8) | i64::from(*byte))
+    #[inline(always)]
+    fn word(fields: &[u8; STEP * FIELD], index: usize) -> i64 {
+        let start = index * FIELD;
+        fields[start..start + 8].first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
     }
 
     /// Eight fields, if all of them have the shape.
     #[target_feature(enable = "avx2")]
-    fn eight(fields: &[u8], delimiter: u8) -> Option<[f32; STEP]> {
-        let strange =
-            fields.iter().skip(FIELD - 1).step_by(FIELD).fold(0, |strange, byte| strange | (byte ^ delimiter));
+    fn eight(fields: &[u8; STEP * FIELD], delimiter: u8) -> Option<[f32; STEP]> {
+        let mut strange = 0;
+        for index in 1..=STEP {
+            strange |= fields[index * FIELD - 1] ^ delimiter;
+        }
         if strange != 0 {
             return None;
         }
         // This order undoes the one in which `packus` joins halves.
-        let at = |index: usize| word(fields, index);
-        let (first, first_is_plain) = digits(_mm256_set_epi64x(at(5), at(4), at(1), at(0)));
-        let (second, second_is_plain) = digits(_mm256_set_epi64x(at(7), at(6), at(3), at(2)));
+        let first = _mm256_set_epi64x(word(fields, 5), word(fields, 4), word(fields, 1), word(fields, 0));
+        let second = _mm256_set_epi64x(word(fields, 7), word(fields, 6), word(fields, 3), word(fields, 2));
+        let (first, first_is_plain) = digits(first);
+        let (second, second_is_plain) = digits(second);
         if !(first_is_plain && second_is_plain) {
             return None;
         }

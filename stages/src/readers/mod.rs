@@ -221,6 +221,12 @@ fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(),
     Err(StageError::new(format!("{labels} labels for {rows} rows")).at(file, None).hint(hint))
 }
 
+/// Bytes of these files together; what cannot be asked for counts as nothing.
+fn bytes_of<'a>(names: impl Iterator<Item = &'a String>, context: &StageContext<'_>) -> u64 {
+    let paths = names.filter_map(|name| context.host.file(name));
+    paths.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
 /// Reads all columns of `text` that `selection` names, and checks that the channels are those of the files before.
 fn read_table(
     text: &TextFile<'_>,

@@ -50,6 +50,9 @@ impl Dataset for Smd {
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
         let names: Vec<String> = (0..CHANNELS).map(metric).collect();
         let mut builder = Builder::new(names, Missing::Error);
+        let texts: Vec<String> =
+            self.entity.iter().flat_map(|machine| [path("train", machine), path("test", machine)]).collect();
+        builder.columns.text_ahead = super::bytes_of(texts.iter(), context);
         for machine in self.entity.iter() {
             let file = context.file(&path("train", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;

@@ -95,7 +95,8 @@ impl<'a> TextFile<'a> {
             allow_missing: self.dialect.allow_missing,
         };
         // Pages that are never written cost nothing, so the estimate may be generous.
-        let estimate = (self.bytes - self.body) as usize / self.row_bytes.max(1);
+        let ahead = (self.bytes - self.body).max(std::mem::take(&mut into.text_ahead));
+        let estimate = ahead as usize / self.row_bytes.max(1);
         into.values.reserve((estimate + estimate / 16 + 1) * width);
         let mut state = Merge { rows: 0, line: self.first_line, blank: None, last_time: None };
         let blocks = ((self.bytes - self.body) as usize).div_ceil(BLOCK);
