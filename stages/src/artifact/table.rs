@@ -70,7 +70,7 @@ impl Table {
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
         let (batch, _) = columns::read(bytes, "table")?;
         let schema = batch.schema().as_ref().clone().with_metadata(HashMap::new());
-        Ok(Self(batch.with_schema(Arc::new(schema)).or_else(|_| Err(ArtifactError::corrupt("table", "schema")))?))
+        Ok(Self(batch.with_schema(Arc::new(schema)).map_err(|_| ArtifactError::corrupt("table", "schema"))?))
     }
 }
 

@@ -61,11 +61,14 @@ pub trait Dataset: DeserializeOwned + Serialize + JsonSchema + 'static {
 /// The table of data sets.
 pub struct Datasets;
 
+/// The parameter at fault and a sentence about it, if any.
+type Checked = Result<(), (String, String)>;
+
 /// One line of the table, with its type erased.
 struct Line {
     name: &'static str,
     entry: fn() -> Entry,
-    check: fn(&Choice<Datasets>) -> Result<(), (String, String)>,
+    check: fn(&Choice<Datasets>) -> Checked,
     files: fn(&Choice<Datasets>) -> Vec<FileRequest>,
     read: fn(&Choice<Datasets>, &StageContext<'_>) -> Result<Series, StageError>,
 }
