@@ -4,14 +4,46 @@
 //! With `RUNNER_BENCH_ONCE=N` it does the whole work N times without criterion and prints milliseconds and peak memory
 //! as one JSON line. Needs `RUNNER_DATA_PATH`.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
+use mimalloc::MiMalloc;
 use serde_json::json;
 use stages::artifact::Artifact;
 use stages::contract::{Inputs, NullHost, StageKind};
+
+/// The allocator of the program, counting what is in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static MOST_IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is handed on to mimalloc as it is; counting has no effect on it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST_IN_USE.fetch_max(now, Ordering::Relaxed);
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let now = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        MOST_IN_USE.fetch_max(now, Ordering::Relaxed);
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { MiMalloc.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 const MACHINE: &str = "machine-2-1";
 
@@ -82,16 +114,37 @@ fn criterion(work: &Work) {
     criterion.final_summary();
 }
 
-/// Prints the times of `count` repetitions and the most memory the process ever had.
+/// Prints the times of `count` repetitions and the most memory the process ever had; and, for each part of the work,
+/// the most bytes that were allocated at once, as a multiple of the series itself.
 fn once(work: &Work, count: usize) {
-    let before = peak_kilobytes();
+    let idle = peak_kilobytes();
     let time = |_| {
         let start = Instant::now();
         work.whole();
         start.elapsed().as_secs_f64() * 1e3
     };
     let times: Vec<f64> = (0..count).map(time).collect();
-    println!("{}", json!({"milliseconds": times, "peak_kilobytes": peak_kilobytes(), "idle_kilobytes": before}));
+    let peak = peak_kilobytes();
+    let (ingest, series) = most_in_use(|| work.ingest());
+    let Artifact::Series(content) = &series else { return };
+    let own = (content.values.len() * 4 + content.labels.len()) as f64;
+    let raw = series.clone();
+    // The stage's input is alive while it runs: it counts.
+    let (normalize, scaled) = most_in_use(move || work.normalize(raw));
+    drop(series);
+    let (encode, _) = most_in_use(|| scaled.encode().expect("an encodable series"));
+    let most = json!({
+        "ingest": ingest / own, "normalize with its input": normalize / own + 1.0, "encode with its input": encode / own + 1.0,
+    });
+    println!("{}", json!({"milliseconds": times, "peak_kilobytes": peak, "idle_kilobytes": idle, "most_in_use": most}));
+}
+
+/// The most bytes that `work` had allocated at once beyond what was there before.
+fn most_in_use<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let before = IN_USE.load(Ordering::Relaxed);
+    MOST_IN_USE.store(before, Ordering::Relaxed);
+    let result = work();
+    ((MOST_IN_USE.load(Ordering::Relaxed) - before) as f64, result)
 }
 
 /// The high-water mark of resident memory, from the kernel.

@@ -174,13 +174,13 @@ fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
 
 fn segments(rows: &Rows) -> Vec<Segment> {
     let mut start = 0;
-    let mut segment = |split: Split| {
+    let segment = |split: Split| {
         let end = start + rows.of(split);
         let segment = Segment { split, entity: "server".to_owned(), rows: start..end, labelled: split == Split::Test };
         start = end;
         segment
     };
-    Split::ALL.into_iter().filter(|split| rows.of(*split) > 0).map(|split| segment(split)).collect()
+    Split::ALL.into_iter().filter(|split| rows.of(*split) > 0).map(segment).collect()
 }
 
 #[cfg(test)]
@@ -208,6 +208,16 @@ mod tests {
         assert_ne!(digest(1), digest(2));
     }
 
+    /// If this fails, outputs have changed: raise `Generate::VERSION` and put the new digest here.
+    #[test]
+    fn the_bits_are_those_of_this_version() {
+        let found = generate(&Params::default(), 42).unwrap().digest().to_string();
+        assert_eq!(
+            (Generate::VERSION, found.as_str()),
+            (1, "f8e152e21940452a8c953c7522df10c535d8d81aa0f5f39ba70c2346c0745f48")
+        );
+    }
+
     #[test]
     fn faults_show_in_the_values_and_nowhere_else() {
         let params = Params::default();
@@ -220,6 +230,49 @@ mod tests {
         let shown = (0..clean.rows()).filter(|row| clean.row(*row) != faulty.row(*row)).count();
         let labelled = faulty.labels.iter().filter(|label| **label == 1).count();
         assert!(shown * 100 >= labelled * 99, "{shown} of {labelled} labelled rows differ");
+    }
+
+    /// The chance that an anomalous row lies further out than a normal one, in its worst channel.
+    fn chance_of_standing_out(kinds: Vec<Kind>) -> f64 {
+        let series = generate(&Params { kinds, ..Params::default() }, 11).unwrap();
+        let train = series.of_split(Split::Train).next().unwrap().rows.clone();
+        let count = train.len() as f64;
+        let channel =
+            |channel: usize| series.values.iter().skip(channel).step_by(series.width()).map(|value| f64::from(*value));
+        let moments = |index: usize| {
+            let mean = channel(index).take(train.end).sum::<f64>() / count;
+            (
+                mean,
+                (channel(index).take(train.end).map(|value| (value - mean).powi(2)).sum::<f64>() / count)
+                    .sqrt()
+                    .max(1e-9),
+            )
+        };
+        let moments: Vec<(f64, f64)> = (0..series.width()).map(moments).collect();
+        let distance = |row: usize| {
+            let values = series.row(row).iter().zip(&moments);
+            values.map(|(value, (mean, deviation))| ((f64::from(*value) - mean) / deviation).abs()).fold(0.0, f64::max)
+        };
+        let test = series.of_split(Split::Test).next().unwrap().rows.clone();
+        let (anomalous, normal): (Vec<usize>, Vec<usize>) = test.partition(|row| series.labels[*row] == 1);
+        let normal: Vec<f64> = normal.into_iter().map(distance).collect();
+        let wins = |row: usize| normal.iter().filter(|other| distance(row) > **other).count() as f64;
+        anomalous.iter().map(|row| wins(*row)).sum::<f64>() / (anomalous.len() * normal.len()) as f64
+    }
+
+    #[test]
+    fn some_faults_stand_out_and_some_need_a_model() {
+        for (kind, range) in [
+            (Kind::Spike, 0.95..=1.0),
+            (Kind::LevelShift, 0.95..=1.0),
+            (Kind::StuckSensor, 0.4..=0.65),
+            (Kind::BrokenCorrelation, 0.4..=0.65),
+        ] {
+            let chance = chance_of_standing_out(vec![kind]);
+            assert!(range.contains(&chance), "{kind:?}: {chance}");
+        }
+        let all = chance_of_standing_out(Kind::ALL.to_vec());
+        assert!((0.6..0.9).contains(&all), "{all}");
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use rayon::prelude::*;
@@ -45,6 +46,7 @@ impl Metadata {
     }
 }
 
+/// The bytes of a Parquet file with these columns.
 pub(super) fn write(
     schema: Schema,
     arrays: Vec<ArrayRef>,
@@ -54,19 +56,104 @@ pub(super) fn write(
     let schema = Arc::new(schema.with_metadata(metadata.entries));
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)?;
-    let properties = WriterProperties::builder()
+    let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 16 * 1024);
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties()))?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
         .set_compression(Compression::UNCOMPRESSED)
         .set_encoding(Encoding::PLAIN)
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
         .set_max_row_group_row_count(None)
         .set_created_by("runner".to_owned())
-        .build();
-    let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 16 * 1024);
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties))?;
-    writer.write(&batch)?;
-    writer.close()?;
+        .build()
+}
+
+/// Columns that are taken out of row-major values and encoded by one task: their values share cache lines.
+const GROUP: usize = 4;
+/// Groups that are encoded before they are written out. It bounds the memory beside values and file.
+const WAVE: usize = 4;
+
+/// As [`write`], with the columns of row-major `values` after the leading ones. The columns are never in memory all at
+/// once, and are encoded in parallel; the bytes do not depend on the number of threads.
+pub(super) fn write_rows(
+    schema: Schema,
+    leading: Vec<ArrayRef>,
+    values: &[f32],
+    metadata: Metadata,
+) -> Result<Vec<u8>, ArtifactError> {
+    let width = schema.fields().len() - leading.len();
+    if values.is_empty() || width == 0 {
+        let empty = |_| -> ArrayRef { Arc::new(Float32Array::from(Vec::<f32>::new())) };
+        let rows = leading.first().map_or(0, |array| array.len());
+        let arrays = leading.into_iter().chain((0..width).map(empty)).collect();
+        return write(schema, arrays, rows, metadata);
+    }
+    let schema = Arc::new(schema.with_metadata(metadata.entries));
+    // Room for pages and footer: growing would double the memory. The label column is plain 32-bit integers in Parquet.
+    let leading_size: usize = leading.iter().map(|array| array.len() * 8).sum();
+    let overhead = 64 * 1024 + 1024 * schema.fields().len() + size_of_val(values) / 256;
+    let mut bytes = Vec::with_capacity(size_of_val(values) + leading_size + overhead);
+    let writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties()))?;
+    let (mut file, factory) = writer.into_serialized_writer()?;
+    let mut writers = factory.create_column_writers(0)?;
+    let channel_writers = writers.split_off(leading.len());
+    let mut row_group = file.next_row_group()?;
+    for ((writer, field), array) in writers.into_iter().zip(schema.fields()).zip(&leading) {
+        encode(writer, field, array)?.append_to_row_group(&mut row_group)?;
+    }
+    let fields = &schema.fields()[leading.len()..];
+    let encode_group = |(first, writers): (usize, Vec<ArrowColumnWriter>)| {
+        let columns = gather(values, width, first, writers.len());
+        let parts = writers.into_iter().zip(&fields[first..]).zip(columns);
+        let chunk = |((writer, field), column): ((_, &Arc<Field>), Vec<f32>)| {
+            encode(writer, field, &(Arc::new(Float32Array::from(column)) as ArrayRef))
+        };
+        parts.map(chunk).collect::<Result<Vec<_>, _>>()
+    };
+    let mut groups = Vec::new();
+    let mut channel_writers = channel_writers.into_iter();
+    for first in (0..width).step_by(GROUP) {
+        groups.push((first, channel_writers.by_ref().take(GROUP).collect()));
+    }
+    while !groups.is_empty() {
+        let wave: Vec<_> = groups.drain(..groups.len().min(WAVE)).collect();
+        let encoded = wave.into_par_iter().map(encode_group).collect::<Result<Vec<_>, _>>()?;
+        for chunk in encoded.into_iter().flatten() {
+            chunk.append_to_row_group(&mut row_group)?;
+        }
+    }
+    row_group.close()?;
+    file.close()?;
     Ok(bytes)
+}
+
+fn encode(mut writer: ArrowColumnWriter, field: &Field, array: &ArrayRef) -> Result<ArrowColumnChunk, ArtifactError> {
+    for leaf in compute_leaves(field, array)? {
+        writer.write(&leaf)?;
+    }
+    Ok(writer.close()?)
+}
+
+/// Copies `count` columns, from `first` on, out of row-major values.
+fn gather(values: &[f32], width: usize, first: usize, count: usize) -> Vec<Vec<f32>> {
+    let rows = values.len() / width;
+    let mut columns: Vec<Vec<f32>> = (0..count).map(|_| vec![0.0; rows]).collect();
+    // Blocks of rows keep the cache lines that neighbouring columns share.
+    const BLOCK: usize = 256;
+    for start in (0..rows).step_by(BLOCK) {
+        let end = rows.min(start + BLOCK);
+        for (offset, column) in columns.iter_mut().enumerate() {
+            let source = values[start * width + first + offset..].iter().step_by(width);
+            column[start..end].iter_mut().zip(source).for_each(|(value, source)| *value = *source);
+        }
+    }
+    columns
 }
 
 pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, Metadata), ArtifactError> {

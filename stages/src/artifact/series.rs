@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float32Array, Int64Array, RecordBatch, UInt8Array};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
@@ -98,12 +98,9 @@ impl Series {
             fields.push(Field::new("runner.label", DataType::UInt8, false));
             arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
         }
-        for (name, column) in self.channels.iter().zip(columns::to_columns(&self.values, self.width())) {
-            fields.push(Field::new(name, DataType::Float32, false));
-            arrays.push(Arc::new(Float32Array::from(column)));
-        }
+        fields.extend(self.channels.iter().map(|name| Field::new(name, DataType::Float32, false)));
         let metadata = Metadata::new("series").with("segments", &self.segments);
-        columns::write(Schema::new(fields), arrays, self.rows(), metadata)
+        columns::write_rows(Schema::new(fields), arrays, &self.values, metadata)
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
@@ -162,6 +159,24 @@ pub(super) mod tests {
         let again = Series::decode(series.encode().unwrap()).unwrap();
         assert_eq!(series, again);
         assert_eq!(series.digest(), again.digest());
+    }
+
+    #[test]
+    fn survives_its_file_at_any_width_and_the_bytes_do_not_depend_on_threads() {
+        for (rows, width) in [(0, 3), (3, 0), (1, 1), (300, 17), (1000, 40)] {
+            let rows_at = 0..rows;
+            let series = Series {
+                channels: (0..width).map(|channel| format!("c{channel}")).collect(),
+                values: (0..rows * width).map(|value| value as f32).collect(),
+                labels: vec![1; rows],
+                times: (0..rows as i64).collect(),
+                segments: vec![Segment { split: Split::Test, entity: "m".into(), rows: rows_at, labelled: true }],
+            };
+            let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let bytes = pool(1).install(|| series.encode().unwrap());
+            assert_eq!(bytes, pool(3).install(|| series.encode().unwrap()));
+            assert_eq!(Series::decode(bytes).unwrap(), series, "{rows} x {width}");
+        }
     }
 
     #[test]

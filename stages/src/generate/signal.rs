@@ -108,7 +108,7 @@ fn follow(shape: Shape, rhythm: Rhythm, load: impl Fn(usize) -> f64, random: &mu
             Shape::Latency => scale * (12.0 + 30.0 * load * load + 12.0 * noise),
             Shape::Disk => 400.0 * scale * (0.2 + load + 0.6 * noise),
             Shape::Counter => {
-                counter = if row % rhythm.day == 0 {
+                counter = if row.is_multiple_of(rhythm.day) {
                     0.0
                 } else {
                     counter + 50.0 * scale * (load.max(0.0) + 0.2 * noise.abs())

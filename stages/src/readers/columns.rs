@@ -16,6 +16,8 @@ pub(super) struct Columns {
     pub labels: Vec<u8>,
     /// Whether any value is NaN.
     pub any_missing: bool,
+    /// Bytes of all text files that are going to be read, so that memory is asked for once.
+    pub text_ahead: u64,
 }
 
 /// One of the columns of a table, by what it is for.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::columns::Role;
+use super::fractions;
 use super::number;
 use super::times::TimeFormat;
 
@@ -13,6 +14,8 @@ const MISSING: [&str; 9] = ["nan", "na", "n/a", "null", "none", "nil", "missing"
 /// How fields become columns.
 pub(super) struct LineParser<'a> {
     pub roles: &'a [Role],
+    /// Whether all roles are [`Role::Value`].
+    pub only_values: bool,
     pub names: &'a [String],
     pub delimiter: u8,
     pub time_format: &'a TimeFormat,
@@ -122,7 +125,12 @@ impl LineParser<'_> {
     #[inline]
     fn row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
         let (values, labels, times) = (rows.values.len(), rows.labels.len(), rows.times.len());
-        let next = self.plain_fields(text, start, last, rows).filter(|_| rows.blank.is_none());
+        let next = if self.only_values {
+            self.plain_values(text, start, last, rows)
+        } else {
+            self.plain_fields(text, start, last, rows)
+        };
+        let next = next.filter(|_| rows.blank.is_none());
         if next.is_some() {
             rows.count += 1;
         } else {
@@ -131,6 +139,33 @@ impl LineParser<'_> {
             rows.times.truncate(times);
         }
         next
+    }
+
+    /// A row of numbers and nothing else.
+    #[inline]
+    fn plain_values(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
+        let base = rows.values.len();
+        rows.values.resize(base + self.roles.len(), 0.0);
+        let (end_value, values) = rows.values[base..].split_last_mut()?;
+        let mut at = start;
+        let mut column = 0;
+        while column < values.len() {
+            let run = fractions::parse(text, at, self.delimiter, &mut values[column..]);
+            column += run;
+            at += run * fractions::FIELD;
+            if let Some(value) = values.get_mut(column) {
+                let (number, end) = number::parse(text, at)?;
+                *value = number.is_finite().then_some(number)?;
+                if text[end] != self.delimiter {
+                    return None;
+                }
+                column += 1;
+                at = end + 1;
+            }
+        }
+        let (number, end) = number::parse(text, at)?;
+        *end_value = number.is_finite().then_some(number)?;
+        next_line(text, end, last)
     }
 
     #[inline]

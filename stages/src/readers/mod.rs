@@ -7,6 +7,7 @@ mod builder;
 mod columns;
 mod csv;
 mod ett;
+mod fractions;
 mod line;
 mod missing;
 mod npy;
@@ -60,11 +61,14 @@ pub trait Dataset: DeserializeOwned + Serialize + JsonSchema + 'static {
 /// The table of data sets.
 pub struct Datasets;
 
+/// The parameter at fault and a sentence about it, if any.
+type Checked = Result<(), (String, String)>;
+
 /// One line of the table, with its type erased.
 struct Line {
     name: &'static str,
     entry: fn() -> Entry,
-    check: fn(&Choice<Datasets>) -> Result<(), (String, String)>,
+    check: fn(&Choice<Datasets>) -> Checked,
     files: fn(&Choice<Datasets>) -> Vec<FileRequest>,
     read: fn(&Choice<Datasets>, &StageContext<'_>) -> Result<Series, StageError>,
 }
@@ -218,6 +222,12 @@ fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(),
     }
     let hint = format!("the rows are those of {}; both files belong to the same version of the data", data.display());
     Err(StageError::new(format!("{labels} labels for {rows} rows")).at(file, None).hint(hint))
+}
+
+/// Bytes of these files together; what cannot be asked for counts as nothing.
+fn bytes_of<'a>(names: impl Iterator<Item = &'a String>, context: &StageContext<'_>) -> u64 {
+    let paths = names.filter_map(|name| context.host.file(name));
+    paths.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Reads all columns of `text` that `selection` names, and checks that the channels are those of the files before.

@@ -18,22 +18,25 @@ pub(super) const PADDING: usize = 16;
 #[inline]
 pub(super) fn parse(text: &[u8], at: usize) -> Option<(f32, usize)> {
     match text.get(at..at + 9) {
-        Some(window) => short_fraction(window, at).or_else(|| general(text, at)),
-        None => general(text, at),
+        Some(field) if !continues_number(field[8]) => match short_fraction(field) {
+            Some(value) => Some((value, at + 8)),
+            None => general(text, at),
+        },
+        _ => general(text, at),
     }
 }
 
-/// The commonest shape of measured data, `d.dddddd`, as one word.
+/// The commonest shape of measured data, `d.dddddd`, as one word. Looks at the first eight bytes only.
 #[inline]
-fn short_fraction(window: &[u8], at: usize) -> Option<(f32, usize)> {
-    let word = u64::from_le_bytes(window[..8].try_into().ok()?);
+pub(super) fn short_fraction(field: &[u8]) -> Option<f32> {
+    let word = u64::from_le_bytes(field[..8].try_into().ok()?);
     // The digit before the point and the six after it, moved together behind a leading zero.
     let digits = ((word & 0xff) << 8) | (word & 0xffff_ffff_ffff_0000) | u64::from(b'0');
-    if (word >> 8) & 0xff != u64::from(b'.') || !are_eight_digits(digits) || continues_number(window[8]) {
+    if (word >> 8) & 0xff != u64::from(b'.') || !are_eight_digits(digits) {
         return None;
     }
     // Both are exact in 32 bits, so one division rounds once.
-    Some((eight_digits(digits) as f32 / 1e6, at + 8))
+    Some(eight_digits(digits) as f32 / 1e6)
 }
 
 /// Whether this byte after a digit would still belong to the number.

@@ -20,7 +20,7 @@ use crate::contract::{FileRequest, StageContext, StageError};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Smd {
-    /// The machine, such as `machine-2-1`, or a list of machines.
+    /// The machine, such as `machine-2-1`, a list of machines, or `all` 28.
     pub entity: OneOrMany,
     /// How the training part is split in order of time. The test part is the data set's own.
     #[serde(default = "SplitPlan::of_training_part")]
@@ -28,6 +28,24 @@ pub struct Smd {
 }
 
 const CHANNELS: usize = 38;
+
+/// Machines of the three groups.
+const GROUPS: [usize; 3] = [8, 9, 11];
+
+impl Smd {
+    fn machines(&self) -> Vec<String> {
+        let all = || {
+            let group = |(group, machines): (usize, &usize)| {
+                (1..=*machines).map(move |machine| format!("machine-{}-{machine}", group + 1))
+            };
+            GROUPS.iter().enumerate().flat_map(group).collect()
+        };
+        match &self.entity {
+            OneOrMany::One(word) if word == "all" => all(),
+            some => some.iter().cloned().collect(),
+        }
+    }
+}
 
 impl Dataset for Smd {
     const NAME: &'static str = "smd";
@@ -44,13 +62,17 @@ impl Dataset for Smd {
             let path = path(folder, machine);
             FileRequest::new(&path, &path).of_dataset("smd")
         };
-        self.entity.iter().flat_map(|machine| folders.map(|folder| request(machine, folder))).collect()
+        self.machines().iter().flat_map(|machine| folders.map(|folder| request(machine, folder))).collect()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
         let names: Vec<String> = (0..CHANNELS).map(metric).collect();
         let mut builder = Builder::new(names, Missing::Error);
-        for machine in self.entity.iter() {
+        let machines = self.machines();
+        let texts: Vec<String> =
+            machines.iter().flat_map(|machine| [path("train", machine), path("test", machine)]).collect();
+        builder.columns.text_ahead = super::bytes_of(texts.iter(), context);
+        for machine in &machines {
             let file = context.file(&path("train", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
             let splits = self.split.cut(rows).map_err(|error| error.at(&file, None))?;

@@ -61,6 +61,8 @@ impl Sources<'_> {
     ) -> Result<Series, StageError> {
         let plan = self.plan();
         let mut builder = Builder::new(Vec::new(), missing);
+        let texts = [Some(self.path), self.test].into_iter().flatten().flat_map(OneOrMany::iter);
+        builder.columns.text_ahead = super::bytes_of(texts, context);
         for (index, path) in self.path.iter().enumerate() {
             let file = context.file(path)?;
             let entity = entity(path);

@@ -88,14 +88,17 @@ impl<'a> TextFile<'a> {
         let width = roles.iter().filter(|role| **role == Role::Value).count();
         let parser = LineParser {
             roles,
+            only_values: width == roles.len(),
             names: &self.names,
             delimiter: self.dialect.delimiter,
             time_format: self.dialect.time_format,
             allow_missing: self.dialect.allow_missing,
         };
-        // Pages that are never written cost nothing, so the estimate may be generous.
-        let estimate = (self.bytes - self.body) as usize / self.row_bytes.max(1);
-        into.values.reserve((estimate + estimate / 16 + 1) * width);
+        let ahead = (self.bytes - self.body).max(std::mem::take(&mut into.text_ahead)) as usize;
+        let estimate = ahead / self.row_bytes.max(1);
+        // Pages that are never written cost nothing, so the estimate may be generous; but no field takes less than two
+        // bytes. Without the memory in one piece the vector grows as it goes.
+        let _ = into.values.try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
         let mut state = Merge { rows: 0, line: self.first_line, blank: None, last_time: None };
         let blocks = ((self.bytes - self.body) as usize).div_ceil(BLOCK);
         let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
