@@ -20,7 +20,8 @@ fn train_step(criterion: &mut Criterion) {
     let choice: Choice<Models> = Choice::new("tvnet-recon", json!({})).expect("the model is in the table");
     let mut random = Random::new(0, "bench");
     let network = models::build(&choice, SHAPE, &Device::Cpu, &mut random).expect("the sizes are possible");
-    let optimizer: Choice<Optimizers> = Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
+    let optimizer: Choice<Optimizers> =
+        Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
     let mut optimizer = Optimizer::new(&optimizer, network.state()).expect("the optimizer fits");
     let values: Vec<f32> = (0..BATCH * SHAPE.length * SHAPE.channels).map(|_| random.normal() as f32).collect();
     let inputs = Tensor::from_vec(values, (BATCH, SHAPE.length, SHAPE.channels), &Device::Cpu).expect("sizes agree");

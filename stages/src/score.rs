@@ -6,9 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Model, Scores, Segment, Series, Split, WindowRun, Windows};
-use crate::contract::{
-    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
-};
+use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
 use crate::models::{self, DataShape, Network};
 use crate::nn;
 use crate::training::gather;
@@ -89,7 +87,8 @@ impl Stage for Score {
         let (network, shape) = models::load(&*inputs.get::<Model>("model")?, &device)?;
         check_shape(shape, &windows)?;
         let segments = wanted_segments(params, &windows.series)?;
-        let mut scorer = Scorer { params, windows: &windows, context, device, network, rows: Rows::new(&windows.series) };
+        let mut scorer =
+            Scorer { params, windows: &windows, context, device, network, rows: Rows::new(&windows.series) };
         scorer.run(&segments)?;
         Ok(Outputs::one("scores", scorer.finish(&segments)?))
     }
@@ -312,7 +311,10 @@ mod tests {
                         Overlap::Max => values.iter().copied().fold(0.0, f64::max),
                     };
                     let score = f64::from(found.scores[row]);
-                    assert!((score - expected).abs() < 1e-5 * expected.max(1e-3), "{overlap:?} {row}: {score} {expected}");
+                    assert!(
+                        (score - expected).abs() < 1e-5 * expected.max(1e-3),
+                        "{overlap:?} {row}: {score} {expected}"
+                    );
                     let parts: f32 = found.contributions[row * 3..row * 3 + 3].iter().sum();
                     assert_eq!(parts, found.scores[row]);
                 }
@@ -329,7 +331,9 @@ mod tests {
             pool.install(|| scores(&Params { batch, ..Params::default() }, &model, &windows).unwrap().digest())
         };
         let expected = digest(128, 1);
-        assert!([(128, 2), (128, 5), (1, 2), (7, 3)].into_iter().all(|(batch, threads)| digest(batch, threads) == expected));
+        assert!(
+            [(128, 2), (128, 5), (1, 2), (7, 3)].into_iter().all(|(batch, threads)| digest(batch, threads) == expected)
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl Stage for Train {
     }
 
     fn learns(params: &Recipe) -> Vec<Learning> {
-        let learning = |what, from, parameter| Learning { what, from: vec![from], labels: false, oracle: false, parameter };
+        let learning =
+            |what, from, parameter| Learning { what, from: vec![from], labels: false, oracle: false, parameter };
         let mut learned = vec![learning("weights", Split::Train, "model")];
         let watched = params.needs_validation().is_some();
         learned.extend(watched.then(|| learning("choice of the epoch", Split::Validation, "keep")));

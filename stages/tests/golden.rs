@@ -85,9 +85,8 @@ impl Case {
 
     /// All tensors below a prefix, without it.
     fn below(&self, prefix: &str) -> BTreeMap<String, TensorData> {
-        let stripped = |(name, tensor): (&String, &TensorData)| {
-            Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()))
-        };
+        let stripped =
+            |(name, tensor): (&String, &TensorData)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.clone()));
         self.tensors.iter().filter_map(stripped).collect()
     }
 
@@ -119,8 +118,7 @@ impl Report {
 
     fn judge(&mut self, name: &str, difference: f64, tolerance: f64) {
         self.compared += 1;
-        // Not `difference > tolerance`: a NaN fails.
-        if !(difference <= tolerance) {
+        if difference.is_nan() || difference > tolerance {
             self.failed += 1;
             let _ = writeln!(self.text, "  {name}: {difference:.3e} where {tolerance:.1e} is allowed");
         }

@@ -146,7 +146,10 @@ fn gradients_are_the_slope_of_the_loss() {
             let shifted = |by: f64| {
                 let original = parameter.copy().unwrap();
                 with_slice_mut(parameter, |values| {
-                    values.iter_mut().zip(&gradient).for_each(|(value, g)| *value += (by * f64::from(*g) / length) as f32);
+                    values
+                        .iter_mut()
+                        .zip(&gradient)
+                        .for_each(|(value, g)| *value += (by * f64::from(*g) / length) as f32);
                 })
                 .unwrap();
                 let (loss, _) = network.gradients(&batch, &mut noise()).unwrap();

@@ -153,8 +153,7 @@ mod tests {
         let (height, width, input, output) = (3, 4, 5, 7);
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
         let conv = Conv3x3::new(&mut builder, "conv", input, output).unwrap();
-        let mut draw =
-            |count: usize| (0..count).map(|_| random.range(-1.0, 1.0) as f32).collect::<Vec<_>>();
+        let mut draw = |count: usize| (0..count).map(|_| random.range(-1.0, 1.0) as f32).collect::<Vec<_>>();
         let x = Var::from_vec(draw(height * width * input), (1, height, width, input), &Device::Cpu).unwrap();
         let upstream = Tensor::from_vec(draw(height * width * output), (1, height, width, output), &Device::Cpu);
         let upstream = upstream.unwrap();

@@ -22,7 +22,9 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
     let hint = "run with `--device cpu`, or see `runner doctor`";
     match opened {
         Ok(Ok(device)) => Ok(device),
-        Ok(Err(error)) => Err(StageError::new(format!("CUDA device {ordinal} cannot be used")).hint(hint).because(error)),
+        Ok(Err(error)) => {
+            Err(StageError::new(format!("CUDA device {ordinal} cannot be used")).hint(hint).because(error))
+        }
         Err(_) => Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint)),
     }
 }

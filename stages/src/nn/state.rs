@@ -58,7 +58,9 @@ impl State {
             let found = data.get(name).ok_or_else(missing)?;
             if found.shape != own.dims() {
                 let (found, expected) = (&found.shape, own.dims());
-                return Err(StageError::new(format!("the tensor `{name}` has shape {found:?}, the model {expected:?}")));
+                return Err(StageError::new(format!(
+                    "the tensor `{name}` has shape {found:?}, the model {expected:?}"
+                )));
             }
             values.push((own, from_data(name, found, own.dtype(), &self.device)?));
         }
@@ -75,12 +77,7 @@ pub fn to_data(tensor: &Tensor) -> Result<TensorData> {
     })
 }
 
-fn from_data(
-    name: &str,
-    data: &TensorData,
-    wanted: DType,
-    device: &Device,
-) -> std::result::Result<Tensor, StageError> {
+fn from_data(name: &str, data: &TensorData, wanted: DType, device: &Device) -> std::result::Result<Tensor, StageError> {
     let shape = data.shape.as_slice();
     let expected = if wanted == DType::I64 { ElementType::I64 } else { ElementType::F32 };
     let tensor = match expected {

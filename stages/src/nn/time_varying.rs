@@ -254,7 +254,8 @@ impl BlockChunk {
     fn inter_backward(&mut self, kernel: &BlockKernel, plane: &Plane, scratch: &mut Scratch) {
         let (channels, patches) = (plane.channels, plane.height);
         let pooled = &mut scratch.pooled[..self.pooled.len()];
-        for (block, sum) in self.intra_gradient.chunks_exact(patches * channels).zip(self.inter.chunks_exact_mut(channels))
+        for (block, sum) in
+            self.intra_gradient.chunks_exact(patches * channels).zip(self.inter.chunks_exact_mut(channels))
         {
             sum.fill(0.0);
             add_rows(kernel.level, block, sum);

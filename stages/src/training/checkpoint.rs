@@ -74,7 +74,8 @@ impl Checkpoint {
         let mut parts: [BTreeMap<String, TensorData>; 3] = Default::default();
         for (name, tensor) in file.tensors {
             let place = PARTS.iter().position(|prefix| name.starts_with(prefix));
-            let place = place.ok_or_else(|| StageError::new(format!("the checkpoint holds an unknown tensor `{name}`")))?;
+            let place =
+                place.ok_or_else(|| StageError::new(format!("the checkpoint holds an unknown tensor `{name}`")))?;
             parts[place].insert(name[PARTS[place].len()..].to_owned(), tensor);
         }
         let [weights, optimizer, best] = parts;

@@ -244,7 +244,8 @@ fn losses_fall_and_the_best_epoch_is_kept() {
 
 #[test]
 fn what_keeps_a_training_from_starting_or_ending_is_said() {
-    let fails = |changes, windows: &Windows| train(&recipe(changes), windows, &NullHost::default().context(5)).unwrap_err();
+    let fails =
+        |changes, windows: &Windows| train(&recipe(changes), windows, &NullHost::default().context(5)).unwrap_err();
     let unwatched = waves(10, 1, [60, 0, 0]);
     for (changes, word) in [
         (json!({}), "keep: best"),

@@ -259,12 +259,7 @@ impl HostEngine {
             self.reconstruct.input_gradient(starts, upstream, rows);
             padding.fill(0.0);
         }
-        chunk.blocks[last - 1].backward_begin(
-            &self.blocks[last - 1],
-            &self.plane,
-            &chunk.gradient,
-            &mut chunk.scratch,
-        );
+        chunk.blocks[last - 1].backward_begin(&self.blocks[last - 1], &self.plane, &chunk.gradient, &mut chunk.scratch);
     }
 
     fn backward(&self, x: &[f32], chunks: &mut [Chunk]) {
