@@ -11,25 +11,30 @@ pub mod readers;
 #[doc(hidden)]
 pub mod testing;
 pub mod thresholds;
+pub mod training;
 
-mod collect;
-mod command;
-mod evaluate;
+pub mod collect;
+pub mod command;
+pub mod evaluate;
 pub mod generate;
 pub mod ingest;
 pub mod normalize;
-mod render_plots;
+pub mod render_plots;
+pub mod score;
+pub mod train;
 pub mod window;
 
 use contract::StageKind;
 
-/// All stage kinds, in the order of the catalogue.
+/// All stage kinds, in the order of the catalogue: a line each.
 pub fn kinds() -> Vec<StageKind> {
     vec![
         StageKind::of::<ingest::Ingest>(),
         StageKind::of::<generate::Generate>(),
         StageKind::of::<normalize::Normalize>(),
         StageKind::of::<window::Window>(),
+        StageKind::of::<train::Train>(),
+        StageKind::of::<score::Score>(),
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<render_plots::RenderPlots>(),
         StageKind::of::<collect::Collect>(),

@@ -118,8 +118,7 @@ impl Report {
 
     fn judge(&mut self, name: &str, difference: f64, tolerance: f64) {
         self.compared += 1;
-        // Not `difference > tolerance`: a NaN fails.
-        if !(difference <= tolerance) {
+        if difference.is_nan() || difference > tolerance {
             self.failed += 1;
             let _ = writeln!(self.text, "  {name}: {difference:.3e} where {tolerance:.1e} is allowed");
         }

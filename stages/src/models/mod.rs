@@ -102,13 +102,16 @@ impl Registry for Models {
     }
 }
 
+/// The parameter at fault and a sentence about it.
+type Fault = (String, String);
+type Check = fn(&Choice<Models>) -> Result<(), Fault>;
 type Build = fn(&Choice<Models>, DataShape, &Device, &mut Random) -> Result<Box<dyn Network>, StageError>;
 
 /// A model with its types erased.
 struct Declaration {
     name: &'static str,
     entry: fn() -> Entry,
-    check: fn(&Choice<Models>) -> Result<(), (String, String)>,
+    check: Check,
     build: Build,
 }
 

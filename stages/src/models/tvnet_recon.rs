@@ -23,13 +23,13 @@ use host::HostEngine;
 #[serde(default, deny_unknown_fields)]
 pub struct TvnetRecon {
     /// Rows of a patch; windows are padded with zeros at their end to a multiple of it.
-    #[schemars(range(min = 1, max = 65536))]
+    #[schemars(range(min = 1, max = 4096))]
     pub patch: usize,
     /// Time-varying blocks, one after another.
     #[schemars(range(min = 1, max = 1024))]
     pub blocks: usize,
     /// Inner channels; by default `min(max(2 * floor(log2(channels)), 32), 128)`.
-    #[schemars(range(min = 1, max = 65536))]
+    #[schemars(range(min = 1, max = 4096))]
     pub cm: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ impl Architecture for TvnetRecon {
     const DOC: &'static str = "TVNet that reconstructs its window; the squared error is the anomaly score";
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [("patch", Some(self.patch), 65536), ("blocks", Some(self.blocks), 1024), ("cm", self.cm, 65536)];
+        let sizes = [("patch", Some(self.patch), 4096), ("blocks", Some(self.blocks), 1024), ("cm", self.cm, 4096)];
         for (name, size, most) in sizes {
             if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
                 return Err((name.to_owned(), format!("must lie between 1 and {most}, not be {size}")));

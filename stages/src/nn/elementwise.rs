@@ -67,11 +67,7 @@ impl Lanes {
 
     #[inline(always)]
     fn with(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
-        let mut values = [0.0; LANES];
-        for lane in 0..LANES {
-            values[lane] = operation(self.0[lane], other.0[lane]);
-        }
-        Self(values)
+        Self(std::array::from_fn(|lane| operation(self.0[lane], other.0[lane])))
     }
 }
 

@@ -187,9 +187,9 @@ unsafe fn multiply_at<L: Lanes, const R: usize>(rows: Rows<'_>, panels: &Panels,
                 };
             }
             let sums = unsafe { add_products(sums, bases, rows.taps, panels.depth, weights.as_ptr()) };
-            for row in 0..valid {
+            for (row, pair) in sums.iter().enumerate().take(valid) {
                 let at = (tile + row) * columns + first;
-                unsafe { store_pair(sums[row], &mut target[at..at + used]) };
+                unsafe { store_pair(*pair, &mut target[at..at + used]) };
             }
         }
     }
@@ -251,10 +251,10 @@ unsafe fn outer_at<L: Lanes, const R: usize>(
                     let load = |index: usize| unsafe { load_pair(&right[index * columns..index * columns + used]) };
                     unsafe { add_outer(rows, places, load) }
                 };
-                for row in 0..valid {
+                for (row, pair) in tile_sums.iter().enumerate().take(valid) {
                     let at = (tap * depth + tile + row) * columns + first;
                     let mut added: Edge = [0.0; 32];
-                    unsafe { store_pair(tile_sums[row], &mut added[..width]) };
+                    unsafe { store_pair(*pair, &mut added[..width]) };
                     for (sum, value) in sums[at..at + used].iter_mut().zip(&added) {
                         *sum += value;
                     }

@@ -94,11 +94,7 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn add_product(self, left: Self, right: Self) -> Self {
-        let mut sum = self.0;
-        for lane in 0..4 {
-            sum[lane] += left.0[lane] * right.0[lane];
-        }
-        Self(sum)
+        Self(std::array::from_fn(|lane| self.0[lane] + left.0[lane] * right.0[lane]))
     }
 }
 

@@ -1,0 +1,16 @@
+//! Training: a recipe, batches, the loop over epochs, and checkpoints that continue it to the bit.
+//! It knows networks only through their trait, and the outside only through the stage's context.
+
+mod batches;
+mod checkpoint;
+mod progress;
+mod recipe;
+mod stopping;
+mod trainer;
+
+pub use batches::gather;
+pub use recipe::{EarlyStopping, Keep, Recipe};
+pub use trainer::{Trained, train};
+
+#[cfg(test)]
+pub(crate) mod tests;

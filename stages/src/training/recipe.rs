@@ -1,0 +1,200 @@
+//! What a training is told: the parameters of the stage `train`.
+//! How they are carried out is said in the trainer.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::artifact::{Digest, DigestWriter};
+use crate::contract::Choice;
+use crate::models::{self, Models};
+use crate::nn::optimizer::{self, Optimizers};
+use crate::nn::schedule::{self, Schedules};
+
+/// Which weights a training hands on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Those of the epoch with the lowest validation loss.
+    #[default]
+    Best,
+    /// Those of the last epoch.
+    Last,
+}
+
+/// Ends a training whose validation loss no longer falls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Epochs in a row without progress after which training ends.
+    #[schemars(range(min = 1))]
+    pub patience: u64,
+    /// Progress is a validation loss below the best one by more than this.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub min_delta: f64,
+}
+
+/// The parameters of a training.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The model and its configuration. Window length and number of channels come from the data.
+    pub model: Choice<Models>,
+    /// Passes over the training windows.
+    #[serde(default = "default_epochs")]
+    #[schemars(range(min = 1))]
+    pub epochs: u64,
+    /// Windows per step; the last step of an epoch takes what is left.
+    #[serde(default = "default_batch")]
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// The rule that moves the weights.
+    #[serde(default = "default_optimizer")]
+    pub optimizer: Choice<Optimizers>,
+    /// How the learning rate changes from epoch to epoch.
+    #[serde(default = "default_schedule")]
+    pub schedule: Choice<Schedules>,
+    /// Scales gradients down to at most this global norm.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub clip: Option<f64>,
+    /// Ends the training when the validation loss no longer falls; never if left out.
+    #[serde(default)]
+    pub early_stopping: Option<EarlyStopping>,
+    /// Which weights are handed on.
+    #[serde(default)]
+    pub keep: Keep,
+    /// Whether every epoch sees the training windows in a new random order.
+    #[serde(default = "default_shuffle")]
+    pub shuffle: bool,
+}
+
+fn default_epochs() -> u64 {
+    10
+}
+
+fn default_batch() -> usize {
+    128
+}
+
+fn default_optimizer() -> Choice<Optimizers> {
+    Choice::new("adam", json!({})).expect("the table has adam, with defaults for everything")
+}
+
+fn default_schedule() -> Choice<Schedules> {
+    Choice::new("constant", json!({})).expect("the table has constant, which takes no parameters")
+}
+
+fn default_shuffle() -> bool {
+    true
+}
+
+impl Recipe {
+    /// What the schema cannot say, or says only to editors.
+    ///
+    /// # Errors
+    /// The parameter at fault and a sentence about it.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        let fault = |name: &str, reason: &str| Err((name.to_owned(), reason.to_owned()));
+        let below = |parent: &str, (name, reason): (String, String)| (format!("{parent}.{name}"), reason);
+        models::check(&self.model).map_err(|error| below("model", error))?;
+        optimizer::check(&self.optimizer).map_err(|error| below("optimizer", error))?;
+        schedule::check(&self.schedule).map_err(|error| below("schedule", error))?;
+        if self.epochs == 0 {
+            return fault("epochs", "must be at least 1");
+        }
+        if self.batch == 0 {
+            return fault("batch", "must be at least 1");
+        }
+        if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
+            return fault("clip", "must be a number above 0; leave it out for no clipping");
+        }
+        match &self.early_stopping {
+            Some(stopping) if stopping.patience == 0 => fault("early_stopping.patience", "must be at least 1"),
+            Some(stopping) if !(stopping.min_delta.is_finite() && stopping.min_delta >= 0.0) => {
+                fault("early_stopping.min_delta", "must be a number that is at least 0")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The first parameter that cannot do without validation windows.
+    pub fn needs_validation(&self) -> Option<&'static str> {
+        if self.early_stopping.is_some() {
+            Some("early_stopping")
+        } else if self.keep == Keep::Best {
+            Some("keep: best")
+        } else {
+            schedule::needs_validation(&self.schedule).then_some("schedule: plateau")
+        }
+    }
+
+    /// Names the chain of checkpoints: everything that the course of the training depends on.
+    ///
+    /// The number of epochs does not belong to it unless the schedule looks at it, so that trainings which differ in
+    /// nothing else share their epochs.
+    pub fn chain(&self, lineage: &Digest) -> Digest {
+        let mut writer = DigestWriter::new("training");
+        writer.digest(lineage);
+        let mut recipe = serde_json::to_value(self).unwrap_or_default();
+        if let Some(recipe) = recipe.as_object_mut()
+            && !schedule::depends_on_epochs(&self.schedule)
+        {
+            recipe.shift_remove("epochs");
+        }
+        writer.text(&recipe.to_string());
+        writer.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn recipe(changes: Value) -> Result<Recipe, String> {
+        let mut value = json!({"model": {"kind": "tvnet-recon"}});
+        for (name, change) in changes.as_object().unwrap() {
+            value[name] = change.clone();
+        }
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_and_faults() {
+        let plain = recipe(json!({})).unwrap();
+        assert!(plain.check().is_ok());
+        assert_eq!((plain.epochs, plain.batch, plain.keep, plain.shuffle), (10, 128, Keep::Best, true));
+        for (changes, parameter) in [
+            (json!({"epochs": 0}), "epochs"),
+            (json!({"batch": 0}), "batch"),
+            (json!({"clip": 0.0}), "clip"),
+            (json!({"early_stopping": {"patience": 0}}), "early_stopping.patience"),
+            (json!({"optimizer": {"kind": "adam", "lr": -1.0}}), "optimizer.lr"),
+            (json!({"schedule": {"kind": "step", "every": 0}}), "schedule.every"),
+            (json!({"model": {"kind": "tvnet-recon", "patch": 0}}), "model.patch"),
+        ] {
+            assert_eq!(recipe(changes).unwrap().check().unwrap_err().0, parameter);
+        }
+        for (changes, word) in [
+            (json!({"epoch": 3}), "epoch"),
+            (json!({"model": {"kind": "tvnet"}}), "tvnet-recon"),
+            (json!({"model": {"kind": "tvnet-recon", "depth": 3}}), "depth"),
+            (json!({"early_stopping": {"patience": 1, "delta": 2}}), "delta"),
+        ] {
+            assert!(recipe(changes).unwrap_err().contains(word));
+        }
+    }
+
+    #[test]
+    fn chains_are_shared_by_what_runs_alike() {
+        let lineage = Digest([7; 32]);
+        let chain = |changes| recipe(changes).unwrap().chain(&lineage);
+        assert_eq!(chain(json!({"epochs": 3})), chain(json!({"epochs": 9})));
+        assert_ne!(chain(json!({})), chain(json!({"batch": 64})));
+        assert_ne!(chain(json!({})), recipe(json!({})).unwrap().chain(&Digest([8; 32])));
+        let cosine = |epochs| chain(json!({"epochs": epochs, "schedule": "cosine"}));
+        assert_ne!(cosine(3), cosine(9));
+    }
+}

@@ -1,0 +1,243 @@
+//! The loop over epochs: shuffle, step, validate, take note, keep a checkpoint.
+//! Its outcome is a function of recipe, windows and seed, whether or not it was interrupted on the way.
+
+use std::collections::BTreeMap;
+
+use candle_core::Device;
+use serde_json::{Value, json};
+
+use super::batches::{data_shape, gather};
+use super::checkpoint::{Checkpoint, Course, LogRow};
+use super::progress::Counter;
+use super::stopping::Stopping;
+use super::{Keep, Recipe};
+use crate::artifact::{Column, Digest, Model, Split, Table, TensorData, Windows};
+use crate::contract::{Random, StageContext, StageError};
+use crate::models::{self, Network};
+use crate::nn::optimizer::Optimizer;
+use crate::nn::schedule::Schedule;
+use crate::nn::{self, Mode};
+
+/// What a training gives.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    pub model: Model,
+    /// A row per epoch: `epoch`, `train_loss`, `validation_loss`, `learning_rate`.
+    pub log: Table,
+}
+
+/// Trains a model on the windows of the split `train`.
+///
+/// The training loss of an epoch is the mean over its windows of the loss at the time of their step; the validation
+/// loss is computed in evaluation mode after the epoch.
+///
+/// # Errors
+/// If windows are missing, the model cannot take them, the loss is no longer finite, or the run was asked to stop.
+pub fn train(recipe: &Recipe, windows: &Windows, context: &StageContext<'_>) -> Result<Trained, StageError> {
+    let mut trainer = Trainer::new(recipe, windows, context)?;
+    trainer.resume();
+    while trainer.course.epochs < recipe.epochs && !trainer.course.stopping.stopped {
+        trainer.epoch()?;
+        trainer.keep_checkpoint()?;
+    }
+    trainer.finish()
+}
+
+struct Trainer<'a> {
+    recipe: &'a Recipe,
+    windows: &'a Windows,
+    context: &'a StageContext<'a>,
+    chain: Digest,
+    device: Device,
+    train_starts: Vec<usize>,
+    validation_starts: Vec<usize>,
+    network: Box<dyn Network>,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    course: Course,
+    best: BTreeMap<String, TensorData>,
+    counter: Counter<'a>,
+}
+
+impl<'a> Trainer<'a> {
+    fn new(recipe: &'a Recipe, windows: &'a Windows, context: &'a StageContext<'a>) -> Result<Self, StageError> {
+        let (train_starts, validation_starts) = (windows.starts(Split::Train), windows.starts(Split::Validation));
+        if train_starts.is_empty() {
+            return Err(StageError::new("there are no windows in the split `train`")
+                .hint("does the series have training rows, and at least as many as a window is long?"));
+        }
+        if let Some(parameter) = recipe.needs_validation().filter(|_| validation_starts.is_empty()) {
+            let message = format!("`{parameter}` needs windows in the split `validation`, and there are none");
+            return Err(StageError::new(message).hint("split off validation rows, or set `keep: last`"));
+        }
+        let device = nn::device(context.device)?;
+        let network = models::build(&recipe.model, data_shape(windows), &device, &mut context.random("init"))?;
+        let optimizer = Optimizer::new(&recipe.optimizer, network.state())?;
+        let schedule =
+            Schedule::new(&recipe.schedule, optimizer.base_rate(), recipe.epochs).map_err(StageError::new)?;
+        let course = Course {
+            epochs: 0,
+            steps: 0,
+            shuffle: context.random("shuffle").state(),
+            noise: context.random("noise").state(),
+            schedule: schedule.state.clone(),
+            stopping: Stopping::default(),
+            log: Vec::new(),
+        };
+        let counter = Counter::new(context.host, recipe.epochs, train_starts.len() as u64);
+        Ok(Self {
+            recipe,
+            windows,
+            context,
+            chain: recipe.chain(&context.lineage),
+            device,
+            train_starts,
+            validation_starts,
+            network,
+            optimizer,
+            schedule,
+            course,
+            best: BTreeMap::new(),
+            counter,
+        })
+    }
+
+    /// Goes on from the newest usable checkpoint, if there is one.
+    fn resume(&mut self) {
+        let Some((step, bytes)) = self.context.host.load_checkpoint(&self.chain, self.recipe.epochs) else { return };
+        match Checkpoint::decode(&bytes).and_then(|checkpoint| self.restore(step, checkpoint)) {
+            Ok(()) => self.context.host.note(&format!("training goes on after epoch {step}")),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.context.host.note(&format!("the checkpoint of epoch {step} is not used: {error}{cause}"));
+            }
+        }
+    }
+
+    /// Takes a checkpoint over, or leaves everything as it is.
+    fn restore(&mut self, step: u64, checkpoint: Checkpoint) -> Result<(), StageError> {
+        if checkpoint.course.epochs != step {
+            return Err(StageError::new(format!("it holds epoch {}", checkpoint.course.epochs)));
+        }
+        // A fresh optimiser takes the state first: if it does not fit, nothing has been touched.
+        let mut optimizer = Optimizer::new(&self.recipe.optimizer, self.network.state())?;
+        optimizer.set_data(self.network.state(), checkpoint.course.steps, &checkpoint.optimizer)?;
+        self.network.state().set_data(&checkpoint.weights)?;
+        self.optimizer = optimizer;
+        self.schedule.state = checkpoint.course.schedule.clone();
+        self.course = checkpoint.course;
+        self.best = checkpoint.best;
+        self.counter.set_validation(self.course.log.last().and_then(|row| row.validation_loss));
+        Ok(())
+    }
+
+    fn epoch(&mut self) -> Result<(), StageError> {
+        let epoch = self.course.epochs + 1;
+        let learning_rate = self.schedule.rate(self.course.epochs);
+        let train_loss = self.pass(epoch, learning_rate)?;
+        let validation_loss = self.validate(epoch)?;
+        self.schedule.observe(validation_loss);
+        if let Some(loss) = validation_loss {
+            let better = self.course.stopping.observe(epoch, loss, self.recipe.early_stopping.as_ref());
+            if better && self.recipe.keep == Keep::Best {
+                self.best = self.network.state().to_data()?;
+            }
+        }
+        self.counter.set_validation(validation_loss);
+        self.counter.report(epoch, self.train_starts.len() as u64, train_loss);
+        self.course.epochs = epoch;
+        self.course.steps = self.optimizer.steps();
+        self.course.schedule = self.schedule.state.clone();
+        self.course.log.push(LogRow { epoch, train_loss, validation_loss, learning_rate });
+        Ok(())
+    }
+
+    /// One pass over the training windows; the mean loss.
+    fn pass(&mut self, epoch: u64, learning_rate: f64) -> Result<f64, StageError> {
+        let mut order = self.train_starts.clone();
+        let mut shuffle = Random::from_state(self.course.shuffle);
+        if self.recipe.shuffle {
+            shuffle.shuffle(&mut order);
+        }
+        let mut noise = Random::from_state(self.course.noise);
+        let (mut sum, mut done) = (0.0, 0);
+        for starts in order.chunks(self.recipe.batch) {
+            self.context.check_cancelled()?;
+            let batch = gather(self.windows, starts, &self.device, true)?;
+            let (loss, mut gradients) = self.network.gradients(&batch, &mut noise)?;
+            if !loss.is_finite() {
+                return Err(diverged("training", epoch, loss));
+            }
+            if let Some(limit) = self.recipe.clip {
+                gradients.clip(limit)?;
+            }
+            self.optimizer.step(self.network.state(), &gradients, learning_rate)?;
+            sum += loss * starts.len() as f64;
+            done += starts.len();
+            self.counter.report(epoch, done as u64, sum / done as f64);
+        }
+        self.course.shuffle = shuffle.state();
+        self.course.noise = noise.state();
+        Ok(sum / done as f64)
+    }
+
+    /// The mean loss over the validation windows, if there are any.
+    fn validate(&mut self, epoch: u64) -> Result<Option<f64>, StageError> {
+        if self.validation_starts.is_empty() {
+            return Ok(None);
+        }
+        // The same draws for every epoch, and none that training would miss.
+        let mut noise = self.context.random("validation");
+        let mut sum = 0.0;
+        for starts in self.validation_starts.chunks(self.recipe.batch) {
+            self.context.check_cancelled()?;
+            let batch = gather(self.windows, starts, &self.device, true)?;
+            let loss = self.network.loss(&batch, Mode::Evaluate, &mut noise)?.to_scalar::<f32>()?;
+            sum += f64::from(loss) * starts.len() as f64;
+        }
+        let loss = sum / self.validation_starts.len() as f64;
+        if loss.is_finite() { Ok(Some(loss)) } else { Err(diverged("validation", epoch, loss)) }
+    }
+
+    fn keep_checkpoint(&self) -> Result<(), StageError> {
+        let checkpoint = Checkpoint {
+            course: self.course.clone(),
+            weights: self.network.state().to_data()?,
+            optimizer: self.optimizer.to_data(self.network.state())?,
+            best: self.best.clone(),
+        };
+        self.context.host.save_checkpoint(&self.chain, self.course.epochs, &checkpoint.encode()?)
+    }
+
+    fn finish(self) -> Result<Trained, StageError> {
+        let log = &self.course.log;
+        let last = self.course.epochs;
+        let (chosen, tensors) = match (self.recipe.keep, self.course.stopping.best) {
+            (Keep::Best, Some((epoch, _))) => (epoch, self.best),
+            _ => (last, self.network.state().to_data()?),
+        };
+        let row = log.iter().find(|row| row.epoch == chosen);
+        let mut training = models::describe(data_shape(self.windows));
+        training.extend([
+            ("parameters".to_owned(), json!(self.network.state().size())),
+            ("epochs".to_owned(), json!(last)),
+            ("stopped_early".to_owned(), json!(self.course.stopping.stopped)),
+            ("chosen_epoch".to_owned(), json!(chosen)),
+            ("train_loss".to_owned(), json!(row.map(|row| row.train_loss))),
+            ("validation_loss".to_owned(), json!(row.and_then(|row| row.validation_loss))),
+        ]);
+        let model = Model { config: self.recipe.model.to_value(), training: Value::Object(training), tensors };
+        let log = Table::new(vec![
+            ("epoch", Column::Integers(log.iter().map(|row| Some(row.epoch as i64)).collect())),
+            ("train_loss", Column::Reals(log.iter().map(|row| Some(row.train_loss)).collect())),
+            ("validation_loss", Column::Reals(log.iter().map(|row| row.validation_loss).collect())),
+            ("learning_rate", Column::Reals(log.iter().map(|row| Some(row.learning_rate)).collect())),
+        ])?;
+        Ok(Trained { model, log })
+    }
+}
+
+fn diverged(what: &str, epoch: u64, loss: f64) -> StageError {
+    StageError::new(format!("the {what} loss became {loss} in epoch {epoch}"))
+        .hint("lower the optimizer's `lr`, set `clip`, or normalise the series first")
+}
