@@ -89,8 +89,7 @@ impl Choice {
     pub fn overrides(&self) -> Result<Vec<(String, String)>, CliError> {
         let pair = |text: &String| match text.split_once('=') {
             Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
-            _ => Err(CliError::wrong(format!("`--set {text}` is not NAME=VALUE"))
-                .hint("for example `--set epochs=5`")),
+            _ => Err(CliError::wrong(format!("`--set {text}` is not NAME=VALUE")).hint("for example `--set epochs=5`")),
         };
         self.overrides.iter().map(pair).collect()
     }

@@ -87,7 +87,11 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
         } else {
             anstream::println!("{}: {checked}, {} damaged", Paint::Bad.on("damaged"), report.damaged.len());
             for damage in &report.damaged {
-                let needed = if damage.needed_by.is_empty() { String::new() } else { format!(" (made by {})", damage.needed_by.join(", ")) };
+                let needed = if damage.needed_by.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (made by {})", damage.needed_by.join(", "))
+                };
                 println!("  {}: {}{needed}", shown(&damage.path), damage.reason);
             }
             println!("they are set aside; the next run recomputes their stages");
@@ -100,8 +104,7 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
 }
 
 fn gc(global: &Global, store: &Store, arguments: &GcArguments) -> Result<Exit, CliError> {
-    let options =
-        GcOptions { max_bytes: arguments.max_size, max_age: arguments.max_age, dry_run: arguments.dry_run };
+    let options = GcOptions { max_bytes: arguments.max_size, max_age: arguments.max_age, dry_run: arguments.dry_run };
     let report = store.gc(&options)?;
     if global.json {
         println!("{}", json!(report));

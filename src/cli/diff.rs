@@ -48,7 +48,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             entries.iter().map(|(name, values)| (name.clone(), json!(values))).collect::<serde_json::Map<_, _>>().into()
         };
         let stages: Vec<Value> = stages.iter().map(stage).collect();
-        let object = json!({"a": a.run, "b": b.run, "params": pairs(&params), "stages": stages, "metrics": pairs(&metrics)});
+        let object =
+            json!({"a": a.run, "b": b.run, "params": pairs(&params), "stages": stages, "metrics": pairs(&metrics)});
         println!("{object}");
     } else {
         print(&a, &b, &params, &stages, &metrics);
@@ -122,7 +123,8 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
             anstream::println!("{title}: {}", Paint::Good.on("the same"));
             continue;
         }
-        let mut table = Table::new(&[(title, Align::Left), (left, Align::Right), (right, Align::Right), ("change", Align::Right)]);
+        let mut table =
+            Table::new(&[(title, Align::Left), (left, Align::Right), (right, Align::Right), ("change", Align::Right)]);
         for (name, [before, after]) in pairs {
             let change = match (before.as_ref().and_then(Value::as_f64), after.as_ref().and_then(Value::as_f64)) {
                 (Some(before), Some(after)) => format!("{:+.4}", after - before),

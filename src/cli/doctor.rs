@@ -44,7 +44,11 @@ pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
 fn machine() -> Check {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let class = numeric_class(Device::Cpu);
-    let text = format!("runner {}, {}, {threads} threads, numeric class {class}", env!("CARGO_PKG_VERSION"), record::processor());
+    let text = format!(
+        "runner {}, {}, {threads} threads, numeric class {class}",
+        env!("CARGO_PKG_VERSION"),
+        record::processor()
+    );
     Check { name: "machine", good: Some(true), text, hint: None }
 }
 
@@ -70,12 +74,9 @@ fn store(global: &Global) -> Check {
     let path = store.layout().root().display().to_string();
     match store.prepare() {
         Ok(()) => Check { name: "store", good: Some(true), text: format!("{path} can be written"), hint: None },
-        Err(error) => Check {
-            name: "store",
-            good: Some(false),
-            text: error.to_string(),
-            hint: error.hint().map(str::to_owned),
-        },
+        Err(error) => {
+            Check { name: "store", good: Some(false), text: error.to_string(), hint: error.hint().map(str::to_owned) }
+        }
     }
 }
 

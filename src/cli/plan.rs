@@ -33,7 +33,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 
 /// The plan for people: a line per stage, or only what runs if there are many.
 pub(super) fn plan_table(graph: &Graph, plan: &Plan, with_hits: bool) -> String {
-    let mut table = Table::new(&[("", Align::Left), ("stage", Align::Left), ("kind", Align::Left), ("why", Align::Left)]);
+    let mut table =
+        Table::new(&[("", Align::Left), ("stage", Align::Left), ("kind", Align::Left), ("why", Align::Left)]);
     let (mut listed, mut left_out) = (0, 0);
     for &id in graph.order() {
         let stage = plan.stage(id);

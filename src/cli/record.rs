@@ -75,7 +75,11 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         })
         .collect();
     let values = |metrics: &Vec<Metric>| -> Value {
-        metrics.iter().map(|metric| (metric.name.clone(), json!(metric.value))).collect::<serde_json::Map<_, _>>().into()
+        metrics
+            .iter()
+            .map(|metric| (metric.name.clone(), json!(metric.value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     let metrics: serde_json::Map<String, Value> =
         record.metrics.iter().map(|(stage, metrics)| (stage.clone(), values(metrics))).collect();

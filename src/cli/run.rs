@@ -107,12 +107,7 @@ fn remember(session: &mut Session, outcome: &Outcome) {
     }
 }
 
-fn conclude(
-    session: &Session,
-    record: &mut RunRecord,
-    outcome: Outcome,
-    global: &Global,
-) -> Result<Exit, CliError> {
+fn conclude(session: &Session, record: &mut RunRecord, outcome: Outcome, global: &Global) -> Result<Exit, CliError> {
     let action_of = |id| outcome.actions.get(&id);
     record.status = outcome.status;
     record.seconds = outcome.seconds;

@@ -164,9 +164,8 @@ fn machine(choice: &Choice) -> Result<Machine, CliError> {
             Err(_) => Device::Cpu,
         },
         DeviceChoice::Only(device) => {
-            stages::nn::device(device).map_err(|error| {
-                CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
-            })?;
+            stages::nn::device(device)
+                .map_err(|error| CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned)))?;
             device
         }
     };

@@ -62,7 +62,8 @@ pub(super) fn metrics_table(metrics: &IndexMap<String, Vec<Metric>>) -> String {
 }
 
 fn block(stage: &str, metrics: &[Metric]) -> String {
-    let mut table = Table::new(&[("metric", Align::Left), ("value", Align::Right), ("", Align::Left), ("", Align::Left)]);
+    let mut table =
+        Table::new(&[("metric", Align::Left), ("value", Align::Right), ("", Align::Left), ("", Align::Left)]);
     for metric in metrics {
         let direction = match metric.direction {
             Direction::Higher => "higher is better",

@@ -45,7 +45,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         file.exists().then_some(file)
     };
     let pipeline = arguments.pipeline.clone().or_else(from_latest);
-    let session = Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() }, Fetch::Never)?;
+    let session =
+        Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() }, Fetch::Never)?;
     let stories: Vec<Story> =
         find(&session.graph, &arguments.stage)?.into_iter().map(|id| tell(&session, id)).collect::<Result<_, _>>()?;
     if global.json {
@@ -78,7 +79,8 @@ fn tell(session: &Session, id: StageId) -> Result<Story, CliError> {
         story.differences = Difference::between(&earlier.manifest, &manifest);
     }
     if let Verdict::Hit(_) = stage.verdict {
-        let ran = |(record, other): &&(RunRecord, Key)| *other == key && state_in(record, &name) == Some(StageState::Ran);
+        let ran =
+            |(record, other): &&(RunRecord, Key)| *other == key && state_in(record, &name) == Some(StageState::Ran);
         story.last_run = history.iter().find(ran).map(|(record, _)| record.clone());
         if let Some(record) = &story.last_run {
             for below in downstream(session, id) {

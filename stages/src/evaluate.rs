@@ -80,8 +80,14 @@ impl Stage for Evaluate {
     }
 
     fn learns(params: &Params) -> Vec<Learning> {
-        let learning =
-            |from, oracle, parameter| Learning { what: "threshold", purpose: Purpose::Threshold, from, labels: oracle, oracle, parameter };
+        let learning = |from, oracle, parameter| Learning {
+            what: "threshold",
+            purpose: Purpose::Threshold,
+            from,
+            labels: oracle,
+            oracle,
+            parameter,
+        };
         match thresholds::basis(&params.threshold) {
             Ok(Basis::Scores(splits)) if splits.is_empty() => {
                 vec![learning(vec![Split::Calibration, Split::Train], false, "threshold")]

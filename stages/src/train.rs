@@ -2,7 +2,7 @@
 //! The work is done in `training`; scoring new data is another stage's.
 
 use crate::artifact::{ArtifactKind, Split, Windows};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
 use crate::training::{Recipe, train};
 
 /// See the module.
@@ -35,11 +35,17 @@ impl Stage for Train {
     }
 
     fn learns(params: &Recipe) -> Vec<Learning> {
-        let learning =
-            |what, from, parameter| Learning { what, from: vec![from], labels: false, oracle: false, parameter };
-        let mut learned = vec![learning("weights", Split::Train, "model")];
+        let learning = |what, purpose, from, parameter| Learning {
+            what,
+            purpose,
+            from: vec![from],
+            labels: false,
+            oracle: false,
+            parameter,
+        };
+        let mut learned = vec![learning("weights", Purpose::Fit, Split::Train, "model")];
         let watched = params.needs_validation().is_some();
-        learned.extend(watched.then(|| learning("choice of the epoch", Split::Validation, "keep")));
+        learned.extend(watched.then(|| learning("choice of the epoch", Purpose::Select, Split::Validation, "keep")));
         learned
     }
 

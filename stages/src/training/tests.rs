@@ -59,8 +59,12 @@ impl Host for MemoryHost {
         None
     }
 
-    fn scratch(&self) -> &Path {
-        Path::new(".")
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn scratch(&self) -> Result<&Path, StageError> {
+        Ok(Path::new("."))
     }
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
@@ -204,8 +208,12 @@ impl Host for DamagedHost<'_> {
         None
     }
 
-    fn scratch(&self) -> &Path {
-        Path::new(".")
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn scratch(&self) -> Result<&Path, StageError> {
+        Ok(Path::new("."))
     }
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
