@@ -1,6 +1,8 @@
 //! Electricity Transformer Temperature (Zhou et al., AAAI 2021): hourly and quarter-hourly tables with a date and seven
 //! columns, split as the literature on forecasting does: 12, 4 and 4 months of 30 days.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,6 @@ use super::times::TimeFormat;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use crate::artifact::{Series, Split};
 use crate::contract::{FileRequest, StageContext, StageError};
-use std::ops::Range;
 
 /// Which transformers are read and how they are split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
