@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{Artifact, Content, Digest, Direction, FileEntry, Files, Metric, Metrics};
 use crate::contract::{FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
-/// How often a running program is looked at.
+/// How soon a program is looked at after its start; then ever later, since what runs for long may end a bit late.
+const FIRST_LOOK: Duration = Duration::from_micros(200);
+
+/// How often a running program is looked at in the end.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Characters of the program's messages that an error repeats.
@@ -238,6 +241,7 @@ fn run_to_end(mut process: Process, params: &CommandParams, context: &StageConte
     })?;
     let output = drain(child.stdout.take());
     let messages = drain(child.stderr.take());
+    let mut pause = FIRST_LOOK;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -246,7 +250,8 @@ fn run_to_end(mut process: Process, params: &CommandParams, context: &StageConte
             stop(&mut child);
             return Err(StageError::cancelled());
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(POLL);
     };
     let (output, messages) = (output.join().unwrap_or_default(), messages.join().unwrap_or_default());
     for line in output.lines().chain(messages.lines()) {

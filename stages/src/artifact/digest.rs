@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A blake3 digest, printed as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -43,35 +43,69 @@ impl FromStr for Digest {
     }
 }
 
-impl From<Digest> for String {
-    fn from(digest: Digest) -> Self {
-        digest.to_string()
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(blake3::Hash::from_bytes(self.0).to_hex().as_str())
     }
 }
 
-impl TryFrom<String> for Digest {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Digits)
     }
 }
+
+/// Reads the digits where they stand: ledgers hold tens of thousands of digests.
+struct Digits;
+
+impl Visitor<'_> for Digits {
+    type Value = Digest;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("64 hexadecimal digits")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Digest, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// Items are gathered up to this many bytes before they are hashed: most are a few bytes long, and blake3 wants more.
+const GATHERED: usize = 1024;
 
 /// Feeds logical content to blake3. Every item carries its type and its length.
-pub struct DigestWriter(blake3::Hasher);
+pub struct DigestWriter {
+    hasher: blake3::Hasher,
+    /// Not hashed yet.
+    gathered: Vec<u8>,
+}
 
 impl DigestWriter {
     /// Starts a digest in the domain `what`: equal content of two domains never collides.
     pub fn new(what: &str) -> Self {
-        let mut writer = Self(blake3::Hasher::new());
+        let mut writer = Self { hasher: blake3::Hasher::new(), gathered: Vec::with_capacity(GATHERED) };
         writer.text(what);
         writer
     }
 
     fn item(&mut self, tag: u8, bytes: &[u8]) {
-        self.0.update(&[tag]);
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+        const HEAD: usize = 9;
+        if self.gathered.len() + HEAD + bytes.len() > GATHERED {
+            self.hash_gathered();
+        }
+        self.gathered.push(tag);
+        self.gathered.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        if HEAD + bytes.len() > GATHERED {
+            self.hash_gathered();
+            self.hasher.update(bytes);
+        } else {
+            self.gathered.extend_from_slice(bytes);
+        }
+    }
+
+    fn hash_gathered(&mut self) {
+        self.hasher.update(&self.gathered);
+        self.gathered.clear();
     }
 
     pub fn text(&mut self, text: &str) {
@@ -108,8 +142,9 @@ impl DigestWriter {
         self.item(b'#', &digest.0);
     }
 
-    pub fn finish(self) -> Digest {
-        Digest(*self.0.finalize().as_bytes())
+    pub fn finish(mut self) -> Digest {
+        self.hash_gathered();
+        Digest(*self.hasher.finalize().as_bytes())
     }
 }
 
@@ -117,4 +152,35 @@ impl DigestWriter {
 fn little_endian_bytes<T: arrow::datatypes::ArrowNativeType>(values: &[T]) -> &[u8] {
     const { assert!(cfg!(target_endian = "little"), "digests are defined over little-endian content") };
     arrow::datatypes::ToByteSlice::to_byte_slice(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_changes_no_digest() {
+        let content: Vec<u8> = (0..3 * GATHERED).map(|index| index as u8).collect();
+        let (mut writer, mut stream) = (DigestWriter::new("test"), b"t\x04\0\0\0\0\0\0\0test".to_vec());
+        for length in (0..content.len()).step_by(97).chain([GATHERED - 10, GATHERED - 9, GATHERED - 8, GATHERED]) {
+            writer.bytes(&content[..length]);
+            stream.push(b'b');
+            stream.extend_from_slice(&(length as u64).to_le_bytes());
+            stream.extend_from_slice(&content[..length]);
+            writer.flag(true);
+            stream.extend_from_slice(b"?\x01\0\0\0\0\0\0\0\x01");
+        }
+        assert_eq!(writer.finish(), Digest::of_bytes(&stream));
+    }
+
+    #[test]
+    fn digests_are_read_back() {
+        let digest = Digest::of_bytes(b"abc");
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(text, format!("\"{digest}\""));
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
+        assert_eq!(serde_json::from_reader::<_, Digest>(text.as_bytes()).unwrap(), digest);
+        assert!(serde_json::from_str::<Digest>("\"abc\"").is_err());
+        assert!(serde_json::from_str::<Digest>("7").is_err());
+    }
 }
