@@ -156,7 +156,11 @@ fn bench(criterion: &mut Criterion) {
     });
     group.bench_function("plan, all there", |bencher| bencher.iter_with_large_drop(|| known.planner().plan()));
     group.bench_function("write the ledger", |bencher| {
-        bencher.iter_batched(|| (), |()| known.ledger.save(&known.store, "wide").expect("writes"), BatchSize::PerIteration);
+        bencher.iter_batched(
+            || (),
+            |()| known.ledger.save(&known.store, "wide").expect("writes"),
+            BatchSize::PerIteration,
+        );
     });
     group.bench_function("read the ledger", |bencher| {
         bencher.iter_with_large_drop(|| Ledger::load(black_box(&known.store), "wide"));

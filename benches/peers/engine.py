@@ -38,7 +38,7 @@ def write_for_runner(folder, pairs):
             f"files: {{source: source_{pair}.txt}}, outputs: {{copy: {{path: copy.txt}}}}}}}}"
         )
         lines.append(
-            f"  second_{pair}: {{uses: command, from: {{inputs: {{copy: first_{pair}}}}}, with: {{run: [cp, "
+            f"  second_{pair}: {{uses: command, from: {{copy: first_{pair}}}, with: {{run: [cp, "
             f"'{{in.copy}}/copy.txt', '{{out.again}}'], outputs: {{again: {{path: again.txt}}}}}}}}"
         )
     (folder / "pipeline.yaml").write_text("\n".join(lines) + "\n")

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stages::artifact::Digest;
@@ -16,7 +17,7 @@ use super::{Action, CacheError, Key, Layout, Store};
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Stage name to its action, without the manifest.
-    pub stages: BTreeMap<String, Action>,
+    pub stages: BTreeMap<String, Arc<Action>>,
 }
 
 impl Ledger {
@@ -36,14 +37,22 @@ impl Ledger {
     }
 
     /// Notes that a stage now stands on this action. Says whether that is news.
-    pub fn note(&mut self, stage: &str, action: &Action) -> bool {
-        let short = Action { manifest: String::new(), ..action.clone() };
-        let old = self.stages.insert(stage.to_owned(), short);
-        old.is_none_or(|old| old.key != action.key || old.outputs != action.outputs)
+    pub fn note(&mut self, stage: &str, action: &Arc<Action>) -> bool {
+        let known = self.stages.get(stage);
+        if known.is_some_and(|known| known.key == action.key && known.outputs == action.outputs) {
+            return false;
+        }
+        let short = if action.manifest.is_empty() {
+            Arc::clone(action)
+        } else {
+            Arc::new(Action { manifest: String::new(), ..Action::clone(action) })
+        };
+        self.stages.insert(stage.to_owned(), short);
+        true
     }
 
     /// The action on which a stage stood, if it has this key.
-    pub fn find(&self, stage: &str, key: &Key) -> Option<&Action> {
+    pub fn find(&self, stage: &str, key: &Key) -> Option<&Arc<Action>> {
         self.stages.get(stage).filter(|action| action.key == *key)
     }
 }

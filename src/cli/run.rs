@@ -1,5 +1,6 @@
 //! `runner run`: plan, execute, record, show.
 
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -39,7 +40,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let mut session = Session::open(global, &arguments.pipeline, Fetch::Allowed)?;
+    // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
+    let mut session = ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Allowed)?);
     session.store.prepare()?;
     signals::install(&session.cancel);
     let plan = session.planner().plan();
@@ -47,7 +49,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         anstream::eprint!("{}", plan_table(&session.graph, &plan, global.verbose));
     }
     let run = RunId::now();
-    let mut record = record::start(&session, &run);
+    let mut record = ManuallyDrop::new(record::start(&session, &run));
     let nothing_to_do = plan.hits() == plan.len();
     if !nothing_to_do {
         session.store.save_run(&record)?;

@@ -52,16 +52,24 @@ impl Session {
     /// Reads and checks everything. Problems of the pipeline are printed, all of them.
     pub fn open(global: &Global, arguments: &PipelineArguments, fetch: Fetch) -> Result<Self, CliError> {
         let choice = &arguments.choice;
-        let (spec, graph, file) = read(global, arguments)?;
-        let machine = machine(choice)?;
+        // Before anything runs in parallel: the pool is made on its first use.
+        let threads = size_pool(choice);
+        let store = Arc::new(Store::open(&global.store));
+        let file = name_of(arguments);
+        // The ledger of a wide pipeline takes about as long to read as its file: the two go side by side.
+        let (pipeline, ledger) = std::thread::scope(|scope| {
+            let ledger = scope.spawn(|| Ledger::load(&store, &file));
+            (read(global, arguments), ledger.join().unwrap_or_default())
+        });
+        let (spec, graph) = pipeline?;
+        let machine = Machine { threads, device: device(choice)? };
         let mut graph = select(graph, &choice.targets)?;
         graph.place(&machine);
         let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
-        let store = Arc::new(Store::open(&global.store));
         let cancel = CancelToken::default();
         let folder = arguments.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         Ok(Self {
-            ledger: Ledger::load(&store, &file),
+            ledger,
             files: Files::new(folder, choice.offline || fetch == Fetch::Never, store.layout(), &cancel),
             cancel,
             numeric_class: stages::nn::numeric_class(machine.device)?,
@@ -99,12 +107,12 @@ impl Session {
 }
 
 /// Reads a pipeline and builds its graph, printing every problem.
-pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Spec, Graph, String), CliError> {
+pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Spec, Graph), CliError> {
     let mut sources = SourceMap::default();
     let options = LoadOptions { overrides: arguments.choice.overrides()? };
-    let (file, (spec, mut diagnostics)) = match &arguments.pipeline {
-        Some(path) => (identity(path), load(path, &options, &mut sources)),
-        None => (QUICKSTART_PATH.to_owned(), load_text(Path::new(QUICKSTART_PATH), QUICKSTART, &options, &mut sources)),
+    let (spec, mut diagnostics) = match &arguments.pipeline {
+        Some(path) => load(path, &options, &mut sources),
+        None => load_text(Path::new(QUICKSTART_PATH), QUICKSTART, &options, &mut sources),
     };
     let mut built = None;
     if let Some(spec) = spec {
@@ -114,14 +122,15 @@ pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Sp
     }
     report(global, &diagnostics, &sources);
     match built {
-        Some((spec, graph)) if !diagnostics.has_errors() => Ok((spec, graph, file)),
+        Some(built) if !diagnostics.has_errors() => Ok(built),
         _ => Err(CliError::told(Exit::Wrong)),
     }
 }
 
-/// The same file has the same identity from every folder.
-fn identity(path: &Path) -> String {
-    let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+/// The pipeline's name in records and ledgers: the same file has the same one from every folder.
+fn name_of(arguments: &PipelineArguments) -> String {
+    let Some(path) = &arguments.pipeline else { return QUICKSTART_PATH.to_owned() };
+    let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     absolute.display().to_string()
 }
 
@@ -158,23 +167,27 @@ fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
     Ok(graph.prune(&targets.concat()))
 }
 
-/// Decides where model stages run, and sizes the thread pool.
-fn machine(choice: &Choice) -> Result<Machine, CliError> {
+/// Sizes the thread pool that stages and the planner share.
+fn size_pool(choice: &Choice) -> usize {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = choice.threads.map_or(available, usize::from);
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    let device = match choice.device {
-        DeviceChoice::Auto => match stages::nn::device(Device::Cuda(0)) {
+    threads
+}
+
+/// Decides where model stages run.
+fn device(choice: &Choice) -> Result<Device, CliError> {
+    match choice.device {
+        DeviceChoice::Auto => Ok(match stages::nn::device(Device::Cuda(0)) {
             Ok(_) => Device::Cuda(0),
             Err(_) => Device::Cpu,
-        },
+        }),
         DeviceChoice::Only(device) => {
             stages::nn::device(device)
                 .map_err(|error| CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned)))?;
-            device
+            Ok(device)
         }
-    };
-    Ok(Machine { threads, device })
+    }
 }
 
 /// Absolute form of a path for messages.

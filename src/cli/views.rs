@@ -30,7 +30,7 @@ pub(super) struct Results {
 pub(super) fn results_of(
     graph: &Graph,
     store: &Store,
-    actions: &BTreeMap<StageId, Action>,
+    actions: &BTreeMap<StageId, Arc<Action>>,
 ) -> Result<Results, CacheError> {
     let mut results = Results::default();
     for id in graph.order() {

@@ -50,7 +50,7 @@ pub struct Outcome {
     /// In the order of the graph.
     pub stages: Vec<StageRecord>,
     /// The actions on which the stages stand, by the stage's number.
-    pub actions: BTreeMap<StageId, Action>,
+    pub actions: BTreeMap<StageId, Arc<Action>>,
     pub failures: Vec<(String, Failure)>,
 }
 
@@ -156,7 +156,7 @@ struct Coordinator<'a> {
     schedule: Schedule<'a>,
     plans: Vec<StagePlan>,
     /// Settled stages.
-    actions: BTreeMap<StageId, Action>,
+    actions: BTreeMap<StageId, Arc<Action>>,
     /// Outputs held in memory for stages that have not run yet, with the number of those.
     artifacts: BTreeMap<(StageId, String), (Artifact, usize)>,
     /// Stages whose key another process works on, with the time of the next look.
@@ -233,7 +233,7 @@ impl Coordinator<'_> {
         }
     }
 
-    fn settle(&mut self, stage: StageId, action: Action) {
+    fn settle(&mut self, stage: StageId, action: Arc<Action>) {
         self.actions.insert(stage, action);
         for next in self.schedule.settle(stage) {
             self.decide(next, false);
@@ -308,7 +308,7 @@ impl Coordinator<'_> {
         match result {
             WorkResult::Hit(action) => {
                 self.finish(stage, StageState::Hit, &action, 0.0);
-                self.settle(stage, action);
+                self.settle(stage, Arc::new(action));
             }
             WorkResult::Held => {
                 if self.held.insert(stage, Instant::now() + POLL).is_none() {
@@ -326,7 +326,7 @@ impl Coordinator<'_> {
                     }
                 }
                 self.finish(stage, StageState::Ran, &action, action.seconds);
-                self.settle(stage, action);
+                self.settle(stage, Arc::new(action));
                 match self.published_early.remove(&stage) {
                     Some(result) => self.on_published(stage, result),
                     None => drop(self.unpublished.insert(stage)),
@@ -379,7 +379,7 @@ impl Coordinator<'_> {
                 Ok(Some(action)) if !self.rerun.contains(&stage) => {
                     self.held.remove(&stage);
                     self.finish(stage, StageState::Hit, &action, 0.0);
-                    self.settle(stage, action);
+                    self.settle(stage, Arc::new(action));
                 }
                 _ if self.schedule.status(stage) == Status::Waiting => {
                     self.held.insert(stage, now + POLL);

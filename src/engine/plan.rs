@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
@@ -71,7 +72,7 @@ fn describe(difference: &Difference) -> String {
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Its outputs are there.
-    Hit(Action),
+    Hit(Arc<Action>),
     Miss(Reason),
     /// Depends on the content that these stages come to.
     Pending(Vec<StageId>),
@@ -95,7 +96,7 @@ impl StagePlan {
         Self { verdict, manifest: None, key: None, files: BTreeMap::new() }
     }
 
-    pub fn hit(&self) -> Option<&Action> {
+    pub fn hit(&self) -> Option<&Arc<Action>> {
         match &self.verdict {
             Verdict::Hit(action) => Some(action),
             _ => None,
@@ -232,9 +233,9 @@ impl Planner<'_> {
         }
         let name = &self.graph.stage(id).name;
         let known = match self.ledger.find(name, key) {
-            Some(action) => Some(action.clone()),
+            Some(action) => Some(Arc::clone(action)),
             None => match self.store.action(key) {
-                Ok(action) => action,
+                Ok(action) => action.map(Arc::new),
                 Err(error) => return Verdict::Broken(Failure::from(&error)),
             },
         };

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::document::{Document, Reader};
 use super::node::Node;
 use super::scalar::Resolved;
@@ -10,6 +12,9 @@ use super::schema::STAGE;
 use super::substitute::{Scope, substitute};
 use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, units, validate};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Spanned};
+
+/// Stages that a thread reads at a time; fewer are not worth another thread.
+const SPAN_OF_WORK: usize = 64;
 
 /// What a run adds to the file.
 #[derive(Clone, Debug, Default)]
@@ -64,10 +69,18 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
     let strict = top_level(root, "strict", &scope, diagnostics);
     let mut stages = Vec::with_capacity(document.stages.len());
     let mut broken = Vec::new();
-    for (name, (span, node)) in &document.stages {
-        match stage(&Spanned::new(name.to_string(), *span), node, &scope, diagnostics) {
-            Some(stage) => stages.push(stage),
-            None => broken.push(Spanned::new(name.to_string(), *span)),
+    let written: Vec<_> = document.stages.iter().collect();
+    let read = written.par_iter().with_min_len(SPAN_OF_WORK).map(|(name, (span, node))| {
+        let mut found = Diagnostics::default();
+        let name = Spanned::new(name.to_string(), *span);
+        let stage = stage(&name, node, &scope, &mut found);
+        (stage.ok_or(name), found)
+    });
+    for (stage, found) in read.collect::<Vec<_>>() {
+        diagnostics.extend(found);
+        match stage {
+            Ok(stage) => stages.push(stage),
+            Err(name) => broken.push(name),
         }
     }
     Spec {

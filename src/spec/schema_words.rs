@@ -5,13 +5,22 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::list;
 
+/// A keyword of a schema. Schemas have few keywords, and comparing them all is faster than hashing one.
+pub(super) fn find<'a>(schema: &'a Map<String, Value>, keyword: &str) -> Option<&'a Value> {
+    schema.iter().find_map(|(name, value)| (name == keyword).then_some(value))
+}
+
 /// The schema that a `$ref` within the root points to, or the schema itself.
 pub(super) fn resolve_reference<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
     /// A chain of references longer than this goes in a circle.
     const LONGEST: usize = 20;
     let mut schema = schema;
     for _ in 0..LONGEST {
-        let target = schema.get("$ref").and_then(Value::as_str).and_then(|path| root.pointer(path.strip_prefix('#')?));
+        let target = schema
+            .as_object()
+            .and_then(|schema| find(schema, "$ref"))
+            .and_then(Value::as_str)
+            .and_then(|path| root.pointer(path.strip_prefix('#')?));
         match target {
             Some(target) => schema = target,
             None => break,
@@ -37,7 +46,7 @@ pub(super) fn flatten<'a>(options: &'a [Value], root: &'a Value) -> Vec<&'a Valu
 
 /// The types that a schema names; none means any.
 pub(super) fn type_names(schema: &Map<String, Value>) -> Vec<&str> {
-    match schema.get("type") {
+    match find(schema, "type") {
         Some(Value::String(name)) => vec![name.as_str()],
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
@@ -50,9 +59,9 @@ pub(super) fn accepts_null(schema: &Map<String, Value>, root: &Value) -> bool {
         Value::Bool(accepts) => *accepts,
         _ => false,
     };
-    let options = ["oneOf", "anyOf"].iter().filter_map(|keyword| schema.get(*keyword)?.as_array()).flatten();
+    let options = ["oneOf", "anyOf"].iter().filter_map(|keyword| find(schema, keyword)?.as_array()).flatten();
     type_names(schema).contains(&"null")
-        || schema.get("const") == Some(&Value::Null)
+        || find(schema, "const") == Some(&Value::Null)
         || options.into_iter().any(nullable)
 }
 

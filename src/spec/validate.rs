@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::node::{Key, Node};
 use super::scalar::Resolved;
-use super::schema_words::{accepts_null, choices, expected, flatten, resolve_reference, tag, type_names};
+use super::schema_words::{accepts_null, choices, expected, find, flatten, resolve_reference, tag, type_names};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, list, suggestion};
 
 /// Checks `node`; `subject` names it in messages, such as ``stage `model` ``.
@@ -37,11 +37,11 @@ impl<'a> Validator<'a> {
             return;
         }
         for keyword in ["oneOf", "anyOf"] {
-            if let Some(options) = schema.get(keyword).and_then(Value::as_array) {
+            if let Some(options) = find(schema, keyword).and_then(Value::as_array) {
                 self.options(node, schema, options);
             }
         }
-        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        for part in find(schema, "allOf").and_then(Value::as_array).into_iter().flatten() {
             self.value(node, part);
         }
         if self.of_type(node, schema) && self.of_choices(node, schema) {
@@ -62,7 +62,7 @@ impl<'a> Validator<'a> {
     }
 
     fn of_choices(&mut self, node: &Node, schema: &Map<String, Value>) -> bool {
-        let listed = match (schema.get("const"), schema.get("enum").and_then(Value::as_array)) {
+        let listed = match (find(schema, "const"), find(schema, "enum").and_then(Value::as_array)) {
             (Some(only), _) => std::slice::from_ref(only),
             (None, Some(listed)) => listed.as_slice(),
             (None, None) => return true,
@@ -100,7 +100,7 @@ impl<'a> Validator<'a> {
         if !self.of_width(node, schema) {
             return;
         }
-        let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
+        let bound = |keyword: &str| find(schema, keyword).and_then(Value::as_f64);
         let inside = bound("minimum").is_none_or(|least| number >= least)
             && bound("maximum").is_none_or(|most| number <= most)
             && bound("exclusiveMinimum").is_none_or(|least| number > least)
@@ -114,7 +114,7 @@ impl<'a> Validator<'a> {
 
     /// Whether an integer fits the Rust type that the schema was made from.
     fn of_width(&mut self, node: &Node, schema: &Map<String, Value>) -> bool {
-        let (Some(Resolved::Integer(value)), Some(format)) = (node.resolve(), schema.get("format")) else {
+        let (Some(Resolved::Integer(value)), Some(format)) = (node.resolve(), find(schema, "format")) else {
             return true;
         };
         let (least, most) = match format.as_str() {
@@ -128,7 +128,7 @@ impl<'a> Validator<'a> {
             _ => return true,
         };
         // Below, the bounds of the schema have the better words.
-        let fits = value <= most && (value >= least || schema.contains_key("minimum"));
+        let fits = value <= most && (value >= least || find(schema, "minimum").is_some());
         if !fits {
             let message = format!("{} must be between {least} and {most}, found {}", self.name(), node.describe());
             self.report(node, "out-of-range", message, None);
@@ -139,7 +139,7 @@ impl<'a> Validator<'a> {
     fn lengths(&mut self, node: &Node, schema: &Map<String, Value>) {
         let Some(text) = node.as_str() else { return };
         let length = text.chars().count() as u64;
-        let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
+        let bound = |keyword: &str| find(schema, keyword).and_then(Value::as_u64);
         if bound("minLength").is_some_and(|least| length < least)
             || bound("maxLength").is_some_and(|most| length > most)
         {
@@ -150,19 +150,19 @@ impl<'a> Validator<'a> {
 
     fn items(&mut self, node: &Node, schema: &'a Map<String, Value>) {
         let Some(items) = node.items() else { return };
-        let bound = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
+        let bound = |keyword: &str| find(schema, keyword).and_then(Value::as_u64);
         let length = items.len() as u64;
         if bound("minItems").is_some_and(|least| length < least) || bound("maxItems").is_some_and(|most| length > most)
         {
             let message = format!("{} must be {}, found {length} items", self.name(), expected(schema, self.root));
             self.report(node, "out-of-range", message.replace("found 1 items", "found 1 item"), None);
         }
-        if schema.get("uniqueItems") == Some(&Value::Bool(true)) {
+        if find(schema, "uniqueItems") == Some(&Value::Bool(true)) {
             self.unique(items);
         }
-        let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let first = find(schema, "prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for (index, item) in items.iter().enumerate() {
-            if let Some(schema) = first.get(index).or_else(|| schema.get("items")) {
+            if let Some(schema) = first.get(index).or_else(|| find(schema, "items")) {
                 self.within(index.to_string(), |validator| validator.value(item, schema));
             }
         }
@@ -182,17 +182,17 @@ impl<'a> Validator<'a> {
 
     fn properties(&mut self, node: &Node, schema: &'a Map<String, Value>) {
         let Some(entries) = node.entries() else { return };
-        let known = schema.get("properties").and_then(Value::as_object);
-        let other = schema.get("additionalProperties");
+        let known = find(schema, "properties").and_then(Value::as_object);
+        let other = find(schema, "additionalProperties");
         for (key, value) in entries {
-            match (known.and_then(|known| known.get(&*key.text)), other) {
+            match (known.and_then(|known| find(known, &key.text)), other) {
                 (Some(schema), _) => self.within(key.text.to_string(), |validator| validator.value(value, schema)),
                 (None, Some(Value::Bool(false))) => self.unknown_key(key, entries, known),
                 (None, Some(schema)) => self.within(key.text.to_string(), |validator| validator.value(value, schema)),
                 (None, None) => {}
             }
         }
-        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for name in find(schema, "required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             if node.get(name).is_none() {
                 self.missing_key(node, name, known.and_then(|known| known.get(name)));
             }
