@@ -150,7 +150,7 @@ impl Reconstructor {
         Ok(())
     }
 
-    /// The forward pass with Candle's operations, on any device.
+    /// The forward pass as a graph of tensor operations, on any device.
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Forward> {
         self.check(x)?;
         let (batch, length) = (x.dim(0)?, self.shape.length);
