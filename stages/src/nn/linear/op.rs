@@ -99,9 +99,8 @@ impl CustomOp3 for LinearOp {
             true => Some(with_slice(&gradient, |gradient| self.input_gradient(&kernel, gradient))?),
             false => None,
         };
-        let parameters = with_slice(x, |x| {
-            with_slice(&gradient, |gradient| self.parameter_gradients(&kernel, x, gradient))
-        })??;
+        let parameters =
+            with_slice(x, |x| with_slice(&gradient, |gradient| self.parameter_gradients(&kernel, x, gradient)))??;
         let [weight_gradient, bias_gradient] = parameters;
         let x_gradient = x_gradient.map(|values| Tensor::from_vec(values, x.shape(), x.device())).transpose()?;
         Ok((
