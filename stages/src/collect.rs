@@ -28,6 +28,7 @@ impl Stage for Collect {
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
+    const GATHERS: bool = true;
 
     fn inputs(_: &Params) -> Vec<Port> {
         vec![Port::any("items", "metrics or tables, one per instance").many()]

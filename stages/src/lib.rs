@@ -41,3 +41,8 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<command::Command>(),
     ]
 }
+
+/// The examples of CONTRIBUTING.md: `cargo test` compiles them.
+#[cfg(doctest)]
+#[doc = include_str!("../../CONTRIBUTING.md")]
+struct Examples;
