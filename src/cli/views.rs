@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use rayon::prelude::*;
 use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Metric};
 
 use crate::cache::{Action, CacheError, Output, RunId, Store};
 use crate::graph::{Graph, StageId};
 use crate::ui::{Align, Paint, Table, number};
+
+/// Results that a thread reads or links at a time; fewer are not worth another thread.
+const SPAN_OF_WORK: usize = 16;
 
 /// Above this many stages with metrics, one line each.
 const WIDE_ABOVE: usize = 4;
@@ -32,26 +36,28 @@ pub(super) fn results_of(
     store: &Store,
     actions: &BTreeMap<StageId, Arc<Action>>,
 ) -> Result<Results, CacheError> {
+    let shown = |output: &&Output| matches!(output.record.kind, Some(ArtifactKind::Metrics | ArtifactKind::Files));
+    let of_stage = |id: &StageId| {
+        let outputs = actions.get(id).into_iter().flat_map(|action| action.outputs.iter().filter(shown));
+        outputs.map(|output| (*id, output)).collect::<Vec<_>>()
+    };
+    let outputs: Vec<(StageId, &Output)> = graph.order().iter().flat_map(of_stage).collect();
+    let load = |(_, output): &(StageId, &Output)| store.load(&output.record);
+    let loaded: Vec<_> = outputs.par_iter().with_min_len(SPAN_OF_WORK).map(load).collect();
     let mut results = Results::default();
-    for id in graph.order() {
-        let Some(action) = actions.get(id) else { continue };
-        let shown = |output: &&Output| matches!(output.record.kind, Some(ArtifactKind::Metrics | ArtifactKind::Files));
-        for output in action.outputs.iter().filter(shown) {
-            let name = graph.stage(*id).name.clone();
-            match store.load(&output.record) {
-                Ok(Artifact::Metrics(metrics)) => {
-                    results.metrics.entry(name).or_default().extend(metrics.entries.iter().cloned());
-                }
-                Ok(Artifact::Files(files)) => results.files.push((name, files)),
-                Ok(_) => {}
-                Err(error) if error.is_loss() => {
-                    results.lost.push(*id);
-                    break;
-                }
-                Err(error) => return Err(error),
+    for ((id, _), artifact) in outputs.into_iter().zip(loaded) {
+        let name = graph.stage(id).name.clone();
+        match artifact {
+            Ok(Artifact::Metrics(metrics)) => {
+                results.metrics.entry(name).or_default().extend(metrics.entries.iter().cloned());
             }
+            Ok(Artifact::Files(files)) => results.files.push((name, files)),
+            Ok(_) => {}
+            Err(error) if error.is_loss() => results.lost.push(id),
+            Err(error) => return Err(error),
         }
     }
+    results.lost.dedup();
     Ok(results)
 }
 
@@ -103,9 +109,9 @@ fn value(value: Option<f64>) -> String {
 
 /// Links the files of the results below the run's folder, so that they can be opened by name. Returns their paths.
 pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
-    let mut linked = Vec::new();
-    for (stage, files) in &results.files {
+    let link_one = |(stage, files): &(String, Arc<Files>)| {
         let folder = store.run_folder(run).join("files").join(file_name(stage));
+        let mut linked = Vec::with_capacity(files.entries.len());
         for entry in &files.entries {
             let target = folder.join(&entry.path);
             let source = store.layout().object_named(&entry.digest, "");
@@ -116,8 +122,10 @@ pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<P
                 linked.push(target);
             }
         }
-    }
-    linked
+        linked
+    };
+    let linked: Vec<Vec<PathBuf>> = results.files.par_iter().with_min_len(SPAN_OF_WORK).map(link_one).collect();
+    linked.concat()
 }
 
 /// A stage's name as a folder's.

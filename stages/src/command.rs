@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -14,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{Artifact, Content, Digest, Direction, FileEntry, Files, Metric, Metrics};
 use crate::contract::{FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
-/// How soon a program is looked at after its start; then ever later, since what runs for long may end a bit late.
-const FIRST_LOOK: Duration = Duration::from_micros(200);
-
-/// How often a running program is looked at in the end.
+/// How often a running program is looked at, for its end and for the wish to stop it.
 const POLL: Duration = Duration::from_millis(10);
+
+/// How soon a program is looked at again that has closed its output: most are about to end then.
+const FIRST_LOOK: Duration = Duration::from_micros(100);
 
 /// Characters of the program's messages that an error repeats.
 const TAIL: usize = 2000;
@@ -239,8 +240,9 @@ fn run_to_end(mut process: Process, params: &CommandParams, context: &StageConte
             .because(error)
             .hint("the first item of `run` is a program on PATH, or a path; no shell is involved")
     })?;
-    let output = drain(child.stdout.take());
-    let messages = drain(child.stderr.take());
+    let (closing, closed) = channel();
+    let output = drain(child.stdout.take(), closing.clone());
+    let messages = drain(child.stderr.take(), closing);
     let mut pause = FIRST_LOOK;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -250,8 +252,11 @@ fn run_to_end(mut process: Process, params: &CommandParams, context: &StageConte
             stop(&mut child);
             return Err(StageError::cancelled());
         }
-        std::thread::sleep(pause);
-        pause = (pause * 3 / 2).min(POLL);
+        // Its streams close when it ends, which is noticed at once; a program may also close them and go on.
+        if closed.recv_timeout(POLL) == Err(RecvTimeoutError::Disconnected) {
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(POLL);
+        }
     };
     let (output, messages) = (output.join().unwrap_or_default(), messages.join().unwrap_or_default());
     for line in output.lines().chain(messages.lines()) {
@@ -267,8 +272,10 @@ fn run_to_end(mut process: Process, params: &CommandParams, context: &StageConte
         .because(text[start..].trim().to_owned()))
 }
 
-fn drain(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+/// Reads a stream to its end on a thread of its own, and lets go of `closing` then.
+fn drain(stream: Option<impl Read + Send + 'static>, closing: Sender<()>) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
+        let _closing = closing;
         let mut bytes = Vec::new();
         if let Some(mut stream) = stream {
             let _ = stream.read_to_end(&mut bytes);
