@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use runner::cache::{Action, Key, Ledger, Manifest, ObjectRecord, Output, Store};
@@ -107,7 +108,7 @@ impl Known {
             runner: "benchmark".to_owned(),
             manifest: String::new(),
         };
-        self.ledger.note(name, &action);
+        self.ledger.note(name, &Arc::new(action));
     }
 
     fn planner(&self) -> Planner<'_> {
