@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 threads="${1:-2}"
-rounds=3
+rounds=5
 target="${CARGO_TARGET_DIR:-target}"
 environment="target/peers"
 
@@ -20,9 +20,10 @@ cargo bench --quiet -p stages --bench train_step --no-run
 results="$(mktemp -d)"
 trap 'rm -rf "$results"' EXIT
 for _ in $(seq "$rounds"); do
-    "$environment/bin/python" benches/peers/train_step.py "$threads" 100 >>"$results/peer"
-    RAYON_NUM_THREADS="$threads" cargo bench --quiet -p stages --bench train_step >/dev/null
-    for name in train_step evaluate; do
+    "$environment/bin/python" benches/peers/train_step.py "$threads" 40 >>"$results/peer"
+    RAYON_NUM_THREADS="$threads" cargo bench --quiet -p stages --bench train_step -- \
+        --warm-up-time 1 --measurement-time 2 --sample-size 40 >/dev/null 2>&1
+    for name in train_step train_step_graph evaluate; do
         # criterion's own record of the median, in nanoseconds
         python3 - "$target/criterion/tvnet-recon/$name/new/estimates.json" "$name" >>"$results/ours" <<'PYTHON'
 import json, sys
@@ -41,9 +42,11 @@ def read(path):
     return found
 
 ours, peer = read(sys.argv[1]), read(sys.argv[2])
-print(f"TVNet reconstructor, 38 channels, window 100, batch 128, {sys.argv[3]} threads; median of rounds, milliseconds")
-print(f"{'':12} {'runner':>8} {'PyTorch':>8} {'ratio':>6}")
+peer["train_step_graph"] = peer["train_step"]
+print(f"TVNet reconstructor, 38 channels, window 100, batch 128, {sys.argv[3]} threads; milliseconds, medians over rounds")
+print(f"{'':17} {'runner':>8} {'PyTorch':>8} {'ratio':>6}   ratio of each round")
 for name in ours:
     one, other = statistics.median(ours[name]), statistics.median(peer[name])
-    print(f"{name:12} {one:8.2f} {other:8.2f} {one / other:6.2f}   rounds {[round(v, 1) for v in ours[name]]} {[round(v, 1) for v in peer[name]]}")
+    rounds = " ".join(f"{a / b:.2f}" for a, b in zip(ours[name], peer[name]))
+    print(f"{name:17} {one:8.2f} {other:8.2f} {one / other:6.2f}   {rounds}")
 PYTHON

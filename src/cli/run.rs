@@ -8,9 +8,11 @@ use stages::contract::Device;
 use super::arguments::PipelineArguments;
 use super::plan::plan_table;
 use super::session::{Fetch, Session, shown};
+use super::views::Results;
 use super::{CliError, Exit, Global, record, signals, views};
-use crate::cache::{RunId, RunRecord, RunStatus};
+use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, RunOptions, execute};
+use crate::graph::StageId;
 use crate::ui::{self, Mode, Trace};
 
 /// More files than this are counted, not listed.
@@ -50,9 +52,51 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     if !nothing_to_do {
         session.store.save_run(&record)?;
     }
-    let outcome = perform(&session, plan, &run, global, arguments)?;
+    let mut outcome = perform(&session, plan, &run, global, arguments)?;
     remember(&mut session, &outcome);
-    conclude(&session, &mut record, outcome, global)
+    let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
+    if !results.lost.is_empty() && outcome.status == RunStatus::Done {
+        // Nothing downstream had read them, so the damage shows only now; what was lost is computed again.
+        let first = std::mem::take(&mut outcome.stages);
+        outcome = repair(&mut session, &results.lost, &outcome, &run, global, arguments)?;
+        keep_what_ran(&mut outcome, &first);
+        results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
+    }
+    conclude(&session, &mut record, outcome, &results, global)
+}
+
+/// Forgets the actions whose results are damaged, and runs again.
+fn repair(
+    session: &mut Session,
+    lost: &[StageId],
+    outcome: &Outcome,
+    run: &RunId,
+    global: &Global,
+    arguments: &Arguments,
+) -> Result<Outcome, CliError> {
+    for action in lost.iter().filter_map(|stage| outcome.actions.get(stage)) {
+        session.store.forget(action);
+    }
+    for stage in lost {
+        let name = &session.graph.stage(*stage).name;
+        tracing::warn!("the stored results of {name} are damaged or missing; it runs again");
+        session.ledger.stages.remove(name);
+    }
+    session.stop_forcing();
+    let plan = session.planner().plan();
+    let outcome = perform(session, plan, run, global, arguments)?;
+    remember(session, &outcome);
+    Ok(outcome)
+}
+
+/// A stage that ran before the repair is no hit for the record.
+fn keep_what_ran(outcome: &mut Outcome, first: &[StageRecord]) {
+    for record in &mut outcome.stages {
+        let before = first.iter().find(|before| before.name == record.name && before.state == StageState::Ran);
+        if let (StageState::Hit, Some(before)) = (record.state, before) {
+            record.clone_from(before);
+        }
+    }
 }
 
 fn perform(
@@ -107,13 +151,18 @@ fn remember(session: &mut Session, outcome: &Outcome) {
     }
 }
 
-fn conclude(session: &Session, record: &mut RunRecord, outcome: Outcome, global: &Global) -> Result<Exit, CliError> {
-    let action_of = |id| outcome.actions.get(&id);
+fn conclude(
+    session: &Session,
+    record: &mut RunRecord,
+    outcome: Outcome,
+    results: &Results,
+    global: &Global,
+) -> Result<Exit, CliError> {
     record.status = outcome.status;
     record.seconds = outcome.seconds;
-    record.metrics = views::metrics_of(&session.graph, &session.store, action_of);
+    record.metrics.clone_from(&results.metrics);
     record.stages = outcome.stages;
-    let files = views::link_files(&session.graph, &session.store, &record.run, action_of);
+    let files = views::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
     if global.json {
         println!("{}", record::to_json(record));

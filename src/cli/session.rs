@@ -87,6 +87,11 @@ impl Session {
         }
     }
 
+    /// Forced stages have run; from now on they are as any other.
+    pub fn stop_forcing(&mut self) {
+        self.forced.clear();
+    }
+
     /// The pipeline's parameters after overrides.
     pub fn params(&self) -> indexmap::IndexMap<String, Value> {
         self.spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()

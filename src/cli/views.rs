@@ -1,40 +1,58 @@
 //! Results on standard output: tables of metrics, and the files that a run made, linked where people find them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use stages::artifact::{Artifact, ArtifactKind, Direction, Metric};
+use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Metric};
 
-use crate::cache::{Action, RunId, Store};
+use crate::cache::{Action, CacheError, Output, RunId, Store};
 use crate::graph::{Graph, StageId};
 use crate::ui::{Align, Paint, Table, number};
 
 /// Above this many stages with metrics, one line each.
 const WIDE_ABOVE: usize = 4;
 
-/// The metrics that stages made, by stage.
-pub(super) fn metrics_of<'a>(
+/// What people see of a run besides its course.
+#[derive(Default)]
+pub(super) struct Results {
+    /// Stage name to its metrics.
+    pub metrics: IndexMap<String, Vec<Metric>>,
+    /// Stage name to the files that it made.
+    files: Vec<(String, Arc<Files>)>,
+    /// Stages whose results turned out to be damaged or missing.
+    pub lost: Vec<StageId>,
+}
+
+/// Loads the metrics and lists the files of these actions.
+pub(super) fn results_of(
     graph: &Graph,
     store: &Store,
-    action_of: impl Fn(StageId) -> Option<&'a Action>,
-) -> IndexMap<String, Vec<Metric>> {
-    let mut all = IndexMap::new();
-    for &id in graph.order() {
-        let Some(action) = action_of(id) else { continue };
-        let records = action.outputs.iter().filter(|output| output.record.kind == Some(ArtifactKind::Metrics));
-        for output in records {
+    actions: &BTreeMap<StageId, Action>,
+) -> Result<Results, CacheError> {
+    let mut results = Results::default();
+    for id in graph.order() {
+        let Some(action) = actions.get(id) else { continue };
+        let shown = |output: &&Output| matches!(output.record.kind, Some(ArtifactKind::Metrics | ArtifactKind::Files));
+        for output in action.outputs.iter().filter(shown) {
+            let name = graph.stage(*id).name.clone();
             match store.load(&output.record) {
                 Ok(Artifact::Metrics(metrics)) => {
-                    let entry: &mut Vec<Metric> = all.entry(graph.stage(id).name.clone()).or_default();
-                    entry.extend(metrics.entries.iter().cloned());
+                    results.metrics.entry(name).or_default().extend(metrics.entries.iter().cloned());
                 }
+                Ok(Artifact::Files(files)) => results.files.push((name, files)),
                 Ok(_) => {}
-                Err(error) => tracing::warn!("metrics of {}: {error}", graph.stage(id).name),
+                Err(error) if error.is_loss() => {
+                    results.lost.push(*id);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
     }
-    all
+    Ok(results)
 }
 
 /// The metrics as a table: a block per stage, or a line per stage if there are many.
@@ -83,28 +101,19 @@ fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "undefined".to_owned(), number)
 }
 
-/// Links the files that stages made below the run's folder, so that they can be opened by name. Returns their paths.
-pub(super) fn link_files<'a>(
-    graph: &Graph,
-    store: &Store,
-    run: &RunId,
-    action_of: impl Fn(StageId) -> Option<&'a Action>,
-) -> Vec<PathBuf> {
+/// Links the files of the results below the run's folder, so that they can be opened by name. Returns their paths.
+pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
     let mut linked = Vec::new();
-    for &id in graph.order() {
-        let Some(action) = action_of(id) else { continue };
-        for output in action.outputs.iter().filter(|output| output.record.kind == Some(ArtifactKind::Files)) {
-            let Ok(Artifact::Files(files)) = store.load(&output.record) else { continue };
-            let folder = store.run_folder(run).join("files").join(file_name(&graph.stage(id).name));
-            for entry in &files.entries {
-                let target = folder.join(&entry.path);
-                let source = store.layout().object_named(&entry.digest, "");
-                let made = target.parent().map(fs::create_dir_all);
-                let linked_it = made.is_some_and(|made| made.is_ok())
-                    && (fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
-                if linked_it {
-                    linked.push(target);
-                }
+    for (stage, files) in &results.files {
+        let folder = store.run_folder(run).join("files").join(file_name(stage));
+        for entry in &files.entries {
+            let target = folder.join(&entry.path);
+            let source = store.layout().object_named(&entry.digest, "");
+            let made = target.parent().map(fs::create_dir_all);
+            let linked_it = made.is_some_and(|made| made.is_ok())
+                && (fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
+            if linked_it {
+                linked.push(target);
             }
         }
     }

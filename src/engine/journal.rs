@@ -29,7 +29,9 @@ impl Journal {
     pub fn create(folder: &Path) -> Result<Self, CacheError> {
         fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
         let path = folder.join("events.jsonl");
-        let file = File::create(&path).map_err(CacheError::io("create", &path))?;
+        // A run that repairs lost results goes through its stages twice and keeps one journal.
+        let open = File::options().append(true).create(true).open(&path);
+        let file = open.map_err(CacheError::io("create", &path))?;
         Ok(Self { file: BufWriter::with_capacity(1 << 16, file), started: Instant::now() })
     }
 }

@@ -184,3 +184,89 @@ impl<'a> Schedule<'a> {
         self.status.contains(&Status::Running)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::SourceMap;
+    use crate::graph::{Machine, build};
+    use crate::spec::{LoadOptions, load_text};
+    use stages::contract::Device;
+    use std::path::Path;
+
+    /// `raw` feeds `a`, `b` and `wide`; `a` feeds `end`.
+    fn graph() -> Graph {
+        let text = "pipeline: test
+stages:
+  raw: {uses: generate}
+  a: {uses: normalize, from: raw, resources: {cpus: 1}}
+  b: {uses: normalize, from: raw, resources: {cpus: 1}}
+  wide: {uses: normalize, from: raw, resources: {cpus: 2}}
+  end: {uses: normalize, from: a.series, resources: {cpus: 1}}";
+        let (spec, _) = load_text(Path::new("test"), text, &LoadOptions::default(), &mut SourceMap::default());
+        let (mut graph, diagnostics) = build(&spec.unwrap(), &stages::kinds());
+        assert!(diagnostics.is_empty());
+        graph.place(&Machine { threads: 2, device: Device::Cpu });
+        graph
+    }
+
+    fn id(graph: &Graph, name: &str) -> StageId {
+        graph.find(name)[0]
+    }
+
+    fn schedule(graph: &Graph) -> Schedule<'_> {
+        let mut schedule = Schedule::new(graph, Needs { threads: 2, memory: 0, gpus: 0 }, |_| 1.0);
+        for stage in schedule.settle(id(graph, "raw")) {
+            schedule.queue(stage);
+        }
+        schedule
+    }
+
+    #[test]
+    fn the_critical_path_goes_first_and_threads_are_respected() {
+        let graph = graph();
+        let mut schedule = schedule(&graph);
+        assert_eq!(schedule.take(), Some(id(&graph, "a")), "`end` hangs on it");
+        assert_eq!(schedule.take(), Some(id(&graph, "b")));
+        assert_eq!(schedule.take(), None, "both threads are taken");
+        schedule.release(id(&graph, "a"));
+        assert_eq!(schedule.settle(id(&graph, "a")), [id(&graph, "end")]);
+        assert_eq!(schedule.take(), None, "`wide` wants both threads");
+        schedule.release(id(&graph, "b"));
+        schedule.settle(id(&graph, "b"));
+        assert_eq!(schedule.take(), Some(id(&graph, "wide")));
+    }
+
+    #[test]
+    fn a_failure_skips_exactly_what_hangs_on_it() {
+        let graph = graph();
+        let mut schedule = schedule(&graph);
+        let a = schedule.take().unwrap();
+        schedule.release(a);
+        assert_eq!(schedule.fail(a), [id(&graph, "end")]);
+        assert_eq!(schedule.take(), Some(id(&graph, "b")));
+        assert!(!schedule.is_finished());
+        assert_eq!(schedule.skip_rest(), [id(&graph, "wide")]);
+        schedule.release(id(&graph, "b"));
+        schedule.settle(id(&graph, "b"));
+        assert!(schedule.is_finished());
+    }
+
+    #[test]
+    fn a_stage_that_never_fits_is_not_overtaken_for_ever() {
+        let graph = graph();
+        let mut schedule = Schedule::new(&graph, Needs { threads: 2, memory: 0, gpus: 0 }, |_| 1.0);
+        schedule.queue(id(&graph, "b"));
+        assert_eq!(schedule.take(), Some(id(&graph, "b")));
+        schedule.queue(id(&graph, "wide"));
+        for _ in 0..PATIENCE {
+            schedule.queue(id(&graph, "end"));
+            assert_eq!(schedule.take(), Some(id(&graph, "end")));
+            schedule.release(id(&graph, "end"));
+        }
+        schedule.queue(id(&graph, "end"));
+        assert_eq!(schedule.take(), None, "now `wide` has its turn");
+        schedule.release(id(&graph, "b"));
+        assert_eq!(schedule.take(), Some(id(&graph, "wide")));
+    }
+}

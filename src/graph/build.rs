@@ -104,6 +104,8 @@ fn collect_needs(
     for reference in references {
         match context.stage(&reference.stage.value) {
             Some(source) => needs.push(source),
+            // What is wrong with that stage was told when it was read.
+            None if context.spec.broken.iter().any(|name| name.value == reference.stage.value) => {}
             None => {
                 let message = format!("there is no stage `{}`", reference.stage.value);
                 let others = context.spec.stages.iter().map(|other| other.name.value.as_str());

@@ -10,7 +10,7 @@ use super::build::Context;
 use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
-use crate::spec::{Point, PortSources, Reference, Scope, Sources, StageSpec, substitute, validate};
+use crate::spec::{Node, Point, PortSources, Reference, Scope, Sources, StageSpec, substitute, validate};
 
 /// An instance whose parameters are in order.
 pub(super) struct Prepared {
@@ -31,9 +31,9 @@ pub(super) fn prepare(
         None => None,
         Some(with) => Some(substitute(with, scope)?),
     };
-    let empty = crate::spec::Node::mapping(Vec::new(), spec.uses.span);
+    let empty = Node::empty(spec.uses.span);
     validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
-    let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), crate::spec::Node::to_json);
+    let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), Node::to_json);
     let blame = |path: &str| with.as_ref().map_or(spec.uses.span, |with| with.locate(path));
     let parameters = kind
         .complete(given)

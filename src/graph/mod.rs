@@ -10,6 +10,8 @@ mod expand;
 mod leakage;
 mod place;
 mod prune;
+#[cfg(test)]
+mod tests;
 mod waves;
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Time of one training step per model: loss, gradients and the optimiser's update of a batch that is at hand.
+//! Time of one training step per model: loss, gradients and the optimiser's update of a batch that is at hand, the way
+//! training takes it and, beside it, as a graph of layers that is differentiated automatically.
 //! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS.
 
 use std::hint::black_box;
@@ -9,6 +10,7 @@ use serde_json::json;
 use stages::contract::{Choice, Random};
 use stages::models::{self, Batch, DataShape, Models};
 use stages::nn::optimizer::{Optimizer, Optimizers};
+use stages::nn::{Gradients, Mode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,6 +35,15 @@ fn train_step(criterion: &mut Criterion) {
             let (loss, gradients) = network.gradients(&batch, &mut random).expect("the batch fits");
             optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
             black_box(loss)
+        });
+    });
+    group.bench_function("train_step_graph", |bencher| {
+        bencher.iter(|| {
+            let loss = network.loss(&batch, Mode::Train, &mut random).expect("the batch fits");
+            let store = loss.backward().expect("the loss is differentiable");
+            let gradients = Gradients::of(network.state(), &store);
+            optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
+            black_box(gradients)
         });
     });
     group.bench_function("evaluate", |bencher| {

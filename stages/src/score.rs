@@ -23,6 +23,9 @@ pub enum Overlap {
     /// first window get theirs from that window.
     #[default]
     Last,
+    /// The mean error over all rows of the window that ends at the row: a smoother score, and what programs that score
+    /// whole windows call the score of a window's last row. Rows before the end of a run's first window share its score.
+    Window,
     /// The mean over all windows that cover the row, later ones included.
     Mean,
     /// The window in which the row's score is highest.
@@ -141,7 +144,7 @@ impl Rows {
                 own.iter_mut().zip(errors).for_each(|(own, error)| *own += (error - *own) * share);
             }
             Overlap::Max if errors.iter().sum::<f32>() <= own.iter().sum::<f32>() => {}
-            Overlap::Max | Overlap::Last => own.copy_from_slice(errors),
+            Overlap::Max | Overlap::Last | Overlap::Window => own.copy_from_slice(errors),
         }
     }
 }
@@ -184,11 +187,14 @@ impl Scorer<'_> {
         let errors = self.network.errors(&batch)?.flatten_all()?.to_vec1::<f32>()?;
         let (length, channels) = (self.windows.spec.length, self.rows.channels);
         for (start, errors) in starts.iter().zip(errors.chunks_exact(length * channels)) {
-            let skipped = if self.params.overlap == Overlap::Last && *start != run.rows.0 { length - 1 } else { 0 };
+            let overlap = self.params.overlap;
+            let ends_only = matches!(overlap, Overlap::Last | Overlap::Window) && *start != run.rows.0;
+            let skipped = if ends_only { length - 1 } else { 0 };
+            let whole = if overlap == Overlap::Window { mean_row(errors, channels) } else { Vec::new() };
             for (offset, errors) in errors.chunks_exact(channels).enumerate().skip(skipped) {
                 let row = start + offset;
                 if own[row - run.rows.0] {
-                    self.rows.add(row, errors, self.params.overlap);
+                    self.rows.add(row, if whole.is_empty() { errors } else { &whole }, overlap);
                 }
             }
         }
@@ -232,6 +238,16 @@ impl Scorer<'_> {
         }
         Ok(scores)
     }
+}
+
+/// The mean over the rows of `[rows, channels]`.
+fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
+    let count = (rows.len() / channels) as f64;
+    let mut sums = vec![0.0_f64; channels];
+    for row in rows.chunks_exact(channels) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }
 
 /// For every row of a run, whether it belongs to the run's split and is to be scored.
@@ -290,7 +306,7 @@ mod tests {
     fn every_overlap_follows_its_definition() {
         let windows = waves(LENGTH, 3, [50, 25, 21]);
         let model = model(&windows);
-        for overlap in [Overlap::Last, Overlap::Mean, Overlap::Max] {
+        for overlap in [Overlap::Last, Overlap::Window, Overlap::Mean, Overlap::Max] {
             let found = scores(&Params { overlap, batch: 4, ..Params::default() }, &model, &windows).unwrap();
             assert_eq!(found.segments, windows.series.segments);
             assert_eq!(found.labels, windows.series.labels);
@@ -307,6 +323,11 @@ mod tests {
                     let expected = match overlap {
                         // The window that ends here is the first of those that cover the row.
                         Overlap::Last => values[0],
+                        Overlap::Window => {
+                            let ends = row.max(segment.rows.start + LENGTH - 1);
+                            let (_, errors) = &errors[ends + 1 - LENGTH - segment.rows.start];
+                            errors.iter().map(|error| f64::from(*error)).sum::<f64>() / errors.len() as f64
+                        }
                         Overlap::Mean => values.iter().sum::<f64>() / values.len() as f64,
                         Overlap::Max => values.iter().copied().fold(0.0, f64::max),
                     };

@@ -55,3 +55,37 @@ impl Stage for Train {
         Ok(Outputs::one("model", trained.model).with("log", trained.log))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::StageKind;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_are_completed_and_described() {
+        let kind = StageKind::of::<Train>();
+        let given = json!({"model": {"kind": "tvnet-recon"}, "optimizer": {"kind": "adam", "lr": 1e-4}});
+        let complete = kind.complete(given).unwrap();
+        assert_eq!(complete["epochs"], 10);
+        assert_eq!(complete["model"], json!({"kind": "tvnet-recon", "patch": 8, "blocks": 3, "cm": null}));
+        assert_eq!(complete["optimizer"]["lr"], 1e-4);
+        assert_eq!(complete["schedule"], json!({"kind": "constant"}));
+        assert!(kind.check(&complete).is_ok());
+        assert!(kind.complete(json!({})).unwrap_err().contains("model"));
+        let schema = serde_json::to_value(kind.schema()).unwrap();
+        assert_eq!(schema["properties"]["epochs"]["minimum"], 1);
+        assert_eq!(schema["properties"]["model"]["oneOf"][0]["properties"]["patch"]["maximum"], 4096);
+        assert_eq!(schema["required"], json!(["model"]));
+    }
+
+    #[test]
+    fn what_is_learned_is_declared() {
+        let splits = |changes| -> Vec<Split> {
+            let recipe = crate::training::tests::recipe(changes);
+            Train::learns(&recipe).into_iter().flat_map(|learning| learning.from).collect()
+        };
+        assert_eq!(splits(json!({})), [Split::Train, Split::Validation]);
+        assert_eq!(splits(json!({"keep": "last"})), [Split::Train]);
+    }
+}

@@ -4,7 +4,7 @@
 
 mod host;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, TryLockError};
 
 use candle_core::{D, Device, Result, Tensor, bail};
 use schemars::JsonSchema;
@@ -14,6 +14,7 @@ use super::{Architecture, Batch, DataShape, Network};
 use crate::contract::{Random, StageError};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::conv::Conv3x3;
+use crate::nn::host::with_slice;
 use crate::nn::linear::Linear;
 use crate::nn::{Gradients, Level, Mode, State, StateBuilder};
 use host::HostEngine;
@@ -136,8 +137,8 @@ impl Reconstructor {
             .map(|index| Block::new(&mut builder, &format!("blocks.{index}"), channels))
             .collect::<Result<Vec<_>>>()?;
         let reconstruct = Linear::pointwise(&mut builder, "reconstruct_conv", channels, shape.channels)?;
-        let host = HostEngine::new(Level::detect(), shape, (patches, config.patch, channels), config.blocks);
-        let host = Mutex::new(host);
+        let plane = (patches, config.patch, channels);
+        let host = Mutex::new(HostEngine::new(Level::detect(), shape, plane, config.blocks));
         Ok(Self { state: builder.finish(), shape, patch: config.patch, patches, embed, blocks, reconstruct, host })
     }
 
@@ -150,7 +151,7 @@ impl Reconstructor {
         Ok(())
     }
 
-    /// The forward pass with Candle's operations, on any device.
+    /// The forward pass as a graph of tensor operations, on any device.
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Forward> {
         self.check(x)?;
         let (batch, length) = (x.dim(0)?, self.shape.length);
@@ -169,8 +170,16 @@ impl Reconstructor {
     }
 
     fn on_host<T>(&self, work: impl FnOnce(&mut HostEngine) -> Result<T>) -> Result<T> {
-        // A panic in an earlier call leaves nothing behind that the next one does not overwrite.
-        work(&mut self.host.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        match self.host.try_lock() {
+            Ok(mut host) => work(&mut host),
+            // A panic in an earlier call leaves nothing behind that this one does not overwrite.
+            Err(TryLockError::Poisoned(host)) => work(&mut host.into_inner()),
+            // Waiting could be for ever: the thread that holds it may be below us, stealing work.
+            Err(TryLockError::WouldBlock) => {
+                let plane = (self.patches, self.patch, self.embed.output);
+                work(&mut HostEngine::new(Level::detect(), self.shape, plane, self.blocks.len()))
+            }
+        }
     }
 }
 
@@ -181,7 +190,9 @@ impl Network for Reconstructor {
 
     fn loss(&self, batch: &Batch, mode: Mode, _: &mut Random) -> Result<Tensor> {
         if self.state.device().is_cpu() && mode == Mode::Evaluate {
-            return self.errors(batch)?.mean_all();
+            // Summed here, in 64 bits and in one order, as Candle's reductions may look at the number of threads.
+            let sum = |errors: &[f32]| errors.iter().map(|error| f64::from(*error)).sum::<f64>() / errors.len() as f64;
+            return Tensor::new(with_slice(&self.errors(batch)?, sum)? as f32, self.state.device());
         }
         (self.forward(&batch.inputs, mode)?.reconstruction - &batch.inputs)?.sqr()?.mean_all()
     }

@@ -1,11 +1,16 @@
 //! Batch normalisation over rows of channels, in training and in evaluation.
 //! Activations that follow it belong to the model's own kernels.
 
-use candle_core::{DType, Result, Tensor, Var};
+mod op;
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
 use super::moments::Moments;
 use super::state::StateBuilder;
+pub(crate) use op::normalise_backward;
 
 /// Added to variances, as in PyTorch.
 pub const EPSILON: f64 = 1e-5;
@@ -42,11 +47,30 @@ impl BatchNorm {
         })
     }
 
-    /// Normalises `[…, channels]`, with Candle's own operations.
+    /// Normalises `[…, channels]`. Training moves the running statistics.
     ///
     /// # Errors
     /// In training, if there is only one value per channel: its variance says nothing.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        if mode == Mode::Evaluate || !x.device().is_cpu() || x.dtype() != DType::F32 {
+            return self.compose(x, mode);
+        }
+        let channels = self.weight.elem_count();
+        self.check(x.elem_count() / channels)?;
+        let statistics = Arc::new(OnceLock::new());
+        let op = op::BatchNormOp { channels, statistics: Arc::clone(&statistics) };
+        let y = x.contiguous()?.apply_op3(&self.weight, &self.bias, op)?;
+        if let Some(found) = statistics.get() {
+            self.update_from(&found.moments)?;
+        }
+        Ok(y)
+    }
+
+    /// The same with Candle's own operations, on any device.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn compose(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let channels = self.weight.elem_count();
         let rows = x.reshape((x.elem_count() / channels, channels))?;
         let normalised = match mode {
@@ -59,11 +83,17 @@ impl BatchNorm {
         normalised.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)?.reshape(x.dims())
     }
 
+    /// Refuses a batch whose statistics say nothing.
+    pub fn check(&self, count: usize) -> Result<()> {
+        if count < 2 {
+            bail!("batch normalisation cannot train on a single value per channel");
+        }
+        Ok(())
+    }
+
     fn by_batch(&self, rows: &Tensor) -> Result<Tensor> {
         let count = rows.dim(0)?;
-        if count < 2 {
-            candle_core::bail!("batch normalisation cannot train on a single value per channel");
-        }
+        self.check(count)?;
         let mean = rows.mean_keepdim(0)?;
         let centred = rows.broadcast_sub(&mean)?;
         let variance = centred.sqr()?.mean_keepdim(0)?;
@@ -139,5 +169,43 @@ mod tests {
         assert!((variance[0] - (0.9 + 0.1 * 4.0)).abs() < 1e-5 && (variance[1] - (0.9 + 0.1 * 300.0)).abs() < 1e-3);
         assert_eq!(norm.batches.to_scalar::<i64>().unwrap(), 1);
         assert!(norm.forward(&x.narrow(0, 0, 1).unwrap(), Mode::Train).is_err());
+    }
+
+    #[test]
+    fn the_operation_agrees_with_its_composition() {
+        let mut random = Random::new(4, "init");
+        for (rows, channels) in [(2, 1), (5, 3), (300, 21)] {
+            let norms = [(); 2].map(|()| {
+                let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+                BatchNorm::new(&mut builder, "norm", channels).unwrap()
+            });
+            let mut draw = |count: usize| (0..count).map(|_| random.normal() as f32 + 0.7).collect::<Vec<_>>();
+            let x = Var::from_vec(draw(rows * channels), (rows, channels), &Device::Cpu).unwrap();
+            let upstream = Tensor::from_vec(draw(rows * channels), (rows, channels), &Device::Cpu).unwrap();
+            let [weight, bias] = [draw(channels), draw(channels)];
+            for norm in &norms {
+                norm.weight.set(&Tensor::from_slice(&weight, channels, &Device::Cpu).unwrap()).unwrap();
+                norm.bias.set(&Tensor::from_slice(&bias, channels, &Device::Cpu).unwrap()).unwrap();
+            }
+            let by_op = norms[0].forward(&x, Mode::Train).unwrap();
+            let composed = norms[1].compose(&x, Mode::Train).unwrap();
+            let differentiate = |y: &Tensor| (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
+            let (found, expected) = (differentiate(&by_op), differentiate(&composed));
+            let pairs = [
+                (&by_op, &composed),
+                (found.get(&x).unwrap(), expected.get(&x).unwrap()),
+                (found.get(&norms[0].weight).unwrap(), expected.get(&norms[1].weight).unwrap()),
+                (found.get(&norms[0].bias).unwrap(), expected.get(&norms[1].bias).unwrap()),
+                (norms[0].running_mean.as_tensor(), norms[1].running_mean.as_tensor()),
+                (norms[0].running_variance.as_tensor(), norms[1].running_variance.as_tensor()),
+            ];
+            for (index, (found, expected)) in pairs.into_iter().enumerate() {
+                let scalar = |tensor: Tensor| -> f32 {
+                    tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+                };
+                let apart = scalar((found - expected).unwrap());
+                assert!(apart < 1e-4 * scalar(expected.clone()).max(0.1), "{rows} {channels} {index}: {apart}");
+            }
+        }
     }
 }

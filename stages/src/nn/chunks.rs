@@ -12,6 +12,17 @@ pub fn chunks(count: usize) -> Vec<Range<usize>> {
     (0..parts).map(|part| part * count / parts..(part + 1) * count / parts).collect()
 }
 
+/// The rows of each range, `width` floats each, to be written side by side. The ranges cover all rows in order.
+pub fn split_rows<'a>(mut values: &'a mut [f32], ranges: &[Range<usize>], width: usize) -> Vec<&'a mut [f32]> {
+    let mut parts = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let (part, rest) = values.split_at_mut(range.len() * width);
+        parts.push(part);
+        values = rest;
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,9 @@
 //! Convolutions with a 3x3 kernel and a border of zeros, over channels-last planes.
 //! Other kernel sizes and strides are not here yet: no model of ours asks for them.
 
-use candle_core::{Result, Tensor, Var};
+mod op;
+
+use candle_core::{DType, Result, Tensor, Var};
 
 use super::initialise::Initial;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
@@ -27,8 +29,24 @@ impl Conv3x3 {
         })
     }
 
-    /// `[batch, height, width, input]` to `[batch, height, width, output]`, with Candle's own operations.
+    /// `[batch, height, width, input]` to `[batch, height, width, output]`.
+    ///
+    /// # Errors
+    /// If the input has another number of axes or channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (output, input, _, _) = self.weight.dims4()?;
+        let (_, _, _, channels) = x.dims4()?;
+        if channels != input {
+            candle_core::bail!("a convolution of {input} channels cannot take {:?}", x.dims())
+        }
+        if x.device().is_cpu() && x.dtype() == DType::F32 {
+            return x.contiguous()?.apply_op3(&self.weight, &self.bias, op::ConvOp { input, output });
+        }
+        self.compose(x)
+    }
+
+    /// The same with Candle's own operations, on any device.
+    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
         let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
         let convolved = planes.conv2d(&self.weight, 1, 1, 1, 1)?;
         convolved.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(&self.bias)
@@ -157,8 +175,16 @@ mod tests {
         let x = Var::from_vec(draw(height * width * input), (1, height, width, input), &Device::Cpu).unwrap();
         let upstream = Tensor::from_vec(draw(height * width * output), (1, height, width, output), &Device::Cpu);
         let upstream = upstream.unwrap();
-        let y = conv.forward(&x).unwrap();
-        let gradients = (&y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let y = conv.compose(&x).unwrap();
+        let differentiate = |y: &Tensor| (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let gradients = differentiate(&y);
+        let by_op = conv.forward(&x).unwrap();
+        let op_gradients = differentiate(&by_op);
+        let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_close(&flat(&by_op), &y);
+        for parameter in [&x, &conv.weight, &conv.bias] {
+            assert_close(&flat(op_gradients.get(parameter).unwrap()), gradients.get(parameter).unwrap());
+        }
 
         for level in Level::available() {
             let mut kernel = ConvKernel::new(level, input, output);

@@ -9,8 +9,13 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail}
 pub fn with_slice<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { bail!("expected a tensor on the CPU") };
+    floats(storage, layout).map(read)
+}
+
+/// The floats of a contiguous storage, as custom operations get it.
+pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("expected a contiguous tensor") };
-    Ok(read(&storage.as_slice::<f32>()?[start..end]))
+    Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
 /// Calls `write` with the floats of a contiguous tensor on the CPU, which it may change in place.

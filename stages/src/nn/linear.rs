@@ -1,7 +1,9 @@
 //! Linear layers over the last axis, which are also 1x1 convolutions of channels-last data.
 //! Activation and residuals are not fused in here.
 
-use candle_core::{Result, Tensor, Var};
+mod op;
+
+use candle_core::{DType, Result, Tensor, Var};
 
 use super::initialise::Initial;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
@@ -41,8 +43,23 @@ impl Linear {
         Ok(Self { weight, bias, input, output })
     }
 
-    /// `[…, input]` to `[…, output]`, with Candle's own operations.
+    /// `[…, input]` to `[…, output]`.
+    ///
+    /// # Errors
+    /// If the last axis is not as long as the layer's input.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dims().last() != Some(&self.input) {
+            candle_core::bail!("a linear layer of {} inputs cannot take {:?}", self.input, x.dims())
+        }
+        if x.device().is_cpu() && x.dtype() == DType::F32 {
+            let op = op::LinearOp { input: self.input, output: self.output };
+            return x.contiguous()?.apply_op3(&self.weight, &self.bias, op);
+        }
+        self.compose(x)
+    }
+
+    /// The same with Candle's own operations, on any device.
+    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
         let mut shape = x.dims().to_vec();
         let rows = x.elem_count() / self.input;
         if let Some(last) = shape.last_mut() {
@@ -152,9 +169,25 @@ mod tests {
         let mut draw = |count: usize| (0..count).map(|_| random.range(-1.0, 1.0) as f32).collect::<Vec<_>>();
         let (x, upstream) = (draw(rows * input), draw(rows * output));
         let tensor = Var::from_slice(&x, (rows, input), &Device::Cpu).unwrap();
-        let y = layer.forward(&tensor).unwrap();
-        let weighted = (&y * Tensor::from_slice(&upstream, (rows, output), &Device::Cpu).unwrap()).unwrap();
-        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+        let y = layer.compose(&tensor).unwrap();
+        let differentiate = |y: &Tensor| {
+            let weighted = (y * Tensor::from_slice(&upstream, (rows, output), &Device::Cpu).unwrap()).unwrap();
+            weighted.sum_all().unwrap().backward().unwrap()
+        };
+        let gradients = differentiate(&y);
+        let by_op = layer.forward(&tensor).unwrap();
+        let op_gradients = differentiate(&by_op);
+        for (found, expected) in [
+            (&by_op, &y),
+            (op_gradients.get(&tensor).unwrap(), gradients.get(&tensor).unwrap()),
+            (op_gradients.get(&layer.weight).unwrap(), gradients.get(&layer.weight).unwrap()),
+            (op_gradients.get(&layer.bias).unwrap(), gradients.get(&layer.bias).unwrap()),
+        ] {
+            assert_eq!(found.dims(), expected.dims());
+            let apart = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            assert!(apart.to_scalar::<f32>().unwrap() < 1e-5);
+        }
+        assert!(layer.forward(&tensor.t().unwrap()).is_err());
 
         let mut kernel = LinearKernel::new(Level::detect(), input, output);
         with_slice(&layer.weight, |weight| {

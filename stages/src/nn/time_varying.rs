@@ -4,7 +4,7 @@
 //! A chunk of a batch is worked on by one thread. Training meets twice per block, where batch normalisation needs the
 //! statistics of the whole batch; between these meetings chunks know nothing of each other.
 
-use super::batch_norm::Normaliser;
+use super::batch_norm::{Normaliser, normalise_backward};
 use super::conv::{ConvKernel, Plane, TAPS};
 use super::elementwise::{Lanes, add_rows, group_means, lanes};
 use super::linear::{LinearKernel, Starts};
@@ -425,24 +425,6 @@ vectorised! {
             }
             bias_sum.store(bias, block);
             weight_sum.store(weight, block);
-        }
-    }
-}
-
-vectorised! {
-    /// The gradient in front of a normalisation by the batch, in place:
-    /// `scale * (gradient - mean(gradient) - normalised * mean(gradient * normalised))`.
-    fn normalise_backward(x: &[f32], norm: &Normaliser, means: &[Vec<f32>; 2], gradient: &mut [f32]) {
-        let channels = norm.mean.len();
-        for block in lanes(channels) {
-            let (mean, inverse) = (Lanes::load(&norm.mean, block), Lanes::load(&norm.inverse, block));
-            let scale = Lanes::load(&norm.scale, block);
-            let (bias, weight) = (Lanes::load(&means[0], block), Lanes::load(&means[1], block));
-            for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
-                let normalised = (Lanes::load(x, block) - mean) * inverse;
-                let centred = Lanes::load(gradient, block) - bias - normalised * weight;
-                (scale * centred).store(gradient, block);
-            }
         }
     }
 }

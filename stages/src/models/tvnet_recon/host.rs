@@ -377,9 +377,7 @@ fn settle_batch<'a>(
 ) -> Result<()> {
     let mut moments = Moments::new(norm.weight.elem_count());
     parts.for_each(|part| moments.merge(part));
-    if moments.count < 2.0 {
-        candle_core::bail!("batch normalisation cannot train on a single value per channel");
-    }
+    norm.check(moments.count as usize)?;
     norm.update_from(&moments)?;
     let statistics = |channel: usize| (moments.mean[channel], moments.variance(channel));
     with_pair(&norm.weight, &norm.bias, |weight, bias| normaliser.set(weight, bias, statistics))

@@ -1,0 +1,198 @@
+//! The passes on small pipelines, from text to graph.
+
+use std::path::Path;
+
+use super::{Colour, Format, Graph, build, draw};
+use crate::diagnostic::{Diagnostics, SourceMap};
+use crate::spec::{LoadOptions, load_text};
+
+/// The graph of the stages in `text`, and what was found wrong with it.
+fn graph_of(text: &str) -> (Graph, Vec<String>) {
+    let text = format!("pipeline: test\n{text}");
+    let mut sources = SourceMap::default();
+    let (spec, mut diagnostics): (_, Diagnostics) =
+        load_text(Path::new("test.yaml"), &text, &LoadOptions::default(), &mut sources);
+    let (graph, found) = build(&spec.expect("the text can be parsed"), &stages::kinds());
+    diagnostics.extend(found);
+    let messages = diagnostics.sorted().iter().map(|diagnostic| diagnostic.message.to_string()).collect();
+    (graph, messages)
+}
+
+fn names(graph: &Graph) -> Vec<&str> {
+    graph.order().iter().map(|id| graph.stage(*id).name.as_str()).collect()
+}
+
+/// `source.output -> stage.input` for every edge.
+fn edges(graph: &Graph) -> Vec<String> {
+    let edge = |id: &super::StageId| {
+        let name = &graph.stage(*id).name;
+        let inputs = graph.inputs(*id).into_iter().map(move |(source, handoff)| {
+            let item = handoff.item.as_ref().map_or_else(String::new, |item| format!("<{item}>"));
+            format!("{}.{} -> {name}.{}{item}", graph.stage(source).name, handoff.output, handoff.input)
+        });
+        inputs.collect::<Vec<_>>()
+    };
+    graph.order().iter().flat_map(edge).collect()
+}
+
+#[test]
+fn ports_are_found_by_type() {
+    let (graph, problems) = graph_of(
+        "stages:
+           raw: {uses: generate}
+           scaled: {uses: normalize, from: raw}
+           again: {uses: normalize, from: {series: raw, statistics: scaled}}
+           plots: {uses: render-plots, from: scaled}",
+    );
+    assert_eq!(problems, Vec::<String>::new());
+    assert_eq!(
+        edges(&graph),
+        [
+            "raw.series -> scaled.series",
+            "raw.series -> again.series",
+            "scaled.statistics -> again.statistics",
+            "scaled.series -> plots.series",
+        ]
+    );
+}
+
+#[test]
+fn axes_flow_downstream_until_they_are_collected() {
+    let (graph, problems) = graph_of(
+        "stages:
+           raw: {uses: generate, foreach: {n: [3, 4]}, with: {channels: '${n}'}}
+           scaled: {uses: normalize, from: raw, matrix: {how: [zscore, minmax]}, with: {method: '${how}'}}
+           plain: {uses: normalize, from: raw}
+           all: {uses: command, from: {a: scaled, b: plain}, with: {run: [cp, '{in.a}', '{out.x}'], outputs: {x: {path: x}}}}
+           table: {uses: collect, from: scaled.statistics}",
+    );
+    assert_eq!(problems, Vec::<String>::new());
+    assert_eq!(
+        names(&graph),
+        [
+            "raw[n=3]",
+            "raw[n=4]",
+            "scaled[n=3,how=zscore]",
+            "scaled[n=3,how=minmax]",
+            "scaled[n=4,how=zscore]",
+            "scaled[n=4,how=minmax]",
+            "plain[n=3]",
+            "plain[n=4]",
+            "all[n=3,how=zscore]",
+            "all[n=3,how=minmax]",
+            "all[n=4,how=zscore]",
+            "all[n=4,how=minmax]",
+            "table",
+        ]
+    );
+    let edges = edges(&graph);
+    // `a` and `b` share the axis `n` and are joined on it.
+    assert!(edges.contains(&"plain[n=4].series -> all[n=4,how=minmax].inputs<b>".to_owned()), "{edges:#?}");
+    let gathered: Vec<&String> = edges.iter().filter(|edge| edge.contains("-> table.")).collect();
+    assert_eq!(gathered.len(), 4);
+    assert_eq!(gathered[1], "scaled[n=3,how=minmax].statistics -> table.items<n=3,how=minmax>");
+}
+
+#[test]
+fn a_collecting_stage_keeps_the_axes_that_it_declares() {
+    let (graph, problems) = graph_of(
+        "stages:
+           raw: {uses: generate, matrix: {n: [3, 4], ratio: [0.1, 0.2]}, with: {channels: '${n}', anomaly_ratio: '${ratio}'}}
+           scaled: {uses: normalize, from: raw}
+           table: {uses: collect, from: scaled.statistics, foreach: {n: [3, 4]}}",
+    );
+    assert_eq!(problems, Vec::<String>::new());
+    let gathered: Vec<String> = edges(&graph).into_iter().filter(|edge| edge.contains("-> table[n=4]")).collect();
+    assert_eq!(
+        gathered,
+        [
+            "scaled[n=4,ratio=0.1].statistics -> table[n=4].items<ratio=0.1>",
+            "scaled[n=4,ratio=0.2].statistics -> table[n=4].items<ratio=0.2>",
+        ]
+    );
+}
+
+#[test]
+fn cycles_are_named_in_full() {
+    let (_, problems) = graph_of(
+        "stages:
+           a: {uses: normalize, from: c.series}
+           b: {uses: normalize, from: a.series}
+           c: {uses: normalize, from: b.series}",
+    );
+    assert_eq!(problems, ["the stages form a cycle: a -> b -> c -> a"]);
+}
+
+#[test]
+fn every_wrong_connection_is_told() {
+    let (graph, problems) = graph_of(
+        "stages:
+           raw: {uses: generate}
+           lost: {uses: normalize}
+           typo: {uses: normalize, from: rwa}
+           wrong: {uses: evaluate, from: raw, with: {threshold: {kind: fixed, value: 1}}}
+           port: {uses: normalize, from: {serie: raw}}
+           output: {uses: normalize, from: raw.labels}
+           list: {uses: normalize, from: [raw, raw]}",
+    );
+    assert_eq!(
+        problems,
+        [
+            "`lost` needs its input `series` (Series)",
+            "there is no stage `rwa`",
+            "`wrong` takes nothing that `raw` gives",
+            "`port` has no input `serie`",
+            "`raw` has no output `labels`",
+            "`list` takes no list of inputs",
+        ]
+    );
+    assert_eq!(graph.len(), 7, "what is wrong can still be drawn");
+}
+
+#[test]
+fn leaks_are_named_with_their_parameter() {
+    let (_, problems) = graph_of(
+        "stages:
+           raw: {uses: generate}
+           scaled: {uses: normalize, from: raw, with: {fit: all}}
+           windows: {uses: window, from: scaled, with: {length: 20, cross_boundaries: true}}",
+    );
+    assert_eq!(
+        problems,
+        [
+            "leakage: `scaled` learns its normalisation statistics from validation and calibration and test rows",
+            "leakage: `windows` makes windows that cross a split boundary",
+        ]
+    );
+    let (_, sound) = graph_of("stages:\n  raw: {uses: generate}\n  scaled: {uses: normalize, from: raw}");
+    assert_eq!(sound, Vec::<String>::new());
+}
+
+#[test]
+fn drawings_name_stages_edges_and_states() {
+    let (graph, _) = graph_of("stages:\n  raw: {uses: generate}\n  scaled: {uses: normalize, from: raw}");
+    let mermaid = draw(&graph, Format::Mermaid, |id| if id.index() == 0 { Colour::Hit } else { Colour::Miss });
+    assert!(mermaid.contains("s0[\"raw<br/><i>generate</i>\"]:::hit\n"), "{mermaid}");
+    assert!(mermaid.contains("s0 -->|series| s1\n"), "{mermaid}");
+    let dot = draw(&graph, Format::Dot, |_| Colour::Pending);
+    assert!(dot.contains("s0 -> s1 [label=\"series\"];"), "{dot}");
+    let json: serde_json::Value = serde_json::from_str(&draw(&graph, Format::Json, |_| Colour::Hit)).unwrap();
+    assert_eq!(json["stages"][1]["inputs"][0]["from"], "raw");
+    assert_eq!(json["stages"][1]["wave"], 1);
+}
+
+#[test]
+fn pruning_keeps_what_the_targets_need() {
+    let (graph, _) = graph_of(
+        "stages:
+           raw: {uses: generate}
+           other: {uses: normalize, from: raw}
+           scaled: {uses: normalize, from: raw}
+           windows: {uses: window, from: scaled, with: {length: 20}}",
+    );
+    let pruned = graph.prune(&graph.find("windows"));
+    assert_eq!(names(&pruned), ["raw", "scaled", "windows"]);
+    assert_eq!(edges(&pruned), ["raw.series -> scaled.series", "scaled.series -> windows.series"]);
+    let path = pruned.critical_path(|_| 1.0);
+    assert_eq!(path, [3.0, 2.0, 1.0]);
+}
