@@ -22,7 +22,7 @@ pub(super) enum Verb {
     List,
     /// Download what is missing of a data set to the data folder, and check its sums
     #[command(after_help = "Examples:\n  \
-        runner data get smd machine-2-1    the three files of one machine\n  \
+        runner data get smd machine-2-1    the files of one machine\n  \
         runner data get ett                all files of a data set")]
     Get {
         /// The data set, such as smd
