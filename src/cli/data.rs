@@ -18,16 +18,19 @@ use crate::ui::{Align, Paint, Table, bytes};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// List the data sets and how much of each is here
+    /// List the data sets that are known by name, and how much of each is here
     List,
-    /// Download what is missing of a data set
+    /// Download what is missing of a data set to the data folder, and check its sums
+    #[command(after_help = "Examples:\n  \
+        runner data get smd machine-2-1    the files of one machine\n  \
+        runner data get ett                all files of a data set")]
     Get {
-        /// The data set
+        /// The data set, such as smd
         name: String,
         /// Only files whose path has this in it, such as machine-2-1
         filter: Option<String>,
     },
-    /// Read every file that is here and compare it with its checksum
+    /// Read every file that is here and compare it with its checksum; exit code 3 if one differs
     Verify {
         /// The data set; without it, all of them
         name: Option<String>,
@@ -230,6 +233,10 @@ impl From<&DataError> for Failure {
 
 impl From<DataError> for CliError {
     fn from(error: DataError) -> Self {
-        Failure::from(&error).into()
+        let failure = Failure::from(&error);
+        match error {
+            DataError::UnknownDataSet { .. } => Self::wrong(failure.message).maybe_hint(failure.hint),
+            _ => failure.into(),
+        }
     }
 }
