@@ -46,8 +46,8 @@ impl<'a> Reader<'a> {
             Err(reason) => {
                 let diagnostic =
                     Diagnostic::error("unreadable-file", format!("cannot read `{}`: {reason}", path.display()));
-                let hint =
-                    similar_file(path).unwrap_or_else(|| "`runner new NAME` writes a pipeline to start from".to_owned());
+                let hint = similar_file(path)
+                    .unwrap_or_else(|| "`runner new NAME` writes a pipeline to start from".to_owned());
                 self.diagnostics.push(diagnostic.hint(hint));
                 None
             }

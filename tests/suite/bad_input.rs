@@ -36,17 +36,24 @@ fn report_with(stages: &str) -> String {
 
 #[test]
 fn unknown_keys() {
-    assert_snapshot!(report_of("pipelin: x\npipeline: faulty\nstages:\n  raw: {use: generate, with: {chanels: 3}}\n  more: {uses: generate, with: {chanels: 3, rows: {tran: 5}}}\n", &[]));
+    assert_snapshot!(report_of(
+        "pipelin: x\npipeline: faulty\nstages:\n  raw: {use: generate, with: {chanels: 3}}\n  more: {uses: generate, with: {chanels: 3, rows: {tran: 5}}}\n",
+        &[]
+    ));
 }
 
 #[test]
 fn a_duplicate_key() {
-    assert_snapshot!(report_with("  again: {uses: generate, with: {channels: 3, day: 24, channels: 4}}\n  raw: {uses: generate}\n"));
+    assert_snapshot!(report_with(
+        "  again: {uses: generate, with: {channels: 3, day: 24, channels: 4}}\n  raw: {uses: generate}\n"
+    ));
 }
 
 #[test]
 fn wrong_types() {
-    assert_snapshot!(report_with("  more: {uses: generate, with: {channels: three, rows: [1, 2], noise: \"0.1\"}}\n  yet: [uses, generate]\n"));
+    assert_snapshot!(report_with(
+        "  more: {uses: generate, with: {channels: three, rows: [1, 2], noise: \"0.1\"}}\n  yet: [uses, generate]\n"
+    ));
 }
 
 #[test]
@@ -82,12 +89,16 @@ fn an_ambiguous_port() {
 
 #[test]
 fn an_unknown_port_or_output() {
-    assert_snapshot!(report_with("  a: {uses: normalize, from: {serie: raw}}\n  b: {uses: normalize, from: raw.serie}\n  c: {uses: normalize, from: row}\n"));
+    assert_snapshot!(report_with(
+        "  a: {uses: normalize, from: {serie: raw}}\n  b: {uses: normalize, from: raw.serie}\n  c: {uses: normalize, from: row}\n"
+    ));
 }
 
 #[test]
 fn a_wrong_artifact_type() {
-    assert_snapshot!(report_with("  a: {uses: train, from: raw, with: {model: {kind: tvnet-recon}}}\n  b: {uses: score, from: {model: windows, windows: raw}}\n  c: {uses: generate, from: raw}\n"));
+    assert_snapshot!(report_with(
+        "  a: {uses: train, from: raw, with: {model: {kind: tvnet-recon}}}\n  b: {uses: score, from: {model: windows, windows: raw}}\n  c: {uses: generate, from: raw}\n"
+    ));
 }
 
 #[test]
@@ -121,12 +132,19 @@ fn cycles() {
 
 #[test]
 fn undefined_references() {
-    assert_snapshot!(report_with("  a: {uses: window, from: raw, with: {length: \"${lenght}\"}}\n  b: {uses: window, from: raw, with: {length: \"${length\"}}\n"));
+    assert_snapshot!(report_with(
+        "  a: {uses: window, from: raw, with: {length: \"${lenght}\"}}\n  b: {uses: window, from: raw, with: {length: \"${length\"}}\n"
+    ));
 }
 
 #[test]
 fn bad_yaml() {
-    let texts = ["pipeline: faulty\nstages:\n  raw: {uses: generate\n", "pipeline: faulty\nstages:\n\traw: {}\n", "pipeline: 'faulty\n", ""];
+    let texts = [
+        "pipeline: faulty\nstages:\n  raw: {uses: generate\n",
+        "pipeline: faulty\nstages:\n\traw: {}\n",
+        "pipeline: 'faulty\n",
+        "",
+    ];
     assert_snapshot!(texts.map(|text| report_of(text, &[])).join("\n"));
 }
 
@@ -139,7 +157,9 @@ fn a_file_that_is_no_text() {
 
 #[test]
 fn a_document_of_another_kind() {
-    assert_snapshot!(["- a\n- b\n", "just text\n", "pipeline: x\n", "stages: {}\n"].map(|text| report_of(text, &[])).join("\n"));
+    assert_snapshot!(
+        ["- a\n- b\n", "just text\n", "pipeline: x\n", "stages: {}\n"].map(|text| report_of(text, &[])).join("\n")
+    );
 }
 
 #[test]

@@ -39,7 +39,10 @@ stages:
       outputs: {figures: {path: figures.json, kind: metrics}}
 "#,
     );
-    environment.write("total.sh", "total=0\nfor n in $(cat \"$1\"); do total=$((total + n)); done\necho \"{\\\"total\\\": $total}\" > \"$2\"\n");
+    environment.write(
+        "total.sh",
+        "total=0\nfor n in $(cat \"$1\"); do total=$((total + n)); done\necho \"{\\\"total\\\": $total}\" > \"$2\"\n",
+    );
     environment.succeed(&["run", "pipeline.yaml"]).prints("total");
     let run = environment.latest();
     assert_eq!(run["metrics"]["total"]["total"], 7.0);
@@ -78,7 +81,9 @@ fn an_undeclared_output_is_an_error() {
 
 #[test]
 fn a_missing_output_is_an_error() {
-    let told = fails("run: [sh, -c, \"echo 1 > {out.o}\"]\noutputs: {o: {path: o}, p: {path: sub/p.json, kind: metrics}}").stderr;
+    let told =
+        fails("run: [sh, -c, \"echo 1 > {out.o}\"]\noutputs: {o: {path: o}, p: {path: sub/p.json, kind: metrics}}")
+            .stderr;
     assert_snapshot!(told);
 }
 
@@ -90,19 +95,25 @@ fn a_program_that_does_not_exist_is_an_error() {
 
 #[test]
 fn a_program_that_fails_is_quoted() {
-    let told = fails("run: [sh, -c, \"echo progress; echo 'no such column' >&2; exit 3\"]\noutputs: {o: {path: o}}").stderr;
+    let told =
+        fails("run: [sh, -c, \"echo progress; echo 'no such column' >&2; exit 3\"]\noutputs: {o: {path: o}}").stderr;
     assert_snapshot!(told);
 }
 
 #[test]
 fn metrics_that_are_no_numbers_are_an_error() {
-    let told = fails("run: [sh, -c, \"echo '{\\\"f1\\\": \\\"high\\\"}' > {out.o}\"]\noutputs: {o: {path: o.json, kind: metrics}}").stderr;
+    let told = fails(
+        "run: [sh, -c, \"echo '{\\\"f1\\\": \\\"high\\\"}' > {out.o}\"]\noutputs: {o: {path: o.json, kind: metrics}}",
+    )
+    .stderr;
     assert_snapshot!(told);
 }
 
 #[test]
 fn the_environment_holds_what_was_declared() {
-    let mut environment = one("run: [sh, -c, \"env | cut -d= -f1 | sort > {out.o}\"]\nenv: {DECLARED: x}\npass_env: [PASSED, ABSENT]\noutputs: {o: {path: o}}");
+    let mut environment = one(
+        "run: [sh, -c, \"env | cut -d= -f1 | sort > {out.o}\"]\nenv: {DECLARED: x}\npass_env: [PASSED, ABSENT]\noutputs: {o: {path: o}}",
+    );
     environment.set("PASSED", "y");
     environment.set("SECRET", "z");
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);

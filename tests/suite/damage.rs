@@ -80,7 +80,8 @@ fn verification_reports_everything_in_one_go() {
         .map(|(stage, port)| object_path(&environment, stage, port));
     paths.iter().for_each(|path| Harm::FlipBit.happen_to(path));
     let report = environment.run(&["cache", "verify", "--json"]).expect(3).json();
-    let named: Vec<&str> = report["damaged"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    let named: Vec<&str> =
+        report["damaged"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
     for path in &paths {
         assert!(named.contains(&path.to_str().unwrap()), "{} is not in {report}", path.display());
     }

@@ -27,7 +27,10 @@ fn the_number_of_threads_does_not_show() {
 
 #[test]
 fn the_number_of_jobs_does_not_show() {
-    let pipeline = SMALL.replace("  scaled: {uses: normalize,", "  scaled: {matrix: {method: [zscore, minmax, robust]}, uses: normalize,");
+    let pipeline = SMALL.replace(
+        "  scaled: {uses: normalize,",
+        "  scaled: {matrix: {method: [zscore, minmax, robust]}, uses: normalize,",
+    );
     let pipeline = pipeline.replace("{method: zscore}", "{method: \"${method}\"}");
     let expected = digests_with(&["--jobs", "1"], &pipeline);
     assert_eq!(expected.len(), 22, "seven stages at three points, and the data");

@@ -39,8 +39,7 @@ fn every_combination_runs_the_first_axis_slowest() {
 /// The rows of the table stand in the order of the axes, whatever finished first.
 #[test]
 fn the_rows_of_a_collection_are_in_the_order_of_the_axes() {
-    let slow = GRID
-        .replace("[sh, -c, \"", "[sh, -c, \"sleep 0.${size}; ");
+    let slow = GRID.replace("[sh, -c, \"", "[sh, -c, \"sleep 0.${size}; ");
     let environment = TestEnvironment::with_pipeline(&slow);
     environment.succeed(&["run", "--quiet", "--jobs", "4", "pipeline.yaml"]);
     let record = crate::store::action(&environment, "all");
@@ -99,7 +98,10 @@ fn listed_points_run_as_they_are_listed() {
 fn fragments_are_shared() {
     let environment = TestEnvironment::new();
     environment.write("shared/data.yaml", "params: {channels: 2}\nstages:\n  raw: {uses: generate, with: {channels: \"${channels}\", day: 24, rows: {train: 60, validation: 0, calibration: 0, test: 0}}}\n");
-    environment.write("pipelines/one.yaml", "pipeline: one\ninclude: [../shared/data.yaml]\nstages:\n  scaled: {uses: normalize, from: raw}\n");
+    environment.write(
+        "pipelines/one.yaml",
+        "pipeline: one\ninclude: [../shared/data.yaml]\nstages:\n  scaled: {uses: normalize, from: raw}\n",
+    );
     environment.write("pipelines/two.yaml", "pipeline: two\ninclude: [../shared/data.yaml]\nstages:\n  windows: {uses: window, from: raw, with: {length: 4}}\n");
     environment.succeed(&["run", "--quiet", "pipelines/one.yaml"]);
     assert_eq!(ran(&environment.latest()), ["raw", "scaled"]);

@@ -30,7 +30,8 @@ fn toys_run_and_are_kept() {
 #[test]
 fn a_failure_has_message_place_cause_hint_and_inputs() {
     let engine = Engine::new();
-    let story = engine.run("  a: {uses: number, with: {value: 2}}\n  bad: {uses: fail, from: a}\n  c: {uses: sum, from: bad}\n");
+    let story = engine
+        .run("  a: {uses: number, with: {value: 2}}\n  bad: {uses: fail, from: a}\n  c: {uses: sum, from: bad}\n");
     assert_eq!(story.outcome.status, RunStatus::Failed);
     assert_eq!((story.state("a"), story.state("bad"), story.state("c")), (Ran, Failed, Skipped));
     let (name, failure) = &story.outcome.failures[0];
@@ -45,7 +46,8 @@ fn a_failure_has_message_place_cause_hint_and_inputs() {
 #[test]
 fn a_panic_is_a_failure_of_its_stage() {
     let engine = Engine::keep_going();
-    let story = engine.run("  bad: {uses: panic}\n  below: {uses: sum, from: bad}\n  other: {uses: number, with: {value: 1}}\n");
+    let story = engine
+        .run("  bad: {uses: panic}\n  below: {uses: sum, from: bad}\n  other: {uses: number, with: {value: 1}}\n");
     assert_eq!((story.state("bad"), story.state("below"), story.state("other")), (Failed, Skipped, Ran));
     let (_, failure) = &story.outcome.failures[0];
     assert_eq!(failure.message, "it panicked: index 7 is out of bounds");

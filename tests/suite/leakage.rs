@@ -91,7 +91,10 @@ fn an_honest_threshold_is_not_marked() {
 /// The instances of a stage leak alike: one warning for all.
 #[test]
 fn instances_are_told_once() {
-    let text = changed("  scaled: {uses: normalize, from: raw, with: {method: zscore}}", "  scaled: {foreach: {clip: [3, 4, 5]}, uses: normalize, from: raw, with: {fit: all, clip: \"${clip}\"}}");
+    let text = changed(
+        "  scaled: {uses: normalize, from: raw, with: {method: zscore}}",
+        "  scaled: {foreach: {clip: [3, 4, 5]}, uses: normalize, from: raw, with: {fit: all, clip: \"${clip}\"}}",
+    );
     let environment = TestEnvironment::with_pipeline(&text);
     let planned = environment.succeed(&["plan", "pipeline.yaml"]);
     assert_eq!(planned.stderr.matches("warning[leakage]").count(), 1, "{}", planned.describe());

@@ -123,9 +123,12 @@ fn a_run_in_json_is_a_stream_of_events_and_the_record() {
 fn errors_in_json_are_one_object() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let finished = environment.run(&["plan", "--json", "pipeline.yaml", "--target", "scalled"]).expect(2);
-    assert_eq!(finished.json(), serde_json::json!({
-        "error": "the pipeline has no stage `scalled`", "causes": [], "hint": "did you mean `scaled`?",
-    }));
+    assert_eq!(
+        finished.json(),
+        serde_json::json!({
+            "error": "the pipeline has no stage `scalled`", "causes": [], "hint": "did you mean `scaled`?",
+        })
+    );
 }
 
 #[test]
@@ -162,4 +165,5 @@ fn a_closed_pipe_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!told.contains("panicked"), "{told}");
+    assert_eq!(output.status.code(), Some(141), "as if SIGPIPE had ended it");
 }

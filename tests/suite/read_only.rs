@@ -37,7 +37,9 @@ fn a_folder_without_permission() {
 fn results_can_be_read_without_permission_to_write() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    for arguments in [&["plan", "pipeline.yaml"][..], &["show"], &["runs"], &["why", "model", "pipeline.yaml"], &["cache", "stats"]] {
+    for arguments in
+        [&["plan", "pipeline.yaml"][..], &["show"], &["runs"], &["why", "model", "pipeline.yaml"], &["cache", "stats"]]
+    {
         let finished = run_unprivileged(&environment, arguments);
         assert_eq!(finished.code(), Some(0), "{}", finished.describe());
     }

@@ -36,14 +36,14 @@ fn the_main_job_runs_and_a_second_run_does_nothing() {
 /// Raw files are found by their sums, so that a copy elsewhere is the same file.
 #[test]
 fn a_copy_of_a_machine_is_the_same_machine() {
-    let Some(path) = real_data("ServerMachineDataset/train/machine-1-1.txt") else { return };
+    let Some(path) = real_data("ServerMachineDataset/train/machine-2-1.txt") else { return };
     let original = path.ancestors().nth(2).unwrap();
     let mut environment = TestEnvironment::with_pipeline(
-        "pipeline: raw\nstages:\n  raw: {uses: ingest, with: {dataset: smd, entity: machine-1-1}}\n",
+        "pipeline: raw\nstages:\n  raw: {uses: ingest, with: {dataset: smd, entity: machine-2-1}}\n",
     );
     for part in ["train", "test", "test_label"] {
-        let source = original.join(part).join("machine-1-1.txt");
-        environment.write(&format!("copy/ServerMachineDataset/{part}/machine-1-1.txt"), std::fs::read(source).unwrap());
+        let source = original.join(part).join("machine-2-1.txt");
+        environment.write(&format!("copy/ServerMachineDataset/{part}/machine-2-1.txt"), std::fs::read(source).unwrap());
     }
     environment.succeed(&["data", "list"]);
     environment.set("RUNNER_DATA_PATH", original.parent().unwrap().display().to_string());

@@ -14,7 +14,8 @@ fn root() -> &'static Path {
 /// All pipeline files below `pipelines/`.
 fn pipelines() -> Vec<PathBuf> {
     let files = runner::cache::files_below(&root().join("pipelines")).unwrap();
-    let files: Vec<PathBuf> = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    let files: Vec<PathBuf> =
+        files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     assert!(files.len() >= 3, "{files:?}");
     files
 }

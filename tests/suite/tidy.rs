@@ -23,7 +23,7 @@ fn files() -> Vec<PathBuf> {
             let is_foreign = folder == root() && FOREIGN.contains(&name.as_str());
             match entry.file_type().unwrap() {
                 kind if kind.is_dir() && !is_foreign => walk(&entry.path(), found),
-                kind if kind.is_file() && !name.ends_with(".snap.new") => found.push(entry.path()),
+                kind if kind.is_file() && !is_foreign && !name.ends_with(".snap.new") => found.push(entry.path()),
                 _ => {}
             }
         }
@@ -155,7 +155,16 @@ const DOORS: [(&[&str], &[&str]); 5] = [
     (&["candle_core", "candle_nn"], &["stages/"]),
     (&["petgraph"], &["src/graph/"]),
     (&["saphyr_parser", "serde_yaml"], &["src/spec/", "src/data/"]),
-    (&["arrow", "parquet", "safetensors"], &["stages/src/artifact/", "stages/src/readers/", "stages/tests/", "stages/benches/"]),
+    (
+        &["arrow", "parquet", "safetensors"],
+        &[
+            "stages/src/artifact/",
+            "stages/src/readers/",
+            "stages/src/metrics/golden.rs",
+            "stages/tests/",
+            "stages/benches/",
+        ],
+    ),
     (&["blake3"], &["src/cache/", "src/data/", "stages/src/artifact/"]),
 ];
 
@@ -163,13 +172,21 @@ const DOORS: [(&[&str], &[&str]); 5] = [
 fn heavy_crates_have_one_door() {
     let mut problems = Vec::new();
     for (path, text) in rust_files() {
+        if path.ends_with("suite/tidy.rs") {
+            continue;
+        }
         for (crates, places) in DOORS {
             if places.iter().any(|place| path.starts_with(place)) {
                 continue;
             }
             for (number, line) in code(&text) {
                 let names = |name: &&&str| uses_crate(line, name);
-                problems.extend(crates.iter().filter(names).map(|name| format!("{path}:{number}: `{name}` is used outside {}", places.join(" and "))));
+                problems.extend(
+                    crates
+                        .iter()
+                        .filter(names)
+                        .map(|name| format!("{path}:{number}: `{name}` is used outside {}", places.join(" and "))),
+                );
             }
         }
     }
@@ -239,7 +256,8 @@ fn the_schema_for_editors_is_up_to_date() {
 }
 
 /// Beginnings of paths that exist on somebody's machine only; written so that this file holds none of them.
-const PRIVATE: [&str; 4] = [concat!("/", "home/"), concat!("/", "root/"), concat!("/", "work/"), concat!("/", "Users/")];
+const PRIVATE: [&str; 4] =
+    [concat!("/", "home/"), concat!("/", "root/"), concat!("/", "work/"), concat!("/", "Users/")];
 
 #[test]
 fn no_file_names_a_path_of_one_machine() {

@@ -46,7 +46,10 @@ fn why_tells_before_and_after() {
     environment.succeed(&["why", "model", "pipeline.yaml", "--set", "epochs=3"]).prints("with.epochs").prints("2 -> 3");
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=3"]);
     let after = environment.succeed(&["why", "model", "pipeline.yaml", "--set", "epochs=3"]);
-    after.prints("model is up to date").prints("with.epochs").prints("reran because of it: scores, metrics, plots, size");
+    after
+        .prints("model is up to date")
+        .prints("with.epochs")
+        .prints("reran because of it: scores, metrics, plots, size");
     let unknown = environment.run(&["why", "modle"]).expect(2);
     unknown.says("the pipeline has no stage `modle`").says("did you mean `model`?");
 }
@@ -65,7 +68,8 @@ fn runs_lists_newest_last_up_to_a_limit() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=3"]);
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=3"]);
     let runs = environment.succeed(&["runs"]).stdout;
-    let counts: Vec<Vec<&str>> = runs.lines().skip(1).map(|line| line.split_whitespace().skip(1).take(4).collect()).collect();
+    let counts: Vec<Vec<&str>> =
+        runs.lines().skip(1).map(|line| line.split_whitespace().skip(1).take(4).collect()).collect();
     assert_eq!(counts, [["small", "done", "8", "0"], ["small", "done", "5", "3"], ["small", "done", "0", "8"]]);
     let latest = environment.latest()["run"].as_str().unwrap().to_owned();
     let last = environment.succeed(&["runs", "-n", "1"]).stdout;
@@ -76,7 +80,15 @@ fn runs_lists_newest_last_up_to_a_limit() {
 fn show_is_readable() {
     let environment = after_one_run();
     let shown = environment.succeed(&["show"]);
-    for text in ["command: ", "params: epochs=2 channels=3", "seed: 7", "processor: ", "numeric_class: ", "best_f1", "score.png"] {
+    for text in [
+        "command: ",
+        "params: epochs=2 channels=3",
+        "seed: 7",
+        "processor: ",
+        "numeric_class: ",
+        "best_f1",
+        "score.png",
+    ] {
         shown.prints(text);
     }
 }
@@ -174,7 +186,16 @@ fn missing_data_say_where_they_were_looked_for() {
     );
     environment.set("RUNNER_DATA_PATH", "elsewhere");
     let finished = environment.run(&["run", "--offline", "pipeline.yaml"]).expect(1);
-    assert_snapshot!(environment.neutral(&finished.stderr.lines().filter(|line| !line.contains("(run ") && !line.starts_with("run ")).collect::<Vec<_>>().join("\n")));
+    assert_snapshot!(
+        environment.neutral(
+            &finished
+                .stderr
+                .lines()
+                .filter(|line| !line.contains("(run ") && !line.starts_with("run "))
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
+    );
 }
 
 #[test]
@@ -187,9 +208,9 @@ fn the_store_is_counted_and_emptied() {
     let idle = environment.json(&["cache", "gc"]);
     assert_eq!(idle["removed"], serde_json::json!([]), "all of it belongs to a run");
 
-    environment.succeed(&["cache", "gc", "--max-size", "0 B", "--dry-run"]).prints("would remove");
+    environment.succeed(&["cache", "gc", "--max-size", "1 B", "--dry-run"]).prints("would remove");
     assert_eq!(environment.json(&["cache", "stats"])["actions"]["count"], 8);
-    environment.succeed(&["cache", "gc", "--max-size", "0 B"]).prints("removed");
+    environment.succeed(&["cache", "gc", "--max-size", "1 B"]).prints("removed");
     assert_eq!(environment.json(&["cache", "stats"])["actions"]["count"], 0);
     assert_eq!(environment.json(&["cache", "stats"])["objects"]["count"], 0);
 
@@ -235,7 +256,22 @@ fn the_store_can_lie_anywhere() {
 fn help_and_version_end_well() {
     let environment = TestEnvironment::new();
     let help = environment.succeed(&["--help"]);
-    for verb in ["run", "plan", "why", "graph", "show", "runs", "diff", "stages", "schema", "data", "cache", "new", "doctor", "completions"] {
+    for verb in [
+        "run",
+        "plan",
+        "why",
+        "graph",
+        "show",
+        "runs",
+        "diff",
+        "stages",
+        "schema",
+        "data",
+        "cache",
+        "new",
+        "doctor",
+        "completions",
+    ] {
         assert!(help.stdout.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))), "{verb}");
         environment.succeed(&[verb, "--help"]);
     }
