@@ -81,7 +81,8 @@ fn an_ambiguous_port() {
     assert_snapshot!(report_with(
         "  model: {uses: train, from: windows, with: {model: {kind: tvnet-recon}}}
   a: {uses: score, from: {model: model, windows: windows}}
-  gather: {uses: command, from: {made: model, made: a}, with: {run: [\"true\"], outputs: {o: {path: o}}}}
+  figures: {uses: command, from: a, with: {run: [make], outputs: {p: {path: p, kind: metrics}, q: {path: q, kind: metrics}}}}
+  plots: {uses: render-plots, from: {scores: a, metrics: figures}}
   both: {uses: collect, from: {items: [model, model]}}
 "
     ));
