@@ -18,19 +18,16 @@ use crate::ui::{Align, Paint, Table, bytes};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// List the data sets that are known by name, and how much of each is here
+    /// List the data sets and how much of each is here
     List,
-    /// Download what is missing of a data set to the data folder, and check its sums
-    #[command(after_help = "Examples:\n  \
-        runner data get smd machine-2-1    the files of one machine\n  \
-        runner data get ett                all files of a data set")]
+    /// Download what is missing of a data set
     Get {
-        /// The data set, such as smd
+        /// The data set
         name: String,
         /// Only files whose path has this in it, such as machine-2-1
         filter: Option<String>,
     },
-    /// Read every file that is here and compare it with its checksum; exit code 3 if one differs
+    /// Read every file that is here and compare it with its checksum
     Verify {
         /// The data set; without it, all of them
         name: Option<String>,
@@ -233,10 +230,9 @@ impl From<&DataError> for Failure {
 
 impl From<DataError> for CliError {
     fn from(error: DataError) -> Self {
-        let failure = Failure::from(&error);
         match error {
-            DataError::UnknownDataSet { .. } => Self::wrong(failure.message).maybe_hint(failure.hint),
-            _ => failure.into(),
+            DataError::UnknownDataSet { .. } => Self::wrong(error.to_string()).maybe_hint(error.hint()),
+            _ => Failure::from(&error).into(),
         }
     }
 }

@@ -84,8 +84,22 @@ enum Verb {
     Completions(completions::Arguments),
 }
 
+/// A reader of our output that goes away, as `head` does, is no fault: the process ends as if by SIGPIPE.
+fn end_quietly_when_nobody_reads() {
+    const SIGPIPE_ENDED_IT: i32 = 128 + 13;
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(SIGPIPE_ENDED_IT);
+        }
+        default(info);
+    }));
+}
+
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
