@@ -76,7 +76,7 @@ fn axes_flow_downstream_to_the_collection() {
 #[test]
 fn a_new_point_runs_alone() {
     let pipeline = GRID;
-    let environment = TestEnvironment::with_pipeline(&pipeline);
+    let environment = TestEnvironment::with_pipeline(pipeline);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     environment.write("pipeline.yaml", pipeline.replace("size: [2, 1]", "size: [2, 3, 1]"));
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);

@@ -124,7 +124,8 @@ fn stages_describes_each_kind() {
     for kind in listed["stages"].as_array().unwrap() {
         let name = kind["name"].as_str().unwrap();
         environment.succeed(&["stages", name]).prints(&format!("## {name}")).prints("Outputs");
-        assert_eq!(kind["parameters"]["type"] == "object" || kind["parameters"].get("oneOf").is_some(), true, "{name}");
+        let parameters = &kind["parameters"];
+        assert!(parameters["type"] == "object" || parameters.get("oneOf").is_some(), "{name}: {parameters}");
     }
     environment.run(&["stages", "trian"]).expect(2).says("did you mean `train`?");
 }
