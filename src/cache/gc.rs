@@ -1,6 +1,7 @@
-//! Garbage collection: what goes, in which order, and why. Reachable from a run's record or a pipeline's ledger is
-//! kept, unless a limit on age or size says otherwise; then what is cheapest to recompute per byte goes first.
-//! What somebody is working on stays: leases, and whatever is younger than an hour without an action.
+//! Garbage collection: what goes, in which order, and why. What a run's record refers to is kept,
+//! unless a limit on age or size says otherwise; then what is cheapest to recompute per byte goes first. The newest run
+//! of each pipeline has no age. What somebody is working on stays: leases, the hits of runs that are under way, and
+//! whatever is younger than an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use stages::artifact::Digest;
 
 use super::verify::files_below;
-use super::{Action, CacheError, Key, RunRecord, RunStatus, Store};
+use super::{Action, CacheError, Key, RunId, RunRecord, RunStatus, Store};
 
 /// Files without an action may belong to a stage that is being published.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -68,9 +69,14 @@ impl Store {
 
 impl Collection<'_> {
     fn run(mut self) -> Result<GcReport, CacheError> {
-        let in_flight = self.in_flight();
-        let reachable = self.drop_old_runs()?;
+        let mut in_flight = self.in_flight();
         let (actions, _) = self.store.actions()?;
+        if self.somebody_runs()? {
+            // What a run under way has made is in no record yet.
+            let young = |action: &&Action| self.age(&self.store.layout().action(&action.key)) < GRACE;
+            in_flight.extend(actions.iter().filter(young).map(|action| action.key));
+        }
+        let reachable = self.drop_old_runs()?;
         let (kept, unreachable): (Vec<Action>, Vec<Action>) =
             actions.into_iter().partition(|action| reachable.contains(&action.key) || in_flight.contains(&action.key));
         for action in unreachable {
@@ -89,16 +95,27 @@ impl Collection<'_> {
         leases.into_iter().filter_map(key).collect()
     }
 
+    /// Whether the record of some run says that it is under way. A killed run says so too; its results get an hour.
+    fn somebody_runs(&self) -> Result<bool, CacheError> {
+        let is_running = |run: &RunId| self.store.load_run(run).is_ok_and(|run| run.status == RunStatus::Running);
+        Ok(self.store.runs()?.iter().any(is_running))
+    }
+
     /// Removes records of runs that are too old; the keys of all others are reachable.
     fn drop_old_runs(&mut self) -> Result<BTreeSet<Key>, CacheError> {
         let mut reachable = BTreeSet::new();
         let runs = self.store.runs()?;
         let records: Vec<RunRecord> = runs.iter().filter_map(|run| self.store.load_run(run).ok()).collect();
+        let mut newest: BTreeMap<&str, &RunRecord> = BTreeMap::new();
+        for record in &records {
+            newest.insert(&record.file, record);
+        }
+        let newest: BTreeSet<RunId> = newest.into_values().map(|record| record.run.clone()).collect();
         for record in records {
             let ended = UNIX_EPOCH + Duration::from_millis(record.started) + Duration::from_secs_f64(record.seconds);
             let age = self.now.duration_since(ended).unwrap_or_default();
             let old = self.options.max_age.is_some_and(|limit| age > limit);
-            if old && record.status != RunStatus::Running {
+            if old && record.status != RunStatus::Running && !newest.contains(&record.run) {
                 self.remove_folder(&self.store.run_folder(&record.run), "a run older than the limit")?;
             } else {
                 reachable.extend(record.stages.iter().filter_map(|stage| stage.key));

@@ -88,7 +88,7 @@ fn datasets() -> Vec<Check> {
             .map(|(title, present, total)| {
                 let text = format!("{title}: {present} of {total} files here");
                 let hint = (present == 0).then(|| "RUNNER_DATA_PATH=DIR, or `runner data get`".to_owned());
-                Check { name: "data", good: (present > 0).then_some(true), text, hint }
+                Check { name: "data", good: (present == total).then_some(true), text, hint }
             })
             .collect(),
     }

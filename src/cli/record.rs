@@ -8,7 +8,9 @@ use stages::artifact::Metric;
 use stages::contract::Device;
 
 use super::session::Session;
-use crate::cache::{RunId, RunRecord, RunStatus};
+use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
+use crate::engine::Plan;
+use crate::graph::{Graph, StageId};
 
 /// The record at the start of a run.
 pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
@@ -27,6 +29,24 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         stages: Vec::new(),
         metrics: IndexMap::new(),
     }
+}
+
+/// The stages that are there already when a run starts.
+pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
+    let record = |id: &StageId| {
+        let action = plan.stage(*id).hit()?;
+        let digests = action.outputs.iter().map(|output| (output.port.clone(), output.record.digest));
+        Some(StageRecord {
+            name: graph.stage(*id).name.clone(),
+            kind: graph.stage(*id).kind.name.to_owned(),
+            state: StageState::Hit,
+            key: Some(action.key),
+            digests: digests.collect(),
+            seconds: 0.0,
+            reason: String::new(),
+        })
+    };
+    graph.order().iter().filter_map(record).collect()
 }
 
 /// What may matter to who wants the same result elsewhere.

@@ -52,6 +52,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let mut record = ManuallyDrop::new(record::start(&session, &run));
     let nothing_to_do = plan.hits() == plan.len();
     if !nothing_to_do {
+        // Until it ends, the record keeps what the run builds on from being collected.
+        record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
     }
     let mut outcome = perform(&session, plan, &run, global, arguments)?;
@@ -167,7 +169,9 @@ fn conclude(
     let files = views::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
     if global.json {
-        println!("{}", record::to_json(record));
+        let mut result = record::to_json(record);
+        result["event"] = "result".into();
+        println!("{result}");
     } else {
         if !record.metrics.is_empty() {
             anstream::println!("{}", views::metrics_table(&record.metrics));

@@ -135,7 +135,9 @@ fn print(story: &Story) {
     match (&story.last_run, story.verdict) {
         (Some(record), _) => anstream::println!("{name} is up to date; run {} computed it", record.run),
         (None, "hit") => anstream::println!("{name} is up to date; no recorded run of this pipeline computed it"),
-        (None, verdict) => anstream::println!("{name}: {verdict}: {}", story.reason),
+        (None, "miss") => anstream::println!("{name} must run: {}", story.reason),
+        (None, "pending") => anstream::println!("{name} {}", story.reason),
+        (None, _) => anstream::println!("{name} cannot run: {}", story.reason),
     }
     story.differences.iter().for_each(|difference| println!("  {difference}"));
     if story.differences.is_empty() && story.verdict == "hit" {

@@ -44,13 +44,13 @@ impl Bars {
         let Some(bar) = self.running.get(stage) else { return };
         if bar.length() != Some(total) {
             let template = format!(
-                "{{spinner}} {{prefix}}  {{bar:24}} {{percent:>3}} %  {{msg}}  {{per_sec}} {unit}s  {{eta}} left"
+                "{{spinner}} {{prefix}}  {{bar:24}} {{percent:>3}} %  {{msg}}  {{per_sec}} {unit}s/s  {{eta}} left"
             );
             let style = ProgressStyle::with_template(&template);
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─").with_key(
                 "per_sec",
                 |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
-                    let _ = write!(writer, "{}/s", super::number(state.per_sec()));
+                    let _ = writer.write_str(&super::number(state.per_sec()));
                 },
             );
             bar.set_style(style);
@@ -71,7 +71,7 @@ impl Bars {
 impl Reporter for Bars {
     fn on(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { .. } => {}
+            Event::RunStarted { run, .. } => self.line(&format!("{} {run}", Paint::Quiet.on("run"))),
             Event::StageStarted { stage, kind, reason } => self.start(stage, kind, reason),
             Event::StageProgress { stage, unit, done, total, phase, figures } => {
                 self.progress(stage, unit, *done, *total, progress_tail(phase, figures));
