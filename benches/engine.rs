@@ -153,7 +153,11 @@ fn bench(criterion: &mut Criterion) {
     let known = Known::new(graph(&spec));
     let manifests = manifests(&known.graph);
     group.bench_function("hash the keys", |bencher| {
-        bencher.iter(|| manifests.iter().map(|manifest| black_box(manifest.key())).count());
+        bencher.iter(|| {
+            manifests.iter().for_each(|manifest| {
+                black_box(manifest.key());
+            })
+        });
     });
     group.bench_function("plan, all there", |bencher| bencher.iter_with_large_drop(|| known.planner().plan()));
     group.bench_function("write the ledger", |bencher| {
