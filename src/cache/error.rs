@@ -45,6 +45,9 @@ impl CacheError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("the disk is full: free space with `runner cache gc --max-size 10GiB`, or use --store DIR")
                 }
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => Some(
+                    "the store is a folder, and a file is in its way: choose another with --store DIR or RUNNER_STORE",
+                ),
                 _ => None,
             },
             Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use stages::artifact::Digest;
 
 use super::object::replace;
+use super::seal::{seal, unseal};
 use super::{Action, CacheError, Key, Layout, Store};
 
 /// The actions of a pipeline's last run.
@@ -28,12 +29,11 @@ impl Ledger {
     /// The ledger of the pipeline with this name or path; empty if there is none that can be read.
     pub fn load(store: &Store, pipeline: &str) -> Self {
         let text = fs::read(Self::path(store.layout(), pipeline)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        unseal(&text).unwrap_or_default()
     }
 
     pub fn save(&self, store: &Store, pipeline: &str) -> Result<(), CacheError> {
-        let text = serde_json::to_vec(self).expect("a ledger is plain data");
-        replace(store.layout(), &Self::path(store.layout(), pipeline), &text)
+        replace(store.layout(), &Self::path(store.layout(), pipeline), &seal(self))
     }
 
     /// Notes that a stage now stands on this action. Says whether that is news.

@@ -14,6 +14,7 @@ mod manifest;
 mod object;
 mod publish;
 mod run;
+mod seal;
 mod stats;
 mod store;
 mod verify;

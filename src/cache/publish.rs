@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use stages::artifact::{Artifact, Content, Digest, Part};
 
 use super::object::{rename_into, write_aside, write_object_aside};
+use super::seal::seal;
 use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
 
 /// Above this many files, one flush of the whole file system is cheaper than a flush per file.
@@ -190,8 +191,7 @@ fn flush(store: &Store, batch: Vec<Pending>) {
     let mut written = Vec::with_capacity(batch.len());
     let mut staged = Staged::default();
     for mut pending in batch {
-        let text = serde_json::to_vec(&pending.action).expect("an action is plain data");
-        match write_aside(store.layout(), &text) {
+        match write_aside(store.layout(), &seal(&pending.action)) {
             Ok((path, file)) => {
                 staged.absorb(std::mem::take(&mut pending.staged));
                 staged.add(file);

@@ -10,6 +10,7 @@ use stages::artifact::{Artifact, ArtifactError, Digest, Parts};
 
 use super::lease::Heart;
 use super::object::{check, read_verified, rename_into, temporary};
+use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord};
 
 /// An open store.
@@ -47,11 +48,8 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(CacheError::io("read", &path))?,
         };
-        match serde_json::from_slice::<Action>(&text) {
-            Ok(action) if action.key == *key => Ok(Some(action)),
-            // A record that cannot be read is as good as none; the stage runs again and replaces it.
-            _ => Ok(None),
-        }
+        // A record that cannot be read is as good as none; the stage runs again and replaces it.
+        Ok(unseal::<Action>(&text).filter(|action| action.key == *key))
     }
 
     /// The action of a key whose objects are all there, by size.

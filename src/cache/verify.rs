@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use stages::artifact::Digest;
 
 use super::object::check;
-use super::{Action, CacheError, ObjectRecord, Store};
+use super::seal::unseal;
+use super::{Action, CacheError, Ledger, ObjectRecord, Store};
 
 /// One thing that is wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -25,7 +26,7 @@ pub struct VerifyReport {
     pub objects: usize,
     pub actions: usize,
     pub bytes: u64,
-    /// Objects that were set aside and actions that were removed.
+    /// Objects that were set aside, actions and ledgers that were removed.
     pub damaged: Vec<Damage>,
     /// Files that a crash left in `tmp/` or that no action names; `cache gc` removes them.
     pub orphans: usize,
@@ -36,7 +37,7 @@ impl Store {
     pub fn actions(&self) -> Result<(Vec<Action>, Vec<PathBuf>), CacheError> {
         let (mut actions, mut broken) = (Vec::new(), Vec::new());
         for path in files_below(&self.layout().actions())? {
-            let action = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Action>(&text).ok());
+            let action = fs::read(&path).ok().and_then(|text| unseal::<Action>(&text));
             match action {
                 Some(action) if self.layout().action(&action.key) == path => actions.push(action),
                 _ => broken.push(path),
@@ -50,9 +51,11 @@ impl Store {
     pub fn verify(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<VerifyReport, CacheError> {
         let (actions, broken) = self.actions()?;
         let mut report = VerifyReport { actions: actions.len(), ..VerifyReport::default() };
-        for path in broken {
+        let broken = broken.into_iter().map(|path| (path, "not a readable action"));
+        let ledgers = self.broken_ledgers()?.into_iter().map(|path| (path, "not a readable ledger"));
+        for (path, reason) in broken.chain(ledgers) {
             fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
-            report.damaged.push(Damage { path, reason: "not a readable action".into(), needed_by: Vec::new() });
+            report.damaged.push(Damage { path, reason: reason.into(), needed_by: Vec::new() });
         }
         let mut needed: BTreeMap<PathBuf, (ObjectRecord, BTreeSet<String>)> = BTreeMap::new();
         for action in &actions {
@@ -80,6 +83,11 @@ impl Store {
         self.drop_actions_that_need(&actions, &lost.iter().map(|(_, object, _)| *object).collect())?;
         report.damaged.extend(lost.into_iter().map(|(.., damage)| damage));
         Ok(report)
+    }
+
+    fn broken_ledgers(&self) -> Result<Vec<PathBuf>, CacheError> {
+        let readable = |path: &PathBuf| fs::read(path).is_ok_and(|text| unseal::<Ledger>(&text).is_some());
+        Ok(files_below(&self.layout().ledgers())?.into_iter().filter(|path| !readable(path)).collect())
     }
 
     /// The bytes are those of the object's name, and the content is that of the artifact's digest.

@@ -7,23 +7,26 @@ use stages::contract::Device;
 
 use super::CliError;
 
+/// Sets the options of every verb apart from a verb's own.
+const GLOBAL: &str = "Global options";
+
 /// Options of every verb.
 #[derive(Debug, Args)]
 pub struct Global {
     /// Where results are stored
-    #[arg(long, global = true, value_name = "DIR", env = "RUNNER_STORE", default_value = "cache")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "RUNNER_STORE", default_value = "cache")]
     pub store: PathBuf,
     /// Print results as JSON on standard output
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// Print nothing but errors and results
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
     /// Say more: each stage that is up to date, and debugging notes (also RUNNER_LOG=debug)
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
     /// When to use colours; NO_COLOR is obeyed too
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
 }
 
@@ -64,7 +67,8 @@ pub struct PipelineArguments {
 /// What to make of a pipeline.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Choice {
-    /// Override a parameter of the pipeline; the value is read as YAML
+    /// Override a parameter, `seed`, or a key of a stage such as model.with.batch; the value is read as YAML; may be
+    /// repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub overrides: Vec<String>,
     /// Only this stage and what it needs; may be repeated
@@ -73,10 +77,10 @@ pub struct Choice {
     /// Run this stage even if its outputs are there; may be repeated
     #[arg(long = "force", value_name = "STAGE")]
     pub force: Vec<String>,
-    /// Where model stages run: auto, cpu, cuda or cuda:N
+    /// Where model stages run: auto (CUDA if it is usable), cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Threads to use in all; never changes a result
+    /// Threads to use in all, by default one per processor; never changes a result
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     /// Never download data
@@ -121,7 +125,7 @@ impl std::str::FromStr for DeviceChoice {
     }
 }
 
-/// What `runner.toml` would hold is given on the command line or in the environment; nothing else is read.
+/// Which run a verb is about.
 #[derive(Debug, Args)]
 pub struct RunName {
     /// A run: `latest`, its name, or the start or end of its name

@@ -16,9 +16,9 @@ use crate::ui::{Align, Paint, Table, bytes};
 pub(super) enum Verb {
     /// Count objects, actions, runs and bytes
     Stats,
-    /// Read everything; set damaged objects aside, so that they are recomputed
+    /// Read everything; set damaged objects aside, so that they are recomputed; exit code 3 if there were any
     Verify,
-    /// Remove what no run needs, and more if a limit asks for it
+    /// Remove what no recorded run needs, and more if a limit asks for it
     Gc(GcArguments),
 }
 
@@ -27,7 +27,7 @@ pub(super) struct GcArguments {
     /// Keep at most this much, such as `20 GiB`; what is cheapest to recompute per byte goes first
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
-    /// Forget runs older than this, such as `30 d`
+    /// Forget runs older than this, such as `30 d`, and what only they need
     #[arg(long, value_name = "AGE", value_parser = age)]
     max_age: Option<Duration>,
     /// Say what would go, remove nothing

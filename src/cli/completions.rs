@@ -6,6 +6,10 @@ use clap_complete::Shell;
 use super::{CliError, Exit};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner completions bash > ~/.local/share/bash-completion/completions/runner\n  \
+    runner completions zsh > ~/.zfunc/_runner\n  \
+    runner completions fish > ~/.config/fish/completions/runner.fish")]
 pub(super) struct Arguments {
     /// The shell to complete for
     shell: Shell,

@@ -230,6 +230,9 @@ impl From<&DataError> for Failure {
 
 impl From<DataError> for CliError {
     fn from(error: DataError) -> Self {
-        Failure::from(&error).into()
+        match error {
+            DataError::UnknownDataSet { .. } => Self::wrong(error.to_string()).maybe_hint(error.hint()),
+            _ => Failure::from(&error).into(),
+        }
     }
 }

@@ -11,9 +11,9 @@ use crate::ui::{Align, Paint, Table, number};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The earlier run
+    /// The earlier run: `latest`, its name, or the start or end of its name
     a: String,
-    /// The later run
+    /// The later run, named likewise
     #[arg(default_value = "latest")]
     b: String,
 }

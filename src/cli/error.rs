@@ -119,6 +119,7 @@ impl From<StageError> for CliError {
 
 impl From<CacheError> for CliError {
     fn from(error: CacheError) -> Self {
-        Failure::from(&error).into()
+        let exit = if matches!(error, CacheError::NoSuchRun(_)) { Exit::Wrong } else { Exit::Failed };
+        Self { exit, ..Failure::from(&error).into() }
     }
 }

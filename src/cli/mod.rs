@@ -56,17 +56,19 @@ enum Verb {
     Plan(plan::Arguments),
     /// Say why a stage runs or ran: what changed, and what reran because of it
     Why(why::Arguments),
-    /// Draw a pipeline as Mermaid, DOT or JSON
+    /// Draw a pipeline as Mermaid, DOT or JSON, coloured by what is stored
     Graph(graph::Arguments),
-    /// Show a run: stages, metrics, environment
+    /// Show a run: stages, metrics, environment, files
     Show(show::Arguments),
-    /// List the runs
+    /// List the runs, newest last
     Runs(runs::Arguments),
-    /// Compare two runs: parameters, keys, metrics
+    /// Compare two runs: parameters, keys, metrics; exit code 3 if they differ
     Diff(diff::Arguments),
     /// List the stage kinds, or describe one
     Stages(stages::Arguments),
     /// Print the JSON Schema of pipeline files, for editors
+    #[command(after_help = "A pipeline file names it in its first line, and editors complete and check the file:\n  \
+        # yaml-language-server: $schema=schema.json\n\nExample:\n  runner schema > pipelines/schema.json")]
     Schema,
     /// List, fetch and verify data sets
     #[command(subcommand)]
@@ -82,8 +84,22 @@ enum Verb {
     Completions(completions::Arguments),
 }
 
+/// A reader of our output that goes away, as `head` does, is no fault: the process ends as if by SIGPIPE.
+fn end_quietly_when_nobody_reads() {
+    const SIGPIPE_ENDED_IT: i32 = 128 + 13;
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(SIGPIPE_ENDED_IT);
+        }
+        default(info);
+    }));
+}
+
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
+    end_quietly_when_nobody_reads();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -12,7 +12,7 @@ use crate::spec::is_name;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The pipeline's name; becomes pipelines/NAME.yaml
+    /// The pipeline's name; it becomes pipelines/NAME.yaml, and a file that is there is never overwritten
     name: String,
     /// What to start from
     #[arg(long, value_name = "TEMPLATE", default_value = "quickstart")]

@@ -13,7 +13,7 @@ use crate::ui::{Align, Paint, Table};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Describe this kind in full
+    /// Describe this kind in full: ports, and parameters with types, ranges and defaults
     kind: Option<String>,
     /// Print the whole catalogue as Markdown
     #[arg(long, conflicts_with = "kind")]

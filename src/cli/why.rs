@@ -16,8 +16,11 @@ use crate::graph::StageId;
 use crate::ui::Paint;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner why model                                             in the pipeline of the latest run\n  \
+    runner why model pipelines/smd_tvnet.yaml --set epochs=20    what a change would do")]
 pub(super) struct Arguments {
-    /// The stage to explain
+    /// The stage to explain; all instances of a repeated stage, or one by its full name
     stage: String,
     /// The pipeline file; without it, that of the latest run
     #[arg(value_name = "PIPELINE")]

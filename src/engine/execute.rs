@@ -198,7 +198,7 @@ impl Coordinator<'_> {
             if self.schedule.is_finished() && self.unpublished.is_empty() {
                 return;
             }
-            if !self.schedule.is_anything_running() && self.held.is_empty() && self.unpublished.is_empty() {
+            if self.running == 0 && self.held.is_empty() && self.unpublished.is_empty() {
                 // Nothing can move any more: what waits, waits for something that failed.
                 self.stop("something that it needs did not come to its outputs");
                 return;
@@ -375,17 +375,21 @@ impl Coordinator<'_> {
         let due: Vec<StageId> = self.held.iter().filter(|(_, at)| **at <= now).map(|(stage, _)| *stage).collect();
         for stage in due {
             let Some(key) = self.plans[stage.index()].key else { continue };
+            if self.schedule.status(stage) != Status::Waiting {
+                // It is queued or looked at by a worker, who will tell; to settle it here would free it twice.
+                self.held.insert(stage, now + POLL);
+                continue;
+            }
             match self.planner.store.usable_action(&key) {
                 Ok(Some(action)) if !self.rerun.contains(&stage) => {
                     self.held.remove(&stage);
                     self.finish(stage, StageState::Hit, &action, 0.0);
                     self.settle(stage, Arc::new(action));
                 }
-                _ if self.schedule.status(stage) == Status::Waiting => {
+                _ => {
                     self.held.insert(stage, now + POLL);
                     self.schedule.queue(stage);
                 }
-                _ => drop(self.held.insert(stage, now + POLL)),
             }
         }
     }
@@ -485,6 +489,8 @@ impl Coordinator<'_> {
         let status = match () {
             () if !self.failures.is_empty() => RunStatus::Failed,
             () if self.cancel.is_cancelled() && count(StageState::Skipped) > 0 => RunStatus::Interrupted,
+            // Whatever kept them from running, the run did not do what it was asked for.
+            () if count(StageState::Skipped) > 0 => RunStatus::Failed,
             () => RunStatus::Done,
         };
         let seconds = elapsed.as_secs_f64();

@@ -43,7 +43,7 @@ fn causes(error: &dyn Error) -> Vec<String> {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !said.contains(&text) {
+        if said != text && !said.ends_with(&format!(": {text}")) {
             causes.push(text.clone());
         }
         said = text;

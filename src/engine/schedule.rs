@@ -179,10 +179,6 @@ impl<'a> Schedule<'a> {
         let open = |status: &Status| matches!(status, Status::Waiting | Status::Queued | Status::Running);
         !self.status.iter().any(open)
     }
-
-    pub fn is_anything_running(&self) -> bool {
-        self.status.contains(&Status::Running)
-    }
 }
 
 #[cfg(test)]

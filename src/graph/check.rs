@@ -311,7 +311,8 @@ impl Wiring<'_> {
             let taken = |(_, other): &(StageId, Handoff)| other.input == handoff.input && other.item == handoff.item;
             if self.edges.iter().any(taken) {
                 let message = format!("input `{}` of `{}` is connected twice", port.name, self.node().name);
-                return self.fail(Diagnostic::error("wrong-port", message).at(reference.span()), diagnostics);
+                let diagnostic = Diagnostic::error("wrong-port", message).at(reference.span());
+                return self.fail(diagnostic.hint("keep one of them"), diagnostics);
             }
             self.edges.push((source, handoff));
         }
@@ -327,7 +328,20 @@ impl Wiring<'_> {
             reference.stage.value,
             given.join(" and ")
         );
-        self.fail(Diagnostic::error("wrong-type", message).at(reference.span()), diagnostics);
+        let hint = self.givers_in_words(port);
+        self.fail(Diagnostic::error("wrong-type", message).at(reference.span()).hint(hint), diagnostics);
+    }
+
+    /// The stages that a port could take from.
+    fn givers_in_words(&self, port: &Port) -> String {
+        let gives = |id: &&StageId| self.graph.stage(**id).outputs.iter().any(|output| accepts(port, output));
+        let mut names: Vec<&str> =
+            self.graph.order().iter().filter(gives).map(|id| self.graph.stage(*id).stage.as_str()).collect();
+        names.dedup();
+        match names[..] {
+            [] => format!("no stage above it gives {}", port.accepts.name()),
+            [..] => format!("{} comes from {}", port.accepts.name(), names.join(", ")),
+        }
     }
 
     /// Every required input is connected, and something is where nothing in particular is required.

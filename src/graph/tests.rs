@@ -14,7 +14,7 @@ fn graph_of(text: &str) -> (Graph, Vec<String>) {
         load_text(Path::new("test.yaml"), &text, &LoadOptions::default(), &mut sources);
     let (graph, found) = build(&spec.expect("the text can be parsed"), &stages::kinds());
     diagnostics.extend(found);
-    let messages = diagnostics.sorted().iter().map(|diagnostic| diagnostic.message.to_string()).collect();
+    let messages = diagnostics.sorted().iter().map(|diagnostic| diagnostic.message.clone()).collect();
     (graph, messages)
 }
 

@@ -46,7 +46,9 @@ impl<'a> Reader<'a> {
             Err(reason) => {
                 let diagnostic =
                     Diagnostic::error("unreadable-file", format!("cannot read `{}`: {reason}", path.display()));
-                self.diagnostics.push(diagnostic.maybe_hint(similar_file(path)));
+                let hint = similar_file(path)
+                    .unwrap_or_else(|| "`runner new NAME` writes a pipeline to start from".to_owned());
+                self.diagnostics.push(diagnostic.hint(hint));
                 None
             }
         }

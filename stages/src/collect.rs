@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::{Array, Float64Array, Int64Array, StringArray};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,34 +116,25 @@ fn cells_of_metrics(metrics: &Metrics, known: &mut IndexMap<String, Metric>) -> 
 }
 
 fn cells_of_table(table: &Table) -> Result<Vec<Row>, StageError> {
-    let batch = table.batch();
-    let schema = batch.schema();
-    let cell = |column: usize, row: usize| -> Result<Option<Cell>, StageError> {
-        let array = batch.column(column);
-        if array.is_null(row) {
-            return Ok(None);
+    let mut rows = vec![Row::new(); table.rows()];
+    for name in table.column_names() {
+        let cells = cells_of_column(table, &name)
+            .ok_or_else(|| StageError::new(format!("column `{name}` holds neither numbers nor text")))?;
+        for (row, cell) in rows.iter_mut().zip(cells) {
+            row.extend(cell.map(|cell| (name.clone(), cell)));
         }
-        let any = array.as_any();
-        if let Some(values) = any.downcast_ref::<Float64Array>() {
-            return Ok(Some(Cell::Real(values.value(row))));
-        }
-        if let Some(values) = any.downcast_ref::<Int64Array>() {
-            return Ok(Some(Cell::Integer(values.value(row))));
-        }
-        let values = any.downcast_ref::<StringArray>().ok_or_else(|| {
-            StageError::new(format!("column `{}` holds neither numbers nor text", schema.field(column).name()))
-        })?;
-        Ok(Some(Cell::Text(values.value(row).to_owned())))
-    };
-    let mut rows = Vec::with_capacity(table.rows());
-    for row in 0..table.rows() {
-        let mut cells = Row::new();
-        for (column, field) in schema.fields().iter().enumerate() {
-            cells.extend(cell(column, row)?.map(|cell| (field.name().clone(), cell)));
-        }
-        rows.push(cells);
     }
     Ok(rows)
+}
+
+fn cells_of_column(table: &Table, name: &str) -> Option<Vec<Option<Cell>>> {
+    if let Some(reals) = table.reals(name) {
+        return Some(reals.into_iter().map(|real| real.map(Cell::Real)).collect());
+    }
+    if let Some(integers) = table.integers(name) {
+        return Some(integers.into_iter().map(|integer| integer.map(Cell::Integer)).collect());
+    }
+    Some(table.texts(name)?.into_iter().map(|text| text.map(Cell::Text)).collect())
 }
 
 /// Columns of equal length: axes first, then figures, each in the order of first appearance.

@@ -58,6 +58,7 @@ impl Stage for Evaluate {
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
+    const EXAMPLE: &'static str = r#"{"threshold": {"kind": "quantile", "anomaly_ratio": 0.5}}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
         vec![Port::new("scores", ArtifactKind::Scores, "anomaly scores with labels")]

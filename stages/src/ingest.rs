@@ -16,6 +16,7 @@ impl Stage for Ingest {
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
+    const EXAMPLE: &'static str = r#"{"dataset": "smd", "entity": "machine-1-1"}"#;
 
     fn inputs(_: &Self::Params) -> Vec<Port> {
         Vec::new()

@@ -18,6 +18,7 @@ impl Stage for Train {
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = true;
+    const EXAMPLE: &'static str = r#"{"model": {"kind": "tvnet-recon"}}"#;
 
     fn inputs(_: &Recipe) -> Vec<Port> {
         vec![Port::new("windows", ArtifactKind::Windows, "windows with the split `train`, and `validation` if watched")]

@@ -66,6 +66,7 @@ impl Stage for Window {
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
+    const EXAMPLE: &'static str = r#"{"length": 100}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
         vec![Port::new("series", ArtifactKind::Series, "the series to cut windows from")]

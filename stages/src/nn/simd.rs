@@ -1,5 +1,5 @@
 //! Vector instructions chosen at run time, so that one portable binary uses what the machine has.
-//! Kernels are written once over [`Lanes`] and compiled for each level; nothing here knows what they compute.
+//! Kernels are written once over `Lanes` and compiled for each level; nothing here knows what they compute.
 
 /// The widest instructions that this program makes use of. Levels differ in the last bits of their results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,37 @@
+# The steps of CI, one by one. `just` without a name lists them.
+
+default:
+    @just --list
+
+# Format all code
+fmt:
+    cargo fmt --all
+
+# Lints; formatting is checked, not changed
+lint:
+    cargo fmt --all --check
+    cargo clippy --release --workspace --all-targets -- -D warnings
+
+# API documentation; broken links are errors
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+
+# All tests; those on real data need RUNNER_DATA_PATH
+test *arguments:
+    cargo test --release --workspace {{ arguments }}
+
+# Licences, sources and bans of dependencies (cargo install --locked cargo-deny)
+deny:
+    cargo deny check licenses bans sources
+
+# Benchmarks; peers are timed by the scripts in benches/peers
+bench *arguments:
+    cargo bench --workspace {{ arguments }}
+
+# The built-in pipeline in a store of its own
+quickstart:
+    cargo run --release -- run pipelines/quickstart.yaml --store "$(mktemp -d)"
+
+# Everything that CI does
+ci:
+    .ci/run

@@ -1,0 +1,200 @@
+//! A stage that fails, panics or takes too long: the error says what, where and on which input; nothing of it is kept;
+//! the rest goes on if that is wanted.
+
+use std::time::Instant;
+
+use insta::assert_snapshot;
+use runner::cache::{RunStatus, StageState};
+use runner::engine::Event;
+
+use crate::engine::{Engine, Story};
+use crate::environment::TestEnvironment;
+use crate::store::{in_state, stage};
+
+use StageState::{Failed, Hit, Ran, Skipped};
+
+#[test]
+fn toys_run_and_are_kept() {
+    let engine = Engine::new();
+    let stages = "  a: {uses: number, with: {value: 2}}\n  b: {uses: number, with: {value: 3}}\n  c: {uses: sum, from: [a, b]}\n";
+    let first = engine.run(stages);
+    assert_eq!(first.outcome.status, RunStatus::Done);
+    assert!(first.states().values().all(|state| *state == Ran), "{:?}", first.states());
+    let second = engine.run(stages);
+    assert!(second.states().values().all(|state| *state == Hit), "{:?}", second.states());
+    assert_eq!(second.digest("c"), first.digest("c"));
+    let five = engine.run("  five: {uses: number, with: {value: 5}}\n");
+    assert_eq!(five.digest("five"), first.digest("c"), "2 + 3 = 5");
+}
+
+#[test]
+fn a_failure_has_message_place_cause_hint_and_inputs() {
+    let engine = Engine::new();
+    let story = engine
+        .run("  a: {uses: number, with: {value: 2}}\n  bad: {uses: fail, from: a}\n  c: {uses: sum, from: bad}\n");
+    assert_eq!(story.outcome.status, RunStatus::Failed);
+    assert_eq!((story.state("a"), story.state("bad"), story.state("c")), (Ran, Failed, Skipped));
+    let (name, failure) = &story.outcome.failures[0];
+    assert_eq!((name.as_str(), failure.message.as_str()), ("bad", "row 3 holds no number"));
+    assert_eq!(failure.location.as_deref(), Some("table.csv:3"));
+    assert_eq!(failure.causes, ["`x` is no digit"]);
+    assert_eq!(failure.hint.as_deref(), Some("set `missing`"));
+    assert_eq!(failure.inputs, [format!("items[a] {}", &story.digest("a")[..failure.inputs[0].len() - 9])]);
+    assert_eq!(story.reason("c"), "it needs bad");
+}
+
+#[test]
+fn a_panic_is_a_failure_of_its_stage() {
+    let engine = Engine::keep_going();
+    let story = engine
+        .run("  bad: {uses: panic}\n  below: {uses: sum, from: bad}\n  other: {uses: number, with: {value: 1}}\n");
+    assert_eq!((story.state("bad"), story.state("below"), story.state("other")), (Failed, Skipped, Ran));
+    let (_, failure) = &story.outcome.failures[0];
+    assert_eq!(failure.message, "it panicked: index 7 is out of bounds");
+    assert_eq!(failure.hint.as_deref(), Some("this is a fault of the stage kind, not of the pipeline"));
+}
+
+#[test]
+fn nothing_of_a_failed_stage_is_kept() {
+    for kind in ["fail", "panic", "forgetful"] {
+        let engine = Engine::new();
+        let stages = format!("  bad: {{uses: {kind}}}\n");
+        for _ in 0..2 {
+            assert_eq!(engine.run(&stages).state("bad"), Failed, "{kind}");
+        }
+        let stats = engine.store.stats().unwrap();
+        let left = [stats.objects.count, stats.actions.count, stats.leases.count, stats.temporary.count];
+        assert_eq!(left, [0; 4], "{kind}");
+    }
+}
+
+#[test]
+fn a_kind_that_forgets_an_output_is_found_out() {
+    let story = Engine::new().run("  bad: {uses: forgetful}\n");
+    assert_eq!(story.outcome.failures[0].1.message, "it made no output `value`");
+}
+
+/// `bad` fails while `slow` runs; `later` has not begun.
+const MIXED: &str = "  bad: {uses: fail}
+  below: {uses: sum, from: bad}
+  deeper: {uses: sum, from: below}
+  one: {uses: number, with: {value: 1}}
+  two: {uses: sum, from: one}
+  three: {uses: sum, from: two}
+";
+
+#[test]
+fn the_others_finish_with_keep_going() {
+    let story = Engine::keep_going().run(MIXED);
+    assert_eq!(story.outcome.status, RunStatus::Failed);
+    assert_eq!((story.state("bad"), story.state("below"), story.state("deeper")), (Failed, Skipped, Skipped));
+    assert_eq!((story.state("one"), story.state("two"), story.state("three")), (Ran, Ran, Ran));
+    assert_eq!(story.reason("deeper"), "it needs bad");
+}
+
+#[test]
+fn without_it_nothing_new_begins() {
+    let mut engine = Engine::new();
+    engine.options.jobs = 1;
+    let story = engine.run(MIXED);
+    let begun = story.states().values().filter(|state| **state == Ran).count();
+    assert!(begun < 3, "{:?}", story.states());
+    assert_eq!(story.state("three"), Skipped);
+    assert_eq!(story.reason("three"), "another stage failed");
+    let again = engine.run(MIXED);
+    assert_eq!(again.states().values().filter(|state| **state == Hit).count(), begun, "what was done stays done");
+}
+
+fn retries(story: &Story) -> usize {
+    story.events.iter().filter(|event| matches!(event, Event::StageRetried { .. })).count()
+}
+
+#[test]
+fn a_stage_is_tried_again_as_often_as_it_asks_for() {
+    for (failures, state) in [(2, Ran), (3, Failed)] {
+        let engine = Engine::new();
+        let attempts = engine.path("attempts");
+        let with = format!("{{failures: {failures}, attempts: {}}}", attempts.display());
+        let story = engine.run(&format!("  s: {{uses: flaky, retries: 2, with: {with}}}\n"));
+        assert_eq!(story.state("s"), state);
+        assert_eq!(retries(&story), 2);
+        assert_eq!(std::fs::read_to_string(attempts).unwrap().lines().count(), 3);
+    }
+}
+
+#[test]
+fn a_stage_that_takes_too_long_is_stopped() {
+    let engine = Engine::keep_going();
+    let started = Instant::now();
+    let story = engine.run("  s: {uses: slow, timeout: 50 ms, with: {seconds: 60}}\n  t: {uses: slow, timeout: 60 s, with: {seconds: 0.1}}\n");
+    assert!(started.elapsed().as_secs() < 30, "it ran to its end");
+    assert_eq!((story.state("s"), story.state("t")), (Failed, Ran));
+    let (_, failure) = &story.outcome.failures[0];
+    assert_eq!(failure.message, "it ran longer than 50ms");
+    assert_eq!(failure.hint.as_deref(), Some("raise `timeout`, or give the stage less to do"));
+}
+
+#[test]
+fn a_run_that_is_cancelled_is_interrupted_not_failed() {
+    let engine = Engine::new();
+    let cancel = engine.cancel.clone();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        cancel.cancel();
+    });
+    let story = engine.run("  quick: {uses: number, with: {value: 1}}\n  s: {uses: slow, with: {seconds: 60}}\n  t: {uses: sum, from: s}\n");
+    stopper.join().unwrap();
+    assert_eq!(story.outcome.status, RunStatus::Interrupted);
+    assert_eq!((story.state("quick"), story.state("s"), story.state("t")), (Ran, Skipped, Skipped));
+    assert!(story.outcome.failures.is_empty());
+}
+
+#[test]
+fn more_jobs_than_stages_and_more_stages_than_jobs() {
+    let stages: String = (0..60).map(|n| format!("  n{n}: {{uses: number, with: {{value: {n}}}}}\n")).collect();
+    let all: Vec<String> = (0..60).map(|n| format!("n{n}")).collect();
+    let stages = format!("{stages}  all: {{uses: sum, from: [{}]}}\n", all.join(", "));
+    for jobs in [1, 3, 100] {
+        let mut engine = Engine::new();
+        engine.options.jobs = jobs;
+        let story = engine.run(&stages);
+        assert_eq!(story.outcome.status, RunStatus::Done);
+        assert_eq!(story.digest("all"), engine.run("  x: {uses: number, with: {value: 1770}}\n").digest("x"));
+    }
+}
+
+const BROKEN: &str = r#"pipeline: broken
+stages:
+  raw: {uses: generate, with: {channels: 2, rows: {train: 50, validation: 0, calibration: 0, test: 50}, day: 10}}
+  bad:
+    uses: command
+    from: raw
+    with: {run: [sh, -c, "echo no luck >&2; exit 4"], outputs: {o: {path: o}}}
+  below: {uses: command, from: bad, with: {run: [cp, -r, "{in.bad}", "{out.o}"], outputs: {o: {path: o}}}}
+  scaled: {uses: normalize, from: raw}
+  windows: {uses: window, from: scaled, with: {length: 5}}
+"#;
+
+#[test]
+fn the_command_line_tells_the_whole_story() {
+    let environment = TestEnvironment::with_pipeline(BROKEN);
+    let finished = environment.run(&["run", "--quiet", "--keep-going", "pipeline.yaml"]).expect(1);
+    assert_eq!(finished.stdout, "");
+    let run = environment.latest();
+    assert_eq!(in_state(&run, "failed"), ["bad"]);
+    assert_eq!(in_state(&run, "skipped"), ["below"]);
+    assert_eq!(in_state(&run, "ran"), ["raw", "scaled", "windows"]);
+    assert_eq!(stage(&run, "below")["reason"], "it needs bad");
+    let digest = stage(&run, "raw")["digests"]["series"].as_str().unwrap();
+    let told = finished.stderr.replace(&digest[..12], "[DIGEST]");
+    assert_snapshot!(told);
+}
+
+#[test]
+fn after_a_failure_only_the_rest_runs() {
+    let environment = TestEnvironment::with_pipeline(BROKEN);
+    environment.run(&["run", "--keep-going", "pipeline.yaml"]).expect(1);
+    environment.write("pipeline.yaml", BROKEN.replace("exit 4", "echo > {out.o}"));
+    environment.succeed(&["run", "pipeline.yaml"]);
+    assert_eq!(in_state(&environment.latest(), "ran"), ["bad", "below"]);
+}

@@ -1,0 +1,26 @@
+//! Tests of the program as a whole: each module is a promise of the engine or of the command line, kept by running the
+//! real binary in a folder of its own. What one function does is tested beside that function.
+
+mod engine;
+mod environment;
+mod pipelines;
+mod store;
+mod toys;
+
+mod bad_input;
+mod command_stages;
+mod concurrency;
+mod crash_safety;
+mod damage;
+mod determinism;
+mod early_cutoff;
+mod expansion;
+mod failures;
+mod leakage;
+mod output;
+mod read_only;
+mod real_data;
+mod resume;
+mod shipped;
+mod tidy;
+mod verbs;

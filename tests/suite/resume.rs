@@ -1,0 +1,104 @@
+//! A training that was interrupted goes on where it was, and ends with the very digests of one that was not.
+
+use serde_json::Value;
+
+use crate::environment::{Finished, Running, TestEnvironment};
+use crate::pipelines::LONG_TRAINING;
+use crate::store::{Digests, digests, in_state, journal, ran};
+
+fn uninterrupted() -> Digests {
+    let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    digests(&environment.latest())
+}
+
+/// Starts the pipeline and ends it after its third checkpoint.
+fn interrupted(environment: &TestEnvironment, end: impl FnOnce(&mut Running)) -> Finished {
+    let mut running = environment.spawn(&["run", "pipeline.yaml"]);
+    let checkpoints = || environment.files("cache/v1/checkpoints").len();
+    assert!(running.wait_until(|| checkpoints() >= 3), "the training ended too soon: make it longer");
+    end(&mut running);
+    running.wait()
+}
+
+/// The epoch after which the training of this run went on.
+fn resumed_after(environment: &TestEnvironment, run: &Value) -> Option<u64> {
+    let notes = journal(environment, run);
+    let text = notes.iter().filter(|event| event["event"] == "stage-note").find_map(|event| event["text"].as_str())?;
+    text.strip_prefix("training goes on after epoch ")?.parse().ok()
+}
+
+fn goes_on(environment: &TestEnvironment) {
+    let kept = environment.files("cache/v1/checkpoints").len() as u64;
+    assert!((3..40).contains(&kept), "{kept} checkpoints");
+    environment.succeed(&["run", "pipeline.yaml"]);
+    let run = environment.latest();
+    assert_eq!(ran(&run), ["model", "scores"], "what was done stays done");
+    // A process killed between writing a checkpoint and renaming it leaves one less.
+    assert_eq!(resumed_after(environment, &run), Some(kept));
+    assert_eq!(environment.files("cache/v1/checkpoints").len(), 40, "every epoch was trained once");
+    assert_eq!(digests(&run), uninterrupted());
+}
+
+#[test]
+fn after_ctrl_c() {
+    let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
+    let stopped = interrupted(&environment, |running| running.interrupt()).expect(130);
+    stopped.says("interrupted");
+    let run = environment.latest();
+    assert_eq!(run["status"], "interrupted");
+    assert_eq!(ran(&run), ["raw", "scaled", "windows"]);
+    assert_eq!(in_state(&run, "skipped"), ["model", "scores"]);
+    assert_eq!(in_state(&run, "failed"), Vec::<String>::new());
+    goes_on(&environment);
+}
+
+#[test]
+fn after_a_kill() {
+    let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
+    interrupted(&environment, Running::kill).expect_killed();
+    let record = environment.latest();
+    assert_eq!(record["status"], "running", "nobody could say how it ended");
+    environment.succeed(&["cache", "verify"]);
+    goes_on(&environment);
+}
+
+#[test]
+fn more_epochs_go_on_from_fewer() {
+    let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
+    environment.succeed(&["run", "--quiet", "--set", "epochs=10", "pipeline.yaml"]);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let run = environment.latest();
+    assert_eq!(resumed_after(&environment, &run), Some(10));
+    assert_eq!(digests(&run), uninterrupted());
+}
+
+#[test]
+fn a_damaged_checkpoint_is_not_used() {
+    let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
+    interrupted(&environment, Running::kill).expect_killed();
+    let checkpoints = environment.files("cache/v1/checkpoints");
+    let newest = checkpoints.last().unwrap();
+    crate::store::Harm::FlipBit.happen_to(newest);
+    environment.succeed(&["run", "pipeline.yaml"]).says("is damaged and was removed");
+    let run = environment.latest();
+    assert_eq!(resumed_after(&environment, &run), Some(checkpoints.len() as u64 - 1));
+    assert_eq!(digests(&run), uninterrupted());
+}
+
+/// A second Ctrl-C does not wait for anything.
+#[test]
+fn a_second_ctrl_c_ends_the_process_at_once() {
+    let pipeline = "pipeline: slow\nstages:\n  slow: {uses: command, with: {run: [sh, -c, \"trap '' TERM; echo > started; for i in $(seq 40); do sleep 0.1; done\"], outputs: {o: {path: o}}}}\n";
+    let environment = TestEnvironment::with_pipeline(pipeline);
+    let mut running = environment.spawn(&["run", "pipeline.yaml"]);
+    let started = || environment.files("cache/v1/tmp").iter().any(|path| path.ends_with("started"));
+    assert!(running.wait_until(started));
+    running.interrupt();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!running.has_ended(), "the program that ignores SIGTERM is given a second");
+    running.interrupt();
+    let asked = std::time::Instant::now();
+    running.wait().expect(130);
+    assert!(asked.elapsed().as_millis() < 600, "the second Ctrl-C took {:?}", asked.elapsed());
+}

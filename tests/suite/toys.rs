@@ -1,0 +1,137 @@
+//! Stage kinds that do next to nothing, to drive the engine without data and without tensors.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use stages::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
+use stages::contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind, Threads};
+
+/// All toys.
+pub fn kinds() -> Vec<StageKind> {
+    vec![
+        StageKind::of::<Number>(),
+        StageKind::of::<Sum>(),
+        StageKind::of::<Fail>(),
+        StageKind::of::<Panic>(),
+        StageKind::of::<Flaky>(),
+        StageKind::of::<Slow>(),
+        StageKind::of::<Forgetful>(),
+    ]
+}
+
+fn value(value: f64) -> Metrics {
+    let entry = Metric {
+        name: "value".into(),
+        value: Some(value),
+        direction: Direction::Neither,
+        oracle: false,
+        inflating: false,
+        caveat: String::new(),
+    };
+    Metrics { entries: vec![entry] }
+}
+
+fn output() -> Vec<Port> {
+    vec![Port::new("value", ArtifactKind::Metrics, "a number")]
+}
+
+fn anything() -> Vec<Port> {
+    vec![Port::any("items", "numbers").many().optional()]
+}
+
+/// Declares a toy: its struct, its name in YAML, its parameters and what it does.
+macro_rules! toy {
+    ($toy:ident, $name:literal, $params:ty, |$with:ident, $inputs:ident, $context:ident| $body:expr) => {
+        struct $toy;
+
+        impl Stage for $toy {
+            type Params = $params;
+
+            const NAME: &'static str = $name;
+            const VERSION: u32 = 1;
+            const DOC: &'static str = "A toy.";
+            const NUMERICS: Numerics = Numerics::Exact;
+            const THREADS: Threads = Threads::One;
+            const SEEDED: bool = false;
+
+            fn inputs(_: &$params) -> Vec<Port> {
+                anything()
+            }
+
+            fn outputs(_: &$params) -> Vec<Port> {
+                output()
+            }
+
+            fn run($with: &$params, $inputs: &Inputs, $context: &StageContext<'_>) -> Result<Outputs, StageError> {
+                $body
+            }
+        }
+    };
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct None {}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NumberParams {
+    value: f64,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FlakyParams {
+    /// How often it fails before it succeeds.
+    failures: usize,
+    /// A file with a line per attempt.
+    attempts: PathBuf,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SlowParams {
+    seconds: f64,
+}
+
+toy!(Number, "number", NumberParams, |with, _inputs, _context| Ok(Outputs::one("value", value(with.value))));
+
+toy!(Sum, "sum", None, |_with, inputs, _context| {
+    let number = |(_, artifact): &(String, Artifact)| match artifact {
+        Artifact::Metrics(metrics) => metrics.entries[0].value.unwrap_or(0.0),
+        _ => 0.0,
+    };
+    Ok(Outputs::one("value", value(inputs.all("items").iter().map(number).sum())))
+});
+
+toy!(Fail, "fail", None, |_with, _inputs, _context| {
+    Err(StageError::new("row 3 holds no number")
+        .at("table.csv", Some(3))
+        .because(std::io::Error::other("`x` is no digit"))
+        .hint("set `missing`"))
+});
+
+toy!(Panic, "panic", None, |_with, _inputs, _context| panic!("index 7 is out of bounds"));
+
+toy!(Flaky, "flaky", FlakyParams, |with, _inputs, _context| {
+    let before = fs::read_to_string(&with.attempts).unwrap_or_default();
+    fs::write(&with.attempts, format!("{before}attempt\n"))?;
+    if before.lines().count() < with.failures {
+        return Err(StageError::new("the weather is bad"));
+    }
+    Ok(Outputs::one("value", value(1.0)))
+});
+
+toy!(Slow, "slow", SlowParams, |with, _inputs, context| {
+    let started = Instant::now();
+    while started.elapsed().as_secs_f64() < with.seconds {
+        context.check_cancelled()?;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(Outputs::one("value", value(with.seconds)))
+});
+
+toy!(Forgetful, "forgetful", None, |_with, _inputs, _context| Ok(Outputs::default()));
