@@ -156,7 +156,7 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| {
             manifests.iter().for_each(|manifest| {
                 black_box(manifest.key());
-            })
+            });
         });
     });
     group.bench_function("plan, all there", |bencher| bencher.iter_with_large_drop(|| known.planner().plan()));

@@ -91,7 +91,7 @@ fn killed_at_random_moments() {
         std::thread::sleep(whole.mul_f64(fraction));
         running.kill();
         kills += usize::from(running.wait().code().is_none());
-        check_aftermath(&environment, &expected, &format!("round {round}, killed after {:.3} of a run", fraction));
+        check_aftermath(&environment, &expected, &format!("round {round}, killed after {fraction:.3} of a run"));
     }
     assert!(kills >= ROUNDS / 4, "only {kills} of {ROUNDS} runs were still going when they were killed");
 }
