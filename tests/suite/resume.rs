@@ -12,11 +12,12 @@ fn uninterrupted() -> Digests {
     digests(&environment.latest())
 }
 
-/// Starts the pipeline and ends it after its third checkpoint.
+/// Starts the pipeline and ends it after its third checkpoint, when the three stages before are safe on the disk.
 fn interrupted(environment: &TestEnvironment, end: impl FnOnce(&mut Running)) -> Finished {
     let mut running = environment.spawn(&["run", "pipeline.yaml"]);
-    let checkpoints = || environment.files("cache/v1/checkpoints").len();
-    assert!(running.wait_until(|| checkpoints() >= 3), "the training ended too soon: make it longer");
+    let count = |folder: &str| environment.files(folder).len();
+    let far_enough = || count("cache/v1/checkpoints") >= 3 && count("cache/v1/actions") >= 3;
+    assert!(running.wait_until(far_enough), "the training ended too soon: make it longer");
     end(&mut running);
     running.wait()
 }
