@@ -125,7 +125,10 @@ pub struct RunRecord {
     pub seconds: f64,
     /// The command line.
     pub command: Vec<String>,
-    /// The pipeline's parameters after overrides.
+    /// The profile that was chosen.
+    #[serde(default)]
+    pub profile: Option<String>,
+    /// The pipeline's parameters after profile and overrides.
     pub params: IndexMap<String, Value>,
     pub seed: u64,
     /// The machine: versions, CPU, device, threads.

@@ -67,6 +67,9 @@ pub struct PipelineArguments {
 /// What to make of a pipeline.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Choice {
+    /// Use a profile of the pipeline file, a named set of parameter values; --set comes after it and wins
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Override a parameter, `seed`, or a key of a stage such as model.with.batch; the value is read as YAML; may be
     /// repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]

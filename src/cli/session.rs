@@ -100,7 +100,7 @@ impl Session {
         self.forced.clear();
     }
 
-    /// The pipeline's parameters after overrides.
+    /// The pipeline's parameters after profile and overrides.
     pub fn params(&self) -> indexmap::IndexMap<String, Value> {
         self.spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()
     }
@@ -109,7 +109,7 @@ impl Session {
 /// Reads a pipeline and builds its graph, printing every problem.
 pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Spec, Graph), CliError> {
     let mut sources = SourceMap::default();
-    let options = LoadOptions { overrides: arguments.choice.overrides()? };
+    let options = LoadOptions { profile: arguments.choice.profile.clone(), overrides: arguments.choice.overrides()? };
     let (spec, mut diagnostics) = match &arguments.pipeline {
         Some(path) => load(path, &options, &mut sources),
         None => load_text(Path::new(QUICKSTART_PATH), QUICKSTART, &options, &mut sources),

@@ -42,6 +42,9 @@ fn describe(record: &RunRecord) -> String {
     );
     let line = |name: &str, value: String| format!("  {}: {value}\n", Paint::Quiet.on(name));
     text += &line("command", record.command.join(" "));
+    if let Some(profile) = &record.profile {
+        text += &line("profile", profile.clone());
+    }
     let params: Vec<String> = record.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !params.is_empty() {
         text += &line("params", params.join(" "));

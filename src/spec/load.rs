@@ -1,4 +1,4 @@
-//! From a file, its fragments and `--set` to a [`Spec`]: parameters are resolved, stages take their form.
+//! From a file, its fragments, a profile and `--set` to a [`Spec`]: parameters are resolved, stages take their form.
 //! Problems are gathered; reading goes on as far as it makes sense, so that one report holds them all.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::node::Node;
 use super::scalar::Resolved;
 use super::schema::STAGE;
 use super::substitute::{Scope, substitute};
-use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, units, validate};
+use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, units, validate};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Spanned};
 
 /// Stages that a thread reads at a time; fewer are not worth another thread.
@@ -19,6 +19,8 @@ const SPAN_OF_WORK: usize = 64;
 /// What a run adds to the file.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
+    /// `--profile NAME`: a set of parameter values among the file's `profiles`; overrides come after it.
+    pub profile: Option<String>,
     /// `--set NAME=VALUE`, in their order; the value is YAML, and a later one wins. `NAME` is
     /// - a parameter, or a part of one: `machine`, `model.layers.0`; with `params.` before it if need be;
     /// - `seed` or `strict`, unless a parameter is called so;
@@ -55,8 +57,9 @@ fn finish(
     mut diagnostics: Diagnostics,
 ) -> (Option<Spec>, Diagnostics) {
     let Some(mut document) = document else { return (None, diagnostics) };
+    profiles::apply(&mut document, options.profile.as_deref(), sources, &mut diagnostics);
     overrides::apply(&mut document, &options.overrides, sources, &mut diagnostics);
-    let spec = spec(&document, &mut diagnostics);
+    let spec = Spec { profile: options.profile.clone(), ..spec(&document, &mut diagnostics) };
     (Some(spec), diagnostics)
 }
 
@@ -87,6 +90,7 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
         name: name.unwrap_or_else(|| Spanned::new("pipeline".to_owned(), root.span())),
         description: root.get("description").and_then(Node::as_str).map(str::to_owned),
         seed: seed.and_then(|node| integer(&node)).unwrap_or(0),
+        profile: None,
         strict: matches!(strict.as_ref().and_then(Node::resolve), Some(Resolved::Bool(true))),
         params,
         stages,

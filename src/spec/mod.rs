@@ -1,7 +1,7 @@
 //! From YAML text to a typed description of a pipeline in which everything knows where it was written.
 //! Stage kinds, ports and cycles are judged by the graph.
 //!
-//! [`load`] reads a file with its fragments and `--set`. What depends on axis values is then asked for point by point:
+//! [`load`] reads a file with its fragments, a profile and `--set`. What depends on axis values is then asked for point by point:
 //! [`Axes::points`] in the scope of the parameters, [`From::sources`] and [`substitute`] for `with` in the scope of a
 //! point, and [`validate`] for the result against the schema of the stage kind.
 
@@ -12,6 +12,7 @@ mod load;
 mod node;
 mod overrides;
 mod params;
+mod profiles;
 mod scalar;
 mod schema;
 mod schema_words;
@@ -38,7 +39,7 @@ pub use yaml::to_yaml;
 
 use crate::diagnostic::{Span, Spanned};
 
-/// A pipeline file with its fragments, parameters resolved, `--set` applied.
+/// A pipeline file with its fragments, parameters resolved, profile and `--set` applied.
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub name: Spanned<String>,
@@ -46,6 +47,8 @@ pub struct Spec {
     pub seed: u64,
     /// Warnings of the leakage check are errors.
     pub strict: bool,
+    /// The profile that was chosen.
+    pub profile: Option<String>,
     /// In the order of the files, included ones first. Values hold no references any more.
     pub params: IndexMap<String, Param>,
     /// In the order of the files, included ones first.

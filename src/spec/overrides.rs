@@ -10,7 +10,7 @@ use super::yaml;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list, suggestion};
 
 /// The name under which messages show the command line.
-const COMMAND_LINE: &str = "command line";
+pub(super) const COMMAND_LINE: &str = "command line";
 
 /// A part of the dotted name with its place.
 type Step<'a> = (&'a str, Span);

@@ -34,6 +34,14 @@ pub(super) static PIPELINE: LazyLock<Value> = LazyLock::new(|| {
             json!({"type": "boolean", "default": false, "description": "Warnings about leaked test data are errors."}),
         ),
     ]);
+    properties.insert(
+        "profiles".to_owned(),
+        json!({
+            "type": ["object", "null"],
+            "additionalProperties": {"type": ["object", "null"]},
+            "description": "Named sets of parameter values. A run can choose one: `--profile name`.",
+        }),
+    );
     properties.extend(shared_properties());
     object(properties, &["pipeline", "stages"])
 });
@@ -120,6 +128,7 @@ pub fn pipeline_schema(kinds: &[StageKind]) -> Value {
         "propertyNames": {"pattern": NAME_PATTERN},
         "additionalProperties": {"$ref": "#/$defs/stage"},
     });
+    schema["properties"]["profiles"]["propertyNames"] = json!({"pattern": NAME_PATTERN});
     for key in ["seed", "strict"] {
         schema["properties"][key] = or_reference(&schema["properties"][key]);
     }

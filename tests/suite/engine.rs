@@ -60,7 +60,7 @@ impl Engine {
     fn graph(&self, stages: &str) -> Graph {
         let text = format!("pipeline: toys\nstages:\n{stages}");
         let mut sources = SourceMap::default();
-        let options = LoadOptions { overrides: Vec::new() };
+        let options = LoadOptions::default();
         let (spec, mut diagnostics) = load_text(Path::new("toys.yaml"), &text, &options, &mut sources);
         let spec = spec.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)));
         let (mut graph, found) = build(&spec, &toys::kinds());

@@ -55,6 +55,25 @@ fn why_tells_before_and_after() {
 }
 
 #[test]
+fn a_profile_counts_for_every_verb_and_is_recorded() {
+    let profiles = "profiles:\n  longer: {epochs: 3}\nstages:\n";
+    let environment = TestEnvironment::with_pipeline(&SMALL.replacen("stages:\n", profiles, 1));
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    assert_eq!(environment.latest()["profile"], serde_json::Value::Null);
+    let why = ["why", "model", "pipeline.yaml", "--profile", "longer"];
+    environment.succeed(&why).prints("with.epochs").prints("2 -> 3");
+    let hits = |options: &[&str]| environment.json(&[&["plan", "pipeline.yaml"], options].concat())["hits"].clone();
+    assert_eq!((hits(&[]), hits(&["--profile", "longer"])), (8.into(), 3.into()));
+    assert_eq!(hits(&["--profile", "longer", "--set", "epochs=2"]), 8);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--profile", "longer", "--target", "raw"]);
+    let latest = environment.latest();
+    assert_eq!((&latest["profile"], &latest["params"]["epochs"]), (&"longer".into(), &3.into()));
+    environment.succeed(&["show"]).prints("profile: longer");
+    let unknown = environment.run(&["graph", "pipeline.yaml", "--profile", "longe"]).expect(2);
+    unknown.says("unknown profile `longe`").says("did you mean `longer`?");
+}
+
+#[test]
 fn runs_and_show_before_any_run() {
     let environment = TestEnvironment::new();
     environment.succeed(&["runs"]).prints("no runs yet; start with `runner run`");

@@ -31,8 +31,10 @@ stages:
 /// Reads a text with overrides, each as `name=value`.
 fn read(text: &str, overrides: &[&str]) -> (Option<Spec>, String) {
     let overrides = overrides.iter().map(|set| set.split_once('=').unwrap_or((set, "")));
-    let options =
-        LoadOptions { overrides: overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() };
+    let options = LoadOptions {
+        overrides: overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..LoadOptions::default()
+    };
     let mut sources = SourceMap::default();
     let (spec, diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
     (spec, diagnostics.render(&sources, false))
@@ -593,7 +595,7 @@ proptest! {
         name in "[a-c.]{0,6}",
         value in "[ -~]{0,10}",
     ) {
-        let options = LoadOptions { overrides: vec![(name, value)] };
+        let options = LoadOptions { overrides: vec![(name, value)], ..LoadOptions::default() };
         let mut sources = SourceMap::default();
         let (_, diagnostics) = load_text(Path::new("p.yaml"), &text, &options, &mut sources);
         let _ = diagnostics.render(&sources, true);
