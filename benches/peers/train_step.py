@@ -1,65 +1,23 @@
-"""One training step of the TVNet reconstructor in PyTorch: same sizes, same optimiser, same thread count.
+"""One training step of a model in PyTorch: same sizes, same optimiser, same thread count as ours.
 
-Prints `NAME MILLISECONDS` per line: medians over repeated runs after a warm-up.
+Usage: train_step.py MODEL THREADS SECONDS. A model is a file in models/ whose `build()` gives the module, the loss of a
+step and what an evaluation computes. Prints `NAME MILLISECONDS` per line: medians over repeated runs after a warm-up.
 """
 
+import importlib
 import statistics
 import sys
 import time
 
 import torch
-from torch import nn
-
-CHANNELS, WINDOW, BATCH, INNER, PATCH, BLOCKS = 38, 100, 128, 32, 8, 3
 
 
-class WeightGenerator(nn.Module):
-    """Weights per channel and patch: 1 + a share of the patch + a share of the whole window."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.fintra = nn.Conv1d(width, width, 1)
-        self.bn = nn.BatchNorm1d(width)
-        self.finter = nn.Conv1d(width, width, 1)
-
-    def forward(self, planes):
-        intra = torch.relu(self.bn(self.fintra(planes.mean(dim=3))))
-        return 1 + self.finter(intra.mean(dim=2, keepdim=True)) + intra
-
-
-class Block(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.weight_gen = WeightGenerator(width)
-        self.conv2d = nn.Conv2d(width, width, 3, padding=1)
-        self.norm = nn.BatchNorm2d(width)
-
-    def forward(self, planes):
-        weights = self.weight_gen(planes).unsqueeze(3)
-        return torch.relu(weights * self.norm(self.conv2d(planes))) + planes
-
-
-class Reconstructor(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Conv1d(CHANNELS, INNER, 1)
-        self.blocks = nn.ModuleList(Block(INNER) for _ in range(BLOCKS))
-        self.reconstruct = nn.Conv1d(INNER, CHANNELS, 1)
-
-    def forward(self, windows):
-        embedded = self.embed(windows)
-        embedded = nn.functional.pad(embedded, (0, -WINDOW % PATCH))
-        planes = embedded.unflatten(2, (-1, PATCH))
-        for block in self.blocks:
-            planes = block(planes)
-        return self.reconstruct(planes.flatten(2)[:, :, :WINDOW])
-
-
-def median_milliseconds(work, repeats):
-    for _ in range(max(5, repeats // 10)):
-        work()
+def median_milliseconds(work, seconds):
+    work()
+    work()
     times = []
-    for _ in range(repeats):
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
@@ -67,26 +25,24 @@ def median_milliseconds(work, repeats):
 
 
 def main():
-    threads, repeats = int(sys.argv[1]), int(sys.argv[2])
+    name, threads, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = Reconstructor()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    windows = torch.randn(BATCH, CHANNELS, WINDOW)
+    model, loss, evaluation = importlib.import_module(f"models.{name}").build()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def step():
         optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(windows), windows)
-        loss.backward()
+        loss().backward()
         optimizer.step()
 
     def evaluate():
         with torch.no_grad():
-            return (model(windows) - windows).square()
+            return evaluation()
 
-    print("train_step", median_milliseconds(step, repeats))
+    print("train_step", median_milliseconds(step, seconds))
     model.eval()
-    print("evaluate", median_milliseconds(evaluate, repeats))
+    print("evaluate", median_milliseconds(evaluate, seconds))
 
 
 main()

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Times a training step of ours and of PyTorch in turns, on the same number of threads, and prints medians and ratios.
-# Usage: benches/peers/train_step.sh [THREADS]
+# Usage: benches/peers/train_step.sh [THREADS [MODEL...]]; a MODEL is the name of a file in benches/peers/models.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 threads="${1:-2}"
-rounds=5
+models=("${@:2}")
+if [[ ${#models[@]} -eq 0 ]]; then
+    mapfile -t models < <(cd benches/peers/models && ls -- *.py | sed 's/\.py$//')
+fi
+rounds="${ROUNDS:-3}"
 target="${CARGO_TARGET_DIR:-target}"
 environment="target/peers"
 
@@ -19,19 +23,22 @@ fi
 cargo bench --quiet -p stages --bench train_step --no-run
 results="$(mktemp -d)"
 trap 'rm -rf "$results"' EXIT
-for _ in $(seq "$rounds"); do
-    "$environment/bin/python" benches/peers/train_step.py "$threads" 40 >>"$results/peer"
-    RAYON_NUM_THREADS="$threads" cargo bench --quiet -p stages --bench train_step -- \
-        --warm-up-time 1 --measurement-time 2 --sample-size 40 >/dev/null 2>&1
-    for name in train_step train_step_graph evaluate; do
-        # criterion's own record of the median, in nanoseconds
-        python3 - "$target/criterion/tvnet-recon/$name/new/estimates.json" "$name" >>"$results/ours" <<'PYTHON'
+printf '%-20s %-17s %9s %9s %6s   %s\n' "milliseconds, $threads threads" "" runner PyTorch ratio "ratio of each round"
+for model in "${models[@]}"; do
+    rm -f "$results"/*
+    for _ in $(seq "$rounds"); do
+        "$environment/bin/python" benches/peers/train_step.py "$model" "$threads" 4 >>"$results/peer"
+        RAYON_NUM_THREADS="$threads" cargo bench --quiet -p stages --bench train_step -- \
+            --warm-up-time 1 --measurement-time 3 --sample-size 10 "^$model/" >/dev/null 2>&1
+        for folder in "$target/criterion/$model"/*/new; do
+            # criterion's own record of the median, in nanoseconds
+            python3 - "$folder/estimates.json" "$(basename "$(dirname "$folder")")" >>"$results/ours" <<'PYTHON'
 import json, sys
 print(sys.argv[2], json.load(open(sys.argv[1]))["median"]["point_estimate"] / 1e6)
 PYTHON
+        done
     done
-done
-python3 - "$results/ours" "$results/peer" "$threads" <<'PYTHON'
+    python3 - "$model" "$results/ours" "$results/peer" <<'PYTHON'
 import collections, statistics, sys
 
 def read(path):
@@ -41,12 +48,11 @@ def read(path):
         found[name].append(float(value))
     return found
 
-ours, peer = read(sys.argv[1]), read(sys.argv[2])
+model, ours, peer = sys.argv[1], read(sys.argv[2]), read(sys.argv[3])
 peer["train_step_graph"] = peer["train_step"]
-print(f"TVNet reconstructor, 38 channels, window 100, batch 128, {sys.argv[3]} threads; milliseconds, medians over rounds")
-print(f"{'':17} {'runner':>8} {'PyTorch':>8} {'ratio':>6}   ratio of each round")
 for name in ours:
     one, other = statistics.median(ours[name]), statistics.median(peer[name])
     rounds = " ".join(f"{a / b:.2f}" for a, b in zip(ours[name], peer[name]))
-    print(f"{name:17} {one:8.2f} {other:8.2f} {one / other:6.2f}   {rounds}")
+    print(f"{model:20} {name:17} {one:9.2f} {other:9.2f} {one / other:6.2f}   {rounds}")
 PYTHON
+done

@@ -1,55 +1,110 @@
-//! Time of one training step per model: loss, gradients and the optimiser's update of a batch that is at hand, the way
-//! training takes it and, beside it, as a graph of layers that is differentiated automatically.
+//! Time of one training step per model at its source's sizes: loss, gradients and the optimiser's update of a batch that
+//! is at hand, the way training takes it; for some, beside it, as a graph that is differentiated automatically.
 //! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS.
 
 use std::hint::black_box;
 
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use serde_json::json;
+use serde_json::{Value, json};
 use stages::contract::{Choice, Random};
-use stages::models::{self, Batch, DataShape, Models};
+use stages::models::{self, Batch, DataShape, Models, Network, Task};
 use stages::nn::optimizer::{Optimizer, Optimizers};
 use stages::nn::{Gradients, Mode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const BATCH: usize = 128;
-const SHAPE: DataShape = DataShape { length: 100, channels: 38, horizon: 0 };
+/// A model at its source's sizes. `benches/peers/models/NAME.py` has the same in PyTorch.
+struct Case {
+    /// The name of the file beside it, and of the group of figures.
+    name: &'static str,
+    model: &'static str,
+    parameters: fn() -> Value,
+    shape: fn() -> DataShape,
+    batch: usize,
+    /// Whether the automatically differentiated graph is timed too.
+    graph: bool,
+}
+
+const CASES: &[Case] = &[Case {
+    name: "tvnet_recon",
+    model: "tvnet-recon",
+    parameters: || json!({}),
+    shape: || DataShape::detect(100, 38),
+    batch: 128,
+    graph: true,
+}];
+
+/// A batch of noise of this shape.
+fn batch(shape: DataShape, count: usize, random: &mut Random) -> Batch {
+    let DataShape { length, channels, horizon, classes, width, .. } = shape;
+    let mut tensor = |dims: &[usize]| {
+        let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+        Tensor::from_vec(values, dims, &Device::Cpu).expect("sizes agree")
+    };
+    let windows = [count, length, channels];
+    let inputs = if width == 0 { tensor(&windows) } else { tensor(&[count, channels, length, width]) };
+    let mut batch = Batch::of(inputs);
+    match shape.task {
+        Task::Detect => {}
+        Task::Forecast => batch.targets = Some(tensor(&[count, horizon, channels])),
+        Task::Impute => {
+            batch.targets = Some(batch.inputs.clone());
+            batch.mask = Some(
+                tensor(&windows).gt(-0.5).and_then(|mask| mask.to_dtype(candle_core::DType::F32)).expect("a mask"),
+            );
+        }
+        Task::Classify => {
+            let numbers: Vec<u32> = (0..count).map(|sample| (sample % classes) as u32).collect();
+            batch.classes = Some(Tensor::new(numbers, &Device::Cpu).expect("sizes agree"));
+        }
+    }
+    batch
+}
+
+/// All phases of a step.
+fn step(network: &dyn Network, optimizers: &mut [Optimizer], batch: &Batch, random: &mut Random) {
+    for (phase, optimizer) in optimizers.iter_mut().enumerate() {
+        let (loss, gradients) = network.gradients(phase, batch, random).expect("the batch fits");
+        optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
+        black_box(loss);
+    }
+}
 
 fn train_step(criterion: &mut Criterion) {
-    let choice: Choice<Models> = Choice::new("tvnet-recon", json!({})).expect("the model is in the table");
-    let mut random = Random::new(0, "bench");
-    let network = models::build(&choice, SHAPE, &Device::Cpu, &mut random).expect("the sizes are possible");
-    let optimizer: Choice<Optimizers> =
-        Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
-    let mut optimizer = Optimizer::new(&optimizer, network.state()).expect("the optimizer fits");
-    let values: Vec<f32> = (0..BATCH * SHAPE.length * SHAPE.channels).map(|_| random.normal() as f32).collect();
-    let inputs = Tensor::from_vec(values, (BATCH, SHAPE.length, SHAPE.channels), &Device::Cpu).expect("sizes agree");
-    let batch = Batch { inputs, targets: None };
+    for case in CASES {
+        let mut random = Random::new(0, "bench");
+        let choice: Choice<Models> = Choice::new(case.model, (case.parameters)()).expect("the model is in the table");
+        let network =
+            models::build(&choice, (case.shape)(), &Device::Cpu, &mut random).expect("the sizes are possible");
+        let adam: Choice<Optimizers> = Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
+        let optimizer = |_: &_| Optimizer::new(&adam, network.state()).expect("the optimizer fits");
+        let mut optimizers: Vec<Optimizer> = network.phases().iter().map(optimizer).collect();
+        let batch = batch((case.shape)(), case.batch, &mut random);
 
-    let mut group = criterion.benchmark_group("tvnet-recon");
-    group.bench_function("train_step", |bencher| {
-        bencher.iter(|| {
-            let (loss, gradients) = network.gradients(&batch, &mut random).expect("the batch fits");
-            optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
-            black_box(loss)
+        let mut group = criterion.benchmark_group(case.name);
+        group.bench_function("train_step", |bencher| {
+            bencher.iter(|| step(network.as_ref(), &mut optimizers, &batch, &mut random));
         });
-    });
-    group.bench_function("train_step_graph", |bencher| {
-        bencher.iter(|| {
-            let loss = network.loss(&batch, Mode::Train, &mut random).expect("the batch fits");
-            let store = loss.backward().expect("the loss is differentiable");
-            let gradients = Gradients::of(network.state(), &store);
-            optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
-            black_box(gradients)
+        if case.graph {
+            group.bench_function("train_step_graph", |bencher| {
+                bencher.iter(|| {
+                    let loss = network.loss(&batch, Mode::Train, &mut random).expect("the batch fits");
+                    let gradients = Gradients::of(network.state(), &loss.backward().expect("a differentiable loss"));
+                    optimizers[0].step(network.state(), &gradients, 1e-4).expect("the gradients fit");
+                });
+            });
+        }
+        group.bench_function("evaluate", |bencher| {
+            bencher.iter(|| {
+                let output =
+                    if (case.shape)().task == Task::Detect { network.errors(&batch) } else { network.predict(&batch) };
+                black_box(output.expect("the batch fits"))
+            });
         });
-    });
-    group.bench_function("evaluate", |bencher| {
-        bencher.iter(|| black_box(network.errors(&batch).expect("the batch fits")));
-    });
-    group.finish();
+        group.finish();
+    }
 }
 
 criterion_group!(benches, train_step);

@@ -220,7 +220,7 @@ mod tests {
     use crate::contract::{NullHost, StageKind};
 
     fn scores() -> Scores {
-        let segment = |split, rows, labelled| Segment { split, entity: "m".into(), rows, labelled };
+        let segment = |split, rows, labelled| Segment::new(split, "m", rows).labelled(labelled);
         Scores {
             scores: vec![1.0, 2.0, 3.0, 4.0, 0.5, 9.0, 8.0, 0.1, 7.0, 0.2],
             labels: vec![0, 0, 0, 0, 0, 1, 1, 1, 0, 0],

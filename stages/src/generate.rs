@@ -176,7 +176,7 @@ fn segments(rows: &Rows) -> Vec<Segment> {
     let mut start = 0;
     let segment = |split: Split| {
         let end = start + rows.of(split);
-        let segment = Segment { split, entity: "server".to_owned(), rows: start..end, labelled: split == Split::Test };
+        let segment = Segment::new(split, "server", start..end).labelled(split == Split::Test);
         start = end;
         segment
     };

@@ -351,7 +351,7 @@ mod tests {
 
     fn series(width: usize, values: Vec<f32>, train: usize) -> Series {
         let rows = values.len() / width;
-        let segment = |split, rows| Segment { split, entity: "a".into(), rows, labelled: false };
+        let segment = |split, rows| Segment::new(split, "a", rows);
         Series {
             channels: (0..width).map(|channel| format!("c{channel}")).collect(),
             values,

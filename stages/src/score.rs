@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Model, Scores, Segment, Series, Split, WindowRun, Windows};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
-use crate::models::{self, DataShape, Network};
+use crate::models::{self, DataShape, Loaded, Network, Task};
 use crate::nn;
-use crate::training::gather;
+use crate::training::Samples;
 
 /// See the module.
 #[derive(Debug)]
@@ -87,7 +87,10 @@ impl Stage for Score {
     fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
         let windows = inputs.get::<Windows>("windows")?;
         let device = nn::device(context.device)?;
-        let (network, shape) = models::load(&*inputs.get::<Model>("model")?, &device)?;
+        let Loaded { network, shape, .. } = models::load(&*inputs.get::<Model>("model")?, &device)?;
+        if shape.task != Task::Detect {
+            return Err(StageError::new(format!("the model was trained to {}, which gives no scores", shape.task)));
+        }
         check_shape(shape, &windows)?;
         let segments = wanted_segments(params, &windows.series)?;
         let mut scorer =
@@ -183,7 +186,7 @@ impl Scorer<'_> {
 
     /// One batch of windows of a run. A run may borrow rows of other splits for context; only its `own` get scores.
     fn batch(&mut self, starts: &[usize], run: &WindowRun, own: &[bool]) -> Result<(), StageError> {
-        let batch = gather(self.windows, starts, &self.device, false)?;
+        let batch = self.windows.gather(starts, Task::Detect, &self.device)?;
         let errors = self.network.errors(&batch)?.flatten_all()?.to_vec1::<f32>()?;
         let (length, channels) = (self.windows.spec.length, self.rows.channels);
         for (start, errors) in starts.iter().zip(errors.chunks_exact(length * channels)) {
@@ -294,9 +297,9 @@ mod tests {
 
     /// Every window's errors by itself, `[length][channel]`, by first row.
     fn errors(model: &Model, windows: &Windows, rows: std::ops::Range<usize>) -> Vec<(usize, Vec<f32>)> {
-        let (network, _) = models::load(model, &Device::Cpu).unwrap();
+        let network = models::load(model, &Device::Cpu).unwrap().network;
         let window = |start: usize| {
-            let batch = gather(windows, &[start], &Device::Cpu, false).unwrap();
+            let batch = windows.gather(&[start], Task::Detect, &Device::Cpu).unwrap();
             (start, network.errors(&batch).unwrap().flatten_all().unwrap().to_vec1().unwrap())
         };
         (rows.start..=rows.end - LENGTH).map(window).collect()

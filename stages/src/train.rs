@@ -52,7 +52,7 @@ impl Stage for Train {
 
     fn run(params: &Recipe, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
         let windows = inputs.get::<Windows>("windows")?;
-        let trained = train(params, &windows, context)?;
+        let trained = train(params, &*windows, context)?;
         Ok(Outputs::one("model", trained.model).with("log", trained.log))
     }
 }

@@ -201,7 +201,7 @@ mod tests {
         let mut segment = |(split, entity, rows): &(Split, &str, usize)| {
             let start = next;
             next += rows;
-            Segment { split: *split, entity: (*entity).to_owned(), rows: start..next, labelled: false }
+            Segment::new(*split, *entity, start..next)
         };
         let segments: Vec<Segment> = segments.iter().map(&mut segment).collect();
         Series { channels: vec!["a".into()], values: vec![0.0; next], labels: vec![], times: vec![], segments }

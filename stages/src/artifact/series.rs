@@ -1,5 +1,6 @@
 //! Multivariate time series in memory (row-major) and in Parquet (a column per channel).
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +20,28 @@ pub struct Segment {
     pub rows: Range<usize>,
     /// Whether `Series::labels` says anything about these rows.
     pub labelled: bool,
+    /// The class of the sample that the segment is, where samples have classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}
+
+impl Segment {
+    /// A segment without labels and class.
+    pub fn new(split: Split, entity: impl Into<String>, rows: Range<usize>) -> Self {
+        Self { split, entity: entity.into(), rows, labelled: false, class: None }
+    }
+
+    #[must_use]
+    pub fn labelled(mut self, labelled: bool) -> Self {
+        self.labelled = labelled;
+        self
+    }
+
+    #[must_use]
+    pub fn of_class(mut self, class: Option<String>) -> Self {
+        self.class = class;
+        self
+    }
 }
 
 /// Multivariate time series: `values` is `[rows, channels]`, row-major.
@@ -52,6 +75,18 @@ impl Series {
     /// The segments of one split.
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = &Segment> {
         self.segments.iter().filter(move |segment| segment.split == split)
+    }
+
+    /// The names of all classes, sorted.
+    pub fn classes(&self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.segments.iter().filter_map(|segment| segment.class.as_ref()).collect();
+        names.into_iter().cloned().collect()
+    }
+
+    /// The class of the sample that a row belongs to.
+    pub fn class_at(&self, row: usize) -> Option<&str> {
+        let index = self.segments.partition_point(|segment| segment.rows.end <= row);
+        self.segments.get(index)?.class.as_deref()
     }
 
     /// Checks that the parts fit each other; readers call it before they hand a series on.
@@ -129,6 +164,14 @@ pub(super) fn digest_segments(writer: &mut DigestWriter, segments: &[Segment]) {
         writer.number(segment.rows.end as u64);
         writer.flag(segment.labelled);
     }
+    // Without classes the digest is that of times when there were none.
+    if segments.iter().any(|segment| segment.class.is_some()) {
+        writer.text("classes");
+        for segment in segments {
+            writer.flag(segment.class.is_some());
+            writer.text(segment.class.as_deref().unwrap_or_default());
+        }
+    }
 }
 
 pub(super) fn optional<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Option<&'a T> {
@@ -145,10 +188,7 @@ pub(super) mod tests {
             values: (0..14).map(|i| i as f32 * 0.5).collect(),
             labels: vec![0, 0, 0, 0, 1, 1, 0],
             times: vec![],
-            segments: vec![
-                Segment { split: Split::Train, entity: "m".into(), rows: 0..4, labelled: false },
-                Segment { split: Split::Test, entity: "m".into(), rows: 4..7, labelled: true },
-            ],
+            segments: vec![Segment::new(Split::Train, "m", 0..4), Segment::new(Split::Test, "m", 4..7).labelled(true)],
         }
     }
 
@@ -170,7 +210,7 @@ pub(super) mod tests {
                 values: (0..rows * width).map(|value| value as f32).collect(),
                 labels: vec![1; rows],
                 times: (0..rows as i64).collect(),
-                segments: vec![Segment { split: Split::Test, entity: "m".into(), rows: rows_at, labelled: true }],
+                segments: vec![Segment::new(Split::Test, "m", rows_at).labelled(true)],
             };
             let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let bytes = pool(1).install(|| series.encode().unwrap());
@@ -190,7 +230,12 @@ pub(super) mod tests {
         names.channels[0] = "c".into();
         let mut split = sample();
         split.segments[0].split = Split::Validation;
-        for changed in [values, labels, names, split] {
+        let mut class = sample();
+        class.segments[0].class = Some("a".into());
+        let mut other_class = sample();
+        other_class.segments[1].class = Some("a".into());
+        assert_ne!(class.digest(), other_class.digest());
+        for changed in [values, labels, names, split, class] {
             assert_ne!(base, changed.digest());
         }
     }

@@ -3,35 +3,172 @@
 
 pub mod tvnet_recon;
 
+use std::fmt;
+
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use crate::artifact::Model;
-use crate::contract::{Choice, Entry, Random, Registry, StageError};
+use crate::artifact::{Model, Windows};
+use crate::contract::{Choice, Entry, Random, Registry, StageContext, StageError};
 use crate::nn::{Gradients, Mode, State};
 
 /// The table of models.
 const MODELS: &[Declaration] = &[Declaration::of::<tvnet_recon::TvnetRecon>()];
 
+/// What a model is trained to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// To say how unlike anything learned each row is.
+    Detect,
+    /// To say which rows follow a window.
+    Forecast,
+    /// To fill in hidden values of a window.
+    Impute,
+    /// To say which class a window or an image is of.
+    Classify,
+}
+
+impl Task {
+    pub const ALL: [Self; 4] = [Self::Detect, Self::Forecast, Self::Impute, Self::Classify];
+
+    /// The name in YAML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Forecast => "forecast",
+            Self::Impute => "impute",
+            Self::Classify => "classify",
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Whose word counts where a published program and its paper differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// The method as published, done right.
+    #[default]
+    Paper,
+    /// The reference program to the letter, defects included: for comparison with its figures.
+    Reference,
+}
+
 /// What the data dictates to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataShape {
-    /// Rows of a window that the model sees.
+    pub task: Task,
+    /// Rows of a window that the model sees, or the height of an image.
     pub length: usize,
     pub channels: usize,
-    /// Rows to be forecast; 0 for detection.
+    /// Rows to be forecast; 0 for every other task.
     pub horizon: usize,
+    /// Classes to tell apart; 0 for every other task.
+    pub classes: usize,
+    /// Width of an image in pixels; 0 for windows.
+    pub width: usize,
 }
 
-/// A batch of windows.
+impl DataShape {
+    /// Windows whose rows are to be judged.
+    pub fn detect(length: usize, channels: usize) -> Self {
+        Self { task: Task::Detect, length, channels, horizon: 0, classes: 0, width: 0 }
+    }
+
+    /// Windows whose following rows are to be told.
+    pub fn forecast(length: usize, channels: usize, horizon: usize) -> Self {
+        Self { task: Task::Forecast, horizon, ..Self::detect(length, channels) }
+    }
+
+    /// Windows whose hidden values are to be filled in.
+    pub fn impute(length: usize, channels: usize) -> Self {
+        Self { task: Task::Impute, ..Self::detect(length, channels) }
+    }
+
+    /// Windows that belong to classes.
+    pub fn classify(length: usize, channels: usize, classes: usize) -> Self {
+        Self { task: Task::Classify, classes, ..Self::detect(length, channels) }
+    }
+
+    /// Images that belong to classes.
+    pub fn images(height: usize, width: usize, channels: usize, classes: usize) -> Self {
+        Self { width, ..Self::classify(height, channels, classes) }
+    }
+
+    /// What keeps any model from such data, if anything.
+    fn fault(self) -> Option<StageError> {
+        let Self { task, length, channels, horizon, classes, .. } = self;
+        if length == 0 || channels == 0 {
+            return Some(StageError::new(format!("windows of {length} rows and {channels} channels hold no values")));
+        }
+        match task {
+            Task::Forecast if horizon == 0 => Some(
+                StageError::new("there are no rows to forecast: the windows have a horizon of 0")
+                    .hint("set the windows' `horizon` to the number of rows to forecast"),
+            ),
+            Task::Detect | Task::Impute if horizon != 0 => Some(
+                StageError::new(format!("to {task} needs windows without a horizon, not one of {horizon} rows"))
+                    .hint("set the windows' `horizon` to 0, or the training's `task` to `forecast`"),
+            ),
+            Task::Classify if classes < 2 => Some(
+                StageError::new(format!("to classify needs samples of at least two classes, not {classes}"))
+                    .hint("ingest a data set whose samples have classes"),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// A batch of samples.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// `[batch, length, channels]`.
+    /// `[batch, length, channels]`; of images, `[batch, channels, height, width]` with values from 0 to 1.
     pub inputs: Tensor,
-    /// `[batch, horizon, channels]`, where something is to be forecast.
+    /// To forecast: `[batch, horizon, channels]`. To impute: the complete windows, shaped as the inputs.
     pub targets: Option<Tensor>,
+    /// To impute: 1 where a value can be seen and 0 where it is hidden; the inputs are 0 there.
+    pub mask: Option<Tensor>,
+    /// To classify: the class of each sample, `[batch]`, unsigned 32-bit.
+    pub classes: Option<Tensor>,
+}
+
+impl Batch {
+    /// Samples of which nothing but the inputs is known.
+    pub fn of(inputs: Tensor) -> Self {
+        Self { inputs, targets: None, mask: None, classes: None }
+    }
+}
+
+/// From which samples a phase of a training step takes its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Train,
+    /// The validation samples, batch after batch and round again.
+    Validation,
+}
+
+/// One part of a training step, with an optimiser state of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Phase {
+    pub source: Source,
+    /// Multiplies the learning rate.
+    pub rate: f64,
+    /// Multiplies the weight decay.
+    pub decay: f64,
+}
+
+impl Phase {
+    /// A plain step on training samples.
+    pub const TRAIN: Self = Self { source: Source::Train, rate: 1.0, decay: 1.0 };
 }
 
 /// A model at work: weights on a device, and what can be computed with them.
@@ -40,27 +177,54 @@ pub trait Network: Send + Sync {
     fn state(&self) -> &State;
 
     /// The loss of a batch, a scalar that can be differentiated. In training it moves running statistics.
+    /// A model that is fitted in closed form has none.
     ///
     /// # Errors
     /// If a tensor operation fails or the batch does not fit.
-    fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> candle_core::Result<Tensor>;
+    fn loss(&self, _batch: &Batch, _mode: Mode, _random: &mut Random) -> candle_core::Result<Tensor> {
+        candle_core::bail!("this model is fitted in closed form and has no loss")
+    }
 
-    /// The training loss and the gradients of all parameters. Models with a faster way, or with more than one
-    /// objective, have their own.
+    /// What a training step consists of, in order.
+    fn phases(&self) -> &[Phase] {
+        &[Phase::TRAIN]
+    }
+
+    /// The training loss and the gradients that phase `phase` of a step follows. Parameters without a gradient stay as
+    /// they are. Models with a faster way, or with more than one objective, have their own.
     ///
     /// # Errors
     /// As [`Self::loss`].
-    fn gradients(&self, batch: &Batch, random: &mut Random) -> candle_core::Result<(f64, Gradients)> {
+    fn gradients(&self, _phase: usize, batch: &Batch, random: &mut Random) -> candle_core::Result<(f64, Gradients)> {
         let loss = self.loss(batch, Mode::Train, random)?;
         let gradients = Gradients::of(self.state(), &loss.backward()?);
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 
-    /// What each point adds to its anomaly score: `[batch, length, channels]`, not negative, in evaluation mode.
+    /// Sets the state from the windows of the split `train`, for models that say they are
+    /// [`Architecture::CLOSED_FORM`].
+    ///
+    /// # Errors
+    /// If the windows do not determine the model, or the run was asked to stop.
+    fn fit(&self, _windows: &Windows, _context: &StageContext<'_>) -> Result<(), StageError> {
+        Err(StageError::new("this model is trained by gradients"))
+    }
+
+    /// What the task asks for, in evaluation mode: to detect and to impute `[batch, length, channels]`, to forecast
+    /// `[batch, horizon, channels]`, to classify logits `[batch, classes]`.
     ///
     /// # Errors
     /// As [`Self::loss`].
-    fn errors(&self, batch: &Batch) -> candle_core::Result<Tensor>;
+    fn predict(&self, batch: &Batch) -> candle_core::Result<Tensor>;
+
+    /// What each point adds to its anomaly score, in evaluation mode: `[batch, length, channels]`, finite. The score is
+    /// the mean over channels.
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    fn errors(&self, batch: &Batch) -> candle_core::Result<Tensor> {
+        (self.predict(batch)? - &batch.inputs)?.sqr()
+    }
 
     /// Named outputs and inner values, for comparison with other implementations.
     ///
@@ -75,6 +239,19 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
     const NAME: &'static str;
     /// One sentence for the catalogue.
     const DOC: &'static str;
+    /// Where the model was published; may be empty.
+    const PAPER: &'static str = "";
+    /// What it can be trained to do. The first is what it does if nothing is said.
+    const TASKS: &'static [Task];
+    /// Parameters, as JSON, that make a model small enough to be tested quickly.
+    const SMALL: &'static str = "{}";
+    /// Whether it is fitted at once, by [`Network::fit`], instead of step by step.
+    const CLOSED_FORM: bool = false;
+
+    /// Whether this configuration sees images instead of windows.
+    fn reads_images(&self) -> bool {
+        false
+    }
 
     /// What the schema says only to editors.
     ///
@@ -108,9 +285,17 @@ type Check = fn(&Choice<Models>) -> Result<(), Fault>;
 type Build = fn(&Choice<Models>, DataShape, &Device, &mut Random) -> Result<Box<dyn Network>, StageError>;
 
 /// A model with its types erased.
-struct Declaration {
-    name: &'static str,
+pub struct Declaration {
+    pub name: &'static str,
+    pub paper: &'static str,
+    /// What it can be trained to do; the first is the default.
+    pub tasks: &'static [Task],
+    /// Whether it is fitted at once instead of step by step.
+    pub closed_form: bool,
+    /// Parameters, as JSON, of a small one for tests.
+    pub small: &'static str,
     entry: fn() -> Entry,
+    reads_images: fn(&Choice<Models>) -> bool,
     check: Check,
     build: Build,
 }
@@ -119,7 +304,12 @@ impl Declaration {
     const fn of<A: Architecture>() -> Self {
         Self {
             name: A::NAME,
+            paper: A::PAPER,
+            tasks: A::TASKS,
+            closed_form: A::CLOSED_FORM,
+            small: A::SMALL,
             entry: || Entry::new::<A>(A::NAME, A::DOC),
+            reads_images: |choice| choice.parameters::<A>().is_ok_and(|architecture| architecture.reads_images()),
             check: |choice| choice.parameters::<A>().map_err(|error| (String::new(), error))?.check(),
             build: |choice, shape, device, random| {
                 let architecture = choice.parameters::<A>().map_err(StageError::new)?;
@@ -131,10 +321,31 @@ impl Declaration {
         }
     }
 
-    fn find(choice: &Choice<Models>) -> Result<&'static Self, String> {
-        let found = MODELS.iter().find(|model| model.name == choice.name());
-        found.ok_or_else(|| format!("unknown model `{}`", choice.name()))
+    /// Whether the model can be trained for a task.
+    ///
+    /// # Errors
+    /// A sentence with what it can be trained for.
+    pub fn check_task(&self, task: Task) -> Result<(), String> {
+        if self.tasks.contains(&task) {
+            return Ok(());
+        }
+        let tasks = self.tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>().join(", ");
+        Err(format!("cannot be `{task}` with the model {}, which is for {tasks}", self.name))
     }
+}
+
+/// What the table says of the chosen model.
+///
+/// # Errors
+/// If there is no such model.
+pub fn declaration(choice: &Choice<Models>) -> Result<&'static Declaration, String> {
+    let found = MODELS.iter().find(|model| model.name == choice.name());
+    found.ok_or_else(|| format!("unknown model `{}`", choice.name()))
+}
+
+/// Whether the chosen model, so configured, sees images instead of windows.
+pub fn reads_images(choice: &Choice<Models>) -> bool {
+    declaration(choice).is_ok_and(|model| (model.reads_images)(choice))
 }
 
 /// What the schema of a model's parameters says only to editors.
@@ -142,7 +353,7 @@ impl Declaration {
 /// # Errors
 /// The parameter at fault and a sentence about it.
 pub fn check(choice: &Choice<Models>) -> Result<(), (String, String)> {
-    (Declaration::find(choice).map_err(|error| (String::new(), error))?.check)(choice)
+    (declaration(choice).map_err(|error| (String::new(), error))?.check)(choice)
 }
 
 /// A network with fresh weights drawn from `random`.
@@ -155,42 +366,65 @@ pub fn build(
     device: &Device,
     random: &mut Random,
 ) -> Result<Box<dyn Network>, StageError> {
-    if shape.length == 0 || shape.channels == 0 {
-        return Err(StageError::new(format!(
-            "windows of {} rows and {} channels hold no values",
-            shape.length, shape.channels
-        )));
+    let model = declaration(choice).map_err(StageError::new)?;
+    model.check_task(shape.task).map_err(|error| StageError::new(format!("the task {error}")))?;
+    match shape.fault() {
+        Some(fault) => Err(fault),
+        None => (model.build)(choice, shape, device, random),
     }
-    (Declaration::find(choice).map_err(StageError::new)?.build)(choice, shape, device, random)
 }
 
-/// The keys below [`Model::training`] that say what data a model is for.
-const SHAPE_KEYS: [&str; 3] = ["length", "channels", "horizon"];
-
-/// Puts the data's shape into what a model file says about its training.
-pub fn describe(shape: DataShape) -> serde_json::Map<String, serde_json::Value> {
-    let values = [shape.length, shape.channels, shape.horizon];
-    SHAPE_KEYS.iter().zip(values).map(|(key, value)| ((*key).to_owned(), value.into())).collect()
+/// What a model file says of the data that the model is for, below [`Model::training`].
+pub fn describe(shape: DataShape, classes: &[String]) -> Map<String, Value> {
+    let DataShape { task, length, channels, horizon, width, .. } = shape;
+    let entries = [
+        ("task", json!(task)),
+        ("length", json!(length)),
+        ("channels", json!(channels)),
+        ("horizon", json!(horizon)),
+        ("width", json!(width)),
+        ("classes", json!(classes)),
+    ];
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// The network of a model file, with the shape of the data it was trained on.
+/// What [`describe`] wrote, read back: the shape and the names of the classes.
+fn described(training: &Value) -> Result<(DataShape, Vec<String>), StageError> {
+    #[derive(Deserialize)]
+    struct Described {
+        task: Task,
+        length: usize,
+        channels: usize,
+        horizon: usize,
+        width: usize,
+        classes: Vec<String>,
+    }
+    let Described { task, length, channels, horizon, width, classes } = Described::deserialize(training)
+        .map_err(|error| StageError::new("the model file does not say what data it is for").because(error))?;
+    Ok((DataShape { task, length, channels, horizon, classes: classes.len(), width }, classes))
+}
+
+/// A model file at work.
+pub struct Loaded {
+    pub network: Box<dyn Network>,
+    /// The shape of the data it was trained on.
+    pub shape: DataShape,
+    /// The names of the classes it tells apart, if it does.
+    pub classes: Vec<String>,
+}
+
+/// The network of a model file.
 ///
 /// # Errors
 /// If the file names an unknown model or its tensors do not fit the configuration.
-pub fn load(model: &Model, device: &Device) -> Result<(Box<dyn Network>, DataShape), StageError> {
+pub fn load(model: &Model, device: &Device) -> Result<Loaded, StageError> {
     let choice: Choice<Models> = serde_json::from_value(model.config.clone())
         .map_err(|error| StageError::new("the model file's configuration does not parse").because(error))?;
-    let size = |key: &str| {
-        let value = model.training.get(key).and_then(serde_json::Value::as_u64);
-        let missing = || StageError::new(format!("the model file does not say its `{key}`"));
-        value.and_then(|value| usize::try_from(value).ok()).ok_or_else(missing)
-    };
-    let [length, channels, horizon] = SHAPE_KEYS;
-    let shape = DataShape { length: size(length)?, channels: size(channels)?, horizon: size(horizon)? };
+    let (shape, classes) = described(&model.training)?;
     // The values drawn here are overwritten at once.
     let network = build(&choice, shape, device, &mut Random::new(0, "init"))?;
     network.state().set_data(&model.tensors)?;
-    Ok((network, shape))
+    Ok(Loaded { network, shape, classes })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use candle_core::{D, Device, Result, Tensor, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Batch, DataShape, Network};
+use super::{Architecture, Batch, DataShape, Network, Task};
 use crate::contract::{Random, StageError};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::conv::Conv3x3;
@@ -43,6 +43,8 @@ impl Default for TvnetRecon {
 impl Architecture for TvnetRecon {
     const NAME: &'static str = "tvnet-recon";
     const DOC: &'static str = "TVNet that reconstructs its window; the squared error is the anomaly score";
+    const PAPER: &'static str = "Li, Li and Yuan, TVNet, ICLR 2025";
+    const TASKS: &'static [Task] = &[Task::Detect];
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let sizes = [("patch", Some(self.patch), 4096), ("blocks", Some(self.blocks), 1024), ("cm", self.cm, 4096)];
@@ -60,10 +62,6 @@ impl Architecture for TvnetRecon {
         device: &Device,
         random: &mut Random,
     ) -> std::result::Result<Box<dyn Network>, StageError> {
-        if shape.horizon != 0 {
-            let message = format!("tvnet-recon reconstructs windows and cannot forecast {} rows", shape.horizon);
-            return Err(StageError::new(message).hint("set the windows' `horizon` to 0"));
-        }
         Ok(Box::new(Reconstructor::new(self, shape, device, random)?))
     }
 }
@@ -197,7 +195,7 @@ impl Network for Reconstructor {
         (self.forward(&batch.inputs, mode)?.reconstruction - &batch.inputs)?.sqr()?.mean_all()
     }
 
-    fn gradients(&self, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
+    fn gradients(&self, _: usize, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
         if self.state.device().is_cpu() {
             self.check(&batch.inputs)?;
             return self.on_host(|host| host.gradients(self, &batch.inputs));
@@ -205,6 +203,10 @@ impl Network for Reconstructor {
         let loss = self.loss(batch, Mode::Train, random)?;
         let gradients = Gradients::of(&self.state, &loss.backward()?);
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    }
+
+    fn predict(&self, batch: &Batch) -> Result<Tensor> {
+        Ok(self.forward(&batch.inputs, Mode::Evaluate)?.reconstruction)
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
@@ -261,17 +263,17 @@ mod tests {
         let cases =
             [(3, 20, 5, 8, 2, Some(7)), (1, 9, 1, 4, 1, Some(33)), (21, 31, 3, 1, 3, None), (2, 5, 40, 8, 2, None)];
         for (batch, length, channels, patch, blocks, cm) in cases {
-            let shape = DataShape { length, channels, horizon: 0 };
+            let shape = DataShape::detect(length, channels);
             let config = TvnetRecon { patch, blocks, cm };
             let (plain, fast) = (network(&config, shape), network(&config, shape));
             let mut random = Random::new(9, "data");
             let inputs = draws(batch * length * channels, &mut random);
             let inputs = Tensor::from_vec(inputs, (batch, length, channels), &Device::Cpu).unwrap();
-            let batch = Batch { inputs, targets: None };
+            let batch = Batch::of(inputs);
 
             let loss = plain.loss(&batch, Mode::Train, &mut random).unwrap();
             let expected = Gradients::of(&plain.state, &loss.backward().unwrap());
-            let (found_loss, found) = fast.gradients(&batch, &mut random).unwrap();
+            let (found_loss, found) = fast.gradients(0, &batch, &mut random).unwrap();
             let loss = f64::from(loss.to_scalar::<f32>().unwrap());
             assert!((found_loss / loss - 1.0).abs() < 1e-5, "{found_loss} {loss}");
             let largest = expected.norm().unwrap() as f32;
@@ -297,9 +299,6 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_named() {
-        let shape = DataShape { length: 10, channels: 2, horizon: 4 };
-        let error = TvnetRecon::default().build(shape, &Device::Cpu, &mut Random::new(1, "init")).err().unwrap();
-        assert!(error.message().contains("forecast 4 rows"), "{error}");
         assert_eq!(TvnetRecon { patch: 0, ..TvnetRecon::default() }.check().unwrap_err().0, "patch");
         assert_eq!(TvnetRecon { cm: Some(0), ..TvnetRecon::default() }.check().unwrap_err().0, "cm");
     }

@@ -84,7 +84,7 @@ impl Builder {
     }
 
     fn push(&mut self, part: &Part<'_>, split: Split, rows: Range<usize>) {
-        self.segments.push(Segment { split, entity: part.entity.to_owned(), rows, labelled: part.labelled });
+        self.segments.push(Segment::new(split, part.entity, rows).labelled(part.labelled));
     }
 
     /// Moves the complete rows together; every stretch of them becomes a segment.

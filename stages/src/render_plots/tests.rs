@@ -7,7 +7,7 @@ use crate::contract::{NullHost, Random, StageKind};
 const ROWS: usize = 900;
 
 fn segments() -> Vec<Segment> {
-    let segment = |split, entity: &str, rows, labelled| Segment { split, entity: entity.into(), rows, labelled };
+    let segment = |split, entity: &str, rows, labelled| Segment::new(split, entity, rows).labelled(labelled);
     vec![
         segment(Split::Train, "a", 0..300, false),
         segment(Split::Test, "a", 300..700, true),

@@ -31,6 +31,8 @@ pub struct Course {
     /// States of the generators that shuffle windows and that the model draws from.
     pub shuffle: [u64; 4],
     pub noise: [u64; 4],
+    /// Validation batches that training itself has taken, for models whose steps ask for them.
+    pub validation_batches: u64,
     pub schedule: ScheduleState,
     pub stopping: Stopping,
     pub log: Vec<LogRow>,
@@ -99,6 +101,7 @@ mod tests {
                 steps: 9,
                 shuffle: [u64::MAX, 1, 2, 3],
                 noise: [4, 5, 6, u64::MAX - 1],
+                validation_batches: 3,
                 schedule: ScheduleState::default(),
                 stopping,
                 log: vec![row],

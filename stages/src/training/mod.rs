@@ -1,15 +1,15 @@
 //! Training: a recipe, batches, the loop over epochs, and checkpoints that continue it to the bit.
 //! It knows networks only through their trait, and the outside only through the stage's context.
 
-mod batches;
 mod checkpoint;
 mod progress;
 mod recipe;
+mod samples;
 mod stopping;
 mod trainer;
 
-pub use batches::gather;
 pub use recipe::{EarlyStopping, Keep, Recipe};
+pub use samples::Samples;
 pub use trainer::{Trained, train};
 
 #[cfg(test)]

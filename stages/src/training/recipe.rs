@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::artifact::{Digest, DigestWriter};
 use crate::contract::Choice;
-use crate::models::{self, Models};
+use crate::models::{self, Models, Task};
 use crate::nn::optimizer::{self, Optimizers};
 use crate::nn::schedule::{self, Schedules};
 
@@ -41,6 +41,9 @@ pub struct EarlyStopping {
 pub struct Recipe {
     /// The model and its configuration. Window length and number of channels come from the data.
     pub model: Choice<Models>,
+    /// What the model is trained to do; if left out, the first of its tasks.
+    #[serde(default)]
+    pub task: Option<Task>,
     /// Passes over the training windows.
     #[serde(default = "default_epochs")]
     #[schemars(range(min = 1))]
@@ -99,6 +102,10 @@ impl Recipe {
         let fault = |name: &str, reason: &str| Err((name.to_owned(), reason.to_owned()));
         let below = |parent: &str, (name, reason): (String, String)| (format!("{parent}.{name}"), reason);
         models::check(&self.model).map_err(|error| below("model", error))?;
+        if let Some(task) = self.task {
+            let declaration = models::declaration(&self.model).map_err(|error| ("model".to_owned(), error))?;
+            declaration.check_task(task).map_err(|reason| ("task".to_owned(), reason))?;
+        }
         optimizer::check(&self.optimizer).map_err(|error| below("optimizer", error))?;
         schedule::check(&self.schedule).map_err(|error| below("schedule", error))?;
         if self.epochs == 0 {
@@ -119,9 +126,22 @@ impl Recipe {
         }
     }
 
-    /// The first parameter that cannot do without validation windows.
+    /// What the model is trained to do.
+    pub fn task(&self) -> Task {
+        let default = || models::declaration(&self.model).ok()?.tasks.first().copied();
+        self.task.or_else(default).unwrap_or(Task::Detect)
+    }
+
+    /// Whether the model is fitted at once instead of step by step.
+    pub fn closed_form(&self) -> bool {
+        models::declaration(&self.model).is_ok_and(|model| model.closed_form)
+    }
+
+    /// The first parameter that cannot do without validation samples.
     pub fn needs_validation(&self) -> Option<&'static str> {
-        if self.early_stopping.is_some() {
+        if self.closed_form() {
+            None
+        } else if self.early_stopping.is_some() {
             Some("early_stopping")
         } else if self.keep == Keep::Best {
             Some("keep: best")

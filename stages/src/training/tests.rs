@@ -86,7 +86,7 @@ pub fn waves(length: usize, stride: usize, rows: [usize; 3]) -> Windows {
     let (mut segments, mut runs, mut first) = (Vec::new(), Vec::new(), 0);
     for (split, rows) in splits.into_iter().zip(rows) {
         let last = first + rows;
-        segments.push(Segment { split, entity: "waves".into(), rows: first..last, labelled: split == Split::Test });
+        segments.push(Segment::new(split, "waves", first..last).labelled(split == Split::Test));
         let count = if rows < length { 0 } else { (rows - length) / stride + 1 };
         runs.push(WindowRun { split, first, stride, count, rows: (first, last) });
         first = last;

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use candle_core::Device;
 use serde_json::{Value, json};
 
-use super::batches::{data_shape, gather};
 use super::checkpoint::{Checkpoint, Course, LogRow};
 use super::progress::Counter;
 use super::stopping::Stopping;
-use super::{Keep, Recipe};
-use crate::artifact::{Column, Digest, Model, Split, Table, TensorData, Windows};
+use super::{Keep, Recipe, Samples};
+use crate::artifact::{Column, Digest, Model, Split, Table, TensorData};
 use crate::contract::{Random, StageContext, StageError};
-use crate::models::{self, Network};
+use crate::models::{self, Batch, Network, Phase, Source, Task};
 use crate::nn::optimizer::Optimizer;
 use crate::nn::schedule::Schedule;
 use crate::nn::{self, Mode};
@@ -26,15 +25,18 @@ pub struct Trained {
     pub log: Table,
 }
 
-/// Trains a model on the windows of the split `train`.
+/// Trains a model on the samples of the split `train`.
 ///
-/// The training loss of an epoch is the mean over its windows of the loss at the time of their step; the validation
-/// loss is computed in evaluation mode after the epoch.
+/// The training loss of an epoch is the mean over its samples of the loss at the time of their step; the validation
+/// loss is computed in evaluation mode after the epoch. A model that is fitted in closed form has no epochs.
 ///
 /// # Errors
-/// If windows are missing, the model cannot take them, the loss is no longer finite, or the run was asked to stop.
-pub fn train(recipe: &Recipe, windows: &Windows, context: &StageContext<'_>) -> Result<Trained, StageError> {
-    let mut trainer = Trainer::new(recipe, windows, context)?;
+/// If samples are missing, the model cannot take them, the loss is no longer finite, or the run was asked to stop.
+pub fn train(recipe: &Recipe, samples: &dyn Samples, context: &StageContext<'_>) -> Result<Trained, StageError> {
+    let mut trainer = Trainer::new(recipe, samples, context)?;
+    if recipe.closed_form() {
+        return trainer.fit();
+    }
     trainer.resume();
     while trainer.course.epochs < recipe.epochs && !trainer.course.stopping.stopped {
         trainer.epoch()?;
@@ -45,14 +47,16 @@ pub fn train(recipe: &Recipe, windows: &Windows, context: &StageContext<'_>) -> 
 
 struct Trainer<'a> {
     recipe: &'a Recipe,
-    windows: &'a Windows,
+    samples: &'a dyn Samples,
+    task: Task,
     context: &'a StageContext<'a>,
     chain: Digest,
     device: Device,
-    train_starts: Vec<usize>,
-    validation_starts: Vec<usize>,
+    train_samples: Vec<usize>,
+    validation_samples: Vec<usize>,
     network: Box<dyn Network>,
-    optimizer: Optimizer,
+    /// One for each phase of a step.
+    optimizers: Vec<Optimizer>,
     schedule: Schedule,
     course: Course,
     best: BTreeMap<String, TensorData>,
@@ -60,41 +64,50 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(recipe: &'a Recipe, windows: &'a Windows, context: &'a StageContext<'a>) -> Result<Self, StageError> {
-        let (train_starts, validation_starts) = (windows.starts(Split::Train), windows.starts(Split::Validation));
-        if train_starts.is_empty() {
-            return Err(StageError::new("there are no windows in the split `train`")
+    fn new(recipe: &'a Recipe, samples: &'a dyn Samples, context: &'a StageContext<'a>) -> Result<Self, StageError> {
+        let task = recipe.task();
+        let [train_samples, validation_samples] =
+            [Split::Train, Split::Validation].map(|split| samples.of_split(split, task));
+        if train_samples.is_empty() {
+            return Err(StageError::new("there are no samples in the split `train`")
                 .hint("does the series have training rows, and at least as many as a window is long?"));
         }
-        if let Some(parameter) = recipe.needs_validation().filter(|_| validation_starts.is_empty()) {
-            let message = format!("`{parameter}` needs windows in the split `validation`, and there are none");
+        if let Some(parameter) = recipe.needs_validation().filter(|_| validation_samples.is_empty()) {
+            let message = format!("`{parameter}` needs samples in the split `validation`, and there are none");
             return Err(StageError::new(message).hint("split off validation rows, or set `keep: last`"));
         }
         let device = nn::device(context.device)?;
-        let network = models::build(&recipe.model, data_shape(windows), &device, &mut context.random("init"))?;
-        let optimizer = Optimizer::new(&recipe.optimizer, network.state())?;
-        let schedule =
-            Schedule::new(&recipe.schedule, optimizer.base_rate(), recipe.epochs).map_err(StageError::new)?;
+        let network = models::build(&recipe.model, samples.shape(task), &device, &mut context.random("init"))?;
+        if network.phases().iter().any(|phase| phase.source == Source::Validation) && validation_samples.is_empty() {
+            let message =
+                format!("{} learns from the split `validation` too, and it has no samples", recipe.model.name());
+            return Err(StageError::new(message).hint("split off validation rows"));
+        }
+        let optimizers = optimizers(recipe, network.as_ref())?;
+        let rate = optimizers.first().map_or(0.0, Optimizer::base_rate);
+        let schedule = Schedule::new(&recipe.schedule, rate, recipe.epochs).map_err(StageError::new)?;
         let course = Course {
             epochs: 0,
             steps: 0,
             shuffle: context.random("shuffle").state(),
             noise: context.random("noise").state(),
+            validation_batches: 0,
             schedule: schedule.state.clone(),
             stopping: Stopping::default(),
             log: Vec::new(),
         };
-        let counter = Counter::new(context.host, recipe.epochs, train_starts.len() as u64);
+        let counter = Counter::new(context.host, recipe.epochs, train_samples.len() as u64);
         Ok(Self {
             recipe,
-            windows,
+            samples,
+            task,
             context,
             chain: recipe.chain(&context.lineage),
             device,
-            train_starts,
-            validation_starts,
+            train_samples,
+            validation_samples,
             network,
-            optimizer,
+            optimizers,
             schedule,
             course,
             best: BTreeMap::new(),
@@ -119,11 +132,14 @@ impl<'a> Trainer<'a> {
         if checkpoint.course.epochs != step {
             return Err(StageError::new(format!("it holds epoch {}", checkpoint.course.epochs)));
         }
-        // A fresh optimiser takes the state first: if it does not fit, nothing has been touched.
-        let mut optimizer = Optimizer::new(&self.recipe.optimizer, self.network.state())?;
-        optimizer.set_data(self.network.state(), checkpoint.course.steps, &checkpoint.optimizer)?;
+        // Fresh optimisers take the state first: if it does not fit, nothing has been touched.
+        let mut optimizers = optimizers(self.recipe, self.network.as_ref())?;
+        for (phase, optimizer) in optimizers.iter_mut().enumerate() {
+            let own = of_phase(phase, &checkpoint.optimizer);
+            optimizer.set_data(self.network.state(), checkpoint.course.steps, &own)?;
+        }
         self.network.state().set_data(&checkpoint.weights)?;
-        self.optimizer = optimizer;
+        self.optimizers = optimizers;
         self.schedule.state = checkpoint.course.schedule.clone();
         self.course = checkpoint.course;
         self.best = checkpoint.best;
@@ -144,36 +160,32 @@ impl<'a> Trainer<'a> {
             }
         }
         self.counter.set_validation(validation_loss);
-        self.counter.report(epoch, self.train_starts.len() as u64, train_loss);
+        self.counter.report(epoch, self.train_samples.len() as u64, train_loss);
         self.course.epochs = epoch;
-        self.course.steps = self.optimizer.steps();
+        self.course.steps = self.optimizers.first().map_or(0, Optimizer::steps);
         self.course.schedule = self.schedule.state.clone();
         self.course.log.push(LogRow { epoch, train_loss, validation_loss, learning_rate });
         Ok(())
     }
 
-    /// One pass over the training windows; the mean loss.
+    /// One pass over the training samples; the mean loss.
     fn pass(&mut self, epoch: u64, learning_rate: f64) -> Result<f64, StageError> {
-        let mut order = self.train_starts.clone();
+        let mut order = self.train_samples.clone();
         let mut shuffle = Random::from_state(self.course.shuffle);
         if self.recipe.shuffle {
             shuffle.shuffle(&mut order);
         }
         let mut noise = Random::from_state(self.course.noise);
         let (mut sum, mut done) = (0.0, 0);
-        for starts in order.chunks(self.recipe.batch) {
+        for samples in order.chunks(self.recipe.batch) {
             self.context.check_cancelled()?;
-            let batch = gather(self.windows, starts, &self.device, true)?;
-            let (loss, mut gradients) = self.network.gradients(&batch, &mut noise)?;
+            let batch = self.samples.gather(samples, self.task, &self.device)?;
+            let loss = self.step(&batch, learning_rate, &mut noise)?;
             if !loss.is_finite() {
                 return Err(diverged("training", epoch, loss));
             }
-            if let Some(limit) = self.recipe.clip {
-                gradients.clip(limit)?;
-            }
-            self.optimizer.step(self.network.state(), &gradients, learning_rate)?;
-            sum += loss * starts.len() as f64;
-            done += starts.len();
+            sum += loss * samples.len() as f64;
+            done += samples.len();
             self.counter.report(epoch, done as u64, sum / done as f64);
         }
         self.course.shuffle = shuffle.state();
@@ -181,32 +193,78 @@ impl<'a> Trainer<'a> {
         Ok(sum / done as f64)
     }
 
-    /// The mean loss over the validation windows, if there are any.
+    /// All phases of one step; the loss of the first.
+    fn step(&mut self, batch: &Batch, learning_rate: f64, noise: &mut Random) -> Result<f64, StageError> {
+        let mut first = None;
+        for (index, phase) in self.network.phases().to_vec().into_iter().enumerate() {
+            let other = match phase.source {
+                Source::Train => None,
+                Source::Validation => Some(self.next_validation_batch()?),
+            };
+            let batch = other.as_ref().unwrap_or(batch);
+            let (loss, mut gradients) = self.network.gradients(index, batch, noise)?;
+            let loss = *first.get_or_insert(loss);
+            if !loss.is_finite() {
+                return Ok(loss);
+            }
+            if let Some(limit) = self.recipe.clip {
+                gradients.clip(limit)?;
+            }
+            self.optimizers[index].step(self.network.state(), &gradients, learning_rate * phase.rate)?;
+        }
+        Ok(first.unwrap_or_default())
+    }
+
+    /// The validation samples in order, batch after batch and round again.
+    fn next_validation_batch(&mut self) -> Result<Batch, StageError> {
+        let batches = self.validation_samples.chunks(self.recipe.batch);
+        let index = self.course.validation_batches % batches.len() as u64;
+        self.course.validation_batches += 1;
+        let samples = batches.clone().nth(index as usize).unwrap_or_default();
+        self.samples.gather(samples, self.task, &self.device)
+    }
+
+    /// The mean loss over the validation samples, if there are any.
     fn validate(&mut self, epoch: u64) -> Result<Option<f64>, StageError> {
-        if self.validation_starts.is_empty() {
+        if self.validation_samples.is_empty() {
             return Ok(None);
         }
         // The same draws for every epoch, and none that training would miss.
         let mut noise = self.context.random("validation");
         let mut sum = 0.0;
-        for starts in self.validation_starts.chunks(self.recipe.batch) {
+        for samples in self.validation_samples.chunks(self.recipe.batch) {
             self.context.check_cancelled()?;
-            let batch = gather(self.windows, starts, &self.device, true)?;
+            let batch = self.samples.gather(samples, self.task, &self.device)?;
             let loss = self.network.loss(&batch, Mode::Evaluate, &mut noise)?.to_scalar::<f32>()?;
-            sum += f64::from(loss) * starts.len() as f64;
+            sum += f64::from(loss) * samples.len() as f64;
         }
-        let loss = sum / self.validation_starts.len() as f64;
+        let loss = sum / self.validation_samples.len() as f64;
         if loss.is_finite() { Ok(Some(loss)) } else { Err(diverged("validation", epoch, loss)) }
     }
 
     fn keep_checkpoint(&self) -> Result<(), StageError> {
+        let mut optimizer = BTreeMap::new();
+        for (phase, own) in self.optimizers.iter().enumerate() {
+            let own = own.to_data(self.network.state())?;
+            optimizer.extend(own.into_iter().map(|(name, tensor)| (format!("{phase}.{name}"), tensor)));
+        }
         let checkpoint = Checkpoint {
             course: self.course.clone(),
             weights: self.network.state().to_data()?,
-            optimizer: self.optimizer.to_data(self.network.state())?,
+            optimizer,
             best: self.best.clone(),
         };
         self.context.host.save_checkpoint(&self.chain, self.course.epochs, &checkpoint.encode()?)
+    }
+
+    /// Fits a model in closed form.
+    fn fit(self) -> Result<Trained, StageError> {
+        let windows = self.samples.windows();
+        let name = self.recipe.model.name();
+        let windows =
+            windows.ok_or_else(|| StageError::new(format!("{name} is fitted to windows and to nothing else")))?;
+        self.network.fit(windows, self.context)?;
+        self.finish()
     }
 
     fn finish(self) -> Result<Trained, StageError> {
@@ -217,7 +275,8 @@ impl<'a> Trainer<'a> {
             _ => (last, self.network.state().to_data()?),
         };
         let row = log.iter().find(|row| row.epoch == chosen);
-        let mut training = models::describe(data_shape(self.windows));
+        let classes = if self.task == Task::Classify { self.samples.classes() } else { Vec::new() };
+        let mut training = models::describe(self.samples.shape(self.task), &classes);
         training.extend([
             ("parameters".to_owned(), json!(self.network.state().size())),
             ("epochs".to_owned(), json!(last)),
@@ -235,6 +294,18 @@ impl<'a> Trainer<'a> {
         ])?;
         Ok(Trained { model, log })
     }
+}
+
+fn optimizers(recipe: &Recipe, network: &dyn Network) -> Result<Vec<Optimizer>, StageError> {
+    let of = |phase: &Phase| Optimizer::with_decay(&recipe.optimizer, network.state(), phase.decay);
+    network.phases().iter().map(of).collect()
+}
+
+/// What the checkpoint holds of the optimiser of one phase.
+fn of_phase(phase: usize, data: &BTreeMap<String, TensorData>) -> BTreeMap<String, TensorData> {
+    let prefix = format!("{phase}.");
+    let own = |(name, tensor): (&String, &TensorData)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()));
+    data.iter().filter_map(own).collect()
 }
 
 fn diverged(what: &str, epoch: u64, loss: f64) -> StageError {

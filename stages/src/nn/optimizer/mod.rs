@@ -106,6 +106,22 @@ impl Optimizer {
         Ok(Self { rule, level: Level::detect(), steps: 0, memory })
     }
 
+    /// The same with the weight decay multiplied by a factor.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_decay(choice: &Choice<Optimizers>, state: &State, factor: f64) -> Result<Self, StageError> {
+        let mut parameters: serde_json::Map<String, serde_json::Value> =
+            choice.parameters().map_err(StageError::new)?;
+        if let Some(decay) = parameters.get_mut("weight_decay")
+            && let Some(value) = decay.as_f64()
+        {
+            *decay = (value * factor).into();
+        }
+        let choice = Choice::new(choice.name(), parameters.into()).map_err(StageError::new)?;
+        Self::new(&choice, state)
+    }
+
     /// The rate that a schedule starts from.
     pub fn base_rate(&self) -> f64 {
         self.rule.rate()
