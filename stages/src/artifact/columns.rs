@@ -2,16 +2,18 @@
 //! Plain, uncompressed pages: artifacts are read back whole, and decoding must not cost more than the disk.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, Encoding};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,13 +59,13 @@ pub(super) fn write(
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)?;
     let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 16 * 1024);
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties()))?;
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties().build()))?;
     writer.write(&batch)?;
     writer.close()?;
     Ok(bytes)
 }
 
-fn properties() -> WriterProperties {
+fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::UNCOMPRESSED)
         .set_encoding(Encoding::PLAIN)
@@ -71,7 +73,13 @@ fn properties() -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::None)
         .set_max_row_group_row_count(None)
         .set_created_by("runner".to_owned())
-        .build()
+}
+
+/// Columns of text that say the same over and over are written as a dictionary.
+fn properties_with_repeated_text(schema: &Schema) -> WriterProperties {
+    let texts = schema.fields().iter().filter(|field| field.data_type() == &DataType::Utf8);
+    let column = |field: &Arc<Field>| ColumnPath::new(vec![field.name().clone()]);
+    texts.fold(properties(), |builder, field| builder.set_column_dictionary_enabled(column(field), true)).build()
 }
 
 /// Columns that are taken out of row-major values and encoded by one task: their values share cache lines.
@@ -79,16 +87,16 @@ const GROUP: usize = 4;
 /// Groups that are encoded before they are written out. It bounds the memory beside values and file.
 const WAVE: usize = 4;
 
-/// As [`write`], with the columns of row-major `values` after the leading ones. The columns are never in memory all at
-/// once, and are encoded in parallel; the bytes do not depend on the number of threads.
+/// As [`write`], with the columns of row-major `blocks`, all of one shape, after the leading ones. The columns are never
+/// in memory all at once, and are encoded in parallel; the bytes do not depend on the number of threads.
 pub(super) fn write_rows(
     schema: Schema,
     leading: Vec<ArrayRef>,
-    values: &[f32],
+    blocks: &[&[f32]],
     metadata: Metadata,
 ) -> Result<Vec<u8>, ArtifactError> {
     let width = schema.fields().len() - leading.len();
-    if values.is_empty() || width == 0 {
+    if width == 0 || blocks.iter().all(|values| values.is_empty()) {
         let empty = |_| -> ArrayRef { Arc::new(Float32Array::from(Vec::<f32>::new())) };
         let rows = leading.first().map_or(0, |array| array.len());
         let arrays = leading.into_iter().chain((0..width).map(empty)).collect();
@@ -97,9 +105,10 @@ pub(super) fn write_rows(
     let schema = Arc::new(schema.with_metadata(metadata.entries));
     // Room for pages and footer: growing would double the memory. The label column is plain 32-bit integers in Parquet.
     let leading_size: usize = leading.iter().map(|array| array.len() * 8).sum();
-    let overhead = 64 * 1024 + 1024 * schema.fields().len() + size_of_val(values) / 256;
-    let mut bytes = Vec::with_capacity(size_of_val(values) + leading_size + overhead);
-    let writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties()))?;
+    let size: usize = blocks.iter().map(|values| size_of_val(*values)).sum();
+    let overhead = 64 * 1024 + 1024 * schema.fields().len() + size / 256;
+    let mut bytes = Vec::with_capacity(size + leading_size + overhead);
+    let writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties_with_repeated_text(&schema)))?;
     let (mut file, factory) = writer.into_serialized_writer()?;
     let mut writers = factory.create_column_writers(0)?;
     let channel_writers = writers.split_off(leading.len());
@@ -108,9 +117,10 @@ pub(super) fn write_rows(
         encode(writer, field, array)?.append_to_row_group(&mut row_group)?;
     }
     let fields = &schema.fields()[leading.len()..];
-    let encode_group = |(first, writers): (usize, Vec<ArrowColumnWriter>)| {
-        let columns = gather(values, width, first, writers.len());
-        let parts = writers.into_iter().zip(&fields[first..]).zip(columns);
+    let block_width = width / blocks.len();
+    let encode_group = |(block, first, writers): (usize, usize, Vec<ArrowColumnWriter>)| {
+        let columns = gather(blocks[block], block_width, first, writers.len());
+        let parts = writers.into_iter().zip(&fields[block * block_width + first..]).zip(columns);
         let chunk = |((writer, field), column): ((_, &Arc<Field>), Vec<f32>)| {
             encode(writer, field, &(Arc::new(Float32Array::from(column)) as ArrayRef))
         };
@@ -118,8 +128,11 @@ pub(super) fn write_rows(
     };
     let mut groups = Vec::new();
     let mut channel_writers = channel_writers.into_iter();
-    for first in (0..width).step_by(GROUP) {
-        groups.push((first, channel_writers.by_ref().take(GROUP).collect()));
+    for block in 0..blocks.len() {
+        for first in (0..block_width).step_by(GROUP) {
+            let count = GROUP.min(block_width - first);
+            groups.push((block, first, channel_writers.by_ref().take(count).collect()));
+        }
     }
     while !groups.is_empty() {
         let wave: Vec<_> = groups.drain(..groups.len().min(WAVE)).collect();
@@ -183,7 +196,19 @@ pub(super) fn to_columns(values: &[f32], width: usize) -> Vec<Vec<f32>> {
 
 /// Gathers the float columns from `first` on into row-major values.
 pub(super) fn to_rows(batch: &RecordBatch, first: usize, what: &'static str) -> Result<Vec<f32>, ArtifactError> {
-    let columns = batch.columns()[first..]
+    columns_to_rows(batch, first..batch.num_columns(), what)
+}
+
+/// Gathers these float columns into row-major values.
+pub(super) fn columns_to_rows(
+    batch: &RecordBatch,
+    columns: Range<usize>,
+    what: &'static str,
+) -> Result<Vec<f32>, ArtifactError> {
+    let columns = batch
+        .columns()
+        .get(columns)
+        .ok_or_else(|| ArtifactError::corrupt(what, "a column is missing"))?
         .iter()
         .map(|array| array.as_any().downcast_ref::<Float32Array>().filter(|array| array.null_count() == 0))
         .collect::<Option<Vec<_>>>()

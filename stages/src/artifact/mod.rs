@@ -5,8 +5,10 @@ mod columns;
 mod digest;
 mod error;
 mod files;
+mod forecasts;
 mod metrics;
 mod model;
+mod predictions;
 mod scores;
 mod series;
 mod split;
@@ -21,8 +23,10 @@ use std::sync::Arc;
 pub use digest::{Digest, DigestWriter};
 pub use error::ArtifactError;
 pub use files::{Content, FileEntry, Files};
+pub use forecasts::{Forecasts, Origin};
 pub use metrics::{Direction, Metric, Metrics};
 pub use model::{ElementType, Model, TensorData};
+pub use predictions::Predictions;
 pub use scores::Scores;
 pub use series::{Segment, Series};
 pub use split::Split;
@@ -40,6 +44,10 @@ pub enum ArtifactKind {
     Model,
     /// One anomaly score per time point.
     Scores,
+    /// Forecast or imputed windows beside the true values.
+    Forecasts,
+    /// Class probabilities per sample.
+    Predictions,
     /// Named figures, each with its direction and caveats.
     Metrics,
     /// Any other table of columns, such as a training log.
@@ -50,8 +58,17 @@ pub enum ArtifactKind {
 
 impl ArtifactKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 7] =
-        [Self::Series, Self::Windows, Self::Model, Self::Scores, Self::Metrics, Self::Table, Self::Files];
+    pub const ALL: [Self; 9] = [
+        Self::Series,
+        Self::Windows,
+        Self::Model,
+        Self::Scores,
+        Self::Forecasts,
+        Self::Predictions,
+        Self::Metrics,
+        Self::Table,
+        Self::Files,
+    ];
 
     /// The name that messages and records use.
     pub fn name(self) -> &'static str {
@@ -60,6 +77,8 @@ impl ArtifactKind {
             Self::Windows => "Windows",
             Self::Model => "Model",
             Self::Scores => "Scores",
+            Self::Forecasts => "Forecasts",
+            Self::Predictions => "Predictions",
             Self::Metrics => "Metrics",
             Self::Table => "Table",
             Self::Files => "Files",
@@ -97,6 +116,8 @@ pub enum Artifact {
     Windows(Arc<Windows>),
     Model(Arc<Model>),
     Scores(Arc<Scores>),
+    Forecasts(Arc<Forecasts>),
+    Predictions(Arc<Predictions>),
     Metrics(Arc<Metrics>),
     Table(Arc<Table>),
     Files(Arc<Files>),
@@ -136,6 +157,8 @@ impl Artifact {
             Self::Windows(_) => ArtifactKind::Windows,
             Self::Model(_) => ArtifactKind::Model,
             Self::Scores(_) => ArtifactKind::Scores,
+            Self::Forecasts(_) => ArtifactKind::Forecasts,
+            Self::Predictions(_) => ArtifactKind::Predictions,
             Self::Metrics(_) => ArtifactKind::Metrics,
             Self::Table(_) => ArtifactKind::Table,
             Self::Files(_) => ArtifactKind::Files,
@@ -149,6 +172,8 @@ impl Artifact {
             Self::Windows(windows) => windows.digest(),
             Self::Model(model) => model.digest(),
             Self::Scores(scores) => scores.digest(),
+            Self::Forecasts(forecasts) => forecasts.digest(),
+            Self::Predictions(predictions) => predictions.digest(),
             Self::Metrics(metrics) => metrics.digest(),
             Self::Table(table) => table.digest(),
             Self::Files(files) => files.digest(),
@@ -173,6 +198,8 @@ impl Artifact {
             Self::Windows(windows) => windows.encode(),
             Self::Model(model) => model.encode(),
             Self::Scores(scores) => scores.encode(),
+            Self::Forecasts(forecasts) => forecasts.encode(),
+            Self::Predictions(predictions) => predictions.encode(),
             Self::Metrics(metrics) => metrics.encode(),
             Self::Table(table) => table.encode(),
             Self::Files(files) => files.encode(),
@@ -186,6 +213,8 @@ impl Artifact {
             ArtifactKind::Windows => Windows::decode(bytes, parts)?.into(),
             ArtifactKind::Model => Model::decode(&bytes)?.into(),
             ArtifactKind::Scores => Scores::decode(bytes)?.into(),
+            ArtifactKind::Forecasts => Forecasts::decode(bytes)?.into(),
+            ArtifactKind::Predictions => Predictions::decode(bytes)?.into(),
             ArtifactKind::Metrics => Metrics::decode(bytes)?.into(),
             ArtifactKind::Table => Table::decode(bytes)?.into(),
             ArtifactKind::Files => Files::decode(bytes, parts)?.into(),
@@ -217,4 +246,4 @@ macro_rules! typed {
         }
     )*};
 }
-typed!(Series, Windows, Model, Scores, Metrics, Table, Files);
+typed!(Series, Windows, Model, Scores, Forecasts, Predictions, Metrics, Table, Files);

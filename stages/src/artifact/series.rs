@@ -135,7 +135,7 @@ impl Series {
         }
         fields.extend(self.channels.iter().map(|name| Field::new(name, DataType::Float32, false)));
         let metadata = Metadata::new("series").with("segments", &self.segments);
-        columns::write_rows(Schema::new(fields), arrays, &self.values, metadata)
+        columns::write_rows(Schema::new(fields), arrays, &[&self.values], metadata)
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
