@@ -46,7 +46,8 @@ impl Stage for Train {
         };
         let mut learned = vec![learning("weights", Purpose::Fit, Split::Train, "model")];
         let watched = params.needs_validation().is_some();
-        learned.extend(watched.then(|| learning("choice of the epoch", Purpose::Select, Split::Validation, "keep")));
+        learned
+            .extend(watched.then(|| learning("choice of the epoch", Purpose::Select, params.monitor.on, "monitor.on")));
         learned
     }
 

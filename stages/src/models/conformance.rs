@@ -320,6 +320,7 @@ fn samples_of_a_batch_do_not_see_each_other() {
                 targets: batch.targets.as_ref().map(narrow),
                 mask: batch.mask.as_ref().map(narrow),
                 classes: batch.classes.as_ref().map(narrow),
+                ..batch.clone()
             };
             let (alone, expected) = (flat(&case.output(network.as_ref(), &alone).unwrap()), flat(&narrow(&together)));
             let largest = expected.iter().fold(1e-6_f32, |largest, value| largest.max(value.abs()));

@@ -139,12 +139,16 @@ pub struct Batch {
     pub mask: Option<Tensor>,
     /// To classify: the class of each sample, `[batch]`, unsigned 32-bit.
     pub classes: Option<Tensor>,
+    /// To classify: how much each class counts in the loss, `[classes]`; all alike without it.
+    pub class_weights: Option<Tensor>,
+    /// To classify: the share of the target that is spread over all classes.
+    pub label_smoothing: f64,
 }
 
 impl Batch {
     /// Samples of which nothing but the inputs is known.
     pub fn of(inputs: Tensor) -> Self {
-        Self { inputs, targets: None, mask: None, classes: None }
+        Self { inputs, targets: None, mask: None, classes: None, class_weights: None, label_smoothing: 0.0 }
     }
 }
 

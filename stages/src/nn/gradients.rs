@@ -41,9 +41,28 @@ impl Gradients {
     /// If a tensor operation fails.
     pub fn clip(&mut self, limit: f64) -> Result<()> {
         let factor = limit / (self.norm()? + 1e-6);
-        if factor >= 1.0 {
-            return Ok(());
+        if factor < 1.0 { self.scale(factor) } else { Ok(()) }
+    }
+
+    /// Adds others, parameter by parameter.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn add(&mut self, other: &Self) -> Result<()> {
+        for (own, other) in self.0.iter_mut().zip(&other.0) {
+            *own = match (own.take(), other) {
+                (Some(own), Some(other)) => Some((own + other)?),
+                (own, other) => own.or_else(|| other.clone()),
+            };
         }
+        Ok(())
+    }
+
+    /// Multiplies all gradients.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
         for gradient in self.0.iter_mut().flatten() {
             match gradient.device() {
                 Device::Cpu => {
@@ -72,5 +91,11 @@ mod tests {
         assert!((gradients.norm().unwrap() - 1.0).abs() < 1e-5);
         let clipped: Vec<f32> = gradients.0[2].as_ref().unwrap().to_vec1().unwrap();
         assert!((clipped[0] - 0.8).abs() < 1e-5);
+
+        let mut sum = Gradients(vec![None, tensor(&[1.0]), tensor(&[2.0])]);
+        sum.add(&Gradients(vec![tensor(&[5.0]), None, tensor(&[0.5])])).unwrap();
+        sum.scale(2.0).unwrap();
+        let values: Vec<f32> = sum.0.iter().flatten().map(|g| g.to_vec1::<f32>().unwrap()[0]).collect();
+        assert_eq!(values, [10.0, 2.0, 5.0]);
     }
 }

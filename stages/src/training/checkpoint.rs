@@ -17,7 +17,10 @@ pub struct LogRow {
     /// From 1.
     pub epoch: u64,
     pub train_loss: f64,
+    /// The loss of the monitored samples.
     pub validation_loss: Option<f64>,
+    /// The monitored figure.
+    pub monitored: Option<f64>,
     pub learning_rate: f64,
 }
 
@@ -94,7 +97,8 @@ mod tests {
         let tensor = |value: f32| BTreeMap::from([("w".to_owned(), TensorData::from_f32(&[1], &[value]))]);
         let mut stopping = Stopping::default();
         stopping.observe(1, 0.1 + 0.2, None);
-        let row = LogRow { epoch: 1, train_loss: 0.1 + 0.2, validation_loss: None, learning_rate: 1e-4 };
+        let row =
+            LogRow { epoch: 1, train_loss: 0.1 + 0.2, validation_loss: None, monitored: None, learning_rate: 1e-4 };
         let checkpoint = Checkpoint {
             course: Course {
                 epochs: 1,

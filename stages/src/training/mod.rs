@@ -2,13 +2,15 @@
 //! It knows networks only through their trait, and the outside only through the stage's context.
 
 mod checkpoint;
+mod monitor;
 mod progress;
 mod recipe;
 mod samples;
 mod stopping;
 mod trainer;
 
-pub use recipe::{EarlyStopping, Keep, Recipe};
+pub use monitor::{Better, Figure, Monitor};
+pub use recipe::{ClassWeights, EarlyStopping, Keep, Recipe};
 pub use samples::Samples;
 pub use trainer::{Trained, train};
 

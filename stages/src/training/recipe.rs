@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Monitor;
 use crate::artifact::{Digest, DigestWriter};
 use crate::contract::Choice;
 use crate::models::{self, Models, Task};
@@ -15,21 +16,21 @@ use crate::nn::schedule::{self, Schedules};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// Those of the epoch with the lowest validation loss.
+    /// Those of the epoch whose monitored figure is best, by default the lowest validation loss.
     #[default]
     Best,
     /// Those of the last epoch.
     Last,
 }
 
-/// Ends a training whose validation loss no longer falls.
+/// Ends a training whose monitored figure no longer gets better.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopping {
     /// Epochs in a row without progress after which training ends.
     #[schemars(range(min = 1))]
     pub patience: u64,
-    /// Progress is a validation loss below the best one by more than this.
+    /// Progress is a figure better than the best one by more than this.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub min_delta: f64,
@@ -58,19 +59,54 @@ pub struct Recipe {
     /// How the learning rate changes from epoch to epoch.
     #[serde(default = "default_schedule")]
     pub schedule: Choice<Schedules>,
+    /// Batches whose gradients are added up for one step: a larger batch in the memory of a smaller one.
+    #[serde(default = "default_accumulate")]
+    #[schemars(range(min = 1))]
+    pub accumulate: usize,
     /// Scales gradients down to at most this global norm.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub clip: Option<f64>,
-    /// Ends the training when the validation loss no longer falls; never if left out.
+    /// Ends the training when the monitored figure no longer gets better; never if left out.
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
+    /// The figure by which epochs are compared, for the best weights, early stopping and schedules that watch it.
+    #[serde(default)]
+    pub monitor: Monitor,
     /// Which weights are handed on.
     #[serde(default)]
     pub keep: Keep,
     /// Whether every epoch sees the training windows in a new random order.
     #[serde(default = "default_shuffle")]
     pub shuffle: bool,
+    /// To classify: how much each class counts in the loss; all alike if left out.
+    #[serde(default)]
+    pub class_weights: Option<ClassWeights>,
+    /// To classify: the share of the target that is spread over all classes.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub label_smoothing: f64,
+}
+
+/// How much each class counts in the loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ClassWeights {
+    /// The same for all classes together, however many samples each has.
+    Balanced(Balanced),
+    /// One weight per class, in the order of the classes' names.
+    Given(Vec<f32>),
+}
+
+/// The word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Balanced {
+    Balanced,
+}
+
+fn default_accumulate() -> usize {
+    1
 }
 
 fn default_epochs() -> u64 {
@@ -114,6 +150,11 @@ impl Recipe {
         if self.batch == 0 {
             return fault("batch", "must be at least 1");
         }
+        if self.accumulate == 0 {
+            return fault("accumulate", "must be at least 1");
+        }
+        self.monitor.check(self.task()).map_err(|error| below("monitor", error))?;
+        self.check_classes()?;
         if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
             return fault("clip", "must be a number above 0; leave it out for no clipping");
         }
@@ -137,8 +178,31 @@ impl Recipe {
         models::declaration(&self.model).is_ok_and(|model| model.closed_form)
     }
 
-    /// The first parameter that cannot do without validation samples.
-    pub fn needs_validation(&self) -> Option<&'static str> {
+    fn check_classes(&self) -> Result<(), (String, String)> {
+        let fault = |name: &str, reason: &str| Err((name.to_owned(), reason.to_owned()));
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return fault("label_smoothing", "must be at least 0 and below 1");
+        }
+        let usable = |weight: &f32| weight.is_finite() && *weight >= 0.0;
+        if let Some(ClassWeights::Given(weights)) = &self.class_weights
+            && !(weights.iter().all(usable) && weights.iter().any(|weight| *weight > 0.0))
+        {
+            return fault("class_weights", "must be numbers of at least 0, one of them above 0");
+        }
+        if self.task() == Task::Classify {
+            return Ok(());
+        }
+        if self.class_weights.is_some() {
+            return fault("class_weights", "is for the task `classify` alone");
+        }
+        if self.label_smoothing != 0.0 {
+            return fault("label_smoothing", "is for the task `classify` alone");
+        }
+        Ok(())
+    }
+
+    /// The first parameter that compares epochs, if any does.
+    fn compares_epochs(&self) -> Option<&'static str> {
         if self.closed_form() {
             None
         } else if self.early_stopping.is_some() {
@@ -146,8 +210,13 @@ impl Recipe {
         } else if self.keep == Keep::Best {
             Some("keep: best")
         } else {
-            schedule::needs_validation(&self.schedule).then_some("schedule: plateau")
+            schedule::watches(&self.schedule).then_some("schedule")
         }
+    }
+
+    /// The first parameter that cannot do without monitored samples.
+    pub fn needs_validation(&self) -> Option<&'static str> {
+        self.compares_epochs().filter(|_| self.monitor.needs_samples())
     }
 
     /// Names the chain of checkpoints: everything that the course of the training depends on.
@@ -194,6 +263,11 @@ mod tests {
             (json!({"optimizer": {"kind": "adam", "lr": -1.0}}), "optimizer.lr"),
             (json!({"schedule": {"kind": "step", "every": 0}}), "schedule.every"),
             (json!({"model": {"kind": "tvnet-recon", "patch": 0}}), "model.patch"),
+            (json!({"task": "forecast"}), "task"),
+            (json!({"accumulate": 0}), "accumulate"),
+            (json!({"monitor": {"metric": "accuracy"}}), "monitor.metric"),
+            (json!({"class_weights": "balanced"}), "class_weights"),
+            (json!({"label_smoothing": 1.0}), "label_smoothing"),
         ] {
             assert_eq!(recipe(changes).unwrap().check().unwrap_err().0, parameter);
         }

@@ -16,6 +16,9 @@ pub trait Samples: Sync {
     /// Names of the classes, in the order of their numbers; empty if the samples have none.
     fn classes(&self) -> Vec<String>;
 
+    /// The number of a sample's class, if it has one.
+    fn class_of(&self, sample: usize) -> Option<u32>;
+
     /// The samples of a split that can serve a task, by number.
     fn of_split(&self, split: Split, task: Task) -> Vec<usize>;
 
@@ -41,6 +44,11 @@ impl Samples for Windows {
 
     fn classes(&self) -> Vec<String> {
         self.series.classes()
+    }
+
+    fn class_of(&self, sample: usize) -> Option<u32> {
+        let class = self.series.class_at(sample)?;
+        self.series.classes().iter().position(|name| name == class)?.try_into().ok()
     }
 
     fn of_split(&self, split: Split, task: Task) -> Vec<usize> {

@@ -131,6 +131,7 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
         json!({"keep": "last", "schedule": {"kind": "plateau", "patience": 0, "factor": 0.5, "threshold": 0.3}}),
         json!({"early_stopping": {"patience": 1, "min_delta": 0.05}, "schedule": "cosine", "clip": 0.5}),
         json!({"optimizer": {"kind": "sgd", "momentum": 0.9, "lr": 0.05}, "shuffle": false}),
+        json!({"batch": 4, "accumulate": 2, "schedule": "one_cycle", "monitor": {"metric": "mae"}, "early_stopping": {"patience": 2}}),
     ] {
         let recipe = recipe(changes);
         let straight = train(&recipe, &windows, &NullHost::default().context(5)).unwrap();
@@ -258,7 +259,7 @@ fn what_keeps_a_training_from_starting_or_ending_is_said() {
     for (changes, word) in [
         (json!({}), "keep: best"),
         (json!({"keep": "last", "early_stopping": {"patience": 2}}), "early_stopping"),
-        (json!({"keep": "last", "schedule": "plateau"}), "plateau"),
+        (json!({"keep": "last", "schedule": "plateau"}), "schedule"),
     ] {
         let error = fails(changes, &unwatched);
         assert!(error.message().contains(word) && error.hint_text().is_some(), "{error}");

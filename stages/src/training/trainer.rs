@@ -3,25 +3,27 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::checkpoint::{Checkpoint, Course, LogRow};
+use super::monitor::{Mean, measure};
 use super::progress::Counter;
+use super::recipe::ClassWeights;
 use super::stopping::Stopping;
-use super::{Keep, Recipe, Samples};
+use super::{Figure, Keep, Recipe, Samples};
 use crate::artifact::{Column, Digest, Model, Split, Table, TensorData};
 use crate::contract::{Random, StageContext, StageError};
 use crate::models::{self, Batch, Network, Phase, Source, Task};
 use crate::nn::optimizer::Optimizer;
 use crate::nn::schedule::Schedule;
-use crate::nn::{self, Mode};
+use crate::nn::{self, Gradients, Mode};
 
 /// What a training gives.
 #[derive(Clone, Debug)]
 pub struct Trained {
     pub model: Model,
-    /// A row per epoch: `epoch`, `train_loss`, `validation_loss`, `learning_rate`.
+    /// A row per epoch: `epoch`, `train_loss`, `validation_loss`, the monitored figure, `learning_rate`.
     pub log: Table,
 }
 
@@ -54,6 +56,7 @@ struct Trainer<'a> {
     device: Device,
     train_samples: Vec<usize>,
     validation_samples: Vec<usize>,
+    class_weights: Option<Tensor>,
     network: Box<dyn Network>,
     /// One for each phase of a step.
     optimizers: Vec<Optimizer>,
@@ -67,22 +70,29 @@ impl<'a> Trainer<'a> {
     fn new(recipe: &'a Recipe, samples: &'a dyn Samples, context: &'a StageContext<'a>) -> Result<Self, StageError> {
         let task = recipe.task();
         let [train_samples, validation_samples] =
-            [Split::Train, Split::Validation].map(|split| samples.of_split(split, task));
+            [Split::Train, recipe.monitor.on].map(|split| samples.of_split(split, task));
         if train_samples.is_empty() {
             return Err(StageError::new("there are no samples in the split `train`")
                 .hint("does the series have training rows, and at least as many as a window is long?"));
         }
         if let Some(parameter) = recipe.needs_validation().filter(|_| validation_samples.is_empty()) {
-            let message = format!("`{parameter}` needs samples in the split `validation`, and there are none");
+            let message =
+                format!("`{parameter}` needs samples in the split `{}`, and there are none", recipe.monitor.on);
             return Err(StageError::new(message).hint("split off validation rows, or set `keep: last`"));
         }
         let device = nn::device(context.device)?;
         let network = models::build(&recipe.model, samples.shape(task), &device, &mut context.random("init"))?;
         if network.phases().iter().any(|phase| phase.source == Source::Validation) && validation_samples.is_empty() {
-            let message =
-                format!("{} learns from the split `validation` too, and it has no samples", recipe.model.name());
+            let (model, split) = (recipe.model.name(), recipe.monitor.on);
+            let message = format!("{model} learns from the split `{split}` too, and it has no samples");
             return Err(StageError::new(message).hint("split off validation rows"));
         }
+        if recipe.accumulate > 1 && network.phases().len() > 1 {
+            let message =
+                format!("a step of {} has several parts, so gradients cannot be added up", recipe.model.name());
+            return Err(StageError::new(message).hint("leave `accumulate` out"));
+        }
+        let class_weights = class_weights(recipe, samples, &train_samples, &device)?;
         let optimizers = optimizers(recipe, network.as_ref())?;
         let rate = optimizers.first().map_or(0.0, Optimizer::base_rate);
         let schedule = Schedule::new(&recipe.schedule, rate, recipe.epochs).map_err(StageError::new)?;
@@ -106,6 +116,7 @@ impl<'a> Trainer<'a> {
             device,
             train_samples,
             validation_samples,
+            class_weights,
             network,
             optimizers,
             schedule,
@@ -149,12 +160,18 @@ impl<'a> Trainer<'a> {
 
     fn epoch(&mut self) -> Result<(), StageError> {
         let epoch = self.course.epochs + 1;
-        let learning_rate = self.schedule.rate(self.course.epochs);
-        let train_loss = self.pass(epoch, learning_rate)?;
-        let validation_loss = self.validate(epoch)?;
-        self.schedule.observe(validation_loss);
-        if let Some(loss) = validation_loss {
-            let better = self.course.stopping.observe(epoch, loss, self.recipe.early_stopping.as_ref());
+        let learning_rate = self.schedule.rate(self.course.epochs, 0.0);
+        let train_loss = self.pass(epoch)?;
+        let (validation_loss, measured) = self.validate(epoch)?;
+        let monitored = match self.recipe.monitor.metric {
+            Figure::TrainLoss => Some(train_loss),
+            Figure::Loss => validation_loss,
+            _ => measured,
+        };
+        let figure = monitored.map(|figure| self.recipe.monitor.lower_is_better(figure));
+        self.schedule.observe(figure);
+        if let Some(figure) = figure {
+            let better = self.course.stopping.observe(epoch, figure, self.recipe.early_stopping.as_ref());
             if better && self.recipe.keep == Keep::Best {
                 self.best = self.network.state().to_data()?;
             }
@@ -164,12 +181,12 @@ impl<'a> Trainer<'a> {
         self.course.epochs = epoch;
         self.course.steps = self.optimizers.first().map_or(0, Optimizer::steps);
         self.course.schedule = self.schedule.state.clone();
-        self.course.log.push(LogRow { epoch, train_loss, validation_loss, learning_rate });
+        self.course.log.push(LogRow { epoch, train_loss, validation_loss, monitored, learning_rate });
         Ok(())
     }
 
     /// One pass over the training samples; the mean loss.
-    fn pass(&mut self, epoch: u64, learning_rate: f64) -> Result<f64, StageError> {
+    fn pass(&mut self, epoch: u64) -> Result<f64, StageError> {
         let mut order = self.train_samples.clone();
         let mut shuffle = Random::from_state(self.course.shuffle);
         if self.recipe.shuffle {
@@ -177,15 +194,15 @@ impl<'a> Trainer<'a> {
         }
         let mut noise = Random::from_state(self.course.noise);
         let (mut sum, mut done) = (0.0, 0);
-        for samples in order.chunks(self.recipe.batch) {
+        for group in order.chunks(self.recipe.batch * self.recipe.accumulate) {
             self.context.check_cancelled()?;
-            let batch = self.samples.gather(samples, self.task, &self.device)?;
-            let loss = self.step(&batch, learning_rate, &mut noise)?;
+            let learning_rate = self.schedule.rate(self.course.epochs, done as f64 / order.len() as f64);
+            let loss = self.step(group, learning_rate, &mut noise)?;
             if !loss.is_finite() {
                 return Err(diverged("training", epoch, loss));
             }
-            sum += loss * samples.len() as f64;
-            done += samples.len();
+            sum += loss * group.len() as f64;
+            done += group.len();
             self.counter.report(epoch, done as u64, sum / done as f64);
         }
         self.course.shuffle = shuffle.state();
@@ -193,16 +210,17 @@ impl<'a> Trainer<'a> {
         Ok(sum / done as f64)
     }
 
-    /// All phases of one step; the loss of the first.
-    fn step(&mut self, batch: &Batch, learning_rate: f64, noise: &mut Random) -> Result<f64, StageError> {
+    /// All phases of one step; the mean loss of the first.
+    fn step(&mut self, samples: &[usize], learning_rate: f64, noise: &mut Random) -> Result<f64, StageError> {
         let mut first = None;
         for (index, phase) in self.network.phases().to_vec().into_iter().enumerate() {
-            let other = match phase.source {
-                Source::Train => None,
-                Source::Validation => Some(self.next_validation_batch()?),
+            let (loss, mut gradients) = match phase.source {
+                Source::Train => self.accumulated(index, samples, noise)?,
+                Source::Validation => {
+                    let batch = self.next_validation_batch()?;
+                    self.network.gradients(index, &batch, noise)?
+                }
             };
-            let batch = other.as_ref().unwrap_or(batch);
-            let (loss, mut gradients) = self.network.gradients(index, batch, noise)?;
             let loss = *first.get_or_insert(loss);
             if !loss.is_finite() {
                 return Ok(loss);
@@ -215,31 +233,65 @@ impl<'a> Trainer<'a> {
         Ok(first.unwrap_or_default())
     }
 
+    /// Loss and gradients of a phase over these samples, batch by batch, each in proportion to its samples.
+    fn accumulated(&self, phase: usize, samples: &[usize], noise: &mut Random) -> Result<(f64, Gradients), StageError> {
+        let mut total: Option<(f64, Gradients)> = None;
+        for part in samples.chunks(self.recipe.batch) {
+            let batch = self.gather(part)?;
+            let (loss, mut gradients) = self.network.gradients(phase, &batch, noise)?;
+            if part.len() == samples.len() {
+                return Ok((loss, gradients));
+            }
+            let share = part.len() as f64 / samples.len() as f64;
+            gradients.scale(share)?;
+            total = Some(match total {
+                None => (loss * share, gradients),
+                Some((sum, mut added)) => {
+                    added.add(&gradients)?;
+                    (sum + loss * share, added)
+                }
+            });
+        }
+        total.ok_or_else(|| StageError::new("a step without samples"))
+    }
+
+    /// A batch with what the recipe says about its loss.
+    fn gather(&self, samples: &[usize]) -> Result<Batch, StageError> {
+        let mut batch = self.samples.gather(samples, self.task, &self.device)?;
+        batch.class_weights.clone_from(&self.class_weights);
+        batch.label_smoothing = self.recipe.label_smoothing;
+        Ok(batch)
+    }
+
     /// The validation samples in order, batch after batch and round again.
     fn next_validation_batch(&mut self) -> Result<Batch, StageError> {
         let batches = self.validation_samples.chunks(self.recipe.batch);
         let index = self.course.validation_batches % batches.len() as u64;
         self.course.validation_batches += 1;
         let samples = batches.clone().nth(index as usize).unwrap_or_default();
-        self.samples.gather(samples, self.task, &self.device)
+        self.gather(samples)
     }
 
-    /// The mean loss over the validation samples, if there are any.
-    fn validate(&mut self, epoch: u64) -> Result<Option<f64>, StageError> {
-        if self.validation_samples.is_empty() {
-            return Ok(None);
-        }
+    /// Mean loss and monitored figure over the validation samples, where there are any.
+    fn validate(&mut self, epoch: u64) -> Result<(Option<f64>, Option<f64>), StageError> {
         // The same draws for every epoch, and none that training would miss.
         let mut noise = self.context.random("validation");
-        let mut sum = 0.0;
+        let (mut losses, mut figures) = (Mean::default(), Mean::default());
+        let metric = self.recipe.monitor.metric;
         for samples in self.validation_samples.chunks(self.recipe.batch) {
             self.context.check_cancelled()?;
-            let batch = self.samples.gather(samples, self.task, &self.device)?;
+            let batch = self.gather(samples)?;
             let loss = self.network.loss(&batch, Mode::Evaluate, &mut noise)?.to_scalar::<f32>()?;
-            sum += f64::from(loss) * samples.len() as f64;
+            losses.add(f64::from(loss), samples.len());
+            if !matches!(metric, Figure::Loss | Figure::TrainLoss) {
+                let figure = measure(metric, self.task, self.network.as_ref(), &batch)?;
+                figure.into_iter().for_each(|figure| figures.add(figure, samples.len()));
+            }
         }
-        let loss = sum / self.validation_samples.len() as f64;
-        if loss.is_finite() { Ok(Some(loss)) } else { Err(diverged("validation", epoch, loss)) }
+        match losses.value() {
+            Some(loss) if !loss.is_finite() => Err(diverged("validation", epoch, loss)),
+            loss => Ok((loss, figures.value())),
+        }
     }
 
     fn keep_checkpoint(&self) -> Result<(), StageError> {
@@ -284,16 +336,51 @@ impl<'a> Trainer<'a> {
             ("chosen_epoch".to_owned(), json!(chosen)),
             ("train_loss".to_owned(), json!(row.map(|row| row.train_loss))),
             ("validation_loss".to_owned(), json!(row.and_then(|row| row.validation_loss))),
+            ("monitored".to_owned(), json!(row.and_then(|row| row.monitored))),
         ]);
         let model = Model { config: self.recipe.model.to_value(), training: Value::Object(training), tensors };
-        let log = Table::new(vec![
+        let mut columns = vec![
             ("epoch", Column::Integers(log.iter().map(|row| Some(row.epoch as i64)).collect())),
             ("train_loss", Column::Reals(log.iter().map(|row| Some(row.train_loss)).collect())),
             ("validation_loss", Column::Reals(log.iter().map(|row| row.validation_loss).collect())),
             ("learning_rate", Column::Reals(log.iter().map(|row| Some(row.learning_rate)).collect())),
-        ])?;
-        Ok(Trained { model, log })
+        ];
+        if !matches!(self.recipe.monitor.metric, Figure::Loss | Figure::TrainLoss) {
+            columns.push(("monitored", Column::Reals(log.iter().map(|row| row.monitored).collect())));
+        }
+        Ok(Trained { model, log: Table::new(columns)? })
     }
+}
+
+/// What the recipe says that each class counts, as a tensor.
+fn class_weights(
+    recipe: &Recipe,
+    samples: &dyn Samples,
+    train: &[usize],
+    device: &Device,
+) -> Result<Option<Tensor>, StageError> {
+    let Some(chosen) = &recipe.class_weights else { return Ok(None) };
+    let names = samples.classes();
+    let weights = match chosen {
+        ClassWeights::Given(weights) if weights.len() == names.len() => weights.clone(),
+        ClassWeights::Given(weights) => {
+            let message = format!("{} class weights for {} classes", weights.len(), names.len());
+            return Err(StageError::new(message).hint(format!("in this order: {}", names.join(", "))));
+        }
+        ClassWeights::Balanced(_) => {
+            let mut counts = vec![0_usize; names.len()];
+            for class in train.iter().filter_map(|sample| samples.class_of(*sample)) {
+                counts[class as usize] += 1;
+            }
+            if let Some(absent) = counts.iter().position(|count| *count == 0) {
+                let message = format!("class `{}` has no training samples to balance", names[absent]);
+                return Err(StageError::new(message));
+            }
+            let total = train.len() as f64;
+            counts.iter().map(|count| (total / (names.len() * count) as f64) as f32).collect()
+        }
+    };
+    Ok(Some(Tensor::new(weights, device)?))
 }
 
 fn optimizers(recipe: &Recipe, network: &dyn Network) -> Result<Vec<Optimizer>, StageError> {

@@ -1,0 +1,40 @@
+//! The rate falls along half a cosine, from epoch to epoch.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Point, Rule, ScheduleState, along_cosine, is_rate};
+
+/// The rate falls from the optimiser's to `minimum` along half a cosine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cosine {
+    /// The rate at the end.
+    #[schemars(range(min = 0.0))]
+    pub minimum: f64,
+    /// Epochs that the fall takes; all epochs of the training if left out.
+    #[schemars(range(min = 1))]
+    pub epochs: Option<u64>,
+}
+
+impl Rule for Cosine {
+    const NAME: &'static str = "cosine";
+    const DOC: &'static str = "The rate falls along half a cosine (Loshchilov and Hutter, 2017)";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self { epochs: Some(0), .. } => Err(("epochs", "must be at least 1")),
+            Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
+            _ => Ok(()),
+        }
+    }
+
+    fn depends_on_epochs(&self) -> bool {
+        self.epochs.is_none()
+    }
+
+    fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
+        let total = self.epochs.unwrap_or(point.epochs);
+        along_cosine(base, self.minimum, point.epoch.min(total) as f64 / total as f64)
+    }
+}

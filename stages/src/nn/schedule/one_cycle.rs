@@ -1,0 +1,62 @@
+//! The rate rises and falls once over the whole training, from step to step.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Point, Rule, ScheduleState, along_cosine, is_rate};
+
+/// The rate rises to the optimiser's and falls far below where it started, along cosines, as
+/// `torch.optim.lr_scheduler.OneCycleLR` does it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OneCycle {
+    /// The share of the training that the rise takes.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub rise: f64,
+    /// The first rate is the optimiser's divided by this.
+    #[schemars(range(min = 1.0))]
+    pub start_divisor: f64,
+    /// The last rate is the first divided by this.
+    #[schemars(range(min = 1.0))]
+    pub end_divisor: f64,
+}
+
+impl Default for OneCycle {
+    fn default() -> Self {
+        Self { rise: 0.3, start_divisor: 25.0, end_divisor: 1e4 }
+    }
+}
+
+impl Rule for OneCycle {
+    const NAME: &'static str = "one_cycle";
+    const DOC: &'static str =
+        "The rate rises to the optimizer's and falls to almost nothing, from step to step (Smith and Topin, 2019)";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let divisor = |value: f64| is_rate(value) && value >= 1.0;
+        if !(self.rise > 0.0 && self.rise < 1.0) {
+            return Err(("rise", "must lie between 0 and 1, and be neither"));
+        }
+        if !divisor(self.start_divisor) {
+            return Err(("start_divisor", "must be at least 1"));
+        }
+        if !divisor(self.end_divisor) {
+            return Err(("end_divisor", "must be at least 1"));
+        }
+        Ok(())
+    }
+
+    fn depends_on_epochs(&self) -> bool {
+        true
+    }
+
+    fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
+        let share = (point.passed() / point.epochs as f64).min(1.0);
+        let first = base / self.start_divisor;
+        if share < self.rise {
+            along_cosine(first, base, share / self.rise)
+        } else {
+            along_cosine(base, first / self.end_divisor, (share - self.rise) / (1.0 - self.rise))
+        }
+    }
+}

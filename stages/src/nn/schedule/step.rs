@@ -1,0 +1,42 @@
+//! The rate falls by a factor every few epochs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Point, Rule, ScheduleState, is_share};
+
+/// The rate is multiplied by `factor` every `every` epochs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Step {
+    /// Epochs between two changes.
+    #[schemars(range(min = 1))]
+    pub every: u64,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub factor: f64,
+    /// Epochs at the start that do not count.
+    pub after: u64,
+}
+
+impl Default for Step {
+    fn default() -> Self {
+        Self { every: 10, factor: 0.1, after: 0 }
+    }
+}
+
+impl Rule for Step {
+    const NAME: &'static str = "step";
+    const DOC: &'static str = "The rate is multiplied by a factor every few epochs";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self { every: 0, .. } => Err(("every", "must be at least 1")),
+            Self { factor, .. } if !is_share(*factor) => Err(("factor", "must lie between 0 and 1")),
+            _ => Ok(()),
+        }
+    }
+
+    fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
+        base * self.factor.powf((point.epoch.saturating_sub(self.after) / self.every) as f64)
+    }
+}

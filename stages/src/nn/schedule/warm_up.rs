@@ -1,0 +1,74 @@
+//! The rate rises at first, from step to step, and then stays or falls.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Point, Rule, ScheduleState, along_cosine, is_rate, is_share};
+
+/// What the rate does once it has risen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Then {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It falls to `minimum` in a straight line until the end of the training.
+    Linear,
+    /// It falls to `minimum` along half a cosine until the end of the training.
+    Cosine,
+}
+
+/// The rate rises in a straight line over the first epochs, and then stays or falls.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WarmUp {
+    /// Epochs that the rise takes; a part of one is allowed.
+    #[schemars(range(min = 0.0))]
+    pub epochs: f64,
+    /// The share of the optimiser's rate to start from.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub from: f64,
+    /// What comes after the rise.
+    pub then: Then,
+    /// The rate at the end of a fall.
+    #[schemars(range(min = 0.0))]
+    pub minimum: f64,
+}
+
+impl Default for WarmUp {
+    fn default() -> Self {
+        Self { epochs: 1.0, from: 0.0, then: Then::Constant, minimum: 0.0 }
+    }
+}
+
+impl Rule for WarmUp {
+    const NAME: &'static str = "warm_up";
+    const DOC: &'static str = "The rate rises in a straight line over the first epochs, then stays or falls";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self { epochs, .. } if !is_rate(*epochs) => Err(("epochs", "must be at least 0")),
+            Self { from, .. } if !is_share(*from) => Err(("from", "must lie between 0 and 1")),
+            Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
+            _ => Ok(()),
+        }
+    }
+
+    fn depends_on_epochs(&self) -> bool {
+        self.then != Then::Constant
+    }
+
+    fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
+        let passed = point.passed();
+        if passed < self.epochs {
+            return base * (self.from + (1.0 - self.from) * passed / self.epochs);
+        }
+        let left = point.epochs as f64 - self.epochs;
+        let share = if left > 0.0 { ((passed - self.epochs) / left).min(1.0) } else { 0.0 };
+        match self.then {
+            Then::Constant => base,
+            Then::Linear => base + (self.minimum - base) * share,
+            Then::Cosine => along_cosine(base, self.minimum, share),
+        }
+    }
+}
