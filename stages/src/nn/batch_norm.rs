@@ -52,15 +52,51 @@ impl BatchNorm {
     /// # Errors
     /// In training, if there is only one value per channel: its variance says nothing.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if mode == Mode::Evaluate || !x.device().is_cpu() || x.dtype() != DType::F32 {
+        if !is_fast(x) {
             return self.compose(x, mode);
         }
+        self.apply(x, None, false, mode)
+    }
+
+    /// `max(normalised, 0)` in one pass.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_relu(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        if !is_fast(x) {
+            return self.compose(x, mode)?.relu();
+        }
+        self.apply(x, None, true, mode)
+    }
+
+    /// `max(normalised + residual, 0)` in one pass; the residual has the shape of `x`.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], or if the shapes differ.
+    pub fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
+        if !is_fast(x) {
+            return (self.compose(x, mode)? + residual)?.relu();
+        }
+        self.apply(x, Some(residual), true, mode)
+    }
+
+    fn apply(&self, x: &Tensor, residual: Option<&Tensor>, relu: bool, mode: Mode) -> Result<Tensor> {
         let channels = self.weight.elem_count();
-        self.check(x.elem_count() / channels)?;
+        let running = match mode {
+            Mode::Train => {
+                self.check(x.elem_count() / channels)?;
+                None
+            }
+            Mode::Evaluate => Some((self.running_mean.to_vec1()?, self.running_variance.to_vec1()?)),
+        };
         let statistics = Arc::new(OnceLock::new());
-        let op = op::BatchNormOp { channels, statistics: Arc::clone(&statistics) };
-        let y = x.contiguous()?.apply_op3(&self.weight, &self.bias, op)?;
-        if let Some(found) = statistics.get() {
+        let op = op::BatchNormOp { channels, relu, running, statistics: Arc::clone(&statistics) };
+        let affine = Tensor::stack(&[self.weight.as_tensor(), self.bias.as_tensor()], 0)?;
+        let y = match residual {
+            Some(residual) => x.contiguous()?.apply_op3(&affine, &residual.contiguous()?, op)?,
+            None => x.contiguous()?.apply_op2(&affine, op)?,
+        };
+        if let Some(found) = statistics.get().filter(|_| mode == Mode::Train) {
             self.update_from(&found.moments)?;
         }
         Ok(y)
@@ -121,6 +157,11 @@ impl BatchNorm {
     }
 }
 
+/// Whether the operation on the CPU can take it.
+fn is_fast(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
 /// A normalisation with its statistics settled: `(x - mean) * inverse * weight + bias = x * scale + shift`.
 #[derive(Clone, Debug, Default)]
 pub struct Normaliser {
@@ -172,40 +213,61 @@ mod tests {
     }
 
     #[test]
-    fn the_operation_agrees_with_its_composition() {
+    fn the_operations_agree_with_their_compositions() {
         let mut random = Random::new(4, "init");
         for (rows, channels) in [(2, 1), (5, 3), (300, 21)] {
-            let norms = [(); 2].map(|()| {
-                let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-                BatchNorm::new(&mut builder, "norm", channels).unwrap()
-            });
-            let mut draw = |count: usize| (0..count).map(|_| random.normal() as f32 + 0.7).collect::<Vec<_>>();
-            let x = Var::from_vec(draw(rows * channels), (rows, channels), &Device::Cpu).unwrap();
-            let upstream = Tensor::from_vec(draw(rows * channels), (rows, channels), &Device::Cpu).unwrap();
-            let [weight, bias] = [draw(channels), draw(channels)];
-            for norm in &norms {
-                norm.weight.set(&Tensor::from_slice(&weight, channels, &Device::Cpu).unwrap()).unwrap();
-                norm.bias.set(&Tensor::from_slice(&bias, channels, &Device::Cpu).unwrap()).unwrap();
+            for (kind, mode) in [0, 1, 2].into_iter().flat_map(|kind| [(kind, Mode::Train), (kind, Mode::Evaluate)]) {
+                check_against_composition(rows, channels, kind, mode, &mut random);
             }
-            let by_op = norms[0].forward(&x, Mode::Train).unwrap();
-            let composed = norms[1].compose(&x, Mode::Train).unwrap();
-            let differentiate = |y: &Tensor| (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
-            let (found, expected) = (differentiate(&by_op), differentiate(&composed));
-            let pairs = [
-                (&by_op, &composed),
-                (found.get(&x).unwrap(), expected.get(&x).unwrap()),
-                (found.get(&norms[0].weight).unwrap(), expected.get(&norms[1].weight).unwrap()),
-                (found.get(&norms[0].bias).unwrap(), expected.get(&norms[1].bias).unwrap()),
-                (norms[0].running_mean.as_tensor(), norms[1].running_mean.as_tensor()),
-                (norms[0].running_variance.as_tensor(), norms[1].running_variance.as_tensor()),
-            ];
-            for (index, (found, expected)) in pairs.into_iter().enumerate() {
-                let scalar = |tensor: Tensor| -> f32 {
-                    tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
-                };
-                let apart = scalar((found - expected).unwrap());
-                assert!(apart < 1e-4 * scalar(expected.clone()).max(0.1), "{rows} {channels} {index}: {apart}");
+        }
+    }
+
+    /// Kinds: 0 plain, 1 with ReLU, 2 with residual and ReLU.
+    fn check_against_composition(rows: usize, channels: usize, kind: usize, mode: Mode, random: &mut Random) {
+        let norms = [(); 2].map(|()| {
+            let mut builder = StateBuilder::new(&Device::Cpu, random);
+            BatchNorm::new(&mut builder, "norm", channels).unwrap()
+        });
+        let mut draw = |count: usize| (0..count).map(|_| random.normal() as f32 + 0.7).collect::<Vec<_>>();
+        let mut whole = || Var::from_vec(draw(rows * channels), (rows, channels), &Device::Cpu).unwrap();
+        let (x, residual, upstream) = (whole(), whole(), whole().detach());
+        let [weight, bias, mean, variance] = [(); 4].map(|()| draw(channels));
+        for norm in &norms {
+            let variance: Vec<f32> = variance.iter().map(|value| value.abs() + 0.1).collect();
+            let targets = [&norm.weight, &norm.bias, &norm.running_mean, &norm.running_variance];
+            for (target, values) in targets.into_iter().zip([&weight, &bias, &mean, &variance]) {
+                target.set(&Tensor::from_slice(values, channels, &Device::Cpu).unwrap()).unwrap();
             }
+        }
+        let (by_op, composed) = match kind {
+            0 => (norms[0].forward(&x, mode), norms[1].compose(&x, mode)),
+            1 => (norms[0].forward_relu(&x, mode), norms[1].compose(&x, mode).unwrap().relu()),
+            _ => {
+                let sum = (norms[1].compose(&x, mode).unwrap() + residual.as_tensor()).unwrap();
+                (norms[0].forward_add_relu(&x, &residual, mode), sum.relu())
+            }
+        };
+        let (by_op, composed) = (by_op.unwrap(), composed.unwrap());
+        let differentiate = |y: &Tensor| (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let (found, expected) = (differentiate(&by_op), differentiate(&composed));
+        let mut pairs = vec![
+            (&by_op, &composed),
+            (found.get(&x).unwrap(), expected.get(&x).unwrap()),
+            (found.get(&norms[0].weight).unwrap(), expected.get(&norms[1].weight).unwrap()),
+            (found.get(&norms[0].bias).unwrap(), expected.get(&norms[1].bias).unwrap()),
+            (norms[0].running_mean.as_tensor(), norms[1].running_mean.as_tensor()),
+            (norms[0].running_variance.as_tensor(), norms[1].running_variance.as_tensor()),
+        ];
+        if kind == 2 {
+            pairs.push((found.get(&residual).unwrap(), expected.get(&residual).unwrap()));
+        }
+        for (index, (found, expected)) in pairs.into_iter().enumerate() {
+            let scalar = |tensor: Tensor| -> f32 {
+                tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+            };
+            let apart = scalar((found - expected).unwrap());
+            let scale = scalar(expected.clone()).max(0.1);
+            assert!(apart < 1e-4 * scale, "{rows} {channels} {kind} {mode:?} {index}: {apart}");
         }
     }
 }

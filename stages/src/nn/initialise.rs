@@ -12,6 +12,8 @@ pub enum Initial {
     ///
     /// PyTorch writes it as `kaiming_uniform(a=√5)`, whose bound √(6 / ((1 + 5) · fan_in)) is the same.
     FanIn(usize),
+    /// Normal with the variance 2/fan_out: convolutions in front of a ReLU (He et al., 2015, in the mode `fan_out`).
+    KaimingNormal(usize),
 }
 
 impl Initial {
@@ -22,6 +24,10 @@ impl Initial {
             Self::FanIn(fan_in) => {
                 let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
                 (0..count).map(|_| random.range(-bound, bound) as f32).collect()
+            }
+            Self::KaimingNormal(fan_out) => {
+                let deviation = (2.0 / fan_out.max(1) as f64).sqrt();
+                (0..count).map(|_| (deviation * random.normal()) as f32).collect()
             }
         }
     }

@@ -4,6 +4,8 @@
 pub mod batch_norm;
 pub mod chunks;
 pub mod conv;
+pub mod conv2d;
+pub mod cross_entropy;
 mod device;
 pub mod elementwise;
 mod gradients;
@@ -12,6 +14,7 @@ pub mod initialise;
 pub mod linear;
 pub mod moments;
 pub mod optimizer;
+pub mod pool;
 pub mod product;
 pub mod schedule;
 pub mod simd;

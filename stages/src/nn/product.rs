@@ -1,6 +1,8 @@
 //! Products of rows with packed weights: the one kernel below linear layers and convolutions.
 //! It runs on one thread; splitting work over threads, and in which order partial sums meet, is up to the layers.
 
+use rayon::prelude::*;
+
 use super::simd::{Lanes, Level, Portable};
 
 /// Weights of a product, packed into panels of two vectors' width: `taps * depth` rows by `columns`, zero-filled.
@@ -26,16 +28,36 @@ impl Panels {
 
     /// Sets every weight; `weight(tap, row, column)` is asked for it.
     pub fn fill(&mut self, weight: impl Fn(usize, usize, usize) -> f32) {
-        let width = 2 * self.level.width();
-        for (panel, block) in self.data.chunks_exact_mut(self.taps * self.depth * width).enumerate() {
-            let first = panel * width;
-            let count = width.min(self.columns - first);
-            for (row, target) in block.chunks_exact_mut(width).enumerate() {
-                let (tap, depth) = (row / self.depth, row % self.depth);
-                for (column, value) in target[..count].iter_mut().enumerate() {
-                    *value = weight(tap, depth, first + column);
-                }
-            }
+        let (depth, columns, width) = (self.depth, self.columns, 2 * self.level.width());
+        for (panel, block) in self.data.chunks_exact_mut(self.taps * depth * width).enumerate() {
+            fill_panel(block, panel, depth, columns, width, &weight);
+        }
+    }
+
+    /// The same with a task for every panel, which pays for large layers.
+    pub fn fill_in_parallel(&mut self, weight: impl Fn(usize, usize, usize) -> f32 + Sync) {
+        let (depth, columns, width) = (self.depth, self.columns, 2 * self.level.width());
+        self.data.par_chunks_exact_mut(self.taps * depth * width).enumerate().for_each(|(panel, block)| {
+            fill_panel(block, panel, depth, columns, width, &weight);
+        });
+    }
+}
+
+#[inline]
+fn fill_panel(
+    block: &mut [f32],
+    panel: usize,
+    depth: usize,
+    columns: usize,
+    width: usize,
+    weight: &impl Fn(usize, usize, usize) -> f32,
+) {
+    let first = panel * width;
+    let count = width.min(columns - first);
+    for (row, target) in block.chunks_exact_mut(width).enumerate() {
+        let (tap, row) = (row / depth, row % depth);
+        for (column, value) in target[..count].iter_mut().enumerate() {
+            *value = weight(tap, row, first + column);
         }
     }
 }
@@ -70,9 +92,22 @@ impl Rows<'_> {
 
 /// `target[row, column] = start + Σ rows[row, tap, k] * panels[tap, k, column]`; `target` is `[rows, columns]`.
 pub fn multiply(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut [f32]) {
+    assert_eq!(target.len(), rows.starts.len() * panels.columns);
+    multiply_to(rows, panels, start, |row| row * panels.columns, target);
+}
+
+/// The same with the target's rows anywhere in `target`: row `i` starts at `places[i]`.
+pub fn multiply_scattered(rows: Rows<'_>, panels: &Panels, start: Start<'_>, places: &[usize], target: &mut [f32]) {
+    assert_eq!(rows.starts.len(), places.len());
+    let end = places.iter().max().map_or(0, |last| last + panels.columns);
+    assert!(end <= target.len(), "rows end at {end} of {}", target.len());
+    multiply_to(rows, panels, start, |row| places[row], target);
+}
+
+/// `place` says where a row of the target starts; it has been checked.
+fn multiply_to(rows: Rows<'_>, panels: &Panels, start: Start<'_>, place: impl Fn(usize) -> usize, target: &mut [f32]) {
     rows.check(panels.depth);
     assert_eq!(rows.taps.len(), panels.taps);
-    assert_eq!(target.len(), rows.starts.len() * panels.columns);
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), panels.columns);
     }
@@ -80,10 +115,10 @@ pub fn multiply(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut 
     unsafe {
         match panels.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => x86::multiply_avx512(rows, panels, start, target),
+            Level::Avx512 => x86::multiply_avx512(rows, panels, start, place, target),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => x86::multiply_avx2(rows, panels, start, target),
-            _ => multiply_at::<Portable, 4>(rows, panels, start, target),
+            Level::Avx2 => x86::multiply_avx2(rows, panels, start, place, target),
+            _ => multiply_at::<Portable, 4>(rows, panels, start, place, target),
         }
     }
 }
@@ -114,13 +149,25 @@ mod x86 {
 
     // Twelve rows by two vectors fill 24 of 32 registers; six by two fill 12 of 16.
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    pub(super) unsafe fn multiply_avx512(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut [f32]) {
-        unsafe { multiply_at::<Avx512, 12>(rows, panels, start, target) }
+    pub(super) unsafe fn multiply_avx512(
+        rows: Rows<'_>,
+        panels: &Panels,
+        start: Start<'_>,
+        place: impl Fn(usize) -> usize,
+        target: &mut [f32],
+    ) {
+        unsafe { multiply_at::<Avx512, 12>(rows, panels, start, place, target) }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn multiply_avx2(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut [f32]) {
-        unsafe { multiply_at::<Avx2, 6>(rows, panels, start, target) }
+    pub(super) unsafe fn multiply_avx2(
+        rows: Rows<'_>,
+        panels: &Panels,
+        start: Start<'_>,
+        place: impl Fn(usize) -> usize,
+        target: &mut [f32],
+    ) {
+        unsafe { multiply_at::<Avx2, 6>(rows, panels, start, place, target) }
     }
 
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
@@ -167,7 +214,13 @@ unsafe fn store_pair<L: Lanes>(pair: [L; 2], target: &mut [f32]) {
 /// `R` rows at a time against one panel. The last tile repeats its last row instead of having a shape of its own,
 /// and stores only what is new.
 #[inline(always)]
-unsafe fn multiply_at<L: Lanes, const R: usize>(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut [f32]) {
+unsafe fn multiply_at<L: Lanes, const R: usize>(
+    rows: Rows<'_>,
+    panels: &Panels,
+    start: Start<'_>,
+    place: impl Fn(usize) -> usize,
+    target: &mut [f32],
+) {
     let (count, width, columns) = (rows.starts.len(), 2 * L::WIDTH, panels.columns);
     for (panel, weights) in panels.data.chunks_exact(panels.taps * panels.depth * width).enumerate() {
         let first = panel * width;
@@ -180,7 +233,7 @@ unsafe fn multiply_at<L: Lanes, const R: usize>(rows: Rows<'_>, panels: &Panels,
             }
             let mut sums = [[unsafe { L::splat(0.0) }; 2]; R];
             for (row, sum) in sums.iter_mut().enumerate() {
-                let at = (tile + row.min(valid - 1)) * columns + first;
+                let at = place(tile + row.min(valid - 1)) + first;
                 *sum = match start {
                     Start::Bias(bias) => unsafe { load_pair(&bias[first..first + used]) },
                     Start::Target => unsafe { load_pair(&target[at..at + used]) },
@@ -188,7 +241,7 @@ unsafe fn multiply_at<L: Lanes, const R: usize>(rows: Rows<'_>, panels: &Panels,
             }
             let sums = unsafe { add_products(sums, bases, rows.taps, panels.depth, weights.as_ptr()) };
             for (row, pair) in sums.iter().enumerate().take(valid) {
-                let at = (tile + row) * columns + first;
+                let at = place(tile + row) + first;
                 unsafe { store_pair(*pair, &mut target[at..at + used]) };
             }
         }

@@ -1,0 +1,171 @@
+//! Two-dimensional convolutions and transposed convolutions over channels-last planes, any kernel, stride, padding and
+//! dilation. Groups are not here: no model of ours asks for them. `conv` keeps the faster path for 3x3 kernels alone.
+
+mod correlation;
+mod op;
+mod patches;
+mod window;
+
+use candle_core::{DType, Result, Tensor, Var, bail};
+
+use super::initialise::Initial;
+use super::state::StateBuilder;
+use op::{Conv2dOp, Way};
+pub use window::Window2d;
+
+/// A convolution's parameters under PyTorch's names and layouts: weight `[output, input, kernel height, kernel width]`,
+/// bias `[output]`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    pub weight: Var,
+    pub bias: Option<Var>,
+    pub window: Window2d,
+}
+
+impl Conv2d {
+    /// A layer as `torch.nn.Conv2d` declares it.
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        (input, output): (usize, usize),
+        window: Window2d,
+    ) -> Result<Self> {
+        let fan_in = Initial::FanIn(input * window.taps());
+        let bias = |builder: &mut StateBuilder<'_>| builder.parameter(format!("{name}.bias"), &[output], fan_in);
+        let weight = Self::weight(builder, name, (input, output), window, fan_in)?;
+        Ok(Self { weight, bias: Some(bias(builder)?), window })
+    }
+
+    /// A layer without a bias, as it stands in front of a normalisation.
+    pub fn without_bias(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        (input, output): (usize, usize),
+        window: Window2d,
+        initial: Initial,
+    ) -> Result<Self> {
+        let weight = Self::weight(builder, name, (input, output), window, initial)?;
+        Ok(Self { weight, bias: None, window })
+    }
+
+    fn weight(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        (input, output): (usize, usize),
+        window: Window2d,
+        initial: Initial,
+    ) -> Result<Var> {
+        builder.parameter(format!("{name}.weight"), &[output, input, window.kernel[0], window.kernel[1]], initial)
+    }
+
+    /// `[batch, height, width, input]` to `[batch, rows, columns, output]`.
+    ///
+    /// # Errors
+    /// If the input has another number of axes or channels, or the window does not fit on it.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        check_channels(x, self.weight.dim(1)?)?;
+        if !(x.device().is_cpu() && x.dtype() == DType::F32) {
+            return self.compose(x);
+        }
+        let op = Conv2dOp { window: self.window, way: Way::Convolve };
+        let x = x.contiguous()?;
+        match &self.bias {
+            Some(bias) => x.apply_op3(&self.weight, bias, op),
+            None => x.apply_op2(&self.weight, op),
+        }
+    }
+
+    /// The same with Candle's own operations, on any device. Stride and dilation must not depend on the axis.
+    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
+        let (stride, dilation) = equal_sides(&self.window)?;
+        let [down, right] = self.window.padding;
+        let planes = x.permute((0, 3, 1, 2))?.pad_with_zeros(2, down, down)?.pad_with_zeros(3, right, right)?;
+        let convolved = planes.contiguous()?.conv2d(&self.weight, 0, stride, dilation, 1)?;
+        with_bias(convolved, self.bias.as_ref())
+    }
+}
+
+/// A transposed convolution's parameters under PyTorch's names and layouts: weight
+/// `[input, output, kernel height, kernel width]`, bias `[output]`.
+#[derive(Clone, Debug)]
+pub struct ConvTranspose2d {
+    pub weight: Var,
+    pub bias: Var,
+    pub window: Window2d,
+    /// Rows and columns added at the end of the plane, fewer than the stride.
+    pub added: [usize; 2],
+}
+
+impl ConvTranspose2d {
+    /// A layer as `torch.nn.ConvTranspose2d` declares it; `added` is its `output_padding`.
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        (input, output): (usize, usize),
+        window: Window2d,
+        added: [usize; 2],
+    ) -> Result<Self> {
+        // PyTorch takes the second axis of the weight for the inputs, whatever the layer.
+        let fan_in = Initial::FanIn(output * window.taps());
+        let shape = [input, output, window.kernel[0], window.kernel[1]];
+        Ok(Self {
+            weight: builder.parameter(format!("{name}.weight"), &shape, fan_in)?,
+            bias: builder.parameter(format!("{name}.bias"), &[output], fan_in)?,
+            window,
+            added,
+        })
+    }
+
+    /// `[batch, rows, columns, input]` to `[batch, height, width, output]`.
+    ///
+    /// # Errors
+    /// If the input has another number of axes or channels, or nothing would be left of the plane.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        check_channels(x, self.weight.dim(0)?)?;
+        if !(x.device().is_cpu() && x.dtype() == DType::F32) {
+            return self.compose(x);
+        }
+        let op = Conv2dOp { window: self.window, way: Way::Transpose(self.added) };
+        x.contiguous()?.apply_op3(&self.weight, &self.bias, op)
+    }
+
+    /// The same with Candle's own operations, on any device. Nothing of the window must depend on the axis.
+    pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
+        let (stride, dilation) = equal_sides(&self.window)?;
+        let ([padding, other], [added, also_added]) = (self.window.padding, self.added);
+        if padding != other || added != also_added {
+            bail!("a transposed convolution needs equal padding of both axes on this device")
+        }
+        let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
+        let planes = planes.conv_transpose2d(&self.weight, padding, added, stride, dilation)?;
+        with_bias(planes, Some(&self.bias))
+    }
+}
+
+fn check_channels(x: &Tensor, input: usize) -> Result<()> {
+    let (batch, _, _, channels) = x.dims4()?;
+    if channels != input || batch == 0 {
+        bail!("a convolution of {input} channels cannot take {:?}", x.dims())
+    }
+    Ok(())
+}
+
+fn equal_sides(window: &Window2d) -> Result<(usize, usize)> {
+    let ([stride, other], [dilation, also]) = (window.stride, window.dilation);
+    if stride != other || dilation != also {
+        bail!("a convolution needs equal stride and dilation of both axes on this device")
+    }
+    Ok((stride, dilation))
+}
+
+/// From `[batch, channels, height, width]` to channels-last.
+fn with_bias(planes: Tensor, bias: Option<&Var>) -> Result<Tensor> {
+    let planes = planes.permute((0, 2, 3, 1))?.contiguous()?;
+    match bias {
+        Some(bias) => planes.broadcast_add(bias),
+        None => Ok(planes),
+    }
+}
+
+#[cfg(test)]
+mod tests;
