@@ -27,14 +27,24 @@ struct Case {
     graph: bool,
 }
 
-const CASES: &[Case] = &[Case {
-    name: "tvnet_recon",
-    model: "tvnet-recon",
-    parameters: || json!({}),
-    shape: || DataShape::detect(100, 38),
-    batch: 128,
-    graph: true,
-}];
+const CASES: &[Case] = &[
+    Case {
+        name: "resnet50_plot",
+        model: "resnet50-plot",
+        parameters: || json!({}),
+        shape: || DataShape::images(224, 224, 3, 9),
+        batch: 8,
+        graph: false,
+    },
+    Case {
+        name: "tvnet_recon",
+        model: "tvnet-recon",
+        parameters: || json!({}),
+        shape: || DataShape::detect(100, 38),
+        batch: 128,
+        graph: true,
+    },
+];
 
 /// A batch of noise of this shape.
 fn batch(shape: DataShape, count: usize, random: &mut Random) -> Batch {

@@ -2,7 +2,9 @@
 //! The work is done in `training`; scoring new data is another stage's.
 
 use crate::artifact::{ArtifactKind, Split, Windows};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+};
 use crate::training::{Recipe, train};
 
 /// See the module.
@@ -33,6 +35,10 @@ impl Stage for Train {
 
     fn check(params: &Recipe) -> Result<(), (String, String)> {
         params.check()
+    }
+
+    fn files(params: &Recipe) -> Vec<FileRequest> {
+        params.files()
     }
 
     fn learns(params: &Recipe) -> Vec<Learning> {

@@ -25,7 +25,7 @@ pub use error::ArtifactError;
 pub use files::{Content, FileEntry, Files};
 pub use forecasts::{Forecasts, Origin};
 pub use metrics::{Direction, Metric, Metrics};
-pub use model::{ElementType, Model, TensorData};
+pub use model::{ElementType, Model, TensorData, tensors_of};
 pub use predictions::Predictions;
 pub use scores::Scores;
 pub use series::{Segment, Series};

@@ -125,18 +125,21 @@ impl Model {
             let text = header.get(name).map_or("null", String::as_str);
             serde_json::from_str(text).map_err(|error| ArtifactError::corrupt("model", format!("{name}: {error}")))
         };
-        let tensor = |(name, view): (String, TensorView<'_>)| {
-            let element = ElementType::of(view.dtype())
-                .ok_or_else(|| ArtifactError::corrupt("model", format!("{name} has type {:?}", view.dtype())))?;
-            Ok((name, TensorData { element, shape: view.shape().to_vec(), bytes: view.data().to_vec() }))
-        };
-        let tensors = SafeTensors::deserialize(bytes)?.tensors().into_iter().map(tensor);
-        Ok(Self {
-            config: json("runner.config")?,
-            training: json("runner.training")?,
-            tensors: tensors.collect::<Result<_, ArtifactError>>()?,
-        })
+        Ok(Self { config: json("runner.config")?, training: json("runner.training")?, tensors: tensors_of(bytes)? })
     }
+}
+
+/// The tensors of any safetensors file, whoever wrote it.
+///
+/// # Errors
+/// If the file is damaged or holds elements of a type that is not ours.
+pub fn tensors_of(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, ArtifactError> {
+    let tensor = |(name, view): (String, TensorView<'_>)| {
+        let element = ElementType::of(view.dtype())
+            .ok_or_else(|| ArtifactError::corrupt("model", format!("{name} has type {:?}", view.dtype())))?;
+        Ok((name, TensorData { element, shape: view.shape().to_vec(), bytes: view.data().to_vec() }))
+    };
+    SafeTensors::deserialize(bytes)?.tensors().into_iter().map(tensor).collect()
 }
 
 /// The library writes the header's metadata in the order of a hash map; the same model must give the same bytes.

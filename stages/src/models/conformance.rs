@@ -357,7 +357,8 @@ fn gradients_are_the_slope_of_the_loss() {
                 parameter.set(&original).unwrap();
                 loss
             };
-            let step = 4e-3;
+            // Steep losses bend soon.
+            let step = 4e-3 / (4.0 * length).max(1.0);
             let slope = (shifted(step) - shifted(-step)) / (2.0 * step);
             assert!((slope / length - 1.0).abs() < 0.05, "{} {name}: {slope} {length}", case.name());
         }

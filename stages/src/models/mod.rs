@@ -1,6 +1,7 @@
 //! Models, one file per paper: a configuration, its network, and a line in the table below.
 //! How they are trained and what their errors mean for a stage is not decided here.
 
+pub mod resnet50_plot;
 pub mod tvnet_recon;
 
 use std::fmt;
@@ -12,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::artifact::{Model, Windows};
-use crate::contract::{Choice, Entry, Random, Registry, StageContext, StageError};
+use crate::contract::{Choice, Entry, FileRequest, Random, Registry, StageContext, StageError};
+use crate::nn::cross_entropy::CrossEntropy;
 use crate::nn::{Gradients, Mode, State};
 
 /// The table of models.
-const MODELS: &[Declaration] = &[Declaration::of::<tvnet_recon::TvnetRecon>()];
+const MODELS: &[Declaration] =
+    &[Declaration::of::<tvnet_recon::TvnetRecon>(), Declaration::of::<resnet50_plot::Resnet50Plot>()];
 
 /// What a model is trained to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -150,6 +153,16 @@ impl Batch {
     pub fn of(inputs: Tensor) -> Self {
         Self { inputs, targets: None, mask: None, classes: None, class_weights: None, label_smoothing: 0.0 }
     }
+
+    /// The cross entropy of logits, `[batch, classes]`, with the classes, weights and smoothing of this batch.
+    ///
+    /// # Errors
+    /// If the samples have no classes, or those do not fit the logits.
+    pub fn cross_entropy(&self, logits: &Tensor) -> candle_core::Result<Tensor> {
+        let Some(classes) = &self.classes else { candle_core::bail!("the samples have no classes to learn") };
+        let class_weights = self.class_weights.as_ref().map(|weights| weights.to_vec1()).transpose()?;
+        CrossEntropy { class_weights, label_smoothing: self.label_smoothing }.loss(logits, classes)
+    }
 }
 
 /// From which samples a phase of a training step takes its batch.
@@ -179,6 +192,14 @@ impl Phase {
 pub trait Network: Send + Sync {
     /// Parameters and buffers under PyTorch's names.
     fn state(&self) -> &State;
+
+    /// Takes over what the files of the configuration hold, before training begins.
+    ///
+    /// # Errors
+    /// If a file cannot be read or does not fit.
+    fn start(&self, _context: &StageContext<'_>) -> Result<(), StageError> {
+        Ok(())
+    }
 
     /// The loss of a batch, a scalar that can be differentiated. In training it moves running statistics.
     /// A model that is fitted in closed form has none.
@@ -257,6 +278,11 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
         false
     }
 
+    /// Files that [`Network::start`] reads.
+    fn files(&self) -> Vec<FileRequest> {
+        Vec::new()
+    }
+
     /// What the schema says only to editors.
     ///
     /// # Errors
@@ -300,6 +326,7 @@ pub struct Declaration {
     pub small: &'static str,
     entry: fn() -> Entry,
     reads_images: fn(&Choice<Models>) -> bool,
+    files: fn(&Choice<Models>) -> Vec<FileRequest>,
     check: Check,
     build: Build,
 }
@@ -314,6 +341,7 @@ impl Declaration {
             small: A::SMALL,
             entry: || Entry::new::<A>(A::NAME, A::DOC),
             reads_images: |choice| choice.parameters::<A>().is_ok_and(|architecture| architecture.reads_images()),
+            files: |choice| choice.parameters::<A>().map(|architecture| architecture.files()).unwrap_or_default(),
             check: |choice| choice.parameters::<A>().map_err(|error| (String::new(), error))?.check(),
             build: |choice, shape, device, random| {
                 let architecture = choice.parameters::<A>().map_err(StageError::new)?;
@@ -350,6 +378,11 @@ pub fn declaration(choice: &Choice<Models>) -> Result<&'static Declaration, Stri
 /// Whether the chosen model, so configured, sees images instead of windows.
 pub fn reads_images(choice: &Choice<Models>) -> bool {
     declaration(choice).is_ok_and(|model| (model.reads_images)(choice))
+}
+
+/// Files from which the chosen model, so configured, starts its training.
+pub fn files(choice: &Choice<Models>) -> Vec<FileRequest> {
+    declaration(choice).map(|model| (model.files)(choice)).unwrap_or_default()
 }
 
 /// What the schema of a model's parameters says only to editors.

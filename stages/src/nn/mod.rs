@@ -7,6 +7,7 @@ pub mod conv;
 pub mod conv2d;
 pub mod cross_entropy;
 mod device;
+pub mod dropout;
 pub mod elementwise;
 mod gradients;
 pub mod host;

@@ -251,7 +251,8 @@ mod tests {
         let [rows, columns] = window.places([height, width]).unwrap();
         let x = flat(x);
         let (mut maxima, mut gradient) = (Vec::new(), vec![0.0; x.len()]);
-        for output in 0..batch * rows * columns * channels {
+        assert_eq!(upstream.len(), batch * rows * columns * channels);
+        for (output, upstream) in upstream.iter().enumerate() {
             let (channel, place) = (output % channels, output / channels);
             let (sample, row, column) = (place / columns / rows, place / columns % rows, place % columns);
             let mut best: Option<usize> = None;
@@ -267,7 +268,7 @@ mod tests {
                 }
             }
             maxima.push(x[best.unwrap()]);
-            gradient[best.unwrap()] += upstream[output];
+            gradient[best.unwrap()] += upstream;
         }
         (maxima, gradient)
     }

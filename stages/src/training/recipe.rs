@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Monitor;
 use crate::artifact::{Digest, DigestWriter};
-use crate::contract::Choice;
+use crate::contract::{Choice, FileRequest};
 use crate::models::{self, Models, Task};
 use crate::nn::optimizer::{self, Optimizers};
 use crate::nn::schedule::{self, Schedules};
@@ -165,6 +165,11 @@ impl Recipe {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Files from which the model starts.
+    pub fn files(&self) -> Vec<FileRequest> {
+        models::files(&self.model)
     }
 
     /// What the model is trained to do.

@@ -82,6 +82,7 @@ impl<'a> Trainer<'a> {
         }
         let device = nn::device(context.device)?;
         let network = models::build(&recipe.model, samples.shape(task), &device, &mut context.random("init"))?;
+        network.start(context)?;
         if network.phases().iter().any(|phase| phase.source == Source::Validation) && validation_samples.is_empty() {
             let (model, split) = (recipe.model.name(), recipe.monitor.on);
             let message = format!("{model} learns from the split `{split}` too, and it has no samples");

@@ -4,6 +4,7 @@
 
 mod case;
 mod check;
+mod resnet50_plot;
 mod tvnet_recon;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use stages::models::{Batch, DataShape};
 use case::{Case, Report};
 
 /// The table of adapters.
-const ADAPTERS: &[Adapter] = &[tvnet_recon::ADAPTER];
+const ADAPTERS: &[Adapter] = &[resnet50_plot::ADAPTER, tvnet_recon::ADAPTER];
 
 /// How a reference's case is understood by one of our models.
 pub struct Adapter {

@@ -19,15 +19,6 @@ impl Grid {
     pub fn positions(&self) -> usize {
         self.size[0] * self.size[1]
     }
-
-    /// Floats of the plane.
-    pub fn len(&self) -> usize {
-        self.positions() * self.channels
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// Floats between neighbouring columns of a copy. Rows of products that lie a multiple of 4 KiB apart share one set of

@@ -79,7 +79,10 @@ fn every_product_agrees_with_plain_sums_at_every_level() {
         let (window, size, [input, output], batch) = case;
         let map = window.places(size).unwrap();
         let (image, map) = (Grid { size, channels: input }, Grid { size: map, channels: output });
-        let (images, maps) = (draws(batch * image.len(), &mut random), draws(batch * map.len(), &mut random));
+        let (images, maps) = (
+            draws(batch * image.positions() * image.channels, &mut random),
+            draws(batch * map.positions() * map.channels, &mut random),
+        );
         let weight = draws(output * input * window.taps(), &mut random);
         let (bias, image_bias) = (draws(output, &mut random), draws(input, &mut random));
         let repeated = |bias: &[f32], count: usize| -> Vec<f64> {
@@ -122,7 +125,7 @@ fn check_gradients(x: &Var, parameters: &[&Var], layer: impl Fn(&Tensor) -> Tens
         let direction = draws(gradient.len(), random);
         let slope: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
         let original = parameter.copy().unwrap();
-        let mut shifted = |by: f64| {
+        let shifted = |by: f64| {
             let step = Tensor::from_slice(&direction, parameter.shape(), &Device::Cpu).unwrap();
             parameter.set(&(&original + (step * by).unwrap()).unwrap()).unwrap();
             let sum = weighted_sum(&layer(x), &upstream);
@@ -193,7 +196,10 @@ fn thread_counts_do_not_change_a_bit() {
         let map = Grid { size: window.places(size).unwrap(), channels: output };
         let image = Grid { size, channels: input };
         let correlation = Correlation { level: Level::detect(), window, batch, image, map };
-        let (images, maps) = (draws(batch * image.len(), &mut random), draws(batch * map.len(), &mut random));
+        let (images, maps) = (
+            draws(batch * image.positions() * image.channels, &mut random),
+            draws(batch * map.positions() * map.channels, &mut random),
+        );
         let weight = draws(output * input * window.taps(), &mut random);
         let bits = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
