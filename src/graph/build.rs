@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use stages::contract::StageKind;
 
-use super::check::{Prepared, prepare, wire};
+use super::check::{prepare, wire};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
-use super::{Graph, StageId};
+use super::{Graph, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::spec::{Scope, Sources, Spec, StageSpec};
 use rayon::prelude::*;
@@ -143,25 +143,23 @@ fn assemble(
         kinds.into_iter().map(|(name, kind)| (name, kind.schema().to_value())).collect();
     let work: Vec<(usize, usize)> =
         order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
-    let prepared: Vec<Result<Prepared, Diagnostics>> = work
+    let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
         .map(|(stage, instance)| {
-            let Some(kind) = context.kinds[*stage] else { return Err(Diagnostics::default()) };
+            let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
             let point = &expansion.points(*stage)[*instance];
             prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point))
         })
         .collect();
     let mut graph = Graph::default();
     let mut placed: HashMap<(usize, usize), StageId> = HashMap::with_capacity(work.len());
-    for (slot, outcome) in work.into_iter().zip(prepared) {
-        match outcome {
-            Err(problems) => diagnostics.extend(problems),
-            Ok(prepared) => {
-                let id = graph.add(prepared.node);
-                placed.insert(slot, id);
-                wire(context, expansion, scope, slot, id, &placed, &mut graph, diagnostics);
-            }
+    for (slot, (node, problems)) in work.into_iter().zip(prepared) {
+        diagnostics.extend(problems);
+        if let Some(node) = node {
+            let id = graph.add(node);
+            placed.insert(slot, id);
+            wire(context, expansion, scope, slot, id, &placed, &mut graph, diagnostics);
         }
     }
     graph

@@ -10,26 +10,53 @@ use super::build::Context;
 use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
-use crate::spec::{Node, Point, PortSources, Reference, Scope, Sources, StageSpec, substitute, validate};
+use crate::spec::{
+    Node, Point, PortSources, Reference, Scope, Sources, StageSpec, substitute_where_possible, validate, validate_rest,
+};
 
-/// An instance whose parameters are in order.
-pub(super) struct Prepared {
-    pub node: StageNode,
-}
-
-/// Substitutes, validates and completes the parameters of one instance.
+/// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
+/// comes with the ports of its kind nevertheless, so that its connections can be checked in the same report; there is
+/// none if the ports depend on the parameters.
 pub(super) fn prepare(
     spec: &StageSpec,
     kind: &StageKind,
     schema: &Value,
     point: &Point,
     scope: &Scope<'_>,
-) -> Result<Prepared, Diagnostics> {
+) -> (Option<StageNode>, Diagnostics) {
     let name = instance_name(&spec.name.value, point);
+    match complete(spec, kind, schema, scope, &name) {
+        Ok(parameters) => (Some(instance(spec, kind, point, name, parameters)), Diagnostics::default()),
+        Err(problems) => {
+            let stand_in = if kind.ports_vary { None } else { kind.example() };
+            let node = stand_in.map(|parameters| StageNode {
+                files: Vec::new(),
+                environment: Vec::new(),
+                learns: Vec::new(),
+                ..instance(spec, kind, point, name, parameters)
+            });
+            (node, problems)
+        }
+    }
+}
+
+/// The parameters of an instance with values for references and defaults.
+fn complete(
+    spec: &StageSpec,
+    kind: &StageKind,
+    schema: &Value,
+    scope: &Scope<'_>,
+    name: &str,
+) -> Result<Value, Diagnostics> {
     let subject = format!("stage `{name}`");
-    let with = match &spec.with {
+    let with = spec.with.as_ref().map(|with| substitute_where_possible(with, scope));
+    let with = match with {
         None => None,
-        Some(with) => Some(substitute(with, scope)?),
+        Some((with, Ok(()))) => Some(with),
+        Some((rest, Err(mut problems))) => {
+            problems.extend(validate_rest(&rest, schema, &subject));
+            return Err(problems);
+        }
     };
     let empty = Node::empty(spec.uses.span);
     validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
@@ -40,7 +67,11 @@ pub(super) fn prepare(
         .map_err(|reason| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame("")))?;
     kind.check(&parameters)
         .map_err(|(path, reason)| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path)))?;
-    let node = StageNode {
+    Ok(parameters)
+}
+
+fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, parameters: Value) -> StageNode {
+    StageNode {
         name,
         stage: spec.name.value.clone(),
         kind: *kind,
@@ -59,8 +90,7 @@ pub(super) fn prepare(
         timeout: spec.timeout,
         span: spec.name.span,
         parameters,
-    };
-    Ok(Prepared { node })
+    }
 }
 
 fn instance_name(stage: &str, point: &Point) -> String {

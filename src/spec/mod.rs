@@ -33,8 +33,8 @@ pub use node::{Key, Kind, Node};
 pub use scalar::{Resolved, Scalar};
 pub use schema::pipeline_schema;
 pub use sources::{From, PortSources, Reference, Sources};
-pub use substitute::{Scope, substitute};
-pub use validate::validate;
+pub use substitute::{Scope, substitute, substitute_where_possible};
+pub use validate::{validate, validate_rest};
 pub use yaml::to_yaml;
 
 use crate::diagnostic::{Span, Spanned};

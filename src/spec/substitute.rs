@@ -140,14 +140,21 @@ fn is_number(text: &str) -> bool {
 /// Every reference that is malformed, undefined, or stands in a text and has no text. The diagnostics are empty if the
 /// only cause is a parameter whose own problem was reported.
 pub fn substitute(node: &Node, scope: &Scope<'_>) -> Result<Node, Diagnostics> {
+    let (result, outcome) = substitute_where_possible(node, scope);
+    outcome.map(|()| result)
+}
+
+/// [`substitute`] that also gives what it made if it fails: scalars with a faulty reference stay as they were written,
+/// so that the rest can be checked (see [`validate_rest`](super::validate_rest)).
+pub fn substitute_where_possible(node: &Node, scope: &Scope<'_>) -> (Node, Result<(), Diagnostics>) {
     let mut problems = Vec::new();
     let result = walk(node, scope, &mut problems);
     if problems.is_empty() {
-        return Ok(result);
+        return (result, Ok(()));
     }
     let mut diagnostics = Diagnostics::default();
     diagnostics.extend(problems.into_iter().flatten());
-    Err(diagnostics)
+    (result, Err(diagnostics))
 }
 
 fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Vec<Option<Diagnostic>>) -> Node {

@@ -4,14 +4,22 @@
 
 use serde_json::{Map, Value};
 
-use super::node::{Key, Node};
+use super::node::{Key, Kind, Node};
 use super::scalar::Resolved;
 use super::schema_words::{accepts_null, choices, expected, find, flatten, resolve_reference, tag, type_names};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, list, suggestion};
 
 /// Checks `node`; `subject` names it in messages, such as ``stage `model` ``.
 pub fn validate(node: &Node, schema: &Value, subject: &str) -> Diagnostics {
-    let mut validator = Validator { root: schema, subject, path: Vec::new(), diagnostics: Diagnostics::default() };
+    let mut validator = Validator::new(schema, subject);
+    validator.value(node, schema);
+    validator.diagnostics
+}
+
+/// [`validate`] for a tree in which some references could not be substituted, which was reported: scalars that still
+/// hold one are taken to fit.
+pub fn validate_rest(node: &Node, schema: &Value, subject: &str) -> Diagnostics {
+    let mut validator = Validator { passes_references: true, ..Validator::new(schema, subject) };
     validator.value(node, schema);
     validator.diagnostics
 }
@@ -21,11 +29,25 @@ struct Validator<'a> {
     subject: &'a str,
     /// Keys and item numbers from the root to the value at hand.
     path: Vec<String>,
+    /// Scalars that hold a reference are not checked.
+    passes_references: bool,
     diagnostics: Diagnostics,
 }
 
 impl<'a> Validator<'a> {
+    fn new(root: &'a Value, subject: &'a str) -> Self {
+        Self { root, subject, path: Vec::new(), passes_references: false, diagnostics: Diagnostics::default() }
+    }
+
+    /// Whether nothing can be said about a scalar because the value that stands for it is not known.
+    fn is_unknown(&self, node: &Node) -> bool {
+        self.passes_references && node.is_templated() && matches!(node.kind(), Kind::Scalar(_))
+    }
+
     fn value(&mut self, node: &Node, schema: &'a Value) {
+        if self.is_unknown(node) {
+            return;
+        }
         let schema = resolve_reference(schema, self.root);
         let Some(schema) = schema.as_object() else {
             if schema == &Value::Bool(false) {
@@ -169,7 +191,9 @@ impl<'a> Validator<'a> {
     }
 
     fn unique(&mut self, items: &[Node]) {
-        for (index, item) in items.iter().enumerate() {
+        for (index, item) in
+            items.iter().enumerate().filter(|(_, item)| !(self.passes_references && item.is_templated()))
+        {
             let value = item.to_json();
             if let Some(first) = items[..index].iter().find(|other| other.to_json() == value) {
                 let message = format!("{} holds {} twice", self.name(), item.describe());
@@ -270,6 +294,9 @@ impl<'a> Validator<'a> {
             let message = format!("{} lacks `{tag}`", self.name());
             return self.report(node, "missing-key", message, suggestion("", &names));
         };
+        if self.is_unknown(chosen) {
+            return;
+        }
         let meant =
             options.iter().find(|option| chosen.as_str().is_some() && tag_value(option, tag) == chosen.as_str());
         match meant {
@@ -304,8 +331,7 @@ impl<'a> Validator<'a> {
     }
 
     fn fits(&self, node: &Node, schema: &'a Value) -> bool {
-        let mut trial =
-            Validator { root: self.root, subject: "", path: Vec::new(), diagnostics: Diagnostics::default() };
+        let mut trial = Validator { passes_references: self.passes_references, ..Validator::new(self.root, "") };
         trial.value(node, schema);
         trial.diagnostics.is_empty()
     }
@@ -399,7 +425,7 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
         Resolved::Float(value) if !value.is_finite() => Some("infinities and `.nan` are not possible".to_owned()),
         Resolved::Null => None,
         _ if wants("string") => match node.kind() {
-            super::Kind::Scalar(scalar) => Some(format!("quote it: \"{}\"", scalar.text)),
+            Kind::Scalar(scalar) => Some(format!("quote it: \"{}\"", scalar.text)),
             _ => None,
         },
         _ if wants("array") => Some(format!("a list of one is written `[{}]`", node.to_json())),

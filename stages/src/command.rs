@@ -79,6 +79,7 @@ impl Stage for Command {
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
+    const PORTS_VARY: bool = true;
     const EXAMPLE: &'static str =
         r#"{"run": ["cp", "{in.scores}", "{out.copy}"], "outputs": {"copy": {"path": "copy"}}}"#;
 

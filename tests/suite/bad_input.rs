@@ -216,6 +216,20 @@ fn everything_in_one_report() {
     ));
 }
 
+/// Neither a reference that fails nor a wrong parameter hides what else is wrong with a stage, its inputs and those
+/// who take from it.
+#[test]
+fn no_problem_hides_another() {
+    assert_snapshot!(report_with(
+        "  a: {uses: window, from: raw.serie, with: {length: \"${lenght}\", stride: 0, strde: 1}}
+  b: {uses: train, from: scaled, with: {model: {kind: \"${kind}\"}, optimizer: {kind: adm}, epochs: \"x ${epochs}\"}}
+  c: {uses: score, from: {model: a, windows: b.weights}, with: {overlap: middle}}
+  d: {uses: command, from: [a], with: {run: [\"${program}\"], outputs: {x: {path: 3}}}}
+  e: {uses: render-plots, from: {scores: d.y}}
+"
+    ));
+}
+
 #[test]
 fn options_that_make_no_sense() {
     let environment = TestEnvironment::with_pipeline(HEAD);

@@ -118,6 +118,9 @@ pub trait Stage: 'static {
     const SEEDED: bool;
     /// Whether it gathers the instances of an expanded stage instead of being expanded with them.
     const GATHERS: bool = false;
+    /// Whether the ports depend on the parameters. Where they do not, connections are checked even if parameters are
+    /// wrong.
+    const PORTS_VARY: bool = false;
     /// Parameters, as JSON, that are enough to make it work: an example for the catalogue.
     const EXAMPLE: &'static str = "{}";
 
@@ -164,6 +167,7 @@ pub struct StageKind {
     pub threads: Threads,
     pub seeded: bool,
     pub gathers: bool,
+    pub ports_vary: bool,
     example: &'static str,
     schema: fn() -> Schema,
     complete: fn(Value) -> Result<Value, String>,
@@ -191,6 +195,7 @@ impl StageKind {
             threads: S::THREADS,
             seeded: S::SEEDED,
             gathers: S::GATHERS,
+            ports_vary: S::PORTS_VARY,
             example: S::EXAMPLE,
             schema: || {
                 let settings = SchemaSettings::draft2020_12().with(|settings| {
