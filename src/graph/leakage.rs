@@ -42,7 +42,10 @@ fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Dia
     let source = if learning.labels { "labels" } else { "rows" };
     let message = match learning.purpose {
         Purpose::Mix => format!("leakage: `{}` makes {}", stage.stage, learning.what),
-        _ => format!("leakage: `{}` learns its {} from {} {source}", stage.stage, learning.what, wrong.join(" and ")),
+        _ => {
+            let (what, wrong) = (learning.what, wrong.join(" and "));
+            format!("leakage: `{}` learns its {what} from {wrong} {source}{}", stage.stage, self_judged(learning))
+        }
     };
     let place = spec.stages.iter().find(|written| written.name.value == stage.stage);
     let span = place.map_or(stage.span, |written| written.locate(learning.parameter));
@@ -56,6 +59,14 @@ fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Dia
         Purpose::Mix => "keep each sample within one split".to_owned(),
         _ => format!("sound are: {}", allowed.join(", ")),
     })
+}
+
+/// The end of a sentence about a threshold that is learned from the rows it is judged by.
+fn self_judged(learning: &Learning) -> &'static str {
+    match learning.purpose {
+        Purpose::Threshold { judged } if learning.from.contains(&judged) => ", which are judged by it",
+        _ => "",
+    }
 }
 
 /// The last stage downstream: where the leak shows in a result.

@@ -83,7 +83,7 @@ impl Stage for Evaluate {
     fn learns(params: &Params) -> Vec<Learning> {
         let learning = |from, oracle, parameter| Learning {
             what: "threshold",
-            purpose: Purpose::Threshold,
+            purpose: Purpose::Threshold { judged: params.on },
             from,
             labels: oracle,
             oracle,
@@ -341,5 +341,8 @@ mod tests {
         assert_eq!(thuml[0].from, [Split::Train, Split::Test]);
         assert_eq!((thuml[0].parameter, thuml[0].labels), ("threshold.over", false));
         assert!(learns(r#"{"threshold": {"kind": "fixed", "value": 1}}"#).is_empty());
+        let judged = learns(r#"{"threshold": {"kind": "quantile", "anomaly_ratio": 1}, "on": "calibration"}"#);
+        let allowed = |split: &Split| judged[0].purpose.allows(*split);
+        assert_eq!(judged[0].from.iter().map(allowed).collect::<Vec<_>>(), [false, true]);
     }
 }

@@ -52,6 +52,23 @@ fn a_strict_pipeline_does_not_run_with_a_leak() {
     }
 }
 
+/// A threshold is not sound where the rows that it is learned from are the ones that are judged, be they test rows or
+/// not; named others are.
+#[test]
+fn a_threshold_from_the_judged_rows_is_a_leak() {
+    let judging = |more: &str| {
+        let pipeline = changed("anomaly_ratio: 2}", &format!("anomaly_ratio: 2{more}}}, on: calibration"));
+        TestEnvironment::with_pipeline(&pipeline).succeed(&["plan", "pipeline.yaml"]).stderr
+    };
+    for default_or_named in ["", ", over: [calibration]", ", over: [validation, calibration]"] {
+        let told = judging(default_or_named);
+        let message = "learns its threshold from calibration rows, which are judged by it";
+        assert_eq!(told.matches(message).count(), 1, "{told}");
+        assert!(told.contains("sound are: train, validation\n"), "{told}");
+    }
+    assert_eq!(judging(", over: [validation]"), "");
+}
+
 #[test]
 fn a_sound_pipeline_is_no_leak() {
     let environment = TestEnvironment::with_pipeline(&strict(SMALL));

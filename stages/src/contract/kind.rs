@@ -67,8 +67,8 @@ pub enum Purpose {
     Fit,
     /// The choice of an epoch or a hyperparameter: from training and validation rows.
     Select,
-    /// A threshold: from any rows but those that are judged.
-    Threshold,
+    /// A threshold: from any rows but those of the test part and those that are judged by it.
+    Threshold { judged: Split },
     /// Rows of several splits in one sample: never sound.
     Mix,
 }
@@ -79,7 +79,7 @@ impl Purpose {
         match self {
             Self::Fit => split == Split::Train,
             Self::Select => matches!(split, Split::Train | Split::Validation),
-            Self::Threshold => split != Split::Test,
+            Self::Threshold { judged } => split != Split::Test && split != judged,
             Self::Mix => false,
         }
     }
