@@ -3,6 +3,7 @@
 
 pub mod resnet50_plot;
 pub mod tvnet_recon;
+pub mod vae;
 
 use std::fmt;
 
@@ -18,8 +19,11 @@ use crate::nn::cross_entropy::CrossEntropy;
 use crate::nn::{Gradients, Mode, State};
 
 /// The table of models.
-const MODELS: &[Declaration] =
-    &[Declaration::of::<tvnet_recon::TvnetRecon>(), Declaration::of::<resnet50_plot::Resnet50Plot>()];
+const MODELS: &[Declaration] = &[
+    Declaration::of::<tvnet_recon::TvnetRecon>(),
+    Declaration::of::<resnet50_plot::Resnet50Plot>(),
+    Declaration::of::<vae::Vae>(),
+];
 
 /// What a model is trained to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
