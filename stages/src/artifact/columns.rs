@@ -41,6 +41,12 @@ impl Metadata {
         self
     }
 
+    /// An entry that another tool looks for under this very name.
+    pub fn with_foreign(mut self, name: &str, value: &serde_json::Value) -> Self {
+        self.entries.insert(name.to_owned(), value.to_string());
+        self
+    }
+
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, ArtifactError> {
         let text = self.entries.get(&format!("runner.{name}"));
         let text = text.ok_or_else(|| ArtifactError::corrupt(self.what, format!("no `{name}` in the footer")))?;
@@ -61,6 +67,23 @@ pub(super) fn write(
     let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 16 * 1024);
     let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties().build()))?;
     writer.write(&batch)?;
+    writer.close()?;
+    Ok(bytes)
+}
+
+/// As [`write`], for columns that come in several pieces, none of which may be too large for its type.
+pub(super) fn write_batches(
+    schema: Schema,
+    batches: Vec<Vec<ArrayRef>>,
+    metadata: Metadata,
+) -> Result<Vec<u8>, ArtifactError> {
+    let schema = Arc::new(schema.with_metadata(metadata.entries));
+    let size: usize = batches.iter().flatten().map(|array| array.get_array_memory_size()).sum();
+    let mut bytes = Vec::with_capacity(size + 16 * 1024);
+    let mut writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties().build()))?;
+    for arrays in batches {
+        writer.write(&RecordBatch::try_new(Arc::clone(&schema), arrays)?)?;
+    }
     writer.close()?;
     Ok(bytes)
 }
@@ -169,14 +192,10 @@ fn gather(values: &[f32], width: usize, first: usize, count: usize) -> Vec<Vec<f
     columns
 }
 
+/// All rows in one batch.
 pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, Metadata), ArtifactError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))?;
+    let (builder, metadata) = open(bytes, what)?;
     let schema = Arc::clone(builder.schema());
-    let metadata = Metadata { what, entries: schema.metadata().clone().into() };
-    let format = metadata.entries.get(FORMAT).map(String::as_str);
-    if format != Some(&format!("{what}/{VERSION}")) {
-        return Err(ArtifactError::corrupt(what, format!("the footer says {format:?}")));
-    }
     let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
     let batch = match <[RecordBatch; 1]>::try_from(batches) {
@@ -184,6 +203,29 @@ pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, M
         Err(batches) => concat_batches(&schema, &batches)?,
     };
     Ok((batch, metadata))
+}
+
+/// All rows in batches of at most so many.
+pub(super) fn read_batches(
+    bytes: Vec<u8>,
+    what: &'static str,
+    most: usize,
+) -> Result<(Vec<RecordBatch>, Metadata), ArtifactError> {
+    let (builder, metadata) = open(bytes, what)?;
+    Ok((builder.with_batch_size(most).build()?.collect::<Result<_, _>>()?, metadata))
+}
+
+fn open(
+    bytes: Vec<u8>,
+    what: &'static str,
+) -> Result<(ParquetRecordBatchReaderBuilder<bytes::Bytes>, Metadata), ArtifactError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))?;
+    let metadata = Metadata { what, entries: builder.schema().metadata().clone().into() };
+    let format = metadata.entries.get(FORMAT).map(String::as_str);
+    if format != Some(&format!("{what}/{VERSION}")) {
+        return Err(ArtifactError::corrupt(what, format!("the footer says {format:?}")));
+    }
+    Ok((builder, metadata))
 }
 
 /// Splits row-major values into columns.

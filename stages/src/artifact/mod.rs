@@ -6,6 +6,7 @@ mod digest;
 mod error;
 mod files;
 mod forecasts;
+mod images;
 mod metrics;
 mod model;
 mod predictions;
@@ -24,6 +25,7 @@ pub use digest::{Digest, DigestWriter};
 pub use error::ArtifactError;
 pub use files::{Content, FileEntry, Files};
 pub use forecasts::{Forecasts, Origin};
+pub use images::{COLOURS, Image, Images};
 pub use metrics::{Direction, Metric, Metrics};
 pub use model::{ElementType, Model, TensorData, tensors_of};
 pub use predictions::Predictions;
@@ -50,6 +52,8 @@ pub enum ArtifactKind {
     Predictions,
     /// Named figures, each with its direction and caveats.
     Metrics,
+    /// Pictures of one size, each with its class.
+    Images,
     /// Any other table of columns, such as a training log.
     Table,
     /// A folder of files, such as plots or what a command wrote.
@@ -58,7 +62,7 @@ pub enum ArtifactKind {
 
 impl ArtifactKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Series,
         Self::Windows,
         Self::Model,
@@ -66,6 +70,7 @@ impl ArtifactKind {
         Self::Forecasts,
         Self::Predictions,
         Self::Metrics,
+        Self::Images,
         Self::Table,
         Self::Files,
     ];
@@ -80,6 +85,7 @@ impl ArtifactKind {
             Self::Forecasts => "Forecasts",
             Self::Predictions => "Predictions",
             Self::Metrics => "Metrics",
+            Self::Images => "Images",
             Self::Table => "Table",
             Self::Files => "Files",
         }
@@ -119,6 +125,7 @@ pub enum Artifact {
     Forecasts(Arc<Forecasts>),
     Predictions(Arc<Predictions>),
     Metrics(Arc<Metrics>),
+    Images(Arc<Images>),
     Table(Arc<Table>),
     Files(Arc<Files>),
 }
@@ -160,6 +167,7 @@ impl Artifact {
             Self::Forecasts(_) => ArtifactKind::Forecasts,
             Self::Predictions(_) => ArtifactKind::Predictions,
             Self::Metrics(_) => ArtifactKind::Metrics,
+            Self::Images(_) => ArtifactKind::Images,
             Self::Table(_) => ArtifactKind::Table,
             Self::Files(_) => ArtifactKind::Files,
         }
@@ -175,6 +183,7 @@ impl Artifact {
             Self::Forecasts(forecasts) => forecasts.digest(),
             Self::Predictions(predictions) => predictions.digest(),
             Self::Metrics(metrics) => metrics.digest(),
+            Self::Images(images) => images.digest(),
             Self::Table(table) => table.digest(),
             Self::Files(files) => files.digest(),
         }
@@ -201,6 +210,7 @@ impl Artifact {
             Self::Forecasts(forecasts) => forecasts.encode(),
             Self::Predictions(predictions) => predictions.encode(),
             Self::Metrics(metrics) => metrics.encode(),
+            Self::Images(images) => images.encode(),
             Self::Table(table) => table.encode(),
             Self::Files(files) => files.encode(),
         }
@@ -216,6 +226,7 @@ impl Artifact {
             ArtifactKind::Forecasts => Forecasts::decode(bytes)?.into(),
             ArtifactKind::Predictions => Predictions::decode(bytes)?.into(),
             ArtifactKind::Metrics => Metrics::decode(bytes)?.into(),
+            ArtifactKind::Images => Images::decode(bytes)?.into(),
             ArtifactKind::Table => Table::decode(bytes)?.into(),
             ArtifactKind::Files => Files::decode(bytes, parts)?.into(),
         })
@@ -246,4 +257,4 @@ macro_rules! typed {
         }
     )*};
 }
-typed!(Series, Windows, Model, Scores, Forecasts, Predictions, Metrics, Table, Files);
+typed!(Series, Windows, Model, Scores, Forecasts, Predictions, Metrics, Images, Table, Files);
