@@ -1,11 +1,13 @@
-//! The stage kind `score`: how unlike anything learned every row of a series is, by a trained model.
+//! The stage kind `score`: how unlike anything learned every row of a series, or every image, is, by a trained model.
 //! What counts as an anomaly is decided later, by a threshold.
+
+mod images;
 
 use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactKind, Model, Scores, Segment, Series, Split, WindowRun, Windows};
+use crate::artifact::{ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
 use crate::models::{self, DataShape, Loaded, Network, Task};
 use crate::nn;
@@ -32,10 +34,23 @@ pub enum Overlap {
     Max,
 }
 
+/// What is scored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Of {
+    /// The rows of a series, by its windows.
+    #[default]
+    Windows,
+    /// Images, each as a series of a single row.
+    Images,
+}
+
 /// Parameters of `score`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
+    /// What is scored: the rows of a series or images.
+    pub of: Of,
     /// How a row that several windows cover gets its score.
     pub overlap: Overlap,
     /// Windows that are worked on together.
@@ -45,11 +60,15 @@ pub struct Params {
     pub contributions: bool,
     /// The splits to score; all if left out. Rows of other splits are left out of the scores.
     pub splits: Option<Vec<Split>>,
+    /// Of images: the classes that count as anomalies. Images of all other classes are labelled as normal; without this
+    /// the scores have no labels.
+    pub anomalous: Option<Vec<String>>,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self { overlap: Overlap::Last, batch: 128, contributions: true, splits: None }
+        let (of, overlap) = (Of::Windows, Overlap::Last);
+        Self { of, overlap, batch: 128, contributions: true, splits: None, anomalous: None }
     }
 }
 
@@ -58,16 +77,19 @@ impl Stage for Score {
 
     const NAME: &'static str = "score";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Gives every row an anomaly score: the mean over channels of the model's error there";
+    const DOC: &'static str =
+        "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
 
-    fn inputs(_: &Params) -> Vec<Port> {
-        vec![
-            Port::new("model", ArtifactKind::Model, "a trained model"),
-            Port::new("windows", ArtifactKind::Windows, "windows of the length that the model was trained on"),
-        ]
+    fn inputs(params: &Params) -> Vec<Port> {
+        let windows = "windows of the length that the model was trained on";
+        let samples = match params.of {
+            Of::Windows => Port::new("windows", ArtifactKind::Windows, windows),
+            Of::Images => Port::new("images", ArtifactKind::Images, "images of the size that the model was trained on"),
+        };
+        vec![Port::new("model", ArtifactKind::Model, "a trained model"), samples]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
@@ -81,15 +103,28 @@ impl Stage for Score {
         if params.splits.as_ref().is_some_and(Vec::is_empty) {
             return Err(("splits".to_owned(), "names no split; leave it out to score all".to_owned()));
         }
+        if params.anomalous.is_some() && params.of != Of::Images {
+            return Err(("anomalous".to_owned(), "is for images, not for the rows of a series".to_owned()));
+        }
+        if params.anomalous.as_ref().is_some_and(Vec::is_empty) {
+            return Err(("anomalous".to_owned(), "names no class; leave it out for scores without labels".to_owned()));
+        }
         Ok(())
     }
 
     fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
-        let windows = inputs.get::<Windows>("windows")?;
         let device = nn::device(context.device)?;
+        if params.of == Of::Images {
+            let (images, model) = (inputs.get::<Images>("images")?, inputs.get::<Model>("model")?);
+            return Ok(Outputs::one("scores", images::score(params, &images, &model, &device, context)?));
+        }
+        let windows = inputs.get::<Windows>("windows")?;
         let Loaded { network, shape, .. } = models::load(&*inputs.get::<Model>("model")?, &device)?;
         if shape.task != Task::Detect {
             return Err(StageError::new(format!("the model was trained to {}, which gives no scores", shape.task)));
+        }
+        if shape.width > 0 {
+            return Err(StageError::new("the model was trained on images, these are windows").hint("set `of: images`"));
         }
         check_shape(shape, &windows)?;
         let segments = wanted_segments(params, &windows.series)?;

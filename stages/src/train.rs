@@ -1,7 +1,7 @@
-//! The stage kind `train`: a model fitted to the training windows, chosen by the validation windows.
+//! The stage kind `train`: a model fitted to the training windows or images, chosen by the validation ones.
 //! The work is done in `training`; scoring new data is another stage's.
 
-use crate::artifact::{ArtifactKind, Split, Windows};
+use crate::artifact::{ArtifactKind, Images, Split, Windows};
 use crate::contract::{
     FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
 };
@@ -16,14 +16,19 @@ impl Stage for Train {
 
     const NAME: &'static str = "train";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Trains a model on the windows of the split `train`, watching the split `validation`";
+    const DOC: &'static str =
+        "Trains a model on the windows or images of the split `train`, watching the split `validation`";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = true;
     const EXAMPLE: &'static str = r#"{"model": {"kind": "tvnet-recon"}}"#;
 
-    fn inputs(_: &Recipe) -> Vec<Port> {
-        vec![Port::new("windows", ArtifactKind::Windows, "windows with the split `train`, and `validation` if watched")]
+    fn inputs(params: &Recipe) -> Vec<Port> {
+        vec![if params.reads_images() {
+            Port::new("images", ArtifactKind::Images, "images with the split `train`, and `validation` if watched")
+        } else {
+            Port::new("windows", ArtifactKind::Windows, "windows with the split `train`, and `validation` if watched")
+        }]
     }
 
     fn outputs(_: &Recipe) -> Vec<Port> {
@@ -58,8 +63,11 @@ impl Stage for Train {
     }
 
     fn run(params: &Recipe, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
-        let windows = inputs.get::<Windows>("windows")?;
-        let trained = train(params, &*windows, context)?;
+        let trained = if params.reads_images() {
+            train(params, &*inputs.get::<Images>("images")?, context)?
+        } else {
+            train(params, &*inputs.get::<Windows>("windows")?, context)?
+        };
         Ok(Outputs::one("model", trained.model).with("log", trained.log))
     }
 }

@@ -1,7 +1,9 @@
 //! Training: a recipe, batches, the loop over epochs, and checkpoints that continue it to the bit.
 //! It knows networks only through their trait, and the outside only through the stage's context.
 
+mod augment;
 mod checkpoint;
+mod images;
 mod monitor;
 mod progress;
 mod recipe;
@@ -9,6 +11,7 @@ mod samples;
 mod stopping;
 mod trainer;
 
+pub use augment::Augmentations;
 pub use monitor::{Better, Figure, Monitor};
 pub use recipe::{ClassWeights, EarlyStopping, Keep, Recipe};
 pub use samples::Samples;

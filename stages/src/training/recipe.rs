@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Monitor;
+use super::augment::{self, Augmentations};
 use crate::artifact::{Digest, DigestWriter};
 use crate::contract::{Choice, FileRequest};
 use crate::models::{self, Models, Task};
@@ -86,6 +87,13 @@ pub struct Recipe {
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub label_smoothing: f64,
+    /// Of images: ways in which they are altered at random while training, one after another.
+    #[serde(default)]
+    pub augment: Vec<Choice<Augmentations>>,
+    /// To detect: the classes that count as normal. Samples of others are neither trained on nor watched. All if left
+    /// out.
+    #[serde(default)]
+    pub normal: Option<Vec<String>>,
 }
 
 /// How much each class counts in the loss.
@@ -155,6 +163,7 @@ impl Recipe {
         }
         self.monitor.check(self.task()).map_err(|error| below("monitor", error))?;
         self.check_classes()?;
+        self.check_images()?;
         if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
             return fault("clip", "must be a number above 0; leave it out for no clipping");
         }
@@ -204,6 +213,30 @@ impl Recipe {
             return fault("label_smoothing", "is for the task `classify` alone");
         }
         Ok(())
+    }
+
+    /// Whether the model sees images instead of windows.
+    pub fn reads_images(&self) -> bool {
+        models::reads_images(&self.model)
+    }
+
+    fn check_images(&self) -> Result<(), (String, String)> {
+        for (index, way) in self.augment.iter().enumerate() {
+            let below = |(name, reason): (String, String)| (format!("augment[{index}].{name}"), reason);
+            augment::check(way).map_err(below)?;
+        }
+        if !self.augment.is_empty() && !self.reads_images() {
+            return Err(("augment".to_owned(), "is for models that see images".to_owned()));
+        }
+        match &self.normal {
+            Some(_) if self.task() != Task::Detect => {
+                Err(("normal".to_owned(), "is for the task `detect` alone".to_owned()))
+            }
+            Some(names) if names.is_empty() => {
+                Err(("normal".to_owned(), "names no class; leave it out for all of them".to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The first parameter that compares epochs, if any does.
@@ -273,6 +306,13 @@ mod tests {
             (json!({"monitor": {"metric": "accuracy"}}), "monitor.metric"),
             (json!({"class_weights": "balanced"}), "class_weights"),
             (json!({"label_smoothing": 1.0}), "label_smoothing"),
+            (json!({"augment": ["flip"]}), "augment"),
+            (json!({"normal": []}), "normal"),
+            (
+                json!({"model": {"kind": "resnet50-plot"}, "augment": [{"kind": "noise", "deviation": 2.0}]}),
+                "augment[0].deviation",
+            ),
+            (json!({"model": {"kind": "resnet50-plot"}, "normal": ["trend"]}), "normal"),
         ] {
             assert_eq!(recipe(changes).unwrap().check().unwrap_err().0, parameter);
         }

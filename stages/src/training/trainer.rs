@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
+use super::augment::augment;
 use super::checkpoint::{Checkpoint, Course, LogRow};
 use super::monitor::{Mean, measure};
 use super::progress::Counter;
@@ -69,8 +70,13 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     fn new(recipe: &'a Recipe, samples: &'a dyn Samples, context: &'a StageContext<'a>) -> Result<Self, StageError> {
         let task = recipe.task();
-        let [train_samples, validation_samples] =
-            [Split::Train, recipe.monitor.on].map(|split| samples.of_split(split, task));
+        let normal = normal_classes(recipe, samples)?;
+        let wanted = |sample: &usize| match &normal {
+            Some(normal) => samples.class_of(*sample).is_some_and(|class| normal.contains(&class)),
+            None => true,
+        };
+        let [train_samples, validation_samples] = [Split::Train, recipe.monitor.on]
+            .map(|split| samples.of_split(split, task).into_iter().filter(wanted).collect::<Vec<_>>());
         if train_samples.is_empty() {
             return Err(StageError::new("there are no samples in the split `train`")
                 .hint("does the series have training rows, and at least as many as a window is long?"));
@@ -238,7 +244,8 @@ impl<'a> Trainer<'a> {
     fn accumulated(&self, phase: usize, samples: &[usize], noise: &mut Random) -> Result<(f64, Gradients), StageError> {
         let mut total: Option<(f64, Gradients)> = None;
         for part in samples.chunks(self.recipe.batch) {
-            let batch = self.gather(part)?;
+            let mut batch = self.gather(part)?;
+            batch.inputs = augment(&self.recipe.augment, &batch.inputs, noise)?;
             let (loss, mut gradients) = self.network.gradients(phase, &batch, noise)?;
             if part.len() == samples.len() {
                 return Ok((loss, gradients));
@@ -394,6 +401,21 @@ fn of_phase(phase: usize, data: &BTreeMap<String, TensorData>) -> BTreeMap<Strin
     let prefix = format!("{phase}.");
     let own = |(name, tensor): (&String, &TensorData)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone()));
     data.iter().filter_map(own).collect()
+}
+
+/// The numbers of the classes that a detector learns, if the recipe names any.
+fn normal_classes(recipe: &Recipe, samples: &dyn Samples) -> Result<Option<Vec<u32>>, StageError> {
+    let Some(names) = &recipe.normal else { return Ok(None) };
+    let known = samples.classes();
+    let number = |name: &String| {
+        let number = known.iter().position(|class| class == name).and_then(|number| u32::try_from(number).ok());
+        number.ok_or_else(|| {
+            let hint =
+                if known.is_empty() { "they have none".to_owned() } else { format!("they have {}", known.join(", ")) };
+            StageError::new(format!("`normal` names the class `{name}`, which the samples do not have")).hint(hint)
+        })
+    };
+    names.iter().map(number).collect::<Result<_, _>>().map(Some)
 }
 
 fn diverged(what: &str, epoch: u64, loss: f64) -> StageError {
