@@ -37,6 +37,22 @@ const CASES: &[Case] = &[
         graph: false,
     },
     Case {
+        name: "anomaly_transformer",
+        model: "anomaly-transformer",
+        parameters: || json!({}),
+        shape: || DataShape::detect(100, 38),
+        batch: 32,
+        graph: false,
+    },
+    Case {
+        name: "transformer_recon",
+        model: "transformer-recon",
+        parameters: || json!({}),
+        shape: || DataShape::detect(100, 38),
+        batch: 256,
+        graph: false,
+    },
+    Case {
         name: "tvnet_recon",
         model: "tvnet-recon",
         parameters: || json!({}),

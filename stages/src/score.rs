@@ -32,6 +32,9 @@ pub enum Overlap {
     Mean,
     /// The window in which the row's score is highest.
     Max,
+    /// Windows side by side, each row by the one that covers it, for models whose scores compare the rows of a window.
+    /// A tail shorter than a window is covered by a last window that ends with the run.
+    Tile,
 }
 
 /// What is scored.
@@ -183,6 +186,8 @@ impl Rows {
             }
             Overlap::Max if errors.iter().sum::<f32>() <= own.iter().sum::<f32>() => {}
             Overlap::Max | Overlap::Last | Overlap::Window => own.copy_from_slice(errors),
+            // The last window of a run may reach into the one before it, which keeps its rows.
+            Overlap::Tile => {}
         }
     }
 }
@@ -197,17 +202,16 @@ struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    /// Slides windows row by row over every run, whatever the stride that training used.
+    /// Slides windows over every run, row by row or side by side, whatever the stride that training used.
     fn run(&mut self, segments: &[&Segment]) -> Result<(), StageError> {
         let wanted = |run: &&WindowRun| segments.iter().any(|segment| segment.split == run.split);
         let runs: Vec<WindowRun> = self.windows.runs.iter().filter(wanted).copied().collect();
         let length = self.windows.spec.length;
-        let count = |run: &WindowRun| (run.rows.1 - run.rows.0 + 1).saturating_sub(length);
-        let total: u64 = runs.iter().map(|run| count(run) as u64).sum();
+        let starts: Vec<Vec<usize>> = runs.iter().map(|run| window_starts(run, length, self.params.overlap)).collect();
+        let total: u64 = starts.iter().map(|starts| starts.len() as u64).sum();
         let mut done = 0;
-        for run in &runs {
+        for (run, starts) in runs.iter().zip(&starts) {
             let own = rows_of_split(segments, run);
-            let starts: Vec<usize> = (run.rows.0..run.rows.0 + count(run)).collect();
             for starts in starts.chunks(self.params.batch) {
                 self.context.check_cancelled()?;
                 self.batch(starts, run, &own)?;
@@ -278,6 +282,19 @@ impl Scorer<'_> {
     }
 }
 
+/// The first rows of the windows of a run that are scored.
+fn window_starts(run: &WindowRun, length: usize, overlap: Overlap) -> Vec<usize> {
+    let (first, end) = run.rows;
+    let count = (end - first + 1).saturating_sub(length);
+    match overlap {
+        Overlap::Tile if count > 0 => {
+            let last = first + count - 1;
+            (first..last).step_by(length).chain([last]).collect()
+        }
+        _ => (first..first + count).collect(),
+    }
+}
+
 /// The mean over the rows of `[rows, channels]`.
 fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
     let count = (rows.len() / channels) as f64;
@@ -344,7 +361,7 @@ mod tests {
     fn every_overlap_follows_its_definition() {
         let windows = waves(LENGTH, 3, [50, 25, 21]);
         let model = model(&windows);
-        for overlap in [Overlap::Last, Overlap::Window, Overlap::Mean, Overlap::Max] {
+        for overlap in [Overlap::Last, Overlap::Window, Overlap::Mean, Overlap::Max, Overlap::Tile] {
             let found = scores(&Params { overlap, batch: 4, ..Params::default() }, &model, &windows).unwrap();
             assert_eq!(found.segments, windows.series.segments);
             assert_eq!(found.labels, windows.series.labels);
@@ -358,6 +375,8 @@ mod tests {
                         errors[first..first + 3].iter().map(|error| f64::from(*error)).sum::<f64>() / 3.0
                     };
                     let values: Vec<f64> = covering.map(at).collect();
+                    let tile = (row - segment.rows.start) / LENGTH * LENGTH;
+                    let tile = tile.min(segment.rows.len() - LENGTH);
                     let expected = match overlap {
                         // The window that ends here is the first of those that cover the row.
                         Overlap::Last => values[0],
@@ -368,6 +387,7 @@ mod tests {
                         }
                         Overlap::Mean => values.iter().sum::<f64>() / values.len() as f64,
                         Overlap::Max => values.iter().copied().fold(0.0, f64::max),
+                        Overlap::Tile => at(&errors[tile]),
                     };
                     let score = f64::from(found.scores[row]);
                     assert!(
@@ -393,6 +413,18 @@ mod tests {
         assert!(
             [(128, 2), (128, 5), (1, 2), (7, 3)].into_iter().all(|(batch, threads)| digest(batch, threads) == expected)
         );
+    }
+
+    #[test]
+    fn tiles_cover_a_run_once_but_for_its_tail() {
+        let starts = |rows| {
+            let run = WindowRun { split: Split::Test, first: rows, stride: 1, count: 0, rows: (rows, rows + 31) };
+            [LENGTH, 31, 32].map(|length| window_starts(&run, length, Overlap::Tile))
+        };
+        assert_eq!(starts(0), [vec![0, 10, 20, 21], vec![0], vec![]]);
+        assert_eq!(starts(7), [vec![7, 17, 27, 28], vec![7], vec![]]);
+        let even = WindowRun { split: Split::Test, first: 0, stride: 1, count: 0, rows: (0, 30) };
+        assert_eq!(window_starts(&even, LENGTH, Overlap::Tile), [0, 10, 20]);
     }
 
     #[test]

@@ -20,10 +20,15 @@ fn pipelines() -> Vec<PathBuf> {
     files
 }
 
+/// Whether a pipeline follows a published program to the letter, leaks included.
+fn is_reference(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("reference"))
+}
+
 /// Without the data a plan says what is missing; the file itself gives no reason for a word.
 #[test]
 fn all_plan_without_errors_or_warnings() {
-    for path in pipelines() {
+    for path in pipelines().into_iter().filter(|path| !is_reference(path)) {
         let environment = TestEnvironment::new();
         let planned = environment.run(&["plan", "--json", path.to_str().unwrap()]);
         assert_eq!(planned.stderr, "", "{}", planned.describe());
@@ -36,6 +41,57 @@ fn all_plan_without_errors_or_warnings() {
             assert_eq!(stage["kind"], "ingest", "only data may be missing: {stage}");
             assert!(stage["failure"]["hint"].is_string(), "what is missing comes with a way out: {stage}");
         }
+    }
+}
+
+/// The leaks of the published programs, by the file in `pipelines/reference`.
+const LEAKS: &[(&str, &[&str])] = &[
+    (
+        "msl_anomaly_transformer",
+        &["`model` learns its choice of the epoch from test rows", "`metrics` learns its threshold from test rows"],
+    ),
+    (
+        "smd_anomaly_transformer",
+        &["`model` learns its choice of the epoch from test rows", "`metrics` learns its threshold from test rows"],
+    ),
+    (
+        "smd_omni_anomaly",
+        &[
+            "`scaled_training` learns its normalisation statistics from validation rows",
+            "`scaled` learns its normalisation statistics from test rows",
+        ],
+    ),
+    (
+        "smd_omni_vae",
+        &[
+            "`scaled` learns its normalisation statistics from test rows",
+            "`model` learns its choice of the epoch from test rows",
+        ],
+    ),
+    (
+        "smd_transformer",
+        &[
+            "`scaled` learns its normalisation statistics from test rows",
+            "`model` learns its choice of the epoch from test rows",
+        ],
+    ),
+];
+
+/// The leakage check names every leak of a reference, and finds nothing else to say.
+#[test]
+fn references_plan_with_each_of_their_leaks_named() {
+    for path in pipelines().into_iter().filter(|path| is_reference(path)) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let Some((_, leaks)) = LEAKS.iter().find(|(known, _)| *known == name) else {
+            panic!("{}: say in LEAKS what leaks", path.display())
+        };
+        let environment = TestEnvironment::new();
+        let planned = environment.run(&["plan", path.to_str().unwrap()]);
+        for leak in *leaks {
+            assert!(planned.stderr.contains(&format!("leakage: {leak}\n")), "{leak}: {}", planned.describe());
+        }
+        assert_eq!(planned.stderr.matches("warning[").count(), leaks.len(), "{}", planned.describe());
+        assert!(!planned.stderr.contains("error["), "{}", planned.describe());
     }
 }
 

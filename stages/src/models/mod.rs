@@ -1,7 +1,10 @@
 //! Models, one file per paper: a configuration, its network, and a line in the table below.
 //! How they are trained and what their errors mean for a stage is not decided here.
 
+pub mod anomaly_transformer;
+mod checks;
 pub mod resnet50_plot;
+pub mod transformer_recon;
 pub mod tvnet_recon;
 pub mod vae;
 
@@ -20,8 +23,10 @@ use crate::nn::{Gradients, Mode, State};
 
 /// The table of models.
 const MODELS: &[Declaration] = &[
-    Declaration::of::<tvnet_recon::TvnetRecon>(),
+    Declaration::of::<anomaly_transformer::AnomalyTransformer>(),
     Declaration::of::<resnet50_plot::Resnet50Plot>(),
+    Declaration::of::<transformer_recon::TransformerRecon>(),
+    Declaration::of::<tvnet_recon::TvnetRecon>(),
     Declaration::of::<vae::Vae>(),
 ];
 

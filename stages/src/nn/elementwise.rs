@@ -33,13 +33,31 @@ impl Lanes {
 
     #[inline(always)]
     pub fn load(row: &[f32], span: Span) -> Self {
+        Self::load_or(row, span, 0.0)
+    }
+
+    /// As [`Self::load`], but lanes beyond a short span hold `other`.
+    #[inline(always)]
+    pub fn load_or(row: &[f32], span: Span, other: f32) -> Self {
         let source = &row[span.first..span.first + span.count];
         if let Ok(full) = <[f32; LANES]>::try_from(source) {
             return Self(full);
         }
-        let mut values = [0.0; LANES];
+        let mut values = [other; LANES];
         values[..source.len()].copy_from_slice(source);
         Self(values)
+    }
+
+    /// The sum of all lanes, halves added to each other until one is left.
+    #[inline(always)]
+    pub fn sum(self) -> f32 {
+        let mut values = self.0;
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                values[lane] += values[lane + half];
+            }
+        }
+        values[0]
     }
 
     #[inline(always)]
@@ -51,6 +69,18 @@ impl Lanes {
             let count = target.len();
             target.copy_from_slice(&self.0[..count]);
         }
+    }
+
+    /// The larger of each two lanes.
+    #[inline(always)]
+    pub fn larger(self, other: Self) -> Self {
+        self.with(other, |left, right| if right > left { right } else { left })
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    pub fn largest(self) -> f32 {
+        self.0.into_iter().fold(f32::NEG_INFINITY, |most, value| if value > most { value } else { most })
     }
 
     /// `max(self, 0)`; a NaN stays one.

@@ -12,6 +12,17 @@ pub fn with_slice<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<
     floats(storage, layout).map(read)
 }
 
+/// Calls `read` with the floats of several contiguous tensors on the CPU.
+pub fn with_slices<const N: usize, T>(tensors: [&Tensor; N], read: impl FnOnce([&[f32]; N]) -> T) -> Result<T> {
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut slices = [&[] as &[f32]; N];
+    for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
+        let Storage::Cpu(storage) = &**storage else { bail!("expected a tensor on the CPU") };
+        *slice = floats(storage, layout)?;
+    }
+    Ok(read(slices))
+}
+
 /// The floats of a contiguous storage, as custom operations get it.
 pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let Some((start, end)) = layout.contiguous_offsets() else { bail!("expected a contiguous tensor") };
@@ -48,6 +59,9 @@ mod tests {
         let tensor = Tensor::new(&[[1_f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
         with_slice_mut(&tensor, |values| values[1] = 9.0).unwrap();
         assert_eq!(with_slice(&tensor, <[f32]>::to_vec).unwrap(), [1.0, 9.0, 3.0, 4.0]);
+        let sums = with_slices([&tensor, &tensor], |[one, other]| one[1] + other[3]).unwrap();
+        assert_eq!(sums, 13.0);
+        assert!(with_slices([&tensor, &tensor.t().unwrap()], |_| ()).is_err());
         assert!(with_slice(&tensor.t().unwrap(), |_| ()).is_err());
         assert!(with_slice(&Tensor::new(&[1_i64], &Device::Cpu).unwrap(), |_| ()).is_err());
     }

@@ -48,29 +48,45 @@ impl Linear {
     /// # Errors
     /// If the last axis is not as long as the layer's input.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.dims().last() != Some(&self.input) {
-            candle_core::bail!("a linear layer of {} inputs cannot take {:?}", self.input, x.dims())
-        }
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            let op = op::LinearOp { input: self.input, output: self.output };
-            return x.contiguous()?.apply_op3(&self.weight, &self.bias, op);
-        }
-        self.compose(x)
+        forward(x, &self.weight, &self.bias)
     }
 
     /// The same with Candle's own operations, on any device.
     pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        let mut shape = x.dims().to_vec();
-        let rows = x.elem_count() / self.input;
-        if let Some(last) = shape.last_mut() {
-            *last = self.output;
-        }
-        let weight = self.weight.reshape((self.output, self.input))?;
-        x.reshape((rows, self.input))?.matmul(&weight.t()?)?.broadcast_add(&self.bias)?.reshape(shape)
+        compose(x, &self.weight, &self.bias)
     }
 }
 
-/// A linear layer's weights as the CPU kernels want them. On one thread.
+/// `x`, `[…, input]`, times weight, `[output, input]` or `[output, input, 1]`, plus bias, `[output]`.
+///
+/// # Errors
+/// If the last axis is not as long as the weight's second.
+pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (output, input) = (weight.dim(0)?, weight.dim(1)?);
+    if x.dims().last() != Some(&input) {
+        candle_core::bail!("a linear layer of {input} inputs cannot take {:?}", x.dims())
+    }
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return x.contiguous()?.apply_op3(weight, bias, op::LinearOp { input, output });
+    }
+    compose(x, weight, bias)
+}
+
+fn compose(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (output, input) = (weight.dim(0)?, weight.dim(1)?);
+    let mut shape = x.dims().to_vec();
+    let rows = x.elem_count() / input;
+    if let Some(last) = shape.last_mut() {
+        *last = output;
+    }
+    let weight = weight.reshape((output, input))?;
+    x.reshape((rows, input))?.matmul(&weight.t()?)?.broadcast_add(bias)?.reshape(shape)
+}
+
+/// Weights of which there are so many are packed by several threads.
+const PARALLEL: usize = 1 << 16;
+
+/// A linear layer's weights as the CPU kernels want them. On one thread, but for the packing of large ones.
 #[derive(Clone, Debug)]
 pub struct LinearKernel {
     level: Level,
@@ -98,11 +114,17 @@ impl LinearKernel {
     /// Takes weights over: weight `[output, input]`, bias `[output]`.
     pub fn load(&mut self, weight: &[f32], bias: &[f32], backward: bool) {
         let input = self.input;
-        self.forward.fill(|_, from, to| weight[to * input + from]);
+        pack(&mut self.forward, weight.len(), |_, from, to| weight[to * input + from]);
         if backward {
-            self.backward.fill(|_, to, from| weight[to * input + from]);
+            self.load_backward(weight);
         }
         self.bias.copy_from_slice(bias);
+    }
+
+    /// Takes over what the backward pass alone needs.
+    pub fn load_backward(&mut self, weight: &[f32]) {
+        let input = self.input;
+        pack(&mut self.backward, weight.len(), |_, to, from| weight[to * input + from]);
     }
 
     /// `target`, `[rows, output]`, from `x`, `[rows, input]`.
@@ -130,6 +152,15 @@ impl LinearKernel {
         let rows = Rows { values: gradient, starts, taps: &[0] };
         accumulate_outer(self.level, rows, self.output, x, self.input, weight);
         super::elementwise::add_rows(self.level, gradient, bias);
+    }
+}
+
+/// Fills panels, by several threads if there are so many weights.
+fn pack(panels: &mut Panels, count: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync) {
+    if count >= PARALLEL {
+        panels.fill_in_parallel(weight);
+    } else {
+        panels.fill(weight);
     }
 }
 

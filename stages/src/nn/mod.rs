@@ -1,21 +1,31 @@
 //! Numerical building blocks of models: layers, seeded initial values, CPU kernels with backward, optimisers, schedules.
 //! Which layers make up a model is said in `models`, how it is trained in `training`.
 
+pub mod attention;
 pub mod batch_norm;
 pub mod chunks;
+pub mod circular_conv;
 pub mod conv;
 pub mod conv2d;
 pub mod cross_entropy;
 mod device;
 pub mod dropout;
+pub mod elementary;
 pub mod elementwise;
+pub mod encoder;
+pub mod feed_forward;
+pub mod gelu;
 mod gradients;
 pub mod host;
 pub mod initialise;
+pub mod layer_norm;
 pub mod linear;
+pub mod loss;
 pub mod moments;
+pub mod noise;
 pub mod optimizer;
 pub mod pool;
+pub mod positions;
 pub mod product;
 pub mod schedule;
 pub mod simd;

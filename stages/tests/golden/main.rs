@@ -2,9 +2,11 @@
 //! (default: `tests/golden` of the repository). Sizes come from the cases; what is tested here is never trained.
 //! A case is understood by an adapter: one file, and one line in the table below.
 
+mod anomaly_transformer;
 mod case;
 mod check;
 mod resnet50_plot;
+mod transformer_recon;
 mod tvnet_recon;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,8 @@ use stages::models::{Batch, DataShape};
 use case::{Case, Report};
 
 /// The table of adapters.
-const ADAPTERS: &[Adapter] = &[resnet50_plot::ADAPTER, tvnet_recon::ADAPTER];
+const ADAPTERS: &[Adapter] =
+    &[tvnet_recon::ADAPTER, anomaly_transformer::ADAPTER, resnet50_plot::ADAPTER, transformer_recon::ADAPTER];
 
 /// How a reference's case is understood by one of our models.
 pub struct Adapter {
