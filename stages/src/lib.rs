@@ -15,7 +15,9 @@ pub mod training;
 
 pub mod collect;
 pub mod command;
+pub mod ensemble;
 pub mod evaluate;
+pub mod fold;
 pub mod generate;
 pub mod ingest;
 pub mod normalize;
@@ -32,12 +34,14 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<ingest::Ingest>(),
         StageKind::of::<generate::Generate>(),
         StageKind::of::<normalize::Normalize>(),
+        StageKind::of::<fold::Fold>(),
         StageKind::of::<window::Window>(),
         StageKind::of::<train::Train>(),
         StageKind::of::<score::Score>(),
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<render_plots::RenderPlots>(),
         StageKind::of::<collect::Collect>(),
+        StageKind::of::<ensemble::Ensemble>(),
         StageKind::of::<command::Command>(),
     ]
 }
