@@ -2,6 +2,7 @@
 //! is at hand, the way training takes it; for some, beside it, as a graph that is differentiated automatically.
 //! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS.
 
+use std::ffi::{c_int, c_long};
 use std::hint::black_box;
 
 use candle_core::{Device, Tensor};
@@ -98,7 +99,17 @@ fn step(network: &dyn Network, optimizers: &mut [Optimizer], batch: &Batch, rand
     }
 }
 
+/// mimalloc's number for the milliseconds after which freed memory goes back to the system.
+const PURGE_DELAY: c_int = 15;
+
+unsafe extern "C" {
+    fn mi_option_set(option: c_int, value: c_long);
+}
+
 fn train_step(criterion: &mut Criterion) {
+    // As the program does it.
+    // SAFETY: the option is one of the allocator's, and any number of milliseconds is allowed.
+    unsafe { mi_option_set(PURGE_DELAY, 10_000) };
     for case in CASES {
         let mut random = Random::new(0, "bench");
         let choice: Choice<Models> = Choice::new(case.model, (case.parameters)()).expect("the model is in the table");

@@ -4,6 +4,7 @@
 
 mod bottleneck;
 mod head;
+mod host;
 mod pretrained;
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::nn::conv2d::{Conv2d, Window2d};
 use crate::nn::host::with_slice;
 use crate::nn::initialise::Initial;
 use crate::nn::pool::{global_mean, max_pool2d};
-use crate::nn::{Mode, State, StateBuilder};
+use crate::nn::{Gradients, Mode, State, StateBuilder};
 use bottleneck::Bottleneck;
 use head::Head;
 
@@ -164,10 +165,14 @@ impl Resnet {
         Ok(Self { state: builder.finish(), shape, normalise: config.normalise, conv, norm, blocks, head })
     }
 
-    fn forward(&self, images: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
+    /// Images to `[batch, height / 4, width / 4, channels]`.
+    fn stem(&self, images: &Tensor, mode: Mode) -> Result<Tensor> {
         let x = self.conv.forward(&self.arrange(images)?)?;
-        let x = self.norm.forward_relu(&x, mode)?;
-        let stem = max_pool2d(&x, Window2d::square(3).stride(2).padding(1))?;
+        max_pool2d(&self.norm.forward_relu(&x, mode)?, Window2d::square(3).stride(2).padding(1))
+    }
+
+    fn forward(&self, images: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
+        let stem = self.stem(images, mode)?;
         let mut x = stem.clone();
         for block in &self.blocks {
             x = block.forward(&x, mode)?;
@@ -223,6 +228,15 @@ impl Network for Resnet {
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
         batch.cross_entropy(&self.forward(&batch.inputs, mode, random)?.logits)
+    }
+
+    fn gradients(&self, _: usize, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
+        if self.state.device().is_cpu() {
+            return host::gradients(self, batch, random);
+        }
+        let loss = self.loss(batch, Mode::Train, random)?;
+        let gradients = Gradients::of(&self.state, &loss.backward()?);
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {

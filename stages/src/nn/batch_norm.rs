@@ -1,6 +1,7 @@
 //! Batch normalisation over rows of channels, in training and in evaluation.
 //! Activations that follow it belong to the model's own kernels.
 
+mod host;
 mod op;
 
 use std::sync::{Arc, OnceLock};
@@ -10,6 +11,7 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 use super::initialise::Initial;
 use super::moments::Moments;
 use super::state::StateBuilder;
+pub use host::{NormGradients, NormTape};
 pub(crate) use op::normalise_backward;
 
 /// Added to variances, as in PyTorch.

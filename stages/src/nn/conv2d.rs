@@ -9,8 +9,11 @@ mod window;
 use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
+use super::simd::Level;
 use super::state::StateBuilder;
+pub use correlation::Correlation;
 use op::{Conv2dOp, Way};
+pub use patches::Grid;
 pub use window::Window2d;
 
 /// A convolution's parameters under PyTorch's names and layouts: weight `[output, input, kernel height, kernel width]`,
@@ -72,6 +75,21 @@ impl Conv2d {
         match &self.bias {
             Some(bias) => x.apply_op3(&self.weight, bias, op),
             None => x.apply_op2(&self.weight, op),
+        }
+    }
+
+    /// The products behind this layer for a batch of images, for networks that keep their own tape.
+    ///
+    /// # Errors
+    /// If the images have another number of channels, or the window does not fit on them.
+    pub fn on_host(&self, batch: usize, image: Grid) -> Result<Correlation> {
+        let (output, input, _, _) = self.weight.dims4()?;
+        match self.window.places(image.size) {
+            Some(size) if image.channels == input => {
+                let map = Grid { size, channels: output };
+                Ok(Correlation { level: Level::detect(), window: self.window, batch, image, map })
+            }
+            _ => bail!("a convolution of {input} channels and {:?} cannot take {image:?}", self.window.kernel),
         }
     }
 

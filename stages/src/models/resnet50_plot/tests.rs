@@ -66,6 +66,25 @@ fn values_are_dropped_in_training_alone() {
     assert_eq!(logits(Mode::Train, 1), logits(Mode::Train, 1));
 }
 
+#[test]
+fn the_tape_and_the_graph_agree_in_gradients_and_running_statistics() {
+    let config = Resnet50Plot { dropout: [0.2; 3], ..small() };
+    let (tape, graph) = (network(&config, 3, 1), network(&config, 3, 1));
+    let classes = Tensor::new(&[0_u32, 2, 1, 1, 0], &Device::Cpu).unwrap();
+    let batch = Batch { classes: Some(classes), label_smoothing: 0.1, ..Batch::of(images(5)) };
+    let (found_loss, found) = tape.gradients(0, &batch, &mut Random::new(3, "noise")).unwrap();
+    let loss = graph.loss(&batch, Mode::Train, &mut Random::new(3, "noise")).unwrap();
+    let expected = Gradients::of(&graph.state, &loss.backward().unwrap());
+    assert!((found_loss - f64::from(loss.to_scalar::<f32>().unwrap())).abs() < 1e-6);
+    let most =
+        |tensor: &Tensor| -> f32 { tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap() };
+    for (((name, _), found), expected) in tape.state.parameters().zip(&found.0).zip(&expected.0) {
+        let (found, expected) = (found.as_ref().unwrap(), expected.as_ref().unwrap());
+        assert!(most(&(found - expected).unwrap()) < 1e-3 * most(expected), "{name}");
+    }
+    assert_eq!(tape.state.to_data().unwrap(), graph.state.to_data().unwrap());
+}
+
 /// A file with the tensors of a network, changed by `change`, and what loading it into another one says.
 fn load_changed(change: impl FnOnce(&mut BTreeMap<String, TensorData>)) -> (Resnet, Resnet, Option<StageError>) {
     let (source, target) = (network(&small(), 5, 1), network(&small(), 3, 2));

@@ -71,19 +71,9 @@ impl BatchNormOp {
         Statistics { moments, normaliser }
     }
 
-    fn run(
-        &self,
-        x: (&CpuStorage, &Layout),
-        affine: (&CpuStorage, &Layout),
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let shape = x.1.shape().clone();
-        let x = floats(x.0, x.1)?;
-        let residual = residual.map(|(storage, layout)| floats(storage, layout)).transpose()?;
-        if residual.is_some_and(|residual| residual.len() != x.len()) {
-            bail!("a residual has another shape than what it is added to, {shape:?}")
-        }
-        let statistics = self.settle(x, floats(affine.0, affine.1)?);
+    /// The output, and what backward will need to know.
+    pub fn apply(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> (Vec<f32>, Statistics) {
+        let statistics = self.settle(x, affine);
         let normaliser = &statistics.normaliser;
         let mut target = vec![0.0; x.len()];
         let parts = chunks(x.len() / self.channels);
@@ -97,6 +87,22 @@ impl BatchNormOp {
                 (None, false) => scale_and_shift(Level::detect(), x, normaliser, target),
             }
         });
+        (target, statistics)
+    }
+
+    fn run(
+        &self,
+        x: (&CpuStorage, &Layout),
+        affine: (&CpuStorage, &Layout),
+        residual: Option<(&CpuStorage, &Layout)>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = x.1.shape().clone();
+        let x = floats(x.0, x.1)?;
+        let residual = residual.map(|(storage, layout)| floats(storage, layout)).transpose()?;
+        if residual.is_some_and(|residual| residual.len() != x.len()) {
+            bail!("a residual has another shape than what it is added to, {shape:?}")
+        }
+        let (target, statistics) = self.apply(x, floats(affine.0, affine.1)?, residual);
         if self.statistics.set(statistics).is_err() {
             bail!("a batch normalisation was applied twice")
         }
@@ -105,7 +111,13 @@ impl BatchNormOp {
 
     /// The gradient behind the ReLU, and of it `Σ gradient` and `Σ gradient * normalised`, the chunks' shares added in
     /// their order.
-    fn pass_relu(&self, normaliser: &Normaliser, x: &[f32], y: &[f32], gradient: &[f32]) -> (Vec<f32>, [Vec<f64>; 2]) {
+    pub fn pass_relu(
+        &self,
+        Statistics { normaliser, .. }: &Statistics,
+        x: &[f32],
+        y: &[f32],
+        gradient: &[f32],
+    ) -> (Vec<f32>, [Vec<f64>; 2]) {
         let mut passed = vec![0.0; gradient.len()];
         let parts = chunks(x.len() / self.channels);
         let part = |(target, range): (&mut [f32], &Range<usize>)| {
@@ -141,7 +153,7 @@ impl BatchNormOp {
     }
 
     /// The gradient in front of the normalisation, in place.
-    fn input_gradient(&self, statistics: &Statistics, x: &[f32], sums: &[Vec<f64>; 2], gradient: &mut [f32]) {
+    pub fn input_gradient(&self, statistics: &Statistics, x: &[f32], sums: &[Vec<f64>; 2], gradient: &mut [f32]) {
         let Statistics { moments, normaliser } = statistics;
         let means = sums.each_ref().map(|sums| sums.iter().map(|sum| (sum / moments.count) as f32).collect());
         let parts = chunks(x.len() / self.channels);
@@ -168,7 +180,7 @@ impl BatchNormOp {
         };
         let gradient = gradient.contiguous()?;
         let (mut passed, sums) = with_slice(x, |x| {
-            with_slice(y, |y| with_slice(&gradient, |gradient| self.pass_relu(&statistics.normaliser, x, y, gradient)))
+            with_slice(y, |y| with_slice(&gradient, |gradient| self.pass_relu(statistics, x, y, gradient)))
         })???;
         let of_residual = match residual.filter(|residual| residual.track_op()) {
             Some(residual) => Some(Tensor::from_slice(&passed, residual.shape(), x.device())?),

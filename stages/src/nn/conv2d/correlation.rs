@@ -63,18 +63,26 @@ impl Correlation {
     /// Images, `[batch, image]`, to which every map position adds its value times the weights under its window.
     pub fn adjoint(&self, maps: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let channels = self.image.channels;
-        let phases = self.phases(weight);
         let zeros = vec![0.0; if bias.is_some() { 0 } else { channels }];
-        let bias = bias.unwrap_or(&zeros);
-        let count = self.batch * self.image.positions();
-        let mut images = vec![0.0; count * channels];
+        let mut images = vec![0.0; self.batch * self.image.positions() * channels];
+        self.adjoint_from(maps, weight, Start::Bias(bias.unwrap_or(&zeros)), &mut images);
+        images
+    }
+
+    /// The same added to what `images` hold.
+    pub fn add_adjoint(&self, maps: &[f32], weight: &[f32], images: &mut [f32]) {
+        self.adjoint_from(maps, weight, Start::Target, images);
+    }
+
+    fn adjoint_from(&self, maps: &[f32], weight: &[f32], start: Start<'_>, images: &mut [f32]) {
+        let channels = self.image.channels;
+        let phases = self.phases(weight);
         // A phase has its share of the rows of a task only.
-        let size = task_size(count) * phases.len().min(4);
+        let size = task_size(self.batch * self.image.positions()) * phases.len().min(4);
         images.par_chunks_mut(size * channels).enumerate().for_each(|(task, target)| {
             let positions = task * size..task * size + target.len() / channels;
-            with_scratch(|scratch| self.adjoint_part(&phases, maps, bias, positions, scratch, target));
+            with_scratch(|scratch| self.adjoint_part(&phases, maps, start, positions, scratch, target));
         });
-        images
     }
 
     /// The phases in the order of `row * horizontal stride + column`.
@@ -104,7 +112,7 @@ impl Correlation {
         &self,
         phases: &[Phase],
         maps: &[f32],
-        bias: &[f32],
+        start: Start<'_>,
         positions: Range<usize>,
         scratch: &mut Scratch,
         target: &mut [f32],
@@ -115,7 +123,7 @@ impl Correlation {
             scratch.starts.clear();
             scratch.starts.extend(positions.map(|position| position * depth));
             let rows = Rows { values: maps, starts: &scratch.starts, taps: &[0] };
-            return multiply(rows, &phases[0].panels, Start::Bias(bias), target);
+            return multiply(rows, &phases[0].panels, start, target);
         }
         // Map positions before the one that the first tap sees.
         let back = [0, 1].map(|axis| self.window.reach(axis) / stride[axis]);
@@ -149,11 +157,11 @@ impl Correlation {
                 (back[0] - row) * strips.row() + (back[1] - column) * pitch(self.map.channels)
             };
             let taps: Vec<usize> = phase.taps.iter().map(place).collect();
-            if taps.is_empty() {
-                places.iter().for_each(|place| target[*place..place + bias.len()].copy_from_slice(bias));
-            } else {
+            if !taps.is_empty() {
                 let rows = Rows { values, starts, taps: &taps };
-                multiply_scattered(rows, &phase.panels, Start::Bias(bias), places, target);
+                multiply_scattered(rows, &phase.panels, start, places, target);
+            } else if let Start::Bias(bias) = start {
+                places.iter().for_each(|place| target[*place..place + bias.len()].copy_from_slice(bias));
             }
         }
     }

@@ -102,6 +102,12 @@ fn every_product_agrees_with_plain_sums_at_every_level() {
             assert_close(&correlation.forward(&images, &weight, Some(&bias)), &forward, &format!("{case:?} forward"));
             let found = correlation.adjoint(&maps, &weight, Some(&image_bias));
             assert_close(&found, &adjoint, &format!("{case:?} adjoint"));
+            let mut twice = found;
+            correlation.add_adjoint(&maps, &weight, &mut twice);
+            for (index, sum) in twice.iter().enumerate() {
+                let expected = 2.0 * adjoint[index] - f64::from(image_bias[index % input]);
+                assert!((f64::from(*sum) - expected).abs() < 1e-3, "{case:?} {index}: {sum} {expected}");
+            }
             assert_close(&correlation.weight_gradient(&images, &maps), &gradient, &format!("{case:?} weight"));
         }
     }

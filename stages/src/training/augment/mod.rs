@@ -40,11 +40,14 @@ trait Augmentation: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 's
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random);
 }
 
+/// How the parameters of a chosen augmentation become what alters pictures.
+type Parse = fn(&Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String>;
+
 /// An augmentation with its type erased.
 struct Declaration {
     name: &'static str,
     entry: fn() -> Entry,
-    parse: fn(&Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String>,
+    parse: Parse,
 }
 
 impl Declaration {
