@@ -61,7 +61,12 @@ fn ports(kind: &StageKind) -> Option<(Vec<Port>, Vec<Port>)> {
 fn describe(kind: &StageKind) -> Value {
     let port = |port: &Port| {
         json!({
-            "name": port.name, "type": port.accepts.name(), "optional": port.optional, "many": port.many, "doc": port.doc,
+            "name": port.name,
+            "type": port.accepts.name(),
+            "optional": port.optional,
+            "many": port.many,
+            "only_with": port.only_with,
+            "doc": port.doc,
         })
     };
     let list = |ports: &[Port]| ports.iter().map(port).collect::<Vec<_>>();
@@ -88,7 +93,9 @@ fn entry(kind: &StageKind) -> String {
             for port in ports {
                 let optional = if port.optional { ", optional" } else { "" };
                 let many = if port.many { ", any number" } else { "" };
-                let _ = writeln!(text, "- `{}` ({}{optional}{many}): {}", port.name, port.accepts.name(), port.doc);
+                let with = port.only_with.map_or_else(String::new, |input| format!(", only with `{input}`"));
+                let _ =
+                    writeln!(text, "- `{}` ({}{optional}{many}{with}): {}", port.name, port.accepts.name(), port.doc);
             }
         }
     }

@@ -121,7 +121,12 @@ pub(super) fn wire(
         Sources::Ports(ports, _) => ports.iter().for_each(|port| wiring.port(port, &mut found)),
     }
     wiring.check_complete(&mut found);
-    let edges = std::mem::take(&mut wiring.edges);
+    let (edges, broken) = (wiring.edges, wiring.broken);
+    if !broken {
+        // Outputs that come with an input that is not there do not exist.
+        let connected = |input: &str| edges.iter().any(|(_, handoff)| handoff.input == input);
+        graph.dag[id.0].outputs.retain(|output| output.only_with.is_none_or(connected));
+    }
     for (order, (source, handoff)) in edges.into_iter().enumerate() {
         graph.dag.add_edge(source.0, id.0, Handoff { order, ..handoff });
     }
@@ -382,6 +387,7 @@ impl Wiring<'_> {
         let node = self.node();
         let connected = |port: &Port| self.edges.iter().any(|(_, handoff)| handoff.input == port.name);
         let missing: Vec<&Port> = node.inputs.iter().filter(|port| !port.optional && !connected(port)).collect();
+        let complete = missing.is_empty();
         for port in missing {
             let message = format!("`{}` needs its input `{}` ({})", node.name, port.name, port.accepts.name());
             let span = self.spec.from.span().unwrap_or(self.spec.name.span);
@@ -391,6 +397,24 @@ impl Wiring<'_> {
             };
             diagnostics.push(Diagnostic::error("missing-port", message).at(span).hint(hint));
         }
+        if complete {
+            self.check_inputs(diagnostics);
+        }
+    }
+
+    /// What the kind itself says about its connections.
+    fn check_inputs(&mut self, diagnostics: &mut Diagnostics) {
+        let node = self.node();
+        let connected = |port: &&Port| self.edges.iter().any(|(_, handoff)| handoff.input == port.name);
+        let names: Vec<&str> = node.inputs.iter().filter(connected).map(|port| port.name.as_str()).collect();
+        let Err((path, reason)) = node.kind.check_inputs(&node.parameters, &names) else { return };
+        let (code, span) = if path.is_empty() {
+            ("wrong-port", self.spec.from.span().unwrap_or(self.spec.name.span))
+        } else {
+            ("bad-value", self.spec.locate(&path))
+        };
+        let message = format!("stage `{}`: {reason}", node.name);
+        self.fail(Diagnostic::error(code, message).at(span), diagnostics);
     }
 }
 

@@ -196,3 +196,25 @@ fn pruning_keeps_what_the_targets_need() {
     let path = pruned.critical_path(|_| 1.0);
     assert_eq!(path, [3.0, 2.0, 1.0]);
 }
+
+#[test]
+fn kinds_judge_their_connections_and_outputs_follow_them() {
+    let scored = "stages:
+           raw: {uses: generate}
+           windows: {uses: window, from: raw, with: {length: 50}}
+           model: {uses: train, from: windows, with: {model: {kind: tvnet-recon}}}
+           scores: {uses: score, from: {model: model, windows: windows}}
+           metrics: {uses: evaluate, from: scores";
+    let (_, problems) = graph_of(&format!("{scored}}}"));
+    assert!(problems.len() == 1 && problems[0].contains("`scores` are judged at a threshold"), "{problems:?}");
+    let (_, problems) = graph_of(&format!("{scored}, with: {{threshold: {{kind: ewma}}, metrics: [f1, mse]}}}}"));
+    assert!(problems.len() == 1 && problems[0].contains("metric `mse` judges forecasts"), "{problems:?}");
+    let (graph, problems) = graph_of(&format!("{scored}, with: {{threshold: {{kind: ewma}}}}}}"));
+    assert_eq!(problems, Vec::<String>::new(), "carrying a threshold forward is no leak");
+    let outputs: Vec<&str> =
+        graph.stage(graph.find("metrics")[0]).outputs.iter().map(|output| output.name.as_str()).collect();
+    assert_eq!(outputs, ["metrics"], "the tables come with forecasts and predictions");
+    let leak = "threshold: {kind: quantile, anomaly_ratio: 1.0, over: [train, test]}";
+    let (_, problems) = graph_of(&format!("{scored}, with: {{{leak}}}}}"));
+    assert_eq!(problems, ["leakage: `metrics` learns its threshold from test rows, which are judged by it"]);
+}

@@ -1,6 +1,9 @@
-//! The stage `render-plots`: pictures of scores and series with labels, threshold and alarms, one folder of files.
+//! The stage `render-plots`: pictures of scores and series with labels, threshold and alarms, of forecasts, and of
+//! confusion matrices, one folder of files.
 //! It computes no figure: those in the titles come from its inputs.
 
+mod confusion;
+mod forecasts;
 mod pictures;
 mod selection;
 
@@ -10,10 +13,10 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactKind, FileEntry, Files, Metrics, Scores, Series, Split};
+use crate::artifact::{ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, Scores, Series, Split};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
 use crate::plot::{Canvas, Raster, Svg};
-use pictures::Picture;
+use pictures::{Drawing, Picture};
 
 /// The stage kind.
 pub struct RenderPlots;
@@ -62,7 +65,7 @@ pub struct Params {
     /// The split that is drawn.
     #[serde(default = "default_split")]
     pub split: Split,
-    /// Names of channels, or how many of those that have most to do with the anomalies.
+    /// Names of channels, or how many: of those that have most to do with the anomalies, or of forecasts the first.
     #[serde(default = "default_channels")]
     pub channels: Channels,
     /// The most labelled events that get a picture of their own, longest first.
@@ -70,6 +73,9 @@ pub struct Params {
     pub events: usize,
     #[serde(default)]
     pub score_scale: ScoreScale,
+    /// The most forecast windows that get a picture, spread evenly.
+    #[serde(default = "default_windows")]
+    pub windows: usize,
 }
 
 fn default_width() -> u32 {
@@ -92,12 +98,17 @@ fn default_events() -> usize {
     8
 }
 
+fn default_windows() -> usize {
+    4
+}
+
 impl Stage for RenderPlots {
     type Params = Params;
 
     const NAME: &'static str = "render-plots";
-    const VERSION: u32 = 1;
-    const DOC: &'static str = "Draws scores and series with labels, threshold and alarms as PNG or SVG.";
+    const VERSION: u32 = 2;
+    const DOC: &'static str =
+        "Draws scores and series with labels, threshold and alarms, forecasts, and confusion matrices as PNG or SVG.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
@@ -107,6 +118,8 @@ impl Stage for RenderPlots {
             Port::new("series", ArtifactKind::Series, "the channels to draw").optional(),
             Port::new("scores", ArtifactKind::Scores, "the scores to draw, with labels").optional(),
             Port::new("metrics", ArtifactKind::Metrics, "threshold and figures for the titles").optional(),
+            Port::new("forecasts", ArtifactKind::Forecasts, "the windows to draw, forecast or filled in").optional(),
+            Port::new("predictions", ArtifactKind::Predictions, "the classes whose confusion is drawn").optional(),
         ]
     }
 
@@ -136,11 +149,30 @@ impl Stage for RenderPlots {
         Ok(())
     }
 
+    fn check_inputs(_: &Params, connected: &[&str]) -> Result<(), (String, String)> {
+        let drawn = ["series", "scores", "forecasts", "predictions"];
+        if drawn.iter().any(|port| connected.contains(port)) {
+            return Ok(());
+        }
+        let names = drawn.map(|port| format!("`{port}`")).join(", ");
+        Err((String::new(), format!("there is nothing to draw: connect at least one of {names}")))
+    }
+
     fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
         let series = inputs.optional::<Series>("series")?;
         let scores = inputs.optional::<Scores>("scores")?;
         let metrics = inputs.optional::<Metrics>("metrics")?;
-        let pictures = pictures::plan(params, series.as_deref(), scores.as_deref(), metrics.as_deref())?;
+        Self::check_inputs(params, &inputs.connected()).map_err(|(_, reason)| StageError::new(reason))?;
+        let mut pictures = Vec::new();
+        if series.is_some() || scores.is_some() {
+            pictures.extend(pictures::plan(params, series.as_deref(), scores.as_deref(), metrics.as_deref())?);
+        }
+        if let Some(forecasts) = inputs.optional::<Forecasts>("forecasts")? {
+            pictures.extend(forecasts::plan(params, &forecasts)?);
+        }
+        if let Some(predictions) = inputs.optional::<Predictions>("predictions")? {
+            pictures.push(confusion::plan(params, predictions)?);
+        }
         let done = AtomicU64::new(0);
         let draw = |picture: &Picture| {
             context.check_cancelled()?;
@@ -158,12 +190,18 @@ impl Stage for RenderPlots {
 fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
     let failed =
         |reason: String| StageError::new(format!("the picture `{}` could not be drawn: {reason}", picture.name));
-    let height = params.height + picture.channels as u32 * (params.height / 3);
-    let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
-        Format::Png => (Box::new(Raster::new(params.width, height).map_err(failed)?.compact()), "png"),
-        Format::Svg => (Box::new(Svg::new(params.width, height)), "svg"),
+    let (width, height) = match &picture.drawing {
+        Drawing::Chart(_) => (params.width, params.height + picture.channels as u32 * (params.height / 3)),
+        Drawing::Matrix(matrix) => matrix.size(),
     };
-    picture.chart.draw(canvas.as_mut());
+    let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
+        Format::Png => (Box::new(Raster::new(width, height).map_err(failed)?.compact()), "png"),
+        Format::Svg => (Box::new(Svg::new(width, height)), "svg"),
+    };
+    match &picture.drawing {
+        Drawing::Chart(chart) => chart.draw(canvas.as_mut()),
+        Drawing::Matrix(matrix) => matrix.draw(canvas.as_mut()),
+    }
     Ok(FileEntry::from_bytes(format!("{}.{extension}", picture.name), canvas.finish().map_err(failed)?))
 }
 

@@ -69,6 +69,8 @@ pub enum Purpose {
     Select,
     /// A threshold: from any rows but those of the test part and those that are judged by it.
     Threshold { judged: Split },
+    /// A state that is carried forward over the rows and used for those that come later: sound for all of them.
+    Adapt,
     /// Rows of several splits in one sample: never sound.
     Mix,
 }
@@ -80,6 +82,7 @@ impl Purpose {
             Self::Fit => split == Split::Train,
             Self::Select => matches!(split, Split::Train | Split::Validation),
             Self::Threshold { judged } => split != Split::Test && split != judged,
+            Self::Adapt => true,
             Self::Mix => false,
         }
     }
@@ -135,6 +138,15 @@ pub trait Stage: 'static {
         Ok(())
     }
 
+    /// What the ports do not say about connections: which inputs go together, and with which parameters. `connected` are
+    /// the names of the inputs that are connected.
+    ///
+    /// # Errors
+    /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
+    fn check_inputs(_params: &Self::Params, _connected: &[&str]) -> Result<(), (String, String)> {
+        Ok(())
+    }
+
     /// Files from outside that these parameters ask for.
     fn files(_params: &Self::Params) -> Vec<FileRequest> {
         Vec::new()
@@ -172,6 +184,7 @@ pub struct StageKind {
     schema: fn() -> Schema,
     complete: fn(Value) -> Result<Value, String>,
     check: fn(&Value) -> Result<(), (String, String)>,
+    check_inputs: fn(&Value, &[&str]) -> Result<(), (String, String)>,
     inputs: fn(&Value) -> Vec<Port>,
     outputs: fn(&Value) -> Vec<Port>,
     files: fn(&Value) -> Vec<FileRequest>,
@@ -209,6 +222,7 @@ impl StageKind {
                 serde_json::to_value(parameters).map_err(|error| error.to_string())
             },
             check: |value| S::check(&parse::<S>(value)),
+            check_inputs: |value, connected| S::check_inputs(&parse::<S>(value), connected),
             inputs: |value| S::inputs(&parse::<S>(value)),
             outputs: |value| S::outputs(&parse::<S>(value)),
             files: |value| S::files(&parse::<S>(value)),
@@ -242,6 +256,14 @@ impl StageKind {
     /// The parameter at fault and a sentence about it.
     pub fn check(&self, parameters: &Value) -> Result<(), (String, String)> {
         (self.check)(parameters)
+    }
+
+    /// See [`Stage::check_inputs`].
+    ///
+    /// # Errors
+    /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
+    pub fn check_inputs(&self, parameters: &Value, connected: &[&str]) -> Result<(), (String, String)> {
+        (self.check_inputs)(parameters, connected)
     }
 
     pub fn inputs(&self, parameters: &Value) -> Vec<Port> {

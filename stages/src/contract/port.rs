@@ -38,21 +38,30 @@ pub struct Port {
     pub optional: bool,
     /// Takes any number of artifacts, each under a name of its own (`collect`, `command`).
     pub many: bool,
+    /// Of an output: there is none unless the input of this name is connected.
+    pub only_with: Option<&'static str>,
     pub doc: &'static str,
 }
 
 impl Port {
     pub fn new(name: impl Into<String>, kind: ArtifactKind, doc: &'static str) -> Self {
-        Self { name: name.into(), accepts: PortType::Only(kind), optional: false, many: false, doc }
+        Self { name: name.into(), accepts: PortType::Only(kind), optional: false, many: false, only_with: None, doc }
     }
 
     pub fn any(name: impl Into<String>, doc: &'static str) -> Self {
-        Self { name: name.into(), accepts: PortType::Any, optional: false, many: false, doc }
+        Self { name: name.into(), accepts: PortType::Any, optional: false, many: false, only_with: None, doc }
     }
 
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// Makes an output depend on an input's being connected.
+    #[must_use]
+    pub fn only_with(mut self, input: &'static str) -> Self {
+        self.only_with = Some(input);
         self
     }
 
@@ -85,6 +94,11 @@ impl Inputs {
         };
         let wrong = || StageError::new(format!("input `{port}` holds {}, not {}", artifact.kind(), T::KIND));
         Ok(Some(Arc::clone(T::from_artifact(artifact).ok_or_else(wrong)?)))
+    }
+
+    /// Names of the connected ports, in the order in which they were connected.
+    pub fn connected(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
     }
 
     /// All artifacts on a `many` port, with their names.

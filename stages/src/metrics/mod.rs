@@ -1,53 +1,32 @@
-//! Metrics of anomaly detection, one file each, and the table that names them in a pipeline's `metrics` list.
-//! They see scores, labels and alarms, never a model; what they say about a figure travels with it.
+//! Metrics, one file each, and the table that names them in a pipeline's `metrics` list. A folder for each kind of result.
+//! They see results and truth, never a model; what they say about a figure travels with it.
 
-mod accuracy;
-mod adjustment;
-mod affiliation;
-mod affiliation_f1;
-mod affiliation_precision;
-mod affiliation_recall;
-mod average_precision;
-mod best_f1;
-mod best_f1_point_adjusted;
-mod case;
+mod classification;
 mod counts;
-mod detection_latency;
-mod event_f1;
-mod f1;
-mod f1_point_adjusted;
-#[cfg(test)]
-pub(crate) mod golden;
-mod pa_k_auc;
-mod pa_k_f1;
-mod precision;
-mod precision_point_adjusted;
-mod range_auc_pr;
-mod range_auc_roc;
-mod range_f1;
-mod ranking;
-mod recall;
-mod recall_point_adjusted;
-mod roc_auc;
-mod soft_labels;
-mod volume;
-mod vus_pr;
-mod vus_roc;
+mod detection;
+mod evidence;
+mod forecast;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(crate) use best_f1::best_threshold;
-pub(crate) use best_f1_point_adjusted::best_threshold as best_adjusted_threshold;
-pub use case::{Case, events_of};
+pub use classification::{ClassFigures, ClassificationCase};
+#[cfg(test)]
+pub(crate) use detection::golden;
+pub use detection::{Case, events_of};
+pub(crate) use detection::{best_adjusted_threshold, best_threshold};
+pub use evidence::{Evidence, Judged, Subject};
+pub use forecast::{ForecastCase, seasonal_naive_error};
 
 use crate::artifact::{Direction, Metric};
 use crate::contract::{Choice, Entry, Registry};
 
 /// One metric: what it is called, how to read it, and how it is computed.
 pub trait MetricKind: 'static {
+    /// What it judges: [`Case`], [`ForecastCase`] or [`ClassificationCase`].
+    type Judged: Judged;
     /// A struct with `#[serde(deny_unknown_fields)]` and a default for every field.
     type Params: DeserializeOwned + Serialize + JsonSchema;
 
@@ -62,7 +41,7 @@ pub trait MetricKind: 'static {
     /// One sentence on how to read it; may be empty.
     const CAVEAT: &'static str = "";
     /// Whether the value depends on the threshold.
-    const AT_THRESHOLD: bool;
+    const AT_THRESHOLD: bool = false;
 
     /// What the types of the parameters cannot say.
     ///
@@ -73,7 +52,7 @@ pub trait MetricKind: 'static {
     }
 
     /// The figure, or `None` where it is undefined for this case.
-    fn value(params: &Self::Params, case: &Case) -> Option<f64>;
+    fn value(params: &Self::Params, case: &Self::Judged) -> Option<f64>;
 }
 
 /// The parameters of a metric that has none.
@@ -85,6 +64,7 @@ pub struct NoParams {}
 #[derive(Clone, Copy)]
 pub struct Declaration {
     pub name: &'static str,
+    pub subject: Subject,
     pub doc: &'static str,
     pub direction: Direction,
     pub oracle: bool,
@@ -93,13 +73,14 @@ pub struct Declaration {
     pub at_threshold: bool,
     entry: fn() -> Entry,
     check: fn(&MetricChoice) -> Result<(), String>,
-    value: fn(&MetricChoice, &Case) -> Result<Option<f64>, String>,
+    value: fn(&MetricChoice, Evidence<'_>) -> Result<Option<f64>, String>,
 }
 
 impl Declaration {
     const fn of<M: MetricKind>() -> Self {
         Self {
             name: M::NAME,
+            subject: M::Judged::SUBJECT,
             doc: M::DOC,
             direction: M::DIRECTION,
             oracle: M::ORACLE,
@@ -108,36 +89,62 @@ impl Declaration {
             at_threshold: M::AT_THRESHOLD,
             entry: || Entry::new::<M::Params>(M::NAME, M::DOC),
             check: |choice| M::check(&choice.parameters()?),
-            value: |choice, case| Ok(M::value(&choice.parameters()?, case)),
+            value: |choice, evidence| {
+                let case = M::Judged::of(evidence).ok_or_else(|| misplaced(choice, evidence.subject()))?;
+                Ok(M::value(&choice.parameters()?, case))
+            },
         }
     }
 }
 
-/// All metrics, in the order of the documentation.
+/// All metrics, in the order of the documentation. One name may stand for several subjects, with the same parameters.
 pub const METRICS: &[Declaration] = &[
-    Declaration::of::<precision::Precision>(),
-    Declaration::of::<recall::Recall>(),
-    Declaration::of::<f1::F1>(),
-    Declaration::of::<accuracy::Accuracy>(),
-    Declaration::of::<precision_point_adjusted::PrecisionPointAdjusted>(),
-    Declaration::of::<recall_point_adjusted::RecallPointAdjusted>(),
-    Declaration::of::<f1_point_adjusted::F1PointAdjusted>(),
-    Declaration::of::<pa_k_f1::PaKF1>(),
-    Declaration::of::<pa_k_auc::PaKAuc>(),
-    Declaration::of::<best_f1::BestF1>(),
-    Declaration::of::<best_f1_point_adjusted::BestF1PointAdjusted>(),
-    Declaration::of::<detection_latency::DetectionLatency>(),
-    Declaration::of::<event_f1::EventF1>(),
-    Declaration::of::<range_f1::RangeF1>(),
-    Declaration::of::<affiliation_precision::AffiliationPrecision>(),
-    Declaration::of::<affiliation_recall::AffiliationRecall>(),
-    Declaration::of::<affiliation_f1::AffiliationF1>(),
-    Declaration::of::<roc_auc::RocAuc>(),
-    Declaration::of::<average_precision::AveragePrecision>(),
-    Declaration::of::<range_auc_roc::RangeAucRoc>(),
-    Declaration::of::<range_auc_pr::RangeAucPr>(),
-    Declaration::of::<vus_roc::VusRoc>(),
-    Declaration::of::<vus_pr::VusPr>(),
+    Declaration::of::<detection::precision::Precision>(),
+    Declaration::of::<detection::recall::Recall>(),
+    Declaration::of::<detection::f1::F1>(),
+    Declaration::of::<detection::accuracy::Accuracy>(),
+    Declaration::of::<detection::precision_point_adjusted::PrecisionPointAdjusted>(),
+    Declaration::of::<detection::recall_point_adjusted::RecallPointAdjusted>(),
+    Declaration::of::<detection::f1_point_adjusted::F1PointAdjusted>(),
+    Declaration::of::<detection::pa_k_f1::PaKF1>(),
+    Declaration::of::<detection::pa_k_auc::PaKAuc>(),
+    Declaration::of::<detection::best_f1::BestF1>(),
+    Declaration::of::<detection::best_f1_point_adjusted::BestF1PointAdjusted>(),
+    Declaration::of::<detection::detection_latency::DetectionLatency>(),
+    Declaration::of::<detection::event_f1::EventF1>(),
+    Declaration::of::<detection::range_f1::RangeF1>(),
+    Declaration::of::<detection::affiliation_precision::AffiliationPrecision>(),
+    Declaration::of::<detection::affiliation_recall::AffiliationRecall>(),
+    Declaration::of::<detection::affiliation_f1::AffiliationF1>(),
+    Declaration::of::<detection::roc_auc::RocAuc>(),
+    Declaration::of::<detection::average_precision::AveragePrecision>(),
+    Declaration::of::<detection::range_auc_roc::RangeAucRoc>(),
+    Declaration::of::<detection::range_auc_pr::RangeAucPr>(),
+    Declaration::of::<detection::vus_roc::VusRoc>(),
+    Declaration::of::<detection::vus_pr::VusPr>(),
+    Declaration::of::<forecast::mse::Mse>(),
+    Declaration::of::<forecast::mae::Mae>(),
+    Declaration::of::<forecast::rmse::Rmse>(),
+    Declaration::of::<forecast::mape::Mape>(),
+    Declaration::of::<forecast::mspe::Mspe>(),
+    Declaration::of::<forecast::rse::Rse>(),
+    Declaration::of::<forecast::corr::Corr>(),
+    Declaration::of::<forecast::mase::Mase>(),
+    Declaration::of::<classification::accuracy::Accuracy>(),
+    Declaration::of::<classification::balanced_accuracy::BalancedAccuracy>(),
+    Declaration::of::<classification::precision_macro::PrecisionMacro>(),
+    Declaration::of::<classification::recall_macro::RecallMacro>(),
+    Declaration::of::<classification::f1_macro::F1Macro>(),
+    Declaration::of::<classification::precision_micro::PrecisionMicro>(),
+    Declaration::of::<classification::recall_micro::RecallMicro>(),
+    Declaration::of::<classification::f1_micro::F1Micro>(),
+    Declaration::of::<classification::precision_weighted::PrecisionWeighted>(),
+    Declaration::of::<classification::recall_weighted::RecallWeighted>(),
+    Declaration::of::<classification::f1_weighted::F1Weighted>(),
+    Declaration::of::<classification::top_k_accuracy::TopKAccuracy>(),
+    Declaration::of::<classification::log_loss::LogLoss>(),
+    Declaration::of::<classification::brier_score::BrierScore>(),
+    Declaration::of::<classification::expected_calibration_error::ExpectedCalibrationError>(),
 ];
 
 /// The table of metrics for a pipeline: `metrics: [f1, {kind: pa_k_f1, k: 50}]`.
@@ -150,16 +157,40 @@ impl Registry for MetricTable {
     const BARE: bool = true;
 
     fn entries() -> Vec<Entry> {
-        METRICS.iter().map(|declaration| (declaration.entry)()).collect()
+        let mut entries: Vec<Entry> = Vec::with_capacity(METRICS.len());
+        for metric in METRICS {
+            if entries.iter().all(|entry| entry.name != metric.name) {
+                entries.push((metric.entry)());
+            }
+        }
+        entries
     }
 }
 
 /// A metric with its parameters, as a pipeline names it.
 pub type MetricChoice = Choice<MetricTable>;
 
-fn declaration(choice: &MetricChoice) -> Result<&'static Declaration, String> {
-    let found = METRICS.iter().find(|declaration| declaration.name == choice.name());
-    found.ok_or_else(|| format!("unknown metric `{}`", choice.name()))
+/// The metrics of a name, one for each subject that it judges.
+fn named(name: &str) -> impl Iterator<Item = &'static Declaration> {
+    METRICS.iter().filter(move |declaration| declaration.name == name)
+}
+
+fn declaration(choice: &MetricChoice, subject: Subject) -> Result<&'static Declaration, String> {
+    let found = named(choice.name()).find(|declaration| declaration.subject == subject);
+    found.ok_or_else(|| misplaced(choice, subject))
+}
+
+fn misplaced(choice: &MetricChoice, subject: Subject) -> String {
+    let judges: Vec<&str> = named(choice.name()).map(|declaration| declaration.subject.name()).collect();
+    let others: Vec<&str> =
+        METRICS.iter().filter(|metric| metric.subject == subject).map(|metric| metric.name).collect();
+    format!(
+        "metric `{}` judges {}, not {}; for these there are {}",
+        choice.name(),
+        judges.join(" and "),
+        subject.name(),
+        others.join(", ")
+    )
 }
 
 /// Checks what the schema cannot say about a metric's parameters.
@@ -167,7 +198,39 @@ fn declaration(choice: &MetricChoice) -> Result<&'static Declaration, String> {
 /// # Errors
 /// A sentence about the parameter at fault.
 pub fn check(choice: &MetricChoice) -> Result<(), String> {
-    (declaration(choice)?.check)(choice).map_err(|reason| format!("metric `{}`: {reason}", choice.name()))
+    let declaration = named(choice.name()).next().ok_or_else(|| format!("unknown metric `{}`", choice.name()))?;
+    (declaration.check)(choice).map_err(|reason| format!("metric `{}`: {reason}", choice.name()))
+}
+
+/// Checks that a metric judges this subject.
+///
+/// # Errors
+/// A sentence that says what it judges instead.
+pub fn check_subject(choice: &MetricChoice, subject: Subject) -> Result<(), String> {
+    declaration(choice, subject).map(|_| ())
+}
+
+/// The metrics that are computed if none are named.
+pub fn usual(subject: Subject) -> Vec<MetricChoice> {
+    let names: &[&str] = match subject {
+        Subject::Detection => &[
+            "precision",
+            "recall",
+            "f1",
+            "precision_point_adjusted",
+            "recall_point_adjusted",
+            "f1_point_adjusted",
+            "best_f1",
+            "roc_auc",
+            "average_precision",
+            "vus_pr",
+        ],
+        Subject::Forecast => &["mse", "mae", "rmse", "rse", "corr"],
+        Subject::Classification => {
+            &["accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "log_loss"]
+        }
+    };
+    names.iter().filter_map(|name| MetricChoice::new(name, Value::Object(Map::new())).ok()).collect()
 }
 
 /// The name under which a figure is reported: the metric's, with those parameters that differ from the default.
@@ -195,16 +258,21 @@ pub fn label(choice: &MetricChoice) -> String {
 /// Computes one metric. `oracle_threshold` says that the threshold itself was chosen with the judged labels.
 ///
 /// # Errors
-/// If the parameters do not fit the metric.
-pub fn evaluate(choice: &MetricChoice, case: &Case, oracle_threshold: bool) -> Result<Metric, String> {
-    let declaration = declaration(choice)?;
+/// If the parameters do not fit the metric, or it judges something else.
+pub fn evaluate<'a>(
+    choice: &MetricChoice,
+    evidence: impl Into<Evidence<'a>>,
+    oracle_threshold: bool,
+) -> Result<Metric, String> {
+    let evidence = evidence.into();
+    let declaration = declaration(choice, evidence.subject())?;
     let tainted = declaration.at_threshold && oracle_threshold;
     let mut caveat = declaration.caveat.to_owned();
     if tainted {
         let separator = if caveat.is_empty() { "" } else { "; " };
         caveat = format!("at an oracle threshold, chosen with the judged labels{separator}{caveat}");
     }
-    let value = (declaration.value)(choice, case)?;
+    let value = (declaration.value)(choice, evidence)?;
     Ok(Metric {
         name: label(choice),
         value: value.filter(|value| value.is_finite()),
@@ -238,11 +306,28 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_of_one_kind_refuses_another() {
+        let case = Case::of_one_stretch(vec![0.0, 1.0], vec![false, true]).unwrap();
+        let choice = |name: &str| MetricChoice::new(name, Value::Object(Map::new())).unwrap();
+        let error = evaluate(&choice("mse"), &case, false).unwrap_err();
+        assert!(error.contains("judges forecasts, not anomaly scores") && error.contains("vus_pr"), "{error}");
+        let error = check_subject(&choice("accuracy"), Subject::Forecast).unwrap_err();
+        assert!(error.contains("anomaly scores and class predictions, not forecasts"), "{error}");
+        for subject in Subject::ALL {
+            assert!(usual(subject).len() > 3);
+            assert!(usual(subject).iter().all(|choice| check_subject(choice, subject).is_ok()));
+        }
+    }
+
+    #[test]
     fn names_are_unique_and_documented() {
-        let mut names: Vec<&str> = METRICS.iter().map(|declaration| declaration.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), METRICS.len());
+        for (index, metric) in METRICS.iter().enumerate() {
+            let mut others = METRICS[..index].iter().filter(|other| other.name == metric.name);
+            assert!(others.all(|other| other.subject != metric.subject), "{}", metric.name);
+            // The schema lists a name once: its parameters are those of all its subjects.
+            let choice = MetricChoice::new(metric.name, Value::Object(Map::new())).unwrap();
+            assert_eq!((metric.check)(&choice), Ok(()), "{}", metric.name);
+        }
         assert!(METRICS.iter().all(|declaration| declaration.doc.ends_with('.')));
         assert!(METRICS.iter().all(|metric| !(metric.inflating || metric.oracle) || !metric.caveat.is_empty()));
     }

@@ -5,6 +5,7 @@ mod canvas;
 mod chart;
 mod decimate;
 mod font;
+mod matrix;
 mod raster;
 mod stroke;
 mod svg;
@@ -12,6 +13,7 @@ mod ticks;
 
 pub use canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
 pub use chart::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale};
+pub use matrix::Matrix;
 pub use raster::Raster;
 pub use svg::Svg;
 pub use ticks::figure;

@@ -8,15 +8,21 @@ use crate::artifact::{Metrics, Scores, Segment, Series};
 use crate::contract::StageError;
 use crate::metrics::events_of;
 use crate::plot::figure;
-use crate::plot::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette};
+use crate::plot::{Chart, Line, Matrix, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette};
 
 /// A picture that is yet to be drawn.
 pub struct Picture {
     /// The file's path without its extension.
     pub name: String,
-    pub chart: Chart,
+    pub drawing: Drawing,
     /// Panels of channels, which make the picture higher.
     pub channels: usize,
+}
+
+/// What is on a picture.
+pub enum Drawing {
+    Chart(Chart),
+    Matrix(Matrix),
 }
 
 /// All pictures, entity by entity.
@@ -109,7 +115,7 @@ impl<'a> Painter<'a> {
         let mut pictures = Vec::new();
         if self.scores.is_some() {
             let chart = self.chart("anomaly score".to_owned(), &all, vec![self.score_panel(&all)], &self.subtitle);
-            pictures.push(Picture { name: format!("{folder}score"), chart, channels: 0 });
+            pictures.push(Picture { name: format!("{folder}score"), drawing: Drawing::Chart(chart), channels: 0 });
         }
         if self.series.is_some() {
             pictures.push(self.with_channels(format!("{folder}series"), "score and channels", &all, &self.events)?);
@@ -154,7 +160,8 @@ impl<'a> Painter<'a> {
             }
         }
         let title = if self.scores.is_some() { title } else { title.trim_start_matches("score and ") };
-        Ok(Picture { name, chart: self.chart(title.to_owned(), rows, panels, ""), channels })
+        let chart = self.chart(title.to_owned(), rows, panels, "");
+        Ok(Picture { name, drawing: Drawing::Chart(chart), channels })
     }
 
     fn chart(&self, title: String, rows: &Range<usize>, panels: Vec<Panel>, subtitle: &str) -> Chart {

@@ -116,6 +116,52 @@ fn draws_what_is_connected() {
     assert_eq!(names(&only_series), ["series.png"]);
 }
 
+fn forecasts() -> Forecasts {
+    let origin = |row| crate::artifact::Origin { split: Split::Test, entity: "a".into(), row };
+    Forecasts {
+        channels: vec!["cpu".into(), "disk".into()],
+        horizon: 12,
+        origins: (0..9).map(origin).collect(),
+        predicted: (0..9 * 24).map(|value| value as f32 * 0.1).collect(),
+        actual: (0..9 * 24).map(|value| value as f32 * 0.11).collect(),
+        ..Forecasts::default()
+    }
+}
+
+#[test]
+fn draws_forecasts_and_filled_in_values() {
+    let files = run(r#"{"windows": 3, "format": "svg"}"#, vec![("forecasts", forecasts().into())]).unwrap();
+    assert_eq!(names(&files), ["forecast-001.svg", "forecast-002.svg", "forecast-003.svg"]);
+    let text = |files: &Files| String::from_utf8(files.entries[2].content.read().unwrap().to_vec()).unwrap();
+    for part in ["forecast from row 8", ">measured<", ">model<", ">disk<"] {
+        assert!(text(&files).contains(part), "{part}");
+    }
+    let mut imputed = forecasts();
+    imputed.judged = (0..9 * 24).map(|value| u8::from(value % 5 == 0)).collect();
+    let files = run(r#"{"format": "svg", "channels": ["disk"]}"#, vec![("forecasts", imputed.into())]).unwrap();
+    assert!(text(&files).contains(">hidden<") && !text(&files).contains(">cpu<"));
+    let error = run(r#"{"channels": ["net"]}"#, vec![("forecasts", forecasts().into())]).unwrap_err();
+    assert!(error.hint_text().unwrap().contains("cpu, disk"));
+}
+
+#[test]
+fn draws_the_confusion_matrix() {
+    let predictions = Predictions {
+        classes: vec!["mean_shift".into(), "trend".into()],
+        samples: vec!["a".into(), "b".into(), "c".into()],
+        splits: vec![Split::Test; 3],
+        truth: vec![0, 0, 1],
+        probabilities: vec![0.9, 0.1, 0.2, 0.8, 0.3, 0.7],
+    };
+    let files = run(r#"{"format": "svg"}"#, vec![("predictions", predictions.clone().into())]).unwrap();
+    assert_eq!(names(&files), ["confusion.svg"]);
+    let text = String::from_utf8(files.entries[0].content.read().unwrap().to_vec()).unwrap();
+    for part in ["accuracy 0.667", ">trend<", "50 %", ">true class<"] {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(run(r#"{"split": "train"}"#, vec![("predictions", predictions.into())]).is_err());
+}
+
 #[test]
 fn says_what_is_wrong() {
     assert!(run("{}", vec![]).unwrap_err().message().contains("nothing to draw"));

@@ -39,6 +39,6 @@ impl ThresholdKind for BestF1 {
                 .hint("choose a threshold that does not look at labels, such as {kind: quantile, anomaly_ratio: 1.0}")
         })?;
         let what = if params.point_adjusted { "point-adjusted F1" } else { "F1" };
-        Ok(Chosen { value, how: format!("an oracle, chosen with the judged labels for the best {what}") })
+        Ok(Chosen::constant(value, format!("an oracle, chosen with the judged labels for the best {what}")))
     }
 }

@@ -30,6 +30,6 @@ impl ThresholdKind for Fixed {
     }
 
     fn choose(params: &Params, _: &Source<'_>) -> Result<Chosen, StageError> {
-        Ok(Chosen { value: params.value, how: "given".to_owned() })
+        Ok(Chosen::constant(params.value, "given".to_owned()))
     }
 }

@@ -42,7 +42,7 @@ impl ThresholdKind for KSigma {
         let mean = source.scores.iter().sum::<f64>() / count;
         let variance = source.scores.iter().map(|score| (score - mean) * (score - mean)).sum::<f64>() / count;
         let how = format!("mean plus {} standard deviations", params.k);
-        Ok(Chosen { value: mean + params.k * variance.sqrt(), how })
+        Ok(Chosen::constant(mean + params.k * variance.sqrt(), how))
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn counts_standard_deviations() {
         let case = Case::new(vec![], vec![], vec![]).unwrap();
-        let source = Source { scores: &[1.0, 3.0, 1.0, 3.0], case: &case };
+        let source = Source { scores: &[1.0, 3.0, 1.0, 3.0], stretches: &[], case: &case };
         assert_eq!(KSigma::choose(&Params { k: 2.0, over: Over::default() }, &source).unwrap().value, 4.0);
     }
 }

@@ -2,11 +2,17 @@
 //! A way says which rows it looks at and whether at labels; whether that is fair is for the leakage check to judge.
 
 mod best_f1;
+mod dspot;
+mod ewma;
 mod fixed;
 mod k_sigma;
 mod peaks;
 mod pot;
 mod quantile;
+mod spot;
+mod tail;
+
+use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -31,6 +37,8 @@ pub enum Basis {
 pub struct Source<'a> {
     /// The finite scores of the splits that the basis names, in order; never empty if it names any.
     pub scores: &'a [f64],
+    /// Which of them are of consecutive time, half-open; they cover all.
+    pub stretches: &'a [Range<usize>],
     /// The judged rows.
     pub case: &'a Case,
 }
@@ -38,10 +46,18 @@ pub struct Source<'a> {
 /// A threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chosen {
-    /// Scores above it are alarms.
+    /// Scores above it are alarms. Of a threshold that adapts, where it starts.
     pub value: f64,
+    /// The threshold of each judged row, if it adapts.
+    pub by_row: Option<Vec<f64>>,
     /// How it came about, in a few words.
     pub how: String,
+}
+
+impl Chosen {
+    fn constant(value: f64, how: String) -> Self {
+        Self { value, by_row: None, how }
+    }
 }
 
 /// One way to choose a threshold.
@@ -50,6 +66,8 @@ trait ThresholdKind: 'static {
 
     const NAME: &'static str;
     const DOC: &'static str;
+    /// Whether the threshold of a judged row depends on the scores of judged rows before it.
+    const ADAPTS: bool = false;
 
     fn check(params: &Self::Params) -> Result<(), String>;
     fn basis(params: &Self::Params) -> Basis;
@@ -58,6 +76,7 @@ trait ThresholdKind: 'static {
 
 struct Declaration {
     name: &'static str,
+    adapts: bool,
     entry: fn() -> Entry,
     check: fn(&ThresholdChoice) -> Result<(), String>,
     basis: fn(&ThresholdChoice) -> Result<Basis, String>,
@@ -68,6 +87,7 @@ impl Declaration {
     const fn of<T: ThresholdKind>() -> Self {
         Self {
             name: T::NAME,
+            adapts: T::ADAPTS,
             entry: || Entry::new::<T::Params>(T::NAME, T::DOC),
             check: |choice| T::check(&choice.parameters()?),
             basis: |choice| Ok(T::basis(&choice.parameters()?)),
@@ -80,6 +100,9 @@ const THRESHOLDS: &[Declaration] = &[
     Declaration::of::<quantile::Quantile>(),
     Declaration::of::<k_sigma::KSigma>(),
     Declaration::of::<pot::Pot>(),
+    Declaration::of::<ewma::Ewma>(),
+    Declaration::of::<spot::Spot>(),
+    Declaration::of::<dspot::Dspot>(),
     Declaration::of::<fixed::Fixed>(),
     Declaration::of::<best_f1::BestF1>(),
 ];
@@ -119,6 +142,14 @@ pub fn check(choice: &ThresholdChoice) -> Result<(), String> {
 /// If the parameters do not fit.
 pub fn basis(choice: &ThresholdChoice) -> Result<Basis, String> {
     (declaration(choice)?.basis)(choice)
+}
+
+/// Whether the threshold of a judged row depends on the scores of judged rows before it.
+///
+/// # Errors
+/// If there is no such threshold.
+pub fn adapts(choice: &ThresholdChoice) -> Result<bool, String> {
+    Ok(declaration(choice)?.adapts)
 }
 
 /// Chooses the threshold.

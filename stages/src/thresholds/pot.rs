@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tail::{self, Tail};
 use super::{Basis, Chosen, Over, Source, ThresholdKind, peaks};
 use crate::contract::StageError;
 
@@ -13,10 +14,10 @@ pub struct Pot;
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// The probability that a normal score exceeds the threshold.
-    #[serde(default = "default_risk")]
+    #[serde(default = "tail::default_risk")]
     risk: f64,
     /// The share of scores that the tail is fitted to.
-    #[serde(default = "default_level")]
+    #[serde(default = "tail::default_level")]
     level: f64,
     /// Where the tail's shape is searched.
     #[serde(default)]
@@ -26,17 +27,6 @@ pub struct Params {
     over: Over,
 }
 
-fn default_risk() -> f64 {
-    1e-3
-}
-
-fn default_level() -> f64 {
-    0.02
-}
-
-/// Fewer peaks do not tell the two parameters of the tail.
-const FEWEST_PEAKS: usize = 5;
-
 impl ThresholdKind for Pot {
     type Params = Params;
 
@@ -44,13 +34,7 @@ impl ThresholdKind for Pot {
     const DOC: &'static str = "Peaks over threshold (Siffer et al., KDD 2017): the quantile of `risk` of a generalised Pareto tail fitted to the highest scores.";
 
     fn check(params: &Params) -> Result<(), String> {
-        if !(params.level > 0.0 && params.level < 1.0) {
-            return Err(format!("level {} is not a share between 0 and 1", params.level));
-        }
-        if !(params.risk > 0.0 && params.risk < params.level) {
-            return Err(format!("risk {} is not between 0 and the level {}", params.risk, params.level));
-        }
-        Ok(())
+        tail::check(params.risk, params.level)
     }
 
     fn basis(params: &Params) -> Basis {
@@ -58,30 +42,10 @@ impl ThresholdKind for Pot {
     }
 
     fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let mut scores = source.scores.to_vec();
-        scores.sort_unstable_by(f64::total_cmp);
-        let (initial, excesses) = tail(&scores, params.level);
-        if excesses.len() < FEWEST_PEAKS {
-            let message = format!(
-                "only {} of {} scores lie above the initial threshold {initial}; a tail takes at least {FEWEST_PEAKS}",
-                excesses.len(),
-                scores.len()
-            );
-            return Err(StageError::new(message).hint("raise `level`, or learn the threshold over more rows"));
-        }
-        let fit = peaks::fit(&excesses, params.search);
-        let exceeded = params.risk * scores.len() as f64 / excesses.len() as f64;
+        let tail = Tail::calibrated(source.scores.to_vec(), params.level, params.search)?;
         let how = format!("a Pareto tail exceeds it with probability {}", params.risk);
-        Ok(Chosen { value: initial + fit.excess_at(exceeded), how })
+        Ok(Chosen::constant(tail.threshold(params.risk), how))
     }
-}
-
-/// The score that starts the tail, and by how much the scores above exceed it.
-fn tail(rising: &[f64], level: f64) -> (f64, Vec<f64>) {
-    let rank = ((1.0 - level) * rising.len() as f64) as usize;
-    let initial = rising[rank.min(rising.len() - 1)];
-    let excesses = rising.iter().filter(|score| **score > initial).map(|score| score - initial).collect();
-    (initial, excesses)
 }
 
 #[cfg(test)]
@@ -107,12 +71,10 @@ mod tests {
             ];
             for (scale, reference) in scales {
                 let scores: Vec<f64> = golden.train.iter().map(|score| score * scale).collect();
-                let source = Source { scores: &scores, case: &golden.case };
+                let source = Source { scores: &scores, stretches: &[], case: &golden.case };
                 let params = Params { risk, level, search: peaks::Search::Siffer, over: Over::default() };
                 let threshold = Pot::choose(&params, &source).unwrap().value;
-                let mut rising = scores;
-                rising.sort_unstable_by(f64::total_cmp);
-                let (_, excesses) = tail(&rising, level);
+                let (_, excesses) = tail::split(scores, level);
                 assert_eq!(excesses.len() as u64, pot["peaks"].as_u64().unwrap());
                 let fit = peaks::fit(&excesses, peaks::Search::Siffer);
                 let seen = format!("{} {scale}: {threshold} {fit:?}, reference {reference}", golden.name);

@@ -39,7 +39,7 @@ impl ThresholdKind for Quantile {
         let mut scores = source.scores.to_vec();
         scores.sort_unstable_by(f64::total_cmp);
         let how = format!("{} % of the scores lie above it", params.anomaly_ratio);
-        Ok(Chosen { value: quantile(&scores, level), how })
+        Ok(Chosen::constant(quantile(&scores, level), how))
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
             let reference = &golden.expected["percentile_threshold"];
             let scores = [golden.train.as_slice(), &golden.case.scores].concat();
             let params = Params { anomaly_ratio: reference["anomaly_ratio"].as_f64().unwrap(), over: Over::default() };
-            let source = Source { scores: &scores, case: &golden.case };
+            let source = Source { scores: &scores, stretches: &[], case: &golden.case };
             let threshold = Quantile::choose(&params, &source).unwrap().value;
             let expected = reference["threshold"].as_f64().unwrap();
             assert!((threshold - expected).abs() < 1e-9, "{}: {threshold} {expected}", golden.name);

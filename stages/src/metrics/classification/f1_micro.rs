@@ -1,0 +1,19 @@
+//! F1 over all classes together.
+
+use super::averages::micro_mean;
+use super::{ClassificationCase, MetricKind, NoParams};
+
+pub struct F1Micro;
+
+impl MetricKind for F1Micro {
+    type Judged = ClassificationCase;
+    type Params = NoParams;
+
+    const NAME: &'static str = "f1_micro";
+    const DOC: &'static str = "F1 over all classes together: the hits of all classes over all samples.";
+    const CAVEAT: &'static str = "the same as accuracy, as each sample has one class";
+
+    fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
+        micro_mean(case)
+    }
+}

@@ -1,0 +1,45 @@
+//! Precision and recall of ranges instead of rows.
+
+use std::ops::Range;
+
+use super::counts::harmonic;
+use super::{Case, MetricKind, NoParams};
+
+pub struct RangeF1;
+
+/// The weight of finding an event at all in range recall.
+const EXISTENCE: f64 = 0.2;
+
+impl MetricKind for RangeF1 {
+    type Judged = Case;
+    type Params = NoParams;
+
+    const NAME: &'static str = "range_f1";
+    const DOC: &'static str = "F1 of range-based precision and recall at the threshold, existence weighted 0.2, flat bias, fragments punished by 1/count (Tatbul et al., NeurIPS 2018; the form of TSB-AD).";
+    const AT_THRESHOLD: bool = true;
+
+    fn value(_: &NoParams, case: &Case) -> Option<f64> {
+        if case.events.is_empty() {
+            return None;
+        }
+        let alarms = case.alarm_events();
+        Some(harmonic(reward(&alarms, &case.events, 0.0), reward(&case.events, &alarms, EXISTENCE)))
+    }
+}
+
+/// How well `others` cover `ranges`, averaged over these; 0 without ranges. Both are sorted and disjoint.
+fn reward(ranges: &[Range<usize>], others: &[Range<usize>], existence: f64) -> f64 {
+    let of_range = |range: &Range<usize>| {
+        let first = others.partition_point(|other| other.end <= range.start);
+        let last = others.partition_point(|other| other.start < range.end);
+        let fragments = &others[first..last];
+        if fragments.is_empty() {
+            return 0.0;
+        }
+        let overlap: usize =
+            fragments.iter().map(|other| other.end.min(range.end) - other.start.max(range.start)).sum();
+        let share = overlap as f64 / range.len() as f64 / fragments.len() as f64;
+        existence + (1.0 - existence) * share
+    };
+    if ranges.is_empty() { 0.0 } else { ranges.iter().map(of_range).sum::<f64>() / ranges.len() as f64 }
+}
