@@ -30,6 +30,7 @@ pub(super) fn prepare(
         Err(problems) => {
             let stand_in = if kind.ports_vary { None } else { kind.example() };
             let node = stand_in.map(|parameters| StageNode {
+                stands_in: true,
                 files: Vec::new(),
                 environment: Vec::new(),
                 learns: Vec::new(),
@@ -90,6 +91,7 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         timeout: spec.timeout,
         span: spec.name.span,
         parameters,
+        stands_in: false,
     }
 }
 
@@ -397,7 +399,7 @@ impl Wiring<'_> {
             };
             diagnostics.push(Diagnostic::error("missing-port", message).at(span).hint(hint));
         }
-        if complete {
+        if complete && !self.node().stands_in {
             self.check_inputs(diagnostics);
         }
     }

@@ -61,6 +61,8 @@ pub struct StageNode {
     pub point: Vec<(String, Value)>,
     /// With defaults filled in.
     pub parameters: Value,
+    /// The written parameters are wrong, and those of the kind's example stand in for them.
+    pub stands_in: bool,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub files: Vec<FileRequest>,
