@@ -217,6 +217,13 @@ impl FileFinder for Files {
         }
         Ok(found)
     }
+
+    fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
+        let listed = data::locate_folder(request, &self.options, &self.memo);
+        let listed = listed.map_err(|error| Failure::from(&error))?;
+        let found = |located: data::Located| FoundFile { path: located.path, digest: located.digest.blake3 };
+        Ok(listed.into_iter().map(|(below, located)| (below, found(located))).collect())
+    }
 }
 
 impl From<&DataError> for Failure {

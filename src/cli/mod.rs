@@ -10,6 +10,7 @@ mod error;
 mod graph;
 mod new;
 mod plan;
+mod predict;
 mod record;
 mod run;
 mod runs;
@@ -58,6 +59,8 @@ enum Verb {
     Why(why::Arguments),
     /// Draw a pipeline as Mermaid, DOT or JSON, coloured by what is stored
     Graph(graph::Arguments),
+    /// Apply a trained model of a run to new data: a CSV or Parquet file, or an image
+    Predict(predict::Arguments),
     /// Show a run: stages, metrics, environment, files
     Show(show::Arguments),
     /// List the runs, newest last
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(arguments) => plan::run(&global, &arguments),
         Verb::Why(arguments) => why::run(&global, &arguments),
         Verb::Graph(arguments) => graph::run(&global, &arguments),
+        Verb::Predict(arguments) => predict::run(&global, &arguments),
         Verb::Show(arguments) => show::run(&global, &arguments),
         Verb::Runs(arguments) => runs::run(&global, &arguments),
         Verb::Diff(arguments) => diff::run(&global, &arguments),

@@ -62,7 +62,7 @@ impl Session {
             (read(global, arguments), ledger.join().unwrap_or_default())
         });
         let (spec, graph) = pipeline?;
-        let machine = Machine { threads, device: device(choice)? };
+        let machine = Machine { threads, device: pick_device(choice.device)? };
         let mut graph = select(graph, &choice.targets)?;
         graph.place(&machine);
         let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
@@ -176,8 +176,8 @@ fn size_pool(choice: &Choice) -> usize {
 }
 
 /// Decides where model stages run.
-fn device(choice: &Choice) -> Result<Device, CliError> {
-    match choice.device {
+pub(super) fn pick_device(choice: DeviceChoice) -> Result<Device, CliError> {
+    match choice {
         DeviceChoice::Auto => Ok(match stages::nn::device(Device::Cuda(0)) {
             Ok(_) => Device::Cuda(0),
             Err(_) => Device::Cpu,

@@ -39,7 +39,7 @@ impl Options {
     }
 
     /// All places where a path that a user wrote may lead.
-    fn places_of_user_path(&self, path: &Path) -> Vec<PathBuf> {
+    pub(super) fn places_of_user_path(&self, path: &Path) -> Vec<PathBuf> {
         if path.is_absolute() {
             return vec![path.to_owned()];
         }

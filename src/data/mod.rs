@@ -4,6 +4,7 @@
 mod catalogue;
 mod error;
 mod fetch;
+mod folder;
 mod locate;
 mod memo;
 mod sources;
@@ -11,6 +12,7 @@ mod sources;
 pub use catalogue::{DataSetStatus, FileState, FileStatus, GetReport, get, list, verify};
 pub use error::DataError;
 pub use fetch::{Transfer, Watch, ignore};
+pub use folder::locate_folder;
 pub use locate::{Located, Options, locate};
 pub use memo::{FileDigest, Memo};
 pub use sources::{DataSet, SourceFile, Sources};

@@ -147,14 +147,22 @@ mod tests {
         assert!(msl.url("SMAP_MSL/train/C-1.npy").is_none() && msl.obtain.is_some());
         assert_eq!(sources.set("smap").unwrap().files.len(), 1 + 2 * 54);
         assert_eq!(sources.set("ett").unwrap().files.len(), 4);
+        assert_eq!(sources.set("uea").unwrap().files.len(), 6);
+        assert!(sources.set("exchange_rate").unwrap().url("exchange_rate/exchange_rate.txt.gz").is_some());
     }
 
     #[test]
     fn every_reader_finds_its_files_in_the_list() {
         let sources = Sources::built_in().unwrap();
         let ingest = stages::kinds().into_iter().find(|kind| kind.name == "ingest").unwrap();
-        for (dataset, entity) in [("smd", "all"), ("msl", "all"), ("smap", "all"), ("ett", "ETTm2")] {
-            let parameters = ingest.complete(serde_json::json!({"dataset": dataset, "entity": entity})).unwrap();
+        for (dataset, key, value) in [
+            ("smd", "entity", "all"),
+            ("msl", "entity", "all"),
+            ("smap", "entity", "all"),
+            ("ett", "entity", "ETTm2"),
+            ("uea", "problem", "Handwriting"),
+        ] {
+            let parameters = ingest.complete(serde_json::json!({"dataset": dataset, key: value})).unwrap();
             for request in ingest.files(&parameters) {
                 let set = sources.set(request.dataset.as_deref().unwrap()).unwrap();
                 assert!(set.files.contains_key(request.path.to_str().unwrap()), "{request:?}");

@@ -19,6 +19,11 @@ pub struct FoundFile {
 pub trait FileFinder: Sync {
     /// The file that a stage asks for; `None` if it is optional and absent.
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure>;
+
+    /// The files of the folder that a stage asks for: their paths below it, sorted.
+    fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
+        Err(Failure::new(format!("no folder `{}`", request.path.display())))
+    }
 }
 
 /// Finds nothing, for graphs that need no files.

@@ -64,6 +64,13 @@ impl Host for StageHost {
         self.files.get(name).cloned()
     }
 
+    fn files_below(&self, folder: &str) -> Vec<(String, PathBuf)> {
+        let start = format!("{folder}/");
+        let from = self.files.range(start.clone()..);
+        let below = from.map_while(|(name, path)| Some((name.strip_prefix(&start)?.to_owned(), path.clone())));
+        below.collect()
+    }
+
     fn environment(&self, name: &str) -> Option<String> {
         self.environment.get(name).cloned()
     }

@@ -9,6 +9,7 @@ mod files;
 mod host;
 mod journal;
 mod plan;
+mod replay;
 mod schedule;
 mod work;
 
@@ -19,3 +20,4 @@ pub use failure::Failure;
 pub use files::{FileFinder, FoundFile, NoFiles};
 pub use journal::Journal;
 pub use plan::{Plan, Planner, Reason, StagePlan, Verdict};
+pub use replay::{PastStage, Replay};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
-use stages::contract::Numerics;
+use stages::contract::{FileRequest, Numerics};
 
 use super::{Failure, FileFinder};
 use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store};
@@ -79,6 +79,9 @@ pub enum Verdict {
     /// It cannot run.
     Broken(Failure),
 }
+
+/// blake3 of raw files by name; `None` for an optional one that is nowhere.
+type FileDigests = BTreeMap<String, Option<Digest>>;
 
 /// The plan for one stage.
 #[derive(Clone, Debug)]
@@ -199,18 +202,10 @@ impl Planner<'_> {
             unknown.dedup();
             return StagePlan::of(Verdict::Pending(unknown));
         }
-        let mut files = BTreeMap::new();
-        let mut paths = BTreeMap::new();
-        for request in &stage.files {
-            match self.files.find(request) {
-                Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
-                Ok(None) => drop(files.insert(request.name.clone(), None)),
-                Ok(Some(found)) => {
-                    files.insert(request.name.clone(), Some(found.digest));
-                    paths.insert(request.name.clone(), found.path);
-                }
-            }
-        }
+        let (files, paths) = match self.raw_files(&stage.files) {
+            Ok(found) => found,
+            Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
+        };
         let variable = |name: &String| (name.clone(), (self.environment)(name));
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
@@ -225,6 +220,25 @@ impl Planner<'_> {
         let key = manifest.key();
         let verdict = self.verdict(id, &manifest, &key);
         StagePlan { verdict, manifest: Some(manifest), key: Some(key), files: paths }
+    }
+
+    /// The raw files of these requests by name: what enters the key, and where they are.
+    fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, PathBuf>), Failure> {
+        let (mut digests, mut paths) = (BTreeMap::new(), BTreeMap::new());
+        for request in requests {
+            let found = match &request.below {
+                None => vec![(request.name.clone(), self.files.find(request)?)],
+                Some(_) => {
+                    let named = |(below, file)| (format!("{}/{below}", request.name), Some(file));
+                    self.files.list(request)?.into_iter().map(named).collect()
+                }
+            };
+            for (name, file) in found {
+                digests.insert(name.clone(), file.as_ref().map(|file| file.digest));
+                paths.extend(file.map(|file| (name, file.path)));
+            }
+        }
+        Ok((digests, paths))
     }
 
     fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> Verdict {

@@ -1,31 +1,21 @@
-//! Time of pictures: a 224x224 line plot as data sets of pictures need them, and a chart of 23,000 rows.
+//! Time of pictures: line plots as data sets of pictures need them, and a chart of 23,000 rows. One thread.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use stages::artifact::{Image, Split};
 use stages::contract::Random;
-use stages::plot::{Anchor, Canvas, Chart, Line, Panel, Raster, Stroke, Svg, TextStyle, TimeAxis, palette};
+use stages::plot::{Canvas, Chart, Line, LinePlot, LinePlotStyle, Panel, Raster, Svg, TimeAxis, palette};
 
 fn values(count: usize) -> Vec<f32> {
     let mut random = Random::new(2, "plots");
     (0..count).map(|row| (row as f32 * 0.05).sin() + random.normal() as f32 * 0.2).collect()
 }
 
-/// A frame, ten labels and a line of 500 points.
-fn line_plot(values: &[f32]) -> Vec<u8> {
-    let mut raster = Box::new(Raster::new(224, 224).expect("a small picture"));
-    let frame = Stroke { color: palette::TEXT, width: 1.0, dashed: false };
-    raster.polyline(&[(28.5, 8.5), (28.5, 204.5), (216.5, 204.5), (216.5, 8.5), (28.5, 8.5)], frame);
-    let style = TextStyle { size: 9.0, color: palette::TEXT, anchor: Anchor::End };
-    for tick in 0..5_u8 {
-        raster.text(25.0, 20.0 + f32::from(tick) * 40.0, "-0.25", style);
-        raster.text(60.0 + f32::from(tick) * 38.0, 216.0, "100", style);
-    }
-    let count = values.len() as f32;
-    let point = |(row, value): (usize, &f32)| (28.0 + row as f32 / count * 188.0, 106.0 - value * 60.0);
-    let points: Vec<(f32, f32)> = values.iter().enumerate().map(point).collect();
-    raster.polyline(&points, Stroke { color: palette::BLUE, width: 1.5, dashed: false });
-    raster.finish().expect("memory takes all bytes")
+/// A plot in the look of matplotlib's default, as `render-images` makes it: drawn, compressed, its digest taken.
+fn line_plot(plot: &LinePlot, size: (usize, usize), values: &[f32]) -> Image {
+    let raster = plot.draw(values, 1);
+    Image::from_rgb("sample", Split::Train, None, size, raster.rgb()).expect("the pixels are as many as the size says")
 }
 
 fn chart(values: &[f32]) -> Chart {
@@ -37,9 +27,15 @@ fn chart(values: &[f32]) -> Chart {
 
 fn bench(criterion: &mut Criterion) {
     let short = values(500);
-    criterion.bench_function("line plot 224x224, 500 points, PNG", |bencher| {
-        bencher.iter(|| line_plot(black_box(&short)));
-    });
+    for (width, height) in [(224, 224), (800, 600)] {
+        let style = LinePlotStyle { width, height, dpi: 100.0, line_width: 1.5, axes: true };
+        let plot = LinePlot::new(style).expect("a small picture");
+        let size = (height as usize, width as usize);
+        let name = format!("line plot {width}x{height}, 500 points, drawn");
+        criterion.bench_function(&name, |bencher| bencher.iter(|| plot.draw(black_box(&short), 1)));
+        let name = format!("line plot {width}x{height}, 500 points, PNG");
+        criterion.bench_function(&name, |bencher| bencher.iter(|| line_plot(&plot, size, black_box(&short))));
+    }
     let chart = chart(&values(23_000));
     criterion.bench_function("chart 1200x360, 23,000 rows, PNG", |bencher| {
         bencher.iter(|| {

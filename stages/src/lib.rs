@@ -19,8 +19,10 @@ pub mod ensemble;
 pub mod evaluate;
 pub mod fold;
 pub mod generate;
+pub mod generate_shapes;
 pub mod ingest;
 pub mod normalize;
+pub mod render_images;
 pub mod render_plots;
 pub mod score;
 pub mod train;
@@ -33,6 +35,7 @@ pub fn kinds() -> Vec<StageKind> {
     vec![
         StageKind::of::<ingest::Ingest>(),
         StageKind::of::<generate::Generate>(),
+        StageKind::of::<generate_shapes::GenerateShapes>(),
         StageKind::of::<normalize::Normalize>(),
         StageKind::of::<fold::Fold>(),
         StageKind::of::<window::Window>(),
@@ -40,6 +43,7 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<score::Score>(),
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<render_plots::RenderPlots>(),
+        StageKind::of::<render_images::RenderImages>(),
         StageKind::of::<collect::Collect>(),
         StageKind::of::<ensemble::Ensemble>(),
         StageKind::of::<command::Command>(),

@@ -35,6 +35,10 @@ pub trait Host: Sync {
     fn is_cancelled(&self) -> bool;
     /// The local path of a file that the stage asked for with [`super::FileRequest`].
     fn file(&self, name: &str) -> Option<PathBuf>;
+    /// The files of a requested folder: their paths below it, sorted, and where they are.
+    fn files_below(&self, _folder: &str) -> Vec<(String, PathBuf)> {
+        Vec::new()
+    }
     /// The value of an environment variable that the stage kind asked for.
     fn environment(&self, name: &str) -> Option<String>;
     /// An empty directory that is removed when the stage ends.
@@ -101,6 +105,15 @@ impl Host for NullHost {
 
     fn file(&self, name: &str) -> Option<PathBuf> {
         self.files.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone())
+    }
+
+    fn files_below(&self, folder: &str) -> Vec<(String, PathBuf)> {
+        let below = |(name, path): &(String, PathBuf)| {
+            Some((name.strip_prefix(folder)?.strip_prefix('/')?.to_owned(), path.clone()))
+        };
+        let mut files: Vec<(String, PathBuf)> = self.files.iter().filter_map(below).collect();
+        files.sort();
+        files
     }
 
     fn environment(&self, _: &str) -> Option<String> {

@@ -39,11 +39,14 @@ pub struct FileRequest {
     pub dataset: Option<String>,
     /// Absence is no error: the stage does without.
     pub optional: bool,
+    /// Not one file but all files below this folder whose names have one of these endings; all, if there is none. Each
+    /// enters the key by itself, as `name/its path below the folder`.
+    pub below: Option<Vec<String>>,
 }
 
 impl FileRequest {
     pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), path: path.into(), dataset: None, optional: false }
+        Self { name: name.into(), path: path.into(), dataset: None, optional: false, below: None }
     }
 
     /// A file that `data/sources.yaml` lists under this data set.
@@ -56,6 +59,13 @@ impl FileRequest {
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// All files below the folder whose names have one of these endings.
+    #[must_use]
+    pub fn below(mut self, endings: &[&str]) -> Self {
+        self.below = Some(endings.iter().map(|ending| (*ending).to_owned()).collect());
         self
     }
 }

@@ -5,12 +5,28 @@ use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
 use super::{font, stroke};
 
 /// A picture of pixels.
+#[derive(Clone)]
 pub struct Raster {
     width: usize,
     height: usize,
     /// `[height, width, 3]`: red, green, blue.
     pixels: Vec<u8>,
     compact: bool,
+}
+
+/// A shape that is drawn again and again, such as a character.
+pub(super) struct Stamp {
+    /// Where its corner lies from the place that it is put at.
+    pub left: i32,
+    pub top: i32,
+    pub width: usize,
+    /// Row-major, 0 to 255.
+    pub coverage: Vec<u8>,
+}
+
+/// The weight of ink that covers a pixel as far as 0 to 255 say: 255 becomes 256.
+fn weight(covered: u8) -> i32 {
+    i32::from(covered) + i32::from(covered >> 7)
 }
 
 impl Raster {
@@ -35,6 +51,21 @@ impl Raster {
     /// Red, green and blue of all pixels, row by row.
     pub fn rgb(&self) -> &[u8] {
         &self.pixels
+    }
+
+    /// Puts a stamp at a place; what lies outside of the picture is not seen.
+    pub(super) fn stamp(&mut self, stamp: &Stamp, x: i32, y: i32, ink: Color) {
+        let place = |at: i32, offset: usize, limit: usize| {
+            usize::try_from(at + offset as i32).ok().filter(|place| *place < limit)
+        };
+        for (row, covered) in stamp.coverage.chunks_exact(stamp.width.max(1)).enumerate() {
+            let Some(row) = place(y + stamp.top, row, self.height) else { continue };
+            for (column, covered) in covered.iter().enumerate().filter(|(_, covered)| **covered > 0) {
+                if let Some(column) = place(x + stamp.left, column, self.width) {
+                    self.blend(row * self.width + column, ink, weight(*covered));
+                }
+            }
+        }
     }
 
     /// Mixes ink into the pixel with this index; `weight` of 256 is ink alone.
@@ -75,9 +106,7 @@ impl Canvas for Raster {
         for (row, covered) in coverage.pixels.chunks_exact(coverage.width).enumerate() {
             let start = (row + coverage.top) * self.width + coverage.left;
             for (column, covered) in covered.iter().enumerate().filter(|(_, covered)| **covered > 0) {
-                // 255 becomes 256.
-                let weight = i32::from(*covered) + i32::from(*covered >> 7);
-                self.blend(start + column, stroke.color, weight);
+                self.blend(start + column, stroke.color, weight(*covered));
             }
         }
     }

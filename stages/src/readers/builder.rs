@@ -16,6 +16,8 @@ pub(super) struct Part<'a> {
     /// How the rows are cut, counted from the first row of the file.
     pub splits: Vec<(Split, Range<usize>)>,
     pub labelled: bool,
+    /// Of the sample that the rows are, where samples have classes.
+    pub class: Option<&'a str>,
 }
 
 /// A series in the making.
@@ -84,7 +86,8 @@ impl Builder {
     }
 
     fn push(&mut self, part: &Part<'_>, split: Split, rows: Range<usize>) {
-        self.segments.push(Segment::new(split, part.entity, rows).labelled(part.labelled));
+        let segment = Segment::new(split, part.entity, rows).labelled(part.labelled);
+        self.segments.push(segment.of_class(part.class.map(str::to_owned)));
     }
 
     /// Moves the complete rows together; every stretch of them becomes a segment.

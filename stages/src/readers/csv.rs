@@ -1,5 +1,5 @@
 //! Delimited text of any kind: CSV, TSV, with or without a header, with a time column, a label column, gaps.
-//! Fields may stand in quotes; a line break within quotes is not understood.
+//! Files may be compressed by gzip. Fields may stand in quotes; a line break within quotes is not understood.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,6 +93,15 @@ pub(super) fn unnamed(index: usize) -> String {
     format!("c{index}")
 }
 
+/// Refuses what cannot stand between numbers.
+pub(super) fn check_delimiter(delimiter: char) -> Result<(), (String, String)> {
+    if delimiter.is_ascii() && !delimiter.is_ascii_alphanumeric() && !"\"\n\r.+-".contains(delimiter) {
+        return Ok(());
+    }
+    let reason = format!("{delimiter:?} cannot stand between numbers; try \",\", \";\" or \"\\t\"");
+    Err(("delimiter".to_owned(), reason))
+}
+
 impl Csv {
     fn sources(&self) -> Sources<'_> {
         Sources {
@@ -106,14 +115,11 @@ impl Csv {
 
 impl Dataset for Csv {
     const NAME: &'static str = "csv";
-    const DOC: &'static str = "Delimited text (CSV, TSV): time column, label column, missing values.";
+    const DOC: &'static str =
+        "Delimited text (CSV, TSV), also compressed by gzip: time column, label column, missing values.";
 
     fn check(&self) -> Result<(), (String, String)> {
-        if !self.delimiter.is_ascii() || self.delimiter.is_ascii_alphanumeric() || "\"\n\r.+-".contains(self.delimiter)
-        {
-            let reason = format!("{:?} cannot stand between numbers; try \",\", \";\" or \"\\t\"", self.delimiter);
-            return Err(("delimiter".to_owned(), reason));
-        }
+        check_delimiter(self.delimiter)?;
         if let Some(time) = &self.time {
             time.format().check().map_err(|reason| ("time.format".to_owned(), reason))?;
         }

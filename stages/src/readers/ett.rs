@@ -84,7 +84,7 @@ impl Dataset for Ett {
                 let hint = "the file is cut short, or set `split` to fractions of what there is";
                 return Err(StageError::new(message).at(&file, None).hint(hint));
             }
-            builder.close(Part { entity, file: &file, splits, labelled: false })?;
+            builder.close(Part { entity, file: &file, splits, labelled: false, class: None })?;
         }
         builder.finish()
     }

@@ -6,8 +6,10 @@ mod batches;
 mod builder;
 mod columns;
 mod csv;
+mod csv_classes;
 mod ett;
 mod fractions;
+mod fresh;
 mod line;
 mod missing;
 mod npy;
@@ -15,10 +17,12 @@ mod number;
 mod parquet;
 mod smd;
 mod split_plan;
+mod stratified;
 mod tabular;
 mod telemanom;
 mod text;
 mod times;
+mod uea;
 
 use std::path::Path;
 
@@ -31,6 +35,7 @@ use self::text::{Dialect, TextFile};
 use crate::artifact::Series;
 use crate::contract::{Choice, Entry, FileRequest, Registry, StageContext, StageError};
 
+pub use fresh::read_fresh;
 pub use missing::Missing;
 pub use split_plan::SplitPlan;
 pub use times::TimeFormat;
@@ -96,7 +101,9 @@ const TABLE: &[Line] = &[
     line::<telemanom::Msl>(),
     line::<telemanom::Smap>(),
     line::<ett::Ett>(),
+    line::<uea::Uea>(),
     line::<csv::Csv>(),
+    line::<csv_classes::CsvClasses>(),
     line::<npy::Npy>(),
     line::<parquet::Parquet>(),
     line::<arrow::Arrow>(),

@@ -76,7 +76,7 @@ impl Dataset for Smd {
             let file = context.file(&path("train", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
             let splits = self.split.cut(rows).map_err(|error| error.at(&file, None))?;
-            builder.close(Part { entity: machine, file: &file, splits, labelled: false })?;
+            builder.close(Part { entity: machine, file: &file, splits, labelled: false, class: None })?;
 
             let file = context.file(&path("test", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
@@ -93,6 +93,7 @@ impl Dataset for Smd {
                 file: &file,
                 splits: vec![(Split::Test, 0..rows)],
                 labelled: true,
+                class: None,
             })?;
         }
         builder.finish()

@@ -68,7 +68,7 @@ impl Sources<'_> {
             let entity = entity(path);
             let rows = read(&file, &mut builder)?;
             let splits = plan.cut(rows).map_err(|error| error.at(&file, None))?;
-            builder.close(Part { entity: &entity, file: &file, splits, labelled })?;
+            builder.close(Part { entity: &entity, file: &file, splits, labelled, class: None })?;
             let Some(test) = self.test.and_then(|test| test.iter().nth(index)) else { continue };
             let file = context.file(test)?;
             let rows = read(&file, &mut builder)?;
@@ -78,7 +78,13 @@ impl Sources<'_> {
                 super::read_labels(&context.file(labels)?, &file, rows, &mut builder.columns, context)?;
             }
             let labelled = labelled || labels.is_some();
-            builder.close(Part { entity: &entity, file: &file, splits: vec![(Split::Test, 0..rows)], labelled })?;
+            builder.close(Part {
+                entity: &entity,
+                file: &file,
+                splits: vec![(Split::Test, 0..rows)],
+                labelled,
+                class: None,
+            })?;
         }
         builder.finish()
     }

@@ -94,7 +94,7 @@ impl Channels {
             let file = context.file(&path("train", &channel))?;
             let rows = read_array(&file, craft, &mut builder)?;
             let splits = self.split.cut(rows).map_err(|error| error.at(&file, None))?;
-            builder.close(Part { entity: &channel, file: &file, splits, labelled: false })?;
+            builder.close(Part { entity: &channel, file: &file, splits, labelled: false, class: None })?;
 
             let file = context.file(&path("test", &channel))?;
             let rows = read_array(&file, craft, &mut builder)?;
@@ -105,6 +105,7 @@ impl Channels {
                 file: &file,
                 splits: vec![(Split::Test, 0..rows)],
                 labelled: true,
+                class: None,
             })?;
         }
         builder.finish()

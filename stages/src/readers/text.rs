@@ -1,12 +1,14 @@
 //! Delimited numeric text, parsed in parallel as it is read: the file is cut at line ends into blocks of a fixed size,
 //! a wave of blocks is read and parsed on all threads, and the rows are appended in the order of the file.
-//! The text is never in memory as a whole. Fields may stand in quotes but cannot hold a line break.
+//! The text is never in memory as a whole, unless it is compressed. Fields may stand in quotes but cannot hold a line break.
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
 
 use super::columns::{self, Columns, Role};
@@ -22,6 +24,9 @@ const WAVE: usize = 32;
 /// What is read beyond a block for the rest of its last line, before more is fetched.
 const OVERHANG: usize = 4 * 1024;
 
+/// The first bytes of a file that `gzip` has compressed.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// How a text file is laid out.
 #[derive(Clone, Debug)]
 pub(super) struct Dialect<'a> {
@@ -35,10 +40,70 @@ pub(super) struct Dialect<'a> {
     pub allow_missing: bool,
 }
 
+/// Where the bytes come from, at any place of the text.
+enum Source {
+    File(File),
+    /// What a compressed file holds.
+    Memory(Vec<u8>),
+}
+
+impl Source {
+    /// Opens a file; what `gzip` has compressed is told by its first bytes.
+    fn open(path: &Path) -> std::io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut mark = [0; GZIP.len()];
+        let compressed = file.metadata()?.len() >= mark.len() as u64 && {
+            file.read_exact_at(&mut mark, 0)?;
+            mark == GZIP
+        };
+        if !compressed {
+            return Ok(Self::File(file));
+        }
+        let mut text = Vec::new();
+        // Files that were compressed in parts hold several streams.
+        MultiGzDecoder::new(BufReader::new(&mut file)).read_to_end(&mut text)?;
+        Ok(Self::Memory(text))
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Memory(text) => Ok(text.len() as u64),
+        }
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], start: u64) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(into, start),
+            Self::Memory(text) => {
+                let part = text.get(start as usize..).and_then(|text| text.get(..into.len()));
+                into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The whole text of a file that may be compressed, for formats that are not a table.
+///
+/// # Errors
+/// If it cannot be read or is not UTF-8.
+pub(super) fn whole(path: &Path) -> Result<String, StageError> {
+    let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+    let bytes = match Source::open(path).map_err(failed)? {
+        Source::Memory(text) => text,
+        Source::File(_) => std::fs::read(path).map_err(failed)?,
+    };
+    String::from_utf8(bytes).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        StageError::new(format!("the file is not UTF-8 text; byte {place} is the first that is wrong")).at(path, None)
+    })
+}
+
 /// A text file that was opened and whose first line was read.
 pub(super) struct TextFile<'a> {
     path: &'a Path,
-    file: File,
+    source: Source,
     bytes: u64,
     /// Where the first row starts, and the number of its line.
     body: u64,
@@ -56,8 +121,8 @@ impl<'a> TextFile<'a> {
     /// If it cannot be read or has no rows.
     pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, StageError> {
         let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
-        let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let file = Source::open(path).map_err(failed)?;
+        let bytes = file.len().map_err(failed)?;
         let mut mark = vec![0; 3.min(bytes as usize)];
         file.read_exact_at(&mut mark, 0).map_err(failed)?;
         let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
@@ -72,7 +137,7 @@ impl<'a> TextFile<'a> {
             ((0..fields.len()).map(dialect.name).collect(), start, 1)
         };
         let (row, _) = whole_line(&file, body, bytes).map_err(failed)?;
-        Ok(Self { path, file, bytes, body, first_line, row_bytes: row.len() + 1, names, dialect })
+        Ok(Self { path, source: file, bytes, body, first_line, row_bytes: row.len() + 1, names, dialect })
     }
 
     /// Reads all rows into `into`, each column by its role; returns how many rows there were.
@@ -143,7 +208,7 @@ impl<'a> TextFile<'a> {
             if text.len() < wanted + PADDING {
                 text.resize(wanted + PADDING, 0);
             }
-            self.file.read_exact_at(&mut text[filled..wanted], from + filled as u64)?;
+            self.source.read_exact_at(&mut text[filled..wanted], from + filled as u64)?;
             let owned = (end - from) as usize;
             let complete = line::end_of_line(&text[..wanted], filled.max(owned - 1)).is_some();
             filled = wanted;
@@ -219,7 +284,7 @@ fn blank_line(path: &Path, line: usize) -> StageError {
 }
 
 /// The line that starts at `start`, without its end, and where the next one starts.
-fn whole_line(file: &File, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>, u64)> {
+fn whole_line(file: &Source, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>, u64)> {
     let mut text = Vec::new();
     loop {
         let filled = text.len();

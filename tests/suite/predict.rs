@@ -1,0 +1,64 @@
+//! `runner predict`: a model of a finished run says about new data what the run's own stages would have said.
+
+use runner::cache::Store;
+use stages::artifact::Artifact;
+
+use crate::environment::TestEnvironment;
+use crate::pipelines::SMALL;
+
+/// The stored artifact of a stage of the latest run, and where its file is.
+fn stored(environment: &TestEnvironment, stage: &str, port: &str) -> (Artifact, std::path::PathBuf) {
+    let store = Store::open(&environment.path("cache"));
+    let record = store.find_run("latest").unwrap();
+    let key = record.stages.iter().find(|other| other.name == stage).unwrap().key.unwrap();
+    let action = store.action(&key).unwrap().unwrap();
+    let output = action.output(port).unwrap();
+    (store.load(output).unwrap(), store.layout().object(output))
+}
+
+fn after_a_run() -> TestEnvironment {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment
+}
+
+#[test]
+fn data_of_the_run_get_the_scores_of_the_run() {
+    let environment = after_a_run();
+    let (_, file) = stored(&environment, "raw", "series");
+    std::fs::copy(file, environment.path("new.parquet")).unwrap();
+    let before = environment.files("cache");
+    let said = environment.json(&["predict", "latest:model", "new.parquet"]);
+    assert_eq!(environment.files("cache"), before, "nothing is stored");
+    assert_eq!((&said["stage"], &said["answers"][0]["input"]), (&"scores".into(), &"new.parquet".into()));
+    let found: Vec<f64> =
+        said["answers"][0]["scores"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap()).collect();
+    let (Artifact::Scores(scores), _) = stored(&environment, "scores", "scores") else { panic!("not scores") };
+    // The run has windows that end with its splits; here all is one stretch. The last rows see the same rows before them.
+    assert!(found.len() >= 100);
+    for (found, expected) in found.iter().rev().zip(scores.scores.iter().rev()).take(100) {
+        assert!(
+            (found - f64::from(*expected)).abs() <= 1e-5 * f64::from(expected.abs()).max(1e-3),
+            "{found} {expected}"
+        );
+    }
+    environment.succeed(&["predict", "latest", "new.parquet"]).prints("rows scored");
+}
+
+#[test]
+fn what_cannot_be_answered_says_why() {
+    let environment = after_a_run();
+    environment.write("new.csv", "a,b\n1,2\n");
+    environment.write("picture.png", "no picture");
+    let says = |arguments: &[&str], code: i32, words: &str| {
+        environment.run(&[&["predict"], arguments].concat()).expect(code).says(words);
+    };
+    says(&["latest", "new.csv"], 1, "the columns of the file are a, b");
+    says(&["latest", "missing.csv"], 2, "there is no file missing.csv");
+    says(&["latest:modle", "new.csv"], 2, "no model or stage `modle`");
+    says(&["latest", "picture.png"], 2, "nothing that leads to scores takes pictures");
+    says(&["latest", "picture.png", "new.csv"], 2, "do not go together");
+    says(&["nothing", "new.csv"], 2, "no run matches `nothing`");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--target", "model"]);
+    says(&["latest", "new.csv"], 2, "no stage of this run applies a model");
+}
