@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(found, digest(3));
         assert_eq!(
             (RenderImages::VERSION, found.as_str()),
-            (1, "a257bb4b35e1150abc56ae89883da2ffb3273fa31048c5cd1c2fcff32acaaf18")
+            (1, "9ef8368eff5c17ecdd261e2316c17b6dfcc9b65e218c8bb4b99d00c135adf404")
         );
     }
 

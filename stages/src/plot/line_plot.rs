@@ -3,7 +3,7 @@
 
 use super::canvas::{Canvas, Color, Rect, Stroke};
 use super::raster::{Raster, Stamp};
-use super::{decimate, font, locator};
+use super::{decimate, font, locator, stroke};
 
 /// Colours of the first to the tenth line: matplotlib's `tab10`.
 const COLORS: [Color; 10] = [
@@ -91,7 +91,7 @@ impl LinePlot {
         if style.axes {
             let [left, right, top, bottom] = [area.left, area.right(), area.top, area.bottom()].map(middle_of_pixel);
             let frame = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
-            background.polyline(&frame, Stroke { color: BLACK, width: FRAME * points, dashed: false });
+            draw_line(&mut background, &frame, Stroke { color: BLACK, width: FRAME * points, dashed: false });
         }
         let glyphs = CHARACTERS.map(|character| (character, Glyph::new(character, FONT * points))).into();
         Ok(Self { style, area, background, glyphs })
@@ -123,7 +123,7 @@ impl LinePlot {
             line.extend(values.iter().skip(channel).step_by(channels));
             let position = |row: usize| self.x(&across, row as f64);
             let points = decimate::points(&line, position, |value| self.y(&up, f64::from(value)));
-            raster.polyline(&points, stroke(channel));
+            draw_line(&mut raster, &points, stroke(channel));
         }
         raster
     }
@@ -178,7 +178,7 @@ impl LinePlot {
         } else {
             ((from.0, from.1 + reach), (to.0, to.1 - reach))
         };
-        raster.polyline(&[from, to], Stroke { color: BLACK, width: FRAME * self.points(), dashed: false });
+        draw_line(raster, &[from, to], Stroke { color: BLACK, width: FRAME * self.points(), dashed: false });
     }
 
     fn glyph(&self, character: char) -> Option<&Glyph> {
@@ -209,11 +209,29 @@ impl Glyph {
             let (width, height) = (bounds.width() as usize, bounds.height() as usize);
             let mut coverage = vec![0; width * height];
             outline.draw(|column, row, covered| {
-                coverage[row as usize * width + column as usize] = (covered.clamp(0.0, 1.0) * 255.0).round() as u8;
+                let covered = (covered.clamp(0.0, 1.0) * 255.0).round() as u8;
+                coverage[row as usize * width + column as usize] = in_levels(covered);
             });
             Stamp { left: bounds.min.x as i32, top: bounds.min.y as i32, width, coverage }
         });
         Self { advance: font::width(&text, size), ink }
+    }
+}
+
+/// Pixels are covered in so many steps: few enough for all colours of a plot to fit into a palette, which makes its file
+/// a quarter as large, and too many to be seen.
+const LEVELS: u32 = 63;
+
+fn in_levels(covered: u8) -> u8 {
+    let level = (u32::from(covered) * LEVELS + 127) / 255;
+    ((level * 255 + LEVELS / 2) / LEVELS) as u8
+}
+
+fn draw_line(raster: &mut Raster, points: &[(f32, f32)], stroke: Stroke) {
+    let (width, height) = raster.size();
+    if let Some(mut coverage) = stroke::cover(points, stroke, (width as usize, height as usize)) {
+        coverage.pixels.iter_mut().for_each(|covered| *covered = in_levels(*covered));
+        raster.ink(&coverage, stroke.color);
     }
 }
 
@@ -222,9 +240,9 @@ fn spaces(length: f32, characters: f32) -> usize {
     ((length / (FONT * characters)) as usize).clamp(1, 9)
 }
 
-/// Lines of about a pixel are drawn along the middle of one.
+/// Lines of about a pixel are drawn along the middle of one: the next after the pixel border that is nearest.
 fn middle_of_pixel(position: f32) -> f32 {
-    position.floor() + 0.5
+    (position + 0.5).floor() + 0.5
 }
 
 /// The range of an axis.
@@ -277,7 +295,7 @@ mod tests {
         let plot = LinePlot::new(style(640, 480)).unwrap();
         let raster = plot.draw(&[1.0, 1.0, 1.0, 2.0], 1);
         // Edges of the axes: 80, 576, 57.6 and 427.2 pixels.
-        for (x, y) in [(80, 240), (576, 240), (300, 57), (300, 427)] {
+        for (x, y) in [(80, 240), (576, 240), (300, 58), (300, 427)] {
             assert_eq!(pixel(&raster, 640, x, y), BLACK, "{x}, {y}");
         }
         assert_eq!(pixel(&raster, 640, 300, 240), Color(255, 255, 255));
@@ -285,6 +303,15 @@ mod tests {
         let y = (427.2 - 369.6 / 22.0) as usize;
         assert_eq!(pixel(&raster, 640, 200, y), COLORS[0]);
         assert_eq!(plot.draw(&[1.0, 1.0, 1.0, 2.0], 1).rgb(), raster.rgb());
+    }
+
+    #[test]
+    fn the_colours_of_a_plot_fit_into_a_palette() {
+        let values: Vec<f32> = (0..300).map(|row| ((row * row) % 97) as f32).collect();
+        let raster = LinePlot::new(style(224, 224)).unwrap().draw(&values, 1);
+        let colours: std::collections::BTreeSet<_> = raster.rgb().as_chunks::<3>().0.iter().collect();
+        assert!((40..=256).contains(&colours.len()), "{}", colours.len());
+        assert_eq!((in_levels(0), in_levels(255)), (0, 255));
     }
 
     #[test]

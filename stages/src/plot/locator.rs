@@ -14,6 +14,14 @@ fn power(exponent: i32) -> f64 {
     10_f64.powi(exponent)
 }
 
+/// How often `divisor` goes into `value`, rounded down, and what remains, by the exact remainder: dividing first may
+/// round up to the next whole number.
+fn divide(value: f64, divisor: f64) -> (f64, f64) {
+    let rest = value % divisor;
+    let rest = if rest < 0.0 { rest + divisor } else { rest };
+    (((value - rest) / divisor).round(), rest)
+}
+
 /// The power of ten of a positive number.
 fn magnitude(value: f64) -> i32 {
     libm::floor(libm::log10(value)) as i32
@@ -36,7 +44,7 @@ pub(super) fn marks(low: f64, high: f64, spaces: usize) -> Vec<f64> {
     let first = STEPS.iter().position(|step| step * scale >= least).unwrap_or(STEPS.len() - 1);
     let mut marks = Vec::new();
     for step in STEPS[..=first].iter().rev().map(|step| step * scale) {
-        let base = libm::floor(low / step) * step;
+        let base = divide(low, step).0 * step;
         let tolerance = tolerance(offset, step);
         let from = below(low - base, step, tolerance);
         let to = above(high - base, step, tolerance);
@@ -58,14 +66,14 @@ fn tolerance(offset: f64, step: f64) -> f64 {
 
 /// The multiple of `step` at or below `value`, up to rounding.
 fn below(value: f64, step: f64, tolerance: f64) -> f64 {
-    let whole = libm::floor(value / step);
-    if (value / step - whole - 1.0).abs() < tolerance { whole + 1.0 } else { whole }
+    let (whole, rest) = divide(value, step);
+    if (rest / step - 1.0).abs() < tolerance { whole + 1.0 } else { whole }
 }
 
 /// The multiple of `step` at or above `value`, up to rounding.
 fn above(value: f64, step: f64, tolerance: f64) -> f64 {
-    let whole = libm::floor(value / step);
-    if (value / step - whole).abs() < tolerance { whole } else { whole + 1.0 }
+    let (whole, rest) = divide(value, step);
+    if (rest / step).abs() < tolerance { whole } else { whole + 1.0 }
 }
 
 /// The texts beside the marks, and what stands once at the end of the axis, such as `1e6`; empty if nothing does.
@@ -107,7 +115,7 @@ fn offset(marks: &[f64]) -> f64 {
     let (small, large) = (first.abs().min(last.abs()), first.abs().max(last.abs()));
     let sign = 1_f64.copysign(*first);
     let top = libm::ceil(libm::log10(large)) as i32;
-    let digits = |value: f64, exponent: i32| libm::floor(value / power(exponent));
+    let digits = |value: f64, exponent: i32| divide(value, power(exponent)).0;
     /// Numbers of 64 bits have no more digits.
     const DIGITS: i32 = 18;
     let find = |differs: &dyn Fn(i32) -> bool| {

@@ -2,7 +2,8 @@
 //! any arithmetic that depends on the processor.
 
 use super::canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
-use super::{font, stroke};
+use super::font;
+use super::stroke::{self, Coverage};
 
 /// A picture of pixels.
 #[derive(Clone)]
@@ -51,6 +52,16 @@ impl Raster {
     /// Red, green and blue of all pixels, row by row.
     pub fn rgb(&self) -> &[u8] {
         &self.pixels
+    }
+
+    /// Lays ink over the pixels that are covered.
+    pub(super) fn ink(&mut self, coverage: &Coverage, ink: Color) {
+        for (row, covered) in coverage.pixels.chunks_exact(coverage.width).enumerate() {
+            let start = (row + coverage.top) * self.width + coverage.left;
+            for (column, covered) in covered.iter().enumerate().filter(|(_, covered)| **covered > 0) {
+                self.blend(start + column, ink, weight(*covered));
+            }
+        }
     }
 
     /// Puts a stamp at a place; what lies outside of the picture is not seen.
@@ -102,12 +113,8 @@ impl Canvas for Raster {
     }
 
     fn polyline(&mut self, points: &[(f32, f32)], stroke: Stroke) {
-        let Some(coverage) = stroke::cover(points, stroke, (self.width, self.height)) else { return };
-        for (row, covered) in coverage.pixels.chunks_exact(coverage.width).enumerate() {
-            let start = (row + coverage.top) * self.width + coverage.left;
-            for (column, covered) in covered.iter().enumerate().filter(|(_, covered)| **covered > 0) {
-                self.blend(start + column, stroke.color, weight(*covered));
-            }
+        if let Some(coverage) = stroke::cover(points, stroke, (self.width, self.height)) {
+            self.ink(&coverage, stroke.color);
         }
     }
 
