@@ -6,6 +6,7 @@ pub mod batch_norm;
 pub mod chunks;
 pub mod circular_conv;
 pub mod conv;
+pub mod conv1d;
 pub mod conv2d;
 pub mod cross_entropy;
 mod device;

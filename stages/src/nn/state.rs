@@ -103,6 +103,11 @@ impl<'a> StateBuilder<'a> {
         Self { state, random }
     }
 
+    /// Where the tensors live.
+    pub fn device(&self) -> &Device {
+        &self.state.device
+    }
+
     pub fn parameter(&mut self, name: impl Into<String>, shape: &[usize], initial: Initial) -> Result<Var> {
         let var = self.float(shape, initial)?;
         self.state.parameters.insert(name.into(), var.clone());
