@@ -61,6 +61,22 @@ const CASES: &[Case] = &[
         batch: 128,
         graph: true,
     },
+    Case {
+        name: "tvnet",
+        model: "tvnet",
+        parameters: || json!({}),
+        shape: || DataShape::forecast(96, 7, 96),
+        batch: 32,
+        graph: false,
+    },
+    Case {
+        name: "tvnet_official",
+        model: "tvnet",
+        parameters: || json!({"form": "reference"}),
+        shape: || DataShape::forecast(96, 7, 96),
+        batch: 32,
+        graph: false,
+    },
 ];
 
 /// A batch of noise of this shape.

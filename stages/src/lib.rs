@@ -13,13 +13,16 @@ pub mod testing;
 pub mod thresholds;
 pub mod training;
 
+pub mod classify;
 pub mod collect;
 pub mod command;
 pub mod ensemble;
 pub mod evaluate;
 pub mod fold;
+pub mod forecast;
 pub mod generate;
 pub mod generate_shapes;
+pub mod impute;
 pub mod ingest;
 pub mod normalize;
 pub mod render_images;
@@ -41,6 +44,9 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<window::Window>(),
         StageKind::of::<train::Train>(),
         StageKind::of::<score::Score>(),
+        StageKind::of::<forecast::Forecast>(),
+        StageKind::of::<impute::Impute>(),
+        StageKind::of::<classify::Classify>(),
         StageKind::of::<evaluate::Evaluate>(),
         StageKind::of::<render_plots::RenderPlots>(),
         StageKind::of::<render_images::RenderImages>(),

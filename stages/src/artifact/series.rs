@@ -83,10 +83,14 @@ impl Series {
         names.into_iter().cloned().collect()
     }
 
+    /// The segment that a row belongs to.
+    pub fn segment_at(&self, row: usize) -> Option<&Segment> {
+        self.segments.get(self.segments.partition_point(|segment| segment.rows.end <= row))
+    }
+
     /// The class of the sample that a row belongs to.
     pub fn class_at(&self, row: usize) -> Option<&str> {
-        let index = self.segments.partition_point(|segment| segment.rows.end <= row);
-        self.segments.get(index)?.class.as_deref()
+        self.segment_at(row)?.class.as_deref()
     }
 
     /// Checks that the parts fit each other; readers call it before they hand a series on.

@@ -5,6 +5,7 @@ pub mod anomaly_transformer;
 mod checks;
 pub mod resnet50_plot;
 pub mod transformer_recon;
+pub mod tvnet;
 pub mod tvnet_recon;
 pub mod vae;
 
@@ -28,6 +29,7 @@ const MODELS: &[Declaration] = &[
     Declaration::of::<transformer_recon::TransformerRecon>(),
     Declaration::of::<tvnet_recon::TvnetRecon>(),
     Declaration::of::<vae::Vae>(),
+    Declaration::of::<tvnet::Tvnet>(),
 ];
 
 /// What a model is trained to do.

@@ -241,9 +241,7 @@ impl TvnetNetwork {
         let missing = |what: &str| candle_core::Error::Msg(format!("the batch has no {what}"));
         match self.shape.task {
             Task::Detect => (output - &batch.inputs)?.sqr()?.mean_all(),
-            Task::Forecast => {
-                (output - batch.targets.as_ref().ok_or_else(|| missing("targets"))?)?.sqr()?.mean_all()
-            }
+            Task::Forecast => (output - batch.targets.as_ref().ok_or_else(|| missing("targets"))?)?.sqr()?.mean_all(),
             Task::Impute => {
                 let targets = batch.targets.as_ref().ok_or_else(|| missing("targets"))?;
                 let hidden = (1.0 - batch.mask.as_ref().ok_or_else(|| missing("mask"))?)?;
@@ -275,7 +273,14 @@ impl Network for TvnetNetwork {
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        Ok(self.forward(batch, &mut Pass::evaluate())?.output)
+        let output = self.forward(batch, &mut Pass::evaluate())?.output;
+        match (&batch.mask, self.form) {
+            // What can be seen needs no filling in.
+            (Some(mask), Form::Paper) if self.shape.task == Task::Impute => {
+                (&batch.inputs * mask)? + (output * (1.0 - mask)?)?
+            }
+            _ => Ok(output),
+        }
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {

@@ -167,14 +167,7 @@ impl ConvKernel {
         if backward {
             turned.fill(|_, to, index| value(index, to));
         }
-        Self {
-            level,
-            sizes,
-            forward: panels,
-            backward: turned,
-            bias: bias.to_vec(),
-            no_bias: vec![0.0; depth],
-        }
+        Self { level, sizes, forward: panels, backward: turned, bias: bias.to_vec(), no_bias: vec![0.0; depth] }
     }
 
     /// `target`, `[positions, output]`, from a sample, `[length, input]`.

@@ -4,6 +4,8 @@
 mod augment;
 mod checkpoint;
 mod images;
+mod inference;
+mod mask;
 mod monitor;
 mod progress;
 mod recipe;
@@ -12,6 +14,8 @@ mod stopping;
 mod trainer;
 
 pub use augment::Augmentations;
+pub use inference::{Answer, Inference, Selection};
+pub use mask::Masking;
 pub use monitor::{Better, Figure, Monitor};
 pub use recipe::{ClassWeights, EarlyStopping, Keep, Recipe};
 pub use samples::Samples;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Monitor;
 use super::augment::{self, Augmentations};
+use super::mask::Masking;
 use crate::artifact::{Digest, DigestWriter};
 use crate::contract::{Choice, FileRequest};
 use crate::models::{self, Models, Task};
@@ -46,6 +47,9 @@ pub struct Recipe {
     /// What the model is trained to do; if left out, the first of its tasks.
     #[serde(default)]
     pub task: Option<Task>,
+    /// What is hidden from a model that imputes, in training anew for every batch and in validation always the same.
+    #[serde(default)]
+    pub mask: Option<Masking>,
     /// Passes over the training windows.
     #[serde(default = "default_epochs")]
     #[schemars(range(min = 1))]
@@ -152,6 +156,13 @@ impl Recipe {
         }
         optimizer::check(&self.optimizer).map_err(|error| below("optimizer", error))?;
         schedule::check(&self.schedule).map_err(|error| below("schedule", error))?;
+        match self.mask {
+            Some(_) if self.task() != Task::Impute => {
+                return fault("mask", "is for `task: impute`; leave it out");
+            }
+            Some(mask) => mask.check().map_err(|error| below("mask", error))?,
+            None => {}
+        }
         if self.epochs == 0 {
             return fault("epochs", "must be at least 1");
         }
@@ -298,6 +309,8 @@ mod tests {
             (json!({"batch": 0}), "batch"),
             (json!({"clip": 0.0}), "clip"),
             (json!({"early_stopping": {"patience": 0}}), "early_stopping.patience"),
+            (json!({"mask": {"ratio": 0.5}}), "mask"),
+            (json!({"model": {"kind": "tvnet"}, "task": "impute", "mask": {"ratio": 1.0}}), "mask.ratio"),
             (json!({"optimizer": {"kind": "adam", "lr": -1.0}}), "optimizer.lr"),
             (json!({"schedule": {"kind": "step", "every": 0}}), "schedule.every"),
             (json!({"model": {"kind": "tvnet-recon", "patch": 0}}), "model.patch"),
@@ -318,7 +331,7 @@ mod tests {
         }
         for (changes, word) in [
             (json!({"epoch": 3}), "epoch"),
-            (json!({"model": {"kind": "tvnet"}}), "tvnet-recon"),
+            (json!({"model": {"kind": "tvnet-reco"}}), "tvnet-recon"),
             (json!({"model": {"kind": "tvnet-recon", "depth": 3}}), "depth"),
             (json!({"early_stopping": {"patience": 1, "delta": 2}}), "delta"),
         ] {

@@ -28,6 +28,11 @@ pub trait Samples: Sync {
     /// If a tensor cannot be made on the device.
     fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError>;
 
+    /// What a sample is called where it is listed.
+    fn name(&self, sample: usize) -> String {
+        sample.to_string()
+    }
+
     /// The windows themselves, for models that are fitted in closed form.
     fn windows(&self) -> Option<&Windows> {
         None
@@ -82,6 +87,15 @@ impl Samples for Windows {
             }
         }
         Ok(batch)
+    }
+
+    /// The entity, and how many rows behind its segment's start the window starts if it does not start there.
+    fn name(&self, sample: usize) -> String {
+        let Some(segment) = self.series.segment_at(sample) else { return sample.to_string() };
+        match sample - segment.rows.start {
+            0 => segment.entity.clone(),
+            offset => format!("{}+{offset}", segment.entity),
+        }
     }
 
     fn windows(&self) -> Option<&Windows> {

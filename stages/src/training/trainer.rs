@@ -224,7 +224,7 @@ impl<'a> Trainer<'a> {
             let (loss, mut gradients) = match phase.source {
                 Source::Train => self.accumulated(index, samples, noise)?,
                 Source::Validation => {
-                    let batch = self.next_validation_batch()?;
+                    let batch = self.next_validation_batch(noise)?;
                     self.network.gradients(index, &batch, noise)?
                 }
             };
@@ -244,7 +244,7 @@ impl<'a> Trainer<'a> {
     fn accumulated(&self, phase: usize, samples: &[usize], noise: &mut Random) -> Result<(f64, Gradients), StageError> {
         let mut total: Option<(f64, Gradients)> = None;
         for part in samples.chunks(self.recipe.batch) {
-            let mut batch = self.gather(part)?;
+            let mut batch = self.gather(part, noise)?;
             batch.inputs = augment(&self.recipe.augment, &batch.inputs, noise)?;
             let (loss, mut gradients) = self.network.gradients(phase, &batch, noise)?;
             if part.len() == samples.len() {
@@ -263,21 +263,24 @@ impl<'a> Trainer<'a> {
         total.ok_or_else(|| StageError::new("a step without samples"))
     }
 
-    /// A batch with what the recipe says about its loss.
-    fn gather(&self, samples: &[usize]) -> Result<Batch, StageError> {
+    /// A batch with what the recipe says about its loss, and with values hidden where the task is to find them.
+    fn gather(&self, samples: &[usize], noise: &mut Random) -> Result<Batch, StageError> {
         let mut batch = self.samples.gather(samples, self.task, &self.device)?;
         batch.class_weights.clone_from(&self.class_weights);
         batch.label_smoothing = self.recipe.label_smoothing;
-        Ok(batch)
+        match self.task {
+            Task::Impute => self.recipe.mask.unwrap_or_default().hide(batch, noise),
+            _ => Ok(batch),
+        }
     }
 
     /// The validation samples in order, batch after batch and round again.
-    fn next_validation_batch(&mut self) -> Result<Batch, StageError> {
+    fn next_validation_batch(&mut self, noise: &mut Random) -> Result<Batch, StageError> {
         let batches = self.validation_samples.chunks(self.recipe.batch);
         let index = self.course.validation_batches % batches.len() as u64;
         self.course.validation_batches += 1;
         let samples = batches.clone().nth(index as usize).unwrap_or_default();
-        self.gather(samples)
+        self.gather(samples, noise)
     }
 
     /// Mean loss and monitored figure over the validation samples, where there are any.
@@ -288,7 +291,7 @@ impl<'a> Trainer<'a> {
         let metric = self.recipe.monitor.metric;
         for samples in self.validation_samples.chunks(self.recipe.batch) {
             self.context.check_cancelled()?;
-            let batch = self.gather(samples)?;
+            let batch = self.gather(samples, &mut noise)?;
             let loss = self.network.loss(&batch, Mode::Evaluate, &mut noise)?.to_scalar::<f32>()?;
             losses.add(f64::from(loss), samples.len());
             if !matches!(metric, Figure::Loss | Figure::TrainLoss) {

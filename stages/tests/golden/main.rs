@@ -7,7 +7,9 @@ mod case;
 mod check;
 mod resnet50_plot;
 mod transformer_recon;
+mod tvnet_official;
 mod tvnet_recon;
+mod tvnet_seed;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,8 +23,16 @@ use stages::models::{Batch, DataShape};
 use case::{Case, Report};
 
 /// The table of adapters.
-const ADAPTERS: &[Adapter] =
-    &[tvnet_recon::ADAPTER, anomaly_transformer::ADAPTER, resnet50_plot::ADAPTER, transformer_recon::ADAPTER];
+const ADAPTERS: &[Adapter] = &[
+    anomaly_transformer::ADAPTER,
+    resnet50_plot::ADAPTER,
+    transformer_recon::ADAPTER,
+    tvnet_official::FORECAST,
+    tvnet_recon::ADAPTER,
+    tvnet_seed::CLASSIFICATION,
+    tvnet_seed::FORECAST,
+    tvnet_seed::IMPUTATION,
+];
 
 /// How a reference's case is understood by one of our models.
 pub struct Adapter {

@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn every_row_lies_in_a_patch() {
-        for (length, stride, rows, count, padding) in [(8, 4, 48, 12, 4), (8, 8, 50, 7, 6), (8, 4, 1, 1, 7), (6, 3, 7, 3, 5)] {
+        for (length, stride, rows, count, padding) in
+            [(8, 4, 48, 12, 4), (8, 8, 50, 7, 6), (8, 4, 1, 1, 7), (6, 3, 7, 3, 5)]
+        {
             let patches = Patches { length, stride };
             assert_eq!((patches.count(rows), patches.padding(rows)), (count, padding));
         }

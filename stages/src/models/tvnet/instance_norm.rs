@@ -59,7 +59,8 @@ mod tests {
         let restored: Vec<f32> = instance.restore(&normalised).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(restored.iter().zip([1.0, 3.0, 3.0, 5.0]).all(|(found, expected)| (found - expected).abs() < 1e-5));
         let nothing = Instance::of(&x.zeros_like().unwrap(), Some(&mask.zeros_like().unwrap())).unwrap();
-        let values: Vec<f32> = nothing.normalise(&x.zeros_like().unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let values: Vec<f32> =
+            nothing.normalise(&x.zeros_like().unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(values.iter().all(|value| *value == 0.0));
     }
 }
