@@ -9,12 +9,13 @@ mod paper;
 mod seed;
 mod tied;
 
-use candle_core::{D, Device, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
 use crate::contract::{Random, StageError};
+use crate::nn::cross_entropy::CrossEntropy;
 use crate::nn::{Mode, State, StateBuilder};
 use embedding::Patches;
 use official::Official;
@@ -254,9 +255,8 @@ impl TvnetNetwork {
             }
             Task::Classify => {
                 let classes = batch.classes.as_ref().ok_or_else(|| missing("classes"))?;
-                let centred = output.broadcast_sub(&output.max_keepdim(D::Minus1)?.detach())?;
-                let logarithms = centred.broadcast_sub(&centred.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
-                logarithms.gather(&classes.unsqueeze(1)?, 1)?.mean_all()?.neg()
+                let class_weights = batch.class_weights.as_ref().map(Tensor::to_vec1).transpose()?;
+                CrossEntropy { class_weights, label_smoothing: batch.label_smoothing }.loss(output, classes)
             }
         }
     }
