@@ -60,7 +60,7 @@ impl Block {
     /// One factor per sample and output channel, `[batch, width]`, from `[batch, patches, patch, width]`.
     fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let pooled = Border::Zeros(1).apply(&x.mean(2)?)?;
-        let inner = self.norm.forward(&self.period.forward(&pooled)?, pass.mode)?.relu()?;
+        let inner = self.norm.forward_relu(&self.period.forward(&pooled)?, pass.mode)?;
         self.alpha.forward(&inner.mean_keepdim(1)?)?.squeeze(1)? + 1.0
     }
 

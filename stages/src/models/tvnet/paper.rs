@@ -73,7 +73,7 @@ impl Block {
         let planes = x.reshape((batch * patches, 2, patch / 2, width))?;
         let convolved = self.kernel.forward(&planes)?.reshape((batch, patches, patch, width))?;
         let dynamic = convolved.broadcast_mul(&weights.unsqueeze(2)?)?;
-        let y = (self.norm.forward(&dynamic, pass.mode)?.relu()? + x)?;
+        let y = (self.norm.forward_relu(&dynamic, pass.mode)? + x)?;
         Ok((y, weights))
     }
 }

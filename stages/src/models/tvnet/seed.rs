@@ -63,11 +63,11 @@ impl Block {
     /// `[batch, patches, width]` to the same shape.
     fn forward(&self, x: &Tensor, form: Form, mode: Mode) -> Result<Tensor> {
         let border = Border::Zeros(self.first.sizes.kernel / 2);
-        let inner = self.first_norm.forward(&self.first.forward(&border.apply(x)?)?, mode)?.relu()?;
+        let inner = self.first_norm.forward_relu(&self.first.forward(&border.apply(x)?)?, mode)?;
         let convolved = self.second_norm.forward(&self.second.forward(&border.apply(&inner)?)?, mode)?;
         let intra = self.intra_norm.forward_relu(&self.intra.forward(x)?, mode)?;
         let alpha = self.alpha.forward(&Border::Zeros(1).apply(&intra)?)?;
-        let alpha = self.alpha_norm.forward(&alpha, mode)?.relu()?;
+        let alpha = self.alpha_norm.forward_relu(&alpha, mode)?;
         let alpha = if form == Form::Reference { alpha } else { (alpha + 1.0)? };
         ((convolved * alpha)? + x)?.relu()
     }
