@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::{ArtifactKind, Forecasts, Model, Origin, Series, Split, Windows};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 use crate::models::Task;
-use crate::training::{Inference, Samples, Selection};
+use crate::training::{Inference, Selection};
 
 /// See the module.
 #[derive(Debug)]

@@ -206,7 +206,8 @@ impl Pass<'_> {
         };
         let kept = (1.0 / (1.0 - share)) as f32;
         let factors = (0..x.elem_count()).map(|_| if random.uniform() < share { 0.0 } else { kept });
-        x * Tensor::from_vec(factors.collect::<Vec<f32>>(), x.shape(), x.device())?
+        let factors = Tensor::from_vec(factors.collect::<Vec<f32>>(), x.shape(), x.device())?;
+        x * factors
     }
 }
 

@@ -59,7 +59,7 @@ fn gradients_are_slopes() {
             let gradient = gradients.get(parameter).unwrap();
             let square: f32 = gradient.sqr().unwrap().sum_all().unwrap().to_scalar().unwrap();
             let original = parameter.copy().unwrap();
-            let mut shifted = |by: f64| {
+            let shifted = |by: f64| {
                 parameter.set(&(&original + (gradient * by).unwrap()).unwrap()).unwrap();
                 let value: f32 = value().to_scalar().unwrap();
                 parameter.set(&original).unwrap();
