@@ -13,6 +13,17 @@ use crate::training::{Inference, Masking, Selection};
 #[derive(Debug)]
 pub struct Impute;
 
+/// Which values count in figures on an imputation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Judged {
+    /// Those that were hidden.
+    #[default]
+    Hidden,
+    /// All, whether hidden or seen.
+    All,
+}
+
 /// Parameters of `impute`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +31,8 @@ pub struct Params {
     /// The chance of every single value to be hidden.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub ratio: f64,
+    /// Which values count. Some published figures count those that could be seen, too.
+    pub judged: Judged,
     /// The splits whose windows are worked on.
     pub splits: Vec<Split>,
     /// Windows that are worked on together.
@@ -30,7 +43,7 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         let Selection { splits, batch } = Selection::default();
-        Self { ratio: Masking::default().ratio, splits, batch }
+        Self { ratio: Masking::default().ratio, judged: Judged::default(), splits, batch }
     }
 }
 
@@ -84,6 +97,9 @@ impl Stage for Impute {
                 filled.actual.extend_from_slice(windows.input(*start));
             }
             filled.predicted.extend_from_slice(&answer.output);
+            if params.judged == Judged::All {
+                return Ok(());
+            }
             let mask = answer.batch.mask.as_ref().ok_or_else(|| StageError::new("nothing was hidden"))?;
             let mask = mask.flatten_all()?.to_vec1::<f32>()?;
             filled.judged.extend(mask.into_iter().map(|seen| u8::from(seen == 0.0)));
@@ -131,6 +147,8 @@ mod tests {
             found.judged.iter().zip(found.predicted.iter().zip(&found.actual)).filter(|(judged, _)| **judged == 0);
         assert!(seen.into_iter().all(|(_, (predicted, actual))| (predicted - actual).abs() < 1e-6));
         assert_eq!(found.digest(), filled(&Params { batch: 5, ..params.clone() }, &model, &windows, 1).digest());
+        let all = filled(&Params { judged: Judged::All, ..params.clone() }, &model, &windows, 1);
+        assert!(all.judged.is_empty() && all.predicted == found.predicted);
         assert_ne!(found.judged, filled(&params, &model, &windows, 2).judged);
         assert_eq!(Impute::check(&Params { ratio: 0.0, ..params }).unwrap_err().0, "ratio");
     }

@@ -2,6 +2,7 @@
 //! 2025, arXiv 2503.07674): forecasting, imputation, classification, and detection by reconstruction.
 //! The network as published is in `paper`, the authors' program in `official`, the variants of a re-implementation in `seed`.
 
+mod dynamic;
 mod embedding;
 mod instance_norm;
 mod official;

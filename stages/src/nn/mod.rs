@@ -17,6 +17,7 @@ pub mod encoder;
 pub mod feed_forward;
 pub mod gelu;
 mod gradients;
+pub mod group_mean;
 pub mod host;
 pub mod initialise;
 pub mod layer_norm;

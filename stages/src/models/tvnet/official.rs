@@ -17,6 +17,7 @@ use crate::models::{Batch, DataShape};
 use crate::nn::StateBuilder;
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::conv1d::{Border, Conv1d, Sizes};
+use crate::nn::group_mean::group_mean;
 use crate::nn::initialise::Initial;
 use crate::nn::linear::Linear;
 
@@ -59,9 +60,9 @@ impl Block {
 
     /// One factor per sample and output channel, `[batch, width]`, from `[batch, patches, patch, width]`.
     fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let pooled = Border::Zeros(1).apply(&x.mean(2)?)?;
+        let pooled = Border::Zeros(1).apply(&group_mean(x)?)?;
         let inner = self.norm.forward_relu(&self.period.forward(&pooled)?, pass.mode)?;
-        self.alpha.forward(&inner.mean_keepdim(1)?)?.squeeze(1)? + 1.0
+        self.alpha.forward(&group_mean(&inner)?.unsqueeze(1)?)?.squeeze(1)? + 1.0
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {

@@ -15,16 +15,17 @@
 //! - Windows are normalised by themselves (mean and deviation of each channel, put back at the end) where
 //!   `instance_norm` says so. The authors' program does not do it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, Var};
 
-use super::embedding::{Embedding, Patches, join_parity, split_parity};
+use super::dynamic::dynamic_convolution;
+use super::embedding::{Embedding, Patches};
 use super::instance_norm::Instance;
 use super::{Body, Forward, Pass};
 use crate::models::{Batch, DataShape, Task};
 use crate::nn::StateBuilder;
 use crate::nn::batch_norm::BatchNorm;
-use crate::nn::conv::Conv3x3;
 use crate::nn::conv1d::{Border, Conv1d, Sizes};
+use crate::nn::group_mean::group_mean;
 use crate::nn::initialise::Initial;
 use crate::nn::linear::Linear;
 
@@ -43,7 +44,8 @@ struct Block {
     intra: Conv1d,
     intra_norm: BatchNorm,
     inter: Conv1d,
-    kernel: Conv3x3,
+    /// `[width, width, 3, 3]`.
+    kernel: Var,
     norm: BatchNorm,
 }
 
@@ -54,26 +56,25 @@ impl Block {
             intra: Conv1d::new(builder, &format!("{name}.intra"), Sizes::new(width, width, 3))?,
             intra_norm: BatchNorm::new(builder, &format!("{name}.intra_norm"), width)?,
             inter: Conv1d::without_bias(builder, &inter, Sizes::new(width, width, 1), Initial::FanIn(width))?,
-            kernel: Conv3x3::new(builder, &format!("{name}.kernel"), width, width)?,
+            kernel: builder.parameter(format!("{name}.kernel"), &[width, width, 3, 3], Initial::FanIn(9 * width))?,
             norm: BatchNorm::new(builder, &format!("{name}.norm"), width)?,
         })
     }
 
     /// One factor per patch and output channel, `[batch, patches, width]`, from `[batch, patches, patch, width]`.
     fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
-        let means = Border::Zeros(1).apply(&x.mean(2)?)?;
+        let means = Border::Zeros(1).apply(&group_mean(x)?)?;
         let intra = self.intra_norm.forward_relu(&self.intra.forward(&means)?, pass.mode)?;
-        let inter = self.inter.forward(&intra.mean_keepdim(1)?)?;
+        let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
         intra.broadcast_add(&inter)? + 1.0
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<(Tensor, Tensor)> {
         let (batch, patches, patch, width) = x.dims4()?;
         let weights = self.weights(x, pass)?;
-        let planes = x.reshape((batch * patches, 2, patch / 2, width))?;
-        let convolved = self.kernel.forward(&planes)?.reshape((batch, patches, patch, width))?;
-        let dynamic = convolved.broadcast_mul(&weights.unsqueeze(2)?)?;
-        let y = (self.norm.forward_relu(&dynamic, pass.mode)? + x)?;
+        let planes = x.reshape((batch * patches, patch, width))?;
+        let dynamic = dynamic_convolution(&planes, &self.kernel, &weights.reshape((batch * patches, width))?)?;
+        let y = (self.norm.forward_relu(&dynamic, pass.mode)?.reshape(x.shape())? + x)?;
         Ok((y, weights))
     }
 }
@@ -102,15 +103,17 @@ impl Head {
         })
     }
 
-    /// From `[batch, patches, patch, width]`, the rows of a patch in order.
+    /// From `[batch, patches, patch, width]`, a patch being `[2, patch / 2]`.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, patches, patch, features) = x.dims4()?;
         match self {
             Self::Rows { time, width } => {
-                let rows = x.reshape((batch, patches * patch, features))?.transpose(1, 2)?.contiguous()?;
+                // Features first, and the rows of a patch in their order again.
+                let halves = x.reshape((batch, patches, 2, patch / 2, features))?.permute((0, 4, 1, 3, 2))?;
+                let rows = halves.contiguous()?.reshape((batch, features, patches * patch))?;
                 width.forward(&time.forward(&rows)?.transpose(1, 2)?.contiguous()?)
             }
-            Self::Classes(classes) => classes.forward(&x.mean(1)?.reshape((batch, patch * features))?),
+            Self::Classes(classes) => classes.forward(&group_mean(&x.reshape((batch, patches, patch * features))?)?),
         }
     }
 }
@@ -145,16 +148,17 @@ impl Body for Paper {
         };
         let embedded = self.embedding.values(&inputs, pass)?;
         let series = embedded.transpose(1, 2)?.contiguous()?.reshape((count * self.width, (), 1))?;
-        let cut = self.embedding.patches(&series)?.reshape((count, self.width, patches, patch))?;
-        let cut = cut.permute((0, 2, 3, 1))?.contiguous()?;
-        let mut x = split_parity(&cut)?;
+        // Elements 0, 2, 4, … of a patch become its first row, the others its second.
+        let cut = self.embedding.patches(&series)?.reshape((count, self.width, patches, patch / 2, 2))?;
+        let cut = cut.permute((0, 2, 4, 3, 1))?.contiguous()?;
+        let mut x = cut.reshape((count, patches, patch, self.width))?;
         let mut named = vec![("enc_embedding".to_owned(), embedded), ("patches".to_owned(), x.clone())];
         for (index, block) in self.blocks.iter().enumerate() {
             let (y, weights) = block.forward(&x, pass)?;
             named.push((format!("weights{index}"), weights));
             x = y;
         }
-        let output = self.head.forward(&join_parity(&x)?)?;
+        let output = self.head.forward(&x)?;
         let output = match &instance {
             Some(instance) => instance.restore(&output)?,
             None => output,

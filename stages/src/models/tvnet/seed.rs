@@ -12,6 +12,7 @@ use super::{Body, Forward, Pass};
 use crate::models::{Batch, DataShape, Form, Task};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::conv1d::{Border, Conv1d, Sizes};
+use crate::nn::group_mean::group_mean;
 use crate::nn::linear::Linear;
 use crate::nn::{Mode, StateBuilder};
 
@@ -95,7 +96,7 @@ impl Head {
     fn forward(&self, x: &Tensor, form: Form) -> Result<Tensor> {
         let Self::Forecast { channels, staircase, time } = self else {
             let Self::Classes(classes) = self else { unreachable!("a head has two kinds") };
-            return classes.forward(&x.mean(1)?);
+            return classes.forward(&group_mean(x)?);
         };
         let values = channels.forward(x)?;
         let values = if form == Form::Reference { values.relu()? } else { values };
@@ -183,7 +184,7 @@ impl ImputerBlock {
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
         let intra = self.intra_norm.forward_relu(&self.intra.forward(x)?, mode)?;
-        let inter = self.inter.forward(&intra.mean_keepdim(1)?)?;
+        let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
         let alpha = (intra.broadcast_add(&inter)? + 1.0)?;
         let convolved = self.norm.forward(&self.kernel.forward(&Border::Zeros(1).apply(x)?)?, mode)?;
         (convolved * alpha)?.relu()? + x
