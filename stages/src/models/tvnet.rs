@@ -292,3 +292,118 @@ impl Network for TvnetNetwork {
         Ok(named)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn config(parameters: Value) -> Tvnet {
+        serde_json::from_value(parameters).unwrap()
+    }
+
+    fn build(parameters: Value, shape: DataShape) -> std::result::Result<Box<dyn Network>, StageError> {
+        config(parameters).build(shape, &Device::Cpu, &mut Random::new(3, "init"))
+    }
+
+    fn draws(shape: (usize, usize, usize)) -> Tensor {
+        let mut random = Random::new(4, "data");
+        let values = (0..shape.0 * shape.1 * shape.2).map(|_| random.normal() as f32).collect::<Vec<_>>();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn faults_of_the_configuration_are_named() {
+        assert!(Tvnet::default().check().is_ok());
+        for (parameters, name) in [
+            (json!({"patch": 5}), "patch"),
+            (json!({"patch": 0}), "patch"),
+            (json!({"patch": 4, "stride": 5}), "stride"),
+            (json!({"patch": 8, "stride": 8, "form": "reference"}), "stride"),
+            (json!({"patch": 2, "form": "reference"}), "patch"),
+            (json!({"variant": "seed", "kernel": 4}), "kernel"),
+            (json!({"dropout": 1.0}), "dropout"),
+            (json!({"blocks": 0}), "blocks"),
+        ] {
+            assert_eq!(config(parameters).check().unwrap_err().0, name);
+        }
+        assert!(config(json!({"variant": "seed", "patch": 5})).check().is_ok());
+    }
+
+    #[test]
+    fn what_a_form_cannot_do_is_said() {
+        let message = |parameters, shape| build(parameters, shape).err().unwrap().message().to_owned();
+        let forecast = |length| DataShape::forecast(length, 2, 3);
+        assert!(message(json!({"form": "reference"}), DataShape::detect(32, 2)).contains("not for detect"));
+        assert!(message(json!({"form": "reference"}), forecast(30)).contains("steps of 4 rows, not of 30 rows"));
+        assert!(message(json!({"form": "reference"}), forecast(8)).contains("three or more"));
+        assert!(message(json!({"variant": "seed"}), forecast(7)).contains("patch of 8 rows"));
+    }
+
+    #[test]
+    fn only_the_reference_mixes_the_samples_of_a_batch() {
+        let inputs = draws((3, 32, 2));
+        for (form, mixes) in [("reference", true), ("paper", false)] {
+            let network = build(json!({"form": form, "cm": 4, "blocks": 2}), DataShape::forecast(32, 2, 5)).unwrap();
+            let together = network.predict(&Batch::of(inputs.clone())).unwrap();
+            let alone = network.predict(&Batch::of(inputs.narrow(0, 1, 1).unwrap().contiguous().unwrap())).unwrap();
+            let together = flat(&together.narrow(0, 1, 1).unwrap());
+            let apart = together.iter().zip(flat(&alone)).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+            assert_eq!(apart > 1e-4, mixes, "{form}: {apart}");
+        }
+    }
+
+    #[test]
+    fn only_the_seed_s_reference_never_forecasts_below_zero() {
+        let inputs = draws((4, 32, 2));
+        let lowest = |form: &str| {
+            let network =
+                build(json!({"variant": "seed", "form": form, "cm": 4}), DataShape::forecast(32, 2, 9)).unwrap();
+            flat(&network.predict(&Batch::of(inputs.clone())).unwrap()).into_iter().fold(f32::INFINITY, f32::min)
+        };
+        assert!(lowest("reference") >= 0.0);
+        assert!(lowest("paper") < 0.0);
+    }
+
+    #[test]
+    fn training_drops_its_share_and_evaluation_nothing() {
+        let x = Tensor::ones((100, 100), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let mut random = Random::new(5, "noise");
+        let mut training = Pass { mode: Mode::Train, random: Some(&mut random) };
+        let dropped = flat(&training.dropout(x.clone(), 0.25).unwrap());
+        let zeros = dropped.iter().filter(|value| **value == 0.0).count();
+        assert!((2300..2700).contains(&zeros), "{zeros}");
+        assert!(dropped.iter().all(|value| *value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
+        assert_eq!(flat(&Pass::evaluate().dropout(x.clone(), 0.25).unwrap()), flat(&x));
+    }
+
+    #[test]
+    fn imputation_counts_hidden_values_and_keeps_the_others() {
+        let targets = draws((2, 32, 2));
+        let seen: Vec<f32> = (0..128).map(|index| if index % 4 == 0 { 0.0 } else { 1.0 }).collect();
+        let mask = Tensor::from_vec(seen, (2, 32, 2), &Device::Cpu).unwrap();
+        let inputs = (&targets * &mask).unwrap();
+        let batch = Batch { targets: Some(targets.clone()), mask: Some(mask), ..Batch::of(inputs) };
+        let losses: Vec<f32> = [json!({"cm": 4}), json!({"variant": "seed", "cm": 4})]
+            .into_iter()
+            .map(|parameters| {
+                let network = build(parameters, DataShape::impute(32, 2)).unwrap();
+                let filled = network.predict(&batch).unwrap();
+                let apart: Vec<f32> = flat(&(filled - &targets).unwrap().sqr().unwrap());
+                assert!(apart.iter().enumerate().all(|(index, apart)| index % 4 == 0 || *apart == 0.0));
+                let loss = network.loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise")).unwrap();
+                let loss = loss.to_scalar::<f32>().unwrap();
+                assert!((loss / (apart.iter().sum::<f32>() / 32.0) - 1.0).abs() < 1e-4);
+                loss
+            })
+            .collect();
+        let reference =
+            build(json!({"variant": "seed", "form": "reference", "cm": 4}), DataShape::impute(32, 2)).unwrap();
+        let loss = reference.loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise")).unwrap();
+        assert!((loss.to_scalar::<f32>().unwrap() * 4.0 / losses[1] - 1.0).abs() < 1e-4);
+    }
+}
