@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
 use crate::contract::{Random, StageError};
-use crate::nn::cross_entropy::CrossEntropy;
+use crate::nn::dropout::Dropout;
 use crate::nn::{Mode, State, StateBuilder};
 use embedding::Patches;
 use official::Official;
@@ -201,14 +201,11 @@ impl Pass<'_> {
     }
 
     /// In training, sets a share of the values to 0 and scales the others up.
-    fn dropout(&mut self, x: Tensor, share: f64) -> Result<Tensor> {
-        let Some(random) = self.random.as_deref_mut().filter(|_| share > 0.0 && self.mode == Mode::Train) else {
-            return Ok(x);
-        };
-        let kept = (1.0 / (1.0 - share)) as f32;
-        let factors = (0..x.elem_count()).map(|_| if random.uniform() < share { 0.0 } else { kept });
-        let factors = Tensor::from_vec(factors.collect::<Vec<f32>>(), x.shape(), x.device())?;
-        x * factors
+    fn dropout(&mut self, x: &Tensor, share: f64) -> Result<Tensor> {
+        match self.random.as_deref_mut() {
+            Some(random) => Dropout::draw(share, self.mode, random).forward(x),
+            None => Ok(x.clone()),
+        }
     }
 }
 
@@ -255,11 +252,7 @@ impl TvnetNetwork {
                     Form::Paper => errors / hidden.sum_all()?.maximum(1.0)?,
                 }
             }
-            Task::Classify => {
-                let classes = batch.classes.as_ref().ok_or_else(|| missing("classes"))?;
-                let class_weights = batch.class_weights.as_ref().map(Tensor::to_vec1).transpose()?;
-                CrossEntropy { class_weights, label_smoothing: batch.label_smoothing }.loss(output, classes)
-            }
+            Task::Classify => batch.cross_entropy(output),
         }
     }
 }
@@ -367,18 +360,6 @@ mod tests {
         };
         assert!(lowest("reference") >= 0.0);
         assert!(lowest("paper") < 0.0);
-    }
-
-    #[test]
-    fn training_drops_its_share_and_evaluation_nothing() {
-        let x = Tensor::ones((100, 100), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let mut random = Random::new(5, "noise");
-        let mut training = Pass { mode: Mode::Train, random: Some(&mut random) };
-        let dropped = flat(&training.dropout(x.clone(), 0.25).unwrap());
-        let zeros = dropped.iter().filter(|value| **value == 0.0).count();
-        assert!((2300..2700).contains(&zeros), "{zeros}");
-        assert!(dropped.iter().all(|value| *value == 0.0 || (value - 4.0 / 3.0).abs() < 1e-6));
-        assert_eq!(flat(&Pass::evaluate().dropout(x.clone(), 0.25).unwrap()), flat(&x));
     }
 
     #[test]

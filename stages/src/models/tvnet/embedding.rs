@@ -60,7 +60,7 @@ impl Embedding {
     /// tell the rows apart.
     pub fn values(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         let embedded = self.values.forward(&Border::Circular(1).apply(x)?)?.broadcast_add(&self.positions)?;
-        pass.dropout(embedded, self.dropout)
+        pass.dropout(&embedded, self.dropout)
     }
 
     /// Series, `[count, length, 1]`, to their patches, `[count, patches, patch]`: one convolution for all of them, after
