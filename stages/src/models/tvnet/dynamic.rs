@@ -78,7 +78,7 @@ impl DynamicOp {
             let (row, column) = ((row + tap / 3).checked_sub(1)?, (column + tap % 3).checked_sub(1)?);
             (row < 2 && column < width).then_some((tap, row * width + column))
         };
-        (0..TAPS).filter_map(|tap| inside(tap)).collect()
+        (0..TAPS).filter_map(inside).collect()
     }
 
     /// Places with the same taps share panels; `weight(tap, from, to)` is asked for what is in them.
