@@ -8,8 +8,8 @@
 //!   over three neighbouring patches, batch normalisation and ReLU, and `F_inter` a 1x1 convolution of the mean of that over
 //!   all patches. They scale the kernel's output channels, which is to scale what the kernel gives: so no kernel per patch is
 //!   ever built, and the gradients of the weights are those of a product.
-//! - The kernel is 3x3 without bias, over the plane of one patch, `[2, patch / 2]`, with zeros around it; batch normalisation and ReLU follow
-//!   inside the residual.
+//! - The kernel is 3x3 without bias, over the plane of one patch, `[2, patch / 2]`, with zeros around it; batch normalisation
+//!   and ReLU follow inside the residual.
 //! - Heads are linear: over time and then over features for forecasts and reconstructions; over the mean of all patches for
 //!   classes.
 //! - Windows are normalised by themselves (mean and deviation of each channel, put back at the end) where
