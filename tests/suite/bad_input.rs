@@ -63,7 +63,7 @@ fn an_unknown_stage_kind() {
 
 #[test]
 fn an_unknown_model() {
-    assert_snapshot!(report_with("  model: {uses: train, from: windows, with: {model: {kind: tvnet}}}\n"));
+    assert_snapshot!(report_with("  model: {uses: train, from: windows, with: {model: {kind: tvnet-reco}}}\n"));
 }
 
 #[test]
