@@ -1,7 +1,10 @@
 //! The stage kind `classify`: the probabilities that a trained model gives to the classes of each sample.
 //! How often it is right is said by `evaluate`.
 
-use crate::artifact::{ArtifactKind, Model, Predictions, Windows};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{ArtifactKind, Images, Model, Predictions, Split, Windows};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 use crate::models::Task;
 use crate::training::{Inference, Samples, Selection};
@@ -10,8 +13,45 @@ use crate::training::{Inference, Samples, Selection};
 #[derive(Debug)]
 pub struct Classify;
 
+/// What is classified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Of {
+    /// Windows of a series.
+    #[default]
+    Windows,
+    /// Images.
+    Images,
+}
+
+/// Parameters of `classify`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// What is classified: windows of a series, or images.
+    pub of: Of,
+    /// The splits whose samples are classified.
+    pub splits: Vec<Split>,
+    /// Samples that are worked on together.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        let Selection { splits, batch } = Selection::default();
+        Self { of: Of::Windows, splits, batch }
+    }
+}
+
+impl Params {
+    fn selection(&self) -> Selection {
+        Selection { splits: self.splits.clone(), batch: self.batch }
+    }
+}
+
 impl Stage for Classify {
-    type Params = Selection;
+    type Params = Params;
 
     const NAME: &'static str = "classify";
     const VERSION: u32 = 1;
@@ -20,14 +60,15 @@ impl Stage for Classify {
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
 
-    fn inputs(_: &Selection) -> Vec<Port> {
-        vec![
-            Port::new("model", ArtifactKind::Model, "a model that was trained to classify"),
-            Port::new("windows", ArtifactKind::Windows, "windows of the length of the training"),
-        ]
+    fn inputs(params: &Params) -> Vec<Port> {
+        let samples = match params.of {
+            Of::Windows => Port::new("windows", ArtifactKind::Windows, "windows of the length of the training"),
+            Of::Images => Port::new("images", ArtifactKind::Images, "images of the size of the training"),
+        };
+        vec![Port::new("model", ArtifactKind::Model, "a model that was trained to classify"), samples]
     }
 
-    fn outputs(_: &Selection) -> Vec<Port> {
+    fn outputs(_: &Params) -> Vec<Port> {
         vec![Port::new(
             "predictions",
             ArtifactKind::Predictions,
@@ -35,13 +76,17 @@ impl Stage for Classify {
         )]
     }
 
-    fn check(params: &Selection) -> Result<(), (String, String)> {
-        params.check()
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        params.selection().check()
     }
 
-    fn run(params: &Selection, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
-        let (windows, model) = (inputs.get::<Windows>("windows")?, inputs.get::<Model>("model")?);
-        Ok(Outputs::one("predictions", classify(&model, &*windows, params, context)?))
+    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+        let (model, selection) = (inputs.get::<Model>("model")?, params.selection());
+        let predictions = match params.of {
+            Of::Windows => classify(&model, &*inputs.get::<Windows>("windows")?, &selection, context)?,
+            Of::Images => classify(&model, &*inputs.get::<Images>("images")?, &selection, context)?,
+        };
+        Ok(Outputs::one("predictions", predictions))
     }
 }
 
@@ -55,8 +100,10 @@ fn classify(
     let inference = Inference::new(model, Task::Classify, samples, context)?;
     let classes = inference.loaded.classes.clone();
     let numbers = numbers(&classes, &samples.classes())?;
-    // Samples without classes are gathered as for a task that needs to know nothing about them.
-    let task = if numbers.is_empty() { Task::Detect } else { Task::Classify };
+    // Unless all have classes, samples are gathered as for a task that needs to know nothing about them.
+    let count = |split: &Split, task| samples.of_split(*split, task).len();
+    let labelled = selection.splits.iter().all(|split| count(split, Task::Classify) == count(split, Task::Detect));
+    let task = if labelled && !numbers.is_empty() { Task::Classify } else { Task::Detect };
     let mut predictions = Predictions { classes, ..Predictions::default() };
     inference.run(selection, task, Ok, |answer| {
         for sample in answer.samples {
@@ -131,7 +178,7 @@ mod tests {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());
-        let outputs = Classify::run(&Selection::default(), &inputs, &NullHost::default().context(1))?.into_map();
+        let outputs = Classify::run(&Params::default(), &inputs, &NullHost::default().context(1))?.into_map();
         let Artifact::Predictions(predictions) = &outputs["predictions"] else { panic!("not predictions") };
         Ok(Arc::clone(predictions))
     }

@@ -32,6 +32,10 @@ impl Samples for Images {
         samples
     }
 
+    fn name(&self, sample: usize) -> String {
+        self.images[sample].name.clone()
+    }
+
     fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError> {
         let pixels = self.pixels(samples)?;
         let plane = self.height * self.width;
