@@ -8,6 +8,7 @@ pub mod models;
 pub mod nn;
 pub mod plot;
 pub mod readers;
+pub mod statistics;
 #[doc(hidden)]
 pub mod testing;
 pub mod thresholds;
