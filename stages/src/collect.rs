@@ -1,5 +1,7 @@
-//! The stage `collect`: gathers the results of the instances of a stage into one table and their means.
+//! The stage `collect`: gathers the results of the instances of a stage into one table and their means, and ranks them.
 //! The instances' names say where each stands on the axes; which instances there are is the engine's business.
+
+mod groups;
 
 use std::collections::BTreeSet;
 
@@ -14,8 +16,16 @@ use crate::contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, Stag
 pub struct Collect;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Params {}
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// Axes whose values get a row each, with means and standard deviations over all others. If left out, every instance
+    /// has its row.
+    pub by: Vec<String>,
+    /// The figure by which rows are ordered, the best first; adds the column `rank`.
+    pub rank: Option<String>,
+    /// The figures that the table shows, in this order; all if left out.
+    pub figures: Option<Vec<String>>,
+}
 
 impl Stage for Collect {
     type Params = Params;
@@ -23,7 +33,7 @@ impl Stage for Collect {
     const NAME: &'static str = "collect";
     const VERSION: u32 = 1;
     const DOC: &'static str =
-        "Gathers metrics or tables of all instances into one table, with means over the instances.";
+        "Gathers metrics or tables of all instances into one table, with means over the instances, ranked if asked for.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
@@ -48,7 +58,7 @@ impl Stage for Collect {
         ]
     }
 
-    fn run(_: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
         let items = inputs.all("items");
         if items.is_empty() {
             return Err(StageError::new("there is nothing to collect: no instance is connected to input `items`"));
@@ -69,8 +79,17 @@ impl Stage for Collect {
                 }
             }
         }
-        let table = GatheredTable::new(rows)?;
+        let mut table = GatheredTable::new(rows)?;
         let summary = summary(&table, &known);
+        if let Some(figures) = &params.figures {
+            table = table.select(figures)?;
+        }
+        if !params.by.is_empty() {
+            table = groups::group(&table, &params.by)?;
+        }
+        if let Some(figure) = &params.rank {
+            table = groups::rank(&table, figure, &known)?;
+        }
         Ok(Outputs::default().with("table", table.into_table()?).with("summary", summary))
     }
 }
@@ -171,6 +190,33 @@ impl GatheredTable {
         Ok(Self { columns, axes })
     }
 
+    fn rows(&self) -> usize {
+        self.columns.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// The columns of numbers that are no axes.
+    fn figures(&self) -> impl Iterator<Item = (&String, &Vec<Option<Cell>>)> {
+        let number = |cells: &[Option<Cell>]| !cells.iter().flatten().any(|cell| matches!(cell, Cell::Text(_)));
+        self.columns.iter().filter(move |(name, cells)| !self.axes.contains(*name) && number(cells))
+    }
+
+    /// The axes, and these columns in this order.
+    fn select(mut self, figures: &[String]) -> Result<Self, StageError> {
+        let (axes, mut others): (IndexMap<_, _>, IndexMap<_, _>) =
+            std::mem::take(&mut self.columns).into_iter().partition(|(name, _)| self.axes.contains(name));
+        self.columns = axes;
+        let known = others.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        for figure in figures {
+            let missing = || {
+                StageError::new(format!("`figures` names `{figure}`, which no instance has"))
+                    .hint(format!("there are {known}"))
+            };
+            let cells = others.shift_remove(figure).ok_or_else(missing)?;
+            self.columns.insert(figure.clone(), cells);
+        }
+        Ok(self)
+    }
+
     fn into_table(self) -> Result<Table, StageError> {
         let columns: Vec<(String, Column)> =
             self.columns.into_iter().map(|(name, cells)| (name, column_of(cells))).collect();
@@ -207,12 +253,8 @@ fn real(cell: &Cell) -> Option<f64> {
 /// Mean and sample standard deviation of every column of numbers, over the rows where it is defined.
 fn summary(table: &GatheredTable, known: &IndexMap<String, Metric>) -> Metrics {
     let mut entries = Vec::new();
-    for (name, cells) in &table.columns {
+    for (name, cells) in table.figures() {
         let values: Vec<f64> = cells.iter().flatten().filter_map(real).collect();
-        let texts = cells.iter().flatten().any(|cell| matches!(cell, Cell::Text(_)));
-        if table.axes.contains(name) || texts {
-            continue;
-        }
         entries.extend(summary_of(name, &values, cells.len(), known.get(name)));
     }
     let undefined = known.values().filter(|metric| !table.columns.contains_key(&metric.name));
@@ -220,11 +262,17 @@ fn summary(table: &GatheredTable, known: &IndexMap<String, Metric>) -> Metrics {
     Metrics { entries }
 }
 
-fn summary_of(name: &str, values: &[f64], rows: usize, known: Option<&Metric>) -> [Metric; 2] {
+/// The mean, if there are any values, and the sample standard deviation, if there are two.
+fn mean_and_deviation(values: &[f64]) -> (Option<f64>, Option<f64>) {
     let count = values.len() as f64;
     let mean = (count > 0.0).then(|| values.iter().sum::<f64>() / count);
     let squares = |mean: f64| values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>();
     let deviation = mean.filter(|_| values.len() > 1).map(|mean| (squares(mean) / (count - 1.0)).sqrt());
+    (mean, deviation)
+}
+
+fn summary_of(name: &str, values: &[f64], rows: usize, known: Option<&Metric>) -> [Metric; 2] {
+    let (mean, deviation) = mean_and_deviation(values);
     let mut caveat = known.map_or_else(String::new, |metric| metric.caveat.clone());
     if values.len() < rows {
         let separator = if caveat.is_empty() { "" } else { "; " };
@@ -253,9 +301,13 @@ mod tests {
     }
 
     fn collect(items: Vec<(&str, Artifact)>) -> Result<(Table, Metrics), StageError> {
+        collect_with(&Params::default(), items)
+    }
+
+    fn collect_with(params: &Params, items: Vec<(&str, Artifact)>) -> Result<(Table, Metrics), StageError> {
         let mut inputs = Inputs::default();
         items.into_iter().for_each(|(name, artifact)| inputs.add("items", name, artifact));
-        let mut outputs = Collect::run(&Params {}, &inputs, &NullHost::default().context(0))?.into_map();
+        let mut outputs = Collect::run(params, &inputs, &NullHost::default().context(0))?.into_map();
         match (outputs.swap_remove("table").unwrap(), outputs.swap_remove("summary").unwrap()) {
             (Artifact::Table(table), Artifact::Metrics(metrics)) => {
                 Ok((table.as_ref().clone(), metrics.as_ref().clone()))
@@ -280,6 +332,44 @@ mod tests {
         let best = summary.entries.iter().find(|entry| entry.name == "best_f1").unwrap();
         assert!(best.oracle && best.caveat.starts_with("mean of the 1 of 2"), "{}", best.caveat);
         assert_eq!(summary.get("best_f1_std"), None);
+    }
+
+    #[test]
+    fn instances_are_averaged_by_axes_and_ranked() {
+        let items = |params: &Params| {
+            let figures = [("a", 1, 0.2), ("b", 1, 0.5), ("a", 2, 0.4), ("b", 2, 0.6), ("c", 1, 0.3)];
+            let items: Vec<(String, Artifact)> = figures
+                .map(|(detector, seed, value)| {
+                    let value = (detector != "c").then_some(value);
+                    let entries = vec![metric("vus_pr", value), metric("f1", Some(0.1))];
+                    (format!("detector={detector},seed={seed}"), Metrics { entries }.into())
+                })
+                .into();
+            collect_with(params, items.iter().map(|(name, item)| (name.as_str(), item.clone())).collect())
+        };
+        let params = Params { by: vec!["detector".into()], rank: Some("vus_pr".into()), ..Params::default() };
+        let (table, summary) = items(&params).unwrap();
+        let expected = ["rank", "detector", "instances", "vus_pr", "vus_pr_std", "f1", "f1_std"];
+        assert_eq!(table.column_names(), expected);
+        let detectors: Vec<String> = table.texts("detector").unwrap().into_iter().flatten().collect();
+        assert_eq!(detectors, ["b", "a", "c"]);
+        assert_eq!(table.integers("instances").unwrap(), [Some(2), Some(2), Some(1)]);
+        let means = table.reals("vus_pr").unwrap();
+        assert!((means[0].unwrap() - 0.55).abs() < 1e-12 && means[2].is_none());
+        assert!((table.reals("vus_pr_std").unwrap()[1].unwrap() - 0.02_f64.sqrt()).abs() < 1e-12);
+        assert!((summary.get("vus_pr").unwrap() - 0.425).abs() < 1e-12);
+
+        let params = Params { figures: Some(vec!["f1".into()]), rank: Some("f1".into()), ..Params::default() };
+        let (table, _) = items(&params).unwrap();
+        assert_eq!(table.column_names(), ["rank", "detector", "seed", "f1"]);
+        assert_eq!(table.rows(), 5);
+        for (params, word) in [
+            (Params { by: vec!["machine".into()], ..Params::default() }, "`machine`"),
+            (Params { rank: Some("auc".into()), ..Params::default() }, "`auc`"),
+            (Params { figures: Some(vec!["auc".into()]), ..Params::default() }, "`auc`"),
+        ] {
+            assert!(items(&params).unwrap_err().message().contains(word));
+        }
     }
 
     #[test]

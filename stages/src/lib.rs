@@ -29,6 +29,7 @@ pub mod normalize;
 pub mod render_images;
 pub mod render_plots;
 pub mod score;
+pub mod sensor_graph;
 pub mod train;
 pub mod window;
 
@@ -49,6 +50,7 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<impute::Impute>(),
         StageKind::of::<classify::Classify>(),
         StageKind::of::<evaluate::Evaluate>(),
+        StageKind::of::<sensor_graph::SensorGraph>(),
         StageKind::of::<render_plots::RenderPlots>(),
         StageKind::of::<render_images::RenderImages>(),
         StageKind::of::<collect::Collect>(),

@@ -1,11 +1,12 @@
-//! The stage `render-plots`: pictures of scores and series with labels, threshold and alarms, of forecasts, and of
-//! confusion matrices, one folder of files.
+//! The stage `render-plots`: pictures of scores and series with labels, threshold and alarms, of forecasts, of confusion
+//! matrices, of ranked tables and of graphs, one folder of files.
 //! It computes no figure: those in the titles come from its inputs.
 
 mod confusion;
 mod forecasts;
 mod pictures;
 mod selection;
+mod tables;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, Scores, Series, Split};
+use crate::artifact::{ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, Scores, Series, Split, Table};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
 use crate::plot::{Canvas, Raster, Svg};
 use pictures::{Drawing, Picture};
@@ -76,6 +77,9 @@ pub struct Params {
     /// The most forecast windows that get a picture, spread evenly.
     #[serde(default = "default_windows")]
     pub windows: usize,
+    /// Columns of the table to draw: bars for the first, marks for the others. The first three if left out.
+    #[serde(default)]
+    pub figures: Vec<String>,
 }
 
 fn default_width() -> u32 {
@@ -107,8 +111,8 @@ impl Stage for RenderPlots {
 
     const NAME: &'static str = "render-plots";
     const VERSION: u32 = 2;
-    const DOC: &'static str =
-        "Draws scores and series with labels, threshold and alarms, forecasts, and confusion matrices as PNG or SVG.";
+    const DOC: &'static str = "Draws scores and series with labels, threshold and alarms, forecasts, confusion matrices, \
+         tables and graphs as PNG or SVG.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
@@ -120,6 +124,8 @@ impl Stage for RenderPlots {
             Port::new("metrics", ArtifactKind::Metrics, "threshold and figures for the titles").optional(),
             Port::new("forecasts", ArtifactKind::Forecasts, "the windows to draw, forecast or filled in").optional(),
             Port::new("predictions", ArtifactKind::Predictions, "the classes whose confusion is drawn").optional(),
+            Port::new("table", ArtifactKind::Table, "a table to draw, a bar per row").optional(),
+            Port::new("graph", ArtifactKind::Table, "a graph to draw: from, to, weight").optional(),
         ]
     }
 
@@ -150,7 +156,7 @@ impl Stage for RenderPlots {
     }
 
     fn check_inputs(_: &Params, connected: &[&str]) -> Result<(), (String, String)> {
-        let drawn = ["series", "scores", "forecasts", "predictions"];
+        let drawn = ["series", "scores", "forecasts", "predictions", "table", "graph"];
         if drawn.iter().any(|port| connected.contains(port)) {
             return Ok(());
         }
@@ -173,6 +179,12 @@ impl Stage for RenderPlots {
         if let Some(predictions) = inputs.optional::<Predictions>("predictions")? {
             pictures.push(confusion::plan(params, predictions)?);
         }
+        if let Some(table) = inputs.optional::<Table>("table")? {
+            pictures.push(tables::ranking(params, &table)?);
+        }
+        if let Some(graph) = inputs.optional::<Table>("graph")? {
+            pictures.push(tables::graph(&graph)?);
+        }
         let done = AtomicU64::new(0);
         let draw = |picture: &Picture| {
             context.check_cancelled()?;
@@ -193,6 +205,8 @@ fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
     let (width, height) = match &picture.drawing {
         Drawing::Chart(_) => (params.width, params.height + picture.channels as u32 * (params.height / 3)),
         Drawing::Matrix(matrix) => matrix.size(),
+        Drawing::Ranking(ranking) => (params.width, ranking.height()),
+        Drawing::Network(_) => (params.width, params.width),
     };
     let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
         Format::Png => (Box::new(Raster::new(width, height).map_err(failed)?.compact()), "png"),
@@ -201,6 +215,8 @@ fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
     match &picture.drawing {
         Drawing::Chart(chart) => chart.draw(canvas.as_mut()),
         Drawing::Matrix(matrix) => matrix.draw(canvas.as_mut()),
+        Drawing::Ranking(ranking) => ranking.draw(canvas.as_mut()),
+        Drawing::Network(network) => network.draw(canvas.as_mut()),
     }
     Ok(FileEntry::from_bytes(format!("{}.{extension}", picture.name), canvas.finish().map_err(failed)?))
 }

@@ -1,7 +1,10 @@
-//! Help for tests that need real data. Nothing here is for programs.
+//! Help for tests: real data, and windows over given rows. Nothing here is for programs.
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::artifact::{Segment, Series, Split, WindowRun, WindowSpec, Windows};
 
 /// The real file with this path below a folder of `RUNNER_DATA_PATH`, or `None` where the data are not at hand.
 ///
@@ -21,4 +24,18 @@ pub fn real_data(path: &str) -> Option<PathBuf> {
         let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {path} is in no folder of RUNNER_DATA_PATH");
     }
     found
+}
+
+/// All windows of a length over one stretch of rows, `[rows, channels]`, of the split `train`.
+pub fn training_windows(values: Vec<f32>, channels: usize, length: usize) -> Windows {
+    let rows = values.len() / channels;
+    let series = Series {
+        values,
+        channels: (0..channels).map(|channel| format!("c{channel}")).collect(),
+        labels: Vec::new(),
+        times: Vec::new(),
+        segments: vec![Segment::new(Split::Train, "rows", 0..rows)],
+    };
+    let run = WindowRun { split: Split::Train, first: 0, stride: 1, count: rows + 1 - length, rows: (0, rows) };
+    Windows { series: Arc::new(series), spec: WindowSpec { length, horizon: 0 }, runs: vec![run] }
 }

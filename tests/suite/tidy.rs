@@ -141,7 +141,7 @@ fn stages_import_leftwards_and_never_each_other() {
     let rank = |module: &str| match module {
         "artifact" => Some(0),
         "contract" => Some(1),
-        "readers" | "metrics" | "thresholds" | "nn" | "plot" => Some(2),
+        "readers" | "metrics" | "thresholds" | "nn" | "plot" | "statistics" => Some(2),
         "models" => Some(3),
         "training" => Some(4),
         _ if OUTSIDE.contains(&module) => None,

@@ -53,6 +53,11 @@ impl TensorData {
         Self { element: ElementType::F32, shape: shape.to_vec(), bytes }
     }
 
+    pub fn from_f64(shape: &[usize], values: &[f64]) -> Self {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self { element: ElementType::F64, shape: shape.to_vec(), bytes }
+    }
+
     pub fn from_i64(shape: &[usize], values: &[i64]) -> Self {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self { element: ElementType::I64, shape: shape.to_vec(), bytes }
@@ -62,6 +67,12 @@ impl TensorData {
     pub fn to_f32(&self) -> Option<Vec<f32>> {
         let float = |chunk: &[u8]| f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
         (self.element == ElementType::F32).then(|| self.bytes.chunks_exact(4).map(float).collect())
+    }
+
+    /// The elements, if they are 64-bit floats.
+    pub fn to_f64(&self) -> Option<Vec<f64>> {
+        let float = |chunk: &[u8]| f64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
+        (self.element == ElementType::F64).then(|| self.bytes.chunks_exact(8).map(float).collect())
     }
 
     /// The elements, if they are 64-bit integers.

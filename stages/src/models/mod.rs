@@ -3,11 +3,23 @@
 
 pub mod anomaly_transformer;
 mod checks;
+mod closed_form;
+pub mod cnn;
+pub mod dlinear;
+mod forecaster;
+pub mod gdn;
+pub mod isolation_forest;
+pub mod kalman;
+pub mod kmeans_ad;
+pub mod moving_average;
+pub mod naive;
+pub mod pca;
 pub mod resnet50_plot;
 pub mod transformer_recon;
 pub mod tvnet;
 pub mod tvnet_recon;
 pub mod vae;
+pub mod var;
 
 use std::fmt;
 
@@ -30,6 +42,16 @@ const MODELS: &[Declaration] = &[
     Declaration::of::<tvnet_recon::TvnetRecon>(),
     Declaration::of::<vae::Vae>(),
     Declaration::of::<tvnet::Tvnet>(),
+    Declaration::of::<pca::Pca>(),
+    Declaration::of::<kmeans_ad::KmeansAd>(),
+    Declaration::of::<isolation_forest::IsolationForest>(),
+    Declaration::of::<cnn::Cnn>(),
+    Declaration::of::<gdn::Gdn>(),
+    Declaration::of::<dlinear::Dlinear>(),
+    Declaration::of::<naive::Naive>(),
+    Declaration::of::<moving_average::MovingAverage>(),
+    Declaration::of::<var::VectorAutoregression>(),
+    Declaration::of::<kalman::Kalman>(),
 ];
 
 /// What a model is trained to do.
@@ -199,6 +221,15 @@ impl Phase {
     pub const TRAIN: Self = Self { source: Source::Train, rate: 1.0, decay: 1.0 };
 }
 
+/// A channel that informs another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Edge {
+    pub from: usize,
+    pub to: usize,
+    /// How close the two are; what it measures is the model's to say.
+    pub weight: f64,
+}
+
 /// A model at work: weights on a device, and what can be computed with them.
 pub trait Network: Send + Sync {
     /// Parameters and buffers under PyTorch's names.
@@ -260,6 +291,14 @@ pub trait Network: Send + Sync {
     /// As [`Self::loss`].
     fn errors(&self, batch: &Batch) -> candle_core::Result<Tensor> {
         (self.predict(batch)? - &batch.inputs)?.sqr()
+    }
+
+    /// Which channels inform which others, for models that learn such a graph.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn graph(&self) -> candle_core::Result<Option<Vec<Edge>>> {
+        Ok(None)
     }
 
     /// Named outputs and inner values, for comparison with other implementations.

@@ -73,16 +73,22 @@ pub fn to_data(tensor: &Tensor) -> Result<TensorData> {
     let flat = tensor.flatten_all()?;
     Ok(match tensor.dtype() {
         DType::I64 => TensorData::from_i64(tensor.dims(), &flat.to_vec1::<i64>()?),
+        DType::F64 => TensorData::from_f64(tensor.dims(), &flat.to_vec1::<f64>()?),
         _ => TensorData::from_f32(tensor.dims(), &flat.to_dtype(DType::F32)?.to_vec1::<f32>()?),
     })
 }
 
 fn from_data(name: &str, data: &TensorData, wanted: DType, device: &Device) -> std::result::Result<Tensor, StageError> {
     let shape = data.shape.as_slice();
-    let expected = if wanted == DType::I64 { ElementType::I64 } else { ElementType::F32 };
+    let expected = match wanted {
+        DType::I64 => ElementType::I64,
+        DType::F64 => ElementType::F64,
+        _ => ElementType::F32,
+    };
     let tensor = match expected {
         ElementType::I64 => data.to_i64().map(|values| Tensor::from_vec(values, shape, device)),
-        _ => data.to_f32().map(|values| Tensor::from_vec(values, shape, device)),
+        ElementType::F64 => data.to_f64().map(|values| Tensor::from_vec(values, shape, device)),
+        ElementType::F32 => data.to_f32().map(|values| Tensor::from_vec(values, shape, device)),
     };
     let (found, expected) = (data.element.name(), expected.name());
     tensor
@@ -122,7 +128,19 @@ impl<'a> StateBuilder<'a> {
 
     /// A 64-bit counter that starts at zero.
     pub fn counter(&mut self, name: impl Into<String>) -> Result<Var> {
-        let var = Var::from_tensor(&Tensor::new(0_i64, &self.state.device)?)?;
+        self.integers(name, &[])
+    }
+
+    /// A buffer of 64-bit integers, zero at first.
+    pub fn integers(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<Var> {
+        let var = Var::zeros(shape, DType::I64, &self.state.device)?;
+        self.state.buffers.insert(name.into(), var.clone());
+        Ok(var)
+    }
+
+    /// A buffer of 64-bit floats, zero at first: for what is estimated in closed form.
+    pub fn reals(&mut self, name: impl Into<String>, shape: &[usize]) -> Result<Var> {
+        let var = Var::zeros(shape, DType::F64, &self.state.device)?;
         self.state.buffers.insert(name.into(), var.clone());
         Ok(var)
     }
@@ -147,6 +165,9 @@ mod tests {
         builder.parameter("layer.weight", &[2, 3], Initial::FanIn(3)).unwrap();
         builder.buffer("layer.mean", &[2], Initial::Zeros).unwrap();
         builder.counter("layer.steps").unwrap();
+        let exact = builder.reals("layer.exact", &[2]).unwrap();
+        exact.set(&Tensor::new(&[0.1_f64, seed as f64 / 3.0], &Device::Cpu).unwrap()).unwrap();
+        builder.integers("layer.places", &[1, 2]).unwrap();
         builder.finish()
     }
 
@@ -170,5 +191,8 @@ mod tests {
         let mut kind = data;
         kind.insert("layer.steps".into(), TensorData::from_f32(&[], &[0.0]));
         assert!(other.set_data(&kind).unwrap_err().message().contains("int64"));
+        kind.insert("layer.steps".into(), TensorData::from_i64(&[], &[0]));
+        kind.insert("layer.exact".into(), TensorData::from_f32(&[2], &[0.0; 2]));
+        assert!(other.set_data(&kind).unwrap_err().message().contains("float64"));
     }
 }

@@ -1,4 +1,5 @@
-//! Pictures of time series: a canvas with two back ends, PNG and SVG, and charts of stacked panels on a shared time axis.
+//! Pictures of time series: a canvas with two back ends, PNG and SVG, and charts of stacked panels on a shared time axis,
+//! rankings, and graphs.
 //! It draws what it is given; what is worth drawing is decided by the stages.
 
 mod canvas;
@@ -8,6 +9,8 @@ mod font;
 mod matrix;
 mod line_plot;
 mod locator;
+mod network;
+mod ranking;
 mod raster;
 mod stroke;
 mod svg;
@@ -17,6 +20,8 @@ pub use canvas::{Anchor, Canvas, Color, Rect, Stroke, TextStyle, palette};
 pub use chart::{Chart, Line, Panel, Region, Rule, Strip, TimeAxis, ValueScale};
 pub use matrix::Matrix;
 pub use line_plot::{LinePlot, LinePlotStyle};
+pub use network::Network;
+pub use ranking::{Bar, Marks, Ranking};
 pub use raster::Raster;
 pub use svg::Svg;
 pub use ticks::figure;

@@ -8,7 +8,7 @@ use crate::artifact::{Metrics, Scores, Segment, Series};
 use crate::contract::StageError;
 use crate::metrics::events_of;
 use crate::plot::figure;
-use crate::plot::{Chart, Line, Matrix, Panel, Region, Rule, Strip, TimeAxis, ValueScale, palette};
+use crate::plot::{Chart, Line, Matrix, Network, Panel, Ranking, Region, Rule, Strip, TimeAxis, ValueScale, palette};
 
 /// A picture that is yet to be drawn.
 pub struct Picture {
@@ -23,6 +23,8 @@ pub struct Picture {
 pub enum Drawing {
     Chart(Chart),
     Matrix(Matrix),
+    Ranking(Ranking),
+    Network(Network),
 }
 
 /// All pictures, entity by entity.
@@ -49,7 +51,7 @@ pub fn plan(
 
 fn drawn_segments<'a>(series: Option<&'a Series>, scores: Option<&'a Scores>) -> Result<&'a [Segment], StageError> {
     match (series, scores) {
-        (None, None) => Err(StageError::new("there is nothing to draw: neither `series` nor `scores` is connected")
+        (None, None) => Err(StageError::new("there is nothing to draw: none of `series`, `scores`, `table` and `graph` is connected")
             .hint("connect at least one of them: `from: {scores: …, series: …}`")),
         (Some(series), Some(scores)) if series.segments != scores.segments => {
             let message = format!(

@@ -1,7 +1,7 @@
 //! Tests of the stage `render-plots` on small artifacts.
 
 use super::*;
-use crate::artifact::{Artifact, Direction, Metric, Segment};
+use crate::artifact::{Artifact, Column, Direction, Metric, Segment};
 use crate::contract::{NullHost, Random, StageKind};
 
 const ROWS: usize = 900;
@@ -160,6 +160,29 @@ fn draws_the_confusion_matrix() {
         assert!(text.contains(part), "{part}");
     }
     assert!(run(r#"{"split": "train"}"#, vec![("predictions", predictions.into())]).is_err());
+}
+
+#[test]
+fn tables_are_ranked_and_graphs_drawn() {
+    let texts = |names: &[&str]| -> Column { names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>().into() };
+    let table = || {
+        let columns = vec![
+            ("detector", texts(&["pca", "cnn"])),
+            ("vus_pr", vec![0.36, 0.35].into()),
+            ("vus_pr_std", vec![0.1, 0.2].into()),
+            ("f1", Column::Reals(vec![Some(0.4), None])),
+        ];
+        Table::new(columns).unwrap()
+    };
+    let edges = vec![("from", texts(&["cpu", "disk"])), ("to", texts(&["disk", "net"])), ("weight", vec![0.5, 0.7].into())];
+    let graph = Table::new(edges).unwrap();
+    let files = run(r#"{"format": "svg"}"#, vec![("table", table().into()), ("graph", graph.into())]).unwrap();
+    let mut found = names(&files);
+    found.sort_unstable();
+    assert_eq!(found, ["graph.svg", "ranking.svg"]);
+    let error = run(r#"{"figures": ["roc_auc"]}"#, vec![("table", table().into())]).unwrap_err();
+    assert!(error.message().contains("`roc_auc`") && error.hint_text().unwrap().contains("`f1`"));
+    assert!(run("{}", vec![("graph", table().into())]).unwrap_err().message().contains("`from`"));
 }
 
 #[test]

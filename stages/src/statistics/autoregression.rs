@@ -12,6 +12,15 @@ const DEPENDENT: f64 = 1e-10;
 /// Residual variances below this share of their channel's variance count as this share.
 const LEAST_VARIANCE: f64 = 1e-10;
 
+/// What a series is around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trend {
+    /// An intercept of its own for every channel.
+    Constant,
+    /// Zero.
+    None,
+}
+
 /// Weighs fit against the number of coefficients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Criterion {
@@ -41,7 +50,8 @@ impl Criterion {
 /// A fitted vector autoregression of K channels.
 #[derive(Clone, Debug)]
 pub struct Autoregression {
-    /// ν, `[K]`.
+    pub trend: Trend,
+    /// ν, `[K]`; zeros without a trend.
     pub intercept: Vec<f64>,
     /// A_1 … A_p, each `[K, K]`: row for the equation, column for the channel of the past.
     pub coefficients: Vec<Matrix>,
@@ -49,7 +59,7 @@ pub struct Autoregression {
     pub covariance: Matrix,
     /// Rows that the equations were fitted to.
     pub rows: usize,
-    /// Standard errors, `[1 + K p, K]`: intercept, then lag 1, lag 2, …; a column per equation.
+    /// Standard errors: the intercept if there is one, then lag 1, lag 2, …; a column per equation.
     pub standard_errors: Matrix,
 }
 
@@ -58,21 +68,25 @@ impl Autoregression {
     ///
     /// # Errors
     /// A sentence, if there are fewer rows than coefficients of an equation.
-    pub fn fit(sections: &[Matrix], order: usize) -> Result<Self, String> {
-        let design = Design::new(sections, order, order)?;
-        Ok(design.fit(order))
+    pub fn fit(sections: &[Matrix], order: usize, trend: Trend) -> Result<Self, String> {
+        Ok(Design::new(sections, order, trend)?.fit(order))
     }
 
     /// The order from 0 to `most` that a criterion prefers, all fitted to the same rows.
     ///
     /// # Errors
     /// As [`Self::fit`].
-    pub fn choose_order(sections: &[Matrix], most: usize, criterion: Criterion) -> Result<usize, String> {
-        let design = Design::new(sections, most, most)?;
+    pub fn choose_order(
+        sections: &[Matrix],
+        most: usize,
+        trend: Trend,
+        criterion: Criterion,
+    ) -> Result<usize, String> {
+        let design = Design::new(sections, most, trend)?;
         let value = |order: usize| {
             let (_, covariance) = design.solve(order);
-            let channels = design.channels;
-            criterion.value(design.log_determinant(&covariance), design.rows(), channels * (1 + channels * order))
+            let coefficients = design.channels * regressors(design.channels, order, trend);
+            criterion.value(design.log_determinant(&covariance), design.rows(), coefficients)
         };
         let values: Vec<f64> = (0..=most).map(value).collect();
         Ok((0..=most).min_by(|one, other| values[*one].total_cmp(&values[*other])).unwrap_or(0))
@@ -88,8 +102,12 @@ impl Autoregression {
 
     /// Σ of the residuals divided by the rows less the regressors of an equation.
     pub fn unbiased_covariance(&self) -> Matrix {
-        let regressors = 1 + self.channels() * self.order();
-        self.covariance.scaled(self.rows as f64 / (self.rows as f64 - regressors as f64))
+        self.covariance.scaled(self.rows as f64 / (self.rows as f64 - self.regressors() as f64))
+    }
+
+    /// Coefficients of an equation.
+    pub fn regressors(&self) -> usize {
+        regressors(self.channels(), self.order(), self.trend)
     }
 
     /// The expected next row after a past whose last row is the newest; it needs as many rows as the order.
@@ -137,8 +155,14 @@ impl Autoregression {
     }
 }
 
-/// Regressors and targets in standard units: `[1, y_{t-1}, …, y_{t-p}]` and `y_t`, by their products.
+fn regressors(channels: usize, order: usize, trend: Trend) -> usize {
+    channels * order + usize::from(trend == Trend::Constant)
+}
+
+/// Regressors and targets in standard units: `[1, y_{t-1}, …, y_{t-p}]` and `y_t`, by their products. Without a trend, the
+/// means are taken to be zero, and a zero stands for the 1.
 struct Design<'a> {
+    trend: Trend,
     sections: &'a [Matrix],
     channels: usize,
     /// Section and row of every target.
@@ -151,10 +175,9 @@ struct Design<'a> {
 }
 
 impl<'a> Design<'a> {
-    /// Targets begin at row `first` of every section.
-    fn new(sections: &'a [Matrix], lags: usize, first: usize) -> Result<Self, String> {
+    fn new(sections: &'a [Matrix], lags: usize, trend: Trend) -> Result<Self, String> {
         let channels = sections.first().map_or(0, Matrix::columns);
-        let rows = |(index, section): (usize, &Matrix)| (first..section.rows()).map(move |row| (index, row));
+        let rows = |(index, section): (usize, &Matrix)| (lags..section.rows()).map(move |row| (index, row));
         let targets: Vec<(usize, usize)> = sections.iter().enumerate().flat_map(rows).collect();
         let regressors = 1 + channels * lags;
         if targets.len() <= regressors {
@@ -163,9 +186,12 @@ impl<'a> Design<'a> {
                 targets.len()
             ));
         }
-        let (mean, deviation) = standard_units(sections, channels);
-        let mut design =
-            Self { sections, channels, targets, mean, deviation, products: Matrix::zeros(0, 0), lags };
+        let (mut mean, deviation) = standard_units(sections);
+        if trend == Trend::None {
+            mean.fill(0.0);
+        }
+        let products = Matrix::zeros(0, 0);
+        let mut design = Self { trend, sections, channels, targets, mean, deviation, products, lags };
         let width = regressors + channels;
         design.products = gram(design.rows(), width, |index, row| {
             let (regressors, target) = row.split_at_mut(regressors);
@@ -188,7 +214,7 @@ impl<'a> Design<'a> {
 
     fn regressors(&self, index: usize, lags: usize, target: &mut [f64]) {
         let (section, row) = self.targets[index];
-        target[0] = 1.0;
+        target[0] = f64::from(u8::from(self.trend == Trend::Constant));
         for (lag, target) in target[1..].chunks_exact_mut(self.channels).enumerate().take(lags) {
             self.standardise(self.sections[section].row(row - 1 - lag), target);
         }
@@ -280,14 +306,22 @@ impl<'a> Design<'a> {
         let covariance = Matrix::from_fn(channels, channels, |row, column| {
             covariance[(row, column)] * units[row] * units[column]
         });
-        let free = (self.rows() - 1 - channels * order) as f64;
+        let free = (self.rows() - regressors(channels, order, self.trend)) as f64;
         let unbiased: Vec<f64> =
             (0..channels).map(|equation| covariance[(equation, equation)] * self.rows() as f64 / free).collect();
         let inverse = self.inverse_in_own_units(order, inverse);
-        let standard_errors = Matrix::from_fn(1 + channels * order, channels, |regressor, equation| {
-            (unbiased[equation] * inverse[regressor]).max(0.0).sqrt()
+        let first = usize::from(self.trend == Trend::None);
+        let standard_errors = Matrix::from_fn(1 - first + channels * order, channels, |regressor, equation| {
+            (unbiased[equation] * inverse[first + regressor]).max(0.0).sqrt()
         });
-        Autoregression { intercept: intercept.collect(), coefficients, covariance, rows: self.rows(), standard_errors }
+        Autoregression {
+            trend: self.trend,
+            intercept: intercept.collect(),
+            coefficients,
+            covariance,
+            rows: self.rows(),
+            standard_errors,
+        }
     }
 
     /// The diagonal of (XᵀX)⁻¹ for regressors that are not standardised.
@@ -307,7 +341,8 @@ impl<'a> Design<'a> {
 }
 
 /// Mean and deviation of every channel; 1 where a channel does not vary.
-fn standard_units(sections: &[Matrix], channels: usize) -> (Vec<f64>, Vec<f64>) {
+pub fn standard_units(sections: &[Matrix]) -> (Vec<f64>, Vec<f64>) {
+    let channels = sections.first().map_or(0, Matrix::columns);
     let rows = || sections.iter().flat_map(|section| section.values().chunks_exact(channels.max(1)));
     let count = rows().count().max(1) as f64;
     let mut mean = vec![0.0; channels];
@@ -371,8 +406,8 @@ mod tests {
     fn finds_the_process_and_its_order() {
         let (series, lags, intercept) = process(4000, 1);
         let sections = [series.corner(2000, 2), Matrix::from_fn(2000, 2, |row, column| series[(2000 + row, column)])];
-        assert_eq!(Autoregression::choose_order(&sections, 6, Criterion::Bayes).unwrap(), 2);
-        let fit = Autoregression::fit(&sections, 2).unwrap();
+        assert_eq!(Autoregression::choose_order(&sections, 6, Trend::Constant, Criterion::Bayes).unwrap(), 2);
+        let fit = Autoregression::fit(&sections, 2, Trend::Constant).unwrap();
         assert_eq!(fit.rows, 3996);
         for (found, expected) in fit.coefficients.iter().zip(&lags) {
             assert!(found.minus(expected).largest() < 0.06, "{found:?}");
@@ -389,8 +424,8 @@ mod tests {
             2 => series[(row, 0)],
             _ => 7.0,
         });
-        let fit = Autoregression::fit(std::slice::from_ref(&wide), 2).unwrap();
-        let narrow = Autoregression::fit(std::slice::from_ref(&series), 2).unwrap();
+        let fit = Autoregression::fit(std::slice::from_ref(&wide), 2, Trend::Constant).unwrap();
+        let narrow = Autoregression::fit(std::slice::from_ref(&series), 2, Trend::Constant).unwrap();
         let (found, expected) = (fit.forecast(wide.values(), 3), narrow.forecast(series.values(), 3));
         for step in 0..3 {
             assert!((found[(step, 1)] - expected[(step, 1)]).abs() < 1e-7);
@@ -403,16 +438,28 @@ mod tests {
     #[test]
     fn whitening_measures_the_mahalanobis_distance() {
         let (series, _, _) = process(500, 3);
-        let covariance = Autoregression::fit(&[series], 1).unwrap().covariance;
+        let covariance = Autoregression::fit(&[series], 1, Trend::Constant).unwrap().covariance;
         let error = [0.1, -0.3];
         let whitened = whitening(&covariance, 1e-9).unwrap().times(&error);
         let expected = mahalanobis(&error, &covariance).unwrap();
         assert!((dot(&whitened, &whitened) / expected - 1.0).abs() < 1e-10);
     }
 
+    /// A channel around zero, without an intercept: the coefficient is a ratio of sums.
+    #[test]
+    fn without_a_trend_nothing_is_subtracted() {
+        let values = [1.0, 2.0, 1.5, 3.0, 2.0, 2.5, 1.0];
+        let fit = Autoregression::fit(&[Matrix::new(7, 1, values.to_vec())], 1, Trend::None).unwrap();
+        let (cross, square) = (dot(&values[1..], &values[..6]), dot(&values[..6], &values[..6]));
+        assert!((fit.coefficients[0][(0, 0)] - cross / square).abs() < 1e-14);
+        assert_eq!((fit.intercept[0], fit.regressors(), fit.standard_errors.rows()), (0.0, 1, 1));
+        let rest = dot(&values[1..], &values[1..]) - cross * cross / square;
+        assert!((fit.standard_errors[(0, 0)] - (rest / 5.0 / square).sqrt()).abs() < 1e-12);
+    }
+
     #[test]
     fn too_few_rows_are_an_error() {
         let (series, _, _) = process(7, 4);
-        assert!(Autoregression::fit(&[series], 3).unwrap_err().contains("7 coefficients"));
+        assert!(Autoregression::fit(&[series], 3, Trend::Constant).unwrap_err().contains("7 coefficients"));
     }
 }

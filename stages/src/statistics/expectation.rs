@@ -98,12 +98,16 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
     let count = self::places(&components, 1).len().max(1) as f64;
     let state_noise = now.minus(&transition.product_transposed(&between)).scaled(1.0 / count).symmetric();
     let explained = observation.sandwich(&observation.transposed().sandwich(&covariance));
-    let own: Vec<f64> =
-        (0..observed).map(|channel| covariance[(channel, channel)] - explained[(channel, channel)]).collect();
+    // At least a tenth of a channel is taken to be its own: from no noise at all, the iterations hardly move.
+    let own = |channel: usize| {
+        let all = covariance[(channel, channel)];
+        (all - explained[(channel, channel)]).max(0.1 * all).max(LEAST_VARIANCE)
+    };
+    let own: Vec<f64> = (0..observed).map(own).collect();
     Ok(StateSpace {
         observation,
         observation_intercept: vec![0.0; observed],
-        observation_noise: Matrix::diagonal(&own.iter().map(|own| own.max(LEAST_VARIANCE)).collect::<Vec<_>>()),
+        observation_noise: Matrix::diagonal(&own),
         transition,
         state_intercept: vec![0.0; states],
         state_noise: raised(&state_noise)?,

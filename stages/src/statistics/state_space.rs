@@ -170,6 +170,16 @@ impl StateSpace {
         (Matrix::new(steps, self.observed(), rows), covariances)
     }
 
+    /// Means of the rows that follow a predicted state, `[steps, observed]`.
+    pub fn forecast_means(&self, mut state: Vec<f64>, steps: usize) -> Vec<f64> {
+        let mut rows = Vec::with_capacity(steps * self.observed());
+        for _ in 0..steps {
+            rows.extend(self.observe(&state));
+            state = self.advance(&state);
+        }
+        rows
+    }
+
     /// Whether all sizes fit each other.
     pub fn is_consistent(&self) -> bool {
         let (states, observed) = (self.states(), self.observed());

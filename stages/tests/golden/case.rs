@@ -48,6 +48,12 @@ impl Case {
         tensor.to_f32().unwrap_or_else(|| panic!("{}: {name} does not hold 32-bit floats", self.name))
     }
 
+    /// A tensor of 64-bit floats.
+    pub fn reals(&self, name: &str) -> Vec<f64> {
+        let tensor = self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name));
+        tensor.to_f64().unwrap_or_else(|| panic!("{}: {name} does not hold 64-bit floats", self.name))
+    }
+
     /// Whether there is such a tensor.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
@@ -109,6 +115,16 @@ impl Report {
         assert_eq!(found.len(), expected.len(), "{}: {name} has another size", self.case);
         let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(f64::from(value.abs())));
         let apart = distance(found, expected, |_| true);
+        self.judge(name, apart / largest.max(f64::MIN_POSITIVE), tolerance);
+    }
+
+    /// Compares 64-bit values with a tensor of the case, relative to its largest.
+    pub fn compare_reals(&mut self, case: &Case, name: &str, found: &[f64], tolerance: f64) {
+        let expected = case.reals(name);
+        assert_eq!(found.len(), expected.len(), "{}: {name} has another size", self.case);
+        let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        let apart = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
+        let apart = apart.fold(0.0, |most: f64, apart| if apart.is_nan() || most.is_nan() { f64::NAN } else { most.max(apart) });
         self.judge(name, apart / largest.max(f64::MIN_POSITIVE), tolerance);
     }
 
