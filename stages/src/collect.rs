@@ -32,8 +32,7 @@ impl Stage for Collect {
 
     const NAME: &'static str = "collect";
     const VERSION: u32 = 1;
-    const DOC: &'static str =
-        "Gathers metrics or tables of all instances into one table, with means over the instances, ranked if asked for.";
+    const DOC: &'static str = "Gathers metrics or tables of all instances into one table, with means over the instances, ranked if asked for.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;

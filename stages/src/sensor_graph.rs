@@ -76,7 +76,8 @@ mod tests {
     fn graph(kind: serde_json::Value) -> Result<Table, StageError> {
         let values: Vec<f32> = (0..120).map(|index| (index as f32 * 0.7).sin()).collect();
         let windows = crate::testing::training_windows(values, 3, 5);
-        let recipe = serde_json::from_value(json!({"model": kind, "epochs": 1, "keep": "last"})).unwrap();
+        let recipe =
+            serde_json::from_value(json!({"model": kind, "task": "detect", "epochs": 1, "keep": "last"})).unwrap();
         let model = train(&recipe, &windows, &NullHost::default().context(1)).unwrap().model;
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.into());

@@ -37,7 +37,9 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Stag
     for (name, cells) in table.figures().filter(|(name, _)| !by.contains(name)) {
         let statistics: Vec<(Option<f64>, Option<f64>)> = groups
             .iter()
-            .map(|(_, rows)| mean_and_deviation(&rows.iter().filter_map(|row| real(cells[*row].as_ref()?)).collect::<Vec<_>>()))
+            .map(|(_, rows)| {
+                mean_and_deviation(&rows.iter().filter_map(|row| real(cells[*row].as_ref()?)).collect::<Vec<_>>())
+            })
             .collect();
         columns.insert(name.clone(), statistics.iter().map(|(mean, _)| mean.map(Cell::Real)).collect());
         let deviations = statistics.iter().map(|(_, deviation)| deviation.map(Cell::Real)).collect();

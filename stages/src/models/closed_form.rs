@@ -119,11 +119,7 @@ pub struct Verdict {
 ///
 /// # Errors
 /// If a tensor operation fails.
-pub fn judge_windows(
-    shape: DataShape,
-    inputs: &Tensor,
-    judge: impl Fn(&[f32]) -> Verdict + Sync,
-) -> Result<Tensor> {
+pub fn judge_windows(shape: DataShape, inputs: &Tensor, judge: impl Fn(&[f32]) -> Verdict + Sync) -> Result<Tensor> {
     super::forecaster::expect_windows(shape, inputs)?;
     let (values, width) = (host_values(inputs)?, shape.length * shape.channels);
     let mut errors = vec![0.0_f32; values.len()];
@@ -131,8 +127,7 @@ pub fn judge_windows(
         let Verdict { score, blame } = judge(window);
         let total: f64 = blame.iter().sum();
         let share = |blame: f64| if total > 0.0 { blame / total } else { 1.0 / shape.channels as f64 };
-        let row: Vec<f32> =
-            blame.iter().map(|blame| (score * share(*blame) * shape.channels as f64) as f32).collect();
+        let row: Vec<f32> = blame.iter().map(|blame| (score * share(*blame) * shape.channels as f64) as f32).collect();
         errors.chunks_exact_mut(shape.channels).for_each(|errors| errors.copy_from_slice(&row));
     });
     Tensor::from_vec(errors, inputs.shape(), inputs.device())

@@ -36,8 +36,7 @@ impl Default for Cnn {
 impl Architecture for Cnn {
     const NAME: &'static str = "cnn";
     const DOC: &'static str = "A small convolutional forecaster";
-    const PAPER: &'static str =
-        "Munir, Siddiqui, Dengel and Ahmed, \"DeepAnT: A Deep Learning Approach for Unsupervised Anomaly Detection in \
+    const PAPER: &'static str = "Munir, Siddiqui, Dengel and Ahmed, \"DeepAnT: A Deep Learning Approach for Unsupervised Anomaly Detection in \
          Time Series\", IEEE Access 2019";
     const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
     const SMALL: &'static str = r#"{"channels": [16, 24], "dropout": 0.0}"#;

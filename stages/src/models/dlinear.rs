@@ -78,7 +78,10 @@ fn averages(past: usize, kernel: usize, device: &Device) -> Result<Tensor> {
 enum Continuation {
     Shared(Linear),
     /// Weight `[channels, steps, past]`, bias `[channels, 1, steps]`.
-    Individual { weight: Var, bias: Var },
+    Individual {
+        weight: Var,
+        bias: Var,
+    },
 }
 
 impl Continuation {

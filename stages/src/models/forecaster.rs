@@ -175,8 +175,7 @@ pub fn dropout(x: &Tensor, share: f64, mode: Mode, random: &mut Random) -> Resul
         return Ok(x.clone());
     }
     let kept = (1.0 / (1.0 - share)) as f32;
-    let mask: Vec<f32> =
-        (0..x.elem_count()).map(|_| if random.uniform() < share { 0.0 } else { kept }).collect();
+    let mask: Vec<f32> = (0..x.elem_count()).map(|_| if random.uniform() < share { 0.0 } else { kept }).collect();
     x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_device(x.device())?
 }
 
@@ -188,7 +187,8 @@ mod tests {
     fn dropout_keeps_the_mean_and_rests_in_evaluation() {
         let ones = Tensor::ones((100, 100), candle_core::DType::F32, &Device::Cpu).unwrap();
         let mut random = Random::new(1, "dropout");
-        let dropped: Vec<f32> = dropout(&ones, 0.25, Mode::Train, &mut random).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let dropped: Vec<f32> =
+            dropout(&ones, 0.25, Mode::Train, &mut random).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let zeros = dropped.iter().filter(|value| **value == 0.0).count();
         assert!((2300..2700).contains(&zeros), "{zeros}");
         assert!(dropped.iter().all(|value| *value == 0.0 || (*value - 4.0 / 3.0).abs() < 1e-6));

@@ -65,11 +65,12 @@ impl Default for Gdn {
 
 impl Architecture for Gdn {
     const NAME: &'static str = "gdn";
-    const DOC: &'static str = "Graph deviation network: forecasts every sensor from those that a learned graph links it to";
+    const DOC: &'static str =
+        "Graph deviation network: forecasts every sensor from those that a learned graph links it to";
     const PAPER: &'static str =
         "Deng and Hooi, \"Graph Neural Network-Based Anomaly Detection in Multivariate Time Series\", AAAI 2021";
     const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
-    const SMALL: &'static str = r#"{"embedding": 16, "neighbours": 2, "hidden": [32], "dropout": 0.0}"#;
+    const SMALL: &'static str = r#"{"embedding": 16, "neighbours": 3, "hidden": [32], "dropout": 0.0}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, message: String| Err((name.to_owned(), message));
@@ -343,7 +344,8 @@ mod tests {
     #[test]
     fn deviations_are_measured_by_what_is_usual() {
         let graph = graph(&Gdn::default(), 2);
-        let tensor = |values: &[f32]| Tensor::from_vec(values.to_vec(), (values.len() / 2, 1, 2), &Device::Cpu).unwrap();
+        let tensor =
+            |values: &[f32]| Tensor::from_vec(values.to_vec(), (values.len() / 2, 1, 2), &Device::Cpu).unwrap();
         let zeros = tensor(&[0.0; 10]);
         graph.notice(&zeros, &tensor(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0, 5.0, 50.0])).unwrap();
         assert_eq!(host_values(&graph.median).unwrap(), [3.0, 30.0]);
@@ -355,9 +357,8 @@ mod tests {
 
     #[test]
     fn a_single_sensor_has_no_graph() {
-        let build = |channels| {
-            Gdn::default().build(DataShape::detect(5, channels), &Device::Cpu, &mut Random::new(1, "init"))
-        };
+        let build =
+            |channels| Gdn::default().build(DataShape::detect(5, channels), &Device::Cpu, &mut Random::new(1, "init"));
         assert!(build(1).err().unwrap().message().contains("two sensors"));
         let network = build(3).unwrap();
         assert_eq!(network.graph().unwrap().unwrap().len(), 6);

@@ -317,8 +317,8 @@ mod tests {
     use super::*;
     use crate::contract::NullHost;
     use crate::models::Batch;
-    use crate::testing::training_windows;
     use crate::statistics::state_space::tests::example;
+    use crate::testing::training_windows;
 
     #[test]
     fn the_recursion_over_a_window_is_the_filter() {

@@ -11,9 +11,9 @@ use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecast
 use crate::artifact::Windows;
 use crate::contract::{Random, StageContext, StageError};
 use crate::nn::{Mode, State, StateBuilder};
+use crate::statistics::Eigen;
 use crate::statistics::gram::{RowSource, Scale, gram};
 use crate::statistics::matrix::{Matrix, dot};
-use crate::statistics::Eigen;
 
 /// The longest vector, in values: its covariance matrix fills 128 MiB.
 const MOST_VALUES: usize = 4096;
@@ -241,9 +241,7 @@ impl Network for Components {
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         let plane = self.plane()?;
-        judge_windows(self.shape, &batch.inputs, |window| {
-            plane.judge(self.config.score, self.shape.channels, window)
-        })
+        judge_windows(self.shape, &batch.inputs, |window| plane.judge(self.config.score, self.shape.channels, window))
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {

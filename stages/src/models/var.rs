@@ -215,7 +215,8 @@ mod tests {
             network.fit(&training_windows(waves(300), 2, 12), &NullHost::default().context(1)).unwrap();
             let all = waves(317);
             let inputs = Tensor::from_vec(all[600..624].to_vec(), (1, 12, 2), &Device::Cpu).unwrap();
-            let found: Vec<f32> = network.predict(&Batch::of(inputs)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let found: Vec<f32> =
+                network.predict(&Batch::of(inputs)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
             let apart = found.iter().zip(&all[624..]).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
             assert!(apart < 1e-2, "{order:?}: {apart}");
         }
@@ -227,7 +228,10 @@ mod tests {
         assert_eq!(order(r#"{"order": 3}"#).unwrap(), Order::Fixed(3));
         assert_eq!(order(r#"{"order": "aic"}"#).unwrap(), Order::By(Criterion::Aic));
         assert!(order(r#"{"order": "best"}"#).is_err());
-        assert_eq!(VectorAutoregression { order: Order::Fixed(0), ..Default::default() }.check().unwrap_err().0, "order");
+        assert_eq!(
+            VectorAutoregression { order: Order::Fixed(0), ..Default::default() }.check().unwrap_err().0,
+            "order"
+        );
         let short = VectorAutoregression { order: Order::Fixed(9), ..Default::default() };
         let error = short.build(DataShape::detect(9, 2), &Device::Cpu, &mut Random::new(1, "init")).err().unwrap();
         assert!(error.hint_text().unwrap().contains("10 rows"), "{error:?}");

@@ -45,9 +45,8 @@ impl Network {
 
     fn draw_edges(&self, canvas: &mut dyn Canvas, places: &[(f32, f32)]) {
         let weights = self.edges.iter().map(|(_, _, weight)| *weight).filter(|weight| weight.is_finite());
-        let (low, high) = weights.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), weight| {
-            (low.min(weight), high.max(weight))
-        });
+        let (low, high) =
+            weights.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), weight| (low.min(weight), high.max(weight)));
         let mut rising: Vec<&(usize, usize, f64)> = self.edges.iter().collect();
         // The heaviest on top.
         rising.sort_by(|one, other| one.2.total_cmp(&other.2));
@@ -98,11 +97,9 @@ mod tests {
     #[test]
     fn nodes_are_named_and_degenerate_graphs_drawn() {
         let names = |count: usize| (0..count).map(|node| format!("sensor {node}")).collect::<Vec<_>>();
-        for (count, edges) in [
-            (0, vec![]),
-            (1, vec![(0, 0, 1.0)]),
-            (5, vec![(0, 1, 0.2), (1, 4, 0.9), (4, 0, f64::NAN), (7, 1, 0.1)]),
-        ] {
+        for (count, edges) in
+            [(0, vec![]), (1, vec![(0, 0, 1.0)]), (5, vec![(0, 1, 0.2), (1, 4, 0.9), (4, 0, f64::NAN), (7, 1, 0.1)])]
+        {
             let network = Network { title: "graph".into(), nodes: names(count), edges };
             let mut svg = Box::new(Svg::new(400, 400));
             network.draw(svg.as_mut());

@@ -51,8 +51,10 @@ pub fn plan(
 
 fn drawn_segments<'a>(series: Option<&'a Series>, scores: Option<&'a Scores>) -> Result<&'a [Segment], StageError> {
     match (series, scores) {
-        (None, None) => Err(StageError::new("there is nothing to draw: none of `series`, `scores`, `table` and `graph` is connected")
-            .hint("connect at least one of them: `from: {scores: …, series: …}`")),
+        (None, None) => Err(StageError::new(
+            "there is nothing to draw: none of `series`, `scores`, `table` and `graph` is connected",
+        )
+        .hint("connect at least one of them: `from: {scores: …, series: …}`")),
         (Some(series), Some(scores)) if series.segments != scores.segments => {
             let message = format!(
                 "`series` ({} rows, {} segments) and `scores` ({} rows, {} segments) do not belong together",

@@ -25,8 +25,12 @@ pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
         return Err(StageError::new("the table has no column of numbers to draw"));
     };
     if others.len() > COLORS.len() {
-        return Err(StageError::new(format!("{} figures are more than the {} that one picture holds", figures.len(), COLORS.len() + 1))
-            .hint("name fewer in `figures`"));
+        return Err(StageError::new(format!(
+            "{} figures are more than the {} that one picture holds",
+            figures.len(),
+            COLORS.len() + 1
+        ))
+        .hint("name fewer in `figures`"));
     }
     let (values, names) = (numbers(table, first)?, names(table));
     let deviations = table.reals(&format!("{first}_std")).unwrap_or_else(|| vec![None; table.rows()]);
@@ -64,8 +68,7 @@ fn numbers(table: &Table, name: &str) -> Result<Vec<Option<f64>>, StageError> {
 
 /// What the columns of text say, or the row's number.
 fn names(table: &Table) -> Vec<String> {
-    let columns: Vec<Vec<Option<String>>> =
-        table.column_names().iter().filter_map(|name| table.texts(name)).collect();
+    let columns: Vec<Vec<Option<String>>> = table.column_names().iter().filter_map(|name| table.texts(name)).collect();
     let name = |row: usize| {
         let parts: Vec<&str> = columns.iter().filter_map(|column| column[row].as_deref()).collect();
         if parts.is_empty() { (row + 1).to_string() } else { parts.join(" · ") }

@@ -174,7 +174,8 @@ fn tables_are_ranked_and_graphs_drawn() {
         ];
         Table::new(columns).unwrap()
     };
-    let edges = vec![("from", texts(&["cpu", "disk"])), ("to", texts(&["disk", "net"])), ("weight", vec![0.5, 0.7].into())];
+    let edges =
+        vec![("from", texts(&["cpu", "disk"])), ("to", texts(&["disk", "net"])), ("weight", vec![0.5, 0.7].into())];
     let graph = Table::new(edges).unwrap();
     let files = run(r#"{"format": "svg"}"#, vec![("table", table().into()), ("graph", graph.into())]).unwrap();
     let mut found = names(&files);

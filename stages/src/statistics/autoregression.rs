@@ -76,12 +76,7 @@ impl Autoregression {
     ///
     /// # Errors
     /// As [`Self::fit`].
-    pub fn choose_order(
-        sections: &[Matrix],
-        most: usize,
-        trend: Trend,
-        criterion: Criterion,
-    ) -> Result<usize, String> {
+    pub fn choose_order(sections: &[Matrix], most: usize, trend: Trend, criterion: Criterion) -> Result<usize, String> {
         let design = Design::new(sections, most, trend)?;
         let value = |order: usize| {
             let (_, covariance) = design.solve(order);
@@ -303,9 +298,8 @@ impl<'a> Design<'a> {
             let past: f64 = coefficients.iter().map(|lag| dot(lag.row(equation), &self.mean)).sum();
             self.mean[equation] + units[equation] * standard[(0, equation)] - past
         });
-        let covariance = Matrix::from_fn(channels, channels, |row, column| {
-            covariance[(row, column)] * units[row] * units[column]
-        });
+        let covariance =
+            Matrix::from_fn(channels, channels, |row, column| covariance[(row, column)] * units[row] * units[column]);
         let free = (self.rows() - regressors(channels, order, self.trend)) as f64;
         let unbiased: Vec<f64> =
             (0..channels).map(|equation| covariance[(equation, equation)] * self.rows() as f64 / free).collect();

@@ -96,8 +96,7 @@ impl Clusters {
 
     /// Assigns all rows and moves every centroid to the mean of its rows; how far they moved, squared.
     fn iterate(&mut self, source: &impl RowSource) -> f64 {
-        let parts: Vec<Sums> =
-            chunks(source.rows()).into_par_iter().map(|rows| Sums::of(self, source, rows)).collect();
+        let parts: Vec<Sums> = chunks(source.rows()).into_par_iter().map(|rows| Sums::of(self, source, rows)).collect();
         let mut total = Sums::empty(self.count(), self.width);
         parts.iter().for_each(|part| total.add(part));
         // A centroid that nobody is near to goes to the row that is farthest from its own.
@@ -197,7 +196,10 @@ mod tests {
     fn clouds(count: usize) -> Vec<f32> {
         let mut random = Random::new(4, "clouds");
         let centre = |index: usize| [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)][index % 3];
-        (0..count).flat_map(|index| [centre(index).0 + random.normal(), centre(index).1 + random.normal()]).map(|v| v as f32).collect()
+        (0..count)
+            .flat_map(|index| [centre(index).0 + random.normal(), centre(index).1 + random.normal()])
+            .map(|v| v as f32)
+            .collect()
     }
 
     fn fit(values: &[f32], width: usize, count: usize) -> Clusters {

@@ -39,7 +39,8 @@ impl Eigen {
         let mut sorted = vectors.select_rows(&order);
         for row in 0..sorted.rows() {
             let vector = sorted.row_mut(row);
-            let largest = vector.iter().fold(0.0_f64, |most, value| if value.abs() > most.abs() { *value } else { most });
+            let largest =
+                vector.iter().fold(0.0_f64, |most, value| if value.abs() > most.abs() { *value } else { most });
             if largest < 0.0 {
                 vector.iter_mut().for_each(|value| *value = -*value);
             }
@@ -116,8 +117,11 @@ fn reflection(mut vector: Vec<f64>) -> (Vec<f64>, f64, f64) {
 /// H · A · H for the rows and columns from `first` on.
 fn reflect_both_sides(matrix: &mut Matrix, first: usize, vector: &[f64], factor: f64) {
     let size = matrix.rows();
-    let image: Vec<f64> =
-        (first..size).into_par_iter().with_min_len(64).map(|row| factor * dot(&matrix.row(row)[first..], vector)).collect();
+    let image: Vec<f64> = (first..size)
+        .into_par_iter()
+        .with_min_len(64)
+        .map(|row| factor * dot(&matrix.row(row)[first..], vector))
+        .collect();
     let half = 0.5 * factor * dot(&image, vector);
     let shift: Vec<f64> = image.iter().zip(vector).map(|(image, direction)| image - half * direction).collect();
     let rows = matrix.values_mut()[first * size..].par_chunks_exact_mut(size).with_min_len(64);
@@ -174,10 +178,12 @@ impl Strips {
 fn diagonalise(form: &mut Tridiagonal, strips: &mut Strips) -> Option<()> {
     let size = form.diagonal.len();
     let mut rotations = Vec::with_capacity(size);
+    // What lies below the rounding of the whole matrix is noise, and would only be turned round and round.
+    let noise = f64::EPSILON * form.diagonal.iter().chain(&form.beside).fold(0.0, |most, value| value.abs().max(most));
     for wanted in 0..size {
         let mut sweeps = 0;
         loop {
-            let split = (wanted..size - 1).find(|index| is_negligible(form, *index)).unwrap_or(size - 1);
+            let split = (wanted..size - 1).find(|index| is_negligible(form, *index, noise)).unwrap_or(size - 1);
             if split == wanted {
                 break;
             }
@@ -193,9 +199,9 @@ fn diagonalise(form: &mut Tridiagonal, strips: &mut Strips) -> Option<()> {
     Some(())
 }
 
-fn is_negligible(form: &Tridiagonal, index: usize) -> bool {
+fn is_negligible(form: &Tridiagonal, index: usize, noise: f64) -> bool {
     let scale = form.diagonal[index].abs() + form.diagonal[index + 1].abs();
-    form.beside[index].abs() <= f64::EPSILON * scale || form.beside[index].abs() < f64::MIN_POSITIVE
+    form.beside[index].abs() <= noise.max(f64::EPSILON * scale)
 }
 
 /// One implicit QL step on the block `first..=last`, shifted by the eigenvalue of its upper corner (Wilkinson).

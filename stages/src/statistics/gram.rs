@@ -122,7 +122,10 @@ pub fn gram(count: usize, width: usize, fill: impl Fn(usize, &mut [f64]) + Sync)
     let mut block = vec![0.0; BLOCK.min(count) * width];
     for first in (0..count).step_by(BLOCK) {
         let rows = BLOCK.min(count - first);
-        block[..rows * width].par_chunks_exact_mut(width).enumerate().for_each(|(row, values)| fill(first + row, values));
+        block[..rows * width]
+            .par_chunks_exact_mut(width)
+            .enumerate()
+            .for_each(|(row, values)| fill(first + row, values));
         let block = &block[..rows * width];
         // The upper triangle only: stripe by stripe of the target's rows, from the stripe's own columns on.
         total.values_mut().par_chunks_mut(STRIPE * width).enumerate().for_each(|(stripe, target)| {

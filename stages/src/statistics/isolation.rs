@@ -79,8 +79,7 @@ impl Forest {
         let sizes = [self.thresholds.len(), self.children.len(), self.lengths.len()];
         let node = |(place, (feature, child)): (usize, (&i64, &i64))| {
             let own = (place % self.nodes) as i64;
-            *feature == LEAF
-                || ((0..width as i64).contains(feature) && *child > own && *child + 1 < self.nodes as i64)
+            *feature == LEAF || ((0..width as i64).contains(feature) && *child > own && *child + 1 < self.nodes as i64)
         };
         self.nodes > 0
             && self.features.len().is_multiple_of(self.nodes)
@@ -148,7 +147,8 @@ impl Tree {
         let mut tree = Self(vec![Node::leaf(0, samples)]);
         let mut open = vec![(0, 0, rows)];
         while let Some((place, depth, rows)) = open.pop() {
-            let split = if depth < most && rows.len() > 1 { choose_split(source, &rows, &columns, random) } else { None };
+            let split =
+                if depth < most && rows.len() > 1 { choose_split(source, &rows, &columns, random) } else { None };
             let Some((feature, threshold)) = split else {
                 tree.0[place] = Node::leaf(depth, rows.len());
                 continue;

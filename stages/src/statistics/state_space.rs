@@ -253,8 +253,7 @@ pub mod tests {
     /// Mean and covariance of all observed entries at once, from the model's definition.
     fn joint(model: &StateSpace, rows: usize) -> (Vec<f64>, Matrix) {
         let states = model.states();
-        let (mut means, mut covariances) =
-            (vec![model.initial_mean.clone()], vec![model.initial_covariance.clone()]);
+        let (mut means, mut covariances) = (vec![model.initial_mean.clone()], vec![model.initial_covariance.clone()]);
         for row in 1..rows {
             means.push(model.advance(&means[row - 1]));
             covariances.push(model.transition.sandwich(&covariances[row - 1]).plus(&model.state_noise));
@@ -305,7 +304,10 @@ pub mod tests {
             covariance = next;
         }
         let (future, covariances) = model.forecast(&filtered.next_mean, &filtered.next_covariance, 200);
-        assert!(future.row(199)[0] - future.row(198)[0] < 1e-6 && covariances[199].minus(&covariances[198]).largest() < 1e-9);
+        assert!(
+            future.row(199)[0] - future.row(198)[0] < 1e-6
+                && covariances[199].minus(&covariances[198]).largest() < 1e-9
+        );
         assert!(model.is_consistent());
     }
 }

@@ -124,7 +124,8 @@ impl Report {
         assert_eq!(found.len(), expected.len(), "{}: {name} has another size", self.case);
         let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
         let apart = found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs());
-        let apart = apart.fold(0.0, |most: f64, apart| if apart.is_nan() || most.is_nan() { f64::NAN } else { most.max(apart) });
+        let apart = apart
+            .fold(0.0, |most: f64, apart| if apart.is_nan() || most.is_nan() { f64::NAN } else { most.max(apart) });
         self.judge(name, apart / largest.max(f64::MIN_POSITIVE), tolerance);
     }
 

@@ -1,10 +1,10 @@
 //! statsmodels' Kalman filter and smoother, in 64 bits, and the Nile's local level by maximum likelihood.
 
 use stages::models::DataShape;
+use stages::statistics::Matrix;
 use stages::statistics::local_level::LocalLevel;
 use stages::statistics::smoother::smooth;
 use stages::statistics::state_space::StateSpace;
-use stages::statistics::Matrix;
 
 use crate::Adapter;
 use crate::case::{Case, Report};

@@ -99,9 +99,8 @@ fn check_model(adapter: &Adapter, case: &Case, device: &Device, report: &mut Rep
     let windows = stages::testing::training_windows(to_f32(train.values()), channels, order + 1);
     network.fit(&windows, &stages::contract::NullHost::default().context(0)).unwrap();
     let all = to_f32(&[&train.values()[(train.rows() - order) * channels..], test.values()].concat());
-    let windows: Vec<f32> = (0..test.rows())
-        .flat_map(|row| all[row * channels..(row + order + 1) * channels].to_vec())
-        .collect();
+    let windows: Vec<f32> =
+        (0..test.rows()).flat_map(|row| all[row * channels..(row + order + 1) * channels].to_vec()).collect();
     let inputs = Tensor::from_vec(windows, (test.rows(), order + 1, channels), device).unwrap();
     let errors = network.errors(&Batch::of(inputs)).unwrap().mean(2).unwrap().narrow(1, order, 1).unwrap();
     let errors: Vec<f32> = errors.flatten_all().unwrap().to_vec1().unwrap();
