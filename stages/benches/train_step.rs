@@ -30,19 +30,43 @@ struct Case {
 
 const CASES: &[Case] = &[
     Case {
-        name: "resnet50_plot",
-        model: "resnet50-plot",
-        parameters: || json!({}),
-        shape: || DataShape::images(224, 224, 3, 9),
-        batch: 8,
-        graph: false,
-    },
-    Case {
         name: "anomaly_transformer",
         model: "anomaly-transformer",
         parameters: || json!({}),
         shape: || DataShape::detect(100, 38),
         batch: 32,
+        graph: false,
+    },
+    Case {
+        name: "cnn",
+        model: "cnn",
+        parameters: || json!({}),
+        shape: || DataShape::detect(101, 38),
+        batch: 128,
+        graph: false,
+    },
+    Case {
+        name: "dlinear",
+        model: "dlinear",
+        parameters: || json!({}),
+        shape: || DataShape::forecast(336, 7, 96),
+        batch: 32,
+        graph: false,
+    },
+    Case {
+        name: "gdn",
+        model: "gdn",
+        parameters: || json!({}),
+        shape: || DataShape::detect(16, 38),
+        batch: 128,
+        graph: false,
+    },
+    Case {
+        name: "resnet50_plot",
+        model: "resnet50-plot",
+        parameters: || json!({}),
+        shape: || DataShape::images(224, 224, 3, 9),
+        batch: 8,
         graph: false,
     },
     Case {
@@ -52,14 +76,6 @@ const CASES: &[Case] = &[
         shape: || DataShape::detect(100, 38),
         batch: 256,
         graph: false,
-    },
-    Case {
-        name: "tvnet_recon",
-        model: "tvnet-recon",
-        parameters: || json!({}),
-        shape: || DataShape::detect(100, 38),
-        batch: 128,
-        graph: true,
     },
     Case {
         name: "tvnet",
@@ -76,6 +92,14 @@ const CASES: &[Case] = &[
         shape: || DataShape::forecast(96, 7, 96),
         batch: 32,
         graph: false,
+    },
+    Case {
+        name: "tvnet_recon",
+        model: "tvnet-recon",
+        parameters: || json!({}),
+        shape: || DataShape::detect(100, 38),
+        batch: 128,
+        graph: true,
     },
 ];
 
