@@ -144,11 +144,11 @@ pub fn by_channel(places: usize, channels: usize, term: impl Fn(usize) -> f64) -
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Distance {
-    /// The squared error of every channel.
-    #[default]
-    Squares,
     /// The squared Mahalanobis distance under the covariance that the model expects of its errors, split over channels.
+    #[default]
     Mahalanobis,
+    /// The squared error of every channel.
+    Squares,
 }
 
 impl Distance {

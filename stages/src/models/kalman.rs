@@ -76,7 +76,7 @@ impl Architecture for Kalman {
     const PAPER: &'static str = "Shumway and Stoffer, \"An Approach to Time Series Smoothing and Forecasting Using the EM \
                                  Algorithm\", 1982";
     const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
-    const SMALL: &'static str = r#"{"iterations": 3, "score": "mahalanobis"}"#;
+    const SMALL: &'static str = r#"{"iterations": 3}"#;
     const CLOSED_FORM: bool = true;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
@@ -357,7 +357,7 @@ mod tests {
         let last = super::super::naive::Naive::default();
         let last = mean_error(last.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap().as_ref());
         for (structure, states) in [(Structure::Factors, Some(1)), (Structure::LocalLevel, None)] {
-            let config = Kalman { structure, states, ..Kalman::default() };
+            let config = Kalman { structure, states, score: Distance::Squares, ..Kalman::default() };
             let own = mean_error(config.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap().as_ref());
             assert!(own < 0.75 * last, "{structure:?}: {own} {last}");
         }

@@ -24,12 +24,12 @@ const LEAST_VARIANCE: f64 = 1e-10;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Measure {
-    /// Σ over the kept components of the window's distance from the component's unit vector, divided by the share of
-    /// the variance that the component explains: the score of PyOD, which TSB-AD uses.
-    #[default]
-    Distance,
     /// Σ over the kept components of the squared projection, divided by the component's variance (Shyu et al.).
+    #[default]
     Projection,
+    /// Σ over the kept components of the window's distance from the component's unit vector, divided by the share of
+    /// the variance that the component explains: the score of PyOD, which TSB-AD uses with `components: 0.75`.
+    Distance,
     /// The squared distance from the plane of the kept components.
     Reconstruction,
 }
@@ -49,7 +49,7 @@ pub struct Pca {
 
 impl Default for Pca {
     fn default() -> Self {
-        Self { components: Some(0.75), score: Measure::default(), standardize: true }
+        Self { components: None, score: Measure::default(), standardize: true }
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
             let found = errors(&Pca { components, score, standardize: true }, &rows);
             assert!(found[1] > 50.0 * found[0].max(found[2]), "{score:?}: {found:?}");
         }
-        let found = errors(&Pca { components: None, ..Pca::default() }, &rows);
+        let found = errors(&Pca { score: Measure::Distance, ..Pca::default() }, &rows);
         assert!(found[2] < found[0], "{found:?}");
     }
 

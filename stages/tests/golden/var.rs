@@ -15,7 +15,7 @@ const SECOND_ORDER: f64 = 1e-7;
 
 pub const ADAPTER: Adapter = Adapter {
     case: "y_t = intercept + sum_i coefs[i] y_{t-1-i} + u_t,",
-    choice: |case| ("var", json!({"order": case.size("order")})),
+    choice: |case| ("var", json!({"order": case.size("order"), "score": "squares"})),
     shape: |case| DataShape::detect(case.size("order") + 1, case.size("variables")),
     check: |adapter, case, device, _| {
         let mut report = Report::of(case);
