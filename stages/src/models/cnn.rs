@@ -7,9 +7,10 @@ use candle_core::{Device, Result, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::forecaster::{Forecaster, Forecasting, Span, dropout};
+use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
 use crate::contract::{Random, StageError};
+use crate::nn::dropout::Dropout;
 use crate::nn::linear::Linear;
 use crate::nn::{Mode, State, StateBuilder};
 
@@ -129,7 +130,8 @@ impl Forecaster for Convolutional {
             x = halve(&convolution.forward(&self.neighbours(&x)?)?.relu()?)?; // [batch, rows / 2, width]
         }
         let found = Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?; // [batch, 2 * width]
-        let hidden = dropout(&self.hidden.forward(&found)?.relu()?, self.dropout, mode, random)?;
+        let dropout = Dropout::draw(self.dropout, mode, random);
+        let hidden = dropout.forward(&self.hidden.forward(&found)?.relu()?)?;
         let Span { steps, channels, .. } = self.span;
         self.output.forward(&hidden)?.reshape((past.dim(0)?, steps, channels))
     }

@@ -1,7 +1,7 @@
 //! What all forecasters have in common: to forecast, they tell the rows that follow a window; to detect, they tell the
 //! window's last row from the rows before it, and what they get wrong is the error of every row of the window.
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
 use super::{Batch, DataShape, Network, Task};
 use crate::artifact::Windows;
@@ -166,35 +166,9 @@ pub fn expect_windows(shape: DataShape, inputs: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Zeroes a share of the values in training and scales the others so that the mean stays.
-///
-/// # Errors
-/// If a tensor operation fails.
-pub fn dropout(x: &Tensor, share: f64, mode: Mode, random: &mut Random) -> Result<Tensor> {
-    if share <= 0.0 || mode == Mode::Evaluate {
-        return Ok(x.clone());
-    }
-    let kept = (1.0 / (1.0 - share)) as f32;
-    let mask: Vec<f32> = (0..x.elem_count()).map(|_| if random.uniform() < share { 0.0 } else { kept }).collect();
-    x * Tensor::from_vec(mask, x.shape(), &Device::Cpu)?.to_device(x.device())?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dropout_keeps_the_mean_and_rests_in_evaluation() {
-        let ones = Tensor::ones((100, 100), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let mut random = Random::new(1, "dropout");
-        let dropped: Vec<f32> =
-            dropout(&ones, 0.25, Mode::Train, &mut random).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        let zeros = dropped.iter().filter(|value| **value == 0.0).count();
-        assert!((2300..2700).contains(&zeros), "{zeros}");
-        assert!(dropped.iter().all(|value| *value == 0.0 || (*value - 4.0 / 3.0).abs() < 1e-6));
-        let rested = dropout(&ones, 0.25, Mode::Evaluate, &mut random).unwrap();
-        assert_eq!(rested.to_vec2::<f32>().unwrap(), ones.to_vec2::<f32>().unwrap());
-    }
 
     #[test]
     fn windows_too_short_are_named_with_the_length_they_need() {

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::closed_form::{host_values, set, set_count};
 use super::cnn::check_dropout;
-use super::forecaster::{Forecaster, Forecasting, Span, dropout};
+use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Edge, Network, Task};
 use crate::contract::{Random, StageError};
 use crate::nn::batch_norm::{BatchNorm, MOMENTUM};
+use crate::nn::dropout::Dropout;
 use crate::nn::initialise::Initial;
 use crate::nn::linear::Linear;
 use crate::nn::{Mode, State, StateBuilder};
@@ -232,7 +233,8 @@ impl Forecaster for Graph {
         let gathered = self.weights(&states)?.matmul(&states)?.broadcast_add(&self.bias)?;
         let gathered = self.norm.forward(&gathered, mode)?.relu()?;
         let mixed = gathered.broadcast_mul(&self.embeddings)?;
-        let mut x = dropout(&self.mixed_norm.forward(&mixed, mode)?.relu()?, self.config.dropout, mode, random)?;
+        let dropout = Dropout::draw(self.config.dropout, mode, random);
+        let mut x = dropout.forward(&self.mixed_norm.forward(&mixed, mode)?.relu()?)?;
         for layer in &self.output {
             x = layer.linear.forward(&x)?;
             if let Some(norm) = &layer.norm {

@@ -146,7 +146,7 @@ fn a_changed_number_is_found() {
         let mut values = original.to_f32().unwrap();
         values[0] += 0.01;
         case.tensors.insert(name.to_owned(), TensorData::from_f32(&original.shape, &values));
-        assert!(check::check(&ADAPTERS[0], &case, &Device::Cpu, "cpu").failed > 0, "{name}");
+        assert!(check::check(&tvnet_recon::ADAPTER, &case, &Device::Cpu, "cpu").failed > 0, "{name}");
         case.tensors.insert(name.to_owned(), original);
     }
 }
