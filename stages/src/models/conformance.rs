@@ -360,8 +360,11 @@ fn gradients_are_the_slope_of_the_loss() {
             };
             // Steep losses bend soon.
             let step = 4e-3 / (4.0 * length).max(1.0);
-            let slope = (shifted(step) - shifted(-step)) / (2.0 * step);
-            assert!((slope / length - 1.0).abs() < 0.05, "{} {name}: {slope} {length}", case.name());
+            // A kink between the two points is not the gradient's fault: closer to the middle it is left out.
+            let slope = |step: f64| (shifted(step) - shifted(-step)) / (2.0 * step);
+            let slopes = [step, step / 4.0, step / 16.0].map(slope);
+            let fits = slopes.iter().any(|slope| (slope / length - 1.0).abs() < 0.05);
+            assert!(fits, "{} {name}: {slopes:?} {length}", case.name());
         }
     }
 }
