@@ -29,6 +29,9 @@ pub struct Params {
     /// Bounds for the scaled values: a number for both sides of zero, or `[low, high]`.
     #[serde(default)]
     pub clip: Option<Clip>,
+    /// The splits whose rows are scaled; all if left out. Rows of other splits stay as they are.
+    #[serde(default)]
+    pub splits: Option<Vec<Split>>,
 }
 
 /// Which statistics shift and scale a channel. A channel whose scale would be 0 is only shifted: its scale is 1.
@@ -123,6 +126,9 @@ impl Stage for Normalize {
         if params.fit.splits().is_empty() {
             return Err(("fit".to_owned(), "an empty list: name the splits that give the statistics".to_owned()));
         }
+        if params.splits.as_ref().is_some_and(Vec::is_empty) {
+            return Err(("splits".to_owned(), "names no split; leave it out to scale all".to_owned()));
+        }
         match params.clip.map(Clip::bounds) {
             Some((low, high)) if !(low < high && low.is_finite() && high.is_finite()) => {
                 Err(("clip".to_owned(), format!("the lower bound {low} is not below the upper bound {high}")))
@@ -151,7 +157,10 @@ impl Stage for Normalize {
             Some(table) => Statistics::from_table(&table, &series.channels)?,
             None => Statistics::fit(params.method, &series, &params.fit.splits())?,
         };
-        let values = statistics.apply(&series, params.clip.map(Clip::bounds))?;
+        let mut values = statistics.apply(&series, params.clip.map(Clip::bounds))?;
+        if let Some(splits) = &params.splits {
+            restore(&series, splits, &mut values);
+        }
         let table = statistics.to_table(&series.channels)?;
         let scaled = Series {
             values,
@@ -287,6 +296,15 @@ impl Statistics {
     }
 }
 
+/// Gives the rows outside these splits their raw values back.
+fn restore(series: &Series, splits: &[Split], values: &mut [f32]) {
+    let width = series.width();
+    for segment in series.segments.iter().filter(|segment| !splits.contains(&segment.split)) {
+        let range = segment.rows.start * width..segment.rows.end * width;
+        values[range.clone()].copy_from_slice(&series.values[range]);
+    }
+}
+
 /// The rows of these splits in blocks of fixed size.
 fn blocks(series: &Series, splits: &[Split]) -> Vec<Range<usize>> {
     let segments = series.segments.iter().filter(|segment| splits.contains(&segment.split));
@@ -389,6 +407,16 @@ mod tests {
         let (scaled, _) = run(&raw, json!({"method": "robust"}), None).unwrap();
         assert_eq!(scaled.values, [-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0, 65.0]);
         assert_eq!(run(&raw, json!({"method": "none"}), None).unwrap().0, raw);
+    }
+
+    #[test]
+    fn splits_that_are_not_named_stay_as_they_are() {
+        let raw = series(1, vec![1.0, 2.0, 3.0, 5.0, 10.0, 20.0], 4);
+        let (once, _) = run(&raw, json!({"method": "minmax", "splits": ["train"]}), None).unwrap();
+        assert_eq!(once.values, [0.0, 0.25, 0.5, 1.0, 10.0, 20.0]);
+        let (twice, _) = run(&once, json!({"method": "minmax", "fit": "test", "splits": ["test"]}), None).unwrap();
+        assert_eq!(twice.values, [0.0, 0.25, 0.5, 1.0, 0.0, 1.0]);
+        assert!(run(&raw, json!({"splits": []}), None).is_err());
     }
 
     #[test]

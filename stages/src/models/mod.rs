@@ -6,6 +6,8 @@ mod checks;
 mod closed_form;
 pub mod cnn;
 pub mod dlinear;
+mod draws;
+pub mod dynonet;
 mod forecaster;
 pub mod gdn;
 pub mod isolation_forest;
@@ -13,6 +15,8 @@ pub mod kalman;
 pub mod kmeans_ad;
 pub mod moving_average;
 pub mod naive;
+pub mod omni_anomaly;
+pub mod omni_vae;
 pub mod pca;
 pub mod resnet50_plot;
 pub mod transformer_recon;
@@ -36,22 +40,25 @@ use crate::nn::{Gradients, Mode, State};
 
 /// The table of models.
 const MODELS: &[Declaration] = &[
-    Declaration::of::<anomaly_transformer::AnomalyTransformer>(),
-    Declaration::of::<resnet50_plot::Resnet50Plot>(),
-    Declaration::of::<transformer_recon::TransformerRecon>(),
-    Declaration::of::<tvnet_recon::TvnetRecon>(),
-    Declaration::of::<vae::Vae>(),
     Declaration::of::<tvnet::Tvnet>(),
+    Declaration::of::<tvnet_recon::TvnetRecon>(),
+    Declaration::of::<omni_anomaly::OmniAnomaly>(),
+    Declaration::of::<omni_vae::OmniVae>(),
+    Declaration::of::<transformer_recon::TransformerRecon>(),
+    Declaration::of::<anomaly_transformer::AnomalyTransformer>(),
+    Declaration::of::<dynonet::Dynonet>(),
+    Declaration::of::<resnet50_plot::Resnet50Plot>(),
+    Declaration::of::<vae::Vae>(),
+    Declaration::of::<gdn::Gdn>(),
+    Declaration::of::<cnn::Cnn>(),
+    Declaration::of::<dlinear::Dlinear>(),
+    Declaration::of::<var::VectorAutoregression>(),
+    Declaration::of::<kalman::Kalman>(),
     Declaration::of::<pca::Pca>(),
     Declaration::of::<kmeans_ad::KmeansAd>(),
     Declaration::of::<isolation_forest::IsolationForest>(),
-    Declaration::of::<cnn::Cnn>(),
-    Declaration::of::<gdn::Gdn>(),
-    Declaration::of::<dlinear::Dlinear>(),
-    Declaration::of::<naive::Naive>(),
     Declaration::of::<moving_average::MovingAverage>(),
-    Declaration::of::<var::VectorAutoregression>(),
-    Declaration::of::<kalman::Kalman>(),
+    Declaration::of::<naive::Naive>(),
 ];
 
 /// What a model is trained to do.

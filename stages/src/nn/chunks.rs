@@ -13,7 +13,11 @@ pub const CHUNKS: usize = 16;
 
 /// Consecutive ranges that cover `0..count`, at most [`CHUNKS`] of them, none empty, sizes differing by at most one.
 pub fn chunks(count: usize) -> Vec<Range<usize>> {
-    let parts = CHUNKS.min(count);
+    cut(count, CHUNKS.min(count))
+}
+
+/// Consecutive ranges that cover `0..count`, `parts` of them, sizes differing by at most one.
+pub fn cut(count: usize, parts: usize) -> Vec<Range<usize>> {
     (0..parts).map(|part| part * count / parts..(part + 1) * count / parts).collect()
 }
 

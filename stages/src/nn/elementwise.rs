@@ -1,7 +1,7 @@
 //! Loops that stream through memory, compiled for the vector instructions at hand.
 //! They compute the same bits at every level: no sum of products is fused, and no order depends on a width.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 
 use super::simd::vectorised;
 
@@ -96,6 +96,11 @@ impl Lanes {
     }
 
     #[inline(always)]
+    pub fn map(self, operation: impl Fn(f32) -> f32) -> Self {
+        Self(self.0.map(operation))
+    }
+
+    #[inline(always)]
     fn with(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
         Self(std::array::from_fn(|lane| operation(self.0[lane], other.0[lane])))
     }
@@ -116,6 +121,15 @@ impl Sub for Lanes {
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
         self.with(other, |left, right| left - right)
+    }
+}
+
+impl Div for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.with(other, |left, right| left / right)
     }
 }
 

@@ -22,17 +22,8 @@ impl Gradients {
     /// # Errors
     /// If a tensor operation fails.
     pub fn norm(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for gradient in self.0.iter().flatten() {
-            sum += match gradient.device() {
-                Device::Cpu => {
-                    let gradient = gradient.contiguous()?;
-                    with_slice(&gradient, |values| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>())?
-                }
-                _ => f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?),
-            };
-        }
-        Ok(sum.sqrt())
+        let squares = self.0.iter().flatten().map(square);
+        Ok(squares.sum::<Result<f64>>()?.sqrt())
     }
 
     /// Scales all gradients so that their norm is at most `limit`, as `torch.nn.utils.clip_grad_norm_` does.
@@ -63,16 +54,45 @@ impl Gradients {
     /// # Errors
     /// If a tensor operation fails.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
+        self.0.iter_mut().flatten().try_for_each(|gradient| scale(gradient, factor))
+    }
+
+    /// Scales every gradient so that its own norm is at most `limit`, as `tf.clip_by_norm` does.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn clip_each(&mut self, limit: f64) -> Result<()> {
         for gradient in self.0.iter_mut().flatten() {
-            match gradient.device() {
-                Device::Cpu => {
-                    *gradient = gradient.copy()?;
-                    with_slice_mut(gradient, |values| values.iter_mut().for_each(|value| *value *= factor as f32))?;
-                }
-                _ => *gradient = (&*gradient * factor)?,
+            let norm = square(gradient)?.sqrt();
+            if norm > limit {
+                scale(gradient, limit / norm)?;
             }
         }
         Ok(())
+    }
+}
+
+/// Σ g² of one gradient.
+fn square(gradient: &Tensor) -> Result<f64> {
+    match gradient.device() {
+        Device::Cpu => {
+            let gradient = gradient.contiguous()?;
+            with_slice(&gradient, |values| values.iter().map(|value| f64::from(*value).powi(2)).sum())
+        }
+        _ => Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)),
+    }
+}
+
+fn scale(gradient: &mut Tensor, factor: f64) -> Result<()> {
+    match gradient.device() {
+        Device::Cpu => {
+            *gradient = gradient.copy()?;
+            with_slice_mut(gradient, |values| values.iter_mut().for_each(|value| *value *= factor as f32))
+        }
+        _ => {
+            *gradient = (&*gradient * factor)?;
+            Ok(())
+        }
     }
 }
 
@@ -97,5 +117,15 @@ mod tests {
         sum.scale(2.0).unwrap();
         let values: Vec<f32> = sum.0.iter().flatten().map(|g| g.to_vec1::<f32>().unwrap()[0]).collect();
         assert_eq!(values, [10.0, 2.0, 5.0]);
+    }
+
+    #[test]
+    fn clipping_each_looks_at_one_gradient_at_a_time() {
+        let tensor = |values: &[f32]| Some(Tensor::new(values, &Device::Cpu).unwrap());
+        let mut gradients = Gradients(vec![tensor(&[3.0, 4.0]), None, tensor(&[0.5])]);
+        gradients.clip_each(1.0).unwrap();
+        let clipped: Vec<f32> = gradients.0[0].as_ref().unwrap().to_vec1().unwrap();
+        assert!((clipped[0] - 0.6).abs() < 1e-6 && (clipped[1] - 0.8).abs() < 1e-6);
+        assert_eq!(gradients.0[2].as_ref().unwrap().to_vec1::<f32>().unwrap(), [0.5]);
     }
 }

@@ -14,6 +14,13 @@ pub enum Initial {
     FanIn(usize),
     /// Normal with the variance 2/fan_out: convolutions in front of a ReLU (He et al., 2015, in the mode `fan_out`).
     KaimingNormal(usize),
+    /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio, AISTATS 2010): kernels of TensorFlow's layers.
+    Glorot {
+        fan_in: usize,
+        fan_out: usize,
+    },
+    /// Normal around zero with this standard deviation.
+    Normal(f64),
 }
 
 impl Initial {
@@ -21,16 +28,20 @@ impl Initial {
         match self {
             Self::Zeros => vec![0.0; count],
             Self::Ones => vec![1.0; count],
-            Self::FanIn(fan_in) => {
-                let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
-                (0..count).map(|_| random.range(-bound, bound) as f32).collect()
-            }
-            Self::KaimingNormal(fan_out) => {
-                let deviation = (2.0 / fan_out.max(1) as f64).sqrt();
-                (0..count).map(|_| (deviation * random.normal()) as f32).collect()
-            }
+            Self::KaimingNormal(fan_out) => normal((2.0 / fan_out.max(1) as f64).sqrt(), count, random),
+            Self::Normal(deviation) => normal(deviation, count, random),
+            Self::FanIn(fan_in) => uniform(1.0 / (fan_in.max(1) as f64).sqrt(), count, random),
+            Self::Glorot { fan_in, fan_out } => uniform((6.0 / (fan_in + fan_out).max(1) as f64).sqrt(), count, random),
         }
     }
+}
+
+fn uniform(bound: f64, count: usize, random: &mut Random) -> Vec<f32> {
+    (0..count).map(|_| random.range(-bound, bound) as f32).collect()
+}
+
+fn normal(deviation: f64, count: usize, random: &mut Random) -> Vec<f32> {
+    (0..count).map(|_| (deviation * random.normal()) as f32).collect()
 }
 
 #[cfg(test)]

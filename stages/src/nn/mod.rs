@@ -1,6 +1,7 @@
 //! Numerical building blocks of models: layers, seeded initial values, CPU kernels with backward, optimisers, schedules.
 //! Which layers make up a model is said in `models`, how it is trained in `training`.
 
+mod activation;
 pub mod attention;
 pub mod batch_norm;
 pub mod chunks;
@@ -18,6 +19,7 @@ pub mod feed_forward;
 pub mod gelu;
 mod gradients;
 pub mod group_mean;
+pub mod gru;
 pub mod host;
 pub mod initialise;
 pub mod layer_norm;

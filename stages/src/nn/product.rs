@@ -1,6 +1,8 @@
 //! Products of rows with packed weights: the one kernel below linear layers and convolutions.
 //! It runs on one thread; splitting work over threads, and in which order partial sums meet, is up to the layers.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::simd::{Lanes, Level, Portable};
@@ -130,6 +132,9 @@ pub fn accumulate_outer(level: Level, rows: Rows<'_>, depth: usize, right: &[f32
     rows.check(depth);
     assert_eq!(right.len(), rows.starts.len() * columns);
     assert_eq!(sums.len(), rows.taps.len() * depth * columns);
+    if rows.starts.is_empty() {
+        return;
+    }
     // SAFETY: as in `multiply`.
     unsafe {
         match level {
@@ -216,42 +221,36 @@ unsafe fn store_pair<L: Lanes>(pair: [L; 2], target: &mut [f32]) {
 const LONG: usize = 256;
 const BLOCK: usize = 128;
 
-/// `R` rows at a time against one panel. The last tile repeats its last row instead of having a shape of its own,
-/// and stores only what is new.
+/// At most `MOST` rows at a time against one panel, in tiles of nearly equal size.
 #[inline(always)]
-unsafe fn multiply_at<L: Lanes, const R: usize>(
+unsafe fn multiply_at<L: Lanes, const MOST: usize>(
     rows: Rows<'_>,
     panels: &Panels,
     start: Start<'_>,
     place: impl Fn(usize) -> usize,
     target: &mut [f32],
 ) {
-    let (count, width, columns) = (rows.starts.len(), 2 * L::WIDTH, panels.columns);
+    let (count, width) = (rows.starts.len(), 2 * L::WIDTH);
+    let tiles = count.div_ceil(MOST);
     for (panel, weights) in panels.data.chunks_exact(panels.taps * panels.depth * width).enumerate() {
-        let first = panel * width;
-        let used = width.min(columns - first);
+        let columns = panel * width..panels.columns.min((panel + 1) * width);
         for (from, depth) in depth_blocks(panels) {
             let start = if from == 0 { start } else { Start::Target };
-            for tile in (0..count).step_by(R) {
-                let valid = R.min(count - tile);
-                let mut bases = [rows.values.as_ptr(); R];
-                for (row, base) in bases.iter_mut().enumerate() {
-                    *base = unsafe { rows.values.as_ptr().add(rows.starts[tile + row.min(valid - 1)] + from) };
-                }
-                let mut sums = [[unsafe { L::splat(0.0) }; 2]; R];
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let at = place(tile + row.min(valid - 1)) + first;
-                    *sum = match start {
-                        Start::Bias(bias) => unsafe { load_pair(&bias[first..first + used]) },
-                        Start::Target => unsafe { load_pair(&target[at..at + used]) },
+            let weights = weights[from * width..].as_ptr();
+            for tile in 0..tiles {
+                let tile = tile * count / tiles..(tile + 1) * count / tiles;
+                let tile = Tile { first: tile.start, count: tile.len(), columns: columns.clone(), from, depth };
+                macro_rules! of_size {
+                    ($($size:literal)*) => {
+                        match tile.count {
+                            $($size if $size <= MOST => unsafe {
+                                multiply_tile::<L, $size>(rows, weights, start, &tile, &place, target);
+                            },)*
+                            _ => {}
+                        }
                     };
                 }
-                let weights = weights[from * width..].as_ptr();
-                let sums = unsafe { add_products(sums, bases, rows.taps, depth, weights) };
-                for (row, pair) in sums.iter().enumerate().take(valid) {
-                    let at = place(tile + row) + first;
-                    unsafe { store_pair(*pair, &mut target[at..at + used]) };
-                }
+                of_size!(1 2 3 4 5 6 7 8 9 10 11 12);
             }
         }
     }
@@ -263,6 +262,46 @@ fn depth_blocks(panels: &Panels) -> impl Iterator<Item = (usize, usize)> {
     let depth = panels.depth;
     let block = if panels.taps == 1 && depth > LONG { BLOCK } else { depth.max(1) };
     (0..depth.max(1)).step_by(block).map(move |from| (from, block.min(depth - from)))
+}
+
+/// A part of a product: some rows, some columns, and `depth` values of each stretch of the rows.
+struct Tile {
+    first: usize,
+    count: usize,
+    columns: Range<usize>,
+    from: usize,
+    depth: usize,
+}
+
+/// `R` rows against the columns of one panel.
+#[inline(always)]
+unsafe fn multiply_tile<L: Lanes, const R: usize>(
+    rows: Rows<'_>,
+    weights: *const f32,
+    start: Start<'_>,
+    tile: &Tile,
+    place: &impl Fn(usize) -> usize,
+    target: &mut [f32],
+) {
+    let mut bases = [rows.values.as_ptr(); R];
+    for (base, start) in bases.iter_mut().zip(&rows.starts[tile.first..tile.first + R]) {
+        *base = unsafe { rows.values.as_ptr().add(*start + tile.from) };
+    }
+    let at = |row: usize| {
+        let target = place(tile.first + row);
+        target + tile.columns.start..target + tile.columns.end
+    };
+    let mut sums = [[unsafe { L::splat(0.0) }; 2]; R];
+    for (row, sum) in sums.iter_mut().enumerate() {
+        *sum = match start {
+            Start::Bias(bias) => unsafe { load_pair(&bias[tile.columns.clone()]) },
+            Start::Target => unsafe { load_pair(&target[at(row)]) },
+        };
+    }
+    let sums = unsafe { add_products(sums, bases, rows.taps, tile.depth, weights) };
+    for (row, pair) in sums.iter().enumerate() {
+        unsafe { store_pair(*pair, &mut target[at(row)]) };
+    }
 }
 
 /// The loop that everything else is there for. Its sums stay in registers, which is why nothing here indexes them by

@@ -72,6 +72,10 @@ pub struct Recipe {
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub clip: Option<f64>,
+    /// Scales every parameter's gradient down to at most this norm, each by itself; comes before `clip`.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub clip_per_tensor: Option<f64>,
     /// Ends the training when the monitored figure no longer gets better; never if left out.
     #[serde(default)]
     pub early_stopping: Option<EarlyStopping>,
@@ -175,8 +179,10 @@ impl Recipe {
         self.monitor.check(self.task()).map_err(|error| below("monitor", error))?;
         self.check_classes()?;
         self.check_images()?;
-        if self.clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
-            return fault("clip", "must be a number above 0; leave it out for no clipping");
+        for (name, clip) in [("clip", self.clip), ("clip_per_tensor", self.clip_per_tensor)] {
+            if clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
+                return fault(name, "must be a number above 0; leave it out for no clipping");
+            }
         }
         match &self.early_stopping {
             Some(stopping) if stopping.patience == 0 => fault("early_stopping.patience", "must be at least 1"),
@@ -308,6 +314,7 @@ mod tests {
             (json!({"epochs": 0}), "epochs"),
             (json!({"batch": 0}), "batch"),
             (json!({"clip": 0.0}), "clip"),
+            (json!({"clip_per_tensor": -1.0}), "clip_per_tensor"),
             (json!({"early_stopping": {"patience": 0}}), "early_stopping.patience"),
             (json!({"mask": {"ratio": 0.5}}), "mask"),
             (json!({"model": {"kind": "tvnet"}, "task": "impute", "mask": {"ratio": 1.0}}), "mask.ratio"),

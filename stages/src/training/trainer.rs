@@ -232,6 +232,9 @@ impl<'a> Trainer<'a> {
             if !loss.is_finite() {
                 return Ok(loss);
             }
+            if let Some(limit) = self.recipe.clip_per_tensor {
+                gradients.clip_each(limit)?;
+            }
             if let Some(limit) = self.recipe.clip {
                 gradients.clip(limit)?;
             }

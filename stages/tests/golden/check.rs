@@ -22,14 +22,19 @@ pub fn network(adapter: &Adapter, case: &Case, device: &Device) -> Box<dyn Netwo
 
 /// Outputs, loss, gradients and one step of a case, for models that are trained by one loss.
 pub fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Report {
-    let mut report = Report::of(case);
     let network = network(adapter, case, device);
+    check_network(adapter, case, network.as_ref(), device, place)
+}
+
+/// The same of a network that is at hand.
+pub fn check_network(adapter: &Adapter, case: &Case, network: &dyn Network, device: &Device, place: &str) -> Report {
+    let mut report = Report::of(case);
     let weights = (adapter.weights)(case);
     let batch = (adapter.batch)(case, device);
     let mut random = Random::new(0, "train");
 
     network.state().set_data(&weights).unwrap();
-    check_outputs(adapter, case, network.as_ref(), &batch, &mut report);
+    check_outputs(adapter, case, network, &batch, &mut report);
     // The gradients as the trainer takes them, and as automatic differentiation finds them.
     for way in ["trainer", "autodiff"] {
         network.state().set_data(&weights).unwrap();
@@ -42,8 +47,8 @@ pub fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Re
             }
         };
         report.compare(&format!("loss ({way})"), &[loss as f32], &case.floats("loss"), adapter.tolerances.loss);
-        check_gradients(adapter, case, network.as_ref(), &gradients, way, &mut report);
-        check_step(case, network.as_ref(), &gradients, way, &mut report);
+        check_gradients(adapter, case, network, &gradients, way, &mut report);
+        check_step(case, network, &gradients, way, &mut report);
     }
     assert!(report.compared > 10, "{} on {place}: hardly anything was compared", case.name);
     (adapter.more)(adapter, case, device, &mut report);
@@ -108,14 +113,14 @@ pub fn check_step(case: &Case, network: &dyn Network, gradients: &Gradients, way
     let number = |key: &str| case.number(&["optimizer", key]);
     let rate = number("lr").unwrap();
     let betas = &case.description["optimizer"]["betas"];
-    let parameters = json!({
-        "lr": rate, "beta1": betas[0], "beta2": betas[1], "epsilon": number("eps"), "weight_decay": number("weight_decay"),
+    let mut parameters = json!({
+        "lr": rate, "beta1": betas[0], "beta2": betas[1], "epsilon": number("eps"), "weight_decay": number("weight_decay").unwrap_or(0.0),
     });
-    let kind = if case.description["optimizer"]["name"].as_str().is_some_and(|name| name.starts_with("AdamW")) {
-        "adamw"
-    } else {
-        "adam"
-    };
+    let named = |word| case.description["optimizer"]["name"].as_str().is_some_and(|name| name.contains(word));
+    if named("TensorFlow") {
+        parameters["epsilon_hat"] = true.into();
+    }
+    let kind = if named("AdamW") { "adamw" } else { "adam" };
     let choice: Choice<Optimizers> = Choice::new(kind, parameters).unwrap();
     let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
     optimizer.step(network.state(), gradients, rate).unwrap();

@@ -5,7 +5,10 @@
 mod anomaly_transformer;
 mod case;
 mod check;
+mod dynonet;
 mod kalman;
+mod omni_anomaly;
+mod omni_vae;
 mod resnet50_plot;
 mod transformer_recon;
 mod tvnet_official;
@@ -27,7 +30,10 @@ use case::{Case, Report};
 /// The table of adapters.
 const ADAPTERS: &[Adapter] = &[
     anomaly_transformer::ADAPTER,
+    dynonet::ADAPTER,
     kalman::ADAPTER,
+    omni_anomaly::ADAPTER,
+    omni_vae::ADAPTER,
     resnet50_plot::ADAPTER,
     transformer_recon::ADAPTER,
     tvnet_official::FORECAST,

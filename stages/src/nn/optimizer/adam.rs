@@ -1,4 +1,5 @@
-//! Adam (Kingma and Ba, ICLR 2015) and AdamW (Loshchilov and Hutter, ICLR 2019), with PyTorch's placement of epsilon.
+//! Adam (Kingma and Ba, ICLR 2015) and AdamW (Loshchilov and Hutter, ICLR 2019), with PyTorch's placement of epsilon,
+//! or for Adam TensorFlow's.
 //! They differ only in where weight decay enters. AMSGrad is not here.
 
 use candle_core::{Result, Tensor};
@@ -27,11 +28,14 @@ pub struct Adam {
     /// L2 penalty: this times the weights is added to the gradient.
     #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
+    /// Whether epsilon is added before the bias of the second moment is corrected, which in early steps makes it larger:
+    /// the paper's epsilon-hat and TensorFlow's form. PyTorch adds it afterwards.
+    pub epsilon_hat: bool,
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, epsilon_hat: false }
     }
 }
 
@@ -81,12 +85,13 @@ struct Step {
 impl Adam {
     fn step(&self, step: u64, rate: f64, decoupled: bool) -> Step {
         let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+        let root = correction(self.beta2).sqrt();
         Step {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
-            epsilon: self.epsilon as f32,
+            epsilon: if self.epsilon_hat { self.epsilon / root } else { self.epsilon } as f32,
             size: (rate / correction(self.beta1)) as f32,
-            root: correction(self.beta2).sqrt() as f32,
+            root: root as f32,
             keep: if decoupled { (1.0 - rate * self.weight_decay) as f32 } else { 1.0 },
             penalty: if decoupled { 0.0 } else { self.weight_decay as f32 },
         }
@@ -111,7 +116,7 @@ impl Adam {
 impl AdamW {
     fn as_adam(&self) -> Adam {
         let Self { lr, beta1, beta2, epsilon, weight_decay } = *self;
-        Adam { lr, beta1, beta2, epsilon, weight_decay }
+        Adam { lr, beta1, beta2, epsilon, weight_decay, epsilon_hat: false }
     }
 }
 
@@ -195,6 +200,12 @@ mod tests {
         for (value, expected) in values.iter().zip([0.9, -0.9, 0.4]) {
             assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         }
+        // lr √(1 - β₂) / (1 - β₁) · m / (√v + ε̂) with m = (1 - β₁) g and v = (1 - β₂) g².
+        let adam = Adam { lr: 0.1, epsilon: 0.01, epsilon_hat: true, ..Adam::default() };
+        let (mut values, mut memory) = (vec![0.0], vec![vec![0.0]; 2]);
+        adam.update(Level::detect(), 1, 0.1, &mut values, &[2.0], &mut memory);
+        let expected = -0.1 * 2.0 * 0.001_f32.sqrt() / (2.0 * 0.001_f32.sqrt() + 0.01);
+        assert!((values[0] - expected).abs() < 1e-6, "{} {expected}", values[0]);
         // Decoupled decay acts without a gradient, the penalty through it.
         let adamw = AdamW { lr: 0.1, weight_decay: 0.5, ..AdamW::default() };
         let mut values = vec![1.0];

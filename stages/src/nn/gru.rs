@@ -1,0 +1,216 @@
+//! Gated recurrent units over whole sequences: the form of PyTorch, and the form that was published first.
+//! Stacked and bidirectional layers are put together from these by whoever wants them.
+
+mod cell;
+mod op;
+mod reset_after;
+mod reset_before;
+mod sequence;
+
+use candle_core::{D, DType, Result, Tensor, Var, bail};
+use candle_nn::ops::sigmoid;
+
+use self::cell::{Cell, Sizes};
+use self::op::{GruOp, Spare};
+use self::reset_after::ResetAfter;
+use self::reset_before::ResetBefore;
+use super::batch_norm::Mode;
+use super::initialise::Initial;
+use super::state::StateBuilder;
+
+/// One layer of `torch.nn.GRU`: gates r, z, n stacked in `weight_ih_l0`, `[3 * hidden, input]`, `weight_hh_l0`,
+/// `[3 * hidden, hidden]`, `bias_ih_l0` and `bias_hh_l0`, `[3 * hidden]`.
+///
+/// `n = tanh(W x + b + r (U h + c))`: the reset gate acts on the product with the state, bias included.
+#[derive(Clone, Debug)]
+pub struct Gru {
+    pub weight_ih: Var,
+    pub weight_hh: Var,
+    pub bias_ih: Var,
+    pub bias_hh: Var,
+    pub input: usize,
+    pub hidden: usize,
+    spare: Spare,
+}
+
+impl Gru {
+    /// A layer with PyTorch's names below `name`, started uniformly in ±1/√hidden as there.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, hidden: usize) -> Result<Self> {
+        let mut parameter =
+            |part: &str, shape: &[usize]| builder.parameter(format!("{name}.{part}_l0"), shape, Initial::FanIn(hidden));
+        Ok(Self {
+            weight_ih: parameter("weight_ih", &[3 * hidden, input])?,
+            weight_hh: parameter("weight_hh", &[3 * hidden, hidden])?,
+            bias_ih: parameter("bias_ih", &[3 * hidden])?,
+            bias_hh: parameter("bias_hh", &[3 * hidden])?,
+            input,
+            hidden,
+            spare: Spare::default(),
+        })
+    }
+
+    /// `[batch, time, input]` to all states, `[batch, time, hidden]`, from `initial`, `[batch, hidden]`, or from zeros.
+    ///
+    /// In evaluation less memory is used and a backward pass, which is still possible, takes longer.
+    ///
+    /// # Errors
+    /// If the input has another width, or no steps.
+    pub fn forward(&self, x: &Tensor, initial: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let sizes = sizes(x, self.input, self.hidden)?;
+        let weights = [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh];
+        match on_host(x) {
+            true => run::<ResetAfter>(x, &weights, initial, sizes, mode, &self.spare),
+            false => self.compose(x, initial),
+        }
+    }
+
+    /// The same with Candle's own operations, on any device.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn compose(&self, x: &Tensor, initial: Option<&Tensor>) -> Result<Tensor> {
+        let sizes = sizes(x, self.input, self.hidden)?;
+        let hidden = self.hidden;
+        let rows = x.reshape((sizes.batch * sizes.time, self.input))?;
+        let input = rows.matmul(&self.weight_ih.t()?)?.broadcast_add(&self.bias_ih)?;
+        let input = input.reshape((sizes.batch, sizes.time, 3 * hidden))?;
+        let from_state = self.weight_hh.t()?;
+        walk(&input, initial, sizes, |input, state| {
+            let product = state.matmul(&from_state)?.broadcast_add(&self.bias_hh)?;
+            let part = |of: &Tensor, gate: usize| of.narrow(D::Minus1, gate * hidden, hidden);
+            let reset = sigmoid(&(part(input, 0)? + part(&product, 0)?)?)?;
+            let update = sigmoid(&(part(input, 1)? + part(&product, 1)?)?)?;
+            let candidate = (part(input, 2)? + (reset * part(&product, 2)?)?)?.tanh()?;
+            &candidate + (update * (state - &candidate)?)?
+        })
+    }
+}
+
+/// One layer of TensorFlow's `GRUCell`: `gates/kernel`, `[input + hidden, 2 * hidden]`, for r and u,
+/// `candidate/kernel`, `[input + hidden, hidden]`, and `gates/bias` and `candidate/bias`.
+///
+/// `c = tanh([x, r h] C + d)`: the reset gate acts on the state (Cho et al., "Learning phrase representations using RNN
+/// encoder-decoder for statistical machine translation", EMNLP 2014).
+#[derive(Clone, Debug)]
+pub struct GruCell {
+    pub gates_kernel: Var,
+    pub gates_bias: Var,
+    pub candidate_kernel: Var,
+    pub candidate_bias: Var,
+    pub input: usize,
+    pub hidden: usize,
+    spare: Spare,
+}
+
+impl GruCell {
+    /// A layer with TensorFlow's names below `name`, started as there: kernels by Glorot, the gates' biases at one.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, hidden: usize) -> Result<Self> {
+        let rows = input + hidden;
+        let mut parameter =
+            |part: &str, shape: &[usize], initial| builder.parameter(format!("{name}/{part}"), shape, initial);
+        let kernel = |width: usize| Initial::Glorot { fan_in: rows, fan_out: width };
+        Ok(Self {
+            gates_kernel: parameter("gates/kernel", &[rows, 2 * hidden], kernel(2 * hidden))?,
+            gates_bias: parameter("gates/bias", &[2 * hidden], Initial::Ones)?,
+            candidate_kernel: parameter("candidate/kernel", &[rows, hidden], kernel(hidden))?,
+            candidate_bias: parameter("candidate/bias", &[hidden], Initial::Zeros)?,
+            input,
+            hidden,
+            spare: Spare::default(),
+        })
+    }
+
+    /// As [`Gru::forward`].
+    ///
+    /// # Errors
+    /// As [`Gru::forward`].
+    pub fn forward(&self, x: &Tensor, initial: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let sizes = sizes(x, self.input, self.hidden)?;
+        let weights = [&self.gates_kernel, &self.candidate_kernel, &self.gates_bias, &self.candidate_bias];
+        match on_host(x) {
+            true => run::<ResetBefore>(x, &weights, initial, sizes, mode, &self.spare),
+            false => self.compose(x, initial),
+        }
+    }
+
+    /// The same with Candle's own operations, on any device.
+    ///
+    /// # Errors
+    /// As [`Gru::forward`].
+    pub fn compose(&self, x: &Tensor, initial: Option<&Tensor>) -> Result<Tensor> {
+        let sizes = sizes(x, self.input, self.hidden)?;
+        let (input, hidden) = (self.input, self.hidden);
+        walk(&x.contiguous()?, initial, sizes, |x, state| {
+            let both = |state: &Tensor| Tensor::cat(&[x, state], 1);
+            let gates = both(state)?.matmul(&self.gates_kernel)?.broadcast_add(&self.gates_bias)?;
+            let gates = sigmoid(&gates)?;
+            let (reset, update) = (gates.narrow(1, 0, hidden)?, gates.narrow(1, hidden, hidden)?);
+            debug_assert_eq!(x.dims(), [sizes.batch, input]);
+            let candidate = both(&(reset * state)?)?.matmul(&self.candidate_kernel)?;
+            let candidate = candidate.broadcast_add(&self.candidate_bias)?.tanh()?;
+            &candidate + (update * (state - &candidate)?)?
+        })
+    }
+}
+
+fn on_host(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::F32
+}
+
+fn sizes(x: &Tensor, input: usize, hidden: usize) -> Result<Sizes> {
+    match x.dims() {
+        [batch, time, width] if *width == input && *batch > 0 && *time > 0 => {
+            Ok(Sizes { batch: *batch, time: *time, input, hidden })
+        }
+        other => bail!("a recurrent layer of {input} inputs cannot take {other:?}"),
+    }
+}
+
+fn initial_state(x: &Tensor, initial: Option<&Tensor>, sizes: Sizes) -> Result<Tensor> {
+    let Sizes { batch, hidden, .. } = sizes;
+    match initial {
+        None => Tensor::zeros((batch, hidden), x.dtype(), x.device()),
+        Some(initial) if initial.dims() == [batch, hidden] => initial.contiguous(),
+        Some(initial) => bail!("an initial state of {:?} does not fit [{batch}, {hidden}]", initial.dims()),
+    }
+}
+
+fn run<C: Cell>(
+    x: &Tensor,
+    weights: &[&Var],
+    initial: Option<&Tensor>,
+    sizes: Sizes,
+    mode: Mode,
+    spare: &Spare,
+) -> Result<Tensor> {
+    let initial = initial_state(x, initial, sizes)?;
+    let flat = weights.iter().map(|weight| weight.flatten_all()).collect::<Result<Vec<_>>>()?;
+    let packed = Tensor::cat(&flat, 0)?;
+    debug_assert_eq!(packed.elem_count(), C::packed(sizes.input, sizes.hidden));
+    x.contiguous()?.apply_op3(&packed, &initial, GruOp::<C>::new(sizes, mode == Mode::Train, spare))
+}
+
+/// Step after step over `[batch, time, …]`, from one state to the next.
+fn walk(
+    input: &Tensor,
+    initial: Option<&Tensor>,
+    sizes: Sizes,
+    step: impl Fn(&Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let mut state = initial_state(input, initial, sizes)?;
+    let mut states = Vec::with_capacity(sizes.time);
+    for time in 0..sizes.time {
+        state = step(&input.narrow(1, time, 1)?.squeeze(1)?, &state)?;
+        states.push(state.clone());
+    }
+    Tensor::stack(&states, 1)
+}
+
+#[cfg(test)]
+mod tests;
