@@ -1,7 +1,8 @@
 """One training step of a model in PyTorch: same sizes, same optimiser, same thread count as ours.
 
 Usage: train_step.py MODEL THREADS SECONDS. A model is a file in models/ whose `build()` gives the module, the loss of a
-step and what an evaluation computes. Prints `NAME MILLISECONDS` per line: medians over repeated runs after a warm-up.
+step and what an evaluation computes, and after these a step of its own if the plain one will not do. Prints
+`NAME MILLISECONDS` per line: medians over repeated runs after a warm-up.
 """
 
 import importlib
@@ -28,7 +29,7 @@ def main():
     name, threads, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model, loss, evaluation = importlib.import_module(f"models.{name}").build()
+    model, loss, evaluation, *own_step = importlib.import_module(f"models.{name}").build()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def step():
@@ -40,7 +41,7 @@ def main():
         with torch.no_grad():
             return evaluation()
 
-    print("train_step", median_milliseconds(step, seconds))
+    print("train_step", median_milliseconds(own_step[0] if own_step else step, seconds))
     model.eval()
     print("evaluate", median_milliseconds(evaluate, seconds))
 

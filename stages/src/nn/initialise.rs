@@ -8,6 +8,9 @@ use crate::contract::Random;
 pub enum Initial {
     Zeros,
     Ones,
+    Constant(f32),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
     /// Uniform in ±1/√fan_in: weights and biases of linear and convolution layers.
     ///
     /// PyTorch writes it as `kaiming_uniform(a=√5)`, whose bound √(6 / ((1 + 5) · fan_in)) is the same.
@@ -19,8 +22,6 @@ pub enum Initial {
         fan_in: usize,
         fan_out: usize,
     },
-    /// Normal around zero with this standard deviation.
-    Normal(f64),
 }
 
 impl Initial {
@@ -28,6 +29,7 @@ impl Initial {
         match self {
             Self::Zeros => vec![0.0; count],
             Self::Ones => vec![1.0; count],
+            Self::Constant(value) => vec![value; count],
             Self::KaimingNormal(fan_out) => normal((2.0 / fan_out.max(1) as f64).sqrt(), count, random),
             Self::Normal(deviation) => normal(deviation, count, random),
             Self::FanIn(fan_in) => uniform(1.0 / (fan_in.max(1) as f64).sqrt(), count, random),

@@ -25,6 +25,31 @@ impl Linear {
         Self::with_shape(builder, name, input, output, &[output, input])
     }
 
+    /// A layer whose first values are said.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn starting_at(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+        weight: Initial,
+        bias: Initial,
+    ) -> Result<Self> {
+        let weight = builder.parameter(format!("{name}.weight"), &[output, input], weight)?;
+        let bias = builder.parameter(format!("{name}.bias"), &[output], bias)?;
+        Ok(Self { weight, bias, input, output })
+    }
+
+    /// A layer that gives nothing until it has learned something.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn zeroed(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+        Self::starting_at(builder, name, input, output, Initial::Zeros, Initial::Zeros)
+    }
+
     /// A layer as `torch.nn.Conv1d` with a kernel of one declares it.
     pub fn pointwise(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
         Self::with_shape(builder, name, input, output, &[output, input, 1])
