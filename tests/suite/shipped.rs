@@ -88,7 +88,7 @@ fn references_plan_with_each_of_their_leaks_named() {
         let environment = TestEnvironment::new();
         let planned = environment.run(&["plan", path.to_str().unwrap()]);
         for leak in *leaks {
-            assert!(planned.stderr.contains(&format!("leakage: {leak}\n")), "{leak}: {}", planned.describe());
+            assert!(planned.stderr.contains(&format!("leakage: {leak}")), "{leak}: {}", planned.describe());
         }
         assert_eq!(planned.stderr.matches("warning[").count(), leaks.len(), "{}", planned.describe());
         assert!(!planned.stderr.contains("error["), "{}", planned.describe());

@@ -194,7 +194,7 @@ pub struct StageKind {
     schema: fn() -> Schema,
     complete: fn(Value) -> Result<Value, String>,
     check: fn(&Value) -> Result<(), (String, String)>,
-    check_inputs: fn(&Value, &[&str]) -> Result<(), (String, String)>,
+    check_inputs: CheckInputs,
     inputs: fn(&Value) -> Vec<Port>,
     outputs: fn(&Value) -> Vec<Port>,
     files: fn(&Value) -> Vec<FileRequest>,
@@ -202,6 +202,9 @@ pub struct StageKind {
     learns: fn(&Value) -> Vec<Learning>,
     run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, StageError>,
 }
+
+/// What a kind has against its parameters in the light of the ports that are connected: the parameter, and why.
+type CheckInputs = fn(&Value, &[&str]) -> Result<(), (String, String)>;
 
 /// Parameters come back as JSON that [`StageKind::complete`] wrote, so parsing them cannot fail.
 fn parse<S: Stage>(value: &Value) -> S::Params {

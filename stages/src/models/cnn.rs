@@ -50,7 +50,7 @@ impl Architecture for Cnn {
         if let Some(width) = self.channels.iter().find(|width| !(1..=4096).contains(*width)) {
             return fault("channels", format!("must each lie between 1 and 4096, not be {width}"));
         }
-        if self.kernel % 2 == 0 || self.kernel > 255 {
+        if self.kernel.is_multiple_of(2) || self.kernel > 255 {
             return fault("kernel", format!("must be an odd number below 256, not {}", self.kernel));
         }
         check_dropout(self.dropout)

@@ -38,7 +38,7 @@ impl Architecture for Dlinear {
     const SMALL: &'static str = r#"{"kernel": 5, "individual": true}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        if self.kernel % 2 == 0 || self.kernel > 4095 {
+        if self.kernel.is_multiple_of(2) || self.kernel > 4095 {
             let message = format!("must be an odd number below 4096, not {}", self.kernel);
             return Err(("kernel".to_owned(), message));
         }

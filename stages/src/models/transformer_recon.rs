@@ -178,11 +178,11 @@ impl Reconstructor {
             }
         }
     }
+}
 
-    /// Reconstruction and smoothness, not yet weighted.
-    fn losses(&self, forward: &Forward, inputs: &Tensor) -> Result<[Tensor; 2]> {
-        Ok([smooth_l1(&forward.reconstruction, inputs)?, mean_squared_step(&forward.encoded)?])
-    }
+/// Reconstruction and smoothness, not yet weighted.
+fn losses(forward: &Forward, inputs: &Tensor) -> Result<[Tensor; 2]> {
+    Ok([smooth_l1(&forward.reconstruction, inputs)?, mean_squared_step(&forward.encoded)?])
 }
 
 impl Network for Reconstructor {
@@ -191,7 +191,7 @@ impl Network for Reconstructor {
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let [reconstruction, steps] = self.losses(&self.forward(&batch.inputs, mode, random)?, &batch.inputs)?;
+        let [reconstruction, steps] = losses(&self.forward(&batch.inputs, mode, random)?, &batch.inputs)?;
         reconstruction + (steps * self.config.smoothness)?
     }
 
@@ -205,7 +205,7 @@ impl Network for Reconstructor {
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let forward = self.forward(&batch.inputs, mode, &mut Random::new(0, "trace"))?;
-        let [reconstruction, steps] = self.losses(&forward, &batch.inputs)?;
+        let [reconstruction, steps] = losses(&forward, &batch.inputs)?;
         let scores = self.score(&forward, &batch.inputs)?.narrow(1, self.shape.length - 1, 1)?;
         let named = [
             ("recon", forward.reconstruction),

@@ -110,7 +110,7 @@ impl Tvnet {
             let message = format!("tvnet's authors published a program for forecasting, not for {}", shape.task.name());
             return Err(StageError::new(message).hint("use `form: paper`, or `variant: seed`"));
         }
-        if shape.length % stride != 0 || shape.length / stride < 3 || shape.length < length {
+        if !shape.length.is_multiple_of(stride) || shape.length / stride < 3 || shape.length < length {
             let message = format!(
                 "tvnet with `form: reference` takes windows of three or more steps of {stride} rows, not of {} rows",
                 shape.length
@@ -161,7 +161,9 @@ impl Architecture for Tvnet {
         }
         let checked = match self.variant {
             Variant::Official => self.check_official(),
-            Variant::Seed if self.kernel % 2 == 0 => Err(("kernel", format!("must be odd, not {}", self.kernel))),
+            Variant::Seed if self.kernel.is_multiple_of(2) => {
+                Err(("kernel", format!("must be odd, not {}", self.kernel)))
+            }
             Variant::Seed => Ok(()),
         };
         checked.map_err(|(name, reason)| (name.to_owned(), reason))

@@ -100,7 +100,7 @@ impl Clusters {
         let mut total = Sums::empty(self.count(), self.width);
         parts.iter().for_each(|part| total.add(part));
         // A centroid that nobody is near to goes to the row that is farthest from its own.
-        let mut far = total.far.clone();
+        let mut far = total.far;
         let mut moved = 0.0;
         let width = self.width;
         for (index, centroid) in self.centroids.chunks_exact_mut(width).enumerate() {

@@ -73,45 +73,53 @@ impl Matrix {
         &mut self.values[row * self.columns..(row + 1) * self.columns]
     }
 
+    #[must_use]
     pub fn transposed(&self) -> Self {
         Self::from_fn(self.columns, self.rows, |row, column| self[(column, row)])
     }
 
     /// The first `rows` rows and `columns` columns.
+    #[must_use]
     pub fn corner(&self, rows: usize, columns: usize) -> Self {
         Self::from_fn(rows, columns, |row, column| self[(row, column)])
     }
 
     /// These rows, in this order.
+    #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {
         let values = rows.iter().flat_map(|row| self.row(*row)).copied().collect();
         Self { rows: rows.len(), columns: self.columns, values }
     }
 
     /// These rows and columns of a square matrix.
+    #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
         Self::from_fn(indices.len(), indices.len(), |row, column| self[(indices[row], indices[column])])
     }
 
     /// `self · other`.
+    #[must_use]
     pub fn product(&self, other: &Self) -> Self {
         assert_eq!(self.columns, other.rows);
         multiply((self, false), (other, false))
     }
 
     /// `selfᵀ · other`.
+    #[must_use]
     pub fn transposed_product(&self, other: &Self) -> Self {
         assert_eq!(self.rows, other.rows);
         multiply((self, true), (other, false))
     }
 
     /// `self · otherᵀ`.
+    #[must_use]
     pub fn product_transposed(&self, other: &Self) -> Self {
         assert_eq!(self.columns, other.columns);
         multiply((self, false), (other, true))
     }
 
     /// `self · inner · selfᵀ`, with rounding made symmetric.
+    #[must_use]
     pub fn sandwich(&self, inner: &Self) -> Self {
         self.product(inner).product_transposed(self).symmetric()
     }
@@ -122,14 +130,17 @@ impl Matrix {
         (0..self.rows).map(|row| dot(self.row(row), vector)).collect()
     }
 
+    #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         self.zip(other, |one, other| one + other)
     }
 
+    #[must_use]
     pub fn minus(&self, other: &Self) -> Self {
         self.zip(other, |one, other| one - other)
     }
 
+    #[must_use]
     pub fn scaled(&self, factor: f64) -> Self {
         Self { values: self.values.iter().map(|value| value * factor).collect(), ..*self }
     }
@@ -149,6 +160,7 @@ impl Matrix {
     }
 
     /// The mean of a square matrix and its transpose.
+    #[must_use]
     pub fn symmetric(&self) -> Self {
         Self::from_fn(self.rows, self.columns, |row, column| 0.5 * (self[(row, column)] + self[(column, row)]))
     }
