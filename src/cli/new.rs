@@ -1,4 +1,5 @@
-//! `runner new NAME`: a pipeline to start from. Never overwrites a file.
+//! `runner new NAME`: a pipeline to start from, and beside it the schema by which editors check it. Never overwrites a
+//! file.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::session::QUICKSTART;
-use super::{CliError, Exit};
+use super::{CliError, Exit, schema};
 use crate::spec::is_name;
 
 #[derive(Debug, Args)]
@@ -55,15 +56,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
         std::io::ErrorKind::AlreadyExists => {
             CliError::wrong(format!("{} is there already", path.display())).hint("choose another name")
         }
-        _ => CliError::failed(format!("cannot write {}: {error}", path.display())),
+        _ => cannot_write(&path, &error),
     })?;
     println!("wrote {}", path.display());
+    let schema_path = arguments.folder.join(SCHEMA);
+    match write_new(&schema_path, &(schema::text()? + "\n")) {
+        Ok(()) => println!("wrote {}, by which editors check and complete pipelines", schema_path.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(cannot_write(&schema_path, &error)),
+    }
     println!("next: runner plan {0}, then runner run {0}", path.display());
     Ok(Exit::Done)
 }
 
+fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::failed(format!("cannot write {}: {error}", path.display()))
+}
+
+/// The file name of the schema, which stands beside the pipelines.
+const SCHEMA: &str = "schema.json";
+
+/// The template as a pipeline of this name, wherever the template itself finds the schema.
 fn renamed(text: &str, name: &str) -> String {
-    let line = |line: &str| if line.starts_with("pipeline:") { format!("pipeline: {name}") } else { line.to_owned() };
+    let line = |line: &str| {
+        if line.starts_with("pipeline:") {
+            format!("pipeline: {name}")
+        } else if line.starts_with("# yaml-language-server:") {
+            format!("# yaml-language-server: $schema={SCHEMA}")
+        } else {
+            line.to_owned()
+        }
+    };
     text.lines().map(line).collect::<Vec<_>>().join("\n") + "\n"
 }
 

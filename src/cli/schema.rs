@@ -5,8 +5,12 @@ use super::{CliError, Exit};
 use crate::spec::pipeline_schema;
 
 pub(super) fn run() -> Result<Exit, CliError> {
-    let schema = pipeline_schema(&stages::kinds());
-    let text = serde_json::to_string_pretty(&schema).map_err(|error| CliError::failed(error.to_string()))?;
-    println!("{text}");
+    println!("{}", text()?);
     Ok(Exit::Done)
+}
+
+/// The schema as it is printed, without the last line break.
+pub(super) fn text() -> Result<String, CliError> {
+    let schema = pipeline_schema(&stages::kinds());
+    serde_json::to_string_pretty(&schema).map_err(|error| CliError::failed(error.to_string()))
 }

@@ -11,7 +11,7 @@ use super::plan::verdict_name;
 use super::session::{Fetch, Session, find};
 use super::{CliError, Exit, Global};
 use crate::cache::{Difference, Key, RunRecord, StageState};
-use crate::engine::Verdict;
+use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
 use crate::ui::Paint;
 
@@ -50,8 +50,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let pipeline = arguments.pipeline.clone().or_else(from_latest);
     let session =
         Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() }, Fetch::Never)?;
-    let stories: Vec<Story> =
-        find(&session.graph, &arguments.stage)?.into_iter().map(|id| tell(&session, id)).collect::<Result<_, _>>()?;
+    let stages = find(&session.graph, &arguments.stage)?;
+    let (plan, records) = (session.planner().plan(), records(&session)?);
+    let stories: Vec<Story> = stages.into_iter().map(|id| tell(&session, &plan, &records, id)).collect();
     if global.json {
         let stories: Vec<Value> = stories.iter().map(describe).collect();
         println!("{}", json!({"stages": stories}));
@@ -61,8 +62,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
-fn tell(session: &Session, id: StageId) -> Result<Story, CliError> {
-    let plan = session.planner().plan();
+fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> Story {
     let stage = plan.stage(id);
     let name = session.graph.stage(id).name.clone();
     let mut story = Story {
@@ -74,18 +74,13 @@ fn tell(session: &Session, id: StageId) -> Result<Story, CliError> {
         reran: Vec::new(),
         spared: Vec::new(),
     };
-    let Some(key) = stage.key else { return Ok(story) };
-    let history = history(session, &name)?;
-    let earlier = history.iter().find_map(|(_, other)| (*other != key).then_some(*other));
-    let manifest = stage.manifest.as_ref().map(crate::cache::Manifest::to_text).unwrap_or_default();
-    if let Some(earlier) = earlier.and_then(|earlier| session.store.action(&earlier).ok().flatten()) {
-        story.differences = Difference::between(&earlier.manifest, &manifest);
-    }
+    let Some(key) = stage.key else { return story };
+    let mut history = history(records, &name);
     if let Verdict::Hit(_) = stage.verdict {
         let ran =
-            |(record, other): &&(RunRecord, Key)| *other == key && state_in(record, &name) == Some(StageState::Ran);
-        story.last_run = history.iter().find(ran).map(|(record, _)| record.clone());
-        if let Some(record) = &story.last_run {
+            |(record, other): &(&RunRecord, Key)| *other == key && state_in(record, &name) == Some(StageState::Ran);
+        if let Some(position) = history.iter().position(ran) {
+            let record = history[position].0;
             for below in downstream(session, id) {
                 match state_in(record, &below) {
                     Some(StageState::Ran) => story.reran.push(below),
@@ -93,24 +88,37 @@ fn tell(session: &Session, id: StageId) -> Result<Story, CliError> {
                     _ => {}
                 }
             }
+            story.last_run = Some(record.clone());
+            // What it ran because of lies before it; runs since then say nothing about that.
+            history.drain(..=position);
         }
     } else {
         story.reran = downstream(session, id);
     }
-    Ok(story)
+    // A run that failed has a key, but no action.
+    let mut others = history.iter().map(|(_, other)| other).filter(|other| **other != key);
+    let earlier = others.find_map(|other| session.store.action(other).ok().flatten());
+    let manifest = stage.manifest.as_ref().map(crate::cache::Manifest::to_text).unwrap_or_default();
+    if let Some(earlier) = earlier {
+        story.differences = Difference::between(&earlier.manifest, &manifest);
+    }
+    story
 }
 
-/// Runs of this pipeline that came to this stage, newest first, with its key.
-fn history(session: &Session, stage: &str) -> Result<Vec<(RunRecord, Key)>, CliError> {
+/// The runs of this pipeline, newest first.
+fn records(session: &Session) -> Result<Vec<RunRecord>, CliError> {
     let runs = session.store.runs()?;
     let records = runs.iter().rev().filter_map(|run| session.store.load_run(run).ok());
-    let same = records.filter(|record| record.file == session.file);
-    Ok(same
-        .filter_map(|record| {
-            let key = record.stages.iter().find(|other| other.name == stage)?.key?;
-            Some((record, key))
-        })
-        .collect())
+    Ok(records.filter(|record| record.file == session.file).collect())
+}
+
+/// The runs that came to this stage, newest first, with its key.
+fn history<'a>(records: &'a [RunRecord], stage: &str) -> Vec<(&'a RunRecord, Key)> {
+    let with_key = |record: &'a RunRecord| {
+        let key = record.stages.iter().find(|other| other.name == stage)?.key?;
+        Some((record, key))
+    };
+    records.iter().filter_map(with_key).collect()
 }
 
 fn state_in(record: &RunRecord, stage: &str) -> Option<StageState> {
@@ -141,7 +149,10 @@ fn print(story: &Story) {
     }
     story.differences.iter().for_each(|difference| println!("  {difference}"));
     if story.differences.is_empty() && story.verdict == "hit" {
-        anstream::println!("  nothing differs from earlier runs of this stage");
+        match recorded_reason(story) {
+            Some(reason) => anstream::println!("  it ran then because: {reason}"),
+            None => anstream::println!("  nothing differs from earlier runs of this stage"),
+        }
     }
     let list = |label: &str, names: &[String]| {
         if !names.is_empty() {
@@ -151,6 +162,12 @@ fn print(story: &Story) {
     let because = if story.last_run.is_some() { "reran because of it" } else { "may rerun because of it" };
     list(because, &story.reran);
     list("spared, because their inputs kept their content", &story.spared);
+}
+
+/// Why the stage ran in the run that computed it, as was recorded then: `never ran`, or that it was forced.
+fn recorded_reason(story: &Story) -> Option<&str> {
+    let stage = story.last_run.as_ref()?.stages.iter().find(|stage| stage.name == story.stage)?;
+    Some(stage.reason.as_str()).filter(|reason| !reason.is_empty())
 }
 
 fn describe(story: &Story) -> Value {

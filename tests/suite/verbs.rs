@@ -54,6 +54,34 @@ fn why_tells_before_and_after() {
     unknown.says("the pipeline has no stage `modle`").says("did you mean `model`?");
 }
 
+/// What a stage is compared with is what came before it, whatever ran since.
+#[test]
+fn why_looks_back_and_not_ahead() {
+    let environment = after_one_run();
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=3"]);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=2"]);
+    let first = environment.succeed(&["why", "model", "pipeline.yaml"]);
+    first.prints("model is up to date").prints("it ran then because: never ran");
+    assert!(!first.stdout.contains("epochs"), "{}", first.describe());
+}
+
+/// A run that failed came to no outputs that anything could be compared with; the one before it did.
+#[test]
+fn why_passes_over_what_failed() {
+    let saying = |word: &str, end: &str| {
+        format!(
+            "pipeline: said\nstages:\n  a: {{uses: command, with: {{run: [sh, -c, \"echo {word} > {{out.o}}; {end}\"], \
+             outputs: {{o: {{path: o}}}}}}}}\n"
+        )
+    };
+    let environment = TestEnvironment::with_pipeline(&saying("one", "true"));
+    environment.succeed(&["run", "pipeline.yaml"]);
+    environment.write("pipeline.yaml", saying("two", "false"));
+    environment.run(&["run", "pipeline.yaml"]).expect(1);
+    environment.write("pipeline.yaml", saying("three", "true"));
+    environment.succeed(&["why", "a", "pipeline.yaml"]).prints("  with.run.2: \"echo one").prints("-> \"echo three");
+}
+
 #[test]
 fn a_profile_counts_for_every_verb_and_is_recorded() {
     let profiles = "profiles:\n  longer: {epochs: 3}\nstages:\n";
@@ -167,7 +195,9 @@ fn new_writes_a_pipeline_that_plans_and_never_overwrites() {
         let planned = environment.run(&["plan", &path]);
         let expected = if template == "quickstart" { 0 } else { 1 };
         assert_eq!(planned.code(), Some(expected), "{}", planned.describe());
+        assert!(environment.read(&path).starts_with("# yaml-language-server: $schema=schema.json\n"), "{template}");
     }
+    assert_eq!(environment.read("pipelines/schema.json"), environment.succeed(&["schema"]).stdout);
     let before = environment.read("pipelines/csv.yaml");
     environment.run(&["new", "csv"]).expect(2).says("is there already");
     assert_eq!(environment.read("pipelines/csv.yaml"), before);
