@@ -43,9 +43,9 @@ impl Options {
         if path.is_absolute() {
             return vec![path.to_owned()];
         }
-        let mut places: Vec<PathBuf> = self.base.iter().map(|base| base.join(path)).collect();
-        places.push(path.to_owned());
-        for place in self.places(path) {
+        let beside_the_pipeline = self.base.iter().map(|base| base.join(path));
+        let mut places = Vec::new();
+        for place in beside_the_pipeline.chain([path.to_owned()]).chain(self.places(path)) {
             if !places.contains(&place) {
                 places.push(place);
             }
