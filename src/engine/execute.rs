@@ -221,6 +221,9 @@ impl Coordinator<'_> {
             let actions = &self.actions;
             let digest = |source: StageId, port: &str| Some(actions.get(&source)?.output(port)?.digest);
             self.plans[stage.index()] = self.planner.assess(stage, &digest);
+            if self.rerun.contains(&stage) && self.plans[stage.index()].hit().is_some() {
+                self.plans[stage.index()].verdict = Verdict::Miss(Reason::OutputsLost);
+            }
         }
         let verdict = self.plans[stage.index()].verdict.clone();
         match verdict {
