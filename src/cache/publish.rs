@@ -3,14 +3,13 @@
 //! what many stages that end together share. A crash at any instant leaves nothing or a complete action.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use stages::artifact::{Artifact, Content, Digest, Part};
 
-use super::object::{rename_into, write_aside, write_object_aside};
+use super::object::{Aside, rename_into, write_aside, write_object_aside};
 use super::seal::seal;
 use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
 
@@ -98,43 +97,42 @@ impl Publisher {
                 Part::Blob(digest, content) => self.stage_blob(*digest, content, staged),
             })
             .collect::<Result<_, _>>()?;
-        let bytes = artifact.encode()?;
-        let record = ObjectRecord {
-            digest,
-            object: Digest::of_bytes(&bytes),
-            kind: Some(artifact.kind()),
-            bytes: bytes.len() as u64,
-            parts,
-        };
-        self.write(&record, &bytes, staged)?;
+        let aside = write_object_aside(self.store.layout(), |sink| artifact.encode_to(sink))?;
+        let record =
+            ObjectRecord { digest, object: aside.object, kind: Some(artifact.kind()), bytes: aside.bytes, parts };
+        self.place(aside, &record, staged)?;
         Ok(record)
     }
 
     fn stage_blob(&self, digest: Digest, content: &Content, staged: &mut Staged) -> Result<ObjectRecord, CacheError> {
-        let path = match content {
-            Content::Disk(path) => path.clone(),
-            Content::Memory(_) => PathBuf::from("a file in memory"),
-        };
-        let bytes = content.read().map_err(CacheError::io("read", &path))?;
-        let found = Digest::of_bytes(&bytes);
-        if found != digest {
-            let reason = format!("{} changed while it was stored", path.display());
-            return Err(CacheError::Damaged { object: digest, reason });
+        let mut record = ObjectRecord { digest, object: digest, kind: None, bytes: 0, parts: Vec::new() };
+        let present = self.store.layout().object(&record);
+        if self.store.is_intact(&record) {
+            record.bytes = fs::metadata(&present).map_err(CacheError::io("read", &present))?.len();
+            return Ok(record);
         }
-        let record = ObjectRecord { digest, object: digest, kind: None, bytes: bytes.len() as u64, parts: Vec::new() };
-        self.write(&record, &bytes, staged)?;
+        let aside = write_object_aside(self.store.layout(), |sink| Ok(content.copy_to(sink)?))?;
+        if aside.object != digest {
+            let _ = fs::remove_file(&aside.path);
+            let name = match content {
+                Content::Disk(path) => path.display().to_string(),
+                Content::Memory(_) => "a file in memory".to_owned(),
+            };
+            return Err(CacheError::Damaged { object: digest, reason: format!("{name} changed while it was stored") });
+        }
+        record.bytes = aside.bytes;
+        self.place(aside, &record, staged)?;
         Ok(record)
     }
 
-    fn write(&self, record: &ObjectRecord, bytes: &[u8], staged: &mut Staged) -> Result<(), CacheError> {
-        let path = self.store.layout().object(record);
+    /// Gives an object that was written its name, unless there is an intact one already.
+    fn place(&self, aside: Aside, record: &ObjectRecord, staged: &mut Staged) -> Result<(), CacheError> {
         if self.store.is_intact(record) {
-            return Ok(());
+            return fs::remove_file(&aside.path).map_err(CacheError::io("remove", &aside.path));
         }
-        let (aside, file) = write_object_aside(self.store.layout(), bytes)?;
-        rename_into(&aside, &path)?;
+        rename_into(&aside.path, &self.store.layout().object(record))?;
         failpoint::pass();
-        staged.add(file);
+        staged.add(aside.file);
         Ok(())
     }
 

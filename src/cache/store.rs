@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use stages::artifact::{Artifact, ArtifactError, Digest, Parts};
+use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
 use super::lease::Heart;
 use super::object::{check, read_verified, rename_into, temporary};
@@ -85,9 +85,15 @@ impl Store {
             object: record.object,
             reason: "a blob stands where an artifact should".into(),
         })?;
-        let bytes = self.guarded(record, |path| read_verified(path, &record.object))?;
+        let source = self.guarded(record, |path| {
+            if kind.is_read_in_pieces() {
+                check(path, &record.object)?;
+                return Source::open(path).map_err(CacheError::io("read", path));
+            }
+            read_verified(path, &record.object).map(Source::from)
+        })?;
         let parts = StoredParts { store: self, records: &record.parts, failure: Mutex::new(None) };
-        let artifact = Artifact::decode(kind, bytes, &parts);
+        let artifact = Artifact::decode(kind, source, &parts);
         if let Some(failure) = parts.failure.into_inner().unwrap_or_default() {
             return Err(failure);
         }

@@ -202,10 +202,13 @@ impl Shared<'_> {
         let known: Vec<ObjectRecord> = job.inputs.iter().map(|input| input.record.clone()).collect();
         let mut staged = Staged::default();
         let mut records = Vec::with_capacity(outputs.len());
-        for (port, artifact) in &outputs {
-            let record = self.publisher.stage(artifact, &known, &mut staged);
+        let mut stored = IndexMap::with_capacity(outputs.len());
+        for (port, artifact) in outputs {
+            let record = self.publisher.stage(&artifact, &known, &mut staged);
             let record = record.map_err(|error| Failure::from(&error))?;
             records.push(Output { port: port.clone(), record });
+            // Files that lie in the scratch folder go with it; from now on they are read from the store.
+            stored.insert(port, artifact.with_blobs_at(|digest| self.store.layout().object_named(digest, "")));
         }
         let finished = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let action = Action {
@@ -221,7 +224,7 @@ impl Shared<'_> {
         self.publisher.publish(action.clone(), staged, lease.take(), move |result| {
             let _ = messages.send(Message::Published(id, result.map_err(|error| Failure::from(&error))));
         });
-        Ok((action, outputs))
+        Ok((action, stored))
     }
 }
 

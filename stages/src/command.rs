@@ -2,8 +2,8 @@
 //! it sees only the environment that was declared, and it may write only the outputs that were declared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -190,7 +190,9 @@ fn lay_out(
             other => {
                 fs::create_dir_all(&inside)?;
                 let path = inside.join(format!("{file}.{}", other.kind().extension()));
-                fs::write(&path, other.encode()?)?;
+                let mut sink = BufWriter::new(File::create(&path)?);
+                other.encode_to(&mut sink)?;
+                sink.flush()?;
                 path
             }
         };
@@ -340,15 +342,15 @@ fn read_files(path: &Path) -> Result<Files, StageError> {
     let (root, files) =
         if path.is_dir() { (path, files_below(path)?) } else { (path.parent().unwrap_or(path), vec![path.to_owned()]) };
     let entry = |file: &PathBuf| {
-        let bytes = fs::read(file)?;
+        let (digest, size) = Digest::of_reader(File::open(file)?)?;
         let name = file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned();
         Ok(FileEntry {
             path: name,
             executable: is_executable(&fs::metadata(file)?),
-            size: bytes.len() as u64,
-            digest: Digest::of_bytes(&bytes),
-            // The scratch folder goes when the stage ends, so the bytes travel with the artifact.
-            content: Content::Memory(bytes.into()),
+            size,
+            digest,
+            // The scratch folder stays until the outputs are stored.
+            content: Content::Disk(file.clone()),
         })
     };
     Ok(Files::new(files.iter().map(entry).collect::<Result<_, StageError>>()?))

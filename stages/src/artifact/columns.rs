@@ -2,6 +2,7 @@
 //! Plain, uncompressed pages: artifacts are read back whole, and decoding must not cost more than the disk.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ArtifactError;
+use super::{ArtifactError, Source};
 
 const FORMAT: &str = "runner.format";
 const VERSION: &str = "1";
@@ -65,27 +66,33 @@ pub(super) fn write(
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)?;
     let mut bytes = Vec::with_capacity(batch.get_array_memory_size() + 16 * 1024);
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties().build()))?;
-    writer.write(&batch)?;
-    writer.close()?;
+    write_batch(&batch, &mut bytes)?;
     Ok(bytes)
 }
 
-/// As [`write`], for columns that come in several pieces, none of which may be too large for its type.
+fn write_batch(batch: &RecordBatch, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
+    let mut writer = ArrowWriter::try_new(sink, batch.schema(), Some(properties().build()))?;
+    writer.write(batch)?;
+    writer.close()?;
+    Ok(())
+}
+
+/// Writes a Parquet file of columns that come in several pieces, none of which may be too large for its type. Each piece
+/// is a row group, and only one is in memory at a time.
 pub(super) fn write_batches(
     schema: Schema,
-    batches: Vec<Vec<ArrayRef>>,
+    batches: impl Iterator<Item = Vec<ArrayRef>>,
     metadata: Metadata,
-) -> Result<Vec<u8>, ArtifactError> {
+    sink: &mut (dyn Write + Send),
+) -> Result<(), ArtifactError> {
     let schema = Arc::new(schema.with_metadata(metadata.entries));
-    let size: usize = batches.iter().flatten().map(|array| array.get_array_memory_size()).sum();
-    let mut bytes = Vec::with_capacity(size + 16 * 1024);
-    let mut writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties().build()))?;
+    let mut writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties().build()))?;
     for arrays in batches {
         writer.write(&RecordBatch::try_new(Arc::clone(&schema), arrays)?)?;
+        writer.flush()?;
     }
     writer.close()?;
-    Ok(bytes)
+    Ok(())
 }
 
 fn properties() -> WriterPropertiesBuilder {
@@ -105,68 +112,86 @@ fn properties_with_repeated_text(schema: &Schema) -> WriterProperties {
     texts.fold(properties(), |builder, field| builder.set_column_dictionary_enabled(column(field), true)).build()
 }
 
+/// Values that are encoded, or decoded, at a time where rows become columns, or columns rows. It bounds the memory beside
+/// the values, and what is copied stays in the cache.
+const VALUES_AT_ONCE: usize = 512 * 1024;
+/// Fewer rows in a row group would make the file's footer long.
+const LEAST_ROWS: usize = 1024;
 /// Columns that are taken out of row-major values and encoded by one task: their values share cache lines.
 const GROUP: usize = 4;
-/// Groups that are encoded before they are written out. It bounds the memory beside values and file.
-const WAVE: usize = 4;
 
-/// As [`write`], with the columns of row-major `blocks`, all of one shape, after the leading ones. The columns are never
-/// in memory all at once, and are encoded in parallel; the bytes do not depend on the number of threads.
+/// Writes a Parquet file with the columns of row-major `blocks`, all of one shape, after the leading ones. Neither the
+/// columns nor the file are ever in memory as a whole. Columns are encoded in parallel; the bytes do not depend on the
+/// number of threads.
 pub(super) fn write_rows(
     schema: Schema,
     leading: Vec<ArrayRef>,
     blocks: &[&[f32]],
     metadata: Metadata,
-) -> Result<Vec<u8>, ArtifactError> {
+    sink: &mut (dyn Write + Send),
+) -> Result<(), ArtifactError> {
     let width = schema.fields().len() - leading.len();
+    let schema = Arc::new(schema.with_metadata(metadata.entries));
     if width == 0 || blocks.iter().all(|values| values.is_empty()) {
         let empty = |_| -> ArrayRef { Arc::new(Float32Array::from(Vec::<f32>::new())) };
         let rows = leading.first().map_or(0, |array| array.len());
         let arrays = leading.into_iter().chain((0..width).map(empty)).collect();
-        return write(schema, arrays, rows, metadata);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        return write_batch(&RecordBatch::try_new_with_options(schema, arrays, &options)?, sink);
     }
-    let schema = Arc::new(schema.with_metadata(metadata.entries));
-    // Room for pages and footer: growing would double the memory. The label column is plain 32-bit integers in Parquet.
-    let leading_size: usize = leading.iter().map(|array| array.len() * 8).sum();
-    let size: usize = blocks.iter().map(|values| size_of_val(*values)).sum();
-    let overhead = 64 * 1024 + 1024 * schema.fields().len() + size / 256;
-    let mut bytes = Vec::with_capacity(size + leading_size + overhead);
-    let writer = ArrowWriter::try_new(&mut bytes, Arc::clone(&schema), Some(properties_with_repeated_text(&schema)))?;
+    let writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties_with_repeated_text(&schema)))?;
     let (mut file, factory) = writer.into_serialized_writer()?;
-    let mut writers = factory.create_column_writers(0)?;
-    let channel_writers = writers.split_off(leading.len());
-    let mut row_group = file.next_row_group()?;
-    for ((writer, field), array) in writers.into_iter().zip(schema.fields()).zip(&leading) {
-        encode(writer, field, array)?.append_to_row_group(&mut row_group)?;
-    }
-    let fields = &schema.fields()[leading.len()..];
     let block_width = width / blocks.len();
+    let rows = blocks[0].len() / block_width;
+    let rows_at_once = (VALUES_AT_ONCE / width).max(LEAST_ROWS);
+    for (index, first) in (0..rows).step_by(rows_at_once).enumerate() {
+        let count = rows_at_once.min(rows - first);
+        let leading: Vec<ArrayRef> = leading.iter().map(|array| array.slice(first, count)).collect();
+        let stretch = |values: &&[f32]| &values[first * block_width..(first + count) * block_width];
+        let blocks: Vec<&[f32]> = blocks.iter().map(stretch).collect();
+        let chunks = encode_rows(&schema, &leading, &blocks, factory.create_column_writers(index)?)?;
+        let mut row_group = file.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut row_group)?;
+        }
+        row_group.close()?;
+    }
+    file.close()?;
+    Ok(())
+}
+
+/// The columns of some rows: the leading ones, then those of row-major `blocks`.
+fn encode_rows(
+    schema: &Schema,
+    leading: &[ArrayRef],
+    blocks: &[&[f32]],
+    mut writers: Vec<ArrowColumnWriter>,
+) -> Result<Vec<ArrowColumnChunk>, ArtifactError> {
+    let mut block_writers = writers.split_off(leading.len()).into_iter();
+    let (leading_fields, fields) = schema.fields().split_at(leading.len());
+    let mut chunks = Vec::with_capacity(schema.fields().len());
+    for ((writer, field), array) in writers.into_iter().zip(leading_fields).zip(leading) {
+        chunks.push(encode(writer, field, array)?);
+    }
+    let width = fields.len() / blocks.len();
+    let mut groups = Vec::new();
+    for block in 0..blocks.len() {
+        for first in (0..width).step_by(GROUP) {
+            let count = GROUP.min(width - first);
+            groups.push((block, first, block_writers.by_ref().take(count).collect()));
+        }
+    }
     let encode_group = |(block, first, writers): (usize, usize, Vec<ArrowColumnWriter>)| {
-        let columns = gather(blocks[block], block_width, first, writers.len());
-        let parts = writers.into_iter().zip(&fields[block * block_width + first..]).zip(columns);
+        let columns = gather(blocks[block], width, first, writers.len());
+        let parts = writers.into_iter().zip(&fields[block * width + first..]).zip(columns);
         let chunk = |((writer, field), column): ((_, &Arc<Field>), Vec<f32>)| {
             encode(writer, field, &(Arc::new(Float32Array::from(column)) as ArrayRef))
         };
         parts.map(chunk).collect::<Result<Vec<_>, _>>()
     };
-    let mut groups = Vec::new();
-    let mut channel_writers = channel_writers.into_iter();
-    for block in 0..blocks.len() {
-        for first in (0..block_width).step_by(GROUP) {
-            let count = GROUP.min(block_width - first);
-            groups.push((block, first, channel_writers.by_ref().take(count).collect()));
-        }
-    }
-    while !groups.is_empty() {
-        let wave: Vec<_> = groups.drain(..groups.len().min(WAVE)).collect();
-        let encoded = wave.into_par_iter().map(encode_group).collect::<Result<Vec<_>, _>>()?;
-        for chunk in encoded.into_iter().flatten() {
-            chunk.append_to_row_group(&mut row_group)?;
-        }
-    }
-    row_group.close()?;
-    file.close()?;
-    Ok(bytes)
+    let encoded = groups.into_par_iter().map(encode_group).collect::<Result<Vec<_>, _>>()?;
+    chunks.extend(encoded.into_iter().flatten());
+    Ok(chunks)
 }
 
 fn encode(mut writer: ArrowColumnWriter, field: &Field, array: &ArrayRef) -> Result<ArrowColumnChunk, ArtifactError> {
@@ -192,48 +217,64 @@ fn gather(values: &[f32], width: usize, first: usize, count: usize) -> Vec<Vec<f
     columns
 }
 
-/// All rows in one batch.
-pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, Metadata), ArtifactError> {
-    let (builder, metadata) = open(bytes, what)?;
-    let schema = Arc::clone(builder.schema());
-    let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
-    let batch = match <[RecordBatch; 1]>::try_from(batches) {
-        Ok([batch]) => batch,
-        Err(batches) => concat_batches(&schema, &batches)?,
-    };
-    Ok((batch, metadata))
+/// A Parquet file whose footer was read.
+pub(super) struct ColumnFile {
+    builder: ParquetRecordBatchReaderBuilder<Source>,
+    metadata: Metadata,
 }
 
-/// All rows in batches of at most so many.
-pub(super) fn read_batches(
-    bytes: Vec<u8>,
-    what: &'static str,
-    most: usize,
-) -> Result<(Vec<RecordBatch>, Metadata), ArtifactError> {
-    let (builder, metadata) = open(bytes, what)?;
-    Ok((builder.with_batch_size(most).build()?.collect::<Result<_, _>>()?, metadata))
+impl ColumnFile {
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    pub fn rows(&self) -> usize {
+        usize::try_from(self.builder.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// The names of the columns, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.builder.schema().fields().iter().map(|field| field.name().as_str())
+    }
+
+    /// Hands on all rows, batch after batch, so that the columns are never in memory as a whole.
+    pub fn read_rows(self, take: impl FnMut(&RecordBatch) -> Result<(), ArtifactError>) -> Result<(), ArtifactError> {
+        let width = self.builder.schema().fields().len().max(1);
+        self.read_batches((VALUES_AT_ONCE / width).max(1), take)
+    }
+
+    /// Hands on all rows in batches of at most so many.
+    pub fn read_batches(
+        self,
+        most: usize,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        let batches = self.builder.with_batch_size(most).build()?;
+        batches.map(|batch| take(&batch?)).collect()
+    }
 }
 
-fn open(
-    bytes: Vec<u8>,
-    what: &'static str,
-) -> Result<(ParquetRecordBatchReaderBuilder<bytes::Bytes>, Metadata), ArtifactError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))?;
+/// Reads the footer, which must say that the file holds `what`.
+pub(super) fn open(source: Source, what: &'static str) -> Result<ColumnFile, ArtifactError> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(source)?;
     let metadata = Metadata { what, entries: builder.schema().metadata().clone().into() };
     let format = metadata.entries.get(FORMAT).map(String::as_str);
     if format != Some(&format!("{what}/{VERSION}")) {
         return Err(ArtifactError::corrupt(what, format!("the footer says {format:?}")));
     }
-    Ok((builder, metadata))
+    Ok(ColumnFile { builder, metadata })
 }
 
-/// Splits row-major values into columns.
-pub(super) fn to_columns(values: &[f32], width: usize) -> Vec<Vec<f32>> {
-    (0..width)
-        .into_par_iter()
-        .map(|column| values.iter().skip(column).step_by(width.max(1)).copied().collect())
-        .collect()
+/// All rows of a small file in one piece, with its metadata.
+pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, Metadata), ArtifactError> {
+    let file = open(bytes.into(), what)?;
+    let (schema, rows) = (Arc::clone(file.builder.schema()), file.rows());
+    let batches = file.builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
+    let batch = match <[RecordBatch; 1]>::try_from(batches) {
+        Ok([batch]) => batch,
+        Err(batches) => concat_batches(&schema, &batches)?,
+    };
+    Ok((batch, file.metadata))
 }
 
 /// Gathers the float columns from `first` on into row-major values.
@@ -247,6 +288,18 @@ pub(super) fn columns_to_rows(
     columns: Range<usize>,
     what: &'static str,
 ) -> Result<Vec<f32>, ArtifactError> {
+    let mut values = Vec::new();
+    append_rows(batch, columns, &mut values, what)?;
+    Ok(values)
+}
+
+/// Appends these float columns to row-major values.
+pub(super) fn append_rows(
+    batch: &RecordBatch,
+    columns: Range<usize>,
+    values: &mut Vec<f32>,
+    what: &'static str,
+) -> Result<(), ArtifactError> {
     let columns = batch
         .columns()
         .get(columns)
@@ -256,10 +309,11 @@ pub(super) fn columns_to_rows(
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| ArtifactError::corrupt(what, "a channel is not a column of 32-bit floats without nulls"))?;
     let width = columns.len();
-    let mut values = vec![0.0; batch.num_rows() * width];
+    let start = values.len();
+    values.resize(start + batch.num_rows() * width, 0.0);
     // Blocks of rows keep both sides of the transposition in the cache.
     const BLOCK: usize = 256;
-    values.par_chunks_mut((BLOCK * width).max(1)).enumerate().for_each(|(block, rows)| {
+    values[start..].par_chunks_mut((BLOCK * width).max(1)).enumerate().for_each(|(block, rows)| {
         for (column, array) in columns.iter().enumerate() {
             let source = &array.values()[block * BLOCK..];
             for (row, value) in rows.chunks_exact_mut(width).zip(source) {
@@ -267,5 +321,5 @@ pub(super) fn columns_to_rows(
             }
         }
     });
-    Ok(values)
+    Ok(())
 }

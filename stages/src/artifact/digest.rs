@@ -1,6 +1,7 @@
 //! Logical digests: blake3 over tagged, length-prefixed content, so that no two contents share a byte stream.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::de::{Error, Visitor};
@@ -14,6 +15,28 @@ impl Digest {
     /// The digest of bytes as they are: blobs and object files.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest and the number of the bytes that a reader gives until its end.
+    ///
+    /// # Errors
+    /// If reading fails.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<(Self, u64)> {
+        let (mut digest, mut bytes) = (ByteDigest::default(), 0);
+        // Most files are small, and clearing a long buffer would take longer than hashing them.
+        let mut piece = vec![0; PIECE / 16];
+        loop {
+            match reader.read(&mut piece)? {
+                0 => return Ok((digest.finish(), bytes)),
+                read => {
+                    digest.update(&piece[..read]);
+                    bytes += read as u64;
+                }
+            }
+            if bytes >= piece.len() as u64 {
+                piece.resize(PIECE, 0);
+            }
+        }
     }
 
     /// The first twelve digits, enough to tell digests apart in a table.
@@ -67,6 +90,24 @@ impl Visitor<'_> for Digits {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Digest, E> {
         text.parse().map_err(E::custom)
+    }
+}
+
+/// Bytes that are read and hashed at a time.
+const PIECE: usize = 256 * 1024;
+
+/// The digest of bytes that come in pieces; the same as [`Digest::of_bytes`] of all of them.
+#[derive(Debug, Default)]
+pub struct ByteDigest(blake3::Hasher);
+
+impl ByteDigest {
+    /// Takes the next bytes. Pieces of 16 KiB and more are hashed several times as fast as short ones.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 }
 
@@ -171,6 +212,18 @@ mod tests {
             stream.extend_from_slice(b"?\x01\0\0\0\0\0\0\0\x01");
         }
         assert_eq!(writer.finish(), Digest::of_bytes(&stream));
+    }
+
+    #[test]
+    fn pieces_make_the_digest_of_the_whole() {
+        let content: Vec<u8> = (0..2 * PIECE + 3).map(|index| (index % 255) as u8).collect();
+        for length in [0, 1, PIECE, PIECE + 1, content.len()] {
+            let whole = &content[..length];
+            assert_eq!(Digest::of_reader(whole).unwrap(), (Digest::of_bytes(whole), length as u64));
+            let mut digest = ByteDigest::default();
+            whole.chunks(1000).for_each(|piece| digest.update(piece));
+            assert_eq!(digest.finish(), Digest::of_bytes(whole));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A folder of files as an artifact: a Parquet list of names, each file a blob of its own in the store.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +24,14 @@ impl Content {
         match self {
             Self::Memory(bytes) => Ok(Arc::clone(bytes)),
             Self::Disk(path) => Ok(std::fs::read(path)?.into()),
+        }
+    }
+
+    /// Writes the bytes to a sink; a file on disk is not read into memory as a whole.
+    pub fn copy_to(&self, sink: &mut (dyn Write + Send)) -> std::io::Result<()> {
+        match self {
+            Self::Memory(bytes) => sink.write_all(bytes),
+            Self::Disk(path) => std::io::copy(&mut std::fs::File::open(path)?, sink).map(drop),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Forecast or imputed windows beside what was measured, on the scale that the model saw.
 //! How far the two are apart is the business of the metrics.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, UInt8Array, UInt32Array, UInt64Array};
@@ -102,7 +103,7 @@ impl Forecasts {
 
     /// A row per window and step: where it lies, then `judged.CHANNEL` if not all values are judged, `actual.CHANNEL` and
     /// `predicted.CHANNEL`.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+    pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         self.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         let mut fields = vec![
             Field::new("runner.split", DataType::Utf8, false),
@@ -132,7 +133,7 @@ impl Forecasts {
             .with("channels", &self.channels)
             .with("horizon", &self.horizon)
             .with("naive_error", &self.naive_error);
-        columns::write_rows(Schema::new(fields), leading, &[&self.actual, &self.predicted], metadata)
+        columns::write_rows(Schema::new(fields), leading, &[&self.actual, &self.predicted], metadata, sink)
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
@@ -202,7 +203,9 @@ mod tests {
         let mut none = sample();
         (none.origins, none.predicted, none.actual) = Default::default();
         for forecasts in [sample(), imputed, wide, none] {
-            let again = Forecasts::decode(forecasts.encode().unwrap()).unwrap();
+            let mut bytes = Vec::new();
+            forecasts.encode_to(&mut bytes).unwrap();
+            let again = Forecasts::decode(bytes).unwrap();
             assert_eq!(forecasts, again);
             assert_eq!(forecasts.digest(), again.digest());
         }
@@ -221,7 +224,7 @@ mod tests {
         steps.horizon = 0;
         for wrong in [short, marks, errors, steps] {
             assert!(wrong.validate().is_err());
-            assert!(wrong.encode().is_err());
+            assert!(wrong.encode_to(&mut std::io::sink()).is_err());
         }
     }
 

@@ -4,16 +4,17 @@
 
 mod png;
 
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, StringArray, StructArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::columns::{self, Metadata};
 use super::series::optional;
-use super::{ArtifactError, Digest, DigestWriter, Split};
+use super::{ArtifactError, Digest, DigestWriter, Source, Split};
 
 /// Red, green, blue.
 pub const COLOURS: usize = 3;
@@ -173,7 +174,7 @@ impl Images {
         writer.finish()
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+    pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         let fields = vec![
             Field::new("image", DataType::Struct(image_fields()), false),
             Field::new("label", DataType::Int64, true),
@@ -184,8 +185,8 @@ impl Images {
             .with("size", &(self.height, self.width))
             .with("classes", &self.classes)
             .with_foreign("huggingface", &self.hugging_face());
-        let batches: Vec<Vec<ArrayRef>> = self.images.chunks(BATCH).map(|images| self.columns(images)).collect();
-        columns::write_batches(Schema::new(fields), batches, metadata)
+        let batches = self.images.chunks(BATCH).map(|images| self.columns(images));
+        columns::write_batches(Schema::new(fields), batches, metadata, sink)
     }
 
     fn columns(&self, images: &[Image]) -> Vec<ArrayRef> {
@@ -211,29 +212,34 @@ impl Images {
         }}})
     }
 
-    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
-        let (batches, metadata) = columns::read_batches(bytes, WHAT, BATCH)?;
-        let corrupt = |reason: &str| ArtifactError::corrupt(WHAT, reason);
-        let missing = || corrupt("a column is missing");
-        let (height, width) = metadata.get("size")?;
-        let mut images = Vec::new();
-        for batch in &batches {
-            let pictures = optional::<StructArray>(batch, "image").ok_or_else(missing)?;
-            let part = |name: &str| pictures.column_by_name(name).ok_or_else(missing);
-            let files = part("bytes")?.as_any().downcast_ref::<BinaryArray>().ok_or_else(missing)?;
-            let paths = part("path")?.as_any().downcast_ref::<StringArray>().ok_or_else(missing)?;
-            let labels = optional::<Int64Array>(batch, "label").ok_or_else(missing)?;
-            let splits = optional::<StringArray>(batch, "split").ok_or_else(missing)?;
-            for row in 0..batch.num_rows() {
-                let label = labels.is_valid(row).then(|| u32::try_from(labels.value(row)));
-                let label = label.transpose().map_err(|_| corrupt("a label is out of range"))?;
-                let split = splits.value(row).parse().map_err(|reason: String| corrupt(&reason))?;
-                let name = paths.value(row).trim_end_matches(".png");
-                images.push(Image::from_file(name, split, label, files.value(row).to_vec()));
-            }
-        }
-        Ok(Self { height, width, classes: metadata.get("classes")?, images })
+    pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
+        let file = columns::open(source, WHAT)?;
+        let (height, width) = file.metadata().get("size")?;
+        let classes = file.metadata().get("classes")?;
+        let mut images = Vec::with_capacity(file.rows());
+        file.read_batches(BATCH, |batch| append(batch, &mut images))?;
+        Ok(Self { height, width, classes, images })
     }
+}
+
+/// Appends the pictures of a batch.
+fn append(batch: &RecordBatch, images: &mut Vec<Image>) -> Result<(), ArtifactError> {
+    let corrupt = |reason: &str| ArtifactError::corrupt(WHAT, reason);
+    let missing = || corrupt("a column is missing");
+    let pictures = optional::<StructArray>(batch, "image").ok_or_else(missing)?;
+    let part = |name: &str| pictures.column_by_name(name).ok_or_else(missing);
+    let files = part("bytes")?.as_any().downcast_ref::<BinaryArray>().ok_or_else(missing)?;
+    let paths = part("path")?.as_any().downcast_ref::<StringArray>().ok_or_else(missing)?;
+    let labels = optional::<Int64Array>(batch, "label").ok_or_else(missing)?;
+    let splits = optional::<StringArray>(batch, "split").ok_or_else(missing)?;
+    for row in 0..batch.num_rows() {
+        let label = labels.is_valid(row).then(|| u32::try_from(labels.value(row)));
+        let label = label.transpose().map_err(|_| corrupt("a label is out of range"))?;
+        let split = splits.value(row).parse().map_err(|reason: String| corrupt(&reason))?;
+        let name = paths.value(row).trim_end_matches(".png");
+        images.push(Image::from_file(name, split, label, files.value(row).to_vec()));
+    }
+    Ok(())
 }
 
 /// The fields of a picture as `datasets` lays them out.
@@ -262,7 +268,9 @@ mod tests {
         for count in [0, 1, 6, BATCH + 3] {
             let images = sample(count);
             images.validate().unwrap();
-            let again = Images::decode(images.encode().unwrap()).unwrap();
+            let mut bytes = Vec::new();
+            images.encode_to(&mut bytes).unwrap();
+            let again = Images::decode(bytes.into()).unwrap();
             assert_eq!(again.digest(), images.digest(), "decoding again gives the digest that the maker gave");
             assert_eq!((again.len(), &again.classes), (count, &images.classes));
             let all: Vec<usize> = (0..count).collect();

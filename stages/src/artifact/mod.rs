@@ -12,16 +12,18 @@ mod model;
 mod predictions;
 mod scores;
 mod series;
+mod source;
 mod split;
 mod table;
 mod windows;
 
 use std::fmt;
+use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use digest::{Digest, DigestWriter};
+pub use digest::{ByteDigest, Digest, DigestWriter};
 pub use error::ArtifactError;
 pub use files::{Content, FileEntry, Files};
 pub use forecasts::{Forecasts, Origin};
@@ -31,6 +33,7 @@ pub use model::{ElementType, Model, TensorData, tensors_of};
 pub use predictions::Predictions;
 pub use scores::Scores;
 pub use series::{Segment, Series};
+pub use source::Source;
 pub use split::Split;
 pub use table::{Column, Table};
 pub use windows::{WindowRun, WindowSpec, Windows};
@@ -89,6 +92,11 @@ impl ArtifactKind {
             Self::Table => "Table",
             Self::Files => "Files",
         }
+    }
+
+    /// Whether the file is best decoded from where it is: it is large, and never needed in memory as a whole.
+    pub fn is_read_in_pieces(self) -> bool {
+        matches!(self, Self::Series | Self::Scores | Self::Images)
     }
 
     /// The extension of the file that holds such an artifact.
@@ -200,35 +208,56 @@ impl Artifact {
         }
     }
 
-    /// The bytes of the file that holds this artifact, without its parts.
-    pub fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+    /// The same artifact with its blobs where `place` says that they are by now, and no longer where they were made.
+    #[must_use]
+    pub fn with_blobs_at(&self, place: impl Fn(&Digest) -> PathBuf) -> Self {
         match self {
-            Self::Series(series) => series.encode(),
-            Self::Windows(windows) => windows.encode(),
-            Self::Model(model) => model.encode(),
-            Self::Scores(scores) => scores.encode(),
-            Self::Forecasts(forecasts) => forecasts.encode(),
-            Self::Predictions(predictions) => predictions.encode(),
-            Self::Metrics(metrics) => metrics.encode(),
-            Self::Images(images) => images.encode(),
-            Self::Table(table) => table.encode(),
-            Self::Files(files) => files.encode(),
+            Self::Files(files) => {
+                let moved =
+                    |entry: &FileEntry| FileEntry { content: Content::Disk(place(&entry.digest)), ..entry.clone() };
+                Files { entries: files.entries.iter().map(moved).collect() }.into()
+            }
+            other => other.clone(),
         }
     }
 
-    /// Reads an artifact back from the bytes of its file.
-    pub fn decode(kind: ArtifactKind, bytes: Vec<u8>, parts: &dyn Parts) -> Result<Self, ArtifactError> {
+    /// Writes the file that holds this artifact, without its parts. What may be large is never in memory as a
+    /// whole file.
+    ///
+    /// # Errors
+    /// If the sink fails, or the content does not fit the format.
+    pub fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
+        let bytes = match self {
+            Self::Series(series) => return series.encode_to(sink),
+            Self::Scores(scores) => return scores.encode_to(sink),
+            Self::Forecasts(forecasts) => return forecasts.encode_to(sink),
+            Self::Predictions(predictions) => return predictions.encode_to(sink),
+            Self::Images(images) => return images.encode_to(sink),
+            Self::Windows(windows) => windows.encode()?,
+            Self::Model(model) => model.encode()?,
+            Self::Metrics(metrics) => metrics.encode()?,
+            Self::Table(table) => table.encode()?,
+            Self::Files(files) => files.encode()?,
+        };
+        Ok(sink.write_all(&bytes)?)
+    }
+
+    /// Reads an artifact back from its file.
+    ///
+    /// # Errors
+    /// If the file is damaged or of another kind, or a part is missing.
+    pub fn decode(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
         Ok(match kind {
-            ArtifactKind::Series => Series::decode(bytes)?.into(),
-            ArtifactKind::Windows => Windows::decode(bytes, parts)?.into(),
-            ArtifactKind::Model => Model::decode(&bytes)?.into(),
-            ArtifactKind::Scores => Scores::decode(bytes)?.into(),
-            ArtifactKind::Forecasts => Forecasts::decode(bytes)?.into(),
-            ArtifactKind::Predictions => Predictions::decode(bytes)?.into(),
-            ArtifactKind::Metrics => Metrics::decode(bytes)?.into(),
-            ArtifactKind::Images => Images::decode(bytes)?.into(),
-            ArtifactKind::Table => Table::decode(bytes)?.into(),
-            ArtifactKind::Files => Files::decode(bytes, parts)?.into(),
+            ArtifactKind::Series => Series::decode(source)?.into(),
+            ArtifactKind::Scores => Scores::decode(source)?.into(),
+            ArtifactKind::Images => Images::decode(source)?.into(),
+            ArtifactKind::Forecasts => Forecasts::decode(source.into_bytes()?)?.into(),
+            ArtifactKind::Predictions => Predictions::decode(source.into_bytes()?)?.into(),
+            ArtifactKind::Windows => Windows::decode(source.into_bytes()?, parts)?.into(),
+            ArtifactKind::Model => Model::decode(&source.into_bytes()?)?.into(),
+            ArtifactKind::Metrics => Metrics::decode(source.into_bytes()?)?.into(),
+            ArtifactKind::Table => Table::decode(source.into_bytes()?)?.into(),
+            ArtifactKind::Files => Files::decode(source.into_bytes()?, parts)?.into(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a classifier says of each sample: a probability per class, with the true class beside it.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
@@ -87,7 +88,7 @@ impl Predictions {
     }
 
     /// A row per sample: `sample`, `split`, `class` if it is known, `predicted`, and `probability.CLASS` for each class.
-    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+    pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         self.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         let mut leading: Vec<ArrayRef> = vec![
             Arc::new(self.samples.iter().map(Some).collect::<StringArray>()),
@@ -106,7 +107,7 @@ impl Predictions {
         let probability = |name: &String| Field::new(format!("probability.{name}"), DataType::Float32, false);
         fields.extend(self.classes.iter().map(probability));
         let metadata = Metadata::new(WHAT).with("classes", &self.classes);
-        columns::write_rows(Schema::new(fields), leading, &[&self.probabilities], metadata)
+        columns::write_rows(Schema::new(fields), leading, &[&self.probabilities], metadata, sink)
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
@@ -157,7 +158,9 @@ mod tests {
         unlabelled.truth.clear();
         let none = Predictions { classes: vec!["a".into()], ..Predictions::default() };
         for predictions in [sample(), unlabelled, none] {
-            let again = Predictions::decode(predictions.encode().unwrap()).unwrap();
+            let mut bytes = Vec::new();
+            predictions.encode_to(&mut bytes).unwrap();
+            let again = Predictions::decode(bytes).unwrap();
             assert_eq!(predictions, again);
             assert_eq!(predictions.digest(), again.digest());
         }
@@ -179,7 +182,7 @@ mod tests {
             let mut wrong = sample();
             change(&mut wrong);
             assert!(wrong.validate().is_err());
-            assert!(wrong.encode().is_err());
+            assert!(wrong.encode_to(&mut std::io::sink()).is_err());
         }
     }
 

@@ -1,5 +1,6 @@
 //! Anomaly scores per time point, with the labels beside them and, on request, each channel's share.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float32Array, UInt8Array};
@@ -7,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
 use super::series::{digest_segments, optional};
-use super::{ArtifactError, Digest, DigestWriter, Segment, Split};
+use super::{ArtifactError, Digest, DigestWriter, Segment, Source, Split};
 
 /// Anomaly scores, high meaning anomalous; rows and segments are those of the scored series.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,36 +49,35 @@ impl Scores {
         writer.finish()
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+    pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         let mut fields = vec![Field::new("score", DataType::Float32, false)];
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(Float32Array::from(self.scores.clone()))];
         if !self.labels.is_empty() {
             fields.push(Field::new("label", DataType::UInt8, false));
             arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
         }
-        let contributions = columns::to_columns(&self.contributions, self.channels.len());
-        for (name, column) in self.channels.iter().zip(contributions) {
-            fields.push(Field::new(format!("contribution.{name}"), DataType::Float32, false));
-            arrays.push(Arc::new(Float32Array::from(column)));
-        }
+        let contribution = |name: &String| Field::new(format!("contribution.{name}"), DataType::Float32, false);
+        fields.extend(self.channels.iter().map(contribution));
         let metadata = Metadata::new("scores").with("segments", &self.segments).with("channels", &self.channels);
-        columns::write(Schema::new(fields), arrays, self.rows(), metadata)
+        columns::write_rows(Schema::new(fields), arrays, &[&self.contributions], metadata, sink)
     }
 
-    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
-        let (batch, metadata) = columns::read(bytes, "scores")?;
-        let scores = optional::<Float32Array>(&batch, "score")
-            .ok_or_else(|| ArtifactError::corrupt("scores", "no column `score`"))?;
-        let channels: Vec<String> = metadata.get("channels")?;
-        let first = batch.num_columns().saturating_sub(channels.len());
-        let contributions = if channels.is_empty() { Vec::new() } else { columns::to_rows(&batch, first, "scores")? };
-        Ok(Self {
-            scores: scores.values().to_vec(),
-            labels: optional::<UInt8Array>(&batch, "label").map_or_else(Vec::new, |array| array.values().to_vec()),
-            segments: metadata.get("segments")?,
-            channels,
-            contributions,
-        })
+    pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
+        let file = columns::open(source, "scores")?;
+        let channels: Vec<String> = file.metadata().get("channels")?;
+        let segments = file.metadata().get("segments")?;
+        let width = channels.len();
+        let mut scores = Self { scores: Vec::new(), labels: Vec::new(), segments, channels, contributions: Vec::new() };
+        scores.contributions.reserve_exact(file.rows() * width);
+        file.read_rows(|batch| {
+            let column = optional::<Float32Array>(batch, "score")
+                .ok_or_else(|| ArtifactError::corrupt("scores", "no column `score`"))?;
+            scores.scores.extend_from_slice(column.values());
+            scores.labels.extend(optional::<UInt8Array>(batch, "label").into_iter().flat_map(|array| array.values()));
+            let columns = batch.num_columns().saturating_sub(width)..batch.num_columns();
+            columns::append_rows(batch, columns, &mut scores.contributions, "scores")
+        })?;
+        Ok(scores)
     }
 }
 
@@ -95,7 +95,9 @@ mod tests {
             channels: series.channels.clone(),
             contributions: series.values.clone(),
         };
-        let again = Scores::decode(scores.encode().unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        scores.encode_to(&mut bytes).unwrap();
+        let again = Scores::decode(bytes.into()).unwrap();
         assert_eq!(scores, again);
         assert_eq!(scores.digest(), again.digest());
         assert_eq!(again.values(Split::Test), [4.0, 5.0, 6.0]);

@@ -1,6 +1,7 @@
 //! Multivariate time series in memory (row-major) and in Parquet (a column per channel).
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
-use super::{ArtifactError, Digest, DigestWriter, Split};
+use super::{ArtifactError, Digest, DigestWriter, Source, Split};
 
 /// A stretch of consecutive rows of one entity in one split. Windows never cross its ends.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -126,7 +127,7 @@ impl Series {
         writer.finish()
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+    pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         let mut fields = Vec::with_capacity(self.width() + 2);
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.width() + 2);
         if !self.times.is_empty() {
@@ -139,23 +140,27 @@ impl Series {
         }
         fields.extend(self.channels.iter().map(|name| Field::new(name, DataType::Float32, false)));
         let metadata = Metadata::new("series").with("segments", &self.segments);
-        columns::write_rows(Schema::new(fields), arrays, &[&self.values], metadata)
+        columns::write_rows(Schema::new(fields), arrays, &[&self.values], metadata, sink)
     }
 
-    pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
-        let (batch, metadata) = columns::read(bytes, "series")?;
-        let reserved = |name: &str| name.starts_with("runner.");
-        let names = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-        let channels: Vec<String> = names.iter().filter(|name| !reserved(name)).cloned().collect();
-        let first = names.len() - channels.len();
-        let values = columns::to_rows(&batch, first, "series")?;
-        Ok(Self {
-            values,
-            labels: optional::<UInt8Array>(&batch, "runner.label").map_or_else(Vec::new, |a| a.values().to_vec()),
-            times: optional::<Int64Array>(&batch, "runner.time").map_or_else(Vec::new, |a| a.values().to_vec()),
-            segments: metadata.get("segments")?,
-            channels,
-        })
+    pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
+        let file = columns::open(source, "series")?;
+        let names: Vec<String> = file.names().filter(|name| !name.starts_with("runner.")).map(str::to_owned).collect();
+        let segments = file.metadata().get("segments")?;
+        let mut series = Self { channels: names, values: Vec::new(), labels: Vec::new(), times: Vec::new(), segments };
+        series.values.reserve_exact(file.rows() * series.width());
+        file.read_rows(|batch| {
+            let columns = batch.num_columns() - series.width()..batch.num_columns();
+            columns::append_rows(batch, columns, &mut series.values, "series")?;
+            series
+                .labels
+                .extend(optional::<UInt8Array>(batch, "runner.label").into_iter().flat_map(|array| array.values()));
+            series
+                .times
+                .extend(optional::<Int64Array>(batch, "runner.time").into_iter().flat_map(|array| array.values()));
+            Ok(())
+        })?;
+        Ok(series)
     }
 }
 
@@ -196,18 +201,24 @@ pub(super) mod tests {
         }
     }
 
+    fn encoded(series: &Series) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        series.encode_to(&mut bytes).unwrap();
+        bytes
+    }
+
     #[test]
     fn survives_its_file() {
         let series = sample();
         series.validate().unwrap();
-        let again = Series::decode(series.encode().unwrap()).unwrap();
+        let again = Series::decode(encoded(&series).into()).unwrap();
         assert_eq!(series, again);
         assert_eq!(series.digest(), again.digest());
     }
 
     #[test]
     fn survives_its_file_at_any_width_and_the_bytes_do_not_depend_on_threads() {
-        for (rows, width) in [(0, 3), (3, 0), (1, 1), (300, 17), (1000, 40)] {
+        for (rows, width) in [(0, 3), (3, 0), (1, 1), (300, 17), (1000, 40), (20_000, 3)] {
             let rows_at = 0..rows;
             let series = Series {
                 channels: (0..width).map(|channel| format!("c{channel}")).collect(),
@@ -217,9 +228,9 @@ pub(super) mod tests {
                 segments: vec![Segment::new(Split::Test, "m", rows_at).labelled(true)],
             };
             let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let bytes = pool(1).install(|| series.encode().unwrap());
-            assert_eq!(bytes, pool(3).install(|| series.encode().unwrap()));
-            assert_eq!(Series::decode(bytes).unwrap(), series, "{rows} x {width}");
+            let bytes = pool(1).install(|| encoded(&series));
+            assert_eq!(bytes, pool(3).install(|| encoded(&series)));
+            assert_eq!(Series::decode(bytes.into()).unwrap(), series, "{rows} x {width}");
         }
     }
 
