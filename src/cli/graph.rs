@@ -1,9 +1,10 @@
-//! `runner graph`: a drawing of the pipeline, coloured by what is stored already.
+//! `runner graph`: a drawing of the pipeline, coloured by what is stored already. A pipeline with errors is drawn as far
+//! as it could be understood.
 
 use clap::{Args, ValueEnum};
 
 use super::arguments::PipelineArguments;
-use super::session::{Fetch, Session};
+use super::session::{Fetch, Session, read_as_far_as_possible};
 use super::{CliError, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
@@ -25,14 +26,23 @@ enum FormatName {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let session = Session::open(global, &arguments.pipeline, Fetch::Never)?;
-    let plan = session.planner().plan();
     let format = match arguments.format {
         _ if global.json => Format::Json,
         FormatName::Mermaid => Format::Mermaid,
         FormatName::Dot => Format::Dot,
         FormatName::Json => Format::Json,
     };
+    let session = match Session::open(global, &arguments.pipeline, Fetch::Never) {
+        Ok(session) => session,
+        Err(error) => {
+            // With `--json`, the report has the one place on standard output.
+            if !global.json {
+                draw_faulty(arguments, format)?;
+            }
+            return Err(error);
+        }
+    };
+    let plan = session.planner().plan();
     let colour = |id| match plan.stage(id).verdict {
         Verdict::Hit(_) => Colour::Hit,
         Verdict::Miss(_) => Colour::Miss,
@@ -41,4 +51,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     };
     print!("{}", draw(&session.graph, format, colour));
     Ok(Exit::Done)
+}
+
+/// Draws what could be understood of a pipeline with errors; stages of a cycle, and of unknown kinds, are left out.
+fn draw_faulty(arguments: &Arguments, format: Format) -> Result<(), CliError> {
+    let reading = read_as_far_as_possible(&arguments.pipeline)?;
+    if let Some((_, graph)) = reading.built.filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty()) {
+        let colour = |id| if graph.stage(id).faulty { Colour::Broken } else { Colour::Pending };
+        print!("{}", draw(&graph, format, colour));
+    }
+    Ok(())
 }

@@ -108,6 +108,24 @@ impl Session {
 
 /// Reads a pipeline and builds its graph, printing every problem.
 pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Spec, Graph), CliError> {
+    let Reading { built, diagnostics, sources } = read_as_far_as_possible(arguments)?;
+    report(global, &diagnostics, &sources);
+    match built {
+        Some(built) if !diagnostics.has_errors() => Ok(built),
+        _ => Err(CliError::told(Exit::Wrong)),
+    }
+}
+
+/// What became of a pipeline file.
+pub(super) struct Reading {
+    /// What could be understood, even if there are errors.
+    pub built: Option<(Spec, Graph)>,
+    pub diagnostics: Diagnostics,
+    sources: SourceMap,
+}
+
+/// Reads a pipeline and builds its graph, printing nothing.
+pub(super) fn read_as_far_as_possible(arguments: &PipelineArguments) -> Result<Reading, CliError> {
     let mut sources = SourceMap::default();
     let options = LoadOptions { profile: arguments.choice.profile.clone(), overrides: arguments.choice.overrides()? };
     let (spec, mut diagnostics) = match &arguments.pipeline {
@@ -120,11 +138,7 @@ pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Sp
         diagnostics.extend(found);
         built = Some((spec, graph));
     }
-    report(global, &diagnostics, &sources);
-    match built {
-        Some(built) if !diagnostics.has_errors() => Ok(built),
-        _ => Err(CliError::told(Exit::Wrong)),
-    }
+    Ok(Reading { built, diagnostics, sources })
 }
 
 /// The pipeline's name in records and ledgers: the same file has the same one from every folder.

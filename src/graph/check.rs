@@ -34,6 +34,7 @@ pub(super) fn prepare(
                 files: Vec::new(),
                 environment: Vec::new(),
                 learns: Vec::new(),
+                faulty: true,
                 ..instance(spec, kind, point, name, parameters)
             });
             (node, problems)
@@ -90,6 +91,7 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         retries: spec.retries,
         timeout: spec.timeout,
         span: spec.name.span,
+        faulty: false,
         parameters,
         stands_in: false,
     }
@@ -132,6 +134,7 @@ pub(super) fn wire(
     for (order, (source, handoff)) in edges.into_iter().enumerate() {
         graph.dag.add_edge(source.0, id.0, Handoff { order, ..handoff });
     }
+    graph.dag[id.0].faulty |= !found.is_empty();
     diagnostics.extend(found);
 }
 

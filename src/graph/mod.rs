@@ -74,6 +74,8 @@ pub struct StageNode {
     pub timeout: Option<Duration>,
     /// The stage's name in the file.
     pub span: Span,
+    /// Something is wrong with its parameters or connections, and was reported. It is there to be drawn.
+    pub faulty: bool,
 }
 
 /// An edge: an output that becomes an input.

@@ -82,6 +82,35 @@ fn why_passes_over_what_failed() {
     environment.succeed(&["why", "a", "pipeline.yaml"]).prints("  with.run.2: \"echo one").prints("-> \"echo three");
 }
 
+/// The drawing shows where the errors are; the report goes beside it.
+#[test]
+fn a_faulty_graph_is_drawn_as_far_as_it_goes() {
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: faulty
+stages:
+  raw: {uses: generate}
+  scaled: {uses: normalize, from: raw, with: {method: zscor}}
+  windows: {uses: window, from: raw.serie, with: {length: 16}}
+  around: {uses: normalize, from: around}
+  other: {uses: window, from: scaled, with: {length: 16}}
+",
+    );
+    let drawn = environment.run(&["graph", "pipeline.yaml"]).expect(2);
+    drawn.says("cannot be `zscor`").says("has no output `serie`").says("a cycle: around -> around");
+    for (stage, kind, class) in [
+        ("raw", "generate", "pending"),
+        ("scaled", "normalize", "broken"),
+        ("windows", "window", "broken"),
+        ("other", "window", "pending"),
+    ] {
+        drawn.prints(&format!("[\"{stage}<br/><i>{kind}</i>\"]:::{class}"));
+    }
+    assert_eq!(drawn.stdout.matches("-->|series|").count(), 2, "{}", drawn.describe());
+    let report = environment.run(&["graph", "--json", "pipeline.yaml"]).expect(2).json();
+    assert_eq!(report["diagnostics"].as_array().unwrap().len(), 3);
+    assert!(!environment.path("cache").exists());
+}
+
 #[test]
 fn a_profile_counts_for_every_verb_and_is_recorded() {
     let profiles = "profiles:\n  longer: {epochs: 3}\nstages:\n";
