@@ -1,7 +1,7 @@
 //! Objects: immutable files named by the blake3 of their bytes. Written aside, then renamed into place.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,9 +22,6 @@ pub(super) fn temporary(layout: &Layout) -> PathBuf {
     layout.tmp().join(format!("{token}-{}", COUNTER.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Pieces in which objects are written. Long enough for the hash to work on several blocks at a time.
-const PIECE: usize = 256 * 1024;
-
 /// Writes a file under `tmp/`, ready to be renamed.
 pub(super) fn write_aside(layout: &Layout, bytes: &[u8]) -> Result<(PathBuf, File), CacheError> {
     let (path, mut file) = create_aside(layout, 0o644)?;
@@ -37,37 +34,96 @@ pub(super) fn write_aside(layout: &Layout, bytes: &[u8]) -> Result<(PathBuf, Fil
     Ok((path, file))
 }
 
-/// An object that was written under `tmp/`, ready to be renamed.
-#[derive(Debug)]
-pub(super) struct Aside {
-    pub path: PathBuf,
-    pub file: File,
-    /// blake3 of what was written: the object's name.
-    pub object: Digest,
-    pub bytes: u64,
+/// Bytes of an object that are gathered in memory. A shorter one needs no file until it is known to be new.
+const PIECE: usize = 256 * 1024;
+
+/// An object on its way into the store: in memory while it is short, under `tmp/` once it is long. It is hashed on its
+/// way, so that its bytes need not be in memory as a whole. Unless it is placed, nothing stays of it.
+pub(super) struct Draft<'a> {
+    layout: &'a Layout,
+    /// Neither hashed nor written yet.
+    gathered: Vec<u8>,
+    digest: ByteDigest,
+    /// Bytes that went before the gathered ones.
+    passed: u64,
+    file: Option<(PathBuf, File)>,
+    /// Why the file could not be written: what encodes the object passes on only that it could not.
+    failure: Option<CacheError>,
 }
 
-/// Writes an object under `tmp/`; it is hashed on its way, so that its bytes need not be in memory as a whole. Objects
-/// are read-only, so that no editor or script changes one by accident.
-pub(super) fn write_object_aside(
-    layout: &Layout,
-    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), ArtifactError>,
-) -> Result<Aside, CacheError> {
-    let (path, file) = create_aside(layout, 0o444)?;
-    failpoint::pass();
-    let mut sink = BufWriter::with_capacity(PIECE, Hashing { file, digest: ByteDigest::default(), bytes: 0 });
-    let written = write(&mut sink).and_then(|()| Ok(sink.into_inner().map_err(io::IntoInnerError::into_error)?));
-    match written {
-        Ok(Hashing { file, digest, bytes }) => {
-            failpoint::pass();
-            Ok(Aside { path, file, object: digest.finish(), bytes })
+impl<'a> Draft<'a> {
+    /// Takes in what `write` writes.
+    pub fn new(
+        layout: &'a Layout,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), ArtifactError>,
+    ) -> Result<Self, CacheError> {
+        let mut draft =
+            Self { layout, gathered: Vec::new(), digest: ByteDigest::default(), passed: 0, file: None, failure: None };
+        let written = write(&mut draft);
+        match (written, draft.failure.take()) {
+            (Ok(()), None) => Ok(draft),
+            (_, Some(failure)) => Err(failure),
+            (Err(error), None) => Err(error.into()),
         }
-        Err(error) => {
-            let _ = fs::remove_file(&path);
-            Err(match error {
-                ArtifactError::Io(error) => CacheError::io("write", &path)(error),
-                other => CacheError::Artifact(other),
-            })
+    }
+
+    /// blake3 of the bytes, which is the object's name, and their number.
+    pub fn name(&self) -> (Digest, u64) {
+        let mut digest = self.digest.clone();
+        digest.update(&self.gathered);
+        (digest.finish(), self.passed + self.gathered.len() as u64)
+    }
+
+    /// Gives the object its place.
+    pub fn place(mut self, path: &Path) -> Result<File, CacheError> {
+        self.spill()?;
+        failpoint::pass();
+        let Some((aside, file)) = self.file.take() else {
+            return Err(CacheError::Missing { object: self.name().0 });
+        };
+        rename_into(&aside, path).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+        Ok(file)
+    }
+
+    /// Writes out what was gathered. Objects are read-only, so that no editor or script changes one by accident.
+    fn spill(&mut self) -> Result<(), CacheError> {
+        if self.file.is_none() {
+            self.file = Some(create_aside(self.layout, 0o444)?);
+            failpoint::pass();
+        }
+        if let Some((path, file)) = &mut self.file {
+            file.write_all(&self.gathered).map_err(CacheError::io("write", path))?;
+        }
+        self.digest.update(&self.gathered);
+        self.passed += self.gathered.len() as u64;
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
+impl Write for Draft<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.gathered.len() + bytes.len() > PIECE {
+            if let Err(failure) = self.spill() {
+                let told = io::Error::other(failure.to_string());
+                self.failure.get_or_insert(failure);
+                return Err(told);
+            }
+        }
+        let taken = bytes.len().min(PIECE);
+        self.gathered.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if let Some((path, _)) = &self.file {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -85,26 +141,6 @@ fn create_aside(layout: &Layout, mode: u32) -> Result<(PathBuf, File), CacheErro
     };
     let file = file.map_err(CacheError::io("create", &path))?;
     Ok((path, file))
-}
-
-/// A file that hashes and counts what is written to it.
-struct Hashing {
-    file: File,
-    digest: ByteDigest,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(piece)?;
-        self.digest.update(&piece[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// Renames into place, making the folder if it is not there yet.
@@ -165,23 +201,44 @@ mod tests {
         let content: Vec<u8> = (0..3 * PIECE + 17).map(|index| (index % 251) as u8).collect();
         for length in [0, 1, PIECE, PIECE + 1, content.len()] {
             let whole = &content[..length];
-            let write =
-                |sink: &mut (dyn Write + Send)| Ok(whole.chunks(1000).try_for_each(|part| sink.write_all(part))?);
-            let aside = write_object_aside(&layout, write).unwrap();
-            assert_eq!((aside.object, aside.bytes), (Digest::of_bytes(whole), length as u64));
-            assert_eq!(fs::read(&aside.path).unwrap(), whole);
-            check(&aside.path, &aside.object).unwrap();
-            let other = check(&aside.path, &Digest::of_bytes(b"other")).unwrap_err();
-            assert!(matches!(other, CacheError::Damaged { .. }), "{other}");
+            for piece in [1000, PIECE - 1, 2 * PIECE] {
+                let parts = |sink: &mut (dyn Write + Send)| {
+                    Ok(whole.chunks(piece).try_for_each(|part| sink.write_all(part))?)
+                };
+                let draft = Draft::new(&layout, parts).unwrap();
+                assert_eq!(draft.name(), (Digest::of_bytes(whole), length as u64));
+                let path = layout.object_named(&draft.name().0, "");
+                draft.place(&path).unwrap();
+                assert_eq!(fs::read(&path).unwrap(), whole);
+                check(&path, &Digest::of_bytes(whole)).unwrap();
+                assert!(matches!(check(&path, &Digest::of_bytes(b"other")), Err(CacheError::Damaged { .. })));
+            }
         }
     }
 
     #[test]
-    fn what_cannot_be_written_leaves_no_file() {
+    fn what_is_not_placed_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
-        let full = write_object_aside(&layout, |_| Err(io::Error::from(io::ErrorKind::StorageFull).into()));
-        assert!(full.unwrap_err().hint().unwrap().contains("the disk is full"));
-        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+        let long = vec![7; 3 * PIECE];
+        drop(Draft::new(&layout, |sink| Ok(sink.write_all(&long)?)).unwrap());
+        let failed = Draft::new(&layout, |sink| {
+            sink.write_all(&long)?;
+            Err(ArtifactError::MissingPart("it".into()))
+        });
+        assert!(matches!(failed, Err(CacheError::Artifact(ArtifactError::MissingPart(_)))));
+        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0, "long ones were there and went");
+        drop(Draft::new(&Layout::new(&folder.path().join("other")), |sink| Ok(sink.write_all(b"short")?)).unwrap());
+        assert!(!folder.path().join("other").exists(), "a short one is never written");
+    }
+
+    /// The error of the store comes through the encoder as it was.
+    #[test]
+    fn a_store_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("v1"), b"").unwrap();
+        let layout = Layout::new(folder.path());
+        let failed = Draft::new(&layout, |sink| Ok(sink.write_all(&vec![0; 2 * PIECE])?));
+        assert!(matches!(&failed, Err(CacheError::Io { .. })), "{:?}", failed.err());
     }
 }

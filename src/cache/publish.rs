@@ -3,13 +3,14 @@
 //! what many stages that end together share. A crash at any instant leaves nothing or a complete action.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use stages::artifact::{Artifact, Content, Digest, Part};
+use stages::artifact::{Artifact, ArtifactError, Content, Digest, Part};
 
-use super::object::{Aside, rename_into, write_aside, write_object_aside};
+use super::object::{Draft, rename_into, write_aside};
 use super::seal::seal;
 use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
 
@@ -97,42 +98,44 @@ impl Publisher {
                 Part::Blob(digest, content) => self.stage_blob(*digest, content, staged),
             })
             .collect::<Result<_, _>>()?;
-        let aside = write_object_aside(self.store.layout(), |sink| artifact.encode_to(sink))?;
-        let record =
-            ObjectRecord { digest, object: aside.object, kind: Some(artifact.kind()), bytes: aside.bytes, parts };
-        self.place(aside, &record, staged)?;
+        let draft = Draft::new(self.store.layout(), |sink| artifact.encode_to(sink))?;
+        let (object, bytes) = draft.name();
+        let record = ObjectRecord { digest, object, kind: Some(artifact.kind()), bytes, parts };
+        if !self.store.is_intact(&record) {
+            self.place(draft, &record, staged)?;
+        }
         Ok(record)
     }
 
     fn stage_blob(&self, digest: Digest, content: &Content, staged: &mut Staged) -> Result<ObjectRecord, CacheError> {
         let mut record = ObjectRecord { digest, object: digest, kind: None, bytes: 0, parts: Vec::new() };
-        let present = self.store.layout().object(&record);
         if self.store.is_intact(&record) {
+            let present = self.store.layout().object(&record);
             record.bytes = fs::metadata(&present).map_err(CacheError::io("read", &present))?.len();
             return Ok(record);
         }
-        let aside = write_object_aside(self.store.layout(), |sink| Ok(content.copy_to(sink)?))?;
-        if aside.object != digest {
-            let _ = fs::remove_file(&aside.path);
-            let name = match content {
-                Content::Disk(path) => path.display().to_string(),
-                Content::Memory(_) => "a file in memory".to_owned(),
-            };
-            return Err(CacheError::Damaged { object: digest, reason: format!("{name} changed while it was stored") });
+        let name = match content {
+            Content::Disk(path) => path.as_path(),
+            Content::Memory(_) => Path::new("a file in memory"),
+        };
+        let draft = Draft::new(self.store.layout(), |sink| Ok(content.copy_to(sink)?));
+        let draft = draft.map_err(|error| match error {
+            CacheError::Artifact(ArtifactError::Io(source)) => CacheError::io("read", name)(source),
+            other => other,
+        })?;
+        let (found, bytes) = draft.name();
+        if found != digest {
+            let reason = format!("{} changed while it was stored", name.display());
+            return Err(CacheError::Damaged { object: digest, reason });
         }
-        record.bytes = aside.bytes;
-        self.place(aside, &record, staged)?;
+        record.bytes = bytes;
+        self.place(draft, &record, staged)?;
         Ok(record)
     }
 
-    /// Gives an object that was written its name, unless there is an intact one already.
-    fn place(&self, aside: Aside, record: &ObjectRecord, staged: &mut Staged) -> Result<(), CacheError> {
-        if self.store.is_intact(record) {
-            return fs::remove_file(&aside.path).map_err(CacheError::io("remove", &aside.path));
-        }
-        rename_into(&aside.path, &self.store.layout().object(record))?;
+    fn place(&self, draft: Draft<'_>, record: &ObjectRecord, staged: &mut Staged) -> Result<(), CacheError> {
+        staged.add(draft.place(&self.store.layout().object(record))?);
         failpoint::pass();
-        staged.add(aside.file);
         Ok(())
     }
 

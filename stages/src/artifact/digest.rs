@@ -97,7 +97,7 @@ impl Visitor<'_> for Digits {
 const PIECE: usize = 256 * 1024;
 
 /// The digest of bytes that come in pieces; the same as [`Digest::of_bytes`] of all of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ByteDigest(blake3::Hasher);
 
 impl ByteDigest {
