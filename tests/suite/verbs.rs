@@ -79,7 +79,7 @@ fn why_passes_over_what_failed() {
     environment.write("pipeline.yaml", saying("two", "false"));
     environment.run(&["run", "pipeline.yaml"]).expect(1);
     environment.write("pipeline.yaml", saying("three", "true"));
-    environment.succeed(&["why", "a", "pipeline.yaml"]).prints("  with.run.2: \"echo one").prints("-> \"echo three");
+    environment.succeed(&["why", "a", "pipeline.yaml"]).prints("  with.run[2]: \"echo one").prints("-> \"echo three");
 }
 
 /// The drawing shows where the errors are; the report goes beside it.
