@@ -147,8 +147,8 @@ pub(super) fn write_rows(
     for (index, first) in (0..rows).step_by(rows_at_once).enumerate() {
         let count = rows_at_once.min(rows - first);
         let leading: Vec<ArrayRef> = leading.iter().map(|array| array.slice(first, count)).collect();
-        let stretch = |values: &&[f32]| &values[first * block_width..(first + count) * block_width];
-        let blocks: Vec<&[f32]> = blocks.iter().map(stretch).collect();
+        let stretch = first * block_width..(first + count) * block_width;
+        let blocks: Vec<&[f32]> = blocks.iter().map(|values| &values[stretch.clone()]).collect();
         let chunks = encode_rows(&schema, &leading, &blocks, factory.create_column_writers(index)?)?;
         let mut row_group = file.next_row_group()?;
         for chunk in chunks {
@@ -249,8 +249,8 @@ impl ColumnFile {
         most: usize,
         mut take: impl FnMut(&RecordBatch) -> Result<(), ArtifactError>,
     ) -> Result<(), ArtifactError> {
-        let batches = self.builder.with_batch_size(most).build()?;
-        batches.map(|batch| take(&batch?)).collect()
+        let mut batches = self.builder.with_batch_size(most).build()?;
+        batches.try_for_each(|batch| take(&batch?))
     }
 }
 
