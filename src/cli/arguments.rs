@@ -19,7 +19,7 @@ pub struct Global {
     /// Print results as JSON on standard output
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
-    /// Print nothing but errors and results
+    /// Print nothing but errors, warnings and results
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
     /// Say more: each stage that is up to date, and debugging notes (also RUNNER_LOG=debug)

@@ -149,7 +149,7 @@ fn name_of(arguments: &PipelineArguments) -> String {
 }
 
 pub(super) fn report(global: &Global, diagnostics: &Diagnostics, sources: &SourceMap) {
-    if diagnostics.is_empty() || (global.quiet && !diagnostics.has_errors()) {
+    if diagnostics.is_empty() {
         return;
     }
     if global.json {

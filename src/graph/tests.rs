@@ -124,6 +124,17 @@ fn cycles_are_named_in_full() {
 }
 
 #[test]
+fn a_bad_axis_is_told_once_and_its_name_is_not_called_undefined() {
+    let (_, problems) = graph_of(
+        "stages:
+           raw: {uses: generate, matrix: {n: [3], ratio: {by: m, 3: [0.1]}, more: {by: ratio, 1: [2]}},
+                 with: {channels: '${n}', anomaly_ratio: '${ratio}'}}
+           scaled: {uses: normalize, from: raw, with: {method: '${ratio}'}}",
+    );
+    assert_eq!(problems, ["`by` of axis `ratio` must name an earlier axis, found `m`"]);
+}
+
+#[test]
 fn every_wrong_connection_is_told() {
     let (graph, problems) = graph_of(
         "stages:

@@ -83,6 +83,8 @@ enum Values {
     List(Node),
     /// `{by: earlier_axis, value: [...], default: [...]}`.
     By { axis: Node, cases: Vec<(Key, Node)>, default: Option<Node> },
+    /// What is written was reported; the axis is there all the same, so that its name is not called undefined.
+    Unknown,
 }
 
 impl Axes {
@@ -132,7 +134,8 @@ impl Axes {
     /// The points in their order; a stage without axes has one, which is empty.
     ///
     /// # Errors
-    /// Axes without values, points that come twice, undefined names.
+    /// Axes without values, points that come twice, undefined names. The diagnostics are empty if the only cause was
+    /// reported when the axes were read.
     pub fn points(&self, scope: &Scope<'_>) -> Result<Vec<Point>, Diagnostics> {
         let points = match self {
             Self::None => return Ok(vec![Point::default()]),
@@ -224,10 +227,11 @@ fn read_axes(node: &Node, diagnostics: &mut Diagnostics) -> Vec<Axis> {
     let mut axes: Vec<Axis> = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         check_axis_name(key, diagnostics);
-        match read_values(key, value, &axes) {
-            Ok(values) => axes.push(Axis { name: key.clone(), values }),
-            Err(problems) => diagnostics.extend(problems),
-        }
+        let values = read_values(key, value, &axes).unwrap_or_else(|problems| {
+            diagnostics.extend(problems);
+            Values::Unknown
+        });
+        axes.push(Axis { name: key.clone(), values });
     }
     axes
 }
@@ -368,6 +372,7 @@ impl Axis {
                 let case = self.case(point, axis, cases, default.as_ref())?;
                 substitute(case, &scope)
             }
+            Values::Unknown => Err(Diagnostics::default()),
         }
     }
 

@@ -35,7 +35,7 @@ fn each_leak_is_a_warning_and_the_pipeline_runs() {
         let planned = environment.succeed(&["plan", "pipeline.yaml"]);
         assert_eq!(planned.stderr.matches("warning[leakage]").count(), 1, "{name}: {}", planned.describe());
         told.push(planned.stderr);
-        environment.succeed(&["run", "pipeline.yaml"]).says("warning[leakage]");
+        environment.succeed(&["run", "--quiet", "pipeline.yaml"]).says("warning[leakage]");
     }
     assert_snapshot!(told.join("\n"));
 }

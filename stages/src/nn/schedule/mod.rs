@@ -79,8 +79,11 @@ struct Declaration {
     name: &'static str,
     watches: bool,
     entry: fn() -> Entry,
-    rule: fn(&Choice<Schedules>) -> Result<Box<dyn AnyRule>, String>,
+    rule: ReadRule,
 }
+
+/// Reads the parameters of a rule.
+type ReadRule = fn(&Choice<Schedules>) -> Result<Box<dyn AnyRule>, String>;
 
 impl Declaration {
     const fn of<R: Rule>() -> Self {

@@ -10,6 +10,7 @@ use super::{Point, Rule, ScheduleState, is_rate, is_share};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plateau {
+    /// What the rate is multiplied by at each reduction.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub factor: f64,
     /// Epochs without progress that are borne.

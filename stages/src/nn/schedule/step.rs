@@ -12,6 +12,7 @@ pub struct Step {
     /// Epochs between two changes.
     #[schemars(range(min = 1))]
     pub every: u64,
+    /// What the rate is multiplied by at each change.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub factor: f64,
     /// Epochs at the start that do not count.
