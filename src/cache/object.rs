@@ -103,12 +103,12 @@ impl<'a> Draft<'a> {
 
 impl Write for Draft<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.gathered.len() + bytes.len() > PIECE {
-            if let Err(failure) = self.spill() {
-                let told = io::Error::other(failure.to_string());
-                self.failure.get_or_insert(failure);
-                return Err(told);
-            }
+        if self.gathered.len() + bytes.len() > PIECE
+            && let Err(failure) = self.spill()
+        {
+            let told = io::Error::other(failure.to_string());
+            self.failure.get_or_insert(failure);
+            return Err(told);
         }
         let taken = bytes.len().min(PIECE);
         self.gathered.extend_from_slice(&bytes[..taken]);

@@ -105,7 +105,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
         let memo = Memo::in_memory();
-        assert_eq!(locate_folder(&request(&missing), &options(), &memo).unwrap_err().tried(), [missing.clone()]);
+        assert_eq!(
+            locate_folder(&request(&missing), &options(), &memo).unwrap_err().tried(),
+            std::slice::from_ref(&missing)
+        );
         assert_eq!(locate_folder(&request(&missing).optional(), &options(), &memo).unwrap(), []);
         std::os::unix::fs::symlink(folder.path(), folder.path().join("circle")).unwrap();
         let error = locate_folder(&request(folder.path()), &options(), &memo).unwrap_err();

@@ -138,7 +138,7 @@ fn once(work: &Work, count: usize) {
     // The stage's input is alive while it runs: it counts.
     let (normalize, scaled) = most_in_use(move || work.normalize(raw));
     drop(series);
-    let (encode, _) = most_in_use(|| encode(&scaled));
+    let (encode, ()) = most_in_use(|| encode(&scaled));
     let most = json!({
         "ingest": ingest / own, "normalize with its input": normalize / own + 1.0, "encode with its input": encode / own + 1.0,
     });
