@@ -1,10 +1,12 @@
 //! The stage `collect`: gathers the results of the instances of a stage into one table and their means, and ranks them.
 //! The instances' names say where each stands on the axes; which instances there are is the engine's business.
 
+mod axes;
 mod groups;
 
 use std::collections::BTreeSet;
 
+use axes::axes_of;
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +33,7 @@ impl Stage for Collect {
     type Params = Params;
 
     const NAME: &'static str = "collect";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str = "Gathers metrics or tables of all instances into one table, with means over the instances, ranked if asked for.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
@@ -101,23 +103,6 @@ enum Cell {
 }
 
 type Row = IndexMap<String, Cell>;
-
-/// `machine=machine-2-1,seed=1` as axes and values; a name without `=` stands on the axis `instance`.
-fn axes_of(name: &str) -> Row {
-    let pair = |part: &str| {
-        let (axis, value) = part.split_once('=').unwrap_or(("instance", part));
-        (axis.trim().to_owned(), cell_of_text(value.trim()))
-    };
-    name.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
-}
-
-fn cell_of_text(text: &str) -> Cell {
-    let number = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Cell::Real);
-    // Text such as 007 stays text.
-    let integer = text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Cell::Integer);
-    let looks_like_number = text.contains(['.', 'e']) && !text.starts_with(['+', '.', 'e', 'i', 'n']);
-    integer.or_else(|| number().filter(|_| looks_like_number)).unwrap_or_else(|| Cell::Text(text.to_owned()))
-}
 
 /// The defined figures of one instance. `known` keeps what is said about each.
 fn cells_of_metrics(metrics: &Metrics, known: &mut IndexMap<String, Metric>) -> Row {
@@ -387,8 +372,5 @@ mod tests {
         assert!(collect(vec![("seed=1", figures)]).unwrap_err().message().contains("`seed`"));
         let files = crate::artifact::Files::new(vec![]).into();
         assert!(collect(vec![("seed=1", files)]).unwrap_err().message().contains("Files"));
-        assert_eq!(axes_of("plain")["instance"], Cell::Text("plain".into()));
-        assert_eq!(cell_of_text("007"), Cell::Text("007".into()));
-        assert_eq!(cell_of_text("inf"), Cell::Text("inf".into()));
     }
 }

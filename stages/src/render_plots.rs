@@ -77,6 +77,9 @@ pub struct Params {
     /// The most forecast windows that get a picture, spread evenly.
     #[serde(default = "default_windows")]
     pub windows: usize,
+    /// The most rows before a forecast that are drawn with it, if `series` is connected, too.
+    #[serde(default = "default_history")]
+    pub history: usize,
     /// Columns of the table to draw: bars for the first, marks for the others. The first three if left out.
     #[serde(default)]
     pub figures: Vec<String>,
@@ -106,11 +109,15 @@ fn default_windows() -> usize {
     4
 }
 
+fn default_history() -> usize {
+    96
+}
+
 impl Stage for RenderPlots {
     type Params = Params;
 
     const NAME: &'static str = "render-plots";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const DOC: &'static str = "Draws scores and series with labels, threshold and alarms, forecasts, confusion matrices, \
          tables and graphs as PNG or SVG.";
     const NUMERICS: Numerics = Numerics::Exact;
@@ -119,7 +126,12 @@ impl Stage for RenderPlots {
 
     fn inputs(_: &Params) -> Vec<Port> {
         vec![
-            Port::new("series", ArtifactKind::Series, "the channels to draw").optional(),
+            Port::new(
+                "series",
+                ArtifactKind::Series,
+                "the channels to draw, or with forecasts the scaled rows before them",
+            )
+            .optional(),
             Port::new("scores", ArtifactKind::Scores, "the scores to draw, with labels").optional(),
             Port::new("metrics", ArtifactKind::Metrics, "threshold and figures for the titles").optional(),
             Port::new("forecasts", ArtifactKind::Forecasts, "the windows to draw, forecast or filled in").optional(),
@@ -170,11 +182,12 @@ impl Stage for RenderPlots {
         let metrics = inputs.optional::<Metrics>("metrics")?;
         Self::check_inputs(params, &inputs.connected()).map_err(|(_, reason)| StageError::new(reason))?;
         let mut pictures = Vec::new();
-        if series.is_some() || scores.is_some() {
+        let forecasts = inputs.optional::<Forecasts>("forecasts")?;
+        if series.is_some() && forecasts.is_none() || scores.is_some() {
             pictures.extend(pictures::plan(params, series.as_deref(), scores.as_deref(), metrics.as_deref())?);
         }
-        if let Some(forecasts) = inputs.optional::<Forecasts>("forecasts")? {
-            pictures.extend(forecasts::plan(params, &forecasts)?);
+        if let Some(forecasts) = forecasts {
+            pictures.extend(forecasts::plan(params, &forecasts, series.as_deref())?);
         }
         if let Some(predictions) = inputs.optional::<Predictions>("predictions")? {
             pictures.push(confusion::plan(params, predictions)?);

@@ -56,6 +56,9 @@ impl Stage for Train {
             parameter,
         };
         let mut learned = vec![learning("weights", Purpose::Fit, Split::Train, "model")];
+        // The upper level of two tunes how the lower one learns: a choice, as that of hyperparameters is.
+        let upper = params.is_bi_level();
+        learned.extend(upper.then(|| learning("controller", Purpose::Select, params.monitor.on, "monitor.on")));
         let watched = params.needs_validation().is_some();
         learned
             .extend(watched.then(|| learning("choice of the epoch", Purpose::Select, params.monitor.on, "monitor.on")));
@@ -103,5 +106,10 @@ mod tests {
         };
         assert_eq!(splits(json!({})), [Split::Train, Split::Validation]);
         assert_eq!(splits(json!({"keep": "last"})), [Split::Train]);
+        let two_levels = json!({"model": {"kind": "dynonet"}, "keep": "last"});
+        assert_eq!(splits(two_levels.clone()), [Split::Train, Split::Validation]);
+        let mut on_test = two_levels;
+        on_test["monitor"] = json!({"on": "test"});
+        assert_eq!(splits(on_test), [Split::Train, Split::Test]);
     }
 }

@@ -292,6 +292,16 @@ fn files_carry_everything_that_outputs_depend_on() {
     }
 }
 
+/// The leakage check knows a model by its declaration alone.
+#[test]
+fn models_that_learn_from_validation_samples_say_so() {
+    for case in Case::every() {
+        let network = case.try_build(case.plain(), 1).unwrap();
+        let upper = network.phases().iter().any(|phase| phase.source == Source::Validation);
+        assert_eq!(upper, declaration(&case.choice).unwrap().bi_level, "{}", case.name());
+    }
+}
+
 #[test]
 fn seeds_decide_the_weights() {
     for case in Case::trained() {

@@ -88,6 +88,7 @@ impl Architecture for Dynonet {
         "DynoNet: a controller modulates small recurrent workers, one per channel; forecasts in two levels of training";
     const PAPER: &'static str = "kvu1342009-pixel/DynoNet (a program without a paper)";
     const TASKS: &'static [Task] = &[Task::Forecast];
+    const BI_LEVEL: bool = true;
     const SMALL: &'static str =
         r#"{"control_hidden": 8, "worker_hidden": 4, "worker_length": 16, "decomposition_kernel": 5}"#;
 

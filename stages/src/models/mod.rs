@@ -329,6 +329,8 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
     const SMALL: &'static str = "{}";
     /// Whether it is fitted at once, by [`Network::fit`], instead of step by step.
     const CLOSED_FORM: bool = false;
+    /// Whether a part of it is trained on the samples that the epoch is chosen by, the upper level of two.
+    const BI_LEVEL: bool = false;
 
     /// Whether this configuration sees images instead of windows.
     fn reads_images(&self) -> bool {
@@ -379,6 +381,8 @@ pub struct Declaration {
     pub tasks: &'static [Task],
     /// Whether it is fitted at once instead of step by step.
     pub closed_form: bool,
+    /// Whether a part of it is trained on the samples that the epoch is chosen by.
+    pub bi_level: bool,
     /// Parameters, as JSON, of a small one for tests.
     pub small: &'static str,
     entry: fn() -> Entry,
@@ -395,6 +399,7 @@ impl Declaration {
             paper: A::PAPER,
             tasks: A::TASKS,
             closed_form: A::CLOSED_FORM,
+            bi_level: A::BI_LEVEL,
             small: A::SMALL,
             entry: || Entry::new::<A>(A::NAME, A::DOC),
             reads_images: |choice| choice.parameters::<A>().is_ok_and(|architecture| architecture.reads_images()),

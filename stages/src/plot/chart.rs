@@ -50,7 +50,7 @@ pub struct Panel {
     pub strips: Vec<Strip>,
 }
 
-/// A value per row.
+/// A value per row; where it is NaN there is no line.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub name: String,
@@ -216,10 +216,10 @@ impl Chart {
         let mut bounds = vec![0];
         bounds.extend(self.time.breaks.iter().copied().filter(|row| *row > 0 && *row < line.values.len()));
         bounds.push(line.values.len());
-        for pair in bounds.windows(2) {
-            let position = |index: usize| self.position((pair[0] + index) as f32 + 0.5, area);
+        for rows in bounds.windows(2).flat_map(|pair| decimate::known(&line.values, pair[0]..pair[1])) {
+            let position = |index: usize| self.position((rows.start + index) as f32 + 0.5, area);
             let height = |value: f32| axis.height(f64::from(value), area);
-            let points = decimate::points(&line.values[pair[0]..pair[1]], position, height);
+            let points = decimate::points(&line.values[rows.clone()], position, height);
             canvas.polyline(&points, Stroke { color: line.color, width: LINE, dashed: false });
         }
     }

@@ -1,4 +1,4 @@
-//! Long lines made short without changing what is seen: the extremes of each pixel column stay.
+//! Long lines made short without changing what is seen: the extremes of each pixel column stay; and where a line has gaps.
 
 /// The points of a line to draw. `position` maps an index of `values` to pixels, rising; `height` maps a value.
 ///
@@ -33,9 +33,28 @@ pub fn points(values: &[f32], position: impl Fn(usize) -> f32, height: impl Fn(f
     points
 }
 
+/// The stretches of some rows whose values are known.
+pub fn known(values: &[f32], rows: std::ops::Range<usize>) -> Vec<std::ops::Range<usize>> {
+    let offset = rows.start;
+    let stretches = values[rows].chunk_by(|one, next| one.is_nan() == next.is_nan());
+    let places = stretches.scan(offset, |end, stretch| {
+        *end += stretch.len();
+        Some((*end - stretch.len()..*end, stretch[0].is_nan()))
+    });
+    places.filter(|(_, unknown)| !unknown).map(|(rows, _)| rows).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_not_drawn_where_values_are_unknown() {
+        let unknown = f32::NAN;
+        assert_eq!(known(&[unknown, 1.0, 2.0, unknown, 3.0], 0..5), [1..3, 4..5]);
+        assert_eq!(known(&[1.0, 2.0, unknown], 1..3), std::slice::from_ref(&(1..2)));
+        assert!(known(&[unknown], 0..1).is_empty() && known(&[], 0..0).is_empty());
+    }
 
     #[test]
     fn keeps_extremes_and_few_points() {

@@ -23,14 +23,21 @@ const SMALL: f32 = 11.0;
 const MARGIN: f32 = 14.0;
 /// Lines of a name below its column.
 const NAME_LINES: usize = 2;
+/// Columns up to which a cell has room for its share in words, and an empty one says so.
+const FEW: usize = 12;
 /// The widest room for names beside the rows.
 const WIDEST_NAME: f32 = 180.0;
 
 impl Matrix {
     /// Width and height that suit the number of cells, in pixels.
     pub fn size(&self) -> (u32, u32) {
+        let (wide, high) = if self.few() { (76, 46) } else { (40, 26) };
         let side = |cells: usize, cell: usize, rest: usize| (cells.min(100) * cell + rest) as u32;
-        (side(self.columns.len(), 76, 240), side(self.rows.len(), 46, 150))
+        (side(self.columns.len(), wide, 240), side(self.rows.len(), high, 150))
+    }
+
+    fn few(&self) -> bool {
+        self.columns.len() <= FEW
     }
 
     /// Draws the matrix over a whole canvas.
@@ -75,7 +82,8 @@ impl Matrix {
             let text = count.to_string();
             let roomy = cell.height > 2.0 * SMALL + 10.0 && font::width("100 %", SMALL) < cell.width;
             let two = roomy && *count > 0;
-            if font::width(&text, SMALL) < cell.width {
+            // Among many cells, figures are found by what is left empty.
+            if font::width(&text, SMALL) < cell.width && (*count > 0 || self.few()) {
                 let baseline = if two { middle - 2.0 } else { middle + SMALL * 0.36 };
                 write(canvas, center, baseline, &text, SMALL, ink, Anchor::Middle);
             }
@@ -166,6 +174,20 @@ mod tests {
         let mut raster = Raster::new(width, height).unwrap();
         matrix.draw(&mut raster);
         assert!(raster.rgb().chunks_exact(3).any(|pixel| pixel[0] < 150 && pixel[2] > 180), "there is blue");
+    }
+
+    #[test]
+    fn many_classes_leave_empty_cells_empty() {
+        let text = |classes: usize| {
+            let mut matrix = matrix(classes);
+            matrix.counts[0] = 0;
+            let (width, height) = matrix.size();
+            let mut svg = Box::new(Svg::new(width, height));
+            matrix.draw(svg.as_mut());
+            String::from_utf8(svg.finish().unwrap()).unwrap()
+        };
+        assert!(text(FEW).contains(">0<") && !text(FEW + 1).contains(">0<"));
+        assert!(text(FEW + 1).contains(">7<"));
     }
 
     #[test]

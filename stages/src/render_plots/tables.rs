@@ -32,7 +32,8 @@ pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
         ))
         .hint("name fewer in `figures`"));
     }
-    let (values, names) = (numbers(table, first)?, names(table));
+    let axes = axes(table, &figures);
+    let (values, names) = (numbers(table, first)?, names(table, &axes));
     let deviations = table.reals(&format!("{first}_std")).unwrap_or_else(|| vec![None; table.rows()]);
     let bars = names.into_iter().zip(values.into_iter().zip(deviations));
     let bars = bars.map(|(name, (value, deviation))| Bar { name, value, deviation }).collect();
@@ -45,7 +46,7 @@ pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
     } else {
         String::new()
     };
-    let ranking = Ranking { title: format!("ranked by {first}"), subtitle, figure: first.clone(), bars, marks };
+    let ranking = Ranking { title: title(table, first, &axes), subtitle, figure: first.clone(), bars, marks };
     Ok(Picture { name: "ranking".to_owned(), drawing: Drawing::Ranking(ranking), channels: 0 })
 }
 
@@ -66,14 +67,48 @@ fn numbers(table: &Table, name: &str) -> Result<Vec<Option<f64>>, StageError> {
     Err(StageError::new(format!("the table has no column of numbers `{name}`")).hint(format!("there are {known}")))
 }
 
-/// What the columns of text say, or the row's number.
-fn names(table: &Table) -> Vec<String> {
-    let columns: Vec<Vec<Option<String>>> = table.column_names().iter().filter_map(|name| table.texts(name)).collect();
+/// The columns that say what a row is: those of text, or else the ones in front of all figures that are drawn.
+fn axes(table: &Table, figures: &[String]) -> Vec<String> {
+    let names = table.column_names();
+    let texts: Vec<String> = names.iter().filter(|name| table.texts(name).is_some()).cloned().collect();
+    if !texts.is_empty() {
+        return texts;
+    }
+    let counted = |name: &String| ["rank", "instances"].contains(&name.as_str());
+    names.into_iter().take_while(|name| !figures.contains(name)).filter(|name| !counted(name)).collect()
+}
+
+/// What the axes say, numbers with the axis' name, or the row's number.
+fn names(table: &Table, axes: &[String]) -> Vec<String> {
+    let columns: Vec<Vec<Option<String>>> = axes.iter().map(|axis| labels(table, axis)).collect();
     let name = |row: usize| {
         let parts: Vec<&str> = columns.iter().filter_map(|column| column[row].as_deref()).collect();
         if parts.is_empty() { (row + 1).to_string() } else { parts.join(" · ") }
     };
     (0..table.rows()).map(name).collect()
+}
+
+fn labels(table: &Table, axis: &str) -> Vec<Option<String>> {
+    let numbered = |value: Option<String>| value.map(|value| format!("{axis} {value}"));
+    if let Some(texts) = table.texts(axis) {
+        texts
+    } else if let Some(integers) = table.integers(axis) {
+        integers.into_iter().map(|value| numbered(value.map(|value| value.to_string()))).collect()
+    } else {
+        let reals = table.reals(axis).unwrap_or_else(|| vec![None; table.rows()]);
+        reals.into_iter().map(|value| numbered(value.map(|value| value.to_string()))).collect()
+    }
+}
+
+/// Only a table that has ranks is in the order of the figure.
+fn title(table: &Table, first: &str, axes: &[String]) -> String {
+    if table.integers("rank").is_some() {
+        format!("ranked by {first}")
+    } else if axes.is_empty() {
+        first.to_owned()
+    } else {
+        format!("{first} by {}", axes.join(" and "))
+    }
 }
 
 /// An arrow per row of a table with the columns `from`, `to` and `weight`.

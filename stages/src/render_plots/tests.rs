@@ -145,6 +145,29 @@ fn draws_forecasts_and_filled_in_values() {
 }
 
 #[test]
+fn the_rows_before_a_forecast_are_drawn_if_they_are_there() {
+    let series = |entity: &str| Series {
+        channels: vec!["cpu".into(), "disk".into()],
+        values: vec![0.5; 2 * 40],
+        labels: vec![],
+        times: vec![],
+        segments: vec![Segment::new(Split::Train, "b", 0..2), Segment::new(Split::Test, entity, 2..40)],
+    };
+    let mut given = forecasts();
+    given.origins.iter_mut().for_each(|origin| origin.row += 2);
+    let inputs = |entity| vec![("forecasts", given.clone().into()), ("series", series(entity).into())];
+    let files = run(r#"{"windows": 2, "format": "svg", "history": 5}"#, inputs("a")).unwrap();
+    assert_eq!(names(&files), ["forecast-001.svg", "forecast-002.svg"]);
+    let shaded = |index: usize| {
+        let bytes = files.entries[index].content.read().unwrap().to_vec();
+        String::from_utf8(bytes).unwrap().contains(">forecast<")
+    };
+    // Before the first window lies another entity.
+    assert_eq!([shaded(0), shaded(1)], [false, true]);
+    assert!(run("{}", inputs("c")).unwrap_err().message().contains("do not belong together"));
+}
+
+#[test]
 fn draws_the_confusion_matrix() {
     let predictions = Predictions {
         classes: vec!["mean_shift".into(), "trend".into()],
@@ -181,6 +204,14 @@ fn tables_are_ranked_and_graphs_drawn() {
     let mut found = names(&files);
     found.sort_unstable();
     assert_eq!(found, ["graph.svg", "ranking.svg"]);
+    let ratios =
+        vec![("ratio", vec![0.125, 0.5].into()), ("mse", vec![0.2, 0.3].into()), ("mae", vec![0.1, 0.2].into())];
+    let ratios = Table::new(ratios).unwrap();
+    let files = run(r#"{"format": "svg", "figures": ["mse", "mae"]}"#, vec![("table", ratios.into())]).unwrap();
+    let text = String::from_utf8(files.entries[0].content.read().unwrap().to_vec()).unwrap();
+    for part in ["mse by ratio", ">ratio 0.125<", ">ratio 0.5<"] {
+        assert!(text.contains(part), "{part}");
+    }
     let error = run(r#"{"figures": ["roc_auc"]}"#, vec![("table", table().into())]).unwrap_err();
     assert!(error.message().contains("`roc_auc`") && error.hint_text().unwrap().contains("`f1`"));
     assert!(run("{}", vec![("graph", table().into())]).unwrap_err().message().contains("`from`"));

@@ -269,6 +269,11 @@ impl Recipe {
         }
     }
 
+    /// Whether a part of the model is trained on the monitored samples.
+    pub fn is_bi_level(&self) -> bool {
+        models::declaration(&self.model).is_ok_and(|model| model.bi_level)
+    }
+
     /// The first parameter that cannot do without monitored samples.
     pub fn needs_validation(&self) -> Option<&'static str> {
         self.compares_epochs().filter(|_| self.monitor.needs_samples())

@@ -12,8 +12,7 @@ impl MetricKind for Mase {
     const NAME: &'static str = "mase";
     const DOC: &'static str = "Mean of the absolute errors over the mean absolute error of the seasonal naive forecast on the training rows of their channel (Hyndman and Koehler, Int. J. Forecasting 2006); undefined if that is not known.";
     const DIRECTION: Direction = Direction::Lower;
-    const CAVEAT: &'static str =
-        "below 1 is better than the naive forecast of one step; channels that are constant in training do not count";
+    const CAVEAT: &'static str = "below 1 is better than the naive forecast one season ahead was in training; channels that are constant in training do not count";
 
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
         let known: Vec<usize> = case.channels().filter(|channel| case.naive_error(*channel).is_some()).collect();
