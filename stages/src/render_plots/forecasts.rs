@@ -109,8 +109,13 @@ fn panel(forecasts: &Forecasts, window: usize, channel: usize, before: &[f32]) -
         let rows = events_of(&judged, std::slice::from_ref(&(0..horizon)));
         panel.regions.push(Region { name: "hidden".into(), rows, color: palette::ORANGE, opacity: 0.2 });
     } else if !history.is_empty() {
-        let rows = vec![history.len()..history.len() + horizon];
-        panel.regions.push(Region { name: "forecast".into(), rows, color: palette::FRAME, opacity: 0.12 });
+        let rows = history.len()..history.len() + horizon;
+        panel.regions.push(Region {
+            name: "forecast".into(),
+            rows: [rows].into(),
+            color: palette::FRAME,
+            opacity: 0.12,
+        });
     }
     panel
 }
