@@ -107,7 +107,11 @@ impl fmt::Display for CliError {
 
 impl From<Failure> for CliError {
     fn from(failure: Failure) -> Self {
-        Self { causes: failure.causes, hint: failure.hint, ..Self::failed(failure.message) }
+        let message = match failure.location {
+            Some(location) => format!("{location}: {}", failure.message),
+            None => failure.message,
+        };
+        Self { causes: failure.causes, hint: failure.hint, ..Self::failed(message) }
     }
 }
 

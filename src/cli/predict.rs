@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use stages::artifact::{Artifact, ArtifactKind, Forecasts, Image, Images, Predictions, Scores, Split};
+use stages::artifact::{Artifact, ArtifactKind, COLOURS, Forecasts, Image, Images, Predictions, Scores, Split};
 use stages::contract::Device;
 
 use super::arguments::DeviceChoice;
@@ -15,6 +15,9 @@ use crate::cache::Store;
 use crate::diagnostic::{list, suggestion};
 use crate::engine::{PastStage, Replay};
 use crate::ui::{Align, Paint, Table, number};
+
+/// Endings of pictures that are no PNG files, and so cannot be read.
+const OTHER_PICTURES: [&str; 8] = ["jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff", "svg"];
 
 /// Classes that are shown beside the most probable one.
 const ALSO: usize = 2;
@@ -101,7 +104,12 @@ fn answer(replay: &Replay<'_>, target: PastStage, inputs: &[PathBuf], device: De
     if let Some(missing) = inputs.iter().find(|input| !input.is_file()) {
         return Err(CliError::wrong(format!("there is no file {}", missing.display())));
     }
-    let is_picture = |input: &PathBuf| input.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+    let ends = |input: &Path, with: &str| input.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(with));
+    if let Some(other) = inputs.iter().find(|input| OTHER_PICTURES.iter().any(|ending| ends(input, ending))) {
+        let message = format!("pictures are read from PNG files, and {} is none", other.display());
+        return Err(CliError::wrong(message).hint("convert it to PNG"));
+    }
+    let is_picture = |input: &PathBuf| ends(input, "png");
     let pictures = inputs.iter().filter(|input| is_picture(input)).count();
     if pictures > 0 && pictures < inputs.len() {
         return Err(
@@ -132,18 +140,20 @@ fn answer(replay: &Replay<'_>, target: PastStage, inputs: &[PathBuf], device: De
     said.ok_or_else(|| CliError::failed(format!("the stage {} said nothing", replay.name(target))))
 }
 
-/// The pictures of these files, which must be as large as those that the model knows.
+/// The pictures of these files, which must be whole, and as large as those that the model knows.
 fn fresh_images(inputs: &[PathBuf], known: &Images) -> Result<Images, CliError> {
     let read = |path: &PathBuf| {
         let file = std::fs::read(path)
             .map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display())))?;
         let image = Image::from_file(path.display().to_string(), Split::Test, None, file);
         let (height, width) = image.size().map_err(|error| unusable(path, &error.to_string()))?;
-        if (height, width) == (known.height, known.width) {
-            return Ok(image);
+        if (height, width) != (known.height, known.width) {
+            let hint = format!("the model knows pictures of {}x{}", known.width, known.height);
+            return Err(unusable(path, &format!("it is {width}x{height} pixels large")).hint(hint));
         }
-        let hint = format!("the model knows pictures of {}x{}", known.width, known.height);
-        Err(unusable(path, &format!("it is {width}x{height} pixels large")).hint(hint))
+        let mut rgb = vec![0; height * width * COLOURS];
+        image.decode_into(&mut rgb).map_err(|error| unusable(path, &error.to_string()))?;
+        Ok(image)
     };
     let images = inputs.iter().map(read).collect::<Result<Vec<Image>, CliError>>()?;
     Ok(Images { images, classes: Vec::new(), ..Images::clone(known) })

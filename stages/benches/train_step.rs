@@ -125,6 +125,14 @@ const CASES: &[Case] = &[
         batch: 128,
         graph: true,
     },
+    Case {
+        name: "vae",
+        model: "vae",
+        parameters: || json!({"of": "images", "hidden": [32, 64, 128, 256, 512], "latent": 128, "deviation": 0.7071}),
+        shape: || DataShape { width: 224, ..DataShape::detect(224, 3) },
+        batch: 8,
+        graph: false,
+    },
 ];
 
 /// A batch of noise of this shape.

@@ -63,15 +63,18 @@ pub struct Params {
     pub contributions: bool,
     /// The splits to score; all if left out. Rows of other splits are left out of the scores.
     pub splits: Option<Vec<Split>>,
-    /// Of images: the classes that count as anomalies. Images of all other classes are labelled as normal; without this
-    /// the scores have no labels.
+    /// Of images: the classes that count as anomalies; without this the scores have no labels.
     pub anomalous: Option<Vec<String>>,
+    /// Of images: the classes that count as normal; without this, all that are not anomalous. Images of classes that are
+    /// neither are left out, and so are anomalous ones of other splits than `test`, so that thresholds are learned from
+    /// normal images.
+    pub normal: Option<Vec<String>>,
 }
 
 impl Default for Params {
     fn default() -> Self {
         let (of, overlap) = (Of::Windows, Overlap::Last);
-        Self { of, overlap, batch: 128, contributions: true, splits: None, anomalous: None }
+        Self { of, overlap, batch: 128, contributions: true, splits: None, anomalous: None, normal: None }
     }
 }
 
@@ -79,7 +82,7 @@ impl Stage for Score {
     type Params = Params;
 
     const NAME: &'static str = "score";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const DOC: &'static str =
         "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
     const NUMERICS: Numerics = Numerics::Device;
@@ -112,7 +115,7 @@ impl Stage for Score {
         if params.anomalous.as_ref().is_some_and(Vec::is_empty) {
             return Err(("anomalous".to_owned(), "names no class; leave it out for scores without labels".to_owned()));
         }
-        Ok(())
+        images::check_normal(params)
     }
 
     fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {

@@ -45,6 +45,58 @@ fn data_of_the_run_get_the_scores_of_the_run() {
     environment.succeed(&["predict", "latest", "new.parquet"]).prints("rows scored");
 }
 
+/// Pictures of two kinds of series, and a model that tells them apart after a fashion.
+const PICTURES: &str = r"pipeline: pictures
+seed: 2
+stages:
+  shapes: {uses: generate-shapes, with: {kinds: [mean_shift, stochastic_trend], samples: 10, length: 60}}
+  images: {uses: render-images, from: shapes, with: {width: 24, height: 20, dpi: 20, axes: false}}
+  model:
+    uses: train
+    from: images
+    with:
+      model: {kind: resnet50-plot, width: 4, depth: [1, 1, 1, 1], planes: [4, 4, 4, 4], head: [8, 8]}
+      epochs: 1
+      batch: 7
+  predictions: {uses: classify, from: {model: model, images: images}, with: {of: images}}
+";
+
+#[test]
+fn pictures_and_series_get_a_class() {
+    let environment = TestEnvironment::with_pipeline(PICTURES);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let (Artifact::Images(images), _) = stored(&environment, "images", "images") else { panic!("no images") };
+    let (Artifact::Series(series), _) = stored(&environment, "shapes", "series") else { panic!("no series") };
+    let (Artifact::Predictions(predictions), _) = stored(&environment, "predictions", "predictions") else {
+        panic!("no predictions")
+    };
+    let tested = &predictions.samples[0];
+    let image = images.images.iter().find(|image| image.name == *tested).unwrap();
+    let segment = series.segments.iter().find(|segment| segment.entity == *tested).unwrap();
+    environment.write("new.PNG", image.file());
+    let lines: Vec<String> = segment.rows.clone().map(|row| series.values[row].to_string()).collect();
+    environment.write("new.csv", format!("value\n{}\n", lines.join("\n")));
+    for input in ["new.PNG", "new.csv"] {
+        let said = environment.json(&["predict", "latest:model", input]);
+        let answer = &said["answers"][0];
+        let found: Vec<f64> =
+            answer["probabilities"].as_object().unwrap().values().map(|value| value.as_f64().unwrap()).collect();
+        for (found, expected) in found.iter().zip(predictions.row(0)) {
+            assert!((found - f64::from(*expected)).abs() < 1e-5, "{input}: {answer}");
+        }
+        assert_eq!(answer["class"], predictions.classes[predictions.predicted(0)].as_str());
+    }
+    let says = |name: &str, content: &[u8], code: i32, words: &str| {
+        environment.write(name, content);
+        environment.run(&["predict", "latest", name]).expect(code).says(words);
+    };
+    let file = image.file();
+    says("cut.png", &file[..file.len() / 2], 1, "the picture cut.png cannot be used");
+    says("text.png", b"no picture", 1, "the picture text.png cannot be used");
+    says("photo.jpg", b"", 2, "photo.jpg is none");
+    says("bad.csv", b"value\n1\nx\n", 1, "bad.csv:3");
+}
+
 #[test]
 fn what_cannot_be_answered_says_why() {
     let environment = after_a_run();

@@ -1,6 +1,6 @@
 //! The variational autoencoder (Kingma and Welling, ICLR 2014) of whole windows, by layers of units, and of images, by
-//! convolutions: what it reconstructs badly is unlike what it was trained on. Errors come from the mean of the code, so
-//! nothing is drawn at scoring.
+//! convolutions: what it reconstructs badly, or needs unlikely codes for, is unlike what it was trained on. Scores come
+//! from the mean of the code, so nothing is drawn at scoring.
 
 mod elbo;
 mod images;
@@ -25,6 +25,18 @@ pub enum Of {
     Images,
 }
 
+/// What the anomaly score is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// The squared error of the reconstruction.
+    #[default]
+    Reconstruction,
+    /// The loss of the sample, its code being the mean: the squared error, and how far the code's distribution is from
+    /// the standard normal one, which is spread evenly over the sample's values.
+    Bound,
+}
+
 /// A variational autoencoder with a Gaussian code.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -44,11 +56,14 @@ pub struct Vae {
     /// against the divergence.
     #[schemars(range(min = 0.0))]
     pub deviation: f64,
+    /// What the anomaly score is.
+    pub score: Score,
 }
 
 impl Default for Vae {
     fn default() -> Self {
-        Self { of: Of::Windows, latent: 16, hidden: None, beta: 1.0, deviation: 1.0 }
+        let (of, score) = (Of::Windows, Score::Reconstruction);
+        Self { of, latent: 16, hidden: None, beta: 1.0, deviation: 1.0, score }
     }
 }
 
@@ -65,7 +80,7 @@ impl Vae {
 impl Architecture for Vae {
     const NAME: &'static str = "vae";
     const DOC: &'static str =
-        "A variational autoencoder of windows or images; the squared error of the reconstruction is the anomaly score";
+        "A variational autoencoder of windows or images; the error of the reconstruction is the anomaly score";
     const PAPER: &'static str = "Kingma and Welling, \"Auto-Encoding Variational Bayes\", ICLR 2014";
     const TASKS: &'static [Task] = &[Task::Detect];
     const SMALL: &'static str = r#"{"latent": 12, "hidden": [48, 32], "deviation": 0.3}"#;
@@ -127,6 +142,7 @@ struct Autoencoder {
     state: State,
     shape: DataShape,
     elbo: Elbo,
+    score: Score,
     coder: Box<dyn Coder>,
     mean: Linear,
     log_variance: Linear,
@@ -157,7 +173,7 @@ impl Autoencoder {
         let mean = Linear::new(&mut builder, "mean", coder.width(), config.latent)?;
         let log_variance = Linear::new(&mut builder, "log_variance", coder.width(), config.latent)?;
         let elbo = Elbo { beta: config.beta, deviation: config.deviation };
-        Ok(Self { state: builder.finish(), shape, elbo, coder, mean, log_variance })
+        Ok(Self { state: builder.finish(), shape, elbo, score: config.score, coder, mean, log_variance })
     }
 
     /// Checks a batch and lays its values out for the coder.
@@ -219,6 +235,15 @@ impl Network for Autoencoder {
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
         self.restore(&self.evaluate(&batch.inputs)?.reconstruction)
+    }
+
+    fn errors(&self, batch: &Batch) -> Result<Tensor> {
+        let Forward { mean, log_variance, reconstruction } = self.evaluate(&batch.inputs)?;
+        let errors = (self.restore(&reconstruction)? - &batch.inputs)?.sqr()?;
+        match self.score {
+            Score::Reconstruction => Ok(errors),
+            Score::Bound => self.elbo.of_values(&errors, &mean, &log_variance),
+        }
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {

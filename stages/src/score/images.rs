@@ -34,7 +34,8 @@ pub(super) fn score(
     if samples.is_empty() {
         return Err(StageError::new("the splits to score have no images").hint("name others in `splits`"));
     }
-    let anomalous = anomalous(params, images)?;
+    let anomalous = numbers("anomalous", params.anomalous.as_ref(), images)?;
+    let samples = judged(samples, params, anomalous.as_deref(), images)?;
     let channels = if params.contributions { COLOURS.map(str::to_owned).to_vec() } else { Vec::new() };
     let mut scores = Scores {
         scores: Vec::with_capacity(samples.len()),
@@ -66,7 +67,8 @@ pub(super) fn score(
             if let Some(anomalous) = &anomalous {
                 scores.labels.push(u8::from(image.label.is_some_and(|label| anomalous.contains(&label))));
             }
-            scores.segments.push(Segment::new(image.split, image.name.clone(), row..row + 1));
+            let segment = Segment::new(image.split, image.name.clone(), row..row + 1);
+            scores.segments.push(segment.labelled(anomalous.is_some()));
         }
         let (done, total) = (scores.scores.len() as u64, samples.len() as u64);
         context.host.progress(Progress { unit: "image", done, total, phase: String::new(), figures: Vec::new() });
@@ -74,13 +76,50 @@ pub(super) fn score(
     Ok(scores)
 }
 
-/// The numbers of the classes that count as anomalies, if any are named.
-fn anomalous(params: &Params, images: &Images) -> Result<Option<Vec<u32>>, StageError> {
-    let Some(names) = &params.anomalous else { return Ok(None) };
+/// What the schema cannot say about `normal`.
+pub(super) fn check_normal(params: &Params) -> Result<(), (String, String)> {
+    let fault = |reason: String| Err(("normal".to_owned(), reason));
+    let Some(normal) = &params.normal else { return Ok(()) };
+    let Some(anomalous) = &params.anomalous else {
+        return fault("needs `anomalous` beside it".to_owned());
+    };
+    if normal.is_empty() {
+        return fault("names no class; leave it out for all that are not anomalous".to_owned());
+    }
+    match normal.iter().find(|name| anomalous.contains(name)) {
+        Some(both) => fault(format!("`{both}` is among the anomalous classes, too")),
+        None => Ok(()),
+    }
+}
+
+/// The samples that `normal` leaves: normal ones, and of the split `test` anomalous ones.
+fn judged(
+    mut samples: Vec<usize>,
+    params: &Params,
+    anomalous: Option<&[u32]>,
+    images: &Images,
+) -> Result<Vec<usize>, StageError> {
+    let (Some(normal), Some(anomalous)) = (numbers("normal", params.normal.as_ref(), images)?, anomalous) else {
+        return Ok(samples);
+    };
+    samples.retain(|sample| {
+        let image = &images.images[*sample];
+        let counts = |label: u32| normal.contains(&label) || image.split == Split::Test && anomalous.contains(&label);
+        image.label.is_some_and(counts)
+    });
+    if samples.is_empty() {
+        return Err(StageError::new("no image that is to be scored is of a class in `normal` or `anomalous`"));
+    }
+    Ok(samples)
+}
+
+/// The numbers of the classes that a parameter names, if it does.
+fn numbers(parameter: &str, names: Option<&Vec<String>>, images: &Images) -> Result<Option<Vec<u32>>, StageError> {
+    let Some(names) = names else { return Ok(None) };
     let number = |name: &String| {
         let found = images.classes.iter().position(|class| class == name).and_then(|number| number.try_into().ok());
         found.ok_or_else(|| {
-            StageError::new(format!("`anomalous` names the class `{name}`, which the images do not have"))
+            StageError::new(format!("`{parameter}` names the class `{name}`, which the images do not have"))
                 .hint(format!("they have {}", images.classes.join(", ")))
         })
     };
@@ -157,6 +196,7 @@ mod tests {
             rows.map(|(score, _)| *score)
         };
         assert_eq!((of(0).count(), of(1).count()), (24, 8));
+        assert!(scores.segments.iter().all(|segment| segment.labelled), "they can be judged");
         assert!(of(1).fold(f32::INFINITY, f32::min) > of(0).fold(0.0, f32::max), "{:?}", scores.scores);
         for (score, parts) in scores.scores.iter().zip(scores.contributions.chunks_exact(3)) {
             assert!((score - parts.iter().sum::<f32>()).abs() < 1e-5 * score.abs());
@@ -164,6 +204,33 @@ mod tests {
         // Batches decide nothing.
         let whole = run(&Params { batch: 64, ..params }, &images, &model).unwrap();
         assert!(whole.scores.iter().zip(&scores.scores).all(|(one, other)| (one - other).abs() <= 1e-6 * other));
+    }
+
+    #[test]
+    fn images_that_are_neither_normal_nor_anomalous_are_left_out() {
+        let mut images = pictures();
+        images.classes.push("other".to_owned());
+        for image in images.images.iter_mut().step_by(4) {
+            image.label = Some(2);
+        }
+        let short = Recipe { epochs: 1, ..recipe() };
+        let model = train(&short, &images, &NullHost::default().context(3)).unwrap().model;
+        let list = |name: &str| Some(vec![name.to_owned()]);
+        let all = Params { of: Of::Images, anomalous: list("thick"), ..Params::default() };
+        let some = Params { normal: list("thin"), ..all.clone() };
+        let (all, some) = (run(&all, &images, &model).unwrap(), run(&some, &images, &model).unwrap());
+        let anomalies = |scores: &Scores| scores.labels.iter().filter(|label| **label == 1).count();
+        assert_eq!((all.rows(), anomalies(&all)), (48, 12));
+        // Of the twelve anomalous images four are for testing.
+        assert_eq!((some.rows(), anomalies(&some)), (28, 4));
+        let labelled = some.segments.iter().zip(&some.labels);
+        assert!(labelled.filter(|(_, label)| **label == 1).all(|(segment, _)| segment.split == Split::Test));
+        assert!(some.segments.iter().all(|segment| all.segments.iter().any(|other| other.entity == segment.entity)));
+        for (normal, anomalous) in [(list("thin"), None), (list("thick"), list("thick")), (Some(vec![]), list("thick"))]
+        {
+            let params = Params { of: Of::Images, normal, anomalous, ..Params::default() };
+            assert_eq!(Score::check(&params).unwrap_err().0, "normal");
+        }
     }
 
     #[test]
@@ -175,7 +242,8 @@ mod tests {
         let params = Params { of: Of::Images, ..Params::default() };
         let unknown = Params { anomalous: Some(vec!["round".to_owned()]), ..params.clone() };
         assert!(run(&unknown, &images, &model).unwrap_err().message().contains("`round`"));
-        assert!(run(&params, &images, &model).unwrap().labels.is_empty());
+        let unlabelled = run(&params, &images, &model).unwrap();
+        assert!(unlabelled.labels.is_empty() && unlabelled.segments.iter().all(|segment| !segment.labelled));
         let other = Images { images: Vec::new(), height: 11, ..images.clone() };
         assert!(run(&params, &other, &model).unwrap_err().message().contains("10x12"));
         short.normal = Some(vec!["round".to_owned()]);

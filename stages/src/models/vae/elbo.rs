@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::nn::Level;
@@ -27,6 +27,15 @@ impl Elbo {
             return found.contiguous()?.apply_op3(&mean.contiguous()?, &log_variance.contiguous()?, op);
         }
         self.compose(found, wanted, mean, log_variance)
+    }
+
+    /// What every value adds to the loss, from squared errors `[batch, …values]`: the mean over a sample is its loss.
+    pub fn of_values(&self, errors: &Tensor, mean: &Tensor, log_variance: &Tensor) -> Result<Tensor> {
+        let values = errors.elem_count() / errors.dim(0)?.max(1);
+        let divergence = (((mean.sqr()? + log_variance.exp()?)? - log_variance)? - 1.0)?.sum(D::Minus1)?;
+        let share = (divergence * (0.5 * self.beta / values as f64))?;
+        let share = share.reshape([vec![errors.dim(0)?], vec![1; errors.rank() - 1]].concat())?;
+        (errors * (0.5 / self.deviation.powi(2)))?.broadcast_add(&share)
     }
 
     fn compose(&self, found: &Tensor, wanted: &Tensor, mean: &Tensor, log_variance: &Tensor) -> Result<Tensor> {

@@ -7,7 +7,7 @@ use crate::nn::optimizer::{Optimizer, Optimizers};
 use serde_json::json;
 
 fn of_images() -> Vae {
-    Vae { of: Of::Images, latent: 4, hidden: Some(vec![6, 8]), beta: 0.01, deviation: 0.1 }
+    Vae { of: Of::Images, latent: 4, hidden: Some(vec![6, 8]), beta: 0.01, deviation: 0.1, ..Vae::default() }
 }
 
 fn network(config: &Vae, shape: DataShape) -> Autoencoder {
@@ -62,6 +62,28 @@ fn unfamiliar_images_have_larger_errors() {
     };
     let (known, unknown) = (error(2), error(7));
     assert!(unknown > 3.0 * known, "{known} {unknown}");
+}
+
+/// Also for windows, whose values lie otherwise, and where samples differ in their divergence.
+#[test]
+fn the_bound_of_samples_is_their_loss() {
+    let mut random = Random::new(5, "values");
+    for (of, shape, sizes) in
+        [(Of::Images, shape(6, 5), vec![3, 3, 6, 5]), (Of::Windows, DataShape::detect(7, 2), vec![3, 7, 2])]
+    {
+        let config = Vae { of, score: Score::Bound, beta: 3.0, ..of_images() };
+        let network = network(&config, shape);
+        let values: Vec<f32> = (0..sizes.iter().product()).map(|_| random.uniform() as f32).collect();
+        let inputs = Tensor::from_vec(values, sizes, &Device::Cpu).unwrap();
+        let scalar = |tensor: Tensor| tensor.mean_all().unwrap().to_scalar::<f32>().unwrap();
+        for sample in 0..3 {
+            let batch = Batch::of(inputs.narrow(0, sample, 1).unwrap());
+            let loss = network.loss(&batch, Mode::Evaluate, &mut Random::new(1, "unused")).unwrap();
+            let alone = scalar(loss);
+            let within = scalar(network.errors(&Batch::of(inputs.clone())).unwrap().get(sample).unwrap());
+            assert!((within / alone - 1.0).abs() < 1e-4, "{within} {alone}");
+        }
+    }
 }
 
 #[test]
