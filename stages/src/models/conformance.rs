@@ -249,6 +249,7 @@ fn tasks_that_a_model_is_not_for_are_refused() {
 
 #[test]
 fn eight_samples_are_learned_by_heart() {
+    let mut failed = Vec::new();
     for case in Case::trained() {
         let shape = case.plain();
         let (network, batch) = (case.network(shape, 1), case.learnable(shape, 8));
@@ -261,8 +262,11 @@ fn eight_samples_are_learned_by_heart() {
             optimizer.step(network.state(), &gradients, 0.01).unwrap();
         }
         let after = case.distance(network.as_ref(), &batch);
-        assert!(after < 0.1 * before, "{}: {before} then {after}", case.name());
+        if after >= 0.1 * before || after.is_nan() {
+            failed.push(format!("{}: {before} then {after}", case.name()));
+        }
     }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
