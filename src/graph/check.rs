@@ -184,7 +184,7 @@ impl Wiring<'_> {
         found
     }
 
-    /// `from: raw`: the one output that fits one port.
+    /// `from: raw`: the one output that fits one port. Where several fit, a port that is called like an output wins.
     fn one(&mut self, reference: &Reference, diagnostics: &mut Diagnostics) {
         let instances = self.instances(reference);
         let Some((source, _)) = instances.first() else { return };
@@ -192,10 +192,12 @@ impl Wiring<'_> {
         let fits = |port: &&Port| outputs.iter().any(|output| accepts(port, output));
         let ports: Vec<Port> = self.node().inputs.iter().filter(fits).cloned().collect();
         let required: Vec<Port> = ports.iter().filter(|port| !port.optional).cloned().collect();
-        let chosen = match (&required[..], &ports[..]) {
-            ([only], _) | ([], [only]) => only.clone(),
-            ([], []) => return self.nothing_fits(reference, &outputs, diagnostics),
-            (several, _) => {
+        let namesake = |port: &&Port| outputs.iter().any(|output| output.name == port.name && accepts(port, output));
+        let namesakes: Vec<Port> = ports.iter().filter(namesake).cloned().collect();
+        let chosen = match (&required[..], &ports[..], &namesakes[..]) {
+            ([only], _, _) | ([], [only], _) | ([], _, [only]) => only.clone(),
+            ([], [], _) => return self.nothing_fits(reference, &outputs, diagnostics),
+            (several, ..) => {
                 let several = if several.is_empty() { &ports[..] } else { several };
                 let names: Vec<String> = several.iter().map(|port| format!("`{}`", port.name)).collect();
                 let message = format!("`{}` fits several inputs: {}", reference.stage.value, names.join(", "));

@@ -95,11 +95,13 @@ impl Conv1d {
     /// As [`Self::forward`].
     pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
+        let Sizes { input, output, kernel, stride } = self.sizes;
+        // Rows behind the last position are cut off: Candle's gradient would leave them out and not fit the input.
+        let reached = (self.sizes.positions(x.dim(1)?) - 1) * stride + kernel;
         // The stride applies to both axes, and of a height of 1 it leaves 1.
-        let planes = x.transpose(1, 2)?.contiguous()?.unsqueeze(2)?;
-        let Sizes { input, output, kernel, .. } = self.sizes;
+        let planes = x.narrow(1, 0, reached)?.transpose(1, 2)?.contiguous()?.unsqueeze(2)?;
         let weight = self.weight.reshape((output, input, 1, kernel))?;
-        let y = planes.conv2d(&weight, 0, self.sizes.stride, 1, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?;
+        let y = planes.conv2d(&weight, 0, stride, 1, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

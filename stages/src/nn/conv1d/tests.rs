@@ -1,3 +1,5 @@
+//! The operation against its composition and against slopes.
+
 use super::*;
 use crate::contract::Random;
 use candle_core::Device;
