@@ -1,6 +1,7 @@
 //! Time of one training step per model at its source's sizes: loss, gradients and the optimiser's update of a batch that
 //! is at hand, the way training takes it; for some, beside it, as a graph that is differentiated automatically.
-//! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS.
+//! `benches/peers/train_step.sh` runs it beside PyTorch; the thread count is RAYON_NUM_THREADS, the device RUNNER_DEVICE
+//! (`cpu` or `cuda`).
 
 use std::ffi::{c_int, c_long};
 use std::hint::black_box;
@@ -8,10 +9,10 @@ use std::hint::black_box;
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
-use stages::contract::{Choice, Random};
+use stages::contract::{self, Choice, Random};
 use stages::models::{self, Batch, DataShape, Models, Network, Task};
 use stages::nn::optimizer::{Optimizer, Optimizers};
-use stages::nn::{Gradients, Mode};
+use stages::nn::{self, Gradients, Mode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -136,11 +137,11 @@ const CASES: &[Case] = &[
 ];
 
 /// A batch of noise of this shape.
-fn batch(shape: DataShape, count: usize, random: &mut Random) -> Batch {
+fn batch(shape: DataShape, count: usize, device: &Device, random: &mut Random) -> Batch {
     let DataShape { length, channels, horizon, classes, width, .. } = shape;
     let mut tensor = |dims: &[usize]| {
         let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
-        Tensor::from_vec(values, dims, &Device::Cpu).expect("sizes agree")
+        Tensor::from_vec(values, dims, device).expect("sizes agree")
     };
     let windows = [count, length, channels];
     let inputs = if width == 0 { tensor(&windows) } else { tensor(&[count, channels, length, width]) };
@@ -156,7 +157,7 @@ fn batch(shape: DataShape, count: usize, random: &mut Random) -> Batch {
         }
         Task::Classify => {
             let numbers: Vec<u32> = (0..count).map(|sample| (sample % classes) as u32).collect();
-            batch.classes = Some(Tensor::new(numbers, &Device::Cpu).expect("sizes agree"));
+            batch.classes = Some(Tensor::new(numbers, device).expect("sizes agree"));
         }
     }
     batch
@@ -169,6 +170,16 @@ fn step(network: &dyn Network, optimizers: &mut [Optimizer], batch: &Batch, rand
         optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
         black_box(loss);
     }
+    network.state().device().synchronize().expect("the device answers");
+}
+
+/// The device that the environment asks for.
+fn device() -> Device {
+    let asked = match std::env::var("RUNNER_DEVICE").as_deref() {
+        Ok("cuda") => contract::Device::Cuda(0),
+        _ => contract::Device::Cpu,
+    };
+    nn::device(asked).expect("the device can be used")
 }
 
 /// mimalloc's number for the milliseconds after which freed memory goes back to the system.
@@ -182,15 +193,16 @@ fn train_step(criterion: &mut Criterion) {
     // As the program does it.
     // SAFETY: the option is one of the allocator's, and any number of milliseconds is allowed.
     unsafe { mi_option_set(PURGE_DELAY, 10_000) };
+    let device = device();
     for case in CASES {
         let mut random = Random::new(0, "bench");
         let choice: Choice<Models> = Choice::new(case.model, (case.parameters)()).expect("the model is in the table");
         let network =
-            models::build(&choice, (case.shape)(), &Device::Cpu, &mut random).expect("the sizes are possible");
+            models::build(&choice, (case.shape)(), &device, &mut random).expect("the sizes are possible");
         let adam: Choice<Optimizers> = Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
         let optimizer = |_: &_| Optimizer::new(&adam, network.state()).expect("the optimizer fits");
         let mut optimizers: Vec<Optimizer> = network.phases().iter().map(optimizer).collect();
-        let batch = batch((case.shape)(), case.batch, &mut random);
+        let batch = batch((case.shape)(), case.batch, &device, &mut random);
 
         let mut group = criterion.benchmark_group(case.name);
         group.bench_function("train_step", |bencher| {
@@ -209,7 +221,8 @@ fn train_step(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let output =
                     if (case.shape)().task == Task::Detect { network.errors(&batch) } else { network.predict(&batch) };
-                black_box(output.expect("the batch fits"))
+                black_box(output.expect("the batch fits"));
+                device.synchronize().expect("the device answers");
             });
         });
         group.finish();

@@ -8,6 +8,7 @@ use candle_core::{D, DType, Result, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::linear::{self, Linear};
+use super::precision::matmul;
 use super::state::StateBuilder;
 use op::AttentionOp;
 
@@ -79,13 +80,13 @@ fn part(projected: &Tensor, index: usize, heads: usize) -> Result<Tensor> {
 pub(crate) fn weights(projected: &Tensor, heads: usize) -> Result<Tensor> {
     let (query, key) = (part(projected, 0, heads)?, part(projected, 1, heads)?);
     let scale = 1.0 / (query.dim(3)? as f64).sqrt();
-    candle_nn::ops::softmax(&(query.matmul(&key.t()?)? * scale)?, D::Minus1)
+    candle_nn::ops::softmax(&(matmul(&query, &key.t()?)? * scale)?, D::Minus1)
 }
 
 /// The values of every row, weighted: `[batch, length, width]`, with Candle's own operations.
 pub(crate) fn combine(weights: &Tensor, projected: &Tensor, heads: usize) -> Result<Tensor> {
     let (batch, length, triple) = projected.dims3()?;
-    let found = weights.matmul(&part(projected, 2, heads)?)?;
+    let found = matmul(weights, &part(projected, 2, heads)?)?;
     found.transpose(1, 2)?.contiguous()?.reshape((batch, length, triple / 3))
 }
 

@@ -8,6 +8,7 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
 use super::positions::Positions;
+use super::precision::matmul;
 use super::state::StateBuilder;
 use op::CircularConvOp;
 
@@ -86,7 +87,7 @@ impl CircularConv {
         };
         let rows = Tensor::cat(&[&before, x, &after], 2)?.reshape((batch * length, TAPS * input))?;
         let weight = self.weight.permute((2, 1, 0))?.reshape((TAPS * input, self.output))?;
-        rows.matmul(&weight)?.reshape((batch, length, self.output))
+        matmul(&rows, &weight)?.reshape((batch, length, self.output))
     }
 }
 

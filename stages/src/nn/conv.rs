@@ -5,10 +5,12 @@ mod op;
 
 use candle_core::{DType, Result, Tensor, Var};
 
+use super::conv2d::Window2d;
 use super::initialise::Initial;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
 use super::state::StateBuilder;
+use super::unfolded::convolve;
 
 /// Positions of the kernel.
 pub const TAPS: usize = 9;
@@ -47,9 +49,7 @@ impl Conv3x3 {
 
     /// The same with Candle's own operations, on any device.
     pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
-        let convolved = planes.conv2d(&self.weight, 1, 1, 1, 1)?;
-        convolved.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(&self.bias)
+        convolve(x, &self.weight, &Window2d::square(3).padding(1))?.broadcast_add(&self.bias)
     }
 }
 

@@ -6,10 +6,12 @@ mod op;
 
 use candle_core::{DType, Result, Tensor, Var, bail};
 
+use super::conv2d::Window2d;
 use super::initialise::Initial;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
 use super::state::StateBuilder;
+use super::unfolded::convolve;
 
 /// Sizes of a one-dimensional convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,20 +90,15 @@ impl Conv1d {
         self.compose(x)
     }
 
-    /// The same with Candle's own operations, on any device: a two-dimensional convolution of height 1, as the
-    /// gradients of Candle's one-dimensional one are wrong.
+    /// The same with Candle's own operations, on any device: a two-dimensional convolution of height 1.
     ///
     /// # Errors
     /// As [`Self::forward`].
     pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         let Sizes { input, output, kernel, stride } = self.sizes;
-        // Rows behind the last position are cut off: Candle's gradient would leave them out and not fit the input.
-        let reached = (self.sizes.positions(x.dim(1)?) - 1) * stride + kernel;
-        // The stride applies to both axes, and of a height of 1 it leaves 1.
-        let planes = x.narrow(1, 0, reached)?.transpose(1, 2)?.contiguous()?.unsqueeze(2)?;
-        let weight = self.weight.reshape((output, input, 1, kernel))?;
-        let y = planes.conv2d(&weight, 0, stride, 1, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous()?;
+        let window = Window2d { kernel: [1, kernel], stride: [1, stride], ..Window2d::square(1) };
+        let y = convolve(&x.unsqueeze(1)?, &self.weight.reshape((output, input, 1, kernel))?, &window)?.squeeze(1)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

@@ -11,6 +11,7 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 use super::initialise::Initial;
 use super::simd::Level;
 use super::state::StateBuilder;
+use super::unfolded::convolve;
 pub use correlation::Correlation;
 use op::{Conv2dOp, Way};
 pub use patches::Grid;
@@ -93,13 +94,13 @@ impl Conv2d {
         }
     }
 
-    /// The same with Candle's own operations, on any device. Stride and dilation must not depend on the axis.
+    /// The same with Candle's own operations, on any device.
     pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
-        let (stride, dilation) = equal_sides(&self.window)?;
-        let [down, right] = self.window.padding;
-        let planes = x.permute((0, 3, 1, 2))?.pad_with_zeros(2, down, down)?.pad_with_zeros(3, right, right)?;
-        let convolved = planes.contiguous()?.conv2d(&self.weight, 0, stride, dilation, 1)?;
-        with_bias(convolved, self.bias.as_ref())
+        let y = convolve(x, &self.weight, &self.window)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
     }
 }
 
@@ -156,7 +157,7 @@ impl ConvTranspose2d {
         }
         let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
         let planes = planes.conv_transpose2d(&self.weight, padding, added, stride, dilation)?;
-        with_bias(planes, Some(&self.bias))
+        planes.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(&self.bias)
     }
 }
 
@@ -171,18 +172,9 @@ fn check_channels(x: &Tensor, input: usize) -> Result<()> {
 fn equal_sides(window: &Window2d) -> Result<(usize, usize)> {
     let ([stride, other], [dilation, also]) = (window.stride, window.dilation);
     if stride != other || dilation != also {
-        bail!("a convolution needs equal stride and dilation of both axes on this device")
+        bail!("a transposed convolution needs equal stride and dilation of both axes on this device")
     }
     Ok((stride, dilation))
-}
-
-/// From `[batch, channels, height, width]` to channels-last.
-fn with_bias(planes: Tensor, bias: Option<&Var>) -> Result<Tensor> {
-    let planes = planes.permute((0, 2, 3, 1))?.contiguous()?;
-    match bias {
-        Some(bias) => planes.broadcast_add(bias),
-        None => Ok(planes),
-    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use self::reset_after::ResetAfter;
 use self::reset_before::ResetBefore;
 use super::batch_norm::Mode;
 use super::initialise::Initial;
+use super::precision::matmul;
 use super::state::StateBuilder;
 
 /// One layer of `torch.nn.GRU`: gates r, z, n stacked in `weight_ih_l0`, `[3 * hidden, input]`, `weight_hh_l0`,
@@ -75,11 +76,11 @@ impl Gru {
         let sizes = sizes(x, self.input, self.hidden)?;
         let hidden = self.hidden;
         let rows = x.reshape((sizes.batch * sizes.time, self.input))?;
-        let input = rows.matmul(&self.weight_ih.t()?)?.broadcast_add(&self.bias_ih)?;
+        let input = matmul(&rows, &self.weight_ih.t()?)?.broadcast_add(&self.bias_ih)?;
         let input = input.reshape((sizes.batch, sizes.time, 3 * hidden))?;
         let from_state = self.weight_hh.t()?;
         walk(&input, initial, sizes, |input, state| {
-            let product = state.matmul(&from_state)?.broadcast_add(&self.bias_hh)?;
+            let product = matmul(state, &from_state)?.broadcast_add(&self.bias_hh)?;
             let part = |of: &Tensor, gate: usize| of.narrow(D::Minus1, gate * hidden, hidden);
             let reset = sigmoid(&(part(input, 0)? + part(&product, 0)?)?)?;
             let update = sigmoid(&(part(input, 1)? + part(&product, 1)?)?)?;
@@ -148,11 +149,11 @@ impl GruCell {
         let (input, hidden) = (self.input, self.hidden);
         walk(&x.contiguous()?, initial, sizes, |x, state| {
             let both = |state: &Tensor| Tensor::cat(&[x, state], 1);
-            let gates = both(state)?.matmul(&self.gates_kernel)?.broadcast_add(&self.gates_bias)?;
+            let gates = matmul(&both(state)?, &self.gates_kernel)?.broadcast_add(&self.gates_bias)?;
             let gates = sigmoid(&gates)?;
             let (reset, update) = (gates.narrow(1, 0, hidden)?, gates.narrow(1, hidden, hidden)?);
             debug_assert_eq!(x.dims(), [sizes.batch, input]);
-            let candidate = both(&(reset * state)?)?.matmul(&self.candidate_kernel)?;
+            let candidate = matmul(&both(&(reset * state)?)?, &self.candidate_kernel)?;
             let candidate = candidate.broadcast_add(&self.candidate_bias)?.tanh()?;
             &candidate + (update * (state - &candidate)?)?
         })

@@ -6,6 +6,7 @@ mod op;
 use candle_core::{DType, Result, Tensor, Var};
 
 use super::initialise::Initial;
+use super::precision::matmul;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
 use super::state::StateBuilder;
@@ -105,7 +106,7 @@ fn compose(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         *last = output;
     }
     let weight = weight.reshape((output, input))?;
-    x.reshape((rows, input))?.matmul(&weight.t()?)?.broadcast_add(bias)?.reshape(shape)
+    matmul(&x.reshape((rows, input))?, &weight.t()?)?.broadcast_add(bias)?.reshape(shape)
 }
 
 /// Weights of which there are so many are packed by several threads.

@@ -30,14 +30,17 @@ pub mod noise;
 pub mod optimizer;
 pub mod pool;
 pub mod positions;
+mod precision;
 pub mod product;
 pub mod schedule;
 pub mod simd;
 mod state;
 pub mod time_varying;
+mod unfolded;
 
 pub use batch_norm::Mode;
 pub use device::{device, numeric_class, numeric_class_at};
 pub use gradients::Gradients;
+pub use precision::Precision;
 pub use simd::Level;
 pub use state::{State, StateBuilder, to_data};

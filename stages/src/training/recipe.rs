@@ -11,6 +11,7 @@ use super::mask::Masking;
 use crate::artifact::{Digest, DigestWriter};
 use crate::contract::{Choice, FileRequest};
 use crate::models::{self, Models, Task};
+use crate::nn::Precision;
 use crate::nn::optimizer::{self, Optimizers};
 use crate::nn::schedule::{self, Schedules};
 
@@ -88,6 +89,9 @@ pub struct Recipe {
     /// Whether every epoch sees the training windows in a new random order.
     #[serde(default = "default_shuffle")]
     pub shuffle: bool,
+    /// The format of the operands of products in a training step; everything else is done in 32 bits.
+    #[serde(default)]
+    pub precision: Precision,
     /// To classify: how much each class counts in the loss; all alike if left out.
     #[serde(default)]
     pub class_weights: Option<ClassWeights>,
@@ -175,6 +179,9 @@ impl Recipe {
         }
         if self.accumulate == 0 {
             return fault("accumulate", "must be at least 1");
+        }
+        if self.precision == Precision::Bf16 && self.closed_form() {
+            return fault("precision", "is for models that are trained step by step");
         }
         self.monitor.check(self.task()).map_err(|error| below("monitor", error))?;
         self.check_classes()?;
@@ -328,6 +335,7 @@ mod tests {
             (json!({"model": {"kind": "tvnet-recon", "patch": 0}}), "model.patch"),
             (json!({"task": "forecast"}), "task"),
             (json!({"accumulate": 0}), "accumulate"),
+            (json!({"model": {"kind": "pca"}, "precision": "bf16"}), "precision"),
             (json!({"monitor": {"metric": "accuracy"}}), "monitor.metric"),
             (json!({"class_weights": "balanced"}), "class_weights"),
             (json!({"label_smoothing": 1.0}), "label_smoothing"),

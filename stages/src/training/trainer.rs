@@ -18,7 +18,7 @@ use crate::contract::{Random, StageContext, StageError};
 use crate::models::{self, Batch, Network, Phase, Source, Task};
 use crate::nn::optimizer::Optimizer;
 use crate::nn::schedule::Schedule;
-use crate::nn::{self, Gradients, Mode};
+use crate::nn::{self, Gradients, Mode, Precision};
 
 /// What a training gives.
 #[derive(Clone, Debug)]
@@ -87,6 +87,10 @@ impl<'a> Trainer<'a> {
             return Err(StageError::new(message).hint("split off validation rows, or set `keep: last`"));
         }
         let device = nn::device(context.device)?;
+        if recipe.precision == Precision::Bf16 && device.is_cpu() {
+            return Err(StageError::new("`precision: bf16` needs a CUDA device, and this training runs on the CPU")
+                .hint("run with `--device cuda`, or leave `precision` out"));
+        }
         let network = models::build(&recipe.model, samples.shape(task), &device, &mut context.random("init"))?;
         network.start(context)?;
         if network.phases().iter().any(|phase| phase.source == Source::Validation) && validation_samples.is_empty() {
@@ -225,7 +229,7 @@ impl<'a> Trainer<'a> {
                 Source::Train => self.accumulated(index, samples, noise)?,
                 Source::Validation => {
                     let batch = self.next_validation_batch(noise)?;
-                    self.network.gradients(index, &batch, noise)?
+                    self.gradients(index, &batch, noise)?
                 }
             };
             let loss = *first.get_or_insert(loss);
@@ -249,7 +253,7 @@ impl<'a> Trainer<'a> {
         for part in samples.chunks(self.recipe.batch) {
             let mut batch = self.gather(part, noise)?;
             batch.inputs = augment(&self.recipe.augment, &batch.inputs, noise)?;
-            let (loss, mut gradients) = self.network.gradients(phase, &batch, noise)?;
+            let (loss, mut gradients) = self.gradients(phase, &batch, noise)?;
             if part.len() == samples.len() {
                 return Ok((loss, gradients));
             }
@@ -264,6 +268,11 @@ impl<'a> Trainer<'a> {
             });
         }
         total.ok_or_else(|| StageError::new("a step without samples"))
+    }
+
+    /// Loss and gradients of a phase over a batch.
+    fn gradients(&self, phase: usize, batch: &Batch, noise: &mut Random) -> Result<(f64, Gradients), StageError> {
+        Ok(self.recipe.precision.during(|| self.network.gradients(phase, batch, noise))?)
     }
 
     /// A batch with what the recipe says about its loss, and with values hidden where the task is to find them.
