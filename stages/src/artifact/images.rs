@@ -176,7 +176,7 @@ impl Images {
 
     pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
         let fields = vec![
-            Field::new("image", DataType::Struct(image_fields()), false),
+            Field::new("image", DataType::Struct(image_fields()), true),
             Field::new("label", DataType::Int64, true),
             Field::new("class", DataType::Utf8, true),
             Field::new("split", DataType::Utf8, false),
@@ -242,9 +242,10 @@ fn append(batch: &RecordBatch, images: &mut Vec<Image>) -> Result<(), ArtifactEr
     Ok(())
 }
 
-/// The fields of a picture as `datasets` lays them out.
+/// The fields of a picture as `datasets` lays them out. It takes a column for pictures only if its type is the very same,
+/// which includes that values may be missing, although none are.
 fn image_fields() -> Fields {
-    vec![Field::new("bytes", DataType::Binary, false), Field::new("path", DataType::Utf8, false)].into()
+    vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)].into()
 }
 
 #[cfg(test)]
@@ -279,6 +280,25 @@ mod tests {
                 assert_eq!((&left.name, left.split, left.label), (&right.name, right.split, right.label));
             }
         }
+    }
+
+    /// `datasets` compares the types with its own, and hands out bytes instead of pictures if they differ.
+    #[test]
+    fn the_column_of_pictures_has_the_very_type_of_other_tools() {
+        let mut bytes = Vec::new();
+        sample(3).encode_to(&mut bytes).unwrap();
+        let file = columns::open(bytes.into(), WHAT).unwrap();
+        let mut seen = 0;
+        let look = |batch: &RecordBatch| {
+            let part = |name, of| Field::new(name, of, true);
+            let parts = vec![part("bytes", DataType::Binary), part("path", DataType::Utf8)];
+            let expected = Field::new("image", DataType::Struct(parts.into()), true);
+            assert_eq!(*batch.schema().field(0), expected);
+            seen += batch.num_rows();
+            Ok(())
+        };
+        file.read_batches(BATCH, look).unwrap();
+        assert_eq!(seen, 3);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Matrix {
                 write(canvas, center, baseline, &text, SMALL, ink, Anchor::Middle);
             }
             if two {
-                let percent = format!("{:.0} %", share * 100.0);
+                let percent = if share < 0.005 { "<1 %".to_owned() } else { format!("{:.0} %", share * 100.0) };
                 write(canvas, center, middle + SMALL + 1.0, &percent, SMALL, ink, Anchor::Middle);
             }
         }

@@ -124,6 +124,10 @@ impl<'a> Painter<'a> {
         if self.series.is_some() {
             pictures.push(self.with_channels(format!("{folder}series"), "score and channels", &all, &self.events)?);
         }
+        if self.scene.samples {
+            // An event is a stretch of time, which samples do not make.
+            return Ok(pictures);
+        }
         let mut longest: Vec<(usize, &Range<usize>)> = self.events.iter().enumerate().collect();
         longest.sort_by_key(|(index, event)| (usize::MAX - event.len(), *index));
         longest.truncate(self.params.events);
@@ -173,8 +177,9 @@ impl<'a> Painter<'a> {
             Some(series) => self.scene.gather(|row| series.times[row])[rows.clone()].to_vec(),
             None => Vec::new(),
         };
+        let what = if self.scene.samples { "sample" } else { "row" };
         let label =
-            if times.is_empty() { format!("row of split {}", self.params.split) } else { "time (UTC)".to_owned() };
+            if times.is_empty() { format!("{what} of split {}", self.params.split) } else { "time (UTC)".to_owned() };
         let inside = |row: usize| row > rows.start && row < rows.end;
         let breaks = self.scene.breaks().into_iter().filter(|row| inside(*row)).map(|row| row - rows.start).collect();
         let title = format!("{} · {title}", self.scene.entity);

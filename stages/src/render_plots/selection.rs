@@ -6,11 +6,12 @@ use super::Channels;
 use crate::artifact::{Scores, Segment, Series, Split};
 use crate::contract::StageError;
 
-/// The rows of one entity in the drawn split.
+/// The rows of one entity in the drawn split, or samples of a single row, such as images, side by side.
 pub struct Scene {
     pub entity: String,
-    /// In the order of the artifact.
+    /// In the order of the artifact; samples by name, so that those of a folder are neighbours.
     pub segments: Vec<Segment>,
+    pub samples: bool,
 }
 
 impl Scene {
@@ -23,8 +24,12 @@ impl Scene {
         self.segments.iter().flat_map(|segment| segment.rows.clone()).map(column).collect()
     }
 
-    /// Rows of this scene before which a new segment begins.
+    /// Rows of this scene before which a new segment begins, or a new folder of samples.
     pub fn breaks(&self) -> Vec<usize> {
+        if self.samples {
+            let folder = |row: usize| self.segments[row].entity.rsplit_once('/').map(|(folder, _)| folder);
+            return (1..self.segments.len()).filter(|row| folder(*row) != folder(*row - 1)).collect();
+        }
         let ends = self.segments.iter().scan(0, |end, segment| {
             *end += segment.rows.len();
             Some(*end)
@@ -50,13 +55,21 @@ impl Scene {
     }
 }
 
-/// The drawn split, entity by entity, in the order of first appearance.
+/// The drawn split, entity by entity, in the order of first appearance; all together if each is a single row.
 pub fn scenes(segments: &[Segment], split: Split) -> Result<Vec<Scene>, StageError> {
+    let drawn = || segments.iter().filter(|segment| segment.split == split && !segment.rows.is_empty());
+    if drawn().count() > 1 && drawn().all(|segment| segment.rows.len() == 1) {
+        let mut segments: Vec<Segment> = drawn().cloned().collect();
+        segments.sort_by(|left, right| left.entity.cmp(&right.entity));
+        return Ok(vec![Scene { entity: "samples".to_owned(), segments, samples: true }]);
+    }
     let mut scenes: Vec<Scene> = Vec::new();
-    for segment in segments.iter().filter(|segment| segment.split == split && !segment.rows.is_empty()) {
+    for segment in drawn() {
         match scenes.iter_mut().find(|scene| scene.entity == segment.entity) {
             Some(scene) => scene.segments.push(segment.clone()),
-            None => scenes.push(Scene { entity: segment.entity.clone(), segments: vec![segment.clone()] }),
+            None => {
+                scenes.push(Scene { entity: segment.entity.clone(), segments: vec![segment.clone()], samples: false })
+            }
         }
     }
     if !scenes.is_empty() {

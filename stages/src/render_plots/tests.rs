@@ -84,6 +84,23 @@ fn a_folder_per_entity_with_overview_and_events() {
     assert_eq!(names(&files), expected);
 }
 
+/// As scores of images are: a row each, with names that begin with their class.
+#[test]
+fn samples_share_a_picture() {
+    let sample = |row: usize| {
+        let name = format!("{}/{row}", ["shift", "calm"][row % 2]);
+        Segment::new(Split::Test, name, row..row + 1).labelled(true)
+    };
+    let segments: Vec<Segment> = (0..10).map(sample).collect();
+    let labels = (0..10).map(|row| u8::from(row % 2 == 0)).collect();
+    let scores = (0..10).map(|row| [5.0, 1.0][row % 2]).collect();
+    let scores = Scores { scores, labels, segments, channels: vec![], contributions: vec![] };
+    let files = run(r#"{"format": "svg"}"#, vec![("scores", scores.into()), ("metrics", metrics().into())]).unwrap();
+    assert_eq!(names(&files), ["score.svg"]);
+    let text = String::from_utf8(files.entries[0].content.read().unwrap().to_vec()).unwrap();
+    assert!(text.replace('\u{a0}', " ").contains("sample of split test"));
+}
+
 #[test]
 fn same_bits_whatever_the_thread_count() {
     let draw = |threads| {

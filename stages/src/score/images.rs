@@ -113,9 +113,10 @@ fn judged(
     Ok(samples)
 }
 
-/// The numbers of the classes that a parameter names, if it does.
+/// The numbers of the classes that a parameter names, if it does. Images without any classes, such as new ones that a
+/// trained model is asked about, are scored without labels.
 fn numbers(parameter: &str, names: Option<&Vec<String>>, images: &Images) -> Result<Option<Vec<u32>>, StageError> {
-    let Some(names) = names else { return Ok(None) };
+    let Some(names) = names.filter(|_| !images.classes.is_empty()) else { return Ok(None) };
     let number = |name: &String| {
         let found = images.classes.iter().position(|class| class == name).and_then(|number| number.try_into().ok());
         found.ok_or_else(|| {
@@ -226,6 +227,10 @@ mod tests {
         let labelled = some.segments.iter().zip(&some.labels);
         assert!(labelled.filter(|(_, label)| **label == 1).all(|(segment, _)| segment.split == Split::Test));
         assert!(some.segments.iter().all(|segment| all.segments.iter().any(|other| other.entity == segment.entity)));
+        let unknown = Images { classes: Vec::new(), ..images.clone() };
+        let params = Params { of: Of::Images, normal: list("thin"), anomalous: list("thick"), ..Params::default() };
+        let unknown = run(&params, &unknown, &model).unwrap();
+        assert_eq!((unknown.rows(), unknown.labels.len()), (48, 0));
         for (normal, anomalous) in [(list("thin"), None), (list("thick"), list("thick")), (Some(vec![]), list("thick"))]
         {
             let params = Params { of: Of::Images, normal, anomalous, ..Params::default() };
