@@ -129,7 +129,7 @@ const CASES: &[Case] = &[
     Case {
         name: "vae",
         model: "vae",
-        parameters: || json!({"of": "images", "hidden": [32, 64, 128, 256, 512], "latent": 128, "deviation": 0.7071}),
+        parameters: || json!({"of": "images", "hidden": [32, 64, 128, 256, 512], "latent": 128, "deviation": 0.5}),
         shape: || DataShape { width: 224, ..DataShape::detect(224, 3) },
         batch: 8,
         graph: false,
@@ -197,8 +197,7 @@ fn train_step(criterion: &mut Criterion) {
     for case in CASES {
         let mut random = Random::new(0, "bench");
         let choice: Choice<Models> = Choice::new(case.model, (case.parameters)()).expect("the model is in the table");
-        let network =
-            models::build(&choice, (case.shape)(), &device, &mut random).expect("the sizes are possible");
+        let network = models::build(&choice, (case.shape)(), &device, &mut random).expect("the sizes are possible");
         let adam: Choice<Optimizers> = Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
         let optimizer = |_: &_| Optimizer::new(&adam, network.state()).expect("the optimizer fits");
         let mut optimizers: Vec<Optimizer> = network.phases().iter().map(optimizer).collect();

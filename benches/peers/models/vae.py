@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-BATCH, SIZE, CHANNELS, LATENT, DEVIATION = 8, 224, (3, 32, 64, 128, 256, 512), 128, 0.7071
+BATCH, SIZE, CHANNELS, LATENT, DEVIATION = 8, 224, (3, 32, 64, 128, 256, 512), 128, 0.5
 
 
 class Autoencoder(nn.Module):
