@@ -21,11 +21,34 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
     let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda(ordinal));
     let hint = "run with `--device cpu`, or see `runner doctor`";
     match opened {
-        Ok(Ok(device)) => Ok(device),
+        Ok(Ok(device)) => {
+            keep_memory(&device).map_err(|error| {
+                StageError::new(format!("CUDA device {ordinal} cannot be set up")).hint(hint).because(error)
+            })?;
+            Ok(device)
+        }
         Ok(Err(error)) => {
             Err(StageError::new(format!("CUDA device {ordinal} cannot be used")).hint(hint).because(error))
         }
         Err(_) => Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint)),
+    }
+}
+
+/// Lets the driver keep freed memory for the next allocation. By default it goes back to the system whenever the host
+/// waits for the device, which every training step does to read its loss.
+#[cfg(feature = "cuda")]
+fn keep_memory(device: &candle_core::Device) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr;
+    use candle_core::cuda_backend::cudarc::driver::sys;
+
+    let handle = device.as_cuda_device()?.cuda_stream().context().cu_device();
+    let mut pool = std::ptr::null_mut();
+    let mut threshold = u64::MAX;
+    // SAFETY: both pointers are valid for what the driver writes and reads: a handle, and 64 bits for this attribute.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&raw mut pool, handle).result().w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result().w()
     }
 }
 

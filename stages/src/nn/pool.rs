@@ -10,6 +10,7 @@ use super::conv2d::Window2d;
 use super::elementwise::group_means;
 use super::host::{floats, with_slice};
 use super::simd::Level;
+use super::unfolded::shifted;
 
 /// The maximum under a window: `[batch, height, width, channels]` to `[batch, rows, columns, channels]`. Among equal
 /// values the first one gets the gradient, as in PyTorch.
@@ -35,26 +36,8 @@ pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
 
 /// By Candle's own operations: the largest of all shifted copies, the first one among equals.
 fn compose_max_pool2d(x: &Tensor, window: Window2d, places: [usize; 2]) -> Result<Tensor> {
-    let mut padded = x.clone();
-    for axis in 0..2 {
-        let end = (places[axis] - 1) * window.stride[axis] + window.reach(axis) + 1;
-        let after = end.saturating_sub(padded.dim(axis + 1)? + window.padding[axis]);
-        let border = |size: usize| {
-            let mut shape = padded.dims().to_vec();
-            shape[axis + 1] = size;
-            Tensor::full(f32::MIN, shape, x.device())?.to_dtype(x.dtype())
-        };
-        padded = Tensor::cat(&[border(window.padding[axis])?, padded.clone(), border(after)?], axis + 1)?;
-    }
     let mut largest: Option<Tensor> = None;
-    for tap in 0..window.taps() {
-        let offsets = [tap / window.kernel[1] * window.dilation[0], tap % window.kernel[1] * window.dilation[1]];
-        let mut part = padded.clone();
-        for axis in 0..2 {
-            let indexes: Vec<u32> =
-                (0..places[axis]).map(|place| (place * window.stride[axis] + offsets[axis]) as u32).collect();
-            part = part.contiguous()?.index_select(&Tensor::new(indexes, x.device())?, axis + 1)?;
-        }
+    for part in shifted(x, &window, places, f32::MIN)? {
         largest = Some(match largest {
             None => part,
             Some(largest) => part.gt(&largest)?.where_cond(&part, &largest)?,

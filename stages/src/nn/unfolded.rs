@@ -18,26 +18,50 @@ pub fn convolve(x: &Tensor, weight: &Tensor, window: &Window2d) -> Result<Tensor
     let Some([rows, columns]) = window.places([height, width]) else {
         bail!("a window of {:?} does not fit on a plane of {height} by {width}", window.kernel)
     };
-    let padded = pad(&pad(x, window, 0, rows)?, window, 1, columns)?;
-    let mut taps = Vec::with_capacity(window.taps());
-    for down in 0..window.kernel[0] {
-        let band = every(&padded, 1, down * window.dilation[0], window.stride[0], rows)?;
-        for right in 0..window.kernel[1] {
-            taps.push(every(&band, 2, right * window.dilation[1], window.stride[1], columns)?);
-        }
-    }
+    let mut taps = shifted(x, window, [rows, columns], 0.0)?;
     let patches = if taps.len() == 1 { taps.swap_remove(0) } else { Tensor::cat(&taps, 3)? };
     let depth = window.taps() * input;
     let weight = weight.permute((2, 3, 1, 0))?.reshape((depth, output))?;
     matmul(&patches.reshape((batch * rows * columns, depth))?, &weight)?.reshape((batch, rows, columns, output))
 }
 
-/// Zeros on both sides, and behind so many more that every tap of every place has a whole stride.
-fn pad(x: &Tensor, window: &Window2d, axis: usize, places: usize) -> Result<Tensor> {
+/// What lies under each tap of the window at all of its places, `[batch, rows, columns, channels]` per tap, rows of the
+/// kernel first. Around the plane lies `border`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn shifted(x: &Tensor, window: &Window2d, places: [usize; 2], border: f32) -> Result<Vec<Tensor>> {
+    let padded = pad(&pad(x, window, 0, places[0], border)?, window, 1, places[1], border)?;
+    let mut taps = Vec::with_capacity(window.taps());
+    for down in 0..window.kernel[0] {
+        let band = every(&padded, 1, down * window.dilation[0], window.stride[0], places[0])?;
+        for right in 0..window.kernel[1] {
+            taps.push(every(&band, 2, right * window.dilation[1], window.stride[1], places[1])?);
+        }
+    }
+    Ok(taps)
+}
+
+/// A border on both sides, and behind so much more that every tap of every place has a whole stride.
+fn pad(x: &Tensor, window: &Window2d, axis: usize, places: usize, border: f32) -> Result<Tensor> {
     let before = window.padding[axis];
     let needed = places * window.stride[axis] + window.reach(axis);
     let after = needed.saturating_sub(x.dim(axis + 1)? + before);
-    if before + after == 0 { Ok(x.clone()) } else { x.pad_with_zeros(axis + 1, before, after) }
+    let side = |size: usize| {
+        let mut shape = x.dims().to_vec();
+        shape[axis + 1] = size;
+        Tensor::full(border, shape, x.device())?.to_dtype(x.dtype())
+    };
+    // Nothing may be empty: CUDA launches no kernel over nothing.
+    let mut parts = Vec::with_capacity(3);
+    if before > 0 {
+        parts.push(side(before)?);
+    }
+    parts.push(x.clone());
+    if after > 0 {
+        parts.push(side(after)?);
+    }
+    Tensor::cat(&parts, axis + 1)
 }
 
 /// `count` slices along an axis, from `first` on, one every `stride`.
