@@ -81,8 +81,8 @@ fn a_new_point_runs_alone() {
     environment.write("pipeline.yaml", pipeline.replace("size: [2, 1]", "size: [2, 3, 1]"));
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     // Both kinds of a size run the same command, so one of them does it for both.
-    let latest = environment.latest();
-    let [figure, all] = ran(&latest)[..] else { panic!("{:?} ran", ran(&latest)) };
+    let finished = ran(&environment.latest());
+    let [figure, all] = &finished[..] else { panic!("{finished:?} ran") };
     assert!(figure.starts_with("figure[size=3,kind=") && all == "all", "{figure}, {all}");
 }
 
