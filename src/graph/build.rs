@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use stages::contract::StageKind;
 
-use super::check::{prepare, wire};
+use super::check::{implied_axes, prepare, wire};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
@@ -143,13 +143,14 @@ fn assemble(
         kinds.into_iter().map(|(name, kind)| (name, kind.schema().to_value())).collect();
     let work: Vec<(usize, usize)> =
         order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
+    let implied = implied_axes(context.spec, scope);
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
         .map(|(stage, instance)| {
             let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
             let point = &expansion.points(*stage)[*instance];
-            prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point))
+            prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point), &implied)
         })
         .collect();
     let mut graph = Graph::default();

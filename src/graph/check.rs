@@ -1,7 +1,7 @@
 //! Pass: each instance by itself (parameters against the kind's schema, defaults, ranges) and its connections
 //! (ports exist, types fit, nothing is missing or taken twice).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 use stages::contract::{Port, StageKind};
@@ -11,7 +11,7 @@ use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
 use crate::spec::{
-    Node, Point, PortSources, Reference, Scope, Sources, StageSpec, substitute_where_possible, validate, validate_rest,
+    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate, validate_rest,
 };
 
 /// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
@@ -23,8 +23,9 @@ pub(super) fn prepare(
     schema: &Value,
     point: &Point,
     scope: &Scope<'_>,
+    implied: &BTreeSet<String>,
 ) -> (Option<StageNode>, Diagnostics) {
-    let name = instance_name(&spec.name.value, point);
+    let name = instance_name(&spec.name.value, point, implied);
     match complete(spec, kind, schema, scope, &name) {
         Ok(parameters) => (Some(instance(spec, kind, point, name, parameters)), Diagnostics::default()),
         Err(problems) => {
@@ -97,8 +98,17 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
     }
 }
 
-fn instance_name(stage: &str, point: &Point) -> String {
-    if point.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", point.label()) }
+/// The axes whose values others decide wherever they stand: names of instances do without them.
+pub(super) fn implied_axes(spec: &Spec, scope: &Scope<'_>) -> BTreeSet<String> {
+    let axes: Vec<(String, bool)> = spec.stages.iter().flat_map(|stage| stage.axes.implied(scope)).collect();
+    let (implied, free): (Vec<_>, Vec<_>) = axes.into_iter().partition(|(_, implied)| *implied);
+    implied.into_iter().map(|(name, _)| name).filter(|name| free.iter().all(|(other, _)| other != name)).collect()
+}
+
+fn instance_name(stage: &str, point: &Point, implied: &BTreeSet<String>) -> String {
+    let told: Point =
+        point.iter().filter(|(axis, _)| !implied.contains(*axis)).map(|(axis, node)| (axis.into(), node.clone())).collect();
+    if told.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", told.label()) }
 }
 
 /// Connects one instance to those that it takes from.

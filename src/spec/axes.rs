@@ -79,8 +79,11 @@ pub struct Axis {
 
 #[derive(Clone, Debug)]
 enum Values {
-    /// A list, or a `${name}` that is one.
+    /// A list, or a `${name}` that stands for one, for a single value, or for a map that goes by an earlier axis.
     List(Node),
+    /// What such a `${name}` stands for: values, or one that is the same everywhere.
+    Known(Vec<Node>),
+    One(Node),
     /// `{by: earlier_axis, value: [...], default: [...]}`.
     By { axis: Node, cases: Vec<(Key, Node)>, default: Option<Node> },
     /// What is written was reported; the axis is there all the same, so that its name is not called undefined.
@@ -129,6 +132,24 @@ impl Axes {
 
     pub fn is_none(&self) -> bool {
         matches!(self, Self::None)
+    }
+
+    /// The names of the axes, each with whether its value is the only one that the earlier axes leave.
+    pub fn implied(&self, scope: &Scope<'_>) -> Vec<(String, bool)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Points(node) => {
+                let points = substitute(node, scope).and_then(|node| listed(&node)).unwrap_or_default();
+                points.first().into_iter().flat_map(Point::names).map(|name| (name.to_owned(), false)).collect()
+            }
+            Self::Product { axes, .. } => {
+                let implied = |(index, axis): (usize, &Axis)| {
+                    let resolved = axis.resolved(&axes[..index], scope);
+                    (axis.name.text.to_string(), resolved.is_ok_and(|axis| axis.is_implied()))
+                };
+                axes.iter().enumerate().map(implied).collect()
+            }
+        }
     }
 
     /// The points in their order; a stage without axes has one, which is empty.
@@ -337,19 +358,12 @@ fn items<'a>(axis: &str, node: &'a Node) -> Result<&'a [Node], Diagnostics> {
 /// Every combination, in the order of the file, the last axis fastest.
 fn product(axes: &[Axis], scope: &Scope<'_>) -> Result<Vec<Point>, Diagnostics> {
     let mut points = vec![Point::default()];
-    for axis in axes {
-        let fixed = match &axis.values {
-            Values::List(node) if !names_axis(node, axes) => Some(substitute(node, scope)?),
-            _ => None,
-        };
+    for (index, axis) in axes.iter().enumerate() {
+        let axis = axis.resolved(&axes[..index], scope)?;
         let mut extended = Vec::with_capacity(points.len());
         for point in &points {
-            let values = match &fixed {
-                Some(values) => values.clone(),
-                None => axis.values_at(point, scope)?,
-            };
-            for value in items(&axis.name.text, &values)? {
-                extended.push(point.and(Arc::clone(&axis.name.text), value.clone()));
+            for value in axis.values_at(point, scope)? {
+                extended.push(point.and(Arc::clone(&axis.name.text), value));
             }
         }
         points = extended;
@@ -357,22 +371,49 @@ fn product(axes: &[Axis], scope: &Scope<'_>) -> Result<Vec<Point>, Diagnostics> 
     Ok(points)
 }
 
-/// Whether a list refers to one of the axes, so that it differs from point to point.
+/// Whether a list refers to one of these axes, so that it differs from point to point.
 fn names_axis(node: &Node, axes: &[Axis]) -> bool {
     references(node).iter().any(|(name, _)| axes.iter().any(|axis| *axis.name.text == **name))
 }
 
 impl Axis {
-    /// The list of values at a point of the earlier axes.
-    fn values_at(&self, point: &Point, scope: &Scope<'_>) -> Result<Node, Diagnostics> {
-        let scope = scope.with(point);
-        match &self.values {
-            Values::List(node) => substitute(node, &scope),
-            Values::By { axis, cases, default } => {
-                let case = self.case(point, axis, cases, default.as_ref())?;
-                substitute(case, &scope)
+    /// The axis with what its `${name}` stands for, unless that differs from point to point.
+    fn resolved(&self, earlier: &[Self], scope: &Scope<'_>) -> Result<Self, Diagnostics> {
+        let values = match &self.values {
+            Values::List(node) if !names_axis(node, earlier) => {
+                let values = substitute(node, scope)?;
+                if values.entries().is_some() {
+                    read_values(&self.name, &values, earlier)?
+                } else if node.items().is_none() && values.items().is_none() {
+                    Values::One(values)
+                } else {
+                    Values::Known(items(&self.name.text, &values)?.to_vec())
+                }
             }
-            Values::Unknown => Err(Diagnostics::default()),
+            other => other.clone(),
+        };
+        Ok(Self { name: self.name.clone(), values })
+    }
+
+    /// The values at a point of the earlier axes.
+    fn values_at(&self, point: &Point, scope: &Scope<'_>) -> Result<Vec<Node>, Diagnostics> {
+        let list = match &self.values {
+            Values::Known(values) => return Ok(values.clone()),
+            Values::One(value) => return Ok(vec![value.clone()]),
+            Values::List(node) => node,
+            Values::By { axis, cases, default } => self.case(point, axis, cases, default.as_ref())?,
+            Values::Unknown => return Err(Diagnostics::default()),
+        };
+        Ok(items(&self.name.text, &substitute(list, &scope.with(point))?)?.to_vec())
+    }
+
+    /// Whether an earlier axis decides the value, or nothing does.
+    fn is_implied(&self) -> bool {
+        let single = |node: &Node| node.items().is_some_and(|items| items.len() == 1);
+        match &self.values {
+            Values::By { cases, default, .. } => cases.iter().map(|(_, node)| node).chain(default).all(single),
+            Values::One(_) => true,
+            Values::List(_) | Values::Known(_) | Values::Unknown => false,
         }
     }
 

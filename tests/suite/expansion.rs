@@ -59,6 +59,22 @@ fn an_axis_may_depend_on_an_earlier_one() {
     assert_eq!(names(&environment.latest()), expected);
 }
 
+/// What an earlier axis decides need not be said again; a value from outside takes the place of a whole map.
+#[test]
+fn names_leave_out_what_an_earlier_axis_decides() {
+    let implied = GRID.replace("kind: [b, a]", "kind: {by: size, 2: [x], default: [z]}");
+    let environment = TestEnvironment::with_pipeline(&implied);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    assert_eq!(names(&environment.latest()), ["figure[size=2]", "figure[size=1]", "all"]);
+    let set = GRID.replace("kind: [b, a]", "kind: \"${kinds}\"") + "params: {kinds: {by: size, 2: [x], default: [z]}}\n";
+    environment.write("pipeline.yaml", set);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]).says("0 ran");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "kinds=q"]);
+    assert_eq!(names(&environment.latest()), ["figure[size=2]", "figure[size=1]", "all"]);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "kinds=[q]"]);
+    assert_eq!(names(&environment.latest()), ["figure[size=2,kind=q]", "figure[size=1,kind=q]", "all"]);
+}
+
 /// Stages below an expanded one are expanded with it; `collect` ends that.
 #[test]
 fn axes_flow_downstream_to_the_collection() {
