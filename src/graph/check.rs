@@ -11,7 +11,8 @@ use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
 use crate::spec::{
-    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate, validate_rest,
+    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate,
+    validate_rest,
 };
 
 /// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
@@ -106,8 +107,11 @@ pub(super) fn implied_axes(spec: &Spec, scope: &Scope<'_>) -> BTreeSet<String> {
 }
 
 fn instance_name(stage: &str, point: &Point, implied: &BTreeSet<String>) -> String {
-    let told: Point =
-        point.iter().filter(|(axis, _)| !implied.contains(*axis)).map(|(axis, node)| (axis.into(), node.clone())).collect();
+    let told: Point = point
+        .iter()
+        .filter(|(axis, _)| !implied.contains(*axis))
+        .map(|(axis, node)| (axis.into(), node.clone()))
+        .collect();
     if told.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", told.label()) }
 }
 

@@ -85,7 +85,11 @@ enum Values {
     Known(Vec<Node>),
     One(Node),
     /// `{by: earlier_axis, value: [...], default: [...]}`.
-    By { axis: Node, cases: Vec<(Key, Node)>, default: Option<Node> },
+    By {
+        axis: Node,
+        cases: Vec<(Key, Node)>,
+        default: Option<Node>,
+    },
     /// What is written was reported; the axis is there all the same, so that its name is not called undefined.
     Unknown,
 }

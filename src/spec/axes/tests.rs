@@ -49,8 +49,8 @@ fn axes_depend_on_earlier_ones() {
     assert_eq!(run(text).unwrap(), ["n=1,m=x", "n=2.0,m=y"]);
     let text = "matrix: {m: [{kind: a}, {kind: b}], n: {by: m.kind, a: [1], b: [2]}}";
     assert_eq!(run(text).unwrap(), ["m={\"kind\":\"a\"},n=1", "m={\"kind\":\"b\"},n=2"]);
-    let text = "params: {rate: {by: m, a: [1], default: [2, 3]}, m: b}\nmatrix: {m: [a, \"${m}\"], n: \"${rate}\", o: \"${m}\"}";
-    assert_eq!(run(text).unwrap(), ["m=a,n=1,o=a", "m=b,n=2,o=b", "m=b,n=3,o=b"]);
+    let text = "params: {rate: {by: m, a: [1], default: [2, 3]}, m: b}\nmatrix: {m: [a, \"${m}\"], n: \"${rate}\"}";
+    assert_eq!(run(text).unwrap(), ["m=a,n=1", "m=b,n=2", "m=b,n=3"]);
     assert_eq!(run("params: {a: 7}\nmatrix: {a: \"${a}\"}").unwrap(), ["a=7"]);
     assert_eq!(run("params: {p: [{a: 1}]}\nforeach: \"${p}\"").unwrap(), ["a=1"]);
 }
