@@ -256,12 +256,18 @@ fn eight_samples_are_learned_by_heart() {
         let adam: Choice<Optimizers> = Choice::new("adam", json!({"lr": 0.01})).unwrap();
         let mut optimizer = Optimizer::new(&adam, network.state()).unwrap();
         let before = case.distance(network.as_ref(), &batch);
-        let mut random = noise();
-        for _ in 0..300 {
-            let (_, gradients) = network.gradients(0, &batch, &mut random).unwrap();
-            optimizer.step(network.state(), &gradients, 0.01).unwrap();
+        let (mut random, mut after) = (noise(), f64::NAN);
+        // A model whose code is drawn at random learns at its noise's pace; others are done after the first rounds.
+        for _ in 0..20 {
+            for _ in 0..75 {
+                let (_, gradients) = network.gradients(0, &batch, &mut random).unwrap();
+                optimizer.step(network.state(), &gradients, 0.01).unwrap();
+            }
+            after = case.distance(network.as_ref(), &batch);
+            if after < 0.1 * before {
+                break;
+            }
         }
-        let after = case.distance(network.as_ref(), &batch);
         if after >= 0.1 * before || after.is_nan() {
             failed.push(format!("{}: {before} then {after}", case.name()));
         }
