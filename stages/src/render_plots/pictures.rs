@@ -255,8 +255,10 @@ fn score_scale(wanted: ScoreScale, scores: &[f32]) -> ValueScale {
 
 /// The figures that belong in a title, with what one must know to read them.
 fn figures(metrics: &Metrics, many: bool) -> String {
-    const SHOWN: [(&str, &str); 7] = [
+    const SHOWN: [(&str, &str); 8] = [
         ("threshold", "threshold"),
+        // Alarms under a threshold that adapts are not drawn: the figures do not hold its course.
+        ("threshold_at_start", "threshold that adapts, at the start"),
         ("f1", "F1"),
         ("f1_point_adjusted", "point-adjusted F1"),
         ("best_f1", "best F1"),
