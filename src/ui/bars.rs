@@ -55,6 +55,9 @@ impl Bars {
             );
             bar.set_style(style);
             bar.set_length(total);
+            // What a resumed stage finds done says nothing about its pace.
+            bar.set_position(done);
+            bar.reset_eta();
         }
         bar.set_message(tail);
         bar.set_position(done);

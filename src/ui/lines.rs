@@ -16,6 +16,8 @@ pub struct Lines {
     verbose: bool,
     quiet: bool,
     started: BTreeMap<String, Instant>,
+    /// When a stage first said how far it is, and how far that was: what a resumed stage finds done is not its pace.
+    first: BTreeMap<String, (Instant, u64)>,
     told: BTreeMap<String, Instant>,
 }
 
@@ -31,13 +33,14 @@ impl Lines {
 
     fn progress(&mut self, stage: &str, done: u64, total: u64, unit: &str, tail: &str) {
         let now = Instant::now();
+        let (since, found) = *self.first.entry(stage.to_owned()).or_insert((now, done));
         let last = self.told.entry(stage.to_owned()).or_insert_with(|| self.started.get(stage).copied().unwrap_or(now));
         if now - *last < INTERVAL {
             return;
         }
         *last = now;
-        let elapsed = self.started.get(stage).map_or(0.0, |start| (now - *start).as_secs_f64());
-        anstream::eprintln!("  {stage}: {}", progress_text(done, total, unit, elapsed, tail));
+        let pace = done.saturating_sub(found) as f64 / (now - since).as_secs_f64();
+        anstream::eprintln!("  {stage}: {}", progress_text(done, total, unit, pace, tail));
     }
 }
 
@@ -58,6 +61,7 @@ impl Reporter for Lines {
             }
             Event::StageStarted { stage, kind, reason } => {
                 self.started.insert(stage.clone(), Instant::now());
+                self.first.remove(stage);
                 anstream::eprintln!("{} {stage} ({kind}): {reason}", Paint::Busy.on("start"));
             }
             Event::StageProgress { stage, unit, done, total, phase, figures } => {
@@ -86,13 +90,13 @@ pub(super) fn progress_tail(phase: &str, figures: &[(&'static str, f64)]) -> Str
 }
 
 /// `45 %, epoch 3/10, loss 0.0123, 5120 samples/s, 12 s left`.
-fn progress_text(done: u64, total: u64, unit: &str, elapsed: f64, tail: &str) -> String {
+fn progress_text(done: u64, total: u64, unit: &str, pace: f64, tail: &str) -> String {
     let share = if total == 0 { 0.0 } else { done as f64 / total as f64 };
     let mut parts = vec![format!("{:.0} %", share * 100.0)];
     parts.extend((!tail.is_empty()).then(|| tail.to_owned()));
-    if elapsed > 0.0 && share > 0.0 {
-        parts.push(format!("{} {unit}s/s", number(done as f64 / elapsed)));
-        parts.push(format!("{} left", duration(elapsed / share - elapsed)));
+    if pace.is_finite() && pace > 0.0 {
+        parts.push(format!("{} {unit}s/s", number(pace)));
+        parts.push(format!("{} left", duration(total.saturating_sub(done) as f64 / pace)));
     }
     parts.join(", ")
 }
@@ -141,4 +145,18 @@ pub(super) fn summary_text(event: &Event) -> String {
     parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
     let status = colour.on(status.name());
     format!("{status}: {} in {} (run {run})", parts.join(", "), duration(*seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_follows_from_the_pace() {
+        let text = progress_text(75, 100, "sample", 5.0, "epoch 3/4");
+        assert_eq!(text, "75 %, epoch 3/4, 5.000 samples/s, 5.0 s left");
+        // Nothing is said where nothing is known yet.
+        assert_eq!(progress_text(75, 100, "sample", 0.0, ""), "75 %");
+        assert_eq!(progress_text(0, 0, "sample", f64::NAN, ""), "0 %");
+    }
 }
