@@ -118,7 +118,6 @@ impl Known {
             ledger: &self.ledger,
             files: &NoFiles,
             numeric_class: "cpu",
-            seed: 1,
             forced: BTreeSet::new(),
             environment: |_| None,
         }

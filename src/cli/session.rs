@@ -89,7 +89,6 @@ impl Session {
             ledger: &self.ledger,
             files: &self.files,
             numeric_class: &self.numeric_class,
-            seed: self.spec.seed,
             forced: self.forced.clone(),
             environment: |name| std::env::var(name).ok(),
         }

@@ -73,7 +73,6 @@ pub fn execute(
         cancel,
         device: options.device,
         threads: options.threads,
-        seed: planner.seed,
         messages: messages.clone(),
     };
     let (jobs, queue) = channel::<Box<Job>>();

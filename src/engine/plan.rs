@@ -157,7 +157,6 @@ pub struct Planner<'a> {
     pub files: &'a dyn FileFinder,
     /// Of the device that model stages run on.
     pub numeric_class: &'a str,
-    pub seed: u64,
     pub forced: BTreeSet<StageId>,
     /// Looks up environment variables that stages ask for.
     pub environment: fn(&str) -> Option<String>,
@@ -211,7 +210,7 @@ impl Planner<'_> {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
             numeric_class: (stage.kind.numerics == Numerics::Device).then(|| self.numeric_class.to_owned()),
-            seed: stage.kind.seeded.then_some(self.seed),
+            seed: stage.kind.seeded.then_some(stage.seed),
             parameters: stage.parameters.clone(),
             inputs,
             files,

@@ -60,7 +60,6 @@ pub(super) struct Shared<'a> {
     pub cancel: &'a CancelToken,
     pub device: Device,
     pub threads: usize,
-    pub seed: u64,
     pub messages: Sender<Message>,
 }
 
@@ -155,7 +154,7 @@ impl Shared<'_> {
         let context = StageContext {
             device: self.device,
             threads: stage.needs.threads,
-            seed: self.seed,
+            seed: stage.seed,
             lineage: job.manifest.lineage(),
             host,
         };

@@ -158,7 +158,7 @@ fn assemble(
     for (slot, (node, problems)) in work.into_iter().zip(prepared) {
         diagnostics.extend(problems);
         if let Some(node) = node {
-            let id = graph.add(node);
+            let id = graph.add(StageNode { seed: context.spec.seed, ..node });
             placed.insert(slot, id);
             wire(context, expansion, scope, slot, id, &placed, &mut graph, diagnostics);
         }

@@ -90,6 +90,7 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
             memory: spec.resources.memory.unwrap_or(0),
             gpus: spec.resources.gpus.unwrap_or(0) as usize,
         },
+        seed: 0,
         retries: spec.retries,
         timeout: spec.timeout,
         span: spec.name.span,

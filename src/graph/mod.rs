@@ -70,6 +70,8 @@ pub struct StageNode {
     pub environment: Vec<String>,
     pub learns: Vec<Learning>,
     pub needs: Needs,
+    /// Of the generators that its kind draws from; a graph may hold stages of several seeds, as that of a sweep does.
+    pub seed: u64,
     pub retries: u32,
     pub timeout: Option<Duration>,
     /// The stage's name in the file.

@@ -79,7 +79,6 @@ impl Engine {
             ledger: &Ledger::default(),
             files: &NoFiles,
             numeric_class: "test",
-            seed: 0,
             forced: BTreeSet::new(),
             environment: |_| None,
         };
