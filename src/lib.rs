@@ -1,6 +1,6 @@
 //! `runner`: a declarative experiment runner for time-series machine learning.
 //! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
-//! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < ui < cli.
+//! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < audit < sweep < report < ui < cli.
 
 pub mod cache;
 pub mod cli;
@@ -9,4 +9,5 @@ pub mod diagnostic;
 pub mod engine;
 pub mod graph;
 pub mod spec;
+pub mod sweep;
 pub mod ui;

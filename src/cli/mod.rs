@@ -2,6 +2,7 @@
 
 mod arguments;
 mod cache;
+mod carry_out;
 mod completions;
 mod data;
 mod diff;

@@ -7,6 +7,7 @@ mod check;
 mod cycle;
 mod draw;
 mod expand;
+mod join;
 mod leakage;
 mod place;
 mod prune;
@@ -24,6 +25,7 @@ use stages::contract::{FileRequest, Learning, Port, PortType, StageKind};
 
 pub use build::build;
 pub use draw::{Colour, Format, draw};
+pub use join::{Joined, join};
 pub use place::Machine;
 
 use crate::diagnostic::Span;

@@ -1,0 +1,275 @@
+//! The leaderboard: a row for each trial, the best first. Figures of several seeds come as mean and deviation.
+
+use stages::artifact::{ArtifactError, Column, Direction, Table};
+
+use super::course::{Member, Progress};
+use super::file::SweepFile;
+use super::members::{MemberState, direction};
+use super::space::Point;
+
+/// How far a trial is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    Done,
+    /// It ended early, at this level.
+    Stopped(u64),
+    Failed(String),
+    /// Somebody works on it.
+    Running,
+    Missing,
+}
+
+impl Standing {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Stopped(_) => "stopped",
+            Self::Failed(_) => "failed",
+            Self::Running => "running",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// A trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// From 0.
+    pub trial: usize,
+    pub point: Point,
+    pub standing: Standing,
+    /// The level of the figures.
+    pub level: Option<u64>,
+    /// The figure of each seed that has one.
+    pub values: Vec<f64>,
+    /// The seeds of `values`.
+    pub seeds: Vec<Option<u64>>,
+    /// Mean over the seeds; `None` unless every seed has a figure.
+    pub mean: Option<f64>,
+    /// Sample deviation over the seeds; `None` for fewer than two.
+    pub deviation: Option<f64>,
+    /// Seconds of computing that the trial stands on, shared stages included.
+    pub seconds: f64,
+    /// When its last stage ended, in milliseconds since 1970.
+    pub finished: Option<u64>,
+}
+
+/// All trials, the best first; those without a figure come last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Board {
+    pub axes: Vec<String>,
+    pub metric: String,
+    /// `None` as long as no figure tells it and the file does not.
+    pub direction: Option<Direction>,
+    pub rows: Vec<Row>,
+}
+
+/// What is known of a member besides its state.
+#[derive(Clone, Debug, Default)]
+pub struct Note {
+    /// Why it failed.
+    pub failure: Option<String>,
+    pub running: bool,
+    pub seconds: f64,
+    pub finished: Option<u64>,
+}
+
+impl Board {
+    /// Gathers members into rows. `states` and `notes` go by the members of the progress.
+    pub fn new(file: &SweepFile, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Self {
+        let direction = direction(file, states);
+        let mut rows: Vec<Row> = progress
+            .points
+            .iter()
+            .enumerate()
+            .map(|(trial, point)| row(file, trial, point, progress, states, notes))
+            .collect();
+        let worse = |row: &Row| match (row.mean, direction) {
+            (Some(mean), Some(Direction::Lower)) => mean,
+            (Some(mean), _) => -mean,
+            (None, _) => f64::INFINITY,
+        };
+        // Figures of a lower level say less: those of trials that went further stand above them.
+        let last = |row: &Row| (row.mean.is_none(), std::cmp::Reverse(row.level.unwrap_or(0)));
+        rows.sort_by(|left, right| {
+            last(left).cmp(&last(right)).then(worse(left).total_cmp(&worse(right))).then(left.trial.cmp(&right.trial))
+        });
+        Self {
+            axes: file.space.axes().into_iter().map(str::to_owned).collect(),
+            metric: file.objective.metric.clone(),
+            direction,
+            rows,
+        }
+    }
+
+    /// The best trial, if any has a figure.
+    pub fn best(&self) -> Option<&Row> {
+        self.rows.first().filter(|row| row.mean.is_some())
+    }
+
+    /// The number of trials of a standing.
+    pub fn count(&self, name: &str) -> usize {
+        self.rows.iter().filter(|row| row.standing.name() == name).count()
+    }
+
+    /// The leaderboard as a table: a column for each axis. Axes with numbers alone are numbers.
+    ///
+    /// # Errors
+    /// If the table cannot be made.
+    pub fn table(&self) -> Result<Table, ArtifactError> {
+        let rows = &self.rows;
+        let mut columns: Vec<(&str, Column)> = vec![
+            ("rank", (1..=rows.len() as i64).collect::<Vec<_>>().into()),
+            ("trial", rows.iter().map(|row| row.trial as i64 + 1).collect::<Vec<_>>().into()),
+        ];
+        for axis in &self.axes {
+            columns.push((axis, axis_column(rows, axis)));
+        }
+        let level = |row: &Row| row.level.map(|level| level as i64);
+        let failure = |row: &Row| match &row.standing {
+            Standing::Failed(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        columns.extend([
+            (self.metric.as_str(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
+            ("deviation", Column::Reals(rows.iter().map(|row| row.deviation).collect())),
+            ("seeds", rows.iter().map(|row| row.values.len() as i64).collect::<Vec<_>>().into()),
+            ("level", Column::Integers(rows.iter().map(level).collect())),
+            ("state", rows.iter().map(|row| row.standing.name().to_owned()).collect::<Vec<_>>().into()),
+            ("seconds", rows.iter().map(|row| row.seconds).collect::<Vec<_>>().into()),
+            ("failure", Column::Texts(rows.iter().map(failure).collect())),
+        ]);
+        Table::new(columns)
+    }
+}
+
+fn row(
+    file: &SweepFile,
+    trial: usize,
+    point: &Point,
+    progress: &Progress,
+    states: &[MemberState],
+    notes: &[Note],
+) -> Row {
+    let members = || progress.members.iter().enumerate().filter(move |(_, member)| member.trial == trial);
+    let is_known = |index: usize| matches!(states[index], MemberState::Done { .. });
+    // The highest level at which every seed has come to an end, or else the lowest.
+    let mut levels: Vec<Option<u64>> = members().map(|(_, member)| member.level).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    let complete = |level: &&Option<u64>| {
+        members().filter(|(_, member)| member.level == **level).all(|(index, _)| is_known(index))
+    };
+    let level = levels.iter().rev().find(complete).or(levels.first()).copied().flatten();
+    let at_level: Vec<(usize, &Member)> = members().filter(|(_, member)| member.level == level).collect();
+    let figures: Vec<(Option<u64>, f64)> = at_level
+        .iter()
+        .filter_map(|(index, member)| match states[*index] {
+            MemberState::Done { value: Some(value), .. } => Some((member.seed, value)),
+            _ => None,
+        })
+        .collect();
+    let values: Vec<f64> = figures.iter().map(|(_, value)| *value).collect();
+    let is_whole = !values.is_empty() && values.len() == at_level.len();
+    let standing = standing(file, trial, progress, states, notes);
+    Row {
+        trial,
+        point: point.clone(),
+        standing,
+        level,
+        mean: is_whole.then(|| values.iter().sum::<f64>() / values.len() as f64),
+        deviation: is_whole.then(|| deviation(&values)).flatten(),
+        seeds: figures.into_iter().map(|(seed, _)| seed).collect(),
+        values,
+        seconds: at_level.iter().map(|(index, _)| notes[*index].seconds).sum(),
+        finished: at_level.iter().filter_map(|(index, _)| notes[*index].finished).max(),
+    }
+}
+
+fn standing(file: &SweepFile, trial: usize, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Standing {
+    let mut open = false;
+    let mut running = false;
+    for (index, _) in progress.members.iter().enumerate().filter(|(_, member)| member.trial == trial) {
+        match &states[index] {
+            MemberState::Done { .. } => {}
+            MemberState::Without { found } => {
+                let known = found.join(", ");
+                return Standing::Failed(format!(
+                    "{} made no `{}`, but {known}",
+                    file.objective.stage, file.objective.metric
+                ));
+            }
+            MemberState::Missing { .. } => match &notes[index].failure {
+                Some(reason) => return Standing::Failed(reason.clone()),
+                None => (open, running) = (true, running || notes[index].running),
+            },
+        }
+    }
+    match (running, open, progress.stopped.get(&trial)) {
+        (true, ..) => Standing::Running,
+        (_, true, _) => Standing::Missing,
+        (.., Some(level)) => Standing::Stopped(*level),
+        _ => Standing::Done,
+    }
+}
+
+/// The sample deviation (divided by one less than the number).
+fn deviation(values: &[f64]) -> Option<f64> {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (squares / (count - 1.0)).sqrt())
+}
+
+fn axis_column(rows: &[Row], axis: &str) -> Column {
+    let values: Vec<Option<&serde_json::Value>> = rows.iter().map(|row| row.point.get(axis)).collect();
+    if values.iter().flatten().all(|value| value.is_i64()) {
+        return Column::Integers(values.iter().map(|value| value.and_then(serde_json::Value::as_i64)).collect());
+    }
+    if values.iter().flatten().all(|value| value.is_number()) {
+        return Column::Reals(values.iter().map(|value| value.and_then(serde_json::Value::as_f64)).collect());
+    }
+    Column::Texts(values.iter().map(|value| value.map(shown)).collect())
+}
+
+/// A value as people write it: text without quotes, the rest as JSON.
+pub fn shown(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::SourceMap;
+    use crate::sweep::course::{Course, Outcome};
+
+    fn file(text: &str) -> SweepFile {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.yaml");
+        let head = "sweep: s\npipeline: p.yaml\nobjective: {stage: m, metric: f1}\n";
+        std::fs::write(&path, format!("{head}{text}")).unwrap();
+        SweepFile::load(&path, &mut SourceMap::default()).0.unwrap()
+    }
+
+    #[test]
+    fn seeds_are_averaged_and_the_best_stands_first() {
+        let file = file("axes: {a: [1, 2, 3]}\nseeds: [1, 2]");
+        let progress = Course::new(&file).progress(&|_| Outcome::Unknown);
+        let done = |value| MemberState::Done { value: Some(value), direction: Direction::Higher };
+        let states =
+            [done(0.2), done(0.4), done(0.9), MemberState::Missing { stages: 2 }, done(0.5), done(0.7)].to_vec();
+        let mut notes = vec![Note::default(); 6];
+        notes[3].failure = Some("it ran out of luck".into());
+        let board = Board::new(&file, &progress, &states, &notes);
+        let trials: Vec<usize> = board.rows.iter().map(|row| row.trial).collect();
+        assert_eq!(trials, [2, 0, 1]);
+        let best = board.best().unwrap();
+        assert!((best.mean.unwrap() - 0.6).abs() < 1e-12);
+        assert!((best.deviation.unwrap() - 0.141_421_356).abs() < 1e-6);
+        assert_eq!(board.rows[2].standing, Standing::Failed("it ran out of luck".into()));
+        assert_eq!(board.rows[2].mean, None, "one of two seeds is no mean");
+        let table = board.table().unwrap();
+        assert_eq!(table.integers("a").unwrap(), [Some(3), Some(1), Some(2)]);
+        assert_eq!(table.reals("f1").unwrap()[2], None);
+    }
+}

@@ -1,0 +1,22 @@
+//! Sweeps: one pipeline at many points. A sweep file names a pipeline, the axes along which it varies, and the figure
+//! that is sought. From it follow trials; all of them form one graph in which what they share stands once.
+//!
+//! There is no record of a sweep but the store: which trials are done follows from their keys, and which come next from
+//! the results of those that are done. So a sweep that is issued again runs exactly what is missing.
+
+mod board;
+mod course;
+mod file;
+mod influence;
+mod members;
+mod pictures;
+mod sampler;
+mod space;
+
+pub use board::{Board, Note, Row, Standing, shown};
+pub use course::{Course, Member, Outcome, Progress};
+pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};
+pub use influence::{Influence, influence};
+pub use members::{Assembly, MemberState, assemble, direction, label, outcomes, overrides};
+pub use pictures::{objective_over_time, parallel_coordinates};
+pub use space::{Dimension, Domain, Point, Space};
