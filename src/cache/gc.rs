@@ -90,9 +90,7 @@ impl Collection<'_> {
 
     /// Keys that somebody holds a lease on.
     fn in_flight(&self) -> BTreeSet<Key> {
-        let leases = files_below(&self.store.layout().leases()).unwrap_or_default();
-        let key = |path: PathBuf| path.file_name()?.to_str()?.parse().ok().map(Key);
-        leases.into_iter().filter_map(key).collect()
+        self.store.leased().unwrap_or_default().into_iter().collect()
     }
 
     /// Whether the record of some run says that it is under way. A killed run says so too; its results get an hour.

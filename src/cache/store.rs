@@ -142,6 +142,12 @@ impl Store {
         temporary(&self.layout)
     }
 
+    /// The keys that somebody works on, or worked on when the process died.
+    pub fn leased(&self) -> Result<Vec<Key>, CacheError> {
+        let leases = super::verify::files_below(&self.layout.leases())?;
+        Ok(leases.into_iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Key)).collect())
+    }
+
     /// Tries to become the one who works on a key.
     pub fn lease(&self, key: &Key) -> Result<LeaseAttempt, CacheError> {
         Lease::acquire(&self.layout, key, &self.heart)

@@ -20,9 +20,11 @@ mod session;
 mod show;
 mod signals;
 mod stages;
+mod sweep;
 mod views;
 mod why;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +56,8 @@ struct Arguments {
 enum Verb {
     /// Run a pipeline: what is there already is kept, the rest is computed
     Run(run::Arguments),
+    /// Run a pipeline at many points, and compare what came of them
+    Sweep(Box<sweep::Arguments>),
     /// Say what would run, and why
     Plan(plan::Arguments),
     /// Say why a stage runs or ran: what changed, and what reran because of it
@@ -88,6 +92,17 @@ enum Verb {
     Completions(completions::Arguments),
 }
 
+/// Writes a file that the user named: whole or not at all.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&aside);
+        CliError::failed(format!("cannot write {}: {error}", path.display()))
+    })
+}
+
 /// A reader of our output that goes away, as `head` does, is no fault: the process ends as if by SIGPIPE.
 fn end_quietly_when_nobody_reads() {
     const SIGPIPE_ENDED_IT: i32 = 128 + 13;
@@ -115,6 +130,7 @@ pub fn main() -> ExitCode {
     global.apply();
     let result = match arguments.verb {
         Verb::Run(arguments) => run::run(&global, &arguments),
+        Verb::Sweep(arguments) => sweep::run(&global, &arguments),
         Verb::Plan(arguments) => plan::run(&global, &arguments),
         Verb::Why(arguments) => why::run(&global, &arguments),
         Verb::Graph(arguments) => graph::run(&global, &arguments),

@@ -39,6 +39,17 @@ pub(super) struct Session {
     forced: BTreeSet<StageId>,
 }
 
+/// What a session is put together from.
+pub(super) struct Parts {
+    pub spec: Spec,
+    pub graph: Graph,
+    pub store: Arc<Store>,
+    pub ledger: Ledger,
+    pub file: String,
+    /// As [`size_pool`] found them.
+    pub threads: usize,
+}
+
 /// Whether missing data may be downloaded while the pipeline is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fetch {
@@ -62,16 +73,29 @@ impl Session {
             (read(global, arguments), ledger.join().unwrap_or_default())
         });
         let (spec, graph) = pipeline?;
+        let graph = select(graph, &choice.targets)?;
+        let folder = arguments.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        let offline = choice.offline || fetch == Fetch::Never;
+        let parts = Parts { spec, graph, store, ledger, file, threads };
+        Self::of(parts, choice, folder, offline, &CancelToken::default())
+    }
+
+    /// A session about a graph that was built elsewhere, such as that of a sweep. `folder` is that of the pipeline.
+    pub fn of(
+        parts: Parts,
+        choice: &Choice,
+        folder: &Path,
+        offline: bool,
+        cancel: &CancelToken,
+    ) -> Result<Self, CliError> {
+        let Parts { spec, mut graph, store, ledger, file, threads } = parts;
         let machine = Machine { threads, device: pick_device(choice.device)? };
-        let mut graph = select(graph, &choice.targets)?;
         graph.place(&machine);
         let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
-        let cancel = CancelToken::default();
-        let folder = arguments.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         Ok(Self {
             ledger,
-            files: Files::new(folder, choice.offline || fetch == Fetch::Never, store.layout(), &cancel),
-            cancel,
+            files: Files::new(folder, offline, store.layout(), cancel),
+            cancel: cancel.clone(),
             numeric_class: stages::nn::numeric_class(machine.device)?,
             forced: forced.into_iter().flatten().collect(),
             spec,
@@ -181,7 +205,7 @@ fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
 }
 
 /// Sizes the thread pool that stages and the planner share.
-fn size_pool(choice: &Choice) -> usize {
+pub(super) fn size_pool(choice: &Choice) -> usize {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = choice.threads.map_or(available, usize::from);
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

@@ -11,22 +11,29 @@ use stages::contract::StageKind;
 use super::course::{Member, Outcome, Progress};
 use super::file::{SweepFile, written};
 use super::space::Point;
-use crate::cache::{Action, Key, Store};
+use crate::cache::{Action, Store};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId, build, join};
 use crate::spec::{LoadOptions, Spec, load};
 
-/// The graph of a sweep's members.
+/// What comes of the members of a sweep.
 pub struct Assembly {
     pub graph: Graph,
+    pub roster: Roster,
+    /// The pipeline as the first member has it, for what all have in common.
+    pub spec: Spec,
+    pub warnings: Diagnostics,
+}
+
+/// The members of a sweep, and where in its graph they are.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
     pub members: Vec<Member>,
     /// Where the stages of each member are.
     places: Vec<Vec<StageId>>,
     /// Where the objective of each member is made.
     objectives: Vec<StageId>,
-    /// The description of the first member, for what all have in common.
-    pub spec: Spec,
 }
 
 /// What the store says of a member.
@@ -72,7 +79,7 @@ pub fn assemble(
     progress: &Progress,
     kinds: &[StageKind],
     sources: &mut SourceMap,
-) -> Result<(Assembly, Diagnostics), Diagnostics> {
+) -> Result<Assembly, Diagnostics> {
     let read = |member: &Member| {
         let point = &progress.points[member.trial];
         let overrides = overrides(file, point, member);
@@ -104,9 +111,8 @@ pub fn assemble(
     let joined = join(labelled.iter().map(|(label, graph, _)| (label.as_str(), graph)));
     let objectives =
         labelled.iter().zip(&joined.places).map(|((_, _, objective), places)| places[objective.index()]).collect();
-    let assembly =
-        Assembly { graph: joined.graph, members: progress.members.clone(), places: joined.places, objectives, spec };
-    Ok((assembly, warnings))
+    let roster = Roster { members: progress.members.clone(), places: joined.places, objectives };
+    Ok(Assembly { graph: joined.graph, roster, spec, warnings })
 }
 
 fn no_trials(file: &SweepFile) -> Diagnostic {
@@ -198,7 +204,7 @@ fn announced(parameters: &serde_json::Value) -> Option<Vec<String>> {
     names.map(|names| names.into_iter().chain(["threshold".to_owned()]).collect())
 }
 
-impl Assembly {
+impl Roster {
     /// The stages of a member, each after those that it needs.
     pub fn stages(&self, member: usize) -> &[StageId] {
         &self.places[member]
@@ -210,14 +216,14 @@ impl Assembly {
     }
 
     /// Stages that more than one member stands on.
-    pub fn shared(&self) -> Vec<StageId> {
-        let mut users = vec![0_usize; self.graph.len()];
+    pub fn shared(&self, graph: &Graph) -> Vec<StageId> {
+        let mut users = vec![0_usize; graph.len()];
         for places in &self.places {
             for place in places {
                 users[place.index()] += 1;
             }
         }
-        self.graph.order().iter().copied().filter(|id| users[id.index()] > 1).collect()
+        graph.order().iter().copied().filter(|id| users[id.index()] > 1).collect()
     }
 
     /// What the store says of every member.
@@ -230,14 +236,6 @@ impl Assembly {
         let action = plan.stage(self.objectives[member]).hit();
         let Some(action) = action.filter(|_| stages == 0) else { return MemberState::Missing { stages } };
         figure(action, &file.objective.metric, store).unwrap_or(MemberState::Missing { stages: 1 })
-    }
-
-    /// Keys of all stages that are known.
-    pub fn keys(&self, plan: &Plan) -> Vec<Key> {
-        let mut keys: Vec<Key> = self.graph.order().iter().filter_map(|id| plan.stage(*id).key).collect();
-        keys.sort();
-        keys.dedup();
-        keys
     }
 
     /// Seconds of computing that a member stands on, shared stages included.

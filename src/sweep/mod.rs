@@ -17,6 +17,6 @@ pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
 pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};
 pub use influence::{Influence, influence};
-pub use members::{Assembly, MemberState, assemble, direction, label, outcomes, overrides};
+pub use members::{Assembly, MemberState, Roster, assemble, direction, label, outcomes, overrides};
 pub use pictures::{objective_over_time, parallel_coordinates};
 pub use space::{Dimension, Domain, Point, Space};

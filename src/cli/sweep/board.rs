@@ -1,0 +1,280 @@
+//! `runner sweep status`, `table` and `best`: what came of the trials.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use stages::artifact::{Artifact, Direction};
+
+use super::super::session::shown as shown_path;
+use super::super::{CliError, Exit, Global, write_whole};
+use super::campaign::{Campaign, View};
+use super::{About, Format, TableArguments};
+use crate::sweep::{Board, Row, Standing, shown};
+use crate::ui::{Align, Paint, Table, duration, number};
+
+pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
+    let (campaign, board, view) = stand(global, about)?;
+    if global.json {
+        let mut object = counts(&board, &view);
+        object["sweep"] = json!(campaign.file.name);
+        object["best"] = board.best().map_or(Value::Null, |row| row_json(&board, row));
+        object["failures"] = board
+            .rows
+            .iter()
+            .filter_map(|row| match &row.standing {
+                Standing::Failed(reason) => Some(json!({"trial": row.trial + 1, "reason": reason})),
+                _ => None,
+            })
+            .collect();
+        println!("{object}");
+        return Ok(Exit::Done);
+    }
+    anstream::println!("{}", summary(&campaign, &board, &view));
+    for row in &board.rows {
+        if let Standing::Failed(reason) = &row.standing {
+            anstream::println!("  {} trial {}: {reason}", Paint::Bad.on("failed"), row.trial + 1);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit, CliError> {
+    let (campaign, mut board, _) = stand(global, &arguments.about)?;
+    if let Some(limit) = arguments.limit {
+        board.rows.truncate(limit);
+    }
+    let format = if global.json { Format::Json } else { arguments.format };
+    let bytes = match format {
+        Format::Text => text_table(&campaign, &board, None).into_bytes(),
+        Format::Json => format!("{}\n", board_json(&campaign, &board)).into_bytes(),
+        Format::Csv => csv(&board).into_bytes(),
+        Format::Parquet => parquet(&board)?,
+    };
+    match &arguments.output {
+        Some(path) => {
+            let plain = if format == Format::Text { anstream::adapter::strip_bytes(&bytes).into_vec() } else { bytes };
+            write_whole(path, &plain)?;
+            println!("{}", shown_path(path));
+        }
+        None if format == Format::Parquet => {
+            return Err(CliError::wrong("Parquet is not for a screen").hint("name a file with `--output FILE`"));
+        }
+        None => anstream::print!("{}", String::from_utf8_lossy(&bytes)),
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
+    let (campaign, board, view) = stand(global, about)?;
+    let Some(row) = board.best() else {
+        let hint = format!("run it: `runner sweep {}`", about.file.display());
+        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+    };
+    let member = view.roster.members.iter().rfind(|member| member.trial == row.trial && member.level == row.level);
+    let values = member.map(|member| crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member));
+    let command = command_of(&campaign, &values.unwrap_or_default());
+    if global.json {
+        let mut object = row_json(&board, row);
+        object["command"] = json!(command);
+        println!("{object}");
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
+    for (name, value) in &row.point {
+        table.row([name.clone(), shown(value)]);
+    }
+    table.row([Paint::Strong.on(&board.metric), figure(row)]);
+    anstream::println!("{}", Paint::Strong.on(format!("trial {}", row.trial + 1)));
+    anstream::print!("{}", table.render());
+    println!("run it by itself:\n  {}", command.join(" "));
+    Ok(Exit::Done)
+}
+
+/// The command line that runs one member.
+fn command_of(campaign: &Campaign, values: &[(String, String)]) -> Vec<String> {
+    let mut words = vec!["runner".to_owned(), "run".to_owned(), shown_path(&campaign.file.pipeline)];
+    words.extend(campaign.file.profile.iter().flat_map(|profile| ["--profile".to_owned(), profile.clone()]));
+    for (name, value) in values {
+        let pair = format!("{name}={value}");
+        let plain = pair.chars().all(|one| one.is_ascii_alphanumeric() || "=._-+/:".contains(one));
+        words.push("--set".to_owned());
+        words.push(if plain { pair } else { format!("'{}'", pair.replace('\'', r"'\''")) });
+    }
+    words
+}
+
+fn stand(global: &Global, about: &About) -> Result<(Campaign, Board, View), CliError> {
+    let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
+    let view = campaign.view(global, &BTreeSet::new())?;
+    let board = campaign.board(&view)?;
+    Ok((campaign, board, view))
+}
+
+fn counts(board: &Board, view: &View) -> Value {
+    json!({
+        "trials": view.progress.total,
+        "known": board.rows.len(),
+        "done": board.count("done"),
+        "stopped": board.count("stopped"),
+        "running": board.count("running"),
+        "failed": board.count("failed"),
+        "missing": board.count("missing"),
+    })
+}
+
+/// `lr_search: 24 trials: 20 done, 3 failed, 1 missing; best f1 0.412 (trial 7)`.
+pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String {
+    let colour = |name: &str| match name {
+        "done" => Paint::Good,
+        "failed" => Paint::Bad,
+        "stopped" => Paint::Quiet,
+        _ => Paint::Warn,
+    };
+    let mut parts: Vec<String> = ["done", "stopped", "running", "failed", "missing"]
+        .into_iter()
+        .filter(|name| board.count(name) > 0)
+        .map(|name| format!("{} {}", board.count(name), colour(name).on(name)))
+        .collect();
+    let later = view.progress.total - view.progress.points.len();
+    if later > 0 {
+        parts.push(format!("{later} to be chosen"));
+    }
+    let mut text =
+        format!("{}: {} trials: {}", Paint::Strong.on(&campaign.file.name), view.progress.total, parts.join(", "));
+    if let Some(best) = board.best() {
+        let _ = write!(text, "; best {} {} (trial {})", board.metric, figure(best), best.trial + 1);
+    }
+    text
+}
+
+/// Prints the leaderboard in the form that was asked for.
+pub(super) fn print_board(
+    global: &Global,
+    campaign: &Campaign,
+    board: &Board,
+    limit: Option<usize>,
+) -> Result<(), CliError> {
+    if global.json {
+        println!("{}", board_json(campaign, board));
+    } else {
+        anstream::print!("{}", text_table(campaign, board, limit));
+    }
+    Ok(())
+}
+
+fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> String {
+    let sense = match board.direction {
+        Some(Direction::Lower) => " ↓",
+        Some(Direction::Higher) => " ↑",
+        _ => "",
+    };
+    let title = format!("{}{sense}", board.metric);
+    let levels = campaign.file.stopping.as_ref().map(|stopping| stopping.over.as_str());
+    let mut header = vec![("rank", Align::Right), ("trial", Align::Right)];
+    header.extend(board.axes.iter().map(|axis| (axis.as_str(), Align::Right)));
+    header.extend(levels.map(|over| (over, Align::Right)));
+    header.extend([(title.as_str(), Align::Right), ("state", Align::Left), ("time", Align::Right)]);
+    let mut table = Table::new(&header);
+    let rows = limit.unwrap_or(board.rows.len());
+    for (index, row) in board.rows.iter().enumerate().take(rows) {
+        let mut cells = vec![(index + 1).to_string(), (row.trial + 1).to_string()];
+        cells.extend(board.axes.iter().map(|axis| row.point.get(axis).map_or_else(String::new, shown)));
+        cells.extend(levels.map(|_| row.level.map_or_else(String::new, |level| level.to_string())));
+        cells.push(figure(row));
+        let paint = match row.standing {
+            Standing::Done => Paint::Good,
+            Standing::Stopped(_) => Paint::Quiet,
+            Standing::Failed(_) => Paint::Bad,
+            Standing::Running | Standing::Missing => Paint::Warn,
+        };
+        cells.extend([paint.on(row.standing.name()), duration(row.seconds)]);
+        table.row(cells);
+    }
+    let more = board.rows.len().saturating_sub(rows);
+    let tail = if more > 0 { format!("  … and {more} more: `runner sweep table`\n") } else { String::new() };
+    table.render() + &tail
+}
+
+/// `0.412`, or `0.412 ± 0.021 (3)` over seeds.
+fn figure(row: &Row) -> String {
+    match (row.mean, row.deviation) {
+        (Some(mean), Some(deviation)) => format!("{} ± {} ({})", number(mean), number(deviation), row.values.len()),
+        (Some(mean), None) => number(mean),
+        (None, _) if !row.values.is_empty() => format!("{} of its seeds", row.values.len()),
+        (None, _) => "–".to_owned(),
+    }
+}
+
+fn row_json(board: &Board, row: &Row) -> Value {
+    let failure = match &row.standing {
+        Standing::Failed(reason) => Some(reason),
+        _ => None,
+    };
+    json!({
+        "rank": board.rows.iter().position(|other| other.trial == row.trial).map(|index| index + 1),
+        "trial": row.trial + 1,
+        "values": row.point,
+        "metric": board.metric,
+        "mean": row.mean,
+        "deviation": row.deviation,
+        "per_seed": row.values,
+        "seeds": row.seeds,
+        "level": row.level,
+        "state": row.standing.name(),
+        "failure": failure,
+        "seconds": row.seconds,
+        "finished": row.finished,
+    })
+}
+
+pub(super) fn board_json(campaign: &Campaign, board: &Board) -> Value {
+    json!({
+        "sweep": campaign.file.name,
+        "metric": board.metric,
+        "direction": board.direction.map(Direction::name),
+        "axes": board.axes,
+        "trials": board.rows.iter().map(|row| row_json(board, row)).collect::<Vec<_>>(),
+    })
+}
+
+/// Comma-separated values after RFC 4180.
+fn csv(board: &Board) -> String {
+    let quoted = |text: String| {
+        if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    };
+    let mut header = vec!["rank".to_owned(), "trial".to_owned()];
+    header.extend(board.axes.iter().cloned());
+    header.extend([board.metric.clone()]);
+    header.extend(["deviation", "seeds", "level", "state", "seconds", "failure"].map(str::to_owned));
+    let mut lines = vec![header];
+    for (index, row) in board.rows.iter().enumerate() {
+        let optional = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+        let mut cells = vec![(index + 1).to_string(), (row.trial + 1).to_string()];
+        cells.extend(board.axes.iter().map(|axis| row.point.get(axis).map_or_else(String::new, shown)));
+        cells.extend([optional(row.mean), optional(row.deviation), row.values.len().to_string()]);
+        cells.push(row.level.map_or_else(String::new, |level| level.to_string()));
+        cells.extend([row.standing.name().to_owned(), row.seconds.to_string()]);
+        cells.push(match &row.standing {
+            Standing::Failed(reason) => reason.clone(),
+            _ => String::new(),
+        });
+        lines.push(cells);
+    }
+    let line = |cells: Vec<String>| cells.into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
+    lines.into_iter().map(line).collect()
+}
+
+fn parquet(board: &Board) -> Result<Vec<u8>, CliError> {
+    let failed = |error: stages::artifact::ArtifactError| CliError::failed(error.to_string());
+    let mut bytes = Vec::new();
+    Artifact::Table(std::sync::Arc::new(board.table().map_err(failed)?)).encode_to(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+/// Makes the folder of a picture or a table.
+pub(super) fn make_folder(folder: &Path) -> Result<(), CliError> {
+    fs::create_dir_all(folder).map_err(|error| CliError::failed(format!("cannot create {}: {error}", folder.display())))
+}

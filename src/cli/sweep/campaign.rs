@@ -1,0 +1,219 @@
+//! Where a sweep stands: its file, its course as far as results are known, the graph of its members, and their states.
+//! Everything about a sweep is found out anew from the file and the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use stages::artifact::Direction;
+
+use super::super::arguments::Choice;
+use super::super::session::{Parts, Session, report, size_pool};
+use super::super::{CliError, Exit, Global};
+use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
+use crate::diagnostic::SourceMap;
+use crate::engine::{CancelToken, Plan};
+use crate::sweep::{
+    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, assemble, direction, outcomes,
+};
+
+/// A sweep of more members than this asks first.
+const ASK_ABOVE: f64 = 10_000.0;
+
+/// A sweep whose file was read.
+pub(super) struct Campaign {
+    pub file: SweepFile,
+    pub store: Arc<Store>,
+    pub cancel: CancelToken,
+    choice: Choice,
+    threads: usize,
+    offline: bool,
+    /// The sweep's name in records: the file's path from the root.
+    pub name: String,
+    warned: bool,
+}
+
+/// Where a sweep stands.
+pub(super) struct View {
+    pub progress: Progress,
+    pub session: Session,
+    pub roster: Roster,
+    pub plan: Plan,
+    pub states: Vec<MemberState>,
+}
+
+impl Campaign {
+    /// Reads the sweep file; its problems are printed, all of them.
+    pub fn open(global: &Global, path: &Path, choice: &Choice, offline: bool) -> Result<Self, CliError> {
+        let threads = size_pool(choice);
+        let mut sources = SourceMap::default();
+        let (file, diagnostics) = SweepFile::load(path, &mut sources);
+        report(global, &diagnostics, &sources);
+        let mut file = file.ok_or_else(|| CliError::told(Exit::Wrong))?;
+        file.profile = choice.profile.clone().or(file.profile);
+        file.fixed.extend(choice.overrides()?);
+        file.targets.extend(choice.targets.iter().cloned());
+        let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        Ok(Self {
+            file,
+            store: Arc::new(Store::open(&global.store)),
+            cancel: CancelToken::default(),
+            choice: choice.clone(),
+            threads,
+            offline: offline || choice.offline,
+            name,
+            warned: false,
+        })
+    }
+
+    /// Forced stages have run; from now on they are as any other.
+    pub fn stop_forcing(&mut self) {
+        self.choice.force.clear();
+    }
+
+    /// Refuses a sweep without trials, and asks before one of very many.
+    pub fn confirm_size(&self, yes: bool) -> Result<(), CliError> {
+        let count = self.size();
+        if count < 1.0 {
+            let hint = "every axis needs a value, and a dependent axis a case for each value that it goes by";
+            return Err(CliError::wrong("the sweep has no trial").hint(hint));
+        }
+        if count <= ASK_ABOVE || yes {
+            return Ok(());
+        }
+        let told = format!("the sweep has up to {count} members (trials times seeds)");
+        if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr(), "{told}; go on? [y/N] ");
+            let mut answer = String::new();
+            let _ = std::io::stdin().lock().read_line(&mut answer);
+            if matches!(answer.trim(), "y" | "Y" | "yes") {
+                return Ok(());
+            }
+        }
+        Err(CliError::wrong(told)
+            .hint("if you mean it, say `--yes`; to try part of it, use `sampler: {kind: random, trials: N}`"))
+    }
+
+    /// Members at the first level, at most.
+    fn size(&self) -> f64 {
+        use crate::sweep::Sampler;
+        let trials = match self.file.sampler {
+            Sampler::Grid => self.file.space.grid_size(),
+            Sampler::Random { trials, .. } | Sampler::Tpe { trials, .. } => trials as f64,
+        };
+        trials * self.file.seeds.len().max(1) as f64
+    }
+
+    /// Goes through the course of the sweep as far as the store knows results. Members for which `failed` holds have
+    /// run without coming to an end.
+    pub fn view(&mut self, global: &Global, failed: &BTreeSet<Member>) -> Result<View, CliError> {
+        let mut known: BTreeMap<Member, Outcome> = BTreeMap::new();
+        let mut view: Option<View> = None;
+        loop {
+            let look = |member: &Member| {
+                let fallback = if failed.contains(member) { Outcome::Failed } else { Outcome::Unknown };
+                known.get(member).copied().unwrap_or(fallback)
+            };
+            let progress = Course::new(&self.file).progress(&look);
+            match view {
+                Some(mut view) if view.progress.members == progress.members => {
+                    view.progress = progress;
+                    return Ok(view);
+                }
+                _ => {}
+            }
+            let next = self.assembled(global, progress)?;
+            known = outcomes(&self.file, &next.roster.members, &next.states, &|member| failed.contains(member));
+            self.check_direction(&next.states)?;
+            view = Some(next);
+        }
+    }
+
+    fn assembled(&mut self, global: &Global, progress: Progress) -> Result<View, CliError> {
+        let mut sources = SourceMap::default();
+        let assembled = assemble(&self.file, &progress, &stages::kinds(), &mut sources);
+        let assembly = assembled.map_err(|problems| {
+            report(global, &problems, &sources);
+            CliError::told(Exit::Wrong)
+        })?;
+        if !self.warned {
+            report(global, &assembly.warnings, &sources);
+            self.warned = true;
+        }
+        let parts = Parts {
+            spec: assembly.spec,
+            graph: assembly.graph,
+            store: Arc::clone(&self.store),
+            ledger: Ledger::load(&self.store, &self.name),
+            file: self.name.clone(),
+            threads: self.threads,
+        };
+        let folder = self.file.pipeline.parent().unwrap_or(Path::new("."));
+        let mut session = Session::of(parts, &self.choice, folder, self.offline, &self.cancel)?;
+        session.spec.name.value.clone_from(&self.file.name);
+        let plan = session.planner().plan();
+        let roster = assembly.roster;
+        let states = roster.states(&self.file, &plan, &self.store);
+        Ok(View { progress, session, roster, plan, states })
+    }
+
+    /// A figure that points nowhere cannot be sought.
+    fn check_direction(&self, states: &[MemberState]) -> Result<(), CliError> {
+        let neither =
+            states.iter().any(|state| matches!(state, MemberState::Done { direction: Direction::Neither, .. }));
+        if neither && direction(&self.file, states).is_none() {
+            let message = format!("nothing says whether a larger `{}` is better", self.file.objective.metric);
+            return Err(CliError::wrong(message).hint("add `direction: maximize` or `minimize` to the objective"));
+        }
+        Ok(())
+    }
+
+    /// Why stages failed the last time they were tried, by their key: from the records of runs of this sweep that came
+    /// after the last success.
+    pub fn failures(&self) -> BTreeMap<Key, String> {
+        let mut failures = BTreeMap::new();
+        for run in self.store.runs().unwrap_or_default() {
+            let Ok(record) = self.store.load_run(&run) else { continue };
+            if record.file != self.name {
+                continue;
+            }
+            for stage in record.stages {
+                let Some(key) = stage.key else { continue };
+                match stage.state {
+                    StageState::Failed => drop(failures.insert(key, format!("{}: {}", stage.name, stage.reason))),
+                    StageState::Ran | StageState::Hit => drop(failures.remove(&key)),
+                    StageState::Skipped => {}
+                }
+            }
+        }
+        failures
+    }
+
+    /// The leaderboard.
+    pub fn board(&self, view: &View) -> Result<Board, CliError> {
+        let failures = self.failures();
+        let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
+        let note = |member: usize| {
+            let planned = view.roster.stages(member).iter().map(|id| view.plan.stage(*id));
+            let open: Vec<Key> = planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key).collect();
+            Note {
+                failure: open.iter().find_map(|key| failures.get(key).cloned()),
+                running: open.iter().any(|key| leased.contains(key)),
+                seconds: view.roster.seconds(member, &view.plan),
+                finished: view.roster.finished(member, &view.plan),
+            }
+        };
+        let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();
+        Ok(Board::new(&self.file, &view.progress, &view.states, &notes))
+    }
+}
+
+/// How a run of a sweep ended, as an exit code.
+pub(super) fn exit_of(status: RunStatus) -> Exit {
+    match status {
+        RunStatus::Done => Exit::Done,
+        RunStatus::Interrupted => Exit::Interrupted,
+        RunStatus::Failed | RunStatus::Running => Exit::Failed,
+    }
+}

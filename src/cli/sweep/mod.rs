@@ -1,0 +1,118 @@
+//! `runner sweep`: a pipeline at many points. The verbs about a sweep all begin by finding out where it stands.
+
+mod board;
+mod campaign;
+mod picture;
+mod run;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::arguments::Choice;
+use super::carry_out::Execution;
+use super::{CliError, Exit, Global};
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "All trials form one graph in which what they share stands once. There is no record of a sweep but the \
+        store: issued again, a sweep runs exactly what is missing.\n\nExamples:\n  \
+        runner sweep sweeps/learning_rate.yaml                run it, or what is missing of it\n  \
+        runner sweep sweeps/learning_rate.yaml --dry-run      the trials and how much there is to do\n  \
+        runner sweep status sweeps/learning_rate.yaml         where it stands\n  \
+        runner sweep table sweeps/learning_rate.yaml --format csv > trials.csv\n  \
+        runner sweep plot sweeps/learning_rate.yaml           pictures beside the sweep file"
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say how many trials are done, running, failed and missing
+    Status(About),
+    /// Print the leaderboard
+    Table(TableArguments),
+    /// Print the best trial, and how to run it by itself
+    Best(About),
+    /// Draw parallel coordinates, the objective over time, and which parameters matter
+    Plot(PlotArguments),
+}
+
+/// Which sweep a verb is about.
+#[derive(Clone, Debug, Args)]
+pub(super) struct About {
+    /// The sweep file
+    #[arg(value_name = "SWEEP")]
+    file: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RunArguments {
+    /// The sweep file
+    #[arg(value_name = "SWEEP", required = true)]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    choice: Choice,
+    #[command(flatten)]
+    execution: Execution,
+    /// Say what there is to do, run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask before a sweep of very many trials
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+struct TableArguments {
+    #[command(flatten)]
+    about: About,
+    /// How to print it; `--json` does the same as `--format json`
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Write to this file instead; needed for Parquet
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// At most this many rows, the best
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<usize>,
+}
+
+/// Forms of the leaderboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Csv,
+    Parquet,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct PlotArguments {
+    #[command(flatten)]
+    about: About,
+    /// The folder for the pictures; by default beside the sweep file
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// The form of the pictures
+    #[arg(long, value_enum, default_value = "svg")]
+    format: picture::Form,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    match &arguments.verb {
+        None => run::run(global, &arguments.run),
+        Some(Verb::Status(about)) => board::status(global, about),
+        Some(Verb::Table(arguments)) => board::table(global, arguments),
+        Some(Verb::Best(about)) => board::best(global, about),
+        Some(Verb::Plot(arguments)) => picture::plot(global, arguments),
+    }
+}

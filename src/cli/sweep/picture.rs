@@ -1,0 +1,94 @@
+//! `runner sweep plot`: pictures of a sweep.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use stages::plot::{Bar, Canvas, Ranking, Raster, Svg};
+
+use super::super::session::shown;
+use super::super::{CliError, Exit, Global, write_whole};
+use super::PlotArguments;
+use super::board::make_folder;
+use super::campaign::Campaign;
+use crate::sweep::{Board, Influence, influence, objective_over_time, parallel_coordinates};
+
+/// Forms of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Form {
+    Svg,
+    Png,
+}
+
+const WIDTH: u32 = 960;
+const HEIGHT: u32 = 480;
+
+pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, CliError> {
+    let about = &arguments.about;
+    let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
+    let view = campaign.view(global, &BTreeSet::new())?;
+    let board = campaign.board(&view)?;
+    if board.best().is_none() {
+        let hint = format!("run it: `runner sweep {}`", about.file.display());
+        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+    }
+    let beside = about.file.parent().unwrap_or(Path::new("")).join(format!("{}-plots", campaign.file.name));
+    let folder = arguments.output.clone().unwrap_or(beside);
+    make_folder(&folder)?;
+    let influences = influence(&board.axes, &board.rows);
+    let ranking = influence_ranking(&board, &influences);
+    let form = arguments.format;
+    let mut written = vec![
+        save(&folder, "parallel", form, HEIGHT, |canvas| parallel_coordinates(&board, canvas))?,
+        save(&folder, "objective", form, HEIGHT, |canvas| objective_over_time(&board, canvas))?,
+    ];
+    if !influences.is_empty() {
+        written.push(save(&folder, "influence", form, ranking.height(), |canvas| ranking.draw(canvas))?);
+    }
+    if global.json {
+        let shares = influences.iter().map(
+            |one| serde_json::json!({"axis": one.axis, "share": one.share, "trials": one.trials, "groups": one.groups}),
+        );
+        println!("{}", serde_json::json!({"files": written, "influence": shares.collect::<Vec<_>>()}));
+    } else {
+        written.iter().for_each(|path| println!("{path}"));
+    }
+    Ok(Exit::Done)
+}
+
+fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
+    let trials = influences.first().map_or(0, |one| one.trials);
+    Ranking {
+        title: format!("What decides {}", board.metric),
+        subtitle: format!(
+            "Share of the variance that one axis explains by itself, over {trials} trials. Interplay of axes does not \
+             show, and few trials flatter axes of many values."
+        ),
+        figure: "share of variance".to_owned(),
+        bars: influences
+            .iter()
+            .map(|one| Bar { name: one.axis.clone(), value: Some(one.share), deviation: None })
+            .collect(),
+        marks: Vec::new(),
+    }
+}
+
+fn save(
+    folder: &Path,
+    name: &str,
+    form: Form,
+    height: u32,
+    draw: impl FnOnce(&mut dyn Canvas),
+) -> Result<String, CliError> {
+    let mut canvas: Box<dyn Canvas> = match form {
+        Form::Svg => Box::new(Svg::new(WIDTH, height)),
+        Form::Png => Box::new(Raster::new(WIDTH, height).map_err(CliError::failed)?),
+    };
+    draw(canvas.as_mut());
+    let extension = match form {
+        Form::Svg => "svg",
+        Form::Png => "png",
+    };
+    let path = folder.join(format!("{name}.{extension}"));
+    write_whole(&path, &canvas.finish().map_err(CliError::failed)?)?;
+    Ok(shown(&path))
+}

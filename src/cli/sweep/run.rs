@@ -1,0 +1,153 @@
+//! `runner sweep FILE`: runs what is missing of a sweep, batch by batch, in this process.
+
+use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
+
+use super::super::carry_out::{Carried, carry_out};
+use super::super::{CliError, Exit, Global, signals};
+use super::RunArguments;
+use super::board::{print_board, summary};
+use super::campaign::{Campaign, View, exit_of};
+use crate::cache::RunStatus;
+use crate::sweep::{Member, MemberState, label};
+use crate::ui::Paint;
+
+/// Trials that are listed by name before a run; more are counted.
+const TRIALS_LISTED: usize = 20;
+
+pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, CliError> {
+    let Some(path) = &arguments.file else { return Err(CliError::wrong("no sweep file is named")) };
+    let mut campaign = Campaign::open(global, path, &arguments.choice, arguments.dry_run)?;
+    campaign.confirm_size(arguments.yes)?;
+    if arguments.dry_run {
+        return dry_run(global, &mut campaign);
+    }
+    campaign.store.prepare()?;
+    signals::install(&campaign.cancel);
+    let mut failed: BTreeSet<Member> = BTreeSet::new();
+    let mut status = RunStatus::Done;
+    let mut before: Vec<Member> = Vec::new();
+    loop {
+        let view = campaign.view(global, &failed)?;
+        if view.progress.open.is_empty() {
+            return conclude(global, &campaign, &view, status);
+        }
+        if view.progress.open == before {
+            let hint = "look at them with `runner cache verify`";
+            return Err(CliError::failed("results of the sweep are gone right after they were made").hint(hint));
+        }
+        before.clone_from(&view.progress.open);
+        announce(global, &campaign, &view);
+        let (ended, losses) = round(global, view, arguments)?;
+        if ended == RunStatus::Interrupted {
+            let view = ManuallyDrop::new(campaign.view(global, &failed)?);
+            conclude(global, &campaign, &view, ended)?;
+            return Ok(Exit::Interrupted);
+        }
+        if ended != RunStatus::Done {
+            status = ended;
+        }
+        if losses.is_empty() && ended != RunStatus::Done {
+            // A stage failed that no open member stands on: going on would come back here.
+            let view = campaign.view(global, &failed)?;
+            return conclude(global, &campaign, &view, ended);
+        }
+        failed.extend(losses);
+        campaign.stop_forcing();
+    }
+}
+
+/// Runs what is open. Gives how it ended, and the members that did not come to an end.
+fn round(global: &Global, view: View, arguments: &RunArguments) -> Result<(RunStatus, Vec<Member>), CliError> {
+    let View { progress, mut session, roster, plan, .. } = view;
+    // One trial that fails is no reason to leave the others.
+    let execution = super::Execution { keep_going: true, ..arguments.execution.clone() };
+    let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &execution)?);
+    let Carried { record, outcome, .. } = &*carried;
+    session.store.save_run(record)?;
+    let settled = |member: usize| roster.stages(member).iter().all(|id| outcome.actions.contains_key(id));
+    let is_open = |member: &Member| progress.open.contains(member);
+    let numbered = roster.members.iter().enumerate().filter(|(_, member)| is_open(member));
+    let losses = numbered.filter(|(number, _)| !settled(*number)).map(|(_, member)| *member).collect();
+    Ok((outcome.status, losses))
+}
+
+fn announce(global: &Global, campaign: &Campaign, view: &View) {
+    if global.quiet || global.json {
+        return;
+    }
+    anstream::eprintln!("{} {}", Paint::Busy.on("sweep:"), headline(campaign, view));
+    let open = &view.progress.open;
+    if global.verbose && open.len() <= TRIALS_LISTED {
+        for member in open {
+            eprintln!("  {}: {}", label(&campaign.file, member), point(view, member));
+        }
+    }
+}
+
+/// `24 trials, 12 done; 60 of 91 stages to run, 4 of them for more than one trial`.
+fn headline(campaign: &Campaign, view: &View) -> String {
+    let members = view.roster.members.len();
+    let done = view.states.iter().filter(|state| !matches!(state, MemberState::Missing { .. })).count();
+    let graph = &view.session.graph;
+    let open = graph.order().iter().filter(|id| view.plan.stage(**id).hit().is_none()).count();
+    let shared = view.roster.shared(graph).into_iter().filter(|id| view.plan.stage(*id).hit().is_none()).count();
+    let unit = if campaign.file.seeds.is_empty() && campaign.file.stopping.is_none() { "trials" } else { "members" };
+    let later = view.progress.total - view.progress.points.len();
+    let later = if later > 0 { format!(", {later} trials to be chosen later") } else { String::new() };
+    format!(
+        "{members} {unit}, {done} done{later}; {open} of {} stages to run, {shared} of them for more than one",
+        graph.len()
+    )
+}
+
+fn point(view: &View, member: &Member) -> String {
+    let values = view.progress.points[member.trial].iter();
+    values.map(|(name, value)| format!("{name}={}", crate::sweep::shown(value))).collect::<Vec<_>>().join(", ")
+}
+
+fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
+    let view = ManuallyDrop::new(campaign.view(global, &BTreeSet::new())?);
+    if global.json {
+        let open = view.progress.open.iter().map(|member| {
+            serde_json::json!({
+                "trial": member.trial + 1,
+                "seed": member.seed,
+                "level": member.level,
+                "values": view.progress.points[member.trial],
+            })
+        });
+        let stages = view.session.graph.order().iter();
+        let open_stages = stages.filter(|id| view.plan.stage(**id).hit().is_none()).count();
+        println!(
+            "{}",
+            serde_json::json!({
+                "sweep": campaign.file.name,
+                "members": view.roster.members.len(),
+                "trials": view.progress.total,
+                "stages": view.session.graph.len(),
+                "stages_to_run": open_stages,
+                "open": open.collect::<Vec<_>>(),
+            })
+        );
+        return Ok(Exit::Done);
+    }
+    println!("{}", headline(campaign, &view));
+    for member in view.progress.open.iter().take(TRIALS_LISTED) {
+        println!("  {}: {}", label(&campaign.file, member), point(&view, member));
+    }
+    let more = view.progress.open.len().saturating_sub(TRIALS_LISTED);
+    if more > 0 {
+        println!("  … and {more} more");
+    }
+    Ok(Exit::Done)
+}
+
+fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus) -> Result<Exit, CliError> {
+    let board = campaign.board(view)?;
+    print_board(global, campaign, &board, Some(TRIALS_LISTED))?;
+    if !global.json && !global.quiet {
+        anstream::eprintln!("{}", summary(campaign, &board, view));
+    }
+    Ok(exit_of(status))
+}
