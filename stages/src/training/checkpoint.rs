@@ -1,4 +1,4 @@
-//! The state of a training between two epochs, as bytes: a safetensors file like a model's, with everything that is not
+//! The state of a training between two steps, as bytes: a safetensors file like a model's, with everything that is not
 //! a tensor in its header. Where checkpoints are kept is the host's business.
 
 use std::collections::BTreeMap;
@@ -39,9 +39,23 @@ pub struct Course {
     pub schedule: ScheduleState,
     pub stopping: Stopping,
     pub log: Vec<LogRow>,
+    /// How far the epoch is that was interrupted; `None` between two epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
 }
 
-/// A training between two epochs.
+/// A place inside an epoch. The order of the samples follows from `shuffle` as it was at the start of the epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inside {
+    /// Samples that were learned from.
+    pub done: u64,
+    /// Sum of their losses.
+    pub loss: f64,
+    /// State of the generator that the model draws from.
+    pub noise: [u64; 4],
+}
+
+/// A training between two steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     pub course: Course,
@@ -109,6 +123,7 @@ mod tests {
                 schedule: ScheduleState::default(),
                 stopping,
                 log: vec![row],
+                inside: Some(Inside { done: 32, loss: 0.1 + 0.7, noise: [u64::MAX, 7, 8, 9] }),
             },
             weights: tensor(1.0),
             optimizer: tensor(2.0),

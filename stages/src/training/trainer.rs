@@ -7,13 +7,13 @@ use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::augment::augment;
-use super::checkpoint::{Checkpoint, Course, LogRow};
+use super::checkpoint::{Checkpoint, Course, Inside, LogRow};
 use super::monitor::{Mean, measure};
 use super::progress::Counter;
 use super::recipe::ClassWeights;
 use super::stopping::Stopping;
 use super::{Figure, Keep, Recipe, Samples};
-use crate::artifact::{Column, Digest, Model, Split, Table, TensorData};
+use crate::artifact::{Column, Digest, DigestWriter, Model, Split, Table, TensorData};
 use crate::contract::{Random, StageContext, StageError};
 use crate::models::{self, Batch, Network, Phase, Source, Task};
 use crate::nn::optimizer::Optimizer;
@@ -42,7 +42,12 @@ pub fn train(recipe: &Recipe, samples: &dyn Samples, context: &StageContext<'_>)
     }
     trainer.resume();
     while trainer.course.epochs < recipe.epochs && !trainer.course.stopping.stopped {
-        trainer.epoch()?;
+        if let Err(error) = trainer.epoch() {
+            if error.is_cancelled() {
+                trainer.keep_inside();
+            }
+            return Err(error);
+        }
         trainer.keep_checkpoint()?;
     }
     trainer.finish()
@@ -116,6 +121,7 @@ impl<'a> Trainer<'a> {
             schedule: schedule.state.clone(),
             stopping: Stopping::default(),
             log: Vec::new(),
+            inside: None,
         };
         let counter = Counter::new(context.host, recipe.epochs, train_samples.len() as u64);
         Ok(Self {
@@ -137,9 +143,23 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Goes on from the newest usable checkpoint, if there is one.
+    /// Goes on from the newest usable checkpoint, if there is one: that inside an epoch, unless the epoch came to its end
+    /// since.
     fn resume(&mut self) {
-        let Some((step, bytes)) = self.context.host.load_checkpoint(&self.chain, self.recipe.epochs) else { return };
+        let last_step = self.recipe.epochs * self.steps_per_epoch();
+        let inside = self.context.host.load_checkpoint(&self.inside_chain(), last_step);
+        let inside = inside.and_then(|(_, bytes)| Checkpoint::decode(&bytes).ok());
+        let after = self.context.host.load_checkpoint(&self.chain, self.recipe.epochs);
+        if let Some(checkpoint) = inside
+            && checkpoint.course.inside.is_some()
+            && after.as_ref().is_none_or(|(epoch, _)| checkpoint.course.epochs >= *epoch)
+        {
+            let epoch = checkpoint.course.epochs;
+            if self.restore(epoch, checkpoint).is_ok() {
+                return self.context.host.note(&format!("training goes on inside epoch {}", epoch + 1));
+            }
+        }
+        let Some((step, bytes)) = after else { return };
         match Checkpoint::decode(&bytes).and_then(|checkpoint| self.restore(step, checkpoint)) {
             Ok(()) => self.context.host.note(&format!("training goes on after epoch {step}")),
             Err(error) => {
@@ -147,6 +167,17 @@ impl<'a> Trainer<'a> {
                 self.context.host.note(&format!("the checkpoint of epoch {step} is not used: {error}{cause}"));
             }
         }
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.train_samples.len().div_ceil(self.recipe.batch * self.recipe.accumulate) as u64
+    }
+
+    /// The chain of states inside epochs, numbered by step.
+    fn inside_chain(&self) -> Digest {
+        let mut writer = DigestWriter::new("training, inside an epoch");
+        writer.digest(&self.chain);
+        writer.finish()
     }
 
     /// Takes a checkpoint over, or leaves everything as it is.
@@ -189,6 +220,10 @@ impl<'a> Trainer<'a> {
         }
         self.counter.set_validation(validation_loss);
         self.counter.report(epoch, self.train_samples.len() as u64, train_loss);
+        self.course.shuffle = self.order().1.state();
+        if let Some(inside) = self.course.inside.take() {
+            self.course.noise = inside.noise;
+        }
         self.course.epochs = epoch;
         self.course.steps = self.optimizers.first().map_or(0, Optimizer::steps);
         self.course.schedule = self.schedule.state.clone();
@@ -196,29 +231,36 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// One pass over the training samples; the mean loss.
+    /// One pass over the training samples, or what is left of it; the mean loss.
     fn pass(&mut self, epoch: u64) -> Result<f64, StageError> {
+        let order = self.order().0;
+        let fresh = Inside { done: 0, loss: 0.0, noise: self.course.noise };
+        let mut inside = self.course.inside.get_or_insert(fresh).clone();
+        let mut noise = Random::from_state(inside.noise);
+        for group in order[inside.done as usize..].chunks(self.recipe.batch * self.recipe.accumulate) {
+            self.context.check_cancelled()?;
+            let learning_rate = self.schedule.rate(self.course.epochs, inside.done as f64 / order.len() as f64);
+            let loss = self.step(group, learning_rate, &mut noise)?;
+            if !loss.is_finite() {
+                return Err(diverged("training", epoch, loss));
+            }
+            inside.loss += loss * group.len() as f64;
+            inside.done += group.len() as u64;
+            inside.noise = noise.state();
+            self.course.inside = Some(inside.clone());
+            self.counter.report(epoch, inside.done, inside.loss / inside.done as f64);
+        }
+        Ok(inside.loss / inside.done as f64)
+    }
+
+    /// The order of the samples in this epoch, and the generator for that of the next.
+    fn order(&self) -> (Vec<usize>, Random) {
         let mut order = self.train_samples.clone();
         let mut shuffle = Random::from_state(self.course.shuffle);
         if self.recipe.shuffle {
             shuffle.shuffle(&mut order);
         }
-        let mut noise = Random::from_state(self.course.noise);
-        let (mut sum, mut done) = (0.0, 0);
-        for group in order.chunks(self.recipe.batch * self.recipe.accumulate) {
-            self.context.check_cancelled()?;
-            let learning_rate = self.schedule.rate(self.course.epochs, done as f64 / order.len() as f64);
-            let loss = self.step(group, learning_rate, &mut noise)?;
-            if !loss.is_finite() {
-                return Err(diverged("training", epoch, loss));
-            }
-            sum += loss * group.len() as f64;
-            done += group.len();
-            self.counter.report(epoch, done as u64, sum / done as f64);
-        }
-        self.course.shuffle = shuffle.state();
-        self.course.noise = noise.state();
-        Ok(sum / done as f64)
+        (order, shuffle)
     }
 
     /// All phases of one step; the mean loss of the first.
@@ -318,6 +360,22 @@ impl<'a> Trainer<'a> {
     }
 
     fn keep_checkpoint(&self) -> Result<(), StageError> {
+        self.save(&self.chain, self.course.epochs)
+    }
+
+    /// Keeps the state inside an epoch, for a training that was asked to stop. What goes wrong here costs an epoch.
+    fn keep_inside(&mut self) {
+        let Some(inside) = &self.course.inside else { return };
+        let group = (self.recipe.batch * self.recipe.accumulate) as u64;
+        let step = self.course.epochs * self.steps_per_epoch() + inside.done.div_ceil(group);
+        self.course.steps = self.optimizers.first().map_or(0, Optimizer::steps);
+        match self.save(&self.inside_chain(), step) {
+            Ok(()) => self.context.host.note(&format!("training stopped inside epoch {}", self.course.epochs + 1)),
+            Err(error) => self.context.host.note(&format!("training stopped, and its epoch is lost: {error}")),
+        }
+    }
+
+    fn save(&self, chain: &Digest, step: u64) -> Result<(), StageError> {
         let mut optimizer = BTreeMap::new();
         for (phase, own) in self.optimizers.iter().enumerate() {
             let own = own.to_data(self.network.state())?;
@@ -329,7 +387,7 @@ impl<'a> Trainer<'a> {
             optimizer,
             best: self.best.clone(),
         };
-        self.context.host.save_checkpoint(&self.chain, self.course.epochs, &checkpoint.encode()?)
+        self.context.host.save_checkpoint(chain, step, &checkpoint.encode()?)
     }
 
     /// Fits a model in closed form.
