@@ -2,6 +2,7 @@
 //! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
 //! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < audit < sweep < report < ui < cli.
 
+pub mod audit;
 pub mod cache;
 pub mod cli;
 pub mod data;

@@ -114,6 +114,9 @@ impl Collection<'_> {
             let age = self.now.duration_since(ended).unwrap_or_default();
             let old = self.options.max_age.is_some_and(|limit| age > limit);
             if old && record.status != RunStatus::Running && !newest.contains(&record.run) {
+                if !self.options.dry_run {
+                    self.store.note_forgotten(&record)?;
+                }
                 self.remove_folder(&self.store.run_folder(&record.run), "a run older than the limit")?;
             } else {
                 reachable.extend(record.stages.iter().filter_map(|stage| stage.key));

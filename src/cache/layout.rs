@@ -7,6 +7,7 @@
 //!          checkpoints/ab/cdef…/STEP-…   states of interrupted or extended training
 //!          ledger/NAME.json              the keys of a pipeline's last run: the fast path of a no-op
 //!          runs/ID/run.json events.jsonl records of invocations
+//!          runs.head                     the newest record: the end of their chain
 //!          leases/cdef…                  who is working on a key right now
 //!          quarantine/…                  damaged objects, for inspection
 //!          tmp/…                         files on their way into the store

@@ -2,6 +2,7 @@
 //! It executes nothing and knows no pipeline: it answers «is this key known?» and keeps what it is given.
 
 mod action;
+mod chain;
 mod checkpoint;
 mod error;
 mod failpoint;
@@ -21,6 +22,7 @@ mod store;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
+pub use chain::{ChainHead, Link, RecordSeal};
 pub use error::CacheError;
 pub use gc::{GcOptions, GcReport};
 pub use key::Key;

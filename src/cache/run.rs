@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stages::artifact::{Digest, Metric};
 
-use super::object::replace;
-use super::{CacheError, Key, Store};
+use super::{CacheError, Key, Link, Store};
 
 /// Names a run; sorts by time to the millisecond: `20260101-120000-250c1f`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -128,6 +127,12 @@ pub struct RunRecord {
     /// The profile that was chosen.
     #[serde(default)]
     pub profile: Option<String>,
+    /// `NAME=VALUE`, as given with `--set`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<String>,
+    /// Stages to which the run was limited with `--target`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
     /// The pipeline's parameters after profile and overrides.
     pub params: IndexMap<String, Value>,
     pub seed: u64,
@@ -136,17 +141,18 @@ pub struct RunRecord {
     pub stages: Vec<StageRecord>,
     /// Stage name to its metrics.
     pub metrics: IndexMap<String, Vec<Metric>>,
+    /// The record before it; written by the store when the run has ended.
+    #[serde(default, skip_serializing)]
+    pub previous: Option<Link>,
+    /// Over everything above; written by the store.
+    #[serde(default, skip_serializing)]
+    pub seal: Option<Digest>,
 }
 
 impl Store {
     /// The folder of a run's record.
     pub fn run_folder(&self, run: &RunId) -> PathBuf {
         self.layout().runs().join(&run.0)
-    }
-
-    pub fn save_run(&self, record: &RunRecord) -> Result<(), CacheError> {
-        let text = serde_json::to_vec(record).expect("a run record is plain data");
-        replace(self.layout(), &self.run_folder(&record.run).join("run.json"), &text)
     }
 
     /// All runs, oldest first.
@@ -172,7 +178,7 @@ impl Store {
     }
 
     pub fn load_run(&self, run: &RunId) -> Result<RunRecord, CacheError> {
-        let path = self.run_folder(run).join("run.json");
+        let path = self.run_path(run);
         let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
     }

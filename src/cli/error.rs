@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use stages::contract::StageError;
 
+use crate::audit::LockError;
 use crate::cache::CacheError;
 use crate::engine::Failure;
 use crate::ui::Paint;
@@ -56,6 +57,11 @@ impl CliError {
     /// Something outside the command line failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { exit: Exit::Failed, ..Self::wrong(message) }
+    }
+
+    /// Something is not what it was when it was written down.
+    pub fn different(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Different, ..Self::wrong(message) }
     }
 
     /// The diagnostics were printed; nothing is left to say.
@@ -125,5 +131,17 @@ impl From<CacheError> for CliError {
     fn from(error: CacheError) -> Self {
         let exit = if matches!(error, CacheError::NoSuchRun(_)) { Exit::Wrong } else { Exit::Failed };
         Self { exit, ..Failure::from(&error).into() }
+    }
+}
+
+impl From<LockError> for CliError {
+    fn from(error: LockError) -> Self {
+        let exit = match error {
+            LockError::Missing(_) | LockError::Syntax { .. } => Exit::Wrong,
+            LockError::Io { .. } => Exit::Failed,
+            LockError::Tampered { .. } => Exit::Different,
+        };
+        let causes = std::error::Error::source(&error).map(ToString::to_string).into_iter().collect();
+        Self { exit, causes, ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned)) }
     }
 }

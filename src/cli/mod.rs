@@ -9,6 +9,7 @@ mod diff;
 mod doctor;
 mod error;
 mod graph;
+mod lock;
 mod new;
 mod plan;
 mod predict;
@@ -58,6 +59,8 @@ enum Verb {
     Run(run::Arguments),
     /// Run a pipeline at many points, and compare what came of them
     Sweep(Box<sweep::Arguments>),
+    /// Write down what a pipeline came to and what determined it, in a file for version control
+    Lock(lock::Arguments),
     /// Say what would run, and why
     Plan(plan::Arguments),
     /// Say why a stage runs or ran: what changed, and what reran because of it
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.verb {
         Verb::Run(arguments) => run::run(&global, &arguments),
         Verb::Sweep(arguments) => sweep::run(&global, &arguments),
+        Verb::Lock(arguments) => lock::run(&global, &arguments),
         Verb::Plan(arguments) => plan::run(&global, &arguments),
         Verb::Why(arguments) => why::run(&global, &arguments),
         Verb::Graph(arguments) => graph::run(&global, &arguments),

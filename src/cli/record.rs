@@ -24,11 +24,15 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         seconds: 0.0,
         command: std::env::args().collect(),
         profile: session.spec.profile.clone(),
+        overrides: session.choice.overrides.clone(),
+        targets: session.choice.targets.clone(),
         params: session.params(),
         seed: session.spec.seed,
         environment: environment(session),
         stages: Vec::new(),
         metrics: IndexMap::new(),
+        previous: None,
+        seal: None,
     }
 }
 
@@ -113,10 +117,14 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         "seconds": record.seconds,
         "command": record.command,
         "profile": record.profile,
+        "overrides": record.overrides,
+        "targets": record.targets,
         "params": record.params,
         "seed": record.seed,
         "environment": record.environment,
         "stages": stages,
         "metrics": metrics,
+        "previous": record.previous,
+        "seal": record.seal,
     })
 }

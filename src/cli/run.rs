@@ -1,6 +1,7 @@
 //! `runner run`: plan, execute, record, show.
 
 use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -8,7 +9,7 @@ use super::arguments::PipelineArguments;
 use super::carry_out::{Carried, Execution, carry_out};
 use super::plan::plan_table;
 use super::session::{Fetch, Session, shown};
-use super::{CliError, Exit, Global, record, signals, views};
+use super::{CliError, Exit, Global, lock, record, signals, views};
 use crate::cache::RunStatus;
 
 /// More files than this are counted, not listed.
@@ -19,17 +20,35 @@ const FILES_LISTED: usize = 12;
     runner run                                              the built-in quickstart\n  \
     runner run pipelines/smd_tvnet.yaml                     TVNet on one machine of SMD\n  \
     runner run pipelines/smd_tvnet.yaml --set machine=machine-1-6 --set epochs=3\n  \
-    runner run pipelines/smd_tvnet.yaml --target scores     only what the scores need")]
+    runner run pipelines/smd_tvnet.yaml --target scores     only what the scores need\n  \
+    runner run pipelines/smd_tvnet.yaml --locked            only if nothing differs from smd_tvnet.lock")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
     #[command(flatten)]
     execution: Execution,
+    /// Run only if everything that determines the results matches the lock, and check that the same comes out; exit code
+    /// 3 if not
+    #[arg(long)]
+    locked: bool,
+    /// The lock for --locked, by default the one beside the pipeline
+    #[arg(long, value_name = "FILE", requires = "locked")]
+    lock: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The lock that the run must keep to.
+    fn lock_path(&self) -> Option<PathBuf> {
+        let beside = || lock::beside(self.pipeline.pipeline.as_deref());
+        self.locked.then(|| self.lock.clone().unwrap_or_else(beside))
+    }
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
     let mut session = ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Allowed)?);
+    let lock_path = arguments.lock_path();
+    let lock = lock_path.as_deref().map(|path| lock::require(global, &session, path)).transpose()?;
     session.store.prepare()?;
     signals::install(&session.cancel);
     let plan = session.planner().plan();
@@ -37,7 +56,15 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         anstream::eprint!("{}", plan_table(&session.graph, &plan, global.verbose));
     }
     let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
-    conclude(&session, &carried, global)
+    let exit = conclude(&session, &carried, global)?;
+    match lock.zip(lock_path) {
+        Some((lock, path))
+            if exit == Exit::Done && !lock::same_came_out(global, &lock, &path, &carried.record.stages) =>
+        {
+            Ok(Exit::Different)
+        }
+        _ => Ok(exit),
+    }
 }
 
 fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, CliError> {

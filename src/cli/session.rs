@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub numeric_class: String,
     /// Path of the pipeline, for records.
     pub file: String,
+    /// What the command line makes of the pipeline.
+    pub choice: Choice,
     /// Set by the first Ctrl-C.
     pub cancel: CancelToken,
     forced: BTreeSet<StageId>,
@@ -103,6 +105,7 @@ impl Session {
             store,
             machine,
             file,
+            choice: choice.clone(),
         })
     }
 

@@ -18,6 +18,7 @@ mod expansion;
 mod failures;
 mod folders;
 mod leakage;
+mod lock;
 mod output;
 mod predict;
 mod read_only;

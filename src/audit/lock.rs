@@ -1,0 +1,252 @@
+//! The lock of a pipeline: what determined each stage and what it came to, as one text file that is made for version
+//! control. Its seals show a change; who made it is shown by a signature, which is not the business of this file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use stages::artifact::{Digest, Metric};
+use thiserror::Error;
+
+use super::lock_text;
+use crate::cache::{Action, Key, Recorded, RunRecord, Store};
+use crate::graph::{Graph, StageId};
+
+/// The version of the file's format.
+pub const FORMAT: u64 = 1;
+
+/// What a pipeline came to, and what determined it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lock {
+    /// The version of runner that wrote it.
+    pub runner: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The pipeline's file, relative to the folder of the lock; empty for the built-in pipeline.
+    pub file: String,
+    pub profile: Option<String>,
+    /// `NAME=VALUE`, as given with `--set`.
+    pub overrides: Vec<String>,
+    /// Stages to which the pipeline was limited; empty for all.
+    pub targets: Vec<String>,
+    pub seed: u64,
+    /// The pipeline's parameters after profile and overrides.
+    pub params: BTreeMap<String, Value>,
+    pub stages: BTreeMap<String, LockedStage>,
+}
+
+/// One stage of a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LockedStage {
+    pub key: Key,
+    /// The stages from which it takes, by name.
+    pub needs: BTreeSet<String>,
+    /// Logical digests of the outputs by port.
+    pub outputs: BTreeMap<String, Digest>,
+    /// Figures, where it makes some.
+    pub metrics: BTreeMap<String, Option<f64>>,
+    /// What determined it, in text form; empty where a record does not know it.
+    pub manifest: String,
+}
+
+impl LockedStage {
+    /// The value of a line of the manifest, as it stands there.
+    pub fn determinant(&self, path: &str) -> Option<&str> {
+        self.manifest.lines().filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == path).map(|(_, v)| v)
+    }
+
+    /// The name of the stage kind.
+    pub fn kind(&self) -> String {
+        Recorded::parse(&self.manifest).map(|recorded| recorded.kind).unwrap_or_default()
+    }
+
+    /// What its floating-point bits depend on, for kinds where they depend on the machine.
+    pub fn numeric_class(&self) -> Option<String> {
+        serde_json::from_str(self.determinant("numeric_class")?).ok().flatten()
+    }
+
+    fn of(action: &Action, metrics: &[Metric]) -> Self {
+        Self {
+            key: action.key,
+            needs: BTreeSet::new(),
+            outputs: action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect(),
+            metrics: metrics.iter().map(|metric| (metric.name.clone(), metric.value)).collect(),
+            manifest: action.manifest.clone(),
+        }
+    }
+}
+
+/// Why a lock cannot be used.
+#[derive(Debug, Error)]
+pub enum LockError {
+    #[error("there is no lock {}", .0.display())]
+    Missing(PathBuf),
+    #[error("cannot {verb} {}", path.display())]
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    #[error("{}:{line}: {reason}", path.display())]
+    Syntax { path: PathBuf, line: usize, reason: String },
+    #[error("{} was changed after it was written: {what}", path.display())]
+    Tampered { path: PathBuf, what: String },
+}
+
+impl LockError {
+    /// What the user can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing(_) => Some("`runner lock PIPELINE` writes it, once the pipeline has run"),
+            Self::Io { .. } => None,
+            Self::Syntax { .. } => {
+                Some("after a merge, settle the conflict by `runner lock`, which writes the file anew")
+            }
+            Self::Tampered { .. } => Some("restore the file from version control, or write it anew with `runner lock`"),
+        }
+    }
+}
+
+impl Lock {
+    /// What these stages came to; `action` gives the action of a stage, manifest included.
+    pub fn add_stages(
+        &mut self,
+        graph: &Graph,
+        action: impl Fn(StageId) -> Option<Action>,
+        metrics: impl Fn(&str) -> Vec<Metric>,
+    ) {
+        for &id in graph.order() {
+            let name = &graph.stage(id).name;
+            let Some(action) = action(id) else { continue };
+            let needs = graph.needs(id).into_iter().map(|need| graph.stage(need).name.clone()).collect();
+            self.stages.insert(name.clone(), LockedStage { needs, ..LockedStage::of(&action, &metrics(name)) });
+        }
+    }
+
+    /// What a run's record says, with the manifests that the store still has. `needs` are not known.
+    pub fn of_run(record: &RunRecord, store: &Store) -> Self {
+        let stage = |stage: &crate::cache::StageRecord| {
+            let action = store.action(&stage.key?).ok().flatten();
+            let metrics = record.metrics.get(&stage.name).into_iter().flatten();
+            let locked = LockedStage {
+                key: stage.key?,
+                needs: BTreeSet::new(),
+                outputs: stage.digests.iter().map(|(port, digest)| (port.clone(), *digest)).collect(),
+                metrics: metrics.map(|metric| (metric.name.clone(), metric.value)).collect(),
+                manifest: action.map(|action| action.manifest).unwrap_or_default(),
+            };
+            Some((stage.name.clone(), locked))
+        };
+        let runner = record.environment.get("runner").and_then(Value::as_str).unwrap_or_default();
+        Self {
+            runner: runner.to_owned(),
+            pipeline: record.pipeline.clone(),
+            file: record.file.clone(),
+            profile: record.profile.clone(),
+            overrides: record.overrides.clone(),
+            targets: record.targets.clone(),
+            seed: record.seed,
+            params: record.params.clone().into_iter().collect(),
+            stages: record.stages.iter().filter_map(stage).collect(),
+        }
+    }
+
+    /// The keys of all stages: what a collection of garbage must leave alone.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        self.stages.values().map(|stage| stage.key)
+    }
+
+    /// The text of the file.
+    pub fn to_text(&self) -> String {
+        lock_text::render(self)
+    }
+
+    /// Over everything in the lock.
+    pub fn seal(&self) -> Digest {
+        lock_text::seal(self)
+    }
+
+    /// Reads a lock and checks its seals.
+    ///
+    /// # Errors
+    /// If there is none, it is no lock, or it was changed after it was written.
+    pub fn read(path: &Path) -> Result<Self, LockError> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LockError::Missing(path.to_owned())),
+            Err(source) => return Err(LockError::Io { verb: "read", path: path.to_owned(), source }),
+            Ok(text) => text,
+        };
+        lock_text::parse(&text, path)
+    }
+
+    /// Writes the file aside and renames it into place.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), LockError> {
+        write_whole(path, self.to_text().as_bytes()).map_err(|source| LockError::Io {
+            verb: "write",
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+/// Writes a file aside, flushes it and renames it into place: there is never half a file under this name.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let written = fs::File::create(&aside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn sample() -> Lock {
+        let stage = |byte: u8, needs: &[&str], manifest: &str| LockedStage {
+            key: Key(Digest([byte; 32])),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            outputs: BTreeMap::from([("odd name".to_owned(), Digest([byte + 100; 32]))]),
+            metrics: BTreeMap::from([("f1".to_owned(), Some(0.1 + 0.2)), ("auc = \"x\"".to_owned(), None)]),
+            manifest: manifest.to_owned(),
+        };
+        Lock {
+            runner: "0.1.0".to_owned(),
+            pipeline: "small".to_owned(),
+            file: "small.yaml".to_owned(),
+            profile: None,
+            overrides: vec!["epochs=3".to_owned()],
+            targets: Vec::new(),
+            seed: 7,
+            params: BTreeMap::from([
+                ("epochs".to_owned(), Value::from(3)),
+                ("x.y".to_owned(), serde_json::json!({"b": 1, "a": [true]})),
+            ]),
+            stages: BTreeMap::from([
+                (
+                    "raw".to_owned(),
+                    stage(1, &[], "files.\"a = b\" = blake3:00\nkind = \"ingest\"\nnumeric_class = null\n"),
+                ),
+                ("model[a=1,b=2]".to_owned(), stage(2, &["raw"], "kind = \"train\"\nnumeric_class = \"cpu/x\"\n")),
+            ]),
+        }
+    }
+
+    #[test]
+    fn survives_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.lock");
+        let lock = sample();
+        lock.write(&path).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), lock);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
+        assert_eq!(lock.keys().count(), 2);
+        assert_eq!(lock.stages["model[a=1,b=2]"].numeric_class().as_deref(), Some("cpu/x"));
+        assert_eq!(lock.stages["raw"].numeric_class(), None);
+        assert!(matches!(Lock::read(&folder.path().join("other.lock")), Err(LockError::Missing(_))));
+    }
+}

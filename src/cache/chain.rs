@@ -1,0 +1,210 @@
+//! Records of runs as a chain: each ends with a seal over its content and names the seal of the one that was recorded before
+//! it, and the store keeps the newest seal apart. So a record that was changed, removed or renamed shows. Whoever rewrites
+//! all of it goes unseen; against that, records are signed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use stages::artifact::Digest;
+
+use super::object::replace;
+use super::seal::{seal, unseal};
+use super::{CacheError, RunId, RunRecord, RunStatus, Store};
+
+/// What a record says about the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Names the store in which both were recorded.
+    pub store: String,
+    /// `None` for the first record of a store.
+    pub run: Option<RunId>,
+    pub seal: Option<Digest>,
+}
+
+/// The newest record of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainHead {
+    pub store: String,
+    pub run: RunId,
+    pub seal: Digest,
+}
+
+/// Whether the bytes of a record are those that were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordSeal {
+    Intact(Digest),
+    /// Written before records were sealed.
+    None,
+    Broken,
+}
+
+/// What stands between a record's content and its seal.
+const SEAL: &[u8] = b",\"seal\":\"";
+/// A seal in hexadecimal digits, a quote and a brace.
+const TAIL: usize = 66;
+
+/// The bytes of a record's file, and the seal in them.
+pub(super) fn sealed(record: &RunRecord, link: Option<&Link>) -> (Vec<u8>, Digest) {
+    let mut bytes = serde_json::to_vec(record).expect("a run record is plain data");
+    bytes.pop();
+    if let Some(link) = link {
+        bytes.extend_from_slice(b",\"previous\":");
+        bytes.extend(serde_json::to_vec(link).expect("a link is plain data"));
+    }
+    let sum = Digest::of_bytes(&bytes);
+    bytes.extend_from_slice(SEAL);
+    bytes.extend_from_slice(format!("{sum}\"}}").as_bytes());
+    (bytes, sum)
+}
+
+/// Whether the seal in a record's file fits its bytes.
+fn seal_of(bytes: &[u8]) -> RecordSeal {
+    let split = bytes.len().checked_sub(TAIL).map(|at| bytes.split_at(at));
+    let Some((content, tail)) = split.and_then(|(head, tail)| Some((head.strip_suffix(SEAL)?, tail))) else {
+        let says_so = bytes.windows(SEAL.len()).any(|window| window == SEAL);
+        return if says_so { RecordSeal::Broken } else { RecordSeal::None };
+    };
+    let written = std::str::from_utf8(tail).ok().and_then(|tail| tail.strip_suffix("\"}")?.parse::<Digest>().ok());
+    match written {
+        Some(written) if written == Digest::of_bytes(content) => RecordSeal::Intact(written),
+        _ => RecordSeal::Broken,
+    }
+}
+
+impl Store {
+    fn head_path(&self) -> PathBuf {
+        self.layout().root().join("runs.head")
+    }
+
+    fn forgotten_path(&self) -> PathBuf {
+        self.layout().root().join("runs.forgotten")
+    }
+
+    /// The newest record of this store; `None` before the first one.
+    pub fn chain_head(&self) -> Option<ChainHead> {
+        unseal(&fs::read(self.head_path()).ok()?)
+    }
+
+    /// Whether the file that names the newest record is there but was changed.
+    pub fn chain_head_is_broken(&self) -> bool {
+        self.head_path().exists() && self.chain_head().is_none()
+    }
+
+    /// The file of a run's record.
+    pub fn run_path(&self, run: &RunId) -> PathBuf {
+        self.run_folder(run).join("run.json")
+    }
+
+    /// Whether the bytes of a run's record are those that were written.
+    pub fn record_seal(&self, run: &RunId) -> Result<RecordSeal, CacheError> {
+        let path = self.run_path(run);
+        Ok(seal_of(&fs::read(&path).map_err(CacheError::io("read", &path))?))
+    }
+
+    /// Writes a record. One that has ended takes its place at the end of the chain.
+    pub fn save_run(&self, record: &RunRecord) -> Result<(), CacheError> {
+        let path = self.run_path(&record.run);
+        if record.status == RunStatus::Running {
+            return replace(self.layout(), &path, &sealed(record, None).0);
+        }
+        let head = self.chain_head();
+        let link = match &head {
+            // Written again, it keeps its place.
+            Some(head) if head.run == record.run => self.load_run(&record.run).ok().and_then(|record| record.previous),
+            Some(head) => Some(Link { store: head.store.clone(), run: Some(head.run.clone()), seal: Some(head.seal) }),
+            None => None,
+        };
+        let link = link.unwrap_or_else(|| Link { store: new_name(), run: None, seal: None });
+        let (bytes, seal_of_record) = sealed(record, Some(&link));
+        replace(self.layout(), &path, &bytes)?;
+        let head = ChainHead { store: link.store, run: record.run.clone(), seal: seal_of_record };
+        replace(self.layout(), &self.head_path(), &seal(&head))
+    }
+
+    /// Notes that a record goes because its time is over, so that its absence is no riddle.
+    pub(super) fn note_forgotten(&self, record: &RunRecord) -> Result<(), CacheError> {
+        let Some(seal) = record.seal else { return Ok(()) };
+        let path = self.forgotten_path();
+        let file = fs::File::options().append(true).create(true).open(&path);
+        let line = format!("{} {seal}\n", record.run);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(CacheError::io("write", &path))
+    }
+
+    /// Records that a collection of garbage has removed, with their seals.
+    pub fn forgotten_runs(&self) -> BTreeMap<RunId, Digest> {
+        let text = fs::read_to_string(self.forgotten_path()).unwrap_or_default();
+        let entry = |line: &str| {
+            let (run, seal) = line.split_once(' ')?;
+            Some((RunId(run.to_owned()), seal.parse().ok()?))
+        };
+        text.lines().filter_map(entry).collect()
+    }
+}
+
+/// A name for a store, which no other has.
+fn new_name() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Digest::of_bytes(format!("{host} {} {}", std::process::id(), since.as_nanos()).as_bytes()).short()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(run: &str, status: RunStatus) -> RunRecord {
+        RunRecord {
+            run: RunId(run.to_owned()),
+            pipeline: "p".to_owned(),
+            file: "p.yaml".to_owned(),
+            status,
+            started: 0,
+            seconds: 0.5,
+            command: Vec::new(),
+            profile: None,
+            overrides: Vec::new(),
+            targets: Vec::new(),
+            params: indexmap::IndexMap::new(),
+            seed: 1,
+            environment: indexmap::IndexMap::new(),
+            stages: Vec::new(),
+            metrics: indexmap::IndexMap::new(),
+            previous: None,
+            seal: None,
+        }
+    }
+
+    #[test]
+    fn each_record_names_the_one_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        for run in ["a", "b"] {
+            store.save_run(&record(run, RunStatus::Running)).unwrap();
+            assert!(store.load_run(&RunId(run.to_owned())).unwrap().previous.is_none(), "not before it ended");
+            store.save_run(&record(run, RunStatus::Done)).unwrap();
+        }
+        let [a, b] = ["a", "b"].map(|run| store.load_run(&RunId(run.to_owned())).unwrap());
+        let (first, second) = (a.previous.unwrap(), b.previous.clone().unwrap());
+        assert_eq!((first.run, first.seal), (None, None));
+        assert_eq!((second.run, second.seal), (Some(RunId("a".into())), a.seal));
+        assert_eq!(store.chain_head().unwrap().seal, b.seal.unwrap());
+        store.save_run(&RunRecord { seconds: 2.0, ..record("b", RunStatus::Done) }).unwrap();
+        assert_eq!(store.load_run(&b.run).unwrap().previous, b.previous, "written again, it keeps its place");
+    }
+
+    #[test]
+    fn no_byte_of_a_record_changes_unseen() {
+        let (bytes, seal) = sealed(&record("a", RunStatus::Done), None);
+        assert_eq!(seal_of(&bytes), RecordSeal::Intact(seal));
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_ne!(seal_of(&changed), RecordSeal::Intact(seal), "byte {at}");
+        }
+        assert_eq!(seal_of(b"{\"run\":\"a\"}"), RecordSeal::None, "as records were before");
+    }
+}

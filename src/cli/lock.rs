@@ -1,0 +1,159 @@
+//! `runner lock`, and what `--locked` asks of the lock it writes.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use stages::artifact::Metric;
+
+use super::arguments::PipelineArguments;
+use super::session::{Fetch, Session, shown};
+use super::{CliError, Exit, Global, views};
+use crate::audit::{Deviation, Lock, deviations, output_deviations};
+use crate::cache::{Action, StageRecord};
+use crate::diagnostic::list;
+use crate::engine::Plan;
+use crate::graph::StageId;
+use crate::ui::Paint;
+
+/// Deviating stages that are shown.
+const SHOWN: usize = 20;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner lock pipelines/smd_tvnet.yaml                  writes pipelines/smd_tvnet.lock\n  \
+    runner run pipelines/smd_tvnet.yaml --locked          runs only if everything still matches\n  \
+    runner audit pipelines/smd_tvnet.lock                 computes everything again and compares\n\n\
+    The lock is a text file that belongs into version control beside the pipeline.")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pipeline: PipelineArguments,
+    /// Where to write it; by default beside the pipeline, under its name with the ending .lock
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let session = Session::open(global, &arguments.pipeline, Fetch::Never)?;
+    let plan = session.planner().plan();
+    let actions = all_hits(&session, &plan)?;
+    let results = views::results_of(&session.graph, &session.store, &actions)?;
+    if let Some(lost) = results.lost.first() {
+        let name = &session.graph.stage(*lost).name;
+        let message = format!("the stored results of {name} are damaged or missing");
+        return Err(CliError::wrong(message).hint("run the pipeline: what is lost is computed anew"));
+    }
+    let path = arguments.output.clone().unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
+    let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
+    let metrics = |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
+    lock.add_stages(&session.graph, |id| Some(Action::clone(actions.get(&id)?)), metrics);
+    lock.write(&path)?;
+    if global.json {
+        println!("{}", json!({"lock": path, "stages": lock.stages.len(), "seal": lock.seal()}));
+    } else {
+        println!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), lock.seal().short());
+    }
+    Ok(Exit::Done)
+}
+
+/// The action of every stage with its manifest; there is nothing to lock unless all are there.
+fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Action>>, CliError> {
+    let (mut actions, mut missing) = (BTreeMap::new(), Vec::new());
+    for &id in session.graph.order() {
+        let stage = plan.stage(id);
+        match (stage.hit(), &stage.manifest) {
+            (Some(action), Some(manifest)) => {
+                let action = Action { manifest: manifest.to_text(), ..Action::clone(action) };
+                actions.insert(id, Arc::new(action));
+            }
+            _ => missing.push(session.graph.stage(id).name.as_str()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(actions);
+    }
+    let some = list(&missing[..missing.len().min(5)]);
+    let message = format!("{} of {} stages have no results yet: {some}", missing.len(), plan.len());
+    Err(CliError::wrong(message)
+        .hint("a lock says what came out: `runner run` the pipeline first, with the same options"))
+}
+
+fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
+    Lock {
+        runner: env!("CARGO_PKG_VERSION").to_owned(),
+        pipeline: session.spec.name.value.clone(),
+        file: pipeline.map(|pipeline| relative(lock.parent().unwrap_or(Path::new("")), pipeline)).unwrap_or_default(),
+        profile: session.spec.profile.clone(),
+        overrides: session.choice.overrides.clone(),
+        targets: session.choice.targets.clone(),
+        seed: session.spec.seed,
+        params: session.params().into_iter().collect(),
+        stages: BTreeMap::new(),
+    }
+}
+
+/// The lock of a pipeline lies beside it; that of the built-in one in the current folder.
+pub(super) fn beside(pipeline: Option<&Path>) -> PathBuf {
+    pipeline.unwrap_or(Path::new("quickstart.yaml")).with_extension("lock")
+}
+
+/// The path of a file as seen from a folder.
+fn relative(folder: &Path, file: &Path) -> String {
+    let absolute = |path: &Path| {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+    };
+    let (folder, file) = (absolute(folder), absolute(file));
+    let shared = folder.components().zip(file.components()).take_while(|(left, right)| left == right).count();
+    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    let path: PathBuf = up.chain(file.components().skip(shared)).collect();
+    path.display().to_string()
+}
+
+/// What `--locked` asks before anything runs.
+///
+/// # Errors
+/// With exit code 3 if something that determines the results is not what the lock says; it is printed.
+pub(super) fn require(global: &Global, session: &Session, path: &Path) -> Result<Lock, CliError> {
+    let lock = Lock::read(path)?;
+    let all = session.choice.targets.is_empty();
+    let found = deviations(&lock, &session.planner(), all)?;
+    if found.is_empty() {
+        return Ok(lock);
+    }
+    report(global, "nothing ran, because the pipeline differs from its lock", path, &found);
+    if !global.json {
+        let mut options: Vec<String> = lock.profile.iter().map(|profile| format!("--profile {profile}")).collect();
+        options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
+        options.extend(lock.targets.iter().map(|target| format!("--target {target}")));
+        let told = if options.is_empty() { "without --profile and --set".to_owned() } else { options.join(" ") };
+        anstream::eprintln!("  hint: the lock was made {told}; `runner lock` accepts what is now, after a run");
+    }
+    Err(CliError::told(Exit::Different))
+}
+
+/// What `--locked` asks after everything ran; says whether the same came out.
+pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, stages: &[StageRecord]) -> bool {
+    let found = output_deviations(lock, stages);
+    if !found.is_empty() {
+        report(global, "the run came to other results than its lock", path, &found);
+    }
+    found.is_empty()
+}
+
+fn report(global: &Global, what: &str, path: &Path, found: &[Deviation]) {
+    if global.json {
+        println!("{}", json!({"event": "locked", "lock": path, "deviations": found}));
+        return;
+    }
+    anstream::eprintln!("{}: {what} {}", Paint::Bad.on("error"), shown(path));
+    for deviation in found.iter().take(SHOWN) {
+        anstream::eprintln!("  {}: {}", Paint::Strong.on(&deviation.stage), deviation.reason);
+        deviation.differences.iter().for_each(|difference| anstream::eprintln!("    {difference}"));
+    }
+    if found.len() > SHOWN {
+        anstream::eprintln!("  … and {} more stages", found.len() - SHOWN);
+    }
+}
