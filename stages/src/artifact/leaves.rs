@@ -6,7 +6,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, StringArray};
 use serde_json::Value;
 
-use super::{Artifact, ArtifactError, COLOURS, Content, ElementType, Image, Segment, TensorData};
+use super::{
+    Artifact, ArtifactError, COLOURS, Content, ElementType, Files, Forecasts, Image, Images, Metric, Metrics, Model,
+    Origin, Predictions, Scores, Segment, Series, Table, TensorData, WindowRun, Windows,
+};
 
 /// One array of an artifact.
 #[derive(Debug)]
@@ -140,111 +143,129 @@ impl Artifact {
     /// The named arrays that this artifact consists of.
     pub fn leaves(&self) -> Vec<Leaf<'_>> {
         let mut leaves = match self {
-            Self::Series(series) => {
-                let mut leaves = float_columns("", &series.channels, &series.values, series.rows());
-                leaves.push(marks("runner.label", &series.labels));
-                leaves.push(integers("runner.time", series.times.iter().copied()));
-                leaves.push(segments(&series.segments));
-                leaves
-            }
-            Self::Windows(windows) => {
-                let series = Self::Series(Arc::clone(&windows.series));
-                let mut leaves = windows_of(windows);
-                // The series is borrowed from the windows and not from the artifact made here, so it is gathered at once.
-                leaves.extend(series.leaves().iter().map(|leaf| gathered(&format!("series.{}", leaf.name), leaf)));
-                leaves
-            }
-            Self::Model(model) => {
-                let tensor = |(name, tensor): (&String, &'_ TensorData)| (name.clone(), tensor.shape.clone());
-                let mut leaves: Vec<Leaf<'_>> = model
-                    .tensors
-                    .iter()
-                    .map(|(name, data)| {
-                        let (name, shape) = tensor((name, data));
-                        Leaf::new(name, shape, LeafContent::Tensor(data))
-                    })
-                    .collect();
-                json_leaves("config", &model.config, &mut leaves);
-                json_leaves("training", &model.training, &mut leaves);
-                leaves
-            }
-            Self::Scores(scores) => {
-                let mut leaves = float_columns("", &["score".to_owned()], &scores.scores, scores.rows());
-                leaves.push(marks("label", &scores.labels));
-                leaves.push(segments(&scores.segments));
-                leaves.extend(float_columns("contribution.", &scores.channels, &scores.contributions, scores.rows()));
-                leaves
-            }
-            Self::Forecasts(forecasts) => {
-                let rows = forecasts.windows() * forecasts.horizon;
-                let mut leaves = float_columns("predicted.", &forecasts.channels, &forecasts.predicted, rows);
-                leaves.extend(float_columns("actual.", &forecasts.channels, &forecasts.actual, rows));
-                leaves.push(marks("judged", &forecasts.judged));
-                leaves.push(Leaf::ready("naive_error", reals(forecasts.naive_error.iter().copied().map(Some))));
-                leaves.push(integers("horizon", [forecasts.horizon as i64]));
-                leaves.push(integers("runner.row", forecasts.origins.iter().map(|origin| origin.row as i64)));
-                let place = |origin: &super::Origin| format!("{} {}", origin.split.name(), origin.entity);
-                leaves.push(texts("runner.entity", forecasts.origins.iter().map(place)));
-                leaves
-            }
-            Self::Predictions(predictions) => {
-                let (classes, samples) = (&predictions.classes, predictions.samples.len());
-                let mut leaves = float_columns("probability.", classes, &predictions.probabilities, samples);
-                leaves.push(texts("sample", predictions.samples.iter().cloned()));
-                leaves.push(texts("split", predictions.splits.iter().map(|split| split.name().to_owned())));
-                leaves.push(integers("class", predictions.truth.iter().map(|class| i64::from(*class))));
-                leaves
-            }
-            Self::Metrics(metrics) => {
-                let figure = |metric: &super::Metric| Leaf::ready(metric.name.clone(), reals([metric.value]));
-                let about = |metric: &super::Metric| {
-                    let (direction, caveat) = (metric.direction.name(), &metric.caveat);
-                    let flags = (metric.oracle, metric.inflating);
-                    format!("{} {direction} {flags:?} {caveat}", metric.name)
-                };
-                let mut leaves: Vec<Leaf<'_>> = metrics.entries.iter().map(figure).collect();
-                leaves.push(texts("about", metrics.entries.iter().map(about)));
-                leaves
-            }
-            Self::Images(images) => {
-                let size = vec![images.height, images.width, COLOURS];
-                let picture =
-                    |image: &'_ Image| (image.name.clone(), image.split.name().to_owned(), image.label.map(i64::from));
-                let about: Vec<_> = images.images.iter().map(picture).collect();
-                let mut leaves: Vec<Leaf<'_>> = images
-                    .images
-                    .iter()
-                    .map(|image| Leaf::new(image.name.clone(), size.clone(), LeafContent::Picture(image)))
-                    .collect();
-                leaves.push(texts("name", about.iter().map(|(name, ..)| name.clone())));
-                leaves.push(texts("split", about.iter().map(|(_, split, _)| split.clone())));
-                leaves.push(Leaf::ready("label", Values::Integers(about.iter().map(|(.., label)| *label).collect())));
-                leaves.push(texts("classes", images.classes.iter().cloned()));
-                leaves
-            }
-            Self::Table(table) => {
-                let columns = table.column_names().into_iter().zip(table.batch().columns());
-                let leaf = |(name, array): (String, &ArrayRef)| {
-                    Leaf::new(name, vec![array.len()], LeafContent::Column(Arc::clone(array)))
-                };
-                columns.map(leaf).collect()
-            }
-            Self::Files(files) => {
-                let mut leaves: Vec<Leaf<'_>> = files
-                    .entries
-                    .iter()
-                    .map(|entry| {
-                        Leaf::new(entry.path.clone(), vec![entry.size as usize], LeafContent::File(&entry.content))
-                    })
-                    .collect();
-                let runs = |entry: &&super::FileEntry| entry.executable;
-                leaves.push(texts("(executable)", files.entries.iter().filter(runs).map(|entry| entry.path.clone())));
-                leaves
-            }
+            Self::Series(series) => of_series(series),
+            Self::Windows(windows) => of_windows(windows),
+            Self::Model(model) => of_model(model),
+            Self::Scores(scores) => of_scores(scores),
+            Self::Forecasts(forecasts) => of_forecasts(forecasts),
+            Self::Predictions(predictions) => of_predictions(predictions),
+            Self::Metrics(metrics) => of_metrics(metrics),
+            Self::Images(images) => of_images(images),
+            Self::Table(table) => of_table(table),
+            Self::Files(files) => of_files(files),
         };
         number_repeated_names(&mut leaves);
         leaves
     }
+}
+
+fn of_series(series: &Series) -> Vec<Leaf<'_>> {
+    let mut leaves = float_columns("", &series.channels, &series.values, series.rows());
+    leaves.push(marks("runner.label", &series.labels));
+    leaves.push(integers("runner.time", series.times.iter().copied()));
+    leaves.push(segments(&series.segments));
+    leaves
+}
+
+fn of_windows(windows: &Windows) -> Vec<Leaf<'_>> {
+    let column =
+        |name: &str, get: fn(&WindowRun) -> usize| integers(name, windows.runs.iter().map(|run| get(run) as i64));
+    let mut leaves = vec![
+        integers("length", [windows.spec.length as i64]),
+        integers("horizon", [windows.spec.horizon as i64]),
+        texts("split", windows.runs.iter().map(|run| run.split.name().to_owned())),
+        column("first", |run| run.first),
+        column("stride", |run| run.stride),
+        column("count", |run| run.count),
+        column("rows_start", |run| run.rows.0),
+        column("rows_end", |run| run.rows.1),
+    ];
+    let series = of_series(&windows.series).into_iter();
+    leaves.extend(series.map(|leaf| Leaf { name: format!("series.{}", leaf.name), ..leaf }));
+    leaves
+}
+
+fn of_model(model: &Model) -> Vec<Leaf<'_>> {
+    let mut leaves = Vec::new();
+    for (name, data) in &model.tensors {
+        leaves.push(Leaf::new(name.as_str(), data.shape.clone(), LeafContent::Tensor(data)));
+    }
+    json_leaves("config", &model.config, &mut leaves);
+    json_leaves("training", &model.training, &mut leaves);
+    leaves
+}
+
+fn of_scores(scores: &Scores) -> Vec<Leaf<'_>> {
+    let mut leaves = float_columns("", &["score".to_owned()], &scores.scores, scores.rows());
+    leaves.push(marks("label", &scores.labels));
+    leaves.push(segments(&scores.segments));
+    leaves.extend(float_columns("contribution.", &scores.channels, &scores.contributions, scores.rows()));
+    leaves
+}
+
+fn of_forecasts(forecasts: &Forecasts) -> Vec<Leaf<'_>> {
+    let rows = forecasts.windows() * forecasts.horizon;
+    let mut leaves = float_columns("predicted.", &forecasts.channels, &forecasts.predicted, rows);
+    leaves.extend(float_columns("actual.", &forecasts.channels, &forecasts.actual, rows));
+    leaves.push(marks("judged", &forecasts.judged));
+    leaves.push(Leaf::ready("naive_error", reals(forecasts.naive_error.iter().copied().map(Some))));
+    leaves.push(integers("horizon", [forecasts.horizon as i64]));
+    leaves.push(integers("runner.row", forecasts.origins.iter().map(|origin| origin.row as i64)));
+    let place = |origin: &Origin| format!("{} {}", origin.split.name(), origin.entity);
+    leaves.push(texts("runner.entity", forecasts.origins.iter().map(place)));
+    leaves
+}
+
+fn of_predictions(predictions: &Predictions) -> Vec<Leaf<'_>> {
+    let (classes, samples) = (&predictions.classes, predictions.samples.len());
+    let mut leaves = float_columns("probability.", classes, &predictions.probabilities, samples);
+    leaves.push(texts("sample", predictions.samples.iter().cloned()));
+    leaves.push(texts("split", predictions.splits.iter().map(|split| split.name().to_owned())));
+    leaves.push(integers("class", predictions.truth.iter().map(|class| i64::from(*class))));
+    leaves
+}
+
+/// A leaf per figure, so that a difference names it.
+fn of_metrics(metrics: &Metrics) -> Vec<Leaf<'_>> {
+    let figure = |metric: &Metric| Leaf::ready(metric.name.as_str(), reals([metric.value]));
+    let about = |metric: &Metric| {
+        let flags = (metric.oracle, metric.inflating);
+        format!("{} {} {flags:?} {}", metric.name, metric.direction.name(), metric.caveat)
+    };
+    let mut leaves: Vec<Leaf<'_>> = metrics.entries.iter().map(figure).collect();
+    leaves.push(texts("about", metrics.entries.iter().map(about)));
+    leaves
+}
+
+fn of_images(images: &Images) -> Vec<Leaf<'_>> {
+    let size = [images.height, images.width, COLOURS];
+    let mut leaves = Vec::with_capacity(images.len() + 4);
+    for image in &images.images {
+        leaves.push(Leaf::new(image.name.as_str(), size.to_vec(), LeafContent::Picture(image)));
+    }
+    let labels = images.images.iter().map(|image| image.label.map(i64::from));
+    leaves.push(Leaf::ready("label", Values::Integers(labels.collect())));
+    leaves.push(texts("name", images.images.iter().map(|image| image.name.clone())));
+    leaves.push(texts("split", images.images.iter().map(|image| image.split.name().to_owned())));
+    leaves.push(texts("classes", images.classes.iter().cloned()));
+    leaves
+}
+
+fn of_table(table: &Table) -> Vec<Leaf<'_>> {
+    let columns = table.column_names().into_iter().zip(table.batch().columns());
+    let leaf =
+        |(name, array): (String, &ArrayRef)| Leaf::new(name, vec![array.len()], LeafContent::Column(Arc::clone(array)));
+    columns.map(leaf).collect()
+}
+
+fn of_files(files: &Files) -> Vec<Leaf<'_>> {
+    let mut leaves = Vec::with_capacity(files.entries.len() + 1);
+    for entry in &files.entries {
+        leaves.push(Leaf::new(entry.path.as_str(), vec![entry.size as usize], LeafContent::File(&entry.content)));
+    }
+    let programs = files.entries.iter().filter(|entry| entry.executable);
+    leaves.push(texts("(executable)", programs.map(|entry| entry.path.clone())));
+    leaves
 }
 
 /// A second leaf of a name becomes `name#2`.
@@ -288,28 +309,6 @@ fn segments(segments: &[Segment]) -> Leaf<'static> {
     texts("segments", segments.iter().map(text))
 }
 
-fn windows_of(windows: &super::Windows) -> Vec<Leaf<'static>> {
-    let column = |name: &str, get: fn(&super::WindowRun) -> usize| {
-        integers(name, windows.runs.iter().map(|run| get(run) as i64))
-    };
-    vec![
-        integers("length", [windows.spec.length as i64]),
-        integers("horizon", [windows.spec.horizon as i64]),
-        texts("split", windows.runs.iter().map(|run| run.split.name().to_owned())),
-        column("first", |run| run.first),
-        column("stride", |run| run.stride),
-        column("count", |run| run.count),
-        column("rows_start", |run| run.rows.0),
-        column("rows_end", |run| run.rows.1),
-    ]
-}
-
-/// The leaf with its values gathered, so that it no longer borrows; what cannot be gathered is empty.
-fn gathered(name: &str, leaf: &Leaf<'_>) -> Leaf<'static> {
-    let values = leaf.values().unwrap_or_else(|_| Values::Texts(Vec::new()));
-    Leaf::new(name, leaf.shape.clone(), LeafContent::Ready(values))
-}
-
 /// A leaf per number or text in a JSON value: losses of a training may be close to each other without being equal.
 fn json_leaves(name: &str, value: &Value, leaves: &mut Vec<Leaf<'_>>) {
     match value {
@@ -331,10 +330,7 @@ fn json_leaves(name: &str, value: &Value, leaves: &mut Vec<Leaf<'_>>) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{
-        Column, Direction, FileEntry, Files, Forecasts, Images, Metric, Metrics, Model, Origin, Predictions, Scores,
-        Series, Split, Table, WindowRun, WindowSpec, Windows,
-    };
+    use super::super::{Column, Direction, FileEntry, Split, WindowSpec};
     use super::*;
 
     fn all(artifact: &Artifact) -> Vec<(String, Vec<usize>, Values)> {

@@ -1,7 +1,7 @@
 //! The device that tensors live on, and the class of floating-point behaviour that comes with it.
 //! Which device a stage gets is decided by the engine.
 
-use super::simd::Level;
+use super::simd::{Level, SIMD_VARIABLE};
 use crate::contract::{Device, StageError};
 
 /// The device as Candle knows it.
@@ -63,10 +63,29 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
 /// # Errors
 /// If the device cannot be used.
 pub fn numeric_class(device: Device) -> Result<String, StageError> {
+    check_simd_variable(std::env::var(SIMD_VARIABLE).ok().as_deref())?;
     match device {
-        Device::Cpu => Ok(numeric_class_at(Level::detect())),
+        Device::Cpu => Ok(numeric_class_here()),
         Device::Cuda(ordinal) => cuda_class(ordinal),
     }
+}
+
+/// Libraries choose their kernels by the processor, whatever we lower: such results are not passed off as those of a lesser
+/// machine.
+fn numeric_class_here() -> String {
+    let class = numeric_class_at(Level::detect());
+    if Level::detect() == Level::of_machine() { class } else { class + "/lowered" }
+}
+
+/// A level that does not exist, or that the machine does not have, must not quietly become another one.
+fn check_simd_variable(value: Option<&str>) -> Result<(), StageError> {
+    let Some(value) = value else { return Ok(()) };
+    let here: Vec<&str> = Level::available().into_iter().map(Level::name).collect();
+    if here.contains(&value) {
+        return Ok(());
+    }
+    let message = format!("{SIMD_VARIABLE} is `{value}`, which this machine cannot give");
+    Err(StageError::new(message).hint(format!("it can be {}, or unset", here.join(", "))))
 }
 
 /// The numeric class of a CPU of this architecture whose widest used instructions are these.
@@ -104,6 +123,13 @@ mod tests {
         let class = numeric_class(Device::Cpu).unwrap();
         assert!(class.starts_with("cpu/") && class.contains(std::env::consts::ARCH), "{class}");
         assert_ne!(numeric_class_at(Level::Portable), numeric_class_at(Level::Avx512));
+    }
+
+    #[test]
+    fn a_level_that_is_not_there_is_refused() {
+        assert!(check_simd_variable(None).is_ok() && check_simd_variable(Some("baseline")).is_ok());
+        let error = check_simd_variable(Some("sse")).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("baseline"), "{error}");
     }
 
     #[cfg(not(feature = "cuda"))]

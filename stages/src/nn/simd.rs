@@ -1,5 +1,11 @@
 //! Vector instructions chosen at run time, so that one portable binary uses what the machine has.
 //! Kernels are written once over `Lanes` and compiled for each level; nothing here knows what they compute.
+//! `RUNNER_SIMD` lowers the level, to see on one machine what another level does to results; the numeric class follows it.
+
+use std::sync::OnceLock;
+
+/// Names the environment variable that lowers the level: `baseline`, `fma` or `avx512f`.
+pub const SIMD_VARIABLE: &str = "RUNNER_SIMD";
 
 /// The widest instructions that this program makes use of. Levels differ in the last bits of their results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,8 +19,22 @@ pub enum Level {
 }
 
 impl Level {
-    /// What this machine can do.
+    /// What is used: what this machine can do, unless `RUNNER_SIMD` asks for less. Decided once per process.
     pub fn detect() -> Self {
+        static LEVEL: OnceLock<Level> = OnceLock::new();
+        *LEVEL.get_or_init(|| {
+            let asked = std::env::var(SIMD_VARIABLE).ok().and_then(|name| Self::named(&name));
+            asked.map_or_else(Self::of_machine, |asked| asked.min(Self::of_machine()))
+        })
+    }
+
+    /// The level with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().find(|level| level.name() == name)
+    }
+
+    /// What this machine can do.
+    pub fn of_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             let fused = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -34,7 +54,7 @@ impl Level {
 
     /// All levels that run on this machine, the portable one first.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|level| *level <= Self::detect()).collect()
+        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|level| *level <= Self::of_machine()).collect()
     }
 
     /// The name in a numeric class.
@@ -210,5 +230,13 @@ mod tests {
     fn the_portable_level_runs_everywhere() {
         assert_eq!(Level::available()[0], Level::Portable);
         assert!(Level::available().contains(&Level::detect()));
+    }
+
+    #[test]
+    fn levels_are_found_by_their_names() {
+        for level in [Level::Portable, Level::Avx2, Level::Avx512] {
+            assert_eq!(Level::named(level.name()), Some(level));
+        }
+        assert_eq!(Level::named("avx1024"), None);
     }
 }
