@@ -124,7 +124,5 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         "environment": record.environment,
         "stages": stages,
         "metrics": metrics,
-        "previous": record.previous,
-        "seal": record.seal,
     })
 }

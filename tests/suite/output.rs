@@ -82,7 +82,8 @@ fn show_has_the_promised_fields() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let run = environment.latest();
     let promised = ["run", "pipeline", "status", "stages", "metrics"];
-    let more = ["file", "started", "seconds", "command", "profile", "params", "seed", "environment"];
+    let more =
+        ["file", "started", "seconds", "command", "profile", "overrides", "targets", "params", "seed", "environment"];
     let mut found = keys(&run);
     assert!(promised.iter().all(|key| found.contains(key)), "{found:?}");
     found.retain(|key| !promised.contains(key));
