@@ -32,7 +32,7 @@ pub use ledger::Ledger;
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
-pub use run::{RunId, RunRecord, RunStatus, StageRecord, StageState};
+pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use verify::{Damage, VerifyReport, files_below};

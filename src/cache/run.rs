@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use indexmap::IndexMap;
@@ -110,6 +111,14 @@ pub struct StageRecord {
     pub reason: String,
 }
 
+/// One file of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineFile {
+    /// As it was opened: absolute, or relative to the folder in which the run was started.
+    pub path: String,
+    pub text: Arc<str>,
+}
+
 /// The record of one invocation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -136,8 +145,11 @@ pub struct RunRecord {
     /// The pipeline's parameters after profile and overrides.
     pub params: IndexMap<String, Value>,
     pub seed: u64,
-    /// The machine: versions, CPU, device, threads.
+    /// The machine: versions, CPU, device, threads; and the state of the repository.
     pub environment: IndexMap<String, Value>,
+    /// The pipeline's file and what it includes, as they were when the run began; the file itself comes first.
+    #[serde(default)]
+    pub pipeline_files: Vec<PipelineFile>,
     pub stages: Vec<StageRecord>,
     /// Stage name to its metrics.
     pub metrics: IndexMap<String, Vec<Metric>>,

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
 use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
-use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, RunOptions, execute};
+use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, RunOptions, environment, execute};
 use crate::graph::StageId;
 use crate::ui::{self, Mode, Trace};
 
@@ -47,6 +47,7 @@ pub(super) fn carry_out(
     let run = RunId::now();
     let mut record = record::start(session, &run);
     if plan.hits() < plan.len() {
+        record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
     }

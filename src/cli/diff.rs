@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::show::environment_value;
 use super::{CliError, Exit, Global};
 use crate::cache::{Difference, RunRecord, StageRecord, Store};
 use crate::ui::{Align, Paint, Table, number};
@@ -17,6 +18,22 @@ pub(super) struct Arguments {
     #[arg(default_value = "latest")]
     b: String,
 }
+
+/// Entries of an environment that can explain why results differ.
+const EXPLAINING: [&str; 12] = [
+    "runner",
+    "system",
+    "release",
+    "architecture",
+    "processor",
+    "simd",
+    "libc",
+    "gpu",
+    "numeric_class",
+    "git",
+    "pipeline_git",
+    "variables",
+];
 
 /// A stage in which two runs differ.
 struct StageDifference {
@@ -34,6 +51,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let params = differing(flat(&a), flat(&b));
     let stages = stage_differences(&store, &a, &b);
     let metrics = differing(metric_values(&a), metric_values(&b));
+    let environment = environment_differences(&a, &b);
     let same = params.is_empty() && stages.is_empty() && metrics.is_empty();
     if global.json {
         let stage = |difference: &StageDifference| {
@@ -48,11 +66,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             entries.iter().map(|(name, values)| (name.clone(), json!(values))).collect::<serde_json::Map<_, _>>().into()
         };
         let stages: Vec<Value> = stages.iter().map(stage).collect();
-        let object =
-            json!({"a": a.run, "b": b.run, "params": pairs(&params), "stages": stages, "metrics": pairs(&metrics)});
+        let object = json!({
+            "a": a.run,
+            "b": b.run,
+            "params": pairs(&params),
+            "stages": stages,
+            "metrics": pairs(&metrics),
+            "environment": pairs(&environment),
+        });
         println!("{object}");
     } else {
         print(&a, &b, &params, &stages, &metrics);
+        print_environment(&environment);
     }
     Ok(if same { Exit::Done } else { Exit::Different })
 }
@@ -63,6 +88,31 @@ fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
     let mut all: BTreeMap<String, Value> = record.params.clone().into_iter().collect();
     all.insert("seed".to_owned(), json!(record.seed));
     all
+}
+
+/// What of an environment explains a difference, as far as both runs know it. How many threads there were, or on which
+/// host, is none of it; runs in which all was up to date know less.
+fn environment_differences(a: &RunRecord, b: &RunRecord) -> Vec<Pair> {
+    let known = |name: &&str| [a, b].iter().all(|record| record.environment.contains_key(*name));
+    let part = |record: &RunRecord, name: &str| match (name, &record.environment[name]) {
+        ("git" | "pipeline_git", Value::Object(git)) => {
+            let told = ["commit", "dirty", "changed_files"].into_iter();
+            told.filter_map(|key| Some((key.to_owned(), git.get(key)?.clone())))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        }
+        ("variables", Value::Object(variables)) => {
+            let of_result =
+                |name: &str| !name.starts_with("SLURM_") && !name.starts_with("RUNNER_") && name != "TMPDIR";
+            let kept = variables.iter().filter(|(name, _)| of_result(name));
+            kept.map(|(name, value)| (name.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into()
+        }
+        (_, value) => value.clone(),
+    };
+    let of = |record: &RunRecord| -> BTreeMap<String, Value> {
+        EXPLAINING.into_iter().filter(known).map(|name| (name.to_owned(), part(record, name))).collect()
+    };
+    differing(of(a), of(b))
 }
 
 fn metric_values(record: &RunRecord) -> BTreeMap<String, Value> {
@@ -142,5 +192,18 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
         let content = if stage.same_content { ", same content" } else { "" };
         anstream::println!("  {}: {before} -> {after}{content}", Paint::Strong.on(&stage.name));
         stage.manifest.iter().for_each(|difference| println!("    {difference}"));
+    }
+}
+
+/// It is told, but two runs whose results are the same are the same wherever they ran.
+fn print_environment(environment: &[Pair]) {
+    if environment.is_empty() {
+        return;
+    }
+    anstream::println!("environment");
+    for (name, values) in environment {
+        let [before, after] =
+            values.clone().map(|value| value.map_or_else(String::new, |value| environment_value(name, &value)));
+        anstream::println!("  {}: {before} -> {after}", Paint::Quiet.on(name));
     }
 }

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use stages::contract::Device;
 
-use super::{CliError, Exit, Global, data, record};
+use super::{CliError, Exit, Global, data};
 use crate::cache::Store;
+use crate::engine::environment;
 use crate::ui::Paint;
 
 /// One finding.
@@ -47,7 +48,7 @@ fn machine() -> Check {
     let text = format!(
         "runner {}, {}, {threads} threads, numeric class {class}",
         env!("CARGO_PKG_VERSION"),
-        record::processor()
+        environment::processor()
     );
     Check { name: "machine", good: Some(true), text, hint: None }
 }

@@ -1,15 +1,16 @@
 //! The record of a run: what was asked, on which machine, what came out.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use stages::artifact::Metric;
-use stages::contract::Device;
+use stages::artifact::{Digest, Metric};
 
 use super::session::Session;
-use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
-use crate::engine::Plan;
+use crate::cache::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState};
+use crate::engine::{Plan, environment};
 use crate::graph::{Graph, StageId};
 
 /// The record at the start of a run.
@@ -22,17 +23,32 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         status: RunStatus::Running,
         started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
         seconds: 0.0,
-        command: std::env::args().collect(),
+        command: std::env::args().map(|argument| environment::without_credentials(&argument)).collect(),
         profile: session.spec.profile.clone(),
         overrides: session.choice.overrides.clone(),
         targets: session.choice.targets.clone(),
         params: session.params(),
         seed: session.spec.seed,
-        environment: environment(session),
+        environment: environment::brief(&setting(session)),
+        pipeline_files: session.spec.files.iter().map(|(path, text)| file(path, text)).collect(),
         stages: Vec::new(),
         metrics: IndexMap::new(),
         previous: None,
         seal: None,
+    }
+}
+
+fn file(path: &str, text: &Arc<str>) -> PipelineFile {
+    PipelineFile { path: path.to_owned(), text: Arc::clone(text) }
+}
+
+/// What the environment of a run follows from.
+pub(super) fn setting(session: &Session) -> environment::Setting<'_> {
+    environment::Setting {
+        device: session.machine.device,
+        numeric_class: &session.numeric_class,
+        threads: session.machine.threads,
+        folder: Path::new(&session.file).parent().unwrap_or(Path::new(".")),
     }
 }
 
@@ -52,34 +68,6 @@ pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
         })
     };
     graph.order().iter().filter_map(record).collect()
-}
-
-/// What may matter to who wants the same result elsewhere.
-fn environment(session: &Session) -> IndexMap<String, Value> {
-    let machine = rustix::system::uname();
-    let text = |value: &std::ffi::CStr| Value::from(value.to_string_lossy().into_owned());
-    let device = match session.machine.device {
-        Device::Cpu => "cpu".to_owned(),
-        Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-    };
-    IndexMap::from([
-        ("runner".to_owned(), json!(env!("CARGO_PKG_VERSION"))),
-        ("host".to_owned(), text(machine.nodename())),
-        ("system".to_owned(), text(machine.sysname())),
-        ("release".to_owned(), text(machine.release())),
-        ("processor".to_owned(), json!(processor())),
-        ("device".to_owned(), json!(device)),
-        ("numeric_class".to_owned(), json!(session.numeric_class)),
-        ("threads".to_owned(), json!(session.machine.threads)),
-    ])
-}
-
-/// The processor's name as Linux tells it.
-pub(super) fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_owned());
-    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 /// The record as `runner show --json` prints it.
@@ -108,6 +96,11 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
     };
     let metrics: serde_json::Map<String, Value> =
         record.metrics.iter().map(|(stage, metrics)| (stage.clone(), values(metrics))).collect();
+    let files: Vec<Value> = record
+        .pipeline_files
+        .iter()
+        .map(|file| json!({"path": file.path, "blake3": Digest::of_bytes(file.text.as_bytes())}))
+        .collect();
     json!({
         "run": record.run,
         "pipeline": record.pipeline,
@@ -122,6 +115,7 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         "params": record.params,
         "seed": record.seed,
         "environment": record.environment,
+        "pipeline_files": files,
         "stages": stages,
         "metrics": metrics,
     })

@@ -1,12 +1,13 @@
 //! `runner show`: what a run did and what came out.
 
 use clap::Args;
+use serde_json::Value;
 
 use super::arguments::RunName;
 use super::session::shown;
 use super::{CliError, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
-use crate::ui::{Align, Paint, Table, duration};
+use crate::ui::{Align, Paint, Table, bytes, duration};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -30,6 +31,52 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
+/// One entry of the environment in words.
+pub(super) fn environment_value(name: &str, value: &Value) -> String {
+    let part = |key: &str| value.get(key).map(plain);
+    match (name, value) {
+        ("memory" | "memory_limit", Value::Number(number)) => number.as_u64().map_or_else(|| plain(value), bytes),
+        ("git" | "pipeline_git", Value::Object(_)) => {
+            let commit = part("commit").map(|commit| commit.chars().take(12).collect::<String>());
+            let changed = value.get("changed_files").and_then(Value::as_u64).unwrap_or_default();
+            let state = match value.get("dirty").and_then(Value::as_bool) {
+                Some(true) => {
+                    Some(format!("dirty ({changed} changed files)").replace("(1 changed files)", "(1 changed file)"))
+                }
+                Some(false) => Some("clean".to_owned()),
+                None => None,
+            };
+            let branch = part("branch").map(|branch| format!("on {branch}"));
+            let origin = part("origin").map(|origin| format!("from {origin}"));
+            let user = part("user").map(|user| format!("by {user}"));
+            [commit, branch, state, origin, user].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
+        ("gpu", Value::Object(_)) => {
+            let driver = part("driver").map(|driver| format!("driver {driver}"));
+            let cuda = part("cuda").map(|cuda| format!("CUDA {cuda}"));
+            let memory = value.get("memory").and_then(Value::as_u64).map(bytes);
+            [part("name"), memory, driver, cuda].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        }
+        ("variables", Value::Object(variables)) => {
+            let one = |(name, value): (&String, &Value)| match value {
+                Value::Bool(true) => format!("{name} (set, its value is not kept)"),
+                _ => format!("{name}={}", plain(value)),
+            };
+            variables.iter().map(one).collect::<Vec<_>>().join(" ")
+        }
+        _ => plain(value),
+    }
+}
+
+/// Text without quotes, lists with commas.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
 fn describe(record: &RunRecord) -> String {
     let mut text = format!(
         "{} {} of {} ({}): {} in {}\n",
@@ -50,8 +97,9 @@ fn describe(record: &RunRecord) -> String {
         text += &line("params", params.join(" "));
     }
     text += &line("seed", record.seed.to_string());
+    text += &format!("{}\n", Paint::Strong.on("environment"));
     for (name, value) in &record.environment {
-        text += &line(name, value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        text += &line(name, environment_value(name, value));
     }
     let mut table = Table::new(&[
         ("stage", Align::Left),

@@ -73,6 +73,11 @@ impl SourceMap {
         FileId(u32::try_from(self.sources.len() - 1).unwrap_or(u32::MAX))
     }
 
+    /// All texts in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<str>)> {
+        self.sources.iter().map(|source| (source.path.as_str(), &source.text))
+    }
+
     pub fn path(&self, file: FileId) -> &str {
         &self.source(file).path
     }

@@ -2,6 +2,7 @@
 //! Problems are gathered; reading goes on as far as it makes sense, so that one report holds them all.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -34,8 +35,9 @@ pub struct LoadOptions {
 /// later checks can add theirs; nothing may run then. Stages without a usable `uses` are named in [`Spec::broken`].
 pub fn load(path: &Path, options: &LoadOptions, sources: &mut SourceMap) -> (Option<Spec>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
+    let earlier = sources.iter().count();
     let document = Reader::new(sources, &mut diagnostics).pipeline(path);
-    finish(document, options, sources, diagnostics)
+    finish(document, options, sources, earlier, diagnostics)
 }
 
 /// [`load`] for a text that stands for a file at `path`, such as an embedded pipeline.
@@ -46,20 +48,24 @@ pub fn load_text(
     sources: &mut SourceMap,
 ) -> (Option<Spec>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
+    let earlier = sources.iter().count();
     let document = Reader::new(sources, &mut diagnostics).pipeline_text(path, text.to_owned());
-    finish(document, options, sources, diagnostics)
+    finish(document, options, sources, earlier, diagnostics)
 }
 
+/// `earlier` texts of the map belong to something else.
 fn finish(
     document: Option<Document>,
     options: &LoadOptions,
     sources: &mut SourceMap,
+    earlier: usize,
     mut diagnostics: Diagnostics,
 ) -> (Option<Spec>, Diagnostics) {
     let Some(mut document) = document else { return (None, diagnostics) };
+    let files = sources.iter().skip(earlier).map(|(path, text)| (path.to_owned(), Arc::clone(text))).collect();
     profiles::apply(&mut document, options.profile.as_deref(), sources, &mut diagnostics);
     overrides::apply(&mut document, &options.overrides, sources, &mut diagnostics);
-    let spec = Spec { profile: options.profile.clone(), ..spec(&document, &mut diagnostics) };
+    let spec = Spec { profile: options.profile.clone(), files, ..spec(&document, &mut diagnostics) };
     (Some(spec), diagnostics)
 }
 
@@ -94,6 +100,7 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
         strict: matches!(strict.as_ref().and_then(Node::resolve), Some(Resolved::Bool(true))),
         params,
         stages,
+        files: Vec::new(),
         broken,
     }
 }

@@ -22,6 +22,7 @@ pub mod units;
 mod validate;
 pub mod yaml;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -53,6 +54,8 @@ pub struct Spec {
     pub params: IndexMap<String, Param>,
     /// In the order of the files, included ones first.
     pub stages: Vec<StageSpec>,
+    /// The texts of the files by path, the pipeline's own first.
+    pub files: Vec<(String, Arc<str>)>,
     /// Names of stages that are so wrong that they are not among `stages`; their problems were reported.
     pub broken: Vec<Spanned<String>>,
 }

@@ -8,6 +8,7 @@ mod store;
 mod toys;
 
 mod bad_input;
+mod captured;
 mod command_stages;
 mod concurrency;
 mod crash_safety;
