@@ -171,6 +171,7 @@ mod tests {
             params: indexmap::IndexMap::new(),
             seed: 1,
             environment: indexmap::IndexMap::new(),
+            pipeline_files: Vec::new(),
             stages: Vec::new(),
             metrics: indexmap::IndexMap::new(),
             previous: None,
