@@ -4,6 +4,7 @@
 //! There is no record of a sweep but the store: which trials are done follows from their keys, and which come next from
 //! the results of those that are done. So a sweep that is issued again runs exactly what is missing.
 
+mod backend;
 mod board;
 mod course;
 mod file;
@@ -13,6 +14,7 @@ mod pictures;
 mod sampler;
 mod space;
 
+pub use backend::{Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends};
 pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
 pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};

@@ -1,0 +1,207 @@
+//! Processes of this machine that outlive the command which started them: a job is a shell that waits for the jobs before
+//! it and runs its tasks, so many at a time. Its state lies beside its script: the number of its process group, and the exit code
+//! of each task that ended.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
+use crate::engine::Failure;
+
+/// Jobs are processes of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Local;
+
+/// What lies beside a script.
+struct Traces {
+    base: PathBuf,
+}
+
+impl Traces {
+    fn of(script: &Path) -> Self {
+        Self { base: script.with_extension("") }
+    }
+
+    fn file(&self, ending: &str) -> PathBuf {
+        let mut name = self.base.clone().into_os_string();
+        name.push(ending);
+        name.into()
+    }
+
+    /// Process id and start time of the shell, the comment, the number of tasks.
+    fn job(&self) -> PathBuf {
+        self.file(".job")
+    }
+
+    fn exit_code(&self, task: usize) -> PathBuf {
+        self.file(&format!(".{task}.rc"))
+    }
+
+    fn started(&self, task: usize) -> PathBuf {
+        self.file(&format!(".{task}.started"))
+    }
+}
+
+impl Backend for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn check(&self, _: &Job) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn script(&self, job: &Job) -> String {
+        let traces = Traces::of(&job.script);
+        let quote = |path: &Path| quoted(&path.display().to_string());
+        let base = quote(&traces.base);
+        let mut lines = vec!["#!/bin/bash".to_owned(), format!("# {} {}", job.name, job.comment)];
+        lines.push(format!("cd {}", quote(&job.directory)));
+        for JobId(before) in &job.after {
+            // Until the process is gone, or nobody but its parent knows that it is.
+            let stat = format!("{{ read -r stat < /proc/{before}/stat; }} 2>/dev/null");
+            lines.push(format!("while {stat} && [[ ${{stat##*) }} != [ZX]* ]]; do sleep 0.1; done"));
+        }
+        lines.extend(job.setup.iter().cloned());
+        let log = job.log.split_once(TASK).map_or_else(
+            || quoted(&job.log),
+            |(before, after)| {
+                format!("{}\"$1\"{}", quoted(before), if after.is_empty() { String::new() } else { quoted(after) })
+            },
+        );
+        lines.extend([
+            "task() {".to_owned(),
+            format!("    : > {base}.\"$1\".started"),
+            format!("    {} >> {log} 2>&1", command_line(&job.command, "$1")),
+            format!("    echo $? > {base}.\"$1\".rc"),
+            "}".to_owned(),
+            "for ((number = 0; number < ".to_owned() + &job.tasks.max(1).to_string() + "; number++)); do",
+            format!("    while (($(jobs -rp | wc -l) >= {})); do wait -n; done", job.cap.unwrap_or(job.tasks.max(1))),
+            "    task \"$number\" &".to_owned(),
+            "done".to_owned(),
+            "wait".to_owned(),
+        ]);
+        lines.join("\n") + "\n"
+    }
+
+    fn submit(&self, job: &Job) -> Result<JobId, Failure> {
+        keep_script(job, &self.script(job))?;
+        let traces = Traces::of(&job.script);
+        let mut shell = Command::new("bash");
+        shell.arg(&job.script).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let child = shell.spawn().map_err(|error| Failure::new(format!("bash could not be started: {error}")))?;
+        let note = format!(
+            "{} {} {} {} {}\n",
+            child.id(),
+            start_of(child.id()).unwrap_or(0),
+            job.tasks.max(1),
+            job.name,
+            job.comment
+        );
+        fs::write(traces.job(), note)
+            .map_err(|error| Failure::new(format!("cannot write {}: {error}", traces.job().display())))?;
+        // Whoever waits for it is the system, once this process is gone; until then nobody minds a zombie.
+        Ok(JobId(child.id().to_string()))
+    }
+
+    fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Failure> {
+        let mut tasks = Vec::new();
+        for (traces, noted) in noted(scripts).into_iter().filter(|(_, noted)| noted.name == name) {
+            let alive = noted.is_alive();
+            for number in 0..noted.tasks {
+                let code = fs::read_to_string(traces.exit_code(number)).ok();
+                let state = match code.as_deref().map(str::trim) {
+                    Some("0") => TaskState::Done,
+                    Some(_) => TaskState::Failed,
+                    None if !alive => TaskState::Failed,
+                    None if traces.started(number).exists() => TaskState::Running,
+                    None => TaskState::Waiting,
+                };
+                let detail = code.map_or_else(String::new, |code| format!("exit code {}", code.trim()));
+                let job = JobId(noted.process.to_string());
+                tasks.push(Task { job, comment: noted.comment.clone(), number, state, detail });
+            }
+        }
+        Ok(tasks)
+    }
+
+    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure> {
+        let mut ended = 0;
+        for (_, noted) in noted(scripts).into_iter().filter(|(_, noted)| noted.name == name && noted.is_alive()) {
+            let group = rustix::process::Pid::from_raw(noted.process as i32);
+            if let Some(group) = group {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
+    fn requeue_own_task(&self) -> Result<(), Failure> {
+        Err(Failure::new("processes of this machine have no queue to go back to"))
+    }
+
+    fn largest_array(&self) -> usize {
+        usize::MAX
+    }
+}
+
+/// What was noted of a job when it was started.
+struct Noted {
+    process: u32,
+    started: u64,
+    tasks: usize,
+    name: String,
+    comment: String,
+}
+
+impl Noted {
+    fn is_alive(&self) -> bool {
+        start_of(self.process) == Some(self.started)
+    }
+}
+
+fn noted(scripts: &[PathBuf]) -> Vec<(Traces, Noted)> {
+    let mut files: Vec<PathBuf> = scripts
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
+        .filter(|path| path.extension().is_some_and(|ending| ending == "job"))
+        .collect();
+    files.sort();
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).ok()?;
+        let mut words = text.trim_end().splitn(5, ' ');
+        let noted = Noted {
+            process: words.next()?.parse().ok()?,
+            started: words.next()?.parse().ok()?,
+            tasks: words.next()?.parse().ok()?,
+            name: words.next()?.to_owned(),
+            comment: words.next()?.to_owned(),
+        };
+        Some((Traces::of(&path), noted))
+    };
+    files.into_iter().filter_map(read).collect()
+}
+
+/// When a process started, in clock ticks since boot; `None` if there is none of this id, or it is a zombie.
+fn start_of(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::backend::conformance::conforms;
+
+    #[test]
+    fn keeps_what_a_backend_promises() {
+        conforms(&Local);
+    }
+}

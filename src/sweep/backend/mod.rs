@@ -1,0 +1,191 @@
+//! Where the jobs of a sweep run. A backend submits a job (a script, once or as an array of tasks), says what has become
+//! of its tasks, and cancels them. It knows nothing of trials: what a task does is in its command.
+//!
+//! Another engine is one file and one line in [`backends`]; [`conformance`] says what it must keep.
+
+#[cfg(test)]
+pub(crate) mod conformance;
+mod local;
+mod slurm;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+pub use local::Local;
+pub use slurm::Slurm;
+
+use crate::engine::Failure;
+
+/// All backends, by name.
+pub fn backends() -> Vec<Box<dyn Backend>> {
+    vec![Box::new(Slurm::default()), Box::new(Local)]
+}
+
+/// The backend of a name.
+pub fn backend(name: &str) -> Option<Box<dyn Backend>> {
+    backends().into_iter().find(|backend| backend.name() == name)
+}
+
+/// The text that stands for the number of the task in a command.
+pub const TASK: &str = "{task}";
+
+/// What a backend calls a job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobId(pub String);
+
+/// A job: one command, run once or for each number of an array.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Job {
+    /// Shared by all jobs of a sweep.
+    pub name: String,
+    /// Told again with every task: it says to which submission and which part of it the job belongs.
+    pub comment: String,
+    /// Tasks of the array; they are numbered from 0.
+    pub tasks: usize,
+    /// Tasks that may run at the same time.
+    pub cap: Option<usize>,
+    /// The job begins after these have ended, however they did.
+    pub after: Vec<JobId>,
+    /// Program and arguments; [`TASK`] is replaced by the number of the task.
+    pub command: Vec<String>,
+    /// The script is kept in this file.
+    pub script: PathBuf,
+    /// Log of each task, with [`TASK`] in it.
+    pub log: String,
+    /// Where the command runs.
+    pub directory: PathBuf,
+    pub needs: JobNeeds,
+    /// Lines of shell before the command, such as `module load cuda`.
+    pub setup: Vec<String>,
+    /// Options of the backend's own, such as `partition`.
+    pub options: IndexMap<String, String>,
+    /// Flags for the backend's command that are passed on as they are.
+    pub extra: Vec<String>,
+}
+
+/// What each task needs of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobNeeds {
+    pub cpus: usize,
+    /// Bytes.
+    pub memory: Option<u64>,
+    pub gpus: usize,
+    pub time: Option<Duration>,
+}
+
+/// What has become of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// It has not begun.
+    Waiting,
+    Running,
+    Done,
+    /// It ended with an error, was cancelled, or was lost.
+    Failed,
+}
+
+/// A task that a backend knows of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    pub job: JobId,
+    pub comment: String,
+    pub number: usize,
+    pub state: TaskState,
+    /// What the backend says of it, in its own words: a node, a reason for waiting.
+    pub detail: String,
+}
+
+/// A place where jobs run.
+pub trait Backend {
+    /// As in `--on NAME`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it is there, and would take this job.
+    ///
+    /// # Errors
+    /// What is missing, and what to do.
+    fn check(&self, job: &Job) -> Result<(), Failure>;
+
+    /// The script that is submitted.
+    fn script(&self, job: &Job) -> String;
+
+    /// Writes the script and submits it.
+    ///
+    /// # Errors
+    /// What the backend answers.
+    fn submit(&self, job: &Job) -> Result<JobId, Failure>;
+
+    /// The tasks of all jobs of this name that the backend still knows of. `scripts` are the folders in which scripts of
+    /// such jobs were kept.
+    ///
+    /// # Errors
+    /// If the backend cannot be asked.
+    fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Failure>;
+
+    /// Ends all jobs of this name. Says how many there were.
+    ///
+    /// # Errors
+    /// If the backend cannot be asked.
+    fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure>;
+
+    /// Puts the task that this process belongs to back into the queue: it was told that its time is up.
+    ///
+    /// # Errors
+    /// If there is no such task.
+    fn requeue_own_task(&self) -> Result<(), Failure>;
+
+    /// The most tasks that one array may have.
+    fn largest_array(&self) -> usize;
+}
+
+/// A word as the shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "=._-+/:,@%".contains(one);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// The command as a line of shell, with a variable for the number of the task.
+fn command_line(command: &[String], task: &str) -> String {
+    let word = |word: &String| match word.split_once(TASK) {
+        Some((before, after)) => format!("{}\"{task}\"{}", maybe_quoted(before), maybe_quoted(after)),
+        None => quoted(word),
+    };
+    command.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn maybe_quoted(part: &str) -> String {
+    if part.is_empty() { String::new() } else { quoted(part) }
+}
+
+/// Writes a script, whole or not at all.
+fn keep_script(job: &Job, text: &str) -> Result<(), Failure> {
+    let write = || {
+        if let Some(folder) = job.script.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        if let Some(folder) = std::path::Path::new(&job.log).parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let aside = job.script.with_extension("aside");
+        std::fs::write(&aside, text)?;
+        std::fs::rename(&aside, &job.script)
+    };
+    write().map_err(|error: std::io::Error| Failure::new(format!("cannot write {}: {error}", job.script.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_reach_the_shell_as_they_are() {
+        let words = ["a b", "it's", "--n", "{task}", "x{task}.log", ""].map(str::to_owned);
+        assert_eq!(command_line(&words, "$T"), r#"'a b' 'it'\''s' --n "$T" x"$T".log ''"#);
+    }
+}
