@@ -9,6 +9,7 @@
 //!          runs/ID/run.json events.jsonl records of invocations
 //!          runs.head                     the newest record: the end of their chain
 //!          leases/cdef…                  who is working on a key right now
+//!          sweeps/NAME/ID/…              what sweeps handed to a cluster: units, scripts, logs
 //!          quarantine/…                  damaged objects, for inspection
 //!          tmp/…                         files on their way into the store
 //! ```
@@ -80,6 +81,11 @@ impl Layout {
 
     pub fn leases(&self) -> PathBuf {
         self.root.join("leases")
+    }
+
+    /// What sweeps handed to a cluster: units, scripts, logs.
+    pub fn sweeps(&self) -> PathBuf {
+        self.root.join("sweeps")
     }
 
     pub fn quarantine(&self) -> PathBuf {

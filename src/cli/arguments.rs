@@ -111,6 +111,16 @@ pub enum DeviceChoice {
     Only(Device),
 }
 
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Only(Device::Cpu) => formatter.write_str("cpu"),
+            Self::Only(Device::Cuda(ordinal)) => write!(formatter, "cuda:{ordinal}"),
+        }
+    }
+}
+
 impl std::str::FromStr for DeviceChoice {
     type Err = String;
 

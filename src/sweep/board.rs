@@ -16,6 +16,8 @@ pub enum Standing {
     Failed(String),
     /// Somebody works on it.
     Running,
+    /// It waits in the queue of a cluster.
+    Queued,
     Missing,
 }
 
@@ -26,6 +28,7 @@ impl Standing {
             Self::Stopped(_) => "stopped",
             Self::Failed(_) => "failed",
             Self::Running => "running",
+            Self::Queued => "queued",
             Self::Missing => "missing",
         }
     }
@@ -70,6 +73,7 @@ pub struct Note {
     /// Why it failed.
     pub failure: Option<String>,
     pub running: bool,
+    pub queued: bool,
     pub seconds: f64,
     pub finished: Option<u64>,
 }
@@ -187,29 +191,29 @@ fn row(
 }
 
 fn standing(file: &SweepFile, trial: usize, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Standing {
-    let mut open = false;
-    let mut running = false;
+    let (mut open, mut running, mut queued) = (false, false, false);
     for (index, _) in progress.members.iter().enumerate().filter(|(_, member)| member.trial == trial) {
+        let note = &notes[index];
         match &states[index] {
             MemberState::Done { .. } => {}
             MemberState::Without { found } => {
-                let known = found.join(", ");
-                return Standing::Failed(format!(
-                    "{} made no `{}`, but {known}",
-                    file.objective.stage, file.objective.metric
-                ));
+                let (stage, metric) = (&file.objective.stage, &file.objective.metric);
+                return Standing::Failed(format!("{stage} made no `{metric}`, but {}", found.join(", ")));
             }
-            MemberState::Missing { .. } => match &notes[index].failure {
-                Some(reason) => return Standing::Failed(reason.clone()),
-                None => (open, running) = (true, running || notes[index].running),
-            },
+            MemberState::Missing { .. } => {
+                (open, running, queued) = (true, running || note.running, queued || note.queued);
+                if let Some(reason) = note.failure.as_ref().filter(|_| !note.running && !note.queued) {
+                    return Standing::Failed(reason.clone());
+                }
+            }
         }
     }
-    match (running, open, progress.stopped.get(&trial)) {
-        (true, ..) => Standing::Running,
-        (_, true, _) => Standing::Missing,
-        (.., Some(level)) => Standing::Stopped(*level),
-        _ => Standing::Done,
+    match progress.stopped.get(&trial) {
+        _ if running => Standing::Running,
+        _ if queued => Standing::Queued,
+        _ if open => Standing::Missing,
+        Some(level) => Standing::Stopped(*level),
+        None => Standing::Done,
     }
 }
 

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::file::{Rule, Sampler, Stopping, SweepFile};
 use super::sampler;
 use super::space::Point;
 
 /// One run of the pipeline: a trial with a seed, at a level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Member {
     /// The number of the trial, from 0.
     pub trial: usize,

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use stages::artifact::Direction;
 
+use super::options::{self, EngineOptions};
 use super::space::{Dimension, Domain, Space};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list};
 use crate::spec::{Node, validate, yaml};
@@ -123,8 +124,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
             }), &["rule", "over", "levels"], "When trials end early."),
             "targets": {"type": "array", "items": {"type": "string"}, "description":
                 "The stages to run in every trial besides the objective's and what it needs."},
-            "slurm": {"type": "object", "description": "Options of sbatch for `--on slurm`, and `stages` with more for \
-                trials that run these stages."},
+            "slurm": options::schema(),
         }),
         &["sweep", "pipeline", "objective"],
         "A sweep of runner.",
@@ -213,6 +213,10 @@ impl Reader<'_> {
             space,
         };
         self.check_names(&sweep, node);
+        if let Err((name, hint)) = EngineOptions::of(&sweep) {
+            let at = node.get("slurm").map_or(node.span(), |slurm| slurm.locate(&name));
+            self.error("bad-unit", format!("`{name}` of `slurm` cannot be read"), at, hint);
+        }
         sweep
     }
 

@@ -11,15 +11,21 @@ use stages::artifact::{Artifact, Direction};
 use super::super::session::shown as shown_path;
 use super::super::{CliError, Exit, Global, write_whole};
 use super::campaign::{Campaign, View};
+use super::submit::Queue;
 use super::{About, Format, TableArguments};
-use crate::sweep::{Board, Row, Standing, shown};
+use crate::sweep::{Board, Row, Standing, Task, TaskState, shown};
 use crate::ui::{Align, Paint, Table, duration, number};
 
+/// Tasks that are told one by one; more are counted.
+const TASKS_LISTED: usize = 12;
+
 pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
-    let (campaign, board, view) = stand(global, about)?;
+    let (campaign, board, view, queue) = stand(global, about)?;
     if global.json {
         let mut object = counts(&board, &view);
         object["sweep"] = json!(campaign.file.name);
+        object["tasks"] =
+            json!({"waiting": queue.count(TaskState::Waiting), "running": queue.count(TaskState::Running)});
         object["best"] = board.best().map_or(Value::Null, |row| row_json(&board, row));
         object["failures"] = board
             .rows
@@ -38,11 +44,22 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
             anstream::println!("  {} trial {}: {reason}", Paint::Bad.on("failed"), row.trial + 1);
         }
     }
+    let open = |task: &&Task| matches!(task.state, TaskState::Waiting | TaskState::Running);
+    for task in queue.tasks.iter().filter(open).take(TASKS_LISTED) {
+        let state =
+            if task.state == TaskState::Running { Paint::Good.on("running") } else { Paint::Warn.on("waiting") };
+        let part = task.comment.split(':').nth(1).unwrap_or_default();
+        anstream::println!("  {state} job {}, task {} ({part}) {}", task.job.0, task.number, task.detail);
+    }
+    let more = queue.tasks.iter().filter(open).count().saturating_sub(TASKS_LISTED);
+    if more > 0 {
+        println!("  … and {more} more tasks");
+    }
     Ok(Exit::Done)
 }
 
 pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit, CliError> {
-    let (campaign, mut board, _) = stand(global, &arguments.about)?;
+    let (campaign, mut board, ..) = stand(global, &arguments.about)?;
     if let Some(limit) = arguments.limit {
         board.rows.truncate(limit);
     }
@@ -68,12 +85,12 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
 }
 
 pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
-    let (campaign, board, view) = stand(global, about)?;
+    let (campaign, board, view, _) = stand(global, about)?;
     let Some(row) = board.best() else {
         let hint = format!("run it: `runner sweep {}`", about.file.display());
         return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
     };
-    let member = view.roster.members.iter().rfind(|member| member.trial == row.trial && member.level == row.level);
+    let member = view.roster.members.iter().find(|member| member.trial == row.trial && member.level == row.level);
     let values = member.map(|member| crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member));
     let command = command_of(&campaign, &values.unwrap_or_default());
     if global.json {
@@ -82,7 +99,7 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
         println!("{object}");
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
+    let mut table = Table::new(&[("value", Align::Left), ("", Align::Left)]);
     for (name, value) in &row.point {
         table.row([name.clone(), shown(value)]);
     }
@@ -106,11 +123,12 @@ fn command_of(campaign: &Campaign, values: &[(String, String)]) -> Vec<String> {
     words
 }
 
-fn stand(global: &Global, about: &About) -> Result<(Campaign, Board, View), CliError> {
+fn stand(global: &Global, about: &About) -> Result<(Campaign, Board, View, Queue), CliError> {
     let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
     let view = campaign.view(global, &BTreeSet::new())?;
-    let board = campaign.board(&view)?;
-    Ok((campaign, board, view))
+    let queue = Queue::of(&campaign);
+    let board = campaign.board(&view, &queue)?;
+    Ok((campaign, board, view, queue))
 }
 
 fn counts(board: &Board, view: &View) -> Value {
@@ -120,6 +138,7 @@ fn counts(board: &Board, view: &View) -> Value {
         "done": board.count("done"),
         "stopped": board.count("stopped"),
         "running": board.count("running"),
+        "queued": board.count("queued"),
         "failed": board.count("failed"),
         "missing": board.count("missing"),
     })
@@ -133,7 +152,7 @@ pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String
         "stopped" => Paint::Quiet,
         _ => Paint::Warn,
     };
-    let mut parts: Vec<String> = ["done", "stopped", "running", "failed", "missing"]
+    let mut parts: Vec<String> = ["done", "stopped", "running", "queued", "failed", "missing"]
         .into_iter()
         .filter(|name| board.count(name) > 0)
         .map(|name| format!("{} {}", board.count(name), colour(name).on(name)))
@@ -188,7 +207,7 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
             Standing::Done => Paint::Good,
             Standing::Stopped(_) => Paint::Quiet,
             Standing::Failed(_) => Paint::Bad,
-            Standing::Running | Standing::Missing => Paint::Warn,
+            Standing::Running | Standing::Queued | Standing::Missing => Paint::Warn,
         };
         cells.extend([paint.on(row.standing.name()), duration(row.seconds)]);
         table.row(cells);

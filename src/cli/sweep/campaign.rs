@@ -11,11 +11,14 @@ use stages::artifact::Direction;
 use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
 use super::super::{CliError, Exit, Global};
+use super::submit::Queue;
 use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan};
+use crate::graph::Needs;
 use crate::sweep::{
-    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, assemble, direction, outcomes,
+    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState, assemble, direction,
+    outcomes, overrides,
 };
 
 /// A sweep of more members than this asks first.
@@ -41,6 +44,8 @@ pub(super) struct View {
     pub roster: Roster,
     pub plan: Plan,
     pub states: Vec<MemberState>,
+    /// What stages ask for in the file, by their number; the graph has it fitted to this machine.
+    pub declared: Vec<Needs>,
 }
 
 impl Campaign {
@@ -141,6 +146,12 @@ impl Campaign {
             report(global, &assembly.warnings, &sources);
             self.warned = true;
         }
+        let graph = &assembly.graph;
+        let declared = (0..graph.len()).map(|_| Needs::default()).collect::<Vec<_>>();
+        let declared = graph.order().iter().fold(declared, |mut declared, id| {
+            declared[id.index()] = graph.stage(*id).needs;
+            declared
+        });
         let parts = Parts {
             spec: assembly.spec,
             graph: assembly.graph,
@@ -155,7 +166,7 @@ impl Campaign {
         let plan = session.planner().plan();
         let roster = assembly.roster;
         let states = roster.states(&self.file, &plan, &self.store);
-        Ok(View { progress, session, roster, plan, states })
+        Ok(View { progress, session, roster, plan, states, declared })
     }
 
     /// A figure that points nowhere cannot be sought.
@@ -190,16 +201,20 @@ impl Campaign {
         failures
     }
 
-    /// The leaderboard.
-    pub fn board(&self, view: &View) -> Result<Board, CliError> {
+    /// The leaderboard; `queue` is what was handed to clusters.
+    pub fn board(&self, view: &View, queue: &Queue) -> Result<Board, CliError> {
         let failures = self.failures();
         let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
+        let [in_queue, in_tasks] = [TaskState::Waiting, TaskState::Running].map(|state| queue.members(&[state]));
+        let values = |member: &Member| overrides(&self.file, &view.progress.points[member.trial], member);
         let note = |member: usize| {
+            let own = values(&view.roster.members[member]);
             let planned = view.roster.stages(member).iter().map(|id| view.plan.stage(*id));
             let open: Vec<Key> = planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key).collect();
             Note {
                 failure: open.iter().find_map(|key| failures.get(key).cloned()),
-                running: open.iter().any(|key| leased.contains(key)),
+                running: in_tasks.contains(&own) || open.iter().any(|key| leased.contains(key)),
+                queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),
                 finished: view.roster.finished(member, &view.plan),
             }

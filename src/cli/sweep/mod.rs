@@ -3,7 +3,10 @@
 mod board;
 mod campaign;
 mod picture;
+mod queue;
 mod run;
+mod submit;
+mod work;
 
 use std::path::PathBuf;
 
@@ -21,6 +24,7 @@ use super::{CliError, Exit, Global};
         store: issued again, a sweep runs exactly what is missing.\n\nExamples:\n  \
         runner sweep sweeps/learning_rate.yaml                run it, or what is missing of it\n  \
         runner sweep sweeps/learning_rate.yaml --dry-run      the trials and how much there is to do\n  \
+        runner sweep sweeps/learning_rate.yaml --on slurm     hand it to the cluster\n  \
         runner sweep status sweeps/learning_rate.yaml         where it stands\n  \
         runner sweep table sweeps/learning_rate.yaml --format csv > trials.csv\n  \
         runner sweep plot sweeps/learning_rate.yaml           pictures beside the sweep file"
@@ -40,6 +44,13 @@ enum Verb {
     Table(TableArguments),
     /// Print the best trial, and how to run it by itself
     Best(About),
+    /// End what was handed to a cluster; what is done stays
+    Cancel(About),
+    /// Print the log of a trial that was handed to a cluster, or list the logs
+    Logs(queue::LogsArguments),
+    /// Do a task of a submission
+    #[command(hide = true)]
+    Work(work::Arguments),
     /// Draw parallel coordinates, the objective over time, and which parameters matter
     Plot(PlotArguments),
 }
@@ -63,7 +74,10 @@ pub(super) struct RunArguments {
     choice: Choice,
     #[command(flatten)]
     execution: Execution,
-    /// Say what there is to do, run nothing
+    /// Hand it to `slurm`, or to processes of this machine that go on by themselves (`local`), and leave
+    #[arg(long, value_name = "BACKEND")]
+    on: Option<String>,
+    /// Say what there is to do, run nothing; with `--on`, print the scripts
     #[arg(long)]
     dry_run: bool,
     /// Do not ask before a sweep of very many trials
@@ -113,6 +127,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Some(Verb::Status(about)) => board::status(global, about),
         Some(Verb::Table(arguments)) => board::table(global, arguments),
         Some(Verb::Best(about)) => board::best(global, about),
+        Some(Verb::Cancel(about)) => queue::cancel(global, about),
+        Some(Verb::Logs(arguments)) => queue::logs(global, arguments),
+        Some(Verb::Work(arguments)) => work::run(global, arguments),
         Some(Verb::Plot(arguments)) => picture::plot(global, arguments),
     }
 }

@@ -10,6 +10,7 @@ use super::super::{CliError, Exit, Global, write_whole};
 use super::PlotArguments;
 use super::board::make_folder;
 use super::campaign::Campaign;
+use super::submit::Queue;
 use crate::sweep::{Board, Influence, influence, objective_over_time, parallel_coordinates};
 
 /// Forms of pictures.
@@ -26,7 +27,7 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
     let about = &arguments.about;
     let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
     let view = campaign.view(global, &BTreeSet::new())?;
-    let board = campaign.board(&view)?;
+    let board = campaign.board(&view, &Queue::of(&campaign))?;
     if board.best().is_none() {
         let hint = format!("run it: `runner sweep {}`", about.file.display());
         return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));

@@ -8,6 +8,7 @@ use super::super::{CliError, Exit, Global, signals};
 use super::RunArguments;
 use super::board::{print_board, summary};
 use super::campaign::{Campaign, View, exit_of};
+use super::submit::{Queue, find_backend, submit};
 use crate::cache::RunStatus;
 use crate::sweep::{Member, MemberState, label};
 use crate::ui::Paint;
@@ -19,6 +20,13 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
     let Some(path) = &arguments.file else { return Err(CliError::wrong("no sweep file is named")) };
     let mut campaign = Campaign::open(global, path, &arguments.choice, arguments.dry_run)?;
     campaign.confirm_size(arguments.yes)?;
+    if let Some(name) = &arguments.on {
+        let backend = find_backend(name)?;
+        if !arguments.dry_run {
+            campaign.store.prepare()?;
+        }
+        return submit(global, &mut campaign, arguments, backend.as_ref(), &[]);
+    }
     if arguments.dry_run {
         return dry_run(global, &mut campaign);
     }
@@ -144,7 +152,7 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
 }
 
 fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus) -> Result<Exit, CliError> {
-    let board = campaign.board(view)?;
+    let board = campaign.board(view, &Queue::of(campaign))?;
     print_board(global, campaign, &board, Some(TRIALS_LISTED))?;
     if !global.json && !global.quiet {
         anstream::eprintln!("{}", summary(campaign, &board, view));

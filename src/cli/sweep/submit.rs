@@ -1,0 +1,240 @@
+//! `runner sweep FILE --on BACKEND`: hands what is missing of a sweep to a cluster, and leaves.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::super::session::shown;
+use super::super::{CliError, Exit, Global};
+use super::RunArguments;
+use super::campaign::{Campaign, View};
+use crate::graph::StageId;
+use crate::sweep::{
+    Backend, EngineOptions, Job, JobId, Member, Part, Sampler, Submission, TASK, TaskState, backend, backends, label,
+    overrides, read_comment, sweep_folder, sweep_id, task_count,
+};
+use crate::ui::Paint;
+
+/// The backend of a name on the command line.
+pub(super) fn find_backend(name: &str) -> Result<Box<dyn Backend>, CliError> {
+    backend(name).ok_or_else(|| {
+        let known: Vec<&str> = backends().iter().map(|backend| backend.name()).collect();
+        CliError::wrong(format!("there is no backend `{name}`")).hint(format!("there are {}", known.join(" and ")))
+    })
+}
+
+/// A sweep's submissions and the tasks of them that its backends know of.
+pub(super) struct Queue {
+    pub folder: PathBuf,
+    pub submissions: Vec<Submission>,
+    pub tasks: Vec<crate::sweep::Task>,
+}
+
+impl Queue {
+    /// Asks every backend to which something of the sweep was handed; one that cannot be asked is told of and left out.
+    pub fn of(campaign: &Campaign) -> Self {
+        let folder = sweep_folder(campaign.store.layout(), &campaign.file.name, &campaign.name);
+        let submissions = Submission::all(&folder);
+        let scripts: Vec<PathBuf> = submissions.iter().map(|submission| submission.folder(&folder)).collect();
+        let names: BTreeSet<&str> = submissions.iter().map(|submission| submission.backend.as_str()).collect();
+        let mut tasks = Vec::new();
+        for backend in names.into_iter().filter_map(backend) {
+            match backend.tasks(&job_name(campaign), &scripts) {
+                Ok(found) => tasks.extend(found),
+                Err(failure) => tracing::warn!("{} cannot be asked: {}", backend.name(), failure.message),
+            }
+        }
+        Self { folder, submissions, tasks }
+    }
+
+    /// Members in tasks of these states, by their values: numbers of trials may have changed with the file.
+    pub fn members(&self, states: &[TaskState]) -> BTreeSet<Vec<(String, String)>> {
+        let mut found = BTreeSet::new();
+        for task in self.tasks.iter().filter(|task| states.contains(&task.state)) {
+            let Some((id, Part::Trials)) = read_comment(&task.comment) else { continue };
+            let submission = self.submissions.iter().find(|submission| submission.id == id);
+            let unit = submission.and_then(|submission| submission.trials.get(task.number));
+            found.extend(unit.into_iter().flat_map(|unit| &unit.members).map(|member| member.overrides.clone()));
+        }
+        found
+    }
+
+    pub fn count(&self, state: TaskState) -> usize {
+        self.tasks.iter().filter(|task| task.state == state).count()
+    }
+
+    pub fn scripts(&self) -> Vec<PathBuf> {
+        self.submissions.iter().map(|submission| submission.folder(&self.folder)).collect()
+    }
+}
+
+/// The name of all jobs of a sweep.
+pub(super) fn job_name(campaign: &Campaign) -> String {
+    format!("runner-{}", sweep_id(&campaign.file.name, &campaign.name))
+}
+
+/// Submits what is missing and not under way. `before` are the submissions that led here, all of whose tasks are over.
+pub(super) fn submit(
+    global: &Global,
+    campaign: &mut Campaign,
+    arguments: &RunArguments,
+    backend: &dyn Backend,
+    before: &[Submission],
+) -> Result<Exit, CliError> {
+    let failed: BTreeSet<Member> = before.iter().flat_map(Submission::members).map(|member| member.member).collect();
+    let view = campaign.view(global, &failed)?;
+    if view.progress.open.is_empty() {
+        let board = campaign.board(&view, &Queue::of(campaign))?;
+        println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
+        return Ok(Exit::Done);
+    }
+    let queue = Queue::of(campaign);
+    let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
+    let is_open = |place: &usize| {
+        let member = &view.roster.members[*place];
+        let values = || overrides(&campaign.file, &view.progress.points[member.trial], member);
+        view.progress.open.contains(member) && !under_way.contains(&values())
+    };
+    let open: Vec<usize> = (0..view.roster.members.len()).filter(is_open).collect();
+    if open.is_empty() {
+        println!("nothing to submit: all {} open members are queued or running", view.progress.open.len());
+        return Ok(Exit::Done);
+    }
+    let options = EngineOptions::of(&campaign.file).map_err(|(name, hint)| CliError::wrong(name).hint(hint))?;
+    let tasks = task_count(open.len(), &options, backend.largest_array());
+    let graph = &view.session.graph;
+    let mut submission = Submission::new(
+        &campaign.file,
+        &campaign.name,
+        backend.name(),
+        &view.progress.points,
+        &view.roster,
+        graph,
+        &view.plan,
+        &open,
+        tasks,
+    );
+    submission.overrides = arguments.choice.overrides()?;
+    submission.targets.clone_from(&arguments.choice.targets);
+    submission.before = before.iter().map(|before| before.id.clone()).collect();
+    let jobs = jobs(campaign, arguments, &view, &submission, &open, &options, &queue)?;
+    for (_, job) in &jobs {
+        backend.check(job)?;
+    }
+    if arguments.dry_run {
+        let mut earlier = Vec::new();
+        for (part, mut job) in jobs {
+            job.after.clone_from(&earlier);
+            println!("# {}: {}", part.name(), shown(&job.script));
+            println!("{}", backend.script(&job));
+            earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase())));
+        }
+        return Ok(Exit::Done);
+    }
+    submission.save(&queue.folder)?;
+    let mut submitted: Vec<(Part, JobId)> = Vec::new();
+    for (part, mut job) in jobs {
+        job.after = submitted.iter().map(|(_, id)| id.clone()).collect();
+        submitted.push((part, backend.submit(&job)?));
+    }
+    tell(global, campaign, &view, &submission, &submitted, &open, backend);
+    Ok(Exit::Done)
+}
+
+/// The jobs of a submission in their order; each comes after those before it.
+fn jobs(
+    campaign: &Campaign,
+    arguments: &RunArguments,
+    view: &View,
+    submission: &Submission,
+    open: &[usize],
+    options: &EngineOptions,
+    queue: &Queue,
+) -> Result<Vec<(Part, Job)>, CliError> {
+    let program = std::env::current_exe().map_err(|error| CliError::failed(format!("where am I? {error}")))?;
+    let folder = submission.folder(&queue.folder);
+    let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let missing = |stage: &StageId| view.plan.stage(*stage).hit().is_none();
+    let shared: Vec<StageId> = view.roster.shared(&view.session.graph).into_iter().filter(missing).collect();
+    let own = open.iter().flat_map(|place| view.roster.stages(*place)).copied();
+    let own: Vec<StageId> = own.filter(|stage| missing(stage) && !shared.contains(stage)).collect();
+    let is_adaptive = campaign.file.stopping.is_some() || matches!(campaign.file.sampler, Sampler::Tpe { .. });
+    let parts = [
+        (Part::Shared, submission.shared.len(), &shared),
+        (Part::Trials, submission.trials.len(), &own),
+        (Part::Next, usize::from(is_adaptive), &own),
+    ];
+    let job = |(part, tasks, stages): (Part, usize, &Vec<StageId>)| {
+        let (needs, passed_on) = options.for_job(part, stages, &view.session.graph, &view.declared);
+        let mut words = vec![program.display().to_string(), "--store".to_owned()];
+        let store = campaign.store.layout().root().parent().map_or_else(PathBuf::new, PathBuf::from);
+        words.push(store.display().to_string());
+        words.extend(["sweep", "work", "--folder"].map(str::to_owned));
+        words.push(folder.display().to_string());
+        words.extend(["--part".to_owned(), part.name().to_owned()]);
+        words.extend(["--device".to_owned(), arguments.choice.device.to_string()]);
+        words.extend(["--threads".to_owned(), needs.cpus.max(1).to_string()]);
+        words.extend(arguments.choice.offline.then(|| "--offline".to_owned()));
+        words.push(TASK.to_owned());
+        let job = Job {
+            name: job_name(campaign),
+            comment: submission.comment(part),
+            tasks,
+            cap: options.cap.or_else(|| local_cap(submission, needs.cpus)),
+            after: Vec::new(),
+            command: words,
+            script: folder.join(format!("{}.sh", part.name())),
+            log: folder.join("logs").join(format!("{}-{TASK}.out", part.name())).display().to_string(),
+            directory: directory.clone(),
+            needs,
+            setup: options.setup.clone(),
+            options: passed_on,
+            extra: options.extra.clone(),
+        };
+        (part, job)
+    };
+    Ok(parts.into_iter().filter(|(_, tasks, _)| *tasks > 0).map(job).collect())
+}
+
+/// Processes of one machine share its processors.
+fn local_cap(submission: &Submission, cpus: usize) -> Option<usize> {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (submission.backend == "local").then(|| (all / cpus.max(1)).max(1))
+}
+
+fn tell(
+    global: &Global,
+    campaign: &Campaign,
+    view: &View,
+    submission: &Submission,
+    submitted: &[(Part, JobId)],
+    open: &[usize],
+    backend: &dyn Backend,
+) {
+    let parts = submitted.iter();
+    if global.json {
+        let jobs: serde_json::Map<String, serde_json::Value> =
+            parts.map(|(part, JobId(id))| (part.name().to_owned(), id.clone().into())).collect();
+        let members: Vec<String> =
+            open.iter().map(|place| label(&campaign.file, &view.roster.members[*place])).collect();
+        println!(
+            "{}",
+            serde_json::json!({"submission": submission.id, "backend": backend.name(), "jobs": jobs, "members": members})
+        );
+        return;
+    }
+    let jobs: Vec<String> = parts
+        .map(|(part, JobId(id))| match part {
+            Part::Next => format!("{id} ({})", part.name()),
+            _ => format!("{id} ({}, {} tasks)", part.name(), submission.units(*part).len()),
+        })
+        .collect();
+    println!(
+        "{} {} members to {} as jobs {}",
+        Paint::Good.on("submitted"),
+        open.len(),
+        backend.name(),
+        jobs.join(", ")
+    );
+    let file = shown(&campaign.file.path);
+    println!("see how it goes: `runner sweep status {file}`; end it: `runner sweep cancel {file}`");
+}

@@ -1,0 +1,222 @@
+//! `runner sweep work`: what a task of a submission does. Backends call it; people need not.
+//!
+//! Whatever happens to a task (it is lost, runs twice, or beside another that does the same) costs time at most: results
+//! have their keys, and a lease keeps two from working on one.
+
+use std::fs;
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+
+use super::super::arguments::Choice;
+use super::super::carry_out::{Carried, Execution, carry_out};
+use super::super::session::{Parts, Session, report, size_pool};
+use super::super::{CliError, Exit, Global, signals};
+use super::RunArguments;
+use super::campaign::{Campaign, exit_of};
+use super::submit::{find_backend, submit};
+use crate::cache::{Ledger, RunStatus, StageState, Store};
+use crate::diagnostic::SourceMap;
+use crate::engine::CancelToken;
+use crate::graph::{Graph, StageId, build, join};
+use crate::spec::{LoadOptions, Spec, load};
+use crate::sweep::{Part, Submission, UnitMember};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The submission's folder
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
+    /// The part of it: shared, trials or next
+    #[arg(long, value_name = "PART", value_parser = part)]
+    part: Part,
+    /// The number of the task
+    #[arg(value_name = "TASK")]
+    task: usize,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+fn part(name: &str) -> Result<Part, String> {
+    Part::parse(name).ok_or_else(|| format!("`{name}` is no part; there are shared, trials and next"))
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let submission = Submission::load(&arguments.folder)?;
+    if arguments.part == Part::Next {
+        return next(global, arguments, &submission);
+    }
+    let Some(unit) = submission.units(arguments.part).get(arguments.task) else {
+        return Err(CliError::wrong(format!("the submission has no task {}", arguments.task)));
+    };
+    let store = Arc::new(Store::open(&global.store));
+    store.prepare()?;
+    let cancel = CancelToken::default();
+    signals::install(&cancel);
+    let time_is_up = signals::install_warning(&cancel);
+    let task =
+        Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
+    let exit = task.run(&unit.members)?;
+    if time_is_up.load(Ordering::Relaxed) {
+        eprintln!("the time of the task is up; what it did is kept, and it goes back into the queue");
+        find_backend(&submission.backend)?.requeue_own_task()?;
+    }
+    Ok(exit)
+}
+
+/// Submits what comes after a submission whose tasks are over.
+fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Result<Exit, CliError> {
+    let choice = Choice {
+        profile: submission.profile.clone(),
+        overrides: submission.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        targets: submission.targets.clone(),
+        ..arguments.choice.clone()
+    };
+    let mut campaign = Campaign::open(global, &submission.file, &choice, false)?;
+    let sweep = arguments.folder.parent().unwrap_or(Path::new("."));
+    let mut before: Vec<Submission> =
+        submission.before.iter().filter_map(|id| Submission::load(&sweep.join(id)).ok()).collect();
+    before.push(submission.clone());
+    let backend = find_backend(&submission.backend)?;
+    let run = RunArguments {
+        file: Some(submission.file.clone()),
+        choice,
+        execution: Execution::default(),
+        dry_run: false,
+        yes: true,
+        on: Some(submission.backend.clone()),
+    };
+    submit(global, &mut campaign, &run, backend.as_ref(), &before)
+}
+
+struct Task<'a> {
+    global: &'a Global,
+    arguments: &'a Arguments,
+    submission: &'a Submission,
+    store: Arc<Store>,
+    cancel: CancelToken,
+    threads: usize,
+}
+
+impl Task<'_> {
+    fn run(&self, members: &[UnitMember]) -> Result<Exit, CliError> {
+        let mut graphs = Vec::with_capacity(members.len());
+        let mut first: Option<Spec> = None;
+        for member in members {
+            let (spec, graph) = self.read(member)?;
+            graphs.push((member.label.as_str(), graph));
+            first.get_or_insert(spec);
+        }
+        let Some(spec) = first else { return Ok(Exit::Done) };
+        let session = self.session(spec.clone(), join(graphs.iter().map(|(label, graph)| (*label, graph))).graph)?;
+        let (mut session, lost) = match self.hopeless(&session, &graphs) {
+            lost if lost.is_empty() => (session, lost),
+            lost => {
+                let kept = graphs.iter().filter(|(label, _)| !lost.contains(label));
+                (self.session(spec, join(kept.map(|(label, graph)| (*label, graph))).graph)?, lost)
+            }
+        };
+        for label in &lost {
+            eprintln!("{label}: a stage that it shares with others has failed; it is left out");
+        }
+        session.spec.name.value = self.sweep_name();
+        let plan = session.planner().plan();
+        let execution = Execution { keep_going: true, ..Execution::default() };
+        let carried = ManuallyDrop::new(carry_out(&mut session, plan, self.global, &execution)?);
+        let Carried { record, outcome, .. } = &*carried;
+        self.store.save_run(record)?;
+        if self.arguments.part == Part::Shared {
+            self.note_failures(record)?;
+        }
+        let exit = exit_of(outcome.status);
+        Ok(if exit == Exit::Done && !lost.is_empty() { Exit::Failed } else { exit })
+    }
+
+    fn sweep_name(&self) -> String {
+        self.submission.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    fn read(&self, member: &UnitMember) -> Result<(Spec, Graph), CliError> {
+        let mut sources = SourceMap::default();
+        let options = LoadOptions { profile: self.submission.profile.clone(), overrides: member.overrides.clone() };
+        let (spec, mut diagnostics) = load(&self.submission.pipeline, &options, &mut sources);
+        let built = spec.map(|spec| {
+            let (graph, found) = build(&spec, &stages::kinds());
+            diagnostics.extend(found);
+            (spec, graph)
+        });
+        match built {
+            Some((spec, graph)) if !diagnostics.has_errors() => {
+                let find = |name: &String| super::super::session::find(&graph, name);
+                let targets = member.targets.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+                let pruned = graph.prune(&targets.concat());
+                Ok((spec, pruned))
+            }
+            _ => {
+                report(self.global, &diagnostics, &sources);
+                Err(CliError::told(Exit::Wrong))
+            }
+        }
+    }
+
+    fn session(&self, spec: Spec, graph: Graph) -> Result<Session, CliError> {
+        let choice = &self.arguments.choice;
+        let parts = Parts {
+            spec,
+            graph,
+            store: Arc::clone(&self.store),
+            ledger: Ledger::default(),
+            file: self.submission.record.clone(),
+            threads: self.threads,
+        };
+        let folder = self.submission.pipeline.parent().unwrap_or(Path::new("."));
+        Session::of(parts, choice, folder, choice.offline, &self.cancel)
+    }
+
+    /// Members that stand on a stage which failed in the shared part: it would fail again for each of them.
+    fn hopeless<'l>(&self, session: &Session, graphs: &[(&'l str, Graph)]) -> Vec<&'l str> {
+        let plan = session.planner().plan();
+        let failed = |stage: &StageId| {
+            let stage = plan.stage(*stage);
+            let key = stage.key.filter(|_| stage.hit().is_none());
+            key.is_some_and(|key| self.failures().join(key.to_string()).exists())
+        };
+        let lost: Vec<StageId> = session.graph.order().iter().copied().filter(failed).collect();
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<&str> = lost.iter().map(|stage| session.graph.stage(*stage).name.as_str()).collect();
+        let stands_on = |(label, graph): &&(&'l str, Graph)| {
+            graph.order().iter().any(|stage| {
+                let name = &graph.stage(*stage).name;
+                names.iter().any(|lost| *lost == name || **lost == format!("{name}#{label}"))
+            })
+        };
+        graphs.iter().filter(stands_on).map(|(label, _)| *label).collect()
+    }
+
+    fn failures(&self) -> PathBuf {
+        self.arguments.folder.join("failed")
+    }
+
+    /// Leaves word of stages that failed, for the tasks that come after.
+    fn note_failures(&self, record: &crate::cache::RunRecord) -> Result<(), CliError> {
+        let failed = record.stages.iter().filter(|stage| stage.state == StageState::Failed);
+        for (key, reason) in failed.filter_map(|stage| Some((stage.key?, &stage.reason))) {
+            let write = || {
+                fs::create_dir_all(self.failures())?;
+                fs::write(self.failures().join(key.to_string()), reason)
+            };
+            write().map_err(|error| {
+                CliError::failed(format!("cannot write below {}: {error}", self.failures().display()))
+            })?;
+        }
+        if record.status == RunStatus::Interrupted {
+            eprintln!("interrupted; what was done is kept");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,282 @@
+//! What is handed to a backend: the members to run, divided into units (a task each), and the stages that they share as
+//! units before them. A submission is a folder of the store with its units, scripts and logs. Nothing is ever updated in it:
+//! what has become of it is read from the backend and from results.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stages::artifact::Digest;
+
+use super::course::Member;
+use super::file::SweepFile;
+use super::members::{Roster, label, overrides};
+use super::options::EngineOptions;
+use super::space::Point;
+use crate::cache::{CacheError, Key, Layout, RunId};
+use crate::engine::Plan;
+use crate::graph::{Graph, StageId};
+
+/// One member, as a task runs it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitMember {
+    pub member: Member,
+    /// As in names of stages.
+    pub label: String,
+    /// `NAME=VALUE` pairs.
+    pub overrides: Vec<(String, String)>,
+    /// The stages to run; what they need runs too.
+    pub targets: Vec<String>,
+}
+
+/// What one task does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    pub members: Vec<UnitMember>,
+}
+
+/// Part of a submission: it becomes one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Stages that several units need.
+    Shared,
+    Trials,
+    /// Submits what comes next, once this is known.
+    Next,
+}
+
+impl Part {
+    pub const ALL: [Self; 3] = [Self::Shared, Self::Trials, Self::Next];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Trials => "trials",
+            Self::Next => "next",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+}
+
+/// A submission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Its own name, and that of its folder.
+    pub id: String,
+    /// The sweep file.
+    pub file: PathBuf,
+    /// The sweep's name in run records.
+    pub record: String,
+    pub pipeline: PathBuf,
+    pub profile: Option<String>,
+    pub backend: String,
+    /// `NAME=VALUE` pairs and targets of the command line, for what comes next.
+    pub overrides: Vec<(String, String)>,
+    pub targets: Vec<String>,
+    /// Milliseconds since 1970.
+    pub submitted: u64,
+    /// Submissions of the same campaign that came before.
+    pub before: Vec<String>,
+    pub shared: Vec<Unit>,
+    pub trials: Vec<Unit>,
+    /// Keys of stages that were known, so that nothing collects what is being built upon.
+    pub keys: Vec<Key>,
+}
+
+/// The folder of a sweep's submissions.
+pub fn sweep_folder(layout: &Layout, name: &str, record: &str) -> PathBuf {
+    layout.sweeps().join(sweep_id(name, record))
+}
+
+/// A name for a sweep that is a file name and a job name, and tells sweeps of one name in different files apart.
+pub fn sweep_id(name: &str, record: &str) -> String {
+    let plain: String =
+        name.chars().map(|one| if one.is_ascii_alphanumeric() || "._-".contains(one) { one } else { '_' }).collect();
+    format!("{plain}-{}", &Digest::of_bytes(record.as_bytes()).to_string()[..8])
+}
+
+impl Submission {
+    /// Divides members into units. `open` says by its place in the roster which members are to run.
+    pub fn new(
+        file: &SweepFile,
+        record: &str,
+        backend: &str,
+        points: &[Point],
+        roster: &Roster,
+        graph: &Graph,
+        plan: &Plan,
+        open: &[usize],
+        tasks: usize,
+    ) -> Self {
+        let submitted = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let whole = |place: &usize| {
+            let member = roster.members[*place];
+            let mut targets = vec![file.objective.stage.clone()];
+            targets.extend(file.targets.iter().cloned());
+            UnitMember {
+                member,
+                label: label(file, &member),
+                overrides: overrides(file, &points[member.trial], &member),
+                targets,
+            }
+        };
+        let per_unit = open.len().div_ceil(tasks.max(1)).max(1);
+        let trials = open.chunks(per_unit).map(|places| Unit { members: places.iter().map(whole).collect() }).collect();
+        let shared = shared_units(roster, graph, plan, open, |place, targets| UnitMember { targets, ..whole(&place) });
+        let mut keys: Vec<Key> = graph.order().iter().filter_map(|id| plan.stage(*id).key).collect();
+        keys.sort();
+        keys.dedup();
+        Self {
+            id: RunId::now().0,
+            file: std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone()),
+            record: record.to_owned(),
+            pipeline: std::path::absolute(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone()),
+            profile: file.profile.clone(),
+            backend: backend.to_owned(),
+            overrides: Vec::new(),
+            targets: Vec::new(),
+            submitted: u64::try_from(submitted.as_millis()).unwrap_or(u64::MAX),
+            before: Vec::new(),
+            shared,
+            trials,
+            keys,
+        }
+    }
+
+    /// Where its units, scripts and logs are.
+    pub fn folder(&self, sweep: &Path) -> PathBuf {
+        sweep.join(&self.id)
+    }
+
+    /// Writes the submission down, before anything of it is handed to a backend.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn save(&self, sweep: &Path) -> Result<(), CacheError> {
+        let folder = self.folder(sweep);
+        fs::create_dir_all(&folder).map_err(CacheError::io("create", &folder))?;
+        let (aside, path) = (folder.join("units.aside"), folder.join(UNITS));
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        fs::write(&aside, text).map_err(CacheError::io("write", &aside))?;
+        fs::rename(&aside, &path).map_err(CacheError::io("write", &path))
+    }
+
+    /// Reads the submission in this folder.
+    ///
+    /// # Errors
+    /// If there is none that can be read.
+    pub fn load(folder: &Path) -> Result<Self, CacheError> {
+        let path = folder.join(UNITS);
+        let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
+    }
+
+    /// All submissions of a sweep that can be read, oldest first.
+    pub fn all(sweep: &Path) -> Vec<Self> {
+        let entries = fs::read_dir(sweep).into_iter().flatten();
+        let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        folders.sort();
+        folders.iter().filter_map(|folder| Self::load(folder).ok()).collect()
+    }
+
+    pub fn units(&self, part: Part) -> &[Unit] {
+        match part {
+            Part::Shared => &self.shared,
+            Part::Trials => &self.trials,
+            Part::Next => &[],
+        }
+    }
+
+    /// All members of its trials.
+    pub fn members(&self) -> impl Iterator<Item = &UnitMember> {
+        self.trials.iter().flat_map(|unit| &unit.members)
+    }
+
+    /// What a backend is told beside a job, so that its tasks can be found again: `ID:PART`.
+    pub fn comment(&self, part: Part) -> String {
+        format!("{}:{}", self.id, part.name())
+    }
+}
+
+const UNITS: &str = "units.json";
+
+/// A comment read back.
+pub fn read_comment(comment: &str) -> Option<(&str, Part)> {
+    let (id, part) = comment.split_once(':')?;
+    Some((id, Part::parse(part)?))
+}
+
+/// Stages that more than one open member needs and that are not there yet, as units: each set of such stages that hang
+/// together is one, run by way of the first member that has it.
+fn shared_units(
+    roster: &Roster,
+    graph: &Graph,
+    plan: &Plan,
+    open: &[usize],
+    member: impl Fn(usize, Vec<String>) -> UnitMember,
+) -> Vec<Unit> {
+    let mut users: BTreeMap<StageId, Vec<usize>> = BTreeMap::new();
+    for &place in open {
+        for &stage in roster.stages(place) {
+            if plan.stage(stage).hit().is_none() {
+                users.entry(stage).or_default().push(place);
+            }
+        }
+    }
+    users.retain(|_, users| users.len() > 1);
+    let mut group: IndexMap<StageId, usize> = users.keys().enumerate().map(|(index, stage)| (*stage, index)).collect();
+    // Stages come after those that they need, so that one pass in their order joins what hangs together.
+    for &stage in graph.order().iter().filter(|stage| users.contains_key(stage)) {
+        for need in graph.needs(stage) {
+            if let (Some(&from), Some(&to)) = (group.get(&stage), group.get(&need)) {
+                group.values_mut().filter(|value| **value == from).for_each(|value| *value = to);
+            }
+        }
+    }
+    let mut groups: BTreeMap<usize, Vec<StageId>> = BTreeMap::new();
+    group.into_iter().for_each(|(stage, number)| groups.entry(number).or_default().push(stage));
+    groups.into_values().map(|stages| unit_of(&stages, graph, &users, &member)).collect()
+}
+
+/// A unit for stages that hang together: the fewest members by way of which all of them run.
+fn unit_of(
+    stages: &[StageId],
+    graph: &Graph,
+    users: &BTreeMap<StageId, Vec<usize>>,
+    member: &impl Fn(usize, Vec<String>) -> UnitMember,
+) -> Unit {
+    let mut by_member: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for &stage in stages {
+        // What another shared stage needs runs with that one.
+        if graph.needed_by(stage).iter().any(|next| stages.contains(next)) {
+            continue;
+        }
+        let own = graph.stage(stage);
+        let name = own.name.split('#').next().unwrap_or(&own.name).to_owned();
+        by_member.entry(users[&stage][0]).or_default().push(name);
+    }
+    Unit { members: by_member.into_iter().map(|(place, targets)| member(place, targets)).collect() }
+}
+
+/// How many tasks the trials of a sweep are divided into.
+pub fn task_count(members: usize, options: &EngineOptions, largest_array: usize) -> usize {
+    /// Without a word on it, a sweep keeps to so many tasks: a queue is shared with others.
+    const USUAL: usize = 200;
+    let wanted = match options.trials_per_job {
+        Some(per_job) => members.div_ceil(per_job.max(1)),
+        None => members.min(USUAL),
+    };
+    wanted.clamp(1, largest_array.max(1))
+}
+
+/// Values of a submission's options as text.
+pub(super) fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
