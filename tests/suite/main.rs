@@ -26,5 +26,7 @@ mod read_only;
 mod real_data;
 mod resume;
 mod shipped;
+mod slurm;
+mod sweep;
 mod tidy;
 mod verbs;

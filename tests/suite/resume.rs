@@ -22,22 +22,33 @@ fn interrupted(environment: &TestEnvironment, end: impl FnOnce(&mut Running)) ->
     running.wait()
 }
 
-/// The epoch after which the training of this run went on.
-fn resumed_after(environment: &TestEnvironment, run: &Value) -> Option<u64> {
-    let notes = journal(environment, run);
-    let text = notes.iter().filter(|event| event["event"] == "stage-note").find_map(|event| event["text"].as_str())?;
-    text.strip_prefix("training goes on after epoch ")?.parse().ok()
+/// Where the training of this run went on.
+#[derive(Debug, PartialEq)]
+enum Resumed {
+    AfterEpoch(u64),
+    InsideEpoch(u64),
 }
 
-fn goes_on(environment: &TestEnvironment) {
+fn resumed(environment: &TestEnvironment, run: &Value) -> Option<Resumed> {
+    let notes = journal(environment, run);
+    let text = notes.iter().filter(|event| event["event"] == "stage-note").find_map(|event| event["text"].as_str())?;
+    let after = text.strip_prefix("training goes on after epoch ").and_then(|epoch| epoch.parse().ok());
+    let inside = text.strip_prefix("training goes on inside epoch ").and_then(|epoch| epoch.parse().ok());
+    after.map(Resumed::AfterEpoch).or(inside.map(Resumed::InsideEpoch))
+}
+
+/// `asked`: the training was asked to stop, so that it kept the state inside its epoch, too.
+fn goes_on(environment: &TestEnvironment, asked: bool) {
     let kept = environment.files("cache/v1/checkpoints").len() as u64;
     assert!((3..40).contains(&kept), "{kept} checkpoints");
     environment.succeed(&["run", "pipeline.yaml"]);
     let run = environment.latest();
     assert_eq!(ran(&run), ["model", "scores"], "what was done stays done");
     // A process killed between writing a checkpoint and renaming it leaves one less.
-    assert_eq!(resumed_after(environment, &run), Some(kept));
-    assert_eq!(environment.files("cache/v1/checkpoints").len(), 40, "every epoch was trained once");
+    let expected = if asked { Resumed::InsideEpoch(kept) } else { Resumed::AfterEpoch(kept) };
+    assert_eq!(resumed(environment, &run), Some(expected));
+    let all = if asked { 41 } else { 40 };
+    assert_eq!(environment.files("cache/v1/checkpoints").len(), all, "every epoch was trained once");
     assert_eq!(digests(&run), uninterrupted());
 }
 
@@ -51,7 +62,7 @@ fn after_ctrl_c() {
     assert_eq!(ran(&run), ["raw", "scaled", "windows"]);
     assert_eq!(in_state(&run, "skipped"), ["model", "scores"]);
     assert_eq!(in_state(&run, "failed"), Vec::<String>::new());
-    goes_on(&environment);
+    goes_on(&environment, true);
 }
 
 #[test]
@@ -61,7 +72,7 @@ fn after_a_kill() {
     let record = environment.latest();
     assert_eq!(record["status"], "running", "nobody could say how it ended");
     environment.succeed(&["cache", "verify"]);
-    goes_on(&environment);
+    goes_on(&environment, false);
 }
 
 #[test]
@@ -70,7 +81,7 @@ fn more_epochs_go_on_from_fewer() {
     environment.succeed(&["run", "--quiet", "--set", "epochs=10", "pipeline.yaml"]);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let run = environment.latest();
-    assert_eq!(resumed_after(&environment, &run), Some(10));
+    assert_eq!(resumed(&environment, &run), Some(Resumed::AfterEpoch(10)));
     assert_eq!(digests(&run), uninterrupted());
 }
 
@@ -83,7 +94,8 @@ fn a_damaged_checkpoint_is_not_used() {
     crate::store::Harm::FlipBit.happen_to(newest);
     environment.succeed(&["run", "pipeline.yaml"]).says("is damaged and was removed");
     let run = environment.latest();
-    assert_eq!(resumed_after(&environment, &run), Some(checkpoints.len() as u64 - 1));
+    let expected = Resumed::AfterEpoch(checkpoints.len() as u64 - 1);
+    assert_eq!(resumed(&environment, &run), Some(expected));
     assert_eq!(digests(&run), uninterrupted());
 }
 

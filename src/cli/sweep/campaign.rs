@@ -35,6 +35,8 @@ pub(super) struct Campaign {
     /// The sweep's name in records: the file's path from the root.
     pub name: String,
     warned: bool,
+    /// Texts that messages point into: the sweep file's, and those of pipelines.
+    sources: SourceMap,
 }
 
 /// Where a sweep stands.
@@ -69,6 +71,7 @@ impl Campaign {
             offline: offline || choice.offline,
             name,
             warned: false,
+            sources,
         })
     }
 
@@ -136,14 +139,14 @@ impl Campaign {
     }
 
     fn assembled(&mut self, global: &Global, progress: Progress) -> Result<View, CliError> {
-        let mut sources = SourceMap::default();
-        let assembled = assemble(&self.file, &progress, &stages::kinds(), &mut sources);
+        let sources = &mut self.sources;
+        let assembled = assemble(&self.file, &progress, &stages::kinds(), sources);
         let assembly = assembled.map_err(|problems| {
-            report(global, &problems, &sources);
+            report(global, &problems, sources);
             CliError::told(Exit::Wrong)
         })?;
         if !self.warned {
-            report(global, &assembly.warnings, &sources);
+            report(global, &assembly.warnings, sources);
             self.warned = true;
         }
         let graph = &assembly.graph;

@@ -84,7 +84,7 @@ pub(super) fn submit(
     let view = campaign.view(global, &failed)?;
     if view.progress.open.is_empty() {
         let board = campaign.board(&view, &Queue::of(campaign))?;
-        println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
+        anstream::println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
         return Ok(Exit::Done);
     }
     let queue = Queue::of(campaign);

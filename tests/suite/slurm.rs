@@ -1,0 +1,266 @@
+//! Sweeps on a real Slurm cluster of several nodes on this machine: whatever happens to nodes, jobs and the controller, the
+//! sweep ends with every result once. Without Slurm these tests say that they were skipped; `RUNNER_REQUIRE_SERVERS`
+//! makes that a failure.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::environment::TestEnvironment;
+use crate::store::{ran, runs};
+
+/// A node that is lost is noticed within half a minute.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Trainings of some seconds, one for each trial.
+const PIPELINE: &str = "pipeline: small
+seed: 7
+params: {epochs: 40, lr: 1.0e-3}
+stages:
+  raw:
+    uses: generate
+    with: {channels: 6, day: 48, rows: {train: 600, validation: 120, calibration: 120, test: 300}}
+  scaled: {uses: normalize, from: raw}
+  windows: {uses: window, from: scaled, with: {length: 32}}
+  model:
+    uses: train
+    from: windows
+    with:
+      model: {kind: tvnet-recon, patch: 8, blocks: 1}
+      epochs: \"${epochs}\"
+      batch: 64
+      optimizer: {kind: adam, lr: \"${lr}\"}
+  scores: {uses: score, from: {model: model, windows: windows}}
+  metrics:
+    uses: evaluate
+    from: scores
+    with: {threshold: {kind: quantile, anomaly_ratio: 2}, metrics: [f1, roc_auc]}
+";
+
+const SWEEP: &str = "sweep: test
+pipeline: pipeline.yaml
+axes: {lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]}
+objective: {stage: metrics, metric: roc_auc}
+slurm: {cpus: 1}
+";
+
+/// A cluster for one test; it goes with it.
+struct Cluster {
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start(nodes: usize, port: u16) -> Option<Self> {
+        let is_there = |program: &str| {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
+            folders.into_iter().any(|folder| folder.join(program).exists())
+        };
+        if !["sbatch", "slurmctld", "slurmd", "munged"].into_iter().all(is_there) {
+            assert!(std::env::var_os("RUNNER_REQUIRE_SERVERS").is_none(), "Slurm is not installed");
+            eprintln!("SKIPPED: Slurm is not installed");
+            return None;
+        }
+        // The path of a socket must be short.
+        let cluster = Self { folder: tempfile::Builder::new().prefix("sl").tempdir_in("/tmp").unwrap() };
+        cluster.script(&["up"], &[&nodes.to_string(), &port.to_string()]);
+        Some(cluster)
+    }
+
+    fn script(&self, verb: &[&str], rest: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/slurm-cluster.sh");
+        let mut command = Command::new(script);
+        command.args(verb).arg(self.folder.path()).args(rest);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn kill(&self, what: &str) {
+        self.script(&["kill"], &[what]);
+    }
+
+    fn revive(&self, what: &str) {
+        self.script(&["start"], &[what]);
+    }
+
+    fn environment(&self, sweep: &str) -> TestEnvironment {
+        let mut environment = TestEnvironment::new();
+        environment.set("SLURM_CONF", self.folder.path().join("slurm.conf").display().to_string());
+        environment.write("pipeline.yaml", PIPELINE);
+        environment.write("sweep.yaml", sweep);
+        environment
+    }
+
+    fn squeue(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("squeue");
+        command.env("SLURM_CONF", self.folder.path().join("slurm.conf")).arg("--noheader").args(arguments);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/slurm-cluster.sh");
+        let _ = Command::new(script).arg("down").arg(self.folder.path()).status();
+    }
+}
+
+fn wait_until(environment: &TestEnvironment, what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        if started.elapsed() > PATIENCE {
+            let logs = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+            let status = environment.run(&["sweep", "status", "sweep.yaml"]).stdout;
+            panic!("waited too long until {what}\n{status}\n{logs}");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+fn status(environment: &TestEnvironment) -> Value {
+    environment.json(&["sweep", "status", "sweep.yaml"])
+}
+
+fn wait_for_the_end(environment: &TestEnvironment, trials: u64) {
+    wait_until(environment, "all trials are done", || status(environment)["done"] == trials);
+}
+
+/// Every stage was executed once in all runs together, and the results are those of one process.
+fn assert_each_result_once(environment: &TestEnvironment) {
+    let mut executed: Vec<String> = runs(environment).iter().flat_map(ran).collect();
+    executed.sort();
+    let models = executed.iter().filter(|name| name.starts_with("model")).count();
+    let shared = executed.iter().filter(|name| ["raw", "scaled", "windows"].contains(&name.as_str())).count();
+    assert_eq!((models, shared), (4, 3), "{executed:?}");
+    assert_same_figures(environment);
+    environment.succeed(&["cache", "verify"]);
+}
+
+fn figures(environment: &TestEnvironment) -> Vec<(Value, Value)> {
+    let board = environment.json(&["sweep", "table", "sweep.yaml"]);
+    board["trials"].as_array().unwrap().iter().map(|row| (row["trial"].clone(), row["mean"].clone())).collect()
+}
+
+fn assert_same_figures(environment: &TestEnvironment) {
+    let straight = TestEnvironment::new();
+    straight.write("pipeline.yaml", environment.read("pipeline.yaml"));
+    straight.write("sweep.yaml", environment.read("sweep.yaml"));
+    straight.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    assert_eq!(figures(environment), figures(&straight));
+}
+
+#[test]
+fn a_sweep_runs_as_jobs_and_is_issued_again_for_nothing() {
+    let Some(cluster) = Cluster::start(4, 18_500) else { return };
+    let environment = cluster.environment(SWEEP);
+    let dry = environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm", "--dry-run"]).stdout;
+    for line in ["#SBATCH --array=0-3", "#SBATCH --dependency=afterany:JOB_OF_SHARED", "#SBATCH --cpus-per-task=1"] {
+        assert!(dry.contains(line), "{line} in {dry}");
+    }
+    let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    assert_eq!(submitted["members"].as_array().unwrap().len(), 4);
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("nothing to submit: all 4 open members");
+    wait_for_the_end(&environment, 4);
+    assert_each_result_once(&environment);
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("4 trials: 4 done");
+    environment.succeed(&["sweep", "logs", "sweep.yaml", "2"]).prints("model");
+
+    // A partition that is not there, before anything is written.
+    let text = environment.read("sweep.yaml").replace("{cpus: 1}", "{partition: gpu}").replace("1.0e-5, ", "");
+    environment.write("sweep.yaml", text.replace("1.0e-2]", "2.0e-2]"));
+    environment
+        .run(&["sweep", "sweep.yaml", "--on", "slurm"])
+        .expect(1)
+        .says("Slurm has no partition `gpu`")
+        .says("main");
+}
+
+#[test]
+fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
+    let Some(cluster) = Cluster::start(3, 18_520) else { return };
+    let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [400], lr:"));
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    wait_until(&environment, "trainings are under way", || environment.files("cache/v1/checkpoints").len() > 10);
+    cluster.kill("n1");
+    cluster.kill("slurmctld");
+    std::thread::sleep(Duration::from_secs(1));
+    cluster.revive("slurmctld");
+    cluster.revive("n1");
+    wait_for_the_end(&environment, 4);
+    // A task that was lost right after its stage was published may have done it again.
+    assert_same_figures(&environment);
+    environment.succeed(&["cache", "verify"]);
+}
+
+#[test]
+fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
+    let Some(cluster) = Cluster::start(2, 18_540) else { return };
+    let environment =
+        cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [1500], lr: [1.0e-3]"));
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    wait_until(&environment, "the training is under way", || environment.files("cache/v1/checkpoints").len() > 5);
+    // What Slurm sends before the end of the time limit.
+    let job = cluster.squeue(&["--states=RUNNING", "--format=%A"]);
+    let mut command = Command::new("scancel");
+    command.env("SLURM_CONF", cluster.folder.path().join("slurm.conf"));
+    assert!(command.args(["--batch", "--signal=USR1", job.trim()]).status().unwrap().success());
+    wait_until(&environment, "the task is told to wait again", || {
+        let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+        log.contains("goes back into the queue") && log.contains("training stopped inside epoch")
+    });
+    // A requeued job waits for two minutes, unless it is told otherwise.
+    let mut command = Command::new("scontrol");
+    command.env("SLURM_CONF", cluster.folder.path().join("slurm.conf"));
+    std::thread::sleep(Duration::from_secs(2));
+    let _ = command.args(["update", &format!("jobid={}", job.trim()), "StartTime=now"]).status();
+    wait_for_the_end(&environment, 1);
+    let log = environment.succeed(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+    assert!(log.contains("training goes on inside epoch"), "{log}");
+    assert_same_figures(&environment);
+}
+
+#[test]
+fn failed_trials_are_told_and_cancelled_ones_can_be_issued_again() {
+    let Some(cluster) = Cluster::start(2, 18_560) else { return };
+    let environment = cluster.environment(&SWEEP.replace("1.0e-2]", "1.0e+30]"));
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    wait_until(&environment, "three are done and one has failed", || {
+        let status = status(&environment);
+        status["done"] == 3 && status["failed"] == 1
+    });
+    let told = status(&environment)["failures"][0].to_string();
+    assert!(told.contains("loss became"), "{told}");
+
+    let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [3000], lr:"));
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    wait_until(&environment, "trainings are under way", || environment.files("cache/v1/checkpoints").len() > 5);
+    environment.succeed(&["sweep", "cancel", "sweep.yaml"]).prints("cancelled");
+    wait_until(&environment, "nothing is in the queue", || {
+        status(&environment)["tasks"] == serde_json::json!({"waiting": 0, "running": 0})
+    });
+    let kept = environment.files("cache/v1/checkpoints").len();
+    assert!(status(&environment)["missing"].as_u64().unwrap() >= 1);
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("submitted");
+    wait_until(&environment, "trainings go on", || environment.files("cache/v1/checkpoints").len() > kept + 3);
+    environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
+}
+
+/// Stages that trials share fail once, not once for each trial.
+#[test]
+fn a_failing_shared_stage_is_not_tried_by_every_trial() {
+    let Some(cluster) = Cluster::start(2, 18_580) else { return };
+    let environment = cluster.environment(SWEEP);
+    let text = environment.read("pipeline.yaml").replace("raw:\n    uses: generate", "raw:\n    uses: command").replace(
+        "{channels: 6, day: 48, rows: {train: 600, validation: 120, calibration: 120, test: 300}}",
+        "{run: [sh, -c, \"echo tried >> $TRIES; exit 1\"], pass_env: [TRIES], outputs: {series: {path: s.parquet, kind: series}}}",
+    );
+    environment.write("pipeline.yaml", text);
+    let mut command = environment.command(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    command.env("TRIES", environment.path("tries"));
+    environment.start(command).wait().expect(0);
+    wait_until(&environment, "every trial has failed", || status(&environment)["failed"] == 4);
+    wait_until(&environment, "nothing is in the queue", || status(&environment)["tasks"]["running"] == 0);
+    assert_eq!(environment.read("tries").lines().count(), 1);
+}

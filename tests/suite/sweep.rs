@@ -1,0 +1,292 @@
+//! Sweeps: trials share what they have in common, a sweep that is issued again runs what is missing, and what comes
+//! next follows from results alone.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::environment::TestEnvironment;
+use crate::store::{digests, ran, runs};
+
+/// Six stages; the axis may be the clipping, the number of epochs or the threshold.
+const PIPELINE: &str = "pipeline: small
+seed: 7
+params: {clip: 5.0, epochs: 1, ratio: 2, lr: 1.0e-3}
+stages:
+  raw:
+    uses: generate
+    with: {channels: 3, day: 24, rows: {train: 160, validation: 60, calibration: 60, test: 160}}
+  scaled: {uses: normalize, from: raw, with: {method: zscore, clip: \"${clip}\"}}
+  windows: {uses: window, from: scaled, with: {length: 16}}
+  model:
+    uses: train
+    from: windows
+    with:
+      model: {kind: tvnet-recon, patch: 8, blocks: 1}
+      epochs: \"${epochs}\"
+      batch: 32
+      optimizer: {kind: adam, lr: \"${lr}\"}
+  scores: {uses: score, from: {model: model, windows: windows}}
+  metrics:
+    uses: evaluate
+    from: scores
+    with: {threshold: {kind: quantile, anomaly_ratio: \"${ratio}\"}, metrics: [f1, roc_auc]}
+";
+
+fn environment(sweep: &str) -> TestEnvironment {
+    let environment = TestEnvironment::new();
+    environment.write("pipeline.yaml", PIPELINE);
+    let head = "sweep: test\npipeline: pipeline.yaml\nobjective: {stage: metrics, metric: roc_auc}\n";
+    environment.write("sweep.yaml", format!("{head}{sweep}"));
+    environment
+}
+
+fn trials(board: &Value) -> &Vec<Value> {
+    board["trials"].as_array().unwrap()
+}
+
+/// The stages that ran in the latest run, by their name in the pipeline.
+fn ran_stages(environment: &TestEnvironment) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in ran(&environment.latest()) {
+        *counts.entry(name.split('#').next().unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+fn counts<const N: usize>(pairs: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+#[test]
+fn what_is_common_runs_once_and_again_nothing_runs() {
+    let environment = environment("axes: {lr: [0.001, 0.01], ratio: [1, 5]}");
+    let dry = environment.json(&["sweep", "sweep.yaml", "--dry-run"]);
+    assert_eq!((&dry["members"], &dry["stages"]), (&Value::from(4), &Value::from(3 + 2 + 2 + 4)));
+    assert!(environment.files("cache").is_empty(), "a dry run writes nothing");
+
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let expected = counts([("raw", 1), ("scaled", 1), ("windows", 1), ("model", 2), ("scores", 2), ("metrics", 4)]);
+    assert_eq!(ran_stages(&environment), expected);
+    let recorded = runs(&environment).len();
+    environment.succeed(&["sweep", "sweep.yaml"]).says("4 trials: 4 done");
+    assert_eq!(runs(&environment).len(), recorded, "nothing was missing");
+
+    // One more value: only what is new runs.
+    let text = environment.read("sweep.yaml").replace("ratio: [1, 5]", "ratio: [1, 5, 9]");
+    environment.write("sweep.yaml", text);
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    assert_eq!(ran_stages(&environment), counts([("metrics", 2)]));
+    // A trial is the pipeline with its values: by itself it is there already.
+    environment.succeed(&["run", "pipeline.yaml", "--set", "lr=0.01", "--set", "ratio=9", "--quiet"]);
+    assert_eq!(ran(&environment.latest()), Vec::<String>::new(), "every stage was a hit");
+}
+
+#[test]
+fn seeds_are_averaged_and_the_best_can_be_run_by_itself() {
+    let environment = environment("axes: {lr: [0.0001, 0.01]}\nseeds: [1, 2, 3]");
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let board = environment.json(&["sweep", "table", "sweep.yaml"]);
+    let rows = trials(&board);
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let values: Vec<f64> =
+            row["per_seed"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+        let mean = values.iter().sum::<f64>() / 3.0;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 2.0;
+        assert!((row["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+        assert!((row["deviation"].as_f64().unwrap() - variance.sqrt()).abs() < 1e-12);
+    }
+    assert!(rows[0]["mean"].as_f64() >= rows[1]["mean"].as_f64(), "ROC-AUC is better when it is higher");
+    let best = environment.json(&["sweep", "best", "sweep.yaml"]);
+    let command: Vec<&str> =
+        best["command"].as_array().unwrap()[1..].iter().map(|word| word.as_str().unwrap()).collect();
+    environment.succeed(&[&command[..], &["--target", "metrics", "--quiet"]].concat());
+    let first = best["per_seed"][0].as_f64().unwrap();
+    let shown = environment.succeed(&[&command[..], &["--json"]].concat()).json_lines().pop().unwrap();
+    assert_eq!(shown["metrics"]["metrics"]["roc_auc"].as_f64().unwrap(), first);
+}
+
+#[test]
+fn the_leaderboard_comes_in_every_form_and_pictures_are_drawn() {
+    let environment = environment(
+        "axes: {lr: {log_uniform: [1.0e-4, 1.0e-2]}, ratio: {int: [1, 9]}}\nsampler: {kind: random, trials: 5, seed: 1}",
+    );
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let csv = environment.succeed(&["sweep", "table", "sweep.yaml", "--format", "csv"]).stdout;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines[0], "rank,trial,lr,ratio,roc_auc,deviation,seeds,level,state,seconds,failure");
+    assert_eq!(lines.len(), 6);
+    environment.succeed(&["sweep", "table", "sweep.yaml", "--format", "parquet", "--output", "board.parquet"]);
+    let bytes = std::fs::read(environment.path("board.parquet")).unwrap();
+    assert_eq!((&bytes[..4], &bytes[bytes.len() - 4..]), (&b"PAR1"[..], &b"PAR1"[..]));
+    environment.run(&["sweep", "table", "sweep.yaml", "--format", "parquet"]).expect(2).says("--output FILE");
+    let drawn = environment.json(&["sweep", "plot", "sweep.yaml"]);
+    assert_eq!(drawn["files"].as_array().unwrap().len(), 3);
+    let picture = environment.read("test-plots/parallel.svg");
+    for text in ["lr", "ratio", "roc_auc"] {
+        assert!(picture.contains(text), "{text}");
+    }
+    environment.succeed(&["sweep", "status", "sweep.yaml"]).prints("5 trials: 5 done");
+}
+
+#[test]
+fn a_failed_trial_leaves_the_others_and_runs_again_with_the_sweep() {
+    let environment = environment("axes: {lr: [0.001, 1.0e+30]}");
+    environment.run(&["sweep", "sweep.yaml"]).expect(1).says("1 done, 1 failed");
+    let status = environment.json(&["sweep", "status", "sweep.yaml"]);
+    assert_eq!((&status["done"], &status["failed"]), (&Value::from(1), &Value::from(1)));
+    assert!(status["failures"][0]["reason"].as_str().unwrap().contains("loss became"), "{status}");
+    environment.run(&["sweep", "sweep.yaml", "--quiet"]).expect(1);
+    assert_eq!(ran(&environment.latest()), Vec::<String>::new(), "only the failed training was tried again");
+}
+
+#[test]
+fn halving_trains_further_from_the_level_before() {
+    let environment = environment(
+        "axes: {lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2, 4], factor: 2}",
+    );
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let board = environment.json(&["sweep", "table", "sweep.yaml"]);
+    let levels: Vec<i64> = trials(&board).iter().map(|row| row["level"].as_i64().unwrap()).collect();
+    assert_eq!(levels, [4, 2, 1, 1], "the trials that went furthest stand first");
+    // Four trainings of one epoch, two that go on to the second, one to the fourth: no epoch is done twice.
+    assert_eq!(environment.files("cache/v1/checkpoints").len(), 4 + 2 + 2);
+    let again = environment.json(&["sweep", "sweep.yaml"]);
+    assert_eq!(trials(&again), trials(&board));
+    // The winner is what training straight to four epochs gives.
+    let values = &trials(&board)[0]["values"];
+    let straight = TestEnvironment::with_pipeline(PIPELINE);
+    let lr = format!("lr={}", values["lr"]);
+    straight.succeed(&["run", "pipeline.yaml", "--set", &lr, "--set", "epochs=4", "--quiet"]);
+    let figure = straight.latest()["metrics"]["metrics"]["roc_auc"].as_f64();
+    assert_eq!(trials(&board)[0]["mean"].as_f64(), figure);
+}
+
+#[test]
+fn an_estimator_comes_by_the_same_trials_whatever_the_order_of_their_end() {
+    let sweep =
+        "axes: {lr: {log_uniform: [1.0e-5, 1.0e-1]}}\nsampler: {kind: tpe, trials: 8, startup: 3, batch: 2, seed: 5}";
+    let values = |jobs: &str| {
+        let environment = environment(sweep);
+        environment.succeed(&["sweep", "sweep.yaml", "--quiet", "--jobs", jobs, "--threads", jobs]);
+        let board = environment.json(&["sweep", "table", "sweep.yaml"]);
+        trials(&board).iter().map(|row| (row["values"].clone(), row["mean"].clone())).collect::<Vec<_>>()
+    };
+    let one = values("1");
+    assert_eq!(one.len(), 8);
+    assert_eq!(one, values("4"));
+}
+
+#[test]
+fn an_interrupted_sweep_goes_on_with_what_is_missing() {
+    let environment = environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
+    let mut running = environment.spawn(&["sweep", "sweep.yaml", "--jobs", "1"]);
+    let some = || environment.files("cache/v1/checkpoints").len() > 35;
+    assert!(running.wait_until(some), "the sweep ended too soon");
+    running.interrupt();
+    running.wait().expect(130);
+    let status = environment.json(&["sweep", "status", "sweep.yaml"]);
+    assert!(status["missing"].as_u64().unwrap() > 0, "{status}");
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let straight = self::environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
+    straight.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let figures = |environment: &TestEnvironment| {
+        let board = environment.json(&["sweep", "table", "sweep.yaml"]);
+        trials(&board).iter().map(|row| (row["trial"].clone(), row["mean"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&environment), figures(&straight));
+    assert_eq!(digests(&straight.latest()).len(), 3 + 3 * 4);
+}
+
+/// Each is refused with exit code 2 and words that help; nothing is written.
+#[test]
+fn wrong_sweeps_are_told_at_their_place() {
+    let cases = [
+        ("axes: {learning: [1]}", "unknown parameter `learning`"),
+        ("axes: {lr: []}", "axis `lr` has no values"),
+        ("axes: {lr: [1, 1]}", "has the value 1 twice"),
+        ("axes: {lr: {uniform: [2, 1]}}\nsampler: {kind: random, trials: 2}", "the lower bound is above the upper one"),
+        ("axes: {lr: {log_uniform: [0, 1]}}\nsampler: {kind: random, trials: 2}", "must lie above 0"),
+        ("axes: {lr: {uniform: [0, 1]}}", "of which a grid cannot take every value"),
+        ("axes: {lr: {unifrom: [0, 1]}}", "did you mean `uniform`?"),
+        ("axes: {ratio: {by: lr, default: [1]}}", "must name an earlier axis"),
+        ("axes: {lr: [1]}\nzip: {ratio: [1, 2], clip: [1]}", "has 1 values, `ratio` has 2"),
+        ("axes: {lr: [1]}\nset: {lr: 2}", "`lr` is given twice"),
+        ("axes: {lr: [1]}\nsampler: {kind: tpe}", "the sampler `tpe` needs `trials`"),
+        ("axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}", "`levels` must rise"),
+        ("axes: {lr: [1]}\nslurm: {time: soon}", "`time` of `slurm` cannot be read"),
+        ("axis: {lr: [1]}", "did you mean `axes`?"),
+        ("axes: {lr: [x]}", "lr"),
+        ("axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}", "the sweep has no trial"),
+    ];
+    for (text, words) in cases {
+        let environment = environment(text);
+        environment.run(&["sweep", "sweep.yaml"]).expect(2).says(words);
+        assert!(environment.files("cache").is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn wrong_objectives_are_told_at_their_place() {
+    let cases = [
+        ("{stage: metric, metric: f1}", "did you mean `metrics`?"),
+        ("{stage: scores, metric: f1}", "makes no metrics"),
+        ("{stage: metrics, metric: f2}", "did you mean `f1`?"),
+    ];
+    for (objective, words) in cases {
+        let environment = environment("axes: {lr: [0.001]}");
+        let text = environment.read("sweep.yaml").replace("{stage: metrics, metric: roc_auc}", objective);
+        environment.write("sweep.yaml", text);
+        environment.run(&["sweep", "sweep.yaml"]).expect(2).says(words);
+    }
+    let environment = environment("axes: {lr: [0.001]}");
+    environment.run(&["sweep", "pipeline.yaml"]).expect(2).says("this is a pipeline, not a sweep");
+    environment.run(&["sweep", "nowhere.yaml"]).expect(2).says("cannot read `nowhere.yaml`");
+    environment.run(&["sweep", "sweep.yaml", "--on", "kubernetes"]).expect(2).says("there are slurm and local");
+}
+
+#[test]
+fn a_sweep_of_a_million_trials_asks_first() {
+    let thousand = (0..1000).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
+    let environment = environment(&format!("axes: {{lr: [{thousand}], ratio: [{thousand}]}}"));
+    environment.run(&["sweep", "sweep.yaml"]).expect(2).says("1000000 members").says("--yes");
+}
+
+#[test]
+fn without_slurm_it_is_said() {
+    let mut environment = environment("axes: {lr: [0.001]}");
+    environment.set("PATH", "/nowhere");
+    let mut command = environment.command(&["sweep", "sweep.yaml", "--on", "slurm"]);
+    command.env("PATH", "/nowhere");
+    environment.start(command).wait().expect(1).says("there is no Slurm here");
+}
+
+/// The sweep goes on after the command that started it has left.
+#[test]
+fn processes_of_this_machine_do_a_sweep_by_themselves() {
+    let environment = environment(
+        "axes: {lr: [1.0e-4, 1.0e-3, 1.0e-2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2], factor: 3}\nslurm: {cpus: 1, cap: 2}",
+    );
+    let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "local"]);
+    assert_eq!(submitted["members"].as_array().unwrap().len(), 3);
+    let started = std::time::Instant::now();
+    let done = || environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 1;
+    while !done() {
+        assert!(started.elapsed().as_secs() < 120, "{}", environment.succeed(&["sweep", "logs", "sweep.yaml"]).stdout);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let board = environment.json(&["sweep", "table", "sweep.yaml"]);
+    let levels: Vec<i64> = trials(&board).iter().map(|row| row["level"].as_i64().unwrap()).collect();
+    assert_eq!(levels, [2, 1, 1]);
+    environment.succeed(&["sweep", "logs", "sweep.yaml", "1"]).prints("model");
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]).prints("nothing to submit");
+    // The same in one process comes to the same.
+    let figures = board["trials"].as_array().unwrap().iter().map(|row| row["mean"].clone()).collect::<Vec<_>>();
+    let whole = self::environment(
+        "axes: {lr: [1.0e-4, 1.0e-3, 1.0e-2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2], factor: 3}",
+    );
+    whole.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let board = whole.json(&["sweep", "table", "sweep.yaml"]);
+    assert_eq!(figures, trials(&board).iter().map(|row| row["mean"].clone()).collect::<Vec<_>>());
+}
