@@ -7,6 +7,7 @@ mod pipelines;
 mod store;
 mod toys;
 
+mod audit;
 mod bad_input;
 mod command_stages;
 mod concurrency;
