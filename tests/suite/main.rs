@@ -28,3 +28,4 @@ mod resume;
 mod shipped;
 mod tidy;
 mod verbs;
+mod verify;
