@@ -1,9 +1,23 @@
 //! Results that can be vouched for: locks that pin what a pipeline came to, re-execution beside the original, the
 //! comparison of both down to single numbers, and signatures. It runs stages through the engine and prints nothing.
 
+mod chain;
+mod compare;
+mod examine;
 mod lock;
 mod lock_text;
 mod locked;
+mod reexecute;
+mod sign;
+mod tolerances;
+mod verdict;
 
+pub use chain::{Problem, Verification, verify_lock, verify_run};
+pub use compare::{Closeness, FirstDifference, LeafComparison, compare};
+pub use examine::Audit;
 pub use lock::{FORMAT, Lock, LockError, LockedStage};
 pub use locked::{Deviation, deviations, output_deviations};
+pub use reexecute::{Actual, Obstacle, Reexecution, Scope};
+pub use sign::{PrivateKey, SignError, Signed, check_signature, signature_path};
+pub use tolerances::Tolerances;
+pub use verdict::{AuditReport, PortAudit, StageAudit, Verdict};

@@ -1,8 +1,12 @@
 //! A manifest read back from its text, so that a stage can be done again as it was done then.
-//! What enters a key is decided in `manifest`; nothing here makes keys.
+//! What enters a key is decided in `manifest`; here the text is only understood again.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use stages::artifact::Digest;
+
+use super::{Key, Manifest};
 
 /// What an action's manifest says about its stage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,6 +20,10 @@ pub struct Recorded {
     pub parameters: Value,
     /// Port, name on a port that takes many, logical digest; as they arrived.
     pub inputs: Vec<(String, Option<String>, Digest)>,
+    pub numeric_class: Option<String>,
+    /// blake3 of raw files by name; `None` for an optional one that was absent.
+    pub files: BTreeMap<String, Option<Digest>>,
+    pub environment: BTreeMap<String, Option<String>>,
 }
 
 /// One step of a path.
@@ -39,6 +47,16 @@ impl Recorded {
                 [Step::Key(name)] if name == "kind" => recorded.kind = serde_json::from_str(leaf).ok()?,
                 [Step::Key(name)] if name == "version" => recorded.version = leaf.parse().ok()?,
                 [Step::Key(name)] if name == "seed" => recorded.seed = serde_json::from_str(leaf).ok()?,
+                [Step::Key(name)] if name == "numeric_class" => {
+                    recorded.numeric_class = serde_json::from_str(leaf).ok()?;
+                }
+                [Step::Key(name), Step::Key(file)] if name == "files" => {
+                    let found = if leaf == "null" { None } else { Some(digest(leaf)?) };
+                    recorded.files.insert(file.clone(), found);
+                }
+                [Step::Key(name), Step::Key(variable)] if name == "environment" => {
+                    recorded.environment.insert(variable.clone(), serde_json::from_str(leaf).ok()?);
+                }
                 [Step::Key(name), Step::Key(port)] if name == "inputs" => {
                     recorded.inputs.push((port.clone(), None, digest(leaf)?));
                 }
@@ -49,6 +67,21 @@ impl Recorded {
             }
         }
         (!recorded.kind.is_empty()).then_some(recorded)
+    }
+
+    /// The key that follows from what the text says.
+    pub fn key(&self) -> Key {
+        let manifest = Manifest {
+            kind: self.kind.clone(),
+            version: self.version,
+            numeric_class: self.numeric_class.clone(),
+            seed: self.seed,
+            parameters: self.parameters.clone(),
+            inputs: self.inputs.clone(),
+            files: self.files.clone(),
+            environment: self.environment.clone(),
+        };
+        manifest.key()
     }
 }
 
@@ -153,6 +186,7 @@ mod tests {
         assert_eq!(recorded.parameters, parameters);
         assert_eq!((recorded.kind.as_str(), recorded.version, recorded.seed), ("train", 3, Some(7)));
         assert_eq!(recorded.inputs, manifest(Value::Null).inputs);
+        assert_eq!(recorded.key(), manifest(parameters).key());
         assert_eq!(Recorded::parse("with.a"), None);
         assert_eq!(Recorded::parse(""), None);
     }
@@ -178,6 +212,7 @@ mod tests {
         #[test]
         fn any_parameters_come_back(parameters in json_value()) {
             let recorded = Recorded::parse(&manifest(parameters.clone()).to_text()).unwrap();
+            prop_assert_eq!(recorded.key(), manifest(parameters.clone()).key());
             prop_assert_eq!(recorded.parameters, parameters);
         }
     }

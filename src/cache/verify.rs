@@ -85,6 +85,26 @@ impl Store {
         Ok(report)
     }
 
+    /// Whether an object and its parts are whole: the bytes are those of their names, the content that of the digest. Nothing
+    /// is set aside.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn inspect(&self, record: &ObjectRecord) -> Result<(), CacheError> {
+        for part in record.all() {
+            check(&self.layout().object(part), &part.object)?;
+        }
+        if record.kind.is_none() {
+            return Ok(());
+        }
+        let found = self.load(record)?.digest();
+        if found != record.digest {
+            let reason = format!("its content has the digest {}, not {}", found.short(), record.digest.short());
+            return Err(CacheError::Damaged { object: record.object, reason });
+        }
+        Ok(())
+    }
+
     fn broken_ledgers(&self) -> Result<Vec<PathBuf>, CacheError> {
         let readable = |path: &PathBuf| fs::read(path).is_ok_and(|text| unseal::<Ledger>(&text).is_some());
         Ok(files_below(&self.layout().ledgers())?.into_iter().filter(|path| !readable(path)).collect())

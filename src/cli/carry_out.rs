@@ -136,7 +136,7 @@ fn perform(
     Ok(execute(&session.planner(), plan, &session.store, &options, run, &session.cancel, &mut reporter))
 }
 
-fn total_memory() -> u64 {
+pub(super) fn total_memory() -> u64 {
     let info = rustix::system::sysinfo();
     #[expect(clippy::useless_conversion, reason = "the type differs between platforms")]
     let total = u64::from(info.totalram);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use stages::contract::StageError;
 
-use crate::audit::LockError;
+use crate::audit::{LockError, SignError};
 use crate::cache::CacheError;
 use crate::engine::Failure;
 use crate::ui::Paint;
@@ -141,6 +141,14 @@ impl From<LockError> for CliError {
             LockError::Io { .. } => Exit::Failed,
             LockError::Tampered { .. } => Exit::Different,
         };
+        let causes = std::error::Error::source(&error).map(ToString::to_string).into_iter().collect();
+        Self { exit, causes, ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned)) }
+    }
+}
+
+impl From<SignError> for CliError {
+    fn from(error: SignError) -> Self {
+        let exit = if error.is_difference() { Exit::Different } else { Exit::Wrong };
         let causes = std::error::Error::source(&error).map(ToString::to_string).into_iter().collect();
         Self { exit, causes, ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned)) }
     }

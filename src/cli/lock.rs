@@ -11,7 +11,9 @@ use stages::artifact::Metric;
 use super::arguments::PipelineArguments;
 use super::session::{Fetch, Session, shown};
 use super::{CliError, Exit, Global, views};
-use crate::audit::{Deviation, Lock, deviations, output_deviations};
+use crate::audit::{
+    Deviation, Lock, PrivateKey, Signed, check_signature, deviations, output_deviations, signature_path,
+};
 use crate::cache::{Action, StageRecord};
 use crate::diagnostic::list;
 use crate::engine::Plan;
@@ -33,9 +35,14 @@ pub(super) struct Arguments {
     /// Where to write it; by default beside the pipeline, under its name with the ending .lock
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Sign the lock with this ed25519 key (PEM, as `openssl genpkey -algorithm ed25519` writes it); the signature lies
+    /// beside the lock, with the ending .sig
+    #[arg(long, value_name = "KEYFILE")]
+    sign: Option<PathBuf>,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let key = arguments.sign.as_deref().map(signing_key).transpose()?;
     let session = Session::open(global, &arguments.pipeline, Fetch::Never)?;
     let plan = session.planner().plan();
     let actions = all_hits(&session, &plan)?;
@@ -49,13 +56,34 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
     let metrics = |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
     lock.add_stages(&session.graph, |id| Some(Action::clone(actions.get(&id)?)), metrics);
+    let seal = lock.seal();
+    let changed = Lock::read(&path).map_or(true, |before| before.seal() != seal);
     lock.write(&path)?;
+    let signature = key.map(|key| key.sign(Signed::Lock, &seal, &path)).transpose()?;
     if global.json {
-        println!("{}", json!({"lock": path, "stages": lock.stages.len(), "seal": lock.seal()}));
-    } else {
-        println!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), lock.seal().short());
+        println!("{}", json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
+        return Ok(Exit::Done);
+    }
+    println!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), seal.short());
+    match signature {
+        Some(signature) => println!("signed in {}", shown(&signature)),
+        None if changed && signature_path(&path).exists() => {
+            let name = shown(&signature_path(&path));
+            anstream::eprintln!("{}: {name} is of an earlier lock; --sign makes it anew", Paint::Warn.on("warning"));
+        }
+        None => {}
     }
     Ok(Exit::Done)
+}
+
+/// A private key from its file; one that others can read is no secret.
+pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, CliError> {
+    let key = PrivateKey::read(path)?;
+    if key.is_exposed {
+        let name = path.display();
+        anstream::eprintln!("{}: others can read {name}; `chmod 600` it", Paint::Warn.on("warning"));
+    }
+    Ok(key)
 }
 
 /// The action of every stage with its manifest; there is nothing to lock unless all are there.
@@ -116,8 +144,16 @@ fn relative(folder: &Path, file: &Path) -> String {
 ///
 /// # Errors
 /// With exit code 3 if something that determines the results is not what the lock says; it is printed.
-pub(super) fn require(global: &Global, session: &Session, path: &Path) -> Result<Lock, CliError> {
+pub(super) fn require(
+    global: &Global,
+    session: &Session,
+    path: &Path,
+    public_key: Option<&Path>,
+) -> Result<Lock, CliError> {
     let lock = Lock::read(path)?;
+    if let Some(key) = public_key {
+        check_signature(Signed::Lock, &lock.seal(), path, key)?;
+    }
     let all = session.choice.targets.is_empty();
     let found = deviations(&lock, &session.planner(), all)?;
     if found.is_empty() {

@@ -1,6 +1,9 @@
 //! The command line: one file per verb. Verbs print; everything else returns values.
 
 mod arguments;
+mod audit;
+mod audit_report;
+mod audit_target;
 mod cache;
 mod carry_out;
 mod completions;
@@ -22,6 +25,7 @@ mod show;
 mod signals;
 mod stages;
 mod sweep;
+mod verify;
 mod views;
 mod why;
 
@@ -61,6 +65,10 @@ enum Verb {
     Sweep(Box<sweep::Arguments>),
     /// Write down what a pipeline came to and what determined it, in a file for version control
     Lock(lock::Arguments),
+    /// Do a run or a lock again beside the original, and say what came out the same; exit code 3 if something differs
+    Audit(Box<audit::Arguments>),
+    /// Check that a run's record or a lock, and the results behind it, are what was written; exit code 3 if not
+    Verify(verify::Arguments),
     /// Say what would run, and why
     Plan(plan::Arguments),
     /// Say why a stage runs or ran: what changed, and what reran because of it
@@ -135,6 +143,8 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&global, &arguments),
         Verb::Sweep(arguments) => sweep::run(&global, &arguments),
         Verb::Lock(arguments) => lock::run(&global, &arguments),
+        Verb::Audit(arguments) => audit::run(&global, &arguments),
+        Verb::Verify(arguments) => verify::run(&global, &arguments),
         Verb::Plan(arguments) => plan::run(&global, &arguments),
         Verb::Why(arguments) => why::run(&global, &arguments),
         Verb::Graph(arguments) => graph::run(&global, &arguments),

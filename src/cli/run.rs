@@ -34,6 +34,9 @@ pub(super) struct Arguments {
     /// The lock for --locked, by default the one beside the pipeline
     #[arg(long, value_name = "FILE", requires = "locked")]
     lock: Option<PathBuf>,
+    /// Keep only to a lock that the holder of this ed25519 key (PEM) signed
+    #[arg(long, value_name = "PUBKEY", requires = "locked")]
+    verify: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -48,7 +51,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
     let mut session = ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Allowed)?);
     let lock_path = arguments.lock_path();
-    let lock = lock_path.as_deref().map(|path| lock::require(global, &session, path)).transpose()?;
+    let require = |path| lock::require(global, &session, path, arguments.verify.as_deref());
+    let lock = lock_path.as_deref().map(require).transpose()?;
     session.store.prepare()?;
     signals::install(&session.cancel);
     let plan = session.planner().plan();

@@ -21,7 +21,7 @@ use crate::ui::Colours;
 pub(super) const QUICKSTART: &str = include_str!("../../pipelines/quickstart.yaml");
 
 /// The name under which the built-in pipeline is recorded.
-const QUICKSTART_PATH: &str = "pipelines/quickstart.yaml (built in)";
+pub(super) const QUICKSTART_PATH: &str = "pipelines/quickstart.yaml (built in)";
 
 /// A pipeline ready to be planned.
 pub(super) struct Session {

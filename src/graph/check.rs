@@ -28,7 +28,11 @@ pub(super) fn prepare(
 ) -> (Option<StageNode>, Diagnostics) {
     let name = instance_name(&spec.name.value, point, implied);
     match complete(spec, kind, schema, scope, &name) {
-        Ok(parameters) => (Some(instance(spec, kind, point, name, parameters)), Diagnostics::default()),
+        Ok(parameters) => {
+            let node = instance(spec, kind, point, name, parameters);
+            let problems = tolerated_ports(spec, &node);
+            (Some(node), problems)
+        }
         Err(problems) => {
             let stand_in = if kind.ports_vary { None } else { kind.example() };
             let node = stand_in.map(|parameters| StageNode {
@@ -93,11 +97,24 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         seed: 0,
         retries: spec.retries,
         timeout: spec.timeout,
+        tolerance: spec.tolerance.iter().map(|(port, tolerance)| (port.value.clone(), *tolerance)).collect(),
         span: spec.name.span,
         faulty: false,
         parameters,
         stands_in: false,
     }
+}
+
+/// A tolerance is about an output that there is.
+fn tolerated_ports(spec: &StageSpec, node: &StageNode) -> Diagnostics {
+    let mut problems = Diagnostics::default();
+    let ports: Vec<&str> = node.outputs.iter().map(|port| port.name.as_str()).collect();
+    for (port, _) in spec.tolerance.iter().filter(|(port, _)| !ports.contains(&port.value.as_str())) {
+        let message = format!("stage `{}` has no output `{}` that could be tolerated", node.name, port.value);
+        let hint = suggestion(&port.value, &ports);
+        problems.push(Diagnostic::error("unknown-port", message).at(port.span).maybe_hint(hint));
+    }
+    problems
 }
 
 /// The axes whose values others decide wherever they stand: names of instances do without them.

@@ -15,6 +15,7 @@ mod prune;
 mod tests;
 mod waves;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use petgraph::Direction;
@@ -29,6 +30,7 @@ pub use join::{Joined, join};
 pub use place::Machine;
 
 use crate::diagnostic::Span;
+use crate::spec::Tolerance;
 
 /// A stage of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +78,8 @@ pub struct StageNode {
     pub seed: u64,
     pub retries: u32,
     pub timeout: Option<Duration>,
+    /// How far its outputs may be from their record when they are audited, by port.
+    pub tolerance: BTreeMap<String, Tolerance>,
     /// The stage's name in the file.
     pub span: Span,
     /// Something is wrong with its parameters or connections, and was reported. It is there to be drawn.

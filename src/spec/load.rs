@@ -11,7 +11,7 @@ use super::node::Node;
 use super::scalar::Resolved;
 use super::schema::STAGE;
 use super::substitute::{Scope, substitute};
-use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, units, validate};
+use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, tolerance, units, validate};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Spanned};
 
 /// Stages that a thread reads at a time; fewer are not worth another thread.
@@ -129,7 +129,7 @@ fn integer<T: TryFrom<i128>>(node: &Node) -> Option<T> {
 }
 
 /// Keys of a stage that may refer to parameters and are read at once.
-const IMMEDIATE: [&str; 4] = ["resources", "retries", "timeout", "description"];
+const IMMEDIATE: [&str; 5] = ["resources", "retries", "timeout", "tolerance", "description"];
 
 fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<StageSpec> {
     let node = immediate(node, scope, diagnostics);
@@ -153,6 +153,7 @@ fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &m
                 diagnostics,
             )
         }),
+        tolerance: tolerance::read(node.get("tolerance")),
         description: node.get("description").and_then(Node::as_str).map(str::to_owned),
         span: node.span(),
     })

@@ -18,6 +18,7 @@ mod schema;
 mod schema_words;
 mod sources;
 mod substitute;
+mod tolerance;
 pub mod units;
 mod validate;
 pub mod yaml;
@@ -35,6 +36,7 @@ pub use scalar::{Resolved, Scalar};
 pub use schema::pipeline_schema;
 pub use sources::{From, PortSources, Reference, Sources};
 pub use substitute::{Scope, substitute, substitute_where_possible};
+pub use tolerance::Tolerance;
 pub use validate::{validate, validate_rest};
 pub use yaml::to_yaml;
 
@@ -97,6 +99,8 @@ pub struct StageSpec {
     /// How often a failed stage is tried again.
     pub retries: u32,
     pub timeout: Option<Duration>,
+    /// How far outputs may be from their record when they are audited, by port.
+    pub tolerance: Vec<(Spanned<String>, Tolerance)>,
     pub description: Option<String>,
     /// The place of everything about the stage.
     pub span: Span,

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use stages::contract::StageKind;
 
 /// The keys of a stage.
-pub(super) const STAGE_KEYS: [&str; 9] =
-    ["uses", "with", "from", "foreach", "matrix", "resources", "retries", "timeout", "description"];
+pub(super) const STAGE_KEYS: [&str; 10] =
+    ["uses", "with", "from", "foreach", "matrix", "resources", "retries", "timeout", "tolerance", "description"];
 
 const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
 
@@ -112,6 +112,7 @@ fn run_properties() -> Map<String, Value> {
         ),
         ("retries".to_owned(), count(0, "How often the stage is tried again after a failure.")),
         ("timeout".to_owned(), json!({"type": "string", "description": "A duration such as `90 s` or `2h`."})),
+        ("tolerance".to_owned(), super::tolerance::schema()),
         ("description".to_owned(), json!({"type": "string", "description": "What the stage is for."})),
     ])
 }

@@ -7,6 +7,7 @@ mod pipelines;
 mod store;
 mod toys;
 
+mod audit;
 mod bad_input;
 mod captured;
 mod command_stages;
@@ -30,3 +31,4 @@ mod slurm;
 mod sweep;
 mod tidy;
 mod verbs;
+mod verify;

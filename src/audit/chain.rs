@@ -1,0 +1,214 @@
+//! Is what is recorded still what was recorded? Seals of records and their order, actions against their manifests, objects
+//! against their names. It reads and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use stages::artifact::Digest;
+
+use super::Lock;
+use crate::cache::{Action, CacheError, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, Store};
+
+/// One thing that is not as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `run …`, `stage …`, `object …`.
+    pub what: String,
+    pub problem: String,
+}
+
+/// What a verification found.
+#[derive(Debug, Default, Serialize)]
+pub struct Verification {
+    pub problems: Vec<Problem>,
+    /// What could not be checked, and why that is no fault.
+    pub notes: Vec<String>,
+    pub records: usize,
+    pub actions: usize,
+    pub objects: usize,
+    pub bytes: u64,
+}
+
+impl Verification {
+    pub fn problem(&mut self, what: impl Into<String>, problem: impl Into<String>) {
+        self.problems.push(Problem { what: what.into(), problem: problem.into() });
+    }
+}
+
+/// Called with the number of objects that were read, and of all.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
+/// Checks a run: the chain of records that it stands in, its actions and their objects.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn verify_run(store: &Store, run: &RunId, progress: Progress<'_>) -> Result<Verification, CacheError> {
+    let mut found = Verification::default();
+    verify_chain(store, &mut found)?;
+    let Ok(record) = store.load_run(run) else { return Ok(found) };
+    let mut lock = Lock::of_run(&record, store);
+    // A stage that came to nothing has nothing to be checked.
+    lock.stages.retain(|_, stage| !stage.outputs.is_empty());
+    verify_stages(&lock, store, true, &mut found, progress)?;
+    Ok(found)
+}
+
+/// Checks a lock whose seals were found right: keys against manifests, inputs against outputs, and whatever this store has
+/// of it.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn verify_lock(lock: &Lock, store: &Store, progress: Progress<'_>) -> Result<Verification, CacheError> {
+    let mut found = Verification { records: 1, ..Verification::default() };
+    for (name, stage) in &lock.stages {
+        let needs = stage.needs.iter().filter(|need| !lock.stages.contains_key(*need));
+        needs.for_each(|need| {
+            found.problem(format!("stage {name}"), format!("it needs {need}, which is not in the lock"))
+        });
+    }
+    verify_stages(lock, store, false, &mut found, progress)?;
+    Ok(found)
+}
+
+/// The seals of all records of a store, and their order.
+fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheError> {
+    let (mut seals, mut records) = (BTreeMap::new(), Vec::new());
+    let mut unsealed = 0;
+    for run in store.runs()? {
+        if !store.run_path(&run).is_file() {
+            // Its process was killed before it wrote one, or it was taken away: then what followed says so.
+            continue;
+        }
+        found.records += 1;
+        let what = format!("run {run}");
+        match store.record_seal(&run)? {
+            RecordSeal::Intact(seal) => drop(seals.insert(run.clone(), seal)),
+            RecordSeal::None => unsealed += 1,
+            RecordSeal::Broken => found.problem(&what, "its record was changed after it was written"),
+        }
+        match store.load_run(&run) {
+            Ok(record) if record.run == run => records.push(record),
+            Ok(record) => found.problem(&what, format!("what lies here is the record of the run {}", record.run)),
+            Err(error) => found.problem(&what, error.to_string()),
+        }
+    }
+    if unsealed > 0 {
+        found.notes.push(format!("{unsealed} records were written before records were sealed, or lost their seals"));
+    }
+    verify_links(store, &records, &seals, found);
+    Ok(())
+}
+
+fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Digest>, found: &mut Verification) {
+    let Some(head) = store.chain_head() else {
+        if store.chain_head_is_broken() {
+            found.problem("runs.head", "it was changed after it was written");
+        } else if records.iter().any(|record| record.previous.is_some()) {
+            found.problem("runs.head", "it is gone, and with it the end of the chain of records");
+        }
+        return;
+    };
+    let forgotten = store.forgotten_runs();
+    let mut elsewhere = 0;
+    let mut check = |run: &RunId, seal: Digest, after: &str| match seals.get(run).or_else(|| forgotten.get(run)) {
+        Some(known) if *known == seal => {}
+        Some(_) => found.problem(format!("run {run}"), format!("its record was changed or replaced, {after}")),
+        None => found.problem(format!("run {run}"), format!("its record is gone or was changed, {after}")),
+    };
+    for record in records {
+        match &record.previous {
+            Some(link) if link.store != head.store => elsewhere += 1,
+            Some(link) => {
+                if let (Some(run), Some(seal)) = (&link.run, link.seal) {
+                    check(run, seal, &format!("as the run {} says, which came after it", record.run));
+                }
+            }
+            None => {}
+        }
+    }
+    check(&head.run, head.seal, "as runs.head says");
+    if elsewhere > 0 {
+        found.notes.push(format!("{elsewhere} records come from another store, where their order can be checked"));
+    }
+}
+
+/// Stages against their actions, and these against their objects.
+fn verify_stages(
+    lock: &Lock,
+    store: &Store,
+    all_must_be_there: bool,
+    found: &mut Verification,
+    progress: Progress<'_>,
+) -> Result<(), CacheError> {
+    let known: BTreeSet<Digest> = lock.stages.values().flat_map(|stage| stage.outputs.values().copied()).collect();
+    let mut objects: BTreeMap<(Digest, Digest), (ObjectRecord, String)> = BTreeMap::new();
+    let mut absent = 0;
+    for (name, stage) in &lock.stages {
+        let what = format!("stage {name}");
+        let action = store.action(&stage.key)?;
+        match &action {
+            None if store.layout().action(&stage.key).exists() => {
+                found.problem(&what, "its action was changed after it was written");
+            }
+            None if all_must_be_there => found.problem(&what, "its action is gone from the store"),
+            None => absent += 1,
+            Some(action) => {
+                found.actions += 1;
+                let outputs: BTreeMap<String, Digest> =
+                    action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect();
+                if outputs != stage.outputs {
+                    found.problem(&what, "the store says that it came to other outputs");
+                }
+                if !stage.manifest.is_empty() && action.manifest != stage.manifest {
+                    found.problem(&what, "the store says that something else determined it");
+                }
+                for output in &action.outputs {
+                    let id = (output.record.object, output.record.digest);
+                    objects.entry(id).or_insert_with(|| (output.record.clone(), name.clone()));
+                }
+            }
+        }
+        let manifest = action.as_ref().map_or(stage.manifest.as_str(), |action: &Action| action.manifest.as_str());
+        if !manifest.is_empty() {
+            verify_manifest(&what, manifest, stage.key.0, &known, found);
+        }
+    }
+    if absent > 0 {
+        found.notes.push(format!("of {absent} stages this store has no results that could be checked"));
+    }
+    verify_objects(objects.into_values().collect(), store, found, progress);
+    Ok(())
+}
+
+/// The key is that of the manifest, and every input came out of a stage.
+fn verify_manifest(what: &str, manifest: &str, key: Digest, known: &BTreeSet<Digest>, found: &mut Verification) {
+    let Some(recorded) = Recorded::parse(manifest) else {
+        return found.problem(what, "its manifest cannot be read");
+    };
+    if recorded.key().0 != key {
+        found.problem(what, format!("its key is {}, but that of its manifest {}", key.short(), recorded.key().short()));
+    }
+    for (port, _, digest) in recorded.inputs.iter().filter(|(.., digest)| !known.contains(digest)) {
+        found.problem(what, format!("no stage came to its input {port}, {}", digest.short()));
+    }
+}
+
+fn verify_objects(
+    objects: Vec<(ObjectRecord, String)>,
+    store: &Store,
+    found: &mut Verification,
+    progress: Progress<'_>,
+) {
+    found.objects = objects.iter().map(|(record, _)| record.all().len()).sum();
+    found.bytes = objects.iter().flat_map(|(record, _)| record.all()).map(|record| record.bytes).sum();
+    let (done, total) = (AtomicUsize::new(0), objects.len());
+    let inspect = |(record, stage): (ObjectRecord, String)| {
+        let result = store.inspect(&record);
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+        let problem = result.err()?.to_string();
+        Some(Problem { what: format!("object {} of {stage}", record.object.short()), problem })
+    };
+    found.problems.extend(objects.into_par_iter().filter_map(inspect).collect::<Vec<_>>());
+}

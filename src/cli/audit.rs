@@ -1,0 +1,275 @@
+//! `runner audit`: do it all again beside the original, and say whether the same came out.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stages::contract::Device;
+
+use super::arguments::{Choice, DeviceChoice, PipelineArguments};
+use super::audit_report::print;
+use super::audit_target::{Target, sample, with_everything_after};
+use super::carry_out::total_memory;
+use super::data::Files;
+use super::session::{Fetch, Session, find, shown};
+use super::{CliError, Exit, Global, signals};
+use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances};
+use crate::cache::{Layout, Store};
+use crate::diagnostic::suggestion;
+use crate::engine::RunOptions;
+use crate::ui::{self, Mode};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner audit latest                             do the latest run again, and compare\n  \
+    runner audit pipelines/smd_tvnet.lock           the same from a lock, on a machine that never saw the original\n  \
+    runner audit pipelines/smd_tvnet.yaml --twice   tells what is not deterministic from what differs here\n  \
+    runner audit latest --tolerance scores.scores=1e-6 --ulps model.model=4\n  \
+    runner audit latest --sample 5                  five stages, each on the inputs that it had\n\n\
+    Exit codes: 0 everything as good as asked for, 1 a stage failed, 3 something differs.")]
+pub(super) struct Arguments {
+    /// A run (`latest`, its name, or the start or end of it), a lock, or a pipeline: then its lock if there is one beside
+    /// it, or else its latest run
+    #[arg(value_name = "RUN|LOCK|PIPELINE", default_value = "latest")]
+    target: String,
+    /// Where the pipeline's file is now, if it is not where the record says
+    #[arg(long, value_name = "FILE")]
+    pipeline: Option<PathBuf>,
+    /// Tolerate an absolute difference, everywhere or of one output; may be repeated
+    #[arg(long, value_name = "[STAGE.PORT=]DIFFERENCE")]
+    tolerance: Vec<String>,
+    /// Tolerate a difference up to a share of the larger magnitude, everywhere or of one output; may be repeated
+    #[arg(long, value_name = "[STAGE.PORT=]SHARE")]
+    rtol: Vec<String>,
+    /// Tolerate up to N representable numbers between two values, everywhere or of one output; may be repeated
+    #[arg(long, value_name = "[STAGE.PORT=]N")]
+    ulps: Vec<String>,
+    /// Do everything twice here: a stage whose two executions disagree is not deterministic
+    #[arg(long)]
+    twice: bool,
+    /// Do what seems to inherit a difference once more on the original inputs, so that it is known and not presumed
+    #[arg(long)]
+    confirm: bool,
+    /// Audit K stages, chosen at random, each on the inputs that it had
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "from")]
+    sample: Option<u32>,
+    /// Makes the choice of --sample the same again; printed with the result
+    #[arg(long, value_name = "N", requires = "sample")]
+    seed: Option<u64>,
+    /// Audit this stage and everything after it, on the inputs that they had
+    #[arg(long, value_name = "STAGE")]
+    from: Option<String>,
+    /// Keep what was computed in this folder, which must be new or empty; by default it is temporary
+    #[arg(long, value_name = "DIR")]
+    shadow: Option<PathBuf>,
+    /// Where model stages run: auto (CUDA if it is usable), cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+    /// Threads to use in all, by default one per processor; never changes a result
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Stages that may run at the same time; by default as many as there are threads
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Never download data
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let store = Store::open(&global.store);
+    let target = Target::resolve(&store, &arguments.target, arguments.pipeline.as_deref())?;
+    let shadow = Shadow::open(arguments.shadow.as_deref())?;
+    let session = open(global, arguments, &target, &shadow.path)?;
+    let tolerances = tolerances(arguments, &session)?;
+    let (scope, seed) = scope(arguments, &session, &target)?;
+    signals::install(&session.cancel);
+    let threads = session.machine.threads;
+    let options = RunOptions {
+        jobs: arguments.jobs.map_or(threads, usize::from),
+        threads,
+        device: session.machine.device,
+        memory: total_memory(),
+        gpus: usize::from(matches!(session.machine.device, Device::Cuda(_))),
+        keep_going: true,
+    };
+    let audit = Audit {
+        reexecution: Reexecution {
+            graph: &session.graph,
+            lock: &target.lock,
+            original: &session.store,
+            files: &session.files,
+            numeric_class: &session.numeric_class,
+            environment: |name| std::env::var(name).ok(),
+            options: &options,
+            cancel: &session.cancel,
+        },
+        scope,
+        tolerances: &tolerances,
+        twice: arguments.twice,
+        confirm: arguments.confirm,
+    };
+    // The result is one document; a stream of events would not be.
+    let mode = if global.json || global.quiet { Mode::Quiet } else { Mode::Auto };
+    let mut reporter = ui::reporter(mode, global.verbose);
+    let report = match audit.run(&shadow.path, reporter.as_mut()) {
+        Ok(report) => report,
+        Err(Obstacle::Interrupted) => return Ok(Exit::Interrupted),
+        Err(Obstacle::Failure(failure)) => return Err(failure.into()),
+        Err(Obstacle::NoOriginal(stage)) => {
+            let message = format!("what {stage} came to is needed as an input, and is not in the store");
+            return Err(
+                CliError::wrong(message).hint("audit everything, without --sample and --from: that needs no original")
+            );
+        }
+    };
+    drop(reporter);
+    if global.json {
+        let mut object = json!(report);
+        object["target"] = json!(target.name);
+        object["pipeline"] = json!(target.lock.pipeline);
+        object["runner"] = json!({"then": target.lock.runner, "now": env!("CARGO_PKG_VERSION")});
+        object["numeric_class"] = json!(session.numeric_class);
+        object["sample_seed"] = json!(seed);
+        object["good"] = json!(report.is_good());
+        println!("{object}");
+    } else {
+        print(&report, &target, seed, global.verbose);
+        if arguments.shadow.is_some() {
+            println!("what was computed is in {}", shown(&shadow.path));
+        }
+    }
+    Ok(match () {
+        () if report.has_failures() => Exit::Failed,
+        () if report.is_good() => Exit::Done,
+        () => Exit::Different,
+    })
+}
+
+/// The pipeline as it is now, with what the record says was made of it. Raw files are hashed anew: what the original store
+/// remembers of them is not relied on.
+fn open(global: &Global, arguments: &Arguments, target: &Target, shadow: &Path) -> Result<Session, CliError> {
+    let choice = Choice {
+        profile: target.lock.profile.clone(),
+        overrides: target.lock.overrides.clone(),
+        targets: target.lock.targets.clone(),
+        force: Vec::new(),
+        device: arguments.device,
+        threads: arguments.threads,
+        offline: arguments.offline,
+    };
+    if let Some(path) = target.pipeline.as_deref().filter(|path| !path.is_file()) {
+        let message = format!("the pipeline {} of {} is not there", path.display(), target.name);
+        return Err(CliError::wrong(message).hint("say where it is now with --pipeline FILE"));
+    }
+    let offline = arguments.offline;
+    let folder = target.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
+    let pipeline = PipelineArguments { pipeline: target.pipeline.clone(), choice };
+    let mut session = Session::open(global, &pipeline, Fetch::Allowed)?;
+    session.files = Files::new(&folder, offline, &Layout::new(shadow), &session.cancel);
+    Ok(session)
+}
+
+fn scope(arguments: &Arguments, session: &Session, target: &Target) -> Result<(Scope, Option<u64>), CliError> {
+    if let Some(name) = &arguments.from {
+        return Ok((Scope::Part(with_everything_after(&session.graph, &find(&session.graph, name)?)), None));
+    }
+    let Some(count) = arguments.sample else { return Ok((Scope::Everything, None)) };
+    let seed = arguments.seed.unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::from(since.subsec_nanos())
+    });
+    Ok((Scope::Single(sample(&session.graph, &target.lock, count as usize, seed)), Some(seed)))
+}
+
+fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, CliError> {
+    let mut tolerances = Tolerances::default();
+    for text in &arguments.tolerance {
+        bound(&mut tolerances, "--tolerance", text, |tolerance, value| tolerance.abs = value)?;
+    }
+    for text in &arguments.rtol {
+        bound(&mut tolerances, "--rtol", text, |tolerance, value| tolerance.rel = value)?;
+    }
+    for text in &arguments.ulps {
+        bound(&mut tolerances, "--ulps", text, |tolerance, value| tolerance.ulps = value)?;
+    }
+    if let Some((stage, port)) = tolerances.unknown(&session.graph) {
+        find(&session.graph, stage)?;
+        let outputs: Vec<String> = session
+            .graph
+            .find(stage)
+            .iter()
+            .flat_map(|id| session.graph.stage(*id).outputs.iter().map(|port| port.name.clone()))
+            .collect();
+        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let message = format!("the stage `{stage}` has no output `{port}`");
+        return Err(CliError::wrong(message).maybe_hint(suggestion(port, &names)));
+    }
+    Ok(tolerances)
+}
+
+/// Takes in `VALUE` or `STAGE.PORT=VALUE`.
+fn bound<T: std::str::FromStr + PartialOrd + Default>(
+    tolerances: &mut Tolerances,
+    option: &str,
+    text: &str,
+    set: impl Fn(&mut crate::spec::Tolerance, T),
+) -> Result<(), CliError> {
+    let wrong = || {
+        let message = format!("`{option} {text}` is neither a number nor STAGE.PORT=NUMBER");
+        CliError::wrong(message).hint(format!("for example `{option} 1` or `{option} scores.scores=1`"))
+    };
+    // Names of instances have dots and equals signs of their own; those of ports do not.
+    let (name, value) = text.rsplit_once('=').map_or((None, text), |(name, value)| (Some(name), value));
+    let value: T = value.trim().parse().map_err(|_| wrong())?;
+    if !(value >= T::default()) {
+        return Err(wrong());
+    }
+    let tolerance = match name {
+        None => &mut tolerances.default,
+        Some(name) => {
+            let (stage, port) = name.rsplit_once('.').ok_or_else(wrong)?;
+            tolerances.ports.entry((stage.trim().to_owned(), port.trim().to_owned())).or_default()
+        }
+    };
+    set(tolerance, value);
+    Ok(())
+}
+
+/// The folder of an audit; a temporary one goes with this value.
+struct Shadow {
+    path: PathBuf,
+    is_temporary: bool,
+}
+
+impl Shadow {
+    fn open(folder: Option<&Path>) -> Result<Self, CliError> {
+        let Some(folder) = folder else {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let name = format!("runner-audit-{}-{:x}", std::process::id(), since.as_nanos());
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path).map_err(|error| {
+                CliError::failed(format!("cannot create {}: {error}", path.display()))
+                    .hint("choose another folder with --shadow DIR, or TMPDIR")
+            })?;
+            return Ok(Self { path, is_temporary: true });
+        };
+        let is_empty = match std::fs::read_dir(folder) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if !is_empty {
+            let message = format!("{} is not an empty folder", folder.display());
+            return Err(CliError::wrong(message).hint("an audit uses nothing again: give it a new folder"));
+        }
+        Ok(Self { path: folder.to_owned(), is_temporary: false })
+    }
+}
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        if self.is_temporary {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `runner verify`: are a record and what stands behind it still what was written? Nothing is done again; that is what an
+//! audit is for.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+use stages::artifact::Digest;
+
+use super::lock::signing_key;
+use super::session::shown;
+use super::{CliError, Exit, Global};
+use crate::audit::{Lock, Signed, Verification, check_signature, verify_lock, verify_run};
+use crate::cache::{CacheError, RecordSeal, RunId, Store};
+use crate::ui::{Paint, bytes};
+
+/// Problems that are listed; --json lists all.
+const LISTED: usize = 50;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    runner verify latest                                        record, chain of records, actions, objects\n  \
+    runner verify pipelines/smd_tvnet.lock --verify key.pub     a lock and who signed it\n  \
+    runner verify latest --sign key.pem                         sign a run's record, once it was found right\n\n\
+    A key: openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout -out key.pub")]
+pub(super) struct Arguments {
+    /// A run (`latest`, its name, or the start or end of it), or a lock
+    #[arg(value_name = "RUN|LOCK", default_value = "latest")]
+    target: String,
+    /// Check the signature, too: that of the holder of this ed25519 key (PEM)
+    #[arg(long, value_name = "PUBKEY")]
+    verify: Option<PathBuf>,
+    /// Sign it with this ed25519 key (PEM), if nothing is wrong
+    #[arg(long, value_name = "KEYFILE")]
+    sign: Option<PathBuf>,
+}
+
+/// What is verified, as far as signatures are concerned.
+struct Sealed {
+    what: Signed,
+    name: String,
+    path: PathBuf,
+    /// `None` for a record without a seal that holds.
+    seal: Option<Digest>,
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let key = arguments.sign.as_deref().map(signing_key).transpose()?;
+    let store = Store::open(&global.store);
+    let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
+    let progress = |done: usize, total: usize| {
+        if show && (done.is_multiple_of(100) || done == total) {
+            let _ = write!(std::io::stderr(), "\r{done}/{total} objects");
+        }
+    };
+    let path = Path::new(&arguments.target);
+    let (sealed, mut found) = if path.extension().is_some_and(|extension| extension == "lock") {
+        let lock = Lock::read(path)?;
+        let seal = Some(lock.seal());
+        let sealed =
+            Sealed { what: Signed::Lock, name: format!("the lock {}", shown(path)), path: path.to_owned(), seal };
+        (sealed, verify_lock(&lock, &store, &progress)?)
+    } else {
+        let run = find(&store, &arguments.target)?;
+        let seal = match store.record_seal(&run) {
+            Ok(RecordSeal::Intact(seal)) => Some(seal),
+            _ => None,
+        };
+        let sealed = Sealed { what: Signed::Run, name: format!("run {run}"), path: store.run_path(&run), seal };
+        (sealed, verify_run(&store, &run, &progress)?)
+    };
+    if show && found.objects > 0 {
+        eprintln!();
+    }
+    if let Some(public) = &arguments.verify {
+        check_signed(&sealed, public, &mut found)?;
+    }
+    let good = found.problems.is_empty();
+    let mut signature = None;
+    if let (Some(key), Some(seal), true) = (key, sealed.seal, good) {
+        signature = Some(key.sign(sealed.what, &seal, &sealed.path)?);
+    }
+    if global.json {
+        let mut object = json!(found);
+        object["target"] = json!(sealed.name);
+        object["seal"] = json!(sealed.seal);
+        object["signature"] = json!(signature);
+        object["good"] = json!(good);
+        println!("{object}");
+    } else {
+        print(&found, &sealed, arguments);
+        if let Some(signature) = &signature {
+            println!("signed in {}", shown(signature));
+        }
+    }
+    Ok(if good { Exit::Done } else { Exit::Different })
+}
+
+/// The run that the user means, whatever state its record is in.
+fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
+    match store.find_run(name) {
+        Ok(record) if store.run_path(&record.run).is_file() => Ok(record.run),
+        // What cannot be read, or lies under another name, is found by that name.
+        found => {
+            let matches = |run: &&RunId| run.0.starts_with(name) || run.0.ends_with(name);
+            let runs = store.runs()?;
+            let named = runs.iter().rev().filter(|run| store.run_path(run).is_file()).find(matches).cloned();
+            let read = found.map(|record| record.run);
+            named.map_or_else(|| Err(read.err().unwrap_or_else(|| CacheError::NoSuchRun(name.to_owned())).into()), Ok)
+        }
+    }
+}
+
+/// A signature that does not hold is a problem like others.
+fn check_signed(sealed: &Sealed, public: &Path, found: &mut Verification) -> Result<(), CliError> {
+    let Some(seal) = &sealed.seal else {
+        found.problem(&sealed.name, "it has no seal that could be signed");
+        return Ok(());
+    };
+    match check_signature(sealed.what, seal, &sealed.path, public) {
+        Err(error) if error.is_difference() => found.problem("signature", error.to_string()),
+        other => other?,
+    }
+    Ok(())
+}
+
+fn print(found: &Verification, sealed: &Sealed, arguments: &Arguments) {
+    let size = bytes(found.bytes);
+    let (records, actions, objects) = (found.records, found.actions, found.objects);
+    let checked = format!("{records} records, {actions} actions, {objects} objects ({size})");
+    if found.problems.is_empty() {
+        let signed = if arguments.verify.is_some() { ", and it is signed" } else { "" };
+        anstream::println!("{}: {}{signed}; {checked}", Paint::Good.on("as written"), sealed.name);
+    } else {
+        let count = found.problems.len();
+        anstream::println!("{}: {}, {count} problems; {checked}", Paint::Bad.on("not as written"), sealed.name);
+    }
+    for problem in found.problems.iter().take(LISTED) {
+        anstream::println!("  {}: {}", Paint::Strong.on(&problem.what), problem.problem);
+    }
+    if found.problems.len() > LISTED {
+        println!("  … and {} more; --json lists all", found.problems.len() - LISTED);
+    }
+    found.notes.iter().for_each(|note| anstream::println!("{}: {note}", Paint::Quiet.on("note")));
+}

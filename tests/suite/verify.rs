@@ -1,0 +1,208 @@
+//! What was recorded cannot be changed unseen: records, their order, actions, objects, locks, signatures.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey, KeypairBytes};
+use runner::audit::Lock;
+use stages::artifact::Digest;
+
+use crate::environment::TestEnvironment;
+use crate::lock::locked;
+use crate::pipelines::SMALL;
+use crate::store::{Harm, action_path, object_path, part_path};
+
+/// Four runs of one pipeline; the names of their records, oldest first.
+fn four_runs() -> (TestEnvironment, Vec<PathBuf>) {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    for epochs in ["1", "2", "2", "1"] {
+        environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", &format!("epochs={epochs}")]);
+    }
+    let records: Vec<PathBuf> =
+        environment.files("cache/v1/runs").into_iter().filter(|path| path.ends_with("run.json")).collect();
+    assert_eq!(records.len(), 4);
+    (environment, records)
+}
+
+fn name(record: &std::path::Path) -> String {
+    record.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_as_written_is_told_so_and_nothing_is_changed() {
+    let (environment, _) = four_runs();
+    let before = environment.files("cache");
+    let found = environment.json(&["verify", "latest"]);
+    assert_eq!((&found["good"], &found["records"], &found["actions"]), (&true.into(), &4.into(), &8.into()), "{found}");
+    assert!(found["objects"].as_u64().unwrap() >= 8 && found["notes"].as_array().unwrap().is_empty(), "{found}");
+    environment.succeed(&["verify"]).prints("as written: run ");
+    environment.run(&["verify", "nothing"]).expect(2).says("no run matches");
+    assert_eq!(environment.files("cache"), before);
+}
+
+#[test]
+fn a_record_that_was_changed_is_named() {
+    let (environment, records) = four_runs();
+    let text = fs::read_to_string(&records[1]).unwrap();
+    fs::write(&records[1], text.replacen("\"seed\":7", "\"seed\":8", 1)).unwrap();
+    let found = environment.run(&["verify", "latest"]).expect(3);
+    found.prints(&format!("run {}", name(&records[1]))).prints("its record was changed after it was written");
+    // Whoever seals it anew is found out by the record that came after it.
+    let (content, _) = text.rsplit_once(",\"seal\"").unwrap();
+    let content = content.replacen("\"seed\":7", "\"seed\":8", 1);
+    let seal = Digest::of_bytes(content.as_bytes());
+    fs::write(&records[1], format!("{content},\"seal\":\"{seal}\"}}")).unwrap();
+    let found = environment.run(&["verify", "latest"]).expect(3);
+    found.prints("its record was changed or replaced").prints(&format!("as the run {} says", name(&records[2])));
+    fs::write(&records[1], "no record").unwrap();
+    environment.run(&["verify", "latest"]).expect(3).prints("not a record that this version can read");
+    environment.run(&["verify", &name(&records[1])]).expect(3);
+}
+
+#[test]
+fn a_record_that_is_gone_or_moved_is_named() {
+    let (environment, records) = four_runs();
+    let texts: Vec<String> = records.iter().map(|record| fs::read_to_string(record).unwrap()).collect();
+    fs::remove_file(&records[1]).unwrap();
+    let gone = environment.run(&["verify", "latest"]).expect(3);
+    gone.prints(&format!("run {}: its record is gone", name(&records[1])));
+    fs::write(&records[1], &texts[2]).unwrap();
+    fs::write(&records[2], &texts[1]).unwrap();
+    environment.run(&["verify", "latest"]).expect(3).prints("what lies here is the record of the run");
+    fs::write(&records[1], &texts[1]).unwrap();
+    fs::write(&records[2], &texts[2]).unwrap();
+    environment.succeed(&["verify", "latest"]);
+    fs::remove_file(&records[3]).unwrap();
+    environment.run(&["verify", "latest"]).expect(3).prints("its record is gone").prints("as runs.head says");
+    fs::write(&records[3], &texts[3]).unwrap();
+    let head = environment.path("cache/v1/runs.head");
+    let kept = fs::read(&head).unwrap();
+    fs::remove_file(&head).unwrap();
+    environment.run(&["verify", "latest"]).expect(3).prints("the end of the chain of records");
+    Harm::FlipBit.happen_to(&{
+        fs::write(&head, kept).unwrap();
+        head
+    });
+    environment.run(&["verify", "latest"]).expect(3).prints("runs.head: it was changed");
+}
+
+#[test]
+fn what_a_collection_of_garbage_forgets_is_no_riddle() {
+    let (environment, records) = four_runs();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    environment.succeed(&["cache", "gc", "--max-age", "1 s"]);
+    assert!(records[..3].iter().all(|record| !record.exists()) && records[3].exists());
+    environment.succeed(&["verify", "latest"]);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["verify", "latest"]);
+}
+
+#[test]
+fn records_from_before_seals_are_read() {
+    let (environment, records) = four_runs();
+    for record in &records {
+        let text = fs::read_to_string(record).unwrap();
+        let (content, _) = text.split_once(",\"previous\"").unwrap();
+        fs::write(record, format!("{content}}}")).unwrap();
+    }
+    fs::remove_file(environment.path("cache/v1/runs.head")).unwrap();
+    environment.succeed(&["verify", "latest"]).prints("4 records were written before records were sealed");
+    environment.succeed(&["audit", "latest"]);
+    environment.succeed(&["show", "latest"]);
+}
+
+#[test]
+fn a_damaged_object_or_action_is_named_and_left_where_it_is() {
+    for harm in Harm::ALL {
+        let environment = locked();
+        let paths = [object_path(&environment, "model", "model"), part_path(&environment, "plots", "plots")];
+        paths.iter().for_each(|path| harm.happen_to(path));
+        let left: Vec<bool> = paths.iter().map(|path| path.exists()).collect();
+        let found = environment.run(&["verify", "latest"]).expect(3);
+        found.prints(" of model: ").prints(" of plots: ");
+        assert_eq!(paths.iter().map(|path| path.exists()).collect::<Vec<_>>(), left, "nothing is set aside: {harm:?}");
+        environment.run(&["verify", "pipeline.lock"]).expect(3).prints(" of model: ");
+        harm.happen_to(&action_path(&environment, "scores"));
+        let found = environment.run(&["verify", "latest"]).expect(3);
+        found.prints("stage scores: its action ");
+    }
+}
+
+/// An action is sealed, but whoever changes it can seal it again: the key tells.
+#[test]
+fn a_manifest_that_is_not_that_of_its_key_is_named() {
+    let environment = locked();
+    let path = action_path(&environment, "model");
+    let text = fs::read_to_string(&path).unwrap();
+    let line = text.lines().next().unwrap().replace("with.epochs = 2", "with.epochs = 3");
+    fs::write(&path, format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes()))).unwrap();
+    let found = environment.run(&["verify", "latest"]).expect(3);
+    found.prints("stage model: its key is").prints("but that of its manifest");
+    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("something else determined it");
+    let mut lock = Lock::read(&environment.path("pipeline.lock")).unwrap();
+    let model = lock.stages.get_mut("model").unwrap();
+    model.manifest = model.manifest.replace("with.epochs = 2", "with.epochs = 3");
+    lock.write(&environment.path("pipeline.lock")).unwrap();
+    let found = environment.run(&["verify", "pipeline.lock", "--store", "never-seen"]).expect(3);
+    found.prints("stage model: its key is").prints("this store has no results");
+}
+
+#[test]
+fn a_lock_is_verified_without_its_store() {
+    let environment = locked();
+    environment.succeed(&["verify", "pipeline.lock"]).prints("as written: the lock pipeline.lock");
+    let alone = environment.succeed(&["verify", "pipeline.lock", "--store", "never-seen"]);
+    alone.prints("of 8 stages this store has no results");
+}
+
+/// Writes a pair of keys as openssl does.
+fn write_keys(environment: &TestEnvironment, name: &str, secret: [u8; 32]) {
+    let private = KeypairBytes { secret_key: secret, public_key: None }.to_pkcs8_pem(LineEnding::LF).unwrap();
+    let public = SigningKey::from_bytes(&secret).verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
+    let path = environment.write(&format!("{name}.pem"), private.as_bytes());
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    environment.write(&format!("{name}.pub"), public);
+}
+
+#[test]
+fn a_signed_lock_holds_for_its_key_and_its_content() {
+    let environment = locked();
+    write_keys(&environment, "key", [1; 32]);
+    write_keys(&environment, "other", [2; 32]);
+    let verify = |key: &str| environment.run(&["verify", "pipeline.lock", "--verify", key]);
+    verify("key.pub").expect(3).prints("there is no signature pipeline.lock.sig");
+    environment.succeed(&["lock", "pipeline.yaml", "--sign", "key.pem"]).prints("signed in pipeline.lock.sig");
+    verify("key.pub").expect(0).prints("and it is signed");
+    verify("other.pub").expect(3).prints("made with another key");
+    verify("key.pem").expect(2).says("holds no public").says("pubout");
+    verify("no.pub").expect(2).says("no.pub");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--locked", "--verify", "key.pub"]);
+    environment.run(&["run", "pipeline.yaml", "--locked", "--verify", "other.pub"]).expect(3).says("another key");
+    let signature = environment.read("pipeline.lock.sig");
+    environment.write("pipeline.lock.sig", signature.replace("signature = ", "signature = 00"));
+    verify("key.pub").expect(3).prints("is no signature of runner, or was changed");
+    environment.write("pipeline.lock.sig", signature);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=1"]);
+    environment.succeed(&["lock", "pipeline.yaml", "--set", "epochs=1"]).says("is of an earlier lock");
+    verify("key.pub").expect(3).prints("is of other content");
+    environment.run(&["lock", "pipeline.yaml", "--sign", "key.pub"]).expect(2).says("private").says("openssl genpkey");
+    fs::set_permissions(environment.path("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    environment.succeed(&["verify", "pipeline.lock", "--sign", "key.pem"]).says("others can read key.pem");
+    verify("key.pub").expect(0);
+}
+
+#[test]
+fn a_signed_record_holds_and_nothing_wrong_is_signed() {
+    let (environment, records) = four_runs();
+    write_keys(&environment, "key", [1; 32]);
+    environment.succeed(&["verify", "latest", "--sign", "key.pem"]).prints("run.json.sig");
+    environment.succeed(&["verify", "latest", "--verify", "key.pub"]);
+    let text = fs::read_to_string(&records[3]).unwrap();
+    fs::write(&records[3], text.replacen("\"seed\":7", "\"seed\":8", 1)).unwrap();
+    let found = environment.run(&["verify", "latest", "--verify", "key.pub", "--sign", "key.pem"]).expect(3);
+    found.prints("it has no seal that could be signed");
+    assert!(!found.stdout.contains("signed in"), "{}", found.describe());
+}
