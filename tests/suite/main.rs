@@ -8,6 +8,7 @@ mod store;
 mod toys;
 
 mod bad_input;
+mod bundle;
 mod captured;
 mod command_stages;
 mod concurrency;
@@ -16,6 +17,7 @@ mod damage;
 mod determinism;
 mod early_cutoff;
 mod expansion;
+mod export;
 mod failures;
 mod folders;
 mod leakage;
