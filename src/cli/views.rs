@@ -150,8 +150,9 @@ pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<P
             let target = folder.join(&entry.path);
             let source = store.layout().object_named(&entry.digest, "");
             let made = target.parent().map(fs::create_dir_all);
+            // Never copied over what is there: a link to the object itself would be emptied before it is read.
             let linked_it = made.is_some_and(|made| made.is_ok())
-                && (fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
+                && (target.exists() || fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
             if linked_it {
                 linked.push(target);
             }
