@@ -9,6 +9,7 @@ pub mod data;
 pub mod diagnostic;
 pub mod engine;
 pub mod graph;
+pub mod report;
 pub mod spec;
 pub mod sweep;
 pub mod ui;

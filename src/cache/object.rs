@@ -128,7 +128,7 @@ impl Drop for Draft<'_> {
     }
 }
 
-fn create_aside(layout: &Layout, mode: u32) -> Result<(PathBuf, File), CacheError> {
+pub(super) fn create_aside(layout: &Layout, mode: u32) -> Result<(PathBuf, File), CacheError> {
     use std::os::unix::fs::OpenOptionsExt;
     let path = temporary(layout);
     let open = || File::options().write(true).create_new(true).mode(mode).open(&path);

@@ -20,9 +20,11 @@ pub struct Recorded {
     pub parameters: Value,
     /// Port, name on a port that takes many, logical digest; as they arrived.
     pub inputs: Vec<(String, Option<String>, Digest)>,
+    /// For kinds whose bits depend on the machine.
     pub numeric_class: Option<String>,
-    /// blake3 of raw files by name; `None` for an optional one that was absent.
+    /// blake3 of the raw files by the name under which they were asked for; `None` for an optional one that was absent.
     pub files: BTreeMap<String, Option<Digest>>,
+    /// Environment variables that the stage asked for.
     pub environment: BTreeMap<String, Option<String>>,
 }
 
@@ -63,6 +65,16 @@ impl Recorded {
                 [Step::Key(name), Step::Key(port), Step::Index(_), Step::Key(item)] if name == "inputs" => {
                     recorded.inputs.push((port.clone(), Some(item.clone()), digest(leaf)?));
                 }
+                [Step::Key(name)] if name == "numeric_class" => {
+                    recorded.numeric_class = serde_json::from_str(leaf).ok()?;
+                }
+                [Step::Key(name), Step::Key(file)] if name == "files" => {
+                    let sum = if leaf == "null" { None } else { Some(digest(leaf)?) };
+                    recorded.files.insert(file.clone(), sum);
+                }
+                [Step::Key(name), Step::Key(variable)] if name == "environment" => {
+                    recorded.environment.insert(variable.clone(), serde_json::from_str(leaf).ok()?);
+                }
                 _ => {}
             }
         }
@@ -71,17 +83,22 @@ impl Recorded {
 
     /// The key that follows from what the text says.
     pub fn key(&self) -> Key {
-        let manifest = Manifest {
-            kind: self.kind.clone(),
-            version: self.version,
-            numeric_class: self.numeric_class.clone(),
-            seed: self.seed,
-            parameters: self.parameters.clone(),
-            inputs: self.inputs.clone(),
-            files: self.files.clone(),
-            environment: self.environment.clone(),
-        };
-        manifest.key()
+        Manifest::from(self.clone()).key()
+    }
+}
+
+impl From<Recorded> for Manifest {
+    fn from(recorded: Recorded) -> Self {
+        Self {
+            kind: recorded.kind,
+            version: recorded.version,
+            numeric_class: recorded.numeric_class,
+            seed: recorded.seed,
+            parameters: recorded.parameters,
+            inputs: recorded.inputs,
+            files: recorded.files,
+            environment: recorded.environment,
+        }
     }
 }
 
@@ -152,12 +169,9 @@ fn put(into: &mut Value, path: &[&Step], leaf: Value) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::super::Manifest;
     use super::*;
 
     fn manifest(parameters: Value) -> Manifest {
@@ -186,7 +200,8 @@ mod tests {
         assert_eq!(recorded.parameters, parameters);
         assert_eq!((recorded.kind.as_str(), recorded.version, recorded.seed), ("train", 3, Some(7)));
         assert_eq!(recorded.inputs, manifest(Value::Null).inputs);
-        assert_eq!(recorded.key(), manifest(parameters).key());
+        assert_eq!(recorded.key(), manifest(parameters.clone()).key());
+        assert_eq!(Manifest::from(recorded), manifest(parameters));
         assert_eq!(Recorded::parse("with.a"), None);
         assert_eq!(Recorded::parse(""), None);
     }
@@ -212,8 +227,8 @@ mod tests {
         #[test]
         fn any_parameters_come_back(parameters in json_value()) {
             let recorded = Recorded::parse(&manifest(parameters.clone()).to_text()).unwrap();
-            prop_assert_eq!(recorded.key(), manifest(parameters.clone()).key());
-            prop_assert_eq!(recorded.parameters, parameters);
+            prop_assert_eq!(&recorded.parameters, &parameters);
+            prop_assert_eq!(Manifest::from(recorded).key(), manifest(parameters).key());
         }
     }
 }

@@ -44,6 +44,15 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// A time in milliseconds since 1970 as ISO 8601 has it, in UTC: `2026-01-01T12:00:00.250Z`.
+pub fn utc(milliseconds: u64) -> String {
+    let (seconds, millisecond) = (milliseconds / 1000, milliseconds % 1000);
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let second = seconds % 86_400;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -205,5 +214,6 @@ mod tests {
         assert_eq!(civil_date(0), (1970, 1, 1));
         assert_eq!(civil_date(11_016), (2000, 2, 29));
         assert_eq!(civil_date(20_453), (2025, 12, 31));
+        assert_eq!(utc(951_827_696_789), "2000-02-29T12:34:56.789Z");
     }
 }

@@ -69,6 +69,13 @@ impl CliError {
         Self { exit, told: true, ..Self::wrong("") }
     }
 
+    /// What lies behind it, outermost first.
+    #[must_use]
+    pub(super) fn because(mut self, causes: Vec<String>) -> Self {
+        self.causes = causes;
+        self
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

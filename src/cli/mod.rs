@@ -11,7 +11,9 @@ mod data;
 mod diff;
 mod doctor;
 mod error;
+mod export;
 mod graph;
+mod import;
 mod lock;
 mod new;
 mod plan;
@@ -83,6 +85,10 @@ enum Verb {
     Runs(runs::Arguments),
     /// Compare two runs: parameters, keys, metrics; exit code 3 if they differ
     Diff(diff::Arguments),
+    /// Write a run in the format of others (RO-Crate, PROV-JSON, MLflow, CSV, Parquet), or as a bundle
+    Export(export::Arguments),
+    /// Take a bundle of `export` into the store
+    Import(import::Arguments),
     /// List the stage kinds, or describe one
     Stages(stages::Arguments),
     /// Print the JSON Schema of pipeline files, for editors
@@ -152,6 +158,8 @@ pub fn main() -> ExitCode {
         Verb::Show(arguments) => show::run(&global, &arguments),
         Verb::Runs(arguments) => runs::run(&global, &arguments),
         Verb::Diff(arguments) => diff::run(&global, &arguments),
+        Verb::Export(arguments) => export::run(&global, &arguments),
+        Verb::Import(arguments) => import::run(&global, &arguments),
         Verb::Stages(arguments) => stages::run(&global, &arguments),
         Verb::Schema => schema::run(),
         Verb::Data(verb) => data::run(&global, &verb),

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Metric};
 
-use crate::cache::{Action, CacheError, Output, RunId, Store};
+use crate::cache::{Action, CacheError, Output, RunId, RunRecord, Store};
 use crate::graph::{Graph, StageId};
 use crate::ui::{Align, Paint, Table, number};
 
@@ -150,8 +150,9 @@ pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<P
             let target = folder.join(&entry.path);
             let source = store.layout().object_named(&entry.digest, "");
             let made = target.parent().map(fs::create_dir_all);
+            // Never copied over what is there: a link to the object itself would be emptied before it is read.
             let linked_it = made.is_some_and(|made| made.is_ok())
-                && (fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
+                && (target.exists() || fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
             if linked_it {
                 linked.push(target);
             }
@@ -160,6 +161,22 @@ pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<P
     };
     let linked: Vec<Vec<PathBuf>> = results.files.par_iter().with_min_len(SPAN_OF_WORK).map(link_one).collect();
     linked.concat()
+}
+
+/// [`link_files`] for a run whose record came from elsewhere, as far as its files are in the store.
+pub(super) fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
+    let mut results = Results::default();
+    for stage in &record.stages {
+        let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
+        for output in action.iter().flat_map(|action| &action.outputs) {
+            if output.record.kind == Some(ArtifactKind::Files)
+                && let Ok(Artifact::Files(files)) = store.load(&output.record)
+            {
+                results.files.push((stage.name.clone(), files));
+            }
+        }
+    }
+    link_files(&results, store, &record.run)
 }
 
 /// A stage's name as a folder's.

@@ -9,6 +9,7 @@ mod toys;
 
 mod audit;
 mod bad_input;
+mod bundle;
 mod captured;
 mod command_stages;
 mod concurrency;
@@ -17,6 +18,7 @@ mod damage;
 mod determinism;
 mod early_cutoff;
 mod expansion;
+mod export;
 mod failures;
 mod folders;
 mod leakage;

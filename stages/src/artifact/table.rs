@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
 use super::series::optional;
 use super::{ArtifactError, Digest, DigestWriter};
 
-/// Named columns of equal length: numbers, integers or text.
+/// Named columns of equal length: numbers, integers, text or yes and no.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table(RecordBatch);
 
@@ -80,6 +80,7 @@ pub enum Column {
     Reals(Vec<Option<f64>>),
     Integers(Vec<Option<i64>>),
     Texts(Vec<Option<String>>),
+    Flags(Vec<bool>),
 }
 
 impl Column {
@@ -88,6 +89,7 @@ impl Column {
             Self::Reals(_) => DataType::Float64,
             Self::Integers(_) => DataType::Int64,
             Self::Texts(_) => DataType::Utf8,
+            Self::Flags(_) => DataType::Boolean,
         }
     }
 
@@ -96,6 +98,7 @@ impl Column {
             Self::Reals(values) => Arc::new(Float64Array::from(values)),
             Self::Integers(values) => Arc::new(Int64Array::from(values)),
             Self::Texts(values) => Arc::new(StringArray::from(values)),
+            Self::Flags(values) => Arc::new(BooleanArray::from(values)),
         }
     }
 }
@@ -131,6 +134,8 @@ fn digest_column(writer: &mut DigestWriter, array: &ArrayRef) {
             writer.integers(&[values.value(row)]);
         } else if let Some(values) = array.as_any().downcast_ref::<StringArray>() {
             writer.text(values.value(row));
+        } else if let Some(values) = array.as_any().downcast_ref::<BooleanArray>() {
+            writer.flag(values.value(row));
         }
     }
 }
@@ -145,6 +150,7 @@ mod tests {
             ("epoch", vec![1_i64, 2].into()),
             ("loss", Column::Reals(vec![Some(0.5), None])),
             ("note", vec!["a".to_owned(), "b".to_owned()].into()),
+            ("sure", Column::Flags(vec![true, false])),
         ])
         .unwrap();
         let again = Table::decode(table.encode().unwrap()).unwrap();

@@ -1,0 +1,296 @@
+//! What comes from another store: objects, actions and the record of a run. All of it is written aside and checked first;
+//! then objects appear, then the actions that name them, then the record. Until then nothing in the store is different,
+//! and what is not taken in leaves nothing behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+use stages::artifact::{Artifact, ArtifactError, ByteDigest, Digest, Parts, Source};
+
+use super::object::{check, create_aside, rename_into, write_aside};
+use super::seal::unseal;
+use super::{Action, CacheError, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 256 * 1024;
+
+/// What arrives, before it may be seen.
+pub struct Intake<'a> {
+    store: &'a Store,
+    /// Objects that the store lacks: their place in it, and where they wait.
+    waiting: BTreeMap<PathBuf, PathBuf>,
+    /// With their bytes; those that the store has already are not among them.
+    actions: Vec<(Action, Vec<u8>)>,
+    /// Actions that would have been taken in.
+    rehearsed: usize,
+}
+
+/// What was new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub objects: usize,
+    pub actions: usize,
+    /// Whether the record of the run was new.
+    pub run: bool,
+}
+
+impl<'a> Intake<'a> {
+    pub fn new(store: &'a Store) -> Self {
+        Self { store, waiting: BTreeMap::new(), actions: Vec::new(), rehearsed: 0 }
+    }
+
+    /// Reads an object to its end. One that the store has, intact, is read but not kept. Says whether it is new.
+    ///
+    /// # Errors
+    /// If the bytes are not those of its name.
+    pub fn object(&mut self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
+        let place = self.store.layout().object_named(object, extension);
+        if self.waiting.contains_key(&place) || (place.exists() && check(&place, object).is_ok()) {
+            copy_checked(content, &mut std::io::sink(), object, &place)?;
+            return Ok(false);
+        }
+        let (aside, mut file) = create_aside(self.store.layout(), 0o444)?;
+        self.waiting.insert(place, aside.clone());
+        failpoint::pass();
+        copy_checked(content, &mut file, object, &aside)?;
+        Ok(true)
+    }
+
+    /// Checks an object without keeping it, as for a rehearsal. Says whether the store lacks it.
+    ///
+    /// # Errors
+    /// If the bytes are not those of its name.
+    pub fn rehearse(&self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
+        let place = self.store.layout().object_named(object, extension);
+        copy_checked(content, &mut std::io::sink(), object, &place)?;
+        Ok(!(place.exists() && check(&place, object).is_ok()))
+    }
+
+    /// The action in the bytes of its file; `None` if they are not those that were written, or the key is not that of its
+    /// manifest.
+    pub fn read_action(bytes: &[u8]) -> Option<Action> {
+        let action = unseal::<Action>(bytes)?;
+        let manifest = Manifest::from(Recorded::parse(&action.manifest)?);
+        (manifest.key() == action.key && manifest.kind == action.kind).then_some(action)
+    }
+
+    /// Takes an action in if all of its objects are here or have arrived. Says whether it will be in the store.
+    pub fn action(&mut self, action: Action, bytes: Vec<u8>) -> Result<bool, CacheError> {
+        if !action.objects().all(|record| self.path_of(record).is_some()) {
+            return Ok(false);
+        }
+        // What is here already stays: two stores may have come to different bits, and neither is changed behind its back.
+        if self.store.usable_action(&action.key)?.is_none() {
+            self.actions.push((action, bytes));
+        }
+        Ok(true)
+    }
+
+    /// [`Self::action`] for a rehearsal, in which objects do not stay; `arrives` says which would.
+    pub fn rehearse_action(
+        &mut self,
+        action: Action,
+        arrives: &dyn Fn(&ObjectRecord) -> bool,
+    ) -> Result<bool, CacheError> {
+        if !action.objects().all(|record| arrives(record) || self.store.is_present(record)) {
+            return Ok(false);
+        }
+        self.rehearsed += usize::from(self.store.usable_action(&action.key)?.is_none());
+        Ok(true)
+    }
+
+    /// Actions that the store lacks.
+    pub fn new_actions(&self) -> usize {
+        self.actions.len() + self.rehearsed
+    }
+
+    /// Where an object is now.
+    fn path_of(&self, record: &ObjectRecord) -> Option<PathBuf> {
+        let place = self.store.layout().object(record);
+        match self.waiting.get(&place) {
+            Some(aside) => Some(aside.clone()),
+            None => self.store.is_present(record).then_some(place),
+        }
+    }
+
+    /// Decodes what the new actions name and compares it with the digests that they promise.
+    ///
+    /// # Errors
+    /// The first artifact whose content is not what its action says.
+    pub fn check_contents(&self) -> Result<(), CacheError> {
+        let mut seen = BTreeSet::new();
+        let outputs: Vec<&ObjectRecord> = self
+            .actions
+            .iter()
+            .flat_map(|(action, _)| action.outputs.iter().map(|output| &output.record))
+            .filter(|record| seen.insert((record.object, record.digest)))
+            .collect();
+        outputs.par_iter().try_for_each(|record| {
+            let found = self.load(record)?.digest();
+            if found == record.digest {
+                return Ok(());
+            }
+            let reason = format!("its content has the digest {}, not {}", found.short(), record.digest.short());
+            Err(CacheError::Damaged { object: record.object, reason })
+        })
+    }
+
+    fn load(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
+        let damaged = |reason: String| CacheError::Damaged { object: record.object, reason };
+        let kind = record.kind.ok_or_else(|| damaged("a blob stands where an artifact should".into()))?;
+        let path = self.path_of(record).ok_or(CacheError::Missing { object: record.object })?;
+        let source = Source::open(&path).map_err(CacheError::io("read", &path))?;
+        let parts = ArrivedParts { intake: self, records: &record.parts, failure: Mutex::new(None) };
+        let artifact = Artifact::decode(kind, source, &parts);
+        if let Some(failure) = parts.failure.into_inner().unwrap_or_default() {
+            return Err(failure);
+        }
+        artifact.map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Lets everything appear: objects, actions, and last the run with the files of its folder. `run` holds the bytes of
+    /// its record; one that is there already stays as it is.
+    ///
+    /// # Errors
+    /// If the store cannot be written. What has appeared by then is whole, and another try goes on from there.
+    pub fn commit(mut self, run: &RunId, record: &[u8], beside: &[(&str, &[u8])]) -> Result<Taken, CacheError> {
+        let mut taken = Taken { objects: self.waiting.len(), actions: self.actions.len(), run: false };
+        let layout = self.store.layout();
+        flush(self.waiting.values().next())?;
+        for (place, aside) in std::mem::take(&mut self.waiting) {
+            rename_into(&aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+            failpoint::pass();
+        }
+        let mut written = Vec::with_capacity(self.actions.len());
+        for (action, bytes) in &self.actions {
+            written.push((write_aside(layout, bytes)?.0, layout.action(&action.key)));
+        }
+        flush(written.first().map(|(aside, _)| aside))?;
+        for (aside, place) in written {
+            rename_into(&aside, &place)?;
+            failpoint::pass();
+        }
+        let place = self.store.run_path(run);
+        if !place.exists() {
+            for (name, bytes) in beside {
+                super::object::replace(layout, &self.store.run_folder(run).join(name), bytes)?;
+            }
+            super::object::replace(layout, &place, record)?;
+            taken.run = true;
+        }
+        Ok(taken)
+    }
+}
+
+impl Drop for Intake<'_> {
+    fn drop(&mut self) {
+        for aside in self.waiting.values() {
+            let _ = fs::remove_file(aside);
+        }
+    }
+}
+
+/// Everything on the file system of this file reaches the disk.
+fn flush(any: Option<&PathBuf>) -> Result<(), CacheError> {
+    let Some(path) = any else { return Ok(()) };
+    let synchronised = File::open(path).and_then(|file| Ok(rustix::fs::syncfs(&file)?));
+    synchronised.map_err(CacheError::io("flush", path))
+}
+
+/// Copies to the end, and checks what was copied.
+fn copy_checked(from: &mut dyn Read, to: &mut dyn Write, object: &Digest, place: &Path) -> Result<(), CacheError> {
+    let (mut digest, mut piece) = (ByteDigest::default(), vec![0; PIECE]);
+    loop {
+        let read = from.read(&mut piece).map_err(CacheError::io("read", place))?;
+        if read == 0 {
+            break;
+        }
+        digest.update(&piece[..read]);
+        to.write_all(&piece[..read]).map_err(CacheError::io("write", place))?;
+    }
+    let found = digest.finish();
+    if found == *object {
+        return Ok(());
+    }
+    Err(CacheError::Damaged { object: *object, reason: format!("its bytes have the digest {}", found.short()) })
+}
+
+/// The parts of an artifact that has arrived.
+struct ArrivedParts<'a> {
+    intake: &'a Intake<'a>,
+    records: &'a [ObjectRecord],
+    failure: Mutex<Option<CacheError>>,
+}
+
+impl ArrivedParts<'_> {
+    fn find<T>(
+        &self,
+        digest: &Digest,
+        load: impl FnOnce(&ObjectRecord) -> Result<T, CacheError>,
+    ) -> Result<T, ArtifactError> {
+        let missing = || ArtifactError::MissingPart(digest.to_string());
+        let record = self.records.iter().find(|record| record.digest == *digest).ok_or_else(missing)?;
+        load(record).map_err(|error| {
+            if let Ok(mut failure) = self.failure.lock() {
+                failure.get_or_insert(error);
+            }
+            missing()
+        })
+    }
+}
+
+impl Parts for ArrivedParts<'_> {
+    fn artifact(&self, digest: &Digest) -> Result<Artifact, ArtifactError> {
+        self.find(digest, |record| self.intake.load(record))
+    }
+
+    fn blob(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
+        self.find(digest, |record| {
+            if record.object != record.digest {
+                let reason = "the digest of a file is not that of its bytes".to_owned();
+                return Err(CacheError::Damaged { object: record.object, reason });
+            }
+            self.intake.path_of(record).ok_or(CacheError::Missing { object: record.object })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_taken_in_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let (good, bad) = (Digest::of_bytes(b"good"), Digest::of_bytes(b"bad"));
+        let mut intake = Intake::new(&store);
+        assert!(intake.object(&good, "", &mut &b"good"[..]).unwrap());
+        assert!(!intake.object(&good, "", &mut &b"good"[..]).unwrap(), "the second time it has arrived already");
+        assert!(matches!(intake.object(&bad, "", &mut &b"good"[..]), Err(CacheError::Damaged { .. })));
+        drop(intake);
+        assert_eq!(fs::read_dir(store.layout().tmp()).unwrap().count(), 0);
+        assert!(!store.layout().objects().exists());
+    }
+
+    #[test]
+    fn the_run_comes_last_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let run = RunId("r".into());
+        let mut intake = Intake::new(&store);
+        let object = Digest::of_bytes(b"blob");
+        intake.object(&object, "", &mut &b"blob"[..]).unwrap();
+        let taken = intake.commit(&run, b"{}", &[("events.jsonl", b"e")]).unwrap();
+        assert_eq!(taken, Taken { objects: 1, actions: 0, run: true });
+        assert_eq!(fs::read(store.layout().object_named(&object, "")).unwrap(), b"blob");
+        assert_eq!(fs::read(store.run_path(&run)).unwrap(), b"{}");
+        let again = Intake::new(&store).commit(&run, b"other", &[]).unwrap();
+        assert_eq!(again, Taken::default());
+        assert_eq!(fs::read(store.run_path(&run)).unwrap(), b"{}");
+    }
+}

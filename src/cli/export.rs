@@ -1,0 +1,322 @@
+//! `runner export`: a run in the formats of others, or as a bundle for another store.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::session::shown;
+use super::{CliError, Exit, Global};
+use crate::cache::{RunRecord, Store};
+use crate::data::{Options, Sources};
+use crate::engine::Failure;
+use crate::report::{
+    CrateOptions, History, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, bundle, write_mlflow,
+    write_prov, write_ro_crate,
+};
+use crate::ui::bytes;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  \
+    runner export --format ro-crate                       the latest run as a Workflow Run RO-Crate\n  \
+    runner export latest --format ro-crate --objects outputs --licence CC-BY-4.0 -o crate\n  \
+    runner export 250c1f --format prov-json -o run.prov.json\n  \
+    runner export --format mlflow -o mlruns               `MLFLOW_ALLOW_FILE_STORE=true mlflow ui` lists it\n  \
+    runner export --all --format csv -o metrics.csv       the metrics of all runs in one table\n  \
+    runner export latest --bundle run.bundle              everything, for `runner import` elsewhere\n  \
+    runner export latest --bundle small.bundle --objects metrics --stage model\n\n\
+    Credentials in addresses and variables whose names mean secrets are never in a record, and so in no export.",
+    group(clap::ArgGroup::new("what").required(true).args(["format", "bundle"]))
+)]
+pub(super) struct Arguments {
+    /// Runs: `latest`, a name, or the start or end of one; only tables of metrics take several
+    #[arg(value_name = "RUN", default_value = "latest")]
+    runs: Vec<String>,
+    /// All runs of the store, oldest first; for tables of metrics
+    #[arg(long, conflicts_with = "bundle")]
+    all: bool,
+    /// What to write
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    /// Write one file with pipeline, lock, record, actions and objects, for `runner import`
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Where to write it; by default a name that follows from the run, and for CSV standard output
+    #[arg(long, short, value_name = "PATH", conflicts_with = "bundle")]
+    output: Option<PathBuf>,
+    /// Objects that go along: by default all in a bundle, and none elsewhere, where digests name them
+    #[arg(long, value_name = "WHICH")]
+    objects: Option<ObjectChoice>,
+    /// All objects of this stage go along too; may be repeated
+    #[arg(long = "stage", value_name = "STAGE")]
+    stages: Vec<String>,
+    /// The licence of a crate: an SPDX identifier, an address or a sentence
+    #[arg(long, value_name = "LICENCE")]
+    licence: Option<String>,
+    /// Replace what is there
+    #[arg(long)]
+    force: bool,
+}
+
+/// The formats of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Workflow Run RO-Crate: a folder that describes the run for archives and people
+    RoCrate,
+    /// W3C PROV as JSON
+    ProvJson,
+    /// A run in a tracking folder of MLflow
+    Mlflow,
+    /// Metrics as a table, a row per run, stage and metric
+    Csv,
+    /// The same table as Parquet
+    Parquet,
+}
+
+impl Format {
+    fn name(self) -> &'static str {
+        match self {
+            Self::RoCrate => "ro-crate",
+            Self::ProvJson => "prov-json",
+            Self::Mlflow => "mlflow",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    fn table(self) -> Option<TableFormat> {
+        match self {
+            Self::Csv => Some(TableFormat::Csv),
+            Self::Parquet => Some(TableFormat::Parquet),
+            Self::RoCrate | Self::ProvJson | Self::Mlflow => None,
+        }
+    }
+
+    /// Where a run goes if nobody says where.
+    fn path(self, run: &str) -> PathBuf {
+        match self {
+            Self::RoCrate => format!("{run}.crate"),
+            Self::ProvJson => format!("{run}.prov.json"),
+            Self::Mlflow => "mlruns".to_owned(),
+            Self::Csv => format!("{run}.csv"),
+            Self::Parquet => format!("{run}.parquet"),
+        }
+        .into()
+    }
+}
+
+/// Objects as the user names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ObjectChoice {
+    /// None
+    None,
+    /// Metrics and tables, such as training logs
+    Metrics,
+    /// Metrics, and what no stage of the run takes as its input
+    Outputs,
+    /// Everything that the stages made
+    All,
+}
+
+impl From<ObjectChoice> for Objects {
+    fn from(choice: ObjectChoice) -> Self {
+        match choice {
+            ObjectChoice::None => Self::None,
+            ObjectChoice::Metrics => Self::Metrics,
+            ObjectChoice::Outputs => Self::Outputs,
+            ObjectChoice::All => Self::All,
+        }
+    }
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let store = Store::open(&global.store);
+    if let Some(table) = arguments.format.and_then(Format::table) {
+        return write_table(global, arguments, &store, table);
+    }
+    if arguments.all || arguments.runs.len() > 1 {
+        let message = "only tables of metrics (--format csv, parquet) hold several runs";
+        return Err(CliError::wrong(message).hint("export the runs one after the other"));
+    }
+    let record = store.find_run(&arguments.runs[0])?;
+    let sources = Sources::load(&Options::from_environment().data_dir).map_err(|error| Failure::from(&error))?;
+    let kinds = stages::kinds();
+    let history = History::of(&store, &record, &kinds, &sources);
+    let lost: Vec<&str> = history
+        .stages
+        .iter()
+        .filter(|stage| stage.action.is_none() && !stage.record.digests.is_empty())
+        .map(|stage| stage.record.name.as_str())
+        .collect();
+    if !lost.is_empty() {
+        tracing::warn!(
+            "the store has no actions any more of {}: their inputs and parameters are missing",
+            lost.join(", ")
+        );
+    }
+    match (&arguments.bundle, arguments.format) {
+        (Some(path), _) => write_bundle(global, arguments, &history, path),
+        (None, Some(format)) => write_format(global, arguments, &history, format),
+        (None, None) => Err(CliError::wrong("neither --format nor --bundle is given")),
+    }
+}
+
+fn selection(arguments: &Arguments, otherwise: Objects) -> Selection {
+    Selection { objects: arguments.objects.map_or(otherwise, Objects::from), stages: arguments.stages.clone() }
+}
+
+fn write_format(
+    global: &Global,
+    arguments: &Arguments,
+    history: &History<'_>,
+    format: Format,
+) -> Result<Exit, CliError> {
+    let takes_objects = matches!(format, Format::RoCrate | Format::Mlflow);
+    if !takes_objects && (arguments.objects.is_some() || !arguments.stages.is_empty()) {
+        let message = format!("{} names objects by their digests and holds none", format.name());
+        return Err(CliError::wrong(message).hint("leave --objects and --stage out"));
+    }
+    if arguments.licence.is_some() && format != Format::RoCrate {
+        return Err(CliError::wrong("--licence is said of a crate: --format ro-crate"));
+    }
+    let selection = selection(arguments, Objects::None);
+    selection.check(history)?;
+    let path = arguments.output.clone().unwrap_or_else(|| format.path(&history.record.run.0));
+    let written = match format {
+        Format::RoCrate => {
+            let options = CrateOptions { licence: arguments.licence.clone() };
+            write_ro_crate(history, &selection, &options, Target::new(&path, arguments.force)?)?
+        }
+        Format::Mlflow => write_mlflow(history, &path, &selection, arguments.force)?,
+        _ => {
+            let document = write_prov(history)?;
+            let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
+            if path.as_os_str() == "-" {
+                print!("{text}");
+                return Ok(Exit::Done);
+            }
+            Target::new(&path, arguments.force)?.file(text.as_bytes())?
+        }
+    };
+    tell(global, &written, format.name(), &[("run", json!(history.record.run))]);
+    Ok(Exit::Done)
+}
+
+fn tell(global: &Global, path: &Path, format: &str, more: &[(&str, serde_json::Value)]) {
+    if global.json {
+        let mut object = json!({"path": path, "format": format});
+        more.iter().for_each(|(name, value)| object[*name] = value.clone());
+        println!("{object}");
+    } else {
+        println!("{}", shown(path));
+    }
+}
+
+fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, path: &Path) -> Result<Exit, CliError> {
+    if arguments.licence.is_some() {
+        return Err(CliError::wrong("--licence is said of a crate: --format ro-crate"));
+    }
+    let selection = selection(arguments, Objects::All);
+    let written = {
+        let progress = Progress::new(global, "written");
+        bundle::write(history, &selection, Target::new(path, arguments.force)?, &|done, total| {
+            progress.at(done, total)
+        })?
+    };
+    if global.json {
+        let more =
+            [("run", json!(history.record.run)), ("bytes", json!(written.bytes)), ("objects", json!(written.objects))];
+        tell(global, &written.path, "bundle", &more);
+    } else {
+        println!("{}: {} objects, {}", shown(&written.path), written.objects, bytes(written.bytes));
+    }
+    Ok(Exit::Done)
+}
+
+fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: TableFormat) -> Result<Exit, CliError> {
+    if arguments.objects.is_some() || !arguments.stages.is_empty() || arguments.licence.is_some() {
+        let message = "a table of metrics takes neither --objects nor --stage nor --licence";
+        return Err(CliError::wrong(message).hint("those belong to --bundle and --format ro-crate"));
+    }
+    let records: Vec<RunRecord> = if arguments.all {
+        // A process that was killed early may leave a folder without a record.
+        store.runs()?.iter().filter_map(|run| store.load_run(run).ok()).collect()
+    } else {
+        arguments.runs.iter().map(|run| store.find_run(run)).collect::<Result<_, _>>()?
+    };
+    let table = MetricsTable::of(&records);
+    if table.is_empty() {
+        tracing::warn!("no stage of these runs came to metrics: the table has no rows");
+    }
+    let bytes = table.to_bytes(format)?;
+    let to_screen = match &arguments.output {
+        Some(path) => path.as_os_str() == "-",
+        None => format == TableFormat::Csv,
+    };
+    if to_screen {
+        return match std::io::stdout().write_all(&bytes) {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => Err(CliError::failed(format!("cannot write to standard output: {error}"))),
+        };
+    }
+    let kind = if format == TableFormat::Csv { Format::Csv } else { Format::Parquet };
+    let otherwise = || kind.path(records.last().map_or("metrics", |record| &record.run.0));
+    let path = arguments.output.clone().unwrap_or_else(otherwise);
+    let written = Target::new(&path, arguments.force)?.file(&bytes)?;
+    tell(global, &written, kind.name(), &[("runs", json!(records.len())), ("rows", json!(table.len()))]);
+    Ok(Exit::Done)
+}
+
+/// How far a long copy is, on a terminal.
+pub(super) struct Progress {
+    show: bool,
+    what: &'static str,
+    last: std::cell::Cell<std::time::Instant>,
+    drawn: std::cell::Cell<bool>,
+}
+
+impl Progress {
+    pub fn new(global: &Global, what: &'static str) -> Self {
+        let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
+        Self { show, what, last: std::time::Instant::now().into(), drawn: false.into() }
+    }
+
+    pub fn at(&self, done: u64, total: u64) {
+        if self.show && self.last.get().elapsed().as_millis() > 100 {
+            self.last.set(std::time::Instant::now());
+            self.drawn.set(true);
+            let _ = write!(std::io::stderr(), "\r\x1b[2K{} of {} {}", bytes(done), bytes(total), self.what);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.drawn.get() {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}
+
+impl From<ReportError> for CliError {
+    fn from(error: ReportError) -> Self {
+        let hint = error.hint();
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            causes.push(inner.to_string());
+            cause = inner.source();
+        }
+        let base = match &error {
+            ReportError::Damaged { .. } | ReportError::OtherRun(_) => Self::different(error.to_string()),
+            ReportError::Exists(_)
+            | ReportError::NoSuchStage { .. }
+            | ReportError::NoBundle { .. }
+            | ReportError::Version { .. } => Self::wrong(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        };
+        base.because(causes).maybe_hint(hint)
+    }
+}

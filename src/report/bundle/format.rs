@@ -1,0 +1,205 @@
+//! The format of a bundle, version 1: a tar archive (ustar) whose entries have fixed times, owners and modes.
+//!
+//! ```text
+//! MANIFEST.json                  a line of JSON with all other entries, and a line with its blake3
+//! actions/ab/cdef….json          what a key produced, as the store keeps it
+//! objects/ab/cdef….parquet       artifacts and blobs, named by the blake3 of their bytes
+//! pipeline/0.yaml 1.yaml …       the pipeline and what it includes; the manifest has their paths
+//! run/events.jsonl               events of the run, if there were any
+//! run/pipeline.lock              what determined each stage, and what it came to
+//! run/run.json                   the record, with its seal
+//! ```
+
+use serde::{Deserialize, Serialize};
+use stages::artifact::Digest;
+
+use crate::cache::Key;
+
+/// What the manifest calls the format.
+pub const NAME: &str = "runner-bundle";
+
+/// Raised when older programs could not read what is written.
+pub const VERSION: u64 = 1;
+
+pub(super) const MANIFEST: &str = "MANIFEST.json";
+pub(super) const RECORD: &str = "run/run.json";
+pub(super) const EVENTS: &str = "run/events.jsonl";
+pub(super) const LOCK: &str = "run/pipeline.lock";
+
+/// Everything in a tar archive comes in blocks of this size.
+pub(super) const BLOCK: usize = 512;
+
+/// A line break, a blake3 in hexadecimal digits, a line break.
+const TAIL: usize = 66;
+
+/// One entry of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub name: String,
+    pub bytes: u64,
+    pub blake3: Digest,
+}
+
+/// The first entry: what the bundle is, and what else is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: String,
+    pub version: u64,
+    /// The version of runner that wrote it.
+    pub runner: String,
+    pub run: String,
+    pub pipeline: String,
+    /// Which objects go along, in the words of `--objects`.
+    pub objects: String,
+    /// Stages all of whose objects go along.
+    pub stages: Vec<String>,
+    /// Entries of the pipeline's files and their paths; the first is the pipeline itself.
+    pub pipeline_files: Vec<(String, String)>,
+    /// In their order.
+    pub entries: Vec<Entry>,
+}
+
+/// What is read of any version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Header {
+    pub format: String,
+    pub version: u64,
+}
+
+impl Manifest {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).expect("a manifest is plain data");
+        let sum = Digest::of_bytes(&bytes);
+        bytes.extend_from_slice(format!("\n{sum}\n").as_bytes());
+        bytes
+    }
+
+    /// Bytes of all objects.
+    pub(super) fn object_bytes(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.name.starts_with("objects/")).map(|entry| entry.bytes).sum()
+    }
+}
+
+/// The line of JSON in a manifest's bytes; `None` if its sum does not fit.
+pub(super) fn manifest_line(bytes: &[u8]) -> Option<&[u8]> {
+    let (line, sum) = bytes.split_at(bytes.len().checked_sub(TAIL)?);
+    let sum = std::str::from_utf8(sum).ok()?.strip_prefix('\n')?.strip_suffix('\n')?;
+    (Digest::of_bytes(line).to_string() == sum).then_some(line)
+}
+
+/// What an entry is, by its name. There are no others: no name that leads out of a folder, no link, no device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Record,
+    Events,
+    Lock,
+    Pipeline,
+    Action(Key),
+    Object(Digest, &'static str),
+}
+
+impl Place {
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            RECORD => return Some(Self::Record),
+            EVENTS => return Some(Self::Events),
+            LOCK => return Some(Self::Lock),
+            _ => {}
+        }
+        if let Some(rest) = name.strip_prefix("pipeline/") {
+            let index = rest.strip_suffix(".yaml")?.parse().ok()?;
+            return (pipeline_entry(index) == name).then_some(Self::Pipeline);
+        }
+        if let Some(rest) = name.strip_prefix("actions/") {
+            let key = Key(rest.strip_suffix(".json")?.replacen('/', "", 1).parse().ok()?);
+            return (action_entry(&key) == name).then_some(Self::Action(key));
+        }
+        let rest = name.strip_prefix("objects/")?;
+        let (digest, extension) = rest.split_once('.').unwrap_or((rest, ""));
+        let extension = ["", "parquet", "safetensors"].into_iter().find(|known| *known == extension)?;
+        let digest = digest.replacen('/', "", 1).parse().ok()?;
+        (object_entry(&digest, extension) == name).then_some(Self::Object(digest, extension))
+    }
+}
+
+pub(super) fn pipeline_entry(index: usize) -> String {
+    format!("pipeline/{index}.yaml")
+}
+
+pub(super) fn action_entry(key: &Key) -> String {
+    let name = key.to_string();
+    format!("actions/{}/{}.json", &name[..2], &name[2..])
+}
+
+pub(super) fn object_entry(object: &Digest, extension: &str) -> String {
+    let (name, dot) = (object.to_string(), if extension.is_empty() { "" } else { "." });
+    format!("objects/{}/{}{dot}{extension}", &name[..2], &name[2..])
+}
+
+/// The one header that an entry of this name and size can have.
+pub(super) fn header(name: &str, bytes: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    // All names are short and plain; one that is not stays empty here, and no entry has it.
+    let _ = header.set_path(name);
+    header.set_size(bytes);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_cksum();
+    header
+}
+
+/// Zeros behind a content of this size, up to a whole block.
+pub(super) fn padding(bytes: u64) -> usize {
+    (bytes.next_multiple_of(BLOCK as u64) - bytes) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_format_are_understood() {
+        let (digest, key) = (Digest([171; 32]), Key(Digest([205; 32])));
+        let action = action_entry(&key);
+        for (name, place) in [
+            (RECORD, Place::Record),
+            (EVENTS, Place::Events),
+            (LOCK, Place::Lock),
+            ("pipeline/12.yaml", Place::Pipeline),
+            (action.as_str(), Place::Action(key)),
+        ] {
+            assert_eq!(Place::of(name), Some(place), "{name}");
+        }
+        for extension in ["", "parquet", "safetensors"] {
+            let name = object_entry(&digest, extension);
+            assert_eq!(Place::of(&name), Some(Place::Object(digest, extension)));
+            assert_eq!(Place::of(&name.to_uppercase()), None);
+            assert_eq!(header(&name, 7).path().unwrap().to_str(), Some(name.as_str()));
+        }
+        let hex = digest.to_string();
+        for name in [
+            "../run/run.json",
+            "/etc/passwd",
+            "run/../../x",
+            "run/",
+            "pipeline/../0.yaml",
+            "pipeline/00.yaml",
+            "pipeline/x.yaml",
+            "objects/ab/../../x",
+            "MANIFEST.json",
+            "",
+            &format!("objects/{hex}"),
+            &format!("objects/{}/{}.exe", &hex[..2], &hex[2..]),
+        ] {
+            assert_eq!(Place::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn contents_fill_whole_blocks() {
+        assert_eq!([0, 1, 511, 512, 513].map(padding), [0, 511, 1, 0, 511]);
+    }
+}

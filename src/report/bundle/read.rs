@@ -1,0 +1,292 @@
+//! Taking a bundle in. The whole file is read and checked before anything of it can be seen in the store.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use stages::artifact::Digest;
+
+use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
+use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, seal_of};
+use crate::report::ReportError;
+
+/// A manifest that is longer is none.
+const LONGEST_MANIFEST: u64 = 1 << 30;
+
+/// Records, actions and pipelines are kept in memory while the file is read; one that is longer is none.
+const LONGEST_RECORD: u64 = 1 << 28;
+
+/// What a bundle brought.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub manifest: Manifest,
+    pub record: RunRecord,
+    /// What was new, or would be.
+    pub taken: Taken,
+    /// Objects and actions in the bundle.
+    pub objects: usize,
+    pub actions: usize,
+    /// Stages whose results are not in the store after it, because their objects did not come along.
+    pub without_objects: Vec<String>,
+    /// The pipeline's files: relative path and bytes; the first is the pipeline itself.
+    pub pipeline_files: Vec<(String, Vec<u8>)>,
+    pub lock: Vec<u8>,
+}
+
+/// Reads a bundle into the store, or only rehearses that. `progress` is called with the bytes that were read and their total.
+///
+/// # Errors
+/// If it is no bundle, of another version, damaged or altered, or the store cannot be written. Nothing is different then.
+pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64, u64)) -> Result<Arrival, ReportError> {
+    let mut bundle = Bundle::open(path)?;
+    let manifest = bundle.manifest()?;
+    let places = bundle.places(&manifest)?;
+    bundle.expect_length(&manifest)?;
+    if !rehearse {
+        store.prepare()?;
+    }
+    let mut intake = Intake::new(store);
+    let mut small: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    let mut new_objects = 0;
+    for (entry, place) in manifest.entries.iter().zip(&places) {
+        bundle.header(&entry.name, entry.bytes)?;
+        if let Place::Object(digest, extension) = place {
+            let mut content = (&mut bundle.file).take(entry.bytes);
+            let is_new = if rehearse {
+                intake.rehearse(digest, extension, &mut content)
+            } else {
+                intake.object(digest, extension, &mut content)
+            };
+            new_objects += usize::from(is_new.map_err(|error| bundle.blame(error))?);
+        } else {
+            let bytes = bundle.small(entry)?;
+            small.insert(&entry.name, bytes);
+        }
+        bundle.zeros(format::padding(entry.bytes))?;
+        bundle.passed += entry.bytes;
+        progress(bundle.passed, manifest.entries.iter().map(|entry| entry.bytes).sum());
+    }
+    bundle.zeros(2 * BLOCK)?;
+    let record = bundle.record(&manifest, small.get(format::RECORD))?;
+    let same = same_run(store, &record, &small[format::RECORD])?;
+    let without_objects = bundle.actions(&manifest, &places, &mut small, &mut intake, &record, rehearse)?;
+    intake.check_contents().map_err(|error| bundle.blame(error))?;
+    let files = |(entry, path): &(String, String)| Some((path.clone(), small.get(entry.as_str())?.clone()));
+    let pipeline_files = manifest.pipeline_files.iter().filter_map(files).collect();
+    let count = |is: fn(&Place) -> bool| places.iter().filter(|place| is(place)).count();
+    let (objects, actions) =
+        (count(|place| matches!(place, Place::Object(..))), count(|place| matches!(place, Place::Action(_))));
+    let lock = small.get(format::LOCK).cloned().unwrap_or_default();
+    let taken = if rehearse {
+        Taken { objects: new_objects, actions: intake.new_actions(), run: !same }
+    } else {
+        let beside: Vec<(&str, &[u8])> = [("events.jsonl", format::EVENTS), ("pipeline.lock", format::LOCK)]
+            .into_iter()
+            .filter_map(|(name, entry)| Some((name, small.get(entry)?.as_slice())))
+            .collect();
+        intake.commit(&record.run, &small[format::RECORD], &beside)?
+    };
+    Ok(Arrival { record, taken, objects, actions, without_objects, pipeline_files, lock, manifest })
+}
+
+/// Whether the store has this very record already.
+fn same_run(store: &Store, record: &RunRecord, bytes: &[u8]) -> Result<bool, ReportError> {
+    match std::fs::read(store.run_path(&record.run)) {
+        Ok(known) if known == bytes => Ok(true),
+        Ok(_) => Err(ReportError::OtherRun(record.run.0.clone())),
+        Err(_) => Ok(false),
+    }
+}
+
+/// A bundle that is being read.
+struct Bundle {
+    path: PathBuf,
+    file: BufReader<File>,
+    length: u64,
+    /// Bytes of contents that were read.
+    passed: u64,
+    /// Bytes of the manifest.
+    first: u64,
+}
+
+impl Bundle {
+    fn open(path: &Path) -> Result<Self, ReportError> {
+        let file = File::open(path).map_err(ReportError::io("read", path))?;
+        let metadata = file.metadata().map_err(ReportError::io("read", path))?;
+        if !metadata.is_file() {
+            return Err(ReportError::NoBundle { path: path.to_owned(), reason: "it is no file".into() });
+        }
+        let file = BufReader::with_capacity(1 << 18, file);
+        Ok(Self { path: path.to_owned(), file, length: metadata.len(), passed: 0, first: 0 })
+    }
+
+    fn damaged(&self, reason: impl Into<String>) -> ReportError {
+        ReportError::Damaged { path: self.path.clone(), reason: reason.into() }
+    }
+
+    fn no_bundle(&self, reason: &str) -> ReportError {
+        ReportError::NoBundle { path: self.path.clone(), reason: reason.to_owned() }
+    }
+
+    /// What is wrong with an object is the bundle's fault; what is wrong with the store is not.
+    fn blame(&self, error: CacheError) -> ReportError {
+        if error.is_loss() {
+            let mut reason = error.to_string();
+            if let CacheError::Artifact(cause) = &error {
+                reason = format!("{reason}: {cause}");
+            }
+            return self.damaged(reason);
+        }
+        error.into()
+    }
+
+    fn read(&mut self, bytes: u64) -> Result<Vec<u8>, ReportError> {
+        let mut content = Vec::new();
+        (&mut self.file).take(bytes).read_to_end(&mut content).map_err(ReportError::io("read", &self.path))?;
+        if content.len() as u64 == bytes { Ok(content) } else { Err(self.damaged("it ends too early")) }
+    }
+
+    /// The header of the next entry is the one that it must be.
+    fn header(&mut self, name: &str, bytes: u64) -> Result<(), ReportError> {
+        if self.read(BLOCK as u64)? == format::header(name, bytes).as_bytes() {
+            return Ok(());
+        }
+        Err(self.damaged(format!("what stands before {name} is not what a bundle has there")))
+    }
+
+    fn zeros(&mut self, bytes: usize) -> Result<(), ReportError> {
+        if self.read(bytes as u64)?.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        Err(self.damaged("something stands between its entries"))
+    }
+
+    fn small(&mut self, entry: &Entry) -> Result<Vec<u8>, ReportError> {
+        let content = self.read(entry.bytes)?;
+        if Digest::of_bytes(&content) == entry.blake3 {
+            return Ok(content);
+        }
+        Err(self.damaged(format!("the bytes of {} are not those that were written", entry.name)))
+    }
+
+    fn manifest(&mut self) -> Result<Manifest, ReportError> {
+        let mut block = [0; BLOCK];
+        self.file.read_exact(&mut block).map_err(|_| self.no_bundle("it is too short"))?;
+        let header = tar::Header::from_byte_slice(&block);
+        let begins = header.path_bytes().as_ref() == format::MANIFEST.as_bytes();
+        let size = header.entry_size().ok().filter(|_| begins);
+        let size = size.ok_or_else(|| self.no_bundle("it does not begin with a manifest"))?;
+        if header.as_bytes() != format::header(format::MANIFEST, size).as_bytes() || size > LONGEST_MANIFEST {
+            return Err(self.damaged("the header of its manifest is not what a bundle has"));
+        }
+        let bytes = self.read(size)?;
+        let line = format::manifest_line(&bytes);
+        let line = line.ok_or_else(|| self.damaged("the bytes of its manifest are not those that were written"))?;
+        let head: Header = serde_json::from_slice(line).map_err(|error| self.no_bundle(&error.to_string()))?;
+        if head.format != format::NAME {
+            return Err(self.no_bundle(&format!("its format is `{}`", head.format)));
+        }
+        if head.version != format::VERSION {
+            let (found, known) = (head.version, format::VERSION);
+            return Err(ReportError::Version { path: self.path.clone(), found, known });
+        }
+        let manifest = serde_json::from_slice(line);
+        let manifest = manifest.map_err(|error| self.damaged(format!("its manifest cannot be understood: {error}")))?;
+        self.zeros(format::padding(size))?;
+        self.first = size;
+        Ok(manifest)
+    }
+
+    /// What each entry is. None may lead elsewhere, come twice, or claim what no record has.
+    fn places(&self, manifest: &Manifest) -> Result<Vec<Place>, ReportError> {
+        let is_sorted = manifest.entries.windows(2).all(|pair| pair[0].name < pair[1].name);
+        if !is_sorted {
+            return Err(self.damaged("its entries are not in order"));
+        }
+        let place = |entry: &Entry| {
+            let place = Place::of(&entry.name)
+                .ok_or_else(|| self.damaged(format!("it has an entry `{}`, which no bundle has", entry.name)))?;
+            match &place {
+                Place::Object(digest, _) if *digest != entry.blake3 => {
+                    Err(self.damaged(format!("{} has another digest than its name", entry.name)))
+                }
+                Place::Object(..) => Ok(place),
+                _ if entry.bytes > LONGEST_RECORD => {
+                    Err(self.damaged(format!("{} is larger than any such record", entry.name)))
+                }
+                _ => Ok(place),
+            }
+        };
+        for (entry, path) in &manifest.pipeline_files {
+            let is_there = manifest.entries.iter().any(|other| other.name == *entry);
+            if !is_there || Place::of(entry) != Some(Place::Pipeline) || !is_plain(path) {
+                return Err(self.damaged(format!("it names a pipeline file `{path}`, which leads elsewhere")));
+            }
+        }
+        manifest.entries.iter().map(place).collect()
+    }
+
+    /// The file is as long as its entries say, so that nothing large can hide in it and nothing is missing.
+    fn expect_length(&self, manifest: &Manifest) -> Result<(), ReportError> {
+        let of_entry = |bytes: u64| bytes.checked_next_multiple_of(BLOCK as u64)?.checked_add(BLOCK as u64);
+        let sizes = manifest.entries.iter().map(|entry| entry.bytes).chain([self.first]);
+        let expected = sizes.map(of_entry).try_fold(2 * BLOCK as u64, |sum, bytes| sum.checked_add(bytes?));
+        match expected {
+            Some(expected) if expected == self.length => Ok(()),
+            Some(expected) => Err(self.damaged(format!("it has {} bytes instead of {expected}", self.length))),
+            None => Err(self.damaged("its entries are larger than any file")),
+        }
+    }
+
+    fn record(&self, manifest: &Manifest, bytes: Option<&Vec<u8>>) -> Result<RunRecord, ReportError> {
+        let bytes = bytes.ok_or_else(|| self.damaged("it has no record of a run"))?;
+        if seal_of(bytes) == RecordSeal::Broken {
+            return Err(self.damaged("the record of the run was changed after it was sealed"));
+        }
+        let record: RunRecord = serde_json::from_slice(bytes)
+            .map_err(|error| self.damaged(format!("its record of a run cannot be understood: {error}")))?;
+        if record.run != RunId(manifest.run.clone()) || !is_plain(&manifest.run) || manifest.run.contains('/') {
+            return Err(self.damaged(format!("its record is of the run `{}`", record.run)));
+        }
+        Ok(record)
+    }
+
+    /// Hands the actions over. Returns the stages whose objects are missing.
+    fn actions(
+        &self,
+        manifest: &Manifest,
+        places: &[Place],
+        small: &mut BTreeMap<&str, Vec<u8>>,
+        intake: &mut Intake<'_>,
+        record: &RunRecord,
+        rehearse: bool,
+    ) -> Result<Vec<String>, ReportError> {
+        let mut without = Vec::new();
+        let arriving: std::collections::BTreeSet<&Place> =
+            places.iter().filter(|place| matches!(place, Place::Object(..))).collect();
+        for (entry, place) in manifest.entries.iter().zip(places) {
+            let Place::Action(key) = place else { continue };
+            let bytes = small.remove(entry.name.as_str()).unwrap_or_default();
+            let action = Intake::read_action(&bytes).filter(|action| action.key == *key);
+            let action = action.ok_or_else(|| self.damaged(format!("{} is no action of that key", entry.name)))?;
+            let rehearsed = |object: &crate::cache::ObjectRecord| {
+                let extension = object.kind.map_or("", |kind| kind.extension());
+                arriving.contains(&Place::Object(object.object, extension))
+            };
+            let whole =
+                if rehearse { intake.rehearse_action(action, &rehearsed)? } else { intake.action(action, bytes)? };
+            if !whole {
+                let stages = record.stages.iter().filter(|stage| stage.key == Some(*key));
+                without.extend(stages.map(|stage| stage.name.clone()));
+            }
+        }
+        Ok(without)
+    }
+}
+
+/// A relative path that stays where it is.
+fn is_plain(path: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
+    path.split('/').all(part)
+}

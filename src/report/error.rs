@@ -1,0 +1,63 @@
+//! Why a report cannot be written, or a bundle not be taken in.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use stages::artifact::ArtifactError;
+use thiserror::Error;
+
+use crate::cache::CacheError;
+
+/// A failure of an export or import.
+#[derive(Debug, Error)]
+pub enum ReportError {
+    #[error("cannot {verb} {}", path.display())]
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    #[error("what the stage {stage} made is gone from the store")]
+    Gone { stage: String, source: CacheError },
+    #[error("the run has no stage `{name}`")]
+    NoSuchStage { name: String, hint: String },
+    #[error("the record of the run holds no pipeline, and {} cannot be read", .0.display())]
+    NoPipeline(PathBuf),
+    #[error("{} is no bundle of runner: {reason}", path.display())]
+    NoBundle { path: PathBuf, reason: String },
+    #[error("the bundle {} is damaged or was altered: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    #[error("{} is a bundle of version {found}, and this program reads version {known}", path.display())]
+    Version { path: PathBuf, found: u64, known: u64 },
+    #[error("the store has another run of the name {0}")]
+    OtherRun(String),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("a table could not be written")]
+    Artifact(#[from] ArtifactError),
+}
+
+impl ReportError {
+    /// Wraps an error of the operating system: `cannot VERB PATH`.
+    pub fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { verb, path, source }
+    }
+
+    /// What the user can do.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Exists(_) => "name another place with -o, or replace it with --force",
+            Self::Gone { .. } => {
+                "run the pipeline again: what is lost is computed anew; or leave objects out with --objects none"
+            }
+            Self::NoSuchStage { hint, .. } => return Some(hint.clone()),
+            Self::NoPipeline(_) => "run the pipeline again: records of this version hold it",
+            Self::NoBundle { .. } => "`runner export RUN --bundle FILE` makes one",
+            Self::Damaged { .. } => "nothing was taken in; get the bundle again from where it was made",
+            Self::Version { .. } => "nothing was taken in; use the version of runner that made it, or a newer one",
+            Self::OtherRun(_) => "nothing was taken in; import into a store of its own with --store DIR",
+            Self::Cache(error) => return error.hint().map(str::to_owned),
+            Self::Io { .. } | Self::Artifact(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,24 @@
+//! What a run came to, in the formats of others: a Workflow Run RO-Crate, PROV-JSON, a run of MLflow, tables of metrics; and
+//! as a bundle, which another store takes in. It reads records and the store, and writes where it is told; it runs nothing.
+
+pub mod bundle;
+mod crate_entities;
+mod error;
+mod history;
+mod metrics_table;
+mod mlflow;
+mod names;
+mod pipeline_files;
+mod prov;
+mod ro_crate;
+mod selection;
+mod target;
+
+pub use error::ReportError;
+pub use history::{History, RawFile, StageHistory};
+pub use metrics_table::{MetricsTable, TableFormat};
+pub use mlflow::write_mlflow;
+pub use prov::write_prov;
+pub use ro_crate::{CrateOptions, write_ro_crate};
+pub use selection::{Objects, Selection};
+pub use target::Target;

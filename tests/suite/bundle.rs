@@ -1,0 +1,292 @@
+//! Bundles: the same run gives the same bytes; another store takes one in whole or not at all; what was altered, cut off or
+//! made to lead elsewhere is refused and changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use stages::artifact::Digest;
+
+use crate::environment::{Finished, TestEnvironment};
+use crate::pipelines::SMALL;
+
+/// A store with one run, and its bundle beside the pipeline.
+fn bundled(more: &[&str]) -> TestEnvironment {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&[&["export", "latest", "--bundle", "run.bundle"], more].concat());
+    environment
+}
+
+fn bytes(environment: &TestEnvironment) -> Vec<u8> {
+    fs::read(environment.path("run.bundle")).unwrap()
+}
+
+/// Imports bytes into another store of the environment, which is emptied before.
+fn import(environment: &TestEnvironment, bytes: &[u8]) -> Finished {
+    let _ = fs::remove_dir_all(environment.path("other"));
+    environment.write("tried.bundle", bytes);
+    environment.run(&["--store", "other", "import", "tried.bundle"])
+}
+
+/// Nothing of what was refused is in the store.
+fn untouched(environment: &TestEnvironment) {
+    assert_eq!(environment.files("other"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_same_run_gives_the_same_bytes() {
+    let environment = bundled(&[]);
+    let first = bytes(&environment);
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--force"]);
+    assert!(first == bytes(&environment), "the bytes differ");
+    // And after it went through another store.
+    import(&environment, &first).expect(0);
+    environment.succeed(&["--store", "other", "export", "latest", "--bundle", "again.bundle"]);
+    assert!(first == fs::read(environment.path("again.bundle")).unwrap(), "the bytes of the import differ");
+    // Any tar reads it.
+    let mut archive = tar::Archive::new(first.as_slice());
+    let names: Vec<String> =
+        archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+    assert_eq!(names[0], "MANIFEST.json");
+    assert!(names.contains(&"run/run.json".to_owned()) && names.contains(&"run/pipeline.lock".to_owned()));
+    let mut sorted = names[1..].to_vec();
+    sorted.sort();
+    assert_eq!(sorted, names[1..]);
+}
+
+#[test]
+fn what_was_taken_in_is_up_to_date_there() {
+    let environment = bundled(&[]);
+    let before = environment.latest();
+    let elsewhere = TestEnvironment::new();
+    elsewhere.write("run.bundle", bytes(&environment));
+    let rehearsed = elsewhere.json(&["import", "run.bundle", "--dry-run"]);
+    assert!(!elsewhere.path("cache").exists(), "a rehearsal writes nothing");
+    let taken = elsewhere.json(&["import", "run.bundle", "--extract", "here"]);
+    assert_eq!(rehearsed["new"], taken["new"]);
+    assert_eq!((&taken["new"]["actions"], &taken["new"]["run"]), (&json!(8), &json!(true)));
+    assert_eq!(taken["new"]["objects"], taken["objects"]);
+    assert_eq!(elsewhere.read("here/pipeline.yaml"), SMALL);
+    assert!(elsewhere.read("here/pipeline.lock").contains("stage \"model\""));
+    let after = elsewhere.latest();
+    assert_eq!(
+        (&after["run"], &after["stages"], &after["metrics"]),
+        (&before["run"], &before["stages"], &before["metrics"])
+    );
+    elsewhere.succeed(&["show"]).prints("files").prints(".png");
+    elsewhere.succeed(&["cache", "verify"]).prints("all intact").prints("8 actions");
+    let plan = elsewhere.json(&["plan", "here/pipeline.yaml"]);
+    assert_eq!(plan["hits"], 8, "{plan}");
+    elsewhere.succeed(&["run", "--quiet", "here/pipeline.yaml", "--locked"]);
+    let again = elsewhere.json(&["import", "run.bundle", "--extract", "here"]);
+    assert_eq!(again["new"], json!({"objects": 0, "actions": 0, "run": false}));
+    elsewhere.succeed(&["import", "run.bundle"]).prints("all of it was here already");
+    elsewhere.write("here/pipeline.yaml", "mine");
+    elsewhere.run(&["import", "run.bundle", "--extract", "here"]).expect(2).says("with another content");
+    assert_eq!(elsewhere.read("here/pipeline.yaml"), "mine");
+}
+
+#[test]
+fn a_part_of_the_objects_is_enough_for_the_rest_to_be_computed() {
+    let environment = bundled(&["--objects", "metrics", "--stage", "model"]);
+    let elsewhere = TestEnvironment::with_pipeline(SMALL);
+    elsewhere.write("run.bundle", bytes(&environment));
+    let taken = elsewhere.json(&["import", "run.bundle"]);
+    assert_eq!((&taken["actions"], &taken["new"]["actions"]), (&json!(8), &json!(2)));
+    let without: BTreeSet<&str> =
+        taken["without_objects"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(without, BTreeSet::from(["raw", "scaled", "windows", "scores", "plots", "size"]));
+    elsewhere.succeed(&["cache", "verify"]).prints("all intact");
+    elsewhere.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let states = |name: &str| {
+        let latest = elsewhere.latest();
+        let stages = latest["stages"].as_array().unwrap();
+        stages.iter().find(|stage| stage["name"] == name).unwrap()["state"].clone()
+    };
+    assert_eq!((states("raw"), states("model"), states("scores")), (json!("ran"), json!("hit"), json!("ran")));
+    let nothing = bundled(&["--objects", "none"]);
+    let taken = import(&nothing, &bytes(&nothing)).expect(0);
+    taken.prints("0 of 0 objects, 0 of 8 actions").prints("did not come along");
+}
+
+#[test]
+fn what_includes_others_comes_with_them() {
+    let environment = TestEnvironment::new();
+    environment.write("shared/raw.yaml", "stages:\n  raw: {uses: generate, with: {channels: 2, day: 24, rows: {train: 60, validation: 30, calibration: 30, test: 60}}}\n");
+    environment.write(
+        "own/main.yaml",
+        "pipeline: parts\ninclude: [../shared/raw.yaml]\nstages:\n  scaled: {uses: normalize, from: raw}\n",
+    );
+    environment.succeed(&["run", "--quiet", "own/main.yaml"]);
+    // What the file says later is no matter: the run had another one.
+    environment.write("own/main.yaml", "pipeline: changed\n");
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    let elsewhere = TestEnvironment::new();
+    elsewhere.write("run.bundle", bytes(&environment));
+    elsewhere.succeed(&["import", "run.bundle", "--extract", "."]);
+    assert!(elsewhere.path("shared/raw.yaml").exists());
+    assert_eq!(elsewhere.json(&["plan", "own/main.yaml"])["hits"], 2);
+}
+
+#[test]
+fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
+    let environment = bundled(&["--objects", "metrics"]);
+    let whole = bytes(&environment);
+    // Every block of the file, at changing places, besides the first that says what it is.
+    for (step, at) in (512..whole.len()).step_by(whole.len() / 60).enumerate() {
+        let mut harmed = whole.clone();
+        harmed[at + step % 7] ^= 1 << (step % 8);
+        import(&environment, &harmed).expect(3).says("damaged or was altered").says("nothing was taken in");
+        untouched(&environment);
+    }
+    for length in [513, 1024, whole.len() / 2, whole.len() - 1] {
+        import(&environment, &whole[..length]).expect(3);
+        untouched(&environment);
+    }
+    import(&environment, &[&whole[..], b"x"].concat()).expect(3).says("instead of");
+    untouched(&environment);
+    for nothing in [&b""[..], b"PK\x03\x04", &[7; 2000]] {
+        import(&environment, nothing).expect(2).says("is no bundle of runner");
+        untouched(&environment);
+    }
+    environment.run(&["import", "no.bundle"]).expect(1).says("cannot read");
+    environment.run(&["import", "."]).expect(2).says("is no bundle");
+    import(&environment, &whole).expect(0);
+}
+
+/// A bundle with another manifest and other contents, right in itself.
+fn forged(whole: &[u8], change: impl Fn(&mut Value, &mut Vec<(String, Vec<u8>)>)) -> Vec<u8> {
+    let mut archive = tar::Archive::new(whole);
+    let mut entries: Vec<(String, Vec<u8>)> = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        entries.push((name, content));
+    }
+    let (_, manifest) = entries.remove(0);
+    let line = manifest.split(|byte| *byte == b'\n').next().unwrap();
+    let mut manifest: Value = serde_json::from_slice(line).unwrap();
+    change(&mut manifest, &mut entries);
+    let list: Vec<Value> = entries
+        .iter()
+        .map(|(name, content)| json!({"name": name, "bytes": content.len(), "blake3": Digest::of_bytes(content)}))
+        .collect();
+    if manifest["entries"].is_array() {
+        manifest["entries"] = list.into();
+    }
+    let line = manifest.to_string();
+    let manifest = format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes();
+    let mut bytes = Vec::new();
+    for (name, content) in [("MANIFEST.json".to_owned(), manifest)].iter().chain(&entries) {
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.extend_from_slice(&[0; 1024]);
+    bytes
+}
+
+fn content<'a>(entries: &'a mut [(String, Vec<u8>)], name: &str) -> &'a mut Vec<u8> {
+    &mut entries.iter_mut().find(|(other, _)| other.contains(name)).unwrap().1
+}
+
+#[test]
+fn what_is_right_in_itself_but_made_to_harm_is_refused() {
+    let environment = bundled(&["--objects", "metrics"]);
+    let whole = bytes(&environment);
+    assert!(forged(&whole, |_, _| {}) == whole, "the forger forges well");
+    let refused = |code: i32, says: &str, change: &dyn Fn(&mut Value, &mut Vec<(String, Vec<u8>)>)| {
+        import(&environment, &forged(&whole, change)).expect(code).says(says);
+        untouched(&environment);
+    };
+    for name in ["../escaped", "/escaped", "run/../../escaped", "zzz", "pipeline/../../escaped.yaml"] {
+        refused(3, "which no bundle has", &|_, entries| {
+            entries.push((name.to_owned(), b"x".to_vec()));
+            entries.sort();
+        });
+    }
+    for path in ["../escaped.yaml", "/escaped.yaml", "a/../../escaped.yaml", "a\\..\\b", ""] {
+        refused(3, "leads elsewhere", &|manifest, _| manifest["pipeline_files"][0][1] = path.into());
+    }
+    refused(2, "is a bundle of version 2", &|manifest, _| manifest["version"] = 2.into());
+    refused(2, "is no bundle", &|manifest, _| manifest["format"] = "other".into());
+    refused(3, "not in order", &|_, entries| entries.swap(0, 1));
+    refused(3, "its record is of the run", &|manifest, _| manifest["run"] = "other".into());
+    refused(3, "changed after it was sealed", &|_, entries| {
+        let record = content(entries, "run/run.json");
+        let text = String::from_utf8(record.clone()).unwrap();
+        *record = text.replacen("\"seed\":7", "\"seed\":8", 1).into_bytes();
+    });
+    // An action of another key, sealed anew: the manifest in it gives it away.
+    refused(3, "no action of that key", &|_, entries| {
+        let (name, action) = entries.iter_mut().find(|(name, _)| name.starts_with("actions/")).unwrap();
+        let line = action.split(|byte| *byte == b'\n').next().unwrap();
+        let mut value: Value = serde_json::from_slice(line).unwrap();
+        let other = Digest([1; 32]).to_string();
+        value["key"] = other.as_str().into();
+        let line = value.to_string();
+        *action = format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes();
+        *name = format!("actions/{}/{}.json", &other[..2], &other[2..]);
+        entries.sort();
+    });
+    // An action that promises another content than its object has.
+    refused(3, "its content has the digest", &|_, entries| {
+        for (_, action) in entries.iter_mut().filter(|(name, _)| name.starts_with("actions/")) {
+            let line = action.split(|byte| *byte == b'\n').next().unwrap();
+            let mut value: Value = serde_json::from_slice(line).unwrap();
+            if value["kind"] != "evaluate" {
+                continue;
+            }
+            value["outputs"][0]["digest"] = Digest([2; 32]).to_string().into();
+            let line = value.to_string();
+            *action = format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes();
+        }
+    });
+    refused(3, "another digest than its name", &|_, entries| content(entries, "objects/").push(0));
+    assert!(!environment.path("escaped").exists() && !environment.folder().parent().unwrap().join("escaped").exists());
+}
+
+#[test]
+fn another_run_of_the_same_name_stays() {
+    let environment = bundled(&[]);
+    let whole = bytes(&environment);
+    import(&environment, &whole).expect(0);
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    environment.write(&format!("other/v1/runs/{run}/run.json"), "{}");
+    let refused = environment.run(&["--store", "other", "import", "run.bundle"]).expect(3);
+    refused.says("another run of the name").says("--store DIR");
+    assert_eq!(environment.read(&format!("other/v1/runs/{run}/run.json")), "{}");
+}
+
+#[test]
+fn what_is_lost_from_the_store_makes_no_bundle() {
+    let environment = bundled(&[]);
+    let object = environment
+        .files("cache/v1/objects")
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "safetensors"))
+        .unwrap();
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[100] ^= 1;
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, bytes).unwrap();
+    let damaged = environment.run(&["export", "latest", "--bundle", "new.bundle"]).expect(1);
+    damaged.says("what the stage model made is gone from the store").says("is damaged");
+    fs::remove_file(&object).unwrap();
+    environment.run(&["export", "latest", "--bundle", "new.bundle"]).expect(1).says("is missing from the store");
+    assert!(!environment.path("new.bundle").exists());
+    environment.succeed(&["export", "latest", "--bundle", "new.bundle", "--objects", "metrics"]);
+}
