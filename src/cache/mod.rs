@@ -15,6 +15,7 @@ mod manifest;
 mod object;
 mod publish;
 mod recorded;
+mod remote;
 mod run;
 mod seal;
 mod stats;
@@ -24,7 +25,7 @@ mod verify;
 pub use action::{Action, ObjectRecord, Output};
 pub use chain::{ChainHead, Link, RecordSeal};
 pub use error::CacheError;
-pub use gc::{GcOptions, GcReport};
+pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt};
@@ -32,6 +33,10 @@ pub use ledger::Ledger;
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
+pub use remote::{
+    Address, Progress, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode, RemoteOptions,
+    Traffic, TransferError, TransferReport,
+};
 pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState};
 pub use stats::{Amount, Stats};
 pub use store::Store;

@@ -3,6 +3,7 @@
 mod arguments;
 mod cache;
 mod carry_out;
+mod collect;
 mod completions;
 mod data;
 mod diff;
@@ -14,14 +15,17 @@ mod new;
 mod plan;
 mod predict;
 mod record;
+mod remote;
 mod run;
 mod runs;
 mod schema;
 mod session;
+mod settings;
 mod show;
 mod signals;
 mod stages;
 mod sweep;
+mod transfer;
 mod views;
 mod why;
 
