@@ -167,7 +167,7 @@ impl Address {
         options: &RemoteOptions,
     ) -> Result<Arc<dyn ObjectStore>, RemoteError> {
         let trouble = |verb: &str, error: &std::io::Error| {
-            let mut trouble = RemoteError::new(RemoteFault::Refused, format!("{self} cannot be {verb}"));
+            let mut trouble = RemoteError::new(RemoteFault::Unusable, format!("{self} cannot be {verb}"));
             trouble.causes.push(error.to_string());
             trouble.hint("is the disk or the share mounted, and may you use it?")
         };

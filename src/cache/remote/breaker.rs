@@ -7,8 +7,6 @@ use super::{RemoteError, RemoteFault, lock};
 /// Counts failures in a row.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// What the remote is no longer used for once it is open.
-    purpose: &'static str,
     patience: u32,
     state: Mutex<State>,
 }
@@ -20,8 +18,8 @@ struct State {
 }
 
 impl Breaker {
-    pub fn new(purpose: &'static str, patience: u32) -> Self {
-        Self { purpose, patience: patience.max(1), state: Mutex::default() }
+    pub fn new(patience: u32) -> Self {
+        Self { patience: patience.max(1), state: Mutex::default() }
     }
 
     /// Fails if the remote was given up.
@@ -37,32 +35,26 @@ impl Breaker {
         lock(&self.state).failures = 0;
     }
 
-    /// Counts a failure; one that will not mend itself counts for all.
-    pub fn failed(&self, error: &RemoteError) {
-        let is_final = matches!(error.fault, RemoteFault::Refused | RemoteFault::Address);
-        self.count(error, is_final);
+    /// Counts a failure; one that will not mend itself counts for all. Says whether the remote is given up because of
+    /// this one.
+    pub fn failed(&self, error: &RemoteError) -> bool {
+        let is_final = matches!(error.fault, RemoteFault::Refused | RemoteFault::Unusable | RemoteFault::Address);
+        self.count(error, is_final)
     }
 
-    /// A failure that took so long that there must not be another.
-    pub fn ran_out_of_time(&self, error: &RemoteError) {
-        self.count(error, true);
+    /// A failure after which there must not be another.
+    pub fn give_up(&self, error: &RemoteError) -> bool {
+        self.count(error, true)
     }
 
-    /// The user is told once.
-    fn count(&self, error: &RemoteError, is_final: bool) {
+    fn count(&self, error: &RemoteError, is_final: bool) -> bool {
         let mut state = lock(&self.state);
         state.failures += 1;
-        if state.open.is_none() && (is_final || state.failures >= self.patience) {
+        let opens = state.open.is_none() && (is_final || state.failures >= self.patience);
+        if opens {
             state.open = Some(error.clone());
-            drop(state);
-            self.tell(error);
         }
-    }
-
-    fn tell(&self, error: &RemoteError) {
-        let causes: String = error.causes.iter().map(|cause| format!("\n  because: {cause}")).collect();
-        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
-        tracing::warn!("{error}; from now on {} without it{causes}{hint}", self.purpose);
+        opens
     }
 }
 
@@ -76,16 +68,15 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_open_it() {
-        let breaker = Breaker::new("", 3);
+        let breaker = Breaker::new(3);
         for _ in 0..5 {
             breaker.failed(&trouble(RemoteFault::Trouble));
             breaker.failed(&trouble(RemoteFault::Damaged));
             breaker.succeeded();
         }
         assert_eq!(breaker.check(), Ok(()));
-        for _ in 0..3 {
-            breaker.failed(&trouble(RemoteFault::Trouble));
-        }
+        let opened: Vec<bool> = (0..4).map(|_| breaker.failed(&trouble(RemoteFault::Trouble))).collect();
+        assert_eq!(opened, [false, false, true, false]);
         assert_eq!(breaker.check(), Err(trouble(RemoteFault::Trouble)));
         breaker.succeeded();
         assert!(breaker.trouble().is_some(), "it stays open");
@@ -93,8 +84,9 @@ mod tests {
 
     #[test]
     fn what_will_not_mend_itself_opens_it_at_once() {
-        let breaker = Breaker::new("", 3);
-        breaker.failed(&trouble(RemoteFault::Refused));
-        assert!(breaker.check().is_err());
+        let breaker = Breaker::new(3);
+        assert!(breaker.failed(&trouble(RemoteFault::Refused)) && breaker.check().is_err());
+        let breaker = Breaker::new(3);
+        assert!(breaker.give_up(&trouble(RemoteFault::Trouble)) && breaker.check().is_err());
     }
 }

@@ -80,8 +80,8 @@ struct Attempts<'a> {
 impl Client {
     pub fn new(address: Address, options: RemoteOptions) -> Self {
         Self {
-            reading: Breaker::new("results are not looked up there: the run goes on", options.patience),
-            writing: Breaker::new("results are not sent there: the run goes on", options.patience),
+            reading: Breaker::new(options.patience),
+            writing: Breaker::new(options.patience),
             address,
             options,
             connection: OnceLock::new(),
@@ -113,7 +113,38 @@ impl Client {
 
     /// Counts what a caller found wrong with an answer.
     pub fn blame(&self, direction: Direction, error: &RemoteError) {
-        self.breaker(direction).failed(error);
+        let given_up = self.breaker(direction).failed(error);
+        self.conclude(direction, error, given_up);
+    }
+
+    /// When one direction is given up, the other may be pointless, too. The user is told once.
+    fn conclude(&self, direction: Direction, error: &RemoteError, given_up: bool) {
+        if !given_up {
+            return;
+        }
+        let is_reading = direction == Direction::Reading;
+        let is_general = match error.fault {
+            RemoteFault::Unusable | RemoteFault::Address => true,
+            RemoteFault::Trouble => is_reading,
+            RemoteFault::Absent | RemoteFault::Refused | RemoteFault::Damaged => false,
+        };
+        let rest = if is_general {
+            let other = if is_reading { Direction::Writing } else { Direction::Reading };
+            self.breaker(other).give_up(error);
+            "it is not used from now on"
+        } else if is_reading {
+            "nothing is looked up there from now on"
+        } else {
+            "nothing is sent there from now on"
+        };
+        let causes: String = error.causes.iter().map(|cause| format!("\n  because: {cause}")).collect();
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        if self.options.by_request {
+            // Who copies by request is told in the report.
+            tracing::debug!("{error}; {rest}{causes}");
+        } else {
+            tracing::warn!("{error}; {rest}{causes}{hint}");
+        }
     }
 
     fn connection(&self) -> Result<&Connection, RemoteError> {
@@ -135,10 +166,9 @@ impl Client {
     }
 
     fn attempts(&self, direction: Direction, most: u32, limit: Duration) -> Result<Attempts<'_>, RemoteError> {
-        let breaker = self.breaker(direction);
-        breaker.check()?;
+        self.breaker(direction).check()?;
         if let Err(error) = self.connection() {
-            breaker.failed(&error);
+            self.blame(direction, &error);
             return Err(error);
         }
         let started = Instant::now();
@@ -379,8 +409,8 @@ impl Attempts<'_> {
             }
             // The caller knows whether it is the remote's fault.
             RemoteFault::Damaged => return Err(error),
-            RemoteFault::Refused | RemoteFault::Address => {
-                breaker.failed(&error);
+            RemoteFault::Refused | RemoteFault::Unusable | RemoteFault::Address => {
+                self.client.blame(self.direction, &error);
                 return Err(error);
             }
             RemoteFault::Trouble => {}
@@ -388,11 +418,12 @@ impl Attempts<'_> {
         self.failures += 1;
         let pause = self.backoff.pause(self.failures);
         if self.started.elapsed().saturating_add(pause) > self.limit {
-            breaker.ran_out_of_time(&error);
+            let given_up = breaker.give_up(&error);
+            self.client.conclude(self.direction, &error, given_up);
             return Err(error);
         }
         if self.failures > self.most {
-            breaker.failed(&error);
+            self.client.blame(self.direction, &error);
             return Err(error);
         }
         tracing::debug!("{error}, {}; again in {pause:?}", error.causes.join(": "));
@@ -416,5 +447,5 @@ fn missing_place(error: RemoteError, address: &Address) -> RemoteError {
         return error;
     }
     let message = format!("there is no such bucket, container or folder as {address} names");
-    RemoteError { fault: RemoteFault::Refused, message, ..error }.hint("make it first, or mend the address")
+    RemoteError { fault: RemoteFault::Unusable, message, ..error }.hint("make it first, or mend the address")
 }

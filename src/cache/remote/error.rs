@@ -14,7 +14,9 @@ pub enum RemoteFault {
     Address,
     /// There is nothing of this name.
     Absent,
-    /// It will not work as long as nobody changes something: credentials, permissions, a bucket that is not there.
+    /// Nothing will work as long as nobody changes something: no credentials, a bucket that is not there.
+    Unusable,
+    /// This will not work, though something else may: no permission to write, a full disk.
     Refused,
     /// It may work the next time: no connection, an overloaded server, a full disk.
     Trouble,
@@ -60,13 +62,13 @@ impl RemoteError {
         let text = chain.join(": ");
         let said = |words: &[&str]| words.iter().any(|word| text.contains(word));
         // Without any credentials the clients ask the machine whether it is one of the provider's own.
-        if said(&["169.254.169.254", "169.254.170.2", "metadata.google.internal"]) {
-            return Self::new(RemoteFault::Refused, format!("there are no credentials for {address}"))
+        if said(&["/latest/api/token", "/latest/meta-data", "169.254.169.254", "metadata.google.internal"]) {
+            return Self::new(RemoteFault::Unusable, format!("there are no credentials for {address}"))
                 .because("the environment has none, and this machine has no role of its own")
                 .hint(address.credentials_hint());
         }
         if said(&["NoSuchBucket", "BucketNotFound", "ContainerNotFound", "The specified bucket does not exist"]) {
-            return Self::new(RemoteFault::Refused, format!("there is no bucket or container as {address} names it"))
+            return Self::new(RemoteFault::Unusable, format!("there is no bucket or container as {address} names it"))
                 .hint("make it first, or mend the address: `runner` makes objects, not buckets");
         }
         let fault = match error {
@@ -78,6 +80,7 @@ impl RemoteError {
             _ if said(&["403 Forbidden", "401 Unauthorized", "405 Method Not Allowed", "501 Not Implemented"]) => {
                 RemoteFault::Refused
             }
+            _ if said(&FULL) => RemoteFault::Refused,
             _ => RemoteFault::Trouble,
         };
         let (message, hint) = match fault {
@@ -85,7 +88,7 @@ impl RemoteError {
             RemoteFault::Refused if said(&["405 Method", "501 Not", "not yet implemented", "not supported"]) => {
                 (format!("{address} cannot do what was asked"), Some("use it with `mode = \"read\"`".to_owned()))
             }
-            RemoteFault::Refused => {
+            RemoteFault::Refused if !said(&FULL) => {
                 (format!("{address} refuses these credentials"), Some(address.permissions_hint().to_owned()))
             }
             _ if said(&[
@@ -98,15 +101,21 @@ impl RemoteError {
             {
                 (format!("{address} cannot be reached"), Some("is the server up, and is the address right?".to_owned()))
             }
-            _ if said(&["No space left", "507 ", "InsufficientStorage", "QuotaExceeded", "StorageFull"]) => (
+            _ if said(&FULL) => (
                 format!("{address} is full"),
                 Some("free space there: `runner cache gc --on-remote --older-than \"30 d\"`".to_owned()),
             ),
             _ => (format!("{address} fails"), None),
         };
-        Self { fault, message, causes: chain.into_iter().map(|cause| shortened(&cause)).collect(), hint }
+        let unreachable = message.ends_with("cannot be reached");
+        // Nothing was answered: only the last cause says something.
+        let causes = if unreachable { &chain[chain.len() - 1..] } else { &chain[..] };
+        Self { fault, message, causes: causes.iter().map(|cause| shortened(cause)).collect(), hint }
     }
 }
+
+/// What servers and disks say when nothing more fits.
+const FULL: [&str; 5] = ["No space left", "507 Insufficient", "InsufficientStorage", "QuotaExceeded", "StorageFull"];
 
 /// An error and what is behind it, without what the next one says in full.
 fn chain(error: &object_store::Error) -> Vec<String> {

@@ -56,11 +56,20 @@ pub struct RemoteOptions {
     pub parallel: usize,
     /// Failures in a row, each after its retries, after which the remote is given up.
     pub patience: u32,
+    /// Somebody asked for the copying and is told in a report what failed.
+    pub by_request: bool,
 }
 
 impl Default for RemoteOptions {
     fn default() -> Self {
-        Self { mode: RemoteMode::ReadWrite, retries: 5, timeout: Duration::from_secs(15), parallel: 16, patience: 3 }
+        Self {
+            mode: RemoteMode::ReadWrite,
+            retries: 5,
+            timeout: Duration::from_secs(15),
+            parallel: 16,
+            patience: 3,
+            by_request: false,
+        }
     }
 }
 
@@ -69,6 +78,7 @@ impl RemoteOptions {
     #[must_use]
     pub fn persistent(mut self) -> Self {
         self.retries = self.retries.max(5) * 2;
+        self.by_request = true;
         self.patience = 2 * u32::try_from(self.parallel).unwrap_or(u32::MAX).max(4);
         self
     }
