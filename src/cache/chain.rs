@@ -62,7 +62,7 @@ pub(super) fn sealed(record: &RunRecord, link: Option<&Link>) -> (Vec<u8>, Diges
 }
 
 /// Whether the seal in a record's file fits its bytes.
-fn seal_of(bytes: &[u8]) -> RecordSeal {
+pub(super) fn seal_of(bytes: &[u8]) -> RecordSeal {
     let split = bytes.len().checked_sub(TAIL).map(|at| bytes.split_at(at));
     let Some((content, tail)) = split.and_then(|(head, tail)| Some((head.strip_suffix(SEAL)?, tail))) else {
         let says_so = bytes.windows(SEAL.len()).any(|window| window == SEAL);

@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::session::shown;
 use super::transfer::named_remote;
-use super::{CliError, Exit, Global};
-use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store};
+use super::{CliError, Exit, Global, lock};
+use crate::audit::Lock;
+use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below};
 use crate::spec::units;
 use crate::ui::bytes;
 
@@ -67,7 +68,7 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
         println!("{}", json!(report));
         return Ok(Exit::Done);
     }
-    list(global, arguments, &report.removed, |path| shown(path));
+    list(global, arguments, &report.removed, shown);
     let verb = if arguments.dry_run { "would remove" } else { "removed" };
     let (removed, freed) = (report.removed.len(), bytes(report.freed));
     println!("{verb} {removed} files, {freed}; {} objects, {} stay", report.kept_objects, bytes(report.kept_bytes));
@@ -89,8 +90,36 @@ fn list(global: &Global, arguments: &Arguments, removed: &[Removal], name: impl 
 
 /// Who needs results besides the recorded runs.
 fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, CliError> {
-    let _ = (store, locks);
-    Ok(Vec::new())
+    let mut keys = BTreeSet::new();
+    for path in lock_files(store, locks)? {
+        // A lock that cannot be read may need anything: then nothing goes.
+        keys.extend(Lock::read(&path)?.keys());
+    }
+    Ok(vec![Root { name: "locks".into(), keys }])
+}
+
+/// The locks that were named, those in folders that were named, and those beside the pipelines of recorded runs.
+fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, CliError> {
+    let mut files = BTreeSet::new();
+    for path in named {
+        if path.is_dir() {
+            files.extend(files_below(path)?.into_iter().filter(|path| is_lock(path)));
+        } else {
+            files.insert(path.clone());
+        }
+    }
+    for run in store.runs()? {
+        let beside = store.load_run(&run).map(|record| lock::beside(Some(Path::new(&record.file))));
+        files.extend(beside.ok().filter(|path| path.is_absolute() && path.is_file()));
+    }
+    Ok(files)
+}
+
+/// Other programs write files with this ending, too; ours begin with a line that says so, whatever a merge did below it.
+fn is_lock(path: &Path) -> bool {
+    const BEGINS: &str = "# The lock of a pipeline.";
+    let named_so = path.extension().is_some_and(|ending| ending == "lock");
+    named_so && std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(BEGINS.as_bytes()))
 }
 
 /// The keys that the remote holds, where a limit on size makes that matter. A remote that cannot be asked holds nothing.

@@ -66,6 +66,14 @@ struct Chosen {
     keys: BTreeSet<Key>,
     /// Its record goes along.
     run: Option<RunRecord>,
+    /// The record is here already.
+    is_here: bool,
+}
+
+impl Chosen {
+    fn keys(keys: BTreeSet<Key>) -> Self {
+        Self { keys, run: None, is_here: false }
+    }
 }
 
 pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Exit, CliError> {
@@ -76,9 +84,9 @@ pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Ex
     let cancel = CancelToken::default();
     signals::install(&cancel);
     let chosen = match (&arguments.what, pipeline) {
-        (_, Some(path)) => Chosen { keys: keys_of_pipeline(global, way, path, arguments)?, run: None },
+        (_, Some(path)) => Chosen::keys(keys_of_pipeline(global, way, path, arguments)?),
         (Some(name), None) => of_run(&store, &remote, way, name)?,
-        (None, None) if arguments.all => Chosen { keys: all(&store, &remote, way)?, run: None },
+        (None, None) if arguments.all => Chosen::keys(all(&store, &remote, way)?),
         (None, None) => of_run(&store, &remote, way, "latest")?,
     };
     if way == Way::Pull && !arguments.dry_run {
@@ -90,8 +98,10 @@ pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Ex
         && report.is_complete()
     {
         match way {
-            Way::Push => remote.push_run(record)?,
-            Way::Pull => store.save_run(record)?,
+            Way::Push => remote.push_run(&store, &record.run)?,
+            // It takes its place after the runs of this store.
+            Way::Pull if !chosen.is_here => store.save_run(record)?,
+            Way::Pull => {}
         }
     }
     Ok(match (report.interrupted, report.failed) {
@@ -127,18 +137,23 @@ fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen
     let there = |name: &str| -> Result<Option<RunRecord>, RemoteError> {
         if way == Way::Pull { remote.find_run(name) } else { Ok(None) }
     };
-    let record = match store.find_run(name) {
-        Ok(record) => record,
-        Err(error) => there(name)?.ok_or_else(|| {
-            let hint = match way {
-                Way::Push => "`runner runs` lists runs; a pipeline file or --all do as well".to_owned(),
-                Way::Pull => format!("neither here nor at {}; a pipeline file or --all do as well", remote.address()),
-            };
-            CliError::from(error).hint(hint)
-        })?,
+    let (record, is_here) = match store.find_run(name) {
+        Ok(record) => (record, true),
+        Err(error) => {
+            let record = there(name)?.ok_or_else(|| {
+                let hint = match way {
+                    Way::Push => "`runner runs` lists runs; a pipeline file or --all do as well".to_owned(),
+                    Way::Pull => {
+                        format!("neither here nor at {}; a pipeline file or --all do as well", remote.address())
+                    }
+                };
+                CliError::from(error).hint(hint)
+            })?;
+            (record, false)
+        }
     };
     let keys = record.stages.iter().filter_map(|stage| stage.key).collect();
-    Ok(Chosen { keys, run: Some(record) })
+    Ok(Chosen { keys, run: Some(record), is_here })
 }
 
 /// The keys of a pipeline's stages whose results are here (to send) or there (to fetch).

@@ -25,6 +25,8 @@ pub enum Fault {
     CutAfter(usize),
     /// Only so many bytes come, however many there are, and nothing tells.
     Short(usize),
+    /// Every request is answered as by an S3 server that has no such bucket.
+    NoBucket,
     /// It accepts and never answers.
     Silent,
 }
@@ -157,6 +159,11 @@ impl State {
             Fault::Slow(delay) => std::thread::sleep(delay),
             Fault::Status(status) => return head(&mut stream, status, 0, None),
             Fault::WriteStatus(status) if is_write => return head(&mut stream, status, 0, None),
+            Fault::NoBucket => {
+                let page = "<Error><Code>NoSuchBucket</Code><Message>The bucket does not exist</Message></Error>";
+                head(&mut stream, 404, page.len(), None)?;
+                return stream.write_all(page.as_bytes());
+            }
             Fault::Silent => {
                 while !self.ended.load(Ordering::SeqCst) && *self.fault.lock().unwrap() == Fault::Silent {
                     std::thread::sleep(Duration::from_millis(10));

@@ -90,7 +90,7 @@ impl Address {
 
     /// The name that a file of the store has there.
     pub(super) fn place(&self, name: &str) -> ObjectPath {
-        ObjectPath::from_iter(self.prefix.parts().chain(ObjectPath::from(name).parts()))
+        self.prefix.parts().chain(ObjectPath::from(name).parts()).collect()
     }
 
     /// What follows the prefix in a name there.

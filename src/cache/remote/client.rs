@@ -5,6 +5,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,9 @@ const PIECE: u64 = 8 * 1024 * 1024;
 /// A record that is longer than this is none.
 const LONGEST_RECORD: u64 = 64 * 1024 * 1024;
 
+/// Retries of a remote that has not answered yet.
+const UNKNOWN: u32 = 4;
+
 /// Which way a request goes: reading and writing are given up apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -53,6 +57,8 @@ pub(super) struct Client {
     address: Address,
     options: RemoteOptions,
     connection: OnceLock<Result<Connection, RemoteError>>,
+    /// Whether it ever answered. One that did may be waited for; one that never did is not there.
+    answered: AtomicBool,
     reading: Breaker,
     writing: Breaker,
 }
@@ -85,6 +91,7 @@ impl Client {
             address,
             options,
             connection: OnceLock::new(),
+            answered: AtomicBool::new(false),
         }
     }
 
@@ -391,7 +398,14 @@ impl Client {
 
 impl Attempts<'_> {
     fn succeeded(&self) {
+        self.client.answered.store(true, Ordering::Relaxed);
         self.client.breaker(self.direction).succeeded();
+    }
+
+    /// Retries that are due to a remote that was there, or may never have been.
+    fn most(&self) -> u32 {
+        let known = self.client.answered.load(Ordering::Relaxed);
+        if known { self.most } else { self.most.min(UNKNOWN) }
     }
 
     /// Something came before it failed: what counts are failures without progress.
@@ -404,7 +418,7 @@ impl Attempts<'_> {
         let breaker = self.client.breaker(self.direction);
         match error.fault {
             RemoteFault::Absent => {
-                breaker.succeeded();
+                self.succeeded();
                 return Err(error);
             }
             // The caller knows whether it is the remote's fault.
@@ -422,7 +436,7 @@ impl Attempts<'_> {
             self.client.conclude(self.direction, &error, given_up);
             return Err(error);
         }
-        if self.failures > self.most {
+        if self.failures > self.most() {
             self.client.blame(self.direction, &error);
             return Err(error);
         }

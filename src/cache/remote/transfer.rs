@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde::Serialize;
 use stages::artifact::Digest;
 
+use super::super::chain::seal_of;
 use super::super::seal::seal;
-use super::super::{Action, CacheError, Key, ObjectRecord, RunId, RunRecord, Store};
+use super::super::{Action, CacheError, Key, ObjectRecord, RecordSeal, RunId, RunRecord, Store};
 use super::crew::in_parallel;
 use super::fetch::FetchError;
 use super::names::Names;
@@ -283,9 +284,10 @@ impl Remote {
     }
 
     /// Sends the record of a run, so that others can name it.
-    pub fn push_run(&self, record: &RunRecord) -> Result<(), RemoteError> {
-        let text = serde_json::to_vec(record).map_err(|error| unreadable(&record.run, &error))?;
-        self.shared.client.put(&Names::run(&record.run), text)
+    pub fn push_run(&self, store: &Store, run: &RunId) -> Result<(), TransferError> {
+        let path = store.run_path(run);
+        let text = std::fs::read(&path).map_err(CacheError::io("read", &path))?;
+        Ok(self.shared.client.put(&Names::run(run), text)?)
     }
 
     /// The record of the run that this text names at the remote: `latest`, an id, or the start or end of one.
@@ -311,12 +313,15 @@ impl Remote {
             return Ok(None);
         }
         let Some(text) = self.shared.client.record(&Names::run(run))? else { return Ok(None) };
-        serde_json::from_slice(&text).map(Some).map_err(|error| unreadable(run, &error))
+        let damaged = |reason: &str| {
+            RemoteError::new(RemoteFault::Damaged, format!("the record of run {run} at {} is damaged", self.address()))
+                .because(reason)
+        };
+        if seal_of(&text) == RecordSeal::Broken {
+            return Err(damaged("its seal does not fit"));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(|error| damaged(&error.to_string()))
     }
-}
-
-fn unreadable(run: &RunId, error: &serde_json::Error) -> RemoteError {
-    RemoteError::new(RemoteFault::Damaged, format!("the record of run {run} cannot be read")).because(error.to_string())
 }
 
 /// Why a transfer ended early.
