@@ -63,7 +63,7 @@ fn run_on_disk(environment: &TestEnvironment, options: &str, arguments: &[&str])
     let mount = format!("mount -t tmpfs -o {options} tmpfs store");
     let works = |namespaces: &&[&str]| {
         let mut tried = std::process::Command::new("unshare");
-        tried.args(**namespaces).args(["sh", "-c", &mount]).current_dir(environment.folder());
+        tried.args(*namespaces).args(["sh", "-c", &mount]).current_dir(environment.folder());
         tried.output().is_ok_and(|output| output.status.success())
     };
     let Some(namespaces) = [&alone[..], &as_user].into_iter().find(works) else {
