@@ -23,8 +23,20 @@ pub struct GcOptions {
     pub max_bytes: Option<u64>,
     /// Runs older than this no longer keep anything, and their records go.
     pub max_age: Option<Duration>,
+    /// Keys that somebody besides the recorded runs needs.
+    pub roots: Vec<Root>,
+    /// Keys whose results the remote holds: to fetch them again costs less than to compute them.
+    pub held: BTreeSet<Key>,
     /// Say what would go, remove nothing.
     pub dry_run: bool,
+}
+
+/// Somebody who needs results.
+#[derive(Clone, Debug, Default)]
+pub struct Root {
+    /// Who, for the report: `locks`, `sweeps`.
+    pub name: String,
+    pub keys: BTreeSet<Key>,
 }
 
 /// One thing that goes.
@@ -42,6 +54,8 @@ pub struct GcReport {
     pub freed: u64,
     pub kept_objects: usize,
     pub kept_bytes: u64,
+    /// Actions that stay, by who needs them; one may be needed by several.
+    pub kept_for: BTreeMap<String, usize>,
 }
 
 struct Collection<'a> {
@@ -77,12 +91,19 @@ impl Collection<'_> {
             in_flight.extend(actions.iter().filter(young).map(|action| action.key));
         }
         let reachable = self.drop_old_runs()?;
-        let (kept, unreachable): (Vec<Action>, Vec<Action>) =
-            actions.into_iter().partition(|action| reachable.contains(&action.key) || in_flight.contains(&action.key));
+        let mut roots = self.options.roots.clone();
+        roots.push(Root { name: "runs".into(), keys: reachable });
+        roots.push(Root { name: "work under way".into(), keys: in_flight.clone() });
+        let is_needed = |action: &Action| roots.iter().any(|root| root.keys.contains(&action.key));
+        let (kept, unreachable): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_needed);
         for action in unreachable {
-            self.remove_action(&action, "no run refers to it")?;
+            self.remove_action(&action, "no run, lock or sweep refers to it")?;
         }
         let kept = self.shrink(kept, &in_flight)?;
+        for root in roots {
+            let count = kept.iter().filter(|action| root.keys.contains(&action.key)).count();
+            self.report.kept_for.extend((count > 0).then_some((root.name, count)));
+        }
         self.sweep_objects(&kept)?;
         self.sweep_leftovers()?;
         Ok(self.report)
@@ -125,7 +146,8 @@ impl Collection<'_> {
         Ok(reachable)
     }
 
-    /// Removes what is cheapest to recompute until the rest fits. Checkpoints, which only save time, go first.
+    /// Removes what is cheapest to have again until the rest fits. Checkpoints, which only save time, go first; then what
+    /// the remote holds; what somebody besides a run asks to keep goes last.
     fn shrink(&mut self, mut kept: Vec<Action>, in_flight: &BTreeSet<Key>) -> Result<Vec<Action>, CacheError> {
         let Some(limit) = self.options.max_bytes else { return Ok(kept) };
         let mut total = bytes_of(&kept);
@@ -140,13 +162,20 @@ impl Collection<'_> {
             checkpoint_bytes -= size(&path);
             self.remove(&path, "a checkpoint, to keep within the size")?;
         }
-        kept.sort_by(|left, right| value(left).total_cmp(&value(right)));
+        let held = |action: &Action| self.options.held.contains(&action.key);
+        let asked_for = |action: &Action| self.options.roots.iter().any(|root| root.keys.contains(&action.key));
+        let order = |action: &Action| (!held(action), asked_for(action));
+        kept.sort_by(|left, right| order(left).cmp(&order(right)).then(value(left).total_cmp(&value(right))));
         let mut evicted = 0;
         while total + checkpoint_bytes > limit && evicted < kept.len() {
             let action = &kept[evicted];
             evicted += 1;
             if !in_flight.contains(&action.key) {
-                let reason = format!("{:.3} s to recompute, to keep within the size", action.seconds);
+                let reason = if held(action) {
+                    "the remote holds it, to keep within the size".to_owned()
+                } else {
+                    format!("{:.3} s to recompute, to keep within the size", action.seconds)
+                };
                 self.remove_action(action, &reason)?;
             }
             total = bytes_of(&kept[evicted..]);

@@ -16,6 +16,7 @@ mod manifest;
 mod object;
 mod publish;
 mod recorded;
+mod remote;
 mod run;
 mod seal;
 mod stats;
@@ -25,7 +26,7 @@ mod verify;
 pub use action::{Action, ObjectRecord, Output};
 pub use chain::{ChainHead, Link, RecordSeal, seal_of};
 pub use error::CacheError;
-pub use gc::{GcOptions, GcReport};
+pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
@@ -34,6 +35,10 @@ pub use ledger::Ledger;
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
+pub use remote::{
+    Address, Progress, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode, RemoteOptions,
+    Traffic, TransferError, TransferReport,
+};
 pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, utc};
 pub use stats::{Amount, Stats};
 pub use store::Store;

@@ -213,6 +213,10 @@ fn flush(store: &Store, batch: Vec<Pending>) {
         }
         failpoint::pass();
         drop(pending.lease);
+        let is_visible = result.is_ok();
         (pending.done)(result);
+        if is_visible {
+            store.offer(pending.action);
+        }
     }
 }

@@ -65,16 +65,6 @@ impl Recorded {
                 [Step::Key(name), Step::Key(port), Step::Index(_), Step::Key(item)] if name == "inputs" => {
                     recorded.inputs.push((port.clone(), Some(item.clone()), digest(leaf)?));
                 }
-                [Step::Key(name)] if name == "numeric_class" => {
-                    recorded.numeric_class = serde_json::from_str(leaf).ok()?;
-                }
-                [Step::Key(name), Step::Key(file)] if name == "files" => {
-                    let sum = if leaf == "null" { None } else { Some(digest(leaf)?) };
-                    recorded.files.insert(file.clone(), sum);
-                }
-                [Step::Key(name), Step::Key(variable)] if name == "environment" => {
-                    recorded.environment.insert(variable.clone(), serde_json::from_str(leaf).ok()?);
-                }
                 _ => {}
             }
         }

@@ -11,7 +11,7 @@ use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 use super::lease::Heart;
 use super::object::{check, read_verified, rename_into, temporary};
 use super::seal::unseal;
-use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord};
+use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
 
 /// An open store.
 #[derive(Debug)]
@@ -20,12 +20,14 @@ pub struct Store {
     heart: Heart,
     /// Blobs whose bytes this process has checked.
     checked: Mutex<BTreeSet<Digest>>,
+    /// Where what is not here may be.
+    pub(super) remote: Option<Remote>,
 }
 
 impl Store {
     /// Opens the store in this folder, which need not exist yet.
     pub fn open(folder: &Path) -> Self {
-        Self { layout: Layout::new(folder), heart: Heart::new(), checked: Mutex::default() }
+        Self { layout: Layout::new(folder), heart: Heart::new(), checked: Mutex::default(), remote: None }
     }
 
     /// Makes sure that the store can be written before anything is computed.
@@ -79,8 +81,28 @@ impl Store {
         intact
     }
 
-    /// Reads an artifact and checks its bytes. A damaged object is set aside, never served.
+    /// Reads an artifact and checks its bytes. A damaged object is set aside, never served. What is not here or was
+    /// damaged comes from the remote, if there is one that has it.
     pub fn load(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
+        self.with_help(record, || self.load_here(record))
+    }
+
+    /// Does what needs an object, with the remote's help before and after.
+    fn with_help<T>(&self, record: &ObjectRecord, read: impl Fn() -> Result<T, CacheError>) -> Result<T, CacheError> {
+        if self.remote.is_none() {
+            return read();
+        }
+        self.bring(&[record])?;
+        match read() {
+            Err(CacheError::Damaged { .. }) => {
+                self.bring(&[record])?;
+                read()
+            }
+            other => other,
+        }
+    }
+
+    fn load_here(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
         let kind = record.kind.ok_or_else(|| CacheError::Damaged {
             object: record.object,
             reason: "a blob stands where an artifact should".into(),
@@ -108,7 +130,7 @@ impl Store {
         let path = self.layout.object(record);
         let known = self.checked.lock().is_ok_and(|checked| checked.contains(&record.object));
         if !known {
-            self.guarded(record, |path| check(path, &record.object))?;
+            self.with_help(record, || self.guarded(record, |path| check(path, &record.object)))?;
             if let Ok(mut checked) = self.checked.lock() {
                 checked.insert(record.object);
             }

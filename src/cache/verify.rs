@@ -140,6 +140,9 @@ impl Store {
     /// Forgets an action whose objects turned out to be damaged.
     pub fn forget(&self, action: &Action) {
         let _ = fs::remove_file(self.layout().action(&action.key));
+        if let Some(remote) = self.remote() {
+            remote.forget(&action.key);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Options that several verbs share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use stages::contract::Device;
@@ -16,6 +16,12 @@ pub struct Global {
     /// Where results are stored
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "RUNNER_STORE", default_value = "cache")]
     pub store: PathBuf,
+    /// Share results through a remote: s3://BUCKET/PREFIX, gs://…, az://…, https://… or file:///FOLDER; `off` for none
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "RUNNER_REMOTE", hide_env_values = true)]
+    pub remote: Option<String>,
+    /// Whether results are also sent to the remote or only looked up there
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "MODE", env = "RUNNER_REMOTE_MODE")]
+    pub remote_mode: Option<RemoteModeChoice>,
     /// Print results as JSON on standard output
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
@@ -28,6 +34,18 @@ pub struct Global {
     /// When to use colours; NO_COLOR is obeyed too
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
+}
+
+/// What a remote is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum RemoteModeChoice {
+    /// Results are looked up there, and sent there
+    ReadWrite,
+    /// Results are looked up there
+    Read,
+    /// The remote is not used
+    Off,
 }
 
 /// When to use colours.
@@ -62,6 +80,13 @@ pub struct PipelineArguments {
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
     pub choice: Choice,
+}
+
+impl PipelineArguments {
+    /// The folder that the pipeline lies in: the current one if none is named.
+    pub fn folder(&self) -> PathBuf {
+        self.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned()
+    }
 }
 
 /// What to make of a pipeline.

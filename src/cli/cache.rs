@@ -1,15 +1,14 @@
-//! `runner cache`: what the store holds, whether it is intact, and what can go.
+//! `runner cache`: what the store holds, and whether it is intact.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::json;
 
 use super::session::shown;
-use super::{CliError, Exit, Global};
-use crate::cache::{GcOptions, Store};
-use crate::spec::units;
+use super::transfer::Way;
+use super::{CliError, Exit, Global, collect, transfer};
+use crate::cache::Store;
 use crate::ui::{Align, Paint, Table, bytes};
 
 #[derive(Debug, Subcommand)]
@@ -18,29 +17,19 @@ pub(super) enum Verb {
     Stats,
     /// Read everything; set damaged objects aside, so that they are recomputed; exit code 3 if there were any
     Verify,
-    /// Remove what no recorded run needs, and more if a limit asks for it
-    Gc(GcArguments),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct GcArguments {
-    /// Keep at most this much, such as `20 GiB`; what is cheapest to recompute per byte goes first
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_size: Option<u64>,
-    /// Forget runs older than this, such as `30 d`, and what only they need
-    #[arg(long, value_name = "AGE", value_parser = age)]
-    max_age: Option<Duration>,
-    /// Say what would go, remove nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    units::size(text).ok_or_else(|| format!("`{text}` is no size; write for example `20 GiB`"))
-}
-
-fn age(text: &str) -> Result<Duration, String> {
-    units::duration(text).ok_or_else(|| format!("`{text}` is no duration; write for example `30 d`"))
+    /// Remove what no recorded run, lock or sweep needs, and more if a limit asks for it
+    Gc(collect::Arguments),
+    /// Send results to the remote: of a run (by default the latest), of a pipeline, or all
+    #[command(after_help = "Examples:\n  \
+        runner cache push --remote s3://bucket/prefix              the latest run\n  \
+        runner cache push pipelines/quickstart.yaml --dry-run      what a pipeline's results would take\n  \
+        runner cache push --all --remote file:///mnt/share/cache   everything")]
+    Push(transfer::Arguments),
+    /// Fetch results from the remote: of a run, of a pipeline, or all
+    #[command(after_help = "Examples:\n  \
+        runner cache pull 250c1f --remote s3://bucket/prefix       a run that somebody pushed\n  \
+        runner cache pull pipelines/quickstart.yaml                what is there of a pipeline")]
+    Pull(transfer::Arguments),
 }
 
 pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, CliError> {
@@ -48,7 +37,9 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, CliError> {
     match verb {
         Verb::Stats => stats(global, &store),
         Verb::Verify => verify(global, &store),
-        Verb::Gc(arguments) => gc(global, &store, arguments),
+        Verb::Gc(arguments) => collect::run(global, arguments),
+        Verb::Push(arguments) => transfer::run(global, Way::Push, arguments),
+        Verb::Pull(arguments) => transfer::run(global, Way::Pull, arguments),
     }
 }
 
@@ -101,22 +92,4 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
         }
     }
     Ok(if report.damaged.is_empty() { Exit::Done } else { Exit::Different })
-}
-
-fn gc(global: &Global, store: &Store, arguments: &GcArguments) -> Result<Exit, CliError> {
-    let options = GcOptions { max_bytes: arguments.max_size, max_age: arguments.max_age, dry_run: arguments.dry_run };
-    let report = store.gc(&options)?;
-    if global.json {
-        println!("{}", json!(report));
-        return Ok(Exit::Done);
-    }
-    if arguments.dry_run || global.verbose {
-        for removal in &report.removed {
-            println!("  {} ({}): {}", shown(&removal.path), bytes(removal.bytes), removal.reason);
-        }
-    }
-    let verb = if arguments.dry_run { "would remove" } else { "removed" };
-    let (removed, freed) = (report.removed.len(), bytes(report.freed));
-    println!("{verb} {removed} files, {freed}; {} objects, {} stay", report.kept_objects, bytes(report.kept_bytes));
-    Ok(Exit::Done)
 }

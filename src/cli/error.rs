@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use stages::contract::StageError;
 
 use crate::audit::{LockError, SignError};
-use crate::cache::CacheError;
+use crate::cache::{CacheError, RemoteError, RemoteFault, TransferError};
 use crate::engine::Failure;
 use crate::ui::Paint;
 
@@ -131,6 +131,22 @@ impl From<Failure> for CliError {
 impl From<StageError> for CliError {
     fn from(error: StageError) -> Self {
         Failure::from(&error).into()
+    }
+}
+
+impl From<RemoteError> for CliError {
+    fn from(error: RemoteError) -> Self {
+        let exit = if error.fault == RemoteFault::Address { Exit::Wrong } else { Exit::Failed };
+        Self { exit, causes: error.causes, hint: error.hint, ..Self::failed(error.message) }
+    }
+}
+
+impl From<TransferError> for CliError {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Remote(error) => error.into(),
+            TransferError::Local(error) => error.into(),
+        }
     }
 }
 

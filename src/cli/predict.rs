@@ -11,7 +11,6 @@ use stages::contract::Device;
 use super::arguments::DeviceChoice;
 use super::session::pick_device;
 use super::{CliError, Exit, Global};
-use crate::cache::Store;
 use crate::diagnostic::{list, suggestion};
 use crate::engine::{PastStage, Replay};
 use crate::ui::{Align, Paint, Table, number};
@@ -44,7 +43,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Some((run, stage)) => (run, Some(stage)),
         None => (arguments.model.as_str(), None),
     };
-    let store = Store::open(&global.store);
+    let store = global.open_store(Path::new("."))?;
     let record = store.find_run(run)?;
     let replay = Replay::open(&store, &record, &stages::kinds())?;
     let target = target(&replay, stage)?;

@@ -9,7 +9,7 @@ use super::arguments::PipelineArguments;
 use super::carry_out::{Carried, Execution, carry_out};
 use super::plan::plan_table;
 use super::session::{Fetch, Session, shown};
-use super::{CliError, Exit, Global, lock, record, signals, views};
+use super::{CliError, Exit, Global, lock, record, remote, signals, views};
 use crate::cache::RunStatus;
 
 /// More files than this are counted, not listed.
@@ -76,6 +76,7 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
     let files = views::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
     if global.json {
+        remote::settle(&session.store, global, &session.cancel);
         let mut result = record::to_json(record);
         result["event"] = "result".into();
         println!("{result}");
@@ -88,6 +89,7 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
             1..=FILES_LISTED => files.iter().for_each(|path| println!("{}", shown(path))),
             many => println!("{many} files in {}", shown(&session.store.run_folder(&record.run).join("files"))),
         }
+        remote::settle(&session.store, global, &session.cancel);
     }
     Ok(match outcome.status {
         RunStatus::Done => Exit::Done,

@@ -64,10 +64,21 @@ pub(super) enum Fetch {
 impl Session {
     /// Reads and checks everything. Problems of the pipeline are printed, all of them.
     pub fn open(global: &Global, arguments: &PipelineArguments, fetch: Fetch) -> Result<Self, CliError> {
+        let store = global.open_store(&arguments.folder())?;
+        Self::open_on(store, global, arguments, fetch)
+    }
+
+    /// The same on a store that is open already.
+    pub fn open_on(
+        store: Store,
+        global: &Global,
+        arguments: &PipelineArguments,
+        fetch: Fetch,
+    ) -> Result<Self, CliError> {
         let choice = &arguments.choice;
         // Before anything runs in parallel: the pool is made on its first use.
         let threads = size_pool(choice);
-        let store = Arc::new(Store::open(&global.store));
+        let store = Arc::new(store);
         let file = name_of(arguments);
         // The ledger of a wide pipeline takes about as long to read as its file: the two go side by side.
         let (pipeline, ledger) = std::thread::scope(|scope| {
@@ -76,10 +87,10 @@ impl Session {
         });
         let (spec, graph) = pipeline?;
         let graph = select(graph, &choice.targets)?;
-        let folder = arguments.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        let folder = arguments.folder();
         let offline = choice.offline || fetch == Fetch::Never;
         let parts = Parts { spec, graph, store, ledger, file, threads };
-        Self::of(parts, choice, folder, offline, &CancelToken::default())
+        Self::of(parts, choice, &folder, offline, &CancelToken::default())
     }
 
     /// A session about a graph that was built elsewhere, such as that of a sweep. `folder` is that of the pipeline.

@@ -171,19 +171,31 @@ impl Planner<'_> {
             let hit = |source: StageId| known[source.index()].as_ref().and_then(StagePlan::hit);
             self.assess(*id, &|source, port| Some(hit(source)?.output(port)?.digest))
         };
-        if graph.len() < PARALLEL_ABOVE {
+        if graph.len() < PARALLEL_ABOVE && self.store.remote().is_none() {
             for id in graph.order() {
                 stages[id.index()] = Some(assess(id, &stages));
             }
         } else {
             for wave in graph.waves() {
                 let plans: Vec<StagePlan> = wave.par_iter().map(|id| assess(id, &stages)).collect();
+                // The remote was asked about all misses of the wave by now; its answers are waited for together.
                 for (id, plan) in wave.iter().zip(plans) {
-                    stages[id.index()] = Some(plan);
+                    stages[id.index()] = Some(self.or_from_remote(plan));
                 }
             }
         }
         Plan { stages: stages.into_iter().flatten().collect() }
+    }
+
+    /// A stage that is a miss here may be a hit there.
+    fn or_from_remote(&self, plan: StagePlan) -> StagePlan {
+        match (&plan.verdict, plan.key) {
+            (Verdict::Miss(reason), Some(key)) if *reason != Reason::Forced => match self.store.remote_action(&key) {
+                Some(action) => StagePlan { verdict: Verdict::Hit(action), ..plan },
+                None => plan,
+            },
+            _ => plan,
+        }
     }
 
     /// Assesses one stage, given the digests of the inputs that are known.
@@ -254,8 +266,11 @@ impl Planner<'_> {
         };
         match known {
             Some(action) if self.store.has_outputs(&action) => Verdict::Hit(action),
-            Some(_) => Verdict::Miss(Reason::OutputsLost),
-            None => Verdict::Miss(self.difference(name, manifest)),
+            lost => {
+                self.store.anticipate(key);
+                let reason = lost.map(|_| Reason::OutputsLost);
+                Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest)))
+            }
         }
     }
 

@@ -42,9 +42,11 @@ impl<'a> Replay<'a> {
     /// If the store cannot be read or a stage kind is not the one that ran then.
     pub fn open(store: &'a Store, run: &RunRecord, kinds: &[StageKind]) -> Result<Self, Failure> {
         let mut stages = Vec::with_capacity(run.stages.len());
+        store.anticipate_all(run.stages.iter().filter_map(|stage| stage.key));
         for stage in &run.stages {
-            let action = stage.key.map(|key| store.action(&key)).transpose().map_err(|error| Failure::from(&error))?;
-            let Some(action) = action.flatten() else { continue };
+            let known =
+                stage.key.map(|key| store.known_action(&key)).transpose().map_err(|error| Failure::from(&error))?;
+            let Some(action) = known.flatten() else { continue };
             let recorded = Recorded::parse(&action.manifest)
                 .ok_or_else(|| Failure::new(format!("the record of the stage {} is damaged", stage.name)))?;
             let Some(kind) = kinds.iter().find(|kind| kind.name == recorded.kind).copied() else {

@@ -72,7 +72,7 @@ impl Shared<'_> {
             Err(error) => return Result::Failed(Failure::from(&error)),
         };
         if !job.rerun
-            && let Ok(Some(action)) = self.store.usable_action(&job.key)
+            && let Ok(Some(action)) = self.store.find_action(&job.key)
         {
             return Result::Hit(action);
         }
@@ -93,6 +93,11 @@ impl Shared<'_> {
 
     fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> Result {
         let mut inputs = Inputs::default();
+        let stored = job.inputs.iter().filter(|input| input.artifact.is_none());
+        let stored: Vec<&ObjectRecord> = stored.map(|input| &input.record).collect();
+        if let Err(error) = self.store.bring(&stored) {
+            return Result::Failed(Failure::from(&error));
+        }
         for input in &job.inputs {
             let artifact = match &input.artifact {
                 Some(artifact) => artifact.clone(),

@@ -35,9 +35,7 @@ fn metrics(environment: &TestEnvironment) -> Vec<(String, f64)> {
 /// The identifiers that a value refers to.
 fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
     match value {
-        Value::Object(map) if map.len() == 1 && map.contains_key("@id") => {
-            found.extend(map["@id"].as_str())
-        }
+        Value::Object(map) if map.len() == 1 && map.contains_key("@id") => found.extend(map["@id"].as_str()),
         Value::Object(map) => map.values().for_each(|value| references(value, found)),
         Value::Array(items) => items.iter().for_each(|value| references(value, found)),
         _ => {}
@@ -137,7 +135,10 @@ fn objects_go_along_when_they_are_asked_for() {
         environment.files("crate").iter().filter_map(|path| strip(path)).collect::<Vec<_>>()
     };
     assert!(export(&[]).is_empty());
-    assert_eq!(export(&["--objects", "metrics"]), ["metrics/metrics.parquet", "model/log.parquet", "scaled/statistics.parquet"]);
+    assert_eq!(
+        export(&["--objects", "metrics"]),
+        ["metrics/metrics.parquet", "model/log.parquet", "scaled/statistics.parquet"]
+    );
     let outputs = export(&["--objects", "outputs", "--licence", "CC-BY-4.0"]);
     assert!(outputs.contains(&"size/size/size.txt".to_owned()), "{outputs:?}");
     assert!(outputs.iter().any(|path| path.ends_with(".png")) && !outputs.contains(&"raw/series.parquet".to_owned()));

@@ -64,7 +64,7 @@ impl Campaign {
         let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
         Ok(Self {
             file,
-            store: Arc::new(Store::open(&global.store)),
+            store: Arc::new(global.open_store(path.parent().unwrap_or(Path::new(".")))?),
             cancel: CancelToken::default(),
             choice: choice.clone(),
             threads,

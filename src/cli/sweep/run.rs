@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
 use super::super::carry_out::{Carried, carry_out};
-use super::super::{CliError, Exit, Global, signals};
+use super::super::{CliError, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::board::{print_board, summary};
 use super::campaign::{Campaign, View, exit_of};
@@ -153,6 +153,7 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
 
 fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus) -> Result<Exit, CliError> {
     let board = campaign.board(view, &Queue::of(campaign))?;
+    remote::settle(&campaign.store, global, &campaign.cancel);
     print_board(global, campaign, &board, Some(TRIALS_LISTED))?;
     if !global.json && !global.quiet {
         anstream::eprintln!("{}", summary(campaign, &board, view));

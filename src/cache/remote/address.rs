@@ -1,0 +1,279 @@
+//! Where a remote is: a URL, and the client that its scheme asks for. Credentials and endpoints come from the
+//! environment, under the names that each provider's own tools use; they are never read from a URL and never shown.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig};
+use reqwest::Url;
+
+use super::{RemoteError, RemoteFault, RemoteOptions};
+use crate::diagnostic::did_you_mean;
+
+/// Schemes that are understood, for messages.
+const SCHEMES: [&str; 6] = ["s3", "gs", "az", "https", "http", "file"];
+
+/// The client itself gives no request an end: each is watched piece by piece, and a large object may take long.
+const NO_TIMEOUT: &str = "1 day";
+
+/// The address of a remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    url: Url,
+    provider: Provider,
+    /// What comes before the names of objects.
+    prefix: ObjectPath,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Provider {
+    Folder(PathBuf),
+    Amazon,
+    Google,
+    Azure,
+    Http,
+}
+
+impl Address {
+    /// Reads `s3://bucket/prefix`, `gs://…`, `az://container/…`, `http(s)://…` or `file:///folder`.
+    ///
+    /// # Errors
+    /// If it is no such URL.
+    pub fn parse(text: &str) -> Result<Self, RemoteError> {
+        let wrong = |reason: String| RemoteError::new(RemoteFault::Address, reason);
+        let form = "a remote is a URL such as s3://bucket/prefix, gs://bucket, az://container, https://host/path \
+                    or file:///folder";
+        let url = Url::parse(text).map_err(|_| {
+            let hint = match std::path::absolute(text) {
+                Ok(path) if !text.contains("://") && text.contains('/') => {
+                    format!("a folder is written file://{}", path.display())
+                }
+                _ => form.to_owned(),
+            };
+            wrong(format!("`{text}` is no URL")).hint(hint)
+        })?;
+        if url.username() != "" || url.password().is_some() {
+            return Err(wrong(format!("the address of a remote must not hold credentials: {}", shown(&url)))
+                .hint("set them in the environment"));
+        }
+        let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| {
+            let near = did_you_mean(url.scheme(), SCHEMES);
+            let hint = match (near, url.host_str()) {
+                (Some(near), _) if near != url.scheme() => format!("did you mean `{near}://`?"),
+                (_, None) => form.to_owned(),
+                _ if url.scheme() == "file" => "a folder of this machine has no host: file:///folder".to_owned(),
+                _ => format!("there are {}", SCHEMES.join(", ")),
+            };
+            wrong(format!("`{text}` is no address of a remote that is understood")).hint(hint)
+        })?;
+        let provider = match scheme {
+            ObjectStoreScheme::Local => {
+                let folder = url.to_file_path().map_err(|()| wrong(format!("`{text}` names no folder")).hint(form))?;
+                return Ok(Self { url, provider: Provider::Folder(folder), prefix: ObjectPath::default() });
+            }
+            ObjectStoreScheme::AmazonS3 => Provider::Amazon,
+            ObjectStoreScheme::GoogleCloudStorage => Provider::Google,
+            ObjectStoreScheme::MicrosoftAzure => Provider::Azure,
+            ObjectStoreScheme::Http => Provider::Http,
+            _ => return Err(wrong(format!("`{text}` is no remote that others could see")).hint(form)),
+        };
+        Ok(Self { url, provider, prefix })
+    }
+
+    /// The name that a file of the store has there.
+    pub(super) fn place(&self, name: &str) -> ObjectPath {
+        self.prefix.parts().chain(ObjectPath::from(name).parts()).collect()
+    }
+
+    /// What follows the prefix in a name there.
+    pub(super) fn name<'a>(&self, place: &'a ObjectPath) -> Option<&'a str> {
+        let rest = place.as_ref().strip_prefix(self.prefix.as_ref())?;
+        Some(rest.strip_prefix('/').unwrap_or(rest))
+    }
+
+    /// Whether large objects can be sent there in pieces.
+    pub(super) fn takes_pieces(&self) -> bool {
+        self.provider != Provider::Http
+    }
+
+    /// Makes a client. `retries` are those of the client itself, for pieces of large objects.
+    pub(super) fn connect(&self, options: &RemoteOptions, retries: u32) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+        // The first provider that is installed stays; another of the same kind is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let retry = RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(5),
+                base: 2.0,
+            },
+            max_retries: retries as usize,
+            retry_timeout: options.timeout * 4,
+        };
+        let connect_timeout = format!("{} ms", options.timeout.as_millis().clamp(100, 10_000));
+        let client = [(ClientConfigKey::Timeout, NO_TIMEOUT), (ClientConfigKey::ConnectTimeout, &connect_timeout)];
+        let made = match &self.provider {
+            Provider::Folder(folder) => return self.open_folder(folder, options),
+            Provider::Amazon => {
+                refuse_plain_http()?;
+                let builder = AmazonS3Builder::from_env().with_url(self.url.as_str()).with_retry(retry);
+                let with = |builder: AmazonS3Builder, (key, value): (ClientConfigKey, &str)| {
+                    builder.with_config(AmazonS3ConfigKey::Client(key), value)
+                };
+                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+            }
+            Provider::Google => {
+                let builder = GoogleCloudStorageBuilder::from_env().with_url(self.url.as_str()).with_retry(retry);
+                let with = |builder: GoogleCloudStorageBuilder, (key, value): (ClientConfigKey, &str)| {
+                    builder.with_config(GoogleConfigKey::Client(key), value)
+                };
+                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+            }
+            Provider::Azure => {
+                let builder = MicrosoftAzureBuilder::from_env().with_url(self.url.as_str()).with_retry(retry);
+                let with = |builder: MicrosoftAzureBuilder, (key, value): (ClientConfigKey, &str)| {
+                    builder.with_config(AzureConfigKey::Client(key), value)
+                };
+                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+            }
+            Provider::Http => {
+                let mut root = self.url.clone();
+                root.set_path("");
+                root.set_query(None);
+                let builder = HttpBuilder::new().with_url(root).with_retry(retry);
+                let builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
+                let with = |builder: HttpBuilder, (key, value)| builder.with_config(key, value);
+                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+            }
+        };
+        made.map_err(|error| {
+            let mut wrong = RemoteError::of(&error, self);
+            wrong.fault = RemoteFault::Address;
+            wrong.message = format!("{self} cannot be used as it is set up");
+            wrong.hint(self.credentials_hint())
+        })
+    }
+
+    fn open_folder(
+        &self,
+        folder: &std::path::Path,
+        options: &RemoteOptions,
+    ) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+        let trouble = |verb: &str, error: &std::io::Error| {
+            let mut trouble = RemoteError::new(RemoteFault::Unusable, format!("{self} cannot be {verb}"));
+            trouble.causes.push(error.to_string());
+            trouble.hint("is the disk or the share mounted, and may you use it?")
+        };
+        if options.mode == super::RemoteMode::ReadWrite {
+            std::fs::create_dir_all(folder).map_err(|error| trouble("made", &error))?;
+        } else if let Err(error) = std::fs::metadata(folder) {
+            return Err(trouble("read", &error));
+        }
+        let opened = LocalFileSystem::new_with_prefix(folder);
+        opened.map(|store| Arc::new(store) as _).map_err(|error| RemoteError::of(&error, self))
+    }
+
+    /// How to give credentials.
+    pub(super) fn credentials_hint(&self) -> &'static str {
+        match self.provider {
+            Provider::Amazon => {
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT for a server that is not Amazon's; \
+                 profiles are not read, but `eval \"$(aws configure export-credentials --format env)\"` sets them"
+            }
+            Provider::Google => "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account",
+            Provider::Azure => "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+            Provider::Http | Provider::Folder(_) => "is the address right?",
+        }
+    }
+
+    /// What whoever is refused should look at.
+    pub(super) fn permissions_hint(&self) -> &'static str {
+        match self.provider {
+            Provider::Amazon => {
+                "are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY right? They need s3:GetObject, s3:ListBucket, and \
+                 s3:PutObject to write; `mode = \"read\"` in `runner.toml` does without the last"
+            }
+            Provider::Google | Provider::Azure => {
+                "are the credentials in the environment right, and may they read, list and write there?"
+            }
+            Provider::Http => "the server wants a login or allows no writing; use it with `mode = \"read\"`",
+            Provider::Folder(_) => "you may not use this folder; `mode = \"read\"` needs no permission to write",
+        }
+    }
+}
+
+/// A server without encryption must be asked for.
+fn refuse_plain_http() -> Result<(), RemoteError> {
+    let variable = |name: &&str| std::env::var(name).is_ok_and(|value| value.starts_with("http://"));
+    let plain = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"].into_iter().find(variable);
+    let allowed = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| ["true", "1", "yes"].contains(&value.as_str()));
+    match plain {
+        Some(name) if !allowed => {
+            Err(RemoteError::new(RemoteFault::Address, format!("{name} is not encrypted, and that must be allowed"))
+                .hint("set AWS_ALLOW_HTTP=true if the network can be trusted, or use https"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A URL without what may be secret.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(shown(&self.url).trim_end_matches('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_understood() {
+        for (text, provider, place) in [
+            ("s3://bucket/a/b", Provider::Amazon, "a/b/v1/x"),
+            ("s3://bucket", Provider::Amazon, "v1/x"),
+            ("gs://bucket/a/", Provider::Google, "a/v1/x"),
+            ("az://container/a", Provider::Azure, "a/v1/x"),
+            ("https://example.org/store", Provider::Http, "store/v1/x"),
+            ("file:///tmp/a%20b", Provider::Folder("/tmp/a b".into()), "v1/x"),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!(address.provider, provider, "{text}");
+            assert_eq!(address.place("v1/x").as_ref(), place, "{text}");
+            assert_eq!(address.name(&address.place("v1/x")), Some("v1/x"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_address_is_said() {
+        for (text, part) in [
+            ("s4://bucket", "did you mean `s3://`?"),
+            ("../cache", "a folder is written file://"),
+            ("bucket", "a remote is a URL"),
+            ("file://host/folder", "file:///folder"),
+            ("ftp://host/x", "there are s3, gs"),
+            ("memory:///", "a remote is a URL"),
+        ] {
+            let error = Address::parse(text).unwrap_err();
+            assert_eq!(error.fault, RemoteFault::Address, "{text}");
+            assert!(error.hint.as_ref().unwrap().contains(part), "{text}: {error:?}");
+        }
+        let error = Address::parse("https://me:secret@host/x").unwrap_err();
+        assert!(!error.message.contains("secret") && !error.message.contains("me@"), "{error}");
+    }
+}

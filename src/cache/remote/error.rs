@@ -1,0 +1,142 @@
+//! What can go wrong with a remote, sorted by what follows from it: ask again, ask never again, or tell the user that
+//! the address is wrong.
+
+use std::error::Error;
+
+use thiserror::Error;
+
+use super::Address;
+
+/// What kind of fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteFault {
+    /// The address or the settings cannot be right.
+    Address,
+    /// There is nothing of this name.
+    Absent,
+    /// Nothing will work as long as nobody changes something: no credentials, a bucket that is not there.
+    Unusable,
+    /// This will not work, though something else may: no permission to write, a full disk.
+    Refused,
+    /// It may work the next time: no connection, an overloaded server, a full disk.
+    Trouble,
+    /// What came are not the bytes that were asked for.
+    Damaged,
+}
+
+/// A failure of a remote.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct RemoteError {
+    pub fault: RemoteFault,
+    pub message: String,
+    pub causes: Vec<String>,
+    pub hint: Option<String>,
+}
+
+impl RemoteError {
+    pub(super) fn new(fault: RemoteFault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
+    }
+
+    /// The server was silent for too long.
+    pub(super) fn silent(address: &Address, seconds: f64) -> Self {
+        Self::new(RemoteFault::Trouble, format!("{address} did not answer within {seconds:.0} s"))
+            .hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
+    }
+
+    /// Sorts an error of `object_store`.
+    pub(super) fn of(error: &object_store::Error, address: &Address) -> Self {
+        use object_store::Error as Source;
+        let chain = chain(error);
+        let text = chain.join(": ");
+        let said = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        // Without any credentials the clients ask the machine whether it is one of the provider's own.
+        if said(&["/latest/api/token", "/latest/meta-data", "169.254.169.254", "metadata.google.internal"]) {
+            return Self::new(RemoteFault::Unusable, format!("there are no credentials for {address}"))
+                .because("the environment has none, and this machine has no role of its own")
+                .hint(address.credentials_hint());
+        }
+        if said(&["NoSuchBucket", "BucketNotFound", "ContainerNotFound", "The specified bucket does not exist"]) {
+            return Self::new(RemoteFault::Unusable, format!("there is no bucket or container as {address} names it"))
+                .hint("make it first, or mend the address: `runner` makes objects, not buckets");
+        }
+        let fault = match error {
+            Source::NotFound { .. } => RemoteFault::Absent,
+            Source::PermissionDenied { .. } | Source::Unauthenticated { .. } => RemoteFault::Refused,
+            Source::NotImplemented { .. } | Source::NotSupported { .. } | Source::UnknownConfigurationKey { .. } => {
+                RemoteFault::Refused
+            }
+            _ if said(&["403 Forbidden", "401 Unauthorized", "405 Method Not Allowed", "501 Not Implemented"]) => {
+                RemoteFault::Refused
+            }
+            _ if said(&FULL) => RemoteFault::Refused,
+            _ => RemoteFault::Trouble,
+        };
+        let (message, hint) = match fault {
+            RemoteFault::Absent => (format!("{address} has no such object"), None),
+            RemoteFault::Refused if said(&["405 Method", "501 Not", "not yet implemented", "not supported"]) => {
+                (format!("{address} cannot do what was asked"), Some("use it with `mode = \"read\"`".to_owned()))
+            }
+            RemoteFault::Refused if !said(&FULL) => {
+                (format!("{address} refuses these credentials"), Some(address.permissions_hint().to_owned()))
+            }
+            _ if said(&[
+                "onnection refused",
+                "dns error",
+                "error trying to connect",
+                "tcp connect",
+                "failed to lookup",
+            ]) =>
+            {
+                (format!("{address} cannot be reached"), Some("is the server up, and is the address right?".to_owned()))
+            }
+            _ if said(&FULL) => (
+                format!("{address} is full"),
+                Some("free space there: `runner cache gc --on-remote --older-than \"30 d\"`".to_owned()),
+            ),
+            _ => (format!("{address} fails"), None),
+        };
+        let unreachable = message.ends_with("cannot be reached");
+        // Nothing was answered: only the last cause says something.
+        let causes = if unreachable { &chain[chain.len() - 1..] } else { &chain[..] };
+        Self { fault, message, causes: causes.iter().map(|cause| shortened(cause)).collect(), hint }
+    }
+}
+
+/// What servers and disks say when nothing more fits.
+const FULL: [&str; 5] = ["No space left", "507 Insufficient", "InsufficientStorage", "QuotaExceeded", "StorageFull"];
+
+/// An error and what is behind it, without what the next one says in full.
+fn chain(error: &object_store::Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        next = cause.source();
+    }
+    texts
+}
+
+/// Servers answer with pages; a line is enough.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 240;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

@@ -1,0 +1,135 @@
+//! Results to a remote: the objects of an action, then the action. Sending is idempotent, so whatever is interrupted is
+//! simply begun again; the order is what lets others trust an action that they see.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stages::artifact::Digest;
+
+use super::super::seal::seal;
+use super::super::{Action, Layout, ObjectRecord};
+use super::client::Direction;
+use super::crew::{Crew, in_parallel};
+use super::names::Names;
+use super::{RemoteError, RemoteFault, Shared, lock};
+
+/// Objects up to this size are sent without asking first whether they are there.
+const NOT_WORTH_ASKING: u64 = 64 * 1024;
+
+/// Actions that may wait to be sent. More are left to `runner cache push`.
+const QUEUE: usize = 65_536;
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    New,
+    Present,
+}
+
+/// Sends actions in the background.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    shared: Arc<Shared>,
+    crew: Crew<(Layout, Arc<Action>)>,
+}
+
+impl Uploads {
+    pub fn new(shared: Arc<Shared>, parallel: usize) -> Self {
+        // Some actions at a time, and some objects of each.
+        let crews = parallel.div_ceil(4);
+        let crew = Crew::new("remote-upload", crews, {
+            let shared = Arc::clone(&shared);
+            move |(layout, action): (Layout, Arc<Action>)| shared.send(&layout, &action, parallel / crews)
+        });
+        Self { shared, crew }
+    }
+
+    /// Hands an action in whose objects are in the store. Never waits.
+    pub fn offer(&self, layout: &Layout, action: Action) {
+        if self.crew.waiting() >= QUEUE || self.shared.client.is_given_up(Direction::Writing) {
+            self.shared.count(|traffic| traffic.unsent += 1);
+            return;
+        }
+        self.crew.push((layout.clone(), Arc::new(action)));
+    }
+
+    /// Actions that wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.crew.waiting()
+    }
+
+    /// Waits until everything is sent, for so long at most. Says whether it is.
+    pub fn wait(&self, limit: Duration) -> bool {
+        self.crew.wait(limit)
+    }
+
+    /// Gives up what is not begun.
+    pub fn abandon(&self) {
+        let left = self.crew.abandon() as u64;
+        self.shared.count(|traffic| traffic.unsent += left);
+    }
+}
+
+impl Shared {
+    /// Sends an action and what it names; a failure is counted and told, and nothing else.
+    fn send(&self, layout: &Layout, action: &Action, parallel: usize) {
+        let objects: Vec<&ObjectRecord> = action.objects().collect();
+        let sent = in_parallel(&objects, parallel, |record| self.send_object(layout, record));
+        let all: Result<Vec<Sent>, RemoteError> = sent.into_iter().collect();
+        match all.and_then(|_| self.send_action(action)) {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::debug!("the results of {} were not sent: {error}", action.kind);
+                self.count(|traffic| traffic.unsent += 1);
+            }
+        }
+    }
+
+    /// Sends an object unless it is there.
+    pub fn send_object(&self, layout: &Layout, record: &ObjectRecord) -> Result<Sent, RemoteError> {
+        if lock(&self.present).contains(&record.object) {
+            return Ok(Sent::Present);
+        }
+        let name = Names::object(record);
+        let ask = record.bytes > NOT_WORTH_ASKING && !self.is_distrusted(&record.object);
+        if ask && self.client.size(&name)? == Some(record.bytes) {
+            lock(&self.present).insert(record.object);
+            return Ok(Sent::Present);
+        }
+        self.put_object(layout, record, &name)?;
+        lock(&self.present).insert(record.object);
+        lock(&self.distrusted).remove(&record.object);
+        self.count(|traffic| {
+            traffic.objects_sent += 1;
+            traffic.bytes_sent += record.bytes;
+        });
+        Ok(Sent::New)
+    }
+
+    /// What is damaged here is not sent: it would be damaged everywhere.
+    fn put_object(&self, layout: &Layout, record: &ObjectRecord, name: &str) -> Result<(), RemoteError> {
+        let path = layout.object(record);
+        if self.client.is_large(record.bytes) {
+            return self.client.put_pieces(name, record.bytes, &record.object, &path);
+        }
+        let damaged = |reason: String| {
+            RemoteError::new(RemoteFault::Damaged, format!("object {} here is damaged or gone", record.object.short()))
+                .because(reason)
+                .hint("`runner cache verify` looks at all of them")
+        };
+        let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+        if Digest::of_bytes(&bytes) != record.object {
+            return Err(damaged("its bytes are not those of its name".to_owned()));
+        }
+        self.client.put(name, bytes)
+    }
+
+    /// Sends an action all of whose objects are there.
+    pub fn send_action(&self, action: &Action) -> Result<(), RemoteError> {
+        self.client.put(&Names::action(&action.key), seal(action))?;
+        lock(&self.distrusted).remove(&action.key.0);
+        self.count(|traffic| traffic.actions_sent += 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,334 @@
+//! Copying by request: actions and all that they name, to a remote or from it. Many objects at a time; what is there is
+//! not sent, what is here is not fetched, so a transfer that was interrupted goes on where it ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::Serialize;
+use stages::artifact::Digest;
+
+use super::super::chain::seal_of;
+use super::super::seal::seal;
+use super::super::{Action, CacheError, Key, ObjectRecord, RecordSeal, RunId, RunRecord, Store};
+use super::crew::in_parallel;
+use super::fetch::FetchError;
+use super::names::Names;
+use super::{Remote, RemoteError, RemoteFault, lock};
+
+/// For more files than this it is cheaper to list what is there than to ask for each.
+const LIST_ABOVE: usize = 300;
+
+/// How far a transfer is, for whoever shows it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub objects: AtomicU64,
+    pub all_objects: AtomicU64,
+    pub bytes: AtomicU64,
+    pub all_bytes: AtomicU64,
+    /// Set by whoever wants it to end: what is under way is finished, nothing more is begun.
+    pub cancelled: AtomicBool,
+}
+
+impl Progress {
+    fn begin<'a>(&self, records: impl Iterator<Item = &'a ObjectRecord>) {
+        let (mut objects, mut bytes) = (0, 0);
+        for record in records {
+            objects += 1;
+            bytes += record.bytes;
+        }
+        self.all_bytes.store(bytes, Ordering::Relaxed);
+        self.all_objects.store(objects, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// What a transfer did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TransferReport {
+    /// Actions that arrived.
+    pub actions: usize,
+    pub objects: u64,
+    pub bytes: u64,
+    /// What was where it should be already.
+    pub actions_present: usize,
+    pub objects_present: u64,
+    pub bytes_present: u64,
+    /// Keys whose results are not where they should come from.
+    pub absent: usize,
+    /// Actions that could not be copied whole.
+    pub failed: usize,
+    /// Why; each reason once.
+    pub reasons: Vec<String>,
+    pub interrupted: bool,
+}
+
+impl TransferReport {
+    pub fn is_complete(&self) -> bool {
+        self.failed == 0 && !self.interrupted
+    }
+}
+
+/// Reasons for what did not work, each told once.
+#[derive(Debug, Default)]
+struct Reasons(Mutex<BTreeMap<String, RemoteError>>);
+
+impl Reasons {
+    fn note(&self, error: &RemoteError) {
+        lock(&self.0).entry(error.message.clone()).or_insert_with(|| error.clone());
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let text = |error: &RemoteError| {
+            let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
+            let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+            format!("{error}{causes}{hint}")
+        };
+        lock(&self.0).values().map(text).collect()
+    }
+}
+
+/// Every object of these actions once, in the order in which they are named.
+fn distinct(actions: &[Action]) -> Vec<&ObjectRecord> {
+    let mut seen = BTreeSet::new();
+    actions.iter().flat_map(Action::objects).filter(|record| seen.insert(record.object)).collect()
+}
+
+impl Remote {
+    /// Sends the actions of these keys and their objects.
+    ///
+    /// # Errors
+    /// If nothing can be copied at all. What fails for single objects is in the report.
+    pub fn push(
+        &self,
+        store: &Store,
+        keys: &BTreeSet<Key>,
+        dry_run: bool,
+        progress: &Progress,
+    ) -> Result<TransferReport, TransferError> {
+        let mut report = TransferReport::default();
+        let mut actions = Vec::with_capacity(keys.len());
+        for key in keys {
+            match store.usable_action(key)? {
+                Some(action) => actions.push(action),
+                None => report.absent += 1,
+            }
+        }
+        let objects = distinct(&actions);
+        let present = self.objects_there(&objects)?;
+        let (there, new): (Vec<&ObjectRecord>, _) =
+            objects.into_iter().partition(|record| present.contains(&record.object));
+        report.objects_present = there.len() as u64;
+        report.bytes_present = there.iter().map(|record| record.bytes).sum();
+        let known = self.actions_there(&actions)?;
+        report.actions_present = known.len();
+        progress.begin(new.iter().copied());
+        let unsent: Vec<&Action> = actions.iter().filter(|action| !known.contains(&action.key)).collect();
+        if dry_run {
+            report.objects = new.len() as u64;
+            report.bytes = new.iter().map(|record| record.bytes).sum();
+            report.actions = unsent.len();
+            return Ok(report);
+        }
+        let reasons = Reasons::default();
+        let send = |record: &&ObjectRecord| {
+            if progress.is_cancelled() {
+                return None;
+            }
+            let sent = self.shared.send_object(store.layout(), record);
+            sent.inspect_err(|error| reasons.note(error)).ok()?;
+            progress.objects.fetch_add(1, Ordering::Relaxed);
+            progress.bytes.fetch_add(record.bytes, Ordering::Relaxed);
+            Some((record.object, record.bytes))
+        };
+        let sent: Vec<(Digest, u64)> = in_parallel(&new, self.options().parallel, send).into_iter().flatten().collect();
+        report.objects = sent.len() as u64;
+        report.bytes = sent.iter().map(|(_, bytes)| bytes).sum();
+        let arrived: BTreeSet<Digest> = sent.into_iter().map(|(object, _)| object).chain(present).collect();
+        // Objects that were there already may have lost their action, or not have had one yet.
+        let whole = |action: &&&Action| action.objects().all(|record| arrived.contains(&record.object));
+        let sendable: Vec<&Action> = unsent.iter().filter(whole).copied().collect();
+        let send = |action: &&Action| {
+            !progress.is_cancelled() && self.shared.send_action(action).inspect_err(|error| reasons.note(error)).is_ok()
+        };
+        let sent = in_parallel(&sendable, self.options().parallel, send);
+        report.actions = sent.iter().filter(|sent| **sent).count();
+        report.failed = unsent.len() - report.actions;
+        report.interrupted = progress.is_cancelled();
+        report.reasons = reasons.texts();
+        Ok(report)
+    }
+
+    /// Which of these objects are there with their size.
+    fn objects_there(&self, objects: &[&ObjectRecord]) -> Result<BTreeSet<Digest>, RemoteError> {
+        let sizes = self.sizes(Names::OBJECTS, objects, |record| Names::object(record))?;
+        let there = objects.iter().zip(sizes).filter(|(record, size)| *size == Some(record.bytes));
+        Ok(there.map(|(record, _)| record.object).collect())
+    }
+
+    /// Which of these actions are there, by size.
+    fn actions_there(&self, actions: &[Action]) -> Result<BTreeSet<Key>, RemoteError> {
+        let sizes = self.sizes(Names::ACTIONS, actions, |action| Names::action(&action.key))?;
+        let there = actions.iter().zip(sizes).filter(|(action, size)| *size == Some(seal(action).len() as u64));
+        Ok(there.map(|(action, _)| action.key).collect())
+    }
+
+    /// The sizes that files have there.
+    fn sizes<T: Sync>(
+        &self,
+        folder: &str,
+        items: &[T],
+        name: impl Fn(&T) -> String + Sync,
+    ) -> Result<Vec<Option<u64>>, RemoteError> {
+        if items.len() > LIST_ABOVE
+            && let Ok(listed) = self.shared.client.list(folder)
+        {
+            let listed: BTreeMap<String, u64> = listed.into_iter().map(|file| (file.name, file.bytes)).collect();
+            return Ok(items.iter().map(|item| listed.get(&name(item)).copied()).collect());
+        }
+        let sizes = in_parallel(items, self.options().parallel, |item| self.shared.client.size(&name(item)));
+        sizes.into_iter().collect()
+    }
+
+    /// Fetches the actions of these keys and their objects.
+    ///
+    /// # Errors
+    /// If nothing can be copied at all, or the store cannot take it.
+    pub fn pull(
+        &self,
+        store: &Store,
+        keys: &BTreeSet<Key>,
+        dry_run: bool,
+        progress: &Progress,
+    ) -> Result<TransferReport, TransferError> {
+        let mut report = TransferReport::default();
+        let mut missing = Vec::new();
+        for key in keys {
+            match store.usable_action(key)? {
+                Some(action) => {
+                    report.actions_present += 1;
+                    report.objects_present += action.objects().count() as u64;
+                    report.bytes_present += action.bytes();
+                }
+                None => missing.push(*key),
+            }
+        }
+        let reasons = Reasons::default();
+        let look = |key: &Key| {
+            if progress.is_cancelled() { Ok(None) } else { self.shared.look_up(key) }
+        };
+        let mut actions = Vec::new();
+        for found in in_parallel(&missing, self.options().parallel, look) {
+            match found {
+                Ok(Some(action)) => actions.push(action),
+                Ok(None) => report.absent += 1,
+                Err(error) => {
+                    reasons.note(&error);
+                    report.failed += 1;
+                }
+            }
+        }
+        let (here, new): (Vec<&ObjectRecord>, _) =
+            distinct(&actions).into_iter().partition(|record| store.is_present(record));
+        report.objects_present += here.len() as u64;
+        report.bytes_present += here.iter().map(|record| record.bytes).sum::<u64>();
+        progress.begin(new.iter().copied());
+        if dry_run {
+            report.objects = new.len() as u64;
+            report.bytes = new.iter().map(|record| record.bytes).sum();
+            report.actions = actions.len();
+            report.reasons = reasons.texts();
+            return Ok(report);
+        }
+        let told = |bytes: u64| {
+            progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let fetch = |record: &&ObjectRecord| {
+            if progress.is_cancelled() {
+                return Ok(None);
+            }
+            match self.shared.fetch(store.layout(), record, &told) {
+                Ok(()) => {
+                    progress.objects.fetch_add(1, Ordering::Relaxed);
+                    Ok(Some(record.bytes))
+                }
+                Err(FetchError::Remote(error)) => {
+                    reasons.note(&error);
+                    Ok(None)
+                }
+                Err(FetchError::Local(error)) => {
+                    // A full disk does not get better by going on.
+                    progress.cancelled.store(true, Ordering::Relaxed);
+                    Err(error)
+                }
+            }
+        };
+        let fetched = in_parallel(&new, self.options().parallel, fetch);
+        let fetched: Vec<Option<u64>> = fetched.into_iter().collect::<Result<_, _>>()?;
+        report.objects = fetched.iter().flatten().count() as u64;
+        report.bytes = fetched.iter().flatten().sum();
+        report.actions = store.keep(actions.iter())?;
+        report.failed += actions.len() - report.actions;
+        report.interrupted = progress.is_cancelled();
+        report.reasons = reasons.texts();
+        Ok(report)
+    }
+
+    /// The keys of all actions at the remote.
+    pub fn keys(&self) -> Result<BTreeSet<Key>, RemoteError> {
+        let listed = self.shared.client.list(Names::ACTIONS)?;
+        Ok(listed.iter().filter_map(|file| Names::digest(&file.name)).map(Key).collect())
+    }
+
+    /// Sends the record of a run, so that others can name it.
+    pub fn push_run(&self, store: &Store, run: &RunId) -> Result<(), TransferError> {
+        let path = store.run_path(run);
+        let text = std::fs::read(&path).map_err(CacheError::io("read", &path))?;
+        Ok(self.shared.client.put(&Names::run(run), text)?)
+    }
+
+    /// The record of the run that this text names at the remote: `latest`, an id, or the start or end of one.
+    pub fn find_run(&self, name: &str) -> Result<Option<RunRecord>, RemoteError> {
+        let exact = RunId(name.to_owned());
+        if let Some(record) = self.run(&exact)? {
+            return Ok(Some(record));
+        }
+        let listed = self.shared.client.list(Names::RUNS)?;
+        let mut runs: Vec<RunId> = listed.iter().filter_map(|file| Names::run_of(&file.name)).collect();
+        runs.sort();
+        let is_meant = |run: &&RunId| name == "latest" || run.0.starts_with(name) || run.0.ends_with(name);
+        match runs.iter().rev().find(is_meant) {
+            Some(run) => self.run(run),
+            None => Ok(None),
+        }
+    }
+
+    /// The record of a run at the remote.
+    pub(super) fn run(&self, run: &RunId) -> Result<Option<RunRecord>, RemoteError> {
+        let is_name = !run.0.is_empty() && run.0.chars().all(|each| each.is_ascii_alphanumeric() || each == '-');
+        if !is_name {
+            return Ok(None);
+        }
+        let Some(text) = self.shared.client.record(&Names::run(run))? else { return Ok(None) };
+        let damaged = |reason: &str| {
+            RemoteError::new(RemoteFault::Damaged, format!("the record of run {run} at {} is damaged", self.address()))
+                .because(reason)
+        };
+        if seal_of(&text) == RecordSeal::Broken {
+            return Err(damaged("its seal does not fit"));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(|error| damaged(&error.to_string()))
+    }
+}
+
+/// Why a transfer ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Local(#[from] CacheError),
+}

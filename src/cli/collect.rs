@@ -1,0 +1,162 @@
+//! `runner cache gc`: what can go from the store, or from the remote, and why.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::session::shown;
+use super::transfer::named_remote;
+use super::{CliError, Exit, Global, lock};
+use crate::audit::Lock;
+use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below};
+use crate::spec::units;
+use crate::ui::bytes;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Keep at most this much, such as `20 GiB`; what the remote holds goes first, then what is cheapest to recompute
+    /// per byte
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Forget runs older than this, such as `30 d`, and what only they need
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    max_age: Option<Duration>,
+    /// Keep what this lock needs, or the locks in this folder, too; those beside the pipelines of recorded runs count
+    /// anyway; may be repeated
+    #[arg(long = "lock", value_name = "FILE|DIR")]
+    locks: Vec<PathBuf>,
+    /// Collect at the remote, not here; needs --older-than
+    #[arg(long, requires = "older_than", conflicts_with_all = ["max_size", "max_age"])]
+    on_remote: bool,
+    /// At the remote, keep what is younger than this, such as `30 d`, whoever may need it
+    #[arg(long, value_name = "AGE", value_parser = age, requires = "on_remote")]
+    older_than: Option<Duration>,
+    /// Say what would go, remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    units::size(text).ok_or_else(|| format!("`{text}` is no size; write for example `20 GiB`"))
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    units::duration(text).ok_or_else(|| format!("`{text}` is no duration; write for example `30 d`"))
+}
+
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    let store = Store::open(&global.store);
+    match arguments.older_than {
+        Some(older_than) => at_remote(global, &store, arguments, older_than),
+        None => here(global, &store, arguments),
+    }
+}
+
+fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, CliError> {
+    let options = GcOptions {
+        max_bytes: arguments.max_size,
+        max_age: arguments.max_age,
+        dry_run: arguments.dry_run,
+        roots: roots(store, &arguments.locks)?,
+        held: held(global, arguments)?,
+    };
+    let report = store.gc(&options)?;
+    if global.json {
+        println!("{}", json!(report));
+        return Ok(Exit::Done);
+    }
+    list(global, arguments, &report.removed, shown);
+    let verb = if arguments.dry_run { "would remove" } else { "removed" };
+    let (removed, freed) = (report.removed.len(), bytes(report.freed));
+    println!("{verb} {removed} files, {freed}; {} objects, {} stay", report.kept_objects, bytes(report.kept_bytes));
+    if arguments.dry_run || global.verbose {
+        for (who, count) in &report.kept_for {
+            println!("  {count} results stay for {who}");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn list(global: &Global, arguments: &Arguments, removed: &[Removal], name: impl Fn(&Path) -> String) {
+    if arguments.dry_run || global.verbose {
+        for removal in removed {
+            println!("  {} ({}): {}", name(&removal.path), bytes(removal.bytes), removal.reason);
+        }
+    }
+}
+
+/// Who needs results besides the recorded runs.
+fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, CliError> {
+    let mut keys = BTreeSet::new();
+    for path in lock_files(store, locks)? {
+        // A lock that cannot be read may need anything: then nothing goes.
+        keys.extend(Lock::read(&path)?.keys());
+    }
+    Ok(vec![Root { name: "locks".into(), keys }])
+}
+
+/// The locks that were named, those in folders that were named, and those beside the pipelines of recorded runs.
+fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, CliError> {
+    let mut files = BTreeSet::new();
+    for path in named {
+        if path.is_dir() {
+            files.extend(files_below(path)?.into_iter().filter(|path| is_lock(path)));
+        } else {
+            files.insert(path.clone());
+        }
+    }
+    for run in store.runs()? {
+        let beside = store.load_run(&run).map(|record| lock::beside(Some(Path::new(&record.file))));
+        files.extend(beside.ok().filter(|path| path.is_absolute() && path.is_file()));
+    }
+    Ok(files)
+}
+
+/// Other programs write files with this ending, too; ours begin with a line that says so, whatever a merge did below it.
+fn is_lock(path: &Path) -> bool {
+    const BEGINS: &str = "# The lock of a pipeline.";
+    let named_so = path.extension().is_some_and(|ending| ending == "lock");
+    named_so && std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(BEGINS.as_bytes()))
+}
+
+/// The keys that the remote holds, where a limit on size makes that matter. A remote that cannot be asked holds nothing.
+fn held(global: &Global, arguments: &Arguments) -> Result<BTreeSet<Key>, CliError> {
+    let configured = global.remote(Path::new("."))?.is_some();
+    if arguments.max_size.is_none() || !configured {
+        return Ok(BTreeSet::new());
+    }
+    let remote = named_remote(global, Path::new("."))?;
+    Ok(remote.keys().unwrap_or_else(|error| {
+        tracing::warn!("{error}; what it holds is not known, and counts as nothing");
+        BTreeSet::new()
+    }))
+}
+
+fn at_remote(global: &Global, store: &Store, arguments: &Arguments, older_than: Duration) -> Result<Exit, CliError> {
+    let remote = named_remote(global, Path::new("."))?;
+    let mut keys: BTreeSet<Key> = roots(store, &arguments.locks)?.into_iter().flat_map(|root| root.keys).collect();
+    for run in store.runs()? {
+        let stages = store.load_run(&run).map(|record| record.stages).unwrap_or_default();
+        keys.extend(stages.iter().filter_map(|stage| stage.key));
+    }
+    let report = remote.gc(&RemoteGcOptions { older_than, roots: keys, dry_run: arguments.dry_run })?;
+    if global.json {
+        println!("{}", json!(report));
+        return Ok(Exit::Done);
+    }
+    list(global, arguments, &report.removed, |path| path.display().to_string());
+    let verb = if arguments.dry_run { "would remove" } else { "removed" };
+    println!(
+        "{}: {verb} {} files, {}; {} results, {} objects, {} stay",
+        remote.address(),
+        report.removed.len(),
+        bytes(report.freed),
+        report.kept_actions,
+        report.kept_objects,
+        bytes(report.kept_bytes)
+    );
+    Ok(Exit::Done)
+}

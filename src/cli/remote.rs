@@ -1,0 +1,94 @@
+//! The end of a run that shares its results: what came is kept, what was made here is sent, and the user sees both.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Global;
+use crate::cache::{Remote, Store, Traffic};
+use crate::engine::CancelToken;
+use crate::ui::{Paint, bytes};
+
+/// How often the screen changes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often a log gets a line.
+const LINE: Duration = Duration::from_secs(10);
+
+/// How long what is under way may take after Ctrl-C.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Waits until results are where they should be, and says what went to the remote and came from it. Nothing here can fail
+/// a run. Without a remote, nothing happens.
+pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) {
+    let Some(remote) = store.remote() else { return };
+    if let Err(error) = store.keep_fetched() {
+        tracing::warn!("{error}; what came from {} comes again when it is needed", remote.address());
+    }
+    wait(remote, global, cancel);
+    let traffic = remote.traffic();
+    if global.json {
+        let mut line = json!(traffic);
+        line["event"] = "remote".into();
+        line["url"] = remote.address().to_string().into();
+        line["trouble"] = json!(remote.trouble().map(|error| error.to_string()));
+        println!("{line}");
+        return;
+    }
+    if !global.quiet
+        && let Some(text) = told(&traffic)
+    {
+        anstream::eprintln!("{} {}: {text}", Paint::Quiet.on("remote"), remote.address());
+    }
+    if traffic.unsent > 0 {
+        let results = if traffic.unsent == 1 { "result was" } else { "results were" };
+        tracing::warn!(
+            "{} {results} not sent to {}; `runner cache push` sends what is missing there",
+            traffic.unsent,
+            remote.address()
+        );
+    }
+}
+
+fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
+    let show = !global.quiet && !global.json;
+    let terminal = show && std::io::stderr().is_terminal();
+    let mut told = Instant::now();
+    let mut drawn = false;
+    while !remote.wait(TICK) {
+        if cancel.is_cancelled() {
+            remote.abandon();
+            remote.wait(FAREWELL);
+            break;
+        }
+        let left = remote.waiting();
+        if terminal {
+            let sent = bytes(remote.traffic().bytes_sent);
+            let _ = write!(std::io::stderr(), "\r\x1b[Ksending results: {left} left, {sent} sent");
+            drawn = true;
+        } else if show && told.elapsed() >= LINE {
+            told = Instant::now();
+            anstream::eprintln!("  sending results to {}: {left} left", remote.address());
+        }
+    }
+    if drawn {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+}
+
+/// `3 results found there, 4 objects fetched (1.2 MiB), 5 results sent (3 objects, 7 KiB)`.
+fn told(traffic: &Traffic) -> Option<String> {
+    let mut parts = Vec::new();
+    if traffic.found > 0 {
+        parts.push(format!("{} results found there", traffic.found));
+    }
+    if traffic.objects_fetched > 0 {
+        parts.push(format!("{} objects fetched ({})", traffic.objects_fetched, bytes(traffic.bytes_fetched)));
+    }
+    if traffic.actions_sent > 0 {
+        let objects = format!("{} objects, {}", traffic.objects_sent, bytes(traffic.bytes_sent));
+        parts.push(format!("{} results sent ({objects})", traffic.actions_sent));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}

@@ -1,0 +1,219 @@
+//! `runner.toml`: settings of a project, found from the pipeline's folder upwards, and of a user. What the command line
+//! or the environment says comes first, then the project, then the user. Nothing in it can change a result.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::arguments::RemoteModeChoice;
+use super::{CliError, Global};
+use crate::cache::{Address, Remote, RemoteMode, RemoteOptions, Store};
+use crate::diagnostic::did_you_mean;
+use crate::spec::units;
+
+/// The name of the file.
+const NAME: &str = "runner.toml";
+
+/// What a file may say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    remote: RemoteSettings,
+}
+
+/// The section `[remote]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RemoteSettings {
+    url: Option<Url>,
+    mode: Option<RemoteModeChoice>,
+    retries: Option<u8>,
+    timeout: Option<Seconds>,
+    parallel: Option<Parallel>,
+}
+
+/// Names of all keys, for hints.
+const KEYS: [&str; 6] = ["remote", "url", "mode", "retries", "timeout", "parallel"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Url(Address);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Seconds(Duration);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u64")]
+struct Parallel(usize);
+
+impl TryFrom<String> for Url {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let with_hint = |error: crate::cache::RemoteError| match error.hint {
+            Some(hint) => format!("{}; {hint}", error.message),
+            None => error.message,
+        };
+        Address::parse(&text).map(Self).map_err(with_hint)
+    }
+}
+
+impl TryFrom<String> for Seconds {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let error = || format!("`{text}` is no duration; write for example \"15 s\"");
+        units::duration(&text).map(Self).ok_or_else(error)
+    }
+}
+
+impl TryFrom<u64> for Parallel {
+    type Error = String;
+
+    fn try_from(number: u64) -> Result<Self, String> {
+        match usize::try_from(number) {
+            Ok(number @ 1..=512) => Ok(Self(number)),
+            _ => Err("`parallel` is a number from 1 to 512".to_owned()),
+        }
+    }
+}
+
+impl RemoteSettings {
+    /// These settings, and those of `further` where these say nothing.
+    fn or(self, further: Self) -> Self {
+        Self {
+            url: self.url.or(further.url),
+            mode: self.mode.or(further.mode),
+            retries: self.retries.or(further.retries),
+            timeout: self.timeout.or(further.timeout),
+            parallel: self.parallel.or(further.parallel),
+        }
+    }
+}
+
+impl Settings {
+    /// What project and user have set.
+    fn find(folder: &Path) -> Result<Self, CliError> {
+        let project = project_file(folder).map(|path| Self::read(&path)).transpose()?.unwrap_or_default();
+        let user = user_file().filter(|path| path.is_file());
+        let user = user.map(|path| Self::read(&path)).transpose()?.unwrap_or_default();
+        Ok(Self { remote: project.remote.or(user.remote) })
+    }
+
+    fn read(path: &Path) -> Result<Self, CliError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| CliError::wrong(format!("cannot read {}: {error}", path.display())))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    fn parse(text: &str, name: &str) -> Result<Self, CliError> {
+        toml::from_str(text).map_err(|error| {
+            let place = error.span().map_or_else(String::new, |span| place(text, span.start));
+            let message = error.message().lines().next().unwrap_or_default();
+            let wrong = CliError::wrong(format!("{name}{place}: {message}"));
+            let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+            match unknown.and_then(|field| did_you_mean(field, KEYS)) {
+                Some(near) => wrong.hint(format!("did you mean `{near}`?")),
+                None => wrong.hint(
+                    "it has one section, [remote], with url, mode (\"read-write\", \"read\" or \"off\"), retries, \
+                     timeout and parallel",
+                ),
+            }
+        })
+    }
+}
+
+/// `:3:7`, counted from 1.
+fn place(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!(":{line}:{column}")
+}
+
+/// The nearest file in this folder or above it.
+fn project_file(folder: &Path) -> Option<PathBuf> {
+    // The folder of a file without one is the current one.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = std::fs::canonicalize(folder).ok()?;
+    folder.ancestors().map(|above| above.join(NAME)).find(|path| path.is_file())
+}
+
+fn user_file() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
+    Some(folder.join("runner").join(NAME))
+}
+
+impl Global {
+    /// The store, reading and writing through to the remote if there is one. Settings are looked for from `folder` on.
+    pub(super) fn open_store(&self, folder: &Path) -> Result<Store, CliError> {
+        let store = Store::open(&self.store);
+        Ok(match self.remote(folder)? {
+            Some((address, options)) => store.with_remote(Remote::new(address, options)),
+            None => store,
+        })
+    }
+
+    /// The remote that command line, environment and settings agree on.
+    pub(super) fn remote(&self, folder: &Path) -> Result<Option<(Address, RemoteOptions)>, CliError> {
+        let set = Settings::find(folder)?.remote;
+        let address = match self.remote.as_deref() {
+            Some("off" | "") => return Ok(None),
+            Some(url) => Some(Address::parse(url)?),
+            None => set.url.map(|url| url.0),
+        };
+        let mode = match self.remote_mode.or(set.mode) {
+            Some(RemoteModeChoice::Off) => return Ok(None),
+            Some(RemoteModeChoice::Read) => RemoteMode::Read,
+            Some(RemoteModeChoice::ReadWrite) | None => RemoteMode::ReadWrite,
+        };
+        let default = RemoteOptions::default();
+        let options = RemoteOptions {
+            mode,
+            retries: set.retries.map_or(default.retries, u32::from),
+            timeout: set.timeout.map_or(default.timeout, |timeout| timeout.0),
+            parallel: set.parallel.map_or(default.parallel, |parallel| parallel.0),
+            ..default
+        };
+        Ok(address.map(|address| (address, options)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_and_the_nearer_ones_win() {
+        let project = "[remote]\nurl = \"s3://bucket/a\"\nmode = \"read\"\ntimeout = \"2 s\"\n";
+        let user = "[remote]\nurl = \"file:///b\"\nretries = 9\nparallel = 4\n";
+        let both = [project, user].map(|text| Settings::parse(text, "x").unwrap().remote);
+        let [project, user] = both;
+        let merged = project.or(user);
+        assert_eq!(merged.url.unwrap().0.to_string(), "s3://bucket/a");
+        assert_eq!(merged.mode, Some(RemoteModeChoice::Read));
+        assert_eq!((merged.retries, merged.parallel), (Some(9), Some(Parallel(4))));
+        assert_eq!(merged.timeout, Some(Seconds(Duration::from_secs(2))));
+        assert_eq!(Settings::parse("", "x").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_placed() {
+        for (text, parts) in [
+            ("[remote]\nurk = \"file:///a\"", ["x:2:1: unknown field `urk`", "did you mean `url`?"]),
+            ("[remot]\n", ["x:1:2: unknown field `remot`", "did you mean `remote`?"]),
+            ("[remote]\n\nurl = \"s4://a\"", ["x:3:7: `s4://a` is no address", "did you mean `s3://`?"]),
+            ("[remote]\nmode = \"on\"", ["x:2:8: unknown variant `on`", "read-write"]),
+            ("[remote]\ntimeout = \"15\"", ["x:2:11: `15` is no duration", "15 s"]),
+            ("[remote]\nparallel = 0", ["x:2:12: `parallel` is a number from 1 to 512", "hint"]),
+            ("[remote]\nretries = \"a\"", ["x:2:11: invalid type", "hint"]),
+            ("[remote\n", ["x:1:", "hint"]),
+        ] {
+            let error = Settings::parse(text, "x").unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+        }
+    }
+}

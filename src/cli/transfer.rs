@@ -1,0 +1,304 @@
+//! `runner cache push` and `runner cache pull`: results of a run, of a pipeline or of the whole store, to a remote or from
+//! it.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::arguments::{Choice, PipelineArguments};
+use super::session::{Fetch, Session};
+use super::{CliError, Exit, Global, signals};
+use crate::cache::{Key, Progress, Remote, RemoteError, RunRecord, Store, TransferError, TransferReport};
+use crate::engine::CancelToken;
+use crate::ui::{Paint, bytes, duration};
+
+/// How often the screen changes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often a log gets a line.
+const LINE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A run (`latest`, its name, or the start or end of its name) or a pipeline file
+    #[arg(value_name = "RUN|PIPELINE")]
+    what: Option<String>,
+    /// Everything that is there
+    #[arg(long, conflicts_with = "what")]
+    all: bool,
+    /// Say what would be copied, copy nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    choice: Choice,
+}
+
+/// Which way results go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Push,
+    Pull,
+}
+
+impl Way {
+    fn done(self) -> &'static str {
+        match self {
+            Self::Push => "sent",
+            Self::Pull => "fetched",
+        }
+    }
+
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Push => "sending",
+            Self::Pull => "fetching",
+        }
+    }
+}
+
+/// What is to be copied.
+struct Chosen {
+    keys: BTreeSet<Key>,
+    /// Its record goes along.
+    run: Option<RunRecord>,
+    /// The record is here already.
+    is_here: bool,
+}
+
+impl Chosen {
+    fn keys(keys: BTreeSet<Key>) -> Self {
+        Self { keys, run: None, is_here: false }
+    }
+}
+
+pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Exit, CliError> {
+    let pipeline = arguments.what.as_deref().map(Path::new).filter(|path| is_pipeline(path));
+    let folder = pipeline.and_then(Path::parent).unwrap_or(Path::new("."));
+    let remote = named_remote(global, folder)?;
+    let store = Store::open(&global.store);
+    let cancel = CancelToken::default();
+    signals::install(&cancel);
+    let chosen = match (&arguments.what, pipeline) {
+        (_, Some(path)) => Chosen::keys(keys_of_pipeline(global, way, path, arguments)?),
+        (Some(name), None) => of_run(&store, &remote, way, name)?,
+        (None, None) if arguments.all => Chosen::keys(all(&store, &remote, way)?),
+        (None, None) => of_run(&store, &remote, way, "latest")?,
+    };
+    if way == Way::Pull && !arguments.dry_run {
+        store.prepare()?;
+    }
+    let report = copy(global, &store, &remote, way, &chosen.keys, arguments.dry_run, &cancel)?;
+    if let Some(record) = &chosen.run
+        && !arguments.dry_run
+        && report.is_complete()
+    {
+        match way {
+            Way::Push => remote.push_run(&store, &record.run)?,
+            // It takes its place after the runs of this store.
+            Way::Pull if !chosen.is_here => store.save_run(record)?,
+            Way::Pull => {}
+        }
+    }
+    Ok(match (report.interrupted, report.failed) {
+        (true, _) => Exit::Interrupted,
+        (_, 0) => Exit::Done,
+        _ => Exit::Failed,
+    })
+}
+
+fn is_pipeline(path: &Path) -> bool {
+    let ends = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    ends || path.is_file()
+}
+
+/// The remote that must be named for these verbs, with the patience of somebody who asked for it.
+pub(super) fn named_remote(global: &Global, folder: &Path) -> Result<Remote, CliError> {
+    let Some((address, options)) = global.remote(folder)? else {
+        return Err(CliError::wrong("there is no remote to copy to or from")
+            .hint("name one with --remote URL, RUNNER_REMOTE, or `url` in the section [remote] of `runner.toml`"));
+    };
+    Ok(Remote::new(address, options.persistent()))
+}
+
+fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, CliError> {
+    match way {
+        Way::Push => Ok(store.actions()?.0.iter().map(|action| action.key).collect()),
+        Way::Pull => Ok(remote.keys()?),
+    }
+}
+
+/// What a run stands on. To be fetched, a run need not be known here.
+fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen, CliError> {
+    let there = |name: &str| -> Result<Option<RunRecord>, RemoteError> {
+        if way == Way::Pull { remote.find_run(name) } else { Ok(None) }
+    };
+    let (record, is_here) = match store.find_run(name) {
+        Ok(record) => (record, true),
+        Err(error) => {
+            let record = there(name)?.ok_or_else(|| {
+                let hint = match way {
+                    Way::Push => "`runner runs` lists runs; a pipeline file or --all do as well".to_owned(),
+                    Way::Pull => {
+                        format!("neither here nor at {}; a pipeline file or --all do as well", remote.address())
+                    }
+                };
+                CliError::from(error).hint(hint)
+            })?;
+            (record, false)
+        }
+    };
+    let keys = record.stages.iter().filter_map(|stage| stage.key).collect();
+    Ok(Chosen { keys, run: Some(record), is_here })
+}
+
+/// The keys of a pipeline's stages whose results are here (to send) or there (to fetch).
+fn keys_of_pipeline(global: &Global, way: Way, path: &Path, arguments: &Arguments) -> Result<BTreeSet<Key>, CliError> {
+    let pipeline = PipelineArguments { pipeline: Some(PathBuf::from(path)), choice: arguments.choice.clone() };
+    let store = match way {
+        Way::Push => Store::open(&global.store),
+        Way::Pull => Store::open(&global.store).with_remote(named_remote(global, &pipeline.folder())?),
+    };
+    let session = Session::open_on(store, global, &pipeline, Fetch::Never)?;
+    let plan = session.planner().plan();
+    let keys = session.graph.order().iter().filter_map(|id| plan.stage(*id).hit().map(|action| action.key));
+    Ok(keys.collect())
+}
+
+/// Copies the results of these keys, showing how far it is, and says what came of it.
+pub(super) fn copy(
+    global: &Global,
+    store: &Store,
+    remote: &Remote,
+    way: Way,
+    keys: &BTreeSet<Key>,
+    dry_run: bool,
+    cancel: &CancelToken,
+) -> Result<TransferReport, CliError> {
+    let progress = Progress::default();
+    let started = Instant::now();
+    let report = std::thread::scope(|scope| {
+        let work = scope.spawn(|| match way {
+            Way::Push => remote.push(store, keys, dry_run, &progress),
+            Way::Pull => remote.pull(store, keys, dry_run, &progress),
+        });
+        let mut display = Display::new(global, way);
+        while !work.is_finished() {
+            std::thread::park_timeout(TICK.min(Duration::from_millis(20) + started.elapsed()));
+            if cancel.is_cancelled() {
+                progress.cancelled.store(true, Ordering::Relaxed);
+            }
+            display.show(&progress);
+        }
+        display.clear();
+        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let report = report.map_err(|error: TransferError| CliError::from(error))?;
+    tell(global, remote, way, &report, dry_run, started.elapsed());
+    Ok(report)
+}
+
+fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry_run: bool, elapsed: Duration) {
+    if global.json {
+        let mut object = json!(report);
+        object["remote"] = remote.address().to_string().into();
+        object["way"] = format!("{way:?}").to_lowercase().into();
+        object["dry_run"] = dry_run.into();
+        object["seconds"] = elapsed.as_secs_f64().into();
+        println!("{object}");
+        return;
+    }
+    let (verb, time) = if dry_run {
+        (format!("would be {}", way.done()), String::new())
+    } else {
+        let seconds = elapsed.as_secs_f64();
+        let rate = bytes((report.bytes as f64 / seconds.max(1e-3)) as u64);
+        (way.done().to_owned(), format!(" in {}, {rate}/s", duration(seconds)))
+    };
+    anstream::println!(
+        "{} {verb}: {} results, {} objects, {}{time}",
+        Paint::Strong.on(remote.address()),
+        report.actions,
+        report.objects,
+        bytes(report.bytes)
+    );
+    if report.actions_present + report.objects_present as usize > 0 {
+        let place = if way == Way::Push { "there" } else { "here" };
+        println!(
+            "  {} results, {} objects, {} were {place} already",
+            report.actions_present,
+            report.objects_present,
+            bytes(report.bytes_present)
+        );
+    }
+    if report.absent > 0 {
+        let place = if way == Way::Push { "here" } else { "there" };
+        println!("  {} results are not {place}", report.absent);
+    }
+    if report.interrupted {
+        anstream::println!("{}: the same command goes on where it ended", Paint::Warn.on("interrupted"));
+    } else if report.failed > 0 {
+        let failed = report.failed;
+        let results = if failed == 1 { "result" } else { "results" };
+        anstream::eprintln!(
+            "{}: {failed} {results} could not be copied; the same command goes on where it ended",
+            Paint::Bad.on("error")
+        );
+    }
+    report.reasons.iter().for_each(|reason| anstream::eprintln!("  because: {reason}"));
+}
+
+/// Shows how far a transfer is, on a terminal or in a log.
+struct Display {
+    way: Way,
+    show: bool,
+    terminal: bool,
+    started: Instant,
+    told: Instant,
+    drawn: bool,
+}
+
+impl Display {
+    fn new(global: &Global, way: Way) -> Self {
+        let now = Instant::now();
+        let show = !global.quiet && !global.json;
+        Self { way, show, terminal: show && std::io::stderr().is_terminal(), started: now, told: now, drawn: false }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        let all = progress.all_objects.load(Ordering::Relaxed);
+        if !self.show || all == 0 {
+            return;
+        }
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K{}", self.text(progress, all));
+            self.drawn = true;
+        } else if self.told.elapsed() >= LINE {
+            self.told = Instant::now();
+            anstream::eprintln!("  {}", self.text(progress, all));
+        }
+    }
+
+    /// `sending 123/10000 objects, 24.1 MiB of 1.9 GiB, 45.0 MiB/s, 41 s left`.
+    fn text(&self, progress: &Progress, all: u64) -> String {
+        let [objects, done, total] =
+            [&progress.objects, &progress.bytes, &progress.all_bytes].map(|count| count.load(Ordering::Relaxed));
+        let rate = done as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
+        let mut text = format!("{} {objects}/{all} objects, {} of {}", self.way.doing(), bytes(done), bytes(total));
+        if rate >= 1.0 {
+            let left = duration(total.saturating_sub(done) as f64 / rate);
+            text.push_str(&format!(", {}/s, {left} left", bytes(rate as u64)));
+        }
+        text
+    }
+
+    fn clear(&self) {
+        if self.drawn {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
