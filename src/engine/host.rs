@@ -84,9 +84,14 @@ impl Host for StageHost {
     }
 
     fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
-        self.store
-            .save_checkpoint(chain, step, bytes)
-            .map_err(|error| StageError::new("a checkpoint could not be written").because(error))
+        self.store.save_checkpoint(chain, step, bytes).map_err(|error| {
+            let hint = error.hint();
+            let failure = StageError::new("a checkpoint could not be written").because(error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })
     }
 }
 

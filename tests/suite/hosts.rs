@@ -106,7 +106,10 @@ fn the_lease_of_a_host_that_is_gone_expires() {
     let taken_over = || fs::read(lease).is_ok_and(|now| !now.is_empty() && now != holder);
     assert!(waiting.wait_until(taken_over), "it ended without the lease");
     assert!(left.elapsed() > SURE, "it did not respect the lease");
-    waiting.interrupt();
+    let before = environment.files("cache/v1/checkpoints").len();
+    let goes_on = || environment.files("cache/v1/checkpoints").len() > before;
+    assert!(waiting.wait_until(goes_on), "it ended without a step");
+    waiting.kill();
     let finished = waiting.wait();
     finished.says("another process is working on it").says("training goes on after");
 }
