@@ -135,6 +135,14 @@ fn read(path: &Path) -> Option<Holder> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
+/// Whether somebody holds the lease in this file: its process is not known to be gone, and it was touched not long ago.
+/// Judged by the clock of this host, since looking must not write.
+pub(super) fn is_held(path: &Path) -> bool {
+    let touched = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let expired = touched.is_ok_and(|touched| touched.elapsed().is_ok_and(|age| age > EXPIRY));
+    !expired && !read(path).is_some_and(|holder| holder.is_dead())
+}
+
 /// Takes a stale lease away.
 fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
     let Ok(touched) = fs::metadata(path).and_then(|metadata| metadata.modified()) else {

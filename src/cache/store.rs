@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
-use super::lease::Heart;
+use super::lease::{Heart, is_held};
 use super::object::{check, read_verified, rename_into, temporary};
 use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
@@ -164,10 +164,10 @@ impl Store {
         temporary(&self.layout)
     }
 
-    /// The keys that somebody works on, or worked on when the process died.
+    /// The keys that somebody works on.
     pub fn leased(&self) -> Result<Vec<Key>, CacheError> {
-        let leases = super::verify::files_below(&self.layout.leases())?;
-        Ok(leases.into_iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Key)).collect())
+        let leases = super::verify::files_below(&self.layout.leases())?.into_iter().filter(|path| is_held(path));
+        Ok(leases.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Key)).collect())
     }
 
     /// Tries to become the one who works on a key.

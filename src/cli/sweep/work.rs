@@ -122,6 +122,9 @@ impl Task<'_> {
         for label in &lost {
             eprintln!("{label}: a stage that it shares with others has failed; it is left out");
         }
+        if session.graph.is_empty() {
+            return Ok(Exit::Failed);
+        }
         session.spec.name.value = self.sweep_name();
         let plan = session.planner().plan();
         let execution = Execution { keep_going: true, ..Execution::default() };

@@ -197,7 +197,7 @@ mod tests {
             command: vec!["/usr/bin/runner".into(), "sweep".into(), "work".into(), TASK.into()],
             script: "/s/trials.sh".into(),
             log: format!("/s/logs/trials-{TASK}.out"),
-            directory: "/home/me".into(),
+            directory: "/project".into(),
             needs: JobNeeds { cpus: 2, memory: Some(3 << 30), gpus: 1, time: Some(Duration::from_secs(5400)) },
             setup: vec!["module load cuda".into()],
             options: [("partition".to_owned(), "gpu".to_owned())].into_iter().collect(),
@@ -217,7 +217,7 @@ mod tests {
         #SBATCH --kill-on-invalid-dep=yes
         #SBATCH --output=/s/logs/trials-%a.out
         #SBATCH --open-mode=append
-        #SBATCH --chdir=/home/me
+        #SBATCH --chdir=/project
         #SBATCH --partition=gpu
         #SBATCH --requeue
         #SBATCH --exclusive
