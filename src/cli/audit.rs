@@ -222,7 +222,8 @@ fn bound<T: std::str::FromStr + PartialOrd + Default>(
     // Names of instances have dots and equals signs of their own; those of ports do not.
     let (name, value) = text.rsplit_once('=').map_or((None, text), |(name, value)| (Some(name), value));
     let value: T = value.trim().parse().map_err(|_| wrong())?;
-    if !(value >= T::default()) {
+    // What is no number compares with nothing.
+    if value.partial_cmp(&T::default()).is_none_or(std::cmp::Ordering::is_lt) {
         return Err(wrong());
     }
     let tolerance = match name {
