@@ -25,4 +25,4 @@ pub use members::{Assembly, MemberState, Roster, assemble, direction, label, out
 pub use options::EngineOptions;
 pub use pictures::{objective_over_time, parallel_coordinates};
 pub use space::{Dimension, Domain, Point, Space};
-pub use submission::{Part, Submission, Unit, UnitMember, read_comment, sweep_folder, sweep_id, task_count};
+pub use submission::{Part, Stand, Submission, Unit, UnitMember, read_comment, sweep_folder, sweep_id, task_count};

@@ -151,13 +151,13 @@ fn axis_ruler(axis: &str, rows: &[&Row]) -> Ruler {
         });
     }
     let share = |index: usize| if distinct.len() < 2 { 0.5 } else { index as f32 / (distinct.len() - 1) as f32 };
-    let height = |value: &Option<&serde_json::Value>| {
-        let text = shown((*value)?);
+    let height = |value: Option<&serde_json::Value>| {
+        let text = shown(value?);
         distinct.iter().position(|other| *other == text).map(share)
     };
     Ruler {
         name: axis.to_owned(),
-        heights: values.iter().map(height).collect(),
+        heights: values.iter().copied().map(height).collect(),
         marks: distinct.iter().enumerate().map(|(index, text)| (share(index), shortened(text))).collect(),
     }
 }

@@ -90,6 +90,15 @@ pub struct Submission {
     pub keys: Vec<Key>,
 }
 
+/// Where a sweep stands when something of it is submitted.
+#[derive(Clone, Copy)]
+pub struct Stand<'a> {
+    pub points: &'a [Point],
+    pub roster: &'a Roster,
+    pub graph: &'a Graph,
+    pub plan: &'a Plan,
+}
+
 /// The folder of a sweep's submissions.
 pub fn sweep_folder(layout: &Layout, name: &str, record: &str) -> PathBuf {
     layout.sweeps().join(sweep_id(name, record))
@@ -104,17 +113,8 @@ pub fn sweep_id(name: &str, record: &str) -> String {
 
 impl Submission {
     /// Divides members into units. `open` says by its place in the roster which members are to run.
-    pub fn new(
-        file: &SweepFile,
-        record: &str,
-        backend: &str,
-        points: &[Point],
-        roster: &Roster,
-        graph: &Graph,
-        plan: &Plan,
-        open: &[usize],
-        tasks: usize,
-    ) -> Self {
+    pub fn new(file: &SweepFile, record: &str, backend: &str, stand: &Stand<'_>, open: &[usize], tasks: usize) -> Self {
+        let Stand { points, roster, graph, plan } = *stand;
         let submitted = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let whole = |place: &usize| {
             let member = roster.members[*place];

@@ -35,6 +35,9 @@ fn untouched(environment: &TestEnvironment) {
     assert_eq!(environment.files("other"), Vec::<PathBuf>::new());
 }
 
+/// Alters the manifest of a bundle and its entries.
+type Change<'a> = dyn Fn(&mut Value, &mut Vec<(String, Vec<u8>)>) + 'a;
+
 #[test]
 fn the_same_run_gives_the_same_bytes() {
     let environment = bundled(&[]);
@@ -208,7 +211,7 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     let environment = bundled(&["--objects", "metrics"]);
     let whole = bytes(&environment);
     assert!(forged(&whole, |_, _| {}) == whole, "the forger forges well");
-    let refused = |code: i32, says: &str, change: &dyn Fn(&mut Value, &mut Vec<(String, Vec<u8>)>)| {
+    let refused = |code: i32, says: &str, change: &Change<'_>| {
         import(&environment, &forged(&whole, change)).expect(code).says(says);
         untouched(&environment);
     };

@@ -213,7 +213,7 @@ fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
 fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
     let Some(cluster) = Cluster::start(2, 18_540) else { return };
     let environment =
-        cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [1500], lr: [1.0e-3]"));
+        cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [400], lr: [1.0e-3]"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
     wait_until(&environment, "the training is under way", || environment.files("cache/v1/checkpoints").len() > 5);
     // What Slurm sends before the end of the time limit.

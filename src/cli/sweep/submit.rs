@@ -9,8 +9,8 @@ use super::RunArguments;
 use super::campaign::{Campaign, View};
 use crate::graph::StageId;
 use crate::sweep::{
-    Backend, EngineOptions, Job, JobId, Member, Part, Sampler, Submission, TASK, TaskState, backend, backends, label,
-    overrides, read_comment, sweep_folder, sweep_id, task_count,
+    Backend, EngineOptions, Job, JobId, Member, Part, Sampler, Stand, Submission, TASK, TaskState, backend, backends,
+    label, overrides, read_comment, sweep_folder, sweep_id, task_count,
 };
 use crate::ui::Paint;
 
@@ -106,10 +106,7 @@ pub(super) fn submit(
         &campaign.file,
         &campaign.name,
         backend.name(),
-        &view.progress.points,
-        &view.roster,
-        graph,
-        &view.plan,
+        &Stand { points: &view.progress.points, roster: &view.roster, graph, plan: &view.plan },
         &open,
         tasks,
     );
