@@ -95,10 +95,10 @@ enum Verb {
     Import(import::Arguments),
     /// List the stage kinds, or describe one
     Stages(stages::Arguments),
-    /// Print the JSON Schema of pipeline files, for editors
+    /// Print the JSON Schema of pipeline or sweep files, for editors
     #[command(after_help = "A pipeline file names it in its first line, and editors complete and check the file:\n  \
         # yaml-language-server: $schema=schema.json\n\nExample:\n  runner schema > pipelines/schema.json")]
-    Schema,
+    Schema(schema::Arguments),
     /// List, fetch and verify data sets
     #[command(subcommand)]
     Data(data::Verb),
@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
         Verb::Export(arguments) => export::run(&global, &arguments),
         Verb::Import(arguments) => import::run(&global, &arguments),
         Verb::Stages(arguments) => stages::run(&global, &arguments),
-        Verb::Schema => schema::run(),
+        Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Data(verb) => data::run(&global, &verb),
         Verb::Cache(verb) => cache::run(&global, &verb),
         Verb::New(arguments) => new::run(&arguments),

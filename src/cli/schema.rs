@@ -1,16 +1,39 @@
-//! `runner schema`: the JSON Schema of pipeline files. A first line such as
+//! `runner schema`: the JSON Schema of pipeline and sweep files. A first line such as
 //! `# yaml-language-server: $schema=schema.json` makes editors use it.
+
+use clap::{Args, ValueEnum};
 
 use super::{CliError, Exit};
 use crate::spec::pipeline_schema;
+use crate::sweep::sweep_schema;
 
-pub(super) fn run() -> Result<Exit, CliError> {
-    println!("{}", text()?);
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Which files
+    #[arg(value_enum, default_value = "pipeline")]
+    of: Of,
+}
+
+/// Kinds of files.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Of {
+    Pipeline,
+    Sweep,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+    match arguments.of {
+        Of::Pipeline => println!("{}", text()?),
+        Of::Sweep => println!("{}", pretty(&sweep_schema())?),
+    }
     Ok(Exit::Done)
 }
 
-/// The schema as it is printed, without the last line break.
+/// The schema of pipelines as it is printed, without the last line break.
 pub(super) fn text() -> Result<String, CliError> {
-    let schema = pipeline_schema(&stages::kinds());
-    serde_json::to_string_pretty(&schema).map_err(|error| CliError::failed(error.to_string()))
+    pretty(&pipeline_schema(&stages::kinds()))
+}
+
+fn pretty(schema: &serde_json::Value) -> Result<String, CliError> {
+    serde_json::to_string_pretty(schema).map_err(|error| CliError::failed(error.to_string()))
 }

@@ -275,7 +275,7 @@ fn axes_become_columns() {
         "pipeline: axes\nstages:\n  raw:\n    foreach: {noise: [1, 2]}\n    uses: generate\n    \
          with: {channels: \"${noise}\", day: 24, rows: {train: 60, validation: 30, calibration: 30, test: 60}}\n  \
          said:\n    uses: command\n    from: raw\n    with:\n      \
-         run: [sh, -c, \"echo '{\\\"size\\\": 3.5}' > {out.metrics}\"]\n      outputs: {metrics: {path: m.json, as: metrics}}\n",
+         run: [sh, -c, \"echo '{\\\"size\\\": 3.5}' > {out.metrics}\"]\n      outputs: {metrics: {path: m.json, kind: metrics}}\n",
     );
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let text = environment.succeed(&["export", "--format", "csv"]).stdout;

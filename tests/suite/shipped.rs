@@ -25,10 +25,27 @@ fn is_reference(path: &Path) -> bool {
     path.parent().is_some_and(|folder| folder.ends_with("reference"))
 }
 
+/// Whether a file is a sweep over pipelines.
+fn is_sweep(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("sweeps"))
+}
+
+/// Whatever data a sweep needs, its trials can be told.
+#[test]
+fn all_sweeps_have_trials() {
+    let sweeps: Vec<PathBuf> = pipelines().into_iter().filter(|path| is_sweep(path)).collect();
+    assert!(sweeps.len() >= 2, "{sweeps:?}");
+    for path in sweeps {
+        let environment = TestEnvironment::new();
+        let told = environment.json(&["sweep", path.to_str().unwrap(), "--dry-run"]);
+        assert!(!told["open"].as_array().unwrap().is_empty(), "{told}");
+    }
+}
+
 /// Without the data a plan says what is missing; the file itself gives no reason for a word.
 #[test]
 fn all_plan_without_errors_or_warnings() {
-    for path in pipelines().into_iter().filter(|path| !is_reference(path)) {
+    for path in pipelines().into_iter().filter(|path| !is_reference(path) && !is_sweep(path)) {
         let environment = TestEnvironment::new();
         let planned = environment.run(&["plan", "--json", path.to_str().unwrap()]);
         assert_eq!(planned.stderr, "", "{}", planned.describe());

@@ -250,6 +250,7 @@ fn the_catalogue_of_stages_is_up_to_date() {
 #[test]
 fn the_schema_for_editors_is_up_to_date() {
     generated("pipelines/schema.json", &["schema"]);
+    generated("pipelines/sweeps/schema.json", &["schema", "sweep"]);
 }
 
 /// Beginnings of paths that exist on somebody's machine only; written so that this file holds none of them.
