@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use rayon::prelude::*;
-use stages::artifact::{Artifact, ArtifactError, ByteDigest, Digest, Parts, Source};
+use stages::artifact::{Artifact, ByteDigest, Digest, Source};
 
 use super::object::{check, create_aside, rename_into, write_aside};
 use super::seal::unseal;
+use super::store::RecordedParts;
 use super::{Action, CacheError, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
 
 /// Bytes that are copied at a time.
@@ -117,6 +117,15 @@ impl<'a> Intake<'a> {
         }
     }
 
+    /// A file among the parts of an artifact that has arrived.
+    fn blob(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
+        if record.object != record.digest {
+            let reason = "the digest of a file is not that of its bytes".to_owned();
+            return Err(CacheError::Damaged { object: record.object, reason });
+        }
+        self.path_of(record).ok_or(CacheError::Missing { object: record.object })
+    }
+
     /// Decodes what the new actions name and compares it with the digests that they promise.
     ///
     /// # Errors
@@ -144,9 +153,10 @@ impl<'a> Intake<'a> {
         let kind = record.kind.ok_or_else(|| damaged("a blob stands where an artifact should".into()))?;
         let path = self.path_of(record).ok_or(CacheError::Missing { object: record.object })?;
         let source = Source::open(&path).map_err(CacheError::io("read", &path))?;
-        let parts = ArrivedParts { intake: self, records: &record.parts, failure: Mutex::new(None) };
+        let (load, blob) = (|part: &ObjectRecord| self.load(part), |part: &ObjectRecord| self.blob(part));
+        let parts = RecordedParts::new(&record.parts, &load, &blob);
         let artifact = Artifact::decode(kind, source, &parts);
-        if let Some(failure) = parts.failure.into_inner().unwrap_or_default() {
+        if let Some(failure) = parts.into_failure() {
             return Err(failure);
         }
         artifact.map_err(|error| damaged(error.to_string()))
@@ -217,46 +227,6 @@ fn copy_checked(from: &mut dyn Read, to: &mut dyn Write, object: &Digest, place:
         return Ok(());
     }
     Err(CacheError::Damaged { object: *object, reason: format!("its bytes have the digest {}", found.short()) })
-}
-
-/// The parts of an artifact that has arrived.
-struct ArrivedParts<'a> {
-    intake: &'a Intake<'a>,
-    records: &'a [ObjectRecord],
-    failure: Mutex<Option<CacheError>>,
-}
-
-impl ArrivedParts<'_> {
-    fn find<T>(
-        &self,
-        digest: &Digest,
-        load: impl FnOnce(&ObjectRecord) -> Result<T, CacheError>,
-    ) -> Result<T, ArtifactError> {
-        let missing = || ArtifactError::MissingPart(digest.to_string());
-        let record = self.records.iter().find(|record| record.digest == *digest).ok_or_else(missing)?;
-        load(record).map_err(|error| {
-            if let Ok(mut failure) = self.failure.lock() {
-                failure.get_or_insert(error);
-            }
-            missing()
-        })
-    }
-}
-
-impl Parts for ArrivedParts<'_> {
-    fn artifact(&self, digest: &Digest) -> Result<Artifact, ArtifactError> {
-        self.find(digest, |record| self.intake.load(record))
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
-        self.find(digest, |record| {
-            if record.object != record.digest {
-                let reason = "the digest of a file is not that of its bytes".to_owned();
-                return Err(CacheError::Damaged { object: record.object, reason });
-            }
-            self.intake.path_of(record).ok_or(CacheError::Missing { object: record.object })
-        })
-    }
 }
 
 #[cfg(test)]

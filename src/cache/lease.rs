@@ -35,14 +35,14 @@ impl Holder {
     fn myself(nonce: &Path) -> Self {
         static STARTED: OnceLock<u64> = OnceLock::new();
         let process = std::process::id();
-        let started = *STARTED.get_or_init(|| start_of(process).unwrap_or(0));
+        let started = *STARTED.get_or_init(|| process_start(process).unwrap_or(0));
         let nonce = nonce.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         Self { host: host().to_owned(), process, started, nonce }
     }
 
     /// Whether its process is known to be gone; `false` where that cannot be seen from here.
     fn is_dead(&self) -> bool {
-        self.host == host() && start_of(self.process) != Some(self.started)
+        self.host == host() && process_start(self.process) != Some(self.started)
     }
 }
 
@@ -59,8 +59,8 @@ fn find_host() -> String {
     format!("{} {} {}", machine.nodename().to_string_lossy(), boot.trim(), namespace.display())
 }
 
-/// Field 22 of `/proc/PID/stat`; `None` if there is no such process, or it is a zombie.
-fn start_of(process: u32) -> Option<u64> {
+/// When a process started, in clock ticks since boot, which tells it from a later one of its id. Field 22 of `/proc/PID/stat`; `None` if there is no such process, or it is a zombie.
+pub fn process_start(process: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();

@@ -30,7 +30,7 @@ pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
-pub use lease::{Lease, LeaseAttempt};
+pub use lease::{Lease, LeaseAttempt, process_start};
 pub use ledger::Ledger;
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};

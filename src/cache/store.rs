@@ -114,9 +114,10 @@ impl Store {
             }
             read_verified(path, &record.object).map(Source::from)
         })?;
-        let parts = StoredParts { store: self, records: &record.parts, failure: Mutex::new(None) };
+        let (load, blob) = (|part: &ObjectRecord| self.load(part), |part: &ObjectRecord| self.blob(part));
+        let parts = RecordedParts::new(&record.parts, &load, &blob);
         let artifact = Artifact::decode(kind, source, &parts);
-        if let Some(failure) = parts.failure.into_inner().unwrap_or_default() {
+        if let Some(failure) = parts.into_failure() {
             return Err(failure);
         }
         artifact.map_err(|error| {
@@ -177,14 +178,28 @@ impl Store {
 }
 
 /// The parts of one artifact, found through the records beside its own.
-struct StoredParts<'a> {
-    store: &'a Store,
+pub(super) struct RecordedParts<'a> {
     records: &'a [ObjectRecord],
+    artifact: &'a dyn Fn(&ObjectRecord) -> Result<Artifact, CacheError>,
+    blob: &'a dyn Fn(&ObjectRecord) -> Result<PathBuf, CacheError>,
     /// The first failure with its full meaning, which the artifact layer cannot carry.
     failure: Mutex<Option<CacheError>>,
 }
 
-impl StoredParts<'_> {
+impl<'a> RecordedParts<'a> {
+    pub fn new(
+        records: &'a [ObjectRecord],
+        artifact: &'a dyn Fn(&ObjectRecord) -> Result<Artifact, CacheError>,
+        blob: &'a dyn Fn(&ObjectRecord) -> Result<PathBuf, CacheError>,
+    ) -> Self {
+        Self { records, artifact, blob, failure: Mutex::new(None) }
+    }
+
+    /// Why a part could not be had, if one could not.
+    pub fn into_failure(self) -> Option<CacheError> {
+        self.failure.into_inner().unwrap_or_default()
+    }
+
     fn find<T>(
         &self,
         digest: &Digest,
@@ -201,12 +216,12 @@ impl StoredParts<'_> {
     }
 }
 
-impl Parts for StoredParts<'_> {
+impl Parts for RecordedParts<'_> {
     fn artifact(&self, digest: &Digest) -> Result<Artifact, ArtifactError> {
-        self.find(digest, |record| self.store.load(record))
+        self.find(digest, |record| (self.artifact)(record))
     }
 
     fn blob(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {
-        self.find(digest, |record| self.store.blob(record))
+        self.find(digest, |record| (self.blob)(record))
     }
 }

@@ -4,19 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use stages::contract::Device;
 
 use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::audit_report::print;
 use super::audit_target::{Target, sample, with_everything_after};
-use super::carry_out::total_memory;
 use super::data::Files;
 use super::session::{Fetch, Session, find, shown};
 use super::{CliError, Exit, Global, signals};
 use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances};
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
-use crate::engine::RunOptions;
 use crate::ui::{self, Mode};
 
 #[derive(Debug, Args)]
@@ -84,15 +81,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let tolerances = tolerances(arguments, &session)?;
     let (scope, seed) = scope(arguments, &session, &target)?;
     signals::install(&session.cancel);
-    let threads = session.machine.threads;
-    let options = RunOptions {
-        jobs: arguments.jobs.map_or(threads, usize::from),
-        threads,
-        device: session.machine.device,
-        memory: total_memory(),
-        gpus: usize::from(matches!(session.machine.device, Device::Cuda(_))),
-        keep_going: true,
-    };
+    let options = session.run_options(arguments.jobs, true);
     let audit = Audit {
         reexecution: Reexecution {
             graph: &session.graph,

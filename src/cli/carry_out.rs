@@ -4,13 +4,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use stages::contract::Device;
 
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
 use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
-use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, RunOptions, environment, execute};
+use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::ui::{self, Mode, Trace};
 
@@ -123,24 +122,9 @@ fn perform(
         let trace = trace.map_err(|error| CliError::wrong(format!("cannot write {}: {error}", path.display())))?;
         reporters.push(Box::new(trace));
     }
-    let threads = session.machine.threads;
-    let options = RunOptions {
-        jobs: execution.jobs.map_or(threads, usize::from),
-        threads,
-        device: session.machine.device,
-        memory: total_memory(),
-        gpus: usize::from(matches!(session.machine.device, Device::Cuda(_))),
-        keep_going: execution.keep_going,
-    };
+    let options = session.run_options(execution.jobs, execution.keep_going);
     let mut reporter = Reporters(reporters);
     Ok(execute(&session.planner(), plan, &session.store, &options, run, &session.cancel, &mut reporter))
-}
-
-pub(super) fn total_memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    #[expect(clippy::useless_conversion, reason = "the type differs between platforms")]
-    let total = u64::from(info.totalram);
-    total.saturating_mul(u64::from(info.mem_unit))
 }
 
 /// Brings the ledger up to date; losing it costs nothing but time.

@@ -13,6 +13,7 @@ use super::{CliError, Exit, Global, lock};
 use crate::audit::Lock;
 use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below};
 use crate::spec::units;
+use crate::sweep::submissions;
 use crate::ui::bytes;
 
 #[derive(Debug, Args)]
@@ -95,7 +96,22 @@ fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, CliError> {
         // A lock that cannot be read may need anything: then nothing goes.
         keys.extend(Lock::read(&path)?.keys());
     }
-    Ok(vec![Root { name: "locks".into(), keys }])
+    Ok(vec![Root { name: "locks".into(), keys }, Root { name: "sweeps".into(), keys: keys_of_sweeps(store)? }])
+}
+
+/// What sweeps on a cluster were built upon, and what their tasks came to.
+fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CliError> {
+    let submissions = submissions(store.layout());
+    let sweeps: BTreeSet<&str> = submissions.iter().map(|submission| submission.record.as_str()).collect();
+    let mut keys: BTreeSet<Key> = submissions.iter().flat_map(|submission| &submission.keys).copied().collect();
+    for run in if sweeps.is_empty() { Vec::new() } else { store.runs()? } {
+        if let Ok(record) = store.load_run(&run)
+            && sweeps.contains(record.file.as_str())
+        {
+            keys.extend(record.stages.iter().filter_map(|stage| stage.key));
+        }
+    }
+    Ok(keys)
 }
 
 /// The locks that were named, those in folders that were named, and those beside the pipelines of recorded runs.

@@ -12,7 +12,7 @@ use super::data::Files;
 use super::{CliError, Exit, Global};
 use crate::cache::{Ledger, Store};
 use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
-use crate::engine::{CancelToken, Planner};
+use crate::engine::{CancelToken, Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
 use crate::spec::{LoadOptions, Spec, load, load_text};
 use crate::ui::Colours;
@@ -118,6 +118,19 @@ impl Session {
             file,
             choice: choice.clone(),
         })
+    }
+
+    /// How stages are executed on this machine, so many at a time; as many as there are threads unless it is said.
+    pub fn run_options(&self, jobs: Option<u16>, keep_going: bool) -> RunOptions {
+        let Machine { threads, device } = self.machine;
+        RunOptions {
+            jobs: jobs.map_or(threads, usize::from),
+            threads,
+            device,
+            memory: total_memory(),
+            gpus: usize::from(matches!(device, Device::Cuda(_))),
+            keep_going,
+        }
     }
 
     pub fn planner(&self) -> Planner<'_> {
@@ -245,4 +258,11 @@ pub(super) fn pick_device(choice: DeviceChoice) -> Result<Device, CliError> {
 pub(super) fn shown(path: &Path) -> String {
     let current: PathBuf = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&current).unwrap_or(path).display().to_string()
+}
+
+fn total_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "the type differs between platforms")]
+    let total = u64::from(info.totalram);
+    total.saturating_mul(u64::from(info.mem_unit))
 }

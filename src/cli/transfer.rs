@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::arguments::{Choice, PipelineArguments};
 use super::session::{Fetch, Session};
-use super::{CliError, Exit, Global, signals};
+use super::{CliError, Exit, Global, signals, sweep};
 use crate::cache::{Key, Progress, Remote, RemoteError, RunRecord, Store, TransferError, TransferReport};
 use crate::engine::CancelToken;
 use crate::ui::{Paint, bytes, duration};
@@ -25,8 +25,8 @@ const LINE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A run (`latest`, its name, or the start or end of its name) or a pipeline file
-    #[arg(value_name = "RUN|PIPELINE")]
+    /// A run (`latest`, its name, or the start or end of its name), a pipeline file or a sweep file
+    #[arg(value_name = "RUN|PIPELINE|SWEEP")]
     what: Option<String>,
     /// Everything that is there
     #[arg(long, conflicts_with = "what")]
@@ -163,6 +163,9 @@ fn keys_of_pipeline(global: &Global, way: Way, path: &Path, arguments: &Argument
         Way::Push => Store::open(&global.store),
         Way::Pull => Store::open(&global.store).with_remote(named_remote(global, &pipeline.folder())?),
     };
+    if crate::sweep::is_sweep(path) {
+        return sweep::keys_of(store, global, path, &arguments.choice);
+    }
     let session = Session::open_on(store, global, &pipeline, Fetch::Never)?;
     let plan = session.planner().plan();
     let keys = session.graph.order().iter().filter_map(|id| plan.stage(*id).hit().map(|action| action.key));

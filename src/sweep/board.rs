@@ -11,6 +11,8 @@ use super::space::Point;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     Done,
+    /// Done at its level; whether it goes on depends on trials that are not.
+    Undecided,
     /// It ended early, at this level.
     Stopped(u64),
     Failed(String),
@@ -25,6 +27,7 @@ impl Standing {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Undecided => "undecided",
             Self::Stopped(_) => "stopped",
             Self::Failed(_) => "failed",
             Self::Running => "running",
@@ -208,11 +211,15 @@ fn standing(file: &SweepFile, trial: usize, progress: &Progress, states: &[Membe
             }
         }
     }
+    let reached =
+        progress.members.iter().filter(|member| member.trial == trial).filter_map(|member| member.level).max();
+    let last = file.stopping.as_ref().and_then(|stopping| stopping.levels.last().copied());
     match progress.stopped.get(&trial) {
         _ if running => Standing::Running,
         _ if queued => Standing::Queued,
         _ if open => Standing::Missing,
         Some(level) => Standing::Stopped(*level),
+        None if reached < last => Standing::Undecided,
         None => Standing::Done,
     }
 }
@@ -253,6 +260,21 @@ mod tests {
         let head = "sweep: s\npipeline: p.yaml\nobjective: {stage: m, metric: f1}\n";
         std::fs::write(&path, format!("{head}{text}")).unwrap();
         SweepFile::load(&path, &mut SourceMap::default()).0.unwrap()
+    }
+
+    /// Who is done first at the first level is not done with the sweep.
+    #[test]
+    fn a_trial_waits_for_the_others_of_its_level() {
+        let file = file("axes: {a: [1, 2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2], factor: 2}");
+        let done = |value| MemberState::Done { value: Some(value), direction: Direction::Higher };
+        let states = [done(0.2), MemberState::Missing { stages: 1 }];
+        let progress = Course::new(&file).progress(&|member| match member.trial {
+            0 => Outcome::Loss(Some(-0.2)),
+            _ => Outcome::Unknown,
+        });
+        let board = Board::new(&file, &progress, &states, &[Note::default(), Note::default()]);
+        let standings: Vec<&str> = board.rows.iter().map(|row| row.standing.name()).collect();
+        assert_eq!(standings, ["undecided", "missing"]);
     }
 
     #[test]

@@ -19,10 +19,12 @@ mod submission;
 pub use backend::{Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends};
 pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
-pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};
+pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, is_sweep, sweep_schema};
 pub use influence::{Influence, influence};
 pub use members::{Assembly, MemberState, Roster, assemble, direction, label, outcomes, overrides};
 pub use options::EngineOptions;
 pub use pictures::{objective_over_time, parallel_coordinates};
 pub use space::{Dimension, Domain, Point, Space};
-pub use submission::{Part, Stand, Submission, Unit, UnitMember, read_comment, sweep_folder, sweep_id, task_count};
+pub use submission::{
+    Part, Stand, Submission, Unit, UnitMember, read_comment, submissions, sweep_folder, sweep_id, task_count,
+};

@@ -99,6 +99,14 @@ pub struct Stand<'a> {
     pub plan: &'a Plan,
 }
 
+/// All submissions of all sweeps of a store that can be read.
+pub fn submissions(layout: &Layout) -> Vec<Submission> {
+    let entries = fs::read_dir(layout.sweeps()).into_iter().flatten();
+    let mut sweeps: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    sweeps.sort();
+    sweeps.iter().flat_map(|sweep| Submission::all(sweep)).collect()
+}
+
 /// The folder of a sweep's submissions.
 pub fn sweep_folder(layout: &Layout, name: &str, record: &str) -> PathBuf {
     layout.sweeps().join(sweep_id(name, record))

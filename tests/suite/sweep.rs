@@ -270,12 +270,7 @@ fn processes_of_this_machine_do_a_sweep_by_themselves() {
     );
     let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "local"]);
     assert_eq!(submitted["members"].as_array().unwrap().len(), 3);
-    let started = std::time::Instant::now();
-    let done = || environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 1;
-    while !done() {
-        assert!(started.elapsed().as_secs() < 120, "{}", environment.succeed(&["sweep", "logs", "sweep.yaml"]).stdout);
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
+    wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 1);
     let board = environment.json(&["sweep", "table", "sweep.yaml"]);
     let levels: Vec<i64> = trials(&board).iter().map(|row| row["level"].as_i64().unwrap()).collect();
     assert_eq!(levels, [2, 1, 1]);
@@ -289,4 +284,45 @@ fn processes_of_this_machine_do_a_sweep_by_themselves() {
     whole.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let board = whole.json(&["sweep", "table", "sweep.yaml"]);
     assert_eq!(figures, trials(&board).iter().map(|row| row["mean"].clone()).collect::<Vec<_>>());
+}
+
+/// By its file, a sweep's results go to a remote and come from it, and what its tasks do goes there by itself.
+#[test]
+fn results_of_a_sweep_are_shared() {
+    let environment = environment("axes: {lr: [1.0e-3, 1.0e-2]}\nslurm: {cpus: 1}");
+    let [pushed, through] = ["pushed", "through"].map(|name| format!("file://{}", environment.path(name).display()));
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let sent = environment.json(&["cache", "push", "sweep.yaml", "--remote", &pushed]);
+    assert_eq!(sent["actions"], 3 + 3 * 2);
+    environment.succeed(&["cache", "pull", "sweep.yaml", "--store", "other", "--remote", &pushed]);
+    let done = |store: &str, remote: &str| {
+        environment.json(&["sweep", "status", "sweep.yaml", "--store", store, "--remote", remote])["done"].clone()
+    };
+    assert_eq!(done("other", "off"), 2);
+    environment.succeed(&["cache", "verify", "--store", "other"]);
+
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local", "--store", "third", "--remote", &through]);
+    wait_until(|| done("third", "off") == 2);
+    wait_until(|| done("fourth", &through) == 2);
+}
+
+/// Records of runs that are too old go; what a sweep on a cluster came to stays.
+#[test]
+fn results_of_a_sweep_are_no_garbage() {
+    let environment = environment("axes: {lr: [1.0e-3, 1.0e-2]}\nslurm: {cpus: 1}");
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
+    let done = || environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 2;
+    wait_until(done);
+    wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["tasks"]["running"] == 0);
+    environment.succeed(&["cache", "gc", "--max-age", "1 ms", "--verbose"]).prints("results stay for sweeps");
+    assert!(done(), "collected");
+}
+
+#[track_caller]
+fn wait_until(condition: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !condition() {
+        assert!(started.elapsed().as_secs() < 120, "waited too long");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
 }

@@ -136,6 +136,7 @@ fn counts(board: &Board, view: &View) -> Value {
         "trials": view.progress.total,
         "known": board.rows.len(),
         "done": board.count("done"),
+        "undecided": board.count("undecided"),
         "stopped": board.count("stopped"),
         "running": board.count("running"),
         "queued": board.count("queued"),
@@ -152,7 +153,7 @@ pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String
         "stopped" => Paint::Quiet,
         _ => Paint::Warn,
     };
-    let mut parts: Vec<String> = ["done", "stopped", "running", "queued", "failed", "missing"]
+    let mut parts: Vec<String> = ["done", "undecided", "stopped", "running", "queued", "failed", "missing"]
         .into_iter()
         .filter(|name| board.count(name) > 0)
         .map(|name| format!("{} {}", board.count(name), colour(name).on(name)))
@@ -205,7 +206,7 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
         cells.push(figure(row));
         let paint = match row.standing {
             Standing::Done => Paint::Good,
-            Standing::Stopped(_) => Paint::Quiet,
+            Standing::Stopped(_) | Standing::Undecided => Paint::Quiet,
             Standing::Failed(_) => Paint::Bad,
             Standing::Running | Standing::Queued | Standing::Missing => Paint::Warn,
         };

@@ -53,6 +53,18 @@ pub(super) struct View {
 impl Campaign {
     /// Reads the sweep file; its problems are printed, all of them.
     pub fn open(global: &Global, path: &Path, choice: &Choice, offline: bool) -> Result<Self, CliError> {
+        let store = global.open_store(path.parent().unwrap_or(Path::new(".")))?;
+        Self::open_on(store, global, path, choice, offline)
+    }
+
+    /// [`Self::open`] on a store that was opened elsewhere.
+    pub fn open_on(
+        store: Store,
+        global: &Global,
+        path: &Path,
+        choice: &Choice,
+        offline: bool,
+    ) -> Result<Self, CliError> {
         let threads = size_pool(choice);
         let mut sources = SourceMap::default();
         let (file, diagnostics) = SweepFile::load(path, &mut sources);
@@ -64,7 +76,7 @@ impl Campaign {
         let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
         Ok(Self {
             file,
-            store: Arc::new(global.open_store(path.parent().unwrap_or(Path::new(".")))?),
+            store: Arc::new(store),
             cancel: CancelToken::default(),
             choice: choice.clone(),
             threads,

@@ -8,13 +8,16 @@ mod run;
 mod submit;
 mod work;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::arguments::Choice;
 use super::carry_out::Execution;
 use super::{CliError, Exit, Global};
+use crate::cache::{Key, Store};
+use campaign::Campaign;
 
 #[derive(Debug, Args)]
 #[command(
@@ -132,4 +135,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Some(Verb::Work(arguments)) => work::run(global, arguments),
         Some(Verb::Plot(arguments)) => picture::plot(global, arguments),
     }
+}
+
+/// The keys of all results of a sweep that this store has, or finds at its remote.
+pub(super) fn keys_of(store: Store, global: &Global, file: &Path, choice: &Choice) -> Result<BTreeSet<Key>, CliError> {
+    let mut campaign = Campaign::open_on(store, global, file, choice, true)?;
+    let view = campaign.view(global, &BTreeSet::new())?;
+    let stages = view.session.graph.order().iter();
+    Ok(stages.filter_map(|id| view.plan.stage(*id).hit().map(|action| action.key)).collect())
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use super::super::session::shown;
 use super::super::{CliError, Exit, Global};
 use super::RunArguments;
@@ -113,7 +115,7 @@ pub(super) fn submit(
     submission.overrides = arguments.choice.overrides()?;
     submission.targets.clone_from(&arguments.choice.targets);
     submission.before = before.iter().map(|before| before.id.clone()).collect();
-    let jobs = jobs(campaign, arguments, &view, &submission, &open, &options, &queue)?;
+    let jobs = jobs(global, campaign, arguments, &view, &submission, &open, &options, &queue)?;
     for (_, job) in &jobs {
         backend.check(job)?;
     }
@@ -139,6 +141,7 @@ pub(super) fn submit(
 
 /// The jobs of a submission in their order; each comes after those before it.
 fn jobs(
+    global: &Global,
     campaign: &Campaign,
     arguments: &RunArguments,
     view: &View,
@@ -165,6 +168,10 @@ fn jobs(
         let mut words = vec![program.display().to_string(), "--store".to_owned()];
         let store = campaign.store.layout().root().parent().map_or_else(PathBuf::new, PathBuf::from);
         words.push(store.display().to_string());
+        words.extend(global.remote.iter().flat_map(|url| ["--remote".to_owned(), url.clone()]));
+        if let Some(mode) = global.remote_mode.and_then(|mode| mode.to_possible_value()) {
+            words.extend(["--remote-mode".to_owned(), mode.get_name().to_owned()]);
+        }
         words.extend(["sweep", "work", "--folder"].map(str::to_owned));
         words.push(folder.display().to_string());
         words.extend(["--part".to_owned(), part.name().to_owned()]);

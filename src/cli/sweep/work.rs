@@ -14,7 +14,7 @@ use clap::Args;
 use super::super::arguments::Choice;
 use super::super::carry_out::{Carried, Execution, carry_out};
 use super::super::session::{Parts, Session, report, size_pool};
-use super::super::{CliError, Exit, Global, signals};
+use super::super::{CliError, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::campaign::{Campaign, exit_of};
 use super::submit::{find_backend, submit};
@@ -52,7 +52,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let Some(unit) = submission.units(arguments.part).get(arguments.task) else {
         return Err(CliError::wrong(format!("the submission has no task {}", arguments.task)));
     };
-    let store = Arc::new(Store::open(&global.store));
+    let folder = submission.pipeline.parent().unwrap_or(Path::new("."));
+    let store = Arc::new(global.open_store(folder)?);
     store.prepare()?;
     let cancel = CancelToken::default();
     signals::install(&cancel);
@@ -60,6 +61,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let task =
         Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
     let exit = task.run(&unit.members)?;
+    remote::settle(&task.store, global, &task.cancel);
     if time_is_up.load(Ordering::Relaxed) {
         eprintln!("the time of the task is up; what it did is kept, and it goes back into the queue");
         find_backend(&submission.backend)?.requeue_own_task()?;

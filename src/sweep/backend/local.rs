@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
+use crate::cache::process_start;
 use crate::engine::Failure;
 
 /// Jobs are processes of this machine.
@@ -95,7 +96,7 @@ impl Backend for Local {
         let note = format!(
             "{} {} {} {} {}\n",
             child.id(),
-            start_of(child.id()).unwrap_or(0),
+            process_start(child.id()).unwrap_or(0),
             job.tasks.max(1),
             job.name,
             job.comment
@@ -159,7 +160,7 @@ struct Noted {
 
 impl Noted {
     fn is_alive(&self) -> bool {
-        start_of(self.process) == Some(self.started)
+        process_start(self.process) == Some(self.started)
     }
 }
 
@@ -184,15 +185,6 @@ fn noted(scripts: &[PathBuf]) -> Vec<(Traces, Noted)> {
         Some((Traces::of(&path), noted))
     };
     files.into_iter().filter_map(read).collect()
-}
-
-/// When a process started, in clock ticks since boot; `None` if there is none of this id, or it is a zombie.
-fn start_of(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
 }
 
 #[cfg(test)]
