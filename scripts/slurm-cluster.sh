@@ -94,7 +94,10 @@ up)
     export SLURM_CONF=$conf
     # The socket's path must be short, and its folder may not be writable by others.
     munged --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/pid/munged" \
-        --log-file="$folder/log/munged" --seed-file="$folder/munge/seed" 2>>"$folder/log/munged.err"
+        --log-file="$folder/log/munged" --seed-file="$folder/munge/seed" 2>>"$folder/log/munged.err" || {
+        cat "$folder/log/munged.err" >&2
+        exit 1
+    }
     start slurmctld
     for ((number = 1; number <= nodes; number++)); do start "n$number"; done
     for ((wait = 0; wait < 150; wait++)); do

@@ -163,7 +163,10 @@ impl SweepFile {
             }
             return (None, diagnostics);
         };
-        diagnostics.extend(not_a_pipeline(&node));
+        if let Some(diagnostic) = not_a_sweep(&node) {
+            diagnostics.push(diagnostic);
+            return (None, diagnostics);
+        }
         diagnostics.extend(validate(&node, &SCHEMA, "the sweep"));
         if diagnostics.has_errors() {
             return (None, diagnostics);
@@ -181,7 +184,7 @@ pub fn is_sweep(path: &Path) -> bool {
 }
 
 /// Who gives a pipeline to `sweep` is told so, instead of ten unknown keys.
-fn not_a_pipeline(node: &Node) -> Option<Diagnostic> {
+fn not_a_sweep(node: &Node) -> Option<Diagnostic> {
     let (key, _) = node.entry("stages").filter(|_| node.get("sweep").is_none())?;
     let diagnostic = Diagnostic::error("not-a-sweep", "this is a pipeline, not a sweep").at(key.span);
     Some(diagnostic.hint("write a file with `sweep: NAME`, `pipeline: THIS FILE`, `axes` and `objective`"))
