@@ -34,7 +34,7 @@ pub(super) struct Queue {
 impl Queue {
     /// Asks every backend to which something of the sweep was handed; one that cannot be asked is told of and left out.
     pub fn of(campaign: &Campaign) -> Self {
-        let folder = sweep_folder(campaign.store.layout(), &campaign.file.name, &campaign.name);
+        let folder = submissions_of(campaign);
         let submissions = Submission::all(&folder);
         let scripts: Vec<PathBuf> = submissions.iter().map(|submission| submission.folder(&folder)).collect();
         let names: BTreeSet<&str> = submissions.iter().map(|submission| submission.backend.as_str()).collect();
@@ -67,6 +67,11 @@ impl Queue {
     pub fn scripts(&self) -> Vec<PathBuf> {
         self.submissions.iter().map(|submission| submission.folder(&self.folder)).collect()
     }
+}
+
+/// The folder of a sweep's submissions.
+fn submissions_of(campaign: &Campaign) -> PathBuf {
+    sweep_folder(campaign.store.layout(), &campaign.file.name, &campaign.name)
 }
 
 /// The name of all jobs of a sweep.
@@ -115,7 +120,7 @@ pub(super) fn submit(
     submission.overrides = arguments.choice.overrides()?;
     submission.targets.clone_from(&arguments.choice.targets);
     submission.before = before.iter().map(|before| before.id.clone()).collect();
-    let jobs = jobs(global, campaign, arguments, &view, &submission, &open, &options, &queue)?;
+    let jobs = jobs(global, campaign, arguments, &view, &submission, &open, &options)?;
     for (_, job) in &jobs {
         backend.check(job)?;
     }
@@ -148,10 +153,9 @@ fn jobs(
     submission: &Submission,
     open: &[usize],
     options: &EngineOptions,
-    queue: &Queue,
 ) -> Result<Vec<(Part, Job)>, CliError> {
     let program = std::env::current_exe().map_err(|error| CliError::failed(format!("where am I? {error}")))?;
-    let folder = submission.folder(&queue.folder);
+    let folder = submission.folder(&submissions_of(campaign));
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let missing = |stage: &StageId| view.plan.stage(*stage).hit().is_none();
     let shared: Vec<StageId> = view.roster.shared(&view.session.graph).into_iter().filter(missing).collect();
