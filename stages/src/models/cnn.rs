@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
 use crate::contract::{Random, StageError};
+use crate::nn::conv1d::{Border, Conv1d, Sizes};
+use crate::nn::conv2d::Window2d;
 use crate::nn::dropout::Dropout;
 use crate::nn::linear::Linear;
+use crate::nn::pool::max_pool2d;
+use crate::nn::relu::relu;
 use crate::nn::{Mode, State, StateBuilder};
 
 /// Convolutions over time, and a perceptron on what they find.
@@ -68,14 +72,13 @@ impl Architecture for Cnn {
         let mut convolutions = Vec::new();
         for (index, width) in self.channels.iter().enumerate() {
             let name = format!("conv_layers.conv{index}");
-            convolutions.push(Linear::new(&mut builder, &name, input * self.kernel, *width)?);
+            convolutions.push(Conv1d::new(&mut builder, &name, Sizes::new(input, *width, self.kernel))?);
             input = *width;
         }
         let hidden = Linear::new(&mut builder, "fc.2", 2 * input, input)?;
         let output = Linear::new(&mut builder, "fc.5", input, span.steps * span.channels)?;
         let state = builder.finish();
-        let forecaster =
-            Convolutional { state, span, kernel: self.kernel, dropout: self.dropout, convolutions, hidden, output };
+        let forecaster = Convolutional { state, span, dropout: self.dropout, convolutions, hidden, output };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
 }
@@ -91,32 +94,19 @@ pub fn check_dropout(share: f64) -> std::result::Result<(), (String, String)> {
 struct Convolutional {
     state: State,
     span: Span,
-    kernel: usize,
     dropout: f64,
-    /// As linear layers over the rows that the kernel sees, side by side: weight `[output, kernel * input]`.
-    convolutions: Vec<Linear>,
+    convolutions: Vec<Conv1d>,
     hidden: Linear,
     output: Linear,
 }
 
-impl Convolutional {
-    /// `[batch, rows, channels]` to `[batch, rows, kernel * channels]`: each row with its neighbours, zeros outside.
-    fn neighbours(&self, x: &Tensor) -> Result<Tensor> {
-        let (border, rows) = (self.kernel / 2, x.dim(1)?);
-        let padded = x.pad_with_zeros(1, border, border)?;
-        let shifted = (0..self.kernel).map(|offset| padded.narrow(1, offset, rows)).collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&shifted, 2)
-    }
-}
-
-/// The larger of each two rows; a last one without a partner is dropped, a single one stays.
+/// The larger of each two rows of `[batch, rows, channels]`; a last one without a partner is dropped, a single one stays.
 fn halve(x: &Tensor) -> Result<Tensor> {
-    let (batch, rows, channels) = x.dims3()?;
-    if rows < 2 {
+    if x.dim(1)? < 2 {
         return Ok(x.clone());
     }
-    let pairs = x.narrow(1, 0, rows / 2 * 2)?.contiguous()?.reshape((batch, rows / 2, 2, channels))?;
-    pairs.narrow(2, 0, 1)?.contiguous()?.maximum(&pairs.narrow(2, 1, 1)?.contiguous()?)?.squeeze(2)
+    let pairs = Window2d { kernel: [1, 2], stride: [1, 2], ..Window2d::square(1) };
+    max_pool2d(&x.unsqueeze(1)?, pairs)?.squeeze(1)
 }
 
 impl Forecaster for Convolutional {
@@ -127,11 +117,13 @@ impl Forecaster for Convolutional {
     fn forecast(&self, past: &Tensor, mode: Mode, random: &mut Random) -> Result<Tensor> {
         let mut x = past.clone();
         for convolution in &self.convolutions {
-            x = halve(&convolution.forward(&self.neighbours(&x)?)?.relu()?)?; // [batch, rows / 2, width]
+            let padded = Border::Zeros(convolution.sizes.kernel / 2).apply(&x)?;
+            // The ReLU of the larger is the larger ReLU, of half as many values.
+            x = relu(&halve(&convolution.forward(&padded)?)?)?; // [batch, rows / 2, width]
         }
         let found = Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?; // [batch, 2 * width]
         let dropout = Dropout::draw(self.dropout, mode, random);
-        let hidden = dropout.forward(&self.hidden.forward(&found)?.relu()?)?;
+        let hidden = dropout.forward(&relu(&self.hidden.forward(&found)?)?)?;
         let Span { steps, channels, .. } = self.span;
         self.output.forward(&hidden)?.reshape((past.dim(0)?, steps, channels))
     }
@@ -142,25 +134,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn convolutions_see_their_neighbours_and_time_is_halved() {
-        let config = Cnn { channels: vec![1], ..Cnn::default() };
-        let span = Span { past: 3, steps: 1, channels: 1 };
-        let mut random = Random::new(1, "init");
-        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-        let linear = Linear::new(&mut builder, "x", 2, 1).unwrap();
-        let network = Convolutional {
-            state: builder.finish(),
-            span,
-            kernel: config.kernel,
-            dropout: 0.0,
-            convolutions: Vec::new(),
-            hidden: linear.clone(),
-            output: linear,
+    fn time_is_halved_and_wrong_sizes_are_named() {
+        let halves = |rows: &[f32]| {
+            let x = Tensor::new(rows, &Device::Cpu).unwrap().reshape((1, rows.len(), 1)).unwrap();
+            halve(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
-        let x = Tensor::new(&[[[1.0_f32], [2.0], [3.0]]], &Device::Cpu).unwrap();
-        let seen = network.neighbours(&x).unwrap().to_vec3::<f32>().unwrap();
-        assert_eq!(seen[0], [[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 0.0]]);
-        assert_eq!(halve(&x).unwrap().to_vec3::<f32>().unwrap()[0], [[2.0]]);
+        assert_eq!(halves(&[1.0, 2.0, 3.0]), [2.0]);
+        assert_eq!(halves(&[4.0]), [4.0]);
         let faults = [
             (Cnn { channels: vec![], ..Cnn::default() }, "channels"),
             (Cnn { kernel: 4, ..Cnn::default() }, "kernel"),

@@ -7,8 +7,9 @@
 //! to the stage that scores.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use candle_core::{D, Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,16 +20,13 @@ use super::{Architecture, DataShape, Edge, Network, Task};
 use crate::contract::{Random, StageError};
 use crate::nn::batch_norm::{BatchNorm, MOMENTUM};
 use crate::nn::dropout::Dropout;
+use crate::nn::graph_attention::{Edges, attend};
 use crate::nn::initialise::Initial;
 use crate::nn::linear::Linear;
 use crate::nn::{Mode, State, StateBuilder};
 
-/// The slope of a leaky rectifier below zero.
-const LEAK: f64 = 0.2;
 /// Added to the usual spread of errors, as in the authors' program.
 const LEAST_SPREAD: f32 = 1e-2;
-/// Stands for minus infinity where no edge is.
-const NO_EDGE: f32 = -1e30;
 
 /// How the deviations of the sensors become one score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -193,32 +191,16 @@ impl Graph {
         Ok((0..units.len()).map(of).collect())
     }
 
-    /// `[channels, channels]`: 0 from a sensor to itself and to its neighbours, and as good as minus infinity elsewhere.
-    fn mask(&self) -> Result<Tensor> {
-        let channels = self.span.channels;
-        let mut mask = vec![NO_EDGE; channels * channels];
-        for (own, neighbours) in self.neighbours()?.iter().enumerate() {
-            mask[own * channels + own] = 0.0;
-            neighbours.iter().for_each(|(other, _)| mask[own * channels + other] = 0.0);
-        }
-        Tensor::from_vec(mask, (channels, channels), self.embeddings.device())
-    }
-
-    /// What every sensor takes from every other: `[batch, channels, channels]`, rows that sum to 1.
-    fn weights(&self, states: &Tensor) -> Result<Tensor> {
-        let (batch, channels, size) = states.dims3()?;
+    /// What every sensor makes of its own state and of those of its neighbours.
+    fn gather(&self, states: &Tensor) -> Result<Tensor> {
         let [own_state, own_embedding, state, embedding] = &self.attention;
-        let rows = states.reshape((batch * channels, size))?;
-        let along = |states: &Var, embeddings: &Var| {
-            let part = rows.matmul(&states.reshape((size, 1))?)?.reshape((batch, channels))?;
-            part.broadcast_add(&self.embeddings.matmul(&embeddings.reshape((size, 1))?)?.reshape((1, channels))?)
-        };
-        let own = along(own_state, own_embedding)?.unsqueeze(2)?;
-        let others = along(state, embedding)?.unsqueeze(1)?;
-        let logits = own.broadcast_add(&others)?;
-        // max(x, leak x), with a gradient that Candle gets right.
-        let leaky = (logits.relu()? - (logits.neg()?.relu()? * LEAK)?)?;
-        candle_nn::ops::softmax(&leaky.broadcast_add(&self.mask()?)?, D::Minus1)
+        let size = self.config.embedding;
+        let along = |vector: &Var| self.embeddings.matmul(&vector.reshape((size, 1))?)?.flatten_all();
+        let vectors = Tensor::stack(&[own_state.as_tensor(), state, &self.bias], 0)?;
+        let offsets = Tensor::stack(&[along(own_embedding)?, along(embedding)?], 0)?;
+        let others = |row: Vec<(usize, f32)>| row.into_iter().map(|(other, _)| other).collect();
+        let neighbours: Vec<Vec<usize>> = self.neighbours()?.into_iter().map(others).collect();
+        attend(states, &vectors, &offsets, &Arc::new(Edges::new(&neighbours)))
     }
 }
 
@@ -230,15 +212,14 @@ impl Forecaster for Graph {
     fn forecast(&self, past: &Tensor, mode: Mode, random: &mut Random) -> Result<Tensor> {
         let windows = past.transpose(1, 2)?.contiguous()?; // [batch, channels, past]
         let states = self.encode.forward(&windows)?; // [batch, channels, embedding]
-        let gathered = self.weights(&states)?.matmul(&states)?.broadcast_add(&self.bias)?;
-        let gathered = self.norm.forward(&gathered, mode)?.relu()?;
+        let gathered = self.norm.forward_relu(&self.gather(&states)?, mode)?;
         let mixed = gathered.broadcast_mul(&self.embeddings)?;
         let dropout = Dropout::draw(self.config.dropout, mode, random);
-        let mut x = dropout.forward(&self.mixed_norm.forward(&mixed, mode)?.relu()?)?;
+        let mut x = dropout.forward(&self.mixed_norm.forward_relu(&mixed, mode)?)?;
         for layer in &self.output {
             x = layer.linear.forward(&x)?;
             if let Some(norm) = &layer.norm {
-                x = norm.forward(&x, mode)?.relu()?;
+                x = norm.forward_relu(&x, mode)?;
             }
         }
         x.transpose(1, 2)?.contiguous() // [batch, steps, channels]
@@ -328,19 +309,6 @@ mod tests {
         let edges = Forecaster::graph(&graph).unwrap().unwrap();
         assert_eq!((edges.len(), edges[0].from, edges[0].to), (8, 1, 0));
         assert!((edges[0].weight - 2.0 / 4.04_f64.sqrt()).abs() < 1e-6);
-    }
-
-    #[test]
-    fn attention_goes_to_neighbours_and_sums_to_one() {
-        let graph = graph(&Gdn { embedding: 3, neighbours: 1, ..Gdn::default() }, 5);
-        let values: Vec<f32> = (0..2 * 5 * 3).map(|index| (index as f32).sin()).collect();
-        let states = Tensor::from_vec(values, (2, 5, 3), &Device::Cpu).unwrap();
-        let weights = graph.weights(&states).unwrap().to_vec3::<f32>().unwrap();
-        for (own, row) in weights[1].iter().enumerate() {
-            let positive: Vec<usize> = (0..5).filter(|other| row[*other] > 0.0).collect();
-            assert!(positive.len() == 2 && positive.contains(&own), "{row:?}");
-            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
-        }
     }
 
     #[test]

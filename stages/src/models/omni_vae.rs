@@ -12,6 +12,7 @@ use crate::contract::{Random, StageError};
 use crate::nn::gru::Gru;
 use crate::nn::linear::Linear;
 use crate::nn::noise::add_noise;
+use crate::nn::relu::relu;
 use crate::nn::{Mode, State, StateBuilder};
 
 /// Where logarithms of variances are cut off.
@@ -177,7 +178,7 @@ impl Autoencoder {
         let states = self.encoder.forward(x, None, mode)?;
         let last = states.narrow(1, self.shape.length - 1, 1)?.squeeze(1)?.contiguous()?;
         let posterior = self.posterior.forward(&last)?;
-        let prior = self.prior.forward(&self.hidden.forward(&last)?.relu()?)?;
+        let prior = self.prior.forward(&relu(&self.hidden.forward(&last)?)?)?;
         Ok(Encoded { states, posterior, prior })
     }
 
@@ -185,7 +186,7 @@ impl Autoencoder {
     fn decode(&self, z: &Tensor) -> Result<Tensor> {
         let [first, second] = &self.decoder;
         // Few rows and a very wide layer: one matrix product, not chunks of rows with a gradient of the weights for each.
-        let rows = second.compose(&first.forward(z)?.relu()?)?;
+        let rows = second.compose(&relu(&first.forward(z)?)?)?;
         rows.reshape((z.dim(0)?, self.shape.length, self.shape.channels))
     }
 

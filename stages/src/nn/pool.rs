@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::conv2d::Window2d;
 use super::elementwise::group_means;
 use super::host::{floats, with_slice};
-use super::simd::Level;
+use super::simd::{Level, vectorised};
 use super::unfolded::shifted;
 
 /// The maximum under a window: `[batch, height, width, channels]` to `[batch, rows, columns, channels]`. Among equal
@@ -82,16 +82,28 @@ impl MaxPoolOp {
         for tap in 0..self.window.taps() {
             if let Some([row, column]) = self.position(place, tap, size) {
                 let at = (row * size[1] + column) * channels;
-                for ((value, target), winner) in
-                    x[at..at + channels].iter().zip(target.iter_mut()).zip(winners.iter_mut())
-                {
-                    // A NaN wins as well.
-                    if *value > *target || value.is_nan() {
-                        *target = *value;
-                        *winner = tap as u8;
-                    }
-                }
+                keep_larger(Level::detect(), &x[at..at + channels], tap as u8, target, winners);
             }
+        }
+    }
+}
+
+vectorised! {
+    /// Takes over the values that are larger than what is there; a NaN wins as well.
+    fn keep_larger(values: &[f32], tap: u8, target: &mut [f32], winners: &mut [u8]) {
+        for ((value, target), winner) in values.iter().zip(target.iter_mut()).zip(winners.iter_mut()) {
+            let wins = *value > *target || value.is_nan();
+            *target = if wins { *value } else { *target };
+            *winner = if wins { tap } else { *winner };
+        }
+    }
+}
+
+vectorised! {
+    /// Adds the gradients of the values that this position of the kernel won.
+    fn add_won(gradient: &[f32], winners: &[u8], tap: u8, target: &mut [f32]) {
+        for ((gradient, winner), target) in gradient.iter().zip(winners).zip(target) {
+            *target += if *winner == tap { *gradient } else { 0.0 };
         }
     }
 }
@@ -134,10 +146,12 @@ impl CustomOp1 for MaxPoolOp {
             target.par_chunks_exact_mut(plane).zip(maps).for_each(|(target, (gradient, winners))| {
                 let places = gradient.chunks_exact(channels).zip(winners.chunks_exact(channels)).enumerate();
                 for (place, (gradient, winners)) in places {
-                    for (channel, (gradient, tap)) in gradient.iter().zip(winners).enumerate() {
+                    for tap in 0..self.window.taps() {
                         let place = [place / columns, place % columns];
-                        if let Some([row, column]) = self.position(place, usize::from(*tap), [height, width]) {
-                            target[(row * width + column) * channels + channel] += gradient;
+                        if let Some([row, column]) = self.position(place, tap, [height, width]) {
+                            let at = (row * width + column) * channels;
+                            let target = &mut target[at..at + channels];
+                            add_won(Level::detect(), gradient, winners, tap as u8, target);
                         }
                     }
                 }

@@ -6,6 +6,7 @@ use crate::contract::Random;
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::dropout::Dropout;
 use crate::nn::linear::Linear;
+use crate::nn::relu::relu;
 use crate::nn::{Mode, StateBuilder};
 
 /// The head; names are the places in the reference's sequence of dropout, linear layer, ReLU and normalisation.
@@ -34,7 +35,7 @@ impl Head {
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&Dropout::draw(self.dropout[index], mode, random).forward(&x)?)?;
             if let Some(norm) = self.norms.get(index) {
-                x = norm.forward(&x.relu()?, mode)?;
+                x = norm.forward(&relu(&x)?, mode)?;
             }
         }
         Ok(x)

@@ -7,6 +7,7 @@ use super::Coder;
 use crate::nn::StateBuilder;
 use crate::nn::conv2d::{Conv2d, ConvTranspose2d, Window2d};
 use crate::nn::linear::Linear;
+use crate::nn::relu::relu;
 
 /// Convolutions with a ReLU behind each; values of images, from 0 to 1, come from a logistic function.
 pub(super) struct Convolutions {
@@ -57,17 +58,17 @@ impl Coder for Convolutions {
     }
 
     fn encode(&self, x: &Tensor) -> Result<Tensor> {
-        self.encoder.iter().try_fold(x.clone(), |x, conv| conv.forward(&x)?.relu())?.flatten_from(1)
+        self.encoder.iter().try_fold(x.clone(), |x, conv| relu(&conv.forward(&x)?))?.flatten_from(1)
     }
 
     fn decode(&self, code: &Tensor) -> Result<Tensor> {
         let [height, width, channels] = self.smallest;
-        let planes = self.spread.forward(code)?.relu()?.reshape((code.dim(0)?, height, width, channels))?;
+        let planes = relu(&self.spread.forward(code)?)?.reshape((code.dim(0)?, height, width, channels))?;
         let mut x = planes;
         for (index, conv) in self.decoder.iter().enumerate() {
             x = conv.forward(&x)?;
             if index + 1 < self.decoder.len() {
-                x = x.relu()?;
+                x = relu(&x)?;
             }
         }
         sigmoid(&x)

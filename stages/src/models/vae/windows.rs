@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::Coder;
 use crate::nn::StateBuilder;
 use crate::nn::linear::Linear;
+use crate::nn::relu::relu;
 
 /// Layers of units with a ReLU behind each but the last.
 pub(super) struct Layers {
@@ -37,7 +38,7 @@ impl Coder for Layers {
 
     fn encode(&self, x: &Tensor) -> Result<Tensor> {
         let flat = x.flatten_from(1)?;
-        self.encoder.iter().try_fold(flat, |x, layer| layer.forward(&x)?.relu())
+        self.encoder.iter().try_fold(flat, |x, layer| relu(&layer.forward(&x)?))
     }
 
     fn decode(&self, code: &Tensor) -> Result<Tensor> {
@@ -45,7 +46,7 @@ impl Coder for Layers {
         for (index, layer) in self.decoder.iter().enumerate() {
             x = layer.forward(&x)?;
             if index + 1 < self.decoder.len() {
-                x = x.relu()?;
+                x = relu(&x)?;
             }
         }
         x.reshape((code.dim(0)?, self.window[0], self.window[1]))
