@@ -62,7 +62,7 @@ fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
             remote.wait(FAREWELL);
             break;
         }
-        let left = remote.waiting();
+        let left = remote.unsent();
         if terminal {
             let sent = bytes(remote.traffic().bytes_sent);
             let _ = write!(std::io::stderr(), "\r\x1b[Ksending results: {left} left, {sent} sent");

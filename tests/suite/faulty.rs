@@ -29,6 +29,8 @@ pub enum Fault {
     NoBucket,
     /// It accepts and never answers.
     Silent,
+    /// Bodies come byte by byte, never silent for long, with no end in sight.
+    Trickle,
 }
 
 /// A request as the server saw it.
@@ -203,6 +205,10 @@ impl State {
         head(&mut stream, status, rest.len(), from.map(|from| (from, whole)))?;
         match fault {
             Fault::CutAfter(most) if rest.len() > most => stream.write_all(&rest[..most]),
+            Fault::Trickle => rest.iter().try_for_each(|byte| {
+                std::thread::sleep(Duration::from_millis(50));
+                stream.write_all(&[*byte])
+            }),
             _ => stream.write_all(rest),
         }
     }

@@ -178,6 +178,12 @@ fn a_remote_that_is_silent_fails_no_run() {
 }
 
 #[test]
+fn a_remote_that_trickles_is_as_good_as_silent() {
+    let (_, _, finished) = disturbed(Fault::None, Fault::Trickle);
+    finished.says("sent no more than").says("it is not used from now on");
+}
+
+#[test]
 fn a_remote_that_is_slow_fails_no_run() {
     let (_, environment, _) = disturbed(Fault::None, Fault::Slow(Duration::from_millis(150)));
     assert_eq!(in_state(&latest_in(&environment, "a"), "hit"), SMALL_STAGES, "slow is not down");

@@ -19,8 +19,8 @@ use super::backoff::Backoff;
 use super::breaker::Breaker;
 use super::{Address, RemoteError, RemoteFault, RemoteOptions};
 
-/// An upload may be slower than silence: this many bytes a second are enough.
-const SLOWEST: u64 = 32 * 1024;
+/// Bytes a second below which a remote is as good as silent.
+const SLOWEST: u64 = 64 * 1024;
 
 /// Larger objects are sent in pieces.
 const WHOLE: u64 = 16 * 1024 * 1024;
@@ -207,11 +207,13 @@ impl Client {
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.store), place.clone());
             async move {
+                let begun = Instant::now();
                 let answer = self.in_time(store.get(&place)).await?;
                 let mut bytes = Vec::new();
                 let mut stream = answer.into_stream();
                 while let Some(piece) = self.next(&mut stream).await? {
                     bytes.extend_from_slice(&piece);
+                    self.check_pace(begun, bytes.len() as u64)?;
                     if bytes.len() as u64 > LONGEST_RECORD {
                         return Err(RemoteError::new(RemoteFault::Damaged, format!("{name} has no end")));
                     }
@@ -236,6 +238,7 @@ impl Client {
         let connection = self.connection()?;
         loop {
             let before = at();
+            let begun = Instant::now();
             let operation = async {
                 let range = (before > 0).then_some(GetRange::Offset(before));
                 let options = GetOptions { range, ..GetOptions::default() };
@@ -243,6 +246,7 @@ impl Client {
                 let mut stream = answer.into_stream();
                 while let Some(piece) = self.next(&mut stream).await? {
                     sink(&piece)?;
+                    self.check_pace(begun, at().saturating_sub(before))?;
                 }
                 Ok(())
             };
@@ -252,7 +256,8 @@ impl Client {
                     return Ok(());
                 }
                 Err(error) => {
-                    if at() > before {
+                    // A trickle is no progress: going on like this would never end.
+                    if at() > before && self.check_pace(begun, at() - before).is_ok() {
                         attempts.moved();
                     }
                     attempts.failed(error)?;
@@ -311,7 +316,7 @@ impl Client {
                         break;
                     }
                     read.update(&bytes);
-                    let sent = self.in_time_for(bytes.len() as u64 * 4, upload.put_part(bytes.into())).await;
+                    let sent = self.in_time_for(bytes.len() as u64 * 2, upload.put_part(bytes.into())).await;
                     if let Err(error) = sent {
                         let _ = self.in_time(upload.abort()).await;
                         return Err(error);
@@ -380,6 +385,15 @@ impl Client {
             Ok(Err(error)) => Err(RemoteError::of(&error, &self.address)),
             Err(_) => Err(RemoteError::silent(&self.address, limit.as_secs_f64())),
         }
+    }
+
+    /// Whether so many bytes since then are more than a trickle.
+    fn check_pace(&self, begun: Instant, bytes: u64) -> Result<(), RemoteError> {
+        let (taken, limit) = (begun.elapsed(), self.options.timeout + Duration::from_secs(bytes / SLOWEST));
+        if taken > limit {
+            return Err(RemoteError::slow(&self.address, bytes, taken.as_secs_f64()));
+        }
+        Ok(())
     }
 
     /// The next piece of a stream.

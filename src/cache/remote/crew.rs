@@ -64,6 +64,12 @@ impl<T: Send + 'static> Crew<T> {
         lock(&self.inner.state).queue.len()
     }
 
+    /// What is queued or being worked on.
+    pub fn unfinished(&self) -> usize {
+        let state = lock(&self.inner.state);
+        state.queue.len() + state.workers
+    }
+
     /// Forgets what is not begun; says how much that was.
     pub fn abandon(&self) -> usize {
         std::mem::take(&mut lock(&self.inner.state).queue).len()
@@ -144,7 +150,7 @@ mod tests {
             assert_eq!(counts.2.load(Ordering::SeqCst), round * 50 * 51 / 2);
         }
         assert!(counts.1.load(Ordering::SeqCst) <= 3);
-        assert_eq!(crew.waiting(), 0);
+        assert_eq!((crew.waiting(), crew.unfinished()), (0, 0));
     }
 
     #[test]

@@ -55,6 +55,12 @@ impl RemoteError {
             .hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
     }
 
+    /// The server sends, but so slowly that nothing would come of it.
+    pub(super) fn slow(address: &Address, bytes: u64, seconds: f64) -> Self {
+        Self::new(RemoteFault::Trouble, format!("{address} sent no more than {bytes} B within {seconds:.0} s"))
+            .hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
+    }
+
     /// Sorts an error of `object_store`.
     pub(super) fn of(error: &object_store::Error, address: &Address) -> Self {
         use object_store::Error as Source;

@@ -54,9 +54,9 @@ impl Uploads {
         self.crew.push((layout.clone(), Arc::new(action)));
     }
 
-    /// Actions that wait to be sent.
-    pub fn waiting(&self) -> usize {
-        self.crew.waiting()
+    /// Actions that are not sent yet.
+    pub fn unsent(&self) -> usize {
+        self.crew.unfinished()
     }
 
     /// Waits until everything is sent, for so long at most. Says whether it is.

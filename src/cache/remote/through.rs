@@ -129,9 +129,9 @@ impl Remote {
         self.lookups.forget(key);
     }
 
-    /// Actions that wait to be sent.
-    pub fn waiting(&self) -> usize {
-        self.uploads.waiting()
+    /// Actions that are not sent yet.
+    pub fn unsent(&self) -> usize {
+        self.uploads.unsent()
     }
 
     /// Waits until all results are sent or cannot be, for so long at most. Says whether it is so.
