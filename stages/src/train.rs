@@ -59,9 +59,7 @@ impl Stage for Train {
         // The upper level of two tunes how the lower one learns: a choice, as that of hyperparameters is.
         let upper = params.is_bi_level();
         learned.extend(upper.then(|| learning("controller", Purpose::Select, params.monitor.on, "monitor.on")));
-        let watched = params.needs_validation().is_some();
-        learned
-            .extend(watched.then(|| learning("choice of the epoch", Purpose::Select, params.monitor.on, "monitor.on")));
+        learned.extend(params.chooses().map(|what| learning(what, Purpose::Select, params.monitor.on, "monitor.on")));
         learned
     }
 

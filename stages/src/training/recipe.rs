@@ -286,6 +286,17 @@ impl Recipe {
         self.compares_epochs().filter(|_| self.monitor.needs_samples())
     }
 
+    /// What the monitored samples decide, if they decide anything.
+    pub fn chooses(&self) -> Option<&'static str> {
+        self.needs_validation()?;
+        let epoch = self.early_stopping.is_some() || self.keep == Keep::Best;
+        Some(match (epoch, schedule::watches(&self.schedule)) {
+            (true, true) => "choice of the epoch and its learning rate",
+            (false, true) => "learning rate",
+            _ => "choice of the epoch",
+        })
+    }
+
     /// Names the chain of checkpoints: everything that the course of the training depends on.
     ///
     /// The number of epochs does not belong to it unless the schedule looks at it, so that trainings which differ in
