@@ -9,6 +9,7 @@ use serde::Serialize;
 use stages::artifact::Digest;
 
 use super::Lock;
+use super::figures::{metrics_of, misquoted};
 use crate::cache::{Action, CacheError, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, Store};
 
 /// One thing that is not as it was recorded.
@@ -102,33 +103,51 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
 }
 
 fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Digest>, found: &mut Verification) {
+    // What was imported has its place in the chain of another store.
+    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) =
+        records.iter().partition(|record| store.is_imported(&record.run));
     let Some(head) = store.chain_head() else {
         if store.chain_head_is_broken() {
             found.problem("runs.head", "it was changed after it was written");
-        } else if records.iter().any(|record| record.previous.is_some()) {
+        } else if own.iter().any(|record| record.previous.is_some()) {
             found.problem("runs.head", "it is gone, and with it the end of the chain of records");
         }
         return;
     };
     let forgotten = store.forgotten_runs();
-    let mut elsewhere = 0;
-    let mut check = |run: &RunId, seal: Digest, after: &str| match seals.get(run).or_else(|| forgotten.get(run)) {
-        Some(known) if *known == seal => {}
-        Some(_) => found.problem(format!("run {run}"), format!("its record was changed or replaced, {after}")),
-        None => found.problem(format!("run {run}"), format!("its record is gone or was changed, {after}")),
+    let (mut elsewhere, mut collected) = (imported.len(), 0);
+    let mut check = |run: &RunId, seal: Digest, after: &str| {
+        let is_there = store.run_path(run).is_file();
+        // That a record was collected says nothing of one that is there.
+        match seals.get(run).or_else(|| forgotten.get(run).filter(|_| !is_there)) {
+            Some(known) if *known == seal => collected += usize::from(!is_there),
+            _ if is_there => {
+                found.problem(format!("run {run}"), format!("its record was changed or replaced, {after}"))
+            }
+            _ => found.problem(format!("run {run}"), format!("its record is gone or was changed, {after}")),
+        }
     };
-    for record in records {
+    let mut broken = Vec::new();
+    for record in own {
         match &record.previous {
             Some(link) if link.store != head.store => elsewhere += 1,
             Some(link) => {
                 if let (Some(run), Some(seal)) = (&link.run, link.seal) {
                     check(run, seal, &format!("as the run {} says, which came after it", record.run));
                 }
+                broken.extend(link.after_break.then(|| record.run.clone()));
             }
             None => {}
         }
     }
     check(&head.run, head.seal, "as runs.head says");
+    for run in broken {
+        let problem = "runs.head was gone or broken when it was recorded: records before it may be missing";
+        found.problem(format!("run {run}"), problem);
+    }
+    if collected > 0 {
+        found.notes.push(format!("{collected} records are gone that were collected, as runs.forgotten says"));
+    }
     if elsewhere > 0 {
         found.notes.push(format!("{elsewhere} records come from another store, where their order can be checked"));
     }
@@ -160,6 +179,14 @@ fn verify_stages(
                     action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect();
                 if outputs != stage.outputs {
                     found.problem(&what, "the store says that it came to other outputs");
+                }
+                match metrics_of(action, store) {
+                    Ok(figures) => misquoted(&stage.metrics, &figures).into_iter().for_each(|problem| {
+                        found.problem(&what, format!("it misquotes its outputs: {problem}"));
+                    }),
+                    // What is not there or damaged is told below, with the objects.
+                    Err(error) if error.is_loss() => {}
+                    Err(error) => return Err(error),
                 }
                 if !stage.manifest.is_empty() && action.manifest != stage.manifest {
                     found.problem(&what, "the store says that something else determined it");

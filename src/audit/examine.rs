@@ -10,6 +10,7 @@ use stages::artifact::{Artifact, Digest};
 
 use super::LockedStage;
 use super::compare::{Closeness, compare};
+use super::figures::{metrics_of, misquoted, outputs_of};
 use super::reexecute::{Actual, Actuals, Obstacle, Reexecution, Scope, original_action};
 use super::tolerances::Tolerances;
 use super::verdict::{AuditReport, Facts, PortAudit, StageAudit, Verdict, judge};
@@ -52,10 +53,14 @@ impl Audit<'_> {
             }
         }
         let locked = &self.reexecution.lock.stages;
-        if self.scope == Scope::Everything {
-            let gone = locked.iter().filter(|(name, _)| !first.contains_key(*name));
-            stages.extend(gone.map(|(name, locked)| no_more(name, locked)));
-        }
+        let graph = self.reexecution.graph;
+        let known: BTreeSet<&str> = graph.order().iter().map(|id| graph.stage(*id).name.as_str()).collect();
+        let asked = |name: &String| match &self.scope {
+            Scope::Everything => true,
+            Scope::Part(names) | Scope::Single(names) => names.contains(name),
+        };
+        let gone = locked.iter().filter(|(name, _)| asked(name) && !known.contains(name.as_str()));
+        stages.extend(gone.map(|(name, locked)| no_more(name, locked)));
         let left_out = locked.len().saturating_sub(stages.len());
         Ok(AuditReport::new(stages, left_out, started.elapsed().as_secs_f64()))
     }
@@ -77,7 +82,7 @@ impl Audit<'_> {
             ..Facts::default()
         };
         if let Some(action) = &actual.action {
-            facts.unstable = unstable(action, second.get(&node.name));
+            facts.unstable = second.get(&node.name).map(|second| unstable(action, second)).unwrap_or_default();
         }
         if let (Some(locked), Some(action)) = (locked, &actual.action) {
             if locked.manifest.is_empty() {
@@ -86,6 +91,9 @@ impl Audit<'_> {
                 facts.differences = Difference::between(&locked.manifest, &action.manifest);
             }
             facts.ports = self.compare(node, locked, action, shadow)?;
+            if locked.outputs == outputs_of(action) {
+                facts.misquoted = misquoted(&locked.metrics, &metrics_of(action, shadow)?);
+            }
         }
         let (mut verdict, mut reason) = judge(&facts);
         if self.confirm && verdict == Verdict::Inherited {
@@ -181,10 +189,17 @@ fn measure(audit: &mut PortAudit, then: &Artifact, now: &Artifact) -> Result<(),
     Ok(())
 }
 
-/// Outputs about which two executions on the same inputs disagree.
-fn unstable(first: &Action, second: Option<&Actual>) -> Vec<String> {
-    let second = second.and_then(|second| second.action.as_ref()).filter(|second| second.key == first.key);
-    let Some(second) = second else { return Vec::new() };
+/// What two executions on the same inputs disagree about: outputs, most of the time.
+fn unstable(first: &Action, second: &Actual) -> Vec<String> {
+    let Some(second) = &second.action else {
+        // What failed before it is that stage's affair.
+        return second.failure.iter().map(|_| "whether it succeeds".to_owned()).collect();
+    };
+    if second.key != first.key {
+        let differences = Difference::between(&first.manifest, &second.manifest);
+        let own = differences.iter().any(|difference| !difference.path.starts_with("inputs."));
+        return own.then(|| "what determines it".to_owned()).into_iter().collect();
+    }
     let digest = |action: &Action, port: &str| action.output(port).map(|record| record.digest);
     let differs = |port: &&String| digest(first, port) != digest(second, port);
     let ports: BTreeSet<&String> = first.outputs.iter().chain(&second.outputs).map(|output| &output.port).collect();

@@ -1,8 +1,11 @@
 //! `--locked`: does everything that determines the results still match the lock, and did the same come out?
 
-use stages::artifact::Digest;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lock, LockedStage};
+use serde_json::Value;
+use stages::artifact::{Digest, Metric};
+
+use super::{Figures, Lock, LockedStage, misquoted};
 use crate::cache::{Difference, StageRecord};
 use crate::engine::{Failure, Planner, StagePlan, Verdict};
 use crate::graph::StageId;
@@ -57,6 +60,20 @@ pub fn deviations(lock: &Lock, planner: &Planner<'_>, all: bool) -> Result<Vec<D
     Ok(found)
 }
 
+/// Where a record's seed and parameters are not those of the pipeline.
+pub fn header_differences(lock: &Lock, seed: u64, params: &BTreeMap<String, Value>) -> Vec<Difference> {
+    let line = |path: String, before: Option<String>, after: Option<String>| {
+        (before != after).then_some(Difference { path, before, after })
+    };
+    let names: BTreeSet<&String> = lock.params.keys().chain(params.keys()).collect();
+    let text = |value: Option<&Value>| value.map(Value::to_string);
+    let seeds = line("seed".to_owned(), Some(lock.seed.to_string()), Some(seed.to_string()));
+    let params = names
+        .into_iter()
+        .filter_map(|name| line(format!("param.{name}"), text(lock.params.get(name)), text(params.get(name))));
+    seeds.into_iter().chain(params).collect()
+}
+
 /// The plan of a stage whose inputs are what the lock says that they were.
 fn assess(lock: &Lock, planner: &Planner<'_>, id: StageId) -> StagePlan {
     let digest = |source: StageId, port: &str| -> Option<Digest> {
@@ -66,7 +83,11 @@ fn assess(lock: &Lock, planner: &Planner<'_>, id: StageId) -> StagePlan {
 }
 
 /// The stages whose outputs are not what the lock says, after they ran.
-pub fn output_deviations(lock: &Lock, stages: &[StageRecord]) -> Vec<Deviation> {
+pub fn output_deviations(
+    lock: &Lock,
+    stages: &[StageRecord],
+    metrics: &indexmap::IndexMap<String, Vec<Metric>>,
+) -> Vec<Deviation> {
     let deviation = |record: &StageRecord| {
         let locked: &LockedStage = lock.stages.get(&record.name)?;
         // What failed or was skipped has come to nothing that could differ.
@@ -74,7 +95,7 @@ pub fn output_deviations(lock: &Lock, stages: &[StageRecord]) -> Vec<Deviation> 
             return None;
         }
         let line = |digest: Option<&Digest>| digest.map(|digest| format!("blake3:{digest}"));
-        let ports: std::collections::BTreeSet<&String> = locked.outputs.keys().chain(record.digests.keys()).collect();
+        let ports: BTreeSet<&String> = locked.outputs.keys().chain(record.digests.keys()).collect();
         let differences: Vec<Difference> = ports
             .into_iter()
             .filter(|port| locked.outputs.get(*port) != record.digests.get(*port))
@@ -84,8 +105,14 @@ pub fn output_deviations(lock: &Lock, stages: &[StageRecord]) -> Vec<Deviation> 
                 after: line(record.digests.get(port)),
             })
             .collect();
-        (!differences.is_empty())
-            .then(|| Deviation { differences, ..Deviation::new(&record.name, "it came to another result") })
+        if !differences.is_empty() {
+            return Some(Deviation { differences, ..Deviation::new(&record.name, "it came to another result") });
+        }
+        let figures = metrics.get(&record.name).into_iter().flatten();
+        let figures: Figures = figures.map(|metric| (metric.name.clone(), metric.value)).collect();
+        let wrong = misquoted(&locked.metrics, &figures);
+        (!wrong.is_empty())
+            .then(|| Deviation::new(&record.name, &format!("the lock misquotes it: {}", wrong.join("; "))))
     };
     stages.iter().filter_map(deviation).collect()
 }

@@ -4,6 +4,7 @@
 mod chain;
 mod compare;
 mod examine;
+mod figures;
 mod lock;
 mod lock_text;
 mod locked;
@@ -15,8 +16,9 @@ mod verdict;
 pub use chain::{Problem, Verification, verify_lock, verify_run};
 pub use compare::{Closeness, FirstDifference, LeafComparison, compare};
 pub use examine::Audit;
+pub use figures::{Figures, misquoted};
 pub use lock::{FORMAT, Lock, LockError, LockedStage};
-pub use locked::{Deviation, deviations, output_deviations};
+pub use locked::{Deviation, deviations, header_differences, output_deviations};
 pub use reexecute::{Actual, Obstacle, Reexecution, Scope};
 pub use sign::{PrivateKey, SignError, Signed, check_signature, signature_path};
 pub use tolerances::Tolerances;

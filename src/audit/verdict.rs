@@ -89,6 +89,8 @@ pub struct Facts {
     pub unstable: Vec<String>,
     /// It was done again on the original inputs, and came to the original outputs, or not.
     pub on_original_inputs: Option<bool>,
+    /// Figures that the record quotes otherwise than the very outputs that it names.
+    pub misquoted: Vec<String>,
     pub ports: Vec<PortAudit>,
 }
 
@@ -164,6 +166,9 @@ pub fn judge(facts: &Facts) -> (Verdict, String) {
         let ports = facts.unstable.join(", ");
         return (Verdict::Nondeterministic, format!("two executions here disagree about {ports}"));
     }
+    if !facts.misquoted.is_empty() {
+        return (Verdict::Differs, format!("the record misquotes its outputs: {}", facts.misquoted.join("; ")));
+    }
     match worst {
         Some(Closeness::Bitwise) => (Verdict::Bitwise, unlike(&causes)),
         Some(Closeness::WithinTolerance) => (Verdict::WithinTolerance, unlike(&causes)),
@@ -217,6 +222,8 @@ pub struct AuditReport {
     pub inherited: Vec<String>,
     /// Stages of the record that were not done again because only a part was asked for.
     pub left_out: usize,
+    /// Where the record's seed and parameters are not those that were audited.
+    pub header: Vec<Difference>,
     pub seconds: f64,
 }
 
@@ -229,12 +236,12 @@ impl AuditReport {
         // What is inherited may come from a stage whose difference was small enough to be tolerated.
         let tolerated = |stage: &&StageAudit| !inherited.is_empty() && stage.verdict == Verdict::WithinTolerance;
         let first = stages.iter().find(by_itself).or_else(|| stages.iter().find(tolerated));
-        Self { first_divergence: first.map(named), inherited, stages, left_out, seconds }
+        Self { first_divergence: first.map(named), inherited, stages, left_out, header: Vec::new(), seconds }
     }
 
-    /// Whether everything is as good as was asked for.
+    /// Whether everything is as good as was asked for. An audit of nothing vouches for nothing.
     pub fn is_good(&self) -> bool {
-        self.stages.iter().all(|stage| stage.verdict.is_good())
+        !self.stages.is_empty() && self.header.is_empty() && self.stages.iter().all(|stage| stage.verdict.is_good())
     }
 
     pub fn has_failures(&self) -> bool {

@@ -23,6 +23,9 @@ pub struct Link {
     /// `None` for the first record of a store.
     pub run: Option<RunId>,
     pub seal: Option<Digest>,
+    /// The store did not know its newest record any more, so this is only the newest that was found.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_break: bool,
 }
 
 /// The newest record of a store.
@@ -41,6 +44,9 @@ pub enum RecordSeal {
     None,
     Broken,
 }
+
+/// Lies beside a record that was imported.
+pub(super) const IMPORTED: &str = "imported";
 
 /// What stands between a record's content and its seal.
 const SEAL: &[u8] = b",\"seal\":\"";
@@ -115,14 +121,33 @@ impl Store {
         let link = match &head {
             // Written again, it keeps its place.
             Some(head) if head.run == record.run => self.load_run(&record.run).ok().and_then(|record| record.previous),
-            Some(head) => Some(Link { store: head.store.clone(), run: Some(head.run.clone()), seal: Some(head.seal) }),
-            None => None,
+            Some(head) => {
+                let (store, run, seal) = (head.store.clone(), Some(head.run.clone()), Some(head.seal));
+                Some(Link { store, run, seal, after_break: false })
+            }
+            None => self.newest_link()?,
         };
-        let link = link.unwrap_or_else(|| Link { store: new_name(), run: None, seal: None });
+        let link = link.unwrap_or_else(|| Link { store: new_name(), run: None, seal: None, after_break: false });
         let (bytes, seal_of_record) = sealed(record, Some(&link));
         replace(self.layout(), &path, &bytes)?;
         let head = ChainHead { store: link.store, run: record.run.clone(), seal: seal_of_record };
         replace(self.layout(), &self.head_path(), &seal(&head))
+    }
+
+    /// Whether a record came from another store.
+    pub fn is_imported(&self, run: &RunId) -> bool {
+        self.run_folder(run).join(IMPORTED).exists()
+    }
+
+    /// The end of the chain as its records show it, where the head is lost. Without linked records nothing is.
+    fn newest_link(&self) -> Result<Option<Link>, CacheError> {
+        for run in self.runs()?.into_iter().rev().filter(|run| !self.is_imported(run)) {
+            let Ok(record) = self.load_run(&run) else { continue };
+            if let (Some(previous), Ok(RecordSeal::Intact(seal))) = (record.previous, self.record_seal(&run)) {
+                return Ok(Some(Link { store: previous.store, run: Some(run), seal: Some(seal), after_break: true }));
+            }
+        }
+        Ok(None)
     }
 
     /// Notes that a record goes because its time is over, so that its absence is no riddle.

@@ -21,6 +21,8 @@ pub enum CacheError {
     Record { path: PathBuf, reason: String },
     #[error("no run matches `{0}`")]
     NoSuchRun(String),
+    #[error("{} runs are called `{name}`: {}", .runs.len(), first_of(.runs))]
+    ManyRuns { name: String, runs: Vec<super::RunId> },
 }
 
 impl CacheError {
@@ -54,7 +56,14 @@ impl CacheError {
                 Some("`runner cache verify` sets damaged objects aside; the next run recomputes them")
             }
             Self::Record { .. } => Some("it may come from a newer version of runner"),
+            Self::ManyRuns { .. } => Some("more of its name says which"),
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),
         }
     }
+}
+
+/// The first few of many.
+fn first_of(runs: &[super::RunId]) -> String {
+    let shown: Vec<&str> = runs.iter().take(4).map(|run| run.0.as_str()).collect();
+    shown.join(", ") + if runs.len() > shown.len() { ", …" } else { "" }
 }

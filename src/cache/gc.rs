@@ -131,7 +131,10 @@ impl Collection<'_> {
         }
         let newest: BTreeSet<RunId> = newest.into_values().map(|record| record.run.clone()).collect();
         for record in records {
-            let ended = UNIX_EPOCH + Duration::from_millis(record.started) + Duration::from_secs_f64(record.seconds);
+            // A record from elsewhere may say anything; what makes no sense counts as just ended.
+            let lasted = Duration::try_from_secs_f64(record.seconds).ok();
+            let ended = Duration::from_millis(record.started).checked_add(lasted.unwrap_or_default());
+            let ended = ended.and_then(|since| UNIX_EPOCH.checked_add(since)).unwrap_or(self.now);
             let age = self.now.duration_since(ended).unwrap_or_default();
             let old = self.options.max_age.is_some_and(|limit| age > limit);
             if old && record.status != RunStatus::Running && !newest.contains(&record.run) {

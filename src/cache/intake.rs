@@ -189,6 +189,7 @@ impl<'a> Intake<'a> {
             for (name, bytes) in beside {
                 super::object::replace(layout, &self.store.run_folder(run).join(name), bytes)?;
             }
+            super::object::replace(layout, &self.store.run_folder(run).join(super::chain::IMPORTED), b"")?;
             super::object::replace(layout, &place, record)?;
             taken.run = true;
         }

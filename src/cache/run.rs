@@ -18,6 +18,11 @@ use super::{CacheError, Key, Link, Store};
 pub struct RunId(pub String);
 
 impl RunId {
+    /// Whether it is this, or begins or ends with it.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.0.starts_with(name) || self.0.ends_with(name)
+    }
+
     /// A new name for a run that starts now (UTC).
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -192,10 +197,22 @@ impl Store {
     /// The run that this text names: `latest`, an id, or the start or end of one.
     pub fn find_run(&self, name: &str) -> Result<RunRecord, CacheError> {
         let runs = self.runs()?;
-        let matches = |run: &&RunId| name == "latest" || run.0.starts_with(name) || run.0.ends_with(name);
+        let is_meant = |run: &&RunId| name == "latest" || (!name.is_empty() && run.is_called(name));
         // A process that was killed early may leave a folder without a record.
-        let mut found = runs.iter().rev().filter(matches).filter_map(|run| self.load_run(run).ok());
-        found.next().ok_or_else(|| CacheError::NoSuchRun(name.to_owned()))
+        let mut found = runs.iter().rev().filter(is_meant).filter_map(|run| self.load_run(run).ok());
+        let newest = found.next().ok_or_else(|| CacheError::NoSuchRun(name.to_owned()))?;
+        if name == "latest" || newest.run.0 == name {
+            return Ok(newest);
+        }
+        let mut others: Vec<RunId> = found.map(|record| record.run).collect();
+        if others.is_empty() {
+            return Ok(newest);
+        }
+        if let Some(exact) = others.iter().find(|run| run.0 == name) {
+            return self.load_run(exact);
+        }
+        others.insert(0, newest.run);
+        Err(CacheError::ManyRuns { name: name.to_owned(), runs: others })
     }
 
     pub fn load_run(&self, run: &RunId) -> Result<RunRecord, CacheError> {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
@@ -20,6 +21,8 @@ pub struct Store {
     heart: Heart,
     /// Blobs whose bytes this process has checked.
     checked: Mutex<BTreeSet<Digest>>,
+    /// Damaged objects stay where they are: they are evidence.
+    untouched: AtomicBool,
     /// Where what is not here may be.
     pub(super) remote: Option<Remote>,
 }
@@ -27,7 +30,12 @@ pub struct Store {
 impl Store {
     /// Opens the store in this folder, which need not exist yet.
     pub fn open(folder: &Path) -> Self {
-        Self { layout: Layout::new(folder), heart: Heart::new(), checked: Mutex::default(), remote: None }
+        Self { layout: Layout::new(folder), heart: Heart::new(), checked: Mutex::default(), untouched: AtomicBool::new(false), remote: None }
+    }
+
+    /// From now on, damaged objects are not set aside.
+    pub fn leave_untouched(&self) {
+        self.untouched.store(true, Ordering::Relaxed);
     }
 
     /// Makes sure that the store can be written before anything is computed.
@@ -146,7 +154,8 @@ impl Store {
     ) -> Result<T, CacheError> {
         let result = read(&self.layout.object(record));
         if let Err(error @ CacheError::Damaged { .. }) = &result {
-            tracing::warn!("{error}; it is set aside");
+            let aside = if self.untouched.load(Ordering::Relaxed) { "" } else { "; it is set aside" };
+            tracing::warn!("{error}{aside}");
             self.quarantine(record)?;
         }
         result
@@ -155,6 +164,9 @@ impl Store {
     /// Moves an object out of reach, for inspection.
     pub fn quarantine(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
         let path = self.layout.object(record);
+        if self.untouched.load(Ordering::Relaxed) {
+            return Ok(path);
+        }
         let aside = self.layout.quarantine().join(format!("{}-{}", record.object, std::process::id()));
         rename_into(&path, &aside)?;
         Ok(aside)

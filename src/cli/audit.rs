@@ -11,7 +11,7 @@ use super::audit_target::{Target, sample, with_everything_after};
 use super::data::Files;
 use super::session::{Fetch, Session, find, shown};
 use super::{CliError, Exit, Global, signals};
-use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances};
+use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, header_differences};
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
 use crate::ui::{self, Mode};
@@ -78,6 +78,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let target = Target::resolve(&store, &arguments.target, arguments.pipeline.as_deref())?;
     let shadow = Shadow::open(arguments.shadow.as_deref())?;
     let session = open(global, arguments, &target, &shadow.path)?;
+    session.store.leave_untouched();
     let tolerances = tolerances(arguments, &session)?;
     let (scope, seed) = scope(arguments, &session, &target)?;
     signals::install(&session.cancel);
@@ -101,7 +102,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     // The result is one document; a stream of events would not be.
     let mode = if global.json || global.quiet { Mode::Quiet } else { Mode::Auto };
     let mut reporter = ui::reporter(mode, global.verbose);
-    let report = match audit.run(&shadow.path, reporter.as_mut()) {
+    let mut report = match audit.run(&shadow.path, reporter.as_mut()) {
         Ok(report) => report,
         Err(Obstacle::Interrupted) => return Ok(Exit::Interrupted),
         Err(Obstacle::Failure(failure)) => return Err(failure.into()),
@@ -113,6 +114,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         }
     };
     drop(reporter);
+    report.header = header_differences(&target.lock, session.spec.seed, &session.params().into_iter().collect());
     if global.json {
         let mut object = json!(report);
         object["target"] = json!(target.name);
@@ -168,7 +170,7 @@ fn scope(arguments: &Arguments, session: &Session, target: &Target) -> Result<(S
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         u64::from(since.subsec_nanos())
     });
-    Ok((Scope::Single(sample(&session.graph, &target.lock, count as usize, seed)), Some(seed)))
+    Ok((Scope::Single(sample(&target.lock, count as usize, seed)), Some(seed)))
 }
 
 fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, CliError> {

@@ -12,6 +12,9 @@ const LEAVES_LISTED: usize = 8;
 /// Prints what an audit found.
 pub(super) fn print(report: &AuditReport, target: &Target, seed: Option<u64>, verbose: bool) {
     anstream::println!("{} {}", Paint::Quiet.on("audit of"), Paint::Strong.on(&target.name));
+    for difference in &report.header {
+        anstream::println!("{}: {difference}", Paint::Bad.on("the record's header differs"));
+    }
     anstream::print!("{}", stages(report, verbose));
     for stage in report.stages.iter().filter(|stage| stage.verdict != Verdict::Bitwise) {
         anstream::print!("{}", details(stage));

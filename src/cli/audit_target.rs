@@ -39,6 +39,11 @@ impl Target {
         if let Some(pipeline) = pipeline {
             target.pipeline = Some(pipeline.to_owned());
         }
+        if let Some(sweep) = target.pipeline.as_deref().filter(|path| crate::sweep::is_sweep(path)) {
+            let message = format!("{} is of the sweep {}, whose trials share their stages", target.name, shown(sweep));
+            let hint = format!("audit a trial: `runner sweep best {}` says how to run one by itself", shown(sweep));
+            return Err(CliError::wrong(message).hint(hint));
+        }
         Ok(target)
     }
 
@@ -90,12 +95,10 @@ pub(super) fn with_everything_after(graph: &Graph, stages: &[StageId]) -> BTreeS
 }
 
 /// A choice of recorded stages that looks random and depends on nothing but the seed and the names.
-pub(super) fn sample(graph: &Graph, lock: &Lock, count: usize, seed: u64) -> BTreeSet<String> {
-    let names = graph.order().iter().map(|id| &graph.stage(*id).name);
-    let mut drawn: Vec<(Digest, &String)> = names
-        .filter(|name| lock.stages.contains_key(*name))
-        .map(|name| (Digest::of_bytes(format!("{seed} {name}").as_bytes()), name))
-        .collect();
+pub(super) fn sample(lock: &Lock, count: usize, seed: u64) -> BTreeSet<String> {
+    let names = lock.stages.keys();
+    let mut drawn: Vec<(Digest, &String)> =
+        names.map(|name| (Digest::of_bytes(format!("{seed} {name}").as_bytes()), name)).collect();
     drawn.sort();
     drawn.into_iter().take(count).map(|(_, name)| name.clone()).collect()
 }

@@ -152,7 +152,11 @@ impl From<TransferError> for CliError {
 
 impl From<CacheError> for CliError {
     fn from(error: CacheError) -> Self {
-        let exit = if matches!(error, CacheError::NoSuchRun(_)) { Exit::Wrong } else { Exit::Failed };
+        let exit = if matches!(error, CacheError::NoSuchRun(_) | CacheError::ManyRuns { .. }) {
+            Exit::Wrong
+        } else {
+            Exit::Failed
+        };
         Self { exit, ..Failure::from(&error).into() }
     }
 }

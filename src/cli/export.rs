@@ -27,7 +27,8 @@ use crate::ui::bytes;
     runner export --all --format csv -o metrics.csv       the metrics of all runs in one table\n  \
     runner export latest --bundle run.bundle              everything, for `runner import` elsewhere\n  \
     runner export latest --bundle small.bundle --objects metrics --stage model\n\n\
-    Credentials in addresses and variables whose names mean secrets are never in a record, and so in no export.",
+    Of variables whose names mean secrets no record holds the value, and of addresses in the command line no credentials. What \
+    `--set` was given is recorded as it is.",
     group(clap::ArgGroup::new("what").required(true).args(["format", "bundle"]))
 )]
 pub(super) struct Arguments {

@@ -12,9 +12,10 @@ use super::arguments::PipelineArguments;
 use super::session::{Fetch, Session, shown};
 use super::{CliError, Exit, Global, views};
 use crate::audit::{
-    Deviation, Lock, PrivateKey, Signed, check_signature, deviations, output_deviations, signature_path,
+    Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences, output_deviations,
+    signature_path,
 };
-use crate::cache::{Action, StageRecord};
+use crate::cache::{Action, RunRecord};
 use crate::diagnostic::list;
 use crate::engine::Plan;
 use crate::graph::StageId;
@@ -53,6 +54,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         return Err(CliError::wrong(message).hint("run the pipeline: what is lost is computed anew"));
     }
     let path = arguments.output.clone().unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
+    if path.extension().is_none_or(|ending| ending != "lock") {
+        let message = format!("{} is no name for a lock", shown(&path));
+        return Err(CliError::wrong(message).hint("a lock is known by the ending .lock"));
+    }
     let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
     let metrics = |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
     lock.add_stages(&session.graph, |id| Some(Action::clone(actions.get(&id)?)), metrics);
@@ -155,7 +160,12 @@ pub(super) fn require(
         check_signature(Signed::Lock, &lock.seal(), path, key)?;
     }
     let all = session.choice.targets.is_empty();
-    let found = deviations(&lock, &session.planner(), all)?;
+    let mut found = deviations(&lock, &session.planner(), all)?;
+    let differences = header_differences(&lock, session.spec.seed, &session.params().into_iter().collect());
+    if !differences.is_empty() {
+        let reason = "its seed or parameters differ".to_owned();
+        found.insert(0, Deviation { stage: "the pipeline".to_owned(), reason, differences });
+    }
     if found.is_empty() {
         return Ok(lock);
     }
@@ -171,8 +181,8 @@ pub(super) fn require(
 }
 
 /// What `--locked` asks after everything ran; says whether the same came out.
-pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, stages: &[StageRecord]) -> bool {
-    let found = output_deviations(lock, stages);
+pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, record: &RunRecord) -> bool {
+    let found = output_deviations(lock, &record.stages, &record.metrics);
     if !found.is_empty() {
         report(global, "the run came to other results than its lock", path, &found);
     }

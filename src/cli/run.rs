@@ -62,9 +62,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
     let exit = conclude(&session, &carried, global)?;
     match lock.zip(lock_path) {
-        Some((lock, path))
-            if exit == Exit::Done && !lock::same_came_out(global, &lock, &path, &carried.record.stages) =>
-        {
+        Some((lock, path)) if exit == Exit::Done && !lock::same_came_out(global, &lock, &path, &carried.record) => {
             Ok(Exit::Different)
         }
         _ => Ok(exit),

@@ -76,6 +76,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     if let Some(public) = &arguments.verify {
         check_signed(&sealed, public, &mut found)?;
     }
+    if key.is_some() && sealed.seal.is_none() {
+        found.problem(&sealed.name, "it has no seal that could be signed");
+    }
     let good = found.problems.is_empty();
     let mut signature = None;
     if let (Some(key), Some(seal), true) = (key, sealed.seal, good) {
@@ -101,9 +104,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
     match store.find_run(name) {
         Ok(record) if store.run_path(&record.run).is_file() => Ok(record.run),
+        Err(error @ CacheError::ManyRuns { .. }) => Err(error.into()),
         // What cannot be read, or lies under another name, is found by that name.
         found => {
-            let matches = |run: &&RunId| run.0.starts_with(name) || run.0.ends_with(name);
+            let matches = |run: &&RunId| !name.is_empty() && run.is_called(name);
             let runs = store.runs()?;
             let named = runs.iter().rev().filter(|run| store.run_path(run).is_file()).find(matches).cloned();
             let read = found.map(|record| record.run);

@@ -181,5 +181,6 @@ pub(super) fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
 
 /// A stage's name as a folder's.
 fn file_name(stage: &str) -> String {
-    stage.replace(['/', '\\'], "_")
+    let name = stage.replace(['/', '\\'], "_");
+    if name.starts_with('.') { format!("_{name}") } else { name }
 }

@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use stages::contract::Device;
 
-pub use secrets::without_credentials;
+pub use secrets::{recordable, without_credentials};
 
 /// What the command line decided about a run.
 #[derive(Clone, Copy, Debug)]

@@ -270,7 +270,8 @@ impl Coordinator<'_> {
             });
         }
         let rerun = self.rerun.contains(&stage) || matches!(plan.verdict, Verdict::Miss(Reason::Forced));
-        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files: plan.files.clone(), rerun };
+        let (files, variable) = (plan.files.clone(), self.planner.environment);
+        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files, variable, rerun };
         self.running += 1;
         let _ = jobs.send(Box::new(job));
     }

@@ -217,7 +217,9 @@ impl Planner<'_> {
             Ok(found) => found,
             Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
         };
-        let variable = |name: &String| (name.clone(), (self.environment)(name));
+        let variable = |name: &String| {
+            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value)))
+        };
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,

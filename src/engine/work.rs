@@ -36,6 +36,8 @@ pub(super) struct Job {
     pub key: Key,
     pub inputs: Vec<JobInput>,
     pub files: BTreeMap<String, PathBuf>,
+    /// Looks up environment variables; the manifest does not hold those that are secret.
+    pub variable: fn(&str) -> Option<String>,
     /// An action of this key that is in the store is no reason not to run.
     pub rerun: bool,
 }
@@ -138,10 +140,10 @@ impl Shared<'_> {
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
             files: job.files.clone(),
             environment: job
-                .manifest
+                .stage
                 .environment
                 .iter()
-                .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+                .filter_map(|name| Some((name.clone(), (job.variable)(name)?)))
                 .collect(),
             scratch: Scratch::new(self.store.scratch_folder()),
             messages: self.messages.clone(),

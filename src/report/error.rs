@@ -15,6 +15,8 @@ pub enum ReportError {
     Io { verb: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
+    #[error("{} is a folder of something else", .0.display())]
+    Foreign(PathBuf),
     #[error("what the stage {stage} made is gone from the store")]
     Gone { stage: String, source: CacheError },
     #[error("the run has no stage `{name}`")]
@@ -45,6 +47,7 @@ impl ReportError {
     /// What the user can do.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Foreign(_) => "--force replaces files and reports; name another place with -o",
             Self::Exists(_) => "name another place with -o, or replace it with --force",
             Self::Gone { .. } => {
                 "run the pipeline again: what is lost is computed anew; or leave objects out with --objects none"

@@ -22,8 +22,10 @@ impl Target {
     /// If something is there and is not to be replaced.
     pub fn new(path: &Path, force: bool) -> Result<Self, ReportError> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        if path.symlink_metadata().is_ok() && !force {
-            return Err(ReportError::Exists(path));
+        if let Ok(there) = path.symlink_metadata()
+            && (!force || there.is_dir() && !is_replaceable(&path))
+        {
+            return Err(if force { ReportError::Foreign(path) } else { ReportError::Exists(path) });
         }
         let folder = path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
@@ -82,7 +84,7 @@ impl Target {
     pub fn finish(mut self) -> Result<PathBuf, ReportError> {
         // A folder cannot be renamed over a full one: the old one steps aside first, and goes when the new one is there.
         let old = self.aside.with_extension("old");
-        let stood = self.force && self.path.symlink_metadata().is_ok();
+        let stood = self.force && self.path.symlink_metadata().is_ok_and(|there| there.is_dir());
         if stood {
             fs::rename(&self.path, &old).map_err(ReportError::io("move aside", &self.path))?;
         }
@@ -106,6 +108,15 @@ impl Drop for Target {
             remove(&self.aside);
         }
     }
+}
+
+/// Files by which folders of ours are known.
+const OURS: [&str; 2] = ["ro-crate-metadata.json", "meta.yaml"];
+
+/// Whether a folder is empty or a report; anything else could be somebody's work.
+fn is_replaceable(folder: &Path) -> bool {
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    is_empty || OURS.iter().any(|name| folder.join(name).is_file())
 }
 
 fn remove(path: &Path) {
@@ -132,8 +143,13 @@ mod tests {
         target.write("a/b", b"whole").unwrap();
         target.finish().unwrap();
         assert!(matches!(Target::new(&path, false), Err(ReportError::Exists(_))));
+        assert!(matches!(Target::new(&path, true), Err(ReportError::Foreign(_))), "whose folder is it?");
+        assert_eq!(fs::read(path.join("a/b")).unwrap(), b"whole");
+        fs::write(path.join(OURS[0]), b"{}").unwrap();
         Target::new(&path, true).unwrap().file(b"now a file").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"now a file");
+        Target::new(&path, true).unwrap().file(b"and another").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"and another");
         assert_eq!(names(folder.path()), ["report"]);
     }
 }

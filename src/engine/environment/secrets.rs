@@ -4,7 +4,18 @@
 const LEFT_OUT: &str = "...";
 
 /// Parts of a name that say that its value is a secret, wherever they stand.
-const ANYWHERE: [&str; 7] = ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "APIKEY"];
+const ANYWHERE: [&str; 10] = [
+    "SECRET",
+    "TOKEN",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "APIKEY",
+    "ACCESSKEY",
+    "ACCOUNTKEY",
+    "PRIVATEKEY",
+];
 
 /// Words of a name that say so only as whole words: `MONKEY` is no key.
 const WORDS: [&str; 9] = ["KEY", "KEYS", "PASS", "PWD", "AUTH", "COOKIE", "SIG", "SIGNATURE", "PRIVATE"];
@@ -14,6 +25,15 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     ANYWHERE.iter().any(|part| name.contains(part))
         || name.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+}
+
+/// What is written down of a variable that a result depends on: of a secret its digest, which tells whether it is the
+/// same one.
+pub fn recordable(name: &str, value: String) -> String {
+    if is_secret_name(name) || is_secret_value(&value) || without_credentials(&value) != value {
+        return format!("blake3:{}", stages::artifact::Digest::of_bytes(value.as_bytes()));
+    }
+    value
 }
 
 /// Whether a value is a secret whatever its name.

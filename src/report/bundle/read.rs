@@ -220,7 +220,7 @@ impl Bundle {
         };
         for (entry, path) in &manifest.pipeline_files {
             let is_there = manifest.entries.iter().any(|other| other.name == *entry);
-            if !is_there || Place::of(entry) != Some(Place::Pipeline) || !is_plain(path) {
+            if !is_there || Place::of(entry) != Some(Place::Pipeline) || !is_pipeline(path) {
                 return Err(self.damaged(format!("it names a pipeline file `{path}`, which leads elsewhere")));
             }
         }
@@ -246,7 +246,7 @@ impl Bundle {
         }
         let record: RunRecord = serde_json::from_slice(bytes)
             .map_err(|error| self.damaged(format!("its record of a run cannot be understood: {error}")))?;
-        if record.run != RunId(manifest.run.clone()) || !is_plain(&manifest.run) || manifest.run.contains('/') {
+        if record.run != RunId(manifest.run.clone()) || !is_run(&manifest.run) {
             return Err(self.damaged(format!("its record is of the run `{}`", record.run)));
         }
         Ok(record)
@@ -285,8 +285,14 @@ impl Bundle {
     }
 }
 
-/// A relative path that stays where it is.
-fn is_plain(path: &str) -> bool {
-    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0']);
-    path.split('/').all(part)
+/// A relative path of a YAML file that stays where it is, and out of what is hidden.
+fn is_pipeline(path: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']);
+    path.split('/').all(part) && (path.ends_with(".yaml") || path.ends_with(".yml"))
+}
+
+/// A name such as runs have.
+fn is_run(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_digit())
+        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
 }

@@ -1,0 +1,48 @@
+//! Figures as a record quotes them, beside those in the outputs that it names.
+
+use std::collections::BTreeMap;
+
+use stages::artifact::{Artifact, ArtifactKind, Digest};
+
+use crate::cache::{Action, CacheError, Store};
+
+/// A stage's figures by name.
+pub type Figures = BTreeMap<String, Option<f64>>;
+
+/// The outputs of an action, by port.
+pub fn outputs_of(action: &Action) -> BTreeMap<String, Digest> {
+    action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect()
+}
+
+/// The figures in an action's outputs.
+///
+/// # Errors
+/// If such an output is not there or damaged.
+pub fn metrics_of(action: &Action, store: &Store) -> Result<Figures, CacheError> {
+    let mut figures = Figures::new();
+    for output in action.outputs.iter().filter(|output| output.record.kind == Some(ArtifactKind::Metrics)) {
+        if let Artifact::Metrics(metrics) = store.load(&output.record)? {
+            figures.extend(metrics.entries.iter().map(|metric| (metric.name.clone(), metric.value)));
+        }
+    }
+    Ok(figures)
+}
+
+/// Which quoted figures are not those that came out. A record that quotes none says nothing wrong.
+pub fn misquoted(quoted: &Figures, found: &Figures) -> Vec<String> {
+    if quoted.is_empty() {
+        return Vec::new();
+    }
+    let bits = |value: Option<&Option<f64>>| value.map(|value| value.map(f64::to_bits));
+    let shown = |value: Option<&Option<f64>>| match value {
+        None => "(none)".to_owned(),
+        Some(None) => "undefined".to_owned(),
+        Some(Some(value)) => value.to_string(),
+    };
+    let names: std::collections::BTreeSet<&String> = quoted.keys().chain(found.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| bits(quoted.get(*name)) != bits(found.get(*name)))
+        .map(|name| format!("{name} is {}, not {}", shown(found.get(name)), shown(quoted.get(name))))
+        .collect()
+}
