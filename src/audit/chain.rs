@@ -107,6 +107,7 @@ fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Di
     let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) =
         records.iter().partition(|record| store.is_imported(&record.run));
     let Some(head) = store.chain_head() else {
+        note_imported(imported.len(), found);
         if store.chain_head_is_broken() {
             found.problem("runs.head", "it was changed after it was written");
         } else if own.iter().any(|record| record.previous.is_some()) {
@@ -148,8 +149,12 @@ fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Di
     if collected > 0 {
         found.notes.push(format!("{collected} records are gone that were collected, as runs.forgotten says"));
     }
-    if elsewhere > 0 {
-        found.notes.push(format!("{elsewhere} records come from another store, where their order can be checked"));
+    note_imported(elsewhere, found);
+}
+
+fn note_imported(count: usize, found: &mut Verification) {
+    if count > 0 {
+        found.notes.push(format!("{count} records come from another store, where their order can be checked"));
     }
 }
 

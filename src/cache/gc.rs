@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,9 @@ use super::{Action, CacheError, Key, RunId, RunRecord, RunStatus, Store};
 
 /// Files without an action may belong to a stage that is being published.
 const GRACE: Duration = Duration::from_secs(3600);
+
+/// A record that says for longer that its run is under way is that of a run that was killed.
+const LONGEST_RUN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What to keep.
 #[derive(Clone, Debug, Default)]
@@ -85,12 +89,15 @@ impl Collection<'_> {
     fn run(mut self) -> Result<GcReport, CacheError> {
         let mut in_flight = self.in_flight();
         let (actions, _) = self.store.actions()?;
-        if self.somebody_runs()? {
-            // What a run under way has made is in no record yet.
+        let records = self.records()?;
+        let under_way: Vec<&RunRecord> = records.values().filter(|record| self.is_under_way(record)).collect();
+        if !under_way.is_empty() {
+            // What a run under way stands on is in its record, what it has made is in none yet.
+            in_flight.extend(under_way.iter().flat_map(|record| &record.stages).filter_map(|stage| stage.key));
             let young = |action: &&Action| self.age(&self.store.layout().action(&action.key)) < GRACE;
             in_flight.extend(actions.iter().filter(young).map(|action| action.key));
         }
-        let reachable = self.drop_old_runs()?;
+        let reachable = self.drop_old_runs(records)?;
         let mut roots = self.options.roots.clone();
         roots.push(Root { name: "runs".into(), keys: reachable });
         roots.push(Root { name: "work under way".into(), keys: in_flight.clone() });
@@ -114,34 +121,44 @@ impl Collection<'_> {
         self.store.leased().unwrap_or_default().into_iter().collect()
     }
 
-    /// Whether the record of some run says that it is under way. A killed run says so too; its results get an hour.
-    fn somebody_runs(&self) -> Result<bool, CacheError> {
-        let is_running = |run: &RunId| self.store.load_run(run).is_ok_and(|run| run.status == RunStatus::Running);
-        Ok(self.store.runs()?.iter().any(is_running))
+    /// The records of all runs, by the folders that they lie in. One that cannot be read ends the collection: what it
+    /// needs is not known.
+    fn records(&self) -> Result<BTreeMap<RunId, RunRecord>, CacheError> {
+        let mut records = BTreeMap::new();
+        // A process that was killed early may leave a folder without a record.
+        for run in self.store.runs()?.into_iter().filter(|run| self.store.run_path(run).is_file()) {
+            let record = self.store.load_run(&run)?;
+            records.insert(run, record);
+        }
+        Ok(records)
+    }
+
+    /// Whether a record says that its run is under way. A killed run says so too, and is believed for a week.
+    fn is_under_way(&self, record: &RunRecord) -> bool {
+        let started = UNIX_EPOCH.checked_add(Duration::from_millis(record.started)).unwrap_or(self.now);
+        record.status == RunStatus::Running && self.now.duration_since(started).unwrap_or_default() < LONGEST_RUN
     }
 
     /// Removes records of runs that are too old; the keys of all others are reachable.
-    fn drop_old_runs(&mut self) -> Result<BTreeSet<Key>, CacheError> {
+    fn drop_old_runs(&mut self, records: BTreeMap<RunId, RunRecord>) -> Result<BTreeSet<Key>, CacheError> {
         let mut reachable = BTreeSet::new();
-        let runs = self.store.runs()?;
-        let records: Vec<RunRecord> = runs.iter().filter_map(|run| self.store.load_run(run).ok()).collect();
-        let mut newest: BTreeMap<&str, &RunRecord> = BTreeMap::new();
-        for record in &records {
-            newest.insert(&record.file, record);
+        let mut newest: BTreeMap<&str, &RunId> = BTreeMap::new();
+        for (run, record) in &records {
+            newest.insert(&record.file, run);
         }
-        let newest: BTreeSet<RunId> = newest.into_values().map(|record| record.run.clone()).collect();
-        for record in records {
+        let newest: BTreeSet<RunId> = newest.into_values().cloned().collect();
+        for (run, record) in records {
             // A record from elsewhere may say anything; what makes no sense counts as just ended.
             let lasted = Duration::try_from_secs_f64(record.seconds).ok();
             let ended = Duration::from_millis(record.started).checked_add(lasted.unwrap_or_default());
             let ended = ended.and_then(|since| UNIX_EPOCH.checked_add(since)).unwrap_or(self.now);
             let age = self.now.duration_since(ended).unwrap_or_default();
             let old = self.options.max_age.is_some_and(|limit| age > limit);
-            if old && record.status != RunStatus::Running && !newest.contains(&record.run) {
+            if old && !self.is_under_way(&record) && !newest.contains(&run) {
                 if !self.options.dry_run {
                     self.store.note_forgotten(&record)?;
                 }
-                self.remove_folder(&self.store.run_folder(&record.run), "a run older than the limit")?;
+                self.remove_folder(&self.store.run_folder(&run), "a run older than the limit")?;
             } else {
                 reachable.extend(record.stages.iter().filter_map(|stage| stage.key));
             }
@@ -151,9 +168,13 @@ impl Collection<'_> {
 
     /// Removes what is cheapest to have again until the rest fits. Checkpoints, which only save time, go first; then what
     /// the remote holds; what somebody besides a run asks to keep goes last.
-    fn shrink(&mut self, mut kept: Vec<Action>, in_flight: &BTreeSet<Key>) -> Result<Vec<Action>, CacheError> {
+    fn shrink(&mut self, kept: Vec<Action>, in_flight: &BTreeSet<Key>) -> Result<Vec<Action>, CacheError> {
         let Some(limit) = self.options.max_bytes else { return Ok(kept) };
-        let mut total = bytes_of(&kept);
+        let (mut at_work, mut kept): (Vec<Action>, Vec<Action>) =
+            kept.into_iter().partition(|action| in_flight.contains(&action.key));
+        // Objects of both kinds count once.
+        let total_of = |kept: &[Action]| bytes_of(at_work.iter().chain(kept));
+        let mut total = total_of(&kept);
         let mut checkpoints = files_below(&self.store.layout().checkpoints())?;
         checkpoints.retain(|path| self.age(path) > GRACE);
         checkpoints.sort_by_key(|path| std::cmp::Reverse(self.age(path)));
@@ -173,17 +194,16 @@ impl Collection<'_> {
         while total + checkpoint_bytes > limit && evicted < kept.len() {
             let action = &kept[evicted];
             evicted += 1;
-            if !in_flight.contains(&action.key) {
-                let reason = if held(action) {
-                    "the remote holds it, to keep within the size".to_owned()
-                } else {
-                    format!("{:.3} s to recompute, to keep within the size", action.seconds)
-                };
-                self.remove_action(action, &reason)?;
-            }
-            total = bytes_of(&kept[evicted..]);
+            let reason = if held(action) {
+                "the remote holds it, to keep within the size".to_owned()
+            } else {
+                format!("{:.3} s to recompute, to keep within the size", action.seconds)
+            };
+            self.remove_action(action, &reason)?;
+            total = total_of(&kept[evicted..]);
         }
-        Ok(kept.split_off(evicted))
+        at_work.extend(kept.split_off(evicted));
+        Ok(at_work)
     }
 
     /// Removes objects that no kept action names.
@@ -210,8 +230,17 @@ impl Collection<'_> {
     }
 
     fn sweep_leftovers(&mut self) -> Result<(), CacheError> {
-        for path in files_below(&self.store.layout().tmp())? {
-            if self.age(&path) > GRACE {
+        // Everything in `tmp/` belongs to a process, folders as a whole: what a stage copies there may look old at once.
+        let at_work = self.store.processes_at_work()?;
+        for path in entries_of(&self.store.layout().tmp())? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_at_work = name.rsplit_once('-').is_some_and(|(process, _)| at_work.contains(process));
+            if is_at_work || self.untouched_for(&path) <= GRACE {
+                continue;
+            }
+            if path.is_dir() {
+                self.remove_folder(&path, "left behind by a crash")?;
+            } else {
                 self.remove(&path, "left behind by a crash")?;
             }
         }
@@ -228,6 +257,15 @@ impl Collection<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Since something in it last changed, by the clock that programs cannot set back.
+    fn untouched_for(&self, path: &Path) -> Duration {
+        let Ok(metadata) = path.symlink_metadata() else { return Duration::ZERO };
+        let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or_default());
+        let own = self.now.duration_since(changed).unwrap_or_default();
+        let below = if metadata.is_dir() { entries_of(path).unwrap_or_default() } else { Vec::new() };
+        below.iter().map(|path| self.untouched_for(path)).fold(own, Duration::min)
     }
 
     fn age(&self, path: &Path) -> Duration {
@@ -263,10 +301,19 @@ fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
+/// What lies in a folder that may not be there.
+fn entries_of(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(CacheError::io("list", folder))?,
+    };
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
 /// Bytes of all objects that these actions name, each counted once.
-fn bytes_of(actions: &[Action]) -> u64 {
+fn bytes_of<'a>(actions: impl IntoIterator<Item = &'a Action>) -> u64 {
     let objects: BTreeMap<Digest, u64> =
-        actions.iter().flat_map(Action::objects).map(|record| (record.object, record.bytes)).collect();
+        actions.into_iter().flat_map(Action::objects).map(|record| (record.object, record.bytes)).collect();
     objects.values().sum()
 }
 

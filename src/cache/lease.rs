@@ -143,6 +143,11 @@ pub(super) fn is_held(path: &Path) -> bool {
     !expired && !read(path).is_some_and(|holder| holder.is_dead())
 }
 
+/// How names in `tmp/` begin that belong to the process which holds this lease.
+pub(super) fn holder_of(path: &Path) -> Option<String> {
+    Some(read(path)?.nonce.rsplit_once('-')?.0.to_owned())
+}
+
 /// Takes a stale lease away.
 fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
     let Ok(touched) = fs::metadata(path).and_then(|metadata| metadata.modified()) else {
@@ -172,6 +177,16 @@ fn clock_of(layout: &Layout) -> Result<SystemTime, CacheError> {
     let now = file.metadata().and_then(|metadata| metadata.modified());
     let _ = fs::remove_file(&probe);
     now.map_err(CacheError::io("read", &probe))
+}
+
+/// Gives a file the time of its file system's clock: that of this host may be slow.
+fn touch(file: &File) {
+    let time = |nanoseconds| rustix::fs::Timespec { tv_sec: 0, tv_nsec: nanoseconds };
+    let times = rustix::fs::Timestamps {
+        last_access: time(rustix::fs::UTIME_OMIT),
+        last_modification: time(rustix::fs::UTIME_NOW),
+    };
+    let _ = rustix::fs::futimens(file, &times);
 }
 
 /// Touches the leases of this process as long as they are held.
@@ -207,8 +222,7 @@ impl Heart {
             while matches!(receiver.recv_timeout(HEARTBEAT), Err(RecvTimeoutError::Timeout)) {
                 let leases = leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 for path in leases.iter().filter_map(Weak::upgrade) {
-                    let touch = |file: File| file.set_modified(SystemTime::now());
-                    let _ = File::options().append(true).open(&*path).and_then(touch);
+                    let _ = File::options().append(true).open(&*path).map(|file| touch(&file));
                 }
             }
         });

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
-use super::lease::{Heart, is_held};
+use super::lease::{Heart, holder_of, is_held};
 use super::object::{check, read_verified, rename_into, temporary};
 use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
@@ -30,7 +30,13 @@ pub struct Store {
 impl Store {
     /// Opens the store in this folder, which need not exist yet.
     pub fn open(folder: &Path) -> Self {
-        Self { layout: Layout::new(folder), heart: Heart::new(), checked: Mutex::default(), untouched: AtomicBool::new(false), remote: None }
+        Self {
+            layout: Layout::new(folder),
+            heart: Heart::new(),
+            checked: Mutex::default(),
+            untouched: AtomicBool::new(false),
+            remote: None,
+        }
     }
 
     /// From now on, damaged objects are not set aside.
@@ -175,6 +181,12 @@ impl Store {
     /// A folder for a stage's temporary files, which nobody else uses. It is not made.
     pub fn scratch_folder(&self) -> PathBuf {
         temporary(&self.layout)
+    }
+
+    /// How names in `tmp/` begin that belong to processes which hold a lease.
+    pub(super) fn processes_at_work(&self) -> Result<BTreeSet<String>, CacheError> {
+        let leases = super::verify::files_below(&self.layout.leases())?;
+        Ok(leases.iter().filter(|path| is_held(path)).filter_map(|path| holder_of(path)).collect())
     }
 
     /// The keys that somebody works on.

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::session::shown;
-use super::transfer::named_remote;
+use super::transfer::{named_remote, refuse_read_only};
 use super::{CliError, Exit, Global, lock};
 use crate::audit::Lock;
 use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below};
@@ -153,6 +153,7 @@ fn held(global: &Global, arguments: &Arguments) -> Result<BTreeSet<Key>, CliErro
 
 fn at_remote(global: &Global, store: &Store, arguments: &Arguments, older_than: Duration) -> Result<Exit, CliError> {
     let remote = named_remote(global, Path::new("."))?;
+    refuse_read_only(&remote)?;
     let mut keys: BTreeSet<Key> = roots(store, &arguments.locks)?.into_iter().flat_map(|root| root.keys).collect();
     for run in store.runs()? {
         let stages = store.load_run(&run).map(|record| record.stages).unwrap_or_default();

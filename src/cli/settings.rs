@@ -60,12 +60,16 @@ impl TryFrom<String> for Url {
     }
 }
 
+/// A remote that is silent for longer is as good as none.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 impl TryFrom<String> for Seconds {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         let error = || format!("`{text}` is no duration; write for example \"15 s\"");
-        units::duration(&text).map(Self).ok_or_else(error)
+        let duration = units::duration(&text).ok_or_else(error)?;
+        if duration > LONGEST { Err(format!("`{text}` is longer than an hour")) } else { Ok(Self(duration)) }
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::arguments::{Choice, PipelineArguments};
 use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global, signals, sweep};
-use crate::cache::{Key, Progress, Remote, RemoteError, RunRecord, Store, TransferError, TransferReport};
+use crate::cache::{Key, Progress, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError, TransferReport};
 use crate::engine::CancelToken;
 use crate::ui::{Paint, bytes, duration};
 
@@ -80,6 +80,9 @@ pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Ex
     let pipeline = arguments.what.as_deref().map(Path::new).filter(|path| is_pipeline(path));
     let folder = pipeline.and_then(Path::parent).unwrap_or(Path::new("."));
     let remote = named_remote(global, folder)?;
+    if way == Way::Push {
+        refuse_read_only(&remote)?;
+    }
     let store = Store::open(&global.store);
     let cancel = CancelToken::default();
     signals::install(&cancel);
@@ -123,6 +126,15 @@ pub(super) fn named_remote(global: &Global, folder: &Path) -> Result<Remote, Cli
             .hint("name one with --remote URL, RUNNER_REMOTE, or `url` in the section [remote] of `runner.toml`"));
     };
     Ok(Remote::new(address, options.persistent()))
+}
+
+/// A remote that is only to be read is not written by request either.
+pub(super) fn refuse_read_only(remote: &Remote) -> Result<(), CliError> {
+    if remote.mode() == RemoteMode::ReadWrite {
+        return Ok(());
+    }
+    let message = format!("the remote {} is only to be read", remote.address());
+    Err(CliError::wrong(message).hint("`--remote-mode read-write` overrides `mode` in runner.toml"))
 }
 
 fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, CliError> {

@@ -16,7 +16,7 @@ mod sampler;
 mod space;
 mod submission;
 
-pub use backend::{Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends};
+pub use backend::{Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends, shell_line};
 pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
 pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, is_sweep, sweep_schema};

@@ -96,8 +96,9 @@ impl Domain {
             let value = interpolate(low.max(if *log { 0.5 } else { f64::MIN }), high, *log, share);
             return Value::from(value.round().clamp(low + 0.5, high - 0.5) as i64);
         }
-        let value = interpolate(*low, *high, *log, share).clamp(*low, *high);
-        Number::from_f64(shortened(value)).map_or(Value::Null, Value::Number)
+        let value = interpolate(*low, *high, *log, share);
+        let value = shortened(value, if *log { 0.0 } else { (high - low) / low.abs().max(high.abs()) });
+        Number::from_f64(value.clamp(*low, *high)).map_or(Value::Null, Value::Number)
     }
 
     /// Where a number lies in the range, between 0 and 1: the inverse of [`Self::number`].
@@ -121,9 +122,11 @@ fn interpolate(low: f64, high: f64, log: bool, share: f64) -> f64 {
     if log { (low.ln() + (high.ln() - low.ln()) * share).exp() } else { low + (high - low) * share }
 }
 
-/// Six significant digits: what people read, type and compare.
-fn shortened(value: f64) -> f64 {
-    format!("{value:.5e}").parse().unwrap_or(value)
+/// Six significant digits: what people read, type and compare. More in a range that is narrow beside its values:
+/// `spread` is its width relative to them, or 0 where that does not matter.
+fn shortened(value: f64, spread: f64) -> f64 {
+    let more = if spread > 0.0 && spread < 1.0 { (-spread.log10()).ceil() as usize } else { 0 };
+    format!("{value:.*e}", (5 + more).min(16)).parse().unwrap_or(value)
 }
 
 /// Equal, or numbers of one value: `1` and `1.0`.

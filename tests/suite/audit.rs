@@ -314,3 +314,76 @@ fn what_cannot_be_audited_is_told() {
     environment.write("pipeline.lock", text.replacen("epochs = 2", "epochs = 3", 1));
     environment.run(&["audit", "pipeline.lock"]).expect(3).says("was changed after it was written");
 }
+
+#[test]
+fn figures_that_nothing_came_to_are_found() {
+    let environment = locked();
+    let text = environment.read("pipeline.lock");
+    let path = environment.path("pipeline.lock");
+    let mut lock = Lock::read(&path).unwrap();
+    let figure = lock.stages.get_mut("metrics").unwrap().metrics.values_mut().next().unwrap();
+    *figure = Some(0.996);
+    // Its seal is right.
+    lock.write(&path).unwrap();
+    let report = audit(&environment, &["pipeline.lock"], 3);
+    let metrics = stage(&report, "metrics");
+    assert_eq!(metrics["verdict"], "differs", "{report}");
+    assert!(metrics["reason"].as_str().unwrap().contains("not 0.996"), "{report}");
+    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("misquotes its outputs").prints("not 0.996");
+    environment.run(&["run", "pipeline.yaml", "--locked"]).expect(3).says("not 0.996");
+
+    environment.write("pipeline.lock", &text);
+    let mut lock = Lock::read(&path).unwrap();
+    lock.seed += 1;
+    lock.write(&path).unwrap();
+    let report = audit(&environment, &["pipeline.lock"], 3);
+    assert_eq!(report["header"][0]["path"], "seed", "{report}");
+    environment.run(&["run", "pipeline.yaml", "--locked"]).expect(3).says("its seed or parameters differ");
+    environment.write("pipeline.lock", &text);
+    environment.succeed(&["verify", "pipeline.lock"]);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--locked"]);
+}
+
+#[test]
+fn a_second_execution_that_fails_does_not_agree() {
+    let environment = TestEnvironment::new();
+    let once = environment.path("once");
+    let run = format!("mkdir {} && echo 1 > {{out.t}}", once.display());
+    environment.write(
+        "pipeline.yaml",
+        format!("pipeline: p\nstages:\n  it: {{uses: command, with: {{run: [sh, -c, \"{run}\"], outputs: {{t: {{path: t}}}}}}}}\n"),
+    );
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    std::fs::remove_dir(&once).unwrap();
+    let report = audit(&environment, &["latest", "--twice"], 3);
+    assert_eq!(stage(&report, "it")["verdict"], "nondeterministic");
+    assert_eq!(stage(&report, "it")["reason"], "two executions here disagree about whether it succeeds");
+}
+
+#[test]
+fn a_sample_of_stages_that_are_no_more_is_not_good() {
+    let environment = locked();
+    environment.write("other.yaml", "pipeline: other\nstages:\n  data: {uses: generate}\n");
+    let report = audit(&environment, &["pipeline.lock", "--pipeline", "other.yaml", "--sample", "2"], 3);
+    assert!(all_are(&report, "input-changed") && verdicts(&report).len() == 2, "{report}");
+}
+
+#[test]
+fn no_record_holds_a_secret() {
+    let mut environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nstages:\n  it:\n    uses: command\n    with:\n      run: [sh, -c, \"printf %s $HF_TOKEN | wc -c > {out.t}\"]\n      pass_env: [HF_TOKEN]\n      outputs: {t: {path: t}}\n",
+    );
+    environment.set("HF_TOKEN", "hunter2hunter2");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["lock", "pipeline.yaml"]);
+    environment.succeed(&["audit", "pipeline.lock"]);
+    assert!(environment.read("pipeline.lock").contains("environment.HF_TOKEN = \"blake3:"));
+    for file in environment.files(".") {
+        let bytes = std::fs::read(environment.path(".").join(&file)).unwrap();
+        assert!(!bytes.windows(7).any(|part| part == b"hunter2"), "{}", file.display());
+    }
+    // Another secret is another key.
+    environment.set("HF_TOKEN", "other");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    assert_eq!(ran(&environment.latest()), ["it"]);
+}

@@ -80,6 +80,7 @@ fn what_was_taken_in_is_up_to_date_there() {
     );
     elsewhere.succeed(&["show"]).prints("files").prints(".png");
     elsewhere.succeed(&["cache", "verify"]).prints("all intact").prints("8 actions");
+    elsewhere.succeed(&["verify"]).prints("as written").prints("come from another store");
     let plan = elsewhere.json(&["plan", "here/pipeline.yaml"]);
     assert_eq!(plan["hits"], 8, "{plan}");
     elsewhere.succeed(&["run", "--quiet", "here/pipeline.yaml", "--locked"]);

@@ -116,3 +116,24 @@ fn a_lease_left_by_a_dead_process_does_not_hold_up_a_run() {
     assert_eq!(in_state(&environment.latest(), "ran"), SMALL_STAGES);
     assert_eq!(json!(environment.files("cache/v1/leases")), json!([]));
 }
+
+/// What a stage copies may look old at once; garbage it is not.
+#[test]
+fn a_collection_of_garbage_spares_the_files_of_a_stage_at_work() {
+    let environment = TestEnvironment::new();
+    let old = environment.write("old", "old");
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(100_000);
+    std::fs::File::options().append(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+    let command = format!("mkdir {{out.g}}; cp -p {0} {{out.g}}/a; touch {0}.begun; sleep 2", old.display());
+    environment.write(
+        "pipeline.yaml",
+        format!("pipeline: p\nstages:\n  it: {{uses: command, with: {{run: [sh, -c, \"{command}\"], outputs: {{g: {{path: g}}}}}}}}\n"),
+    );
+    let mut running = environment.spawn(&["run", "--quiet", "pipeline.yaml"]);
+    assert!(running.wait_until(|| environment.path("old.begun").exists()));
+    let collected = environment.json(&["cache", "gc"]);
+    running.wait().expect(0);
+    assert_eq!(collected["removed"].as_array().map_or(0, Vec::len), 0, "{collected}");
+    let files = environment.files("cache/v1/runs");
+    assert!(files.iter().any(|path| path.ends_with("files/it/a")), "{files:?}");
+}

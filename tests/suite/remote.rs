@@ -260,6 +260,27 @@ fn reading_only_sends_nothing() {
     environment.succeed(&["run", "pipeline.yaml", "--store", "b", "--remote", "off"]);
     environment.succeed(&["run", "pipeline.yaml", "--store", "c", "--remote-mode", "off"]);
     assert_eq!((server.requests(), server.files()), (Vec::new(), Vec::new()));
+    for verb in [&["cache", "push", "latest"][..], &["cache", "gc", "--on-remote", "--older-than", "1 s"]] {
+        environment.run(&[verb, &["--remote-mode", "read"]].concat()).expect(2).says("is only to be read");
+    }
+    assert!(server.files().is_empty());
+}
+
+#[test]
+fn a_record_from_elsewhere_leads_nowhere_else() {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    std::fs::create_dir(environment.path("shared")).unwrap();
+    let url = format!("file://{}", environment.path("shared").display());
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["cache", "push", "latest", "--remote", &url]);
+    let files = environment.files("shared");
+    let record = files.iter().find(|path| path.ends_with("run.json")).unwrap();
+    let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    text["run"] = "../../../../escaped".into();
+    text.as_object_mut().unwrap().remove("seal");
+    std::fs::write(record, text.to_string()).unwrap();
+    environment.run(&["cache", "pull", "latest", "--remote", &url, "--store", "other"]).expect(1).says("another run");
+    assert!(!environment.path("escaped").exists());
 }
 
 #[test]
@@ -384,6 +405,10 @@ fn wrong_addresses_are_refused_before_anything_runs() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     for (url, said) in [
         ("s4://bucket/x", "did you mean `s3://`?"),
+        ("file://", "names no folder for a remote"),
+        ("file:some", "names no folder for a remote"),
+        ("https://host/path?sig=hidden", "ends with its path: https://host/path"),
+        ("https://me:hidden@host:999999/x", "`https://...@host:999999/x` is no URL"),
         ("some/folder", "a folder is written file://"),
         ("https://me:secret@host/x", "must not hold credentials"),
     ] {

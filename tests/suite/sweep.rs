@@ -179,6 +179,19 @@ fn an_estimator_comes_by_the_same_trials_whatever_the_order_of_their_end() {
 }
 
 #[test]
+fn a_failed_trial_ends_no_search() {
+    let environment = environment(
+        "axes: {lr: [0.001, 0.01, 1.0e+30], ratio: {int: [1, 9]}}\nsampler: {kind: tpe, trials: 8, startup: 4, batch: 2, seed: 1}",
+    );
+    environment.run(&["sweep", "sweep.yaml", "--quiet"]).expect(1);
+    let status = environment.json(&["sweep", "status", "sweep.yaml"]);
+    let count = |name: &str| status[name].as_u64().unwrap();
+    assert!(count("failed") > 0 && count("done") + count("failed") == 8, "{status}");
+    // Whoever asks sees what the sweep saw.
+    assert_eq!(trials(&environment.json(&["sweep", "table", "sweep.yaml"])).len(), 8);
+}
+
+#[test]
 fn an_interrupted_sweep_goes_on_with_what_is_missing() {
     let environment = environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
     let mut running = environment.spawn(&["sweep", "sweep.yaml", "--jobs", "1"]);

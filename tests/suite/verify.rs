@@ -90,6 +90,33 @@ fn a_record_that_is_gone_or_moved_is_named() {
 }
 
 #[test]
+fn a_chain_that_lost_its_end_goes_on_and_says_so() {
+    let (environment, records) = four_runs();
+    fs::remove_file(environment.path("cache/v1/runs.head")).unwrap();
+    fs::remove_file(&records[3]).unwrap();
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.run(&["verify", "latest"]).expect(3).prints("records before it may be missing");
+    // A line among the collected records is no excuse for one that is there, but not as it was.
+    let text = fs::read_to_string(&records[1]).unwrap();
+    let (content, _) = text.rsplit_once(",\"seal\"").unwrap();
+    let (content, _) = content.rsplit_once(",\"previous\"").unwrap();
+    let seal = text.rsplit_once("\"seal\":\"").unwrap().1.trim_end_matches("\"}").to_owned();
+    fs::write(&records[1], format!("{content}}}")).unwrap();
+    fs::write(environment.path("cache/v1/runs.forgotten"), format!("{} {seal}\n", name(&records[1]))).unwrap();
+    environment.run(&["verify", "latest"]).expect(3).prints("its record was changed or replaced");
+}
+
+#[test]
+fn the_name_of_a_run_must_mean_one() {
+    let (environment, records) = four_runs();
+    for verb in ["verify", "show", "audit"] {
+        environment.run(&[verb, "20"]).expect(2).says("4 runs are called `20`").says(&name(&records[3]));
+        environment.run(&[verb, ""]).expect(2);
+    }
+    environment.succeed(&["verify", &name(&records[0])]);
+}
+
+#[test]
 fn what_a_collection_of_garbage_forgets_is_no_riddle() {
     let (environment, records) = four_runs();
     std::thread::sleep(std::time::Duration::from_millis(1100));

@@ -58,11 +58,15 @@ impl Address {
                 }
                 _ => form.to_owned(),
             };
-            wrong(format!("`{text}` is no URL")).hint(hint)
+            wrong(format!("`{}` is no URL", discreet(text))).hint(hint)
         })?;
         if url.username() != "" || url.password().is_some() {
             return Err(wrong(format!("the address of a remote must not hold credentials: {}", shown(&url)))
                 .hint("set them in the environment"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong(format!("the address of a remote ends with its path: {}", shown(&url)))
+                .hint("what a query would say is set in the environment, such as AZURE_STORAGE_SAS_KEY"));
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| {
             let near = did_you_mean(url.scheme(), SCHEMES);
@@ -72,18 +76,22 @@ impl Address {
                 _ if url.scheme() == "file" => "a folder of this machine has no host: file:///folder".to_owned(),
                 _ => format!("there are {}", SCHEMES.join(", ")),
             };
-            wrong(format!("`{text}` is no address of a remote that is understood")).hint(hint)
+            wrong(format!("`{}` is no address of a remote that is understood", discreet(text))).hint(hint)
         })?;
         let provider = match scheme {
             ObjectStoreScheme::Local => {
                 let folder = url.to_file_path().map_err(|()| wrong(format!("`{text}` names no folder")).hint(form))?;
+                // Variables that are not set, and relative paths, would end up there.
+                if folder.parent().is_none() || !text.starts_with("file:///") {
+                    return Err(wrong(format!("`{text}` names no folder for a remote")).hint(form));
+                }
                 return Ok(Self { url, provider: Provider::Folder(folder), prefix: ObjectPath::default() });
             }
             ObjectStoreScheme::AmazonS3 => Provider::Amazon,
             ObjectStoreScheme::GoogleCloudStorage => Provider::Google,
             ObjectStoreScheme::MicrosoftAzure => Provider::Azure,
             ObjectStoreScheme::Http => Provider::Http,
-            _ => return Err(wrong(format!("`{text}` is no remote that others could see")).hint(form)),
+            _ => return Err(wrong(format!("`{}` is no remote that others could see", discreet(text))).hint(form)),
         };
         Ok(Self { url, provider, prefix })
     }
@@ -229,7 +237,17 @@ fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
+    url.set_fragment(None);
     url.to_string()
+}
+
+/// What was written for an address, without what may be a secret in it: all before an `@`, and all behind a `?`.
+fn discreet(text: &str) -> String {
+    let plain = text.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = plain.split_once("://").map_or(("", plain), |(scheme, rest)| (scheme, rest));
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    let rest = rest.rsplit_once('@').map_or_else(|| rest.to_owned(), |(_, host)| format!("...@{host}"));
+    scheme + &rest
 }
 
 impl fmt::Display for Address {

@@ -149,6 +149,11 @@ impl Remote {
         self.shared.client.address()
     }
 
+    /// What may be done there.
+    pub fn mode(&self) -> RemoteMode {
+        self.options().mode
+    }
+
     fn options(&self) -> &RemoteOptions {
         self.shared.client.options()
     }

@@ -31,12 +31,12 @@ impl Partial {
         let path = layout.tmp().join(format!("partial-{object}"));
         let (path, file, private) = match claim(&path) {
             Ok(Some(file)) => (path, file, false),
-            Ok(None) => {
+            // Somebody works on it, or it is somebody else's.
+            Ok(None) | Err(_) => {
                 let path = temporary(layout);
                 let file = create(&path).map_err(CacheError::io("create", &path))?;
                 (path, file, true)
             }
-            Err(error) => return Err(CacheError::io("create", &path)(error)),
         };
         let mut partial = Self { path, file, digest: ByteDigest::default(), length: 0, private, placed: false };
         partial.read_back(most)?;

@@ -320,7 +320,9 @@ impl Remote {
         if seal_of(&text) == RecordSeal::Broken {
             return Err(damaged("its seal does not fit"));
         }
-        serde_json::from_slice(&text).map(Some).map_err(|error| damaged(&error.to_string()))
+        let record: RunRecord = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
+        // Its name becomes a path.
+        if record.run != *run { Err(damaged("it is of another run")) } else { Ok(Some(record)) }
     }
 }
 

@@ -1,6 +1,5 @@
 //! `runner sweep status`, `table` and `best`: what came of the trials.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -13,7 +12,7 @@ use super::super::{CliError, Exit, Global, write_whole};
 use super::campaign::{Campaign, View};
 use super::submit::Queue;
 use super::{About, Format, TableArguments};
-use crate::sweep::{Board, Row, Standing, Task, TaskState, shown};
+use crate::sweep::{Board, Row, Standing, Task, TaskState, shell_line, shown};
 use crate::ui::{Align, Paint, Table, duration, number};
 
 /// Tasks that are told one by one; more are counted.
@@ -106,7 +105,7 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     table.row([Paint::Strong.on(&board.metric), figure(row)]);
     anstream::println!("{}", Paint::Strong.on(format!("trial {}", row.trial + 1)));
     anstream::print!("{}", table.render());
-    println!("run it by itself:\n  {}", command.join(" "));
+    println!("run it by itself:\n  {}", shell_line(&command));
     Ok(Exit::Done)
 }
 
@@ -116,17 +115,15 @@ fn command_of(campaign: &Campaign, values: &[(String, String)]) -> Vec<String> {
     words.extend(campaign.file.profile.iter().flat_map(|profile| ["--profile".to_owned(), profile.clone()]));
     for (name, value) in values {
         let pair = format!("{name}={value}");
-        let plain = pair.chars().all(|one| one.is_ascii_alphanumeric() || "=._-+/:".contains(one));
-        words.push("--set".to_owned());
-        words.push(if plain { pair } else { format!("'{}'", pair.replace('\'', r"'\''")) });
+        words.extend(["--set".to_owned(), pair]);
     }
     words
 }
 
 fn stand(global: &Global, about: &About) -> Result<(Campaign, Board, View, Queue), CliError> {
     let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
-    let view = campaign.view(global, &BTreeSet::new())?;
     let queue = Queue::of(&campaign);
+    let view = campaign.stand(global, &queue)?;
     let board = campaign.board(&view, &queue)?;
     Ok((campaign, board, view, queue))
 }

@@ -150,6 +150,35 @@ impl Campaign {
         }
     }
 
+    /// The same without members that failed: their stages are left out.
+    pub fn without(&mut self, global: &Global, view: View, failed: &BTreeSet<Member>) -> Result<View, CliError> {
+        let mut progress = view.progress;
+        progress.members.retain(|member| !failed.contains(member));
+        self.assembled(global, progress)
+    }
+
+    /// [`Self::view`] as far as records and queue tell: members whose stages failed and that nobody works on have failed.
+    pub fn stand(&mut self, global: &Global, queue: &Queue) -> Result<View, CliError> {
+        let failures = self.failures();
+        let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
+        let mut failed = BTreeSet::new();
+        loop {
+            let view = self.view(global, &failed)?;
+            let known = failed.len();
+            for (number, member) in view.roster.members.iter().enumerate() {
+                let planned = view.roster.stages(number).iter().map(|id| view.plan.stage(*id));
+                let lost = planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key);
+                let values = overrides(&self.file, &view.progress.points[member.trial], member);
+                if lost.into_iter().any(|key| failures.contains_key(&key)) && !under_way.contains(&values) {
+                    failed.insert(*member);
+                }
+            }
+            if failed.len() == known {
+                return Ok(view);
+            }
+        }
+    }
+
     fn assembled(&mut self, global: &Global, progress: Progress) -> Result<View, CliError> {
         let sources = &mut self.sources;
         let assembled = assemble(&self.file, &progress, &stages::kinds(), sources);

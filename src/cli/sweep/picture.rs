@@ -1,6 +1,5 @@
 //! `runner sweep plot`: pictures of a sweep.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use stages::plot::{Bar, Canvas, Ranking, Raster, Svg};
@@ -26,13 +25,15 @@ const HEIGHT: u32 = 480;
 pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, CliError> {
     let about = &arguments.about;
     let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
-    let view = campaign.view(global, &BTreeSet::new())?;
-    let board = campaign.board(&view, &Queue::of(&campaign))?;
+    let queue = Queue::of(&campaign);
+    let view = campaign.stand(global, &queue)?;
+    let board = campaign.board(&view, &queue)?;
     if board.best().is_none() {
         let hint = format!("run it: `runner sweep {}`", about.file.display());
         return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
     }
-    let beside = about.file.parent().unwrap_or(Path::new("")).join(format!("{}-plots", campaign.file.name));
+    let beside =
+        about.file.parent().unwrap_or(Path::new("")).join(format!("{}-plots", as_file_name(&campaign.file.name)));
     let folder = arguments.output.clone().unwrap_or(beside);
     make_folder(&folder)?;
     let influences = influence(&board.axes, &board.rows);
@@ -71,6 +72,12 @@ fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
             .collect(),
         marks: Vec::new(),
     }
+}
+
+/// A sweep's name as part of a file's.
+fn as_file_name(name: &str) -> String {
+    let kept = |one: char| if one.is_alphanumeric() || "-_.".contains(one) { one } else { '-' };
+    name.chars().map(kept).collect::<String>().trim_start_matches('.').to_owned()
 }
 
 fn save(

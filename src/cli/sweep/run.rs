@@ -46,6 +46,8 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
         }
         before.clone_from(&view.progress.open);
         announce(global, &campaign, &view);
+        // What failed before is not tried again in every round.
+        let view = if failed.is_empty() { view } else { campaign.without(global, view, &failed)? };
         let (ended, losses) = round(global, view, arguments)?;
         if ended == RunStatus::Interrupted {
             let view = ManuallyDrop::new(campaign.view(global, &failed)?);
@@ -54,11 +56,6 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
         }
         if ended != RunStatus::Done {
             status = ended;
-        }
-        if losses.is_empty() && ended != RunStatus::Done {
-            // A stage failed that no open member stands on: going on would come back here.
-            let view = campaign.view(global, &failed)?;
-            return conclude(global, &campaign, &view, ended);
         }
         failed.extend(losses);
         campaign.stop_forcing();
@@ -158,5 +155,7 @@ fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus
     if !global.json && !global.quiet {
         anstream::eprintln!("{}", summary(campaign, &board, view));
     }
-    Ok(exit_of(status))
+    // A trial without a figure is a failure, whatever its stages say.
+    let failed = status == RunStatus::Done && board.count("failed") > 0;
+    Ok(if failed { Exit::Failed } else { exit_of(status) })
 }

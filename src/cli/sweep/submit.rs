@@ -1,6 +1,7 @@
 //! `runner sweep FILE --on BACKEND`: hands what is missing of a sweep to a cluster, and leaves.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -9,6 +10,7 @@ use super::super::session::shown;
 use super::super::{CliError, Exit, Global};
 use super::RunArguments;
 use super::campaign::{Campaign, View};
+use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
     Backend, EngineOptions, Job, JobId, Member, Part, Sampler, Stand, Submission, TASK, TaskState, backend, backends,
@@ -34,6 +36,25 @@ pub(super) struct Queue {
 impl Queue {
     /// Asks every backend to which something of the sweep was handed; one that cannot be asked is told of and left out.
     pub fn of(campaign: &Campaign) -> Self {
+        let asked: Result<Self, std::convert::Infallible> = Self::ask(campaign, |backend, failure| {
+            tracing::warn!("{backend} cannot be asked: {}", failure.message);
+            Ok(())
+        });
+        asked.unwrap_or_else(|never| match never {})
+    }
+
+    /// The same for whoever would hand in twice what he does not see.
+    ///
+    /// # Errors
+    /// If a backend cannot be asked.
+    pub fn surely_of(campaign: &Campaign) -> Result<Self, CliError> {
+        Self::ask(campaign, |backend, failure| {
+            let message = format!("{backend} cannot be asked what is queued or running: {}", failure.message);
+            Err(CliError::failed(message).hint("nothing was submitted; try again when it answers"))
+        })
+    }
+
+    fn ask<E>(campaign: &Campaign, troubled: impl Fn(&str, Failure) -> Result<(), E>) -> Result<Self, E> {
         let folder = submissions_of(campaign);
         let submissions = Submission::all(&folder);
         let scripts: Vec<PathBuf> = submissions.iter().map(|submission| submission.folder(&folder)).collect();
@@ -42,10 +63,10 @@ impl Queue {
         for backend in names.into_iter().filter_map(backend) {
             match backend.tasks(&job_name(campaign), &scripts) {
                 Ok(found) => tasks.extend(found),
-                Err(failure) => tracing::warn!("{} cannot be asked: {}", backend.name(), failure.message),
+                Err(failure) => troubled(backend.name(), failure)?,
             }
         }
-        Self { folder, submissions, tasks }
+        Ok(Self { folder, submissions, tasks })
     }
 
     /// Members in tasks of these states, by their values: numbers of trials may have changed with the file.
@@ -87,15 +108,18 @@ pub(super) fn submit(
     backend: &dyn Backend,
     before: &[Submission],
 ) -> Result<Exit, CliError> {
-    let failed: BTreeSet<Member> = before.iter().flat_map(Submission::members).map(|member| member.member).collect();
+    // One at a time: two who see the same queue would both hand in what is missing in it.
+    let _turn = turn(campaign, arguments.dry_run)?;
+    let queue = Queue::surely_of(campaign)?;
+    let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
+    let ended = before.iter().flat_map(Submission::members).filter(|member| !under_way.contains(&member.overrides));
+    let failed: BTreeSet<Member> = ended.map(|member| member.member).collect();
     let view = campaign.view(global, &failed)?;
     if view.progress.open.is_empty() {
-        let board = campaign.board(&view, &Queue::of(campaign))?;
+        let board = campaign.board(&view, &queue)?;
         anstream::println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
         return Ok(Exit::Done);
     }
-    let queue = Queue::of(campaign);
-    let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
     let is_open = |place: &usize| {
         let member = &view.roster.members[*place];
         let values = || overrides(&campaign.file, &view.progress.points[member.trial], member);
@@ -138,10 +162,34 @@ pub(super) fn submit(
     let mut submitted: Vec<(Part, JobId)> = Vec::new();
     for (part, mut job) in jobs {
         job.after = submitted.iter().map(|(_, id)| id.clone()).collect();
-        submitted.push((part, backend.submit(&job)?));
+        match backend.submit(&job) {
+            Ok(id) => submitted.push((part, id)),
+            Err(failure) => {
+                // Half of it would wait for what never comes.
+                let jobs: Vec<JobId> = submitted.into_iter().map(|(_, id)| id).collect();
+                if let Err(failure) = backend.withdraw(&jobs) {
+                    tracing::warn!("jobs that were submitted could not be withdrawn: {}", failure.message);
+                }
+                let _ = std::fs::remove_dir_all(submission.folder(&queue.folder));
+                return Err(failure.into());
+            }
+        }
     }
     tell(global, campaign, &view, &submission, &submitted, &open, backend);
     Ok(Exit::Done)
+}
+
+/// Waits until nobody else submits for this sweep, and keeps others waiting as long as the value lives.
+fn turn(campaign: &Campaign, rehearse: bool) -> Result<Option<File>, CliError> {
+    if rehearse {
+        return Ok(None);
+    }
+    let folder = submissions_of(campaign);
+    let path = folder.join("lock");
+    let locked = std::fs::create_dir_all(&folder)
+        .and_then(|()| File::options().create(true).append(true).open(&path))
+        .and_then(|file| Ok(rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map(|()| file)?));
+    locked.map(Some).map_err(|error| CliError::failed(format!("cannot lock {}: {error}", path.display())))
 }
 
 /// The jobs of a submission in their order; each comes after those before it.

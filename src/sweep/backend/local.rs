@@ -140,6 +140,14 @@ impl Backend for Local {
         Ok(ended)
     }
 
+    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure> {
+        let groups = jobs.iter().filter_map(|JobId(job)| rustix::process::Pid::from_raw(job.parse().ok()?));
+        for group in groups {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
+        }
+        Ok(())
+    }
+
     fn requeue_own_task(&self) -> Result<(), Failure> {
         Err(Failure::new("processes of this machine have no queue to go back to"))
     }

@@ -130,6 +130,12 @@ pub trait Backend {
     /// If the backend cannot be asked.
     fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure>;
 
+    /// Ends these jobs, which were just submitted.
+    ///
+    /// # Errors
+    /// If the backend cannot be asked.
+    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure>;
+
     /// Puts the task that this process belongs to back into the queue: it was told that its time is up.
     ///
     /// # Errors
@@ -148,6 +154,11 @@ fn quoted(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// Words as a line that the shell takes apart into them again.
+pub fn shell_line(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The command as a line of shell, with a variable for the number of the task.

@@ -115,10 +115,15 @@ impl Backend for Slurm {
         let mut jobs: Vec<JobId> = open.map(|task| task.job.clone()).collect();
         jobs.sort();
         jobs.dedup();
-        if !jobs.is_empty() {
-            answer(self.command("scancel").args(jobs.iter().map(|JobId(job)| job)))?;
-        }
+        self.withdraw(&jobs)?;
         Ok(jobs.len())
+    }
+
+    fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        answer(self.command("scancel").args(jobs.iter().map(|JobId(job)| job))).map(drop)
     }
 
     fn requeue_own_task(&self) -> Result<(), Failure> {
@@ -143,8 +148,9 @@ fn task(line: &str) -> Option<Task> {
         (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next().unwrap_or_default());
     let state = match state {
         "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" => TaskState::Waiting,
-        "RUNNING" | "SUSPENDED" | "COMPLETING" | "STAGE_OUT" | "SIGNALING" | "STOPPED" => TaskState::Running,
-        "COMPLETED" => TaskState::Done,
+        "RUNNING" | "SUSPENDED" | "STAGE_OUT" | "SIGNALING" | "STOPPED" => TaskState::Running,
+        // The process has ended, only the node is not tidy yet.
+        "COMPLETED" | "COMPLETING" => TaskState::Done,
         _ => TaskState::Failed,
     };
     Some(Task {
