@@ -76,7 +76,7 @@ pub fn verify_lock(lock: &Lock, store: &Store, progress: Progress<'_>) -> Result
 /// The seals of all records of a store, and their order.
 fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheError> {
     let (mut seals, mut records) = (BTreeMap::new(), Vec::new());
-    let mut unsealed = 0;
+    let mut unsealed = Vec::new();
     for run in store.runs()? {
         if !store.run_path(&run).is_file() {
             // Its process was killed before it wrote one, or it was taken away: then what followed says so.
@@ -86,7 +86,7 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
         let what = format!("run {run}");
         match store.record_seal(&run)? {
             RecordSeal::Intact(seal) => drop(seals.insert(run.clone(), seal)),
-            RecordSeal::None => unsealed += 1,
+            RecordSeal::None => unsealed.push(run.clone()),
             RecordSeal::Broken => found.problem(&what, "its record was changed after it was written"),
         }
         match store.load_run(&run) {
@@ -95,18 +95,29 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
             Err(error) => found.problem(&what, error.to_string()),
         }
     }
-    if unsealed > 0 {
-        found.notes.push(format!("{unsealed} records were written before records were sealed, or lost their seals"));
+    // Names of runs sort by time.
+    let first = seals.keys().find(|run| !store.is_imported(run)).cloned();
+    let (late, early): (Vec<RunId>, Vec<RunId>) =
+        unsealed.into_iter().partition(|run| first.as_ref().is_some_and(|first| run > first));
+    for run in late {
+        found.problem(format!("run {run}"), "it has no seal, though records before it have");
+    }
+    if !early.is_empty() {
+        found.notes.push(format!("{} records were written before records were sealed", early.len()));
     }
     verify_links(store, &records, &seals, found);
     Ok(())
 }
 
 fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Digest>, found: &mut Verification) {
-    // What was imported has its place in the chain of another store.
-    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) =
-        records.iter().partition(|record| store.is_imported(&record.run));
-    let Some(head) = store.chain_head() else {
+    // What was imported has its place in the chain of another store; whoever says so of a record of this one lies.
+    let head = store.chain_head();
+    let is_elsewhere = |record: &&RunRecord| {
+        let is_ours = head.as_ref().zip(record.previous.as_ref()).is_some_and(|(head, link)| link.store == head.store);
+        store.is_imported(&record.run) && !is_ours
+    };
+    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) = records.iter().partition(is_elsewhere);
+    let Some(head) = head.clone() else {
         note_imported(imported.len(), found);
         if store.chain_head_is_broken() {
             found.problem("runs.head", "it was changed after it was written");

@@ -100,11 +100,14 @@ fn value(leaf: &str) -> Option<Value> {
     serde_json::from_str(leaf).ok()
 }
 
+/// Steps of a path, at most: no parameters are nested deeper, and what is built of a path is taken apart by recursion.
+const DEEPEST: usize = 160;
+
 /// The path at the start of a line, and what follows ` = `.
 fn path(line: &str) -> Option<(Vec<Step>, &str)> {
     let mut steps = Vec::new();
     let mut rest = line;
-    loop {
+    while steps.len() <= DEEPEST {
         if let Some(leaf) = rest.strip_prefix(" = ") {
             return Some((steps, leaf));
         }
@@ -119,6 +122,7 @@ fn path(line: &str) -> Option<(Vec<Step>, &str)> {
         steps.push(Step::Key(key));
         rest = after;
     }
+    None
 }
 
 /// A name, plain or as a JSON string.

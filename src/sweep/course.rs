@@ -61,7 +61,8 @@ impl<'a> Course<'a> {
 
     /// Goes through the course as far as outcomes are known.
     pub fn progress(&self, outcome: &dyn Fn(&Member) -> Outcome) -> Progress {
-        let mut walk = Walk { file: self.file, outcome, progress: Progress::default(), losses: Vec::new() };
+        let mut walk =
+            Walk { file: self.file, outcome, progress: Progress::default(), losses: Vec::new(), levels: Vec::new() };
         let grid = match &self.file.sampler {
             Sampler::Grid => self.file.space.grid(),
             _ => Vec::new(),
@@ -90,6 +91,8 @@ struct Walk<'a> {
     progress: Progress,
     /// What each trial came to at its last level: infinite if it failed or is undefined.
     losses: Vec<f64>,
+    /// Levels that each trial has reached.
+    levels: Vec<usize>,
 }
 
 impl Walk<'_> {
@@ -103,16 +106,33 @@ impl Walk<'_> {
                 (0..startup.min(total)).map(|number| sampler::draw(space, seed, number)).collect()
             }
             Sampler::Tpe { seed, batch, .. } => {
-                let told: Vec<(&Point, f64)> = self.progress.points.iter().zip(self.losses.iter().copied()).collect();
+                let told: Vec<(&Point, f64)> = self.progress.points.iter().zip(self.comparable_losses()).collect();
                 let numbers = start..total.min(start + batch.max(1));
                 numbers.map(|number| sampler::suggest(space, seed, number, &told)).collect()
             }
         }
     }
 
+    /// Losses on one scale. Those of different levels are not: there, the place in the ranking stands for the loss.
+    fn comparable_losses(&self) -> Vec<f64> {
+        if self.file.stopping.is_none() {
+            return self.losses.clone();
+        }
+        let mut order: Vec<usize> = (0..self.losses.len()).collect();
+        order.sort_by(|left, right| {
+            let levels = self.levels[*right].cmp(&self.levels[*left]);
+            levels.then(self.losses[*left].total_cmp(&self.losses[*right])).then(left.cmp(right))
+        });
+        let mut places = vec![f64::INFINITY; self.losses.len()];
+        let known = order.into_iter().filter(|trial| self.losses[*trial].is_finite());
+        known.enumerate().for_each(|(place, trial)| places[trial] = place as f64);
+        places
+    }
+
     /// Takes trials through all levels. Says whether all outcomes are known.
     fn run(&mut self, mut trials: Vec<usize>) -> bool {
         self.losses.resize(self.progress.points.len(), f64::INFINITY);
+        self.levels.resize(self.progress.points.len(), 0);
         let Some(stopping) = &self.file.stopping else { return self.level(&trials, None) };
         for (index, level) in stopping.levels.iter().enumerate() {
             if !self.level(&trials, Some(*level)) {
@@ -146,6 +166,7 @@ impl Walk<'_> {
                 }
             }
             let mean = sum / seeds.len() as f64;
+            self.levels[trial] += 1;
             self.losses[trial] = if mean.is_nan() { f64::INFINITY } else { mean };
         }
         self.progress.open.is_empty()

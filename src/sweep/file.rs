@@ -421,6 +421,12 @@ impl Reader<'_> {
                     self.error("bad-axes", message, root.entry("axes").map_or(at, |(_, axes)| axes.locate(name)), hint);
                 }
             }
+            if let Some((name, value)) = space.without_case() {
+                let message =
+                    format!("axis `{name}` has no case for `{}`, nor a `default`", super::board::shown(&value));
+                let hint = "add the case; `default` stands for all others";
+                self.error("bad-axes", message, root.entry("axes").map_or(at, |(_, axes)| axes.locate(name)), hint);
+            }
             if let Some((key, _)) = node.and_then(|node| node.entry("trials")) {
                 self.error("bad-value", "a grid has as many trials as combinations", key.span, "remove `trials`");
             }

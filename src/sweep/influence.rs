@@ -18,16 +18,21 @@ pub struct Influence {
     pub groups: usize,
 }
 
-/// The influence of each axis, the strongest first. Axes of which nothing can be said are left out.
+/// The influence of each axis, the strongest first. Axes of which nothing can be said are left out. Rows come best first:
+/// where they ended at different levels, their places stand for figures, which cannot be compared.
 pub fn influence(axes: &[String], rows: &[Row]) -> Vec<Influence> {
-    let mut found: Vec<Influence> = axes.iter().filter_map(|axis| of_axis(axis, rows)).collect();
+    let known: Vec<&Row> = rows.iter().filter(|row| row.mean.is_some()).collect();
+    let is_mixed = known.windows(2).any(|pair| pair[0].level != pair[1].level);
+    let figure = |(place, row): (usize, &&Row)| if is_mixed { place as f64 } else { row.mean.unwrap_or_default() };
+    let figures: Vec<f64> = known.iter().enumerate().map(figure).collect();
+    let mut found: Vec<Influence> = axes.iter().filter_map(|axis| of_axis(axis, &known, &figures)).collect();
     found.sort_by(|left, right| right.share.total_cmp(&left.share));
     found
 }
 
-fn of_axis(axis: &str, rows: &[Row]) -> Option<Influence> {
+fn of_axis(axis: &str, rows: &[&Row], figures: &[f64]) -> Option<Influence> {
     let known: Vec<(&serde_json::Value, f64)> =
-        rows.iter().filter_map(|row| Some((row.point.get(axis)?, row.mean?))).collect();
+        rows.iter().zip(figures).filter_map(|(row, figure)| Some((row.point.get(axis)?, *figure))).collect();
     let groups = grouped(&known);
     if groups.len() < 2 || known.len() <= groups.len() {
         return None;
@@ -58,7 +63,17 @@ fn grouped(known: &[(&serde_json::Value, f64)]) -> Vec<Vec<f64>> {
     let mut sorted: Vec<(f64, f64)> = numbers.into_iter().zip(known.iter().map(|(_, figure)| *figure)).collect();
     sorted.sort_by(|left, right| left.0.total_cmp(&right.0));
     let size = sorted.len().div_ceil(GROUPS);
-    sorted.chunks(size).map(|chunk| chunk.iter().map(|(_, figure)| *figure).collect()).collect()
+    let mut groups: Vec<Vec<f64>> = Vec::new();
+    let mut last = f64::NAN;
+    for (number, figure) in sorted {
+        match groups.last_mut() {
+            // Equal numbers are never put apart.
+            Some(group) if group.len() < size || number == last => group.push(figure),
+            _ => groups.push(vec![figure]),
+        }
+        last = number;
+    }
+    groups
 }
 
 #[cfg(test)]

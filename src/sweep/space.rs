@@ -132,8 +132,10 @@ fn shortened(value: f64, spread: f64) -> f64 {
 /// Equal, or numbers of one value: `1` and `1.0`.
 fn same(left: &Value, right: &Value) -> bool {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    // The name of a case is text.
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
     left == right
-        || matches!((left.as_f64(), right.as_f64()), (Some(left), Some(right)) if left == right)
+        || matches!((number(left), number(right)), (Some(left), Some(right)) if left == right)
         || text(left) == text(right)
 }
 
@@ -141,6 +143,29 @@ impl Space {
     /// The names of all axes.
     pub fn axes(&self) -> Vec<&str> {
         self.dimensions.iter().flat_map(Dimension::names).collect()
+    }
+
+    /// The values that an axis can take in a grid, where they are known beforehand.
+    pub fn values_of(&self, wanted: &str) -> Option<Vec<Value>> {
+        self.dimensions.iter().find_map(|dimension| match dimension {
+            Dimension::Axis { name, domain } if name == wanted => domain.grid(),
+            Dimension::Zip { names, rows } => {
+                let column = names.iter().position(|name| name == wanted)?;
+                Some(rows.iter().map(|row| row[column].clone()).collect())
+            }
+            Dimension::Axis { .. } => None,
+        })
+    }
+
+    /// A dependent axis and a value by which it has neither a case nor a default, if there is such.
+    pub fn without_case(&self) -> Option<(&str, Value)> {
+        self.dimensions.iter().find_map(|dimension| match dimension {
+            Dimension::Axis { name, domain: Domain::By { axis, cases, default: None } } => {
+                let lacking = |value: &Value| !cases.iter().any(|(case, _)| same(case, value));
+                Some((name.as_str(), self.values_of(axis)?.into_iter().find(lacking)?))
+            }
+            _ => None,
+        })
     }
 
     /// How many points the grid has, without making them. Dependent axes are counted at their most.
@@ -277,5 +302,28 @@ mod tests {
         let space = Space { dimensions: vec![axis("kind", Domain::Values(vec![json!("sigma")])), axis("risk", by)] };
         assert_eq!(space.draw(&mut Random::new(0, "test")).len(), 1);
         assert!(space.grid().is_empty(), "a grid needs every case; the file is refused before");
+        assert_eq!(space.without_case(), Some(("risk", json!("sigma"))));
+    }
+
+    #[test]
+    fn cases_go_by_numbers_however_they_are_written() {
+        let cases = vec![(json!("1.0e-3"), Domain::Values(vec![json!(5)]))];
+        let by = Domain::By { axis: "a".into(), cases, default: Some(Box::new(Domain::Values(vec![json!(7)]))) };
+        let space =
+            Space { dimensions: vec![axis("a", Domain::Values(vec![json!(0.001), json!(0.01)])), axis("b", by)] };
+        let found: Vec<Value> = space.grid().iter().map(|point| point["b"].clone()).collect();
+        assert_eq!((found, space.without_case()), (vec![json!(5), json!(7)], None));
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range() {
+        for (low, high) in [(1_234_567.0, 1_234_569.0), (0.123_456_78, 0.123_456_79), (-1.0, 1.0)] {
+            let range = Domain::Range { low, high, log: false, whole: false, points: None };
+            for share in [0.0, 0.25, 0.5, 1.0] {
+                let number = range.number(share).as_f64().unwrap();
+                assert!((low..=high).contains(&number), "{number}");
+                assert!((number - (low + share * (high - low))).abs() < 1e-4 * (high - low), "{number}");
+            }
+        }
     }
 }

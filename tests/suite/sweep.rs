@@ -216,6 +216,7 @@ fn an_interrupted_sweep_goes_on_with_what_is_missing() {
 #[test]
 fn wrong_sweeps_are_told_at_their_place() {
     let cases = [
+        ("axes: {ratio: [1, 2], lr: {by: ratio, 1: [0.1]}}", "axis `lr` has no case for `2`"),
         ("axes: {learning: [1]}", "unknown parameter `learning`"),
         ("axes: {lr: []}", "axis `lr` has no values"),
         ("axes: {lr: [1, 1]}", "has the value 1 twice"),
@@ -231,7 +232,7 @@ fn wrong_sweeps_are_told_at_their_place() {
         ("axes: {lr: [1]}\nslurm: {time: soon}", "`time` of `slurm` cannot be read"),
         ("axis: {lr: [1]}", "did you mean `axes`?"),
         ("axes: {lr: [x]}", "lr"),
-        ("axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}", "the sweep has no trial"),
+        ("axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}", "has no case for `0.1`"),
     ];
     for (text, words) in cases {
         let environment = environment(text);
@@ -257,6 +258,16 @@ fn wrong_objectives_are_told_at_their_place() {
     environment.run(&["sweep", "pipeline.yaml"]).expect(2).says("this is a pipeline, not a sweep");
     environment.run(&["sweep", "nowhere.yaml"]).expect(2).says("cannot read `nowhere.yaml`");
     environment.run(&["sweep", "sweep.yaml", "--on", "kubernetes"]).expect(2).says("there are slurm and local");
+}
+
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let environment = environment("axes: {lr: [0.001, 0.01]}\nseeds: [1, 2]");
+    environment.run(&["sweep", "sweep.yaml", "--set", "lr=0.1"]).expect(2).says("--set lr would take away");
+    environment.run(&["sweep", "sweep.yaml", "--set", "seed=9"]).expect(2).says("--set seed would take away");
+    let forced = environment.run(&["sweep", "sweep.yaml", "--on", "local", "--force", "metrics"]).expect(2);
+    forced.says("--force does not go with --on");
+    assert!(environment.files("cache").is_empty());
 }
 
 #[test]

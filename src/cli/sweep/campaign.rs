@@ -29,7 +29,7 @@ pub(super) struct Campaign {
     pub file: SweepFile,
     pub store: Arc<Store>,
     pub cancel: CancelToken,
-    choice: Choice,
+    pub choice: Choice,
     threads: usize,
     offline: bool,
     /// The sweep's name in records: the file's path from the root.
@@ -71,7 +71,15 @@ impl Campaign {
         report(global, &diagnostics, &sources);
         let mut file = file.ok_or_else(|| CliError::told(Exit::Wrong))?;
         file.profile = choice.profile.clone().or(file.profile);
-        file.fixed.extend(choice.overrides()?);
+        let set = choice.overrides()?;
+        let over = file.stopping.as_ref().map(|stopping| stopping.over.as_str());
+        let seeds = (!file.seeds.is_empty()).then_some("seed");
+        let axes: Vec<&str> = file.space.axes().into_iter().chain(over).chain(seeds).collect();
+        if let Some((name, _)) = set.iter().find(|(name, _)| axes.contains(&name.as_str())) {
+            let message = format!("--set {name} would take away what the sweep varies");
+            return Err(CliError::wrong(message).hint("leave it out, or change the axis in the sweep file"));
+        }
+        file.fixed.extend(set);
         file.targets.extend(choice.targets.iter().cloned());
         let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
         Ok(Self {
@@ -161,15 +169,26 @@ impl Campaign {
     pub fn stand(&mut self, global: &Global, queue: &Queue) -> Result<View, CliError> {
         let failures = self.failures();
         let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
+        self.view_where(global, |values, missing| {
+            missing.iter().any(|key| failures.contains_key(key)) && !under_way.contains(values)
+        })
+    }
+
+    /// [`Self::view`], where members have failed for which that holds of their values and the keys that they lack.
+    pub fn view_where(
+        &mut self,
+        global: &Global,
+        has_failed: impl Fn(&Vec<(String, String)>, &[Key]) -> bool,
+    ) -> Result<View, CliError> {
         let mut failed = BTreeSet::new();
         loop {
             let view = self.view(global, &failed)?;
             let known = failed.len();
             for (number, member) in view.roster.members.iter().enumerate() {
                 let planned = view.roster.stages(number).iter().map(|id| view.plan.stage(*id));
-                let lost = planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key);
-                let values = overrides(&self.file, &view.progress.points[member.trial], member);
-                if lost.into_iter().any(|key| failures.contains_key(&key)) && !under_way.contains(&values) {
+                let missing: Vec<Key> =
+                    planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key).collect();
+                if has_failed(&overrides(&self.file, &view.progress.points[member.trial], member), &missing) {
                     failed.insert(*member);
                 }
             }

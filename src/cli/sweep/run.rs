@@ -22,6 +22,10 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
     campaign.confirm_size(arguments.yes)?;
     if let Some(name) = &arguments.on {
         let backend = find_backend(name)?;
+        if !arguments.choice.force.is_empty() {
+            let message = "--force does not go with --on: jobs run what is missing";
+            return Err(CliError::wrong(message).hint("force it here, without --on"));
+        }
         if !arguments.dry_run {
             campaign.store.prepare()?;
         }

@@ -13,8 +13,8 @@ use super::campaign::{Campaign, View};
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
-    Backend, EngineOptions, Job, JobId, Member, Part, Sampler, Stand, Submission, TASK, TaskState, backend, backends,
-    label, overrides, read_comment, sweep_folder, sweep_id, task_count,
+    Backend, EngineOptions, Job, JobId, Part, Sampler, Stand, Submission, TASK, TaskState, backend, backends, label,
+    overrides, read_comment, sweep_folder, sweep_id, task_count,
 };
 use crate::ui::Paint;
 
@@ -31,6 +31,9 @@ pub(super) struct Queue {
     pub folder: PathBuf,
     pub submissions: Vec<Submission>,
     pub tasks: Vec<crate::sweep::Task>,
+    /// With what the sweep is asked for: members of other submissions are others, whatever their values.
+    profile: Option<String>,
+    overrides: Vec<(String, String)>,
 }
 
 impl Queue {
@@ -66,7 +69,8 @@ impl Queue {
                 Err(failure) => troubled(backend.name(), failure)?,
             }
         }
-        Ok(Self { folder, submissions, tasks })
+        let overrides = campaign.choice.overrides().unwrap_or_default();
+        Ok(Self { folder, submissions, tasks, profile: campaign.file.profile.clone(), overrides })
     }
 
     /// Members in tasks of these states, by their values: numbers of trials may have changed with the file.
@@ -74,7 +78,10 @@ impl Queue {
         let mut found = BTreeSet::new();
         for task in self.tasks.iter().filter(|task| states.contains(&task.state)) {
             let Some((id, Part::Trials)) = read_comment(&task.comment) else { continue };
-            let submission = self.submissions.iter().find(|submission| submission.id == id);
+            let is_same = |submission: &&Submission| {
+                submission.id == id && submission.profile == self.profile && submission.overrides == self.overrides
+            };
+            let submission = self.submissions.iter().find(is_same);
             let unit = submission.and_then(|submission| submission.trials.get(task.number));
             found.extend(unit.into_iter().flat_map(|unit| &unit.members).map(|member| member.overrides.clone()));
         }
@@ -112,9 +119,10 @@ pub(super) fn submit(
     let _turn = turn(campaign, arguments.dry_run)?;
     let queue = Queue::surely_of(campaign)?;
     let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
-    let ended = before.iter().flat_map(Submission::members).filter(|member| !under_way.contains(&member.overrides));
-    let failed: BTreeSet<Member> = ended.map(|member| member.member).collect();
-    let view = campaign.view(global, &failed)?;
+    // By their values: numbers of trials may have changed with the file.
+    let ended: BTreeSet<&Vec<(String, String)>> =
+        before.iter().flat_map(Submission::members).map(|member| &member.overrides).collect();
+    let view = campaign.view_where(global, |values, _| ended.contains(values) && !under_way.contains(values))?;
     if view.progress.open.is_empty() {
         let board = campaign.board(&view, &queue)?;
         anstream::println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));

@@ -54,7 +54,7 @@ impl Backend for Slurm {
 
     fn script(&self, job: &Job) -> String {
         let mut lines = vec!["#!/bin/bash".to_owned()];
-        let mut option = |name: &str, value: String| lines.push(format!("#SBATCH --{name}={value}"));
+        let mut option = |name: &str, value: String| lines.push(format!("#SBATCH --{name}={}", directive(&value)));
         option("job-name", job.name.clone());
         option("comment", job.comment.clone());
         let cap = job.cap.map_or_else(String::new, |cap| format!("%{cap}"));
@@ -76,7 +76,8 @@ impl Backend for Slurm {
             option("dependency", format!("afterany:{}", jobs.join(":")));
             option("kill-on-invalid-dep", "yes".to_owned());
         }
-        option("output", job.log.replace(super::TASK, "%a"));
+        // A percent sign of a folder is none of Slurm's.
+        option("output", job.log.replace('%', "%%").replace(super::TASK, "%a"));
         option("open-mode", "append".to_owned());
         option("chdir", job.directory.display().to_string());
         for (name, value) in &job.options {
@@ -139,6 +140,15 @@ impl Backend for Slurm {
         // Numbers go up to one less than the size.
         size.unwrap_or(USUAL).max(2) - 1
     }
+}
+
+/// A value as sbatch reads it in a script: quoted where it would be taken apart.
+fn directive(value: &str) -> String {
+    let plain = |one: char| one.is_alphanumeric() || "=._-+/:,@%".contains(one);
+    if value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("\"{}\"", value.replace('\\', r"\\").replace('"', r#"\""#))
 }
 
 /// One line of squeue.
