@@ -125,7 +125,11 @@ pub(super) fn submit(
     let view = campaign.view_where(global, |values, _| ended.contains(values) && !under_way.contains(values))?;
     if view.progress.open.is_empty() {
         let board = campaign.board(&view, &queue)?;
-        anstream::println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
+        if global.json {
+            println!("{}", serde_json::json!({"submission": null, "jobs": {}, "members": [], "under_way": 0}));
+        } else {
+            anstream::println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
+        }
         return Ok(Exit::Done);
     }
     let is_open = |place: &usize| {
@@ -135,7 +139,12 @@ pub(super) fn submit(
     };
     let open: Vec<usize> = (0..view.roster.members.len()).filter(is_open).collect();
     if open.is_empty() {
-        println!("nothing to submit: all {} open members are queued or running", view.progress.open.len());
+        let count = view.progress.open.len();
+        if global.json {
+            println!("{}", serde_json::json!({"submission": null, "jobs": {}, "members": [], "under_way": count}));
+        } else {
+            println!("nothing to submit: all {count} open members are queued or running");
+        }
         return Ok(Exit::Done);
     }
     let options = EngineOptions::of(&campaign.file).map_err(|(name, hint)| CliError::wrong(name).hint(hint))?;
@@ -292,7 +301,7 @@ fn tell(
             _ => format!("{id} ({}, {} tasks)", part.name(), submission.units(*part).len()),
         })
         .collect();
-    println!(
+    anstream::println!(
         "{} {} members to {} as jobs {}",
         Paint::Good.on("submitted"),
         open.len(),
