@@ -284,6 +284,11 @@ fn without_slurm_it_is_said() {
     let mut command = environment.command(&["sweep", "sweep.yaml", "--on", "slurm"]);
     command.env("PATH", "/nowhere");
     environment.start(command).wait().expect(1).says("there is no Slurm here");
+    // What would be submitted can be read all the same.
+    let mut command = environment.command(&["sweep", "sweep.yaml", "--on", "slurm", "--dry-run"]);
+    command.env("PATH", "/nowhere");
+    let finished = environment.start(command).wait().expect(0);
+    finished.says("it would be refused: there is no Slurm here").prints("#SBATCH --array=0-0");
 }
 
 /// The sweep goes on after the command that started it has left.

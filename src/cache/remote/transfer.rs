@@ -322,7 +322,7 @@ impl Remote {
         }
         let record: RunRecord = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
         // Its name becomes a path.
-        if record.run != *run { Err(damaged("it is of another run")) } else { Ok(Some(record)) }
+        if record.run == *run { Ok(Some(record)) } else { Err(damaged("it is of another run")) }
     }
 }
 

@@ -162,8 +162,11 @@ pub(super) fn submit(
     submission.targets.clone_from(&arguments.choice.targets);
     submission.before = before.iter().map(|before| before.id.clone()).collect();
     let jobs = jobs(global, campaign, arguments, &view, &submission, &open, &options)?;
-    for (_, job) in &jobs {
-        backend.check(job)?;
+    let checked = jobs.iter().try_for_each(|(_, job)| backend.check(job));
+    if !arguments.dry_run {
+        checked?;
+    } else if let Err(failure) = checked {
+        tracing::warn!("it would be refused: {}", failure.message);
     }
     if arguments.dry_run {
         let mut earlier = Vec::new();
