@@ -48,6 +48,7 @@ struct Sealed {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let key = arguments.sign.as_deref().map(signing_key).transpose()?;
     let store = Store::open(&global.store);
+    store.leave_untouched();
     let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
     let progress = |done: usize, total: usize| {
         if show && (done.is_multiple_of(100) || done == total) {

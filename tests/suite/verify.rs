@@ -145,11 +145,15 @@ fn records_from_before_seals_are_read() {
 fn a_damaged_object_or_action_is_named_and_left_where_it_is() {
     for harm in Harm::ALL {
         let environment = locked();
-        let paths = [object_path(&environment, "model", "model"), part_path(&environment, "plots", "plots")];
+        let paths = [
+            object_path(&environment, "model", "model"),
+            object_path(&environment, "metrics", "metrics"),
+            part_path(&environment, "plots", "plots"),
+        ];
         paths.iter().for_each(|path| harm.happen_to(path));
         let left: Vec<bool> = paths.iter().map(|path| path.exists()).collect();
         let found = environment.run(&["verify", "latest"]).expect(3);
-        found.prints(" of model: ").prints(" of plots: ");
+        found.prints(" of model: ").prints(" of metrics: ").prints(" of plots: ");
         assert_eq!(paths.iter().map(|path| path.exists()).collect::<Vec<_>>(), left, "nothing is set aside: {harm:?}");
         environment.run(&["verify", "pipeline.lock"]).expect(3).prints(" of model: ");
         harm.happen_to(&action_path(&environment, "scores"));
