@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let tolerances = tolerances(arguments, &session)?;
     let (scope, seed) = scope(arguments, &session, &target)?;
     signals::install(&session.cancel);
-    let options = session.run_options(arguments.jobs, true);
+    let options = session.run_options(arguments.jobs, None, true);
     let audit = Audit {
         reexecution: Reexecution {
             graph: &session.graph,

@@ -11,6 +11,7 @@ use super::{CliError, Global, record, views};
 use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
+use crate::spec::units;
 use crate::ui::{self, Mode, Trace};
 
 /// How a plan is carried out; none of it changes a result.
@@ -19,12 +20,19 @@ pub(super) struct Execution {
     /// Stages that may run at the same time; by default as many as there are threads
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Memory that stages which run at the same time may ask for, such as `8 GiB`; by default the machine's
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
     /// After a failure, go on with what does not depend on it
     #[arg(long, short)]
     pub keep_going: bool,
     /// Write a trace of the run that Chrome (about:tracing) and Perfetto show
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    units::size(text).ok_or_else(|| format!("`{text}` is no size; write one such as `8 GiB`"))
 }
 
 /// A plan that was carried out.
@@ -122,7 +130,7 @@ fn perform(
         let trace = trace.map_err(|error| CliError::wrong(format!("cannot write {}: {error}", path.display())))?;
         reporters.push(Box::new(trace));
     }
-    let options = session.run_options(execution.jobs, execution.keep_going);
+    let options = session.run_options(execution.jobs, execution.memory, execution.keep_going);
     let mut reporter = Reporters(reporters);
     Ok(execute(&session.planner(), plan, &session.store, &options, run, &session.cancel, &mut reporter))
 }

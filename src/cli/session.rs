@@ -120,14 +120,15 @@ impl Session {
         })
     }
 
-    /// How stages are executed on this machine, so many at a time; as many as there are threads unless it is said.
-    pub fn run_options(&self, jobs: Option<u16>, keep_going: bool) -> RunOptions {
+    /// How stages are executed on this machine, so many at a time and within so much memory; as many as there are threads,
+    /// and within all that the machine has, unless it is said.
+    pub fn run_options(&self, jobs: Option<u16>, memory: Option<u64>, keep_going: bool) -> RunOptions {
         let Machine { threads, device } = self.machine;
         RunOptions {
             jobs: jobs.map_or(threads, usize::from),
             threads,
             device,
-            memory: total_memory(),
+            memory: memory.unwrap_or_else(total_memory),
             gpus: usize::from(matches!(device, Device::Cuda(_))),
             keep_going,
         }

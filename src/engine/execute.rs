@@ -52,6 +52,16 @@ pub struct Outcome {
     /// The actions on which the stages stand, by the stage's number.
     pub actions: BTreeMap<StageId, Arc<Action>>,
     pub failures: Vec<(String, Failure)>,
+    /// Stages that were interrupted at work.
+    pub interrupted: Vec<Interrupted>,
+}
+
+/// A stage that was interrupted at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interrupted {
+    pub stage: String,
+    /// Whether it left a checkpoint from which it can go on; otherwise its work is lost.
+    pub has_advanced: bool,
 }
 
 /// Runs what the plan says must run.
@@ -96,6 +106,7 @@ pub fn execute(
         published_early: BTreeMap::new(),
         records: BTreeMap::new(),
         failures: Vec::new(),
+        interrupted: Vec::new(),
         running: 0,
     };
     let started = Instant::now();
@@ -168,6 +179,7 @@ struct Coordinator<'a> {
     published_early: BTreeMap<StageId, Result<(), Failure>>,
     records: BTreeMap<StageId, StageRecord>,
     failures: Vec<(String, Failure)>,
+    interrupted: Vec<Interrupted>,
     running: usize,
 }
 
@@ -340,7 +352,10 @@ impl Coordinator<'_> {
                 self.release_inputs(stage);
                 self.fail(stage, failure);
             }
-            WorkResult::Cancelled => self.skip(stage, "interrupted"),
+            WorkResult::Cancelled { has_advanced } => {
+                self.interrupted.push(Interrupted { stage: self.graph.stage(stage).name.clone(), has_advanced });
+                self.skip(stage, "interrupted");
+            }
         }
     }
 
@@ -508,6 +523,7 @@ impl Coordinator<'_> {
         });
         let mut records = self.records;
         let stages = self.graph.order().iter().filter_map(|stage| records.remove(stage)).collect();
-        Outcome { status, seconds, stages, actions: self.actions, failures: self.failures }
+        let (actions, failures, interrupted) = (self.actions, self.failures, self.interrupted);
+        Outcome { status, seconds, stages, actions, failures, interrupted }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,6 +28,10 @@ pub(super) struct StageHost {
     pub scratch: Scratch,
     pub messages: Sender<Message>,
     pub last_progress: Mutex<Option<Instant>>,
+    /// The step of the checkpoint from which the stage went on.
+    pub began_at: AtomicU64,
+    /// Whether a checkpoint beyond that was kept.
+    pub has_advanced: AtomicBool,
 }
 
 impl StageHost {
@@ -80,7 +85,9 @@ impl Host for StageHost {
     }
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
-        self.store.load_checkpoint(chain, at_most)
+        let found = self.store.load_checkpoint(chain, at_most);
+        self.began_at.store(found.as_ref().map_or(0, |(step, _)| *step), Ordering::Relaxed);
+        found
     }
 
     fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
@@ -91,7 +98,11 @@ impl Host for StageHost {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             }
-        })
+        })?;
+        if step > self.began_at.load(Ordering::Relaxed) {
+            self.has_advanced.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

@@ -144,6 +144,15 @@ impl Plan {
         self.stages.is_empty()
     }
 
+    /// Takes over what is a hit in another plan of the same graph and a miss in this one.
+    pub fn or_hits_of(&mut self, other: Self) {
+        for (own, other) in self.stages.iter_mut().zip(other.stages) {
+            if own.hit().is_none() && other.hit().is_some() {
+                *own = other;
+            }
+        }
+    }
+
     pub(super) fn into_stages(self) -> Vec<StagePlan> {
         self.stages
     }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -52,7 +53,10 @@ pub(super) enum Result {
     /// An object made by this stage is missing or damaged.
     InputLost(StageId),
     Failed(Failure),
-    Cancelled,
+    /// Whether the stage left a checkpoint from which it can go on.
+    Cancelled {
+        has_advanced: bool,
+    },
 }
 
 /// What all workers share.
@@ -118,7 +122,9 @@ impl Shared<'_> {
         let seconds = started.elapsed().as_secs_f64();
         let outputs = match result {
             Ok(outputs) => outputs,
-            Err(_) if self.cancel.is_cancelled() => return Result::Cancelled,
+            Err(_) if self.cancel.is_cancelled() => {
+                return Result::Cancelled { has_advanced: host.has_advanced.load(Ordering::Relaxed) };
+            }
             Err(_) if host.is_late() => {
                 let limit = job.stage.timeout.unwrap_or_default();
                 let hint = "raise `timeout`, or give the stage less to do";
@@ -148,6 +154,8 @@ impl Shared<'_> {
             scratch: Scratch::new(self.store.scratch_folder()),
             messages: self.messages.clone(),
             last_progress: Mutex::new(None),
+            began_at: AtomicU64::new(0),
+            has_advanced: AtomicBool::new(false),
         }
     }
 

@@ -26,5 +26,6 @@ pub use options::EngineOptions;
 pub use pictures::{objective_over_time, parallel_coordinates};
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
-    Part, Stand, Submission, Unit, UnitMember, read_comment, submissions, sweep_folder, sweep_id, task_count,
+    Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves, submissions, sweep_folder, sweep_id,
+    task_count,
 };

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stages::artifact::Digest;
 
+use super::backend::JobNeeds;
 use super::course::Member;
 use super::file::SweepFile;
 use super::members::{Roster, label, overrides};
@@ -42,26 +42,34 @@ pub struct Unit {
 /// Part of a submission: it becomes one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Stages that several units need.
-    Shared,
+    /// A wave of stages that several trials need, from 0; each comes after the one before it.
+    Shared(usize),
     Trials,
     /// Submits what comes next, once this is known.
     Next,
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Shared, Self::Trials, Self::Next];
-
-    pub fn name(self) -> &'static str {
+    /// `shared`, `shared-2`, ..., `trials`, `next`.
+    pub fn name(self) -> String {
         match self {
-            Self::Shared => "shared",
-            Self::Trials => "trials",
-            Self::Next => "next",
+            Self::Shared(0) => "shared".to_owned(),
+            Self::Shared(wave) => format!("shared-{}", wave + 1),
+            Self::Trials => "trials".to_owned(),
+            Self::Next => "next".to_owned(),
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|part| part.name() == name)
+        match name {
+            "shared" => Some(Self::Shared(0)),
+            "trials" => Some(Self::Trials),
+            "next" => Some(Self::Next),
+            _ => {
+                let wave: usize = name.strip_prefix("shared-")?.parse().ok()?;
+                (wave > 1).then(|| Self::Shared(wave - 1))
+            }
+        }
     }
 }
 
@@ -84,8 +92,13 @@ pub struct Submission {
     pub submitted: u64,
     /// Submissions of the same campaign that came before.
     pub before: Vec<String>,
-    pub shared: Vec<Unit>,
+    /// Waves of units with what trials share.
+    pub shared: Vec<Vec<Unit>>,
     pub trials: Vec<Unit>,
+    /// What a task of each part has of its machine, by the part's name.
+    pub needs: BTreeMap<String, JobNeeds>,
+    /// What stages that were to run ask for, by their name in the pipeline.
+    pub stage_needs: BTreeMap<String, JobNeeds>,
     /// Keys of stages that were known, so that nothing collects what is being built upon.
     pub keys: Vec<Key>,
 }
@@ -120,8 +133,17 @@ pub fn sweep_id(name: &str, record: &str) -> String {
 }
 
 impl Submission {
-    /// Divides members into units. `open` says by its place in the roster which members are to run.
-    pub fn new(file: &SweepFile, record: &str, backend: &str, stand: &Stand<'_>, open: &[usize], tasks: usize) -> Self {
+    /// Divides members into units. `open` says by its place in the roster which members are to run, in so many tasks;
+    /// `shared` is what they share.
+    pub fn new(
+        file: &SweepFile,
+        record: &str,
+        backend: &str,
+        stand: &Stand<'_>,
+        open: &[usize],
+        shared: &[Wave],
+        tasks: usize,
+    ) -> Self {
         let Stand { points, roster, graph, plan } = *stand;
         let submitted = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let whole = |place: &usize| {
@@ -137,7 +159,9 @@ impl Submission {
         };
         let per_unit = open.len().div_ceil(tasks.max(1)).max(1);
         let trials = open.chunks(per_unit).map(|places| Unit { members: places.iter().map(whole).collect() }).collect();
-        let shared = shared_units(roster, graph, plan, open, |place, targets| UnitMember { targets, ..whole(&place) });
+        let first_user = |stage: &StageId| open.iter().copied().find(|place| roster.stages(*place).contains(stage));
+        let member = |place: usize, targets| UnitMember { targets, ..whole(&place) };
+        let shared = shared.iter().map(|wave| wave.units(graph, tasks, &first_user, &member)).collect();
         let mut keys: Vec<Key> = graph.order().iter().filter_map(|id| plan.stage(*id).key).collect();
         keys.sort();
         keys.dedup();
@@ -154,6 +178,8 @@ impl Submission {
             before: Vec::new(),
             shared,
             trials,
+            needs: BTreeMap::new(),
+            stage_needs: BTreeMap::new(),
             keys,
         }
     }
@@ -196,10 +222,15 @@ impl Submission {
 
     pub fn units(&self, part: Part) -> &[Unit] {
         match part {
-            Part::Shared => &self.shared,
+            Part::Shared(wave) => self.shared.get(wave).map_or(&[], Vec::as_slice),
             Part::Trials => &self.trials,
             Part::Next => &[],
         }
+    }
+
+    /// Its parts, each after those that it waits for.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        (0..self.shared.len()).map(Part::Shared).chain([Part::Trials, Part::Next])
     }
 
     /// All members of its trials.
@@ -221,15 +252,52 @@ pub fn read_comment(comment: &str) -> Option<(&str, Part)> {
     Some((id, Part::parse(part)?))
 }
 
-/// Stages that more than one open member needs and that are not there yet, as units: each set of such stages that hang
-/// together is one, run by way of the first member that has it.
-fn shared_units(
-    roster: &Roster,
-    graph: &Graph,
-    plan: &Plan,
-    open: &[usize],
-    member: impl Fn(usize, Vec<String>) -> UnitMember,
-) -> Vec<Unit> {
+/// Stages that trials share and that can run beside each other, in groups whose stages hang together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wave(Vec<Vec<StageId>>);
+
+impl Wave {
+    /// All its stages.
+    pub fn stages(&self) -> impl Iterator<Item = StageId> {
+        self.0.iter().flatten().copied()
+    }
+
+    /// A unit for each group, or for several, if there are more groups than tasks.
+    fn units(
+        &self,
+        graph: &Graph,
+        tasks: usize,
+        first_user: &impl Fn(&StageId) -> Option<usize>,
+        member: &impl Fn(usize, Vec<String>) -> UnitMember,
+    ) -> Vec<Unit> {
+        let per_unit = self.0.len().div_ceil(tasks.max(1)).max(1);
+        let unit = |groups: &[Vec<StageId>]| {
+            let mut by_member: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+            for &stage in groups.iter().flatten() {
+                // What another stage of the unit needs runs with that one.
+                if graph.needed_by(stage).iter().any(|next| groups.iter().any(|group| group.contains(next))) {
+                    continue;
+                }
+                if let Some(user) = first_user(&stage) {
+                    by_member.entry(user).or_default().push(plain_name(graph, stage).to_owned());
+                }
+            }
+            Unit { members: by_member.into_iter().map(|(place, targets)| member(place, targets)).collect() }
+        };
+        self.0.chunks(per_unit).map(unit).collect()
+    }
+}
+
+/// A stage's name in the pipeline, without the member's label.
+pub fn plain_name(graph: &Graph, stage: StageId) -> &str {
+    let name = &graph.stage(stage).name;
+    name.split_once('#').map_or(name, |(name, _)| name)
+}
+
+/// Stages that more than one open member needs and that are not there yet. Those with the same users that hang together
+/// are a group, which one task runs; groups that do not need each other are a wave. So the trainings that trials of a later axis
+/// share run beside each other, after the common beginning of all.
+pub fn shared_waves(roster: &Roster, graph: &Graph, plan: &Plan, open: &[usize]) -> Vec<Wave> {
     let mut users: BTreeMap<StageId, Vec<usize>> = BTreeMap::new();
     for &place in open {
         for &stage in roster.stages(place) {
@@ -239,38 +307,36 @@ fn shared_units(
         }
     }
     users.retain(|_, users| users.len() > 1);
-    let mut group: IndexMap<StageId, usize> = users.keys().enumerate().map(|(index, stage)| (*stage, index)).collect();
-    // Stages come after those that they need, so that one pass in their order joins what hangs together.
-    for &stage in graph.order().iter().filter(|stage| users.contains_key(stage)) {
-        for need in graph.needs(stage) {
-            if let (Some(&from), Some(&to)) = (group.get(&stage), group.get(&need)) {
-                group.values_mut().filter(|value| **value == from).for_each(|value| *value = to);
+    let ordered: Vec<StageId> = graph.order().iter().copied().filter(|stage| users.contains_key(stage)).collect();
+    let mut group: BTreeMap<StageId, usize> =
+        ordered.iter().enumerate().map(|(index, stage)| (*stage, index)).collect();
+    let shared_needs = |stage: StageId| graph.needs(stage).into_iter().filter(|need| users.contains_key(need));
+    for &stage in &ordered {
+        for need in shared_needs(stage).filter(|need| users[need] == users[&stage]) {
+            let (from, to) = (group[&stage], group[&need]);
+            group.values_mut().filter(|value| **value == from).for_each(|value| *value = to);
+        }
+    }
+    // Needs never have fewer users than what stands on them, so that groups cannot wait for each other in a circle.
+    let mut wave_of: BTreeMap<usize, usize> = group.values().map(|number| (*number, 0)).collect();
+    loop {
+        let before = wave_of.clone();
+        for &stage in &ordered {
+            for need in shared_needs(stage).filter(|need| group[need] != group[&stage]) {
+                let least = wave_of[&group[&need]] + 1;
+                wave_of.entry(group[&stage]).and_modify(|wave| *wave = least.max(*wave));
             }
         }
-    }
-    let mut groups: BTreeMap<usize, Vec<StageId>> = BTreeMap::new();
-    group.into_iter().for_each(|(stage, number)| groups.entry(number).or_default().push(stage));
-    groups.into_values().map(|stages| unit_of(&stages, graph, &users, &member)).collect()
-}
-
-/// A unit for stages that hang together: the fewest members by way of which all of them run.
-fn unit_of(
-    stages: &[StageId],
-    graph: &Graph,
-    users: &BTreeMap<StageId, Vec<usize>>,
-    member: &impl Fn(usize, Vec<String>) -> UnitMember,
-) -> Unit {
-    let mut by_member: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    for &stage in stages {
-        // What another shared stage needs runs with that one.
-        if graph.needed_by(stage).iter().any(|next| stages.contains(next)) {
-            continue;
+        if wave_of == before {
+            break;
         }
-        let own = graph.stage(stage);
-        let name = own.name.split('#').next().unwrap_or(&own.name).to_owned();
-        by_member.entry(users[&stage][0]).or_default().push(name);
     }
-    Unit { members: by_member.into_iter().map(|(place, targets)| member(place, targets)).collect() }
+    let mut waves: BTreeMap<usize, BTreeMap<usize, Vec<StageId>>> = BTreeMap::new();
+    for stage in ordered {
+        let number = group[&stage];
+        waves.entry(wave_of[&number]).or_default().entry(number).or_default().push(stage);
+    }
+    waves.into_values().map(|groups| Wave(groups.into_values().collect())).collect()
 }
 
 /// How many tasks the trials of a sweep are divided into.

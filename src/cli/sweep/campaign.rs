@@ -14,7 +14,7 @@ use super::super::{CliError, Exit, Global};
 use super::submit::Queue;
 use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
 use crate::diagnostic::SourceMap;
-use crate::engine::{CancelToken, Plan};
+use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
 use crate::sweep::{
     Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState, assemble, direction,
@@ -35,6 +35,8 @@ pub(super) struct Campaign {
     /// The sweep's name in records: the file's path from the root.
     pub name: String,
     warned: bool,
+    /// Numeric classes of machines whose results count; `None` if only those of this one do.
+    classes: Option<BTreeSet<String>>,
     /// Texts that messages point into: the sweep file's, and those of pipelines.
     sources: SourceMap,
 }
@@ -91,6 +93,7 @@ impl Campaign {
             offline: offline || choice.offline,
             name,
             warned: false,
+            classes: None,
             sources,
         })
     }
@@ -174,12 +177,14 @@ impl Campaign {
         })
     }
 
-    /// [`Self::view`], where members have failed for which that holds of their values and the keys that they lack.
+    /// [`Self::view`], with results from all machines on which the sweep ran, as nodes of a cluster may compute in another
+    /// numeric class than the host that asks; and where members have failed for which that holds of their values and the keys that they lack.
     pub fn view_where(
         &mut self,
         global: &Global,
         has_failed: impl Fn(&Vec<(String, String)>, &[Key]) -> bool,
     ) -> Result<View, CliError> {
+        self.classes.get_or_insert_with(|| classes_of(&self.store, &self.name));
         let mut failed = BTreeSet::new();
         loop {
             let view = self.view(global, &failed)?;
@@ -226,7 +231,10 @@ impl Campaign {
         let folder = self.file.pipeline.parent().unwrap_or(Path::new("."));
         let mut session = Session::of(parts, &self.choice, folder, self.offline, &self.cancel)?;
         session.spec.name.value.clone_from(&self.file.name);
-        let plan = session.planner().plan();
+        let mut plan = session.planner().plan();
+        for class in self.classes.iter().flatten().filter(|class| **class != session.numeric_class) {
+            plan.or_hits_of(Planner { numeric_class: class, ..session.planner() }.plan());
+        }
         let roster = assembly.roster;
         let states = roster.states(&self.file, &plan, &self.store);
         Ok(View { progress, session, roster, plan, states, declared })
@@ -285,6 +293,13 @@ impl Campaign {
         let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();
         Ok(Board::new(&self.file, &view.progress, &view.states, &notes))
     }
+}
+
+/// The numeric classes of machines on which something of a sweep ran, by its run records.
+fn classes_of(store: &Store, name: &str) -> BTreeSet<String> {
+    let records = store.runs().unwrap_or_default();
+    let records = records.iter().filter_map(|run| store.load_run(run).ok()).filter(|record| record.file == name);
+    records.filter_map(|record| Some(record.environment.get("numeric_class")?.as_str()?.to_owned())).collect()
 }
 
 /// How a run of a sweep ended, as an exit code.

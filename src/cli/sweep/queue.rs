@@ -43,7 +43,7 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, C
     let mut found = Vec::new();
     for submission in &queue.submissions {
         let folder = submission.folder(&queue.folder).join("logs");
-        for part in Part::ALL {
+        for part in submission.parts() {
             let units = if part == Part::Next { 1 } else { submission.units(part).len() };
             for number in 0..units {
                 let members = submission.units(part).get(number).into_iter().flat_map(|unit| &unit.members);

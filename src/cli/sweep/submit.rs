@@ -1,6 +1,6 @@
 //! `runner sweep FILE --on BACKEND`: hands what is missing of a sweep to a cluster, and leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -13,8 +13,8 @@ use super::campaign::{Campaign, View};
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
-    Backend, EngineOptions, Job, JobId, Part, Sampler, Stand, Submission, TASK, TaskState, backend, backends, label,
-    overrides, read_comment, sweep_folder, sweep_id, task_count,
+    Backend, EngineOptions, Job, JobId, JobNeeds, Part, Sampler, Stand, Submission, TASK, TaskState, Wave, backend, backends, label,
+    overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id, task_count,
 };
 use crate::ui::Paint;
 
@@ -150,18 +150,22 @@ pub(super) fn submit(
     let options = EngineOptions::of(&campaign.file).map_err(|(name, hint)| CliError::wrong(name).hint(hint))?;
     let tasks = task_count(open.len(), &options, backend.largest_array());
     let graph = &view.session.graph;
+    let waves = shared_waves(&view.roster, graph, &view.plan, &open);
     let mut submission = Submission::new(
         &campaign.file,
         &campaign.name,
         backend.name(),
         &Stand { points: &view.progress.points, roster: &view.roster, graph, plan: &view.plan },
         &open,
+        &waves,
         tasks,
     );
     submission.overrides = arguments.choice.overrides()?;
     submission.targets.clone_from(&arguments.choice.targets);
     submission.before = before.iter().map(|before| before.id.clone()).collect();
-    let jobs = jobs(global, campaign, arguments, &view, &submission, &open, &options)?;
+    let jobs = jobs(global, campaign, arguments, &view, &submission, &waves, &open, &options)?;
+    submission.needs = jobs.iter().map(|(part, job)| (part.name(), job.needs)).collect();
+    submission.stage_needs = stage_needs(&view, &open, &options);
     let checked = jobs.iter().try_for_each(|(_, job)| backend.check(job));
     if !arguments.dry_run {
         checked?;
@@ -174,7 +178,7 @@ pub(super) fn submit(
             job.after.clone_from(&earlier);
             println!("# {}: {}", part.name(), shown(&job.script));
             println!("{}", backend.script(&job));
-            earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase())));
+            earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase().replace('-', "_"))));
         }
         return Ok(Exit::Done);
     }
@@ -219,24 +223,25 @@ fn jobs(
     arguments: &RunArguments,
     view: &View,
     submission: &Submission,
+    waves: &[Wave],
     open: &[usize],
     options: &EngineOptions,
 ) -> Result<Vec<(Part, Job)>, CliError> {
     let program = std::env::current_exe().map_err(|error| CliError::failed(format!("where am I? {error}")))?;
     let folder = submission.folder(&submissions_of(campaign));
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let missing = |stage: &StageId| view.plan.stage(*stage).hit().is_none();
-    let shared: Vec<StageId> = view.roster.shared(&view.session.graph).into_iter().filter(missing).collect();
+    let shared: Vec<StageId> = waves.iter().flat_map(Wave::stages).collect();
     let own = open.iter().flat_map(|place| view.roster.stages(*place)).copied();
-    let own: Vec<StageId> = own.filter(|stage| missing(stage) && !shared.contains(stage)).collect();
+    let is_own = |stage: &StageId| view.plan.stage(*stage).hit().is_none() && !shared.contains(stage);
+    let own: Vec<StageId> = own.filter(is_own).collect();
     let is_adaptive = campaign.file.stopping.is_some() || matches!(campaign.file.sampler, Sampler::Tpe { .. });
-    let parts = [
-        (Part::Shared, submission.shared.len(), &shared),
-        (Part::Trials, submission.trials.len(), &own),
-        (Part::Next, usize::from(is_adaptive), &own),
-    ];
-    let job = |(part, tasks, stages): (Part, usize, &Vec<StageId>)| {
-        let (needs, passed_on) = options.for_job(part, stages, &view.session.graph, &view.declared);
+    let parts = submission.parts().map(|part| match part {
+        Part::Shared(wave) => (part, submission.units(part).len(), waves[wave].stages().collect()),
+        Part::Trials => (part, submission.units(part).len(), own.clone()),
+        Part::Next => (part, usize::from(is_adaptive), own.clone()),
+    });
+    let job = |(part, tasks, stages): (Part, usize, Vec<StageId>)| {
+        let (needs, passed_on) = options.for_job(part, &stages, &view.session.graph, &view.declared);
         let mut words = vec![program.display().to_string(), "--store".to_owned()];
         let store = campaign.store.layout().root().parent().map_or_else(PathBuf::new, PathBuf::from);
         words.push(store.display().to_string());
@@ -246,7 +251,7 @@ fn jobs(
         }
         words.extend(["sweep", "work", "--folder"].map(str::to_owned));
         words.push(folder.display().to_string());
-        words.extend(["--part".to_owned(), part.name().to_owned()]);
+        words.extend(["--part".to_owned(), part.name()]);
         words.extend(["--device".to_owned(), arguments.choice.device.to_string()]);
         words.extend(["--threads".to_owned(), needs.cpus.max(1).to_string()]);
         words.extend(arguments.choice.offline.then(|| "--offline".to_owned()));
@@ -268,7 +273,22 @@ fn jobs(
         };
         (part, job)
     };
-    Ok(parts.into_iter().filter(|(_, tasks, _)| *tasks > 0).map(job).collect())
+    Ok(parts.filter(|(_, tasks, _)| *tasks > 0).map(job).collect())
+}
+
+/// What each stage that is to run asks for; of variants of one stage, the largest.
+fn stage_needs(view: &View, open: &[usize], options: &EngineOptions) -> BTreeMap<String, JobNeeds> {
+    let graph = &view.session.graph;
+    let mut needs: BTreeMap<String, JobNeeds> = BTreeMap::new();
+    let stages: BTreeSet<StageId> = open.iter().flat_map(|place| view.roster.stages(*place)).copied().collect();
+    for stage in stages.into_iter().filter(|stage| view.plan.stage(*stage).hit().is_none()) {
+        let (own, _) = options.for_job(Part::Trials, &[stage], graph, &view.declared);
+        let known = needs.entry(plain_name(graph, stage).to_owned()).or_insert(own);
+        known.cpus = known.cpus.max(own.cpus);
+        known.gpus = known.gpus.max(own.gpus);
+        known.memory = known.memory.max(own.memory);
+    }
+    needs
 }
 
 /// Processes of one machine share its processors.
@@ -289,7 +309,7 @@ fn tell(
     let parts = submitted.iter();
     if global.json {
         let jobs: serde_json::Map<String, serde_json::Value> =
-            parts.map(|(part, JobId(id))| (part.name().to_owned(), id.clone().into())).collect();
+            parts.map(|(part, JobId(id))| (part.name(), id.clone().into())).collect();
         let members: Vec<String> =
             open.iter().map(|place| label(&campaign.file, &view.roster.members[*place])).collect();
         println!(

@@ -3,6 +3,7 @@
 //! Whatever happens to a task (it is lost, runs twice, or beside another that does the same) costs time at most: results
 //! have their keys, and a lease keeps two from working on one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
@@ -18,19 +19,20 @@ use super::super::{CliError, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::campaign::{Campaign, exit_of};
 use super::submit::{find_backend, submit};
-use crate::cache::{Ledger, RunStatus, StageState, Store};
+use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
 use crate::diagnostic::SourceMap;
 use crate::engine::CancelToken;
 use crate::graph::{Graph, StageId, build, join};
 use crate::spec::{LoadOptions, Spec, load};
-use crate::sweep::{Part, Submission, UnitMember};
+use crate::ui::bytes;
+use crate::sweep::{JobNeeds, Part, Submission, UnitMember, plain_name};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// The submission's folder
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
-    /// The part of it: shared, trials or next
+    /// The part of it: shared, shared-2 and so on, trials or next
     #[arg(long, value_name = "PART", value_parser = part)]
     part: Part,
     /// The number of the task
@@ -60,9 +62,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let time_is_up = signals::install_warning(&cancel);
     let task =
         Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
-    let exit = task.run(&unit.members)?;
+    let Ended { exit, in_vain } = task.run(&unit.members)?;
     remote::settle(&task.store, global, &task.cancel);
     if time_is_up.load(Ordering::Relaxed) {
+        if let Some(stage) = in_vain {
+            let message = format!("the time of the task is up, and `{stage}` has kept nothing from which it can go on");
+            let hint = "give it more `time` below `slurm`; again with as much, it would end at the same place";
+            return Err(CliError::failed(message).hint(hint));
+        }
         eprintln!("the time of the task is up; what it did is kept, and it goes back into the queue");
         find_backend(&submission.backend)?.requeue_own_task()?;
     }
@@ -94,6 +101,19 @@ fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Resu
     submit(global, &mut campaign, &run, backend.as_ref(), &before)
 }
 
+/// How a task ended.
+struct Ended {
+    exit: Exit,
+    /// A stage that was interrupted, if all the work of the task is lost.
+    in_vain: Option<String>,
+}
+
+impl Ended {
+    fn with(exit: Exit) -> Self {
+        Self { exit, in_vain: None }
+    }
+}
+
 struct Task<'a> {
     global: &'a Global,
     arguments: &'a Arguments,
@@ -104,7 +124,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    fn run(&self, members: &[UnitMember]) -> Result<Exit, CliError> {
+    fn run(&self, members: &[UnitMember]) -> Result<Ended, CliError> {
         let mut graphs = Vec::with_capacity(members.len());
         let mut first: Option<Spec> = None;
         for member in members {
@@ -112,32 +132,42 @@ impl Task<'_> {
             graphs.push((member.label.as_str(), graph));
             first.get_or_insert(spec);
         }
-        let Some(spec) = first else { return Ok(Exit::Done) };
+        let Some(spec) = first else { return Ok(Ended::with(Exit::Done)) };
         let session = self.session(spec.clone(), join(graphs.iter().map(|(label, graph)| (*label, graph))).graph)?;
         let (mut session, lost) = match self.hopeless(&session, &graphs) {
             lost if lost.is_empty() => (session, lost),
             lost => {
-                let kept = graphs.iter().filter(|(label, _)| !lost.contains(label));
+                let kept = graphs.iter().filter(|(label, _)| !lost.contains_key(label));
                 (self.session(spec, join(kept.map(|(label, graph)| (*label, graph))).graph)?, lost)
             }
         };
-        for label in &lost {
-            eprintln!("{label}: a stage that it shares with others has failed; it is left out");
+        for (label, why) in &lost {
+            eprintln!("{label} is left out: {why}");
         }
         if session.graph.is_empty() {
-            return Ok(Exit::Failed);
+            return Ok(Ended::with(Exit::Failed));
         }
         session.spec.name.value = self.sweep_name();
         let plan = session.planner().plan();
-        let execution = Execution { keep_going: true, ..Execution::default() };
+        let memory = self.needs().memory;
+        let execution = Execution { keep_going: true, memory, ..Execution::default() };
         let carried = ManuallyDrop::new(carry_out(&mut session, plan, self.global, &execution)?);
         let Carried { record, outcome, .. } = &*carried;
         self.store.save_run(record)?;
-        if self.arguments.part == Part::Shared {
+        if matches!(self.arguments.part, Part::Shared(_)) {
             self.note_failures(record)?;
         }
         let exit = exit_of(outcome.status);
-        Ok(if exit == Exit::Done && !lost.is_empty() { Exit::Failed } else { exit })
+        let exit = if exit == Exit::Done && !lost.is_empty() { Exit::Failed } else { exit };
+        let is_lost = !outcome.interrupted.iter().any(|stage| stage.has_advanced)
+            && !record.stages.iter().any(|stage| stage.state == StageState::Ran);
+        let in_vain = outcome.interrupted.first().filter(|_| is_lost).map(|stage| stage.stage.clone());
+        Ok(Ended { exit, in_vain })
+    }
+
+    /// What this task has of its machine.
+    fn needs(&self) -> JobNeeds {
+        self.submission.needs.get(&self.arguments.part.name()).copied().unwrap_or_default()
     }
 
     fn sweep_name(&self) -> String {
@@ -181,26 +211,41 @@ impl Task<'_> {
         Session::of(parts, choice, folder, choice.offline, &self.cancel)
     }
 
-    /// Members that stand on a stage which failed in the shared part: it would fail again for each of them.
-    fn hopeless<'l>(&self, session: &Session, graphs: &[(&'l str, Graph)]) -> Vec<&'l str> {
+    /// Members that come to nothing here, and why: a stage that they need failed in the shared part and would fail again for
+    /// each of them, or it asks for more than this task has.
+    fn hopeless<'l>(&self, session: &Session, graphs: &[(&'l str, Graph)]) -> BTreeMap<&'l str, String> {
         let plan = session.planner().plan();
-        let failed = |stage: &StageId| {
-            let stage = plan.stage(*stage);
-            let key = stage.key.filter(|_| stage.hit().is_none());
-            key.is_some_and(|key| self.failures().join(key.to_string()).exists())
-        };
-        let lost: Vec<StageId> = session.graph.order().iter().copied().filter(failed).collect();
-        if lost.is_empty() {
-            return Vec::new();
-        }
-        let names: Vec<&str> = lost.iter().map(|stage| session.graph.stage(*stage).name.as_str()).collect();
-        let stands_on = |(label, graph): &&(&'l str, Graph)| {
-            graph.order().iter().any(|stage| {
-                let name = &graph.stage(*stage).name;
-                names.iter().any(|lost| *lost == name || **lost == format!("{name}#{label}"))
+        let open = session.graph.order().iter().filter(|stage| plan.stage(**stage).hit().is_none());
+        let lost: Vec<(&str, String)> = open
+            .filter_map(|stage| {
+                let why = self.trouble(plain_name(&session.graph, *stage), plan.stage(*stage).key.as_ref())?;
+                Some((session.graph.stage(*stage).name.as_str(), why))
+            })
+            .collect();
+        let why = |label: &str, graph: &Graph| {
+            lost.iter().find_map(|(name, why)| {
+                let is_it = |stage: &StageId| {
+                    let own = &graph.stage(*stage).name;
+                    name == own || *name == format!("{own}#{label}")
+                };
+                graph.order().iter().any(is_it).then(|| why.clone())
             })
         };
-        graphs.iter().filter(stands_on).map(|(label, _)| *label).collect()
+        graphs.iter().filter_map(|(label, graph)| Some((*label, why(label, graph)?))).collect()
+    }
+
+    /// Why a stage that is not there yet must not run in this task.
+    fn trouble(&self, name: &str, key: Option<&Key>) -> Option<String> {
+        if key.is_some_and(|key| self.failures().join(key.to_string()).exists()) {
+            return Some(format!("`{name}`, which it shares with others, has failed"));
+        }
+        let (what, wanted, has) = self.needs().lack(self.submission.stage_needs.get(name)?)?;
+        let amount = |count: u64| if what == "memory" { bytes(count) } else { count.to_string() };
+        let (wanted, has) = (amount(wanted), amount(has));
+        Some(format!(
+            "`{name}` asks for {wanted} of {what}, and this task has {has}; the job that was to run it did not come to its \
+             end, so issue the sweep again"
+        ))
     }
 
     fn failures(&self) -> PathBuf {

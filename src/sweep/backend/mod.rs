@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 pub use local::Local;
 pub use slurm::Slurm;
@@ -66,13 +67,26 @@ pub struct Job {
 }
 
 /// What each task needs of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobNeeds {
     pub cpus: usize,
     /// Bytes.
     pub memory: Option<u64>,
     pub gpus: usize,
     pub time: Option<Duration>,
+}
+
+impl JobNeeds {
+    /// What a task that has this lacks for work that asks for `wanted`: the resource, how much is wanted, how much there is.
+    pub fn lack(&self, wanted: &Self) -> Option<(&'static str, u64, u64)> {
+        let memory = (wanted.memory.unwrap_or(0), self.memory.unwrap_or(u64::MAX));
+        let amounts = [
+            ("gpus", wanted.gpus as u64, self.gpus as u64),
+            ("memory", memory.0, memory.1),
+            ("cpus", wanted.cpus as u64, self.cpus as u64),
+        ];
+        amounts.into_iter().find(|(_, wanted, has)| wanted > has)
+    }
 }
 
 /// What has become of a task.
