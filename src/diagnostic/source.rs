@@ -1,6 +1,8 @@
 //! Where text came from: the files of a pipeline by number, and ranges of bytes in them.
 //! It does not read files; whoever reads one adds its text here.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// A text in a [`SourceMap`].
@@ -64,9 +66,29 @@ struct Source {
 #[derive(Debug, Default)]
 pub struct SourceMap {
     sources: Vec<Source>,
+    /// Texts that stand for files, whatever lies on disk by now.
+    kept: Arc<BTreeMap<PathBuf, Arc<str>>>,
 }
 
 impl SourceMap {
+    /// An empty map for reading files as they were: these texts are taken instead of what lies at their absolute paths.
+    pub fn keeping(texts: impl IntoIterator<Item = (PathBuf, Arc<str>)>) -> Self {
+        Self { sources: Vec::new(), kept: Arc::new(texts.into_iter().collect()) }
+    }
+
+    /// An empty map in which the same files are as they were.
+    pub fn alike(&self) -> Self {
+        Self { sources: Vec::new(), kept: Arc::clone(&self.kept) }
+    }
+
+    /// The text that stands for a file.
+    pub fn kept(&self, path: &Path) -> Option<&Arc<str>> {
+        if self.kept.is_empty() {
+            return None;
+        }
+        self.kept.get(&std::path::absolute(path).ok()?)
+    }
+
     /// Adds a text under the name that messages show.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
         self.sources.push(Source { path: path.into(), text: text.into(), lines: OnceLock::new() });

@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a pipeline file. Nothing comes back if it cannot be read at all.
     pub(super) fn pipeline(&mut self, path: &Path) -> Option<Document> {
-        match read_text(path) {
+        match self.read_text(path) {
             Ok(text) => self.pipeline_text(path, text),
             Err(reason) => {
                 let diagnostic =
@@ -108,6 +108,10 @@ impl<'a> Reader<'a> {
         (params, stages)
     }
 
+    fn read_text(&self, path: &Path) -> Result<String, String> {
+        self.sources.kept(path).map_or_else(|| read_text(path), |text| Ok(text.to_string()))
+    }
+
     fn add_stages(&mut self, stages: &mut Named, more: Named) {
         stages.reserve(more.len());
         for (name, (span, node)) in more {
@@ -154,7 +158,7 @@ impl<'a> Reader<'a> {
         if self.read.contains(&identity) {
             return None;
         }
-        match read_text(&path) {
+        match self.read_text(&path) {
             Ok(text) => {
                 let root = self.mapping(&path, text, &FRAGMENT, "the fragment")?;
                 Some(self.contents(&path, &root))

@@ -60,6 +60,9 @@ pub struct Row {
     pub finished: Option<u64>,
 }
 
+/// Columns of the leaderboard besides axes and objective.
+const COLUMNS: [&str; 8] = ["rank", "trial", "deviation", "seeds", "level", "state", "seconds", "failure"];
+
 /// All trials, the best first; those without a figure come last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Board {
@@ -119,18 +122,24 @@ impl Board {
         self.rows.iter().filter(|row| row.standing.name() == name).count()
     }
 
+    /// The name of an axis among the columns: its own, unless another column is called so.
+    pub fn column_of(&self, axis: &str) -> String {
+        let is_taken = COLUMNS.contains(&axis) || axis == self.metric;
+        if is_taken { format!("params.{axis}") } else { axis.to_owned() }
+    }
+
     /// The leaderboard as a table: a column for each axis. Axes with numbers alone are numbers.
     ///
     /// # Errors
     /// If the table cannot be made.
     pub fn table(&self) -> Result<Table, ArtifactError> {
         let rows = &self.rows;
-        let mut columns: Vec<(&str, Column)> = vec![
-            ("rank", (1..=rows.len() as i64).collect::<Vec<_>>().into()),
-            ("trial", rows.iter().map(|row| row.trial as i64 + 1).collect::<Vec<_>>().into()),
+        let mut columns: Vec<(String, Column)> = vec![
+            ("rank".to_owned(), (1..=rows.len() as i64).collect::<Vec<_>>().into()),
+            ("trial".to_owned(), rows.iter().map(|row| row.trial as i64 + 1).collect::<Vec<_>>().into()),
         ];
         for axis in &self.axes {
-            columns.push((axis, axis_column(rows, axis)));
+            columns.push((self.column_of(axis), axis_column(rows, axis)));
         }
         let level = |row: &Row| row.level.map(|level| level as i64);
         let failure = |row: &Row| match &row.standing {
@@ -138,15 +147,15 @@ impl Board {
             _ => None,
         };
         columns.extend([
-            (self.metric.as_str(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
-            ("deviation", Column::Reals(rows.iter().map(|row| row.deviation).collect())),
-            ("seeds", rows.iter().map(|row| row.values.len() as i64).collect::<Vec<_>>().into()),
-            ("level", Column::Integers(rows.iter().map(level).collect())),
-            ("state", rows.iter().map(|row| row.standing.name().to_owned()).collect::<Vec<_>>().into()),
-            ("seconds", rows.iter().map(|row| row.seconds).collect::<Vec<_>>().into()),
-            ("failure", Column::Texts(rows.iter().map(failure).collect())),
+            (self.metric.clone(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
+            ("deviation".to_owned(), Column::Reals(rows.iter().map(|row| row.deviation).collect())),
+            ("seeds".to_owned(), rows.iter().map(|row| row.values.len() as i64).collect::<Vec<_>>().into()),
+            ("level".to_owned(), Column::Integers(rows.iter().map(level).collect())),
+            ("state".to_owned(), rows.iter().map(|row| row.standing.name().to_owned()).collect::<Vec<_>>().into()),
+            ("seconds".to_owned(), rows.iter().map(|row| row.seconds).collect::<Vec<_>>().into()),
+            ("failure".to_owned(), Column::Texts(rows.iter().map(failure).collect())),
         ]);
-        Table::new(columns)
+        Table::new(columns.iter().map(|(name, column)| (name.as_str(), column.clone())).collect::<Vec<_>>())
     }
 }
 

@@ -143,7 +143,8 @@ impl SweepFile {
     /// Reads a sweep file. `None` if there are errors among the diagnostics.
     pub fn load(path: &Path, sources: &mut SourceMap) -> (Option<Self>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
-        let text = match std::fs::read_to_string(path) {
+        let kept = sources.kept(path).cloned();
+        let text = match kept.map_or_else(|| std::fs::read_to_string(path).map(Arc::from), Ok) {
             Ok(text) => text,
             Err(error) => {
                 let message = format!("cannot read `{}`: {error}", path.display());
@@ -152,7 +153,6 @@ impl SweepFile {
                 return (None, diagnostics);
             }
         };
-        let text: Arc<str> = text.into();
         let file = sources.add(path.display().to_string(), Arc::clone(&text));
         let (node, problems) = yaml::parse(&text, file, 0);
         diagnostics.extend(problems);

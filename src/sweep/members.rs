@@ -80,10 +80,11 @@ pub fn assemble(
     kinds: &[StageKind],
     sources: &mut SourceMap,
 ) -> Result<Assembly, Diagnostics> {
+    let empty = sources.alike();
     let read = |member: &Member| {
         let point = &progress.points[member.trial];
         let overrides = overrides(file, point, member);
-        let mut sources = SourceMap::default();
+        let mut sources = empty.alike();
         let options = LoadOptions { profile: file.profile.clone(), overrides };
         let (spec, mut diagnostics) = load(&file.pipeline, &options, &mut sources);
         let Some(spec) = spec else { return Err(diagnostics) };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use super::members::{Roster, label, overrides};
 use super::options::EngineOptions;
 use super::space::Point;
 use crate::cache::{CacheError, Key, Layout, RunId};
+use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
 
@@ -84,6 +86,8 @@ pub struct Submission {
     pub record: String,
     pub pipeline: PathBuf,
     pub profile: Option<String>,
+    /// Texts of the sweep file, the pipeline and what it includes, by path: tasks go by them, whatever becomes of the files.
+    pub texts: BTreeMap<PathBuf, Arc<str>>,
     pub backend: String,
     /// `NAME=VALUE` pairs and targets of the command line, for what comes next.
     pub overrides: Vec<(String, String)>,
@@ -171,6 +175,7 @@ impl Submission {
             record: record.to_owned(),
             pipeline: std::path::absolute(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone()),
             profile: file.profile.clone(),
+            texts: BTreeMap::new(),
             backend: backend.to_owned(),
             overrides: Vec::new(),
             targets: Vec::new(),
@@ -226,6 +231,11 @@ impl Submission {
             Part::Trials => &self.trials,
             Part::Next => &[],
         }
+    }
+
+    /// For reading its files as they were.
+    pub fn sources(&self) -> SourceMap {
+        SourceMap::keeping(self.texts.iter().map(|(path, text)| (path.clone(), Arc::clone(text))))
     }
 
     /// Its parts, each after those that it waits for.

@@ -263,7 +263,7 @@ fn csv(board: &Board) -> String {
         if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
     };
     let mut header = vec!["rank".to_owned(), "trial".to_owned()];
-    header.extend(board.axes.iter().cloned());
+    header.extend(board.axes.iter().map(|axis| board.column_of(axis)));
     header.extend([board.metric.clone()]);
     header.extend(["deviation", "seeds", "level", "state", "seconds", "failure"].map(str::to_owned));
     let mut lines = vec![header];

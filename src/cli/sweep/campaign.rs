@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stages::artifact::Direction;
@@ -67,8 +67,19 @@ impl Campaign {
         choice: &Choice,
         offline: bool,
     ) -> Result<Self, CliError> {
+        Self::open_with(store, global, path, choice, offline, SourceMap::default())
+    }
+
+    /// [`Self::open_on`] with files as they were.
+    pub fn open_with(
+        store: Store,
+        global: &Global,
+        path: &Path,
+        choice: &Choice,
+        offline: bool,
+        mut sources: SourceMap,
+    ) -> Result<Self, CliError> {
         let threads = size_pool(choice);
-        let mut sources = SourceMap::default();
         let (file, diagnostics) = SweepFile::load(path, &mut sources);
         report(global, &diagnostics, &sources);
         let mut file = file.ok_or_else(|| CliError::told(Exit::Wrong))?;
@@ -96,6 +107,13 @@ impl Campaign {
             classes: None,
             sources,
         })
+    }
+
+    /// The texts of the sweep file, the pipeline and what it includes, by their absolute paths.
+    pub fn texts(&self, view: &View) -> BTreeMap<PathBuf, Arc<str>> {
+        let sweep = self.sources.iter().next().map(|(path, text)| (path.to_owned(), Arc::clone(text)));
+        let files = sweep.into_iter().chain(view.session.spec.files.iter().cloned());
+        files.filter_map(|(path, text)| Some((std::path::absolute(path).ok()?, text))).collect()
     }
 
     /// Forced stages have run; from now on they are as any other.
@@ -277,13 +295,15 @@ impl Campaign {
         let failures = self.failures();
         let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
         let [in_queue, in_tasks] = [TaskState::Waiting, TaskState::Running].map(|state| queue.members(&[state]));
+        let lost = queue.lost();
         let values = |member: &Member| overrides(&self.file, &view.progress.points[member.trial], member);
         let note = |member: usize| {
             let own = values(&view.roster.members[member]);
             let planned = view.roster.stages(member).iter().map(|id| view.plan.stage(*id));
             let open: Vec<Key> = planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key).collect();
+            let failure = open.iter().find_map(|key| failures.get(key).cloned());
             Note {
-                failure: open.iter().find_map(|key| failures.get(key).cloned()),
+                failure: failure.or_else(|| lost.get(&own).filter(|_| !open.is_empty()).cloned()),
                 running: in_tasks.contains(&own) || open.iter().any(|key| leased.contains(key)),
                 queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),

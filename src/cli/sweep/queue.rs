@@ -10,7 +10,23 @@ use super::super::{CliError, Exit, Global};
 use super::About;
 use super::campaign::Campaign;
 use super::submit::{Queue, job_name};
-use crate::sweep::{Part, backend};
+use crate::sweep::{Member, Part, UnitMember, backend, overrides};
+
+/// What the trial of this number sets.
+fn point_of(
+    global: &Global,
+    campaign: &mut Campaign,
+    queue: &Queue,
+    trial: usize,
+) -> Result<Vec<(String, String)>, CliError> {
+    let view = campaign.stand(global, queue)?;
+    let point = trial.checked_sub(1).and_then(|index| view.progress.points.get(index)).ok_or_else(|| {
+        let message = format!("the sweep has no trial {trial}");
+        CliError::wrong(message).hint(format!("there are trials 1 to {} by now", view.progress.points.len()))
+    })?;
+    let member = Member { trial: trial - 1, seed: None, level: None };
+    Ok(overrides(&campaign.file, point, &member))
+}
 
 #[derive(Debug, Args)]
 pub(super) struct LogsArguments {
@@ -38,8 +54,16 @@ pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, CliError> {
 }
 
 pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, CliError> {
-    let campaign = Campaign::open(global, &arguments.about.file, &arguments.about.choice, true)?;
+    let mut campaign = Campaign::open(global, &arguments.about.file, &arguments.about.choice, true)?;
     let queue = Queue::of(&campaign);
+    // By its values: the file may have changed since, and with it the number.
+    let point = match arguments.trial {
+        None => None,
+        Some(trial) => Some(point_of(global, &mut campaign, &queue, trial)?),
+    };
+    let has_point = |member: &&UnitMember| {
+        point.as_ref().is_none_or(|point| point.iter().all(|pair| member.overrides.contains(pair)))
+    };
     let mut found = Vec::new();
     for submission in &queue.submissions {
         let folder = submission.folder(&queue.folder).join("logs");
@@ -47,12 +71,7 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, C
             let units = if part == Part::Next { 1 } else { submission.units(part).len() };
             for number in 0..units {
                 let members = submission.units(part).get(number).into_iter().flat_map(|unit| &unit.members);
-                let is_meant = match arguments.trial {
-                    None => true,
-                    Some(trial) => {
-                        part == Part::Trials && members.clone().any(|member| member.member.trial + 1 == trial)
-                    }
-                };
+                let is_meant = point.is_none() || part == Part::Trials && members.clone().any(|one| has_point(&one));
                 let path = folder.join(format!("{}-{number}.out", part.name()));
                 if is_meant && path.exists() {
                     let labels: Vec<String> = members.map(|member| member.label.clone()).collect();

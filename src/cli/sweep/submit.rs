@@ -13,7 +13,7 @@ use super::campaign::{Campaign, View};
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
-    Backend, EngineOptions, Job, JobId, JobNeeds, Part, Sampler, Stand, Submission, TASK, TaskState, Wave, backend, backends, label,
+    Backend, EngineOptions, Job, JobId, JobNeeds, Part, Sampler, Stand, Submission, TASK, Task, TaskState, UnitMember, Wave, backend, backends, label,
     overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id, task_count,
 };
 use crate::ui::Paint;
@@ -30,7 +30,8 @@ pub(super) fn find_backend(name: &str) -> Result<Box<dyn Backend>, CliError> {
 pub(super) struct Queue {
     pub folder: PathBuf,
     pub submissions: Vec<Submission>,
-    pub tasks: Vec<crate::sweep::Task>,
+    /// Oldest first.
+    pub tasks: Vec<Task>,
     /// With what the sweep is asked for: members of other submissions are others, whatever their values.
     profile: Option<String>,
     overrides: Vec<(String, String)>,
@@ -69,6 +70,8 @@ impl Queue {
                 Err(failure) => troubled(backend.name(), failure)?,
             }
         }
+        // Names of submissions begin with their time.
+        tasks.sort_by(|left: &Task, right| (&left.comment, left.number).cmp(&(&right.comment, right.number)));
         let overrides = campaign.choice.overrides().unwrap_or_default();
         Ok(Self { folder, submissions, tasks, profile: campaign.file.profile.clone(), overrides })
     }
@@ -77,15 +80,36 @@ impl Queue {
     pub fn members(&self, states: &[TaskState]) -> BTreeSet<Vec<(String, String)>> {
         let mut found = BTreeSet::new();
         for task in self.tasks.iter().filter(|task| states.contains(&task.state)) {
-            let Some((id, Part::Trials)) = read_comment(&task.comment) else { continue };
-            let is_same = |submission: &&Submission| {
-                submission.id == id && submission.profile == self.profile && submission.overrides == self.overrides
-            };
-            let submission = self.submissions.iter().find(is_same);
-            let unit = submission.and_then(|submission| submission.trials.get(task.number));
-            found.extend(unit.into_iter().flat_map(|unit| &unit.members).map(|member| member.overrides.clone()));
+            found.extend(self.trials_of(task).iter().map(|member| member.overrides.clone()));
         }
         found
+    }
+
+    /// How the last task of members ended that did not come to its end, by the members' values.
+    pub fn lost(&self) -> BTreeMap<Vec<(String, String)>, String> {
+        let mut lost = BTreeMap::new();
+        for task in &self.tasks {
+            let said = (task.state == TaskState::Failed)
+                .then(|| format!("job {}, task {}: {}", task.job.0, task.number, task.detail));
+            for member in self.trials_of(task) {
+                match &said {
+                    Some(said) => lost.insert(member.overrides.clone(), said.clone()),
+                    None => lost.remove(&member.overrides),
+                };
+            }
+        }
+        lost
+    }
+
+    /// The members of a task of trials.
+    fn trials_of(&self, task: &Task) -> &[UnitMember] {
+        let Some((id, Part::Trials)) = read_comment(&task.comment) else { return &[] };
+        let is_same = |submission: &&Submission| {
+            submission.id == id && submission.profile == self.profile && submission.overrides == self.overrides
+        };
+        let submission = self.submissions.iter().find(is_same);
+        let unit = submission.and_then(|submission| submission.trials.get(task.number));
+        unit.map_or(&[], |unit| &unit.members)
     }
 
     pub fn count(&self, state: TaskState) -> usize {
@@ -160,6 +184,7 @@ pub(super) fn submit(
         &waves,
         tasks,
     );
+    submission.texts = campaign.texts(&view);
     submission.overrides = arguments.choice.overrides()?;
     submission.targets.clone_from(&arguments.choice.targets);
     submission.before = before.iter().map(|before| before.id.clone()).collect();

@@ -20,7 +20,6 @@ use super::RunArguments;
 use super::campaign::{Campaign, exit_of};
 use super::submit::{find_backend, submit};
 use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
-use crate::diagnostic::SourceMap;
 use crate::engine::CancelToken;
 use crate::graph::{Graph, StageId, build, join};
 use crate::spec::{LoadOptions, Spec, load};
@@ -84,7 +83,9 @@ fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Resu
         targets: submission.targets.clone(),
         ..arguments.choice.clone()
     };
-    let mut campaign = Campaign::open(global, &submission.file, &choice, false)?;
+    let store = global.open_store(submission.file.parent().unwrap_or(Path::new(".")))?;
+    let mut campaign =
+        Campaign::open_with(store, global, &submission.file, &choice, false, submission.sources())?;
     let sweep = arguments.folder.parent().unwrap_or(Path::new("."));
     let mut before: Vec<Submission> =
         submission.before.iter().filter_map(|id| Submission::load(&sweep.join(id)).ok()).collect();
@@ -175,7 +176,7 @@ impl Task<'_> {
     }
 
     fn read(&self, member: &UnitMember) -> Result<(Spec, Graph), CliError> {
-        let mut sources = SourceMap::default();
+        let mut sources = self.submission.sources();
         let options = LoadOptions { profile: self.submission.profile.clone(), overrides: member.overrides.clone() };
         let (spec, mut diagnostics) = load(&self.submission.pipeline, &options, &mut sources);
         let built = spec.map(|spec| {

@@ -154,22 +154,22 @@ fn directive(value: &str) -> String {
 /// One line of squeue.
 fn task(line: &str) -> Option<Task> {
     let mut fields = line.split(SEPARATOR).map(str::trim);
-    let (job, number, state, comment, detail) =
+    let (job, number, ending, comment, detail) =
         (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next().unwrap_or_default());
-    let state = match state {
+    let state = match ending {
         "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" => TaskState::Waiting,
         "RUNNING" | "SUSPENDED" | "STAGE_OUT" | "SIGNALING" | "STOPPED" => TaskState::Running,
         // The process has ended, only the node is not tidy yet.
         "COMPLETED" | "COMPLETING" => TaskState::Done,
         _ => TaskState::Failed,
     };
-    Some(Task {
-        job: JobId(job.to_owned()),
-        comment: comment.to_owned(),
-        number: number.parse().unwrap_or(0),
-        state,
-        detail: detail.to_owned(),
-    })
+    // Of a task that is over, the reason alone does not tell how it ended.
+    let detail = match (state, detail) {
+        (TaskState::Failed, "" | "None") => ending.to_lowercase(),
+        (TaskState::Failed, reason) => format!("{} ({reason})", ending.to_lowercase()),
+        _ => detail.to_owned(),
+    };
+    Some(Task { job: JobId(job.to_owned()), comment: comment.to_owned(), number: number.parse().unwrap_or(0), state, detail })
 }
 
 /// Whether a program of this name can be run.
@@ -294,7 +294,8 @@ mod tests {
         assert_eq!((found.job.0.as_str(), found.number, found.state), ("41", 3, TaskState::Running));
         assert_eq!(found.comment, "a:trials");
         let line = ["41", "N/A", "NODE_FAIL", "a:next", ""].join(SEPARATOR);
-        assert_eq!(task(&line).unwrap().state, TaskState::Failed);
+        let found = task(&line).unwrap();
+        assert_eq!((found.state, found.detail.as_str()), (TaskState::Failed, "node_fail"));
         assert_eq!(task("error"), None);
     }
 }
