@@ -9,7 +9,7 @@ use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
 use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
-use crate::engine::{Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
+use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
 use crate::ui::{self, Mode, Trace};
@@ -43,6 +43,36 @@ pub(super) struct Carried {
     pub results: Results,
 }
 
+/// Counts what a run gets done.
+pub(super) trait Count {
+    /// What the run has come to with this event, if that is worth telling.
+    fn note(&mut self, event: &Event) -> Option<Event>;
+}
+
+/// Passes events on, and what is counted along with them.
+struct Counted<'a> {
+    reporters: Reporters<'a>,
+    count: &'a mut dyn Count,
+}
+
+impl Reporter for Counted<'_> {
+    fn on(&mut self, event: &Event) {
+        self.reporters.on(event);
+        if let Some(more) = self.count.note(event) {
+            self.reporters.on(&more);
+        }
+    }
+}
+
+/// Nothing is counted.
+struct Nothing;
+
+impl Count for Nothing {
+    fn note(&mut self, _: &Event) -> Option<Event> {
+        None
+    }
+}
+
 /// Carries out a plan. Its record is saved at the start, so that nothing it builds on is collected; the caller saves it
 /// again at the end.
 pub(super) fn carry_out(
@@ -51,6 +81,17 @@ pub(super) fn carry_out(
     global: &Global,
     execution: &Execution,
 ) -> Result<Carried, CliError> {
+    carry_out_counting(session, plan, global, execution, &mut Nothing)
+}
+
+/// [`carry_out`] that tells what is counted, too.
+pub(super) fn carry_out_counting(
+    session: &mut Session,
+    plan: Plan,
+    global: &Global,
+    execution: &Execution,
+    count: &mut dyn Count,
+) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
     if plan.hits() < plan.len() {
@@ -58,7 +99,7 @@ pub(super) fn carry_out(
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
     }
-    let mut outcome = perform(session, plan, &run, global, execution)?;
+    let mut outcome = perform(session, plan, &run, global, execution, count)?;
     remember(session, &outcome);
     let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
     if !results.lost.is_empty() && outcome.status == RunStatus::Done {
@@ -94,7 +135,7 @@ fn repair(
     }
     session.stop_forcing();
     let plan = session.planner().plan();
-    let outcome = perform(session, plan, run, global, execution)?;
+    let outcome = perform(session, plan, run, global, execution, &mut Nothing)?;
     remember(session, &outcome);
     Ok(outcome)
 }
@@ -115,6 +156,7 @@ fn perform(
     run: &RunId,
     global: &Global,
     execution: &Execution,
+    count: &mut dyn Count,
 ) -> Result<Outcome, CliError> {
     let mode = match (global.json, global.quiet) {
         (true, _) => Mode::Json,
@@ -131,7 +173,7 @@ fn perform(
         reporters.push(Box::new(trace));
     }
     let options = session.run_options(execution.jobs, execution.memory, execution.keep_going);
-    let mut reporter = Reporters(reporters);
+    let mut reporter = Counted { reporters: Reporters(reporters), count };
     Ok(execute(&session.planner(), plan, &session.store, &options, run, &session.cancel, &mut reporter))
 }
 

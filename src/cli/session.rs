@@ -178,7 +178,8 @@ pub(super) struct Reading {
 /// Reads a pipeline and builds its graph, printing nothing.
 pub(super) fn read_as_far_as_possible(arguments: &PipelineArguments) -> Result<Reading, CliError> {
     let mut sources = SourceMap::default();
-    let options = LoadOptions { profile: arguments.choice.profile.clone(), overrides: arguments.choice.overrides()? };
+    let choice = &arguments.choice;
+    let options = LoadOptions { profile: choice.profile.clone(), overrides: choice.overrides()?, given_by: None };
     let (spec, mut diagnostics) = match &arguments.pipeline {
         Some(path) => load(path, &options, &mut sources),
         None => load_text(Path::new(QUICKSTART_PATH), QUICKSTART, &options, &mut sources),

@@ -59,6 +59,14 @@ pub enum Event {
         kind: &'static str,
         failure: Failure,
     },
+    /// How far the run is as a whole, where somebody counts.
+    RunProgress {
+        unit: &'static str,
+        done: usize,
+        total: usize,
+        phase: String,
+        seconds_left: Option<f64>,
+    },
     RunFinished {
         run: RunId,
         status: RunStatus,

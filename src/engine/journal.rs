@@ -38,7 +38,7 @@ impl Journal {
 
 impl Reporter for Journal {
     fn on(&mut self, event: &Event) {
-        if matches!(event, Event::StageProgress { .. }) {
+        if matches!(event, Event::StageProgress { .. } | Event::RunProgress { .. }) {
             return;
         }
         let line = Line { at: self.started.elapsed().as_secs_f64(), event };

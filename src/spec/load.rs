@@ -29,6 +29,8 @@ pub struct LoadOptions {
     ///
     /// Parameters come first, then top-level keys, then stages. New keys can be set below `with`, new parameters not.
     pub overrides: Vec<(String, String)>,
+    /// Who gives the overrides, for messages; by default the command line does.
+    pub given_by: Option<String>,
 }
 
 /// Reads a pipeline file. The `Spec` holds whatever could be understood even if the diagnostics hold errors, so that
@@ -64,7 +66,7 @@ fn finish(
     let Some(mut document) = document else { return (None, diagnostics) };
     let files = sources.iter().skip(earlier).map(|(path, text)| (path.to_owned(), Arc::clone(text))).collect();
     profiles::apply(&mut document, options.profile.as_deref(), sources, &mut diagnostics);
-    overrides::apply(&mut document, &options.overrides, sources, &mut diagnostics);
+    overrides::apply(&mut document, options, sources, &mut diagnostics);
     let spec = Spec { profile: options.profile.clone(), files, ..spec(&document, &mut diagnostics) };
     (Some(spec), diagnostics)
 }

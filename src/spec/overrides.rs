@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::document::Document;
 use super::node::{Key, Kind, Node};
 use super::schema::STAGE_KEYS;
-use super::yaml;
+use super::{LoadOptions, yaml};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list, suggestion};
 
 /// The name under which messages show the command line.
@@ -18,14 +18,15 @@ type Step<'a> = (&'a str, Span);
 /// Applies all overrides in their order.
 pub(super) fn apply(
     document: &mut Document,
-    overrides: &[(String, String)],
+    options: &LoadOptions,
     sources: &mut SourceMap,
     diagnostics: &mut Diagnostics,
 ) {
-    for (name, value) in overrides {
-        let text: Arc<str> = format!("--set {name}={value}").into();
-        let file = sources.add(COMMAND_LINE, Arc::clone(&text));
-        let name_start = "--set ".len() as u32;
+    let (giver, word) = options.given_by.as_deref().map_or((COMMAND_LINE, "--set "), |giver| (giver, ""));
+    for (name, value) in &options.overrides {
+        let text: Arc<str> = format!("{word}{name}={value}").into();
+        let file = sources.add(giver, Arc::clone(&text));
+        let name_start = word.len() as u32;
         let value_start = name_start + name.len() as u32 + 1;
         let name_span = Span::new(file, name_start, value_start - 1);
         let (node, problems) = yaml::parse(&text[value_start as usize..], file, value_start);

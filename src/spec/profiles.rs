@@ -85,7 +85,8 @@ stages: {}
     /// Reads a text with a profile, and overrides that come after it.
     fn read(text: &str, profile: Option<&str>, overrides: &[(&str, &str)]) -> (Option<Spec>, String) {
         let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let options = LoadOptions { profile: profile.map(str::to_owned), overrides: overrides.collect() };
+        let options =
+            LoadOptions { profile: profile.map(str::to_owned), overrides: overrides.collect(), given_by: None };
         let mut sources = SourceMap::default();
         let (spec, diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
         (spec, diagnostics.render(&sources, false))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use stages::artifact::{Artifact, ArtifactKind, Direction};
 use stages::contract::StageKind;
+use stages::metrics::METRICS;
 
 use super::course::{Member, Outcome, Progress};
 use super::file::{SweepFile, written};
@@ -85,7 +86,7 @@ pub fn assemble(
         let point = &progress.points[member.trial];
         let overrides = overrides(file, point, member);
         let mut sources = empty.alike();
-        let options = LoadOptions { profile: file.profile.clone(), overrides };
+        let options = LoadOptions { profile: file.profile.clone(), overrides, given_by: None };
         let (spec, mut diagnostics) = load(&file.pipeline, &options, &mut sources);
         let Some(spec) = spec else { return Err(diagnostics) };
         let (graph, found) = build(&spec, kinds);
@@ -131,7 +132,8 @@ fn retold(
 ) -> Diagnostics {
     let Some(member) = progress.members.get(index) else { return Diagnostics::default() };
     let overrides = overrides(file, &progress.points[member.trial], member);
-    let options = LoadOptions { profile: file.profile.clone(), overrides };
+    let given_by = Some(format!("trial {} of {}", label(file, member), file.path.display()));
+    let options = LoadOptions { profile: file.profile.clone(), overrides, given_by };
     let (spec, mut diagnostics) = load(&file.pipeline, &options, sources);
     if let Some(spec) = spec {
         diagnostics.extend(build(&spec, kinds).1);
@@ -181,6 +183,14 @@ fn prune(file: &SweepFile, graph: &Graph) -> Result<(Graph, StageId), Diagnostic
             None => format!("it computes {}; add to its `metrics`", list(&names)),
         };
         return Err(Diagnostic::error("bad-objective", message).at(file.objective_at).hint(hint));
+    }
+    let named = METRICS.iter().filter(|metric| metric.name == file.objective.metric);
+    let mut directions = named.map(|metric| metric.direction).peekable();
+    let points_nowhere = directions.peek().is_some() && directions.all(|direction| direction == Direction::Neither);
+    if file.objective.direction.is_none() && (points_nowhere || file.objective.metric == "threshold") {
+        let message = format!("nothing says whether a larger `{}` is better", file.objective.metric);
+        let diagnostic = Diagnostic::error("bad-objective", message).at(file.objective_at);
+        return Err(diagnostic.hint("add `direction: maximize` or `minimize`"));
     }
     let mut targets = vec![objective];
     for name in &file.targets {
@@ -250,8 +260,8 @@ impl Roster {
     }
 }
 
-/// Reads the objective from what a stage made; `None` if it cannot be read.
-fn figure(action: &Arc<Action>, name: &str, store: &Store) -> Option<MemberState> {
+/// The objective among what a stage made; `None` if it cannot be read.
+pub fn figure(action: &Arc<Action>, name: &str, store: &Store) -> Option<MemberState> {
     let mut found = Vec::new();
     for output in action.outputs.iter().filter(|output| output.record.kind == Some(ArtifactKind::Metrics)) {
         let Ok(Artifact::Metrics(metrics)) = store.load(&output.record) else { return None };

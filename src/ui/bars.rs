@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::lines::{failure_text, finished_text, progress_tail, summary_text};
+use super::lines::{failure_text, finished_text, progress_tail, summary_text, whole_text};
 use super::{Colours, Paint};
 use crate::engine::{Event, Reporter};
 
@@ -15,11 +15,19 @@ pub(super) struct Bars {
     colours: Colours,
     screen: MultiProgress,
     running: BTreeMap<String, ProgressBar>,
+    /// Below all others: how far the run is as a whole.
+    whole: Option<ProgressBar>,
 }
 
 impl Bars {
     pub fn new(verbose: bool) -> Self {
-        Self { verbose, colours: Colours::of_stderr(), screen: MultiProgress::new(), running: BTreeMap::new() }
+        Self {
+            verbose,
+            colours: Colours::of_stderr(),
+            screen: MultiProgress::new(),
+            running: BTreeMap::new(),
+            whole: None,
+        }
     }
 
     fn line(&self, text: &str) {
@@ -31,7 +39,11 @@ impl Bars {
     }
 
     fn start(&mut self, stage: &str, kind: &str, reason: &str) {
-        let bar = self.screen.add(ProgressBar::new_spinner());
+        let bar = ProgressBar::new_spinner();
+        let bar = match &self.whole {
+            Some(whole) => self.screen.insert_before(whole, bar),
+            None => self.screen.add(bar),
+        };
         let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(format!("{stage} ({kind})"));
@@ -61,6 +73,16 @@ impl Bars {
         }
         bar.set_message(tail);
         bar.set_position(done);
+    }
+
+    fn whole(&mut self, done: usize, total: usize, text: String) {
+        let bar = self.whole.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("  {bar:24} {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
+            self.screen.add(ProgressBar::new(total as u64).with_style(style))
+        });
+        bar.set_position(done as u64);
+        bar.set_message(text);
     }
 
     fn end(&mut self, stage: &str) {
@@ -97,7 +119,13 @@ impl Reporter for Bars {
                 self.end(stage);
                 self.line(&failure_text(stage, failure));
             }
-            Event::RunFinished { .. } => self.line(&summary_text(event)),
+            Event::RunProgress { done, total, .. } => self.whole(*done, *total, whole_text(event)),
+            Event::RunFinished { .. } => {
+                if let Some(whole) = self.whole.take() {
+                    whole.finish_and_clear();
+                }
+                self.line(&summary_text(event));
+            }
         }
     }
 }

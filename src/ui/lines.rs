@@ -77,6 +77,14 @@ impl Reporter for Lines {
                     anstream::eprintln!("{line}");
                 }
             }
+            Event::RunProgress { done, total, .. } => {
+                let now = Instant::now();
+                let last = self.told.entry(String::new()).or_insert(now);
+                if now - *last >= INTERVAL && done < total {
+                    *last = now;
+                    anstream::eprintln!("{} {}", Paint::Busy.on("progress:"), whole_text(event));
+                }
+            }
             Event::RunFinished { .. } => anstream::eprintln!("{}", summary_text(event)),
         }
     }
@@ -98,6 +106,15 @@ fn progress_text(done: u64, total: u64, unit: &str, pace: f64, tail: &str) -> St
         parts.push(format!("{} {unit}s/s", number(pace)));
         parts.push(format!("{} left", duration(total.saturating_sub(done) as f64 / pace)));
     }
+    parts.join(", ")
+}
+
+/// `12 of 24 trials, best f1 0.412 (7), 3 min 05 s left`.
+pub(super) fn whole_text(event: &Event) -> String {
+    let Event::RunProgress { unit, done, total, phase, seconds_left } = event else { return String::new() };
+    let mut parts = vec![format!("{done} of {total} {unit}s")];
+    parts.extend((!phase.is_empty()).then(|| phase.clone()));
+    parts.extend(seconds_left.filter(|_| done < total).map(|left| format!("{} left", duration(left))));
     parts.join(", ")
 }
 

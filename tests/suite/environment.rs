@@ -44,6 +44,10 @@ impl TestEnvironment {
         self.variables.push((name.to_owned(), value.into()));
     }
 
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(other, _)| other != name);
+    }
+
     pub fn folder(&self) -> &Path {
         self.work.path()
     }
@@ -173,6 +177,11 @@ impl Running {
     /// What Ctrl-C sends.
     pub fn interrupt(&self) {
         self.signal(rustix::process::Signal::INT);
+    }
+
+    /// What a queue sends before a task's time ends.
+    pub fn warn(&self) {
+        self.signal(rustix::process::Signal::USR1);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

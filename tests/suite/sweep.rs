@@ -231,7 +231,7 @@ fn wrong_sweeps_are_told_at_their_place() {
         ("axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}", "`levels` must rise"),
         ("axes: {lr: [1]}\nslurm: {time: soon}", "`time` of `slurm` cannot be read"),
         ("axis: {lr: [1]}", "did you mean `axes`?"),
-        ("axes: {lr: [x]}", "lr"),
+        ("axes: {lr: [x]}", "trial 1 of sweep.yaml:1:4"),
         ("axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}", "has no case for `0.1`"),
     ];
     for (text, words) in cases {
@@ -247,6 +247,7 @@ fn wrong_objectives_are_told_at_their_place() {
         ("{stage: metric, metric: f1}", "did you mean `metrics`?"),
         ("{stage: scores, metric: f1}", "makes no metrics"),
         ("{stage: metrics, metric: f2}", "did you mean `f1`?"),
+        ("{stage: metrics, metric: threshold}", "nothing says whether a larger `threshold` is better"),
     ];
     for (objective, words) in cases {
         let environment = environment("axes: {lr: [0.001]}");
@@ -313,6 +314,80 @@ fn processes_of_this_machine_do_a_sweep_by_themselves() {
     whole.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let board = whole.json(&["sweep", "table", "sweep.yaml"]);
     assert_eq!(figures, trials(&board).iter().map(|row| row["mean"].clone()).collect::<Vec<_>>());
+}
+
+/// Trainings that trials of a later axis share run beside each other, after what all need.
+#[test]
+fn what_some_trials_share_runs_in_waves() {
+    let environment = environment("axes: {lr: [1.0e-3, 1.0e-2], ratio: [1, 2]}\nslurm: {cpus: 1}");
+    let scripts = environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm", "--dry-run"]);
+    scripts
+        .prints("# shared: ")
+        .prints("# shared-2: ")
+        .prints("# trials: ")
+        .prints("afterany:JOB_OF_SHARED:JOB_OF_SHARED_2");
+    let arrays: Vec<&str> = scripts.stdout.lines().filter_map(|line| line.strip_prefix("#SBATCH --array=")).collect();
+    assert_eq!(arrays, ["0-0", "0-1", "0-3"]);
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
+    wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 4);
+    let mut count = BTreeMap::<String, usize>::new();
+    for name in runs(&environment).iter().flat_map(|run| ran(run)) {
+        *count.entry(name.split('#').next().unwrap().to_owned()).or_default() += 1;
+    }
+    let once = [("raw", 1), ("scaled", 1), ("windows", 1), ("model", 2), ("scores", 2), ("metrics", 4)];
+    assert_eq!(count, counts(once));
+}
+
+/// What was submitted is what runs, and its log is found, whatever becomes of the files meanwhile.
+#[test]
+fn files_may_change_once_a_sweep_is_submitted() {
+    let environment = environment("axes: {lr: [1.0e-3]}\nslurm: {cpus: 1, setup: [sleep 2]}");
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
+    environment.write("pipeline.yaml", "stages: {}\n");
+    wait_until(|| environment.files("cache/v1/sweeps").iter().any(|path| path.ends_with("trials.0.rc")));
+    environment.write("pipeline.yaml", PIPELINE);
+    assert_eq!(environment.json(&["sweep", "status", "sweep.yaml"])["done"], 1);
+    let edited = environment.read("sweep.yaml").replace("[1.0e-3]", "[1.0e-4, 1.0e-3]");
+    environment.write("sweep.yaml", edited);
+    environment.run(&["sweep", "logs", "sweep.yaml", "1"]).expect(1).says("no log of trial 1");
+    environment.succeed(&["sweep", "logs", "sweep.yaml", "2"]).prints("model");
+    environment.run(&["sweep", "logs", "sweep.yaml", "3"]).expect(2).says("there are trials 1 to 2");
+}
+
+/// Nodes of a cluster may compute in another numeric class than the host that asks what became of a sweep.
+#[test]
+fn results_of_another_numeric_class_count() {
+    let mut environment = environment("axes: {lr: [1.0e-3, 1.0e-2]}\nslurm: {cpus: 1}");
+    environment.set("RUNNER_SIMD", "baseline");
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
+    wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 2);
+    let table = environment.json(&["sweep", "table", "sweep.yaml"]);
+    environment.unset("RUNNER_SIMD");
+    assert_eq!(environment.json(&["sweep", "table", "sweep.yaml"]), table);
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]).prints("nothing to submit");
+}
+
+/// A task does not do the work of another job with less than that one has, and one that would begin anew for ever says so.
+#[test]
+fn a_task_keeps_to_what_it_has() {
+    let environment = environment(
+        "axes: {ratio: [1, 2]}\nslurm: {cpus: 1, setup: [sleep 1000], stages: {model: {memory: 3 GiB}}}\ntargets: [slow]",
+    );
+    let slow = "  slow: {uses: command, from: raw, with: {run: [sleep, \"100\"], outputs: {o: {path: o}}}}\n";
+    environment.write("pipeline.yaml", format!("{PIPELINE}{slow}"));
+    let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "local"]);
+    environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
+    let folder = environment.files("cache/v1/sweeps").into_iter().find(|path| path.ends_with("units.json")).unwrap();
+    let folder = folder.parent().unwrap().to_str().unwrap();
+    assert!(folder.ends_with(submitted["submission"].as_str().unwrap()));
+    let task = |part| ["sweep", "work", "--folder", folder, "--part", part, "--threads", "1", "0"];
+    let failed = environment.run(&task("trials")).expect(1);
+    failed.says("trial 1 is left out: `model` asks for 3.0 GiB of memory, and this task for none");
+    environment.succeed(&["run", "pipeline.yaml", "--target", "scores", "--quiet"]);
+    let mut running = environment.spawn(&task("shared"));
+    assert!(running.wait_until(|| !environment.files("cache/v1/leases").is_empty()));
+    running.warn();
+    running.wait().expect(1).says("has kept nothing from which it can go on");
 }
 
 /// By its file, a sweep's results go to a remote and come from it, and what its tasks do goes there by itself.

@@ -6,6 +6,7 @@ mod picture;
 mod queue;
 mod run;
 mod submit;
+mod tally;
 mod work;
 
 use std::collections::BTreeSet;

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
-use super::super::carry_out::{Carried, carry_out};
+use super::super::carry_out::{Carried, carry_out_counting};
 use super::super::{CliError, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::board::{print_board, summary};
 use super::campaign::{Campaign, View, exit_of};
 use super::submit::{Queue, find_backend, submit};
+use super::tally::Tally;
 use crate::cache::RunStatus;
 use crate::sweep::{Member, MemberState, label};
 use crate::ui::Paint;
@@ -52,7 +53,7 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
         announce(global, &campaign, &view);
         // What failed before is not tried again in every round.
         let view = if failed.is_empty() { view } else { campaign.without(global, view, &failed)? };
-        let (ended, losses) = round(global, view, arguments)?;
+        let (ended, losses) = round(global, &campaign, view, arguments)?;
         if ended == RunStatus::Interrupted {
             let view = ManuallyDrop::new(campaign.view(global, &failed)?);
             conclude(global, &campaign, &view, ended)?;
@@ -67,11 +68,17 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
 }
 
 /// Runs what is open. Gives how it ended, and the members that did not come to an end.
-fn round(global: &Global, view: View, arguments: &RunArguments) -> Result<(RunStatus, Vec<Member>), CliError> {
+fn round(
+    global: &Global,
+    campaign: &Campaign,
+    view: View,
+    arguments: &RunArguments,
+) -> Result<(RunStatus, Vec<Member>), CliError> {
+    let mut tally = Tally::new(campaign, &view);
     let View { progress, mut session, roster, plan, .. } = view;
     // One trial that fails is no reason to leave the others.
     let execution = super::Execution { keep_going: true, ..arguments.execution.clone() };
-    let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &execution)?);
+    let carried = ManuallyDrop::new(carry_out_counting(&mut session, plan, global, &execution, &mut tally)?);
     let Carried { record, outcome, .. } = &*carried;
     session.store.save_run(record)?;
     let settled = |member: usize| roster.stages(member).iter().all(|id| outcome.actions.contains_key(id));

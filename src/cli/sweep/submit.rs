@@ -13,8 +13,9 @@ use super::campaign::{Campaign, View};
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
-    Backend, EngineOptions, Job, JobId, JobNeeds, Part, Sampler, Stand, Submission, TASK, Task, TaskState, UnitMember, Wave, backend, backends, label,
-    overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id, task_count,
+    Backend, EngineOptions, Job, JobId, JobNeeds, Part, Sampler, Stand, Submission, TASK, Task, TaskState, UnitMember,
+    Wave, backend, backends, label, overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id,
+    task_count,
 };
 use crate::ui::Paint;
 

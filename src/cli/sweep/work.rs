@@ -23,8 +23,8 @@ use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
 use crate::engine::CancelToken;
 use crate::graph::{Graph, StageId, build, join};
 use crate::spec::{LoadOptions, Spec, load};
-use crate::ui::bytes;
 use crate::sweep::{JobNeeds, Part, Submission, UnitMember, plain_name};
+use crate::ui::bytes;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -84,8 +84,7 @@ fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Resu
         ..arguments.choice.clone()
     };
     let store = global.open_store(submission.file.parent().unwrap_or(Path::new(".")))?;
-    let mut campaign =
-        Campaign::open_with(store, global, &submission.file, &choice, false, submission.sources())?;
+    let mut campaign = Campaign::open_with(store, global, &submission.file, &choice, false, submission.sources())?;
     let sweep = arguments.folder.parent().unwrap_or(Path::new("."));
     let mut before: Vec<Submission> =
         submission.before.iter().filter_map(|id| Submission::load(&sweep.join(id)).ok()).collect();
@@ -143,7 +142,7 @@ impl Task<'_> {
             }
         };
         for (label, why) in &lost {
-            eprintln!("{label} is left out: {why}");
+            eprintln!("trial {label} is left out: {why}");
         }
         if session.graph.is_empty() {
             return Ok(Ended::with(Exit::Failed));
@@ -177,7 +176,11 @@ impl Task<'_> {
 
     fn read(&self, member: &UnitMember) -> Result<(Spec, Graph), CliError> {
         let mut sources = self.submission.sources();
-        let options = LoadOptions { profile: self.submission.profile.clone(), overrides: member.overrides.clone() };
+        let options = LoadOptions {
+            profile: self.submission.profile.clone(),
+            overrides: member.overrides.clone(),
+            given_by: Some(format!("trial {}", member.label)),
+        };
         let (spec, mut diagnostics) = load(&self.submission.pipeline, &options, &mut sources);
         let built = spec.map(|spec| {
             let (graph, found) = build(&spec, &stages::kinds());
@@ -241,10 +244,14 @@ impl Task<'_> {
             return Some(format!("`{name}`, which it shares with others, has failed"));
         }
         let (what, wanted, has) = self.needs().lack(self.submission.stage_needs.get(name)?)?;
-        let amount = |count: u64| if what == "memory" { bytes(count) } else { count.to_string() };
+        let amount = |count: u64| match what {
+            _ if count == 0 => "none".to_owned(),
+            "memory" => bytes(count),
+            _ => count.to_string(),
+        };
         let (wanted, has) = (amount(wanted), amount(has));
         Some(format!(
-            "`{name}` asks for {wanted} of {what}, and this task has {has}; the job that was to run it did not come to its \
+            "`{name}` asks for {wanted} of {what}, and this task for {has}; the job that was to run it did not come to its \
              end, so issue the sweep again"
         ))
     }

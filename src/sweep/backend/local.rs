@@ -40,6 +40,11 @@ impl Traces {
         self.file(&format!(".{task}.rc"))
     }
 
+    /// Its job was cancelled.
+    fn cancelled(&self) -> PathBuf {
+        self.file(".cancelled")
+    }
+
     fn started(&self, task: usize) -> PathBuf {
         self.file(&format!(".{task}.started"))
     }
@@ -110,17 +115,23 @@ impl Backend for Local {
     fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Failure> {
         let mut tasks = Vec::new();
         for (traces, noted) in noted(scripts).into_iter().filter(|(_, noted)| noted.name == name) {
-            let alive = noted.is_alive();
+            let (alive, cancelled) = (noted.is_alive(), traces.cancelled().exists());
             for number in 0..noted.tasks {
                 let code = fs::read_to_string(traces.exit_code(number)).ok();
                 let state = match code.as_deref().map(str::trim) {
                     Some("0") => TaskState::Done,
+                    Some(_) if cancelled => TaskState::Cancelled,
+                    None if cancelled && !alive => TaskState::Cancelled,
                     Some(_) => TaskState::Failed,
                     None if !alive => TaskState::Failed,
                     None if traces.started(number).exists() => TaskState::Running,
                     None => TaskState::Waiting,
                 };
-                let detail = code.map_or_else(String::new, |code| format!("exit code {}", code.trim()));
+                let detail = match code {
+                    Some(code) => format!("exit code {}", code.trim()),
+                    None if state == TaskState::Failed => "its process is gone".to_owned(),
+                    None => String::new(),
+                };
                 let job = JobId(noted.process.to_string());
                 tasks.push(Task { job, comment: noted.comment.clone(), number, state, detail });
             }
@@ -130,7 +141,9 @@ impl Backend for Local {
 
     fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure> {
         let mut ended = 0;
-        for (_, noted) in noted(scripts).into_iter().filter(|(_, noted)| noted.name == name && noted.is_alive()) {
+        let jobs = noted(scripts).into_iter();
+        for (traces, noted) in jobs.filter(|(_, noted)| noted.name == name && noted.is_alive()) {
+            let _ = fs::write(traces.cancelled(), "");
             let group = rustix::process::Pid::from_raw(noted.process as i32);
             if let Some(group) = group {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);

@@ -79,10 +79,10 @@ pub struct JobNeeds {
 impl JobNeeds {
     /// What a task that has this lacks for work that asks for `wanted`: the resource, how much is wanted, how much there is.
     pub fn lack(&self, wanted: &Self) -> Option<(&'static str, u64, u64)> {
-        let memory = (wanted.memory.unwrap_or(0), self.memory.unwrap_or(u64::MAX));
+        // A task that asked for no memory has what the cluster gives by default.
         let amounts = [
             ("gpus", wanted.gpus as u64, self.gpus as u64),
-            ("memory", memory.0, memory.1),
+            ("memory", wanted.memory.unwrap_or(0), self.memory.unwrap_or(0)),
             ("cpus", wanted.cpus as u64, self.cpus as u64),
         ];
         amounts.into_iter().find(|(_, wanted, has)| wanted > has)
@@ -96,8 +96,9 @@ pub enum TaskState {
     Waiting,
     Running,
     Done,
-    /// It ended with an error, was cancelled, or was lost.
+    /// It ended with an error or was lost.
     Failed,
+    Cancelled,
 }
 
 /// A task that a backend knows of.

@@ -161,6 +161,7 @@ fn task(line: &str) -> Option<Task> {
         "RUNNING" | "SUSPENDED" | "STAGE_OUT" | "SIGNALING" | "STOPPED" => TaskState::Running,
         // The process has ended, only the node is not tidy yet.
         "COMPLETED" | "COMPLETING" => TaskState::Done,
+        "CANCELLED" => TaskState::Cancelled,
         _ => TaskState::Failed,
     };
     // Of a task that is over, the reason alone does not tell how it ended.
@@ -169,7 +170,13 @@ fn task(line: &str) -> Option<Task> {
         (TaskState::Failed, reason) => format!("{} ({reason})", ending.to_lowercase()),
         _ => detail.to_owned(),
     };
-    Some(Task { job: JobId(job.to_owned()), comment: comment.to_owned(), number: number.parse().unwrap_or(0), state, detail })
+    Some(Task {
+        job: JobId(job.to_owned()),
+        comment: comment.to_owned(),
+        number: number.parse().unwrap_or(0),
+        state,
+        detail,
+    })
 }
 
 /// Whether a program of this name can be run.
