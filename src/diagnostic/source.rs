@@ -77,6 +77,7 @@ impl SourceMap {
     }
 
     /// An empty map in which the same files are as they were.
+    #[must_use]
     pub fn alike(&self) -> Self {
         Self { sources: Vec::new(), kept: Arc::clone(&self.kept) }
     }

@@ -331,7 +331,7 @@ fn what_some_trials_share_runs_in_waves() {
     environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
     wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 4);
     let mut count = BTreeMap::<String, usize>::new();
-    for name in runs(&environment).iter().flat_map(|run| ran(run)) {
+    for name in runs(&environment).iter().flat_map(ran) {
         *count.entry(name.split('#').next().unwrap().to_owned()).or_default() += 1;
     }
     let once = [("raw", 1), ("scaled", 1), ("windows", 1), ("model", 2), ("scores", 2), ("metrics", 4)];

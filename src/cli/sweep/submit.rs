@@ -189,7 +189,8 @@ pub(super) fn submit(
     submission.overrides = arguments.choice.overrides()?;
     submission.targets.clone_from(&arguments.choice.targets);
     submission.before = before.iter().map(|before| before.id.clone()).collect();
-    let jobs = jobs(global, campaign, arguments, &view, &submission, &waves, &open, &options)?;
+    let parts = parts_of(campaign, &view, &submission, &waves, &open);
+    let jobs = jobs(global, campaign, arguments, &view, &submission, parts, &options)?;
     submission.needs = jobs.iter().map(|(part, job)| (part.name(), job.needs)).collect();
     submission.stage_needs = stage_needs(&view, &open, &options);
     let checked = jobs.iter().try_for_each(|(_, job)| backend.check(job));
@@ -242,6 +243,27 @@ fn turn(campaign: &Campaign, rehearse: bool) -> Result<Option<File>, CliError> {
     locked.map(Some).map_err(|error| CliError::failed(format!("cannot lock {}: {error}", path.display())))
 }
 
+/// The parts of a submission with the number of their tasks and the stages that they run.
+fn parts_of(
+    campaign: &Campaign,
+    view: &View,
+    submission: &Submission,
+    waves: &[Wave],
+    open: &[usize],
+) -> Vec<(Part, usize, Vec<StageId>)> {
+    let shared: Vec<StageId> = waves.iter().flat_map(Wave::stages).collect();
+    let own = open.iter().flat_map(|place| view.roster.stages(*place)).copied();
+    let is_own = |stage: &StageId| view.plan.stage(*stage).hit().is_none() && !shared.contains(stage);
+    let own: Vec<StageId> = own.filter(is_own).collect();
+    let is_adaptive = campaign.file.stopping.is_some() || matches!(campaign.file.sampler, Sampler::Tpe { .. });
+    let part = |part| match part {
+        Part::Shared(wave) => (part, submission.units(part).len(), waves[wave].stages().collect()),
+        Part::Trials => (part, submission.units(part).len(), own.clone()),
+        Part::Next => (part, usize::from(is_adaptive), own.clone()),
+    };
+    submission.parts().map(part).collect()
+}
+
 /// The jobs of a submission in their order; each comes after those before it.
 fn jobs(
     global: &Global,
@@ -249,23 +271,12 @@ fn jobs(
     arguments: &RunArguments,
     view: &View,
     submission: &Submission,
-    waves: &[Wave],
-    open: &[usize],
+    parts: Vec<(Part, usize, Vec<StageId>)>,
     options: &EngineOptions,
 ) -> Result<Vec<(Part, Job)>, CliError> {
     let program = std::env::current_exe().map_err(|error| CliError::failed(format!("where am I? {error}")))?;
     let folder = submission.folder(&submissions_of(campaign));
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let shared: Vec<StageId> = waves.iter().flat_map(Wave::stages).collect();
-    let own = open.iter().flat_map(|place| view.roster.stages(*place)).copied();
-    let is_own = |stage: &StageId| view.plan.stage(*stage).hit().is_none() && !shared.contains(stage);
-    let own: Vec<StageId> = own.filter(is_own).collect();
-    let is_adaptive = campaign.file.stopping.is_some() || matches!(campaign.file.sampler, Sampler::Tpe { .. });
-    let parts = submission.parts().map(|part| match part {
-        Part::Shared(wave) => (part, submission.units(part).len(), waves[wave].stages().collect()),
-        Part::Trials => (part, submission.units(part).len(), own.clone()),
-        Part::Next => (part, usize::from(is_adaptive), own.clone()),
-    });
     let job = |(part, tasks, stages): (Part, usize, Vec<StageId>)| {
         let (needs, passed_on) = options.for_job(part, &stages, &view.session.graph, &view.declared);
         let mut words = vec![program.display().to_string(), "--store".to_owned()];
@@ -299,7 +310,7 @@ fn jobs(
         };
         (part, job)
     };
-    Ok(parts.filter(|(_, tasks, _)| *tasks > 0).map(job).collect())
+    Ok(parts.into_iter().filter(|(_, tasks, _)| *tasks > 0).map(job).collect())
 }
 
 /// What each stage that is to run asks for; of variants of one stage, the largest.
