@@ -99,7 +99,7 @@ pub struct Choice {
     /// repeated
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub overrides: Vec<String>,
-    /// Only this stage and what it needs; may be repeated
+    /// Only this stage and what it needs (of a sweep: this one besides the objective); may be repeated
     #[arg(long = "target", value_name = "STAGE")]
     pub targets: Vec<String>,
     /// Run this stage even if its outputs are there; may be repeated

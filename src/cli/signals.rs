@@ -20,14 +20,26 @@ pub(super) fn install(cancel: &CancelToken) {
     }
 }
 
-/// Connects SIGUSR1, by which a queue tells that the time of a task is nearly up, to a token. The flag says afterwards
-/// whether it came.
-pub(super) fn install_warning(cancel: &CancelToken) -> Arc<AtomicBool> {
-    let told = Arc::new(AtomicBool::new(false));
-    for flag in [Arc::clone(&told), cancel.flag()] {
-        if let Err(error) = signal_hook::flag::register(SIGUSR1, flag) {
-            tracing::warn!("SIGUSR1 cannot be handled: {error}");
+/// What a queue sends to a task. The flags say afterwards what came.
+pub(super) struct Warnings {
+    /// SIGUSR1: its time is nearly up.
+    pub time_is_up: Arc<AtomicBool>,
+    /// SIGTERM: it must make room, or was cancelled.
+    pub terminated: Arc<AtomicBool>,
+}
+
+/// Connects what a queue sends to a token, besides [`install`].
+pub(super) fn install_warnings(cancel: &CancelToken) -> Warnings {
+    let warnings = Warnings { time_is_up: Arc::default(), terminated: Arc::default() };
+    let flags = [
+        (SIGUSR1, Arc::clone(&warnings.time_is_up)),
+        (SIGUSR1, cancel.flag()),
+        (SIGTERM, Arc::clone(&warnings.terminated)),
+    ];
+    for (signal, flag) in flags {
+        if let Err(error) = signal_hook::flag::register(signal, flag) {
+            tracing::warn!("signal {signal} cannot be handled: {error}");
         }
     }
-    told
+    warnings
 }

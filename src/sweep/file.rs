@@ -289,7 +289,15 @@ impl Reader<'_> {
             columns.push((key.text.to_string(), values));
         }
         let rows = (0..columns[0].1.len()).map(|row| columns.iter().map(|(_, values)| values[row].clone()).collect());
-        Some(Dimension::Zip { rows: rows.collect(), names: columns.into_iter().map(|(name, _)| name).collect() })
+        let rows: Vec<Vec<Value>> = rows.collect();
+        let repeated =
+            (1..rows.len()).find_map(|row| Some((rows[..row].iter().position(|other| *other == rows[row])?, row)));
+        if let Some((first, again)) = repeated {
+            let message = format!("items {} and {} below `zip` are the same", first + 1, again + 1);
+            self.error("repeated-point", message, node?.span(), "remove one of them from each list");
+            return None;
+        }
+        Some(Dimension::Zip { rows, names: columns.into_iter().map(|(name, _)| name).collect() })
     }
 
     fn domain(&mut self, axis: &str, node: &Node, earlier: &[String]) -> Option<Domain> {

@@ -216,19 +216,25 @@ fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
         cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [400], lr: [1.0e-3]"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
     wait_until(&environment, "the training is under way", || environment.files("cache/v1/checkpoints").len() > 5);
-    // What Slurm sends before the end of the time limit.
-    let job = cluster.squeue(&["--states=RUNNING", "--format=%A"]);
-    let mut command = Command::new("scancel");
-    command.env("SLURM_CONF", cluster.folder.path().join("slurm.conf"));
-    assert!(command.args(["--batch", "--signal=USR1", job.trim()]).status().unwrap().success());
-    wait_until(&environment, "the task is told to wait again", || {
-        let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
-        log.contains("goes back into the queue") && log.contains("training stopped inside epoch")
-    });
-    cluster.hurry();
+    // What Slurm sends before the end of the time limit, and when others need the node.
+    for (signal, times) in [("USR1", 1), ("TERM", 2)] {
+        let running = || cluster.squeue(&["--states=RUNNING", "--format=%A"]);
+        wait_until(&environment, "the training goes on", || {
+            let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+            !running().trim().is_empty() && log.matches("training goes on inside epoch").count() == times - 1
+        });
+        let mut command = Command::new("scancel");
+        command.env("SLURM_CONF", cluster.folder.path().join("slurm.conf"));
+        let sent = command.args(["--batch", &format!("--signal={signal}"), running().trim()]).status().unwrap();
+        assert!(sent.success());
+        wait_until(&environment, "the task is told to wait again", || {
+            let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+            log.matches("goes back into the queue").count() == times
+                && log.matches("training stopped inside epoch").count() == times
+        });
+        cluster.hurry();
+    }
     wait_for_the_end(&environment, 1);
-    let log = environment.succeed(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
-    assert!(log.contains("training goes on inside epoch"), "{log}");
     assert_same_figures(&environment);
 }
 

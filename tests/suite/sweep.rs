@@ -226,6 +226,7 @@ fn wrong_sweeps_are_told_at_their_place() {
         ("axes: {lr: {unifrom: [0, 1]}}", "did you mean `uniform`?"),
         ("axes: {ratio: {by: lr, default: [1]}}", "must name an earlier axis"),
         ("axes: {lr: [1]}\nzip: {ratio: [1, 2], clip: [1]}", "has 1 values, `ratio` has 2"),
+        ("zip: {ratio: [1, 2, 1], clip: [1, 2, 1]}", "items 1 and 3 below `zip` are the same"),
         ("axes: {lr: [1]}\nset: {lr: 2}", "`lr` is given twice"),
         ("axes: {lr: [1]}\nsampler: {kind: tpe}", "the sampler `tpe` needs `trials`"),
         ("axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}", "`levels` must rise"),

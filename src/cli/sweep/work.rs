@@ -58,19 +58,23 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     store.prepare()?;
     let cancel = CancelToken::default();
     signals::install(&cancel);
-    let time_is_up = signals::install_warning(&cancel);
+    let warnings = signals::install_warnings(&cancel);
     let task =
         Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
     let Ended { exit, in_vain } = task.run(&unit.members)?;
     remote::settle(&task.store, global, &task.cancel);
-    if time_is_up.load(Ordering::Relaxed) {
+    let backend = || find_backend(&submission.backend);
+    if warnings.time_is_up.load(Ordering::Relaxed) {
         if let Some(stage) = in_vain {
             let message = format!("the time of the task is up, and `{stage}` has kept nothing from which it can go on");
             let hint = "give it more `time` below `slurm`; again with as much, it would end at the same place";
             return Err(CliError::failed(message).hint(hint));
         }
         eprintln!("the time of the task is up; what it did is kept, and it goes back into the queue");
-        find_backend(&submission.backend)?.requeue_own_task()?;
+        backend()?.requeue_own_task()?;
+    } else if exit == Exit::Interrupted && warnings.terminated.load(Ordering::Relaxed) && backend()?.wants_own_task() {
+        eprintln!("the task must make room; what it did is kept, and it goes back into the queue");
+        backend()?.requeue_own_task()?;
     }
     Ok(exit)
 }

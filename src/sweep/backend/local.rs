@@ -161,6 +161,10 @@ impl Backend for Local {
         Ok(())
     }
 
+    fn wants_own_task(&self) -> bool {
+        false
+    }
+
     fn requeue_own_task(&self) -> Result<(), Failure> {
         Err(Failure::new("processes of this machine have no queue to go back to"))
     }

@@ -151,7 +151,11 @@ pub trait Backend {
     /// If the backend cannot be asked.
     fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure>;
 
-    /// Puts the task that this process belongs to back into the queue: it was told that its time is up.
+    /// Whether the task that this process belongs to is still wanted. One that was cancelled is not; one that was told to
+    /// make room for others, or whose node goes down, is.
+    fn wants_own_task(&self) -> bool;
+
+    /// Puts the task that this process belongs to back into the queue: its time is up, or it must make room.
     ///
     /// # Errors
     /// If there is no such task.

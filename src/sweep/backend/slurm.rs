@@ -127,6 +127,13 @@ impl Backend for Slurm {
         answer(self.command("scancel").args(jobs.iter().map(|JobId(job)| job))).map(drop)
     }
 
+    fn wants_own_task(&self) -> bool {
+        // A job that was cancelled is told to end only after its state says so.
+        let Ok(job) = std::env::var("SLURM_JOB_ID") else { return false };
+        let state = answer(self.command("squeue").args(["--noheader", "--jobs", &job, "--format", "%T"]));
+        state.is_ok_and(|state| state.trim() == "RUNNING")
+    }
+
     fn requeue_own_task(&self) -> Result<(), Failure> {
         let job = std::env::var("SLURM_JOB_ID").map_err(|_| Failure::new("this process is no task of Slurm"))?;
         answer(self.command("scontrol").args(["requeue", &job])).map(drop)
