@@ -57,10 +57,11 @@ struct Counted<'a> {
 
 impl Reporter for Counted<'_> {
     fn on(&mut self, event: &Event) {
-        self.reporters.on(event);
-        if let Some(more) = self.count.note(event) {
-            self.reporters.on(&more);
-        }
+        let more = self.count.note(event);
+        let is_last = matches!(event, Event::RunFinished { .. });
+        // Nothing comes after the end.
+        let (first, then) = if is_last { (more.as_ref(), Some(event)) } else { (Some(event), more.as_ref()) };
+        first.into_iter().chain(then).for_each(|event| self.reporters.on(event));
     }
 }
 

@@ -251,7 +251,9 @@ impl Roster {
 
     /// Seconds of computing that a member stands on, shared stages included.
     pub fn seconds(&self, member: usize, plan: &Plan) -> f64 {
-        self.places[member].iter().filter_map(|id| plan.stage(*id).hit()).map(|action| action.seconds).sum()
+        let known = self.places[member].iter().filter_map(|id| plan.stage(*id).hit());
+        // The sum of nothing would be -0.
+        known.map(|action| action.seconds).fold(0.0, |sum, seconds| sum + seconds)
     }
 
     /// When the last of a member's stages ended, in milliseconds since 1970.

@@ -142,6 +142,30 @@ fn a_failed_trial_leaves_the_others_and_runs_again_with_the_sweep() {
 }
 
 #[test]
+fn trials_whose_data_are_missing_have_failed() {
+    let environment = environment("axes: {ratio: [1, 2]}");
+    let (before, after) = PIPELINE.split_once("    uses: generate\n").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    let text = format!("{before}    uses: ingest\n    with: {{dataset: csv, path: table.csv}}\n{after}");
+    environment.write("pipeline.yaml", text);
+    environment.run(&["sweep", "sweep.yaml"]).expect(1).says("2 failed");
+    assert_eq!(environment.json(&["sweep", "status", "sweep.yaml"])["failed"], 2);
+}
+
+#[test]
+fn a_run_tells_how_many_trials_are_done_and_which_is_best() {
+    let environment = environment("axes: {lr: [0.001, 0.002, 1.0e+30]}");
+    let told = environment.run(&["sweep", "sweep.yaml", "--json"]).expect(1).stdout;
+    let events = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let progress: Vec<Value> = events.filter(|event| event["event"] == "run-progress").collect();
+    let done: Vec<i64> = progress.iter().map(|event| event["done"].as_i64().unwrap()).collect();
+    assert!(done.is_sorted() && done.last() == Some(&3), "{done:?}");
+    assert!(progress.iter().all(|event| event["total"] == 3 && event["unit"] == "trial"));
+    let phase = progress.last().unwrap()["phase"].as_str().unwrap();
+    assert!(phase.contains("1 failed") && phase.contains("best roc_auc"), "{phase}");
+}
+
+#[test]
 fn halving_trains_further_from_the_level_before() {
     let environment = environment(
         "axes: {lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2, 4], factor: 2}",

@@ -52,6 +52,40 @@ pub(super) struct View {
     pub declared: Vec<Needs>,
 }
 
+/// A stage that is not there yet.
+#[derive(Clone, Copy)]
+pub(super) struct Lacking<'a> {
+    pub name: &'a str,
+    /// `None` as long as something before it is not there.
+    pub key: Option<Key>,
+}
+
+impl View {
+    /// The stages that a member lacks.
+    pub fn lacking(&self, member: usize) -> Vec<Lacking<'_>> {
+        let stages = self.roster.stages(member).iter().map(|id| (id, self.plan.stage(*id)));
+        let missing = stages.filter(|(_, stage)| stage.hit().is_none());
+        missing.map(|(id, stage)| Lacking { name: &self.session.graph.stage(*id).name, key: stage.key }).collect()
+    }
+}
+
+/// Why stages failed the last time they were tried.
+#[derive(Default)]
+pub(super) struct Failures {
+    by_key: BTreeMap<Key, String>,
+    /// Of stages that had no key: a file was missing.
+    by_name: BTreeMap<String, String>,
+}
+
+impl Failures {
+    pub fn of(&self, stage: &Lacking<'_>) -> Option<&String> {
+        match stage.key {
+            Some(key) => self.by_key.get(&key),
+            None => self.by_name.get(stage.name),
+        }
+    }
+}
+
 impl Campaign {
     /// Reads the sweep file; its problems are printed, all of them.
     pub fn open(global: &Global, path: &Path, choice: &Choice, offline: bool) -> Result<Self, CliError> {
@@ -191,16 +225,16 @@ impl Campaign {
         let failures = self.failures();
         let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
         self.view_where(global, |values, missing| {
-            missing.iter().any(|key| failures.contains_key(key)) && !under_way.contains(values)
+            missing.iter().any(|stage| failures.of(stage).is_some()) && !under_way.contains(values)
         })
     }
 
     /// [`Self::view`], with results from all machines on which the sweep ran, as nodes of a cluster may compute in another
-    /// numeric class than the host that asks; and where members have failed for which that holds of their values and the keys that they lack.
+    /// numeric class than the host that asks; and where members have failed for which that holds of their values and the stages that they lack.
     pub fn view_where(
         &mut self,
         global: &Global,
-        has_failed: impl Fn(&Vec<(String, String)>, &[Key]) -> bool,
+        has_failed: impl Fn(&Vec<(String, String)>, &[Lacking<'_>]) -> bool,
     ) -> Result<View, CliError> {
         self.classes.get_or_insert_with(|| classes_of(&self.store, &self.name));
         let mut failed = BTreeSet::new();
@@ -208,9 +242,7 @@ impl Campaign {
             let view = self.view(global, &failed)?;
             let known = failed.len();
             for (number, member) in view.roster.members.iter().enumerate() {
-                let planned = view.roster.stages(number).iter().map(|id| view.plan.stage(*id));
-                let missing: Vec<Key> =
-                    planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key).collect();
+                let missing = view.lacking(number);
                 if has_failed(&overrides(&self.file, &view.progress.points[member.trial], member), &missing) {
                     failed.insert(*member);
                 }
@@ -271,19 +303,23 @@ impl Campaign {
 
     /// Why stages failed the last time they were tried, by their key: from the records of runs of this sweep that came
     /// after the last success.
-    pub fn failures(&self) -> BTreeMap<Key, String> {
-        let mut failures = BTreeMap::new();
+    pub fn failures(&self) -> Failures {
+        let mut failures = Failures::default();
         for run in self.store.runs().unwrap_or_default() {
             let Ok(record) = self.store.load_run(&run) else { continue };
             if record.file != self.name {
                 continue;
             }
             for stage in record.stages {
-                let Some(key) = stage.key else { continue };
-                match stage.state {
-                    StageState::Failed => drop(failures.insert(key, format!("{}: {}", stage.name, stage.reason))),
-                    StageState::Ran | StageState::Hit => drop(failures.remove(&key)),
-                    StageState::Skipped => {}
+                let reason = format!("{}: {}", stage.name, stage.reason);
+                match (stage.state, stage.key) {
+                    (StageState::Failed, Some(key)) => drop(failures.by_key.insert(key, reason)),
+                    (StageState::Failed, None) => drop(failures.by_name.insert(stage.name, reason)),
+                    (StageState::Ran | StageState::Hit, key) => {
+                        key.and_then(|key| failures.by_key.remove(&key));
+                        failures.by_name.remove(&stage.name);
+                    }
+                    (StageState::Skipped, _) => {}
                 }
             }
         }
@@ -299,12 +335,12 @@ impl Campaign {
         let values = |member: &Member| overrides(&self.file, &view.progress.points[member.trial], member);
         let note = |member: usize| {
             let own = values(&view.roster.members[member]);
-            let planned = view.roster.stages(member).iter().map(|id| view.plan.stage(*id));
-            let open: Vec<Key> = planned.filter(|stage| stage.hit().is_none()).filter_map(|stage| stage.key).collect();
-            let failure = open.iter().find_map(|key| failures.get(key).cloned());
+            let open = view.lacking(member);
+            let failure = open.iter().find_map(|stage| failures.of(stage).cloned());
+            let is_leased = |stage: &Lacking<'_>| stage.key.is_some_and(|key| leased.contains(&key));
             Note {
                 failure: failure.or_else(|| lost.get(&own).filter(|_| !open.is_empty()).cloned()),
-                running: in_tasks.contains(&own) || open.iter().any(|key| leased.contains(key)),
+                running: in_tasks.contains(&own) || open.iter().any(is_leased),
                 queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),
                 finished: view.roster.finished(member, &view.plan),

@@ -125,12 +125,11 @@ impl Count for Tally {
                 }
             }
             Event::StageFailed { stage, .. } => self.failed.extend(self.users.get(stage).into_iter().flatten()),
-            _ => return None,
+            _ => {}
         }
-        if self.done + self.failed.len() == before {
-            return None;
-        }
+        let best = self.best;
         self.read_figures();
-        Some(self.progress())
+        let has_changed = self.done + self.failed.len() != before || self.best != best;
+        has_changed.then(|| self.progress())
     }
 }

@@ -173,8 +173,10 @@ fn task(line: &str) -> Option<Task> {
     };
     // Of a task that is over, the reason alone does not tell how it ended.
     let detail = match (state, detail) {
-        (TaskState::Failed, "" | "None") => ending.to_lowercase(),
-        (TaskState::Failed, reason) => format!("{} ({reason})", ending.to_lowercase()),
+        (TaskState::Failed, "" | "None" | "(None)") => ending.to_lowercase(),
+        (TaskState::Failed, reason) => {
+            format!("{} ({})", ending.to_lowercase(), reason.trim_start_matches('(').trim_end_matches(')'))
+        }
         _ => detail.to_owned(),
     };
     Some(Task {
