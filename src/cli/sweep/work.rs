@@ -61,12 +61,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let task =
         Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
     let exit = task.run(&unit.members)?;
-    remote::settle(&task.store, global, &task.cancel);
+    let interrupted = remote::settle(&task.store, global, &task.cancel);
     if time_is_up.load(Ordering::Relaxed) {
         eprintln!("the time of the task is up; what it did is kept, and it goes back into the queue");
         find_backend(&submission.backend)?.requeue_own_task()?;
     }
-    Ok(exit)
+    Ok(if interrupted && exit == Exit::Done { Exit::Interrupted } else { exit })
 }
 
 /// Submits what comes after a submission whose tasks are over.
