@@ -103,10 +103,12 @@ impl Remote {
             return Ok(());
         }
         let message = format!("{} is the store of somebody who works there, not only a remote", self.address());
-        Err(RemoteError::new(RemoteFault::Address, message).hint(format!(
-            "`runner cache gc --store {}` collects it, and knows what is needed there",
+        let hint = format!(
+            "`runner cache gc --store {} --dry-run` says what goes when it is collected as a store: also what others sent \
+             and no run there needs",
             folder.display()
-        )))
+        );
+        Err(RemoteError::new(RemoteFault::Address, message).hint(hint))
     }
 
     /// What uploads to a folder that were killed left there. Such files have no name that a listing would show.
