@@ -1,7 +1,7 @@
-//! Garbage collection: what goes, in which order, and why. What a run's record refers to is kept,
-//! unless a limit on age or size says otherwise; then what is cheapest to recompute per byte goes first. The newest run
-//! of each pipeline has no age. What somebody is working on stays: leases, the hits of runs that are under way, and
-//! whatever is younger than an hour.
+//! Garbage collection: what goes, in which order, and why. What a run's record refers to is kept, and what somebody
+//! fetched lately, unless a limit on age or size says otherwise; then what is cheapest to recompute per byte goes first.
+//! The newest run of each pipeline has no age. What somebody is working on stays: leases, the hits of runs that are under
+//! way, and whatever is younger than an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(3600);
 
 /// A record that says for longer that its run is under way is that of a run that was killed.
 const LONGEST_RUN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What somebody fetched stays for so long, unless `max_age` is less.
+const FETCHED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What to keep.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +103,7 @@ impl Collection<'_> {
         let reachable = self.drop_old_runs(records)?;
         let mut roots = self.options.roots.clone();
         roots.push(Root { name: "runs".into(), keys: reachable });
+        roots.push(Root { name: "pulls".into(), keys: self.drop_old_pulls()? });
         roots.push(Root { name: "work under way".into(), keys: in_flight.clone() });
         let is_needed = |action: &Action| roots.iter().any(|root| root.keys.contains(&action.key));
         let (kept, unreachable): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_needed);
@@ -164,6 +168,20 @@ impl Collection<'_> {
             }
         }
         Ok(reachable)
+    }
+
+    /// Removes notes of what was fetched long ago; the keys of all others are needed.
+    fn drop_old_pulls(&mut self) -> Result<BTreeSet<Key>, CacheError> {
+        let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
+        let mut fetched = BTreeSet::new();
+        for (path, keys) in self.store.pulls()? {
+            if self.age(&path) > limit {
+                self.remove(&path, "a note of what was fetched longer ago than the limit")?;
+            } else {
+                fetched.extend(keys);
+            }
+        }
+        Ok(fetched)
     }
 
     /// Removes what is cheapest to have again until the rest fits. Checkpoints, which only save time, go first; then what

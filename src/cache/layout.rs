@@ -10,6 +10,7 @@
 //!          runs.head                     the newest record: the end of their chain
 //!          leases/cdef…                  who is working on a key right now
 //!          sweeps/NAME/ID/…              what sweeps handed to a cluster: units, scripts, logs
+//!          pulls/TIME.json               what somebody fetched, so that it is not collected at once
 //!          quarantine/…                  damaged objects, for inspection
 //!          tmp/…                         files on their way into the store
 //! ```
@@ -86,6 +87,11 @@ impl Layout {
     /// What sweeps handed to a cluster: units, scripts, logs.
     pub fn sweeps(&self) -> PathBuf {
         self.root.join("sweeps")
+    }
+
+    /// Notes of what somebody fetched.
+    pub fn pulls(&self) -> PathBuf {
+        self.root.join("pulls")
     }
 
     pub fn quarantine(&self) -> PathBuf {

@@ -15,6 +15,7 @@ mod ledger;
 mod manifest;
 mod object;
 mod publish;
+mod pulls;
 mod recorded;
 mod remote;
 mod run;
@@ -36,8 +37,8 @@ pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
 pub use remote::{
-    Address, Progress, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode, RemoteOptions,
-    Traffic, TransferError, TransferReport,
+    Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
+    RemoteOptions, Traffic, TransferError, TransferReport,
 };
 pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, utc};
 pub use stats::{Amount, Stats};

@@ -6,7 +6,6 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::session::shown;
-use super::transfer::Way;
 use super::{CliError, Exit, Global, collect, transfer};
 use crate::cache::Store;
 use crate::ui::{Align, Paint, Table, bytes};
@@ -23,8 +22,9 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  \
         runner cache push --remote s3://bucket/prefix              the latest run\n  \
         runner cache push pipelines/quickstart.yaml --dry-run      what a pipeline's results would take\n  \
-        runner cache push --all --remote file:///mnt/share/cache   everything")]
-    Push(transfer::Arguments),
+        runner cache push --all --remote file:///mnt/share/cache   everything\n  \
+        runner cache push --all --verify                           replaces what is damaged there, too")]
+    Push(transfer::PushArguments),
     /// Fetch results from the remote: of a run, of a pipeline, or all
     #[command(after_help = "Examples:\n  \
         runner cache pull 250c1f --remote s3://bucket/prefix       a run that somebody pushed\n  \
@@ -38,8 +38,8 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, CliError> {
         Verb::Stats => stats(global, &store),
         Verb::Verify => verify(global, &store),
         Verb::Gc(arguments) => collect::run(global, arguments),
-        Verb::Push(arguments) => transfer::run(global, Way::Push, arguments),
-        Verb::Pull(arguments) => transfer::run(global, Way::Pull, arguments),
+        Verb::Push(arguments) => transfer::push(global, arguments),
+        Verb::Pull(arguments) => transfer::pull(global, arguments),
     }
 }
 

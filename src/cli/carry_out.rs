@@ -103,6 +103,10 @@ pub(super) fn carry_out_counting(
     let mut outcome = perform(session, plan, &run, global, execution, count)?;
     remember(session, &outcome);
     let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
+    if !results.lost.is_empty() && session.cancel.is_cancelled() {
+        // What was on its way from the remote did not come any more.
+        outcome.status = RunStatus::Interrupted;
+    }
     if !results.lost.is_empty() && outcome.status == RunStatus::Done {
         // Nothing downstream had read them, so the damage shows only now; what was lost is computed again.
         let first = std::mem::take(&mut outcome.stages);

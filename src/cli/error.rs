@@ -136,7 +136,11 @@ impl From<StageError> for CliError {
 
 impl From<RemoteError> for CliError {
     fn from(error: RemoteError) -> Self {
-        let exit = if error.fault == RemoteFault::Address { Exit::Wrong } else { Exit::Failed };
+        let exit = match error.fault {
+            RemoteFault::Address => Exit::Wrong,
+            RemoteFault::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
+        };
         Self { exit, causes: error.causes, hint: error.hint, ..Self::failed(error.message) }
     }
 }

@@ -16,25 +16,26 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often a log gets a line.
 const LINE: Duration = Duration::from_secs(10);
 
-/// How long what is under way may take after Ctrl-C.
+/// How long requests may take to notice Ctrl-C.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Waits until results are where they should be, and says what went to the remote and came from it. Nothing here can fail
-/// a run. Without a remote, nothing happens.
-pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) {
-    let Some(remote) = store.remote() else { return };
+/// a run; what is given is whether Ctrl-C ended the waiting. Without a remote, nothing happens.
+pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bool {
+    let Some(remote) = store.remote() else { return false };
     if let Err(error) = store.keep_fetched() {
         tracing::warn!("{error}; what came from {} comes again when it is needed", remote.address());
     }
     wait(remote, global, cancel);
     let traffic = remote.traffic();
+    let interrupted = cancel.is_cancelled() && (traffic.unsent > 0 || remote.unsent() > 0);
     if global.json {
         let mut line = json!(traffic);
         line["event"] = "remote".into();
         line["url"] = remote.address().to_string().into();
         line["trouble"] = json!(remote.trouble().map(|error| error.to_string()));
         println!("{line}");
-        return;
+        return interrupted;
     }
     if !global.quiet
         && let Some(text) = told(&traffic)
@@ -49,6 +50,7 @@ pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) {
             remote.address()
         );
     }
+    interrupted
 }
 
 fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
@@ -89,6 +91,10 @@ fn told(traffic: &Traffic) -> Option<String> {
     if traffic.actions_sent > 0 {
         let objects = format!("{} objects, {}", traffic.objects_sent, bytes(traffic.bytes_sent));
         parts.push(format!("{} results sent ({objects})", traffic.actions_sent));
+    }
+    if traffic.wrong > 0 {
+        let are = if traffic.wrong == 1 { "1 file there is" } else { &format!("{} files there are", traffic.wrong) };
+        parts.push(format!("{are} damaged"));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
 }

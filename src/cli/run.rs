@@ -73,8 +73,9 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
     let Carried { record, outcome, results } = carried;
     let files = views::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
+    let interrupted;
     if global.json {
-        remote::settle(&session.store, global, &session.cancel);
+        interrupted = remote::settle(&session.store, global, &session.cancel);
         let mut result = record::to_json(record);
         result["event"] = "result".into();
         println!("{result}");
@@ -87,9 +88,10 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
             1..=FILES_LISTED => files.iter().for_each(|path| println!("{}", shown(path))),
             many => println!("{many} files in {}", shown(&session.store.run_folder(&record.run).join("files"))),
         }
-        remote::settle(&session.store, global, &session.cancel);
+        interrupted = remote::settle(&session.store, global, &session.cancel);
     }
     Ok(match outcome.status {
+        RunStatus::Done if interrupted => Exit::Interrupted,
         RunStatus::Done => Exit::Done,
         RunStatus::Interrupted => Exit::Interrupted,
         RunStatus::Failed | RunStatus::Running => Exit::Failed,

@@ -102,6 +102,9 @@ impl Session {
         cancel: &CancelToken,
     ) -> Result<Self, CliError> {
         let Parts { spec, mut graph, store, ledger, file, threads } = parts;
+        if let Some(remote) = store.remote() {
+            remote.heed(cancel.flag());
+        }
         let machine = Machine { threads, device: pick_device(choice.device)? };
         graph.place(&machine);
         let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;

@@ -13,7 +13,9 @@ use serde_json::json;
 use super::arguments::{Choice, PipelineArguments};
 use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global, signals, sweep};
-use crate::cache::{Key, Progress, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError, TransferReport};
+use crate::cache::{
+    Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError, TransferReport,
+};
 use crate::engine::CancelToken;
 use crate::ui::{Paint, bytes, duration};
 
@@ -38,9 +40,18 @@ pub(super) struct Arguments {
     choice: Choice,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PushArguments {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Read back what is there, and replace what is damaged; without it, what has the right size counts as right
+    #[arg(long)]
+    verify: bool,
+}
+
 /// Which way results go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+enum Way {
     Push,
     Pull,
 }
@@ -76,7 +87,15 @@ impl Chosen {
     }
 }
 
-pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn push(global: &Global, arguments: &PushArguments) -> Result<Exit, CliError> {
+    run(global, Way::Push, &arguments.arguments, arguments.verify)
+}
+
+pub(super) fn pull(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+    run(global, Way::Pull, arguments, false)
+}
+
+fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result<Exit, CliError> {
     let pipeline = arguments.what.as_deref().map(Path::new).filter(|path| is_pipeline(path));
     let folder = pipeline.and_then(Path::parent).unwrap_or(Path::new("."));
     let remote = named_remote(global, folder)?;
@@ -85,17 +104,21 @@ pub(super) fn run(global: &Global, way: Way, arguments: &Arguments) -> Result<Ex
     }
     let store = Store::open(&global.store);
     let cancel = CancelToken::default();
+    remote.heed(cancel.flag());
     signals::install(&cancel);
     let chosen = match (&arguments.what, pipeline) {
-        (_, Some(path)) => Chosen::keys(keys_of_pipeline(global, way, path, arguments)?),
+        (_, Some(path)) => Chosen::keys(keys_of_pipeline(global, way, path, arguments, &cancel)?),
         (Some(name), None) => of_run(&store, &remote, way, name)?,
         (None, None) if arguments.all => Chosen::keys(all(&store, &remote, way)?),
         (None, None) => of_run(&store, &remote, way, "latest")?,
     };
     if way == Way::Pull && !arguments.dry_run {
         store.prepare()?;
+        // Before anything comes: a collection meanwhile leaves it alone.
+        store.note_pull(&chosen.keys)?;
     }
-    let report = copy(global, &store, &remote, way, &chosen.keys, arguments.dry_run, &cancel)?;
+    let options = PushOptions { verify, dry_run: arguments.dry_run };
+    let report = copy(global, &store, &remote, way, &chosen.keys, options)?;
     if let Some(record) = &chosen.run
         && !arguments.dry_run
         && report.is_complete()
@@ -169,11 +192,21 @@ fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen
 }
 
 /// The keys of a pipeline's stages whose results are here (to send) or there (to fetch).
-fn keys_of_pipeline(global: &Global, way: Way, path: &Path, arguments: &Arguments) -> Result<BTreeSet<Key>, CliError> {
+fn keys_of_pipeline(
+    global: &Global,
+    way: Way,
+    path: &Path,
+    arguments: &Arguments,
+    cancel: &CancelToken,
+) -> Result<BTreeSet<Key>, CliError> {
     let pipeline = PipelineArguments { pipeline: Some(PathBuf::from(path)), choice: arguments.choice.clone() };
     let store = match way {
         Way::Push => Store::open(&global.store),
-        Way::Pull => Store::open(&global.store).with_remote(named_remote(global, &pipeline.folder())?),
+        Way::Pull => {
+            let remote = named_remote(global, &pipeline.folder())?;
+            remote.heed(cancel.flag());
+            Store::open(&global.store).with_remote(remote)
+        }
     };
     if crate::sweep::is_sweep(path) {
         return sweep::keys_of(store, global, path, &arguments.choice);
@@ -185,35 +218,31 @@ fn keys_of_pipeline(global: &Global, way: Way, path: &Path, arguments: &Argument
 }
 
 /// Copies the results of these keys, showing how far it is, and says what came of it.
-pub(super) fn copy(
+fn copy(
     global: &Global,
     store: &Store,
     remote: &Remote,
     way: Way,
     keys: &BTreeSet<Key>,
-    dry_run: bool,
-    cancel: &CancelToken,
+    options: PushOptions,
 ) -> Result<TransferReport, CliError> {
     let progress = Progress::default();
     let started = Instant::now();
     let report = std::thread::scope(|scope| {
         let work = scope.spawn(|| match way {
-            Way::Push => remote.push(store, keys, dry_run, &progress),
-            Way::Pull => remote.pull(store, keys, dry_run, &progress),
+            Way::Push => remote.push(store, keys, options, &progress),
+            Way::Pull => remote.pull(store, keys, options.dry_run, &progress),
         });
         let mut display = Display::new(global, way);
         while !work.is_finished() {
             std::thread::park_timeout(TICK.min(Duration::from_millis(20) + started.elapsed()));
-            if cancel.is_cancelled() {
-                progress.cancelled.store(true, Ordering::Relaxed);
-            }
             display.show(&progress);
         }
         display.clear();
         work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     let report = report.map_err(|error: TransferError| CliError::from(error))?;
-    tell(global, remote, way, &report, dry_run, started.elapsed());
+    tell(global, remote, way, &report, options.dry_run, started.elapsed());
     Ok(report)
 }
 
@@ -249,6 +278,10 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
             report.objects_present,
             bytes(report.bytes_present)
         );
+    }
+    if report.objects_wrong + report.actions_wrong as u64 > 0 {
+        let (results, objects) = (report.actions_wrong, report.objects_wrong);
+        println!("  of these, {results} results and {objects} objects were there already, damaged");
     }
     if report.absent > 0 {
         let place = if way == Way::Push { "here" } else { "there" };
@@ -303,7 +336,8 @@ impl Display {
         let [objects, done, total] =
             [&progress.objects, &progress.bytes, &progress.all_bytes].map(|count| count.load(Ordering::Relaxed));
         let rate = done as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
-        let mut text = format!("{} {objects}/{all} objects, {} of {}", self.way.doing(), bytes(done), bytes(total));
+        let doing = if progress.checking.load(Ordering::Relaxed) { "checking" } else { self.way.doing() };
+        let mut text = format!("{doing} {objects}/{all} objects, {} of {}", bytes(done), bytes(total));
         if rate >= 1.0 {
             let left = duration(total.saturating_sub(done) as f64 / rate);
             text.push_str(&format!(", {}/s, {left} left", bytes(rate as u64)));

@@ -104,6 +104,10 @@ impl Shared<'_> {
         if let Err(error) = self.store.bring(&stored) {
             return Result::Failed(Failure::from(&error));
         }
+        // What did not come because the user wants an end is not lost.
+        if self.cancel.is_cancelled() {
+            return Result::Cancelled;
+        }
         for input in &job.inputs {
             let artifact = match &input.artifact {
                 Some(artifact) => artifact.clone(),

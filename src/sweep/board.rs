@@ -5,7 +5,7 @@ use stages::artifact::{ArtifactError, Column, Direction, Table};
 use super::course::{Member, Progress};
 use super::file::SweepFile;
 use super::members::{MemberState, direction};
-use super::space::Point;
+use super::space::{Domain, Point};
 
 /// How far a trial is.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,8 @@ const COLUMNS: [&str; 8] = ["rank", "trial", "deviation", "seeds", "level", "sta
 #[derive(Clone, Debug, PartialEq)]
 pub struct Board {
     pub axes: Vec<String>,
+    /// What each axis may be, where that can be told beforehand.
+    pub domains: Vec<Option<Domain>>,
     pub metric: String,
     /// `None` as long as no figure tells it and the file does not.
     pub direction: Option<Direction>,
@@ -106,6 +108,7 @@ impl Board {
         });
         Self {
             axes: file.space.axes().into_iter().map(str::to_owned).collect(),
+            domains: file.space.axes().into_iter().map(|axis| file.space.domain_of(axis)).collect(),
             metric: file.objective.metric.clone(),
             direction,
             rows,

@@ -23,7 +23,7 @@ pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, is_sweep, sweep_sc
 pub use influence::{Influence, influence};
 pub use members::{Assembly, MemberState, Roster, assemble, direction, figure, label, outcomes, overrides};
 pub use options::EngineOptions;
-pub use pictures::{objective_over_time, parallel_coordinates};
+pub use pictures::{objective_in_order, parallel_coordinates, parallel_width};
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
     Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves, submissions, sweep_folder,

@@ -72,6 +72,32 @@ impl Domain {
         }
     }
 
+    /// All that the axis may be at any point; `None` where its cases are too unlike.
+    fn hull(&self) -> Option<Self> {
+        let Self::By { cases, default, .. } = self else { return Some(self.clone()) };
+        let mut hulls = cases.iter().map(|(_, domain)| domain).chain(default.as_deref()).map(Self::hull);
+        let first = hulls.next()??;
+        hulls.try_fold(first, |all, next| all.joined(next?))
+    }
+
+    /// Both of two domains, if they are of one kind.
+    fn joined(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Values(all), Self::Values(more)) => Some(Self::Values(all.into_iter().chain(more).collect())),
+            (
+                Self::Range { low, high, log, whole, .. },
+                Self::Range { low: lower, high: higher, log: other, whole: other_whole, .. },
+            ) if log == other => Some(Self::Range {
+                low: low.min(lower),
+                high: high.max(higher),
+                log,
+                whole: whole && other_whole,
+                points: None,
+            }),
+            _ => None,
+        }
+    }
+
     /// The values that stand for the domain in a grid; `None` for a range without `points`.
     pub fn grid(&self) -> Option<Vec<Value>> {
         match self {
@@ -143,6 +169,18 @@ impl Space {
     /// The names of all axes.
     pub fn axes(&self) -> Vec<&str> {
         self.dimensions.iter().flat_map(Dimension::names).collect()
+    }
+
+    /// All that an axis can be: its range or its values. `None` where it depends on others in kind.
+    pub fn domain_of(&self, wanted: &str) -> Option<Domain> {
+        self.dimensions.iter().find_map(|dimension| match dimension {
+            Dimension::Axis { name, domain } if name == wanted => domain.hull(),
+            Dimension::Zip { names, rows } => {
+                let column = names.iter().position(|name| name == wanted)?;
+                Some(Domain::Values(rows.iter().map(|row| row[column].clone()).collect()))
+            }
+            Dimension::Axis { .. } => None,
+        })
     }
 
     /// The values that an axis can take in a grid, where they are known beforehand.

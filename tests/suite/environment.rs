@@ -184,6 +184,14 @@ impl Running {
         self.signal(rustix::process::Signal::USR1);
     }
 
+    /// The most memory that it has had in it at once, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        kibibytes.map_or(0, |number: u64| number * 1024)
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         // The child was not waited for yet, so its id is still its own.
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);

@@ -29,6 +29,14 @@ pub enum Fault {
     NoBucket,
     /// It accepts and never answers.
     Silent,
+    /// What is to be written is never read, and never answered.
+    Deaf,
+    /// It answers, and writing is never answered.
+    SilentWrites,
+    /// It answers, and the bytes of objects never come to an end.
+    Stuck,
+    /// Only whole files are sent, whatever part is asked for.
+    NoRange,
     /// Bodies come byte by byte, never silent for long, with no end in sight.
     Trickle,
 }
@@ -140,11 +148,22 @@ impl State {
                 from = value.strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
             }
         }
+        let fault = *self.fault.lock().unwrap();
+        if fault == Fault::Deaf && method == "PUT" {
+            self.requests.lock().unwrap().push(Request { method, path, from });
+            self.wait_while(fault);
+            return Ok(());
+        }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        let fault = *self.fault.lock().unwrap();
         self.requests.lock().unwrap().push(Request { method: method.clone(), path: path.clone(), from });
         self.answer(stream, fault, &method, &path, from, body)
+    }
+
+    fn wait_while(&self, fault: Fault) {
+        while !self.ended.load(Ordering::SeqCst) && *self.fault.lock().unwrap() == fault {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn answer(
@@ -166,14 +185,14 @@ impl State {
                 head(&mut stream, 404, page.len(), None)?;
                 return stream.write_all(page.as_bytes());
             }
-            Fault::Silent => {
-                while !self.ended.load(Ordering::SeqCst) && *self.fault.lock().unwrap() == Fault::Silent {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
+            Fault::SilentWrites if !is_write => {}
+            Fault::Silent | Fault::SilentWrites => {
+                self.wait_while(fault);
                 return Ok(());
             }
             _ => {}
         }
+        let from = from.filter(|_| fault != Fault::NoRange);
         match method {
             "PUT" => {
                 self.files.lock().unwrap().insert(path.to_owned(), body);
@@ -205,6 +224,11 @@ impl State {
         head(&mut stream, status, rest.len(), from.map(|from| (from, whole)))?;
         match fault {
             Fault::CutAfter(most) if rest.len() > most => stream.write_all(&rest[..most]),
+            Fault::Stuck if path.contains("/objects/") => {
+                stream.write_all(&rest[..rest.len() / 2])?;
+                self.wait_while(fault);
+                Ok(())
+            }
             Fault::Trickle => rest.iter().try_for_each(|byte| {
                 std::thread::sleep(Duration::from_millis(50));
                 stream.write_all(&[*byte])

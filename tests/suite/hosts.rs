@@ -1,6 +1,7 @@
 //! Several hosts on one shared folder. A host here is a set of namespaces (process ids, host name, network, mounts) around
-//! the real program: to the others its processes are invisible, as those of another machine are. Where the system does
-//! not allow namespaces, these tests say that they are skipped.
+//! the real program: to the others its processes are invisible, as those of another machine are. Where these cannot be made,
+//! these tests say that they are skipped; with `RUNNER_REQUIRE_SERVERS` set they fail, unless the system forbids namespaces
+//! altogether.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,15 +20,36 @@ fn host_options() -> Option<Vec<&'static str>> {
     let host = ["--uts", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let as_root: Vec<&str> = host.to_vec();
     let as_user: Vec<&str> = ["--user", "--map-root-user"].into_iter().chain(host).collect();
-    let works = |options: &Vec<&str>| {
-        let tried = Command::new("unshare").args(options).args(["sh", "-c", "hostname tried"]).output();
-        tried.is_ok_and(|output| output.status.success())
-    };
-    let found = [as_root, as_user].into_iter().find(works);
+    let found = [as_root, as_user].into_iter().find(|options| refusal(options).is_none());
     if found.is_none() {
-        eprintln!("SKIPPED: this system allows no namespaces");
+        skip(&refusal(&["--user"]).unwrap_or_default(), &refusal(&host).unwrap_or_default());
     }
     found
+}
+
+/// Why `unshare` does not work with these options, if it does not.
+fn refusal(options: &[&str]) -> Option<String> {
+    // Only a host has a name of its own to set.
+    let tried = if options.contains(&"--uts") { "hostname tried" } else { "true" };
+    match Command::new("unshare").args(options).args(["sh", "-c", tried]).output() {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare (of util-linux) cannot be started: {error}")),
+    }
+}
+
+/// `alone` is why not so much as a namespace for users can be made: then the kernel or a container forbids all of them, and
+/// nothing can be done about it from here. What else is missing, as `whole` says, can be had.
+fn skip(alone: &str, whole: &str) {
+    const FORBIDDEN: [&str; 5] =
+        ["Operation not permitted", "Permission denied", "No space left", "not implemented", "Invalid argument"];
+    if FORBIDDEN.iter().any(|said| alone.contains(said)) {
+        eprintln!("SKIPPED: this system forbids namespaces, so no host can be made of them: {alone}");
+        return;
+    }
+    let is_required = std::env::var_os("RUNNER_REQUIRE_SERVERS").is_some();
+    assert!(!is_required, "no host can be made of namespaces: {whole}");
+    eprintln!("SKIPPED: no host can be made of namespaces: {whole}");
 }
 
 /// Starts the program on a host of this name.

@@ -30,6 +30,7 @@ mod predict;
 mod read_only;
 mod real_data;
 mod remote;
+mod remote_repair;
 mod resume;
 mod s3;
 mod shipped;

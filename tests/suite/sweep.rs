@@ -455,3 +455,20 @@ fn wait_until(condition: impl Fn() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
+
+/// Figures of a lower level are drawn, and never compared with those of a higher one.
+#[test]
+fn pictures_tell_levels_apart() {
+    let stopping = "stopping: {rule: halving, over: epochs, levels: [1, 2], factor: 2}";
+    let environment = environment(&format!("axes: {{lr: [0.001, 0.01], ratio: [1, 5]}}\n{stopping}"));
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
+    let made = environment.json(&["sweep", "plot", "sweep.yaml"]);
+    assert_eq!(made["files"].as_array().unwrap().len(), 3, "{made}");
+    let picture = |name: &str| environment.read(&format!("test-plots/{name}.svg"));
+    assert!(picture("parallel").contains("2 ended at a lower level"));
+    assert!(picture("objective").contains("at a lower level: not to be compared"));
+    for mark in [">0<", ">0.2<", ">1.0<"] {
+        assert!(picture("influence").contains(mark), "a share lies between 0 and 1");
+    }
+    environment.succeed(&["sweep", "plot", "sweep.yaml", "--format", "png"]);
+}

@@ -15,6 +15,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig};
 use reqwest::Url;
 
+use super::files::{FileConnector, Files};
 use super::{RemoteError, RemoteFault, RemoteOptions};
 use crate::diagnostic::did_you_mean;
 
@@ -107,13 +108,27 @@ impl Address {
         Some(rest.strip_prefix('/').unwrap_or(rest))
     }
 
+    /// The folder, if it is one.
+    pub(super) fn folder(&self) -> Option<&std::path::Path> {
+        match &self.provider {
+            Provider::Folder(folder) => Some(folder),
+            _ => None,
+        }
+    }
+
     /// Whether large objects can be sent there in pieces.
     pub(super) fn takes_pieces(&self) -> bool {
         self.provider != Provider::Http
     }
 
     /// Makes a client. `retries` are those of the client itself, for pieces of large objects.
-    pub(super) fn connect(&self, options: &RemoteOptions, retries: u32) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    /// `files` are those that a server which takes no pieces is sent as streams.
+    pub(super) fn connect(
+        &self,
+        options: &RemoteOptions,
+        retries: u32,
+        files: &Arc<Files>,
+    ) -> Result<Arc<dyn ObjectStore>, RemoteError> {
         // The first provider that is installed stays; another of the same kind is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let retry = RetryConfig {
@@ -125,7 +140,8 @@ impl Address {
             max_retries: retries as usize,
             retry_timeout: options.timeout * 4,
         };
-        let connect_timeout = format!("{} ms", options.timeout.as_millis().clamp(100, 10_000));
+        let to_connect = options.timeout.clamp(Duration::from_millis(100), Duration::from_secs(10));
+        let connect_timeout = format!("{} ms", to_connect.as_millis());
         let client = [(ClientConfigKey::Timeout, NO_TIMEOUT), (ClientConfigKey::ConnectTimeout, &connect_timeout)];
         let made = match &self.provider {
             Provider::Folder(folder) => return self.open_folder(folder, options),
@@ -157,6 +173,7 @@ impl Address {
                 root.set_query(None);
                 let builder = HttpBuilder::new().with_url(root).with_retry(retry);
                 let builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
+                let builder = builder.with_http_connector(self.sending(files, to_connect)?);
                 let with = |builder: HttpBuilder, (key, value)| builder.with_config(key, value);
                 client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
             }
@@ -167,6 +184,14 @@ impl Address {
             wrong.message = format!("{self} cannot be used as it is set up");
             wrong.hint(self.credentials_hint())
         })
+    }
+
+    fn sending(&self, files: &Arc<Files>, to_connect: Duration) -> Result<FileConnector, RemoteError> {
+        let client = reqwest::Client::builder().http1_only().connect_timeout(to_connect).build().map_err(|error| {
+            RemoteError::new(RemoteFault::Address, format!("{self} cannot be used as it is set up"))
+                .because(error.to_string())
+        })?;
+        Ok(FileConnector { files: Arc::clone(files), client })
     }
 
     fn open_folder(

@@ -1,38 +1,38 @@
-//! Single requests to a remote, made synchronous: a private runtime, a limit on silence, retries with growing pauses,
-//! and a breaker for each direction. What is asked for is decided elsewhere.
+//! Single requests to a remote, made synchronous: a private runtime, a limit on silence, an end when the user wants one,
+//! retries with growing pauses, and a breaker for each direction. What is asked for is decided elsewhere; how files are
+//! written is in `upload.rs`.
 
-use std::fs::File;
 use std::future::Future;
-use std::io::Read;
-use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload};
-use stages::artifact::{ByteDigest, Digest};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Runtime;
 
 use super::backoff::Backoff;
 use super::breaker::Breaker;
+use super::files::Files;
 use super::{Address, RemoteError, RemoteFault, RemoteOptions};
 
 /// Bytes a second below which a remote is as good as silent.
-const SLOWEST: u64 = 64 * 1024;
-
-/// Larger objects are sent in pieces.
-const WHOLE: u64 = 16 * 1024 * 1024;
-
-/// The least size of a piece; providers take at most 10,000.
-const PIECE: u64 = 8 * 1024 * 1024;
+pub(super) const SLOWEST: u64 = 64 * 1024;
 
 /// A record that is longer than this is none.
 const LONGEST_RECORD: u64 = 64 * 1024 * 1024;
 
 /// Retries of a remote that has not answered yet.
 const UNKNOWN: u32 = 4;
+
+/// How often who waits looks whether the user wants it to end.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What is said in farewell to a remote may take so long.
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Which way a request goes: reading and writing are given up apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +51,27 @@ pub(super) struct Listed {
     pub modified: i64,
 }
 
+/// Where a file from there goes.
+pub(super) trait Sink {
+    /// Bytes that were taken.
+    fn length(&self) -> u64;
+
+    /// Takes the next bytes.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RemoteError>;
+
+    /// Forgets what was taken.
+    fn restart(&mut self) -> Result<(), RemoteError>;
+}
+
 /// A connection that is made when it is first needed.
 #[derive(Debug)]
 pub(super) struct Client {
     address: Address,
     options: RemoteOptions,
+    /// Large files that are on their way to a server that takes no pieces.
+    pub(super) files: Arc<Files>,
+    /// Set when everything is to end.
+    interrupt: OnceLock<Arc<AtomicBool>>,
     connection: OnceLock<Result<Connection, RemoteError>>,
     /// Whether it ever answered. One that did may be waited for; one that never did is not there.
     answered: AtomicBool,
@@ -64,15 +80,15 @@ pub(super) struct Client {
 }
 
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     runtime: Runtime,
-    store: Arc<dyn ObjectStore>,
+    pub store: Arc<dyn ObjectStore>,
     /// Tries the pieces of large objects again by itself.
-    patient: Arc<dyn ObjectStore>,
+    pub patient: Arc<dyn ObjectStore>,
 }
 
 /// How far a request may go on failing.
-struct Attempts<'a> {
+pub(super) struct Attempts<'a> {
     client: &'a Client,
     direction: Direction,
     backoff: Backoff,
@@ -90,6 +106,8 @@ impl Client {
             writing: Breaker::new(options.patience),
             address,
             options,
+            files: Arc::default(),
+            interrupt: OnceLock::new(),
             connection: OnceLock::new(),
             answered: AtomicBool::new(false),
         }
@@ -101,6 +119,20 @@ impl Client {
 
     pub fn options(&self) -> &RemoteOptions {
         &self.options
+    }
+
+    /// Requests end soon after this flag is set. The first flag counts.
+    pub fn heed(&self, flag: Arc<AtomicBool>) {
+        let _ = self.interrupt.set(flag);
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.get().is_some_and(|flag| flag.load(Ordering::SeqCst))
+    }
+
+    /// Fails if the user wants an end.
+    pub fn check_interrupt(&self) -> Result<(), RemoteError> {
+        if self.is_interrupted() { Err(RemoteError::interrupted(&self.address)) } else { Ok(()) }
     }
 
     pub fn trouble(&self) -> Option<RemoteError> {
@@ -133,7 +165,11 @@ impl Client {
         let is_general = match error.fault {
             RemoteFault::Unusable | RemoteFault::Address => true,
             RemoteFault::Trouble => is_reading,
-            RemoteFault::Absent | RemoteFault::Refused | RemoteFault::Damaged => false,
+            RemoteFault::Absent
+            | RemoteFault::Refused
+            | RemoteFault::Damaged
+            | RemoteFault::Whole
+            | RemoteFault::Interrupted => false,
         };
         let rest = if is_general {
             let other = if is_reading { Direction::Writing } else { Direction::Reading };
@@ -161,18 +197,24 @@ impl Client {
             let runtime = runtime.map_err(|error| {
                 RemoteError::new(RemoteFault::Trouble, "no threads for the remote").because(error.to_string())
             })?;
-            let store = self.address.connect(&self.options, 0)?;
-            let patient = self.address.connect(&self.options, self.options.retries)?;
+            let store = self.address.connect(&self.options, 0, &self.files)?;
+            let patient = self.address.connect(&self.options, self.options.retries, &self.files)?;
             Ok(Connection { runtime, store, patient })
         });
         made.as_ref().map_err(RemoteError::clone)
     }
 
-    fn place(&self, name: &str) -> ObjectPath {
+    pub(super) fn place(&self, name: &str) -> ObjectPath {
         self.address.place(name)
     }
 
-    fn attempts(&self, direction: Direction, most: u32, limit: Duration) -> Result<Attempts<'_>, RemoteError> {
+    pub(super) fn attempts(
+        &self,
+        direction: Direction,
+        most: u32,
+        limit: Duration,
+    ) -> Result<Attempts<'_>, RemoteError> {
+        self.check_interrupt()?;
         self.breaker(direction).check()?;
         if let Err(error) = self.connection() {
             self.blame(direction, &error);
@@ -183,7 +225,7 @@ impl Client {
     }
 
     /// One request, as often as it takes within limits.
-    fn request<T, F: Future<Output = Result<T, RemoteError>>>(
+    pub(super) fn request<T, F: Future<Output = Result<T, RemoteError>>>(
         &self,
         mut attempts: Attempts<'_>,
         operation: impl Fn(&Connection) -> F,
@@ -224,20 +266,19 @@ impl Client {
         absent_is_none(self.request(attempts, operation))
     }
 
-    /// Streams a file from a place in it on; `sink` takes its pieces. What was taken stays taken: after a failure, the
-    /// stream goes on from `at()`.
-    pub fn stream(
-        &self,
-        name: &str,
-        at: &dyn Fn() -> u64,
-        sink: &mut dyn FnMut(&[u8]) -> Result<(), RemoteError>,
-    ) -> Result<(), RemoteError> {
+    /// Streams a file into a sink. What was taken stays taken: a stream that breaks goes on where it ended, unless the
+    /// server only sends whole files.
+    pub fn stream(&self, name: &str, sink: &mut dyn Sink) -> Result<(), RemoteError> {
         let place = self.place(name);
         let most = self.options.retries;
         let mut attempts = self.attempts(Direction::Reading, most, Duration::MAX)?;
         let connection = self.connection()?;
+        let mut sends_rests = true;
         loop {
-            let before = at();
+            if !sends_rests && sink.length() > 0 {
+                sink.restart()?;
+            }
+            let before = sink.length();
             let begun = Instant::now();
             let operation = async {
                 let range = (before > 0).then_some(GetRange::Offset(before));
@@ -245,19 +286,21 @@ impl Client {
                 let answer = self.in_time(connection.store.get_opts(&place, options)).await?;
                 let mut stream = answer.into_stream();
                 while let Some(piece) = self.next(&mut stream).await? {
-                    sink(&piece)?;
-                    self.check_pace(begun, at().saturating_sub(before))?;
+                    sink.take(&piece)?;
+                    self.check_pace(begun, sink.length().saturating_sub(before))?;
                 }
-                Ok(())
+                Ok::<(), RemoteError>(())
             };
             match connection.runtime.block_on(operation) {
                 Ok(()) => {
                     attempts.succeeded();
                     return Ok(());
                 }
+                Err(error) if error.fault == RemoteFault::Whole && before > 0 => sends_rests = false,
                 Err(error) => {
                     // A trickle is no progress: going on like this would never end.
-                    if at() > before && self.check_pace(begun, at() - before).is_ok() {
+                    let came = sink.length().saturating_sub(before);
+                    if sends_rests && came > 0 && self.check_pace(begun, came).is_ok() {
                         attempts.moved();
                     }
                     attempts.failed(error)?;
@@ -275,61 +318,6 @@ impl Client {
             async move { Ok(self.in_time(store.head(&place)).await?.size) }
         };
         absent_is_none(self.request(attempts, operation))
-    }
-
-    /// Writes a file from memory.
-    pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), RemoteError> {
-        let place = self.place(name);
-        let length = bytes.len() as u64;
-        let payload = PutPayload::from(bytes);
-        let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(length))?;
-        let operation = |connection: &Connection| {
-            let (store, place, payload) = (Arc::clone(&connection.store), place.clone(), payload.clone());
-            async move { self.in_time_for(length, store.put(&place, payload)).await.map(drop) }
-        };
-        self.request(attempts, operation).map_err(|error| missing_place(error, &self.address))
-    }
-
-    /// Whether a file of this length is better sent by [`Self::put_pieces`].
-    pub fn is_large(&self, bytes: u64) -> bool {
-        bytes > WHOLE && self.address.takes_pieces()
-    }
-
-    /// Writes a large file in pieces. Nothing is seen there unless its bytes have this digest.
-    pub fn put_pieces(&self, name: &str, length: u64, digest: &Digest, file: &Path) -> Result<(), RemoteError> {
-        let place = self.place(name);
-        let attempts = self.attempts(Direction::Writing, 2, self.patience_for(length))?;
-        let operation = |connection: &Connection| {
-            let (store, place) = (Arc::clone(&connection.patient), place.clone());
-            async move {
-                let unreadable = |error: std::io::Error| {
-                    RemoteError::new(RemoteFault::Damaged, "the local object cannot be read").because(error.to_string())
-                };
-                let mut file = File::open(file).map_err(unreadable)?;
-                let mut read = ByteDigest::default();
-                let mut upload = self.in_time(store.put_multipart(&place)).await?;
-                let piece = usize::try_from(PIECE.max(length / 9_000 + 1)).unwrap_or(usize::MAX);
-                loop {
-                    let mut bytes = Vec::with_capacity(piece);
-                    file.by_ref().take(piece as u64).read_to_end(&mut bytes).map_err(unreadable)?;
-                    if bytes.is_empty() {
-                        break;
-                    }
-                    read.update(&bytes);
-                    let sent = self.in_time_for(bytes.len() as u64 * 2, upload.put_part(bytes.into())).await;
-                    if let Err(error) = sent {
-                        let _ = self.in_time(upload.abort()).await;
-                        return Err(error);
-                    }
-                }
-                if read.finish() != *digest {
-                    let _ = self.in_time(upload.abort()).await;
-                    return Err(RemoteError::new(RemoteFault::Damaged, "the local object is damaged"));
-                }
-                self.in_time_for(length, upload.complete()).await.map(drop)
-            }
-        };
-        self.request(attempts, operation).map_err(|error| missing_place(error, &self.address))
     }
 
     /// All files whose names begin with a folder, in the order of their names.
@@ -365,30 +353,58 @@ impl Client {
     }
 
     /// How long a request with so many bytes is tried again and again.
-    fn patience_for(&self, bytes: u64) -> Duration {
+    pub(super) fn patience_for(&self, bytes: u64) -> Duration {
         self.options.timeout * 4 + Duration::from_secs(bytes / SLOWEST)
     }
 
-    async fn in_time<T>(&self, operation: impl Future<Output = object_store::Result<T>>) -> Result<T, RemoteError> {
+    pub(super) async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, RemoteError> {
         self.in_time_for(0, operation).await
     }
 
     /// An answer to a request that carries so many bytes.
-    async fn in_time_for<T>(
+    pub(super) async fn in_time_for<T>(
         &self,
         bytes: u64,
         operation: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, RemoteError> {
         let limit = self.options.timeout + Duration::from_secs(bytes / SLOWEST);
-        match tokio::time::timeout(limit, operation).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(RemoteError::of(&error, &self.address)),
-            Err(_) => Err(RemoteError::silent(&self.address, limit.as_secs_f64())),
+        match self.within(limit, operation).await? {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => Err(RemoteError::of(&error, &self.address)),
+            None => Err(RemoteError::silent(&self.address, limit.as_secs_f64())),
+        }
+    }
+
+    /// What comes within this time; an error if the user wants an end meanwhile.
+    pub(super) async fn within<T>(
+        &self,
+        limit: Duration,
+        operation: impl Future<Output = T>,
+    ) -> Result<Option<T>, RemoteError> {
+        let interrupted = async {
+            while !self.is_interrupted() {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        match select(pin!(tokio::time::timeout(limit, operation)), pin!(interrupted)).await {
+            Either::Left((ended, _)) => Ok(ended.ok()),
+            Either::Right(_) => Err(RemoteError::interrupted(&self.address)),
+        }
+    }
+
+    /// Waits so long, or until the user wants an end.
+    fn pause(&self, pause: Duration) {
+        let begun = Instant::now();
+        while !self.is_interrupted() && begun.elapsed() < pause {
+            std::thread::sleep(GLANCE.min(pause.saturating_sub(begun.elapsed())));
         }
     }
 
     /// Whether so many bytes since then are more than a trickle.
-    fn check_pace(&self, begun: Instant, bytes: u64) -> Result<(), RemoteError> {
+    pub(super) fn check_pace(&self, begun: Instant, bytes: u64) -> Result<(), RemoteError> {
         let (taken, limit) = (begun.elapsed(), self.options.timeout + Duration::from_secs(bytes / SLOWEST));
         if taken > limit {
             return Err(RemoteError::slow(&self.address, bytes, taken.as_secs_f64()));
@@ -401,11 +417,20 @@ impl Client {
         &self,
         stream: &mut (impl StreamExt<Item = object_store::Result<T>> + Unpin),
     ) -> Result<Option<T>, RemoteError> {
-        match tokio::time::timeout(self.options.timeout, stream.next()).await {
-            Ok(Some(Ok(piece))) => Ok(Some(piece)),
-            Ok(Some(Err(error))) => Err(RemoteError::of(&error, &self.address)),
-            Ok(None) => Ok(None),
-            Err(_) => Err(RemoteError::silent(&self.address, self.options.timeout.as_secs_f64())),
+        match self.within(self.options.timeout, stream.next()).await? {
+            Some(Some(Ok(piece))) => Ok(Some(piece)),
+            Some(Some(Err(error))) => Err(RemoteError::of(&error, &self.address)),
+            Some(None) => Ok(None),
+            None => Err(RemoteError::silent(&self.address, self.options.timeout.as_secs_f64())),
+        }
+    }
+}
+
+impl Drop for Client {
+    /// What hangs in the system, such as a share that is gone, does not hold the process up.
+    fn drop(&mut self) {
+        if let Some(Ok(connection)) = self.connection.take() {
+            connection.runtime.shutdown_timeout(FAREWELL);
         }
     }
 }
@@ -436,12 +461,12 @@ impl Attempts<'_> {
                 return Err(error);
             }
             // The caller knows whether it is the remote's fault.
-            RemoteFault::Damaged => return Err(error),
+            RemoteFault::Damaged | RemoteFault::Interrupted => return Err(error),
             RemoteFault::Refused | RemoteFault::Unusable | RemoteFault::Address => {
                 self.client.blame(self.direction, &error);
                 return Err(error);
             }
-            RemoteFault::Trouble => {}
+            RemoteFault::Trouble | RemoteFault::Whole => {}
         }
         self.failures += 1;
         let pause = self.backoff.pause(self.failures);
@@ -455,7 +480,8 @@ impl Attempts<'_> {
             return Err(error);
         }
         tracing::debug!("{error}, {}; again in {pause:?}", error.causes.join(": "));
-        std::thread::sleep(pause);
+        self.client.pause(pause);
+        self.client.check_interrupt()?;
         // Others may have given it up meanwhile.
         breaker.check()
     }
@@ -470,7 +496,7 @@ fn absent_is_none<T>(result: Result<T, RemoteError>) -> Result<Option<T>, Remote
 }
 
 /// Where nothing can be written, the place itself is missing.
-fn missing_place(error: RemoteError, address: &Address) -> RemoteError {
+pub(super) fn missing_place(error: RemoteError, address: &Address) -> RemoteError {
     if error.fault != RemoteFault::Absent {
         return error;
     }

@@ -2,11 +2,14 @@
 //! than asked for goes, and of that only what nothing known here needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::super::{Action, Key, Removal};
+use super::super::{Action, Key, Removal, files_below};
 use super::client::Listed;
 use super::crew::in_parallel;
 use super::names::Names;
@@ -14,6 +17,9 @@ use super::{Remote, RemoteError, RemoteFault};
 
 /// Objects without an action may be on their way there.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// What lies in a store where somebody works, and never in what is only a remote.
+const OF_A_STORE: [&str; 6] = ["tmp", "leases", "ledger", "runs.head", "sweeps", "files.memo"];
 
 /// What to keep at a remote.
 #[derive(Clone, Debug)]
@@ -45,6 +51,7 @@ impl Remote {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let age = |file: &Listed| now.saturating_sub(Duration::from_secs(u64::try_from(file.modified).unwrap_or(0)));
         let client = &self.shared.client;
+        self.refuse_a_store()?;
         // Objects are listed first: what comes later is not among them, and so cannot be taken for garbage.
         let objects = client.list(Names::OBJECTS)?;
         let (old_runs, runs): (Vec<Listed>, Vec<Listed>) =
@@ -78,7 +85,51 @@ impl Remote {
         for (files, reason) in groups {
             self.remove_all(&files, reason, options.dry_run, &mut report)?;
         }
+        let old = |file: &Listed| age(file) > grace;
+        for (path, file) in self.leftovers()?.into_iter().filter(|(_, file)| old(file)) {
+            if !options.dry_run {
+                fs::remove_file(&path).map_err(|error| self.unusable("cleared", &error))?;
+            }
+            report.note(&file, "left behind by an upload that was killed");
+        }
         Ok(report)
+    }
+
+    /// The folder of a store is collected by what its own runs need, of which nothing is known here.
+    fn refuse_a_store(&self) -> Result<(), RemoteError> {
+        let Some(folder) = self.address().folder() else { return Ok(()) };
+        let is_store = OF_A_STORE.iter().any(|name| folder.join("v1").join(name).exists());
+        if !is_store {
+            return Ok(());
+        }
+        let message = format!("{} is the store of somebody who works there, not only a remote", self.address());
+        let hint = format!(
+            "`runner cache gc --store {} --dry-run` says what goes when it is collected as a store: also what others sent \
+             and no run there needs",
+            folder.display()
+        );
+        Err(RemoteError::new(RemoteFault::Address, message).hint(hint))
+    }
+
+    /// What uploads to a folder that were killed left there. Such files have no name that a listing would show.
+    fn leftovers(&self) -> Result<Vec<(PathBuf, Listed)>, RemoteError> {
+        let Some(folder) = self.address().folder() else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for part in [Names::OBJECTS, Names::ACTIONS, Names::RUNS] {
+            let files = files_below(&folder.join(part)).map_err(|error| self.unusable("listed", &error))?;
+            for path in files.into_iter().filter(|path| is_unfinished(path)) {
+                // One that was finished meanwhile is no longer there.
+                let Ok(metadata) = path.metadata() else { continue };
+                let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+                found.push((path, Listed { name, bytes: metadata.len(), modified: metadata.mtime() }));
+            }
+        }
+        Ok(found)
+    }
+
+    fn unusable(&self, verb: &str, error: &dyn std::error::Error) -> RemoteError {
+        RemoteError::new(RemoteFault::Unusable, format!("{} cannot be {verb}", self.address()))
+            .because(error.to_string())
     }
 
     /// The actions in these files.
@@ -94,7 +145,7 @@ impl Remote {
         if damaged > 0 {
             let message = format!("{damaged} actions at {} cannot be read, so nothing is removed", self.address());
             return Err(RemoteError::new(RemoteFault::Damaged, message)
-                .hint("`runner cache push` from a store that has them puts them right"));
+                .hint("`runner cache push --all --verify` from a store that has them puts them right"));
         }
         Ok(actions.into_iter().flatten().collect())
     }
@@ -110,14 +161,22 @@ impl Remote {
             let removed = in_parallel(files, self.options().parallel, |file| self.shared.client.remove(&file.name));
             removed.into_iter().collect::<Result<(), RemoteError>>()?;
         }
-        for file in files {
-            report.freed += file.bytes;
-            report.removed.push(Removal {
-                path: file.name.clone().into(),
-                bytes: file.bytes,
-                reason: reason.to_owned(),
-            });
-        }
+        files.iter().for_each(|file| report.note(file, reason));
         Ok(())
     }
+}
+
+impl RemoteGcReport {
+    fn note(&mut self, file: &Listed, reason: &str) {
+        self.freed += file.bytes;
+        let path = file.name.clone().into();
+        self.removed.push(Removal { path, bytes: file.bytes, reason: reason.to_owned() });
+    }
+}
+
+/// Whether `object_store` is writing this file, or was: it puts a number behind the name.
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.rsplit_once('#')
+        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|each| each.is_ascii_digit()))
 }

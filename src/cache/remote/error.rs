@@ -22,6 +22,10 @@ pub enum RemoteFault {
     Trouble,
     /// What came are not the bytes that were asked for.
     Damaged,
+    /// The rest of a file was asked for, and whole files are all that is to be had.
+    Whole,
+    /// The user wanted an end.
+    Interrupted,
 }
 
 /// A failure of a remote.
@@ -47,6 +51,12 @@ impl RemoteError {
     pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
         self.causes.push(cause.into());
         self
+    }
+
+    /// The user wanted an end while this was under way.
+    pub(super) fn interrupted(address: &Address) -> Self {
+        Self::new(RemoteFault::Interrupted, format!("interrupted while {address} was being asked"))
+            .hint("the same command goes on where it ended")
     }
 
     /// The server was silent for too long.
@@ -79,6 +89,7 @@ impl RemoteError {
         }
         let fault = match error {
             Source::NotFound { .. } => RemoteFault::Absent,
+            _ if said(&NO_REST) => RemoteFault::Whole,
             Source::PermissionDenied { .. } | Source::Unauthenticated { .. } => RemoteFault::Refused,
             Source::NotImplemented { .. } | Source::NotSupported { .. } | Source::UnknownConfigurationKey { .. } => {
                 RemoteFault::Refused
@@ -122,6 +133,16 @@ impl RemoteError {
 
 /// What servers and disks say when nothing more fits.
 const FULL: [&str; 5] = ["No space left", "507 Insufficient", "InsufficientStorage", "QuotaExceeded", "StorageFull"];
+
+/// What is said where the rest of a file cannot be had: the server does not know of parts, or there is no such part.
+const NO_REST: [&str; 6] = [
+    "Range request not supported",
+    "non-partial response",
+    "Content-Range header",
+    "CONTENT_RANGE header",
+    "416 Range Not Satisfiable",
+    "Wanted range starting at",
+];
 
 /// An error and what is behind it, without what the next one says in full.
 fn chain(error: &object_store::Error) -> Vec<String> {

@@ -1,14 +1,13 @@
 //! Objects from a remote. Their bytes are hashed on their way into `tmp/` and get their place only under the name that
 //! they have: what is wrong there never enters the store.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use stages::artifact::Digest;
+use stages::artifact::{ByteDigest, Digest};
 
 use super::super::{CacheError, Layout, ObjectRecord};
-use super::client::Direction;
+use super::client::{Direction, Sink};
 use super::names::Names;
 use super::partial::Partial;
 use super::{RemoteError, RemoteFault, Shared, lock};
@@ -73,12 +72,17 @@ impl Shared {
         if self.is_distrusted(&record.object) {
             return Err(FetchError::Remote(self.wrong_bytes(record)));
         }
-        let partial = RefCell::new(Partial::open(layout, &record.object, record.bytes)?);
-        let found = partial.borrow().length();
+        let mut arriving = Arriving {
+            partial: Partial::open(layout, &record.object, record.bytes)?,
+            bytes: record.bytes,
+            progress,
+            failure: None,
+        };
+        let found = arriving.length();
         for is_last in [false, true] {
-            self.download(&partial, record, progress)?;
-            if partial.borrow().digest() == record.object {
-                partial.into_inner().place(&place)?;
+            self.download(&mut arriving, record)?;
+            if arriving.partial.digest() == record.object {
+                arriving.partial.place(&place)?;
                 lock(&self.present).insert(record.object);
                 self.count(|traffic| {
                     traffic.objects_fetched += 1;
@@ -87,42 +91,24 @@ impl Shared {
                 return Ok(());
             }
             // The fault may lie in what an earlier process left here: once more from the start.
-            partial.borrow_mut().restart()?;
+            arriving.partial.restart()?;
             if is_last {
                 break;
             }
         }
         self.distrust(record.object);
         let wrong = self.wrong_bytes(record);
-        tracing::warn!("{wrong}; it is not used");
-        self.client.blame(Direction::Reading, &wrong);
+        self.tell_wrong(&wrong);
         Err(FetchError::Remote(wrong))
     }
 
     /// Brings the file to its length, or finds that the bytes cannot be right.
-    fn download(
-        &self,
-        partial: &RefCell<Partial>,
-        record: &ObjectRecord,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), FetchError> {
-        if partial.borrow().length() == record.bytes {
+    fn download(&self, arriving: &mut Arriving<'_>, record: &ObjectRecord) -> Result<(), FetchError> {
+        if arriving.length() == record.bytes {
             return Ok(());
         }
-        let mut local = None;
-        let mut take = |bytes: &[u8]| {
-            let mut partial = partial.borrow_mut();
-            if partial.length() + bytes.len() as u64 > record.bytes {
-                return Err(RemoteError::new(RemoteFault::Damaged, "more bytes came than the object has"));
-            }
-            progress(bytes.len() as u64);
-            partial.append(bytes).map_err(|error| {
-                local = Some(error);
-                RemoteError::new(RemoteFault::Damaged, "the object cannot be written here")
-            })
-        };
-        let streamed = self.client.stream(&Names::object(record), &|| partial.borrow().length(), &mut take);
-        match (streamed, local) {
+        let streamed = self.client.stream(&Names::object(record), arriving);
+        match (streamed, arriving.failure.take()) {
             (_, Some(error)) => Err(FetchError::Local(error)),
             // Too many bytes are wrong bytes; the digest says so, too.
             (Err(error), None) if error.fault == RemoteFault::Damaged => Ok(()),
@@ -131,9 +117,103 @@ impl Shared {
         }
     }
 
+    /// Reads an object there to see whether it has the bytes of its name.
+    pub fn is_right(&self, record: &ObjectRecord) -> Result<bool, RemoteError> {
+        let mut reading = Reading { digest: ByteDigest::default(), length: 0, bytes: record.bytes };
+        match self.client.stream(&Names::object(record), &mut reading) {
+            Ok(()) => Ok(reading.digest.finish() == record.object),
+            Err(error) if matches!(error.fault, RemoteFault::Damaged | RemoteFault::Absent) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn wrong_bytes(&self, record: &ObjectRecord) -> RemoteError {
         let message = format!("{} has wrong bytes for object {}", self.client.address(), record.object.short());
         RemoteError::new(RemoteFault::Damaged, message)
-            .hint("`runner cache push` from a store that has it puts it right")
+            .hint("`runner cache push --verify` from a store that has it puts it right")
+    }
+
+    /// Counts something that was wrong there. The user is told once, and at the end how much it was.
+    pub fn tell_wrong(&self, wrong: &RemoteError) {
+        let mut is_first = false;
+        self.count(|traffic| {
+            is_first = traffic.wrong == 0;
+            traffic.wrong += 1;
+        });
+        let hint = wrong.hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        if is_first && !self.client.options().by_request {
+            tracing::warn!("{wrong}; it is not used{hint}");
+        } else {
+            tracing::debug!("{wrong}; it is not used");
+        }
+        self.client.blame(Direction::Reading, wrong);
+    }
+}
+
+/// An object that is only looked at.
+struct Reading {
+    digest: ByteDigest,
+    length: u64,
+    /// As many as the object has.
+    bytes: u64,
+}
+
+impl Sink for Reading {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
+        self.digest.update(bytes);
+        self.length += bytes.len() as u64;
+        if self.length > self.bytes { Err(too_many()) } else { Ok(()) }
+    }
+
+    fn restart(&mut self) -> Result<(), RemoteError> {
+        (self.digest, self.length) = (ByteDigest::default(), 0);
+        Ok(())
+    }
+}
+
+fn too_many() -> RemoteError {
+    RemoteError::new(RemoteFault::Damaged, "more bytes came than the object has")
+}
+
+/// An object on its way into a partial file.
+struct Arriving<'a> {
+    partial: Partial,
+    /// As many as the object has.
+    bytes: u64,
+    progress: &'a (dyn Fn(u64) + Sync),
+    /// Why it cannot be written here.
+    failure: Option<CacheError>,
+}
+
+impl Arriving<'_> {
+    fn keep(&mut self, result: Result<(), CacheError>) -> Result<(), RemoteError> {
+        result.map_err(|error| {
+            self.failure = Some(error);
+            RemoteError::new(RemoteFault::Damaged, "the object cannot be written here")
+        })
+    }
+}
+
+impl Sink for Arriving<'_> {
+    fn length(&self) -> u64 {
+        self.partial.length()
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
+        if self.length() + bytes.len() as u64 > self.bytes {
+            return Err(too_many());
+        }
+        (self.progress)(bytes.len() as u64);
+        let written = self.partial.append(bytes);
+        self.keep(written)
+    }
+
+    fn restart(&mut self) -> Result<(), RemoteError> {
+        let restarted = self.partial.restart();
+        self.keep(restarted)
     }
 }

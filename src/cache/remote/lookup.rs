@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::super::seal::unseal;
 use super::super::{Action, Key};
-use super::client::Direction;
 use super::crew::Crew;
 use super::names::Names;
 use super::{RemoteError, RemoteFault, Shared, lock};
@@ -138,9 +137,9 @@ impl Shared {
         }
         self.distrust(key.0);
         let message = format!("{} has a damaged action for key {}", self.client.address(), key.short());
-        let wrong = RemoteError::new(RemoteFault::Damaged, message);
-        tracing::warn!("{wrong}; it is not used");
-        self.client.blame(Direction::Reading, &wrong);
+        let wrong = RemoteError::new(RemoteFault::Damaged, message)
+            .hint("`runner cache push --verify` from a store that has its results puts it right");
+        self.tell_wrong(&wrong);
         Ok(None)
     }
 }

@@ -11,14 +11,17 @@ mod collect;
 mod crew;
 mod error;
 mod fetch;
+mod files;
 mod lookup;
 mod names;
 mod partial;
 mod send;
 mod through;
 mod transfer;
+mod upload;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +31,7 @@ use stages::artifact::Digest;
 pub use address::Address;
 pub use collect::{RemoteGcOptions, RemoteGcReport};
 pub use error::{RemoteError, RemoteFault};
-pub use transfer::{Progress, TransferError, TransferReport};
+pub use transfer::{Progress, PushOptions, TransferError, TransferReport};
 
 use client::Client;
 use lookup::Lookups;
@@ -97,6 +100,8 @@ pub struct Traffic {
     pub actions_sent: u64,
     /// Actions that should be there and are not.
     pub unsent: u64,
+    /// Objects and actions that are there and are damaged.
+    pub wrong: u64,
 }
 
 impl Traffic {
@@ -143,6 +148,11 @@ impl Remote {
             uploads: Uploads::new(Arc::clone(&shared), parallel),
             shared,
         }
+    }
+
+    /// Whatever is under way at the remote ends soon after this flag is set, unfinished. The first flag counts.
+    pub fn heed(&self, interrupt: Arc<AtomicBool>) {
+        self.shared.client.heed(interrupt);
     }
 
     pub fn address(&self) -> &Address {

@@ -20,7 +20,7 @@ pub(super) struct Partial {
     /// Of what is there.
     digest: ByteDigest,
     length: u64,
-    /// Nobody would find it again.
+    /// Nobody would find it again, or it stands in the way of everything else.
     private: bool,
     placed: bool,
 }
@@ -66,7 +66,10 @@ impl Partial {
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), CacheError> {
-        self.file.write_all(bytes).map_err(CacheError::io("write", &self.path))?;
+        let written = self.file.write_all(bytes);
+        // A full disk gets its space back at once, not when somebody collects what crashes left.
+        self.private |= matches!(&written, Err(error) if is_full(error));
+        written.map_err(CacheError::io("write", &self.path))?;
         self.digest.update(bytes);
         self.length += bytes.len() as u64;
         Ok(())
@@ -97,6 +100,10 @@ impl Drop for Partial {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -148,6 +155,20 @@ mod tests {
         assert_eq!(third.digest(), object);
         third.place(&layout.object_named(&object, "")).unwrap();
         assert_eq!(fs::read(layout.object_named(&object, "")).unwrap(), b"hello world");
+        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+    }
+
+    /// `/dev/full` stands for a file on a full disk.
+    #[test]
+    fn a_full_disk_keeps_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        let object = Digest::of_bytes(b"hello world");
+        let mut partial = Partial::open(&layout, &object, 11).unwrap();
+        partial.append(b"hello").unwrap();
+        partial.file = File::options().write(true).open("/dev/full").unwrap();
+        partial.append(b" world").unwrap_err();
+        drop(partial);
         assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
     }
 

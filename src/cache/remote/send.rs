@@ -9,7 +9,7 @@ use stages::artifact::Digest;
 
 use super::super::seal::seal;
 use super::super::{Action, Layout, ObjectRecord};
-use super::client::Direction;
+use super::client::{Client, Direction};
 use super::crew::{Crew, in_parallel};
 use super::names::Names;
 use super::{RemoteError, RemoteFault, Shared, lock};
@@ -88,6 +88,8 @@ impl Shared {
 
     /// Sends an object unless it is there.
     pub fn send_object(&self, layout: &Layout, record: &ObjectRecord) -> Result<Sent, RemoteError> {
+        // Of many objects, not one more is read.
+        self.client.check_interrupt()?;
         if lock(&self.present).contains(&record.object) {
             return Ok(Sent::Present);
         }
@@ -110,8 +112,8 @@ impl Shared {
     /// What is damaged here is not sent: it would be damaged everywhere.
     fn put_object(&self, layout: &Layout, record: &ObjectRecord, name: &str) -> Result<(), RemoteError> {
         let path = layout.object(record);
-        if self.client.is_large(record.bytes) {
-            return self.client.put_pieces(name, record.bytes, &record.object, &path);
+        if Client::is_large(record.bytes) {
+            return self.client.put_large(name, record.bytes, &record.object, &path);
         }
         let damaged = |reason: String| {
             RemoteError::new(RemoteFault::Damaged, format!("object {} here is damaged or gone", record.object.short()))

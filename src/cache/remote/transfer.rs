@@ -9,7 +9,7 @@ use serde::Serialize;
 use stages::artifact::Digest;
 
 use super::super::chain::seal_of;
-use super::super::seal::seal;
+use super::super::seal::{seal, unseal};
 use super::super::{Action, CacheError, Key, ObjectRecord, RecordSeal, RunId, RunRecord, Store};
 use super::crew::in_parallel;
 use super::fetch::FetchError;
@@ -26,8 +26,19 @@ pub struct Progress {
     pub all_objects: AtomicU64,
     pub bytes: AtomicU64,
     pub all_bytes: AtomicU64,
-    /// Set by whoever wants it to end: what is under way is finished, nothing more is begun.
-    pub cancelled: AtomicBool,
+    /// What is there is read back.
+    pub checking: AtomicBool,
+    /// Set where going on makes no sense: nothing more is begun.
+    cancelled: AtomicBool,
+}
+
+/// How results are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushOptions {
+    /// Read back what is there, and replace what is wrong.
+    pub verify: bool,
+    /// Say what would be sent, send nothing.
+    pub dry_run: bool,
 }
 
 impl Progress {
@@ -57,6 +68,9 @@ pub struct TransferReport {
     pub actions_present: usize,
     pub objects_present: u64,
     pub bytes_present: u64,
+    /// What was there and damaged, and is replaced: only a push that verifies looks.
+    pub actions_wrong: usize,
+    pub objects_wrong: u64,
     /// Keys whose results are not where they should come from.
     pub absent: usize,
     /// Actions that could not be copied whole.
@@ -78,6 +92,9 @@ struct Reasons(Mutex<BTreeMap<String, RemoteError>>);
 
 impl Reasons {
     fn note(&self, error: &RemoteError) {
+        if error.fault == RemoteFault::Interrupted {
+            return;
+        }
         lock(&self.0).entry(error.message.clone()).or_insert_with(|| error.clone());
     }
 
@@ -106,7 +123,7 @@ impl Remote {
         &self,
         store: &Store,
         keys: &BTreeSet<Key>,
-        dry_run: bool,
+        options: PushOptions,
         progress: &Progress,
     ) -> Result<TransferReport, TransferError> {
         let mut report = TransferReport::default();
@@ -118,16 +135,20 @@ impl Remote {
             }
         }
         let objects = distinct(&actions);
-        let present = self.objects_there(&objects)?;
+        let mut present = self.objects_there(&objects)?;
+        let mut known = self.actions_there(&actions)?;
+        if options.verify {
+            report.objects_wrong = self.drop_wrong_objects(&objects, &mut present, progress)?;
+            report.actions_wrong = self.drop_wrong_actions(&actions, &mut known)?;
+        }
         let (there, new): (Vec<&ObjectRecord>, _) =
             objects.into_iter().partition(|record| present.contains(&record.object));
         report.objects_present = there.len() as u64;
         report.bytes_present = there.iter().map(|record| record.bytes).sum();
-        let known = self.actions_there(&actions)?;
         report.actions_present = known.len();
         progress.begin(new.iter().copied());
         let unsent: Vec<&Action> = actions.iter().filter(|action| !known.contains(&action.key)).collect();
-        if dry_run {
+        if options.dry_run {
             report.objects = new.len() as u64;
             report.bytes = new.iter().map(|record| record.bytes).sum();
             report.actions = unsent.len();
@@ -135,9 +156,6 @@ impl Remote {
         }
         let reasons = Reasons::default();
         let send = |record: &&ObjectRecord| {
-            if progress.is_cancelled() {
-                return None;
-            }
             let sent = self.shared.send_object(store.layout(), record);
             sent.inspect_err(|error| reasons.note(error)).ok()?;
             progress.objects.fetch_add(1, Ordering::Relaxed);
@@ -151,13 +169,11 @@ impl Remote {
         // Objects that were there already may have lost their action, or not have had one yet.
         let whole = |action: &&&Action| action.objects().all(|record| arrived.contains(&record.object));
         let sendable: Vec<&Action> = unsent.iter().filter(whole).copied().collect();
-        let send = |action: &&Action| {
-            !progress.is_cancelled() && self.shared.send_action(action).inspect_err(|error| reasons.note(error)).is_ok()
-        };
+        let send = |action: &&Action| self.shared.send_action(action).inspect_err(|error| reasons.note(error)).is_ok();
         let sent = in_parallel(&sendable, self.options().parallel, send);
         report.actions = sent.iter().filter(|sent| **sent).count();
         report.failed = unsent.len() - report.actions;
-        report.interrupted = progress.is_cancelled();
+        report.interrupted = self.shared.client.is_interrupted();
         report.reasons = reasons.texts();
         Ok(report)
     }
@@ -174,6 +190,57 @@ impl Remote {
         let sizes = self.sizes(Names::ACTIONS, actions, |action| Names::action(&action.key))?;
         let there = actions.iter().zip(sizes).filter(|(action, size)| *size == Some(seal(action).len() as u64));
         Ok(there.map(|(action, _)| action.key).collect())
+    }
+
+    /// Reads back the objects that are there, and takes those with wrong bytes from the set. Says how many those were.
+    fn drop_wrong_objects(
+        &self,
+        objects: &[&ObjectRecord],
+        present: &mut BTreeSet<Digest>,
+        progress: &Progress,
+    ) -> Result<u64, RemoteError> {
+        let there: Vec<&ObjectRecord> =
+            objects.iter().filter(|record| present.contains(&record.object)).copied().collect();
+        progress.checking.store(true, Ordering::Relaxed);
+        progress.begin(there.iter().copied());
+        let is_right = |record: &&ObjectRecord| {
+            let right = self.shared.is_right(record);
+            progress.objects.fetch_add(1, Ordering::Relaxed);
+            progress.bytes.fetch_add(record.bytes, Ordering::Relaxed);
+            right
+        };
+        let right = in_parallel(&there, self.options().parallel, is_right);
+        let mut wrong = 0;
+        for (record, right) in there.into_iter().zip(right) {
+            if !right? {
+                self.shared.distrust(record.object);
+                present.remove(&record.object);
+                wrong += 1;
+            }
+        }
+        progress.checking.store(false, Ordering::Relaxed);
+        progress.objects.store(0, Ordering::Relaxed);
+        progress.bytes.store(0, Ordering::Relaxed);
+        Ok(wrong)
+    }
+
+    /// Takes the actions from the set that are there, but cannot be read or name other outputs. Says how many those were.
+    fn drop_wrong_actions(&self, actions: &[Action], known: &mut BTreeSet<Key>) -> Result<usize, RemoteError> {
+        let there: Vec<&Action> = actions.iter().filter(|action| known.contains(&action.key)).collect();
+        let is_right = |action: &&Action| {
+            let text = self.shared.client.record(&Names::action(&action.key))?.unwrap_or_default();
+            let found = unseal::<Action>(&text);
+            Ok(found.is_some_and(|found| found.key == action.key && found.outputs == action.outputs))
+        };
+        let right: Vec<Result<bool, RemoteError>> = in_parallel(&there, self.options().parallel, is_right);
+        let mut wrong = 0;
+        for (action, right) in there.into_iter().zip(right) {
+            if !right? {
+                known.remove(&action.key);
+                wrong += 1;
+            }
+        }
+        Ok(wrong)
     }
 
     /// The sizes that files have there.
@@ -217,11 +284,8 @@ impl Remote {
             }
         }
         let reasons = Reasons::default();
-        let look = |key: &Key| {
-            if progress.is_cancelled() { Ok(None) } else { self.shared.look_up(key) }
-        };
         let mut actions = Vec::new();
-        for found in in_parallel(&missing, self.options().parallel, look) {
+        for found in in_parallel(&missing, self.options().parallel, |key| self.shared.look_up(key)) {
             match found {
                 Ok(Some(action)) => actions.push(action),
                 Ok(None) => report.absent += 1,
@@ -247,7 +311,7 @@ impl Remote {
             progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         };
         let fetch = |record: &&ObjectRecord| {
-            if progress.is_cancelled() {
+            if progress.is_cancelled() || self.shared.client.is_interrupted() {
                 return Ok(None);
             }
             match self.shared.fetch(store.layout(), record, &told) {
@@ -272,7 +336,7 @@ impl Remote {
         report.bytes = fetched.iter().flatten().sum();
         report.actions = store.keep(actions.iter())?;
         report.failed += actions.len() - report.actions;
-        report.interrupted = progress.is_cancelled();
+        report.interrupted = self.shared.client.is_interrupted();
         report.reasons = reasons.texts();
         Ok(report)
     }

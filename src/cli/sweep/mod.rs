@@ -55,7 +55,7 @@ enum Verb {
     /// Do a task of a submission
     #[command(hide = true)]
     Work(work::Arguments),
-    /// Draw parallel coordinates, the objective over time, and which parameters matter
+    /// Draw parallel coordinates, the objective of one trial after the other, and which parameters matter
     Plot(PlotArguments),
 }
 

@@ -10,7 +10,7 @@ use super::PlotArguments;
 use super::board::make_folder;
 use super::campaign::Campaign;
 use super::submit::Queue;
-use crate::sweep::{Board, Influence, influence, objective_over_time, parallel_coordinates};
+use crate::sweep::{Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width};
 
 /// Forms of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,11 +40,13 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
     let ranking = influence_ranking(&board, &influences);
     let form = arguments.format;
     let mut written = vec![
-        save(&folder, "parallel", form, HEIGHT, |canvas| parallel_coordinates(&board, canvas))?,
-        save(&folder, "objective", form, HEIGHT, |canvas| objective_over_time(&board, canvas))?,
+        save(&folder, "parallel", form, (parallel_width(&board, WIDTH), HEIGHT), |canvas| {
+            parallel_coordinates(&board, canvas)
+        })?,
+        save(&folder, "objective", form, (WIDTH, HEIGHT), |canvas| objective_in_order(&board, canvas))?,
     ];
     if !influences.is_empty() {
-        written.push(save(&folder, "influence", form, ranking.height(), |canvas| ranking.draw(canvas))?);
+        written.push(save(&folder, "influence", form, (WIDTH, ranking.height()), |canvas| ranking.draw(canvas))?);
     }
     if global.json {
         let shares = influences.iter().map(
@@ -71,6 +73,7 @@ fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
             .map(|one| Bar { name: one.axis.clone(), value: Some(one.share), deviation: None })
             .collect(),
         marks: Vec::new(),
+        range: Some((0.0, 1.0)),
     }
 }
 
@@ -84,12 +87,12 @@ fn save(
     folder: &Path,
     name: &str,
     form: Form,
-    height: u32,
+    (width, height): (u32, u32),
     draw: impl FnOnce(&mut dyn Canvas),
 ) -> Result<String, CliError> {
     let mut canvas: Box<dyn Canvas> = match form {
-        Form::Svg => Box::new(Svg::new(WIDTH, height)),
-        Form::Png => Box::new(Raster::new(WIDTH, height).map_err(CliError::failed)?),
+        Form::Svg => Box::new(Svg::new(width, height)),
+        Form::Png => Box::new(Raster::new(width, height).map_err(CliError::failed)?),
     };
     draw(canvas.as_mut());
     let extension = match form {

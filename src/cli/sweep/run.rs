@@ -161,12 +161,16 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
 
 fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus) -> Result<Exit, CliError> {
     let board = campaign.board(view, &Queue::of(campaign))?;
-    remote::settle(&campaign.store, global, &campaign.cancel);
+    let interrupted = remote::settle(&campaign.store, global, &campaign.cancel);
     print_board(global, campaign, &board, Some(TRIALS_LISTED))?;
     if !global.json && !global.quiet {
         anstream::eprintln!("{}", summary(campaign, &board, view));
     }
     // A trial without a figure is a failure, whatever its stages say.
     let failed = status == RunStatus::Done && board.count("failed") > 0;
-    Ok(if failed { Exit::Failed } else { exit_of(status) })
+    Ok(match status {
+        RunStatus::Done if interrupted => Exit::Interrupted,
+        _ if failed => Exit::Failed,
+        _ => exit_of(status),
+    })
 }

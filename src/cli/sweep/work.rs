@@ -62,7 +62,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let task =
         Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
     let Ended { exit, in_vain } = task.run(&unit.members)?;
-    remote::settle(&task.store, global, &task.cancel);
+    let interrupted = remote::settle(&task.store, global, &task.cancel);
     let backend = || find_backend(&submission.backend);
     if warnings.time_is_up.load(Ordering::Relaxed) {
         if let Some(stage) = in_vain {
@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         eprintln!("the task must make room; what it did is kept, and it goes back into the queue");
         backend()?.requeue_own_task()?;
     }
-    Ok(exit)
+    Ok(if interrupted && exit == Exit::Done { Exit::Interrupted } else { exit })
 }
 
 /// Submits what comes after a submission whose tasks are over.

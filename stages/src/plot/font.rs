@@ -25,7 +25,7 @@ pub fn width(text: &str, size: f32) -> f32 {
 }
 
 /// The outlines of a line of text that starts at `x` on the baseline `y`.
-pub fn outlines(text: &str, size: f32, x: f32, y: f32) -> Vec<OutlinedGlyph> {
+pub(super) fn outlines(text: &str, size: f32, x: f32, y: f32) -> Vec<OutlinedGlyph> {
     let mut glyphs = Vec::new();
     lay_out(text, size, |id, at, _| {
         glyphs.extend(font().outline_glyph(id.with_scale_and_position(scale(size), point(x + at, y))));

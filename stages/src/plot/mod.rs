@@ -5,7 +5,7 @@
 mod canvas;
 mod chart;
 mod decimate;
-mod font;
+pub mod font;
 mod line_plot;
 mod locator;
 mod matrix;
@@ -24,4 +24,4 @@ pub use network::Network;
 pub use ranking::{Bar, Marks, Ranking};
 pub use raster::Raster;
 pub use svg::Svg;
-pub use ticks::figure;
+pub use ticks::{Tick, figure, linear, logarithmic};

@@ -24,6 +24,8 @@ pub struct Ranking {
     pub bars: Vec<Bar>,
     /// Further figures, each in a colour of its own.
     pub marks: Vec<Marks>,
+    /// What the axis shows; by default zero and all values.
+    pub range: Option<(f64, f64)>,
 }
 
 /// A row.
@@ -89,6 +91,9 @@ impl Ranking {
 
     /// The range of all values, zero included.
     fn axis(&self) -> (f64, f64) {
+        if let Some(range) = self.range {
+            return range;
+        }
         let whiskers = self.bars.iter().flat_map(|bar| {
             let deviation = bar.deviation.unwrap_or(0.0);
             bar.value.map(|value| [value - deviation, value + deviation]).into_iter().flatten()
@@ -168,6 +173,7 @@ mod tests {
             figure: "vus_pr".into(),
             bars: values.iter().enumerate().map(bar).collect(),
             marks: vec![Marks { name: "f1".into(), color: palette::ORANGE, values: values.to_vec() }],
+            range: None,
         }
     }
 

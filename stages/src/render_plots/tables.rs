@@ -46,7 +46,8 @@ pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
     } else {
         String::new()
     };
-    let ranking = Ranking { title: title(table, first, &axes), subtitle, figure: first.clone(), bars, marks };
+    let ranking =
+        Ranking { title: title(table, first, &axes), subtitle, figure: first.clone(), bars, marks, range: None };
     Ok(Picture { name: "ranking".to_owned(), drawing: Drawing::Ranking(ranking), channels: 0 })
 }
 
