@@ -60,8 +60,8 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted {
     pub stage: String,
-    /// Whether it left a checkpoint from which it can go on; otherwise its work is lost.
-    pub has_advanced: bool,
+    /// Whether its work is lost: it left no checkpoint from which it can go on.
+    pub is_lost: bool,
 }
 
 /// Runs what the plan says must run.
@@ -352,8 +352,8 @@ impl Coordinator<'_> {
                 self.release_inputs(stage);
                 self.fail(stage, failure);
             }
-            WorkResult::Cancelled { has_advanced } => {
-                self.interrupted.push(Interrupted { stage: self.graph.stage(stage).name.clone(), has_advanced });
+            WorkResult::Cancelled { is_lost } => {
+                self.interrupted.push(Interrupted { stage: self.graph.stage(stage).name.clone(), is_lost });
                 self.skip(stage, "interrupted");
             }
         }

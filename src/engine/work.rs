@@ -53,9 +53,9 @@ pub(super) enum Result {
     /// An object made by this stage is missing or damaged.
     InputLost(StageId),
     Failed(Failure),
-    /// Whether the stage left a checkpoint from which it can go on.
+    /// Whether work is lost: the stage left no checkpoint from which it can go on.
     Cancelled {
-        has_advanced: bool,
+        is_lost: bool,
     },
 }
 
@@ -106,7 +106,7 @@ impl Shared<'_> {
         }
         // What did not come because the user wants an end is not lost.
         if self.cancel.is_cancelled() {
-            return Result::Cancelled;
+            return Result::Cancelled { is_lost: false };
         }
         for input in &job.inputs {
             let artifact = match &input.artifact {
@@ -127,7 +127,7 @@ impl Shared<'_> {
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(_) if self.cancel.is_cancelled() => {
-                return Result::Cancelled { has_advanced: host.has_advanced.load(Ordering::Relaxed) };
+                return Result::Cancelled { is_lost: !host.has_advanced.load(Ordering::Relaxed) };
             }
             Err(_) if host.is_late() => {
                 let limit = job.stage.timeout.unwrap_or_default();

@@ -163,7 +163,7 @@ impl Task<'_> {
         }
         let exit = exit_of(outcome.status);
         let exit = if exit == Exit::Done && !lost.is_empty() { Exit::Failed } else { exit };
-        let is_lost = !outcome.interrupted.iter().any(|stage| stage.has_advanced)
+        let is_lost = outcome.interrupted.iter().all(|stage| stage.is_lost)
             && !record.stages.iter().any(|stage| stage.state == StageState::Ran);
         let in_vain = outcome.interrupted.first().filter(|_| is_lost).map(|stage| stage.stage.clone());
         Ok(Ended { exit, in_vain })
