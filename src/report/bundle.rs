@@ -14,7 +14,7 @@ use std::sync::Arc;
 use stages::artifact::Digest;
 
 pub use format::{Entry, Header, Manifest, NAME, VERSION};
-pub use read::{Arrival, import};
+pub use read::{Arrival, import, is_bundle};
 
 use super::pipeline_files::pipeline_files;
 use super::selection::{all_objects, copy_object, of_stage};

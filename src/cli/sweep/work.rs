@@ -13,16 +13,15 @@ use clap::Args;
 
 use super::super::arguments::Choice;
 use super::super::carry_out::{Carried, Execution, carry_out};
-use super::super::session::{Parts, Session, report, size_pool};
+use super::super::session::{Parts, Session, size_pool};
 use super::super::{CliError, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::campaign::{Campaign, exit_of};
+use super::members::{self, Read};
 use super::submit::{find_backend, submit};
-use crate::cache::{Ledger, RunStatus, StageState, Store};
-use crate::diagnostic::SourceMap;
+use crate::cache::{Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::engine::CancelToken;
-use crate::graph::{Graph, StageId, build, join};
-use crate::spec::{LoadOptions, Spec, load};
+use crate::graph::StageId;
 use crate::sweep::{Part, Submission, UnitMember};
 
 #[derive(Debug, Args)]
@@ -105,27 +104,21 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn run(&self, members: &[UnitMember]) -> Result<Exit, CliError> {
-        let mut graphs = Vec::with_capacity(members.len());
-        let mut first: Option<Spec> = None;
-        for member in members {
-            let (spec, graph) = self.read(member)?;
-            graphs.push((member.label.as_str(), graph));
-            first.get_or_insert(spec);
-        }
-        let Some(spec) = first else { return Ok(Exit::Done) };
-        let session = self.session(spec.clone(), join(graphs.iter().map(|(label, graph)| (*label, graph))).graph)?;
-        let (mut session, lost) = match self.hopeless(&session, &graphs) {
-            lost if lost.is_empty() => (session, lost),
-            lost => {
-                let kept = graphs.iter().filter(|(label, _)| !lost.contains(label));
-                (self.session(spec, join(kept.map(|(label, graph)| (*label, graph))).graph)?, lost)
-            }
-        };
+        let members: Vec<SweepMember> = members.iter().map(UnitMember::recorded).collect();
+        let profile = self.submission.profile.as_deref();
+        let read = |member| members::read(self.global, &self.submission.pipeline, profile, member);
+        let mut kept = members.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let Some(mut session) = self.session(&kept)? else { return Ok(Exit::Done) };
+        let lost = self.hopeless(&session, &kept);
         for label in &lost {
             eprintln!("{label}: a stage that it shares with others has failed; it is left out");
         }
-        if session.graph.is_empty() {
-            return Ok(Exit::Failed);
+        if !lost.is_empty() {
+            kept.retain(|read| !lost.contains(&read.member.label));
+            match self.session(&kept)? {
+                Some(without) => session = without,
+                None => return Ok(Exit::Failed),
+            }
         }
         session.spec.name.value = self.sweep_name();
         let plan = session.planner().plan();
@@ -144,45 +137,29 @@ impl Task<'_> {
         self.submission.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
-    fn read(&self, member: &UnitMember) -> Result<(Spec, Graph), CliError> {
-        let mut sources = SourceMap::default();
-        let options = LoadOptions { profile: self.submission.profile.clone(), overrides: member.overrides.clone() };
-        let (spec, mut diagnostics) = load(&self.submission.pipeline, &options, &mut sources);
-        let built = spec.map(|spec| {
-            let (graph, found) = build(&spec, &stages::kinds());
-            diagnostics.extend(found);
-            (spec, graph)
-        });
-        match built {
-            Some((spec, graph)) if !diagnostics.has_errors() => {
-                let find = |name: &String| super::super::session::find(&graph, name);
-                let targets = member.targets.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-                let pruned = graph.prune(&targets.concat());
-                Ok((spec, pruned))
-            }
-            _ => {
-                report(self.global, &diagnostics, &sources);
-                Err(CliError::told(Exit::Wrong))
-            }
-        }
-    }
-
-    fn session(&self, spec: Spec, graph: Graph) -> Result<Session, CliError> {
+    /// `None` without members.
+    fn session(&self, members: &[Read<'_>]) -> Result<Option<Session>, CliError> {
+        let Some(first) = members.first() else { return Ok(None) };
         let choice = &self.arguments.choice;
+        let sweep = SweepPart {
+            pipeline: self.submission.pipeline.display().to_string(),
+            members: members.iter().map(|read| read.member.clone()).collect(),
+        };
         let parts = Parts {
-            spec,
-            graph,
+            spec: first.spec.clone(),
+            graph: members::joined(members),
             store: Arc::clone(&self.store),
             ledger: Ledger::default(),
             file: self.submission.record.clone(),
+            sweep: Some(sweep),
             threads: self.threads,
         };
         let folder = self.submission.pipeline.parent().unwrap_or(Path::new("."));
-        Session::of(parts, choice, folder, choice.offline, &self.cancel)
+        Session::of(parts, choice, folder, choice.offline, &self.cancel).map(Some)
     }
 
     /// Members that stand on a stage which failed in the shared part: it would fail again for each of them.
-    fn hopeless<'l>(&self, session: &Session, graphs: &[(&'l str, Graph)]) -> Vec<&'l str> {
+    fn hopeless(&self, session: &Session, members: &[Read<'_>]) -> Vec<String> {
         let plan = session.planner().plan();
         let failed = |stage: &StageId| {
             let stage = plan.stage(*stage);
@@ -194,13 +171,13 @@ impl Task<'_> {
             return Vec::new();
         }
         let names: Vec<&str> = lost.iter().map(|stage| session.graph.stage(*stage).name.as_str()).collect();
-        let stands_on = |(label, graph): &&(&'l str, Graph)| {
-            graph.order().iter().any(|stage| {
-                let name = &graph.stage(*stage).name;
-                names.iter().any(|lost| *lost == name || **lost == format!("{name}#{label}"))
+        let stands_on = |read: &&Read<'_>| {
+            read.graph.order().iter().any(|stage| {
+                let name = &read.graph.stage(*stage).name;
+                names.iter().any(|lost| *lost == name || **lost == format!("{name}#{}", read.member.label))
             })
         };
-        graphs.iter().filter(stands_on).map(|(label, _)| *label).collect()
+        members.iter().filter(stands_on).map(|read| read.member.label.clone()).collect()
     }
 
     fn failures(&self) -> PathBuf {

@@ -90,6 +90,13 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     Ok(Arrival { record, taken, objects, actions, without_objects, pipeline_files, lock, manifest })
 }
 
+/// Whether a file begins as a bundle does.
+pub fn is_bundle(path: &Path) -> bool {
+    let mut name = [0; format::MANIFEST.len() + 1];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut name));
+    read.is_ok() && name.strip_suffix(&[0]).is_some_and(|name| name == format::MANIFEST.as_bytes())
+}
+
 /// Whether the store has this very record already.
 fn same_run(store: &Store, record: &RunRecord, bytes: &[u8]) -> Result<bool, ReportError> {
     match std::fs::read(store.run_path(&record.run)) {
