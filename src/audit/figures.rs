@@ -34,9 +34,8 @@ pub fn misquoted(quoted: &Figures, found: &Figures) -> Vec<String> {
         return Vec::new();
     }
     // Records and locks, which are JSON, hold what is not finite as undefined.
-    let bits = |value: Option<&Option<f64>>| {
-        value.map(|value| value.filter(|value| value.is_finite()).map(f64::to_bits))
-    };
+    let bits =
+        |value: Option<&Option<f64>>| value.map(|value| value.filter(|value| value.is_finite()).map(f64::to_bits));
     let shown = |value: Option<&Option<f64>>| match value {
         None => "(none)".to_owned(),
         Some(None) => "undefined".to_owned(),

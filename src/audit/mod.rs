@@ -20,6 +20,6 @@ pub use figures::{Figures, misquoted};
 pub use lock::{FORMAT, Lock, LockError, LockedStage};
 pub use locked::{Deviation, deviations, header_differences, output_deviations};
 pub use reexecute::{Actual, Obstacle, Reexecution, Scope};
-pub use sign::{PrivateKey, SignError, Signed, check_signature, signature_path};
+pub use sign::{PrivateKey, SignError, Signed, check_signature, holds_by_itself, signature_beside, signature_path};
 pub use tolerances::Tolerances;
 pub use verdict::{AuditReport, PortAudit, StageAudit, Verdict};

@@ -190,7 +190,7 @@ fn a_lock_is_verified_without_its_store() {
 }
 
 /// Writes a pair of keys as openssl does.
-fn write_keys(environment: &TestEnvironment, name: &str, secret: [u8; 32]) {
+pub fn write_keys(environment: &TestEnvironment, name: &str, secret: [u8; 32]) {
     let private = KeypairBytes { secret_key: secret, public_key: None }.to_pkcs8_pem(LineEnding::LF).unwrap();
     let public = SigningKey::from_bytes(&secret).verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
     let path = environment.write(&format!("{name}.pem"), private.as_bytes());

@@ -37,8 +37,7 @@ pub(super) fn read<'a>(
     });
     match built {
         Some((spec, graph)) if !diagnostics.has_errors() => {
-            let targets =
-                member.targets.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, CliError>>()?;
+            let targets = member.targets.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, CliError>>()?;
             Ok(Read { member, spec, graph: graph.prune(&targets.concat()) })
         }
         _ => {
