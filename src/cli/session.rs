@@ -227,7 +227,8 @@ pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> 
     Err(CliError::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
 }
 
-fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
+/// What these targets need of a graph; all of it without targets.
+pub(super) fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
     if targets.is_empty() {
         return Ok(graph);
     }
