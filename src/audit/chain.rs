@@ -11,7 +11,7 @@ use stages::artifact::Digest;
 use super::figures::{metrics_of, misquoted, outputs_of};
 use super::{Lock, LockedStage};
 use crate::cache::{
-    Action, CacheError, Key, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord, StageState, Store,
+    Action, CacheError, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord, StageState, Store,
 };
 
 /// One thing that is not as it was recorded.
@@ -54,7 +54,8 @@ pub fn verify_run(store: &Store, run: &RunId, progress: Progress<'_>) -> Result<
     let mut lock = Lock::of_run(&record, store);
     // A stage that came to nothing has nothing to be checked.
     lock.stages.retain(|_, stage| !stage.outputs.is_empty());
-    verify_stages(&lock, store, true, &mut found, progress)?;
+    // A bundle may have left results out.
+    verify_stages(&lock, store, !is_elsewhere(store, &record), &mut found, progress)?;
     Ok(found)
 }
 
@@ -112,14 +113,9 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
 }
 
 fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Digest>, found: &mut Verification) {
-    // What was imported has its place in the chain of another store; whoever says so of a record of this one lies.
-    let head = store.chain_head();
-    let is_elsewhere = |record: &&RunRecord| {
-        let is_ours = head.as_ref().zip(record.previous.as_ref()).is_some_and(|(head, link)| link.store == head.store);
-        store.is_imported(&record.run) && !is_ours
-    };
-    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) = records.iter().partition(is_elsewhere);
-    let Some(head) = head.clone() else {
+    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) =
+        records.iter().partition(|record| is_elsewhere(store, record));
+    let Some(head) = store.chain_head() else {
         note_imported(imported.len(), found);
         if store.chain_head_is_broken() {
             found.problem("runs.head", "it was changed after it was written");
@@ -163,6 +159,12 @@ fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Di
         found.notes.push(format!("{collected} records are gone that were collected, as runs.forgotten says"));
     }
     note_imported(elsewhere, found);
+}
+
+/// What was imported has its place in the chain of another store; whoever says so of a record of this one lies.
+fn is_elsewhere(store: &Store, record: &RunRecord) -> bool {
+    let is_ours = |link: &Link| store.chain_head().is_some_and(|head| link.store == head.store);
+    store.is_imported(&record.run) && !record.previous.as_ref().is_some_and(is_ours)
 }
 
 fn note_imported(count: usize, found: &mut Verification) {

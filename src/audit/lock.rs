@@ -160,6 +160,14 @@ impl Lock {
         }
     }
 
+    /// Takes manifests that it lacks from another lock, where that is of the same keys.
+    pub fn take_manifests(&mut self, other: &Self) {
+        for (name, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.manifest.is_empty()) {
+            let known = other.stages.get(name).filter(|known| known.key == stage.key && known.has_key_of_manifest());
+            stage.manifest = known.map(|known| known.manifest.clone()).unwrap_or_default();
+        }
+    }
+
     /// The first thing in which the lock of a run says something else than the run's record, or than itself.
     pub fn disagreement(&self, record: &RunRecord) -> Option<String> {
         let other = Self::of_record(record, &|_| String::new());

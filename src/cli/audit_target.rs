@@ -97,6 +97,10 @@ impl Target {
 
     fn of_run(places: &Places<'_>, record: &RunRecord, has_pipeline: bool) -> Result<Self, CliError> {
         let mut lock = Lock::of_run(record, places.store);
+        // The results that a bundle left out are described in its lock.
+        if let Ok(known) = Lock::read(&places.store.run_folder(&record.run).join("pipeline.lock")) {
+            lock.take_manifests(&known);
+        }
         if record.seal.is_none() && lock.overrides.is_empty() {
             // Records did not keep overrides then, but parameters they did.
             lock.overrides = record.params.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -106,6 +106,12 @@ fn a_part_of_the_objects_is_enough_for_the_rest_to_be_computed() {
         taken["without_objects"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(without, BTreeSet::from(["raw", "scaled", "windows", "scores", "plots", "size"]));
     elsewhere.succeed(&["cache", "verify"]).prints("all intact");
+    elsewhere.succeed(&["verify", "latest"]).prints("of 6 stages this store has no results that could be checked");
+    // What was left out is described in the lock of the bundle.
+    elsewhere.write("other.yaml", SMALL.replace("method: zscore", "method: minmax"));
+    let audit = elsewhere.run(&["audit", "latest", "--pipeline", "other.yaml", "--json"]).expect(3).json();
+    let scaled = audit["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "scaled").unwrap();
+    assert_eq!(scaled["differences"][0]["path"], "with.method", "{audit}");
     elsewhere.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let states = |name: &str| {
         let latest = elsewhere.latest();
