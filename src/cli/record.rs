@@ -102,7 +102,7 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         .iter()
         .map(|file| json!({"path": file.path, "blake3": Digest::of_bytes(file.text.as_bytes())}))
         .collect();
-    json!({
+    let mut object = json!({
         "run": record.run,
         "pipeline": record.pipeline,
         "file": record.file,
@@ -113,12 +113,15 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         "profile": record.profile,
         "overrides": record.overrides,
         "targets": record.targets,
-        "sweep": record.sweep,
         "params": record.params,
         "seed": record.seed,
         "environment": record.environment,
         "pipeline_files": files,
         "stages": stages,
         "metrics": metrics,
-    })
+    });
+    if let Some(sweep) = &record.sweep {
+        object["sweep"] = json!(sweep);
+    }
+    object
 }
