@@ -273,6 +273,18 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     assert!(!environment.path("escaped").exists() && !environment.folder().parent().unwrap().join("escaped").exists());
 }
 
+#[test]
+fn a_pipeline_that_is_not_that_of_the_record_is_refused() {
+    let environment = bundled(&["--objects", "metrics"]);
+    let whole = bytes(&environment);
+    let other = SMALL.replace("wc -c", "rm -r");
+    let forgery = forged(&whole, |_, entries| *content(entries, "pipeline/0.yaml") = other.clone().into_bytes());
+    import(&environment, &forgery).expect(3).says("its pipeline is not that of its record");
+    let forgery = forged(&whole, |manifest, _| manifest["pipeline_files"][0][1] = "other.yaml".into());
+    import(&environment, &forgery).expect(3).says("its pipeline is not that of its record");
+    untouched(&environment);
+}
+
 /// A lock in the bundle that is sealed well, but says something else than the record.
 #[test]
 fn a_lock_that_does_not_agree_with_the_record_is_refused() {

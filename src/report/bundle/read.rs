@@ -11,7 +11,7 @@ use super::file_name;
 use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
 use crate::audit::{Lock, Signed, holds_by_itself};
 use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, seal_of};
-use crate::report::ReportError;
+use crate::report::{ReportError, pipeline_files};
 
 /// A manifest that is longer is none.
 const LONGEST_MANIFEST: u64 = 1 << 30;
@@ -76,6 +76,7 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     }
     bundle.zeros(2 * BLOCK)?;
     let record = bundle.record(&manifest, small.get(format::RECORD))?;
+    bundle.check_pipeline(&manifest, &small, &record)?;
     let lock = bundle.lock(&small, &record)?;
     let lock_path = bundle.lock_path(&manifest, &lock)?;
     let signed = bundle.signed(&small, &lock)?;
@@ -282,6 +283,26 @@ impl Bundle {
             return Err(self.damaged(format!("its record is of the run `{}`", record.run)));
         }
         Ok(record)
+    }
+
+    /// The pipeline's files are those that the record holds. Early records hold none.
+    fn check_pipeline(
+        &self,
+        manifest: &Manifest,
+        small: &BTreeMap<&str, Vec<u8>>,
+        record: &RunRecord,
+    ) -> Result<(), ReportError> {
+        if record.pipeline_files.is_empty() {
+            return Ok(());
+        }
+        let recorded = pipeline_files(record)?;
+        let brought = manifest.pipeline_files.iter();
+        let brought =
+            brought.map(|(entry, path)| (path.as_str(), small.get(entry.as_str()).map_or(&[][..], Vec::as_slice)));
+        if brought.eq(recorded.iter().map(|(path, text)| (path.as_str(), text.as_bytes()))) {
+            return Ok(());
+        }
+        Err(self.damaged("its pipeline is not that of its record"))
     }
 
     /// The lock, which says the same as the record.
