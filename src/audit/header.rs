@@ -26,7 +26,7 @@ pub fn verify_header(lock: &Lock, pipeline: &Pipeline, found: &mut Verification)
     if lock.runner != this {
         found.notes.push(format!("it was written by runner {}, and this is runner {this}", lock.runner));
     }
-    if lock.stages.keys().any(|name| name.contains('#')) {
+    if lock.is_of_sweep() {
         found
             .notes
             .push("it is of several members of a sweep: its header is that of the first, and not checked".into());

@@ -160,6 +160,12 @@ impl Lock {
         }
     }
 
+    /// Whether it is of several members of a sweep, whose variants of a stage are told apart by a label: `model#7`.
+    pub fn is_of_sweep(&self) -> bool {
+        // Values of axes stand in brackets, and may hold anything.
+        self.stages.keys().any(|name| name.rsplit_once('#').is_some_and(|(_, label)| !label.contains(']')))
+    }
+
     /// Takes manifests that it lacks from another lock, where that is of the same keys.
     pub fn take_manifests(&mut self, other: &Self) {
         for (name, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.manifest.is_empty()) {
@@ -304,5 +310,10 @@ pub(super) mod tests {
         assert_eq!(lock.stages["model[a=1,b=2]"].numeric_class().as_deref(), Some("cpu/x"));
         assert_eq!(lock.stages["raw"].numeric_class(), None);
         assert!(matches!(Lock::read(&folder.path().join("other.lock")), Err(LockError::Missing(_))));
+        let mut of_sweep = lock.clone();
+        of_sweep.stages.insert("model[a=x#y]".to_owned(), lock.stages["raw"].clone());
+        assert!(!of_sweep.is_of_sweep());
+        of_sweep.stages.insert("model[a=x#y]#7,seed=2".to_owned(), lock.stages["raw"].clone());
+        assert!(of_sweep.is_of_sweep());
     }
 }

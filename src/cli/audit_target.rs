@@ -80,6 +80,10 @@ impl Target {
 
     fn of_lock(path: &Path) -> Result<Self, CliError> {
         let lock = Lock::read(path)?;
+        if lock.is_of_sweep() {
+            let message = format!("the lock {} is of several members of a sweep, and does not say which", shown(path));
+            return Err(CliError::wrong(message).hint("audit the run, or the bundle that the lock came in"));
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let pipeline = (!lock.file.is_empty()).then(|| folder.join(&lock.file));
         let name = format!("the lock {}", shown(path));

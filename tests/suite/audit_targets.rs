@@ -133,6 +133,8 @@ fn a_bundle_of_a_sweep_brings_its_members() {
     elsewhere.write("run.bundle", fs::read(environment.path("run.bundle")).unwrap());
     fs::remove_file(environment.path("pipeline.yaml")).unwrap();
     elsewhere.succeed(&["audit", "run.bundle"]).prints("18 bitwise");
-    elsewhere.succeed(&["import", "run.bundle"]);
+    elsewhere.succeed(&["import", "run.bundle", "--extract", "here"]);
     elsewhere.succeed(&["audit", "latest"]).prints("18 bitwise");
+    elsewhere.succeed(&["verify", "here/pipeline.lock"]).prints("it is of several members of a sweep");
+    elsewhere.run(&["audit", "here/pipeline.lock"]).expect(2).says("is of several members of a sweep");
 }
