@@ -32,6 +32,10 @@ bench *arguments:
 quickstart:
     cargo run --release -- run pipelines/quickstart.yaml --store "$(mktemp -d)"
 
+# The program with the commit that it was built from, which records of runs then name
+build:
+    RUNNER_COMMIT="$(git describe --always --dirty --abbrev=40 --match '' 2>/dev/null || true)" cargo build --release
+
 # Everything that CI does
 ci:
     .ci/run

@@ -8,9 +8,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 use stages::artifact::Digest;
 
-use super::Lock;
-use super::figures::{metrics_of, misquoted};
-use crate::cache::{Action, CacheError, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, Store};
+use super::figures::{metrics_of, misquoted, outputs_of};
+use super::{Lock, LockedStage};
+use crate::cache::{
+    Action, CacheError, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord, StageState, Store,
+};
 
 /// One thing that is not as it was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +54,8 @@ pub fn verify_run(store: &Store, run: &RunId, progress: Progress<'_>) -> Result<
     let mut lock = Lock::of_run(&record, store);
     // A stage that came to nothing has nothing to be checked.
     lock.stages.retain(|_, stage| !stage.outputs.is_empty());
-    verify_stages(&lock, store, true, &mut found, progress)?;
+    // A bundle may have left results out.
+    verify_stages(&lock, store, !is_elsewhere(store, &record), &mut found, progress)?;
     Ok(found)
 }
 
@@ -110,14 +113,9 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
 }
 
 fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Digest>, found: &mut Verification) {
-    // What was imported has its place in the chain of another store; whoever says so of a record of this one lies.
-    let head = store.chain_head();
-    let is_elsewhere = |record: &&RunRecord| {
-        let is_ours = head.as_ref().zip(record.previous.as_ref()).is_some_and(|(head, link)| link.store == head.store);
-        store.is_imported(&record.run) && !is_ours
-    };
-    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) = records.iter().partition(is_elsewhere);
-    let Some(head) = head.clone() else {
+    let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) =
+        records.iter().partition(|record| is_elsewhere(store, record));
+    let Some(head) = store.chain_head() else {
         note_imported(imported.len(), found);
         if store.chain_head_is_broken() {
             found.problem("runs.head", "it was changed after it was written");
@@ -163,6 +161,12 @@ fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Di
     note_imported(elsewhere, found);
 }
 
+/// What was imported has its place in the chain of another store; whoever says so of a record of this one lies.
+fn is_elsewhere(store: &Store, record: &RunRecord) -> bool {
+    let is_ours = |link: &Link| store.chain_head().is_some_and(|head| link.store == head.store);
+    store.is_imported(&record.run) && !record.previous.as_ref().is_some_and(is_ours)
+}
+
 fn note_imported(count: usize, found: &mut Verification) {
     if count > 0 {
         found.notes.push(format!("{count} records come from another store, where their order can be checked"));
@@ -191,25 +195,11 @@ fn verify_stages(
             None => absent += 1,
             Some(action) => {
                 found.actions += 1;
-                let outputs: BTreeMap<String, Digest> =
-                    action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect();
-                if outputs != stage.outputs {
-                    found.problem(&what, "the store says that it came to other outputs");
-                }
-                match metrics_of(action, store) {
-                    Ok(figures) => misquoted(&stage.metrics, &figures).into_iter().for_each(|problem| {
-                        found.problem(&what, format!("it misquotes its outputs: {problem}"));
-                    }),
-                    // What is not there or damaged is told below, with the objects.
-                    Err(error) if error.is_loss() => {}
-                    Err(error) => return Err(error),
-                }
-                if !stage.manifest.is_empty() && action.manifest != stage.manifest {
-                    found.problem(&what, "the store says that something else determined it");
-                }
-                for output in &action.outputs {
-                    let id = (output.record.object, output.record.digest);
-                    objects.entry(id).or_insert_with(|| (output.record.clone(), name.clone()));
+                if verify_action(name, stage, action, store, found)? {
+                    for output in &action.outputs {
+                        let id = (output.record.object, output.record.digest);
+                        objects.entry(id).or_insert_with(|| (output.record.clone(), name.clone()));
+                    }
                 }
             }
         }
@@ -223,6 +213,71 @@ fn verify_stages(
     }
     verify_objects(objects.into_values().collect(), store, found, progress);
     Ok(())
+}
+
+/// What is recorded of a stage against the action in the store. Says whether the action is that of the record, so that its
+/// objects are.
+fn verify_action(
+    name: &str,
+    stage: &LockedStage,
+    action: &Action,
+    store: &Store,
+    found: &mut Verification,
+) -> Result<bool, CacheError> {
+    let what = format!("stage {name}");
+    if !stage.manifest.is_empty() && action.manifest != stage.manifest {
+        found.problem(&what, "the store says that something else determined it");
+    }
+    let outputs = outputs_of(action);
+    if outputs != stage.outputs {
+        if let Some(run) = superseding(store, &stage.key, &stage.outputs, &outputs)? {
+            found.notes.push(format!(
+                "{what} is not deterministic: the run {run} did it anew and came to other outputs, which took the place of \
+                 these; what the record says of it cannot be checked any more"
+            ));
+            return Ok(false);
+        }
+        found.problem(&what, "the store says that it came to other outputs");
+    }
+    match metrics_of(action, store) {
+        Ok(figures) => misquoted(&stage.metrics, &figures).into_iter().for_each(|problem| {
+            found.problem(&what, format!("it misquotes its outputs: {problem}"));
+        }),
+        // What is not there or damaged is told below, with the objects.
+        Err(error) if error.is_loss() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(true)
+}
+
+/// The run of this store that did a stage anew, came to what the store has now, and was recorded after one which came to
+/// what is asked about. Only records whose seals hold are heard.
+fn superseding(
+    store: &Store,
+    key: &Key,
+    then: &BTreeMap<String, Digest>,
+    now: &BTreeMap<String, Digest>,
+) -> Result<Option<RunId>, CacheError> {
+    let came_to = |stage: &StageRecord, outputs: &BTreeMap<String, Digest>| {
+        stage.digests.len() == outputs.len()
+            && stage.digests.iter().all(|(port, digest)| outputs.get(port) == Some(digest))
+    };
+    let mut known_before = false;
+    // Names of runs sort by time.
+    for run in store.runs()? {
+        if !matches!(store.record_seal(&run), Ok(RecordSeal::Intact(_))) {
+            continue;
+        }
+        let Ok(record) = store.load_run(&run) else { continue };
+        for stage in record.stages.iter().filter(|stage| stage.key == Some(*key)) {
+            let is_own = !store.is_imported(&run) && stage.state == StageState::Ran;
+            if known_before && is_own && came_to(stage, now) {
+                return Ok(Some(run));
+            }
+            known_before |= came_to(stage, then);
+        }
+    }
+    Ok(None)
 }
 
 /// The key is that of the manifest, and every input came out of a stage.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use stages::artifact::{Artifact, ArtifactError, Leaf, Values};
 
-use crate::spec::Tolerance;
+use crate::spec::{Tolerance, real_in_json};
 
 /// How close two values, arrays or artifacts are. The later, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,8 +39,10 @@ pub struct LeafComparison {
     /// Elements that differ by more than is tolerated.
     pub beyond: usize,
     /// Over all elements that are numbers; infinite where a number stands against none.
+    #[serde(serialize_with = "real_in_json")]
     pub max_absolute: f64,
     /// As a share of the larger magnitude.
+    #[serde(serialize_with = "real_in_json")]
     pub max_relative: f64,
     /// Representable numbers in between; only floating point has them.
     pub max_ulps: Option<u64>,
@@ -117,8 +119,8 @@ fn compare_leaves(then: &Leaf<'_>, now: &Leaf<'_>, tolerance: &Tolerance) -> Res
 /// A value whose distance from another can be measured.
 trait Number: Copy {
     fn same_bits(self, other: Self) -> bool;
-    /// `None` where there is no value.
-    fn widened(self) -> Option<f64>;
+    /// The absolute difference, and its share of the larger magnitude. Two values that are no numbers are alike.
+    fn distance(self, other: Self) -> (f64, f64);
     fn ulps(self, other: Self) -> Option<u64>;
     fn text(self) -> String;
 }
@@ -128,8 +130,8 @@ impl Number for f32 {
         self.to_bits() == other.to_bits()
     }
 
-    fn widened(self) -> Option<f64> {
-        Some(self.into())
+    fn distance(self, other: Self) -> (f64, f64) {
+        distance_of_reals(self.into(), other.into())
     }
 
     fn ulps(self, other: Self) -> Option<u64> {
@@ -150,8 +152,8 @@ impl Number for Option<f64> {
         self.map(f64::to_bits) == other.map(f64::to_bits)
     }
 
-    fn widened(self) -> Option<f64> {
-        self
+    fn distance(self, other: Self) -> (f64, f64) {
+        self.zip(other).map_or(NOWHERE_NEAR, |(one, other)| distance_of_reals(one, other))
     }
 
     fn ulps(self, other: Self) -> Option<u64> {
@@ -173,8 +175,12 @@ impl Number for Option<i64> {
         self == other
     }
 
-    fn widened(self) -> Option<f64> {
-        self.map(|value| value as f64)
+    /// Taken before anything is rounded: above 2^53 neighbours are one and the same as floating-point numbers.
+    fn distance(self, other: Self) -> (f64, f64) {
+        let Some((one, other)) = self.zip(other) else { return NOWHERE_NEAR };
+        let absolute = one.abs_diff(other) as f64;
+        let magnitude = one.unsigned_abs().max(other.unsigned_abs()) as f64;
+        (absolute, if absolute == 0.0 { 0.0 } else { absolute / magnitude })
     }
 
     fn ulps(self, _: Self) -> Option<u64> {
@@ -196,7 +202,7 @@ fn numbers<N: Number>(result: &mut LeafComparison, then: &[N], now: &[N], tolera
             let index = index_of(position, &result.shape);
             result.first = Some(FirstDifference { index, then: old.text(), now: new.text() });
         }
-        let (absolute, relative) = distance(*old, *new);
+        let (absolute, relative) = old.distance(*new);
         let ulps = old.ulps(*new);
         result.max_absolute = result.max_absolute.max(absolute);
         result.max_relative = result.max_relative.max(relative);
@@ -215,15 +221,16 @@ fn numbers<N: Number>(result: &mut LeafComparison, then: &[N], now: &[N], tolera
     };
 }
 
-/// The absolute difference, and its share of the larger magnitude. Two values that are no numbers are alike.
-fn distance<N: Number>(one: N, other: N) -> (f64, f64) {
-    let (Some(one), Some(other)) = (one.widened(), other.widened()) else { return (f64::INFINITY, f64::INFINITY) };
+/// The distance between something and nothing.
+const NOWHERE_NEAR: (f64, f64) = (f64::INFINITY, f64::INFINITY);
+
+fn distance_of_reals(one: f64, other: f64) -> (f64, f64) {
     if one == other || (one.is_nan() && other.is_nan()) {
         return (0.0, 0.0);
     }
     let absolute = (one - other).abs();
     if !absolute.is_finite() {
-        return (f64::INFINITY, f64::INFINITY);
+        return NOWHERE_NEAR;
     }
     (absolute, absolute / one.abs().max(other.abs()))
 }
@@ -339,6 +346,28 @@ mod tests {
         assert!(of(&all, "a").reason.is_some() && of(&all, "b").reason.is_some());
         let all = compare(&files("a", b"12"), &files("a", b"123"), &NONE).unwrap();
         assert_eq!(of(&all, "a").first.as_ref().unwrap().then, "(its end)");
+    }
+
+    #[test]
+    fn large_integers_are_told_apart() {
+        let large = 1_i64 << 53;
+        let mut result = LeafComparison::of(&model(&[0.0, 0.0], 0.5).leaves()[0]);
+        result.shape = vec![2];
+        let tolerance = Tolerance { abs: 0.5, ..NONE };
+        numbers(&mut result, &[Some(large), Some(i64::MIN)], &[Some(large + 1), Some(i64::MIN)], &tolerance);
+        assert_eq!((result.closeness, result.differing, result.max_absolute), (Closeness::Beyond, 1, 1.0));
+        assert_eq!(Some(i64::MIN).distance(Some(i64::MAX)), (u64::MAX as f64, u64::MAX as f64 / 2.0_f64.powi(63)));
+        assert_eq!(Some(0_i64).distance(Some(0)), (0.0, 0.0));
+        assert_eq!(None.distance(Some(1_i64)), NOWHERE_NEAR);
+    }
+
+    #[test]
+    fn what_is_infinite_is_told_in_json() {
+        let all = compare(&model(&[f32::INFINITY, 0.0], 0.5), &model(&[1.0, 0.0], 0.5), &NONE).unwrap();
+        let json = serde_json::json!(of(&all, "w"));
+        assert_eq!((&json["max_absolute"], &json["max_relative"]), (&"inf".into(), &"inf".into()));
+        let json = serde_json::json!(Tolerance { abs: f64::INFINITY, rel: 0.5, ulps: 0 });
+        assert_eq!((&json["abs"], &json["rel"]), (&"inf".into(), &0.5.into()));
     }
 
     #[test]

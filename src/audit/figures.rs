@@ -33,7 +33,9 @@ pub fn misquoted(quoted: &Figures, found: &Figures) -> Vec<String> {
     if quoted.is_empty() {
         return Vec::new();
     }
-    let bits = |value: Option<&Option<f64>>| value.map(|value| value.map(f64::to_bits));
+    // Records and locks, which are JSON, hold what is not finite as undefined.
+    let bits =
+        |value: Option<&Option<f64>>| value.map(|value| value.filter(|value| value.is_finite()).map(f64::to_bits));
     let shown = |value: Option<&Option<f64>>| match value {
         None => "(none)".to_owned(),
         Some(None) => "undefined".to_owned(),
@@ -45,4 +47,22 @@ pub fn misquoted(quoted: &Figures, found: &Figures) -> Vec<String> {
         .filter(|name| bits(quoted.get(*name)) != bits(found.get(*name)))
         .map(|name| format!("{name} is {}, not {}", shown(found.get(name)), shown(quoted.get(name))))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(pairs: &[(&str, Option<f64>)]) -> Figures {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    }
+
+    #[test]
+    fn another_figure_is_misquoted_and_what_json_lacks_is_not() {
+        let found = figures(&[("f1", Some(0.5)), ("threshold", Some(f64::INFINITY))]);
+        assert!(misquoted(&figures(&[("f1", Some(0.5)), ("threshold", None)]), &found).is_empty());
+        let wrong = misquoted(&figures(&[("f1", Some(0.75)), ("threshold", Some(1.0))]), &found);
+        assert_eq!(wrong, ["f1 is 0.5, not 0.75", "threshold is inf, not 1"]);
+        assert!(misquoted(&Figures::new(), &found).is_empty(), "who quotes nothing says nothing wrong");
+    }
 }

@@ -57,6 +57,11 @@ impl LockedStage {
         self.manifest.lines().filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == path).map(|(_, v)| v)
     }
 
+    /// Whether the key is that of the manifest, where the manifest is known.
+    fn has_key_of_manifest(&self) -> bool {
+        self.manifest.is_empty() || Recorded::parse(&self.manifest).is_some_and(|recorded| recorded.key() == self.key)
+    }
+
     /// The name of the stage kind.
     pub fn kind(&self) -> String {
         Recorded::parse(&self.manifest).map(|recorded| recorded.kind).unwrap_or_default()
@@ -123,15 +128,21 @@ impl Lock {
 
     /// What a run's record says, with the manifests that the store still has. `needs` are not known.
     pub fn of_run(record: &RunRecord, store: &Store) -> Self {
+        Self::of_record(record, &|key| {
+            let action = store.action(key).ok().flatten();
+            action.map(|action| action.manifest).unwrap_or_default()
+        })
+    }
+
+    fn of_record(record: &RunRecord, manifest: &dyn Fn(&Key) -> String) -> Self {
         let stage = |stage: &crate::cache::StageRecord| {
-            let action = store.action(&stage.key?).ok().flatten();
             let metrics = record.metrics.get(&stage.name).into_iter().flatten();
             let locked = LockedStage {
                 key: stage.key?,
                 needs: BTreeSet::new(),
                 outputs: stage.digests.iter().map(|(port, digest)| (port.clone(), *digest)).collect(),
                 metrics: metrics.map(|metric| (metric.name.clone(), metric.value)).collect(),
-                manifest: action.map(|action| action.manifest).unwrap_or_default(),
+                manifest: manifest(&stage.key?),
             };
             Some((stage.name.clone(), locked))
         };
@@ -147,6 +158,49 @@ impl Lock {
             params: record.params.clone().into_iter().collect(),
             stages: record.stages.iter().filter_map(stage).collect(),
         }
+    }
+
+    /// Whether it is of several members of a sweep, whose variants of a stage are told apart by a label: `model#7`.
+    pub fn is_of_sweep(&self) -> bool {
+        // Values of axes stand in brackets, and may hold anything.
+        self.stages.keys().any(|name| name.rsplit_once('#').is_some_and(|(_, label)| !label.contains(']')))
+    }
+
+    /// Takes manifests that it lacks from another lock, where that is of the same keys.
+    pub fn take_manifests(&mut self, other: &Self) {
+        for (name, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.manifest.is_empty()) {
+            let known = other.stages.get(name).filter(|known| known.key == stage.key && known.has_key_of_manifest());
+            stage.manifest = known.map(|known| known.manifest.clone()).unwrap_or_default();
+        }
+    }
+
+    /// The first thing in which the lock of a run says something else than the run's record, or than itself.
+    pub fn disagreement(&self, record: &RunRecord) -> Option<String> {
+        let other = Self::of_record(record, &|_| String::new());
+        let parts = [
+            ("version of runner", self.runner == other.runner),
+            ("pipeline", self.pipeline == other.pipeline),
+            ("profile", self.profile == other.profile),
+            ("list of overrides", self.overrides == other.overrides),
+            ("list of targets", self.targets == other.targets),
+            ("seed", self.seed == other.seed),
+            ("list of parameters", self.params == other.params),
+            ("list of stages", self.stages.keys().eq(other.stages.keys())),
+        ];
+        if let Some((what, _)) = parts.into_iter().find(|(_, agrees)| !agrees) {
+            return Some(format!("its {what} is another"));
+        }
+        self.stages.iter().zip(other.stages.values()).find_map(|((name, stage), other)| {
+            let what = match () {
+                () if stage.key != other.key => "another key",
+                () if stage.outputs != other.outputs => "other outputs",
+                () if stage.metrics != other.metrics => "other figures",
+                () if !stage.needs.iter().all(|need| self.stages.contains_key(need)) => "a need that is no stage",
+                () if !stage.has_key_of_manifest() => "a manifest that is not that of its key",
+                () => return None,
+            };
+            Some(format!("the stage {name} has {what}"))
+        })
     }
 
     /// The keys of all stages: what a collection of garbage must leave alone.
@@ -174,7 +228,15 @@ impl Lock {
             Err(source) => return Err(LockError::Io { verb: "read", path: path.to_owned(), source }),
             Ok(text) => text,
         };
-        lock_text::parse(&text, path)
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a lock and checks its seals. `path` is for messages.
+    ///
+    /// # Errors
+    /// If it is no lock, or was changed after it was written.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, LockError> {
+        lock_text::parse(text, path)
     }
 
     /// Writes the file aside and renames it into place.
@@ -248,5 +310,10 @@ pub(super) mod tests {
         assert_eq!(lock.stages["model[a=1,b=2]"].numeric_class().as_deref(), Some("cpu/x"));
         assert_eq!(lock.stages["raw"].numeric_class(), None);
         assert!(matches!(Lock::read(&folder.path().join("other.lock")), Err(LockError::Missing(_))));
+        let mut of_sweep = lock.clone();
+        of_sweep.stages.insert("model[a=x#y]".to_owned(), lock.stages["raw"].clone());
+        assert!(!of_sweep.is_of_sweep());
+        of_sweep.stages.insert("model[a=x#y]#7,seed=2".to_owned(), lock.stages["raw"].clone());
+        assert!(of_sweep.is_of_sweep());
     }
 }

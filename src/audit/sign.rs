@@ -148,6 +148,24 @@ pub fn check_signature(what: Signed, seal: &Digest, sealed: &Path, public_key: &
     key.verify_strict(message.as_bytes(), &signature).map_err(|_| SignError::Invalid(path))
 }
 
+/// The signature that lies beside what is sealed, if it is of this seal and holds for the key that it names. Whose key that
+/// is, is another question.
+pub fn signature_beside(what: Signed, seal: &Digest, sealed: &Path) -> Option<Vec<u8>> {
+    let bytes = fs::read(signature_path(sealed)).ok()?;
+    holds_by_itself(what, seal, &bytes).then_some(bytes)
+}
+
+/// Whether a signature is of this seal and holds for the key that it names.
+pub fn holds_by_itself(what: Signed, seal: &Digest, signature: &[u8]) -> bool {
+    let holds = || {
+        let text = std::str::from_utf8(signature).ok()?.replace("\r\n", "\n");
+        let (message, public, signature) = parse(&text).filter(|(message, ..)| *message == what.message(seal))?;
+        let key = VerifyingKey::from_bytes(&unhex(public)?.try_into().ok()?).ok()?;
+        key.verify_strict(message.as_bytes(), &signature).ok()
+    };
+    holds().is_some()
+}
+
 /// What was signed, the public key, the signature.
 fn parse(text: &str) -> Option<(&str, &str, Signature)> {
     let at = text.find("public_key = ")?;
@@ -227,6 +245,8 @@ mod tests {
         let path = case.sign();
         assert!(path.ends_with("a.lock.sig"));
         case.check(Signed::Lock, &case.seal, "key.pub").unwrap();
+        assert_eq!(signature_beside(Signed::Lock, &case.seal, &case.path("a.lock")), fs::read(&path).ok());
+        assert!(signature_beside(Signed::Run, &case.seal, &case.path("a.lock")).is_none());
         let other = Digest([8; 32]);
         assert!(matches!(case.check(Signed::Lock, &other, "key.pub"), Err(SignError::OtherContent(_))));
         assert!(matches!(case.check(Signed::Run, &case.seal, "key.pub"), Err(SignError::OtherContent(_))));
@@ -243,6 +263,7 @@ mod tests {
             changed[at] ^= 1;
             fs::write(&path, changed).unwrap();
             assert!(case.check(Signed::Lock, &case.seal, "key.pub").is_err(), "byte {at}");
+            assert!(signature_beside(Signed::Lock, &case.seal, &case.path("a.lock")).is_none(), "byte {at}");
         }
     }
 

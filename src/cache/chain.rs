@@ -193,6 +193,7 @@ mod tests {
             profile: None,
             overrides: Vec::new(),
             targets: Vec::new(),
+            sweep: None,
             params: indexmap::IndexMap::new(),
             seed: 1,
             environment: indexmap::IndexMap::new(),

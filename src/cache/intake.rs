@@ -162,8 +162,9 @@ impl<'a> Intake<'a> {
         artifact.map_err(|error| damaged(error.to_string()))
     }
 
-    /// Lets everything appear: objects, actions, and last the run with the files of its folder. `run` holds the bytes of
-    /// its record; one that is there already stays as it is.
+    /// Lets everything appear: objects, actions, and last the run with the files of its folder. `record` holds the bytes of
+    /// its record. What is there already of the run stays as it is; files that its folder lacks, such as a signature that
+    /// was made later, are put into it.
     ///
     /// # Errors
     /// If the store cannot be written. What has appeared by then is whole, and another try goes on from there.
@@ -184,12 +185,12 @@ impl<'a> Intake<'a> {
             rename_into(&aside, &place)?;
             failpoint::pass();
         }
-        let place = self.store.run_path(run);
+        let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
+        for (name, bytes) in beside.iter().filter(|(name, _)| !folder.join(name).exists()) {
+            super::object::replace(layout, &folder.join(name), bytes)?;
+        }
         if !place.exists() {
-            for (name, bytes) in beside {
-                super::object::replace(layout, &self.store.run_folder(run).join(name), bytes)?;
-            }
-            super::object::replace(layout, &self.store.run_folder(run).join(super::chain::IMPORTED), b"")?;
+            super::object::replace(layout, &folder.join(super::chain::IMPORTED), b"")?;
             super::object::replace(layout, &place, record)?;
             taken.run = true;
         }
@@ -260,8 +261,10 @@ mod tests {
         assert_eq!(taken, Taken { objects: 1, actions: 0, run: true });
         assert_eq!(fs::read(store.layout().object_named(&object, "")).unwrap(), b"blob");
         assert_eq!(fs::read(store.run_path(&run)).unwrap(), b"{}");
-        let again = Intake::new(&store).commit(&run, b"other", &[]).unwrap();
-        assert_eq!(again, Taken::default());
+        let again = Intake::new(&store).commit(&run, b"other", &[("events.jsonl", b"x"), ("run.json.sig", b"s")]);
+        assert_eq!(again.unwrap(), Taken::default());
+        assert_eq!(fs::read(store.run_folder(&run).join("events.jsonl")).unwrap(), b"e");
+        assert_eq!(fs::read(store.run_folder(&run).join("run.json.sig")).unwrap(), b"s", "it was not there before");
         assert_eq!(fs::read(store.run_path(&run)).unwrap(), b"{}");
     }
 }

@@ -40,7 +40,7 @@ pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
-pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, utc};
+pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use verify::{Damage, VerifyReport, files_below};

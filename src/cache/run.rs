@@ -133,6 +133,26 @@ pub struct PipelineFile {
     pub text: Arc<str>,
 }
 
+/// What a run carried out of a sweep: its members, in the order in which their graphs were joined. Another can join them
+/// again, whatever has become of the sweep's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepPart {
+    /// The pipeline's file, as a path from the root.
+    pub pipeline: String,
+    pub members: Vec<SweepMember>,
+}
+
+/// One member of a sweep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepMember {
+    /// As in names of stages.
+    pub label: String,
+    /// All values, by name as for `--set`.
+    pub overrides: Vec<(String, String)>,
+    /// The stages for which it was run.
+    pub targets: Vec<String>,
+}
+
 /// The record of one invocation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -156,6 +176,9 @@ pub struct RunRecord {
     /// Stages to which the run was limited with `--target`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
+    /// Of a run of a sweep; then parameters and seed are those of the first member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepPart>,
     /// The pipeline's parameters after profile and overrides.
     pub params: IndexMap<String, Value>,
     pub seed: u64,

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::audit_report::print;
-use super::audit_target::{Target, sample, with_everything_after};
+use super::audit_target::{Places, Target, sample, with_everything_after};
 use super::data::Files;
 use super::session::{Fetch, Session, find, shown};
-use super::{CliError, Exit, Global, signals};
+use super::{CliError, Exit, Global, signals, sweep};
 use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, header_differences};
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
@@ -19,17 +19,18 @@ use crate::ui::{self, Mode};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     runner audit latest                             do the latest run again, and compare\n  \
+    runner audit run.bundle                         the run in a bundle, with the pipeline in it\n  \
     runner audit pipelines/smd_tvnet.lock           the same from a lock, on a machine that never saw the original\n  \
     runner audit pipelines/smd_tvnet.yaml --twice   tells what is not deterministic from what differs here\n  \
     runner audit latest --tolerance scores.scores=1e-6 --ulps model.model=4\n  \
     runner audit latest --sample 5                  five stages, each on the inputs that it had\n\n\
     Exit codes: 0 everything as good as asked for, 1 a stage failed, 3 something differs.")]
 pub(super) struct Arguments {
-    /// A run (`latest`, its name, or the start or end of it), a lock, or a pipeline: then its lock if there is one beside
-    /// it, or else its latest run
-    #[arg(value_name = "RUN|LOCK|PIPELINE", default_value = "latest")]
+    /// A run (`latest`, its name, or the start or end of it), a lock, a bundle, or a pipeline: then its lock if there is
+    /// one beside it, or else its latest run; a sweep file means its latest run
+    #[arg(value_name = "RUN|LOCK|BUNDLE|PIPELINE", default_value = "latest")]
     target: String,
-    /// Where the pipeline's file is now, if it is not where the record says
+    /// Where the pipeline's file is now, if it is not where the record says; instead of the one that a bundle brings
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
     /// Tolerate an absolute difference, everywhere or of one output; may be repeated
@@ -75,8 +76,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
-    let target = Target::resolve(&store, &arguments.target, arguments.pipeline.as_deref())?;
-    let shadow = Shadow::open(arguments.shadow.as_deref())?;
+    let scratch = Folder::temporary("runner-audit")?;
+    let places = Places { store: &store, scratch: &scratch.path };
+    let target = Target::resolve(&places, &arguments.target, arguments.pipeline.as_deref())?;
+    let shadow = match &arguments.shadow {
+        Some(path) => Folder::named(path)?,
+        None => Folder { path: scratch.path.join("shadow"), is_temporary: false },
+    };
     let session = open(global, arguments, &target, &shadow.path)?;
     session.store.leave_untouched();
     let tolerances = tolerances(arguments, &session)?;
@@ -119,6 +125,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         let mut object = json!(report);
         object["target"] = json!(target.name);
         object["pipeline"] = json!(target.lock.pipeline);
+        object["pipeline_is_recorded"] = json!(target.pipeline_is_recorded);
         object["runner"] = json!({"then": target.lock.runner, "now": env!("CARGO_PKG_VERSION")});
         object["numeric_class"] = json!(session.numeric_class);
         object["sample_seed"] = json!(seed);
@@ -154,9 +161,16 @@ fn open(global: &Global, arguments: &Arguments, target: &Target, shadow: &Path) 
         return Err(CliError::wrong(message).hint("say where it is now with --pipeline FILE"));
     }
     let offline = arguments.offline;
-    let folder = target.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned();
-    let pipeline = PipelineArguments { pipeline: target.pipeline.clone(), choice };
-    let mut session = Session::open(global, &pipeline, Fetch::Allowed)?;
+    let arguments = PipelineArguments { pipeline: target.pipeline.clone(), choice };
+    let folder = arguments.folder();
+    let store = match &target.store {
+        Some(path) => Store::open(path),
+        None => global.open_store(&folder)?,
+    };
+    let mut session = match (&target.sweep, &target.pipeline) {
+        (Some(part), Some(pipeline)) => sweep::session_of(store, global, part, pipeline, &arguments.choice)?,
+        _ => Session::open_on(store, global, &arguments, Fetch::Allowed)?,
+    };
     session.files = Files::new(&folder, offline, &Layout::new(shadow), &session.cancel);
     Ok(session)
 }
@@ -228,24 +242,26 @@ fn bound<T: std::str::FromStr + PartialOrd + Default>(
     Ok(())
 }
 
-/// The folder of an audit; a temporary one goes with this value.
-struct Shadow {
+/// A folder of an audit; a temporary one goes with this value.
+struct Folder {
     path: PathBuf,
     is_temporary: bool,
 }
 
-impl Shadow {
-    fn open(folder: Option<&Path>) -> Result<Self, CliError> {
-        let Some(folder) = folder else {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            let name = format!("runner-audit-{}-{:x}", std::process::id(), since.as_nanos());
-            let path = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&path).map_err(|error| {
-                CliError::failed(format!("cannot create {}: {error}", path.display()))
-                    .hint("choose another folder with --shadow DIR, or TMPDIR")
-            })?;
-            return Ok(Self { path, is_temporary: true });
-        };
+impl Folder {
+    fn temporary(what: &str) -> Result<Self, CliError> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("{what}-{}-{:x}", std::process::id(), since.as_nanos());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).map_err(|error| {
+            CliError::failed(format!("cannot create {}: {error}", path.display()))
+                .hint("choose another folder for temporary files with TMPDIR")
+        })?;
+        Ok(Self { path, is_temporary: true })
+    }
+
+    /// The folder that the user names, which must be new or empty.
+    fn named(folder: &Path) -> Result<Self, CliError> {
         let is_empty = match std::fs::read_dir(folder) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -258,7 +274,7 @@ impl Shadow {
     }
 }
 
-impl Drop for Shadow {
+impl Drop for Folder {
     fn drop(&mut self) {
         if self.is_temporary {
             let _ = std::fs::remove_dir_all(&self.path);

@@ -12,6 +12,9 @@ const LEAVES_LISTED: usize = 8;
 /// Prints what an audit found.
 pub(super) fn print(report: &AuditReport, target: &Target, seed: Option<u64>, verbose: bool) {
     anstream::println!("{} {}", Paint::Quiet.on("audit of"), Paint::Strong.on(&target.name));
+    if target.pipeline_is_recorded {
+        println!("with the pipeline that came with the record");
+    }
     for difference in &report.header {
         anstream::println!("{}: {difference}", Paint::Bad.on("the record's header differs"));
     }

@@ -8,8 +8,9 @@ use stages::artifact::Digest;
 use super::session::{QUICKSTART_PATH, shown};
 use super::{CliError, lock};
 use crate::audit::Lock;
-use crate::cache::{RunRecord, RunStatus, Store};
+use crate::cache::{RunRecord, RunStatus, Store, SweepPart};
 use crate::graph::{Graph, StageId};
+use crate::report::{bundle, pipeline_files};
 
 /// A record, and the pipeline that it is about.
 pub(super) struct Target {
@@ -18,6 +19,19 @@ pub(super) struct Target {
     pub lock: Lock,
     /// `None` for the built-in pipeline.
     pub pipeline: Option<PathBuf>,
+    /// The pipeline is the one that the record holds, and not a file of the user's.
+    pub pipeline_is_recorded: bool,
+    /// The members of a sweep that the run was about.
+    pub sweep: Option<SweepPart>,
+    /// The store with what a bundle brought; otherwise the user's own holds the original.
+    pub store: Option<PathBuf>,
+}
+
+/// Where results are, and where something can be laid out.
+pub(super) struct Places<'a> {
+    pub store: &'a Store,
+    /// An empty folder that goes when the audit has ended.
+    pub scratch: &'a Path,
 }
 
 impl Target {
@@ -25,52 +39,96 @@ impl Target {
     ///
     /// # Errors
     /// If there is no such record.
-    pub fn resolve(store: &Store, name: &str, pipeline: Option<&Path>) -> Result<Self, CliError> {
+    pub fn resolve(places: &Places<'_>, name: &str, pipeline: Option<&Path>) -> Result<Self, CliError> {
         let path = Path::new(name);
         let ends = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
         let mut target = match () {
             () if ends("lock") => Self::of_lock(path)?,
-            () if path.is_file() => Self::of_pipeline(store, path)?,
+            () if bundle::is_bundle(path) => Self::of_bundle(places, path, pipeline.is_some())?,
+            () if path.is_file() => Self::of_pipeline(places, path)?,
             () if ends("yaml") || ends("yml") => {
                 return Err(CliError::wrong(format!("there is no pipeline {name}")));
             }
-            () => Self::of_run(store, &store.find_run(name)?),
+            () if ends("bundle") => {
+                let message = format!("there is no bundle {name}");
+                return Err(CliError::wrong(message).hint("`runner export RUN --bundle FILE` makes one"));
+            }
+            () => Self::of_run(places, &places.store.find_run(name)?, pipeline.is_some())?,
         };
         if let Some(pipeline) = pipeline {
             target.pipeline = Some(pipeline.to_owned());
         }
-        if let Some(sweep) = target.pipeline.as_deref().filter(|path| crate::sweep::is_sweep(path)) {
-            let message = format!("{} is of the sweep {}, whose trials share their stages", target.name, shown(sweep));
-            let hint = format!("audit a trial: `runner sweep best {}` says how to run one by itself", shown(sweep));
-            return Err(CliError::wrong(message).hint(hint));
-        }
+        target.refuse_sweep_file()?;
         Ok(target)
+    }
+
+    /// A sweep's file is no pipeline; the records of its runs say what was carried out.
+    fn refuse_sweep_file(&self) -> Result<(), CliError> {
+        let Some(sweep) = self.pipeline.as_deref().filter(|path| crate::sweep::is_sweep(path)) else { return Ok(()) };
+        let shown = shown(sweep);
+        if self.sweep.is_some() {
+            let message = format!("{shown} is a sweep file");
+            return Err(CliError::wrong(message).hint("--pipeline names the pipeline that the sweep varies"));
+        }
+        let message = format!("{} is of the sweep {shown}, and does not say which of its trials were run", self.name);
+        let hint = format!(
+            "records of this version do: `runner sweep {shown}` makes one where something is missing; or audit a trial by \
+             itself: `runner sweep best {shown}` says how to run it"
+        );
+        Err(CliError::wrong(message).hint(hint))
     }
 
     fn of_lock(path: &Path) -> Result<Self, CliError> {
         let lock = Lock::read(path)?;
+        if lock.is_of_sweep() {
+            let message = format!("the lock {} is of several members of a sweep, and does not say which", shown(path));
+            return Err(CliError::wrong(message).hint("audit the run, or the bundle that the lock came in"));
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         let pipeline = (!lock.file.is_empty()).then(|| folder.join(&lock.file));
-        Ok(Self { name: format!("the lock {}", shown(path)), lock, pipeline })
+        let name = format!("the lock {}", shown(path));
+        Ok(Self { name, lock, pipeline, pipeline_is_recorded: false, sweep: None, store: None })
     }
 
-    fn of_run(store: &Store, record: &RunRecord) -> Self {
-        let mut lock = Lock::of_run(record, store);
+    /// The run in a bundle, which is taken into a store of its own.
+    fn of_bundle(places: &Places<'_>, path: &Path, has_pipeline: bool) -> Result<Self, CliError> {
+        let folder = places.scratch.join("bundle");
+        let store = Store::open(&folder);
+        let record = bundle::import(path, &store, false, &|_, _| {})?.record;
+        let target = Self::of_run(&Places { store: &store, ..*places }, &record, has_pipeline)?;
+        Ok(Self { name: format!("{} in {}", target.name, shown(path)), store: Some(folder), ..target })
+    }
+
+    fn of_run(places: &Places<'_>, record: &RunRecord, has_pipeline: bool) -> Result<Self, CliError> {
+        let mut lock = Lock::of_run(record, places.store);
+        // The results that a bundle left out are described in its lock.
+        if let Ok(known) = Lock::read(&places.store.run_folder(&record.run).join("pipeline.lock")) {
+            lock.take_manifests(&known);
+        }
         if record.seal.is_none() && lock.overrides.is_empty() {
             // Records did not keep overrides then, but parameters they did.
             lock.overrides = record.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
             lock.overrides.push(format!("seed={}", record.seed));
         }
-        let pipeline = (record.file != QUICKSTART_PATH).then(|| PathBuf::from(&record.file));
-        Self { name: format!("run {}", record.run), lock, pipeline }
+        let file = record.sweep.as_ref().map_or(&record.file, |sweep| &sweep.pipeline);
+        let mut pipeline = (record.file != QUICKSTART_PATH).then(|| PathBuf::from(file));
+        // The path in a record from elsewhere means nothing here, but the record brings the pipeline along.
+        let is_foreign = places.store.is_imported(&record.run) && !record.pipeline_files.is_empty();
+        let pipeline_is_recorded = is_foreign && !has_pipeline;
+        if pipeline_is_recorded {
+            pipeline = Some(laid_out(record, &places.scratch.join("pipeline"))?);
+        }
+        let (name, sweep) = (format!("run {}", record.run), record.sweep.clone());
+        Ok(Self { name, lock, pipeline, pipeline_is_recorded, sweep, store: None })
     }
 
     /// A pipeline's lock, or its latest run that was done.
-    fn of_pipeline(store: &Store, path: &Path) -> Result<Self, CliError> {
+    fn of_pipeline(places: &Places<'_>, path: &Path) -> Result<Self, CliError> {
         let beside = lock::beside(Some(path));
         if beside.is_file() {
             return Self::of_lock(&beside);
         }
+        let store = places.store;
         let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
         let runs = store.runs()?;
         let mut records = runs.iter().rev().filter_map(|run| store.load_run(run).ok());
@@ -79,8 +137,22 @@ impl Target {
             let message = format!("there is neither a lock nor a finished run of {}", shown(path));
             CliError::wrong(message).hint("`runner run` it first, or name a run or a lock")
         })?;
-        Ok(Self::of_run(store, &record))
+        Self::of_run(places, &record, true)
     }
+}
+
+/// Writes the pipeline that a record holds below a folder; gives its path there.
+fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, CliError> {
+    let files = pipeline_files(record)?;
+    for (path, text) in &files {
+        let path = folder.join(path);
+        let parent = path.parent().unwrap_or(folder);
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::fs::write(&path, text.as_bytes()))
+            .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
+    }
+    let main = files.first().map(|(path, _)| folder.join(path));
+    main.ok_or_else(|| CliError::wrong(format!("the record of the run {} holds no pipeline", record.run)))
 }
 
 /// Names of the stages and of all that depend on them.

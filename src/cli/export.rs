@@ -227,11 +227,19 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
         })?
     };
     if global.json {
-        let more =
-            [("run", json!(history.record.run)), ("bytes", json!(written.bytes)), ("objects", json!(written.objects))];
+        let more = [
+            ("run", json!(history.record.run)),
+            ("bytes", json!(written.bytes)),
+            ("objects", json!(written.objects)),
+            ("signed", json!(written.signed)),
+        ];
         tell(global, &written.path, "bundle", &more);
     } else {
-        println!("{}: {} objects, {}", shown(&written.path), written.objects, bytes(written.bytes));
+        let signed = match written.signed[..] {
+            [] => String::new(),
+            ref signed => format!(", with the signature of the {}", signed.join(" and that of the ")),
+        };
+        println!("{}: {} objects, {}{signed}", shown(&written.path), written.objects, bytes(written.bytes));
     }
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::export::Progress;
 use super::session::shown;
 use super::{CliError, Exit, Global, views};
+use crate::audit::signature_path;
 use crate::cache::Store;
 use crate::report::{Target, bundle};
 use crate::ui::Paint;
@@ -54,6 +55,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             "actions": arrival.actions,
             "new": {"objects": taken.objects, "actions": taken.actions, "run": taken.run},
             "without_objects": arrival.without_objects,
+            "signed": arrival.signed,
             "extracted": extracted,
         });
         println!("{object}");
@@ -81,18 +83,25 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             Paint::Warn.on("note")
         );
     }
+    if !arrival.signed.is_empty() {
+        anstream::println!(
+            "{}: its {} came with a signature; `runner verify {} --verify PUBKEY` says whether by whom you trust",
+            Paint::Quiet.on("note"),
+            arrival.signed.join(" and its "),
+            arrival.record.run
+        );
+    }
     extracted.iter().for_each(|path| println!("{}", shown(path)));
     Ok(Exit::Done)
 }
 
-/// Writes the pipeline's files and the lock. Files that are there already with the same content are no obstacle.
+/// Writes the pipeline's files, the lock and its signature. Files that are there already with the same content are no obstacle.
 fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, CliError> {
     let mut files: Vec<(PathBuf, &[u8])> =
         arrival.pipeline_files.iter().map(|(path, bytes)| (folder.join(path), bytes.as_slice())).collect();
-    let main = arrival.pipeline_files.first().and_then(|(path, _)| Path::new(path).file_stem());
-    if let Some(stem) = main.filter(|_| !arrival.lock.is_empty()) {
-        files.push((folder.join(stem).with_extension("lock"), arrival.lock.as_slice()));
-    }
+    let lock = folder.join(&arrival.lock_path);
+    files.extend(arrival.lock_signature.as_ref().map(|bytes| (signature_path(&lock), bytes.as_slice())));
+    files.push((lock, arrival.lock.as_slice()));
     for (path, bytes) in &files {
         if path.symlink_metadata().is_ok() && !std::fs::read(path).is_ok_and(|known| known == *bytes) {
             let message = format!("{} is there already, with another content", path.display());

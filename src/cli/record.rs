@@ -27,9 +27,10 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         profile: session.spec.profile.clone(),
         overrides: session.choice.overrides.clone(),
         targets: session.choice.targets.clone(),
+        sweep: session.sweep.clone(),
         params: session.params(),
         seed: session.spec.seed,
-        environment: environment::brief(&setting(session)),
+        environment: IndexMap::new(),
         pipeline_files: session.spec.files.iter().map(|(path, text)| file(path, text)).collect(),
         stages: Vec::new(),
         metrics: IndexMap::new(),
@@ -101,7 +102,7 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         .iter()
         .map(|file| json!({"path": file.path, "blake3": Digest::of_bytes(file.text.as_bytes())}))
         .collect();
-    json!({
+    let mut object = json!({
         "run": record.run,
         "pipeline": record.pipeline,
         "file": record.file,
@@ -118,5 +119,9 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         "pipeline_files": files,
         "stages": stages,
         "metrics": metrics,
-    })
+    });
+    if let Some(sweep) = &record.sweep {
+        object["sweep"] = json!(sweep);
+    }
+    object
 }

@@ -10,7 +10,7 @@ use stages::contract::Device;
 use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::data::Files;
 use super::{CliError, Exit, Global};
-use crate::cache::{Ledger, Store};
+use crate::cache::{Ledger, Store, SweepPart};
 use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
 use crate::engine::{CancelToken, Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub numeric_class: String,
     /// Path of the pipeline, for records.
     pub file: String,
+    /// The members behind the graph, where it is that of a sweep.
+    pub sweep: Option<SweepPart>,
     /// What the command line makes of the pipeline.
     pub choice: Choice,
     /// Set by the first Ctrl-C.
@@ -48,6 +50,7 @@ pub(super) struct Parts {
     pub store: Arc<Store>,
     pub ledger: Ledger,
     pub file: String,
+    pub sweep: Option<SweepPart>,
     /// As [`size_pool`] found them.
     pub threads: usize,
 }
@@ -89,7 +92,7 @@ impl Session {
         let graph = select(graph, &choice.targets)?;
         let folder = arguments.folder();
         let offline = choice.offline || fetch == Fetch::Never;
-        let parts = Parts { spec, graph, store, ledger, file, threads };
+        let parts = Parts { spec, graph, store, ledger, file, sweep: None, threads };
         Self::of(parts, choice, &folder, offline, &CancelToken::default())
     }
 
@@ -101,7 +104,7 @@ impl Session {
         offline: bool,
         cancel: &CancelToken,
     ) -> Result<Self, CliError> {
-        let Parts { spec, mut graph, store, ledger, file, threads } = parts;
+        let Parts { spec, mut graph, store, ledger, file, sweep, threads } = parts;
         if let Some(remote) = store.remote() {
             remote.heed(cancel.flag());
         }
@@ -119,6 +122,7 @@ impl Session {
             store,
             machine,
             file,
+            sweep,
             choice: choice.clone(),
         })
     }
@@ -228,7 +232,8 @@ pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> 
     Err(CliError::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
 }
 
-fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
+/// What these targets need of a graph; all of it without targets.
+pub(super) fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
     if targets.is_empty() {
         return Ok(graph);
     }

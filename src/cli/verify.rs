@@ -8,10 +8,11 @@ use clap::Args;
 use serde_json::json;
 use stages::artifact::Digest;
 
+use super::arguments::{Choice, PipelineArguments};
 use super::lock::signing_key;
-use super::session::shown;
+use super::session::{read_as_far_as_possible, select, shown};
 use super::{CliError, Exit, Global};
-use crate::audit::{Lock, Signed, Verification, check_signature, verify_lock, verify_run};
+use crate::audit::{Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run};
 use crate::cache::{CacheError, RecordSeal, RunId, Store};
 use crate::ui::{Paint, bytes};
 
@@ -61,7 +62,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         let seal = Some(lock.seal());
         let sealed =
             Sealed { what: Signed::Lock, name: format!("the lock {}", shown(path)), path: path.to_owned(), seal };
-        (sealed, verify_lock(&lock, &store, &progress)?)
+        let mut found = verify_lock(&lock, &store, &progress)?;
+        verify_header(&lock, &pipeline_of(&lock, path)?, &mut found);
+        (sealed, found)
     } else {
         let run = find(&store, &arguments.target)?;
         let seal = match store.record_seal(&run) {
@@ -99,6 +102,32 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         }
     }
     Ok(if good { Exit::Done } else { Exit::Different })
+}
+
+/// The pipeline that a lock is about, with what the lock says was made of it.
+fn pipeline_of(lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
+    let file = (!lock.file.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(&lock.file));
+    if let Some(file) = file.as_deref().filter(|file| !file.is_file()) {
+        let reason = format!("the pipeline {} is not there, so the lock was not compared with it", shown(file));
+        return Ok(Pipeline::Absent(reason));
+    }
+    let name = file.as_deref().map_or_else(|| "that is built in".to_owned(), shown);
+    let choice = Choice {
+        profile: lock.profile.clone(),
+        overrides: lock.overrides.clone(),
+        targets: lock.targets.clone(),
+        ..Choice::default()
+    };
+    let reading = read_as_far_as_possible(&PipelineArguments { pipeline: file, choice })?;
+    let built = reading.built.filter(|_| !reading.diagnostics.has_errors());
+    let selected = built.and_then(|(spec, graph)| Some((spec, select(graph, &lock.targets).ok()?)));
+    Ok(match selected {
+        Some((spec, graph)) => Pipeline::Read(Box::new(spec), graph),
+        None => Pipeline::Wrong(format!(
+            "the pipeline {name} cannot be read with the profile, the overrides and the targets of the lock; \
+             `runner plan` with the same says why"
+        )),
+    })
 }
 
 /// The run that the user means, whatever state its record is in.

@@ -16,6 +16,10 @@ use stages::contract::Device;
 
 pub use secrets::{recordable, without_credentials};
 
+/// The commit of runner's own sources, where whoever built the program said it (`RUNNER_COMMIT` at build time, as
+/// `just build` sets it). A build outside git has none, and is the same everywhere.
+const COMMIT: Option<&str> = option_env!("RUNNER_COMMIT");
+
 /// What the command line decided about a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
@@ -26,8 +30,8 @@ pub struct Setting<'a> {
     pub folder: &'a Path,
 }
 
-/// What is known at once: enough for a run in which nothing is left to do.
-pub fn brief(setting: &Setting<'_>) -> IndexMap<String, Value> {
+/// What is known at once.
+fn brief(setting: &Setting<'_>) -> IndexMap<String, Value> {
     let machine = rustix::system::uname();
     let text = |value: &std::ffi::CStr| Value::from(value.to_string_lossy().into_owned());
     let device = match setting.device {
@@ -53,6 +57,9 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
         (git::states(setting.folder), gpu.join().unwrap_or_default())
     });
     let mut environment = brief(setting);
+    if let Some(commit) = COMMIT.filter(|commit| !commit.is_empty()) {
+        environment.insert("runner_commit".to_owned(), commit.into());
+    }
     let mut add = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             environment.insert(name.to_owned(), value);

@@ -8,19 +8,19 @@ mod read;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stages::artifact::Digest;
 
 pub use format::{Entry, Header, Manifest, NAME, VERSION};
-pub use read::{Arrival, import};
+pub use read::{Arrival, import, is_bundle};
 
 use super::pipeline_files::pipeline_files;
 use super::selection::{all_objects, copy_object, of_stage};
 use super::{History, ReportError, Selection, Target};
-use crate::audit::Lock;
-use crate::cache::{CacheError, ObjectRecord};
+use crate::audit::{Lock, Signed, signature_beside};
+use crate::cache::{CacheError, ObjectRecord, RecordSeal, seal_of};
 
 /// What an entry is made of.
 enum Content {
@@ -36,6 +36,8 @@ pub struct Written {
     pub bytes: u64,
     pub entries: usize,
     pub objects: usize,
+    /// What is signed in it: the record, the lock.
+    pub signed: Vec<&'static str>,
 }
 
 /// The lock of a run, for a pipeline file that lies at `file` as seen from the lock.
@@ -73,7 +75,7 @@ pub fn write(
         .collect();
     let manifest = Manifest {
         format: NAME.to_owned(),
-        version: VERSION,
+        version: Manifest::version_of(&entries),
         runner: env!("CARGO_PKG_VERSION").to_owned(),
         run: history.record.run.0.clone(),
         pipeline: history.record.pipeline.clone(),
@@ -108,7 +110,10 @@ pub fn write(
     let (bytes, entries) = (sink.bytes, contents.len() + 1);
     let file = sink.file.into_inner().map_err(|error| error.into_error());
     file.and_then(|file| file.sync_all()).map_err(ReportError::io("write", target.aside()))?;
-    Ok(Written { path: target.finish()?, bytes, entries, objects })
+    let signatures = [("record", format::RECORD_SIGNATURE), ("lock", format::LOCK_SIGNATURE)];
+    let is_there = |(what, name): (&'static str, &str)| contents.contains_key(name).then_some(what);
+    let signed = signatures.into_iter().filter_map(is_there).collect();
+    Ok(Written { path: target.finish()?, bytes, entries, objects, signed })
 }
 
 /// The contents by name of entry, and the paths of the pipeline's files by entry.
@@ -120,7 +125,13 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     let mut contents = BTreeMap::new();
     let mut put = |name: String, bytes: Vec<u8>| drop(contents.insert(name, Content::Bytes(bytes.into())));
     let read = |path: PathBuf| std::fs::read(&path).map_err(ReportError::io("read", &path));
-    put(format::RECORD.to_owned(), read(store.run_path(&record.run))?);
+    let bytes = read(store.run_path(&record.run))?;
+    if let RecordSeal::Intact(seal) = seal_of(&bytes)
+        && let Some(signature) = signature_beside(Signed::Run, &seal, &store.run_path(&record.run))
+    {
+        put(format::RECORD_SIGNATURE.to_owned(), signature);
+    }
+    put(format::RECORD.to_owned(), bytes);
     let events = store.run_folder(&record.run).join("events.jsonl");
     if events.exists() {
         put(format::EVENTS.to_owned(), read(events)?);
@@ -133,7 +144,13 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
         put(name.clone(), text.as_bytes().to_vec());
         pipeline.push((name, path));
     }
-    put(format::LOCK.to_owned(), lock_of(history, &main).to_text().into_bytes());
+    let lock = lock_of(history, &main);
+    let (lock, signature) =
+        signed_lock(history, &lock).map_or((lock, None), |(lock, signature)| (lock, Some(signature)));
+    put(format::LOCK.to_owned(), lock.to_text().into_bytes());
+    if let Some(signature) = signature {
+        put(format::LOCK_SIGNATURE.to_owned(), signature);
+    }
     for stage in &history.stages {
         let Some(action) = &stage.action else { continue };
         put(format::action_entry(&action.key), read(store.layout().action(&action.key))?);
@@ -149,6 +166,25 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
         }
     }
     Ok((contents, pipeline))
+}
+
+/// The lock of the run as somebody signed it, with the signature: the one that came along with the run, or that which lies
+/// beside the pipeline. It may name the pipeline's file as seen from the pipeline's own folder; all else is as in `lock`.
+fn signed_lock(history: &History<'_>, lock: &Lock) -> Option<(Lock, Vec<u8>)> {
+    let imported = history.store.run_folder(&history.record.run).join("pipeline.lock");
+    let beside = Path::new(&history.record.file).with_extension("lock");
+    [imported, beside].into_iter().find_map(|path| {
+        let found = Lock::read(&path).ok()?;
+        let is_same = Lock { file: found.file.clone(), ..lock.clone() } == found;
+        let is_placed = found.file == lock.file || Some(found.file.as_str()) == file_name(&lock.file);
+        let signature = signature_beside(Signed::Lock, &found.seal(), &path).filter(|_| is_same && is_placed)?;
+        Some((found, signature))
+    })
+}
+
+/// The last part of a relative path with `/`.
+fn file_name(path: &str) -> Option<&str> {
+    path.rsplit('/').next()
 }
 
 /// A tar file that is being written.

@@ -42,7 +42,7 @@ pub struct Input {
 #[derive(Clone, Debug)]
 pub struct StageHistory {
     pub record: StageRecord,
-    /// What came out; `None` if it failed or the store has it no more.
+    /// What came out; `None` if it failed, or the store has it no more or something else in its place.
     pub action: Option<Action>,
     /// What its manifest says; empty without an action.
     pub recorded: Recorded,
@@ -89,6 +89,8 @@ impl<'a> History<'a> {
         let mut makers: BTreeMap<Digest, (usize, String)> = BTreeMap::new();
         for (index, stage) in record.stages.iter().enumerate() {
             let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
+            // A stage that was done anew since, and came to something else, is not what the run came to.
+            let action = action.filter(|action| is_of(action, stage));
             let recorded = action.as_ref().and_then(|action| Recorded::parse(&action.manifest)).unwrap_or_default();
             let input = |(port, item, digest): &(String, Option<String>, Digest)| Input {
                 port: port.clone(),
@@ -152,6 +154,12 @@ impl<'a> History<'a> {
     pub fn user(&self) -> Option<&str> {
         self.record.environment.get("git")?.get("user")?.as_str().filter(|name| !name.is_empty())
     }
+}
+
+/// Whether an action came to what the record of a stage says.
+fn is_of(action: &Action, stage: &StageRecord) -> bool {
+    let same = |output: &Output| stage.digests.get(&output.port) == Some(&output.record.digest);
+    action.outputs.len() == stage.digests.len() && action.outputs.iter().all(same)
 }
 
 /// The raw files of a stage, with what the list of its data set says about them.

@@ -14,7 +14,7 @@ const BUILT_IN: &str = "quickstart.yaml";
 ///
 /// # Errors
 /// If the record is of a time when records held no pipeline, and the file is gone.
-pub(super) fn pipeline_files(record: &RunRecord) -> Result<Vec<(String, Arc<str>)>, ReportError> {
+pub fn pipeline_files(record: &RunRecord) -> Result<Vec<(String, Arc<str>)>, ReportError> {
     let Some(main) = record.pipeline_files.first() else {
         let path = Path::new(&record.file);
         let text = std::fs::read_to_string(path).map_err(|_| ReportError::NoPipeline(path.to_owned()))?;
@@ -24,7 +24,8 @@ pub(super) fn pipeline_files(record: &RunRecord) -> Result<Vec<(String, Arc<str>
         return Ok(vec![(BUILT_IN.to_owned(), Arc::clone(&main.text))]);
     }
     // The record's own name of the file is absolute; the others are told from the folder of the file as it was opened.
-    let (opened, home) = (folder_of(&main.path), folder_of(&record.file));
+    let file = record.sweep.as_ref().map_or(&record.file, |sweep| &sweep.pipeline);
+    let (opened, home) = (folder_of(&main.path), folder_of(file));
     let place = |path: &str| match Path::new(path).strip_prefix(&opened) {
         Ok(rest) => normal(&home.join(rest)),
         Err(_) => normal(Path::new(path)),
@@ -88,6 +89,7 @@ mod tests {
             profile: None,
             overrides: Vec::new(),
             targets: Vec::new(),
+            sweep: None,
             params: IndexMap::new(),
             seed: 0,
             environment: IndexMap::new(),

@@ -36,7 +36,7 @@ pub use scalar::{Resolved, Scalar};
 pub use schema::pipeline_schema;
 pub use sources::{From, PortSources, Reference, Sources};
 pub use substitute::{Scope, substitute, substitute_where_possible};
-pub use tolerance::Tolerance;
+pub use tolerance::{Tolerance, real_in_json};
 pub use validate::{validate, validate_rest};
 pub use yaml::to_yaml;
 

@@ -1,6 +1,6 @@
 //! How far a recomputed value may be from the recorded one to count as the same. An audit asks for it; no key knows it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::node::Node;
@@ -11,8 +11,10 @@ use crate::diagnostic::Spanned;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Tolerance {
     /// Of the absolute difference.
+    #[serde(serialize_with = "real_in_json")]
     pub abs: f64,
     /// Of the difference as a share of the larger of the two magnitudes.
+    #[serde(serialize_with = "real_in_json")]
     pub rel: f64,
     /// Of the representable numbers between the two.
     pub ulps: u64,
@@ -22,6 +24,18 @@ impl Tolerance {
     /// Only equal bits will do.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// A number in JSON, which has no infinite ones: these, and what is no number, are the texts `inf`, `-inf` and `nan`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn real_in_json<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match *value {
+        value if value.is_finite() => serializer.serialize_f64(value),
+        value if value.is_nan() => serializer.serialize_str("nan"),
+        value => serializer.serialize_str(if value > 0.0 { "inf" } else { "-inf" }),
     }
 }
 

@@ -176,6 +176,15 @@ impl SweepFile {
     }
 }
 
+impl SweepFile {
+    /// The stages that each trial is run for.
+    pub fn all_targets(&self) -> Vec<String> {
+        let mut targets = vec![self.objective.stage.clone()];
+        targets.extend(self.targets.iter().cloned());
+        targets
+    }
+}
+
 /// Whether a file describes a sweep: it has the key `sweep`, whatever else is right or wrong with it.
 pub fn is_sweep(path: &Path) -> bool {
     let text: Arc<str> = std::fs::read_to_string(path).unwrap_or_default().into();

@@ -18,7 +18,7 @@ use super::file::SweepFile;
 use super::members::{Roster, label, overrides};
 use super::options::EngineOptions;
 use super::space::Point;
-use crate::cache::{CacheError, Key, Layout, RunId};
+use crate::cache::{CacheError, Key, Layout, RunId, SweepMember};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
@@ -33,6 +33,13 @@ pub struct UnitMember {
     pub overrides: Vec<(String, String)>,
     /// The stages to run; what they need runs too.
     pub targets: Vec<String>,
+}
+
+impl UnitMember {
+    /// The member as a record holds it.
+    pub fn recorded(&self) -> SweepMember {
+        SweepMember { label: self.label.clone(), overrides: self.overrides.clone(), targets: self.targets.clone() }
+    }
 }
 
 /// What one task does.
@@ -152,13 +159,11 @@ impl Submission {
         let submitted = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let whole = |place: &usize| {
             let member = roster.members[*place];
-            let mut targets = vec![file.objective.stage.clone()];
-            targets.extend(file.targets.iter().cloned());
             UnitMember {
                 member,
                 label: label(file, &member),
                 overrides: overrides(file, &points[member.trial], &member),
-                targets,
+                targets: file.all_targets(),
             }
         };
         let per_unit = open.len().div_ceil(tasks.max(1)).max(1);

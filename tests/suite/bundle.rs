@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use runner::audit::Lock;
+use runner::cache::Key;
 use serde_json::{Value, json};
 use stages::artifact::Digest;
 
 use crate::environment::{Finished, TestEnvironment};
 use crate::pipelines::SMALL;
+use crate::verify::write_keys;
 
 /// A store with one run, and its bundle beside the pipeline.
 fn bundled(more: &[&str]) -> TestEnvironment {
@@ -103,6 +106,12 @@ fn a_part_of_the_objects_is_enough_for_the_rest_to_be_computed() {
         taken["without_objects"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(without, BTreeSet::from(["raw", "scaled", "windows", "scores", "plots", "size"]));
     elsewhere.succeed(&["cache", "verify"]).prints("all intact");
+    elsewhere.succeed(&["verify", "latest"]).prints("of 6 stages this store has no results that could be checked");
+    // What was left out is described in the lock of the bundle.
+    elsewhere.write("other.yaml", SMALL.replace("method: zscore", "method: minmax"));
+    let audit = elsewhere.run(&["audit", "latest", "--pipeline", "other.yaml", "--json"]).expect(3).json();
+    let scaled = audit["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "scaled").unwrap();
+    assert_eq!(scaled["differences"][0]["path"], "with.method", "{audit}");
     elsewhere.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let states = |name: &str| {
         let latest = elsewhere.latest();
@@ -225,7 +234,8 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     for path in ["../escaped.yaml", "/escaped.yaml", "a/../../escaped.yaml", "a\\..\\b", ""] {
         refused(3, "leads elsewhere", &|manifest, _| manifest["pipeline_files"][0][1] = path.into());
     }
-    refused(2, "is a bundle of version 2", &|manifest, _| manifest["version"] = 2.into());
+    refused(2, "is a bundle of version 3", &|manifest, _| manifest["version"] = 3.into());
+    refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 2.into());
     refused(2, "is no bundle", &|manifest, _| manifest["format"] = "other".into());
     refused(3, "not in order", &|_, entries| entries.swap(0, 1));
     refused(3, "its record is of the run", &|manifest, _| manifest["run"] = "other".into());
@@ -261,6 +271,121 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     });
     refused(3, "another digest than its name", &|_, entries| content(entries, "objects/").push(0));
     assert!(!environment.path("escaped").exists() && !environment.folder().parent().unwrap().join("escaped").exists());
+}
+
+#[test]
+fn a_pipeline_that_is_not_that_of_the_record_is_refused() {
+    let environment = bundled(&["--objects", "metrics"]);
+    let whole = bytes(&environment);
+    let other = SMALL.replace("wc -c", "rm -r");
+    let forgery = forged(&whole, |_, entries| *content(entries, "pipeline/0.yaml") = other.clone().into_bytes());
+    import(&environment, &forgery).expect(3).says("its pipeline is not that of its record");
+    let forgery = forged(&whole, |manifest, _| manifest["pipeline_files"][0][1] = "other.yaml".into());
+    import(&environment, &forgery).expect(3).says("its pipeline is not that of its record");
+    untouched(&environment);
+}
+
+/// A lock in the bundle that is sealed well, but says something else than the record.
+#[test]
+fn a_lock_that_does_not_agree_with_the_record_is_refused() {
+    let environment = bundled(&["--objects", "metrics"]);
+    let whole = bytes(&environment);
+    let refused = |says: &str, change: &dyn Fn(&mut Lock)| {
+        let forgery = forged(&whole, |_, entries| {
+            let text = content(entries, "run/pipeline.lock");
+            let mut lock = Lock::parse(std::str::from_utf8(text).unwrap(), Path::new("pipeline.lock")).unwrap();
+            change(&mut lock);
+            *text = lock.to_text().into_bytes();
+        });
+        import(&environment, &forgery).expect(3).says("its lock").says(says);
+        untouched(&environment);
+    };
+    let other = Digest([3; 32]);
+    refused("its seed is another", &|lock| lock.seed += 1);
+    refused("its list of parameters is another", &|lock| drop(lock.params.insert("epochs".to_owned(), json!(3))));
+    refused("its list of stages is another", &|lock| drop(lock.stages.remove("plots")));
+    refused("model has another key", &|lock| lock.stages.get_mut("model").unwrap().key = Key(other));
+    refused("scores has other outputs", &|lock| {
+        *lock.stages.get_mut("scores").unwrap().outputs.values_mut().next().unwrap() = other;
+    });
+    refused("metrics has other figures", &|lock| {
+        *lock.stages.get_mut("metrics").unwrap().metrics.values_mut().next().unwrap() = Some(0.996);
+    });
+    refused("a manifest that is not that of its key", &|lock| {
+        let manifest = &mut lock.stages.get_mut("model").unwrap().manifest;
+        *manifest = manifest.replace("with.epochs = 2", "with.epochs = 3");
+    });
+    refused("is of the pipeline file", &|lock| lock.file = "../other.yaml".to_owned());
+    let forgery = forged(&whole, |_, entries| content(entries, "run/pipeline.lock").truncate(100));
+    import(&environment, &forgery).expect(3).says("run/pipeline.lock");
+    let forgery = forged(&whole, |_, entries| entries.retain(|(name, _)| name != "run/pipeline.lock"));
+    import(&environment, &forgery).expect(3).says("it has no lock");
+    untouched(&environment);
+}
+
+/// A signed run with a signed lock beside its pipeline, and their bundle.
+fn signed() -> TestEnvironment {
+    let environment = bundled(&[]);
+    write_keys(&environment, "key", [1; 32]);
+    write_keys(&environment, "other", [2; 32]);
+    environment.succeed(&["lock", "pipeline.yaml", "--sign", "key.pem"]);
+    environment.succeed(&["verify", "latest", "--sign", "key.pem"]);
+    environment
+}
+
+#[test]
+fn signatures_come_along_and_hold_elsewhere() {
+    let environment = signed();
+    let unsigned = bytes(&environment);
+    let written = environment.json(&["export", "latest", "--bundle", "run.bundle", "--force"]);
+    assert_eq!(written["signed"], json!(["record", "lock"]));
+    let elsewhere = TestEnvironment::new();
+    for name in ["key.pub", "other.pub"] {
+        elsewhere.write(name, environment.read(name));
+    }
+    // What was imported unsigned gets its signature by another import.
+    elsewhere.write("unsigned.bundle", unsigned);
+    elsewhere.succeed(&["import", "unsigned.bundle"]);
+    elsewhere.run(&["verify", "latest", "--verify", "key.pub"]).expect(3).prints("there is no signature");
+    elsewhere.write("run.bundle", bytes(&environment));
+    let taken = elsewhere.json(&["import", "run.bundle", "--extract", "here"]);
+    assert_eq!((&taken["signed"], &taken["new"]["run"]), (&json!(["record", "lock"]), &json!(false)));
+    for target in ["latest", "here/pipeline.lock"] {
+        elsewhere.succeed(&["verify", target, "--verify", "key.pub"]).prints("and it is signed");
+        elsewhere.run(&["verify", target, "--verify", "other.pub"]).expect(3).prints("made with another key");
+    }
+    elsewhere.succeed(&["import", "run.bundle", "--dry-run"]).prints("its record and its lock came with a signature");
+    elsewhere.succeed(&["export", "latest", "--bundle", "again.bundle"]).prints("with the signature of the record");
+    assert!(fs::read(elsewhere.path("again.bundle")).unwrap() == bytes(&environment), "the bytes differ");
+    // A lock of another run is not that of this one, whoever signed it.
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=1"]);
+    environment.succeed(&["export", "latest", "--bundle", "later.bundle"]);
+    elsewhere.write("later.bundle", fs::read(environment.path("later.bundle")).unwrap());
+    assert_eq!(elsewhere.json(&["import", "later.bundle"])["signed"], json!([]));
+}
+
+#[test]
+fn a_signature_that_does_not_hold_is_refused() {
+    let environment = signed();
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--force"]);
+    let whole = bytes(&environment);
+    for (entry, what) in [("run/run.json.sig", "its record"), ("run/pipeline.lock.sig", "its lock")] {
+        let altered = forged(&whole, |_, entries| {
+            let text = content(entries, entry);
+            let at = text.len() - 10;
+            text[at] = if text[at] == b'0' { b'1' } else { b'0' };
+        });
+        import(&environment, &altered).expect(3).says(&format!("the signature of {what} does not hold"));
+        // That of the other, in its place.
+        let swapped = forged(&whole, |_, entries| {
+            let [record, lock] =
+                ["run/run.json.sig", "run/pipeline.lock.sig"].map(|name| content(entries, name).clone());
+            *content(entries, "run/run.json.sig") = lock;
+            *content(entries, "run/pipeline.lock.sig") = record;
+        });
+        import(&environment, &swapped).expect(3).says("does not hold");
+        untouched(&environment);
+    }
 }
 
 #[test]

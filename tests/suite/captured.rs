@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::environment::TestEnvironment;
 use crate::pipelines::SMALL;
+use crate::store::ran;
 
 /// Runs git in the working folder; `false` where there is no git.
 fn git(environment: &TestEnvironment, arguments: &[&str]) -> bool {
@@ -64,9 +65,12 @@ fn the_repository_is_recorded_with_what_changed_in_it() {
     environment.succeed(&["show"]).prints("on trunk, dirty (1 changed file)");
     // The same results from another state of the repository: told, and no difference of results.
     environment.succeed(&["diff", &first, "latest"]).prints("git: ").prints("clean").prints("dirty");
-    // A run with nothing to do asks nobody.
+    // A run with nothing to do records the same.
+    let before = environment.latest()["environment"].clone();
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    assert!(environment.latest()["environment"].get("git").is_none());
+    let latest = environment.latest();
+    assert_eq!(ran(&latest), Vec::<String>::new());
+    assert_eq!(latest["environment"], before);
 }
 
 #[test]

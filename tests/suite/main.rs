@@ -8,6 +8,7 @@ mod store;
 mod toys;
 
 mod audit;
+mod audit_targets;
 mod bad_input;
 mod bundle;
 mod captured;

@@ -189,8 +189,77 @@ fn a_lock_is_verified_without_its_store() {
     alone.prints("of 8 stages this store has no results");
 }
 
+#[test]
+fn the_header_of_a_lock_is_checked_against_its_stages_and_the_pipeline() {
+    let environment = locked();
+    let text = environment.read("pipeline.lock");
+    let told = |code: i32, says: &str, change: &dyn Fn(&mut Lock)| {
+        let mut lock = Lock::read(&environment.path("pipeline.lock")).unwrap();
+        change(&mut lock);
+        lock.write(&environment.path("pipeline.lock")).unwrap();
+        environment.run(&["verify", "pipeline.lock"]).expect(code).prints(says);
+        environment.write("pipeline.lock", &text);
+    };
+    told(3, "stage model: its seed is 7, but that of the lock 8", &|lock| lock.seed = 8);
+    told(3, "it is not as the lock says: param.epochs: 3 -> 2", &|lock| {
+        lock.params.insert("epochs".to_owned(), 3.into());
+    });
+    told(3, "it sets epochs to 3, but says that it is 2", &|lock| lock.overrides.push("epochs=3".to_owned()));
+    told(3, "it sets seed to 8, but says that it is 7", &|lock| lock.overrides.push("seed=8".to_owned()));
+    told(3, "stage scores: none of the lock's targets needs it", &|lock| lock.targets.push("model".to_owned()));
+    told(3, "its target nothing is not among its stages", &|lock| lock.targets.push("nothing".to_owned()));
+    told(3, "the lock is of a pipeline called other", &|lock| lock.pipeline = "other".to_owned());
+    told(3, "cannot be read with the profile", &|lock| lock.profile = Some("fast".to_owned()));
+    told(3, "its stage size is not in the lock", &|lock| drop(lock.stages.remove("size")));
+    told(3, "its stage scores takes from other stages than the lock says", &|lock| {
+        lock.stages.get_mut("scores").unwrap().needs.remove("model");
+    });
+    told(0, "it was written by runner 0.0.1, and this is runner", &|lock| lock.runner = "0.0.1".to_owned());
+    // What is set is not what the file says, and right all the same.
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=1", "--target", "scores"]);
+    environment.succeed(&["lock", "pipeline.yaml", "--set", "epochs=1", "--target", "scores", "-o", "one.lock"]);
+    environment.succeed(&["verify", "one.lock"]);
+    environment.write("pipeline.yaml", SMALL.replace("channels: 3", "channels: 2"));
+    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("param.channels: 3 -> 2");
+    fs::remove_file(environment.path("pipeline.yaml")).unwrap();
+    let alone = environment.succeed(&["verify", "pipeline.lock"]);
+    alone.prints("the pipeline pipeline.yaml is not there, so the lock was not compared with it");
+}
+
+/// A stage that comes to something else each time, and one that stands on it.
+const CLOCK: &str = "pipeline: clock
+stages:
+  now: {uses: command, with: {run: [sh, -c, \"date +%s%N > {out.t}\"], outputs: {t: {path: t}}}}
+  size: {uses: command, from: now, with: {run: [sh, -c, \"cat {in.now}/* > {out.t}\"], outputs: {t: {path: t}}}}
+";
+
+#[test]
+fn a_result_that_was_made_anew_is_superseded_and_not_tampered_with() {
+    let environment = TestEnvironment::with_pipeline(CLOCK);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let first = environment.latest()["run"].as_str().unwrap().to_owned();
+    environment.succeed(&["lock", "pipeline.yaml"]);
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--force", "now"]);
+    let second = environment.latest()["run"].as_str().unwrap().to_owned();
+    environment.succeed(&["verify", "latest"]);
+    for target in [first.as_str(), "pipeline.lock"] {
+        let found = environment.json(&["verify", target]);
+        let notes = found["notes"].to_string();
+        assert!(notes.contains(&format!("stage now is not deterministic: the run {second} did it anew")), "{found}");
+    }
+    // A bundle of the first run does not pass the new result off as its own.
+    environment.succeed(&["export", &first, "--bundle", "run.bundle"]).says("has no actions any more of now");
+    // Without the record of the run that made it anew, nobody knows where the other result came from.
+    let record = environment.path(&format!("cache/v1/runs/{second}/run.json"));
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replacen("\"state\":\"ran\"", "\"state\":\"hit\"", 1)).unwrap();
+    environment.run(&["verify", &first]).expect(3).prints("stage now: the store says that it came to other outputs");
+    fs::remove_file(&record).unwrap();
+    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("it came to other outputs");
+}
+
 /// Writes a pair of keys as openssl does.
-fn write_keys(environment: &TestEnvironment, name: &str, secret: [u8; 32]) {
+pub fn write_keys(environment: &TestEnvironment, name: &str, secret: [u8; 32]) {
     let private = KeypairBytes { secret_key: secret, public_key: None }.to_pkcs8_pem(LineEnding::LF).unwrap();
     let public = SigningKey::from_bytes(&secret).verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
     let path = environment.write(&format!("{name}.pem"), private.as_bytes());

@@ -12,13 +12,13 @@ use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
 use super::super::{CliError, Exit, Global};
 use super::submit::Queue;
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
+use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
 use crate::sweep::{
     Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState, assemble, direction,
-    outcomes, overrides,
+    label, outcomes, overrides,
 };
 
 /// A sweep of more members than this asks first.
@@ -270,12 +270,14 @@ impl Campaign {
             declared[id.index()] = graph.stage(*id).needs;
             declared
         });
+        let sweep = self.part(&assembly.roster, &progress);
         let parts = Parts {
             spec: assembly.spec,
             graph: assembly.graph,
             store: Arc::clone(&self.store),
             ledger: Ledger::load(&self.store, &self.name),
             file: self.name.clone(),
+            sweep: Some(sweep),
             threads: self.threads,
         };
         let folder = self.file.pipeline.parent().unwrap_or(Path::new("."));
@@ -288,6 +290,19 @@ impl Campaign {
         let roster = assembly.roster;
         let states = roster.states(&self.file, &plan, &self.store);
         Ok(View { progress, session, roster, plan, states, declared })
+    }
+
+    /// The members as a record holds them.
+    fn part(&self, roster: &Roster, progress: &Progress) -> SweepPart {
+        let file = &self.file;
+        let member = |member: &Member| SweepMember {
+            label: label(file, member),
+            overrides: overrides(file, &progress.points[member.trial], member),
+            targets: file.all_targets(),
+        };
+        let pipeline = std::fs::canonicalize(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone());
+        let members = roster.members.iter().map(member).collect();
+        SweepPart { pipeline: pipeline.display().to_string(), members }
     }
 
     /// A figure that points nowhere cannot be sought.

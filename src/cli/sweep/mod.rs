@@ -2,6 +2,7 @@
 
 mod board;
 mod campaign;
+mod members;
 mod picture;
 mod queue;
 mod run;
@@ -19,6 +20,7 @@ use super::carry_out::Execution;
 use super::{CliError, Exit, Global};
 use crate::cache::{Key, Store};
 use campaign::Campaign;
+pub(super) use members::session_of;
 
 #[derive(Debug, Args)]
 #[command(

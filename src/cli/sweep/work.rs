@@ -14,15 +14,15 @@ use clap::Args;
 
 use super::super::arguments::Choice;
 use super::super::carry_out::{Carried, Execution, carry_out};
-use super::super::session::{Parts, Session, report, size_pool};
+use super::super::session::{Parts, Session, size_pool};
 use super::super::{CliError, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::campaign::{Campaign, exit_of};
+use super::members::{self, Read};
 use super::submit::{find_backend, submit};
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store};
+use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::engine::CancelToken;
-use crate::graph::{Graph, StageId, build, join};
-use crate::spec::{LoadOptions, Spec, load};
+use crate::graph::StageId;
 use crate::sweep::{JobNeeds, Part, Submission, UnitMember, plain_name};
 use crate::ui::bytes;
 
@@ -129,27 +129,19 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn run(&self, members: &[UnitMember]) -> Result<Ended, CliError> {
-        let mut graphs = Vec::with_capacity(members.len());
-        let mut first: Option<Spec> = None;
-        for member in members {
-            let (spec, graph) = self.read(member)?;
-            graphs.push((member.label.as_str(), graph));
-            first.get_or_insert(spec);
-        }
-        let Some(spec) = first else { return Ok(Ended::with(Exit::Done)) };
-        let session = self.session(spec.clone(), join(graphs.iter().map(|(label, graph)| (*label, graph))).graph)?;
-        let (mut session, lost) = match self.hopeless(&session, &graphs) {
-            lost if lost.is_empty() => (session, lost),
-            lost => {
-                let kept = graphs.iter().filter(|(label, _)| !lost.contains_key(label));
-                (self.session(spec, join(kept.map(|(label, graph)| (*label, graph))).graph)?, lost)
-            }
-        };
+        let members: Vec<SweepMember> = members.iter().map(UnitMember::recorded).collect();
+        let mut kept = members.iter().map(|member| self.read(member)).collect::<Result<Vec<_>, _>>()?;
+        let Some(mut session) = self.session(&kept)? else { return Ok(Ended::with(Exit::Done)) };
+        let lost = self.hopeless(&session, &kept);
         for (label, why) in &lost {
             eprintln!("trial {label} is left out: {why}");
         }
-        if session.graph.is_empty() {
-            return Ok(Ended::with(Exit::Failed));
+        if !lost.is_empty() {
+            kept.retain(|read| !lost.contains_key(&read.member.label));
+            match self.session(&kept)? {
+                Some(without) => session = without,
+                None => return Ok(Ended::with(Exit::Failed)),
+            }
         }
         session.spec.name.value = self.sweep_name();
         let plan = session.planner().plan();
@@ -178,50 +170,35 @@ impl Task<'_> {
         self.submission.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
-    fn read(&self, member: &UnitMember) -> Result<(Spec, Graph), CliError> {
-        let mut sources = self.submission.sources();
-        let options = LoadOptions {
-            profile: self.submission.profile.clone(),
-            overrides: member.overrides.clone(),
-            given_by: Some(format!("trial {}", member.label)),
-        };
-        let (spec, mut diagnostics) = load(&self.submission.pipeline, &options, &mut sources);
-        let built = spec.map(|spec| {
-            let (graph, found) = build(&spec, &stages::kinds());
-            diagnostics.extend(found);
-            (spec, graph)
-        });
-        match built {
-            Some((spec, graph)) if !diagnostics.has_errors() => {
-                let find = |name: &String| super::super::session::find(&graph, name);
-                let targets = member.targets.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-                let pruned = graph.prune(&targets.concat());
-                Ok((spec, pruned))
-            }
-            _ => {
-                report(self.global, &diagnostics, &sources);
-                Err(CliError::told(Exit::Wrong))
-            }
-        }
+    fn read<'a>(&self, member: &'a SweepMember) -> Result<Read<'a>, CliError> {
+        let Submission { pipeline, profile, .. } = self.submission;
+        members::read(self.global, pipeline, profile.as_deref(), member, self.submission.sources())
     }
 
-    fn session(&self, spec: Spec, graph: Graph) -> Result<Session, CliError> {
+    /// `None` without members.
+    fn session(&self, members: &[Read<'_>]) -> Result<Option<Session>, CliError> {
+        let Some(first) = members.first() else { return Ok(None) };
         let choice = &self.arguments.choice;
+        let sweep = SweepPart {
+            pipeline: self.submission.pipeline.display().to_string(),
+            members: members.iter().map(|read| read.member.clone()).collect(),
+        };
         let parts = Parts {
-            spec,
-            graph,
+            spec: first.spec.clone(),
+            graph: members::joined(members),
             store: Arc::clone(&self.store),
             ledger: Ledger::default(),
             file: self.submission.record.clone(),
+            sweep: Some(sweep),
             threads: self.threads,
         };
         let folder = self.submission.pipeline.parent().unwrap_or(Path::new("."));
-        Session::of(parts, choice, folder, choice.offline, &self.cancel)
+        Session::of(parts, choice, folder, choice.offline, &self.cancel).map(Some)
     }
 
     /// Members that come to nothing here, and why: a stage that they need failed in the shared part and would fail again for
     /// each of them, or it asks for more than this task has.
-    fn hopeless<'l>(&self, session: &Session, graphs: &[(&'l str, Graph)]) -> BTreeMap<&'l str, String> {
+    fn hopeless(&self, session: &Session, members: &[Read<'_>]) -> BTreeMap<String, String> {
         let plan = session.planner().plan();
         let open = session.graph.order().iter().filter(|stage| plan.stage(**stage).hit().is_none());
         let lost: Vec<(&str, String)> = open
@@ -230,16 +207,17 @@ impl Task<'_> {
                 Some((session.graph.stage(*stage).name.as_str(), why))
             })
             .collect();
-        let why = |label: &str, graph: &Graph| {
+        let why = |read: &Read<'_>| {
+            let label = &read.member.label;
             lost.iter().find_map(|(name, why)| {
                 let is_it = |stage: &StageId| {
-                    let own = &graph.stage(*stage).name;
+                    let own = &read.graph.stage(*stage).name;
                     name == own || *name == format!("{own}#{label}")
                 };
-                graph.order().iter().any(is_it).then(|| why.clone())
+                read.graph.order().iter().any(is_it).then(|| (label.clone(), why.clone()))
             })
         };
-        graphs.iter().filter_map(|(label, graph)| Some((*label, why(label, graph)?))).collect()
+        members.iter().filter_map(why).collect()
     }
 
     /// Why a stage that is not there yet must not run in this task.

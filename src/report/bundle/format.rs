@@ -1,4 +1,4 @@
-//! The format of a bundle, version 1: a tar archive (ustar) whose entries have fixed times, owners and modes.
+//! The format of a bundle, versions 1 and 2: a tar archive (ustar) whose entries have fixed times, owners and modes.
 //!
 //! ```text
 //! MANIFEST.json                  a line of JSON with all other entries, and a line with its blake3
@@ -7,8 +7,12 @@
 //! pipeline/0.yaml 1.yaml …       the pipeline and what it includes; the manifest has their paths
 //! run/events.jsonl               events of the run, if there were any
 //! run/pipeline.lock              what determined each stage, and what it came to
+//! run/pipeline.lock.sig          who vouches for the lock, if somebody does
 //! run/run.json                   the record, with its seal
+//! run/run.json.sig               who vouches for the record, if somebody does
 //! ```
+//!
+//! A bundle with a signature is of version 2; one without is of version 1, which earlier programs read.
 
 use serde::{Deserialize, Serialize};
 use stages::artifact::Digest;
@@ -18,13 +22,18 @@ use crate::cache::Key;
 /// What the manifest calls the format.
 pub const NAME: &str = "runner-bundle";
 
-/// Raised when older programs could not read what is written.
-pub const VERSION: u64 = 1;
+/// The newest version that is read. Raised when older programs could not read what is written.
+pub const VERSION: u64 = 2;
+
+/// The version that first had signatures.
+const SIGNED: u64 = 2;
 
 pub(super) const MANIFEST: &str = "MANIFEST.json";
 pub(super) const RECORD: &str = "run/run.json";
 pub(super) const EVENTS: &str = "run/events.jsonl";
 pub(super) const LOCK: &str = "run/pipeline.lock";
+pub(super) const RECORD_SIGNATURE: &str = "run/run.json.sig";
+pub(super) const LOCK_SIGNATURE: &str = "run/pipeline.lock.sig";
 
 /// Everything in a tar archive comes in blocks of this size.
 pub(super) const BLOCK: usize = 512;
@@ -74,6 +83,12 @@ impl Manifest {
         bytes
     }
 
+    /// The version that a bundle with these entries has.
+    pub(super) fn version_of(entries: &[Entry]) -> u64 {
+        let is_signature = |entry: &Entry| Place::of(&entry.name) == Some(Place::Signature);
+        if entries.iter().any(is_signature) { SIGNED } else { 1 }
+    }
+
     /// Bytes of all objects.
     pub(super) fn object_bytes(&self) -> u64 {
         self.entries.iter().filter(|entry| entry.name.starts_with("objects/")).map(|entry| entry.bytes).sum()
@@ -93,6 +108,8 @@ pub(super) enum Place {
     Record,
     Events,
     Lock,
+    /// Of the record or the lock.
+    Signature,
     Pipeline,
     Action(Key),
     Object(Digest, &'static str),
@@ -104,6 +121,7 @@ impl Place {
             RECORD => return Some(Self::Record),
             EVENTS => return Some(Self::Events),
             LOCK => return Some(Self::Lock),
+            RECORD_SIGNATURE | LOCK_SIGNATURE => return Some(Self::Signature),
             _ => {}
         }
         if let Some(rest) = name.strip_prefix("pipeline/") {
@@ -168,6 +186,8 @@ mod tests {
             (RECORD, Place::Record),
             (EVENTS, Place::Events),
             (LOCK, Place::Lock),
+            (RECORD_SIGNATURE, Place::Signature),
+            (LOCK_SIGNATURE, Place::Signature),
             ("pipeline/12.yaml", Place::Pipeline),
             (action.as_str(), Place::Action(key)),
         ] {

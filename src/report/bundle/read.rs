@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use stages::artifact::Digest;
 
+use super::file_name;
 use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
+use crate::audit::{Lock, Signed, holds_by_itself};
 use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, seal_of};
-use crate::report::ReportError;
+use crate::report::{ReportError, pipeline_files};
 
 /// A manifest that is longer is none.
 const LONGEST_MANIFEST: u64 = 1 << 30;
@@ -32,6 +34,11 @@ pub struct Arrival {
     /// The pipeline's files: relative path and bytes; the first is the pipeline itself.
     pub pipeline_files: Vec<(String, Vec<u8>)>,
     pub lock: Vec<u8>,
+    /// The path of the lock, beside or above the pipeline's files.
+    pub lock_path: String,
+    pub lock_signature: Option<Vec<u8>>,
+    /// What is signed: the record, the lock. By whom, the bundle cannot vouch for.
+    pub signed: Vec<&'static str>,
 }
 
 /// Reads a bundle into the store, or only rehearses that. `progress` is called with the bytes that were read and their total.
@@ -69,6 +76,10 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     }
     bundle.zeros(2 * BLOCK)?;
     let record = bundle.record(&manifest, small.get(format::RECORD))?;
+    bundle.check_pipeline(&manifest, &small, &record)?;
+    let lock = bundle.lock(&small, &record)?;
+    let lock_path = bundle.lock_path(&manifest, &lock)?;
+    let signed = bundle.signed(&small, &lock)?;
     let same = same_run(store, &record, &small[format::RECORD])?;
     let without_objects = bundle.actions(&manifest, &places, &mut small, &mut intake, &record, rehearse)?;
     intake.check_contents().map_err(|error| bundle.blame(error))?;
@@ -77,17 +88,36 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let count = |is: fn(&Place) -> bool| places.iter().filter(|place| is(place)).count();
     let (objects, actions) =
         (count(|place| matches!(place, Place::Object(..))), count(|place| matches!(place, Place::Action(_))));
-    let lock = small.get(format::LOCK).cloned().unwrap_or_default();
+    let lock = small[format::LOCK].clone();
     let taken = if rehearse {
         Taken { objects: new_objects, actions: intake.new_actions(), run: !same }
     } else {
-        let beside: Vec<(&str, &[u8])> = [("events.jsonl", format::EVENTS), ("pipeline.lock", format::LOCK)]
-            .into_iter()
-            .filter_map(|(name, entry)| Some((name, small.get(entry)?.as_slice())))
-            .collect();
+        let beside = [format::EVENTS, format::LOCK, format::LOCK_SIGNATURE, format::RECORD_SIGNATURE];
+        let beside = beside.into_iter().filter_map(|entry| Some((file_name(entry)?, small.get(entry)?.as_slice())));
+        let beside: Vec<(&str, &[u8])> = beside.collect();
         intake.commit(&record.run, &small[format::RECORD], &beside)?
     };
-    Ok(Arrival { record, taken, objects, actions, without_objects, pipeline_files, lock, manifest })
+    let lock_signature = small.get(format::LOCK_SIGNATURE).cloned();
+    Ok(Arrival {
+        record,
+        taken,
+        objects,
+        actions,
+        without_objects,
+        pipeline_files,
+        lock,
+        lock_path,
+        lock_signature,
+        signed,
+        manifest,
+    })
+}
+
+/// Whether a file begins as a bundle does.
+pub fn is_bundle(path: &Path) -> bool {
+    let mut name = [0; format::MANIFEST.len() + 1];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut name));
+    read.is_ok() && name.strip_suffix(&[0]).is_some_and(|name| name == format::MANIFEST.as_bytes())
 }
 
 /// Whether the store has this very record already.
@@ -187,7 +217,7 @@ impl Bundle {
         if head.format != format::NAME {
             return Err(self.no_bundle(&format!("its format is `{}`", head.format)));
         }
-        if head.version != format::VERSION {
+        if !(1..=format::VERSION).contains(&head.version) {
             let (found, known) = (head.version, format::VERSION);
             return Err(ReportError::Version { path: self.path.clone(), found, known });
         }
@@ -203,6 +233,9 @@ impl Bundle {
         let is_sorted = manifest.entries.windows(2).all(|pair| pair[0].name < pair[1].name);
         if !is_sorted {
             return Err(self.damaged("its entries are not in order"));
+        }
+        if manifest.version != Manifest::version_of(&manifest.entries) {
+            return Err(self.damaged("its version is not that of its entries"));
         }
         let place = |entry: &Entry| {
             let place = Place::of(&entry.name)
@@ -250,6 +283,70 @@ impl Bundle {
             return Err(self.damaged(format!("its record is of the run `{}`", record.run)));
         }
         Ok(record)
+    }
+
+    /// The pipeline's files are those that the record holds. Early records hold none.
+    fn check_pipeline(
+        &self,
+        manifest: &Manifest,
+        small: &BTreeMap<&str, Vec<u8>>,
+        record: &RunRecord,
+    ) -> Result<(), ReportError> {
+        if record.pipeline_files.is_empty() {
+            return Ok(());
+        }
+        let recorded = pipeline_files(record)?;
+        let brought = manifest.pipeline_files.iter();
+        let brought =
+            brought.map(|(entry, path)| (path.as_str(), small.get(entry.as_str()).map_or(&[][..], Vec::as_slice)));
+        if brought.eq(recorded.iter().map(|(path, text)| (path.as_str(), text.as_bytes()))) {
+            return Ok(());
+        }
+        Err(self.damaged("its pipeline is not that of its record"))
+    }
+
+    /// The lock, which says the same as the record.
+    fn lock(&self, small: &BTreeMap<&str, Vec<u8>>, record: &RunRecord) -> Result<Lock, ReportError> {
+        let bytes = small.get(format::LOCK).ok_or_else(|| self.damaged("it has no lock"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.damaged("its lock is no text"))?;
+        let lock = Lock::parse(text, Path::new(format::LOCK)).map_err(|error| self.damaged(error.to_string()))?;
+        match lock.disagreement(record) {
+            Some(what) => Err(self.damaged(format!("its lock does not agree with its record: {what}"))),
+            None => Ok(lock),
+        }
+    }
+
+    /// Where a lock belongs that names its pipeline in this way: in the folder that all files share, or beside the pipeline.
+    fn lock_path(&self, manifest: &Manifest, lock: &Lock) -> Result<String, ReportError> {
+        let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
+        let stem = main.rsplit_once('.').map_or(main, |(stem, _)| stem);
+        if lock.file == main {
+            return Ok(format!("{}.lock", file_name(stem).unwrap_or_default()));
+        }
+        if Some(lock.file.as_str()) == file_name(main) {
+            return Ok(format!("{stem}.lock"));
+        }
+        Err(self.damaged(format!("its lock is of the pipeline file `{}`", lock.file)))
+    }
+
+    /// What is signed. A signature is of what it lies beside, and holds for the key that it names.
+    fn signed(&self, small: &BTreeMap<&str, Vec<u8>>, lock: &Lock) -> Result<Vec<&'static str>, ReportError> {
+        let seal_of_record = match seal_of(&small[format::RECORD]) {
+            RecordSeal::Intact(seal) => Some(seal),
+            _ => None,
+        };
+        let mut signed = Vec::new();
+        for (what, name, entry, seal) in [
+            (Signed::Run, "record", format::RECORD_SIGNATURE, seal_of_record),
+            (Signed::Lock, "lock", format::LOCK_SIGNATURE, Some(lock.seal())),
+        ] {
+            let Some(signature) = small.get(entry) else { continue };
+            if !seal.is_some_and(|seal| holds_by_itself(what, &seal, signature)) {
+                return Err(self.damaged(format!("the signature of its {name} does not hold")));
+            }
+            signed.push(name);
+        }
+        Ok(signed)
     }
 
     /// Hands the actions over. Returns the stages whose objects are missing.

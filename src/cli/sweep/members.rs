@@ -1,0 +1,84 @@
+//! The graph of members whose values are known: those of a task, or those that the record of a run names. The sweep's file
+//! has no say in it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::arguments::Choice;
+use super::super::session::{Parts, Session, find, report, size_pool};
+use super::super::{CliError, Exit, Global};
+use crate::cache::{Ledger, Store, SweepMember, SweepPart};
+use crate::diagnostic::SourceMap;
+use crate::engine::CancelToken;
+use crate::graph::{Graph, build, join};
+use crate::spec::{LoadOptions, Spec, load};
+
+/// A member whose pipeline was read with its values.
+pub(super) struct Read<'a> {
+    pub member: &'a SweepMember,
+    pub spec: Spec,
+    pub graph: Graph,
+}
+
+/// Reads the pipeline for a member, with what `sources` keeps of files. Problems are printed, all of them.
+pub(super) fn read<'a>(
+    global: &Global,
+    pipeline: &Path,
+    profile: Option<&str>,
+    member: &'a SweepMember,
+    mut sources: SourceMap,
+) -> Result<Read<'a>, CliError> {
+    let given_by = Some(format!("trial {}", member.label));
+    let options = LoadOptions { profile: profile.map(str::to_owned), overrides: member.overrides.clone(), given_by };
+    let (spec, mut diagnostics) = load(pipeline, &options, &mut sources);
+    let built = spec.map(|spec| {
+        let (graph, found) = build(&spec, &stages::kinds());
+        diagnostics.extend(found);
+        (spec, graph)
+    });
+    match built {
+        Some((spec, graph)) if !diagnostics.has_errors() => {
+            let targets = member.targets.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, CliError>>()?;
+            Ok(Read { member, spec, graph: graph.prune(&targets.concat()) })
+        }
+        _ => {
+            report(global, &diagnostics, &sources);
+            Err(CliError::told(Exit::Wrong))
+        }
+    }
+}
+
+/// The graphs of members in one.
+pub(super) fn joined(read: &[Read<'_>]) -> Graph {
+    join(read.iter().map(|read| (read.member.label.as_str(), &read.graph))).graph
+}
+
+/// A session about what a run carried out of a sweep, with the pipeline that lies at `pipeline` now.
+pub(in super::super) fn session_of(
+    store: Store,
+    global: &Global,
+    part: &SweepPart,
+    pipeline: &Path,
+    choice: &Choice,
+) -> Result<Session, CliError> {
+    let threads = size_pool(choice);
+    let profile = choice.profile.as_deref();
+    let members: Vec<Read<'_>> = part
+        .members
+        .iter()
+        .map(|member| read(global, pipeline, profile, member, SourceMap::default()))
+        .collect::<Result<_, _>>()?;
+    let graph = joined(&members);
+    let first = members.into_iter().next().ok_or_else(|| CliError::wrong("the run is of a sweep without members"))?;
+    let parts = Parts {
+        spec: first.spec,
+        graph,
+        store: Arc::new(store),
+        ledger: Ledger::default(),
+        file: pipeline.display().to_string(),
+        sweep: Some(part.clone()),
+        threads,
+    };
+    let folder = pipeline.parent().unwrap_or(Path::new("."));
+    Session::of(parts, choice, folder, choice.offline, &CancelToken::default())
+}
