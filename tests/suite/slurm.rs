@@ -93,10 +93,14 @@ impl Cluster {
         environment
     }
 
-    /// A task that was put back into the queue waits for two minutes, unless it is told otherwise.
-    fn hurry(&self) {
-        for _ in 0..15 {
-            std::thread::sleep(Duration::from_secs(1));
+    /// A task that was put back into the queue waits for two minutes, unless it is told otherwise. This goes on for a quarter of
+    /// a minute, or until so many tasks run.
+    fn hurry(&self, tasks: usize) {
+        for _ in 0..30 {
+            std::thread::sleep(Duration::from_millis(500));
+            if self.squeue(&["--states=RUNNING", "--format=%A"]).split_whitespace().count() >= tasks {
+                return;
+            }
             for job in self.squeue(&["--states=PENDING", "--format=%A"]).split_whitespace() {
                 let mut command = Command::new("scontrol");
                 command.env("SLURM_CONF", self.folder.path().join("slurm.conf"));
@@ -200,7 +204,7 @@ fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
     std::thread::sleep(Duration::from_secs(1));
     cluster.revive("slurmctld");
     cluster.revive("n1");
-    cluster.hurry();
+    cluster.hurry(usize::MAX);
     // A controller that died may have forgotten its youngest jobs; what they left undone is missing, and nothing else.
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
     wait_for_the_end(&environment, 4);
@@ -213,7 +217,7 @@ fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
 fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
     let Some(cluster) = Cluster::start(2, 18_540) else { return };
     let environment =
-        cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [400], lr: [1.0e-3]"));
+        cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [800], lr: [1.0e-3]"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
     wait_until(&environment, "the training is under way", || environment.files("cache/v1/checkpoints").len() > 5);
     // What Slurm sends before the end of the time limit, and when others need the node.
@@ -232,7 +236,7 @@ fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
             log.matches("goes back into the queue").count() == times
                 && log.matches("training stopped inside epoch").count() == times
         });
-        cluster.hurry();
+        cluster.hurry(1);
     }
     wait_for_the_end(&environment, 1);
     assert_same_figures(&environment);
