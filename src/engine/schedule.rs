@@ -1,9 +1,12 @@
 //! Which stage runs next: a state machine without threads or clocks. A stage is *waiting* for the stages that it
 //! needs, then *queued*, then *running* while it holds threads, memory and GPUs, then *settled*, *failed* or
 //! *skipped*. A settled stage can be *unsettled* when its outputs turn out to be damaged.
+//!
+//! The critical path goes first as soon as it decides when the run ends. As long as there is more work than that, what is nearest
+//! to an end of the graph goes first: so trials of a sweep end one after the other, and hold their outputs in memory for short.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeSet;
 
 use crate::graph::{Graph, Needs, StageId};
 
@@ -20,22 +23,19 @@ pub(super) enum Status {
     Skipped,
 }
 
-#[derive(PartialEq)]
-struct Queued {
-    /// Seconds to the end of the longest chain that starts here: the critical path goes first.
-    urgency: f64,
-    stage: StageId,
-}
+/// A time that can be compared.
+#[derive(Clone, Copy, PartialEq)]
+struct Seconds(f64);
 
-impl Eq for Queued {}
+impl Eq for Seconds {}
 
-impl Ord for Queued {
+impl Ord for Seconds {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.urgency.total_cmp(&other.urgency).then(other.stage.cmp(&self.stage))
+        self.0.total_cmp(&other.0)
     }
 }
 
-impl PartialOrd for Queued {
+impl PartialOrd for Seconds {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -45,8 +45,16 @@ impl PartialOrd for Queued {
 pub(super) struct Schedule<'a> {
     graph: &'a Graph,
     status: Vec<Status>,
-    urgency: Vec<f64>,
-    queue: BinaryHeap<Queued>,
+    /// Threads times seconds that each stage will probably take.
+    work: Vec<f64>,
+    /// The work of stages that are not over.
+    left: f64,
+    /// Seconds to the end of the longest chain that starts at a stage.
+    urgency: Vec<Seconds>,
+    /// What is queued, the longest chain first.
+    most_urgent: BTreeSet<(Reverse<Seconds>, StageId)>,
+    /// The same, the shortest chain first.
+    nearest: BTreeSet<(Seconds, StageId)>,
     free: Needs,
     total: Needs,
     overtaken: usize,
@@ -55,11 +63,19 @@ pub(super) struct Schedule<'a> {
 impl<'a> Schedule<'a> {
     /// All stages waiting; `total` is what the machine has.
     pub fn new(graph: &'a Graph, total: Needs, seconds: impl Fn(StageId) -> f64) -> Self {
+        let mut work = vec![0.0; graph.len()];
+        for &stage in graph.order() {
+            let threads = graph.stage(stage).needs.threads.clamp(1, total.threads.max(1));
+            work[stage.index()] = seconds(stage) * threads as f64;
+        }
         Self {
             graph,
             status: vec![Status::Waiting; graph.len()],
-            urgency: graph.critical_path(seconds),
-            queue: BinaryHeap::new(),
+            left: work.iter().sum(),
+            work,
+            urgency: graph.critical_path(seconds).into_iter().map(Seconds).collect(),
+            most_urgent: BTreeSet::new(),
+            nearest: BTreeSet::new(),
             free: total,
             total,
             overtaken: 0,
@@ -77,7 +93,7 @@ impl<'a> Schedule<'a> {
 
     /// The stage's outputs are there. Returns the waiting stages that this unblocks.
     pub fn settle(&mut self, stage: StageId) -> Vec<StageId> {
-        self.status[stage.index()] = Status::Settled;
+        self.end(stage, Status::Settled);
         let next = self.graph.needed_by(stage);
         next.into_iter().filter(|next| self.status(*next) == Status::Waiting && self.is_unblocked(*next)).collect()
     }
@@ -85,30 +101,45 @@ impl<'a> Schedule<'a> {
     /// The stage must run and can.
     pub fn queue(&mut self, stage: StageId) {
         self.status[stage.index()] = Status::Queued;
-        self.queue.push(Queued { urgency: self.urgency[stage.index()], stage });
+        let urgency = self.urgency[stage.index()];
+        self.most_urgent.insert((Reverse(urgency), stage));
+        self.nearest.insert((urgency, stage));
     }
 
-    /// The most urgent stage that fits into what is free; it is running from now on.
+    fn unqueue(&mut self, stage: StageId) {
+        let urgency = self.urgency[stage.index()];
+        self.most_urgent.remove(&(Reverse(urgency), stage));
+        self.nearest.remove(&(urgency, stage));
+    }
+
+    /// A stage is over.
+    fn end(&mut self, stage: StageId, status: Status) {
+        self.status[stage.index()] = status;
+        self.left -= self.work[stage.index()];
+    }
+
+    /// Whether the longest chain that is queued decides when the run ends, rather than all the work that is left.
+    fn is_critical(&self) -> bool {
+        let longest = self.most_urgent.first().map_or(0.0, |(Reverse(urgency), _)| urgency.0);
+        longest >= self.left / self.total.threads.max(1) as f64
+    }
+
+    /// The first stage that fits into what is free, in the order that counts now; it is running from now on.
     pub fn take(&mut self) -> Option<StageId> {
-        let mut passed_over = Vec::new();
-        let mut taken = None;
-        while let Some(queued) = self.queue.pop() {
-            if self.fits(queued.stage) {
-                taken = Some(queued.stage);
-                break;
-            }
-            passed_over.push(queued);
-            if self.overtaken >= PATIENCE {
-                break;
-            }
+        let urgent = self.most_urgent.iter().map(|(_, stage)| *stage);
+        let near = self.nearest.iter().map(|(_, stage)| *stage);
+        let patience = if self.overtaken < PATIENCE { usize::MAX } else { 1 };
+        let found = if self.is_critical() {
+            urgent.take(patience).enumerate().find(|(_, stage)| self.fits(*stage))
+        } else {
+            near.take(patience).enumerate().find(|(_, stage)| self.fits(*stage))
+        };
+        let taken = found.map(|(_, stage)| stage);
+        if let Some((passed_over, _)) = found {
+            self.overtaken = if passed_over > 0 { self.overtaken + 1 } else { 0 };
         }
-        match (&taken, passed_over.is_empty()) {
-            (Some(_), false) => self.overtaken += 1,
-            (Some(_), true) => self.overtaken = 0,
-            (None, _) => {}
-        }
-        self.queue.extend(passed_over);
         if let Some(stage) = taken {
+            self.unqueue(stage);
             let needs = self.needs(stage);
             self.free.threads -= needs.threads;
             self.free.memory -= needs.memory;
@@ -144,27 +175,28 @@ impl<'a> Schedule<'a> {
 
     /// The stage cannot come to its outputs. Returns those that are skipped because of it, each after its needs.
     pub fn fail(&mut self, stage: StageId) -> Vec<StageId> {
-        self.status[stage.index()] = Status::Failed;
+        self.end(stage, Status::Failed);
         let mut lost: BTreeSet<StageId> = BTreeSet::from([stage]);
         let mut skipped = Vec::new();
         for &next in self.graph.order() {
             let hopeless = self.graph.needs(next).iter().any(|need| lost.contains(need));
             if hopeless && matches!(self.status(next), Status::Waiting | Status::Queued) {
-                self.status[next.index()] = Status::Skipped;
+                self.unqueue(next);
+                self.end(next, Status::Skipped);
                 lost.insert(next);
                 skipped.push(next);
             }
         }
-        self.queue.retain(|queued| !lost.contains(&queued.stage));
         skipped
     }
 
     /// Nothing that is waiting or queued will run. Returns those stages.
     pub fn skip_rest(&mut self) -> Vec<StageId> {
-        self.queue.clear();
+        self.most_urgent.clear();
+        self.nearest.clear();
         let open = |stage: &StageId| matches!(self.status(*stage), Status::Waiting | Status::Queued);
         let rest: Vec<StageId> = self.graph.order().iter().copied().filter(open).collect();
-        rest.iter().for_each(|stage| self.status[stage.index()] = Status::Skipped);
+        rest.iter().for_each(|stage| self.end(*stage, Status::Skipped));
         rest
     }
 
@@ -172,6 +204,7 @@ impl<'a> Schedule<'a> {
     pub fn unsettle(&mut self, stage: StageId) {
         if self.status(stage) == Status::Settled {
             self.status[stage.index()] = Status::Waiting;
+            self.left += self.work[stage.index()];
         }
     }
 
@@ -192,13 +225,18 @@ mod tests {
 
     /// `raw` feeds `a`, `b` and `wide`; `a` feeds `end`.
     fn graph() -> Graph {
-        let text = "pipeline: test
+        read(
+            "pipeline: test
 stages:
   raw: {uses: generate}
   a: {uses: normalize, from: raw, resources: {cpus: 1}}
   b: {uses: normalize, from: raw, resources: {cpus: 1}}
   wide: {uses: normalize, from: raw, resources: {cpus: 2}}
-  end: {uses: normalize, from: a.series, resources: {cpus: 1}}";
+  end: {uses: normalize, from: a.series, resources: {cpus: 1}}",
+        )
+    }
+
+    fn read(text: &str) -> Graph {
         let (spec, _) = load_text(Path::new("test"), text, &LoadOptions::default(), &mut SourceMap::default());
         let (mut graph, diagnostics) = build(&spec.unwrap(), &stages::kinds());
         assert!(diagnostics.is_empty());
@@ -211,7 +249,11 @@ stages:
     }
 
     fn schedule(graph: &Graph) -> Schedule<'_> {
-        let mut schedule = Schedule::new(graph, Needs { threads: 2, memory: 0, gpus: 0 }, |_| 1.0);
+        timed(graph, |_| 1.0)
+    }
+
+    fn timed(graph: &Graph, seconds: impl Fn(StageId) -> f64) -> Schedule<'_> {
+        let mut schedule = Schedule::new(graph, Needs { threads: 2, memory: 0, gpus: 0 }, seconds);
         for stage in schedule.settle(id(graph, "raw")) {
             schedule.queue(stage);
         }
@@ -221,7 +263,8 @@ stages:
     #[test]
     fn the_critical_path_goes_first_and_threads_are_respected() {
         let graph = graph();
-        let mut schedule = schedule(&graph);
+        let end = id(&graph, "end");
+        let mut schedule = timed(&graph, |stage| if stage == end { 5.0 } else { 1.0 });
         assert_eq!(schedule.take(), Some(id(&graph, "a")), "`end` hangs on it");
         assert_eq!(schedule.take(), Some(id(&graph, "b")));
         assert_eq!(schedule.take(), None, "both threads are taken");
@@ -233,10 +276,32 @@ stages:
         assert_eq!(schedule.take(), Some(id(&graph, "wide")));
     }
 
+    /// Chains of the same length end one after the other, as they are written.
+    #[test]
+    fn what_is_begun_is_brought_to_its_end() {
+        let chain = |name: &str| {
+            format!(
+                "  {name}: {{uses: normalize, from: raw, resources: {{cpus: 2}}}}\n  {name}_end: {{uses: normalize, from: \
+                 {name}.series, resources: {{cpus: 2}}}}\n"
+            )
+        };
+        let chains: String = ["a", "b", "c"].map(chain).concat();
+        let graph = read(&format!("pipeline: test\nstages:\n  raw: {{uses: generate}}\n{chains}"));
+        let mut schedule = schedule(&graph);
+        let mut order = Vec::new();
+        while let Some(stage) = schedule.take() {
+            order.push(graph.stage(stage).name.clone());
+            schedule.release(stage);
+            schedule.settle(stage).into_iter().for_each(|next| schedule.queue(next));
+        }
+        assert_eq!(order, ["a", "a_end", "b", "b_end", "c", "c_end"]);
+    }
+
     #[test]
     fn a_failure_skips_exactly_what_hangs_on_it() {
         let graph = graph();
-        let mut schedule = schedule(&graph);
+        let end = id(&graph, "end");
+        let mut schedule = timed(&graph, |stage| if stage == end { 5.0 } else { 1.0 });
         let a = schedule.take().unwrap();
         schedule.release(a);
         assert_eq!(schedule.fail(a), [id(&graph, "end")]);
