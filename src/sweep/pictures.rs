@@ -235,7 +235,10 @@ fn axis_ruler(axis: &str, domain: Option<&Domain>, rows: &[&Row]) -> Ruler {
     let values: Vec<Option<&Value>> = rows.iter().map(|row| row.point.get(axis)).collect();
     let numbers: Vec<Option<f64>> = values.iter().map(|value| value.and_then(Value::as_f64)).collect();
     let all = match domain {
-        Some(Domain::Range { low, high, log, .. }) => return number_ruler(axis, &numbers, Some((*low, *high)), *log),
+        Some(Domain::Range { low, high, log, whole, .. }) => {
+            let ruler = number_ruler(axis, &numbers, Some((*low, *high)), *log);
+            return if *whole { ruler.whole() } else { ruler };
+        }
         Some(Domain::Values(declared)) => distinct(declared.iter()),
         _ => sorted(distinct(values.iter().copied().flatten())),
     };
@@ -256,6 +259,19 @@ fn axis_ruler(axis: &str, domain: Option<&Domain>, rows: &[&Row]) -> Ruler {
         name: axis.to_owned(),
         heights: values.iter().copied().map(height).collect(),
         marks: texts.iter().enumerate().map(|(index, text)| (share(index), text.clone())).collect(),
+    }
+}
+
+impl Ruler {
+    /// Without marks at what is no whole number.
+    fn whole(mut self) -> Self {
+        let whole = |(share, text): (f32, String)| match text.parse::<f64>() {
+            Ok(value) if value.fract() == 0.0 && value.abs() < 1e6 => Some((share, format!("{value:.0}"))),
+            Ok(value) if value.fract() != 0.0 => None,
+            _ => Some((share, text)),
+        };
+        self.marks = self.marks.into_iter().filter_map(whole).collect();
+        self
     }
 }
 
@@ -442,6 +458,16 @@ mod tests {
         assert!((ruler.heights[0].unwrap() - 0.5).abs() < 1e-6 && ruler.heights[1] == Some(0.0), "{:?}", ruler.heights);
         let marks: Vec<&str> = ruler.marks.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(marks, ["10⁻⁵", "10⁻⁴", "0.001", "0.01", "0.1"]);
+    }
+
+    #[test]
+    fn whole_numbers_have_whole_marks() {
+        let range = Domain::Range { low: 1.0, high: 4.0, log: false, whole: true, points: None };
+        let board = board(&[("epochs", range.clone())], vec![(vec![json!(2)], None, 0.5)]);
+        let rows: Vec<&Row> = board.rows.iter().collect();
+        let marks = axis_ruler("epochs", Some(&range), &rows).marks;
+        let texts: Vec<&str> = marks.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["1", "2", "3", "4"]);
     }
 
     #[test]
