@@ -95,22 +95,13 @@ pub(super) fn carry_out_counting(
 ) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
-    let setting = record::setting(session);
-    let performed = if plan.hits() < plan.len() {
-        record.environment = environment::capture(&setting);
+    // Where nothing is left to do, git and the GPU's driver would take longer than the run.
+    if plan.hits() < plan.len() {
+        record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
-        perform(session, plan, &run, global, execution, count)
-    } else {
-        // Nothing is left to do, and git and the driver are asked meanwhile.
-        std::thread::scope(|scope| {
-            let captured = scope.spawn(|| environment::capture(&setting));
-            let performed = perform(session, plan, &run, global, execution, count);
-            record.environment = captured.join().unwrap_or_default();
-            performed
-        })
-    };
-    let mut outcome = performed?;
+    }
+    let mut outcome = perform(session, plan, &run, global, execution, count)?;
     remember(session, &outcome);
     let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
     if !results.lost.is_empty() && session.cancel.is_cancelled() {

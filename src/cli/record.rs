@@ -30,7 +30,7 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         sweep: session.sweep.clone(),
         params: session.params(),
         seed: session.spec.seed,
-        environment: IndexMap::new(),
+        environment: environment::brief(&setting(session)),
         pipeline_files: session.spec.files.iter().map(|(path, text)| file(path, text)).collect(),
         stages: Vec::new(),
         metrics: IndexMap::new(),

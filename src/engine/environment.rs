@@ -30,8 +30,8 @@ pub struct Setting<'a> {
     pub folder: &'a Path,
 }
 
-/// What is known at once.
-fn brief(setting: &Setting<'_>) -> IndexMap<String, Value> {
+/// What is known at once: enough for a run in which nothing is left to do.
+pub fn brief(setting: &Setting<'_>) -> IndexMap<String, Value> {
     let machine = rustix::system::uname();
     let text = |value: &std::ffi::CStr| Value::from(value.to_string_lossy().into_owned());
     let device = match setting.device {
