@@ -353,8 +353,8 @@ impl Coordinator<'_> {
                 self.fail(stage, failure);
             }
             WorkResult::Cancelled { is_lost } => {
+                // It waits again, and is skipped with whatever else is open.
                 self.interrupted.push(Interrupted { stage: self.graph.stage(stage).name.clone(), is_lost });
-                self.skip(stage, "interrupted");
             }
         }
     }

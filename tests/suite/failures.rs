@@ -147,6 +147,11 @@ fn a_run_that_is_cancelled_is_interrupted_not_failed() {
     assert_eq!(story.outcome.status, RunStatus::Interrupted);
     assert_eq!((story.state("quick"), story.state("s"), story.state("t")), (Ran, Skipped, Skipped));
     assert!(story.outcome.failures.is_empty());
+    let skipped = |event: &&Event| matches!(event, Event::StageFinished { stage, state: Skipped, .. } if stage == "s");
+    assert_eq!(story.events.iter().filter(skipped).count(), 1, "it is told once");
+    let lost: Vec<(&str, bool)> =
+        story.outcome.interrupted.iter().map(|stage| (stage.stage.as_str(), stage.is_lost)).collect();
+    assert_eq!(lost, [("s", true)]);
 }
 
 #[test]
