@@ -94,9 +94,11 @@ impl Cluster {
     }
 
     /// A task that was put back into the queue waits for two minutes, unless it is told otherwise. This goes on for a quarter of
-    /// a minute, or until so many tasks run.
+    /// a minute, or until so many tasks run. At first it waits: the end of a task that is told after its next start would be
+    /// taken for the end of that.
     fn hurry(&self, tasks: usize) {
-        for _ in 0..30 {
+        std::thread::sleep(Duration::from_secs(5));
+        for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(500));
             if self.squeue(&["--states=RUNNING", "--format=%A"]).split_whitespace().count() >= tasks {
                 return;
