@@ -33,7 +33,7 @@ pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::Ledger;
+pub use ledger::{LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use stages::contract::StageKind;
 
-use super::check::{implied_axes, prepare, wire};
+use super::check::{Budget, implied_axes, prepare, wire};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
@@ -144,13 +144,22 @@ fn assemble(
     let work: Vec<(usize, usize)> =
         order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
     let implied = implied_axes(context.spec, scope);
+    let budget = Budget::default();
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
         .map(|(stage, instance)| {
             let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
             let point = &expansion.points(*stage)[*instance];
-            prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point), &implied)
+            prepare(
+                &context.spec.stages[*stage],
+                kind,
+                &schemas[kind.name],
+                point,
+                &scope.with(point),
+                &implied,
+                &budget,
+            )
         })
         .collect();
     let mut graph = Graph::default();

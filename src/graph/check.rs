@@ -2,6 +2,7 @@
 //! (ports exist, types fit, nothing is missing or taken twice).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 use stages::contract::{Port, StageKind};
@@ -10,10 +11,22 @@ use super::build::Context;
 use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
+use crate::spec::limits::MOST_PARAMETERS;
 use crate::spec::{
     Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate,
     validate_rest,
 };
+
+/// What parameters may still take: each of many instances has its own copy of what the file holds once.
+#[derive(Default)]
+pub(super) struct Budget(AtomicU64);
+
+impl Budget {
+    /// Whether so many bytes more are still within it.
+    fn spend(&self, bytes: u64) -> bool {
+        self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= MOST_PARAMETERS
+    }
+}
 
 /// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
 /// comes with the ports of its kind nevertheless, so that its connections can be checked in the same report; there is
@@ -25,9 +38,10 @@ pub(super) fn prepare(
     point: &Point,
     scope: &Scope<'_>,
     implied: &BTreeSet<String>,
+    budget: &Budget,
 ) -> (Option<StageNode>, Diagnostics) {
     let name = instance_name(&spec.name.value, point, implied);
-    match complete(spec, kind, schema, scope, &name) {
+    match complete(spec, kind, schema, scope, &name, budget) {
         Ok(parameters) => {
             let node = instance(spec, kind, point, name, parameters);
             let problems = tolerated_ports(spec, &node);
@@ -55,6 +69,7 @@ fn complete(
     schema: &Value,
     scope: &Scope<'_>,
     name: &str,
+    budget: &Budget,
 ) -> Result<Value, Diagnostics> {
     let subject = format!("stage `{name}`");
     let with = spec.with.as_ref().map(|with| substitute_where_possible(with, scope));
@@ -66,6 +81,11 @@ fn complete(
             return Err(problems);
         }
     };
+    if !budget.spend(with.as_ref().map_or(0, Node::weight)) {
+        let most = MOST_PARAMETERS >> 20;
+        let message = format!("with `{}` the parameters of all stages have more than {most} MiB", spec.name.value);
+        return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
+    }
     let empty = Node::empty(spec.uses.span);
     validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
     let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), Node::to_json);
