@@ -122,8 +122,7 @@ const MOST_MEMBERS: usize = 60;
 fn judge(text: &[u8]) -> Result<(), String> {
     let text: Arc<str> = String::from_utf8_lossy(text).into();
     let path = folder().join("fuzzed.yaml");
-    let mut sources = SourceMap::default();
-    sources.keep(&path, text);
+    let mut sources = SourceMap::keeping([(path.clone(), text)]);
     let (file, diagnostics) = SweepFile::load(&path, &mut sources);
     placed(&diagnostics, &sources)?;
     let Some(file) = file else {
