@@ -18,9 +18,9 @@ macro_rules! out {
     ($($text:tt)*) => { $crate::ui::screen::print(&format!($($text)*)) };
 }
 
-/// Prints a line on standard output.
+/// Prints one line on standard output: a line break inside is no end of the line, and is shown as its escape.
 macro_rules! outln {
-    ($($text:tt)*) => { $crate::ui::screen::print(&(format!($($text)*) + "\n")) };
+    ($($text:tt)*) => { $crate::ui::screen::print_line(&format!($($text)*)) };
 }
 
 /// Prints text on standard error.
@@ -28,9 +28,9 @@ macro_rules! err {
     ($($text:tt)*) => { $crate::ui::screen::report(&format!($($text)*)) };
 }
 
-/// Prints a line on standard error.
+/// Prints one line on standard error, in the same way.
 macro_rules! errln {
-    ($($text:tt)*) => { $crate::ui::screen::report(&(format!($($text)*) + "\n")) };
+    ($($text:tt)*) => { $crate::ui::screen::report_line(&format!($($text)*)) };
 }
 
 pub(crate) use {err, errln, out, outln};
@@ -49,6 +49,16 @@ pub fn print(text: &str) {
 /// The text for a file: without colours, and nothing in it steers a terminal.
 pub fn plain(text: &str) -> String {
     styled(text, Colours(false))
+}
+
+/// One line for standard output.
+pub fn print_line(text: &str) {
+    print(&(visible(text).into_owned() + "\n"));
+}
+
+/// One line for standard error.
+pub fn report_line(text: &str) {
+    report(&(visible(text).into_owned() + "\n"));
 }
 
 /// Bytes for standard output that are a file's content rather than words: nothing in them is changed.

@@ -117,7 +117,8 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     table.row([Paint::Strong.on(&board.metric), figure(row)]);
     outln!("{}", Paint::Strong.on(format!("trial {}", row.trial + 1)));
     out!("{}", table.render());
-    outln!("run it on its own:\n  {}", shell_line(&command));
+    outln!("run it on its own:");
+    outln!("  {}", shell_line(&command));
     Ok(Exit::Done)
 }
 
