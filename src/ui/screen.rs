@@ -2,6 +2,7 @@
 //! language is left but the colours that [`Paint`](super::Paint) put there. Output that cannot be written is noted here
 //! and reported when the process ends.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -74,16 +75,24 @@ pub fn report(text: &str) {
 
 /// The result of a command as JSON. Warnings that were given by [`beside`] become part of it: it is the only document.
 pub fn print_json(value: &Value) {
-    let mut beside = BESIDE.lock().unwrap_or_else(PoisonError::into_inner);
-    let diagnostics: Vec<Value> = std::mem::take(&mut *beside);
-    drop(beside);
+    json_line(&with_warnings(value));
+}
+
+/// [`print_json`] with a line for each value, for results that people read, too.
+pub fn print_json_pretty(value: &Value) {
+    let text = serde_json::to_string_pretty(&*with_warnings(value)).unwrap_or_default() + "\n";
+    raw(visible_json(&text).as_bytes());
+}
+
+fn with_warnings(value: &Value) -> Cow<'_, Value> {
+    let diagnostics = std::mem::take(&mut *BESIDE.lock().unwrap_or_else(PoisonError::into_inner));
     match value {
         Value::Object(object) if !diagnostics.is_empty() => {
             let mut object = object.clone();
             object.insert("diagnostics".to_owned(), Value::Array(diagnostics));
-            json_line(&Value::Object(object));
+            Cow::Owned(Value::Object(object))
         }
-        other => json_line(other),
+        other => Cow::Borrowed(other),
     }
 }
 
