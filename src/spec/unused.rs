@@ -78,7 +78,7 @@ fn by_profiles(document: &Document) -> BTreeMap<&str, Vec<&Node>> {
     let mut values: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
     let profiles = document.root.get("profiles").and_then(Node::entries).unwrap_or(&[]);
     for (key, value) in profiles.iter().flat_map(|(_, profile)| profile.entries().unwrap_or(&[])) {
-        values.entry(&key.text).or_default().push(value);
+        values.entry(&*key.text).or_default().push(value);
     }
     values
 }
@@ -111,7 +111,7 @@ fn unused_axes(stage: &str, node: &Node, names: &Names) -> Vec<Diagnostic> {
         let axes = axes.entries().or_else(|| axes.items()?.first()?.entries()).unwrap_or(&[]);
         for (key, values) in axes {
             let goes_by = |(_, other): &(super::Key, Node)| {
-                other.get("by").and_then(Node::as_str).and_then(|by| by.split('.').next()) == Some(&key.text)
+                other.get("by").and_then(Node::as_str).and_then(|by| by.split('.').next()) == Some(&*key.text)
             };
             let only = values.items().is_some_and(|items| items.len() < 2);
             if names.is_used(&key.text) || axes.iter().any(goes_by) || only {

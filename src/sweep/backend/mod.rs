@@ -198,7 +198,12 @@ fn maybe_quoted(part: &str) -> String {
 /// stands on that line would be obeyed.
 pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
     let directory = job.directory.to_string_lossy();
-    let told = [("folder", &*directory), ("log", &job.log), ("name", &job.name), ("comment", &job.comment)];
+    let told = [
+        ("folder", directory.as_ref()),
+        ("log", job.log.as_str()),
+        ("name", job.name.as_str()),
+        ("comment", job.comment.as_str()),
+    ];
     let options = job.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let extra = job.extra.iter().map(|flag| ("extra", flag.as_str()));
     for (what, text) in told.into_iter().chain(options).chain(extra) {
