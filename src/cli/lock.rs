@@ -15,7 +15,7 @@ use crate::audit::{
     Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences, output_deviations,
     signature_path,
 };
-use crate::cache::{Action, RunRecord};
+use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
 use crate::diagnostic::list;
 use crate::engine::{Plan, Reason, Verdict};
 use crate::graph::StageId;
@@ -181,9 +181,20 @@ pub(super) fn require(
         options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
         options.extend(lock.targets.iter().map(|target| format!("--target {target}")));
         let told = if options.is_empty() { "without --profile and --set".to_owned() } else { options.join(" ") };
+        if found.iter().flat_map(|deviation| &deviation.differences).any(is_of_another_secret) {
+            errln!(
+                "  hint: values of variables are digested with the secret of a store, and this lock comes from another one; \
+                 with the same RUNNER_SECRET_SALT for both, they can be compared"
+            );
+        }
         errln!("  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run");
     }
     Err(CliError::told(Exit::Different))
+}
+
+fn is_of_another_secret(difference: &Difference) -> bool {
+    let values = difference.before.as_deref().zip(difference.after.as_deref());
+    values.is_some_and(|(before, after)| cannot_be_compared(before, after))
 }
 
 /// What `--locked` asks after everything ran; says whether the same came out.
