@@ -61,7 +61,7 @@ impl Salt {
         let salt = *self.bytes.get_or_init(find);
         // A look at the store comes before anything is written to it.
         if self.may_write.load(Ordering::Relaxed) && self.is_new.swap(false, Ordering::Relaxed) {
-            self.keep(layout, &salt);
+            keep_or_warn(layout, &salt);
         }
         salt
     }
@@ -73,19 +73,20 @@ impl Salt {
             self.is_new.store(true, Ordering::Relaxed);
             return salt;
         }
-        self.keep(layout, &salt);
+        keep_or_warn(layout, &salt);
         read(&layout.salt()).unwrap_or(salt)
     }
+}
 
-    fn keep(&self, layout: &Layout, salt: &[u8; 32]) {
-        let path = layout.salt();
-        let wrong = match keep(layout, &path, salt) {
-            Ok(()) if read(&path).is_some() => return,
-            Ok(()) => format!("{} cannot be read", path.display()),
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!("{wrong}; what depends on a secret variable is computed again every time");
-    }
+/// Keeps the secret; without it, what depends on secret variables is only found again by this process.
+fn keep_or_warn(layout: &Layout, salt: &[u8; 32]) {
+    let path = layout.salt();
+    let wrong = match keep(layout, &path, salt) {
+        Ok(()) if read(&path).is_some() => return,
+        Ok(()) => format!("{} cannot be read", path.display()),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!("{wrong}; what depends on a secret variable is computed again every time");
 }
 
 /// The secret that the user gives.
