@@ -38,11 +38,17 @@ fn mark(number: u32) -> char {
     char::from_u32(*END + number).unwrap_or('\u{f0000}')
 }
 
-/// What a mark stands for: the beginning of a colour, or the end of all.
-fn meaning(character: char) -> Option<Option<Paint>> {
+/// What a mark stands for.
+#[derive(Clone, Copy)]
+enum Mark {
+    Begin(Paint),
+    End,
+}
+
+fn meaning(character: char) -> Option<Mark> {
     match u32::from(character).checked_sub(*END)? {
-        0 => Some(None),
-        number => PAINTS.get(number as usize - 1).copied().map(Some),
+        0 => Some(Mark::End),
+        number => PAINTS.get(number as usize - 1).copied().map(Mark::Begin),
     }
 }
 
@@ -74,11 +80,11 @@ pub(super) fn styled(text: &str, colours: Colours) -> String {
         match meaning(character) {
             None => shown.push(character),
             Some(_) if !colours.0 => {}
-            Some(Some(paint)) => {
+            Some(Mark::Begin(paint)) => {
                 last = paint.style();
                 shown.push_str(&last.render().to_string());
             }
-            Some(None) => shown.push_str(&last.render_reset().to_string()),
+            Some(Mark::End) => shown.push_str(&last.render_reset().to_string()),
         }
     }
     shown
