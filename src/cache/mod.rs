@@ -22,6 +22,7 @@ mod run;
 mod seal;
 mod stats;
 mod store;
+mod under_way;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
@@ -43,4 +44,5 @@ pub use remote::{
 pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
 pub use stats::{Amount, Stats};
 pub use store::Store;
+pub use under_way::RunLease;
 pub use verify::{Damage, VerifyReport, files_below};

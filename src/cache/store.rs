@@ -195,6 +195,11 @@ impl Store {
         Ok(leases.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Key)).collect())
     }
 
+    /// What keeps the leases of this process fresh.
+    pub(super) fn heart(&self) -> &Heart {
+        &self.heart
+    }
+
     /// Tries to become the one who works on a key.
     pub fn lease(&self, key: &Key) -> Result<LeaseAttempt, CacheError> {
         Lease::acquire(&self.layout, key, &self.heart)

@@ -35,6 +35,11 @@ impl StageError {
         Self { cancelled: true, ..Self::new("interrupted") }
     }
 
+    /// A file that the stage wants and did not ask for.
+    pub(crate) fn not_provided(name: &str) -> Self {
+        Self::new(format!("the file `{name}` was not provided"))
+    }
+
     /// Names the file, and the 1-based line if there is one, where the fault lies.
     #[must_use]
     pub fn at(mut self, file: impl Into<PathBuf>, line: Option<usize>) -> Self {
