@@ -19,6 +19,7 @@ mod pulls;
 mod recorded;
 mod remote;
 mod run;
+mod salt;
 mod seal;
 mod stats;
 mod store;
@@ -42,6 +43,7 @@ pub use remote::{
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
 pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
+pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use under_way::RunLease;
