@@ -7,6 +7,7 @@ mod checkpoint;
 mod error;
 mod failpoint;
 mod gc;
+mod hold;
 mod intake;
 mod key;
 mod layout;
@@ -22,6 +23,8 @@ mod run;
 mod seal;
 mod stats;
 mod store;
+mod trash;
+mod tree;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
@@ -32,7 +35,7 @@ pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::Ledger;
+pub use ledger::{FileState, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
@@ -40,7 +43,8 @@ pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
-pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
+pub use run::{NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
 pub use stats::{Amount, Stats};
 pub use store::Store;
-pub use verify::{Damage, VerifyReport, files_below};
+pub use tree::{files_below, read_plain};
+pub use verify::{Damage, VerifyReport};

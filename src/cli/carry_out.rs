@@ -8,7 +8,7 @@ use clap::Args;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
-use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
+use crate::cache::{CacheError, LeaseAttempt, RunId, RunRecord, RunStatus, StageRecord, StageState, Store};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
@@ -41,6 +41,17 @@ pub(super) struct Carried {
     pub record: RunRecord,
     pub outcome: Outcome,
     pub results: Results,
+    /// Says that the run is under way, as long as its record does not say how it ended.
+    under_way: Option<LeaseAttempt>,
+}
+
+impl Carried {
+    /// Saves the record: the run has ended.
+    pub fn save(&mut self, store: &Store) -> Result<(), CacheError> {
+        store.save_run(&self.record)?;
+        self.under_way = None;
+        Ok(())
+    }
 }
 
 /// Counts what a run gets done.
@@ -95,11 +106,19 @@ pub(super) fn carry_out_counting(
 ) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
+    let (mut plan, mut under_way) = (plan, None);
     // Where nothing is left to do, git and the GPU's driver would take longer than the run.
     if plan.hits() < plan.len() {
+        under_way = Some(session.store.lease_run(&run)?);
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
+        // From here on a collection of garbage leaves alone what the run builds upon. It may have begun before.
+        if !plan.still_holds(&session.store) {
+            plan = session.planner().plan();
+            record.stages = record::hits(&session.graph, &plan);
+            session.store.save_run(&record)?;
+        }
     }
     let mut outcome = perform(session, plan, &run, global, execution, count)?;
     remember(session, &outcome);
@@ -119,7 +138,7 @@ pub(super) fn carry_out_counting(
     record.seconds = outcome.seconds;
     record.metrics.clone_from(&results.metrics);
     record.stages.clone_from(&outcome.stages);
-    Ok(Carried { record, outcome, results })
+    Ok(Carried { record, outcome, results, under_way })
 }
 
 /// Forgets the actions whose results are damaged, and runs again.
@@ -137,7 +156,7 @@ fn repair(
     for stage in lost {
         let name = &session.graph.stage(*stage).name;
         tracing::warn!("the stored results of {name} are damaged or missing; it runs again");
-        session.ledger.stages.remove(name);
+        session.ledger.forget(name);
     }
     session.stop_forcing();
     let plan = session.planner().plan();
@@ -187,7 +206,7 @@ fn perform(
 fn remember(session: &mut Session, outcome: &Outcome) {
     let mut news = false;
     for (stage, action) in &outcome.actions {
-        news |= session.ledger.note(&session.graph.stage(*stage).name, action);
+        news |= session.ledger.note(&session.store, &session.graph.stage(*stage).name, action);
     }
     if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
         tracing::warn!("{error}");

@@ -320,11 +320,10 @@ impl Campaign {
     /// after the last success.
     pub fn failures(&self) -> Failures {
         let mut failures = Failures::default();
-        for run in self.store.runs().unwrap_or_default() {
-            let Ok(record) = self.store.load_run(&run) else { continue };
-            if record.file != self.name {
-                continue;
-            }
+        let records = self.store.newest_first().into_iter().flatten();
+        let mut records: Vec<RunRecord> = records.filter(|record| record.file == self.name).collect();
+        records.reverse();
+        for record in records {
             for stage in record.stages {
                 let reason = format!("{}: {}", stage.name, stage.reason);
                 match (stage.state, stage.key) {
