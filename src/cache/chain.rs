@@ -179,7 +179,9 @@ impl Store {
         let head = ChainHead { store: next.link.store, run: next.run, seal: next.seal };
         replace(self.layout(), &self.head_path(), &seal(&head))?;
         failpoint::pass();
-        self.layout().remove(&self.next_path())
+        self.layout().remove(&self.next_path())?;
+        self.release_run(&record.run);
+        Ok(())
     }
 
     /// The right to put a record at the end of the chain. It is had for an instant only. Who cannot get it after a while goes

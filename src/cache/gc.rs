@@ -19,7 +19,6 @@ use stages::artifact::Digest;
 
 use super::checkpoint::Chain;
 use super::lease::remove_if_stale;
-use super::store::lease_of;
 use super::trash::Trash;
 use super::tree::{Found, Seen};
 use super::{Action, CacheError, Key, LeaseAttempt, RunId, RunRecord, RunStatus, Store};
@@ -234,7 +233,7 @@ impl Collection<'_> {
             }
         }
         for run in now.records.keys().filter(|run| self.before.records.get(*run) != now.records.get(*run)) {
-            let record = self.store.load_run(run)?;
+            let record = self.store.load_run_as_written(run)?;
             for key in record.stages.iter().filter_map(|stage| stage.key) {
                 self.give_back(&layout.action(&key))?;
                 needed.extend(self.store.action(&key)?);
@@ -261,18 +260,12 @@ impl Collection<'_> {
     fn records(&self) -> Result<BTreeMap<RunId, RunRecord>, CacheError> {
         // A process that was killed early may leave a folder without a record.
         let runs = self.before.records.keys();
-        runs.map(|run| Ok((run.clone(), self.store.load_run(run)?))).collect()
+        runs.map(|run| Ok((run.clone(), self.store.load_run_as_written(run)?))).collect()
     }
 
     /// Whether a run is under way: its record says so, and its process is not known to be gone.
     fn is_under_way(&self, record: &RunRecord) -> bool {
-        if record.status != RunStatus::Running {
-            return false;
-        }
-        let lease = self.store.layout().leases().join(lease_of(&record.run));
-        let is_young = || self.before.records.get(&record.run).is_none_or(|seen| self.age(seen) < GRACE);
-        self.leased.contains(&lease_of(&record.run))
-            || (self.store.layout().look_at(&lease).is_none() && is_young())
+        self.store.standing_at(record, self.now) == RunStatus::Running
     }
 
     /// Removes records of runs that are too old; the keys of all others are reachable.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::object::{temporary, write_aside};
-use super::tree::{Found, Kind, read_plain};
+use super::tree::read_plain;
 use super::{CacheError, Layout, failpoint};
 
 /// How often holders touch their leases.
@@ -23,7 +23,7 @@ const EXPIRY: Duration = Duration::from_secs(30);
 
 /// Who holds a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
+pub(super) struct Holder {
     host: String,
     process: u32,
     /// When that process started, in clock ticks since boot: process ids are used again.
@@ -33,7 +33,7 @@ struct Holder {
 }
 
 impl Holder {
-    fn myself(nonce: &Path) -> Self {
+    pub(super) fn myself(nonce: &Path) -> Self {
         static STARTED: OnceLock<u64> = OnceLock::new();
         let process = std::process::id();
         let started = *STARTED.get_or_init(|| process_start(process).unwrap_or(0));
@@ -125,7 +125,7 @@ impl Drop for Lease {
 
 /// Makes the file and writes the holder into it. Exclusive creation is atomic on network file systems too; a reader
 /// that comes between creation and writing sees a lease without a holder, which is a fresh one.
-fn create(path: &Path, holder: &Holder) -> io::Result<()> {
+pub(super) fn create(path: &Path, holder: &Holder) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
     file.write_all(&serde_json::to_vec(holder)?)
 }
@@ -136,9 +136,11 @@ fn read(path: &Path) -> Option<Holder> {
 
 /// Whether somebody holds the lease in this file: its process is not known to be gone, and it was touched not long ago.
 /// `now` is read off the file system's clock, as the time of the touch is.
-pub(super) fn is_held(lease: &Found, now: SystemTime) -> bool {
-    let expired = now.duration_since(lease.seen.modified).is_ok_and(|age| age > EXPIRY);
-    lease.seen.kind == Kind::File && !expired && !read(&lease.path).is_some_and(|holder| holder.is_dead())
+pub(super) fn is_held(path: &Path, now: SystemTime) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let touched = metadata.modified().unwrap_or(now);
+    let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
+    metadata.is_file() && !expired && !read(path).is_some_and(|holder| holder.is_dead())
 }
 
 /// How names in `tmp/` begin that belong to the process which holds this lease.
@@ -203,7 +205,7 @@ impl Heart {
         Self { leases: Arc::default(), started: Mutex::new(None) }
     }
 
-    fn beat(&self, path: &Path) -> Arc<PathBuf> {
+    pub(super) fn beat(&self, path: &Path) -> Arc<PathBuf> {
         let path = Arc::new(path.to_owned());
         let mut leases = self.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         leases.retain(|lease| lease.strong_count() > 0);

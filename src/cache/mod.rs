@@ -25,6 +25,7 @@ mod stats;
 mod store;
 mod trash;
 mod tree;
+mod under_way;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
@@ -47,4 +48,5 @@ pub use run::{NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecor
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use tree::{files_below, read_plain};
+pub use under_way::RunLease;
 pub use verify::{Damage, VerifyReport};

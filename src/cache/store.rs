@@ -13,7 +13,7 @@ use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 use super::lease::{Heart, holder_of, is_held};
 use super::object::{check, create_aside, read_verified, temporary};
 use super::seal::unseal;
-use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote, RunId};
+use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
 
 /// An open store.
 #[derive(Debug)]
@@ -137,7 +137,10 @@ impl Store {
         }
         artifact.map_err(|error| {
             let _ = self.quarantine(record);
-            CacheError::Artifact(error)
+            match error {
+                ArtifactError::Io(_) => CacheError::Artifact(error),
+                other => CacheError::Damaged { object: record.object, reason: other.to_string() },
+            }
         })
     }
 
@@ -185,7 +188,7 @@ impl Store {
     /// How names in `tmp/` begin that belong to processes which hold a lease.
     pub(super) fn processes_at_work(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
         let leases = self.layout.walk(&self.layout.leases())?;
-        Ok(leases.iter().filter(|lease| is_held(lease, now)).filter_map(|lease| holder_of(&lease.path)).collect())
+        Ok(leases.iter().filter(|lease| is_held(&lease.path, now)).filter_map(|lease| holder_of(&lease.path)).collect())
     }
 
     /// The keys that somebody works on.
@@ -196,8 +199,13 @@ impl Store {
 
     /// What is leased, by name.
     pub(super) fn held_leases(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
-        let leases = self.layout.walk(&self.layout.leases())?.into_iter().filter(|lease| is_held(lease, now));
+        let leases = self.layout.walk(&self.layout.leases())?.into_iter().filter(|lease| is_held(&lease.path, now));
         Ok(leases.filter_map(|lease| lease.path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    /// What keeps the leases of this process fresh.
+    pub(super) fn heart(&self) -> &Heart {
+        &self.heart
     }
 
     /// Tries to become the one who works on a key.
@@ -205,21 +213,10 @@ impl Store {
         Lease::acquire(&self.layout, &key.to_string(), Some(&self.heart))
     }
 
-    /// Says that a run is under way, for as long as this lives: a collection of garbage leaves alone what it builds upon
-    /// and what it makes.
-    pub fn lease_run(&self, run: &RunId) -> Result<LeaseAttempt, CacheError> {
-        Lease::acquire(&self.layout, &lease_of(run), Some(&self.heart))
-    }
-
     /// Tries to become the only one who collects garbage.
     pub(super) fn lease_collection(&self) -> Result<LeaseAttempt, CacheError> {
         Lease::acquire(&self.layout, "gc", Some(&self.heart))
     }
-}
-
-/// The name of the lease of a run.
-pub(super) fn lease_of(run: &RunId) -> String {
-    format!("run-{run}")
 }
 
 /// The parts of one artifact, found through the records beside its own.

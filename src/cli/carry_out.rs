@@ -8,7 +8,7 @@ use clap::Args;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
-use crate::cache::{CacheError, LeaseAttempt, RunId, RunRecord, RunStatus, StageRecord, StageState, Store};
+use crate::cache::{RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
@@ -41,17 +41,8 @@ pub(super) struct Carried {
     pub record: RunRecord,
     pub outcome: Outcome,
     pub results: Results,
-    /// Says that the run is under way, as long as its record does not say how it ended.
-    under_way: Option<LeaseAttempt>,
-}
-
-impl Carried {
-    /// Saves the record: the run has ended.
-    pub fn save(&mut self, store: &Store) -> Result<(), CacheError> {
-        store.save_run(&self.record)?;
-        self.under_way = None;
-        Ok(())
-    }
+    /// Until the record is saved with its end, others see that the run is under way.
+    _lease: Option<RunLease>,
 }
 
 /// Counts what a run gets done.
@@ -106,10 +97,11 @@ pub(super) fn carry_out_counting(
 ) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
-    let (mut plan, mut under_way) = (plan, None);
+    let mut plan = plan;
     // Where nothing is left to do, git and the GPU's driver would take longer than the run.
+    let mut lease = None;
     if plan.hits() < plan.len() {
-        under_way = Some(session.store.lease_run(&run)?);
+        lease = Some(session.store.hold_run(&run)?);
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
@@ -138,7 +130,7 @@ pub(super) fn carry_out_counting(
     record.seconds = outcome.seconds;
     record.metrics.clone_from(&results.metrics);
     record.stages.clone_from(&outcome.stages);
-    Ok(Carried { record, outcome, results, under_way })
+    Ok(Carried { record, outcome, results, _lease: lease })
 }
 
 /// Forgets the actions whose results are damaged, and runs again.

@@ -59,8 +59,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     if !global.quiet && !global.json {
         anstream::eprint!("{}", plan_table(&session.graph, &plan, global.verbose));
     }
-    let mut carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
-    let exit = conclude(&session, &mut carried, global)?;
+    let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
+    let exit = conclude(&session, &carried, global)?;
     match lock.zip(lock_path) {
         Some((lock, path)) if exit == Exit::Done && !lock::same_came_out(global, &lock, &path, &carried.record) => {
             Ok(Exit::Different)
@@ -69,10 +69,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
 }
 
-fn conclude(session: &Session, carried: &mut Carried, global: &Global) -> Result<Exit, CliError> {
-    let files = views::link_files(&carried.results, &session.store, &carried.record.run);
-    carried.save(&session.store)?;
-    let Carried { record, outcome, .. } = carried;
+fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, CliError> {
+    let Carried { record, outcome, results, .. } = carried;
+    let files = views::link_files(results, &session.store, &record.run);
+    session.store.save_run(record)?;
     let interrupted;
     if global.json {
         interrupted = remote::settle(&session.store, global, &session.cancel);

@@ -78,9 +78,9 @@ fn round(
     let View { progress, mut session, roster, plan, .. } = view;
     // One trial that fails is no reason to leave the others.
     let execution = super::Execution { keep_going: true, ..arguments.execution.clone() };
-    let mut carried = ManuallyDrop::new(carry_out_counting(&mut session, plan, global, &execution, &mut tally)?);
-    carried.save(&session.store)?;
-    let Carried { outcome, .. } = &*carried;
+    let carried = ManuallyDrop::new(carry_out_counting(&mut session, plan, global, &execution, &mut tally)?);
+    let Carried { record, outcome, .. } = &*carried;
+    session.store.save_run(record)?;
     let settled = |member: usize| roster.stages(member).iter().all(|id| outcome.actions.contains_key(id));
     let is_open = |member: &Member| progress.open.contains(member);
     let numbered = roster.members.iter().enumerate().filter(|(_, member)| is_open(member));

@@ -147,9 +147,9 @@ impl Task<'_> {
         let plan = session.planner().plan();
         let memory = self.needs().memory;
         let execution = Execution { keep_going: true, memory, ..Execution::default() };
-        let mut carried = ManuallyDrop::new(carry_out(&mut session, plan, self.global, &execution)?);
-        carried.save(self.store)?;
+        let carried = ManuallyDrop::new(carry_out(&mut session, plan, self.global, &execution)?);
         let Carried { record, outcome, .. } = &*carried;
+        self.store.save_run(record)?;
         if matches!(self.arguments.part, Part::Shared(_)) {
             self.note_failures(record)?;
         }
