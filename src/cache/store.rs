@@ -136,7 +136,10 @@ impl Store {
         }
         artifact.map_err(|error| {
             let _ = self.quarantine(record);
-            CacheError::Artifact(error)
+            match error {
+                ArtifactError::Io(_) => CacheError::Artifact(error),
+                other => CacheError::Damaged { object: record.object, reason: other.to_string() },
+            }
         })
     }
 

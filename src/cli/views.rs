@@ -1,13 +1,13 @@
 //! Results on standard output: tables of metrics, and the files that a run made, linked where people find them.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Metric};
+use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Folder, Metric};
 
 use crate::cache::{Action, CacheError, Output, RunId, RunRecord, Store};
 use crate::graph::{Graph, StageId};
@@ -144,18 +144,19 @@ fn value(value: Option<f64>) -> String {
 /// Links the files of the results below the run's folder, so that they can be opened by name. Returns their paths.
 pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
     let link_one = |(stage, files): &(String, Arc<Files>)| {
-        let folder = store.run_folder(run).join("files").join(file_name(stage));
-        let mut linked = Vec::with_capacity(files.entries.len());
-        for entry in &files.entries {
-            let target = folder.join(&entry.path);
+        let Ok(mut folder) = Folder::open(&store.run_folder(run).join("files").join(file_name(stage))) else {
+            return Vec::new();
+        };
+        let mut linked = Vec::with_capacity(files.entries().len());
+        for entry in files.entries() {
             let source = store.layout().object_named(&entry.digest, "");
-            let made = target.parent().map(fs::create_dir_all);
-            // Never copied over what is there: a link to the object itself would be emptied before it is read.
-            let linked_it = made.is_some_and(|made| made.is_ok())
-                && (target.exists() || fs::hard_link(&source, &target).is_ok() || fs::copy(&source, &target).is_ok());
-            if linked_it {
-                linked.push(target);
-            }
+            let is_there = match folder.link(&entry.path, &source) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+                // Elsewhere, or on a file system without links.
+                Err(_) => folder.write(entry).is_ok(),
+                Ok(()) => true,
+            };
+            linked.extend(is_there.then(|| folder.path_of(&entry.path)));
         }
         linked
     };

@@ -118,12 +118,12 @@ pub(super) fn named_objects(
         other => return Err(gone(stage, wrong_kind(record, other.kind()))),
     };
     let named = |entry: &stages::artifact::FileEntry| NamedObject {
-        path: format!("{folder}/{}", entry.path.split('/').map(file_name).collect::<Vec<_>>().join("/")),
+        path: format!("{folder}/{}", entry.path.parts().map(file_name).collect::<Vec<_>>().join("/")),
         object: entry.digest,
         extension: "",
         bytes: entry.size,
     };
-    Ok(files.entries.iter().map(named).collect())
+    Ok(files.entries().iter().map(named).collect())
 }
 
 fn wrong_kind(record: &ObjectRecord, found: ArtifactKind) -> CacheError {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::artifact::ArtifactError;
+use crate::artifact::{ArtifactError, PathFault};
 
 /// A place in an input file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,12 @@ impl Error for StageError {
 impl From<ArtifactError> for StageError {
     fn from(error: ArtifactError) -> Self {
         Self::new("an artifact could not be read or written").because(error)
+    }
+}
+
+impl From<PathFault> for StageError {
+    fn from(fault: PathFault) -> Self {
+        Self::new(format!("a file of the output cannot be kept: {fault}"))
     }
 }
 
