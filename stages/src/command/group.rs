@@ -74,6 +74,12 @@ impl Traces {
             return false;
         }
         let Some(status) = Status::of(process.as_raw_nonzero().get()) else { return false };
+        // Threads, among them our own, have numbers, too. And a child of ours is a program that another stage is starting
+        // now: until it is under way it holds copies of all our files.
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        if !is_process(&place) || status.parent == own {
+            return false;
+        }
         // Somebody who looks around in the folder from another terminal is not a stray.
         let own_session = rustix::process::getsid(None).is_ok_and(|own| own.as_raw_nonzero().get() == status.session);
         status.is_alive && (own_session || !status.has_terminal)
@@ -87,6 +93,13 @@ impl Traces {
         let mut targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         targets.any(|target| self.pipes.iter().any(|pipe| target.as_os_str() == pipe.as_str()))
     }
+}
+
+/// Whether the number is that of a process, not of a thread.
+fn is_process(place: &Path) -> bool {
+    let text = fs::read_to_string(place.join("status")).unwrap_or_default();
+    let group = text.lines().find_map(|line| line.strip_prefix("Tgid:")).map(str::trim);
+    group.is_some() && group == place.file_name().and_then(|name| name.to_str())
 }
 
 /// Sends a signal to each process.
@@ -111,6 +124,7 @@ fn newest_number() -> Option<i32> {
 
 /// What `/proc/PID/stat` says.
 struct Status {
+    parent: i32,
     group: i32,
     session: i32,
     is_alive: bool,
@@ -127,6 +141,7 @@ impl Status {
         let fields: Vec<&str> = rest.split(' ').collect();
         Some(Self {
             is_alive: !matches!(*fields.first()?, "Z" | "X"),
+            parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
             session: fields.get(3)?.parse().ok()?,
             has_terminal: *fields.get(4)? != "0",

@@ -27,7 +27,8 @@ pub(super) struct Layout {
     folder: PathBuf,
     /// By placeholder, such as `in.raw`.
     paths: BTreeMap<String, String>,
-    files: String,
+    /// Folders of inputs and declared files, if there are any.
+    given: Vec<String>,
 }
 
 impl Layout {
@@ -38,7 +39,7 @@ impl Layout {
 
     /// Whether a path below the folder belongs to what the program was given.
     pub fn is_given(&self, path: &Path) -> bool {
-        path.starts_with(INPUTS) || path.starts_with(&self.files)
+        self.given.iter().any(|folder| path.starts_with(folder))
     }
 
     /// An argument with paths in the place of placeholders.
@@ -77,7 +78,10 @@ pub(super) fn lay_out(
         }
         paths.insert(format!("out.{name}"), as_argument(&path));
     }
-    Ok(Layout { folder: folder.to_owned(), paths, files })
+    let is_given = |kind: &str| paths.keys().any(|placeholder| placeholder.starts_with(kind));
+    let folders = [("in.", INPUTS.to_owned()), ("file.", files)];
+    let given = folders.into_iter().filter(|(kind, _)| is_given(kind)).map(|(_, folder)| folder).collect();
+    Ok(Layout { folder: folder.to_owned(), paths, given })
 }
 
 /// The name of the folder of declared files: one that no output has.

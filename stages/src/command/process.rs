@@ -58,8 +58,19 @@ pub(super) fn run_to_end(
 fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> StageError {
     let error = StageError::new(format!("`{}` ended with {status}", shortened(&arguments.join(" "))));
     let words = log.last_words();
-    if words.is_empty() { error.hint("it said nothing about why") } else { error.because(words) }
+    if words.is_empty() {
+        return error.hint("it said nothing about why");
+    }
+    let misses_something = MISSING.iter().any(|phrase| words.contains(phrase));
+    let error = error.because(words);
+    if misses_something { error.hint(ONLY_DECLARED) } else { error }
 }
+
+/// What programs say when something is not where they look for it.
+const MISSING: [&str; 5] = ["No such file", "No module named", "not found", "cannot open", "can't open"];
+
+const ONLY_DECLARED: &str = "the program runs in a folder of its own: a module or a file beside the pipeline is there if it is \
+                             declared below `files`";
 
 /// A command line in a sentence: without line breaks, and not too long.
 fn shortened(line: &str) -> String {
@@ -125,8 +136,6 @@ impl Running {
             self.wait(if self.end.is_some() { POLL } else { BLIND_POLL });
             self.read(log);
         }
-        // Not reaped yet, its number is still its own: the signal reaches what it left behind and nobody else.
-        self.group.send(Signal::TERM);
         let status = self.child.wait()?;
         self.read_rest(log);
         self.end_what_is_left(log);
@@ -187,8 +196,10 @@ impl Running {
 
     /// Ends what the program left behind, and does not return before it has ended: outputs are read next.
     fn end_what_is_left(&mut self, log: &mut Log<'_>) {
+        // As long as the group has a member, nobody else gets its number.
         let is_left = self.group.is_alive();
         if is_left {
+            self.group.send(Signal::TERM);
             self.wait_for_group(GRACE, log);
             if self.group.is_alive() {
                 self.group.send(Signal::KILL);
