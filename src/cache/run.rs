@@ -124,6 +124,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Why it ran, was skipped, or failed.
     pub reason: String,
+    /// Of a stage that failed: what lies behind the reason, outermost first, such as the last words of a program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
 }
 
 /// One file of a pipeline.

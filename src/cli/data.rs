@@ -180,6 +180,8 @@ pub(super) struct Files {
     /// Read when the first listed file is asked for.
     sources: OnceLock<Result<Sources, Failure>>,
     found: Mutex<BTreeMap<(Option<String>, PathBuf), FoundFile>>,
+    /// The same for folders that may be files, which many stages tend to share.
+    listed: Mutex<BTreeMap<PathBuf, Vec<(String, FoundFile)>>>,
     cancel: CancelToken,
 }
 
@@ -192,6 +194,7 @@ impl Files {
             memo: Memo::open(&layout.file_memo()),
             sources: OnceLock::new(),
             found: Mutex::default(),
+            listed: Mutex::default(),
             cancel: cancel.clone(),
         }
     }
@@ -220,10 +223,22 @@ impl FileFinder for Files {
         Ok(found)
     }
 
+    fn means_many(&self, request: &FileRequest) -> bool {
+        request.many && data::means_many(request, &self.options)
+    }
+
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
+        let known = |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
+        if let Some(listed) = self.listed.lock().ok().and_then(|all| known(&all)) {
+            return Ok(listed);
+        }
         let listed = data::locate_folder(request, &self.options, &self.memo);
         let listed = listed.map_err(|error| Failure::from(&error))?;
-        Ok(listed.into_iter().map(|(below, located)| (below, found_file(located))).collect())
+        let listed: Vec<_> = listed.into_iter().map(|(below, located)| (below, found_file(located))).collect();
+        if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
+            all.insert(request.path.clone(), listed.clone());
+        }
+        Ok(listed)
     }
 }
 

@@ -77,6 +77,18 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// What lies behind the reasons of the stages that failed, such as what their programs said.
+fn causes(record: &RunRecord) -> String {
+    let mut text = String::new();
+    for stage in record.stages.iter().filter(|stage| !stage.causes.is_empty()) {
+        text += &format!("\n{} {}: {}\n", Paint::Bad.on("failed"), Paint::Strong.on(&stage.name), stage.reason);
+        for line in stage.causes.iter().flat_map(|cause| cause.lines()) {
+            text += &format!("  {line}\n");
+        }
+    }
+    text
+}
+
 fn describe(record: &RunRecord) -> String {
     let mut text = format!(
         "{} {} of {} ({}): {} in {}\n",
@@ -129,6 +141,7 @@ fn describe(record: &RunRecord) -> String {
     }
     text += "\n";
     text += &table.render();
+    text += &causes(record);
     if !record.metrics.is_empty() {
         text += "\n";
         text += &views::metrics_table(&record.metrics);

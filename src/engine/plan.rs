@@ -282,9 +282,9 @@ impl Planner<'_> {
     fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
-            let found = match &request.below {
-                None => vec![(request.name.clone(), self.files.find(request)?)],
-                Some(_) => {
+            let found = match request.below.is_some() || self.files.means_many(request) {
+                false => vec![(request.name.clone(), self.files.find(request)?)],
+                true => {
                     let named = |(below, file)| (format!("{}/{below}", request.name), Some(file));
                     self.files.list(request)?.into_iter().map(named).collect()
                 }

@@ -2,6 +2,7 @@
 //! be built is returned even then, so that a failing graph can be drawn.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use stages::contract::StageKind;
 
@@ -144,13 +145,16 @@ fn assemble(
     let work: Vec<(usize, usize)> =
         order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
     let implied = implied_axes(context.spec, scope);
+    let file = context.spec.files.first().map(|(path, _)| Path::new(path));
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
         .map(|(stage, instance)| {
             let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
             let point = &expansion.points(*stage)[*instance];
-            prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point), &implied)
+            let (stage, schema) = (&context.spec.stages[*stage], &schemas[kind.name]);
+            prepare(stage, kind, schema, point, &scope.with(point), &implied, folder)
         })
         .collect();
     let mut graph = Graph::default();
