@@ -42,13 +42,15 @@ impl Dataset for Arrow {
             }
             let file = BufReader::new(file);
             let selection = table.selection();
-            if magic == b"ARROW1" {
-                let reader = FileReader::try_new(file, None).map_err(|error| batches::damaged(path, error))?;
-                batches::append(&reader.schema(), reader, &selection, builder, path, context)
-            } else {
-                let reader = StreamReader::try_new(file, None).map_err(|error| batches::damaged(path, error))?;
-                batches::append(&reader.schema(), reader, &selection, builder, path, context)
-            }
+            batches::guard(path, || {
+                if magic == b"ARROW1" {
+                    let reader = FileReader::try_new(file, None).map_err(|error| batches::damaged(path, error))?;
+                    batches::append(&reader.schema(), reader, &selection, builder, path, context)
+                } else {
+                    let reader = StreamReader::try_new(file, None).map_err(|error| batches::damaged(path, error))?;
+                    batches::append(&reader.schema(), reader, &selection, builder, path, context)
+                }
+            })
         })
     }
 }
