@@ -56,7 +56,9 @@ impl<'a> Intake<'a> {
         let scratch = std::env::temp_dir().join(name.file_name().unwrap_or_default());
         // A folder that is there already is somebody else's.
         fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(CacheError::io("create", &scratch))?;
-        Ok(Self { aside: Layout::new(&scratch), scratch: Some(scratch), ..Self::new(store) })
+        let mut intake = Self::new(store);
+        (intake.aside, intake.scratch) = (Layout::new(&scratch), Some(scratch));
+        Ok(intake)
     }
 
     /// Reads an object to its end. One that the store has, intact, is read but not kept. Says whether it is new.

@@ -23,6 +23,7 @@ mod export;
 mod failures;
 mod faulty;
 mod folders;
+mod hostile;
 mod hosts;
 mod leakage;
 mod lock;

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
@@ -75,7 +77,8 @@ impl Table {
             return Err(ArtifactError::corrupt("table", reason));
         }
         let schema = batch.schema().as_ref().clone().with_metadata(HashMap::new());
-        Ok(Self(batch.with_schema(Arc::new(schema)).map_err(|_| ArtifactError::corrupt("table", "schema"))?))
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Self(RecordBatch::try_new_with_options(Arc::new(schema), batch.columns().to_vec(), &options)?))
     }
 }
 
