@@ -25,6 +25,7 @@ mod export;
 mod failures;
 mod faulty;
 mod folders;
+mod hostile;
 mod hosts;
 mod interruption;
 mod leakage;

@@ -19,7 +19,7 @@ fn uninterrupted() -> Digests {
 fn chains(environment: &TestEnvironment) -> BTreeMap<PathBuf, Vec<u64>> {
     let mut chains: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();
     for path in environment.files("cache/v1/checkpoints") {
-        let step = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
+        let step: Option<u64> = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
         chains.entry(path.parent().unwrap().to_owned()).or_default().extend(step);
     }
     chains

@@ -64,7 +64,7 @@ impl Host for Bench {
         None
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8]) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
         Ok(())
     }
 }
