@@ -37,7 +37,7 @@ pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::{FileState, Ledger};
+pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;

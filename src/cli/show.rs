@@ -7,6 +7,7 @@ use super::arguments::RunName;
 use super::session::shown;
 use super::{CliError, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
+use crate::diagnostic::visible;
 use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -94,12 +95,12 @@ fn describe(record: &RunRecord) -> String {
         "{} {} of {} ({}): {} in {}\n",
         Paint::Quiet.on("run"),
         Paint::Strong.on(&record.run),
-        record.pipeline,
-        record.file,
+        visible(&record.pipeline),
+        visible(&record.file),
         record.status.name(),
         duration(record.seconds)
     );
-    let line = |name: &str, value: String| format!("  {}: {value}\n", Paint::Quiet.on(name));
+    let line = |name: &str, value: String| format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value));
     text += &line("command", record.command.join(" "));
     if let Some(profile) = &record.profile {
         text += &line("profile", profile.clone());

@@ -11,7 +11,7 @@ use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{
-    Action, CacheError, Difference, Key, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret,
+    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret,
 };
 use crate::graph::{Graph, StageId};
 
@@ -26,6 +26,8 @@ pub enum Reason {
     /// The lines of the manifest that differ from the stage's last action.
     Changed(Vec<Difference>),
     Forced,
+    /// It was tried with this very key, and failed.
+    Failed(LastFailure),
     /// The action is there but not all of its objects.
     OutputsLost,
     /// The action is gone, though the manifest is that of the last run.
@@ -37,6 +39,7 @@ impl fmt::Display for Reason {
         match self {
             Self::New => formatter.write_str("never ran"),
             Self::Forced => formatter.write_str("forced"),
+            Self::Failed(LastFailure { run, reason, .. }) => write!(formatter, "it failed in run {run} ({reason})"),
             Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
             Self::ActionLost => formatter.write_str("its action is gone from the store"),
             Self::Changed(differences) => {
@@ -339,6 +342,9 @@ impl Planner<'_> {
 
     /// What changed since the stage's last action.
     fn difference(&self, name: &str, manifest: &Manifest) -> Reason {
+        if let Some(failure) = self.ledger.failure(name, &manifest.key()) {
+            return Reason::Failed(failure.clone());
+        }
         let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
         let Some(before) = before else { return Reason::New };
         let differences = Difference::between(&before.manifest, &manifest.to_text());

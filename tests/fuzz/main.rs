@@ -10,7 +10,9 @@ mod bundles;
 mod locks;
 mod pipelines;
 mod readers;
+mod settings;
 mod stores;
+mod sweeps;
 
 /// Memory that all threads of the fuzzers may hold at a time: a case that wants more aborts, and its input is kept.
 #[global_allocator]

@@ -359,6 +359,7 @@ impl Campaign {
                 queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),
                 finished: view.roster.finished(member, &view.plan),
+                execution: Some(view.roster.objective(member)),
             }
         };
         let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();

@@ -205,7 +205,7 @@ pub(super) fn submit(
         for (part, mut job) in jobs {
             job.after.clone_from(&earlier);
             outln!("# {}: {}", part.name(), shown(&job.script));
-            outln!("{}", backend.script(&job));
+            out!("{}\n", backend.script(&job));
             earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase().replace('-', "_"))));
         }
         return Ok(Exit::Done);
