@@ -17,6 +17,7 @@ use stages::artifact::Digest;
 
 use super::object::replace;
 use super::seal::{seal, unseal};
+use super::tree::append_plain;
 use super::{CacheError, Lease, LeaseAttempt, RunId, RunRecord, RunStatus, Store, failpoint};
 
 /// What a record says about the one before it.
@@ -220,14 +221,13 @@ impl Store {
         if self.layout().look_at(&path).is_some_and(|metadata| !metadata.is_file()) {
             self.layout().set_aside(&path)?;
         }
-        let file = fs::File::options().append(true).create(true).open(&path);
         // On a line of its own, whatever became of the line before.
         let line = format!("\n{} {seal}\n", record.run);
         let write = |mut file: fs::File| {
             file.write_all(line.as_bytes())?;
             file.sync_data()
         };
-        file.and_then(write).map_err(CacheError::io("write", &path))
+        append_plain(&path).and_then(write).map_err(CacheError::io("write", &path))
     }
 
     /// Records that a collection of garbage has removed, with their seals.

@@ -17,6 +17,9 @@ use super::seal::{seal, unseal};
 use super::tree::{Found, Kind};
 use super::{CacheError, Key, Layout, Store};
 
+/// A file that is longer than this is no state of anything that fits a machine.
+const LONGEST_STATE: u64 = 64 << 30;
+
 /// What a stage says of its states in a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -111,6 +114,9 @@ impl Store {
     /// The bytes of a state, which are checked before they are all in memory.
     fn read_state(&self, state: &State) -> io::Result<Vec<u8>> {
         let open = || self.layout().open(&state.file.path);
+        if state.file.seen.bytes > LONGEST_STATE {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         let (found, length) = Digest::of_reader(open()?)?;
         if found != state.digest {
             return Err(io::ErrorKind::InvalidData.into());

@@ -232,7 +232,9 @@ impl Collection<'_> {
                 needed.push(action);
             }
         }
-        for run in now.records.keys().filter(|run| self.before.records.get(*run) != now.records.get(*run)) {
+        let is_news = |run: &&RunId| self.before.records.get(*run) != now.records.get(*run);
+        let news: Vec<&RunId> = now.records.keys().filter(is_news).collect();
+        for run in news {
             let record = self.store.load_run_as_written(run)?;
             for key in record.stages.iter().filter_map(|stage| stage.key) {
                 self.give_back(&layout.action(&key))?;
@@ -381,36 +383,45 @@ impl Collection<'_> {
 
     /// Removes states of trainings: of those that have ended all but their last and their best, and all that nobody needs.
     fn sweep_checkpoints(&mut self, kept: &BTreeSet<Key>) -> Result<(), CacheError> {
-        let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
         for folder in self.store.chains()? {
             let chain = Chain::open(self.store.layout(), &folder)?;
-            let is_in = |keys: &BTreeSet<Key>| chain.notes.keys().any(|key| keys.contains(key));
-            let files = || chain.states.iter().map(|state| &state.file).chain(&chain.note_files);
-            let age = files().map(|file| self.age(&file.seen)).min().unwrap_or_default();
-            let is_at_work = chain.notes.keys().any(|key| self.leased.contains(&key.to_string()));
-            let has_ended = |key: &Key| self.store.action_file(key).is_some();
-            let went = !chain.notes.is_empty() && chain.notes.keys().all(|key| self.removed_keys.contains(key));
-            let mut goes: Vec<(&Found, &str)> = Vec::new();
-            if is_at_work {
-            } else if !is_in(kept) && (went || age > limit) {
-                goes.extend(files().map(|file| (file, "a checkpoint that no run needs")));
-            } else if self.options.max_age.is_some_and(|limit| age > limit) {
-                goes.extend(files().map(|file| (file, "a checkpoint older than the limit")));
-            } else if !chain.notes.is_empty() && chain.notes.keys().all(has_ended) {
-                let ends = chain.kept_after();
-                let between = chain.states.iter().filter(|state| !ends.contains(&state.step));
-                goes.extend(between.map(|state| (&state.file, "a checkpoint of a training that has ended")));
-            }
+            let goes = self.outdated(&chain, kept);
             let gone: BTreeSet<&Path> = goes.iter().map(|(file, _)| file.path.as_path()).collect();
-            let stays: Vec<&Found> =
-                chain.states.iter().map(|state| &state.file).filter(|file| !gone.contains(file.path.as_path())).collect();
-            self.report.kept_checkpoints += stays.len();
-            self.report.kept_checkpoint_bytes += stays.iter().map(|file| file.seen.bytes).sum::<u64>();
+            for state in chain.states.iter().filter(|state| !gone.contains(state.file.path.as_path())) {
+                self.report.kept_checkpoints += 1;
+                self.report.kept_checkpoint_bytes += state.file.seen.bytes;
+            }
             for (file, reason) in goes {
                 self.remove_found(file, reason)?;
             }
         }
         Ok(())
+    }
+
+    /// The files of a chain that go, and why. `kept` are the keys of which somebody needs the results.
+    fn outdated<'c>(&self, chain: &'c Chain, kept: &BTreeSet<Key>) -> Vec<(&'c Found, &'static str)> {
+        let keys = || chain.notes.keys();
+        if keys().any(|key| self.leased.contains(&key.to_string())) {
+            return Vec::new();
+        }
+        let files = || chain.states.iter().map(|state| &state.file).chain(&chain.note_files);
+        let all = |reason: &'static str| files().map(|file| (file, reason)).collect();
+        let age = files().map(|file| self.age(&file.seen)).min().unwrap_or_default();
+        let is_noted = !chain.notes.is_empty();
+        let went = is_noted && keys().all(|key| self.removed_keys.contains(key));
+        let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
+        if !keys().any(|key| kept.contains(key)) && (went || age > limit) {
+            return all("a checkpoint that no run needs");
+        }
+        if self.options.max_age.is_some_and(|limit| age > limit) {
+            return all("a checkpoint older than the limit");
+        }
+        if !is_noted || !keys().all(|key| self.store.action_file(key).is_some()) {
+            return Vec::new();
+        }
+        let ends = chain.kept_after();
+        let between = chain.states.iter().filter(|state| !ends.contains(&state.step));
+        between.map(|state| (&state.file, "a checkpoint of a training that has ended")).collect()
     }
 
     fn sweep_leftovers(&mut self) -> Result<(), CacheError> {

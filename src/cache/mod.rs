@@ -47,6 +47,6 @@ pub use remote::{
 pub use run::{NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
 pub use stats::{Amount, Stats};
 pub use store::Store;
-pub use tree::{files_below, read_plain};
+pub use tree::{append_plain, files_below, read_plain};
 pub use under_way::RunLease;
 pub use verify::{Damage, VerifyReport};

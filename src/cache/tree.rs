@@ -223,6 +223,17 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Opens a regular file to read it and to write at its end, and makes it if it is not there. A link is not followed.
+///
+/// # Errors
+/// As for any file; what is not a regular file is invalid.
+pub fn append_plain(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let mut options = File::options();
+    let file = options.append(true).read(true).create(true).custom_flags(flags.cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
 /// Opens a regular file. A link is not followed, and a pipe that nobody writes into is not waited for.
 pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
@@ -259,8 +270,8 @@ impl Layout {
 
     /// Whether everything from the top of the store to this folder is a folder, and no link to one.
     fn is_sound(&self, folder: &Path) -> bool {
-        let below = folder.ancestors().take_while(|above| *above != self.root());
-        below.into_iter().all(|above| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.is_dir()))
+        let mut below = folder.ancestors().take_while(|above| *above != self.root());
+        below.all(|above| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.is_dir()))
     }
 
     /// Opens a regular file of the store.
@@ -337,8 +348,11 @@ impl Layout {
     /// Moves something out of reach, for inspection; a link as a link, a folder with all that is in it.
     pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, CacheError> {
         let quarantine = self.quarantine();
-        if path != quarantine && fs::symlink_metadata(&quarantine).is_ok_and(|metadata| !metadata.is_dir()) {
+        if fs::symlink_metadata(&quarantine).is_ok_and(|metadata| !metadata.is_dir()) {
             self.remove(&quarantine)?;
+        }
+        if path == quarantine {
+            return Ok(quarantine);
         }
         self.make(&quarantine)?;
         let shard = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();

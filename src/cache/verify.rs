@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
@@ -9,7 +10,7 @@ use stages::artifact::Digest;
 use super::object::check;
 use super::seal::unseal;
 use super::tree::Kind;
-use super::{Action, CacheError, Ledger, ObjectRecord, Store};
+use super::{Action, CacheError, Key, Ledger, ObjectRecord, Store};
 
 /// One thing that is wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -54,13 +55,13 @@ impl Store {
         let (actions, broken) = self.actions()?;
         report.actions = actions.len();
         let broken = broken.into_iter().map(|path| (path, "not a readable action"));
-        let ledgers = self.broken_ledgers()?.into_iter().map(|path| (path, "not a readable ledger"));
+        let (ledgers, unwritten) = self.check_ledgers(&actions)?;
         for (path, reason) in broken.chain(ledgers) {
             self.layout().remove(&path)?;
             report.damaged.push(Damage { path, reason: reason.into(), needed_by: Vec::new() });
         }
         let mut needed: BTreeMap<PathBuf, (ObjectRecord, BTreeSet<String>)> = BTreeMap::new();
-        for action in &actions {
+        for action in actions.iter().chain(&unwritten) {
             for record in action.objects() {
                 let entry = needed.entry(self.layout().object(record));
                 entry.or_insert_with(|| (record.clone(), BTreeSet::new())).1.insert(action.kind.clone());
@@ -139,9 +140,30 @@ impl Store {
         Ok(foreign.into_iter().map(|path| Damage { path, reason: reason.into(), needed_by: Vec::new() }).collect())
     }
 
-    fn broken_ledgers(&self) -> Result<Vec<PathBuf>, CacheError> {
-        let readable = |path: &PathBuf| self.layout().read(path).is_ok_and(|text| unseal::<Ledger>(&text).is_some());
-        Ok(self.paths_below(&self.layout().ledgers())?.into_iter().filter(|path| !readable(path)).collect())
+    /// Ledgers that cannot be read, or that say something else than the actions; and what ledgers alone know of, as far as it is
+    /// there: the next run writes it again.
+    fn check_ledgers(&self, actions: &[Action]) -> Result<(Vec<(PathBuf, &'static str)>, Vec<Action>), CacheError> {
+        let written: BTreeMap<&Key, &Action> = actions.iter().map(|action| (&action.key, action)).collect();
+        let (mut broken, mut unwritten) = (Vec::new(), Vec::new());
+        for path in self.paths_below(&self.layout().ledgers())? {
+            let ledger = self.layout().read(&path).ok().and_then(|text| unseal::<Ledger>(&text));
+            let Some(ledger) = ledger else {
+                broken.push((path, "not a readable ledger"));
+                continue;
+            };
+            // A ledger may be older than an action, but not than one that it looked at.
+            let differs = |(stage, noted): (&String, &Arc<Action>)| {
+                written.get(&noted.key).is_some_and(|action| action.outputs != noted.outputs)
+                    && ledger.is_as_it_was(self, stage, &noted.key)
+            };
+            if ledger.stages.iter().any(differs) {
+                broken.push((path, "a ledger that says something else than the actions"));
+                continue;
+            }
+            let only_here = ledger.stages.into_values().filter(|noted| !written.contains_key(&noted.key));
+            unwritten.extend(only_here.filter(|noted| self.has_outputs(noted)).map(|noted| Action::clone(&noted)));
+        }
+        Ok((broken, unwritten))
     }
 
     /// The bytes are those of the object's name, and the content is that of the artifact's digest.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
-use stages::contract::{FileRequest, Numerics};
+use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{Action, CacheError, Difference, Key, Ledger, Manifest, Store};
@@ -291,13 +291,22 @@ impl Planner<'_> {
             Err(error) => return (Verdict::Broken(Failure::from(&error)), false),
         };
         match known {
-            Some((action, is_written)) if self.store.has_outputs(&action) => (Verdict::Hit(action), !is_written),
+            Some((action, is_written)) if self.is_whole(id, &action) => (Verdict::Hit(action), !is_written),
             lost => {
                 self.store.anticipate(key);
                 let reason = lost.map(|_| Reason::OutputsLost);
                 (Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))), false)
             }
         }
+    }
+
+    /// Whether an action has all that its stage gives, and whether that is there.
+    fn is_whole(&self, id: StageId, action: &Action) -> bool {
+        let given = |port: &Port| match action.output(&port.name) {
+            Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
+            None => port.optional,
+        };
+        self.graph.stage(id).outputs.iter().all(given) && self.store.has_outputs(action)
     }
 
     /// The action of a key, and whether it is in the store. What the ledger says is believed as long as the action's file

@@ -6,6 +6,7 @@ mod mutate;
 mod tree;
 
 mod pipelines;
+mod stores;
 
 /// Memory that all threads of the fuzzers may hold at a time: a case that wants more aborts, and its input is kept.
 #[global_allocator]

@@ -12,7 +12,7 @@ use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
 use super::super::{CliError, Exit, Global};
 use super::submit::Queue;
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
+use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
