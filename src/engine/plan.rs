@@ -11,7 +11,8 @@ use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{
-    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret,
+    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store, cannot_be_compared,
+    is_digest_of_secret,
 };
 use crate::graph::{Graph, StageId};
 
@@ -194,6 +195,16 @@ impl Plan {
     }
 }
 
+/// Whether an action has something for each of these ports, and nothing else: one that was forged may not.
+pub(super) fn has_all(ports: &[Port], action: &Action) -> bool {
+    let given = |port: &Port| match action.output(&port.name) {
+        Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
+        None => port.optional,
+    };
+    let is_known = |output: &Output| ports.iter().any(|port| port.name == output.port);
+    ports.iter().all(given) && action.outputs.iter().all(is_known)
+}
+
 /// Everything that a verdict depends on besides the graph.
 pub struct Planner<'a> {
     pub graph: &'a Graph,
@@ -322,11 +333,7 @@ impl Planner<'_> {
 
     /// Whether an action has all that its stage gives, and whether that is there.
     fn is_whole(&self, id: StageId, action: &Action) -> bool {
-        let given = |port: &Port| match action.output(&port.name) {
-            Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
-            None => port.optional,
-        };
-        self.graph.stage(id).outputs.iter().all(given) && self.store.has_outputs(action)
+        has_all(&self.graph.stage(id).outputs, action) && self.store.has_outputs(action)
     }
 
     /// The action of a key, and whether it is in the store. What the ledger says is believed as long as the action's file

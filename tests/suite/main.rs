@@ -13,6 +13,7 @@ mod bad_input;
 mod bombs;
 mod bundle;
 mod captured;
+mod collection;
 mod changed_files;
 mod collection;
 mod command_stages;

@@ -88,7 +88,7 @@ fn after_a_kill() {
     let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
     interrupted(&environment, Running::kill).expect_killed();
     let record = environment.latest();
-    assert_eq!(record["status"], "running", "nobody could say how it ended");
+    assert_eq!(record["status"], "interrupted", "its process is gone");
     environment.succeed(&["cache", "verify"]);
     goes_on(&environment, false);
 }
