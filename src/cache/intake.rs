@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use stages::artifact::{Artifact, ByteDigest, Digest, Source};
 
-use super::object::{check, create_aside, rename_into, write_aside};
+use super::hold::{Grip, Hold};
+use super::object::{check_file, create_aside, write_aside};
+use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
 use super::{Action, CacheError, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
@@ -49,7 +51,7 @@ impl<'a> Intake<'a> {
     /// If the bytes are not those of its name.
     pub fn object(&mut self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
         let place = self.store.layout().object_named(object, extension);
-        if self.waiting.contains_key(&place) || (place.exists() && check(&place, object).is_ok()) {
+        if self.waiting.contains_key(&place) || self.is_right(&place, object) {
             copy_checked(content, &mut std::io::sink(), object, &place)?;
             return Ok(false);
         }
@@ -67,7 +69,12 @@ impl<'a> Intake<'a> {
     pub fn rehearse(&self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
         let place = self.store.layout().object_named(object, extension);
         copy_checked(content, &mut std::io::sink(), object, &place)?;
-        Ok(!(place.exists() && check(&place, object).is_ok()))
+        Ok(!self.is_right(&place, object))
+    }
+
+    /// Whether an object is in its place with the right bytes.
+    fn is_right(&self, place: &Path, object: &Digest) -> bool {
+        self.store.layout().holds(place) && check_file(place, object).is_ok()
     }
 
     /// The action in the bytes of its file; `None` if they are not those that were written, or the key is not that of its
@@ -172,24 +179,33 @@ impl<'a> Intake<'a> {
         let mut taken = Taken { objects: self.waiting.len(), actions: self.actions.len(), run: false };
         let layout = self.store.layout();
         flush(self.waiting.values().next())?;
+        // What has arrived stays held until the actions are there, and so does what was here already.
+        let mut arrived = Hold::default();
         for (place, aside) in std::mem::take(&mut self.waiting) {
-            rename_into(&aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+            arrived.place(layout, &aside, &place)?;
             failpoint::pass();
         }
         let mut written = Vec::with_capacity(self.actions.len());
         for (action, bytes) in &self.actions {
-            written.push((write_aside(layout, bytes)?.0, layout.action(&action.key)));
+            let mut hold = Hold::default();
+            for record in action.objects() {
+                if hold.grip(layout, &layout.object(record)) == Grip::Absent {
+                    return Err(CacheError::Missing { object: record.object });
+                }
+            }
+            written.push((write_aside(layout, bytes)?.0, action, hold));
         }
-        flush(written.first().map(|(aside, _)| aside))?;
-        for (aside, place) in written {
-            rename_into(&aside, &place)?;
-            failpoint::pass();
+        flush(written.first().map(|(aside, ..)| aside))?;
+        for (aside, action, hold) in written {
+            appear(self.store, &aside, action, hold)?;
         }
+        drop(arrived);
         let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
-        for (name, bytes) in beside.iter().filter(|(name, _)| !folder.join(name).exists()) {
+        layout.make(&folder)?;
+        for (name, bytes) in beside.iter().filter(|(name, _)| layout.look_at(&folder.join(name)).is_none()) {
             super::object::replace(layout, &folder.join(name), bytes)?;
         }
-        if !place.exists() {
+        if layout.look_at(&place).is_none() {
             super::object::replace(layout, &folder.join(super::chain::IMPORTED), b"")?;
             super::object::replace(layout, &place, record)?;
             taken.run = true;

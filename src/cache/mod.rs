@@ -7,6 +7,7 @@ mod checkpoint;
 mod error;
 mod failpoint;
 mod gc;
+mod hold;
 mod intake;
 mod key;
 mod layout;
@@ -19,9 +20,12 @@ mod pulls;
 mod recorded;
 mod remote;
 mod run;
+mod salt;
 mod seal;
 mod stats;
 mod store;
+mod trash;
+mod tree;
 mod under_way;
 mod verify;
 
@@ -33,7 +37,7 @@ pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::Ledger;
+pub use ledger::{FileState, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
@@ -41,8 +45,12 @@ pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
-pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
+pub use run::{
+    NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
+};
+pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};
 pub use store::Store;
+pub use tree::{append_plain, files_below, read_plain};
 pub use under_way::RunLease;
-pub use verify::{Damage, VerifyReport, files_below};
+pub use verify::{Damage, VerifyReport};

@@ -97,6 +97,7 @@ pub(super) fn carry_out_counting(
 ) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
+    let mut plan = plan;
     // Where nothing is left to do, git and the GPU's driver would take longer than the run.
     let mut lease = None;
     if plan.hits() < plan.len() {
@@ -104,6 +105,12 @@ pub(super) fn carry_out_counting(
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
+        // From here on a collection of garbage leaves alone what the run builds upon. It may have begun before.
+        if !plan.still_holds(&session.store) {
+            plan = session.planner().plan();
+            record.stages = record::hits(&session.graph, &plan);
+            session.store.save_run(&record)?;
+        }
     }
     let mut outcome = perform(session, plan, &run, global, execution, count)?;
     remember(session, &outcome);
@@ -141,7 +148,7 @@ fn repair(
     for stage in lost {
         let name = &session.graph.stage(*stage).name;
         tracing::warn!("the stored results of {name} are damaged or missing; it runs again");
-        session.ledger.stages.remove(name);
+        session.ledger.forget(name);
     }
     session.stop_forcing();
     let plan = session.planner().plan();
@@ -191,7 +198,7 @@ fn perform(
 fn remember(session: &mut Session, outcome: &Outcome) {
     let mut news = false;
     for (stage, action) in &outcome.actions {
-        news |= session.ledger.note(&session.graph.stage(*stage).name, action);
+        news |= session.ledger.note(&session.store, &session.graph.stage(*stage).name, action);
     }
     if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
         tracing::warn!("{error}");

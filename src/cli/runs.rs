@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{CliError, Exit, Global};
 use crate::cache::{RunRecord, RunStatus, StageState, Store};
-use crate::ui::{Align, Paint, Table, duration};
+use crate::ui::{Align, Paint, Table, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -16,14 +16,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
-    let names = store.runs()?;
-    let mut records: Vec<RunRecord> = Vec::new();
-    for name in names.iter().rev() {
-        if records.len() == arguments.limit {
-            break;
-        }
-        records.extend(store.load_run(name).ok());
-    }
+    let mut records: Vec<RunRecord> = store.newest_first()?.take(arguments.limit).collect();
     records.reverse();
     if global.json {
         let entry = |record: &RunRecord| {
@@ -36,11 +29,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
                 "seconds": record.seconds,
             })
         };
-        println!("{}", json!({"runs": records.iter().map(entry).collect::<Vec<_>>()}));
+        print_json(&json!({"runs": records.iter().map(entry).collect::<Vec<_>>()}));
         return Ok(Exit::Done);
     }
     if records.is_empty() {
-        println!("no runs yet; start with `runner run`");
+        outln!("no runs yet; start with `runner run`");
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&[
@@ -67,6 +60,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             duration(record.seconds),
         ]);
     }
-    anstream::print!("{}", table.render());
+    out!("{}", table.render());
     Ok(Exit::Done)
 }

@@ -238,13 +238,27 @@ impl Coordinator<'_> {
         }
         let verdict = self.plans[stage.index()].verdict.clone();
         match verdict {
-            Verdict::Hit(action) if !self.rerun.contains(&stage) => {
-                self.finish(stage, StageState::Hit, &action, 0.0);
-                self.settle(stage, action);
-            }
+            Verdict::Hit(action) if !self.rerun.contains(&stage) => match self.write_again(stage) {
+                Ok(()) => {
+                    self.finish(stage, StageState::Hit, &action, 0.0);
+                    self.settle(stage, action);
+                }
+                Err(failure) => self.fail(stage, failure),
+            },
             Verdict::Broken(failure) => self.fail(stage, failure),
             _ => self.schedule.queue(stage),
         }
+    }
+
+    /// A hit has its action in the store: one that only the ledger knew of is written again.
+    fn write_again(&mut self, stage: StageId) -> Result<(), Failure> {
+        let Some(action) = self.plans[stage.index()].unwritten() else { return Ok(()) };
+        let written = self.planner.store.write_actions(&[&action]).map_err(|error| Failure::from(&error))?;
+        if written == 0 {
+            // Its objects went just now: whoever needs them has the stage run again.
+            tracing::debug!("the action of {} could not be written again", self.graph.stage(stage).name);
+        }
+        Ok(())
     }
 
     fn settle(&mut self, stage: StageId, action: Arc<Action>) {
@@ -281,9 +295,10 @@ impl Coordinator<'_> {
                 artifact: self.artifacts.get(&(source, handoff.output.clone())).map(|(artifact, _)| artifact.clone()),
             });
         }
-        let rerun = self.rerun.contains(&stage) || matches!(plan.verdict, Verdict::Miss(Reason::Forced));
+        let forced = matches!(plan.verdict, Verdict::Miss(Reason::Forced));
+        let rerun = self.rerun.contains(&stage) || forced;
         let (files, variable) = (plan.files.clone(), self.planner.environment);
-        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files, variable, rerun };
+        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files, variable, rerun, forced };
         self.running += 1;
         let _ = jobs.send(Box::new(job));
     }

@@ -13,7 +13,7 @@ use stages::contract::{Host, Progress, StageError};
 use super::execute::Message;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event};
-use crate::cache::Store;
+use crate::cache::{Key, Store};
 
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -21,6 +21,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 /// The [`Host`] of one execution of one stage.
 pub(super) struct StageHost {
     pub stage: String,
+    pub key: Key,
+    /// The user forced the stage: it takes nothing from where an earlier execution had come to.
+    pub from_the_start: bool,
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub deadline: Option<Instant>,
@@ -87,13 +90,16 @@ impl Host for StageHost {
     }
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
+        if self.from_the_start {
+            return None;
+        }
         let found = self.store.load_checkpoint(chain, at_most);
         self.began_at.store(found.as_ref().map_or(0, |(step, _)| *step), Ordering::Relaxed);
         found
     }
 
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
-        self.store.save_checkpoint(chain, step, bytes).map_err(|error| {
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError> {
+        self.store.save_checkpoint(&self.key, chain, step, bytes, best).map_err(|error| {
             let hint = error.hint();
             let failure = StageError::new("a checkpoint could not be written").because(error);
             match hint {
@@ -105,6 +111,12 @@ impl Host for StageHost {
             self.has_advanced.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn forget_checkpoints(&self, chain: &Digest) {
+        if let Err(error) = self.store.forget_checkpoints(chain) {
+            tracing::debug!("{error}");
+        }
     }
 }
 

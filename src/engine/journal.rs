@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Event, Reporter};
-use crate::cache::CacheError;
+use crate::cache::{CacheError, append_plain};
 
 /// Writes `events.jsonl`.
 #[derive(Debug)]
@@ -30,8 +30,7 @@ impl Journal {
         fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
         let path = folder.join("events.jsonl");
         // A run that repairs lost results goes through its stages twice and keeps one journal.
-        let open = File::options().append(true).create(true).open(&path);
-        let file = open.map_err(CacheError::io("create", &path))?;
+        let file = append_plain(&path).map_err(CacheError::io("create", &path))?;
         Ok(Self { file: BufWriter::with_capacity(1 << 16, file), started: Instant::now() })
     }
 }

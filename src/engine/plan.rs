@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
-use stages::contract::{FileRequest, Numerics};
+use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
-use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store};
+use crate::cache::{
+    Action, CacheError, Difference, Key, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret,
+};
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -58,6 +60,18 @@ fn describe(difference: &Difference) -> String {
     if let Some(file) = path.strip_prefix("files.") {
         return format!("file {file} has new content");
     }
+    if let Some(variable) = path.strip_prefix("environment.")
+        && let (Some(before), Some(after)) = (before, after)
+    {
+        if cannot_be_compared(before, after) {
+            return format!(
+                "variable {variable} was digested with the secret of another store: its values cannot be compared"
+            );
+        }
+        if is_digest_of_secret(before) && is_digest_of_secret(after) {
+            return format!("variable {variable} has another value");
+        }
+    }
     let name = path.strip_prefix("with.").unwrap_or(path);
     match (before, after) {
         (Some(before), Some(after)) => format!("{name}: {before} -> {after}"),
@@ -91,11 +105,19 @@ pub struct StagePlan {
     pub key: Option<Key>,
     /// Local paths of the raw files, by the name under which the stage asks for them.
     pub files: BTreeMap<String, FoundFile>,
+    /// It is a hit of which only the ledger knows: its action is gone or damaged, and a run writes it again.
+    pub is_unwritten: bool,
 }
 
 impl StagePlan {
     fn of(verdict: Verdict) -> Self {
-        Self { verdict, manifest: None, key: None, files: BTreeMap::new() }
+        Self { verdict, manifest: None, key: None, files: BTreeMap::new(), is_unwritten: false }
+    }
+
+    /// The action to be written before the stage may count as a hit, whole.
+    pub(super) fn unwritten(&self) -> Option<Action> {
+        let (action, manifest) = (self.hit().filter(|_| self.is_unwritten)?, self.manifest.as_ref()?);
+        Some(Action { manifest: manifest.to_text(), ..Action::clone(action) })
     }
 
     pub fn hit(&self) -> Option<&Arc<Action>> {
@@ -137,6 +159,18 @@ impl Plan {
 
     pub fn len(&self) -> usize {
         self.stages.len()
+    }
+
+    /// Whether what the hits stand on is still there.
+    pub fn still_holds(&self, store: &Store) -> bool {
+        let is_there = |plan: &StagePlan| match plan.hit() {
+            Some(action) => {
+                store.has_outputs(action) && (plan.is_unwritten || store.action_file(&action.key).is_some())
+            }
+            None => true,
+        };
+        // What is not here comes from the remote.
+        store.remote().is_some() || self.stages.iter().all(is_there)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -226,7 +260,8 @@ impl Planner<'_> {
             Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
         };
         let variable = |name: &String| {
-            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value)))
+            let digest = |value: &str| self.store.digest_of_secret(name, value);
+            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value, digest)))
         };
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
@@ -239,8 +274,8 @@ impl Planner<'_> {
             environment: stage.environment.iter().map(variable).collect(),
         };
         let key = manifest.key();
-        let verdict = self.verdict(id, &manifest, &key);
-        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files }
+        let (verdict, is_unwritten) = self.verdict(id, &manifest, &key);
+        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files, is_unwritten }
     }
 
     /// The raw files of these requests by name: what enters the key, and where they are.
@@ -262,26 +297,44 @@ impl Planner<'_> {
         Ok((digests, files))
     }
 
-    fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> Verdict {
+    /// The verdict, and whether it is a hit whose action must be written again.
+    fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> (Verdict, bool) {
         if self.forced.contains(&id) {
-            return Verdict::Miss(Reason::Forced);
+            return (Verdict::Miss(Reason::Forced), false);
         }
         let name = &self.graph.stage(id).name;
-        let known = match self.ledger.find(name, key) {
-            Some(action) => Some(Arc::clone(action)),
-            None => match self.store.action(key) {
-                Ok(action) => action.map(Arc::new),
-                Err(error) => return Verdict::Broken(Failure::from(&error)),
-            },
+        let known = match self.known(name, key) {
+            Ok(known) => known,
+            Err(error) => return (Verdict::Broken(Failure::from(&error)), false),
         };
         match known {
-            Some(action) if self.store.has_outputs(&action) => Verdict::Hit(action),
+            Some((action, is_written)) if self.is_whole(id, &action) => (Verdict::Hit(action), !is_written),
             lost => {
                 self.store.anticipate(key);
                 let reason = lost.map(|_| Reason::OutputsLost);
-                Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest)))
+                (Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))), false)
             }
         }
+    }
+
+    /// Whether an action has all that its stage gives, and whether that is there.
+    fn is_whole(&self, id: StageId, action: &Action) -> bool {
+        let given = |port: &Port| match action.output(&port.name) {
+            Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
+            None => port.optional,
+        };
+        self.graph.stage(id).outputs.iter().all(given) && self.store.has_outputs(action)
+    }
+
+    /// The action of a key, and whether it is in the store. What the ledger says is believed as long as the action's file
+    /// looks as it did then; after that, what the file says, if it can be read.
+    fn known(&self, name: &str, key: &Key) -> Result<Option<(Arc<Action>, bool)>, CacheError> {
+        let noted = self.ledger.find(name, key).map(Arc::clone);
+        if let Some(action) = noted.clone().filter(|_| self.ledger.is_as_it_was(self.store, name, key)) {
+            return Ok(Some((action, true)));
+        }
+        let written = self.store.action(key)?.map(|action| (Arc::new(action), true));
+        Ok(written.or_else(|| noted.map(|action| (action, false))))
     }
 
     /// What changed since the stage's last action.

@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub variable: fn(&str) -> Option<String>,
     /// An action of this key that is in the store is no reason not to run.
     pub rerun: bool,
+    /// The user wants it to be done from the start.
+    pub forced: bool,
 }
 
 /// What came of a job.
@@ -150,6 +152,8 @@ impl Shared<'_> {
     fn host(&self, job: &Job) -> StageHost {
         StageHost {
             stage: job.stage.name.clone(),
+            key: job.key,
+            from_the_start: job.forced,
             store: Arc::clone(self.store),
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),

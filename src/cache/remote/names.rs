@@ -13,6 +13,8 @@ impl Names {
     pub const OBJECTS: &str = "v1/objects";
     pub const ACTIONS: &str = "v1/actions";
     pub const RUNS: &str = "v1/runs";
+    /// Where a file lies for a moment that is made to see what time it gets.
+    pub const CLOCKS: &str = "v1/clocks";
 
     pub fn object(record: &ObjectRecord) -> String {
         below(&Layout::new(std::path::Path::new("/")).object(record))

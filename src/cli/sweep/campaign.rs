@@ -2,7 +2,7 @@
 //! Everything about a sweep is found out anew from the file and the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
 use super::super::{CliError, Exit, Global};
 use super::submit::Queue;
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
+use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
@@ -20,6 +20,7 @@ use crate::sweep::{
     Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState, assemble, direction,
     label, outcomes, overrides,
 };
+use crate::ui::err;
 
 /// A sweep of more members than this asks first.
 const ASK_ABOVE: f64 = 10_000.0;
@@ -167,7 +168,7 @@ impl Campaign {
         }
         let told = format!("the sweep has up to {count} members (trials times seeds)");
         if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-            let _ = write!(std::io::stderr(), "{told}; go on? [y/N] ");
+            err!("{told}; continue? [y/N] ");
             let mut answer = String::new();
             let _ = std::io::stdin().lock().read_line(&mut answer);
             if matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -320,11 +321,10 @@ impl Campaign {
     /// after the last success.
     pub fn failures(&self) -> Failures {
         let mut failures = Failures::default();
-        for run in self.store.runs().unwrap_or_default() {
-            let Ok(record) = self.store.load_run(&run) else { continue };
-            if record.file != self.name {
-                continue;
-            }
+        let records = self.store.newest_first().into_iter().flatten();
+        let mut records: Vec<RunRecord> = records.filter(|record| record.file == self.name).collect();
+        records.reverse();
+        for record in records {
             for stage in record.stages {
                 let reason = format!("{}: {}", stage.name, stage.reason);
                 match (stage.state, stage.key) {
