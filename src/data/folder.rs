@@ -217,10 +217,19 @@ mod tests {
     #[test]
     fn patterns_mean_names() {
         let fits = [
-            ("*", "a.py"), ("*.py", "a.py"), ("a?.py", "ab.py"), ("[ab]*", "b"), ("[a-c]x", "bx"), ("[!a]x", "bx"),
-            ("*a*b*", "xaxbx"), ("[]]x", "]x"), ("a[1", "a[1"), ("gr*e", "größe"),
+            ("*", "a.py"),
+            ("*.py", "a.py"),
+            ("a?.py", "ab.py"),
+            ("[ab]*", "b"),
+            ("[a-c]x", "bx"),
+            ("[!a]x", "bx"),
+            ("*a*b*", "xaxbx"),
+            ("[]]x", "]x"),
+            ("a[1", "a[1"),
+            ("gr*e", "größe"),
         ];
-        let others = [("*.py", "a.pyc"), ("a?", "a"), ("[ab]", "c"), ("[!a]x", "ax"), ("*a*b", "ab."), ("", "a"), ("A", "a")];
+        let others =
+            [("*.py", "a.pyc"), ("a?", "a"), ("[ab]", "c"), ("[!a]x", "ax"), ("*a*b", "ab."), ("", "a"), ("A", "a")];
         for (pattern, name) in fits {
             assert!(is_like(pattern, name), "{pattern} {name}");
         }
@@ -232,8 +241,16 @@ mod tests {
     #[test]
     fn a_path_may_mean_a_file_a_folder_or_a_pattern() {
         let folder = tempfile::tempdir().unwrap();
-        let names = ["src/a.py", "src/b.txt", "src/sub/c.py", "src/sub/d[1].py", "src/.hidden/e.py", "src/.f.py",
-            "src/__pycache__/a.pyc", "src/sub/__pycache__/c.py"];
+        let names = [
+            "src/a.py",
+            "src/b.txt",
+            "src/sub/c.py",
+            "src/sub/d[1].py",
+            "src/.hidden/e.py",
+            "src/.f.py",
+            "src/__pycache__/a.pyc",
+            "src/sub/__pycache__/c.py",
+        ];
         for name in names {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -47,7 +47,10 @@ impl Reporter for Journal {
         // What a program says is there at once, for those who watch it, and if this process is killed.
         let is_awaited = matches!(
             event,
-            Event::StageStarted { .. } | Event::StageNote { .. } | Event::StageFailed { .. } | Event::RunFinished { .. }
+            Event::StageStarted { .. }
+                | Event::StageNote { .. }
+                | Event::StageFailed { .. }
+                | Event::RunFinished { .. }
         );
         if written.is_err() || is_awaited {
             let _ = self.file.flush();

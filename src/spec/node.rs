@@ -231,7 +231,10 @@ impl Node {
             }
             Kind::Mapping(entries) => {
                 let of = |key: &Key| {
-                    schema.get("properties").and_then(|known| known.get(&*key.text)).or(schema.get("additionalProperties"))
+                    schema
+                        .get("properties")
+                        .and_then(|known| known.get(&*key.text))
+                        .or(schema.get("additionalProperties"))
                 };
                 let entry = |(key, value): &(Key, Self)| {
                     let value = of(key).map_or_else(|| value.to_json(), |schema| value.to_json_of(schema));

@@ -441,7 +441,9 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
                 "yes" | "on" | "Yes" | "On" if is_switch => Some("write `true`".to_owned()),
                 "no" | "off" | "No" | "Off" if is_switch => Some("write `false`".to_owned()),
                 "true" | "false" if is_switch => Some("remove the quotes".to_owned()),
-                _ if wants("array") && !wants("object") => Some(format!("a list of one is written `[{}]`", flow_scalar(text))),
+                _ if wants("array") && !wants("object") => {
+                    Some(format!("a list of one is written `[{}]`", flow_scalar(text)))
+                }
                 _ => None,
             }
         }
@@ -461,7 +463,8 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
 
 /// How to write a command line as a list.
 fn command_line(line: &str) -> String {
-    let is_for_a_shell = line.contains(['|', '&', ';', '<', '>', '(', ')', '`', '\\', '*', '?', '[', '#', '~', '\'', '"', '\n'])
+    let is_for_a_shell = line
+        .contains(['|', '&', ';', '<', '>', '(', ')', '`', '\\', '*', '?', '[', '#', '~', '\'', '"', '\n'])
         || line.replace("${", "").contains('$');
     let line = line.trim();
     if is_for_a_shell {

@@ -209,7 +209,8 @@ fn every_file_of_a_declared_folder_is_a_determinant() {
     let environment = one(
         "run: [sh, -c, \"cat {file.parts}/*.txt {file.some}/sub/*.md > {out.o}\"]\nfiles: {parts: parts, some: \"other/*/*.md\"}\noutputs: {o: {path: o}}",
     );
-    for (name, text) in [("parts/1.txt", "a"), ("parts/2.txt", "b"), ("other/sub/x.md", "c"), ("other/sub/x.txt", "no")] {
+    for (name, text) in [("parts/1.txt", "a"), ("parts/2.txt", "b"), ("other/sub/x.md", "c"), ("other/sub/x.txt", "no")]
+    {
         environment.write(name, text);
     }
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
@@ -308,7 +309,10 @@ stages:
         .map(|path| std::fs::read_to_string(environment.path(path.to_str().unwrap())).unwrap())
         .collect();
     seen.sort();
-    assert_eq!(seen, ["5 -1.50 +3 1e-4 1_0 True 0.10 false x 007 True\n", "5 -1.50 +3 1e-4 1_0 True 0x1F false x 007 True\n"]);
+    assert_eq!(
+        seen,
+        ["5 -1.50 +3 1e-4 1_0 True 0.10 false x 007 True\n", "5 -1.50 +3 1e-4 1_0 True 0x1F false x 007 True\n"]
+    );
 
     // What was a text before is the same text still, with quotes or without.
     let keys = |run: &str| {
@@ -329,24 +333,29 @@ fn a_script_that_is_edited_while_a_run_is_under_way() {
     let environment = TestEnvironment::with_pipeline(
         r#"pipeline: edited
 stages:
-  first: {uses: command, with: {run: [sh, -c, "echo > started; while [ ! -e go ]; do sleep 0.02; done; rm started go; : > {out.o}"], outputs: {o: {path: o}}}}
-  it: {uses: command, from: {first: first}, with: {run: [sh, "{file.s}", "{out.o}"], files: {s: s.sh}, outputs: {o: {path: o}}}}
+  it:
+    uses: command
+    foreach: [{n: 1}, {n: 2}]
+    with: {run: [sh, "{file.s}", "{out.o}", "${n}"], files: {s: s.sh}, outputs: {o: {path: o, kind: metrics}}}
 "#,
     );
-    environment.write("s.sh", "echo 1 > $1\n");
-    let running = environment.spawn(&["run", "--quiet", "-j", "1", "pipeline.yaml"]);
-    let mut running = running;
+    let waits = "[ $2 = 1 ] && { echo > started; while [ ! -e go ]; do sleep 0.02; done; rm started go; }";
+    let first = format!("{waits}\necho '{{\"version\": 1}}' > $1\n");
+    environment.write("s.sh", &first);
+    let mut running = environment.spawn(&["run", "--quiet", "-j", "1", "pipeline.yaml"]);
     let started = || environment.files("cache/v1/tmp").into_iter().find(|path| path.ends_with("started"));
     assert!(running.wait_until(|| started().is_some()));
-    let folder = environment.path(started().unwrap().parent().unwrap().to_str().unwrap());
-    environment.write("s.sh", "echo 2 > $1\n");
-    std::fs::write(folder.join("go"), "").unwrap();
+    environment.write("s.sh", "echo '{\"version\": 2}' > $1\n");
+    std::fs::write(started().unwrap().with_file_name("go"), "").unwrap();
     running.wait().expect(1).says("changed after its content was hashed").says("s.sh");
+    let versions = || environment.latest()["metrics"].clone();
+    environment.write("s.sh", &first);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    assert_eq!(output(&environment), "2\n");
-    environment.write("s.sh", "echo 1 > $1\n");
+    assert_eq!(ran(&environment.latest()), ["it[n=2]"]);
+    assert_eq!(versions(), serde_json::json!({"it[n=1]": {"version": 1.0}, "it[n=2]": {"version": 1.0}}));
+    environment.write("s.sh", "echo '{\"version\": 2}' > $1\n");
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    assert_eq!(output(&environment), "1\n");
+    assert_eq!(versions(), serde_json::json!({"it[n=1]": {"version": 2.0}, "it[n=2]": {"version": 2.0}}));
 }
 
 /// The number of the process that a program wrote into its folder, as soon as it is there.

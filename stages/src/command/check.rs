@@ -84,8 +84,8 @@ fn placeholder(params: &CommandParams, placeholder: &str) -> Result<(), String> 
 pub(super) fn check_inputs(params: &CommandParams, connected: &[&str]) -> Result<(), (String, String)> {
     let items: Vec<&str> = connected.iter().filter_map(|name| name.strip_prefix("inputs.")).collect();
     for (index, argument) in params.run.iter().enumerate() {
-        let wanted = placeholders(argument).filter_map(|name| name.strip_prefix("in."));
-        for name in wanted.filter(|name| !items.contains(name)) {
+        let mut wanted = placeholders(argument).filter_map(|name| name.strip_prefix("in."));
+        if let Some(name) = wanted.find(|name| !items.contains(name)) {
             let known = match items[..] {
                 [] => "the stage takes nothing: name a stage in `from`".to_owned(),
                 [only] => format!("there is `{{in.{only}}}`"),

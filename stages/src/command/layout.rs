@@ -232,7 +232,8 @@ mod tests {
 
     #[test]
     fn names_of_files_are_plain_and_distinct() {
-        let names = ["raw", "machine=m-1,lr=1e-4", "a/b", "a_b", "a%2Fb", "a b", "it's", ".hidden", "-rf", "größe", "a\nb"];
+        let names =
+            ["raw", "machine=m-1,lr=1e-4", "a/b", "a_b", "a%2Fb", "a b", "it's", ".hidden", "-rf", "größe", "a\nb"];
         let mut seen = BTreeSet::new();
         for name in names {
             let safe = file_name(name);

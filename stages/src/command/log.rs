@@ -43,7 +43,14 @@ pub(super) struct Log<'a> {
 impl<'a> Log<'a> {
     pub fn new(host: &'a dyn Host) -> Self {
         let said = || Ring::new(SAID);
-        Self { host, lines: Default::default(), head: HEAD, tail: Ring::new(TAIL), said: [said(), said()], remarks: Vec::new() }
+        Self {
+            host,
+            lines: Default::default(),
+            head: HEAD,
+            tail: Ring::new(TAIL),
+            said: [said(), said()],
+            remarks: Vec::new(),
+        }
     }
 
     /// Takes the next bytes of a stream.

@@ -191,13 +191,16 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
     let bytes = file.metadata().map_err(unreadable(path))?.len();
     if bytes > LONGEST_METRICS {
         let message = format!("a file of metrics with {bytes} bytes is too long");
-        return Err(StageError::new(message).at(name, None).hint("metrics are a JSON object of numbers: `{\"f1\": 0.5}`"));
+        return Err(StageError::new(message)
+            .at(name, None)
+            .hint("metrics are a JSON object of numbers: `{\"f1\": 0.5}`"));
     }
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut text).map_err(unreadable(path))?;
     let values: Values = serde_json::from_slice(&text).map_err(|error| {
         let failed = StageError::new("metrics must be a JSON object of numbers").at(name, Some(error.line()));
-        let is_nan = String::from_utf8_lossy(&text).contains("NaN") || String::from_utf8_lossy(&text).contains("Infinity");
+        let is_nan =
+            String::from_utf8_lossy(&text).contains("NaN") || String::from_utf8_lossy(&text).contains("Infinity");
         let hint = if is_nan {
             "JSON has no NaN and no Infinity: write null for a metric that is undefined"
         } else {

@@ -47,7 +47,7 @@ pub(super) fn run_to_end(
     context.check_cancelled()?;
     let mut log = Log::new(context.host);
     let mut running = Running::start(arguments, variables, folder)?;
-    let status = running.to_end(&mut log, context);
+    let status = running.wait_for_end(&mut log, context);
     log.finish();
     match status? {
         status if status.success() => Ok(()),
@@ -100,11 +100,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(
-        arguments: &[String],
-        variables: &BTreeMap<String, OsString>,
-        folder: &Path,
-    ) -> Result<Self, StageError> {
+    fn start(arguments: &[String], variables: &BTreeMap<String, OsString>, folder: &Path) -> Result<Self, StageError> {
         let (name, rest) = arguments.split_first().ok_or_else(|| StageError::new("there is nothing to run"))?;
         let program = program::find(name, variables, folder)?;
         let mut command = Command::new(&program);
@@ -113,7 +109,8 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(&mut command).map_err(|error| program::cannot_start(name, &program, folder, error))?;
         let first = Pid::from_child(&child);
-        let traces = Traces { first, folder: folder.canonicalize().unwrap_or_else(|_| folder.into()), pipes: Vec::new() };
+        let traces =
+            Traces { first, folder: folder.canonicalize().unwrap_or_else(|_| folder.into()), pipes: Vec::new() };
         Ok(Self {
             group: Group(first),
             end: pidfd_open(first, PidfdFlags::empty()).ok(),
@@ -127,7 +124,7 @@ impl Running {
     }
 
     /// Waits for the end of the program, or for the wish to stop it.
-    fn to_end(&mut self, log: &mut Log<'_>, context: &StageContext<'_>) -> Result<ExitStatus, StageError> {
+    fn wait_for_end(&mut self, log: &mut Log<'_>, context: &StageContext<'_>) -> Result<ExitStatus, StageError> {
         while !self.has_ended() {
             if context.host.is_cancelled() {
                 self.stop(log);

@@ -13,11 +13,7 @@ const BUILT_IN: [&str; 13] =
     [".", "alias", "cd", "eval", "exec", "export", "if", "for", "set", "source", "ulimit", "umask", "while"];
 
 /// The program as it is started: found on PATH, or a path from the folder that it runs in.
-pub(super) fn find(
-    name: &str,
-    variables: &BTreeMap<String, OsString>,
-    folder: &Path,
-) -> Result<PathBuf, StageError> {
+pub(super) fn find(name: &str, variables: &BTreeMap<String, OsString>, folder: &Path) -> Result<PathBuf, StageError> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
@@ -33,9 +29,11 @@ pub(super) fn find(
         let hint = format!("`chmod +x {}` makes it one", found.display());
         return Err(error.because(format!("{} is not executable", found.display())).hint(hint));
     }
-    let shown = if folders.is_empty() { "which is empty".to_owned() } else { path.to_string_lossy().into_owned() };
-    let error = error.because(format!("there is no program of this name on PATH ({shown})"));
-    Err(error.hint(hint(name, folder, &folders)))
+    let reason = match folders.is_empty() {
+        true => "PATH is empty",
+        false => "there is no program of this name on PATH",
+    };
+    Err(error.because(reason).hint(hint(name, folder, &folders)))
 }
 
 fn is_program(path: &Path) -> bool {
@@ -59,8 +57,8 @@ fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
     if folder.join(name).exists() {
         return format!("to run what lies in its folder, write `./{name}`");
     }
-    "install it, or name it by its path; a script beside the pipeline is declared below `files` and called as `{file.NAME}`; \
-     no shell is involved"
+    "install it, or name it by its whole path; a script beside the pipeline is declared below `files` and called by \
+     `{file.NAME}`; no shell is involved"
         .to_owned()
 }
 
@@ -88,7 +86,8 @@ pub(super) fn cannot_start(name: &str, program: &Path, folder: &Path, error: io:
             format!("it is not executable: `chmod +x` makes it so, or name what runs it first: `[sh, {shown}]`")
         }
         Some(rustix::io::Errno::NOEXEC) => {
-            "it is no program; a script needs a first line such as `#!/bin/sh`, or name what runs it first: `[sh, …]`".to_owned()
+            "it is no program; a script needs a first line such as `#!/bin/sh`, or name what runs it first: `[sh, …]`"
+                .to_owned()
         }
         Some(rustix::io::Errno::TOOBIG) => {
             "arguments and environment are too long; pass long values in a file".to_owned()

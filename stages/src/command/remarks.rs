@@ -14,9 +14,8 @@ use crate::contract::{LookUp, Remark};
 const MACHINE: [&str; 9] = ["/bin", "/dev", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr"];
 
 /// What cuts the text of a shell, or of a value such as `--config=a.yaml,b.yaml`, into words.
-const BETWEEN: &[char] = &[
-    ' ', '\t', '\n', '\r', '"', '\'', '`', ';', '|', '&', '<', '>', '(', ')', '=', ',', ':', '[', ']', '{', '}', '$',
-];
+const BETWEEN: &[char] =
+    &[' ', '\t', '\n', '\r', '"', '\'', '`', ';', '|', '&', '<', '>', '(', ')', '=', ',', ':', '[', ']', '{', '}', '$'];
 
 pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark> {
     let mut found: Vec<Remark> = program(params, look_up).into_iter().collect();
@@ -95,7 +94,8 @@ fn words(argument: &str, is_program: bool) -> Vec<Word> {
         })
         .collect();
     let looks_like_a_path = |word: &&str| !word.contains('\0') && word.contains(['.', '/']);
-    let pieces = text.split(BETWEEN).filter(looks_like_a_path).map(|word| Word { text: word.to_owned(), is_whole: false });
+    let pieces =
+        text.split(BETWEEN).filter(looks_like_a_path).map(|word| Word { text: word.to_owned(), is_whole: false });
     words.extend(pieces);
     words
 }
@@ -119,7 +119,9 @@ fn undeclared(params: &CommandParams, parameter: &str, word: &Word, look_up: Loo
     let message = match declared_as(params, text) {
         Some(_) => format!("the {what} `{text}` is named by its path, where the program does not find its copy"),
         None if path.is_absolute() => {
-            format!("the {what} `{text}` is not declared: what it holds determines the outputs, and it is not in the key")
+            format!(
+                "the {what} `{text}` is not declared: what it holds determines the outputs, and it is not in the key"
+            )
         }
         None => format!("the {what} `{text}` is not declared: the program does not find it in its folder"),
     };

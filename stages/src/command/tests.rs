@@ -90,8 +90,7 @@ impl Bench {
         let kind = StageKind::of::<Command>();
         let parameters = kind.complete(with).unwrap();
         kind.check(&parameters).unwrap();
-        let context =
-            StageContext { device: Device::Cpu, threads: 1, seed: 0, lineage: Digest([0; 32]), host: self };
+        let context = StageContext { device: Device::Cpu, threads: 1, seed: 0, lineage: Digest([0; 32]), host: self };
         kind.run(&parameters, inputs, &context)
     }
 
@@ -199,7 +198,10 @@ fn the_environment_is_the_same_everywhere_but_for_what_is_named() {
     });
     let bench = Bench::new();
     let seen = only(bench.run(with).unwrap());
-    let mut seen: Vec<&str> = seen.lines().filter(|line| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own))).collect();
+    let mut seen: Vec<&str> = seen
+        .lines()
+        .filter(|line| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own)))
+        .collect();
     seen.retain(|line| !["PATH=", "HOME=", "TMPDIR="].iter().any(|passed| line.starts_with(passed)));
     seen.sort_unstable();
     assert_eq!(seen, ["LANG=C.UTF-8", "OWN=1", "PASSED=from outside", "TZ=Asia/Tokyo"]);
@@ -210,7 +212,8 @@ fn a_folder_comes_back_as_it_was_written() {
     let text = "mkdir -p {out.o}/empty {out.o}/full/inner; printf x > {out.o}/full/größe; printf y > '{out.o}/a b'; \
                 mkdir {out.o}/closed; printf z > {out.o}/closed/z; chmod 0 {out.o}/closed";
     let listed = listed(Bench::new().shell(text).unwrap());
-    let expected = [("a b", Some("y")), ("closed/z", Some("z")), ("full/größe", Some("x")), ("empty", None), ("full/inner", None)];
+    let expected =
+        [("a b", Some("y")), ("closed/z", Some("z")), ("full/größe", Some("x")), ("empty", None), ("full/inner", None)];
     let expected: Vec<_> = expected.map(|(path, text)| (path.to_owned(), text.map(str::to_owned))).into();
     assert_eq!(listed, expected);
     assert_eq!(self::listed(Bench::new().shell("mkdir {out.o}").unwrap()), []);
@@ -224,7 +227,10 @@ fn what_is_not_a_file_is_refused_by_name() {
         ("ln -s /proc o", "`o` is a link to `/proc`"),
         ("mkdir -p o/p; mkfifo o/p/pipe", "`o/p/pipe` is a named pipe, not a plain file"),
         ("mkfifo o", "`o` is a named pipe, not a plain file"),
-        ("mkdir o; : > o/x; : > \"$(printf 'stray\\033[1m')\"", "the command wrote `stray\\u{1b}[1m`, which is not declared"),
+        (
+            "mkdir o; : > o/x; : > \"$(printf 'stray\\033[1m')\"",
+            "the command wrote `stray\\u{1b}[1m`, which is not declared",
+        ),
         ("mkdir o; : > o/x; mkfifo other", "the command wrote `other`, which is not declared"),
         ("mkdir o; : > \"o/$(printf 'b\\377d')\"", "the command wrote `o/b\\xffd`, whose name is not UTF-8"),
         ("mkdir o files; : > o/x; : > files/y", "the command wrote `files/y`, which is not declared"),
@@ -325,7 +331,8 @@ fn a_stop_reaches_all_of_it_whatever_holds_the_streams() {
 fn what_is_said_comes_before_the_end() {
     let bench = Bench::new();
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| bench.shell("echo first; while [ ! -e go ]; do sleep 0.02; done; rm go; echo second; : > o"));
+        let run = scope
+            .spawn(|| bench.shell("echo first; while [ ! -e go ]; do sleep 0.02; done; rm go; echo second; : > o"));
         let start = Instant::now();
         while bench.notes().is_empty() {
             assert!(start.elapsed() < Duration::from_secs(60), "nothing was said before the end");
@@ -405,7 +412,10 @@ fn parameters_are_checked_before_anything_runs() {
     assert_eq!(check(json!({"run": ["a"], "outputs": outputs, "env": {"A": "\0"}})).0, "env.A");
     let params = kind.complete(json!({"run": ["a", "{in.rwa}"], "outputs": outputs})).unwrap();
     let (place, reason) = kind.check_inputs(&params, &["inputs", "inputs.raw"]).unwrap_err();
-    assert_eq!((place.as_str(), reason.as_str()), ("run.1", "`{in.rwa}` names no input of this stage; there is `{in.raw}`"));
+    assert_eq!(
+        (place.as_str(), reason.as_str()),
+        ("run.1", "`{in.rwa}` names no input of this stage; there is `{in.raw}`")
+    );
 }
 
 #[test]
@@ -424,26 +434,62 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         kind.remarks(&kind.complete(with).unwrap(), &look_up)
     };
     let hints = |run: Value, rest: Value| {
-        let shown = |remark: Remark| format!("{}{}: {}", remark.parameter, if remark.fatal { "!" } else { "" }, remark.hint);
+        let shown =
+            |remark: Remark| format!("{}{}: {}", remark.parameter, if remark.fatal { "!" } else { "" }, remark.hint);
         remarks(run, rest).into_iter().map(shown).collect::<Vec<_>>()
     };
     let none = json!({});
     let declared = json!({"files": {"s": "declared.py", "train": "other.py"}});
-    assert_eq!(hints(json!(["python3", "train.py", "x"]), none.clone()), ["run.1: add `files: {train: train.py}` and write `{file.train}`"]);
-    assert_eq!(hints(json!(["python3", "./train.py"]), declared.clone()), ["run.1: add `train2: train.py` to `files` and write `{file.train2}`"]);
-    assert_eq!(hints(json!(["python3", "declared.py"]), declared.clone()), ["run.1: it is declared as `s`: write `{file.s}`"]);
-    assert_eq!(hints(json!(["x", "--config=conf/a.yaml"]), none.clone()), ["run.1: add `files: {a: conf/a.yaml}` and write `{file.a}`"]);
-    assert_eq!(hints(json!(["sh", "-c", "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"]), none.clone()).len(), 2);
-    assert_eq!(hints(json!(["x", "conf/"]), none.clone()), ["run.1: add `files: {conf: conf}` and write `{file.conf}`"]);
+    assert_eq!(
+        hints(json!(["python3", "train.py", "x"]), none.clone()),
+        ["run.1: add `files: {train: train.py}` and write `{file.train}`"]
+    );
+    assert_eq!(
+        hints(json!(["python3", "./train.py"]), declared.clone()),
+        ["run.1: add `train2: train.py` to `files` and write `{file.train2}`"]
+    );
+    assert_eq!(
+        hints(json!(["python3", "declared.py"]), declared.clone()),
+        ["run.1: it is declared as `s`: write `{file.s}`"]
+    );
+    assert_eq!(
+        hints(json!(["x", "--config=conf/a.yaml"]), none.clone()),
+        ["run.1: add `files: {a: conf/a.yaml}` and write `{file.a}`"]
+    );
+    assert_eq!(
+        hints(json!(["sh", "-c", "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"]), none.clone()).len(),
+        2
+    );
+    assert_eq!(
+        hints(json!(["x", "conf/"]), none.clone()),
+        ["run.1: add `files: {conf: conf}` and write `{file.conf}`"]
+    );
     assert_eq!(hints(json!(["x"]), json!({"env": {"CONFIG": "conf/a.yaml"}})).len(), 1);
-    assert_eq!(hints(json!(["train.py"]), none.clone()), ["run.0: add `files: {train: train.py}` and write `{file.train}`"]);
-    assert_eq!(hints(json!(["./nowhere.sh", "train.py"]), none.clone())[0], "run.0!: add `files: {nowhere: nowhere.sh}` and write `{file.nowhere}`");
+    assert_eq!(
+        hints(json!(["train.py"]), none.clone()),
+        ["run.0: add `files: {train: train.py}` and write `{file.train}`"]
+    );
+    assert_eq!(
+        hints(json!(["./nowhere.sh", "train.py"]), none.clone())[0],
+        "run.0!: add `files: {nowhere: nowhere.sh}` and write `{file.nowhere}`"
+    );
     let absolute = beside.path().join("train.py").display().to_string();
     let remark = remarks(json!(["python3", absolute]), none.clone()).remove(0);
     assert!(remark.message.contains("is not in the key"), "{remark:?}");
     for fine in [
         json!(["make", "conf"]),
-        json!(["{file.s}", "in/x", "files/declared.py", "o.txt", "-o", "{out.o}", "--x={file.s}/train.py", "/dev/null", ".", "missing.py"]),
+        json!([
+            "{file.s}",
+            "in/x",
+            "files/declared.py",
+            "o.txt",
+            "-o",
+            "{out.o}",
+            "--x={file.s}/train.py",
+            "/dev/null",
+            ".",
+            "missing.py"
+        ]),
         json!(["sh", "-c", "all o.txt; echo 1.5 > {out.o}"]),
     ] {
         assert_eq!(hints(fine.clone(), declared.clone()), Vec::<String>::new(), "{fine}");
