@@ -6,6 +6,7 @@ mod chain;
 mod checkpoint;
 mod error;
 mod failpoint;
+mod file_name;
 mod gc;
 mod intake;
 mod key;
@@ -22,11 +23,13 @@ mod run;
 mod seal;
 mod stats;
 mod store;
+mod trials;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
 pub use chain::{ChainHead, Link, RecordSeal, seal_of};
 pub use error::CacheError;
+pub use file_name::{file_name, file_path, output_path};
 pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use intake::{Intake, Taken};
 pub use key::Key;
@@ -40,7 +43,9 @@ pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
-pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
+pub use run::{
+    Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
+};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use verify::{Damage, VerifyReport, files_below};
