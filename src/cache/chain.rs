@@ -131,7 +131,9 @@ impl Store {
         let (bytes, seal_of_record) = sealed(record, Some(&link));
         replace(self.layout(), &path, &bytes)?;
         let head = ChainHead { store: link.store, run: record.run.clone(), seal: seal_of_record };
-        replace(self.layout(), &self.head_path(), &seal(&head))
+        replace(self.layout(), &self.head_path(), &seal(&head))?;
+        self.release_run(&record.run);
+        Ok(())
     }
 
     /// Whether a record came from another store.

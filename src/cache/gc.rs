@@ -131,7 +131,7 @@ impl Collection<'_> {
         let mut records = BTreeMap::new();
         // A process that was killed early may leave a folder without a record.
         for run in self.store.runs()?.into_iter().filter(|run| self.store.run_path(run).is_file()) {
-            let record = self.store.load_run(&run)?;
+            let record = self.store.load_run_as_written(&run)?;
             records.insert(run, record);
         }
         Ok(records)

@@ -22,7 +22,7 @@ const EXPIRY: Duration = Duration::from_secs(30);
 
 /// Who holds a lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
+pub(super) struct Holder {
     host: String,
     process: u32,
     /// When that process started, in clock ticks since boot: process ids are used again.
@@ -32,7 +32,7 @@ struct Holder {
 }
 
 impl Holder {
-    fn myself(nonce: &Path) -> Self {
+    pub(super) fn myself(nonce: &Path) -> Self {
         static STARTED: OnceLock<u64> = OnceLock::new();
         let process = std::process::id();
         let started = *STARTED.get_or_init(|| process_start(process).unwrap_or(0));
@@ -126,7 +126,7 @@ impl Drop for Lease {
 
 /// Makes the file and writes the holder into it. Exclusive creation is atomic on network file systems too; a reader
 /// that comes between creation and writing sees a lease without a holder, which is a fresh one.
-fn create(path: &Path, holder: &Holder) -> io::Result<()> {
+pub(super) fn create(path: &Path, holder: &Holder) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
     file.write_all(&serde_json::to_vec(holder)?)
 }
@@ -201,7 +201,7 @@ impl Heart {
         Self { leases: Arc::default(), started: Mutex::new(None) }
     }
 
-    fn beat(&self, path: &Path) -> Arc<PathBuf> {
+    pub(super) fn beat(&self, path: &Path) -> Arc<PathBuf> {
         let path = Arc::new(path.to_owned());
         let mut leases = self.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         leases.retain(|lease| lease.strong_count() > 0);

@@ -24,6 +24,7 @@ mod seal;
 mod stats;
 mod store;
 mod trials;
+mod under_way;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
@@ -48,4 +49,5 @@ pub use run::{
 };
 pub use stats::{Amount, Stats};
 pub use store::Store;
+pub use under_way::RunLease;
 pub use verify::{Damage, VerifyReport, files_below};

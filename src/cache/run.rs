@@ -68,7 +68,7 @@ impl fmt::Display for RunId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// Still going, or its process was killed.
+    /// Still going. A record that says so of a run whose process is gone is read as interrupted.
     Running,
     Done,
     Failed,
@@ -270,7 +270,17 @@ impl Store {
         Err(CacheError::ManyRuns { name: name.to_owned(), runs: others })
     }
 
+    /// The record of a run. One that was under way when its process was killed is interrupted.
+    ///
+    /// # Errors
+    /// If there is no record, or it cannot be read.
     pub fn load_run(&self, run: &RunId) -> Result<RunRecord, CacheError> {
+        let record = self.load_run_as_written(run)?;
+        Ok(RunRecord { status: self.standing(&record), ..record })
+    }
+
+    /// The record of a run as its file has it.
+    pub(super) fn load_run_as_written(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let path = self.run_path(run);
         let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })

@@ -136,7 +136,10 @@ impl Store {
         }
         artifact.map_err(|error| {
             let _ = self.quarantine(record);
-            CacheError::Artifact(error)
+            match error {
+                ArtifactError::Io(_) => CacheError::Artifact(error),
+                other => CacheError::Damaged { object: record.object, reason: other.to_string() },
+            }
         })
     }
 
@@ -193,6 +196,11 @@ impl Store {
     pub fn leased(&self) -> Result<Vec<Key>, CacheError> {
         let leases = super::verify::files_below(&self.layout.leases())?.into_iter().filter(|path| is_held(path));
         Ok(leases.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Key)).collect())
+    }
+
+    /// What keeps the leases of this process fresh.
+    pub(super) fn heart(&self) -> &Heart {
+        &self.heart
     }
 
     /// Tries to become the one who works on a key.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
-use crate::cache::{RunId, RunRecord, RunStatus, StageRecord, StageState};
+use crate::cache::{RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
@@ -41,6 +41,8 @@ pub(super) struct Carried {
     pub record: RunRecord,
     pub outcome: Outcome,
     pub results: Results,
+    /// Until the record is saved with its end, others see that the run is under way.
+    _lease: Option<RunLease>,
 }
 
 /// Counts what a run gets done.
@@ -96,7 +98,9 @@ pub(super) fn carry_out_counting(
     let run = RunId::now();
     let mut record = record::start(session, &run);
     // Where nothing is left to do, git and the GPU's driver would take longer than the run.
+    let mut lease = None;
     if plan.hits() < plan.len() {
+        lease = Some(session.store.hold_run(&run)?);
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
@@ -119,7 +123,7 @@ pub(super) fn carry_out_counting(
     record.seconds = outcome.seconds;
     record.metrics.clone_from(&results.metrics);
     record.stages.clone_from(&outcome.stages);
-    Ok(Carried { record, outcome, results })
+    Ok(Carried { record, outcome, results, _lease: lease })
 }
 
 /// Forgets the actions whose results are damaged, and runs again.

@@ -211,7 +211,7 @@ impl FileFinder for Files {
         let sources = if request.dataset.is_some() { self.sources()? } else { &none };
         let located = data::locate(request, sources, &self.options, &self.memo, &watch);
         let located = located.map_err(|error| Failure::from(&error))?;
-        let found = located.map(|located| FoundFile { path: located.path, digest: located.digest.blake3 });
+        let found = located.map(found_file);
         if let (Some(found), Ok(mut all)) = (&found, self.found.lock()) {
             all.insert(name, found.clone());
         }
@@ -221,9 +221,12 @@ impl FileFinder for Files {
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
         let listed = data::locate_folder(request, &self.options, &self.memo);
         let listed = listed.map_err(|error| Failure::from(&error))?;
-        let found = |located: data::Located| FoundFile { path: located.path, digest: located.digest.blake3 };
-        Ok(listed.into_iter().map(|(below, located)| (below, found(located))).collect())
+        Ok(listed.into_iter().map(|(below, located)| (below, found_file(located))).collect())
     }
+}
+
+fn found_file(located: data::Located) -> FoundFile {
+    FoundFile { path: located.path, digest: located.digest.blake3, identity: located.identity }
 }
 
 impl From<&DataError> for Failure {

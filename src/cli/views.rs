@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Metric};
+use stages::artifact::{Artifact, ArtifactKind, Direction, FileEntry, Files, Folder, Metric, RelativePath};
 
 use crate::cache::{Action, CacheError, Output, RunId, RunRecord, Store, file_path, output_path};
 use crate::graph::{Graph, StageId};
@@ -154,47 +154,52 @@ fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "undefined".to_owned(), number)
 }
 
-/// Links the files of the results below the run's folder, so that they can be opened by name: `STAGE/OUTPUT/PATH`, as [`output_path`]
-/// and [`file_path`] write it, so that no two files have one place. Returns their paths.
+/// Links the files of the results below the run's folder, so that they can be opened by name: `STAGE/OUTPUT/PATH`, as
+/// [`output_path`] and [`file_path`] write it, so that no two files have one place. Returns their paths.
 pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
     let top = store.run_folder(run).join("files");
     let link_one = |(stage, port, files): &(String, String, Arc<Files>)| {
-        let folder = top.join(output_path(stage, port));
-        let linked = files.entries.iter().filter_map(|entry| {
-            let target = folder.join(file_path(&entry.path));
-            let source = store.layout().object_named(&entry.digest, "");
-            match link(&source, &target) {
-                Ok(()) => Some(target),
-                Err(error) => {
-                    tracing::warn!("{} of {stage}.{port} cannot be shown at {}: {error}", entry.path, target.display());
-                    None
-                }
-            }
-        });
-        linked.collect()
+        let place = top.join(output_path(stage, port));
+        show_files(files, store, &place).unwrap_or_else(|error| {
+            tracing::warn!("the files of {stage}.{port} cannot be shown at {}: {error}", place.display());
+            Vec::new()
+        })
     };
     let linked: Vec<Vec<PathBuf>> = results.files.par_iter().with_min_len(SPAN_OF_WORK).map(link_one).collect();
     linked.concat()
 }
 
-/// Makes a file appear at `target`. What is there already stays if it is the same, and is replaced if it is not.
-fn link(source: &Path, target: &Path) -> io::Result<()> {
-    if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder)?;
+/// Makes the files of an artifact appear in a folder. Returns their paths.
+fn show_files(files: &Files, store: &Store, place: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folder = Folder::open(place)?;
+    for empty in files.folders() {
+        folder.make_folder(&seen(empty)?)?;
     }
-    match fs::hard_link(source, target) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            if is_same(source, target)? {
-                return Ok(());
+    let mut linked = Vec::with_capacity(files.entries().len());
+    for entry in files.entries() {
+        let entry = FileEntry { path: seen(&entry.path)?, ..entry.clone() };
+        let source = store.layout().object_named(&entry.digest, "");
+        let target = folder.path_of(&entry.path);
+        match folder.link(&entry.path, &source) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !is_same(&source, &target)? {
+                    // Never written over what is there: a link to an object would be emptied with the object.
+                    fs::remove_file(&target)?;
+                    folder.link(&entry.path, &source).or_else(|_| folder.write(&entry))?;
+                }
             }
-            // Never copied over what is there: a link to an object would be emptied with the object.
-            fs::remove_file(target)?;
-            fs::hard_link(source, target).or_else(|_| fs::copy(source, target).map(drop))
+            // Elsewhere, or on a file system without links.
+            Err(_) => folder.write(&entry)?,
         }
-        // File systems without hard links, and stores on another one.
-        Err(_) => fs::copy(source, target).map(drop),
-        Ok(()) => Ok(()),
+        linked.push(target);
     }
+    Ok(linked)
+}
+
+/// A path inside an artifact as it is shown.
+fn seen(path: &RelativePath) -> io::Result<RelativePath> {
+    RelativePath::new(file_path(path.as_str())).map_err(io::Error::other)
 }
 
 /// Whether two files are one, or hold the same bytes.

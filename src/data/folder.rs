@@ -38,9 +38,8 @@ pub fn locate_folder(
     names.retain(|name| endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str())));
     names.sort();
     let located = |name: String| {
-        let path = folder.join(&name);
-        let digest = memo.digest(&path)?;
-        Ok((name, Located { path, digest }))
+        let located = Located::at(folder.join(&name), memo)?;
+        Ok((name, located))
     };
     names.into_iter().map(located).collect()
 }

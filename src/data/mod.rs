@@ -5,6 +5,7 @@ mod catalogue;
 mod error;
 mod fetch;
 mod folder;
+mod identity;
 mod locate;
 mod memo;
 mod sources;
@@ -13,6 +14,7 @@ pub use catalogue::{DataSetStatus, FileState, FileStatus, GetReport, get, list, 
 pub use error::DataError;
 pub use fetch::{Transfer, Watch, ignore};
 pub use folder::locate_folder;
+pub use identity::Identity;
 pub use locate::{Located, Options, locate};
 pub use memo::{FileDigest, Memo};
 pub use sources::{DataSet, SourceFile, Sources};

@@ -6,6 +6,7 @@ use stages::artifact::Digest;
 use stages::contract::FileRequest;
 
 use super::Failure;
+use crate::data::Identity;
 
 /// A raw file on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct FoundFile {
     pub path: PathBuf,
     /// blake3 of its bytes.
     pub digest: Digest,
+    /// As long as the file has this identity, it has these bytes. None for a file that changed just now.
+    pub identity: Option<Identity>,
 }
 
 /// Finds raw files.

@@ -11,6 +11,7 @@ use stages::artifact::Digest;
 use stages::contract::{Host, Progress, StageError};
 
 use super::execute::Message;
+use super::raw_files::RawFiles;
 use super::{CancelToken, Event};
 use crate::cache::Store;
 
@@ -23,7 +24,7 @@ pub(super) struct StageHost {
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub deadline: Option<Instant>,
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: RawFiles,
     pub environment: BTreeMap<String, String>,
     pub scratch: Scratch,
     pub messages: Sender<Message>,
@@ -66,14 +67,15 @@ impl Host for StageHost {
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
-        self.files.get(name).cloned()
+        self.files.hand_out(name)
     }
 
-    fn files_below(&self, folder: &str) -> Vec<(String, PathBuf)> {
-        let start = format!("{folder}/");
-        let from = self.files.range(start.clone()..);
-        let below = from.map_while(|(name, path)| Some((name.strip_prefix(&start)?.to_owned(), path.clone())));
-        below.collect()
+    fn names_below(&self, folder: &str) -> Vec<String> {
+        self.files.below(folder)
+    }
+
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+        self.files.copy(name, target)
     }
 
     fn environment(&self, name: &str) -> Option<String> {

@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
 use stages::contract::{FileRequest, Numerics};
 
-use super::{Failure, FileFinder};
+use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store};
 use crate::graph::{Graph, StageId};
 
@@ -91,7 +90,7 @@ pub struct StagePlan {
     pub manifest: Option<Manifest>,
     pub key: Option<Key>,
     /// Local paths of the raw files, by the name under which the stage asks for them.
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: BTreeMap<String, FoundFile>,
 }
 
 impl StagePlan {
@@ -222,7 +221,7 @@ impl Planner<'_> {
             unknown.dedup();
             return StagePlan::of(Verdict::Pending(unknown));
         }
-        let (files, paths) = match self.raw_files(&stage.files) {
+        let (digests, files) = match self.raw_files(&stage.files) {
             Ok(found) => found,
             Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
         };
@@ -236,17 +235,17 @@ impl Planner<'_> {
             seed: stage.kind.seeded.then_some(stage.seed),
             parameters: stage.parameters.clone(),
             inputs,
-            files,
+            files: digests,
             environment: stage.environment.iter().map(variable).collect(),
         };
         let key = manifest.key();
         let verdict = self.verdict(id, &manifest, &key);
-        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files: paths }
+        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files }
     }
 
     /// The raw files of these requests by name: what enters the key, and where they are.
-    fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, PathBuf>), Failure> {
-        let (mut digests, mut paths) = (BTreeMap::new(), BTreeMap::new());
+    fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
+        let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
             let found = match &request.below {
                 None => vec![(request.name.clone(), self.files.find(request)?)],
@@ -257,10 +256,10 @@ impl Planner<'_> {
             };
             for (name, file) in found {
                 digests.insert(name.clone(), file.as_ref().map(|file| file.digest));
-                paths.extend(file.map(|file| (name, file.path)));
+                files.extend(file.map(|file| (name, file)));
             }
         }
-        Ok((digests, paths))
+        Ok((digests, files))
     }
 
     fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> Verdict {

@@ -117,12 +117,12 @@ pub(super) fn named_objects(
         other => return Err(gone(stage, wrong_kind(record, other.kind()))),
     };
     let named = |entry: &stages::artifact::FileEntry| NamedObject {
-        path: format!("{folder}/{}", file_path(&entry.path)),
+        path: format!("{folder}/{}", file_path(entry.path.as_str())),
         object: entry.digest,
         extension: "",
         bytes: entry.size,
     };
-    Ok(files.entries.iter().map(named).collect())
+    Ok(files.entries().iter().map(named).collect())
 }
 
 fn wrong_kind(record: &ObjectRecord, found: ArtifactKind) -> CacheError {

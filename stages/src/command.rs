@@ -12,7 +12,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, Content, Digest, Direction, FileEntry, Files, Metric, Metrics};
+use crate::artifact::{Artifact, Content, Digest, Direction, FileEntry, Files, Metric, Metrics, RelativePath};
 use crate::contract::{FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// How often a running program is looked at, for its end and for the wish to stop it.
@@ -184,7 +184,8 @@ fn lay_out(
         let path = match artifact {
             Artifact::Files(files) => {
                 let path = inside.join(&file);
-                files.entries.iter().try_for_each(|entry| write_entry(&path, entry))?;
+                fs::create_dir_all(&inside)?;
+                files.lay_out(&path)?;
                 path
             }
             other => {
@@ -209,22 +210,6 @@ fn lay_out(
         paths.insert(format!("out.{name}"), path);
     }
     Ok(paths)
-}
-
-fn write_entry(folder: &Path, entry: &FileEntry) -> Result<(), StageError> {
-    let path = folder.join(&entry.path);
-    fs::create_dir_all(path.parent().unwrap_or(folder))?;
-    fs::write(&path, entry.content.read()?)?;
-    if entry.executable {
-        set_executable(&path)?;
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn set_executable(path: &Path) -> Result<(), StageError> {
-    use std::os::unix::fs::PermissionsExt;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
 #[cfg(unix)]
@@ -343,9 +328,8 @@ fn read_files(path: &Path) -> Result<Files, StageError> {
         if path.is_dir() { (path, files_below(path)?) } else { (path.parent().unwrap_or(path), vec![path.to_owned()]) };
     let entry = |file: &PathBuf| {
         let (digest, size) = Digest::of_reader(File::open(file)?)?;
-        let name = file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned();
         Ok(FileEntry {
-            path: name,
+            path: RelativePath::from_path(file.strip_prefix(root).unwrap_or(file))?,
             executable: is_executable(&fs::metadata(file)?),
             size,
             digest,
@@ -353,7 +337,7 @@ fn read_files(path: &Path) -> Result<Files, StageError> {
             content: Content::Disk(file.clone()),
         })
     };
-    Ok(Files::new(files.iter().map(entry).collect::<Result<_, StageError>>()?))
+    Ok(Files::new(files.iter().map(entry).collect::<Result<_, StageError>>()?)?)
 }
 
 fn read_metrics(path: &Path) -> Result<Metrics, StageError> {

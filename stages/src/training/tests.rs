@@ -61,6 +61,10 @@ impl Host for MemoryHost {
         None
     }
 
+    fn copy_file(&self, name: &str, _: &Path) -> Result<(), StageError> {
+        Err(StageError::new(format!("no file `{name}`")))
+    }
+
     fn environment(&self, _: &str) -> Option<String> {
         None
     }
@@ -211,6 +215,10 @@ impl Host for DamagedHost<'_> {
 
     fn file(&self, _: &str) -> Option<PathBuf> {
         None
+    }
+
+    fn copy_file(&self, name: &str, _: &Path) -> Result<(), StageError> {
+        Err(StageError::new(format!("no file `{name}`")))
     }
 
     fn environment(&self, _: &str) -> Option<String> {
