@@ -12,6 +12,7 @@
 //!          sweeps/NAME/ID/…              what sweeps handed to a cluster: units, scripts, logs
 //!          pulls/TIME.json               what somebody fetched, so that it is not collected at once
 //!          quarantine/…                  damaged objects, for inspection
+//!          salt                          a secret with which secrets are digested; never copied elsewhere
 //!          tmp/…                         files on their way into the store
 //! ```
 
@@ -100,6 +101,11 @@ impl Layout {
 
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// The secret with which secrets are digested.
+    pub fn salt(&self) -> PathBuf {
+        self.root.join("salt")
     }
 
     /// Where digests of raw files are remembered.

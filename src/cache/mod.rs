@@ -20,6 +20,7 @@ mod pulls;
 mod recorded;
 mod remote;
 mod run;
+mod salt;
 mod seal;
 mod stats;
 mod store;
@@ -47,6 +48,7 @@ pub use remote::{
 pub use run::{
     Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
 };
+pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use under_way::RunLease;

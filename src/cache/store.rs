@@ -11,6 +11,7 @@ use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
 use super::lease::{Heart, holder_of, is_held};
 use super::object::{check, read_verified, rename_into, temporary};
+use super::salt::Salt;
 use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
 
@@ -23,6 +24,7 @@ pub struct Store {
     checked: Mutex<BTreeSet<Digest>>,
     /// Damaged objects stay where they are: they are evidence.
     untouched: AtomicBool,
+    salt: Salt,
     /// Where what is not here may be.
     pub(super) remote: Option<Remote>,
 }
@@ -35,6 +37,7 @@ impl Store {
             heart: Heart::new(),
             checked: Mutex::default(),
             untouched: AtomicBool::new(false),
+            salt: Salt::default(),
             remote: None,
         }
     }
@@ -50,7 +53,19 @@ impl Store {
         fs::create_dir_all(&tmp).map_err(CacheError::io("create", &tmp))?;
         let probe = temporary(&self.layout);
         fs::write(&probe, b"").map_err(CacheError::io("write", &probe))?;
+        self.salt.allow_writing();
         fs::remove_file(&probe).map_err(CacheError::io("remove", &probe))
+    }
+
+    /// This store with the secret of another one, so that what both digest can be compared.
+    #[must_use]
+    pub fn with_salt_of(self, other: &Self) -> Self {
+        Self { salt: other.salt.for_another_store(&other.layout), ..self }
+    }
+
+    /// What may be written down of a value that nobody must learn; it tells whether it is the same one.
+    pub fn digest_of_secret(&self, name: &str, value: &str) -> String {
+        self.salt.digest(&self.layout, name, value)
     }
 
     pub fn layout(&self) -> &Layout {

@@ -8,6 +8,7 @@ use super::session::{Fetch, Session, read_as_far_as_possible};
 use super::{CliError, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
+use crate::ui::out;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -49,7 +50,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Verdict::Pending(_) => Colour::Pending,
         Verdict::Broken(_) => Colour::Broken,
     };
-    print!("{}", draw(&session.graph, format, colour));
+    out!("{}", draw(&session.graph, format, colour));
     Ok(Exit::Done)
 }
 
@@ -58,7 +59,7 @@ fn draw_faulty(arguments: &Arguments, format: Format) -> Result<(), CliError> {
     let reading = read_as_far_as_possible(&arguments.pipeline)?;
     if let Some((_, graph)) = reading.built.filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty()) {
         let colour = |id| if graph.stage(id).faulty { Colour::Broken } else { Colour::Pending };
-        print!("{}", draw(&graph, format, colour));
+        out!("{}", draw(&graph, format, colour));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::cache::{Action, RunRecord};
 use crate::diagnostic::list;
 use crate::engine::Plan;
 use crate::graph::StageId;
-use crate::ui::Paint;
+use crate::ui::{Paint, errln, json_line, outln, print_json};
 
 /// Deviating stages that are shown.
 const SHOWN: usize = 20;
@@ -66,15 +66,15 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     lock.write(&path)?;
     let signature = key.map(|key| key.sign(Signed::Lock, &seal, &path)).transpose()?;
     if global.json {
-        println!("{}", json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
+        print_json(&json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
         return Ok(Exit::Done);
     }
-    println!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), seal.short());
+    outln!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), seal.short());
     match signature {
-        Some(signature) => println!("signed in {}", shown(&signature)),
+        Some(signature) => outln!("signed in {}", shown(&signature)),
         None if changed && signature_path(&path).exists() => {
             let name = shown(&signature_path(&path));
-            anstream::eprintln!("{}: {name} is of an earlier lock; --sign makes it anew", Paint::Warn.on("warning"));
+            errln!("{}: {name} is of an earlier lock; --sign makes it anew", Paint::Warn.on("warning"));
         }
         None => {}
     }
@@ -86,7 +86,7 @@ pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, CliError> {
     let key = PrivateKey::read(path)?;
     if key.is_exposed {
         let name = path.display();
-        anstream::eprintln!("{}: others can read {name}; `chmod 600` it", Paint::Warn.on("warning"));
+        errln!("{}: others can read {name}; `chmod 600` it", Paint::Warn.on("warning"));
     }
     Ok(key)
 }
@@ -175,7 +175,7 @@ pub(super) fn require(
         options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
         options.extend(lock.targets.iter().map(|target| format!("--target {target}")));
         let told = if options.is_empty() { "without --profile and --set".to_owned() } else { options.join(" ") };
-        anstream::eprintln!("  hint: the lock was made {told}; `runner lock` accepts what is now, after a run");
+        errln!("  hint: the lock was made {told}; `runner lock` accepts what is now, after a run");
     }
     Err(CliError::told(Exit::Different))
 }
@@ -191,15 +191,15 @@ pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, record: &
 
 fn report(global: &Global, what: &str, path: &Path, found: &[Deviation]) {
     if global.json {
-        println!("{}", json!({"event": "locked", "lock": path, "deviations": found}));
+        json_line(&json!({"event": "locked", "lock": path, "deviations": found}));
         return;
     }
-    anstream::eprintln!("{}: {what} {}", Paint::Bad.on("error"), shown(path));
+    errln!("{}: {what} {}", Paint::Bad.on("error"), shown(path));
     for deviation in found.iter().take(SHOWN) {
-        anstream::eprintln!("  {}: {}", Paint::Strong.on(&deviation.stage), deviation.reason);
-        deviation.differences.iter().for_each(|difference| anstream::eprintln!("    {difference}"));
+        errln!("  {}: {}", Paint::Strong.on(&deviation.stage), deviation.reason);
+        deviation.differences.iter().for_each(|difference| errln!("    {difference}"));
     }
     if found.len() > SHOWN {
-        anstream::eprintln!("  … and {} more stages", found.len() - SHOWN);
+        errln!("  … and {} more stages", found.len() - SHOWN);
     }
 }

@@ -7,7 +7,7 @@ use super::arguments::RunName;
 use super::session::shown;
 use super::{CliError, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
-use crate::ui::{Align, Paint, Table, bytes, duration};
+use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -19,13 +19,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let store = Store::open(&global.store);
     let record = store.find_run(&arguments.name.run)?;
     if global.json {
-        println!("{}", record::to_json(&record));
+        print_json(&record::to_json(&record));
     } else {
-        anstream::print!("{}", describe(&record));
+        out!("{}", describe(&record));
         let files = crate::cache::files_below(&store.run_folder(&record.run).join("files"))?;
         if !files.is_empty() {
-            anstream::println!("{}", Paint::Strong.on("files"));
-            files.iter().for_each(|path| println!("  {}", shown(path)));
+            outln!("{}", Paint::Strong.on("files"));
+            files.iter().for_each(|path| outln!("  {}", shown(path)));
         }
     }
     Ok(Exit::Done)

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::DataError;
+use crate::spec::limits::read_regular;
 
 /// The list that is built into the program.
 const BUILT_IN: &str = include_str!("../../data/sources.yaml");
@@ -64,7 +65,8 @@ impl Sources {
     /// If the file is there but cannot be read or understood.
     pub fn load(data_dir: &Path) -> Result<Self, DataError> {
         let path = data_dir.join("sources.yaml");
-        match std::fs::read_to_string(&path) {
+        let text = read_regular(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        match text {
             Ok(text) if text == BUILT_IN => Self::built_in(),
             Ok(text) => Self::parse(&text, &path.display().to_string()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::built_in(),

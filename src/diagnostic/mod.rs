@@ -5,10 +5,12 @@ mod collection;
 mod render;
 mod source;
 mod suggest;
+mod visible;
 
 pub use collection::Diagnostics;
 pub use source::{FileId, Location, SourceMap, Span, Spanned};
 pub use suggest::{did_you_mean, list, suggestion};
+pub use visible::{indented, is_control, visible, visible_json, visible_lines};
 
 /// Whether work can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use stages::artifact::Digest;
 use stages::contract::{FileRequest, Numerics};
 
 use super::{Failure, FileFinder, FoundFile};
-use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store};
+use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret};
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -57,6 +57,18 @@ fn describe(difference: &Difference) -> String {
     }
     if let Some(file) = path.strip_prefix("files.") {
         return format!("file {file} has new content");
+    }
+    if let Some(variable) = path.strip_prefix("environment.")
+        && let (Some(before), Some(after)) = (before, after)
+    {
+        if cannot_be_compared(before, after) {
+            return format!(
+                "variable {variable} was digested with the secret of another store: its values cannot be compared"
+            );
+        }
+        if is_digest_of_secret(before) && is_digest_of_secret(after) {
+            return format!("variable {variable} has another value");
+        }
     }
     let name = path.strip_prefix("with.").unwrap_or(path);
     match (before, after) {
@@ -226,7 +238,8 @@ impl Planner<'_> {
             Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
         };
         let variable = |name: &String| {
-            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value)))
+            let digest = |value: &str| self.store.digest_of_secret(name, value);
+            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value, digest)))
         };
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),

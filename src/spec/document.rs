@@ -8,6 +8,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::limits::{DEEPEST_INCLUDE, LARGEST_FILE, MOST_FILES, read_text};
 use super::node::Node;
 use super::schema::{FRAGMENT, OUTLINE};
 use super::{is_name, name_hint, validate, yaml};
@@ -108,6 +109,21 @@ impl<'a> Reader<'a> {
         (params, stages)
     }
 
+    /// What keeps another file from being read.
+    fn too_many(&self) -> Option<String> {
+        let bytes: u64 = self.sources.iter().map(|(_, text)| text.len() as u64).sum();
+        match () {
+            () if self.chain.len() >= DEEPEST_INCLUDE => {
+                Some(format!("files include each other more than {DEEPEST_INCLUDE} deep"))
+            }
+            () if self.read.len() >= MOST_FILES => Some(format!("a pipeline has at most {MOST_FILES} files")),
+            () if bytes > LARGEST_FILE => {
+                Some(format!("the files of a pipeline have at most {} MiB together", LARGEST_FILE >> 20))
+            }
+            () => None,
+        }
+    }
+
     fn read_text(&self, path: &Path) -> Result<String, String> {
         self.sources.kept(path).map_or_else(|| read_text(path), |text| Ok(text.to_string()))
     }
@@ -158,6 +174,10 @@ impl<'a> Reader<'a> {
         if self.read.contains(&identity) {
             return None;
         }
+        if let Some(message) = self.too_many() {
+            self.diagnostics.push(Diagnostic::error("too-many", message).at(node.span()));
+            return None;
+        }
         match self.read_text(&path) {
             Ok(text) => {
                 let root = self.mapping(&path, text, &FRAGMENT, "the fragment")?;
@@ -172,17 +192,6 @@ impl<'a> Reader<'a> {
             }
         }
     }
-}
-
-fn read_text(path: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
-        _ => error.to_string(),
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        format!("it is not UTF-8 text (byte {} is the first that is wrong)", error.utf8_error().valid_up_to())
-    })
 }
 
 /// A file in the same folder whose name is nearly that of a missing one.

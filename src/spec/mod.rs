@@ -8,6 +8,7 @@
 mod axes;
 mod describe;
 mod document;
+pub mod limits;
 mod load;
 mod node;
 mod overrides;

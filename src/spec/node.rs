@@ -1,13 +1,12 @@
 //! A YAML tree in which every key and value knows where it was written. Trees are shared, not copied: cloning is cheap.
 //! It holds no rules about what a pipeline contains.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::scalar::{Resolved, Scalar};
-use crate::diagnostic::Span;
+use crate::diagnostic::{Span, visible};
 
 /// A key of a mapping. Two are equal if they read the same, wherever they stand.
 #[derive(Clone, Debug)]
@@ -39,7 +38,14 @@ pub struct Node {
     kind: Kind,
     /// Whether some scalar in it holds `${`.
     templated: bool,
+    /// About how many bytes its JSON takes. What is shared here stands there in full.
+    weight: u64,
+    /// How deep it is nested; 0 for a scalar.
+    depth: u32,
 }
+
+/// Bytes that a value takes besides its text.
+const OVERHEAD: u64 = 16;
 
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
@@ -51,17 +57,37 @@ impl Node {
     pub fn scalar(text: impl Into<Arc<str>>, quoted: bool, span: Span) -> Self {
         let scalar = Scalar::new(text, quoted);
         let templated = scalar.text.contains("${");
-        Self { span, origin: None, kind: Kind::Scalar(scalar), templated }
+        Self::leaf(scalar, templated, span)
     }
 
     pub fn sequence(items: Vec<Self>, span: Span) -> Self {
         let templated = items.iter().any(|item| item.templated);
-        Self { span, origin: None, kind: Kind::Sequence(items.into()), templated }
+        let weight = items.iter().fold(OVERHEAD, |sum, item| sum.saturating_add(item.weight));
+        let depth = 1 + items.iter().map(|item| item.depth).max().unwrap_or(0);
+        Self { span, origin: None, kind: Kind::Sequence(items.into()), templated, weight, depth }
     }
 
     pub fn mapping(entries: Vec<(Key, Self)>, span: Span) -> Self {
         let templated = entries.iter().any(|(_, value)| value.templated);
-        Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated }
+        let entry = |(key, value): &(Key, Self)| value.weight.saturating_add(key.text.len() as u64);
+        let weight = entries.iter().fold(OVERHEAD, |sum, pair| sum.saturating_add(entry(pair)));
+        let depth = 1 + entries.iter().map(|(_, value)| value.depth).max().unwrap_or(0);
+        Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated, weight, depth }
+    }
+
+    fn leaf(scalar: Scalar, templated: bool, span: Span) -> Self {
+        let weight = OVERHEAD + scalar.text.len() as u64;
+        Self { span, origin: None, kind: Kind::Scalar(scalar), templated, weight, depth: 0 }
+    }
+
+    /// About how many bytes its JSON takes.
+    pub fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// How deep lists and maps are nested in it.
+    pub fn depth(&self) -> usize {
+        self.depth as usize
     }
 
     /// A mapping without entries, which stands for one that was not written.
@@ -92,7 +118,7 @@ impl Node {
 
     /// A string in which all references were replaced: what looks like one now is text.
     pub(super) fn finished(text: String, span: Span) -> Self {
-        Self { span, origin: None, kind: Kind::Scalar(Scalar::new(text, true)), templated: false }
+        Self::leaf(Scalar::new(text, true), false, span)
     }
 
     #[must_use]
@@ -219,13 +245,9 @@ fn shortened(text: &str) -> String {
             short.push('…');
             break;
         }
-        if character.is_control() {
-            let _ = write!(short, "{}", character.escape_default());
-        } else {
-            short.push(character);
-        }
+        short.push(character);
     }
-    short
+    visible(&short).into_owned()
 }
 
 #[cfg(test)]

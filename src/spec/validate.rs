@@ -134,8 +134,11 @@ impl<'a> Validator<'a> {
         }
     }
 
-    /// Whether an integer fits the Rust type that the schema was made from.
+    /// Whether a number fits the Rust type that the schema was made from.
     fn of_width(&mut self, node: &Node, schema: &Map<String, Value>) -> bool {
+        if find(schema, "format").and_then(Value::as_str) == Some("float") {
+            return self.of_single_precision(node);
+        }
         let (Some(Resolved::Integer(value)), Some(format)) = (node.resolve(), find(schema, "format")) else {
             return true;
         };
@@ -154,6 +157,23 @@ impl<'a> Validator<'a> {
         if !fits {
             let message = format!("{} must be between {least} and {most}, found {}", self.name(), node.describe());
             self.report(node, "out-of-range", message, None);
+        }
+        fits
+    }
+
+    /// Whether a number is still itself with 32 bits, give or take its last digits.
+    fn of_single_precision(&mut self, node: &Node) -> bool {
+        let number = match node.resolve() {
+            Some(Resolved::Integer(value)) => value as f64,
+            Some(Resolved::Float(value)) => value,
+            _ => return true,
+        };
+        let single = number as f32;
+        let fits = single.is_finite() && (single != 0.0 || number == 0.0);
+        if !fits {
+            let message = format!("{} must be a number that 32 bits can hold, found {}", self.name(), node.describe());
+            let hint = "such numbers lie between 1e-45 and 3.4e38, or are 0; the sign does not matter";
+            self.report(node, "out-of-range", message, Some(hint.to_owned()));
         }
         fits
     }

@@ -1,6 +1,7 @@
 //! The sweep file: which pipeline, along which axes, for which figure. Every problem is told at its place; what a
 //! pipeline makes of the values is judged when the trials are assembled.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -11,6 +12,7 @@ use stages::artifact::Direction;
 use super::options::{self, EngineOptions};
 use super::space::{Dimension, Domain, Space};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list};
+use crate::spec::limits::read_text;
 use crate::spec::{Node, validate, yaml};
 
 /// A sweep as its file describes it.
@@ -144,10 +146,10 @@ impl SweepFile {
     pub fn load(path: &Path, sources: &mut SourceMap) -> (Option<Self>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
         let kept = sources.kept(path).cloned();
-        let text = match kept.map_or_else(|| std::fs::read_to_string(path).map(Arc::from), Ok) {
+        let text = match kept.map_or_else(|| read_text(path).map(Arc::from), Ok) {
             Ok(text) => text,
-            Err(error) => {
-                let message = format!("cannot read `{}`: {error}", path.display());
+            Err(reason) => {
+                let message = format!("cannot read `{}`: {reason}", path.display());
                 let hint = "a sweep file names a `pipeline`, its `axes` and an `objective`; see docs/sweeps.md";
                 diagnostics.push(Diagnostic::error("unreadable-file", message).hint(hint));
                 return (None, diagnostics);
@@ -187,7 +189,7 @@ impl SweepFile {
 
 /// Whether a file describes a sweep: it has the key `sweep`, whatever else is right or wrong with it.
 pub fn is_sweep(path: &Path) -> bool {
-    let text: Arc<str> = std::fs::read_to_string(path).unwrap_or_default().into();
+    let text: Arc<str> = read_text(path).unwrap_or_default().into();
     let file = SourceMap::default().add(path.display().to_string(), Arc::clone(&text));
     yaml::parse(&text, file, 0).0.is_some_and(|node| node.get("sweep").is_some())
 }
@@ -299,8 +301,11 @@ impl Reader<'_> {
         }
         let rows = (0..columns[0].1.len()).map(|row| columns.iter().map(|(_, values)| values[row].clone()).collect());
         let rows: Vec<Vec<Value>> = rows.collect();
-        let repeated =
-            (1..rows.len()).find_map(|row| Some((rows[..row].iter().position(|other| *other == rows[row])?, row)));
+        let mut seen = HashMap::with_capacity(rows.len());
+        let repeated = rows.iter().enumerate().find_map(|(again, row)| {
+            let first = seen.insert(Value::from(row.clone()).to_string(), again)?;
+            Some((first, again))
+        });
         if let Some((first, again)) = repeated {
             let message = format!("items {} and {} below `zip` are the same", first + 1, again + 1);
             self.error("repeated-point", message, node?.span(), "remove one of them from each list");
@@ -389,8 +394,9 @@ impl Reader<'_> {
             return None;
         }
         let values: Vec<Value> = items.iter().map(Node::to_json).collect();
+        let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
-            if values[..index].contains(value) {
+            if !seen.insert(value.to_string()) {
                 let message = format!("axis `{axis}` has the value {value} twice");
                 self.error("repeated-point", message, items[index].span(), "remove one of them");
                 return None;

@@ -12,6 +12,7 @@ use super::campaign::Campaign;
 use super::submit::Queue;
 use crate::cache::file_name;
 use crate::sweep::{Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width};
+use crate::ui::{outln, print_json};
 
 /// Forms of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -53,9 +54,9 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
         let shares = influences.iter().map(
             |one| serde_json::json!({"axis": one.axis, "share": one.share, "trials": one.trials, "groups": one.groups}),
         );
-        println!("{}", serde_json::json!({"files": written, "influence": shares.collect::<Vec<_>>()}));
+        print_json(&serde_json::json!({"files": written, "influence": shares.collect::<Vec<_>>()}));
     } else {
-        written.iter().for_each(|path| println!("{path}"));
+        written.iter().for_each(|path| outln!("{path}"));
     }
     Ok(Exit::Done)
 }

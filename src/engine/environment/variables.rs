@@ -50,6 +50,11 @@ pub(super) fn that_matter(variables: impl Iterator<Item = (OsString, OsString)>)
     found.into_iter().map(|(name, value)| (name.clone(), kept(&name, &value.to_string_lossy()))).collect()
 }
 
+/// Whether a variable is known as a setting of the machine and its libraries. What users call `RUNNER_…` is theirs.
+pub(super) fn is_setting(name: &str) -> bool {
+    matters(name) && !name.starts_with("RUNNER_")
+}
+
 fn matters(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || NAMES.contains(&name)
 }

@@ -232,7 +232,11 @@ impl StageKind {
             },
             complete: |value| {
                 let parameters = S::Params::deserialize(value).map_err(|error| error.to_string())?;
-                serde_json::to_value(parameters).map_err(|error| error.to_string())
+                let completed = serde_json::to_value(parameters).map_err(|error| error.to_string())?;
+                // A number beyond what its type holds becomes `null` on the way, which JSON has instead of infinity.
+                S::Params::deserialize(&completed)
+                    .map_err(|error| format!("a value cannot be kept as it is ({error}); is a number too large?"))?;
+                Ok(completed)
             },
             check: |value| S::check(&parse::<S>(value)),
             check_inputs: |value, connected| S::check_inputs(&parse::<S>(value), connected),
