@@ -169,6 +169,35 @@ pub struct SweepMember {
     pub overrides: Vec<(String, String)>,
     /// The stages for which it was run.
     pub targets: Vec<String>,
+    /// The pipeline's parameters where they are not as in the record, which has those of the first member.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, Value>,
+    /// The pipeline's seed; records of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl SweepMember {
+    /// The member with its parameters and seed; `first` are the parameters of the first member, which the record has.
+    #[must_use]
+    pub fn with_values(mut self, params: IndexMap<String, Value>, seed: u64, first: &IndexMap<String, Value>) -> Self {
+        self.params = params.into_iter().filter(|(name, value)| first.get(name) != Some(value)).collect();
+        self.seed = Some(seed);
+        self
+    }
+}
+
+/// What the name of a stage in a record stands for, where that is more than a stage of the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The stage in the file.
+    pub stage: String,
+    /// The values of its axes.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub axes: IndexMap<String, Value>,
+    /// The members of a sweep that have it, by their places; empty if all of them do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<usize>,
 }
 
 /// The record of one invocation.
@@ -205,6 +234,9 @@ pub struct RunRecord {
     /// The pipeline's file and what it includes, as they were when the run began; the file itself comes first.
     #[serde(default)]
     pub pipeline_files: Vec<PipelineFile>,
+    /// What names of stages stand for, where that is more than a stage of the file.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub instances: IndexMap<String, Instance>,
     pub stages: Vec<StageRecord>,
     /// Stage name to its metrics.
     pub metrics: IndexMap<String, Vec<Metric>>,

@@ -114,6 +114,7 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         stage: spec.name.value.clone(),
         kind: *kind,
         point: point.iter().map(|(axis, value)| (axis.to_owned(), value.to_json())).collect(),
+        members: Vec::new(),
         inputs: kind.inputs(&parameters),
         outputs: kind.outputs(&parameters),
         files: kind.files(&parameters),

@@ -66,6 +66,15 @@ impl Target {
         Ok(path)
     }
 
+    /// Makes a folder below the one that the target is.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn folder(&self, below: &str) -> Result<(), ReportError> {
+        let path = self.aside.join(below);
+        fs::create_dir_all(&path).map_err(ReportError::io("create", &path))
+    }
+
     /// Writes the target as one file.
     ///
     /// # Errors
