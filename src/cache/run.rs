@@ -411,6 +411,8 @@ impl Iterator for NewestFirst<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ use crate::sweep::{
     Wave, backend, backends, label, overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id,
     task_count,
 };
-use crate::ui::{Paint, outln, print_json};
+use crate::ui::{Paint, out, outln, print_json};
 
 /// The backend of a name on the command line.
 pub(super) fn find_backend(name: &str) -> Result<Box<dyn Backend>, CliError> {
