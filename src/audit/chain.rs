@@ -11,7 +11,8 @@ use stages::artifact::Digest;
 use super::figures::{metrics_of, misquoted, outputs_of};
 use super::{Lock, LockedStage};
 use crate::cache::{
-    Action, CacheError, ChainHead, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord, StageState, Store,
+    Action, CacheError, ChainHead, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord,
+    StageState, Store,
 };
 
 /// One thing that is not as it was recorded.

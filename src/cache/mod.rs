@@ -44,7 +44,9 @@ pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
-pub use run::{NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
+pub use run::{
+    NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
+};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use tree::{append_plain, files_below, read_plain};

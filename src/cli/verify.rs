@@ -139,7 +139,8 @@ fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
         found => {
             let matches = |run: &&RunId| !name.is_empty() && run.is_called(name);
             let runs = store.runs()?;
-            let named = runs.iter().rev().filter(|run| store.layout().holds(&store.run_path(run))).find(matches).cloned();
+            let named =
+                runs.iter().rev().filter(|run| store.layout().holds(&store.run_path(run))).find(matches).cloned();
             let read = found.map(|record| record.run);
             named.map_or_else(|| Err(read.err().unwrap_or_else(|| CacheError::NoSuchRun(name.to_owned())).into()), Ok)
         }

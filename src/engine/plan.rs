@@ -150,7 +150,9 @@ impl Plan {
     /// Whether what the hits stand on is still there.
     pub fn still_holds(&self, store: &Store) -> bool {
         let is_there = |plan: &StagePlan| match plan.hit() {
-            Some(action) => store.has_outputs(action) && (plan.is_unwritten || store.action_file(&action.key).is_some()),
+            Some(action) => {
+                store.has_outputs(action) && (plan.is_unwritten || store.action_file(&action.key).is_some())
+            }
             None => true,
         };
         // What is not here comes from the remote.

@@ -86,8 +86,7 @@ fn run(store: &Arc<Store>, graph: &Graph) -> Result<Results, String> {
         forced: Default::default(),
         environment: |_| None,
     };
-    let options =
-        RunOptions { jobs: 1, threads: 1, device: Device::Cpu, memory: 1 << 30, gpus: 0, keep_going: false };
+    let options = RunOptions { jobs: 1, threads: 1, device: Device::Cpu, memory: 1 << 30, gpus: 0, keep_going: false };
     let id = RunId::now();
     let outcome = execute(&planner, planner.plan(), store, &options, &id, &CancelToken::default(), &mut Silent);
     for (stage, action) in &outcome.actions {
@@ -297,7 +296,10 @@ fn read_sealed(path: &Path) -> io::Result<Value> {
 
 /// Says something else of an output, with the right sum.
 fn forge_output(output: &mut Value, how: u8) {
-    let deep = (0..how).fold(json!([]), |parts, _| json!([{"digest": Digest([1; 32]), "object": Digest([1; 32]), "bytes": 1, "parts": parts}]));
+    let deep = (0..how).fold(
+        json!([]),
+        |parts, _| json!([{"digest": Digest([1; 32]), "object": Digest([1; 32]), "bytes": 1, "parts": parts}]),
+    );
     match how % 6 {
         0 => output["bytes"] = json!(u64::MAX),
         1 => output["digest"] = json!(Digest([how; 32])),

@@ -56,7 +56,10 @@ fn results_of_an_edited_script_are_not_those_of_the_old_one() {
     environment.set("FOLDER", folder);
     environment.write("script.sh", script);
     environment.write("edit", "");
-    environment.run(&["run", "--quiet", "--jobs", "1", "--keep-going", "pipeline.yaml"]).expect(1).says("changed after");
+    environment
+        .run(&["run", "--quiet", "--jobs", "1", "--keep-going", "pipeline.yaml"])
+        .expect(1)
+        .says("changed after");
     environment.write("script.sh", script);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let run = environment.latest()["run"].as_str().unwrap().to_owned();

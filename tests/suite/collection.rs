@@ -69,7 +69,8 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 ";
     environment.write("clock.c", source.replace("OFFSET", "100000"));
     let library = environment.path("clock.so");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(environment.path("clock.c")).output();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(environment.path("clock.c")).output();
     let is_built = built.is_ok_and(|output| output.status.success());
     if !is_built {
         eprintln!("SKIPPED: there is no C compiler");
@@ -92,7 +93,8 @@ fn a_collection_goes_by_the_clock_of_the_file_system() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     environment.write("cache/v1/tmp/elsewhere-1-2-3", "on its way");
     let orphan = environment.write("cache/v1/objects/00/11", "on its way, too");
-    let collected = environment.start(ahead(&environment, &["cache", "gc", "--max-age", "1 h", "--json"])).wait().expect(0);
+    let collected =
+        environment.start(ahead(&environment, &["cache", "gc", "--max-age", "1 h", "--json"])).wait().expect(0);
     assert_eq!(collected.json()["removed"], serde_json::json!([]), "{}", collected.describe());
     assert!(orphan.exists());
     let mut remote = TestEnvironment::with_pipeline(EQUAL);

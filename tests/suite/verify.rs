@@ -109,8 +109,11 @@ fn a_chain_that_lost_its_end_goes_on_and_says_so() {
 /// The clock of this host was set back, or another host's is behind: what counts is who came last.
 #[test]
 fn the_latest_run_is_the_newest_of_the_chain() {
-    let environment = TestEnvironment::with_pipeline("pipeline: p\nparams: {n: 1}\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo ${n} > {out.o}\"], outputs: {o: {path: o}}}}\n");
-    let run = |number: usize| environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", &format!("n={number}")]);
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nparams: {n: 1}\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo ${n} > {out.o}\"], outputs: {o: {path: o}}}}\n",
+    );
+    let run =
+        |number: usize| environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", &format!("n={number}")]);
     run(1);
     // As if the clock had been ahead by years then: everything of the first run is as a clock that is ahead makes it.
     let first = environment.latest()["run"].as_str().unwrap().to_owned();
@@ -125,7 +128,8 @@ fn the_latest_run_is_the_newest_of_the_chain() {
     let head = environment.path("cache/v1/runs.head");
     let text = fs::read_to_string(&head).unwrap();
     let old: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    let line = text.lines().next().unwrap().replace(&first, &ahead).replace(old["seal"].as_str().unwrap(), &seal.to_string());
+    let line =
+        text.lines().next().unwrap().replace(&first, &ahead).replace(old["seal"].as_str().unwrap(), &seal.to_string());
     fs::write(&head, format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes()))).unwrap();
     environment.succeed(&["verify", "latest"]);
     run(2);

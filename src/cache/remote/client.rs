@@ -218,7 +218,8 @@ impl Client {
             above.symlink_metadata().is_ok_and(|found| !is_right(found))
         });
         let Some(foreign) = foreign else { return Ok(()) };
-        let message = format!("{} is neither a file nor a folder, and nothing in a store is followed", foreign.display());
+        let message =
+            format!("{} is neither a file nor a folder, and nothing in a store is followed", foreign.display());
         Err(RemoteError::new(RemoteFault::Damaged, message).hint("remove it"))
     }
 
