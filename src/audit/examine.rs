@@ -36,13 +36,13 @@ impl Audit<'_> {
     /// If it is interrupted, or something that it needs is not there.
     pub fn run(&self, folder: &Path, reporter: &mut dyn Reporter) -> Result<AuditReport, Obstacle> {
         let started = Instant::now();
-        let shadow = Arc::new(Store::open(folder));
+        let shadow = Arc::new(Store::open(folder).with_salt_of(self.reexecution.original));
         shadow.prepare()?;
         let first = self.reexecution.run(&self.scope, &shadow, reporter)?;
         let mut second = Actuals::new();
         if self.twice {
             // A store of its own: checkpoints of the first execution would spare the second one its work.
-            let other = Arc::new(Store::open(&folder.join("second")));
+            let other = Arc::new(Store::open(&folder.join("second")).with_salt_of(self.reexecution.original));
             other.prepare()?;
             second = self.reexecution.run(&self.scope, &other, reporter)?;
         }

@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::lock_text;
 use crate::cache::{Action, Key, Recorded, RunRecord, Store};
 use crate::graph::{Graph, StageId};
+use crate::spec::limits::read_regular;
 
 /// The version of the file's format.
 pub const FORMAT: u64 = 1;
@@ -103,9 +104,11 @@ impl LockError {
             Self::Missing(_) => Some("`runner lock PIPELINE` writes it, once the pipeline has run"),
             Self::Io { .. } => None,
             Self::Syntax { .. } => {
-                Some("after a merge, settle the conflict by `runner lock`, which writes the file anew")
+                Some("after a merge, settle the conflict with `runner lock PIPELINE`, which writes the file again")
             }
-            Self::Tampered { .. } => Some("restore the file from version control, or write it anew with `runner lock`"),
+            Self::Tampered { .. } => {
+                Some("restore the file from version control, or write it again with `runner lock PIPELINE`")
+            }
         }
     }
 }
@@ -223,10 +226,10 @@ impl Lock {
     /// # Errors
     /// If there is none, it is no lock, or it was changed after it was written.
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        let text = match fs::read_to_string(path) {
+        let text = match read_regular(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LockError::Missing(path.to_owned())),
             Err(source) => return Err(LockError::Io { verb: "read", path: path.to_owned(), source }),
-            Ok(text) => text,
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         };
         Self::parse(&text, path)
     }

@@ -19,6 +19,7 @@ use stages::artifact::Digest;
 use thiserror::Error;
 
 use super::lock::write_whole;
+use crate::spec::limits::read_regular;
 
 const HEAD: &str = "runner signature 1";
 
@@ -133,11 +134,11 @@ pub fn check_signature(what: Signed, seal: &Digest, sealed: &Path, public_key: &
     let key = VerifyingKey::from_public_key_pem(text.trim())
         .map_err(|_| SignError::Key { path: public_key.to_owned(), wanted: "public" })?;
     let path = signature_path(sealed);
-    let written = match fs::read_to_string(&path) {
+    let written = match read_regular(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SignError::Missing(path)),
         other => other.map_err(|source| SignError::Io { verb: "read", path: path.clone(), source })?,
     };
-    let written = written.replace("\r\n", "\n");
+    let written = String::from_utf8_lossy(&written).replace("\r\n", "\n");
     let (message, public, signature) = parse(&written).ok_or_else(|| SignError::Unreadable(path.clone()))?;
     if message != what.message(seal) {
         return Err(SignError::OtherContent(path));
@@ -151,7 +152,7 @@ pub fn check_signature(what: Signed, seal: &Digest, sealed: &Path, public_key: &
 /// The signature that lies beside what is sealed, if it is of this seal and holds for the key that it names. Whose key that
 /// is, is another question.
 pub fn signature_beside(what: Signed, seal: &Digest, sealed: &Path) -> Option<Vec<u8>> {
-    let bytes = fs::read(signature_path(sealed)).ok()?;
+    let bytes = read_regular(&signature_path(sealed)).ok()?;
     holds_by_itself(what, seal, &bytes).then_some(bytes)
 }
 
@@ -176,7 +177,8 @@ fn parse(text: &str) -> Option<(&str, &str, Signature)> {
 }
 
 fn read(path: &Path) -> Result<String, SignError> {
-    fs::read_to_string(path).map_err(|source| SignError::Io { verb: "read", path: path.to_owned(), source })
+    let bytes = read_regular(path).map_err(|source| SignError::Io { verb: "read", path: path.to_owned(), source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -13,6 +13,7 @@
 //!          sweeps/NAME/ID/…              what sweeps handed to a cluster: units, scripts, logs
 //!          pulls/TIME.json               what somebody fetched, so that it is not collected at once
 //!          quarantine/…                  damaged objects, for inspection
+//!          salt                          a secret with which secrets are digested; never copied elsewhere
 //!          trash/NAME/…                  what a collection is about to remove
 //!          tmp/…                         files on their way into the store
 //! ```
@@ -107,6 +108,11 @@ impl Layout {
 
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// The secret with which secrets are digested.
+    pub fn salt(&self) -> PathBuf {
+        self.root.join("salt")
     }
 
     /// The folders that a store consists of.

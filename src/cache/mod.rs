@@ -20,6 +20,7 @@ mod pulls;
 mod recorded;
 mod remote;
 mod run;
+mod salt;
 mod seal;
 mod stats;
 mod store;
@@ -36,7 +37,7 @@ pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::{FileState, Ledger};
+pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
@@ -47,6 +48,7 @@ pub use remote::{
 pub use run::{
     NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
 };
+pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};
 pub use store::Store;
 pub use tree::{append_plain, files_below, read_plain};

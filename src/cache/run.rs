@@ -9,16 +9,30 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stages::artifact::{Digest, Metric};
+use stages::artifact::{Digest, Metric, RelativePath, Shown};
 
 use super::tree::Kind;
 use super::{CacheError, Key, Link, Store};
 
 /// Names a run; sorts by time to the millisecond: `20260101-120000-250c1f`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RunId(pub String);
 
+impl TryFrom<String> for RunId {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        if Self::is_name(&name) { Ok(Self(name)) } else { Err(format!("`{}` is not the name of a run", Shown(&name))) }
+    }
+}
+
 impl RunId {
+    /// Whether a text from elsewhere can name a run, and so a folder: one plain part of a path.
+    pub fn is_name(text: &str) -> bool {
+        RelativePath::new(text).is_ok() && !text.contains(['/', '\\']) && !text.starts_with('.')
+    }
+
     /// Whether it is this, or begins or ends with it.
     pub fn is_called(&self, name: &str) -> bool {
         self.0.starts_with(name) || self.0.ends_with(name)
@@ -124,6 +138,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Why it ran, was skipped, or failed.
     pub reason: String,
+    /// Of a stage that failed: what lies behind the reason, outermost first, such as the last words of a program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
 }
 
 /// One file of a pipeline.
@@ -277,7 +294,9 @@ impl Store {
     pub(super) fn load_run_as_written(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let path = self.run_path(run);
         let text = self.layout().read(&path).map_err(CacheError::io("read", &path))?;
-        serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
+        let unreadable = |reason: String| CacheError::Record { path: path.clone(), reason };
+        let record: RunRecord = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        if record.run == *run { Ok(record) } else { Err(unreadable(format!("it is of the run {}", record.run))) }
     }
 }
 
@@ -361,6 +380,30 @@ impl Iterator for NewestFirst<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_called_by_one_plain_name() {
+        let read = |name: &str| serde_json::from_value::<RunId>(name.into());
+        for name in ["20260101-120000-250c1f", "r", "a.b"] {
+            assert_eq!(read(name).unwrap(), RunId(name.to_owned()));
+        }
+        for name in ["", ".", "..", "../x", "/x", "a/b", "a\\b", "a\0", ".hidden", "x/"] {
+            assert!(read(name).is_err(), "{name:?}");
+        }
+    }
+
+    /// What is done with a record is done in the folder that it names.
+    #[test]
+    fn a_record_names_the_folder_that_it_lies_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let path = store.run_path(&RunId("mine".into()));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for name in ["other", "../../../elsewhere"] {
+            fs::write(&path, serde_json::json!({"run": name}).to_string()).unwrap();
+            assert!(matches!(store.load_run(&RunId("mine".into())), Err(CacheError::Record { .. })), "{name}");
+        }
+    }
 
     #[test]
     fn dates_are_right() {

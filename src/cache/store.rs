@@ -12,6 +12,7 @@ use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
 use super::lease::{Heart, holder_of, is_held};
 use super::object::{check, create_aside, read_verified, temporary};
+use super::salt::Salt;
 use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
 
@@ -24,6 +25,7 @@ pub struct Store {
     checked: Mutex<BTreeSet<Digest>>,
     /// Damaged objects stay where they are: they are evidence.
     untouched: AtomicBool,
+    salt: Salt,
     /// Where what is not here may be.
     pub(super) remote: Option<Remote>,
 }
@@ -36,6 +38,7 @@ impl Store {
             heart: Heart::new(),
             checked: Mutex::default(),
             untouched: AtomicBool::new(false),
+            salt: Salt::default(),
             remote: None,
         }
     }
@@ -53,7 +56,19 @@ impl Store {
             }
         }
         let (probe, _) = create_aside(&self.layout, 0o644)?;
+        self.salt.allow_writing();
         fs::remove_file(&probe).map_err(CacheError::io("remove", &probe))
+    }
+
+    /// This store with the secret of another one, so that what both digest can be compared.
+    #[must_use]
+    pub fn with_salt_of(self, other: &Self) -> Self {
+        Self { salt: other.salt.for_another_store(&other.layout), ..self }
+    }
+
+    /// What may be written down of a value that nobody must learn; it tells whether it is the same one.
+    pub fn digest_of_secret(&self, name: &str, value: &str) -> String {
+        self.salt.digest(&self.layout, name, value)
     }
 
     /// The time by the clock of the store's file system, which all hosts share, read off a file that is made for it. Where
@@ -137,10 +152,13 @@ impl Store {
         }
         artifact.map_err(|error| {
             let _ = self.quarantine(record);
-            match error {
+            let error = match error {
                 ArtifactError::Io(_) => CacheError::Artifact(error),
                 other => CacheError::Damaged { object: record.object, reason: other.to_string() },
-            }
+            };
+            // What is computed again after it would otherwise say nothing of it.
+            tracing::warn!("{error}");
+            error
         })
     }
 

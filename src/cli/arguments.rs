@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use stages::contract::Device;
 
 use super::CliError;
+use crate::ui::screen::Log;
 
 /// Sets the options of every verb apart from a verb's own.
 const GLOBAL: &str = "Global options";
@@ -67,7 +68,7 @@ impl Global {
         let level = if self.verbose { "info,runner=debug,stages=debug" } else { "warn" };
         let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG");
         let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Log::default);
         let _ = subscriber.with_ansi(crate::ui::Colours::of_stderr().0).without_time().try_init();
     }
 }

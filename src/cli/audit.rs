@@ -14,7 +14,7 @@ use super::{CliError, Exit, Global, signals, sweep};
 use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, header_differences};
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
-use crate::ui::{self, Mode};
+use crate::ui::{self, Mode, outln, print_json};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -130,11 +130,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         object["numeric_class"] = json!(session.numeric_class);
         object["sample_seed"] = json!(seed);
         object["good"] = json!(report.is_good());
-        println!("{object}");
+        print_json(&object);
     } else {
         print(&report, &target, seed, global.verbose);
         if arguments.shadow.is_some() {
-            println!("what was computed is in {}", shown(&shadow.path));
+            outln!("what was computed is in {}", shown(&shadow.path));
         }
     }
     Ok(match () {

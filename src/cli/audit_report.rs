@@ -2,7 +2,7 @@
 
 use super::audit_target::Target;
 use crate::audit::{AuditReport, Closeness, LeafComparison, PortAudit, StageAudit, Verdict};
-use crate::ui::{Align, Paint, Table, duration};
+use crate::ui::{Align, Paint, Table, duration, out, outln};
 
 /// More stages than this are summed up, unless they differ.
 const STAGES_LISTED: usize = 40;
@@ -11,20 +11,20 @@ const LEAVES_LISTED: usize = 8;
 
 /// Prints what an audit found.
 pub(super) fn print(report: &AuditReport, target: &Target, seed: Option<u64>, verbose: bool) {
-    anstream::println!("{} {}", Paint::Quiet.on("audit of"), Paint::Strong.on(&target.name));
+    outln!("{} {}", Paint::Quiet.on("audit of"), Paint::Strong.on(&target.name));
     if target.pipeline_is_recorded {
-        println!("with the pipeline that came with the record");
+        outln!("with the pipeline that came with the record");
     }
     for difference in &report.header {
-        anstream::println!("{}: {difference}", Paint::Bad.on("the record's header differs"));
+        outln!("{}: {difference}", Paint::Bad.on("the record's header differs"));
     }
-    anstream::print!("{}", stages(report, verbose));
+    out!("{}", stages(report, verbose));
     for stage in report.stages.iter().filter(|stage| stage.verdict != Verdict::Bitwise) {
-        anstream::print!("{}", details(stage));
+        out!("{}", details(stage));
     }
-    anstream::print!("{}", summary(report));
+    out!("{}", summary(report));
     if let Some(seed) = seed {
-        println!("the choice was made with --seed {seed}");
+        outln!("the choice was made with --seed {seed}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! `runner cache`: what the store holds, and whether it is intact.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::session::shown;
 use super::{CliError, Exit, Global, collect, transfer};
 use crate::cache::Store;
-use crate::ui::{Align, Paint, Table, bytes};
+use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -46,15 +46,15 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, CliError> {
 fn stats(global: &Global, store: &Store) -> Result<Exit, CliError> {
     let stats = store.stats()?;
     if global.json {
-        println!("{}", json!(stats));
+        print_json(&json!(stats));
         return Ok(Exit::Done);
     }
-    println!("{}", shown(store.layout().root()));
+    outln!("{}", shown(store.layout().root()));
     let mut table = Table::new(&[("", Align::Left), ("count", Align::Right), ("size", Align::Right)]);
     for (name, entry) in stats.entries() {
         table.row([name.to_owned(), entry.count.to_string(), bytes(entry.bytes)]);
     }
-    anstream::print!("{}", table.render());
+    out!("{}", table.render());
     Ok(Exit::Done)
 }
 
@@ -62,33 +62,33 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
     let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
     let progress = |done: usize, total: usize| {
         if show && (done.is_multiple_of(100) || done == total) {
-            let _ = write!(std::io::stderr(), "\r{done}/{total} objects");
+            redraw(&format!("{done}/{total} objects"));
         }
     };
     let report = store.verify(&progress)?;
     if show {
-        eprintln!();
+        err!("\n");
     }
     if global.json {
-        println!("{}", json!(report));
+        print_json(&json!(report));
     } else {
         let checked = format!("{} objects ({}), {} actions", report.objects, bytes(report.bytes), report.actions);
         if report.damaged.is_empty() {
-            anstream::println!("{}: {checked}, all intact", Paint::Good.on("clean"));
+            outln!("{}: {checked}, all intact", Paint::Good.on("clean"));
         } else {
-            anstream::println!("{}: {checked}, {} damaged", Paint::Bad.on("damaged"), report.damaged.len());
+            outln!("{}: {checked}, {} damaged", Paint::Bad.on("damaged"), report.damaged.len());
             for damage in &report.damaged {
                 let needed = if damage.needed_by.is_empty() {
                     String::new()
                 } else {
                     format!(" (made by {})", damage.needed_by.join(", "))
                 };
-                println!("  {}: {}{needed}", shown(&damage.path), damage.reason);
+                outln!("  {}: {}{needed}", shown(&damage.path), damage.reason);
             }
-            println!("they are set aside; the next run recomputes their stages");
+            outln!("they are set aside; the next run recomputes their stages");
         }
         if report.orphans > 0 {
-            println!("{} files belong to no action; `runner cache gc` removes them", report.orphans);
+            outln!("{} files belong to no action; `runner cache gc` removes them", report.orphans);
         }
     }
     Ok(if report.damaged.is_empty() { Exit::Done } else { Exit::Different })

@@ -14,7 +14,7 @@ use crate::audit::Lock;
 use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below, read_plain};
 use crate::spec::units;
 use crate::sweep::submissions;
-use crate::ui::bytes;
+use crate::ui::{bytes, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -66,7 +66,7 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
     };
     let report = store.gc(&options)?;
     if global.json {
-        println!("{}", json!(report));
+        print_json(&json!(report));
         return Ok(Exit::Done);
     }
     list(global, arguments, &report.removed, shown);
@@ -81,10 +81,10 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
             bytes(report.kept_checkpoint_bytes)
         ),
     };
-    println!("{verb} {removed} files, {freed}; {stay}");
+    outln!("{verb} {removed} files, {freed}; {stay}");
     if arguments.dry_run || global.verbose {
         for (who, count) in &report.kept_for {
-            println!("  {count} results stay for {who}");
+            outln!("  {count} results stay for {who}");
         }
     }
     Ok(Exit::Done)
@@ -93,7 +93,7 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
 fn list(global: &Global, arguments: &Arguments, removed: &[Removal], name: impl Fn(&Path) -> String) {
     if arguments.dry_run || global.verbose {
         for removal in removed {
-            println!("  {} ({}): {}", name(&removal.path), bytes(removal.bytes), removal.reason);
+            outln!("  {} ({}): {}", name(&removal.path), bytes(removal.bytes), removal.reason);
         }
     }
 }
@@ -172,12 +172,12 @@ fn at_remote(global: &Global, store: &Store, arguments: &Arguments, older_than: 
     }
     let report = remote.gc(&RemoteGcOptions { older_than, roots: keys, dry_run: arguments.dry_run })?;
     if global.json {
-        println!("{}", json!(report));
+        print_json(&json!(report));
         return Ok(Exit::Done);
     }
     list(global, arguments, &report.removed, |path| path.display().to_string());
     let verb = if arguments.dry_run { "would remove" } else { "removed" };
-    println!(
+    outln!(
         "{}: {verb} {} files, {}; {} results, {} objects, {} stay",
         remote.address(),
         report.removed.len(),

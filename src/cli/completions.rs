@@ -2,8 +2,10 @@
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
+use serde_json::json;
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, Global};
+use crate::ui::{print_json, screen};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -15,8 +17,15 @@ pub(super) struct Arguments {
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let mut command = super::Arguments::command();
-    clap_complete::generate(arguments.shell, &mut command, "runner", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "runner", &mut script);
+    if global.json {
+        let script = String::from_utf8_lossy(&script);
+        print_json(&json!({"shell": arguments.shell.to_string(), "script": script}));
+    } else {
+        screen::raw(&script);
+    }
     Ok(Exit::Done)
 }

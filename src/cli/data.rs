@@ -1,7 +1,7 @@
 //! `runner data`, and the finder through which stages get their raw files.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -13,8 +13,9 @@ use stages::contract::FileRequest;
 use super::{CliError, Exit, Global, signals};
 use crate::cache::{Layout, Store};
 use crate::data::{self, DataError, FileState, FileStatus, Memo, Options, Sources, Transfer};
+use crate::diagnostic::visible;
 use crate::engine::{CancelToken, Failure, FileFinder, FoundFile};
-use crate::ui::{Align, Paint, Table, bytes};
+use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -58,7 +59,7 @@ fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, C
                 "downloadable": set.downloadable,
             })
         };
-        println!("{}", json!({"datasets": sets.iter().map(entry).collect::<Vec<_>>()}));
+        print_json(&json!({"datasets": sets.iter().map(entry).collect::<Vec<_>>()}));
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&[
@@ -73,12 +74,12 @@ fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, C
         let paint = if set.present > 0 { Paint::Good } else { Paint::Quiet };
         table.row([Paint::Strong.on(&set.name), paint.on(here), bytes(set.bytes), set.licence, set.title]);
     }
-    anstream::print!("{}", table.render());
+    out!("{}", table.render());
     let places: Vec<String> = std::iter::once(&options.data_dir)
         .chain(&options.search_path)
         .map(|folder| folder.display().to_string())
         .collect();
-    println!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads", places.join(", "));
+    out!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads\n", places.join(", "));
     Ok(Exit::Done)
 }
 
@@ -99,11 +100,11 @@ fn get(
     if global.json {
         let failed: BTreeMap<&String, String> =
             report.failed.iter().map(|(path, error)| (path, error.to_string())).collect();
-        println!("{}", json!({"downloaded": report.downloaded, "present": report.present, "failed": failed}));
+        print_json(&json!({"downloaded": report.downloaded, "present": report.present, "failed": failed}));
     } else {
-        println!("{} downloaded, {} here already", report.downloaded.len(), report.present.len());
+        outln!("{} downloaded, {} here already", report.downloaded.len(), report.present.len());
         for (path, error) in &report.failed {
-            anstream::eprintln!("{}: {path}: {}", Paint::Bad.on("error"), CliError::from(Failure::from(error)));
+            err!("{}: {}: {}\n", Paint::Bad.on("error"), visible(path), CliError::from(Failure::from(error)));
         }
     }
     Ok(if report.failed.is_empty() { Exit::Done } else { Exit::Failed })
@@ -119,7 +120,7 @@ fn verify(global: &Global, sources: &Sources, options: &Options, name: Option<&s
                 FileState::Damaged(error) => (Paint::Bad.on("bad "), format!(": {error}")),
                 FileState::Missing => (String::new(), String::new()),
             };
-            anstream::println!("{mark} {}{why}", status.path);
+            outln!("{mark} {}{why}", status.path);
         }
     };
     let statuses = data::verify(name, sources, options, &memo(global), &seen)?;
@@ -137,9 +138,9 @@ fn verify(global: &Global, sources: &Sources, options: &Options, name: Option<&s
             };
             json!({"dataset": status.dataset, "path": status.path, "place": status.place, "state": state, "reason": reason})
         };
-        println!("{}", json!({"files": statuses.iter().map(entry).collect::<Vec<_>>()}));
+        print_json(&json!({"files": statuses.iter().map(entry).collect::<Vec<_>>()}));
     } else {
-        println!("{good} good, {damaged} damaged, {missing} not here");
+        outln!("{good} good, {damaged} damaged, {missing} not here");
     }
     Ok(if damaged > 0 { Exit::Different } else { Exit::Done })
 }
@@ -164,8 +165,10 @@ fn watch(cancel: CancelToken, show: bool) -> impl Fn(&Transfer<'_>) -> ControlFl
             *last = std::time::Instant::now();
             let total = transfer.total.map_or_else(String::new, |total| format!(" of {}", bytes(total)));
             let name = transfer.target.file_name().unwrap_or_default().to_string_lossy();
-            let end = if is_last { "\n" } else { "" };
-            let _ = write!(std::io::stderr(), "\r\x1b[2Kdownloading {name}: {}{total}{end}", bytes(transfer.done));
+            redraw(&format!("downloading {name}: {}{total}", bytes(transfer.done)));
+            if is_last {
+                err!("\n");
+            }
         }
         if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -178,6 +181,8 @@ pub(super) struct Files {
     /// Read when the first listed file is asked for.
     sources: OnceLock<Result<Sources, Failure>>,
     found: Mutex<BTreeMap<(Option<String>, PathBuf), FoundFile>>,
+    /// The same for folders that may be files, which many stages tend to share.
+    listed: Mutex<BTreeMap<PathBuf, Vec<(String, FoundFile)>>>,
     cancel: CancelToken,
 }
 
@@ -190,6 +195,7 @@ impl Files {
             memo: Memo::open(&layout.file_memo()),
             sources: OnceLock::new(),
             found: Mutex::default(),
+            listed: Mutex::default(),
             cancel: cancel.clone(),
         }
     }
@@ -218,10 +224,22 @@ impl FileFinder for Files {
         Ok(found)
     }
 
+    fn means_many(&self, request: &FileRequest) -> bool {
+        request.many && data::means_many(request, &self.options)
+    }
+
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
+        let known = |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
+        if let Some(listed) = self.listed.lock().ok().and_then(|all| known(&all)) {
+            return Ok(listed);
+        }
         let listed = data::locate_folder(request, &self.options, &self.memo);
         let listed = listed.map_err(|error| Failure::from(&error))?;
-        Ok(listed.into_iter().map(|(below, located)| (below, found_file(located))).collect())
+        let listed: Vec<_> = listed.into_iter().map(|(below, located)| (below, found_file(located))).collect();
+        if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
+            all.insert(request.path.clone(), listed.clone());
+        }
+        Ok(listed)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::show::environment_value;
 use super::{CliError, Exit, Global};
 use crate::cache::{Difference, RunRecord, StageRecord, Store};
-use crate::ui::{Align, Paint, Table, number};
+use crate::ui::{Align, Paint, Table, number, out, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -74,7 +74,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             "metrics": pairs(&metrics),
             "environment": pairs(&environment),
         });
-        println!("{object}");
+        print_json(&object);
     } else {
         print(&a, &b, &params, &stages, &metrics);
         print_environment(&environment);
@@ -162,7 +162,7 @@ fn stage_differences(store: &Store, a: &RunRecord, b: &RunRecord) -> Vec<StageDi
 }
 
 fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifference], metrics: &[Pair]) {
-    anstream::println!("{} {} and {}", Paint::Quiet.on("comparing"), a.run, b.run);
+    outln!("{} {} and {}", Paint::Quiet.on("comparing"), a.run, b.run);
     let (left, right) = (a.run.0.as_str(), b.run.0.as_str());
     let text = |value: &Option<Value>| match value {
         None => "(absent)".to_owned(),
@@ -170,7 +170,7 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
     };
     for (title, pairs) in [("parameters", params), ("metrics", metrics)] {
         if pairs.is_empty() {
-            anstream::println!("{title}: {}", Paint::Good.on("the same"));
+            outln!("{title}: {}", Paint::Good.on("the same"));
             continue;
         }
         let mut table =
@@ -182,16 +182,16 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
             };
             table.row([name.clone(), text(before), text(after), change]);
         }
-        anstream::print!("{}", table.render());
+        out!("{}", table.render());
     }
     if stages.is_empty() {
-        anstream::println!("stages: {}", Paint::Good.on("the same keys"));
+        outln!("stages: {}", Paint::Good.on("the same keys"));
     }
     for stage in stages {
         let [before, after] = stage.keys.clone().map(|key| key.unwrap_or_else(|| "(absent)".to_owned()));
         let content = if stage.same_content { ", same content" } else { "" };
-        anstream::println!("  {}: {before} -> {after}{content}", Paint::Strong.on(&stage.name));
-        stage.manifest.iter().for_each(|difference| println!("    {difference}"));
+        outln!("  {}: {before} -> {after}{content}", Paint::Strong.on(&stage.name));
+        stage.manifest.iter().for_each(|difference| outln!("    {difference}"));
     }
 }
 
@@ -200,10 +200,10 @@ fn print_environment(environment: &[Pair]) {
     if environment.is_empty() {
         return;
     }
-    anstream::println!("environment");
+    outln!("environment");
     for (name, values) in environment {
         let [before, after] =
             values.clone().map(|value| value.map_or_else(String::new, |value| environment_value(name, &value)));
-        anstream::println!("  {}: {before} -> {after}", Paint::Quiet.on(name));
+        outln!("  {}: {before} -> {after}", Paint::Quiet.on(name));
     }
 }

@@ -6,7 +6,7 @@ use stages::contract::Device;
 use super::{CliError, Exit, Global, data};
 use crate::cache::Store;
 use crate::engine::environment;
-use crate::ui::Paint;
+use crate::ui::{Paint, outln, print_json};
 
 /// One finding.
 struct Check {
@@ -25,7 +25,7 @@ pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
         let entry = |check: &Check| -> Value {
             json!({"name": check.name, "good": check.good, "text": check.text, "hint": check.hint})
         };
-        println!("{}", json!({"checks": checks.iter().map(entry).collect::<Vec<_>>()}));
+        print_json(&json!({"checks": checks.iter().map(entry).collect::<Vec<_>>()}));
     } else {
         for check in &checks {
             let mark = match check.good {
@@ -33,9 +33,9 @@ pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
                 Some(false) => Paint::Bad.on("bad "),
                 None => Paint::Warn.on("note"),
             };
-            anstream::println!("{mark} {}: {}", Paint::Strong.on(check.name), check.text);
+            outln!("{mark} {}: {}", Paint::Strong.on(check.name), check.text);
             if let Some(hint) = &check.hint {
-                anstream::println!("     {}: {hint}", Paint::Quiet.on("hint"));
+                outln!("     {}: {hint}", Paint::Quiet.on("hint"));
             }
         }
     }
@@ -88,7 +88,7 @@ fn datasets() -> Vec<Check> {
             .into_iter()
             .map(|(title, present, total)| {
                 let text = format!("{title}: {present} of {total} files here");
-                let hint = (present == 0).then(|| "RUNNER_DATA_PATH=DIR, or `runner data get`".to_owned());
+                let hint = (present == 0).then(|| "set RUNNER_DATA_PATH=DIR, or download it with `runner data get NAME`; `runner data list` has the names".to_owned());
                 Check { name: "data", good: (present == total).then_some(true), text, hint }
             })
             .collect(),

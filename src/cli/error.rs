@@ -7,8 +7,9 @@ use stages::contract::StageError;
 
 use crate::audit::{LockError, SignError};
 use crate::cache::{CacheError, RemoteError, RemoteFault, TransferError};
+use crate::diagnostic::indented;
 use crate::engine::Failure;
-use crate::ui::Paint;
+use crate::ui::{Paint, err, print_json};
 
 /// How the process ends. These codes are a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,6 @@ pub enum Exit {
     /// A comparison found a difference.
     Different = 3,
     Interrupted = 130,
-}
-
-impl Exit {
-    /// Help and version are no errors.
-    pub(super) fn of_usage(error: &clap::Error) -> Self {
-        if error.use_stderr() { Self::Wrong } else { Self::Done }
-    }
 }
 
 impl From<Exit> for ExitCode {
@@ -98,21 +92,23 @@ impl CliError {
         }
         if json {
             let object = serde_json::json!({"error": self.message, "causes": self.causes, "hint": self.hint});
-            println!("{object}");
+            print_json(&object);
             return;
         }
-        anstream::eprintln!("{}: {self}", Paint::Bad.on("error"));
+        err!("{}: {self}\n", Paint::Bad.on("error"));
     }
 }
 
 impl fmt::Display for CliError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.message)?;
+        // Further lines of a program's words never pass for lines of ours.
+        let inside = |text: &str| indented(text, "    ");
+        formatter.write_str(&inside(&self.message))?;
         for cause in &self.causes {
-            write!(formatter, "\n  because: {cause}")?;
+            write!(formatter, "\n  because: {}", inside(cause))?;
         }
         match &self.hint {
-            Some(hint) => write!(formatter, "\n  hint: {hint}"),
+            Some(hint) => write!(formatter, "\n  hint: {}", inside(hint)),
             None => Ok(()),
         }
     }

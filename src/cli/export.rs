@@ -1,6 +1,6 @@
 //! `runner export`: a run in the formats of others, or as a bundle for another store.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -15,7 +15,7 @@ use crate::report::{
     CrateOptions, History, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, bundle, write_mlflow,
     write_prov, write_ro_crate,
 };
-use crate::ui::bytes;
+use crate::ui::{bytes, clear_line, outln, print_json, redraw, screen};
 
 #[derive(Debug, Args)]
 #[command(
@@ -195,7 +195,7 @@ fn write_format(
             let document = write_prov(history)?;
             let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
             if path.as_os_str() == "-" {
-                print!("{text}");
+                screen::raw(text.as_bytes());
                 return Ok(Exit::Done);
             }
             Target::new(&path, arguments.force)?.file(text.as_bytes())?
@@ -209,9 +209,9 @@ fn tell(global: &Global, path: &Path, format: &str, more: &[(&str, serde_json::V
     if global.json {
         let mut object = json!({"path": path, "format": format});
         more.iter().for_each(|(name, value)| object[*name] = value.clone());
-        println!("{object}");
+        print_json(&object);
     } else {
-        println!("{}", shown(path));
+        outln!("{}", shown(path));
     }
 }
 
@@ -239,7 +239,7 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
             [] => String::new(),
             ref signed => format!(", with the signature of the {}", signed.join(" and that of the ")),
         };
-        println!("{}: {} objects, {}{signed}", shown(&written.path), written.objects, bytes(written.bytes));
+        outln!("{}: {} objects, {}{signed}", shown(&written.path), written.objects, bytes(written.bytes));
     }
     Ok(Exit::Done)
 }
@@ -266,10 +266,8 @@ fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: Ta
         None => format == TableFormat::Csv,
     };
     if to_screen {
-        return match std::io::stdout().write_all(&bytes) {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) => Err(CliError::failed(format!("cannot write to standard output: {error}"))),
-        };
+        screen::raw(&bytes);
+        return Ok(Exit::Done);
     }
     let kind = if format == TableFormat::Csv { Format::Csv } else { Format::Parquet };
     let otherwise = || kind.path(records.last().map_or("metrics", |record| &record.run.0));
@@ -297,7 +295,7 @@ impl Progress {
         if self.show && self.last.get().elapsed().as_millis() > 100 {
             self.last.set(std::time::Instant::now());
             self.drawn.set(true);
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{} of {} {}", bytes(done), bytes(total), self.what);
+            redraw(&format!("{} of {} {}", bytes(done), bytes(total), self.what));
         }
     }
 }
@@ -305,7 +303,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn.get() {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+            clear_line();
         }
     }
 }

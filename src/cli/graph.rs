@@ -8,6 +8,7 @@ use super::session::{Fetch, Session, read_as_far_as_possible};
 use super::{CliError, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
+use crate::ui::{out, screen};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -49,7 +50,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Verdict::Pending(_) => Colour::Pending,
         Verdict::Broken(_) => Colour::Broken,
     };
-    print!("{}", draw(&session.graph, format, colour));
+    let drawing = draw(&session.graph, format, colour);
+    match serde_json::from_str(&drawing) {
+        Ok(document) if matches!(format, Format::Json) => screen::print_json_pretty(&document),
+        _ => out!("{drawing}"),
+    }
     Ok(Exit::Done)
 }
 
@@ -58,7 +63,7 @@ fn draw_faulty(arguments: &Arguments, format: Format) -> Result<(), CliError> {
     let reading = read_as_far_as_possible(&arguments.pipeline)?;
     if let Some((_, graph)) = reading.built.filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty()) {
         let colour = |id| if graph.stage(id).faulty { Colour::Broken } else { Colour::Pending };
-        print!("{}", draw(&graph, format, colour));
+        out!("{}", draw(&graph, format, colour));
     }
     Ok(())
 }

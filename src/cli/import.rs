@@ -11,7 +11,7 @@ use super::{CliError, Exit, Global, views};
 use crate::audit::signature_path;
 use crate::cache::Store;
 use crate::report::{Target, bundle};
-use crate::ui::Paint;
+use crate::ui::{Paint, outln, print_json};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -58,16 +58,16 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             "signed": arrival.signed,
             "extracted": extracted,
         });
-        println!("{object}");
+        print_json(&object);
         return Ok(Exit::Done);
     }
     let verb = if arguments.dry_run { "would take in" } else { "took in" };
     let run = Paint::Strong.on(&arrival.record.run);
     if taken == crate::cache::Taken::default() {
-        anstream::println!("run {run} of {}: all of it was here already", arrival.record.pipeline);
+        outln!("run {run} of {}: all of it was here already", arrival.record.pipeline);
     } else {
         let record = if taken.run { "its record, " } else { "" };
-        anstream::println!(
+        outln!(
             "run {run} of {}: {verb} {record}{} of {} objects, {} of {} actions",
             arrival.record.pipeline,
             taken.objects,
@@ -78,20 +78,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
     if !arrival.without_objects.is_empty() {
         let names = arrival.without_objects.join(", ");
-        anstream::println!(
-            "{}: the objects of {names} did not come along; a run computes them",
-            Paint::Warn.on("note")
-        );
+        outln!("{}: the objects of {names} did not come along; a run computes them", Paint::Warn.on("note"));
     }
     if !arrival.signed.is_empty() {
-        anstream::println!(
+        outln!(
             "{}: its {} came with a signature; `runner verify {} --verify PUBKEY` says whether by whom you trust",
             Paint::Quiet.on("note"),
             arrival.signed.join(" and its "),
             arrival.record.run
         );
     }
-    extracted.iter().for_each(|path| println!("{}", shown(path)));
+    extracted.iter().for_each(|path| outln!("{}", shown(path)));
     Ok(Exit::Done)
 }
 

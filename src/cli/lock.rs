@@ -15,11 +15,11 @@ use crate::audit::{
     Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences, output_deviations,
     signature_path,
 };
-use crate::cache::{Action, RunRecord};
+use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
 use crate::diagnostic::list;
-use crate::engine::Plan;
+use crate::engine::{Plan, Reason, Verdict};
 use crate::graph::StageId;
-use crate::ui::Paint;
+use crate::ui::{Paint, errln, json_line, outln, print_json};
 
 /// Deviating stages that are shown.
 const SHOWN: usize = 20;
@@ -66,15 +66,15 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     lock.write(&path)?;
     let signature = key.map(|key| key.sign(Signed::Lock, &seal, &path)).transpose()?;
     if global.json {
-        println!("{}", json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
+        print_json(&json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
         return Ok(Exit::Done);
     }
-    println!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), seal.short());
+    outln!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), seal.short());
     match signature {
-        Some(signature) => println!("signed in {}", shown(&signature)),
+        Some(signature) => outln!("signed in {}", shown(&signature)),
         None if changed && signature_path(&path).exists() => {
             let name = shown(&signature_path(&path));
-            anstream::eprintln!("{}: {name} is of an earlier lock; --sign makes it anew", Paint::Warn.on("warning"));
+            errln!("{}: {name} is of an earlier lock; --sign makes it anew", Paint::Warn.on("warning"));
         }
         None => {}
     }
@@ -86,7 +86,7 @@ pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, CliError> {
     let key = PrivateKey::read(path)?;
     if key.is_exposed {
         let name = path.display();
-        anstream::eprintln!("{}: others can read {name}; `chmod 600` it", Paint::Warn.on("warning"));
+        errln!("{}: others can read {name}; `chmod 600` it", Paint::Warn.on("warning"));
     }
     Ok(key)
 }
@@ -109,8 +109,14 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
     }
     let some = list(&missing[..missing.len().min(5)]);
     let message = format!("{} of {} stages have no results yet: {some}", missing.len(), plan.len());
-    Err(CliError::wrong(message)
-        .hint("a lock says what came out: `runner run` the pipeline first, with the same options"))
+    let failed = session.graph.order().iter().find_map(|id| match &plan.stage(*id).verdict {
+        Verdict::Miss(Reason::Failed(failure)) => Some((&session.graph.stage(*id).name, &failure.run)),
+        _ => None,
+    });
+    Err(CliError::wrong(message).hint(match failed {
+        Some((name, run)) => format!("`{name}` failed in run {run}: mend it, and run the pipeline again"),
+        None => "a lock says what came out: `runner run` the pipeline first, with the same options".to_owned(),
+    }))
 }
 
 fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
@@ -175,9 +181,20 @@ pub(super) fn require(
         options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
         options.extend(lock.targets.iter().map(|target| format!("--target {target}")));
         let told = if options.is_empty() { "without --profile and --set".to_owned() } else { options.join(" ") };
-        anstream::eprintln!("  hint: the lock was made {told}; `runner lock` accepts what is now, after a run");
+        if found.iter().flat_map(|deviation| &deviation.differences).any(is_of_another_secret) {
+            errln!(
+                "  hint: values of variables are digested with the secret of a store, and this lock comes from another one; \
+                 with the same RUNNER_SECRET_SALT for both, they can be compared"
+            );
+        }
+        errln!("  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run");
     }
     Err(CliError::told(Exit::Different))
+}
+
+fn is_of_another_secret(difference: &Difference) -> bool {
+    let values = difference.before.as_deref().zip(difference.after.as_deref());
+    values.is_some_and(|(before, after)| cannot_be_compared(before, after))
 }
 
 /// What `--locked` asks after everything ran; says whether the same came out.
@@ -191,15 +208,15 @@ pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, record: &
 
 fn report(global: &Global, what: &str, path: &Path, found: &[Deviation]) {
     if global.json {
-        println!("{}", json!({"event": "locked", "lock": path, "deviations": found}));
+        json_line(&json!({"event": "locked", "lock": path, "deviations": found}));
         return;
     }
-    anstream::eprintln!("{}: {what} {}", Paint::Bad.on("error"), shown(path));
+    errln!("{}: {what} {}", Paint::Bad.on("error"), shown(path));
     for deviation in found.iter().take(SHOWN) {
-        anstream::eprintln!("  {}: {}", Paint::Strong.on(&deviation.stage), deviation.reason);
-        deviation.differences.iter().for_each(|difference| anstream::eprintln!("    {difference}"));
+        errln!("  {}: {}", Paint::Strong.on(&deviation.stage), deviation.reason);
+        deviation.differences.iter().for_each(|difference| errln!("    {difference}"));
     }
     if found.len() > SHOWN {
-        anstream::eprintln!("  … and {} more stages", found.len() - SHOWN);
+        errln!("  … and {} more stages", found.len() - SHOWN);
     }
 }

@@ -31,6 +31,7 @@ mod signals;
 mod stages;
 mod sweep;
 mod transfer;
+mod usage;
 mod verify;
 mod views;
 mod why;
@@ -42,6 +43,9 @@ use clap::{Parser, Subcommand};
 
 pub use arguments::Global;
 pub use error::{CliError, Exit};
+pub use settings::check as check_settings;
+
+use crate::ui::{Paint, errln, screen};
 
 /// Runs time-series experiments that can be trusted.
 #[derive(Debug, Parser)]
@@ -124,29 +128,30 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     })
 }
 
-/// A reader of our output that goes away, as `head` does, is no fault: the process ends as if by SIGPIPE.
-fn end_quietly_when_nobody_reads() {
-    const SIGPIPE_ENDED_IT: i32 = 128 + 13;
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or_default();
-        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
-            std::process::exit(SIGPIPE_ENDED_IT);
-        }
-        default(info);
-    }));
-}
-
 /// Parses the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
-    end_quietly_when_nobody_reads();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return Exit::of_usage(&error).into();
-        }
+    let exit = match Arguments::try_parse() {
+        Ok(arguments) => carry_out_verb(arguments),
+        Err(error) => usage::answer(&error),
     };
+    match screen::failure() {
+        None => exit.into(),
+        // A reader of our output that goes away, as `head` does, is no fault: the process ends as if by SIGPIPE.
+        Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(screen::NOBODY_READS),
+        Some(error) => {
+            errln!("{}: cannot write the output: {}", Paint::Bad.on("error"), reason(error));
+            if exit == Exit::Done { Exit::Failed.into() } else { exit.into() }
+        }
+    }
+}
+
+/// The system's words without its number.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn carry_out_verb(arguments: Arguments) -> Exit {
     let global = arguments.global;
     global.apply();
     let result = match arguments.verb {
@@ -168,15 +173,12 @@ pub fn main() -> ExitCode {
         Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Data(verb) => data::run(&global, &verb),
         Verb::Cache(verb) => cache::run(&global, &verb),
-        Verb::New(arguments) => new::run(&arguments),
+        Verb::New(arguments) => new::run(&global, &arguments),
         Verb::Doctor => doctor::run(&global),
-        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::Completions(arguments) => completions::run(&global, &arguments),
     };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            error.print(global.json);
-            error.exit().into()
-        }
-    }
+    result.unwrap_or_else(|error| {
+        error.print(global.json);
+        error.exit()
+    })
 }

@@ -6,10 +6,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::session::QUICKSTART;
-use super::{CliError, Exit, schema};
+use super::{CliError, Exit, Global, schema};
 use crate::spec::is_name;
+use crate::ui::{outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,7 +46,7 @@ impl Template {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let name = &arguments.name;
     if !is_name(name) {
         let hint = "letters, digits, `_` and `-`, beginning with a letter";
@@ -58,14 +60,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
         }
         _ => cannot_write(&path, &error),
     })?;
-    println!("wrote {}", path.display());
     let schema_path = arguments.folder.join(SCHEMA);
-    match write_new(&schema_path, &(schema::text()? + "\n")) {
-        Ok(()) => println!("wrote {}, by which editors check and complete pipelines", schema_path.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+    let with_schema = match write_new(&schema_path, &(schema::text()? + "\n")) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(cannot_write(&schema_path, &error)),
+    };
+    if global.json {
+        print_json(&json!({"pipeline": path, "schema": with_schema.then_some(schema_path)}));
+        return Ok(Exit::Done);
     }
-    println!("next: runner plan {0}, then runner run {0}", path.display());
+    outln!("wrote {}", path.display());
+    if with_schema {
+        outln!("wrote {}, by which editors check and complete pipelines", schema_path.display());
+    }
+    outln!("next: runner plan {0}, then runner run {0}", path.display());
     Ok(Exit::Done)
 }
 

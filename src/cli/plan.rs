@@ -10,7 +10,7 @@ use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global};
 use crate::engine::{Plan, Reason, StagePlan, Verdict};
 use crate::graph::Graph;
-use crate::ui::{Align, Paint, Table, duration};
+use crate::ui::{Align, Paint, Table, duration, out, print_json};
 
 /// More stages than this are summed up rather than listed.
 const STAGES_LISTED: usize = 40;
@@ -26,9 +26,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let session = ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Never)?);
     let plan = ManuallyDrop::new(session.planner().plan());
     if global.json {
-        println!("{}", describe(&session.graph, &plan));
+        print_json(&describe(&session.graph, &plan));
     } else {
-        anstream::print!("{}", plan_table(&session.graph, &plan, true));
+        out!("{}", plan_table(&session.graph, &plan, true));
     }
     let broken = session.graph.order().iter().any(|id| matches!(plan.stage(*id).verdict, Verdict::Broken(_)));
     Ok(if broken { Exit::Failed } else { Exit::Done })

@@ -13,7 +13,7 @@ use super::session::pick_device;
 use super::{CliError, Exit, Global};
 use crate::diagnostic::{list, suggestion};
 use crate::engine::{PastStage, Replay};
-use crate::ui::{Align, Paint, Table, number};
+use crate::ui::{Align, Paint, Table, errln, number, out, print_json};
 
 /// Endings of pictures that are no PNG files, and so cannot be read.
 const OTHER_PICTURES: [&str; 8] = ["jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff", "svg"];
@@ -51,11 +51,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let answer = answer(&replay, target, &arguments.inputs, device)?;
     if global.json {
         let object = json!({"run": record.run, "stage": replay.name(target), "answers": to_json(&answer)});
-        println!("{object}");
+        print_json(&object);
     } else {
         let name = Paint::Strong.on(replay.name(target));
-        anstream::eprintln!("{} {name} of run {}", Paint::Quiet.on("by"), record.run);
-        anstream::print!("{}", describe(&answer));
+        errln!("{} {name} of run {}", Paint::Quiet.on("by"), record.run);
+        out!("{}", describe(&answer));
     }
     Ok(Exit::Done)
 }

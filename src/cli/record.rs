@@ -66,6 +66,7 @@ pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
             digests: digests.collect(),
             seconds: 0.0,
             reason: String::new(),
+            causes: Vec::new(),
         })
     };
     graph.order().iter().filter_map(record).collect()
@@ -77,7 +78,7 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         .stages
         .iter()
         .map(|stage| {
-            json!({
+            let mut object = json!({
                 "name": stage.name,
                 "kind": stage.kind,
                 "state": stage.state.name(),
@@ -85,7 +86,11 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
                 "digests": stage.digests,
                 "seconds": stage.seconds,
                 "reason": stage.reason,
-            })
+            });
+            if !stage.causes.is_empty() {
+                object["causes"] = json!(stage.causes);
+            }
+            object
         })
         .collect();
     let values = |metrics: &Vec<Metric>| -> Value {

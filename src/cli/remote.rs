@@ -1,6 +1,6 @@
 //! The end of a run that shares its results: what came is kept, what was made here is sent, and the user sees both.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Global;
 use crate::cache::{Remote, Store, Traffic};
 use crate::engine::CancelToken;
-use crate::ui::{Paint, bytes};
+use crate::ui::{Paint, bytes, clear_line, errln, json_line, redraw};
 
 /// How often the screen changes.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,13 +34,13 @@ pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bo
         line["event"] = "remote".into();
         line["url"] = remote.address().to_string().into();
         line["trouble"] = json!(remote.trouble().map(|error| error.to_string()));
-        println!("{line}");
+        json_line(&line);
         return interrupted;
     }
     if !global.quiet
         && let Some(text) = told(&traffic)
     {
-        anstream::eprintln!("{} {}: {text}", Paint::Quiet.on("remote"), remote.address());
+        errln!("{} {}: {text}", Paint::Quiet.on("remote"), remote.address());
     }
     if traffic.unsent > 0 {
         let results = if traffic.unsent == 1 { "result was" } else { "results were" };
@@ -67,15 +67,15 @@ fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
         let left = remote.unsent();
         if terminal {
             let sent = bytes(remote.traffic().bytes_sent);
-            let _ = write!(std::io::stderr(), "\r\x1b[Ksending results: {left} left, {sent} sent");
+            redraw(&format!("sending results: {left} left, {sent} sent"));
             drawn = true;
         } else if show && told.elapsed() >= LINE {
             told = Instant::now();
-            anstream::eprintln!("  sending results to {}: {left} left", remote.address());
+            errln!("  sending results to {}: {left} left", remote.address());
         }
     }
     if drawn {
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
+        clear_line();
     }
 }
 

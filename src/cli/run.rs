@@ -11,6 +11,7 @@ use super::plan::plan_table;
 use super::session::{Fetch, Session, shown};
 use super::{CliError, Exit, Global, lock, record, remote, signals, views};
 use crate::cache::RunStatus;
+use crate::ui::{err, out, outln, print_json};
 
 /// More files than this are counted, not listed.
 const FILES_LISTED: usize = 12;
@@ -57,7 +58,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     signals::install(&session.cancel);
     let plan = session.planner().plan();
     if !global.quiet && !global.json {
-        anstream::eprint!("{}", plan_table(&session.graph, &plan, global.verbose));
+        err!("{}", plan_table(&session.graph, &plan, global.verbose));
     }
     let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
     let exit = conclude(&session, &carried, global)?;
@@ -78,15 +79,15 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
         interrupted = remote::settle(&session.store, global, &session.cancel);
         let mut result = record::to_json(record);
         result["event"] = "result".into();
-        println!("{result}");
+        print_json(&result);
     } else {
         if !record.metrics.is_empty() {
-            anstream::println!("{}", views::metrics_table(&record.metrics));
+            out!("{}\n", views::metrics_table(&record.metrics));
         }
         match files.len() {
             0 => {}
-            1..=FILES_LISTED => files.iter().for_each(|path| println!("{}", shown(path))),
-            many => println!("{many} files in {}", shown(&session.store.run_folder(&record.run).join("files"))),
+            1..=FILES_LISTED => files.iter().for_each(|path| outln!("{}", shown(path))),
+            many => outln!("{many} files in {}", shown(&session.store.run_folder(&record.run).join("files"))),
         }
         interrupted = remote::settle(&session.store, global, &session.cancel);
     }

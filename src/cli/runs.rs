@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{CliError, Exit, Global};
 use crate::cache::{RunRecord, RunStatus, StageState, Store};
-use crate::ui::{Align, Paint, Table, duration};
+use crate::ui::{Align, Paint, Table, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -29,11 +29,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
                 "seconds": record.seconds,
             })
         };
-        println!("{}", json!({"runs": records.iter().map(entry).collect::<Vec<_>>()}));
+        print_json(&json!({"runs": records.iter().map(entry).collect::<Vec<_>>()}));
         return Ok(Exit::Done);
     }
     if records.is_empty() {
-        println!("no runs yet; start with `runner run`");
+        outln!("no runs yet; start with `runner run`");
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&[
@@ -60,6 +60,6 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             duration(record.seconds),
         ]);
     }
-    anstream::print!("{}", table.render());
+    out!("{}", table.render());
     Ok(Exit::Done)
 }

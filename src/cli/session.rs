@@ -15,7 +15,7 @@ use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
 use crate::engine::{CancelToken, Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
 use crate::spec::{LoadOptions, Spec, load, load_text};
-use crate::ui::Colours;
+use crate::ui::{Colours, print_json, screen};
 
 /// The pipeline that runs when none is named.
 pub(super) const QUICKSTART: &str = include_str!("../../pipelines/quickstart.yaml");
@@ -211,10 +211,16 @@ pub(super) fn report(global: &Global, diagnostics: &Diagnostics, sources: &Sourc
     if diagnostics.is_empty() {
         return;
     }
-    if global.json {
-        println!("{}", serde_json::json!({"diagnostics": diagnostics.to_json(sources)}));
+    if !global.json {
+        screen::report_coloured(&diagnostics.render(sources, Colours::of_stderr().0));
+        return;
+    }
+    let list = diagnostics.to_json(sources);
+    if diagnostics.has_errors() {
+        print_json(&serde_json::json!({"error": diagnostics.summary(), "diagnostics": list}));
     } else {
-        eprint!("{}", diagnostics.render(sources, Colours::of_stderr().0));
+        // Standard output has one document: warnings become part of the result.
+        screen::beside(list.as_array().cloned().unwrap_or_default());
     }
 }
 

@@ -10,6 +10,7 @@ use super::arguments::RemoteModeChoice;
 use super::{CliError, Global};
 use crate::cache::{Address, Remote, RemoteMode, RemoteOptions, Store};
 use crate::diagnostic::did_you_mean;
+use crate::spec::limits::read_text;
 use crate::spec::units;
 
 /// The name of the file.
@@ -101,14 +102,14 @@ impl Settings {
     /// What project and user have set.
     fn find(folder: &Path) -> Result<Self, CliError> {
         let project = project_file(folder).map(|path| Self::read(&path)).transpose()?.unwrap_or_default();
-        let user = user_file().filter(|path| path.is_file());
+        let user = user_file().filter(|path| path.exists());
         let user = user.map(|path| Self::read(&path)).transpose()?.unwrap_or_default();
         Ok(Self { remote: project.remote.or(user.remote) })
     }
 
     fn read(path: &Path) -> Result<Self, CliError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| CliError::wrong(format!("cannot read {}: {error}", path.display())))?;
+        let text =
+            read_text(path).map_err(|reason| CliError::wrong(format!("cannot read {}: {reason}", path.display())))?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -129,6 +130,14 @@ impl Settings {
     }
 }
 
+/// Whether a text is a sound `runner.toml`; `name` stands for the file in messages.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn check(text: &str, name: &str) -> Result<(), CliError> {
+    Settings::parse(text, name).map(drop)
+}
+
 /// `:3:7`, counted from 1.
 fn place(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);
@@ -142,7 +151,7 @@ fn project_file(folder: &Path) -> Option<PathBuf> {
     // The folder of a file without one is the current one.
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let folder = std::fs::canonicalize(folder).ok()?;
-    folder.ancestors().map(|above| above.join(NAME)).find(|path| path.is_file())
+    folder.ancestors().map(|above| above.join(NAME)).find(|path| path.exists())
 }
 
 fn user_file() -> Option<PathBuf> {

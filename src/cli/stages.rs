@@ -9,7 +9,7 @@ use stages::contract::{Port, StageKind};
 use super::{CliError, Exit, Global};
 use crate::diagnostic::did_you_mean;
 use crate::spec::describe_schema;
-use crate::ui::{Align, Paint, Table};
+use crate::ui::{Align, Paint, Table, out, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let kinds = stages::kinds();
     if arguments.markdown {
-        print!("{}", catalogue(&kinds));
+        out!("{}", catalogue(&kinds));
         return Ok(Exit::Done);
     }
     let chosen: Vec<&StageKind> = match &arguments.kind {
@@ -31,15 +31,15 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Some(name) => vec![find(&kinds, name)?],
     };
     if global.json {
-        println!("{}", json!({"stages": chosen.into_iter().map(describe).collect::<Vec<_>>()}));
+        print_json(&json!({"stages": chosen.into_iter().map(describe).collect::<Vec<_>>()}));
     } else if arguments.kind.is_some() {
-        print!("{}", entry(chosen[0]));
+        out!("{}", entry(chosen[0]));
     } else {
         let mut table = Table::new(&[("kind", Align::Left), ("version", Align::Right), ("does", Align::Left)]);
         for kind in chosen {
             table.row([Paint::Strong.on(kind.name), kind.version.to_string(), kind.doc.to_owned()]);
         }
-        anstream::print!("{}", table.render());
+        out!("{}", table.render());
     }
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 //! it.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::cache::{
     Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError, TransferReport,
 };
 use crate::engine::CancelToken;
-use crate::ui::{Paint, bytes, duration};
+use crate::ui::{Paint, bytes, clear_line, duration, errln, outln, print_json, redraw};
 
 /// How often the screen changes.
 const TICK: Duration = Duration::from_millis(100);
@@ -253,7 +253,7 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
         object["way"] = format!("{way:?}").to_lowercase().into();
         object["dry_run"] = dry_run.into();
         object["seconds"] = elapsed.as_secs_f64().into();
-        println!("{object}");
+        print_json(&object);
         return;
     }
     let (verb, time) = if dry_run {
@@ -263,7 +263,7 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
         let rate = bytes((report.bytes as f64 / seconds.max(1e-3)) as u64);
         (way.done().to_owned(), format!(" in {}, {rate}/s", duration(seconds)))
     };
-    anstream::println!(
+    outln!(
         "{} {verb}: {} results, {} objects, {}{time}",
         Paint::Strong.on(remote.address()),
         report.actions,
@@ -272,7 +272,7 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
     );
     if report.actions_present + report.objects_present as usize > 0 {
         let place = if way == Way::Push { "there" } else { "here" };
-        println!(
+        outln!(
             "  {} results, {} objects, {} were {place} already",
             report.actions_present,
             report.objects_present,
@@ -281,23 +281,23 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
     }
     if report.objects_wrong + report.actions_wrong as u64 > 0 {
         let (results, objects) = (report.actions_wrong, report.objects_wrong);
-        println!("  of these, {results} results and {objects} objects were there already, damaged");
+        outln!("  of these, {results} results and {objects} objects were there already, damaged");
     }
     if report.absent > 0 {
         let place = if way == Way::Push { "here" } else { "there" };
-        println!("  {} results are not {place}", report.absent);
+        outln!("  {} results are not {place}", report.absent);
     }
     if report.interrupted {
-        anstream::println!("{}: the same command goes on where it ended", Paint::Warn.on("interrupted"));
+        outln!("{}: the same command goes on where it ended", Paint::Warn.on("interrupted"));
     } else if report.failed > 0 {
         let failed = report.failed;
         let results = if failed == 1 { "result" } else { "results" };
-        anstream::eprintln!(
+        errln!(
             "{}: {failed} {results} could not be copied; the same command goes on where it ended",
             Paint::Bad.on("error")
         );
     }
-    report.reasons.iter().for_each(|reason| anstream::eprintln!("  because: {reason}"));
+    report.reasons.iter().for_each(|reason| errln!("  because: {reason}"));
 }
 
 /// Shows how far a transfer is, on a terminal or in a log.
@@ -323,11 +323,11 @@ impl Display {
             return;
         }
         if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K{}", self.text(progress, all));
+            redraw(&self.text(progress, all));
             self.drawn = true;
         } else if self.told.elapsed() >= LINE {
             self.told = Instant::now();
-            anstream::eprintln!("  {}", self.text(progress, all));
+            errln!("  {}", self.text(progress, all));
         }
     }
 
@@ -347,7 +347,7 @@ impl Display {
 
     fn clear(&self) {
         if self.drawn {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            clear_line();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `runner verify`: are a record and what stands behind it still what was written? Nothing is done again; that is what an
 //! audit is for.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,7 +14,7 @@ use super::session::{read_as_far_as_possible, select, shown};
 use super::{CliError, Exit, Global};
 use crate::audit::{Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run};
 use crate::cache::{CacheError, RecordSeal, RunId, Store};
-use crate::ui::{Paint, bytes};
+use crate::ui::{Paint, bytes, err, outln, print_json, redraw};
 
 /// Problems that are listed; --json lists all.
 const LISTED: usize = 50;
@@ -53,7 +53,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
     let progress = |done: usize, total: usize| {
         if show && (done.is_multiple_of(100) || done == total) {
-            let _ = write!(std::io::stderr(), "\r{done}/{total} objects");
+            redraw(&format!("{done}/{total} objects"));
         }
     };
     let path = Path::new(&arguments.target);
@@ -75,7 +75,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         (sealed, verify_run(&store, &run, &progress)?)
     };
     if show && found.objects > 0 {
-        eprintln!();
+        err!("\n");
     }
     if let Some(public) = &arguments.verify {
         check_signed(&sealed, public, &mut found)?;
@@ -94,11 +94,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         object["seal"] = json!(sealed.seal);
         object["signature"] = json!(signature);
         object["good"] = json!(good);
-        println!("{object}");
+        print_json(&object);
     } else {
         print(&found, &sealed, arguments);
         if let Some(signature) = &signature {
-            println!("signed in {}", shown(signature));
+            outln!("signed in {}", shown(signature));
         }
     }
     Ok(if good { Exit::Done } else { Exit::Different })
@@ -166,16 +166,16 @@ fn print(found: &Verification, sealed: &Sealed, arguments: &Arguments) {
     let checked = format!("{records} records, {actions} actions, {objects} objects ({size})");
     if found.problems.is_empty() {
         let signed = if arguments.verify.is_some() { ", and it is signed" } else { "" };
-        anstream::println!("{}: {}{signed}; {checked}", Paint::Good.on("as written"), sealed.name);
+        outln!("{}: {}{signed}; {checked}", Paint::Good.on("as written"), sealed.name);
     } else {
         let count = found.problems.len();
-        anstream::println!("{}: {}, {count} problems; {checked}", Paint::Bad.on("not as written"), sealed.name);
+        outln!("{}: {}, {count} problems; {checked}", Paint::Bad.on("not as written"), sealed.name);
     }
     for problem in found.problems.iter().take(LISTED) {
-        anstream::println!("  {}: {}", Paint::Strong.on(&problem.what), problem.problem);
+        outln!("  {}: {}", Paint::Strong.on(&problem.what), problem.problem);
     }
     if found.problems.len() > LISTED {
-        println!("  … and {} more; --json lists all", found.problems.len() - LISTED);
+        outln!("  … and {} more; --json lists all", found.problems.len() - LISTED);
     }
-    found.notes.iter().for_each(|note| anstream::println!("{}: {note}", Paint::Quiet.on("note")));
+    found.notes.iter().for_each(|note| outln!("{}: {note}", Paint::Quiet.on("note")));
 }

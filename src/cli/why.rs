@@ -13,7 +13,7 @@ use super::{CliError, Exit, Global};
 use crate::cache::{Difference, Key, RunRecord, StageState};
 use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
-use crate::ui::Paint;
+use crate::ui::{Paint, outln, print_json};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -55,7 +55,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let stories: Vec<Story> = stages.into_iter().map(|id| tell(&session, &plan, &records, id)).collect();
     if global.json {
         let stories: Vec<Value> = stories.iter().map(describe).collect();
-        println!("{}", json!({"stages": stories}));
+        print_json(&json!({"stages": stories}));
     } else {
         stories.iter().for_each(print);
     }
@@ -140,22 +140,22 @@ fn downstream(session: &Session, id: StageId) -> Vec<String> {
 fn print(story: &Story) {
     let name = Paint::Strong.on(&story.stage);
     match (&story.last_run, story.verdict) {
-        (Some(record), _) => anstream::println!("{name} is up to date; run {} computed it", record.run),
-        (None, "hit") => anstream::println!("{name} is up to date; no recorded run of this pipeline computed it"),
-        (None, "miss") => anstream::println!("{name} must run: {}", story.reason),
-        (None, "pending") => anstream::println!("{name} {}", story.reason),
-        (None, _) => anstream::println!("{name} cannot run: {}", story.reason),
+        (Some(record), _) => outln!("{name} is up to date; run {} computed it", record.run),
+        (None, "hit") => outln!("{name} is up to date; no recorded run of this pipeline computed it"),
+        (None, "miss") => outln!("{name} must run: {}", story.reason),
+        (None, "pending") => outln!("{name} {}", story.reason),
+        (None, _) => outln!("{name} cannot run: {}", story.reason),
     }
-    story.differences.iter().for_each(|difference| println!("  {difference}"));
+    story.differences.iter().for_each(|difference| outln!("  {difference}"));
     if story.differences.is_empty() && story.verdict == "hit" {
         match recorded_reason(story) {
-            Some(reason) => anstream::println!("  it ran then because: {reason}"),
-            None => anstream::println!("  nothing differs from earlier runs of this stage"),
+            Some(reason) => outln!("  it ran then because: {reason}"),
+            None => outln!("  nothing differs from earlier runs of this stage"),
         }
     }
     let list = |label: &str, names: &[String]| {
         if !names.is_empty() {
-            anstream::println!("  {}: {}", Paint::Quiet.on(label), names.join(", "));
+            outln!("  {}: {}", Paint::Quiet.on(label), names.join(", "));
         }
     };
     let because = if story.last_run.is_some() { "reran because of it" } else { "may rerun because of it" };

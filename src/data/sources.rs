@@ -5,8 +5,10 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
+use stages::artifact::RelativePath;
 
 use super::DataError;
+use crate::spec::limits::read_regular;
 
 /// The list that is built into the program.
 const BUILT_IN: &str = include_str!("../../data/sources.yaml");
@@ -64,7 +66,8 @@ impl Sources {
     /// If the file is there but cannot be read or understood.
     pub fn load(data_dir: &Path) -> Result<Self, DataError> {
         let path = data_dir.join("sources.yaml");
-        match std::fs::read_to_string(&path) {
+        let text = read_regular(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        match text {
             Ok(text) if text == BUILT_IN => Self::built_in(),
             Ok(text) => Self::parse(&text, &path.display().to_string()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::built_in(),
@@ -112,8 +115,7 @@ impl Sources {
 }
 
 fn check(path: &str, file: &SourceFile) -> Result<(), &'static str> {
-    let parts_are_plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if !parts_are_plain || path.contains('\\') {
+    if RelativePath::new(path).is_err() || path.contains('\\') {
         return Err("a path is relative to the data folder and stays inside it");
     }
     match &file.sha256 {
@@ -180,6 +182,9 @@ mod tests {
         for (files, reason) in [
             ("    ../x: {}\n", "stays inside"),
             ("    /x: {}\n", "stays inside"),
+            ("    x/: {}\n", "stays inside"),
+            ("    x/../../y: {}\n", "stays inside"),
+            ("    'x\\..\\y': {}\n", "stays inside"),
             ("    x: {sha256: abc}\n", "64 digits"),
             ("    x: {md5: abc}\n", "md5"),
             ("    x: {}\n    x: {}\n", "duplicate"),

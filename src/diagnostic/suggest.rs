@@ -2,11 +2,16 @@
 
 /// The candidate that was probably meant: the nearest one by edits, if near enough to be a slip.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Nobody mistypes a longer name, and to compare two of them takes long.
+    const LONGEST: usize = 200;
+    if word.len() > LONGEST {
+        return None;
+    }
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
     let allowed = wanted.chars().count().div_ceil(3).min(3);
     let mut best: Option<(usize, &str)> = None;
-    for candidate in candidates {
+    for candidate in candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST) {
         let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
         if candidate != word && distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));

@@ -447,6 +447,7 @@ impl Coordinator<'_> {
             digests: digests.clone(),
             seconds,
             reason: reason.clone(),
+            causes: Vec::new(),
         };
         self.records.insert(stage, record);
         self.reporter.on(&Event::StageFinished {
@@ -470,7 +471,7 @@ impl Coordinator<'_> {
             };
             failure.inputs = manifest.inputs.iter().map(input).collect();
         }
-        self.record_without_outputs(stage, StageState::Failed, &failure.message);
+        self.record_without_outputs(stage, StageState::Failed, &failure.message, failure.causes.clone());
         let event = Event::StageFailed { stage: node.name.clone(), kind: node.kind.name, failure: failure.clone() };
         self.reporter.on(&event);
         self.failures.push((node.name.clone(), failure));
@@ -490,7 +491,7 @@ impl Coordinator<'_> {
     }
 
     fn skip(&mut self, stage: StageId, why: &str) {
-        self.record_without_outputs(stage, StageState::Skipped, why);
+        self.record_without_outputs(stage, StageState::Skipped, why, Vec::new());
         self.held.remove(&stage);
         let node = self.graph.stage(stage);
         self.reporter.on(&Event::StageFinished {
@@ -505,7 +506,7 @@ impl Coordinator<'_> {
         });
     }
 
-    fn record_without_outputs(&mut self, stage: StageId, state: StageState, reason: &str) {
+    fn record_without_outputs(&mut self, stage: StageId, state: StageState, reason: &str, causes: Vec<String>) {
         let node = self.graph.stage(stage);
         let record = StageRecord {
             name: node.name.clone(),
@@ -515,6 +516,7 @@ impl Coordinator<'_> {
             digests: IndexMap::new(),
             seconds: 0.0,
             reason: reason.to_owned(),
+            causes,
         };
         self.records.insert(stage, record);
     }

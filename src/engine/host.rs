@@ -151,7 +151,25 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.made.get().is_some() {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let removed = std::fs::remove_dir_all(&self.path);
+            if removed.is_err() {
+                // A program may have closed folders of its own.
+                open_folders(&self.path);
+                let _ = std::fs::remove_dir_all(&self.path);
+            }
         }
+    }
+}
+
+/// Makes all folders below this one writable. Links are not followed.
+fn open_folders(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let _ = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700));
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        open.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
     }
 }

@@ -44,7 +44,15 @@ impl Reporter for Journal {
         // A journal that cannot be written must not fail the run.
         let written = serde_json::to_writer(&mut self.file, &line).map_err(std::io::Error::from);
         let written = written.and_then(|()| self.file.write_all(b"\n"));
-        if written.is_err() || matches!(event, Event::RunFinished { .. }) {
+        // What a program says is there at once, for those who watch it, and if this process is killed.
+        let is_awaited = matches!(
+            event,
+            Event::StageStarted { .. }
+                | Event::StageNote { .. }
+                | Event::StageFailed { .. }
+                | Event::RunFinished { .. }
+        );
+        if written.is_err() || is_awaited {
             let _ = self.file.flush();
         }
     }

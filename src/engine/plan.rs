@@ -10,7 +10,10 @@ use stages::artifact::Digest;
 use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
-use crate::cache::{Action, CacheError, Difference, Key, Ledger, Manifest, Output, Store};
+use crate::cache::{
+    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store, cannot_be_compared,
+    is_digest_of_secret,
+};
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -24,6 +27,8 @@ pub enum Reason {
     /// The lines of the manifest that differ from the stage's last action.
     Changed(Vec<Difference>),
     Forced,
+    /// It was tried with this very key, and failed.
+    Failed(LastFailure),
     /// The action is there but not all of its objects.
     OutputsLost,
     /// The action is gone, though the manifest is that of the last run.
@@ -35,6 +40,7 @@ impl fmt::Display for Reason {
         match self {
             Self::New => formatter.write_str("never ran"),
             Self::Forced => formatter.write_str("forced"),
+            Self::Failed(LastFailure { run, reason, .. }) => write!(formatter, "it failed in run {run} ({reason})"),
             Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
             Self::ActionLost => formatter.write_str("its action is gone from the store"),
             Self::Changed(differences) => {
@@ -57,6 +63,18 @@ fn describe(difference: &Difference) -> String {
     }
     if let Some(file) = path.strip_prefix("files.") {
         return format!("file {file} has new content");
+    }
+    if let Some(variable) = path.strip_prefix("environment.")
+        && let (Some(before), Some(after)) = (before, after)
+    {
+        if cannot_be_compared(before, after) {
+            return format!(
+                "variable {variable} was digested with the secret of another store: its values cannot be compared"
+            );
+        }
+        if is_digest_of_secret(before) && is_digest_of_secret(after) {
+            return format!("variable {variable} has another value");
+        }
     }
     let name = path.strip_prefix("with.").unwrap_or(path);
     match (before, after) {
@@ -256,7 +274,8 @@ impl Planner<'_> {
             Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
         };
         let variable = |name: &String| {
-            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value)))
+            let digest = |value: &str| self.store.digest_of_secret(name, value);
+            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value, digest)))
         };
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
@@ -277,9 +296,9 @@ impl Planner<'_> {
     fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
-            let found = match &request.below {
-                None => vec![(request.name.clone(), self.files.find(request)?)],
-                Some(_) => {
+            let found = match request.below.is_some() || self.files.means_many(request) {
+                false => vec![(request.name.clone(), self.files.find(request)?)],
+                true => {
                     let named = |(below, file)| (format!("{}/{below}", request.name), Some(file));
                     self.files.list(request)?.into_iter().map(named).collect()
                 }
@@ -330,6 +349,9 @@ impl Planner<'_> {
 
     /// What changed since the stage's last action.
     fn difference(&self, name: &str, manifest: &Manifest) -> Reason {
+        if let Some(failure) = self.ledger.failure(name, &manifest.key()) {
+            return Reason::Failed(failure.clone());
+        }
         let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
         let Some(before) = before else { return Reason::New };
         let differences = Difference::between(&before.manifest, &manifest.to_text());

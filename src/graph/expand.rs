@@ -6,10 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::build::Context;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::spec::limits::{LONGEST_LABEL, MOST_INSTANCES};
 use crate::spec::{Point, Scope, Sources};
-
-/// More instances than this are taken for a mistake.
-const MOST_INSTANCES: usize = 1_000_000;
 
 /// The instances of all stages.
 pub(super) struct Expansion {
@@ -86,6 +84,9 @@ fn points_of(
         for own in spec.axes.points(scope)? {
             let sources = sources_of(context, stage, &scope.with(&own));
             points.extend(join(expansion, &sources, own));
+            if points.len() > MOST_INSTANCES {
+                break;
+            }
         }
     } else {
         let sources = sources_of(context, stage, scope);
@@ -93,12 +94,21 @@ fn points_of(
             for own in spec.axes.points(&scope.with(&inherited))? {
                 points.extend(merge(&inherited, &own));
             }
+            if points.len() > MOST_INSTANCES {
+                break;
+            }
         }
     }
-    if points.len() > MOST_INSTANCES {
-        let message = format!("`{}` would become {} stages", spec.name.value, points.len());
-        let hint = format!("at most {MOST_INSTANCES} are allowed; are all axes meant to be combined?");
+    let others: usize = expansion.points.iter().map(Vec::len).sum();
+    if others + points.len() > MOST_INSTANCES {
+        let message = format!("with `{}` the pipeline has more than {MOST_INSTANCES} stages", spec.name.value);
+        let hint = "axes of everything that a stage takes are combined; are all of them meant to be?";
         return Err(Diagnostic::error("too-many", message).at(spec.name.span).hint(hint).into());
+    }
+    if points.iter().any(|point| point.label().len() > LONGEST_LABEL) {
+        let message =
+            format!("the values of its axes make the names of `{}` longer than {LONGEST_LABEL} bytes", spec.name.value);
+        return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
     }
     Ok(points)
 }
@@ -128,13 +138,15 @@ fn join(expansion: &Expansion, sources: &[usize], start: Point) -> Vec<Point> {
         {
             continue;
         }
-        rows = rows
-            .iter()
-            .flat_map(|row| {
-                let matching = expansion.matching(source, row);
-                matching.into_iter().filter_map(|index| merge(row, &points[index])).collect::<Vec<_>>()
-            })
-            .collect();
+        let mut longer = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let matching = expansion.matching(source, row);
+            longer.extend(matching.into_iter().filter_map(|index| merge(row, &points[index])));
+            if longer.len() > MOST_INSTANCES {
+                return longer;
+            }
+        }
+        rows = longer;
     }
     rows
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::ArtifactError;
+use stages::artifact::{ArtifactError, PathFault};
 use thiserror::Error;
 
 use crate::cache::CacheError;
@@ -33,6 +33,8 @@ pub enum ReportError {
     OtherRun(String),
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error("a file of the report would lie elsewhere: {0}")]
+    Path(#[from] PathFault),
     #[error("a table could not be written")]
     Artifact(#[from] ArtifactError),
 }
@@ -59,7 +61,7 @@ impl ReportError {
             Self::Version { .. } => "nothing was taken in; use the version of runner that made it, or a newer one",
             Self::OtherRun(_) => "nothing was taken in; import into a store of its own with --store DIR",
             Self::Cache(error) => return error.hint().map(str::to_owned),
-            Self::Io { .. } | Self::Artifact(_) => return None,
+            Self::Io { .. } | Self::Artifact(_) | Self::Path(_) => return None,
         };
         Some(text.to_owned())
     }

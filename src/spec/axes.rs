@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::limits::{LONGEST_LABEL, MOST_INSTANCES};
 use super::node::{Key, Node};
 use super::scalar::Resolved;
 use super::substitute::{Scope, references, substitute};
@@ -170,7 +171,12 @@ impl Axes {
         let mut diagnostics = Diagnostics::default();
         let mut seen = HashMap::with_capacity(points.len());
         for point in &points {
-            if let Some(first) = seen.insert(point.label(), point) {
+            let label = point.label();
+            if let Err(problem) = check_label(point, &label) {
+                diagnostics.push(problem);
+                break;
+            }
+            if let Some(first) = seen.insert(label, point) {
                 diagnostics.push(repeated(point, first));
             }
         }
@@ -366,13 +372,37 @@ fn product(axes: &[Axis], scope: &Scope<'_>) -> Result<Vec<Point>, Diagnostics> 
         let axis = axis.resolved(&axes[..index], scope)?;
         let mut extended = Vec::with_capacity(points.len());
         for point in &points {
-            for value in axis.values_at(point, scope)? {
-                extended.push(point.and(Arc::clone(&axis.name.text), value));
+            let values = axis.values_at(point, scope)?;
+            if extended.len() + values.len() > MOST_INSTANCES {
+                return Err(too_many(&axis.name).into());
             }
+            extended.extend(values.into_iter().map(|value| point.and(Arc::clone(&axis.name.text), value)));
         }
         points = extended;
     }
     Ok(points)
+}
+
+fn too_many(axis: &Key) -> Diagnostic {
+    let message = format!("with the axis `{}` the stage has more than {MOST_INSTANCES} combinations", axis.text);
+    let diagnostic = Diagnostic::error("too-many", message).at(axis.span);
+    diagnostic.hint("are all axes meant to be combined? `foreach` takes points one by one")
+}
+
+/// A label names an instance, in tables and in folders.
+fn check_label(point: &Point, label: &str) -> Result<(), Diagnostic> {
+    if label.len() <= LONGEST_LABEL {
+        return Ok(());
+    }
+    let longest = point.iter().max_by_key(|(_, value)| value.weight());
+    let (axis, value) = longest.map_or(("", None), |(axis, value)| (axis, Some(value)));
+    let message =
+        format!("the value of axis `{axis}` is too long to name a stage: {LONGEST_LABEL} bytes are the limit");
+    let mut diagnostic = Diagnostic::error("too-large", message);
+    if let Some(value) = value {
+        diagnostic = diagnostic.at(value.origin().unwrap_or(value.span()));
+    }
+    Err(diagnostic.hint("give the axis short names, and look the values up with `by`"))
 }
 
 /// Whether a list refers to one of these axes, so that it differs from point to point.

@@ -8,6 +8,7 @@
 mod axes;
 mod describe;
 mod document;
+pub mod limits;
 mod load;
 mod node;
 mod overrides;
@@ -20,6 +21,7 @@ mod sources;
 mod substitute;
 mod tolerance;
 pub mod units;
+mod unused;
 mod validate;
 pub mod yaml;
 

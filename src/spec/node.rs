@@ -1,13 +1,12 @@
 //! A YAML tree in which every key and value knows where it was written. Trees are shared, not copied: cloning is cheap.
 //! It holds no rules about what a pipeline contains.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::scalar::{Resolved, Scalar};
-use crate::diagnostic::Span;
+use crate::diagnostic::{Span, visible};
 
 /// A key of a mapping. Two are equal if they read the same, wherever they stand.
 #[derive(Clone, Debug)]
@@ -39,7 +38,14 @@ pub struct Node {
     kind: Kind,
     /// Whether some scalar in it holds `${`.
     templated: bool,
+    /// About how many bytes its JSON takes. What is shared here stands there in full.
+    weight: u64,
+    /// How deep it is nested; 0 for a scalar.
+    depth: u32,
 }
+
+/// Bytes that a value takes besides its text.
+const OVERHEAD: u64 = 16;
 
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
@@ -51,17 +57,37 @@ impl Node {
     pub fn scalar(text: impl Into<Arc<str>>, quoted: bool, span: Span) -> Self {
         let scalar = Scalar::new(text, quoted);
         let templated = scalar.text.contains("${");
-        Self { span, origin: None, kind: Kind::Scalar(scalar), templated }
+        Self::leaf(scalar, templated, span)
     }
 
     pub fn sequence(items: Vec<Self>, span: Span) -> Self {
         let templated = items.iter().any(|item| item.templated);
-        Self { span, origin: None, kind: Kind::Sequence(items.into()), templated }
+        let weight = items.iter().fold(OVERHEAD, |sum, item| sum.saturating_add(item.weight));
+        let depth = 1 + items.iter().map(|item| item.depth).max().unwrap_or(0);
+        Self { span, origin: None, kind: Kind::Sequence(items.into()), templated, weight, depth }
     }
 
     pub fn mapping(entries: Vec<(Key, Self)>, span: Span) -> Self {
         let templated = entries.iter().any(|(_, value)| value.templated);
-        Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated }
+        let entry = |(key, value): &(Key, Self)| value.weight.saturating_add(key.text.len() as u64);
+        let weight = entries.iter().fold(OVERHEAD, |sum, pair| sum.saturating_add(entry(pair)));
+        let depth = 1 + entries.iter().map(|(_, value)| value.depth).max().unwrap_or(0);
+        Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated, weight, depth }
+    }
+
+    fn leaf(scalar: Scalar, templated: bool, span: Span) -> Self {
+        let weight = OVERHEAD + scalar.text.len() as u64;
+        Self { span, origin: None, kind: Kind::Scalar(scalar), templated, weight, depth: 0 }
+    }
+
+    /// About how many bytes its JSON takes.
+    pub fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// How deep lists and maps are nested in it.
+    pub fn depth(&self) -> usize {
+        self.depth as usize
     }
 
     /// A mapping without entries, which stands for one that was not written.
@@ -92,7 +118,7 @@ impl Node {
 
     /// A string in which all references were replaced: what looks like one now is text.
     pub(super) fn finished(text: String, span: Span) -> Self {
-        Self { span, origin: None, kind: Kind::Scalar(Scalar::new(text, true)), templated: false }
+        Self::leaf(Scalar::new(text, true), false, span)
     }
 
     #[must_use]
@@ -196,6 +222,30 @@ impl Node {
         }
     }
 
+    /// As JSON of the form that a schema describes: where it wants a text as it was written, a number is its text.
+    pub fn to_json_of(&self, schema: &Value) -> Value {
+        match &self.kind {
+            Kind::Scalar(scalar) if is_text_as_written(schema) && !self.is_null() => Value::from(&*scalar.text),
+            Kind::Sequence(items) if schema.get("items").is_some() => {
+                Value::Array(items.iter().map(|item| item.to_json_of(&schema["items"])).collect())
+            }
+            Kind::Mapping(entries) => {
+                let of = |key: &Key| {
+                    schema
+                        .get("properties")
+                        .and_then(|known| known.get(&*key.text))
+                        .or(schema.get("additionalProperties"))
+                };
+                let entry = |(key, value): &(Key, Self)| {
+                    let value = of(key).map_or_else(|| value.to_json(), |schema| value.to_json_of(schema));
+                    (key.text.to_string(), value)
+                };
+                Value::Object(entries.iter().map(entry).collect())
+            }
+            _ => self.to_json(),
+        }
+    }
+
     /// What was found here, for messages: `` `-3` ``, `the string "3"`, `a list`, `nothing`.
     pub fn describe(&self) -> String {
         match &self.kind {
@@ -210,6 +260,11 @@ impl Node {
     }
 }
 
+/// Whether a schema takes numbers and switches as the text that was written.
+pub(super) fn is_text_as_written(schema: &Value) -> bool {
+    schema.get("x-as-written") == Some(&Value::Bool(true))
+}
+
 /// At most 40 characters on one line.
 fn shortened(text: &str) -> String {
     const MOST: usize = 40;
@@ -219,13 +274,9 @@ fn shortened(text: &str) -> String {
             short.push('…');
             break;
         }
-        if character.is_control() {
-            let _ = write!(short, "{}", character.escape_default());
-        } else {
-            short.push(character);
-        }
+        short.push(character);
     }
-    short
+    visible(&short).into_owned()
 }
 
 #[cfg(test)]

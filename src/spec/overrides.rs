@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::document::Document;
+use super::limits::DEEPEST;
 use super::node::{Key, Kind, Node};
 use super::schema::STAGE_KEYS;
 use super::{LoadOptions, yaml};
@@ -32,6 +33,11 @@ pub(super) fn apply(
         let (node, problems) = yaml::parse(&text[value_start as usize..], file, value_start);
         let failed = problems.has_errors();
         diagnostics.extend(problems);
+        if name.split('.').count() > DEEPEST {
+            let message = format!("the name goes more than {DEEPEST} deep");
+            diagnostics.push(Diagnostic::error("bad-override", message).at(name_span));
+            continue;
+        }
         let value = node.unwrap_or_else(|| Node::scalar("", false, name_span));
         if !failed && let Err(diagnostic) = set(document, &steps(name, name_span), name_span, value) {
             diagnostics.push(diagnostic);
@@ -91,6 +97,7 @@ fn set_param(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result
     let Some(((name, place), rest)) = steps.split_first() else { return Ok(()) };
     let Some((_, node)) = document.params.get_mut(*name) else { return Err(unknown(document, name, *place)) };
     *node = with_value(Some(node), rest, value)?;
+    document.set.insert((*name).into(), *place);
     Ok(())
 }
 

@@ -5,12 +5,15 @@ use indexmap::IndexMap;
 
 use super::Param;
 use super::document::Named;
+use super::limits::LARGEST_VALUE;
+use super::node::Node;
 use super::substitute::{Scope, references, substitute, undefined};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 
 /// Puts parameters into parameters; all of them in the order of the files, those without a value marked as failed.
 pub(super) fn resolve(raw: &Named, diagnostics: &mut Diagnostics) -> IndexMap<String, Param> {
-    let mut resolver = Resolver { raw, resolved: IndexMap::with_capacity(raw.len()), diagnostics };
+    let mut resolver =
+        Resolver { raw, resolved: IndexMap::with_capacity(raw.len()), diagnostics, weight: 0, told: false };
     for index in 0..raw.len() {
         resolver.resolve(index);
     }
@@ -22,6 +25,10 @@ struct Resolver<'a> {
     raw: &'a Named,
     resolved: IndexMap<String, Param>,
     diagnostics: &'a mut Diagnostics,
+    /// Bytes of the values that were put together.
+    weight: u64,
+    /// That they are too many was reported.
+    told: bool,
 }
 
 /// A parameter whose references are being followed.
@@ -87,6 +94,24 @@ impl<'a> Resolver<'a> {
         true
     }
 
+    /// Whether all values that were put together so far are still of a sensible size.
+    fn is_within_limits(&mut self, node: &Node, value: &Node) -> bool {
+        if !node.is_templated() {
+            return true;
+        }
+        self.weight = self.weight.saturating_add(value.weight());
+        if self.weight <= LARGEST_VALUE {
+            return true;
+        }
+        if !self.told {
+            self.told = true;
+            let most = LARGEST_VALUE >> 20;
+            let message = format!("with their references followed, the parameters have more than {most} MiB together");
+            self.diagnostics.push(Diagnostic::error("too-large", message).at(node.span()));
+        }
+        false
+    }
+
     /// Computes a parameter whose references are all done; false if it has no value.
     fn close(&mut self, done: &Open) -> bool {
         let Some((name, (span, node))) = self.raw.get_index(done.index) else { return false };
@@ -100,6 +125,7 @@ impl<'a> Resolver<'a> {
                 }
             },
         };
+        let value = value.filter(|value| self.is_within_limits(node, value));
         let failed = value.is_none();
         let value = value.unwrap_or_else(|| node.clone());
         self.resolved.insert(name.to_string(), Param { value, span: *span, failed });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::axes::Point;
+use super::limits::{DEEPEST, LARGEST_VALUE, LONGEST_TEXT};
 use super::node::{Key, Kind, Node};
 use super::scalar::Scalar;
 use super::{Param, is_name};
@@ -148,13 +149,42 @@ pub fn substitute(node: &Node, scope: &Scope<'_>) -> Result<Node, Diagnostics> {
 /// so that the rest can be checked (see [`validate_rest`](super::validate_rest)).
 pub fn substitute_where_possible(node: &Node, scope: &Scope<'_>) -> (Node, Result<(), Diagnostics>) {
     let mut problems = Vec::new();
-    let result = walk(node, scope, &mut problems);
+    let mut result = walk(node, scope, &mut problems);
+    if node.is_templated()
+        && let Some(problem) = too_large(&result)
+    {
+        problems.push(Some(problem));
+        result = node.clone();
+    }
     if problems.is_empty() {
         return (result, Ok(()));
     }
     let mut diagnostics = Diagnostics::default();
     diagnostics.extend(problems.into_iter().flatten());
     (result, Err(diagnostics))
+}
+
+/// What a value has become is too large or nested too deep to work with.
+fn too_large(value: &Node) -> Option<Diagnostic> {
+    let message = match () {
+        () if value.weight() > LARGEST_VALUE => {
+            format!("with its references followed, this value has more than {} MiB", LARGEST_VALUE >> 20)
+        }
+        () if value.depth() > DEEPEST => {
+            format!("with its references followed, this value is nested more than {DEEPEST} deep")
+        }
+        () => return None,
+    };
+    Some(Diagnostic::error("too-large", message).at(value.span()).hint(REFERENCES_DOUBLE))
+}
+
+/// How a small file comes to a large value.
+const REFERENCES_DOUBLE: &str = "does a parameter hold another one twice, and that one a third?";
+
+fn too_long(value: &Node, name: &str, span: Span) -> Diagnostic {
+    let message = format!("with its references followed, this text has more than {LONGEST_TEXT} bytes");
+    let diagnostic = Diagnostic::error("too-large", message).at(span).hint(REFERENCES_DOUBLE);
+    diagnostic.also(value.origin().unwrap_or(value.span()), format!("the value of `{name}`"))
 }
 
 fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Vec<Option<Diagnostic>>) -> Node {
@@ -191,6 +221,9 @@ fn scalar_value(node: &Node, scalar: &Scalar, scope: &Scope<'_>) -> Result<Node,
                 let span = part(node, scalar, start, end);
                 let value = scope.find(name, span)?;
                 text.push_str(&spliced(name, value, span)?);
+                if text.len() > LONGEST_TEXT {
+                    return Err(Some(too_long(value, name, span)));
+                }
                 origin = origin.or(Some(value));
             }
         }

@@ -6,13 +6,9 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as Extent};
 use serde_json::Value;
 
+use super::limits::{DEEPEST, LARGEST_VALUE, MOST_NODES};
 use super::node::{Key, Kind, Node};
 use crate::diagnostic::{Diagnostic, Diagnostics, FileId, Span};
-
-/// Deeper nesting is refused, so that walking a tree cannot exhaust the stack.
-const DEEPEST: usize = 100;
-/// Nodes that a file may stand for once its aliases are followed.
-const MOST_NODES: usize = 4_000_000;
 
 /// Reads the single document in `text`, which starts at byte `offset` of `file`. An empty text gives no node.
 /// Without errors in the diagnostics the node is complete; with some, it holds what could be understood.
@@ -74,6 +70,8 @@ struct Builder<'a> {
     /// Finished anchored nodes with their sizes.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    /// Bytes that aliases stand for.
+    aliased: u64,
     documents: usize,
     root: Option<Node>,
     diagnostics: Diagnostics,
@@ -90,6 +88,7 @@ impl<'a> Builder<'a> {
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
+            aliased: 0,
             documents: 0,
             root: None,
             diagnostics: Diagnostics::default(),
@@ -215,6 +214,17 @@ impl<'a> Builder<'a> {
         };
         let (node, size) = (node.used_at(span), *size);
         self.nodes = self.nodes.saturating_add(size);
+        self.aliased = self.aliased.saturating_add(node.weight());
+        if self.aliased > LARGEST_VALUE {
+            let most = LARGEST_VALUE >> 20;
+            let message = format!("with its aliases followed, the file has more than {most} MiB");
+            self.diagnostics.push(Diagnostic::error("too-large", message).at(span));
+            return false;
+        }
+        if self.open.len() + node.depth() > DEEPEST {
+            self.diagnostics.push(Diagnostic::error("bad-yaml", too_deep()).at(span));
+            return false;
+        }
         if self.nodes > MOST_NODES {
             let message = format!("with its aliases followed, the file has more than {MOST_NODES} values");
             self.diagnostics.push(Diagnostic::error("bad-yaml", message).at(span));

@@ -1,6 +1,7 @@
 //! The sweep file: which pipeline, along which axes, for which figure. Every problem is told at its place; what a
 //! pipeline makes of the values is judged when the trials are assembled.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -11,6 +12,7 @@ use stages::artifact::Direction;
 use super::options::{self, EngineOptions};
 use super::space::{Dimension, Domain, Space};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list};
+use crate::spec::limits::read_text;
 use crate::spec::{Node, validate, yaml};
 
 /// A sweep as its file describes it.
@@ -35,6 +37,7 @@ pub struct SweepFile {
     pub slurm: IndexMap<String, Value>,
     /// Places for messages about values of axes.
     pub axes_at: Span,
+    pub seeds_at: Span,
     pub objective_at: Span,
 }
 
@@ -144,10 +147,10 @@ impl SweepFile {
     pub fn load(path: &Path, sources: &mut SourceMap) -> (Option<Self>, Diagnostics) {
         let mut diagnostics = Diagnostics::default();
         let kept = sources.kept(path).cloned();
-        let text = match kept.map_or_else(|| std::fs::read_to_string(path).map(Arc::from), Ok) {
+        let text = match kept.map_or_else(|| read_text(path).map(Arc::from), Ok) {
             Ok(text) => text,
-            Err(error) => {
-                let message = format!("cannot read `{}`: {error}", path.display());
+            Err(reason) => {
+                let message = format!("cannot read `{}`: {reason}", path.display());
                 let hint = "a sweep file names a `pipeline`, its `axes` and an `objective`; see docs/sweeps.md";
                 diagnostics.push(Diagnostic::error("unreadable-file", message).hint(hint));
                 return (None, diagnostics);
@@ -187,7 +190,7 @@ impl SweepFile {
 
 /// Whether a file describes a sweep: it has the key `sweep`, whatever else is right or wrong with it.
 pub fn is_sweep(path: &Path) -> bool {
-    let text: Arc<str> = std::fs::read_to_string(path).unwrap_or_default().into();
+    let text: Arc<str> = read_text(path).unwrap_or_default().into();
     let file = SourceMap::default().add(path.display().to_string(), Arc::clone(&text));
     yaml::parse(&text, file, 0).0.is_some_and(|node| node.get("sweep").is_some())
 }
@@ -198,6 +201,9 @@ fn not_a_sweep(node: &Node) -> Option<Diagnostic> {
     let diagnostic = Diagnostic::error("not-a-sweep", "this is a pipeline, not a sweep").at(key.span);
     Some(diagnostic.hint("write a file with `sweep: NAME`, `pipeline: THIS FILE`, `axes` and `objective`"))
 }
+
+/// More trials than this are taken for a mistake.
+const MOST_TRIALS: usize = 1_000_000;
 
 struct Reader<'a> {
     diagnostics: &'a mut Diagnostics,
@@ -228,10 +234,16 @@ impl Reader<'_> {
                 _ => IndexMap::new(),
             },
             axes_at: node.entry("axes").or(node.entry("zip")).map_or(node.span(), |(key, _)| key.span),
+            seeds_at: node.entry("seeds").map_or(node.span(), |(key, _)| key.span),
             objective_at: node.get("objective").map_or(node.span(), Node::span),
             space,
         };
         self.check_names(&sweep, node);
+        let members = sweep.space.grid_size() * sweep.seeds.len().max(1) as f64;
+        if sweep.sampler == Sampler::Grid && members > MOST_TRIALS as f64 && !self.diagnostics.has_errors() {
+            let message = format!("with its seeds the grid has more than {MOST_TRIALS} runs");
+            self.error("too-many", message, sweep.seeds_at, "list fewer seeds or fewer values");
+        }
         if let Err((name, hint)) = EngineOptions::of(&sweep) {
             let at = node.get("slurm").map_or(node.span(), |slurm| slurm.locate(&name));
             self.error("bad-unit", format!("`{name}` of `slurm` cannot be read"), at, hint);
@@ -299,8 +311,11 @@ impl Reader<'_> {
         }
         let rows = (0..columns[0].1.len()).map(|row| columns.iter().map(|(_, values)| values[row].clone()).collect());
         let rows: Vec<Vec<Value>> = rows.collect();
-        let repeated =
-            (1..rows.len()).find_map(|row| Some((rows[..row].iter().position(|other| *other == rows[row])?, row)));
+        let mut seen = HashMap::with_capacity(rows.len());
+        let repeated = rows.iter().enumerate().find_map(|(again, row)| {
+            let first = seen.insert(Value::from(row.clone()).to_string(), again)?;
+            Some((first, again))
+        });
         if let Some((first, again)) = repeated {
             let message = format!("items {} and {} below `zip` are the same", first + 1, again + 1);
             self.error("repeated-point", message, node?.span(), "remove one of them from each list");
@@ -375,6 +390,13 @@ impl Reader<'_> {
             self.error("bad-axes", format!("axis `{axis}`: {problem}"), at.span(), "for example `[1, 8]`");
             return None;
         }
+        if let (Some(node), Some(count)) = (points, count)
+            && *count > MOST_TRIALS
+        {
+            let message = format!("`points` of axis `{axis}` is more than {MOST_TRIALS}, found {}", node.describe());
+            self.error("too-many", message, node.span(), "a grid takes every one of them");
+            return None;
+        }
         if let (Some(node), None | Some(0)) = (points, count) {
             let message = format!("`points` of axis `{axis}` must be a number from 1, found {}", node.describe());
             self.error("bad-axes", message, node.span(), "it says how many values stand for the range in a grid");
@@ -389,8 +411,9 @@ impl Reader<'_> {
             return None;
         }
         let values: Vec<Value> = items.iter().map(Node::to_json).collect();
+        let mut seen = HashSet::with_capacity(values.len());
         for (index, value) in values.iter().enumerate() {
-            if values[..index].contains(value) {
+            if !seen.insert(value.to_string()) {
                 let message = format!("axis `{axis}` has the value {value} twice");
                 self.error("repeated-point", message, items[index].span(), "remove one of them");
                 return None;
@@ -428,6 +451,12 @@ impl Reader<'_> {
         let kind = node.and_then(|node| node.get("kind")).and_then(Node::as_str).unwrap_or("grid");
         let number = |key: &str| node.and_then(|node| node.get(key)).and_then(integer);
         let at = node.map_or(root.span(), Node::span);
+        if kind == "grid" && space.grid_size() > MOST_TRIALS as f64 {
+            let message = format!("the grid has more than {MOST_TRIALS} trials");
+            let hint = "list fewer values, or choose `sampler: {kind: random, trials: N}`";
+            self.error("too-many", message, root.entry("axes").map_or(at, |(_, axes)| axes.span()), hint);
+            return Sampler::Grid;
+        }
         if kind == "grid" {
             for dimension in &space.dimensions {
                 if let Dimension::Axis { name, domain } = dimension
@@ -453,6 +482,11 @@ impl Reader<'_> {
             self.error("missing-key", format!("the sampler `{kind}` needs `trials`"), at, "say how many points to try");
             return Sampler::Grid;
         };
+        if trials > MOST_TRIALS as u64 {
+            let at = node.map_or(at, |node| node.locate("trials"));
+            self.error("too-many", format!("`trials` is more than {MOST_TRIALS}"), at, "try fewer points");
+            return Sampler::Grid;
+        }
         let (trials, seed) = (trials as usize, number("seed").unwrap_or(0));
         if space.dimensions.is_empty() {
             self.error(

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::lines::{failure_text, finished_text, progress_tail, summary_text, whole_text};
+use super::lines::{failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text};
+use super::screen::err;
+use super::style::styled;
 use super::{Colours, Paint};
+use crate::diagnostic::visible;
 use crate::engine::{Event, Reporter};
 
 /// Draws bars.
@@ -31,10 +34,8 @@ impl Bars {
     }
 
     fn line(&self, text: &str) {
-        let plain = anstream::adapter::strip_str(text).to_string();
-        let text = if self.colours.0 { text } else { &plain };
-        if self.screen.println(text).is_err() {
-            anstream::eprintln!("{text}");
+        if self.screen.println(styled(text, self.colours)).is_err() {
+            err!("{text}\n");
         }
     }
 
@@ -46,8 +47,8 @@ impl Bars {
         };
         let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_prefix(format!("{stage} ({kind})"));
-        bar.set_message(reason.to_owned());
+        bar.set_prefix(visible(&format!("{stage} ({kind})")).into_owned());
+        bar.set_message(visible(reason).into_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         self.running.insert(stage.to_owned(), bar);
     }
@@ -71,7 +72,7 @@ impl Bars {
             bar.set_position(done);
             bar.reset_eta();
         }
-        bar.set_message(tail);
+        bar.set_message(visible(&tail).into_owned());
         bar.set_position(done);
     }
 
@@ -82,7 +83,7 @@ impl Bars {
             self.screen.add(ProgressBar::new(total as u64).with_style(style))
         });
         bar.set_position(done as u64);
-        bar.set_message(text);
+        bar.set_message(visible(&text).into_owned());
     }
 
     fn end(&mut self, stage: &str) {
@@ -101,13 +102,15 @@ impl Reporter for Bars {
             Event::StageProgress { stage, unit, done, total, phase, figures } => {
                 self.progress(stage, unit, *done, *total, progress_tail(phase, figures));
             }
-            Event::StageNote { stage, text } => self.line(&format!("{} {stage}: {text}", Paint::Quiet.on("note"))),
+            Event::StageNote { stage, text } => {
+                self.line(&format!("{} {}", Paint::Quiet.on("note"), note_text(stage, text)))
+            }
             Event::StageWaiting { stage } => {
+                let stage = visible(stage);
                 self.line(&format!("{} {stage}: another process is working on it", Paint::Warn.on("wait")));
             }
             Event::StageRetried { stage, attempt, failure } => {
-                let retry = Paint::Warn.on("retry");
-                self.line(&format!("{retry} {stage}: attempt {attempt} failed: {}", failure.message));
+                self.line(&retry_text(stage, *attempt, failure));
             }
             Event::StageFinished { stage, .. } => {
                 self.end(stage);

@@ -1,7 +1,6 @@
 //! Events as JSON lines on standard output.
 
-use std::io::Write;
-
+use super::screen;
 use crate::engine::{Event, Reporter};
 
 /// One JSON object per event.
@@ -16,9 +15,8 @@ impl JsonLines {
 
 impl Reporter for JsonLines {
     fn on(&mut self, event: &Event) {
-        if let Ok(line) = serde_json::to_string(event) {
-            // A reader that went away is no reason to fail.
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        if let Ok(event) = serde_json::to_value(event) {
+            screen::json_event(&event);
         }
     }
 }

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::screen::{err, errln};
 use super::{Paint, duration, number};
 use crate::cache::{RunStatus, StageState};
+use crate::diagnostic::{indented, visible};
 use crate::engine::{Event, Failure, Reporter};
+
+/// Before further lines of one text: they never pass for lines of ours.
+const DEEPER: &str = "    ";
 
 /// Progress lines of one stage come at most this often.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -40,41 +45,37 @@ impl Lines {
         }
         *last = now;
         let pace = done.saturating_sub(found) as f64 / (now - since).as_secs_f64();
-        anstream::eprintln!("  {stage}: {}", progress_text(done, total, unit, pace, tail));
+        errln!("  {}: {}", visible(stage), progress_text(done, total, unit, pace, tail));
     }
 }
 
 impl Reporter for Lines {
     fn on(&mut self, event: &Event) {
         match event {
-            Event::StageFailed { stage, failure, .. } => anstream::eprintln!("{}", failure_text(stage, failure)),
+            Event::StageFailed { stage, failure, .. } => err!("{}\n", failure_text(stage, failure)),
             Event::StageRetried { stage, attempt, failure } => {
-                anstream::eprintln!(
-                    "{} {stage}: attempt {attempt} failed: {}",
-                    Paint::Warn.on("retry"),
-                    failure.message
-                );
+                err!("{}\n", retry_text(stage, *attempt, failure));
             }
             _ if self.quiet => {}
             Event::RunStarted { run, stages, hits } => {
-                anstream::eprintln!("run {run}: {stages} stages, {hits} up to date");
+                errln!("run {run}: {stages} stages, {hits} up to date");
             }
             Event::StageStarted { stage, kind, reason } => {
                 self.started.insert(stage.clone(), Instant::now());
                 self.first.remove(stage);
-                anstream::eprintln!("{} {stage} ({kind}): {reason}", Paint::Busy.on("start"));
+                errln!("{} {}", Paint::Busy.on("start"), visible(&format!("{stage} ({kind}): {reason}")));
             }
             Event::StageProgress { stage, unit, done, total, phase, figures } => {
                 let tail = progress_tail(phase, figures);
                 self.progress(stage, *done, *total, unit, &tail);
             }
-            Event::StageNote { stage, text } => anstream::eprintln!("  {stage}: {text}"),
+            Event::StageNote { stage, text } => err!("  {}\n", note_text(stage, text)),
             Event::StageWaiting { stage } => {
-                anstream::eprintln!("  {stage}: another process is working on it; waiting for its result");
+                errln!("  {}: another process is working on it; waiting for its result", visible(stage));
             }
             Event::StageFinished { .. } => {
                 if let Some(line) = finished_text(event, self.verbose) {
-                    anstream::eprintln!("{line}");
+                    errln!("{line}");
                 }
             }
             Event::RunProgress { done, total, .. } => {
@@ -82,10 +83,10 @@ impl Reporter for Lines {
                 let last = self.told.entry(String::new()).or_insert(now);
                 if now - *last >= INTERVAL && done < total {
                     *last = now;
-                    anstream::eprintln!("{} {}", Paint::Busy.on("progress:"), whole_text(event));
+                    errln!("{} {}", Paint::Busy.on("progress:"), whole_text(event));
                 }
             }
-            Event::RunFinished { .. } => anstream::eprintln!("{}", summary_text(event)),
+            Event::RunFinished { .. } => errln!("{}", summary_text(event)),
         }
     }
 }
@@ -118,10 +119,24 @@ pub(super) fn whole_text(event: &Event) -> String {
     parts.join(", ")
 }
 
+/// What a stage says: a line, or several that belong together.
+pub(super) fn note_text(stage: &str, text: &str) -> String {
+    format!("{}: {}", visible(stage), indented(text, DEEPER))
+}
+
+/// That a stage is tried again, and why.
+pub(super) fn retry_text(stage: &str, attempt: u32, failure: &Failure) -> String {
+    let why = indented(&failure.message, DEEPER);
+    format!("{} {}: attempt {attempt} failed: {why}", Paint::Warn.on("retry"), visible(stage))
+}
+
 /// A failure in full: stage, sentence, place, causes, inputs, hint.
 pub(super) fn failure_text(stage: &str, failure: &Failure) -> String {
-    let mut text = format!("{} in stage {}: {}", Paint::Bad.on("error"), Paint::Strong.on(stage), failure.message);
-    let mut line = |label: &str, value: &str| text.push_str(&format!("\n  {}: {value}", Paint::Quiet.on(label)));
+    let message = indented(&failure.message, DEEPER);
+    let mut text = format!("{} in stage {}: {message}", Paint::Bad.on("error"), Paint::Strong.on(stage));
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&format!("\n  {}: {}", Paint::Quiet.on(label), indented(value, DEEPER)));
+    };
     if let Some(location) = &failure.location {
         line("at", location);
     }
@@ -138,13 +153,14 @@ pub(super) fn failure_text(stage: &str, failure: &Failure) -> String {
 /// The line for a finished stage; hits only when `verbose`.
 pub(super) fn finished_text(event: &Event, verbose: bool) -> Option<String> {
     let Event::StageFinished { stage, kind, state, seconds, bytes, reason, .. } = event else { return None };
+    let named = || visible(&format!("{stage} ({kind})")).into_owned();
     match state {
         StageState::Ran => {
             let cost = format!("{}, {}", duration(*seconds), super::bytes(*bytes));
-            Some(format!("{}  {stage} ({kind}): {cost}", Paint::Good.on("done")))
+            Some(format!("{}  {}: {cost}", Paint::Good.on("done"), named()))
         }
-        StageState::Skipped => Some(format!("{}  {stage} ({kind}): {reason}", Paint::Warn.on("skip"))),
-        StageState::Hit if verbose => Some(format!("{}   {stage} ({kind})", Paint::Quiet.on("hit"))),
+        StageState::Skipped => Some(format!("{}  {}: {}", Paint::Warn.on("skip"), named(), visible(reason))),
+        StageState::Hit if verbose => Some(format!("{}   {}", Paint::Quiet.on("hit"), named())),
         StageState::Hit | StageState::Failed => None,
     }
 }

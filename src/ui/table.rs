@@ -1,6 +1,8 @@
 //! Text tables: aligned columns, no frame, a quiet header. Cells may be coloured; widths count what is seen.
 
 use super::Paint;
+use super::style::width;
+use crate::diagnostic::visible;
 
 /// Where a column's text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +23,9 @@ impl Table {
         Self { columns: columns.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect(), rows: Vec::new() }
     }
 
+    /// A line break in a cell would break the table: it is shown as its escape.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| visible(&cell).into_owned()).collect());
     }
 
     pub fn is_empty(&self) -> bool {
@@ -59,19 +62,9 @@ impl Table {
     }
 }
 
-/// Columns that a text takes on a terminal, without its escape sequences.
-fn width(text: &str) -> usize {
-    let mut escaped = false;
-    let visible = |c: &char| {
-        let counted = !escaped && *c != '\u{1b}';
-        escaped = (*c == '\u{1b}' || escaped) && *c != 'm';
-        counted
-    };
-    text.chars().filter(visible).count()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::style::{Colours, styled};
     use super::*;
 
     #[test]
@@ -79,8 +72,11 @@ mod tests {
         let mut table = Table::new(&[("name", Align::Left), ("value", Align::Right)]);
         table.row([Paint::Good.on("f1"), "0.5".into()]);
         table.row(["precision".into(), "12.25".into()]);
-        let plain: Vec<String> =
-            table.render().lines().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
-        assert_eq!(plain, ["  name       value", "  f1           0.5", "  precision  12.25"]);
+        table.row(["a\nb\u{1b}[2J".into(), "1".into()]);
+        let plain = styled(&table.render(), Colours(false));
+        let lines: Vec<&str> = plain.lines().collect();
+        let expected =
+            ["  name           value", "  f1               0.5", "  precision      12.25", "  a\\nb\\u{1b}[2J      1"];
+        assert_eq!(lines, expected);
     }
 }

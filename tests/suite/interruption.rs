@@ -7,7 +7,8 @@ use rustix::process::Signal;
 use crate::environment::{Running, TestEnvironment};
 
 /// A stage that goes on until the run is asked to stop; it says when it has begun.
-const ENDLESS: &str = "pipeline: endless\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"touch $BEGUN; sleep 600\"], \
+const ENDLESS: &str = "pipeline: endless\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"touch $BEGUN; until test -e \
+                       $BEGUN.end; do sleep 0.05; done\"], \
                        pass_env: [BEGUN], outputs: {o: {path: o}}}}\n";
 
 fn begun() -> (TestEnvironment, Running) {
@@ -42,6 +43,7 @@ fn a_killed_run_does_not_seem_to_be_under_way() {
     running.wait().expect_killed();
     assert_eq!(status(&environment), "interrupted");
     environment.succeed(&["show"]).prints("interrupted");
+    environment.write("begun.end", "");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::campaign::{Campaign, View};
 use super::submit::Queue;
 use super::{About, Format, TableArguments};
 use crate::sweep::{Board, Row, Standing, Task, TaskState, shell_line, shown};
-use crate::ui::{Align, Paint, Table, duration, number};
+use crate::ui::{Align, Paint, Table, duration, number, out, outln, print_json, screen};
 
 /// Tasks that are told one by one; more are counted.
 const TASKS_LISTED: usize = 12;
@@ -34,13 +34,13 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
                 _ => None,
             })
             .collect();
-        println!("{object}");
+        print_json(&object);
         return Ok(Exit::Done);
     }
-    anstream::println!("{}", summary(&campaign, &board, &view));
+    outln!("{}", summary(&campaign, &board, &view));
     for row in &board.rows {
         if let Standing::Failed(reason) = &row.standing {
-            anstream::println!("  {} trial {}: {reason}", Paint::Bad.on("failed"), row.trial + 1);
+            outln!("  {} trial {}: {reason}", Paint::Bad.on("failed"), row.trial + 1);
         }
     }
     let open = |task: &&Task| matches!(task.state, TaskState::Waiting | TaskState::Running);
@@ -48,11 +48,11 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
         let state =
             if task.state == TaskState::Running { Paint::Good.on("running") } else { Paint::Warn.on("waiting") };
         let part = task.comment.split(':').nth(1).unwrap_or_default();
-        anstream::println!("  {state} job {}, task {} ({part}) {}", task.job.0, task.number, task.detail);
+        outln!("  {state} job {}, task {} ({part}) {}", task.job.0, task.number, task.detail);
     }
     let more = queue.tasks.iter().filter(open).count().saturating_sub(TASKS_LISTED);
     if more > 0 {
-        println!("  … and {more} more tasks");
+        outln!("  … and {more} more tasks");
     }
     Ok(Exit::Done)
 }
@@ -64,30 +64,42 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
     }
     let format = if global.json { Format::Json } else { arguments.format };
     let bytes = match format {
-        Format::Text => text_table(&campaign, &board, None).into_bytes(),
+        Format::Text => screen::plain(&text_table(&campaign, &board, None)).into_bytes(),
         Format::Json => format!("{}\n", board_json(&campaign, &board)).into_bytes(),
         Format::Csv => csv(&board).into_bytes(),
         Format::Parquet => parquet(&board)?,
     };
     match &arguments.output {
         Some(path) => {
-            let plain = if format == Format::Text { anstream::adapter::strip_bytes(&bytes).into_vec() } else { bytes };
-            write_whole(path, &plain)?;
-            println!("{}", shown_path(path));
+            write_whole(path, &bytes)?;
+            outln!("{}", shown_path(path));
         }
-        None if format == Format::Parquet => {
-            return Err(CliError::wrong("Parquet is not for a screen").hint("name a file with `--output FILE`"));
-        }
-        None => anstream::print!("{}", String::from_utf8_lossy(&bytes)),
+        None => match format {
+            Format::Parquet => {
+                return Err(CliError::wrong("Parquet is not for a screen").hint("name a file with `--output FILE`"));
+            }
+            Format::Text => out!("{}", text_table(&campaign, &board, None)),
+            Format::Json => print_json(&board_json(&campaign, &board)),
+            Format::Csv => screen::raw(&bytes),
+        },
     }
     Ok(Exit::Done)
+}
+
+/// That there is no best trial, and what to do about it: to run a sweep that failed would not help.
+pub(super) fn no_figure(board: &Board, file: &Path) -> CliError {
+    let file = shell_line(&[file.display().to_string()]);
+    let hint = match board.count("failed") {
+        0 => format!("run it: `runner sweep {file}`"),
+        failed => format!("{failed} of its trials failed: `runner sweep status {file}` says why"),
+    };
+    CliError::failed("no trial of the sweep has a figure yet").hint(hint)
 }
 
 pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     let (campaign, board, view, _) = stand(global, about)?;
     let Some(row) = board.best() else {
-        let hint = format!("run it: `runner sweep {}`", about.file.display());
-        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+        return Err(no_figure(&board, &about.file));
     };
     let member = view.roster.members.iter().find(|member| member.trial == row.trial && member.level == row.level);
     let values = member.map(|member| crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member));
@@ -95,7 +107,7 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     if global.json {
         let mut object = row_json(&board, row);
         object["command"] = json!(command);
-        println!("{object}");
+        print_json(&object);
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&[("value", Align::Left), ("", Align::Left)]);
@@ -103,9 +115,10 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
         table.row([name.clone(), shown(value)]);
     }
     table.row([Paint::Strong.on(&board.metric), figure(row)]);
-    anstream::println!("{}", Paint::Strong.on(format!("trial {}", row.trial + 1)));
-    anstream::print!("{}", table.render());
-    println!("run it by itself:\n  {}", shell_line(&command));
+    outln!("{}", Paint::Strong.on(format!("trial {}", row.trial + 1)));
+    out!("{}", table.render());
+    outln!("run it on its own:");
+    outln!("  {}", shell_line(&command));
     Ok(Exit::Done)
 }
 
@@ -175,9 +188,9 @@ pub(super) fn print_board(
     limit: Option<usize>,
 ) -> Result<(), CliError> {
     if global.json {
-        println!("{}", board_json(campaign, board));
+        print_json(&board_json(campaign, board));
     } else {
-        anstream::print!("{}", text_table(campaign, board, limit));
+        out!("{}", text_table(campaign, board, limit));
     }
     Ok(())
 }
@@ -211,7 +224,8 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
         table.row(cells);
     }
     let more = board.rows.len().saturating_sub(rows);
-    let tail = if more > 0 { format!("  … and {more} more: `runner sweep table`\n") } else { String::new() };
+    let file = shell_line(&[campaign.file.path.display().to_string()]);
+    let tail = if more > 0 { format!("  … and {more} more: `runner sweep table {file}`\n") } else { String::new() };
     table.render() + &tail
 }
 

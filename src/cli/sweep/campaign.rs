@@ -2,7 +2,7 @@
 //! Everything about a sweep is found out anew from the file and the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::sweep::{
     Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState, assemble, direction,
     label, outcomes, overrides,
 };
+use crate::ui::err;
 
 /// A sweep of more members than this asks first.
 const ASK_ABOVE: f64 = 10_000.0;
@@ -167,7 +168,7 @@ impl Campaign {
         }
         let told = format!("the sweep has up to {count} members (trials times seeds)");
         if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-            let _ = write!(std::io::stderr(), "{told}; go on? [y/N] ");
+            err!("{told}; continue? [y/N] ");
             let mut answer = String::new();
             let _ = std::io::stdin().lock().read_line(&mut answer);
             if matches!(answer.trim(), "y" | "Y" | "yes") {
@@ -358,6 +359,7 @@ impl Campaign {
                 queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),
                 finished: view.roster.finished(member, &view.plan),
+                execution: Some(view.roster.objective(member)),
             }
         };
         let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();

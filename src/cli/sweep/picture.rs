@@ -11,6 +11,7 @@ use super::board::make_folder;
 use super::campaign::Campaign;
 use super::submit::Queue;
 use crate::sweep::{Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width};
+use crate::ui::{outln, print_json};
 
 /// Forms of pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,8 +30,7 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
     let view = campaign.stand(global, &queue)?;
     let board = campaign.board(&view, &queue)?;
     if board.best().is_none() {
-        let hint = format!("run it: `runner sweep {}`", about.file.display());
-        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+        return Err(super::board::no_figure(&board, &about.file));
     }
     let beside =
         about.file.parent().unwrap_or(Path::new("")).join(format!("{}-plots", as_file_name(&campaign.file.name)));
@@ -52,9 +52,9 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
         let shares = influences.iter().map(
             |one| serde_json::json!({"axis": one.axis, "share": one.share, "trials": one.trials, "groups": one.groups}),
         );
-        println!("{}", serde_json::json!({"files": written, "influence": shares.collect::<Vec<_>>()}));
+        print_json(&serde_json::json!({"files": written, "influence": shares.collect::<Vec<_>>()}));
     } else {
-        written.iter().for_each(|path| println!("{path}"));
+        written.iter().for_each(|path| outln!("{path}"));
     }
     Ok(Exit::Done)
 }

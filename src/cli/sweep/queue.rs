@@ -11,6 +11,7 @@ use super::About;
 use super::campaign::Campaign;
 use super::submit::{Queue, job_name};
 use crate::sweep::{Member, Part, UnitMember, backend, overrides};
+use crate::ui::{out, outln, print_json};
 
 /// What the trial of this number sets.
 fn point_of(
@@ -46,9 +47,9 @@ pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, CliError> {
         ended += backend.cancel(&job_name(&campaign), &queue.scripts())?;
     }
     if global.json {
-        println!("{}", serde_json::json!({"cancelled": ended}));
+        print_json(&serde_json::json!({"cancelled": ended}));
     } else {
-        println!("{ended} jobs cancelled; what was done is kept, and the sweep can be issued again");
+        outln!("{ended} jobs cancelled; what was done is kept, and the sweep can be issued again");
     }
     Ok(Exit::Done)
 }
@@ -87,21 +88,21 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, C
     }
     if global.json {
         let entries = found.iter().map(|(path, labels)| serde_json::json!({"path": path, "members": labels}));
-        println!("{}", serde_json::json!({"logs": entries.collect::<Vec<_>>()}));
+        print_json(&serde_json::json!({"logs": entries.collect::<Vec<_>>()}));
         return Ok(Exit::Done);
     }
     for (path, labels) in &found {
         if arguments.trial.is_none() {
-            println!("{}  {}", shown(path), labels.join("; "));
+            outln!("{}  {}", shown(path), labels.join("; "));
             continue;
         }
-        println!("==> {} <==", shown(path));
+        outln!("==> {} <==", shown(path));
         let text =
             fs::read(path).map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display())))?;
-        print!("{}", String::from_utf8_lossy(&text));
+        out!("{}", String::from_utf8_lossy(&text));
     }
     if found.is_empty() {
-        println!("nothing of this sweep was handed to a cluster");
+        outln!("nothing of this sweep was handed to a cluster");
     }
     Ok(Exit::Done)
 }

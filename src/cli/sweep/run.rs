@@ -12,7 +12,7 @@ use super::submit::{Queue, find_backend, submit};
 use super::tally::Tally;
 use crate::cache::RunStatus;
 use crate::sweep::{Member, MemberState, label};
-use crate::ui::Paint;
+use crate::ui::{Paint, errln, outln, print_json};
 
 /// Trials that are listed by name before a run; more are counted.
 const TRIALS_LISTED: usize = 20;
@@ -92,11 +92,11 @@ fn announce(global: &Global, campaign: &Campaign, view: &View) {
     if global.quiet || global.json {
         return;
     }
-    anstream::eprintln!("{} {}", Paint::Busy.on("sweep:"), headline(campaign, view));
+    errln!("{} {}", Paint::Busy.on("sweep:"), headline(campaign, view));
     let open = &view.progress.open;
     if global.verbose && open.len() <= TRIALS_LISTED {
         for member in open {
-            eprintln!("  {}: {}", label(&campaign.file, member), point(view, member));
+            errln!("  {}: {}", label(&campaign.file, member), point(view, member));
         }
     }
 }
@@ -135,26 +135,23 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
         });
         let stages = view.session.graph.order().iter();
         let open_stages = stages.filter(|id| view.plan.stage(**id).hit().is_none()).count();
-        println!(
-            "{}",
-            serde_json::json!({
-                "sweep": campaign.file.name,
-                "members": view.roster.members.len(),
-                "trials": view.progress.total,
-                "stages": view.session.graph.len(),
-                "stages_to_run": open_stages,
-                "open": open.collect::<Vec<_>>(),
-            })
-        );
+        print_json(&serde_json::json!({
+            "sweep": campaign.file.name,
+            "members": view.roster.members.len(),
+            "trials": view.progress.total,
+            "stages": view.session.graph.len(),
+            "stages_to_run": open_stages,
+            "open": open.collect::<Vec<_>>(),
+        }));
         return Ok(Exit::Done);
     }
-    println!("{}", headline(campaign, &view));
+    outln!("{}", headline(campaign, &view));
     for member in view.progress.open.iter().take(TRIALS_LISTED) {
-        println!("  {}: {}", label(&campaign.file, member), point(&view, member));
+        outln!("  {}: {}", label(&campaign.file, member), point(&view, member));
     }
     let more = view.progress.open.len().saturating_sub(TRIALS_LISTED);
     if more > 0 {
-        println!("  … and {more} more");
+        outln!("  … and {more} more");
     }
     Ok(Exit::Done)
 }
@@ -164,7 +161,7 @@ fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus
     let interrupted = remote::settle(&campaign.store, global, &campaign.cancel);
     print_board(global, campaign, &board, Some(TRIALS_LISTED))?;
     if !global.json && !global.quiet {
-        anstream::eprintln!("{}", summary(campaign, &board, view));
+        errln!("{}", summary(campaign, &board, view));
     }
     // A trial without a figure is a failure, whatever its stages say.
     let failed = status == RunStatus::Done && board.count("failed") > 0;

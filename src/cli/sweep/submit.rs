@@ -18,7 +18,7 @@ use crate::sweep::{
     Wave, backend, backends, label, overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id,
     task_count,
 };
-use crate::ui::Paint;
+use crate::ui::{Paint, outln, print_json};
 
 /// The backend of a name on the command line.
 pub(super) fn find_backend(name: &str) -> Result<Box<dyn Backend>, CliError> {
@@ -152,9 +152,9 @@ pub(super) fn submit(
     if view.progress.open.is_empty() {
         let board = campaign.board(&view, &queue)?;
         if global.json {
-            println!("{}", serde_json::json!({"submission": null, "jobs": {}, "members": [], "under_way": 0}));
+            print_json(&serde_json::json!({"submission": null, "jobs": {}, "members": [], "under_way": 0}));
         } else {
-            anstream::println!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
+            outln!("nothing to submit: {}", super::board::summary(campaign, &board, &view));
         }
         return Ok(Exit::Done);
     }
@@ -167,9 +167,9 @@ pub(super) fn submit(
     if open.is_empty() {
         let count = view.progress.open.len();
         if global.json {
-            println!("{}", serde_json::json!({"submission": null, "jobs": {}, "members": [], "under_way": count}));
+            print_json(&serde_json::json!({"submission": null, "jobs": {}, "members": [], "under_way": count}));
         } else {
-            println!("nothing to submit: all {count} open members are queued or running");
+            outln!("nothing to submit: all {count} open members are queued or running");
         }
         return Ok(Exit::Done);
     }
@@ -204,8 +204,8 @@ pub(super) fn submit(
         let mut earlier = Vec::new();
         for (part, mut job) in jobs {
             job.after.clone_from(&earlier);
-            println!("# {}: {}", part.name(), shown(&job.script));
-            println!("{}", backend.script(&job));
+            outln!("# {}: {}", part.name(), shown(&job.script));
+            out!("{}\n", backend.script(&job));
             earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase().replace('-', "_"))));
         }
         return Ok(Exit::Done);
@@ -350,9 +350,8 @@ fn tell(
             parts.map(|(part, JobId(id))| (part.name(), id.clone().into())).collect();
         let members: Vec<String> =
             open.iter().map(|place| label(&campaign.file, &view.roster.members[*place])).collect();
-        println!(
-            "{}",
-            serde_json::json!({"submission": submission.id, "backend": backend.name(), "jobs": jobs, "members": members})
+        print_json(
+            &serde_json::json!({"submission": submission.id, "backend": backend.name(), "jobs": jobs, "members": members}),
         );
         return;
     }
@@ -362,13 +361,7 @@ fn tell(
             _ => format!("{id} ({}, {} tasks)", part.name(), submission.units(*part).len()),
         })
         .collect();
-    anstream::println!(
-        "{} {} members to {} as jobs {}",
-        Paint::Good.on("submitted"),
-        open.len(),
-        backend.name(),
-        jobs.join(", ")
-    );
+    outln!("{} {} members to {} as jobs {}", Paint::Good.on("submitted"), open.len(), backend.name(), jobs.join(", "));
     let file = shown(&campaign.file.path);
-    println!("see how it goes: `runner sweep status {file}`; end it: `runner sweep cancel {file}`");
+    outln!("see how it goes: `runner sweep status {file}`; end it: `runner sweep cancel {file}`");
 }

@@ -24,7 +24,7 @@ use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, Sweep
 use crate::engine::CancelToken;
 use crate::graph::StageId;
 use crate::sweep::{JobNeeds, Part, Submission, UnitMember, plain_name};
-use crate::ui::bytes;
+use crate::ui::{bytes, errln};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -70,10 +70,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             let hint = "give it more `time` below `slurm`; again with as much, it would end at the same place";
             return Err(CliError::failed(message).hint(hint));
         }
-        eprintln!("the time of the task is up; what it did is kept, and it goes back into the queue");
+        errln!("the time of the task is up; what it did is kept, and it goes back into the queue");
         backend()?.requeue_own_task()?;
     } else if exit == Exit::Interrupted && warnings.terminated.load(Ordering::Relaxed) && backend()?.wants_own_task() {
-        eprintln!("the task must make room; what it did is kept, and it goes back into the queue");
+        errln!("the task must make room; what it did is kept, and it goes back into the queue");
         backend()?.requeue_own_task()?;
     }
     Ok(if interrupted && exit == Exit::Done { Exit::Interrupted } else { exit })
@@ -134,7 +134,7 @@ impl Task<'_> {
         let Some(mut session) = self.session(&kept)? else { return Ok(Ended::with(Exit::Done)) };
         let lost = self.hopeless(&session, &kept);
         for (label, why) in &lost {
-            eprintln!("trial {label} is left out: {why}");
+            errln!("trial {label} is left out: {why}");
         }
         if !lost.is_empty() {
             kept.retain(|read| !lost.contains_key(&read.member.label));
@@ -255,7 +255,7 @@ impl Task<'_> {
             })?;
         }
         if record.status == RunStatus::Interrupted {
-            eprintln!("interrupted; what was done is kept");
+            errln!("interrupted; what was done is kept");
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What must not be kept: values of variables whose names say so, and credentials inside addresses.
 
+use super::variables::is_setting;
+
 /// What stands where something was left out.
 const LEFT_OUT: &str = "...";
 
@@ -27,13 +29,12 @@ pub(super) fn is_secret_name(name: &str) -> bool {
         || name.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
-/// What is written down of a variable that a result depends on: of a secret its digest, which tells whether it is the
-/// same one.
-pub fn recordable(name: &str, value: String) -> String {
-    if is_secret_name(name) || is_secret_value(&value) || without_credentials(&value) != value {
-        return format!("blake3:{}", stages::artifact::Digest::of_bytes(value.as_bytes()));
-    }
-    value
+/// What is written down of a variable that a result depends on: a digest, which tells whether it is the same one. A name
+/// proves nothing, so a value is only shown where the variable is known as a setting of the machine, such as
+/// `CUDA_VISIBLE_DEVICES`, and nothing about it looks like a secret.
+pub fn recordable(name: &str, value: String, digest: impl FnOnce(&str) -> String) -> String {
+    let looks_secret = is_secret_name(name) || is_secret_value(&value) || without_credentials(&value) != value;
+    if is_setting(name) && !looks_secret { value } else { digest(&value) }
 }
 
 /// Whether a value is a secret whatever its name.
@@ -95,6 +96,22 @@ mod tests {
             assert!(!is_secret_name(name), "{name}");
         }
         assert!(is_secret_value("-----BEGIN PRIVATE KEY-----\nabc") && !is_secret_value("/keys/a.pem"));
+    }
+
+    #[test]
+    fn only_settings_of_the_machine_are_shown() {
+        let digest = |_: &str| "digest".to_owned();
+        for (name, value, shown) in [
+            ("CUDA_VISIBLE_DEVICES", "0,1", "0,1"),
+            ("OMP_NUM_THREADS", "4", "4"),
+            ("TZ", "UTC", "UTC"),
+            ("OMP_TOKEN", "4711", "digest"),
+            ("LANG", "https://ann:s3cret@host.org", "digest"),
+            ("MODE", "4711", "digest"),
+            ("RUNNER_MODE", "4711", "digest"),
+        ] {
+            assert_eq!(recordable(name, value.to_owned(), digest), shown, "{name}");
+        }
     }
 
     #[test]
