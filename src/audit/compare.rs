@@ -262,7 +262,7 @@ fn index_of(mut position: usize, shape: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use stages::artifact::{FileEntry, Files, Model, TensorData};
+    use stages::artifact::{FileEntry, Files, Model, RelativePath, TensorData};
 
     use super::*;
 
@@ -340,8 +340,10 @@ mod tests {
     fn shapes_and_missing_arrays_are_told() {
         let all = compare(&model(&[1.0, 2.0], 0.5), &model(&[1.0, 2.0, 3.0, 4.0], 0.5), &NONE).unwrap();
         assert_eq!(of(&all, "w").reason.as_deref(), Some("shape [2, 1] then, [2, 2] now"));
-        let files =
-            |name: &str, bytes: &[u8]| Artifact::from(Files::new(vec![FileEntry::from_bytes(name, bytes.to_vec())]));
+        let files = |name: &str, bytes: &[u8]| {
+            let path = RelativePath::new(name).unwrap();
+            Artifact::from(Files::new(vec![FileEntry::from_bytes(path, bytes.to_vec())]).unwrap())
+        };
         let all = compare(&files("a", b"one"), &files("b", b"one"), &NONE).unwrap();
         assert!(of(&all, "a").reason.is_some() && of(&all, "b").reason.is_some());
         let all = compare(&files("a", b"12"), &files("a", b"123"), &NONE).unwrap();

@@ -220,6 +220,7 @@ fn borrow(from: &Store, to: &Store, record: &ObjectRecord) -> Result<(), CacheEr
     }
     let parent = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
-    let linked = fs::hard_link(&source, &target).or_else(|_| std::os::unix::fs::symlink(&source, &target));
-    linked.or_else(|_| fs::copy(&source, &target).map(drop)).map_err(CacheError::io("write", &target))
+    // Not a symbolic link: nothing in a store is followed.
+    let linked = fs::hard_link(&source, &target).or_else(|_| fs::copy(&source, &target).map(drop));
+    linked.map_err(CacheError::io("write", &target))
 }

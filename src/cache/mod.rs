@@ -6,7 +6,9 @@ mod chain;
 mod checkpoint;
 mod error;
 mod failpoint;
+mod file_name;
 mod gc;
+mod hold;
 mod intake;
 mod key;
 mod layout;
@@ -23,17 +25,22 @@ mod salt;
 mod seal;
 mod stats;
 mod store;
+mod trash;
+mod tree;
+mod trials;
+mod under_way;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
 pub use chain::{ChainHead, Link, RecordSeal, seal_of};
 pub use error::CacheError;
+pub use file_name::{file_name, file_path, output_path};
 pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::{LastFailure, Ledger};
+pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
@@ -41,8 +48,13 @@ pub use remote::{
     Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
-pub use run::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc};
+pub use run::{
+    Instance, NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart,
+    utc,
+};
 pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};
 pub use store::Store;
-pub use verify::{Damage, VerifyReport, files_below};
+pub use tree::{append_plain, files_below, read_plain};
+pub use under_way::RunLease;
+pub use verify::{Damage, VerifyReport};

@@ -8,7 +8,7 @@ use clap::Args;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
-use crate::cache::{LastFailure, RunId, RunRecord, RunStatus, StageRecord, StageState};
+use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
@@ -41,6 +41,8 @@ pub(super) struct Carried {
     pub record: RunRecord,
     pub outcome: Outcome,
     pub results: Results,
+    /// Until the record is saved with its end, others see that the run is under way.
+    _lease: Option<RunLease>,
 }
 
 /// Counts what a run gets done.
@@ -95,11 +97,20 @@ pub(super) fn carry_out_counting(
 ) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
+    let mut plan = plan;
     // Where nothing is left to do, git and the GPU's driver would take longer than the run.
+    let mut lease = None;
     if plan.hits() < plan.len() {
+        lease = Some(session.store.hold_run(&run)?);
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
+        // From here on a collection of garbage leaves alone what the run builds upon. It may have begun before.
+        if !plan.still_holds(&session.store) {
+            plan = session.planner().plan();
+            record.stages = record::hits(&session.graph, &plan);
+            session.store.save_run(&record)?;
+        }
     }
     let mut outcome = perform(session, plan, &run, global, execution, count)?;
     remember(session, &run, &outcome);
@@ -119,7 +130,7 @@ pub(super) fn carry_out_counting(
     record.seconds = outcome.seconds;
     record.metrics.clone_from(&results.metrics);
     record.stages.clone_from(&outcome.stages);
-    Ok(Carried { record, outcome, results })
+    Ok(Carried { record, outcome, results, _lease: lease })
 }
 
 /// Forgets the actions whose results are damaged, and runs again.
@@ -137,7 +148,7 @@ fn repair(
     for stage in lost {
         let name = &session.graph.stage(*stage).name;
         tracing::warn!("the stored results of {name} are damaged or missing; it runs again");
-        session.ledger.stages.remove(name);
+        session.ledger.forget(name);
     }
     session.stop_forcing();
     let plan = session.planner().plan();
@@ -193,7 +204,7 @@ fn remember(session: &mut Session, run: &RunId, outcome: &Outcome) {
         }
     }
     for (stage, action) in &outcome.actions {
-        news |= session.ledger.note(&session.graph.stage(*stage).name, action);
+        news |= session.ledger.note(&session.store, &session.graph.stage(*stage).name, action);
     }
     if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
         tracing::warn!("{error}");

@@ -181,6 +181,8 @@ pub(super) struct Files {
     /// Read when the first listed file is asked for.
     sources: OnceLock<Result<Sources, Failure>>,
     found: Mutex<BTreeMap<(Option<String>, PathBuf), FoundFile>>,
+    /// The same for folders that may be files, which many stages tend to share.
+    listed: Mutex<BTreeMap<PathBuf, Vec<(String, FoundFile)>>>,
     cancel: CancelToken,
 }
 
@@ -193,6 +195,7 @@ impl Files {
             memo: Memo::open(&layout.file_memo()),
             sources: OnceLock::new(),
             found: Mutex::default(),
+            listed: Mutex::default(),
             cancel: cancel.clone(),
         }
     }
@@ -214,19 +217,34 @@ impl FileFinder for Files {
         let sources = if request.dataset.is_some() { self.sources()? } else { &none };
         let located = data::locate(request, sources, &self.options, &self.memo, &watch);
         let located = located.map_err(|error| Failure::from(&error))?;
-        let found = located.map(|located| FoundFile { path: located.path, digest: located.digest.blake3 });
+        let found = located.map(found_file);
         if let (Some(found), Ok(mut all)) = (&found, self.found.lock()) {
             all.insert(name, found.clone());
         }
         Ok(found)
     }
 
+    fn means_many(&self, request: &FileRequest) -> bool {
+        request.many && data::means_many(request, &self.options)
+    }
+
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
+        let known = |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
+        if let Some(listed) = self.listed.lock().ok().and_then(|all| known(&all)) {
+            return Ok(listed);
+        }
         let listed = data::locate_folder(request, &self.options, &self.memo);
         let listed = listed.map_err(|error| Failure::from(&error))?;
-        let found = |located: data::Located| FoundFile { path: located.path, digest: located.digest.blake3 };
-        Ok(listed.into_iter().map(|(below, located)| (below, found(located))).collect())
+        let listed: Vec<_> = listed.into_iter().map(|(below, located)| (below, found_file(located))).collect();
+        if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
+            all.insert(request.path.clone(), listed.clone());
+        }
+        Ok(listed)
     }
+}
+
+fn found_file(located: data::Located) -> FoundFile {
+    FoundFile { path: located.path, digest: located.digest.blake3, identity: located.identity }
 }
 
 impl From<&DataError> for Failure {

@@ -71,7 +71,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, CliError> {
-    let Carried { record, outcome, results } = carried;
+    let Carried { record, outcome, results, .. } = carried;
     let files = views::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
     let interrupted;

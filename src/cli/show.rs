@@ -78,6 +78,18 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// What lies behind the reasons of the stages that failed, such as what their programs said.
+fn causes(record: &RunRecord) -> String {
+    let mut text = String::new();
+    for stage in record.stages.iter().filter(|stage| !stage.causes.is_empty()) {
+        text += &format!("\n{} {}: {}\n", Paint::Bad.on("failed"), Paint::Strong.on(&stage.name), stage.reason);
+        for line in stage.causes.iter().flat_map(|cause| cause.lines()) {
+            text += &format!("  {line}\n");
+        }
+    }
+    text
+}
+
 fn describe(record: &RunRecord) -> String {
     let mut text = format!(
         "{} {} of {} ({}): {} in {}\n",
@@ -93,11 +105,14 @@ fn describe(record: &RunRecord) -> String {
     if let Some(profile) = &record.profile {
         text += &line("profile", profile.clone());
     }
-    let params: Vec<String> = record.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let params: Vec<String> = record.common_params().iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !params.is_empty() {
         text += &line("params", params.join(" "));
     }
-    text += &line("seed", record.seed.to_string());
+    if let Some(seed) = record.common_seed() {
+        text += &line("seed", seed.to_string());
+    }
+    text += &trials(record);
     text += &format!("{}\n", Paint::Strong.on("environment"));
     for (name, value) in &record.environment {
         text += &line(name, environment_value(name, value));
@@ -130,9 +145,47 @@ fn describe(record: &RunRecord) -> String {
     }
     text += "\n";
     text += &table.render();
+    text += &causes(record);
     if !record.metrics.is_empty() {
         text += "\n";
-        text += &views::metrics_table(&record.metrics);
+        let varied = record.varied();
+        let title = |stage: &String| title_of(record, &varied, stage);
+        let titled = record.metrics.iter().map(|(stage, metrics)| (title(stage), metrics.clone()));
+        text += &views::metrics_table(&titled.collect());
     }
     text
+}
+
+/// The trials of a sweep, with what is not the same in all of them.
+fn trials(record: &RunRecord) -> String {
+    if record.trials().is_empty() {
+        return String::new();
+    }
+    let varied = record.varied();
+    let has_seeds = record.common_seed().is_none();
+    let mut header = vec![("trial", Align::Left)];
+    header.extend(varied.iter().map(|name| (name.as_str(), Align::Right)));
+    header.extend(has_seeds.then_some(("seed", Align::Right)));
+    let mut table = Table::new(&header);
+    for trial in record.trials() {
+        let mut cells = vec![trial.label.clone()];
+        cells.extend(
+            varied
+                .iter()
+                .map(|name| record.value_of_trial(trial, name).map_or_else(String::new, |value| plain(&value))),
+        );
+        cells.extend(has_seeds.then(|| record.seed_of_trial(trial).to_string()));
+        table.row(cells);
+    }
+    table.render()
+}
+
+/// A stage of a trial with the trial's values, which its name does not say.
+fn title_of(record: &RunRecord, varied: &[String], stage: &str) -> String {
+    if record.trials_of(stage).len() == record.trials().len() {
+        return stage.to_owned();
+    }
+    let value = |name: &String| Some(format!("{name}={}", plain(&record.value_at(stage, name)?)));
+    let values: Vec<String> = varied.iter().filter_map(value).collect();
+    if values.is_empty() { stage.to_owned() } else { format!("{stage} ({})", values.join(", ")) }
 }

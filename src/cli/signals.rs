@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop cleanly, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first asks the run to stop cleanly, the second ends the process at once. SIGHUP, which says
+//! that the terminal is gone, asks as well; it may come twice and never ends the process.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::Exit;
 use crate::engine::CancelToken;
@@ -18,6 +19,20 @@ pub(super) fn install(cancel: &CancelToken) {
             tracing::warn!("signal {signal} cannot be handled: {error}");
         }
     }
+    // What `nohup` started goes on without a terminal.
+    if !is_ignored(SIGHUP)
+        && let Err(error) = signal_hook::flag::register(SIGHUP, cancel.flag())
+    {
+        tracing::warn!("signal {SIGHUP} cannot be handled: {error}");
+    }
+}
+
+/// Whether this process was started with the signal ignored: bit `signal - 1` of `SigIgn` in `/proc/self/status`.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// What a queue sends to a task. The flags say afterwards what came.

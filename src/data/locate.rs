@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use stages::contract::FileRequest;
 
-use super::DataError;
 use super::fetch::{self, Watch};
 use super::memo::{FileDigest, Memo};
 use super::sources::{DataSet, SourceFile, Sources, nearest};
+use super::{DataError, Identity};
 
 /// The variable that names further data folders, separated by colons.
 pub const SEARCH_PATH: &str = "RUNNER_DATA_PATH";
@@ -59,6 +59,19 @@ impl Options {
 pub struct Located {
     pub path: PathBuf,
     pub digest: FileDigest,
+    /// As long as the file has this identity, it has these sums. None for a file that changed just now.
+    pub identity: Option<Identity>,
+}
+
+impl Located {
+    /// The file at this path, with its sums.
+    ///
+    /// # Errors
+    /// If it cannot be read, or changes while it is read.
+    pub(super) fn at(path: PathBuf, memo: &Memo) -> Result<Self, DataError> {
+        let (digest, identity) = memo.look(&path)?;
+        Ok(Self { path, digest, identity })
+    }
 }
 
 /// Finds a file, downloads it if it must, and checks it against the list of data sets. `None` if an optional file is
@@ -79,19 +92,18 @@ pub fn locate(
     let listed = set.files.get(text.as_ref());
     let tried = options.places(&request.path);
     if let Some(path) = tried.iter().find(|path| path.is_file()) {
-        let digest = memo.digest(path)?;
+        let located = Located::at(path.clone(), memo)?;
         if let Some(file) = listed {
-            check(path, file, &digest, name)?;
+            check(path, file, &located.digest, name)?;
         }
-        return Ok(Some(Located { path: path.clone(), digest }));
+        return Ok(Some(located));
     }
     match (listed, set.url(&text)) {
         _ if request.optional => Ok(None),
         (Some(file), Some(url)) if !options.offline => {
             let target = options.data_dir.join(&request.path);
             fetch::download(&url, file, &target, watch).map_err(|error| with_data_hint(error, &request.path))?;
-            let digest = memo.digest(&target)?;
-            Ok(Some(Located { path: target, digest }))
+            Located::at(target, memo).map(Some)
         }
         (listed, url) => {
             let hint = missing_hint(name, set, &text, listed.is_some(), url.is_some(), options);
@@ -103,7 +115,7 @@ pub fn locate(
 fn locate_user_path(request: &FileRequest, options: &Options, memo: &Memo) -> Result<Option<Located>, DataError> {
     let tried = options.places_of_user_path(&request.path);
     if let Some(path) = tried.iter().find(|path| path.is_file()) {
-        return Ok(Some(Located { path: path.clone(), digest: memo.digest(path)? }));
+        return Located::at(path.clone(), memo).map(Some);
     }
     if request.optional {
         return Ok(None);

@@ -8,9 +8,8 @@
 //! or of another version are skipped; writers that collide at worst cost one another a line. Losing it costs time only.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,12 +17,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::Digest as _;
 use stages::artifact::Digest;
 
-use super::DataError;
+use super::{DataError, Identity};
+use crate::cache::{append_plain, read_plain};
 
 /// First word of each line; raised with the format.
 const VERSION: &str = "f1";
-/// How long a file must have rested before its sums are remembered. Some file systems count whole seconds, FAT two.
-const REST_NANOSECONDS: i128 = 2_500_000_000;
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 20;
 /// The memo is written anew when it has more lines than this and half of them are out of date.
@@ -44,35 +42,6 @@ impl FileDigest {
     }
 }
 
-/// What tells whether a file is still the one that was hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Last change of the content, in nanoseconds since 1970.
-    modified: i128,
-    /// Last change of content or metadata; nobody can set it back.
-    changed: i128,
-}
-
-impl Identity {
-    fn of(metadata: &Metadata) -> Self {
-        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    fn has_rested(&self, now: i128) -> bool {
-        self.modified.max(self.changed) + REST_NANOSECONDS <= now
-    }
-}
-
 /// Sums of files by identity. Safe to share between threads and processes.
 #[derive(Debug)]
 pub struct Memo {
@@ -83,7 +52,7 @@ pub struct Memo {
 impl Memo {
     /// Opens the memo in this file, which need not exist. Whatever cannot be read is as if it were not there.
     pub fn open(path: &Path) -> Self {
-        let text = std::fs::read(path).unwrap_or_default();
+        let text = read_plain(path).unwrap_or_default();
         let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         let known: HashMap<Identity, FileDigest> = lines.iter().filter_map(|line| parse(line)).collect();
         let memo = Self { path: Some(path.to_owned()), known: Mutex::new(known) };
@@ -101,17 +70,27 @@ impl Memo {
     /// # Errors
     /// If the file cannot be read, or changes while it is read.
     pub fn digest(&self, path: &Path) -> Result<FileDigest, DataError> {
-        let metadata = std::fs::metadata(path).map_err(DataError::io("cannot read", path))?;
+        self.look(path).map(|(digest, _)| digest)
+    }
+
+    /// The sums of a file, and the identity by which it is known again: as long as it has that, it has these sums.
+    /// There is none for a file that changed just now.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or changes while it is read.
+    pub fn look(&self, path: &Path) -> Result<(FileDigest, Option<Identity>), DataError> {
+        let identity = Identity::at(path).map_err(DataError::io("cannot read", path))?;
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(digest) = known.get(&Identity::of(&metadata)) {
-            return Ok(*digest);
+        if let Some(digest) = known.get(&identity) {
+            return Ok((*digest, Some(identity)));
         }
         drop(known);
         let (identity, digest) = hash_unchanging(path)?;
-        if identity.has_rested(now()) {
+        let rested = identity.has_rested(now());
+        if rested {
             self.remember(identity, digest);
         }
-        Ok(digest)
+        Ok((digest, rested.then_some(identity)))
     }
 
     /// The sums of a file as it is on the disk, whatever is remembered.
@@ -147,7 +126,7 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    let mut file = append_plain(path)?;
     // After a torn line a fresh one must begin.
     let mut text = String::with_capacity(line.len() + 1);
     if !ends_with_line(&mut file)? {
@@ -228,7 +207,7 @@ fn hash_unchanging(path: &Path) -> Result<(Identity, FileDigest), DataError> {
         let mut file = File::open(path).map_err(failed())?;
         let before = Identity::of(&file.metadata().map_err(failed())?);
         let digest = hash(&mut file, before.size).map_err(failed())?;
-        let after = Identity::of(&std::fs::metadata(path).map_err(failed())?);
+        let after = Identity::at(path).map_err(failed())?;
         if before == after && digest.bytes == before.size {
             return Ok((before, digest));
         }

@@ -6,6 +6,7 @@ use stages::artifact::Digest;
 use stages::contract::FileRequest;
 
 use super::Failure;
+use crate::data::Identity;
 
 /// A raw file on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +14,19 @@ pub struct FoundFile {
     pub path: PathBuf,
     /// blake3 of its bytes.
     pub digest: Digest,
+    /// As long as the file has this identity, it has these bytes. None for a file that changed just now.
+    pub identity: Option<Identity>,
 }
 
 /// Finds raw files.
 pub trait FileFinder: Sync {
     /// The file that a stage asks for; `None` if it is optional and absent.
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure>;
+
+    /// Whether a request that may mean one file or many ([`FileRequest::many`]) means many.
+    fn means_many(&self, _request: &FileRequest) -> bool {
+        false
+    }
 
     /// The files of the folder that a stage asks for: their paths below it, sorted.
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {

@@ -11,8 +11,9 @@ use stages::artifact::Digest;
 use stages::contract::{Host, Progress, StageError};
 
 use super::execute::Message;
+use super::raw_files::RawFiles;
 use super::{CancelToken, Event};
-use crate::cache::Store;
+use crate::cache::{Key, Store};
 
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -20,10 +21,13 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 /// The [`Host`] of one execution of one stage.
 pub(super) struct StageHost {
     pub stage: String,
+    pub key: Key,
+    /// The user forced the stage: it takes nothing from where an earlier execution had come to.
+    pub from_the_start: bool,
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub deadline: Option<Instant>,
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: RawFiles,
     pub environment: BTreeMap<String, String>,
     pub scratch: Scratch,
     pub messages: Sender<Message>,
@@ -66,14 +70,15 @@ impl Host for StageHost {
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
-        self.files.get(name).cloned()
+        self.files.hand_out(name)
     }
 
-    fn files_below(&self, folder: &str) -> Vec<(String, PathBuf)> {
-        let start = format!("{folder}/");
-        let from = self.files.range(start.clone()..);
-        let below = from.map_while(|(name, path)| Some((name.strip_prefix(&start)?.to_owned(), path.clone())));
-        below.collect()
+    fn names_below(&self, folder: &str) -> Vec<String> {
+        self.files.below(folder)
+    }
+
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+        self.files.copy(name, target)
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -85,13 +90,16 @@ impl Host for StageHost {
     }
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
+        if self.from_the_start {
+            return None;
+        }
         let found = self.store.load_checkpoint(chain, at_most);
         self.began_at.store(found.as_ref().map_or(0, |(step, _)| *step), Ordering::Relaxed);
         found
     }
 
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
-        self.store.save_checkpoint(chain, step, bytes).map_err(|error| {
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError> {
+        self.store.save_checkpoint(&self.key, chain, step, bytes, best).map_err(|error| {
             let hint = error.hint();
             let failure = StageError::new("a checkpoint could not be written").because(error);
             match hint {
@@ -103,6 +111,18 @@ impl Host for StageHost {
             self.has_advanced.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn end_checkpoints(&self, chain: &Digest) {
+        if let Err(error) = self.store.end_checkpoints(chain) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    fn forget_checkpoints(&self, chain: &Digest) {
+        if let Err(error) = self.store.forget_checkpoints(chain) {
+            tracing::debug!("{error}");
+        }
     }
 }
 
@@ -131,7 +151,25 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.made.get().is_some() {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let removed = std::fs::remove_dir_all(&self.path);
+            if removed.is_err() {
+                // A program may have closed folders of its own.
+                open_folders(&self.path);
+                let _ = std::fs::remove_dir_all(&self.path);
+            }
         }
+    }
+}
+
+/// Makes all folders below this one writable. Links are not followed.
+fn open_folders(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let _ = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700));
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        open.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
     }
 }

@@ -10,6 +10,7 @@ mod files;
 mod host;
 mod journal;
 mod plan;
+mod raw_files;
 mod replay;
 mod schedule;
 mod work;

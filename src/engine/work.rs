@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
@@ -15,7 +14,9 @@ use stages::contract::{Device, Inputs, StageContext, Threads};
 
 use super::execute::Message;
 use super::host::{Scratch, StageHost};
-use super::{CancelToken, Event, Failure};
+use super::plan::has_all;
+use super::raw_files::RawFiles;
+use super::{CancelToken, Event, Failure, FoundFile};
 use crate::cache::{Action, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store};
 use crate::graph::{StageId, StageNode};
 
@@ -36,11 +37,13 @@ pub(super) struct Job {
     pub manifest: Manifest,
     pub key: Key,
     pub inputs: Vec<JobInput>,
-    pub files: BTreeMap<String, PathBuf>,
+    pub files: BTreeMap<String, FoundFile>,
     /// Looks up environment variables; the manifest does not hold those that are secret.
     pub variable: fn(&str) -> Option<String>,
     /// An action of this key that is in the store is no reason not to run.
     pub rerun: bool,
+    /// The user wants it to be done from the start.
+    pub forced: bool,
 }
 
 /// What came of a job.
@@ -79,6 +82,7 @@ impl Shared<'_> {
         };
         if !job.rerun
             && let Ok(Some(action)) = self.store.find_action(&job.key)
+            && has_all(&job.stage.outputs, &action)
         {
             return Result::Hit(action);
         }
@@ -124,6 +128,7 @@ impl Shared<'_> {
         let started = Instant::now();
         let result = self.run(job, &inputs, &host);
         let seconds = started.elapsed().as_secs_f64();
+        let unchanged = host.files.check();
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(_) if self.cancel.is_cancelled() => {
@@ -134,8 +139,12 @@ impl Shared<'_> {
                 let hint = "raise `timeout`, or give the stage less to do";
                 return Result::Failed(Failure::new(format!("it ran longer than {limit:?}")).hint(hint));
             }
-            Err(failure) => return Result::Failed(failure),
+            // A file that changed under the stage may be why it failed.
+            Err(failure) => return Result::Failed(unchanged.map_or_else(|error| Failure::from(&error), |()| failure)),
         };
+        if let Err(error) = unchanged {
+            return Result::Failed(Failure::from(&error));
+        }
         match self.publish(job, outputs, seconds, lease) {
             Ok((action, artifacts)) => Result::Computed(action, artifacts),
             Err(failure) => Result::Failed(failure),
@@ -145,10 +154,12 @@ impl Shared<'_> {
     fn host(&self, job: &Job) -> StageHost {
         StageHost {
             stage: job.stage.name.clone(),
+            key: job.key,
+            from_the_start: job.forced,
             store: Arc::clone(self.store),
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),
-            files: job.files.clone(),
+            files: RawFiles::new(job.files.clone()),
             environment: job
                 .stage
                 .environment

@@ -69,6 +69,11 @@ impl Spec {
     pub fn scope(&self) -> Scope<'_> {
         Scope::new(&self.params)
     }
+
+    /// The parameters as plain values.
+    pub fn values(&self) -> IndexMap<String, serde_json::Value> {
+        self.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()
+    }
 }
 
 /// A parameter of a pipeline.

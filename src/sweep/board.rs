@@ -130,10 +130,16 @@ impl Board {
         self.rows.iter().filter(|row| row.standing.name() == name).count()
     }
 
-    /// The name of an axis among the columns: its own, unless another column is called so.
+    /// The name of an axis among the columns: its own, unless another column is or could be called so.
     pub fn column_of(&self, axis: &str) -> String {
-        let is_taken = COLUMNS.contains(&axis) || axis == self.metric;
+        let is_taken = COLUMNS.contains(&axis) || axis == self.metric_column() || axis.starts_with("params.");
         if is_taken { format!("params.{axis}") } else { axis.to_owned() }
+    }
+
+    /// The name of the objective among the columns.
+    pub fn metric_column(&self) -> String {
+        let is_taken = COLUMNS.contains(&self.metric.as_str());
+        if is_taken { format!("metric.{}", self.metric) } else { self.metric.clone() }
     }
 
     /// The leaderboard as a table: a column for each axis. Axes with numbers alone are numbers.
@@ -155,7 +161,7 @@ impl Board {
             _ => None,
         };
         columns.extend([
-            (self.metric.clone(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
+            (self.metric_column(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
             ("deviation".to_owned(), Column::Reals(rows.iter().map(|row| row.deviation).collect())),
             ("seeds".to_owned(), rows.iter().map(|row| row.values.len() as i64).collect::<Vec<_>>().into()),
             ("level".to_owned(), Column::Integers(rows.iter().map(level).collect())),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stages::artifact::Digest;
@@ -18,7 +19,7 @@ use super::file::SweepFile;
 use super::members::{Roster, label, overrides};
 use super::options::EngineOptions;
 use super::space::Point;
-use crate::cache::{CacheError, Key, Layout, RunId, SweepMember};
+use crate::cache::{CacheError, Key, Layout, RunId, SweepMember, read_plain};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
@@ -38,7 +39,13 @@ pub struct UnitMember {
 impl UnitMember {
     /// The member as a record holds it.
     pub fn recorded(&self) -> SweepMember {
-        SweepMember { label: self.label.clone(), overrides: self.overrides.clone(), targets: self.targets.clone() }
+        SweepMember {
+            label: self.label.clone(),
+            overrides: self.overrides.clone(),
+            targets: self.targets.clone(),
+            params: IndexMap::new(),
+            seed: None,
+        }
     }
 }
 
@@ -125,10 +132,19 @@ pub struct Stand<'a> {
 
 /// All submissions of all sweeps of a store that can be read.
 pub fn submissions(layout: &Layout) -> Vec<Submission> {
-    let entries = fs::read_dir(layout.sweeps()).into_iter().flatten();
-    let mut sweeps: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    sweeps.sort();
-    sweeps.iter().flat_map(|sweep| Submission::all(sweep)).collect()
+    folders_in(&layout.sweeps()).iter().flat_map(|sweep| Submission::all(sweep)).collect()
+}
+
+/// The folders in a folder of the store, sorted; no link is followed.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    if !folder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
 }
 
 /// The folder of a sweep's submissions.
@@ -136,11 +152,21 @@ pub fn sweep_folder(layout: &Layout, name: &str, record: &str) -> PathBuf {
     layout.sweeps().join(sweep_id(name, record))
 }
 
-/// A name for a sweep that is a file name and a job name, and tells sweeps of one name in different files apart.
+/// A name for a sweep that is a file name and a job name, and tells sweeps of one name in different files apart, and those of
+/// different names in one file.
 pub fn sweep_id(name: &str, record: &str) -> String {
-    let plain: String =
-        name.chars().map(|one| if one.is_ascii_alphanumeric() || "._-".contains(one) { one } else { '_' }).collect();
-    format!("{plain}-{}", &Digest::of_bytes(record.as_bytes()).to_string()[..8])
+    const LONGEST: usize = 80;
+    let plain: String = name.chars().map(|one| if is_plain(one) { one } else { '_' }).take(LONGEST).collect();
+    if plain == name && !name.is_empty() {
+        return format!("{plain}-{}", &Digest::of_bytes(record.as_bytes()).to_string()[..8]);
+    }
+    // More digits behind the last dash than above, so that it is the name of no plain one either.
+    let whole = format!("{} {name}{record}", name.len());
+    format!("{plain}-{}", &Digest::of_bytes(whole.as_bytes()).to_string()[..32])
+}
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "._-".contains(character)
 }
 
 impl Submission {
@@ -218,16 +244,13 @@ impl Submission {
     /// If there is none that can be read.
     pub fn load(folder: &Path) -> Result<Self, CacheError> {
         let path = folder.join(UNITS);
-        let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        let text = read_plain(&path).map_err(CacheError::io("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
     }
 
     /// All submissions of a sweep that can be read, oldest first.
     pub fn all(sweep: &Path) -> Vec<Self> {
-        let entries = fs::read_dir(sweep).into_iter().flatten();
-        let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        folders.sort();
-        folders.iter().filter_map(|folder| Self::load(folder).ok()).collect()
+        folders_in(sweep).iter().filter_map(|folder| Self::load(folder).ok()).collect()
     }
 
     pub fn units(&self, part: Part) -> &[Unit] {

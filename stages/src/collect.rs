@@ -370,7 +370,7 @@ mod tests {
         assert!(collect(vec![]).is_err());
         let figures: Artifact = Metrics { entries: vec![metric("seed", Some(1.0))] }.into();
         assert!(collect(vec![("seed=1", figures)]).unwrap_err().message().contains("`seed`"));
-        let files = crate::artifact::Files::new(vec![]).into();
+        let files = crate::artifact::Files::new(vec![]).unwrap().into();
         assert!(collect(vec![("seed=1", files)]).unwrap_err().message().contains("Files"));
     }
 }

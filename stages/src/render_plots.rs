@@ -14,7 +14,9 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, Scores, Series, Split, Table};
+use crate::artifact::{
+    ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, RelativePath, Scores, Series, Split, Table,
+};
 use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
 use crate::plot::{Canvas, Raster, Svg};
 use pictures::{Drawing, Picture};
@@ -208,7 +210,7 @@ impl Stage for RenderPlots {
             Ok(entry)
         };
         let entries = pictures.par_iter().map(draw).collect::<Result<Vec<FileEntry>, StageError>>()?;
-        Ok(Outputs::one("plots", Files::new(entries)))
+        Ok(Outputs::one("plots", Files::new(entries)?))
     }
 }
 
@@ -231,7 +233,8 @@ fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
         Drawing::Ranking(ranking) => ranking.draw(canvas.as_mut()),
         Drawing::Network(network) => network.draw(canvas.as_mut()),
     }
-    Ok(FileEntry::from_bytes(format!("{}.{extension}", picture.name), canvas.finish().map_err(failed)?))
+    let path = RelativePath::new(format!("{}.{extension}", picture.name))?;
+    Ok(FileEntry::from_bytes(path, canvas.finish().map_err(failed)?))
 }
 
 #[cfg(test)]

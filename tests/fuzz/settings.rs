@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use proptest::prelude::*;
 use runner::cache::Address;
 use runner::cli::check_settings;
 use runner::diagnostic::SourceMap;

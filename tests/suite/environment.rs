@@ -192,7 +192,7 @@ impl Running {
         kibibytes.map_or(0, |number: u64| number * 1024)
     }
 
-    fn signal(&self, signal: rustix::process::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         // The child was not waited for yet, so its id is still its own.
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
     }

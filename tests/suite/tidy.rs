@@ -160,7 +160,14 @@ const DOORS: [(&[&str], &[&str]); 7] = [
     (&["saphyr_parser", "serde_yaml"], &["src/spec/", "src/data/"]),
     (
         &["arrow", "parquet", "safetensors"],
-        &["stages/src/artifact/", "stages/src/readers/", "stages/src/metrics/", "stages/tests/", "stages/benches/"],
+        &[
+            "stages/src/artifact/",
+            "stages/src/readers/",
+            "stages/src/metrics/",
+            "stages/tests/",
+            "stages/benches/",
+            "tests/fuzz/",
+        ],
     ),
     (&["blake3"], &["src/cache/", "src/data/", "stages/src/artifact/"]),
 ];

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stages::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
-use stages::contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind, Threads};
+use stages::contract::{
+    FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind, Threads,
+};
 
 /// All toys.
 pub fn kinds() -> Vec<StageKind> {
@@ -19,6 +21,7 @@ pub fn kinds() -> Vec<StageKind> {
         StageKind::of::<Flaky>(),
         StageKind::of::<Slow>(),
         StageKind::of::<Forgetful>(),
+        StageKind::of::<Reader>(),
     ]
 }
 
@@ -135,3 +138,55 @@ toy!(Slow, "slow", SlowParams, |with, _inputs, context| {
 });
 
 toy!(Forgetful, "forgetful", None, |_with, _inputs, _context| Ok(Outputs::default()));
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ReaderParams {
+    /// A file with a number in it.
+    file: PathBuf,
+    /// What the file holds when the number has been read, as if its owner had edited it meanwhile.
+    then: Option<String>,
+    /// The stage fails after that.
+    #[serde(default)]
+    fails: bool,
+}
+
+/// Reads a file in place.
+struct Reader;
+
+impl Stage for Reader {
+    type Params = ReaderParams;
+
+    const NAME: &'static str = "reader";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "A toy.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::One;
+    const SEEDED: bool = false;
+
+    fn inputs(_: &ReaderParams) -> Vec<Port> {
+        anything()
+    }
+
+    fn outputs(_: &ReaderParams) -> Vec<Port> {
+        output()
+    }
+
+    fn files(with: &ReaderParams) -> Vec<FileRequest> {
+        vec![FileRequest::new("number", &with.file)]
+    }
+
+    fn run(with: &ReaderParams, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+        let path = context.file("number")?;
+        let text = fs::read_to_string(&path)?;
+        if let Some(then) = &with.then {
+            // Longer than a tick of the clock by which file systems date changes.
+            std::thread::sleep(Duration::from_millis(20));
+            fs::write(&path, then)?;
+        }
+        if with.fails {
+            return Err(StageError::new("the number is no good"));
+        }
+        Ok(Outputs::one("value", value(text.trim().parse().unwrap_or(f64::NAN))))
+    }
+}

@@ -278,7 +278,7 @@ fn csv(board: &Board) -> String {
     };
     let mut header = vec!["rank".to_owned(), "trial".to_owned()];
     header.extend(board.axes.iter().map(|axis| board.column_of(axis)));
-    header.extend([board.metric.clone()]);
+    header.extend([board.metric_column()]);
     header.extend(["deviation", "seeds", "level", "state", "seconds", "failure"].map(str::to_owned));
     let mut lines = vec![header];
     for (index, row) in board.rows.iter().enumerate() {

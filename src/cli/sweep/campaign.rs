@@ -6,13 +6,15 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+use serde_json::Value;
 use stages::artifact::Direction;
 
 use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
 use super::super::{CliError, Exit, Global};
 use super::submit::Queue;
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
+use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
@@ -271,7 +273,7 @@ impl Campaign {
             declared[id.index()] = graph.stage(*id).needs;
             declared
         });
-        let sweep = self.part(&assembly.roster, &progress);
+        let sweep = self.part(&assembly.roster, assembly.values, &progress);
         let parts = Parts {
             spec: assembly.spec,
             graph: assembly.graph,
@@ -294,15 +296,21 @@ impl Campaign {
     }
 
     /// The members as a record holds them.
-    fn part(&self, roster: &Roster, progress: &Progress) -> SweepPart {
+    fn part(&self, roster: &Roster, values: Vec<(IndexMap<String, Value>, u64)>, progress: &Progress) -> SweepPart {
         let file = &self.file;
-        let member = |member: &Member| SweepMember {
-            label: label(file, member),
-            overrides: overrides(file, &progress.points[member.trial], member),
-            targets: file.all_targets(),
+        let first = values.first().map(|(params, _)| params.clone()).unwrap_or_default();
+        let member = |(member, (params, seed)): (&Member, (IndexMap<String, Value>, u64))| {
+            let member = SweepMember {
+                label: label(file, member),
+                overrides: overrides(file, &progress.points[member.trial], member),
+                targets: file.all_targets(),
+                params: IndexMap::new(),
+                seed: None,
+            };
+            member.with_values(params, seed, &first)
         };
         let pipeline = std::fs::canonicalize(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone());
-        let members = roster.members.iter().map(member).collect();
+        let members = roster.members.iter().zip(values).map(member).collect();
         SweepPart { pipeline: pipeline.display().to_string(), members }
     }
 
@@ -321,11 +329,10 @@ impl Campaign {
     /// after the last success.
     pub fn failures(&self) -> Failures {
         let mut failures = Failures::default();
-        for run in self.store.runs().unwrap_or_default() {
-            let Ok(record) = self.store.load_run(&run) else { continue };
-            if record.file != self.name {
-                continue;
-            }
+        let records = self.store.newest_first().into_iter().flatten();
+        let mut records: Vec<RunRecord> = records.filter(|record| record.file == self.name).collect();
+        records.reverse();
+        for record in records {
             for stage in record.stages {
                 let reason = format!("{}: {}", stage.name, stage.reason);
                 match (stage.state, stage.key) {

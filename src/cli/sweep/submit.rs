@@ -10,6 +10,7 @@ use super::super::session::shown;
 use super::super::{CliError, Exit, Global};
 use super::RunArguments;
 use super::campaign::{Campaign, View};
+use crate::cache::append_plain;
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
@@ -238,7 +239,7 @@ fn turn(campaign: &Campaign, rehearse: bool) -> Result<Option<File>, CliError> {
     let folder = submissions_of(campaign);
     let path = folder.join("lock");
     let locked = std::fs::create_dir_all(&folder)
-        .and_then(|()| File::options().create(true).append(true).open(&path))
+        .and_then(|()| append_plain(&path))
         .and_then(|file| Ok(rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map(|()| file)?));
     locked.map(Some).map_err(|error| CliError::failed(format!("cannot lock {}: {error}", path.display())))
 }

@@ -61,7 +61,8 @@ impl FromStr for Digest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hash = blake3::Hash::from_hex(text).map_err(|_| format!("`{text}` is not a blake3 digest"))?;
+        let hash =
+            blake3::Hash::from_hex(text).map_err(|_| format!("`{}` is not a blake3 digest", super::Shown(text)))?;
         Ok(Self(*hash.as_bytes()))
     }
 }

@@ -16,6 +16,8 @@ pub enum ArtifactError {
     #[error("safetensors: {0}")]
     SafeTensors(#[from] safetensors::SafeTensorError),
     #[error(transparent)]
+    Path(#[from] super::PathFault),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 

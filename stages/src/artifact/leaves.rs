@@ -107,9 +107,7 @@ impl<'a> Leaf<'a> {
             LeafContent::Ready(values) => values.clone(),
             LeafContent::File(content) => Values::Bytes(content.read()?),
             LeafContent::Picture(image) => {
-                let (height, width) = image.size()?;
-                let mut rgb = vec![0; height * width * COLOURS];
-                image.decode_into(&mut rgb)?;
+                let (.., rgb) = image.to_rgb()?;
                 Values::Integers(rgb.into_iter().map(|value| Some(value.into())).collect())
             }
         })
@@ -259,12 +257,15 @@ fn of_table(table: &Table) -> Vec<Leaf<'_>> {
 }
 
 fn of_files(files: &Files) -> Vec<Leaf<'_>> {
-    let mut leaves = Vec::with_capacity(files.entries.len() + 1);
-    for entry in &files.entries {
+    let mut leaves = Vec::with_capacity(files.entries().len() + 2);
+    for entry in files.entries() {
         leaves.push(Leaf::new(entry.path.as_str(), vec![entry.size as usize], LeafContent::File(&entry.content)));
     }
-    let programs = files.entries.iter().filter(|entry| entry.executable);
-    leaves.push(texts("(executable)", programs.map(|entry| entry.path.clone())));
+    let programs = files.entries().iter().filter(|entry| entry.executable);
+    leaves.push(texts("(executable)", programs.map(|entry| entry.path.as_str().to_owned())));
+    if !files.folders().is_empty() {
+        leaves.push(texts("(empty folders)", files.folders().iter().map(|folder| folder.as_str().to_owned())));
+    }
     leaves
 }
 
@@ -330,7 +331,7 @@ fn json_leaves(name: &str, value: &Value, leaves: &mut Vec<Leaf<'_>>) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::{Column, Direction, FileEntry, Split, WindowSpec};
+    use super::super::{Column, Direction, FileEntry, RelativePath, Split, WindowSpec};
     use super::*;
 
     fn all(artifact: &Artifact) -> Vec<(String, Vec<usize>, Values)> {
@@ -399,7 +400,9 @@ mod tests {
             ])
             .unwrap()
             .into(),
-            Files::new(vec![FileEntry::from_bytes("a/b.txt", b"text".to_vec())]).into(),
+            Files::new(vec![FileEntry::from_bytes(RelativePath::new("a/b.txt").unwrap(), b"text".to_vec())])
+                .unwrap()
+                .into(),
             series.into(),
         ]
     }

@@ -5,11 +5,14 @@ mod columns;
 mod digest;
 mod error;
 mod files;
+mod folder;
 mod forecasts;
+mod guard;
 mod images;
 mod leaves;
 mod metrics;
 mod model;
+mod path;
 mod predictions;
 mod scores;
 mod series;
@@ -27,11 +30,14 @@ use std::sync::Arc;
 pub use digest::{ByteDigest, Digest, DigestWriter};
 pub use error::ArtifactError;
 pub use files::{Content, FileEntry, Files};
+pub use folder::Folder;
 pub use forecasts::{Forecasts, Origin};
+pub use guard::guarded;
 pub use images::{COLOURS, Image, Images};
 pub use leaves::{Leaf, Values};
 pub use metrics::{Direction, Metric, Metrics};
 pub use model::{ElementType, Model, TensorData, tensors_of};
+pub use path::{PathFault, RelativePath, Shown};
 pub use predictions::Predictions;
 pub use scores::Scores;
 pub use series::{Segment, Series};
@@ -204,7 +210,7 @@ impl Artifact {
         match self {
             Self::Windows(windows) => vec![Part::Artifact(Self::Series(Arc::clone(&windows.series)))],
             Self::Files(files) => {
-                files.entries.iter().map(|entry| Part::Blob(entry.digest, entry.content.clone())).collect()
+                files.entries().iter().map(|entry| Part::Blob(entry.digest, entry.content.clone())).collect()
             }
             _ => Vec::new(),
         }
@@ -214,11 +220,7 @@ impl Artifact {
     #[must_use]
     pub fn with_blobs_at(&self, place: impl Fn(&Digest) -> PathBuf) -> Self {
         match self {
-            Self::Files(files) => {
-                let moved =
-                    |entry: &FileEntry| FileEntry { content: Content::Disk(place(&entry.digest)), ..entry.clone() };
-                Files { entries: files.entries.iter().map(moved).collect() }.into()
-            }
+            Self::Files(files) => files.with_contents(|entry| Content::Disk(place(&entry.digest))).into(),
             other => other.clone(),
         }
     }
@@ -244,11 +246,16 @@ impl Artifact {
         Ok(sink.write_all(&bytes)?)
     }
 
-    /// Reads an artifact back from its file.
+    /// Reads an artifact back from its file, whoever wrote it.
     ///
     /// # Errors
     /// If the file is damaged or of another kind, or a part is missing.
     pub fn decode(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
+        let decoded = guarded(|| Self::decode_unguarded(kind, source, parts));
+        decoded.unwrap_or_else(|reason| Err(ArtifactError::corrupt(kind.name(), reason)))
+    }
+
+    fn decode_unguarded(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
         Ok(match kind {
             ArtifactKind::Series => Series::decode(source)?.into(),
             ArtifactKind::Scores => Scores::decode(source)?.into(),

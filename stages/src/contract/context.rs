@@ -33,20 +33,28 @@ pub trait Host: Sync {
     fn note(&self, text: &str);
     /// Whether the stage should stop as soon as it can, with [`StageError::cancelled`].
     fn is_cancelled(&self) -> bool;
-    /// The local path of a file that the stage asked for with [`super::FileRequest`].
+    /// The local path of a file that the stage asked for with [`super::FileRequest`], to be read in place. When the
+    /// stage has ended, the engine makes sure that the file did not change meanwhile.
     fn file(&self, name: &str) -> Option<PathBuf>;
-    /// The files of a requested folder: their paths below it, sorted, and where they are.
-    fn files_below(&self, _folder: &str) -> Vec<(String, PathBuf)> {
+    /// The files of a requested folder by their paths below it, sorted.
+    fn names_below(&self, _folder: &str) -> Vec<String> {
         Vec::new()
     }
+    /// Copies a requested file. The copy is what was hashed into the key, whatever becomes of the original.
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError>;
     /// The value of an environment variable that the stage kind asked for.
     fn environment(&self, name: &str) -> Option<String>;
     /// An empty directory that is removed when the stage ends.
     fn scratch(&self) -> Result<&Path, StageError>;
     /// The newest checkpoint of a chain whose step is at most `at_most`, with its step.
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)>;
-    /// Keeps a checkpoint. Same chain, same step, same bytes.
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError>;
+    /// Keeps a checkpoint. Same chain, same step, same bytes. The newest one stays, and the one at the step that was the best so
+    /// far; of the others some may go.
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError>;
+    /// Says that the stage has come to the end of a chain: the last checkpoint and the best one stay.
+    fn end_checkpoints(&self, _chain: &Digest) {}
+    /// Forgets a chain of which nothing is needed any more.
+    fn forget_checkpoints(&self, _chain: &Digest) {}
 }
 
 /// Everything a stage may use.
@@ -73,9 +81,30 @@ impl StageContext<'_> {
         if self.host.is_cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
     }
 
-    /// The path of a requested file.
+    /// The path of a requested file, to be read in place.
+    ///
+    /// # Errors
+    /// If the stage did not ask for it.
     pub fn file(&self, name: &str) -> Result<PathBuf, StageError> {
-        self.host.file(name).ok_or_else(|| StageError::new(format!("the file `{name}` was not provided")))
+        self.host.file(name).ok_or_else(|| StageError::not_provided(name))
+    }
+
+    /// The files of a requested folder: their paths below it, sorted, and where they are.
+    ///
+    /// # Errors
+    /// None for a folder that the stage asked for.
+    pub fn files_below(&self, folder: &str) -> Result<Vec<(String, PathBuf)>, StageError> {
+        let names = self.host.names_below(folder).into_iter();
+        names.map(|name| self.file(&format!("{folder}/{name}")).map(|path| (name, path))).collect()
+    }
+
+    /// Copies a requested file to `target`, which must not exist. The copy holds the bytes that were hashed into the
+    /// key.
+    ///
+    /// # Errors
+    /// If the stage did not ask for it, if its content is no longer what was hashed, or if it cannot be copied.
+    pub fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+        self.host.copy_file(name, target)
     }
 }
 
@@ -107,13 +136,16 @@ impl Host for NullHost {
         self.files.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone())
     }
 
-    fn files_below(&self, folder: &str) -> Vec<(String, PathBuf)> {
-        let below = |(name, path): &(String, PathBuf)| {
-            Some((name.strip_prefix(folder)?.strip_prefix('/')?.to_owned(), path.clone()))
-        };
-        let mut files: Vec<(String, PathBuf)> = self.files.iter().filter_map(below).collect();
-        files.sort();
-        files
+    fn names_below(&self, folder: &str) -> Vec<String> {
+        let below = |(name, _): &(String, PathBuf)| Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned());
+        let mut names: Vec<String> = self.files.iter().filter_map(below).collect();
+        names.sort();
+        names
+    }
+
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+        let path = self.file(name).ok_or_else(|| StageError::not_provided(name))?;
+        Ok(std::fs::copy(path, target).map(drop)?)
     }
 
     fn environment(&self, _: &str) -> Option<String> {
@@ -128,7 +160,7 @@ impl Host for NullHost {
         None
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8]) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::artifact::ArtifactError;
+use crate::artifact::{ArtifactError, PathFault};
 
 /// A place in an input file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,11 @@ impl StageError {
     /// The run was asked to stop; nothing is wrong.
     pub fn cancelled() -> Self {
         Self { cancelled: true, ..Self::new("interrupted") }
+    }
+
+    /// A file that the stage wants and did not ask for.
+    pub(crate) fn not_provided(name: &str) -> Self {
+        Self::new(format!("the file `{name}` was not provided"))
     }
 
     /// Names the file, and the 1-based line if there is one, where the fault lies.
@@ -96,6 +101,12 @@ impl Error for StageError {
 impl From<ArtifactError> for StageError {
     fn from(error: ArtifactError) -> Self {
         Self::new("an artifact could not be read or written").because(error)
+    }
+}
+
+impl From<PathFault> for StageError {
+    fn from(fault: PathFault) -> Self {
+        Self::new(format!("a file of the output cannot be kept: {fault}"))
     }
 }
 

@@ -69,7 +69,7 @@ impl CsvClasses {
     }
 
     fn samples(folder: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, StageError> {
-        let files = context.host.files_below(folder);
+        let files = context.files_below(folder)?;
         if files.is_empty() {
             let hint = format!("it holds a folder per class with files that end with {}", ENDINGS.join(", "));
             return Err(StageError::new("the folder has no samples").at(folder, None).hint(hint));

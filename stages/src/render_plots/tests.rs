@@ -66,7 +66,7 @@ fn all() -> Vec<(&'static str, Artifact)> {
 }
 
 fn names(files: &Files) -> Vec<&str> {
-    files.entries.iter().map(|entry| entry.path.as_str()).collect()
+    files.entries().iter().map(|entry| entry.path.as_str()).collect()
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn samples_share_a_picture() {
     let scores = Scores { scores, labels, segments, channels: vec![], contributions: vec![] };
     let files = run(r#"{"format": "svg"}"#, vec![("scores", scores.into()), ("metrics", metrics().into())]).unwrap();
     assert_eq!(names(&files), ["score.svg"]);
-    let text = String::from_utf8(files.entries[0].content.read().unwrap().to_vec()).unwrap();
+    let text = String::from_utf8(files.entries()[0].content.read().unwrap().to_vec()).unwrap();
     assert!(text.replace('\u{a0}', " ").contains("sample of split test"));
 }
 
@@ -114,7 +114,7 @@ fn same_bits_whatever_the_thread_count() {
 fn svg_holds_threshold_figures_and_the_channel_that_matters() {
     let files = run(r#"{"format": "svg", "channels": 1}"#, all()).unwrap();
     let text = |path: &str| {
-        let entry = files.entries.iter().find(|entry| entry.path == path).unwrap();
+        let entry = files.entries().iter().find(|entry| entry.path == path).unwrap();
         String::from_utf8(entry.content.read().unwrap().to_vec()).unwrap().replace('\u{a0}', " ")
     };
     let score = text("001-a/score.svg");
@@ -149,7 +149,7 @@ fn forecasts() -> Forecasts {
 fn draws_forecasts_and_filled_in_values() {
     let files = run(r#"{"windows": 3, "format": "svg"}"#, vec![("forecasts", forecasts().into())]).unwrap();
     assert_eq!(names(&files), ["forecast-001.svg", "forecast-002.svg", "forecast-003.svg"]);
-    let text = |files: &Files| String::from_utf8(files.entries[2].content.read().unwrap().to_vec()).unwrap();
+    let text = |files: &Files| String::from_utf8(files.entries()[2].content.read().unwrap().to_vec()).unwrap();
     for part in ["forecast from row 8", ">measured<", ">model<", ">disk<"] {
         assert!(text(&files).contains(part), "{part}");
     }
@@ -176,7 +176,7 @@ fn the_rows_before_a_forecast_are_drawn_if_they_are_there() {
     let files = run(r#"{"windows": 2, "format": "svg", "history": 5}"#, inputs("a")).unwrap();
     assert_eq!(names(&files), ["forecast-001.svg", "forecast-002.svg"]);
     let shaded = |index: usize| {
-        let bytes = files.entries[index].content.read().unwrap().to_vec();
+        let bytes = files.entries()[index].content.read().unwrap().to_vec();
         String::from_utf8(bytes).unwrap().contains(">forecast<")
     };
     // Before the first window lies another entity.
@@ -195,7 +195,7 @@ fn draws_the_confusion_matrix() {
     };
     let files = run(r#"{"format": "svg"}"#, vec![("predictions", predictions.clone().into())]).unwrap();
     assert_eq!(names(&files), ["confusion.svg"]);
-    let text = String::from_utf8(files.entries[0].content.read().unwrap().to_vec()).unwrap();
+    let text = String::from_utf8(files.entries()[0].content.read().unwrap().to_vec()).unwrap();
     for part in ["accuracy 0.667", ">trend<", "50 %", ">true class<"] {
         assert!(text.contains(part), "{part}");
     }
@@ -225,7 +225,7 @@ fn tables_are_ranked_and_graphs_drawn() {
         vec![("ratio", vec![0.125, 0.5].into()), ("mse", vec![0.2, 0.3].into()), ("mae", vec![0.1, 0.2].into())];
     let ratios = Table::new(ratios).unwrap();
     let files = run(r#"{"format": "svg", "figures": ["mse", "mae"]}"#, vec![("table", ratios.into())]).unwrap();
-    let text = String::from_utf8(files.entries[0].content.read().unwrap().to_vec()).unwrap();
+    let text = String::from_utf8(files.entries()[0].content.read().unwrap().to_vec()).unwrap();
     for part in ["mse by ratio", ">ratio 0.125<", ">ratio 0.5<"] {
         assert!(text.contains(part), "{part}");
     }
