@@ -243,7 +243,7 @@ mod tests {
         fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
             None
         }
-        fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8]) -> Result<(), StageError> {
+        fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
             Ok(())
         }
     }
