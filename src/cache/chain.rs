@@ -270,6 +270,7 @@ mod tests {
             seed: 1,
             environment: indexmap::IndexMap::new(),
             pipeline_files: Vec::new(),
+            instances: indexmap::IndexMap::new(),
             stages: Vec::new(),
             metrics: indexmap::IndexMap::new(),
             previous: None,

@@ -153,6 +153,14 @@ impl Store {
         Ok(())
     }
 
+    /// A stage has come to the end of a chain: of the states in it there stay the last and the best of every stage.
+    pub fn end_checkpoints(&self, chain: &Digest) -> Result<(), CacheError> {
+        let chain = Chain::open(self.layout(), &self.layout().chain(chain))?;
+        let kept = chain.kept_after();
+        let mut between = chain.states.iter().filter(|state| !kept.contains(&state.step));
+        between.try_for_each(|state| self.layout().remove(&state.file.path))
+    }
+
     /// Forgets a chain of checkpoints.
     pub fn forget_checkpoints(&self, chain: &Digest) -> Result<(), CacheError> {
         self.layout().remove(&self.layout().chain(chain))
@@ -218,6 +226,8 @@ mod tests {
             assert!(step < 4 || recent > 0, "{step}: {kept:?}");
         }
         assert_eq!(steps(&store, &chain), [77, 768, 960, 992, 999, 1000]);
+        store.end_checkpoints(&chain).unwrap();
+        assert_eq!(steps(&store, &chain), [77, 1000]);
     }
 
     /// Two trainings of different length go the same way: the end of each stays, and neither takes away what the other is at.

@@ -5,17 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use stages::artifact::{Artifact, ByteDigest, Digest, Source};
 
 use super::hold::{Grip, Hold};
-use super::object::{check_file, create_aside, write_aside};
+use super::object::{check_file, create_aside, temporary, write_aside};
 use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
-use super::{Action, CacheError, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
+use super::{Action, CacheError, Layout, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 * 1024;
@@ -27,8 +28,10 @@ pub struct Intake<'a> {
     waiting: BTreeMap<PathBuf, PathBuf>,
     /// With their bytes; those that the store has already are not among them.
     actions: Vec<(Action, Vec<u8>)>,
-    /// Actions that would have been taken in.
-    rehearsed: usize,
+    /// Where what arrives waits.
+    aside: Layout,
+    /// The folder that goes with a rehearsal.
+    scratch: Option<PathBuf>,
 }
 
 /// What was new.
@@ -42,7 +45,22 @@ pub struct Taken {
 
 impl<'a> Intake<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Self { store, waiting: BTreeMap::new(), actions: Vec::new(), rehearsed: 0 }
+        let aside = store.layout().clone();
+        Self { store, waiting: BTreeMap::new(), actions: Vec::new(), aside, scratch: None }
+    }
+
+    /// An intake that is never committed. What arrives waits in a folder of its own, and the store is only read.
+    ///
+    /// # Errors
+    /// If that folder cannot be made.
+    pub fn rehearsal(store: &'a Store) -> Result<Self, CacheError> {
+        let name = temporary(store.layout());
+        let scratch = std::env::temp_dir().join(name.file_name().unwrap_or_default());
+        // A folder that is there already is somebody else's.
+        fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(CacheError::io("create", &scratch))?;
+        let mut intake = Self::new(store);
+        (intake.aside, intake.scratch) = (Layout::new(&scratch), Some(scratch));
+        Ok(intake)
     }
 
     /// Reads an object to its end. One that the store has, intact, is read but not kept. Says whether it is new.
@@ -55,21 +73,11 @@ impl<'a> Intake<'a> {
             copy_checked(content, &mut std::io::sink(), object, &place)?;
             return Ok(false);
         }
-        let (aside, mut file) = create_aside(self.store.layout(), 0o444)?;
+        let (aside, mut file) = create_aside(&self.aside, 0o444)?;
         self.waiting.insert(place, aside.clone());
         failpoint::pass();
         copy_checked(content, &mut file, object, &aside)?;
         Ok(true)
-    }
-
-    /// Checks an object without keeping it, as for a rehearsal. Says whether the store lacks it.
-    ///
-    /// # Errors
-    /// If the bytes are not those of its name.
-    pub fn rehearse(&self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
-        let place = self.store.layout().object_named(object, extension);
-        copy_checked(content, &mut std::io::sink(), object, &place)?;
-        Ok(!self.is_right(&place, object))
     }
 
     /// Whether an object is in its place with the right bytes.
@@ -97,22 +105,9 @@ impl<'a> Intake<'a> {
         Ok(true)
     }
 
-    /// [`Self::action`] for a rehearsal, in which objects do not stay; `arrives` says which would.
-    pub fn rehearse_action(
-        &mut self,
-        action: Action,
-        arrives: &dyn Fn(&ObjectRecord) -> bool,
-    ) -> Result<bool, CacheError> {
-        if !action.objects().all(|record| arrives(record) || self.store.is_present(record)) {
-            return Ok(false);
-        }
-        self.rehearsed += usize::from(self.store.usable_action(&action.key)?.is_none());
-        Ok(true)
-    }
-
     /// Actions that the store lacks.
     pub fn new_actions(&self) -> usize {
-        self.actions.len() + self.rehearsed
+        self.actions.len()
     }
 
     /// Where an object is now.
@@ -219,6 +214,9 @@ impl Drop for Intake<'_> {
         for aside in self.waiting.values() {
             let _ = fs::remove_file(aside);
         }
+        if let Some(scratch) = &self.scratch {
+            let _ = fs::remove_dir_all(scratch);
+        }
     }
 }
 
@@ -263,6 +261,19 @@ mod tests {
         drop(intake);
         assert_eq!(fs::read_dir(store.layout().tmp()).unwrap().count(), 0);
         assert!(!store.layout().objects().exists());
+    }
+
+    #[test]
+    fn a_rehearsal_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"));
+        let mut intake = Intake::rehearsal(&store).unwrap();
+        let scratch = intake.scratch.clone().unwrap();
+        let object = Digest::of_bytes(b"good");
+        assert!(intake.object(&object, "", &mut &b"good"[..]).unwrap());
+        assert!(scratch.exists());
+        drop(intake);
+        assert!(!scratch.exists() && !folder.path().join("store").exists());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use stages::artifact::Digest;
 
 use super::object::replace;
 use super::seal::{seal, unseal};
-use super::{Action, CacheError, Key, Layout, Store};
+use super::{Action, CacheError, Key, Layout, RunId, Store};
 
 /// How a file looks from outside. Whoever writes into it or replaces it changes that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,17 @@ pub struct Ledger {
     /// Stage name to the file of its action.
     #[serde(default)]
     files: BTreeMap<String, FileState>,
+    /// Stages that failed and have not come to their outputs since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, LastFailure>,
+}
+
+/// How a stage failed the last time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    pub key: Key,
+    pub run: RunId,
+    pub reason: String,
 }
 
 impl Ledger {
@@ -52,10 +63,11 @@ impl Ledger {
 
     /// Notes that a stage now stands on this action, which was found right. Says whether that is news.
     pub fn note(&mut self, store: &Store, stage: &str, action: &Arc<Action>) -> bool {
+        let recovered = self.failed.remove(stage).is_some();
         let file = store.action_file(&action.key);
         let is_new_file = file.is_some() && self.files.get(stage) != file.as_ref();
         self.files.extend(file.filter(|_| is_new_file).map(|file| (stage.to_owned(), file)));
-        self.note_action(stage, action) || is_new_file
+        self.note_action(stage, action) || is_new_file || recovered
     }
 
     fn note_action(&mut self, stage: &str, action: &Arc<Action>) -> bool {
@@ -70,6 +82,16 @@ impl Ledger {
         };
         self.stages.insert(stage.to_owned(), short);
         true
+    }
+
+    /// Notes that a stage failed. Says whether that is news.
+    pub fn note_failure(&mut self, stage: &str, failure: LastFailure) -> bool {
+        self.failed.insert(stage.to_owned(), failure.clone()).is_none_or(|known| known != failure)
+    }
+
+    /// How a stage failed with this key, if it did the last time.
+    pub fn failure(&self, stage: &str, key: &Key) -> Option<&LastFailure> {
+        self.failed.get(stage).filter(|failure| failure.key == *key)
     }
 
     /// The action on which a stage stood, if it has this key.

@@ -6,6 +6,7 @@ mod chain;
 mod checkpoint;
 mod error;
 mod failpoint;
+mod file_name;
 mod gc;
 mod hold;
 mod intake;
@@ -26,18 +27,20 @@ mod stats;
 mod store;
 mod trash;
 mod tree;
+mod trials;
 mod under_way;
 mod verify;
 
 pub use action::{Action, ObjectRecord, Output};
 pub use chain::{ChainHead, Link, RecordSeal, seal_of};
 pub use error::CacheError;
+pub use file_name::{file_name, file_path, output_path};
 pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::{FileState, Ledger};
+pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
@@ -46,7 +49,8 @@ pub use remote::{
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
 pub use run::{
-    NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
+    Instance, NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart,
+    utc,
 };
 pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};

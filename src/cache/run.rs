@@ -9,16 +9,30 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stages::artifact::{Digest, Metric};
+use stages::artifact::{Digest, Metric, RelativePath, Shown};
 
 use super::tree::Kind;
 use super::{CacheError, Key, Link, Store};
 
 /// Names a run; sorts by time to the millisecond: `20260101-120000-250c1f`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RunId(pub String);
 
+impl TryFrom<String> for RunId {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        if Self::is_name(&name) { Ok(Self(name)) } else { Err(format!("`{}` is not the name of a run", Shown(&name))) }
+    }
+}
+
 impl RunId {
+    /// Whether a text from elsewhere can name a run, and so a folder: one plain part of a path.
+    pub fn is_name(text: &str) -> bool {
+        RelativePath::new(text).is_ok() && !text.contains(['/', '\\']) && !text.starts_with('.')
+    }
+
     /// Whether it is this, or begins or ends with it.
     pub fn is_called(&self, name: &str) -> bool {
         self.0.starts_with(name) || self.0.ends_with(name)
@@ -155,6 +169,35 @@ pub struct SweepMember {
     pub overrides: Vec<(String, String)>,
     /// The stages for which it was run.
     pub targets: Vec<String>,
+    /// The pipeline's parameters where they are not as in the record, which has those of the first member.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub params: IndexMap<String, Value>,
+    /// The pipeline's seed; records of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl SweepMember {
+    /// The member with its parameters and seed; `first` are the parameters of the first member, which the record has.
+    #[must_use]
+    pub fn with_values(mut self, params: IndexMap<String, Value>, seed: u64, first: &IndexMap<String, Value>) -> Self {
+        self.params = params.into_iter().filter(|(name, value)| first.get(name) != Some(value)).collect();
+        self.seed = Some(seed);
+        self
+    }
+}
+
+/// What the name of a stage in a record stands for, where that is more than a stage of the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The stage in the file.
+    pub stage: String,
+    /// The values of its axes.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub axes: IndexMap<String, Value>,
+    /// The members of a sweep that have it, by their places; empty if all of them do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<usize>,
 }
 
 /// The record of one invocation.
@@ -191,6 +234,9 @@ pub struct RunRecord {
     /// The pipeline's file and what it includes, as they were when the run began; the file itself comes first.
     #[serde(default)]
     pub pipeline_files: Vec<PipelineFile>,
+    /// What names of stages stand for, where that is more than a stage of the file.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub instances: IndexMap<String, Instance>,
     pub stages: Vec<StageRecord>,
     /// Stage name to its metrics.
     pub metrics: IndexMap<String, Vec<Metric>>,
@@ -280,7 +326,9 @@ impl Store {
     pub(super) fn load_run_as_written(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let path = self.run_path(run);
         let text = self.layout().read(&path).map_err(CacheError::io("read", &path))?;
-        serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
+        let unreadable = |reason: String| CacheError::Record { path: path.clone(), reason };
+        let record: RunRecord = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        if record.run == *run { Ok(record) } else { Err(unreadable(format!("it is of the run {}", record.run))) }
     }
 }
 
@@ -363,7 +411,33 @@ impl Iterator for NewestFirst<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_run_is_called_by_one_plain_name() {
+        let read = |name: &str| serde_json::from_value::<RunId>(name.into());
+        for name in ["20260101-120000-250c1f", "r", "a.b"] {
+            assert_eq!(read(name).unwrap(), RunId(name.to_owned()));
+        }
+        for name in ["", ".", "..", "../x", "/x", "a/b", "a\\b", "a\0", ".hidden", "x/"] {
+            assert!(read(name).is_err(), "{name:?}");
+        }
+    }
+
+    /// What is done with a record is done in the folder that it names.
+    #[test]
+    fn a_record_names_the_folder_that_it_lies_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let path = store.run_path(&RunId("mine".into()));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for name in ["other", "../../../elsewhere"] {
+            fs::write(&path, serde_json::json!({"run": name}).to_string()).unwrap();
+            assert!(matches!(store.load_run(&RunId("mine".into())), Err(CacheError::Record { .. })), "{name}");
+        }
+    }
 
     #[test]
     fn dates_are_right() {

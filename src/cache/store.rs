@@ -152,10 +152,13 @@ impl Store {
         }
         artifact.map_err(|error| {
             let _ = self.quarantine(record);
-            match error {
+            let error = match error {
                 ArtifactError::Io(_) => CacheError::Artifact(error),
                 other => CacheError::Damaged { object: record.object, reason: other.to_string() },
-            }
+            };
+            // What is computed again after it would otherwise say nothing of it.
+            tracing::warn!("{error}");
+            error
         })
     }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
-use crate::cache::{RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
+use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
@@ -113,7 +113,7 @@ pub(super) fn carry_out_counting(
         }
     }
     let mut outcome = perform(session, plan, &run, global, execution, count)?;
-    remember(session, &outcome);
+    remember(session, &run, &outcome);
     let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
     if !results.lost.is_empty() && session.cancel.is_cancelled() {
         // What was on its way from the remote did not come any more.
@@ -153,7 +153,7 @@ fn repair(
     session.stop_forcing();
     let plan = session.planner().plan();
     let outcome = perform(session, plan, run, global, execution, &mut Nothing)?;
-    remember(session, &outcome);
+    remember(session, run, &outcome);
     Ok(outcome)
 }
 
@@ -195,8 +195,14 @@ fn perform(
 }
 
 /// Brings the ledger up to date; losing it costs nothing but time.
-fn remember(session: &mut Session, outcome: &Outcome) {
+fn remember(session: &mut Session, run: &RunId, outcome: &Outcome) {
     let mut news = false;
+    for stage in outcome.stages.iter().filter(|stage| stage.state == StageState::Failed) {
+        if let Some(key) = stage.key {
+            let failure = LastFailure { key, run: run.clone(), reason: stage.reason.clone() };
+            news |= session.ledger.note_failure(&stage.name, failure);
+        }
+    }
     for (stage, action) in &outcome.actions {
         news |= session.ledger.note(&session.store, &session.graph.stage(*stage).name, action);
     }

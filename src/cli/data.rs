@@ -13,8 +13,9 @@ use stages::contract::FileRequest;
 use super::{CliError, Exit, Global, signals};
 use crate::cache::{Layout, Store};
 use crate::data::{self, DataError, FileState, FileStatus, Memo, Options, Sources, Transfer};
+use crate::diagnostic::visible;
 use crate::engine::{CancelToken, Failure, FileFinder, FoundFile};
-use crate::ui::{Align, Paint, Table, bytes, err, errln, out, outln, print_json, redraw};
+use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -78,7 +79,7 @@ fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, C
         .chain(&options.search_path)
         .map(|folder| folder.display().to_string())
         .collect();
-    outln!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads", places.join(", "));
+    out!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads\n", places.join(", "));
     Ok(Exit::Done)
 }
 
@@ -103,7 +104,7 @@ fn get(
     } else {
         outln!("{} downloaded, {} here already", report.downloaded.len(), report.present.len());
         for (path, error) in &report.failed {
-            errln!("{}: {path}: {}", Paint::Bad.on("error"), CliError::from(Failure::from(error)));
+            err!("{}: {}: {}\n", Paint::Bad.on("error"), visible(path), CliError::from(Failure::from(error)));
         }
     }
     Ok(if report.failed.is_empty() { Exit::Done } else { Exit::Failed })

@@ -84,9 +84,20 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 
 type Pair = (String, [Option<Value>; 2]);
 
+/// Parameters and seed; those that trials of a sweep have of their own, with the trial as in names of stages: `lr#2`.
 fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
-    let mut all: BTreeMap<String, Value> = record.params.clone().into_iter().collect();
-    all.insert("seed".to_owned(), json!(record.seed));
+    let mut all: BTreeMap<String, Value> = record.common_params().into_iter().collect();
+    all.extend(record.common_seed().map(|seed| ("seed".to_owned(), json!(seed))));
+    let varied = record.varied();
+    for trial in record.trials() {
+        for name in &varied {
+            let value = record.value_of_trial(trial, name);
+            all.extend(value.map(|value| (format!("{name}#{}", trial.label), value)));
+        }
+        if record.common_seed().is_none() {
+            all.insert(format!("seed#{}", trial.label), json!(record.seed_of_trial(trial)));
+        }
+    }
     all
 }
 

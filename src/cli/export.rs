@@ -12,10 +12,10 @@ use crate::cache::{RunRecord, Store};
 use crate::data::{Options, Sources};
 use crate::engine::Failure;
 use crate::report::{
-    CrateOptions, History, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, bundle, write_mlflow,
-    write_prov, write_ro_crate,
+    CrateOptions, History, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking, bundle,
+    send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
-use crate::ui::{bytes, clear_line, outln, print_json, redraw, screen};
+use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
 #[derive(Debug, Args)]
 #[command(
@@ -23,7 +23,8 @@ use crate::ui::{bytes, clear_line, outln, print_json, redraw, screen};
     runner export --format ro-crate                       the latest run as a Workflow Run RO-Crate\n  \
     runner export latest --format ro-crate --objects outputs --licence CC-BY-4.0 -o crate\n  \
     runner export 250c1f --format prov-json -o run.prov.json\n  \
-    runner export --format mlflow -o mlruns               `MLFLOW_ALLOW_FILE_STORE=true mlflow ui` lists it\n  \
+    runner export --format mlflow --to http://127.0.0.1:5000   sends the run to a tracking server of MLflow\n  \
+    runner export --format mlflow -o mlruns               a folder: `MLFLOW_ALLOW_FILE_STORE=true mlflow ui` lists it\n  \
     runner export --all --format csv -o metrics.csv       the metrics of all runs in one table\n  \
     runner export latest --bundle run.bundle              everything, for `runner import` elsewhere\n  \
     runner export latest --bundle small.bundle --objects metrics --stage model\n\n\
@@ -47,6 +48,9 @@ pub(super) struct Arguments {
     /// Where to write it; by default a name that follows from the run, and for CSV standard output
     #[arg(long, short, value_name = "PATH", conflicts_with = "bundle")]
     output: Option<PathBuf>,
+    /// Send the run to this tracking server of MLflow instead of writing a folder; sent again, it is not there twice
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["output", "bundle"])]
+    to: Option<String>,
     /// Objects that go along: by default all in a bundle, and none elsewhere, where digests name them
     #[arg(long, value_name = "WHICH")]
     objects: Option<ObjectChoice>,
@@ -68,7 +72,8 @@ enum Format {
     RoCrate,
     /// W3C PROV as JSON
     ProvJson,
-    /// A run in a tracking folder of MLflow
+    /// A run of MLflow: sent to a server with --to, or as a tracking folder, which MLflow 3.13 and later reads only with the
+    /// variable `MLFLOW_ALLOW_FILE_STORE=true`
     Mlflow,
     /// Metrics as a table, a row per run, stage and metric
     Csv,
@@ -134,6 +139,9 @@ impl From<ObjectChoice> for Objects {
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
+    if arguments.to.is_some() && arguments.format != Some(Format::Mlflow) {
+        return Err(CliError::wrong("--to names a tracking server of MLflow").hint("add --format mlflow"));
+    }
     if let Some(table) = arguments.format.and_then(Format::table) {
         return write_table(global, arguments, &store, table);
     }
@@ -184,13 +192,22 @@ fn write_format(
     }
     let selection = selection(arguments, Objects::None);
     selection.check(history)?;
+    if let Some(server) = &arguments.to {
+        return send(global, arguments, history, &selection, server);
+    }
     let path = arguments.output.clone().unwrap_or_else(|| format.path(&history.record.run.0));
     let written = match format {
         Format::RoCrate => {
             let options = CrateOptions { licence: arguments.licence.clone() };
             write_ro_crate(history, &selection, &options, Target::new(&path, arguments.force)?)?
         }
-        Format::Mlflow => write_mlflow(history, &path, &selection, arguments.force)?,
+        Format::Mlflow => {
+            let written = write_mlflow(history, &path, &selection, arguments.force)?;
+            if !global.quiet && !global.json {
+                errln!("{}: {FOLDER_NOTE}", Paint::Quiet.on("note"));
+            }
+            written
+        }
         _ => {
             let document = write_prov(history)?;
             let text = serde_json::to_string_pretty(&document).unwrap_or_default() + "\n";
@@ -202,6 +219,46 @@ fn write_format(
         }
     };
     tell(global, &written, format.name(), &[("run", json!(history.record.run))]);
+    Ok(Exit::Done)
+}
+
+/// What a reader of a tracking folder must know.
+const FOLDER_NOTE: &str = "MLflow 3.13 and later reads folders only with MLFLOW_ALLOW_FILE_STORE=true; `--to http://HOST:PORT` \
+     sends the run to a server";
+
+/// Sends a run to a tracking server.
+fn send(
+    global: &Global,
+    arguments: &Arguments,
+    history: &History<'_>,
+    selection: &Selection,
+    server: &str,
+) -> Result<Exit, CliError> {
+    let tracking = Tracking::new(server, |name| std::env::var(name).ok())?;
+    let sent = send_mlflow(history, &tracking, selection, arguments.force)?;
+    if let Some(elsewhere) = &sent.artifacts_elsewhere {
+        tracing::warn!(
+            "the server keeps artifacts at {elsewhere} and takes none itself: record, pipeline and objects were not sent"
+        );
+    }
+    if global.json {
+        let object = json!({
+            "address": sent.address,
+            "format": Format::Mlflow.name(),
+            "run": history.record.run,
+            "experiment_id": sent.experiment_id,
+            "run_id": sent.run_id,
+            "runs": sent.runs,
+            "artifacts": sent.artifacts,
+            "was_there": sent.was_there,
+        });
+        print_json(&object);
+    } else {
+        outln!("{}", sent.address);
+        if sent.was_there && !global.quiet {
+            errln!("{}: all of it was there already; --force sends it again", Paint::Quiet.on("note"));
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -322,6 +379,7 @@ impl From<ReportError> for CliError {
             ReportError::Exists(_)
             | ReportError::NoSuchStage { .. }
             | ReportError::NoBundle { .. }
+            | ReportError::BadAddress(_)
             | ReportError::Version { .. } => Self::wrong(error.to_string()),
             _ => Self::failed(error.to_string()),
         };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use stages::artifact::{Digest, Metric};
 
 use super::session::Session;
-use crate::cache::{PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState};
+use crate::cache::{Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember};
 use crate::engine::{Plan, environment};
 use crate::graph::{Graph, StageId};
 
@@ -32,11 +32,37 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         seed: session.spec.seed,
         environment: environment::brief(&setting(session)),
         pipeline_files: session.spec.files.iter().map(|(path, text)| file(path, text)).collect(),
+        instances: instances(&session.graph),
         stages: Vec::new(),
         metrics: IndexMap::new(),
         previous: None,
         seal: None,
     }
+}
+
+/// The trials of a sweep, each with all of its own parameters.
+fn trials(record: &RunRecord) -> Vec<Value> {
+    let trial = |trial: &SweepMember| {
+        json!({
+            "label": trial.label,
+            "overrides": trial.overrides,
+            "targets": trial.targets,
+            "params": record.params_of_trial(trial),
+            "seed": record.seed_of_trial(trial),
+        })
+    };
+    record.trials().iter().map(trial).collect()
+}
+
+/// What names of stages stand for.
+fn instances(graph: &Graph) -> IndexMap<String, Instance> {
+    let nodes = graph.order().iter().map(|id| graph.stage(*id));
+    let told = nodes.filter(|node| node.name != node.stage || !node.members.is_empty());
+    told.map(|node| {
+        let axes = node.point.iter().cloned().collect();
+        (node.name.clone(), Instance { stage: node.stage.clone(), axes, members: node.members.clone() })
+    })
+    .collect()
 }
 
 fn file(path: &str, text: &Arc<str>) -> PipelineFile {
@@ -78,7 +104,7 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         .stages
         .iter()
         .map(|stage| {
-            let mut object = json!({
+            let mut told = json!({
                 "name": stage.name,
                 "kind": stage.kind,
                 "state": stage.state.name(),
@@ -88,9 +114,16 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
                 "reason": stage.reason,
             });
             if !stage.causes.is_empty() {
-                object["causes"] = json!(stage.causes);
+                told["causes"] = json!(stage.causes);
             }
-            object
+            let axes = record.axes_at(&stage.name);
+            if !axes.is_empty() {
+                told["axes"] = json!(axes);
+            }
+            if record.sweep.is_some() {
+                told["trials"] = record.trials_of(&stage.name).into_iter().map(|trial| trial.label.as_str()).collect();
+            }
+            told
         })
         .collect();
     let values = |metrics: &Vec<Metric>| -> Value {
@@ -118,15 +151,15 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
         "profile": record.profile,
         "overrides": record.overrides,
         "targets": record.targets,
-        "params": record.params,
-        "seed": record.seed,
+        "params": record.common_params(),
+        "seed": record.common_seed(),
         "environment": record.environment,
         "pipeline_files": files,
         "stages": stages,
         "metrics": metrics,
     });
     if let Some(sweep) = &record.sweep {
-        object["sweep"] = json!(sweep);
+        object["sweep"] = json!({"pipeline": sweep.pipeline, "varied": record.varied(), "members": trials(record)});
     }
     object
 }

@@ -160,7 +160,7 @@ impl Session {
 
     /// The pipeline's parameters after profile and overrides.
     pub fn params(&self) -> indexmap::IndexMap<String, Value> {
-        self.spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()
+        self.spec.values()
     }
 }
 

@@ -7,6 +7,7 @@ use super::arguments::RunName;
 use super::session::shown;
 use super::{CliError, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
+use crate::diagnostic::visible;
 use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -94,21 +95,24 @@ fn describe(record: &RunRecord) -> String {
         "{} {} of {} ({}): {} in {}\n",
         Paint::Quiet.on("run"),
         Paint::Strong.on(&record.run),
-        record.pipeline,
-        record.file,
+        visible(&record.pipeline),
+        visible(&record.file),
         record.status.name(),
         duration(record.seconds)
     );
-    let line = |name: &str, value: String| format!("  {}: {value}\n", Paint::Quiet.on(name));
+    let line = |name: &str, value: String| format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value));
     text += &line("command", record.command.join(" "));
     if let Some(profile) = &record.profile {
         text += &line("profile", profile.clone());
     }
-    let params: Vec<String> = record.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let params: Vec<String> = record.common_params().iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !params.is_empty() {
         text += &line("params", params.join(" "));
     }
-    text += &line("seed", record.seed.to_string());
+    if let Some(seed) = record.common_seed() {
+        text += &line("seed", seed.to_string());
+    }
+    text += &trials(record);
     text += &format!("{}\n", Paint::Strong.on("environment"));
     for (name, value) in &record.environment {
         text += &line(name, environment_value(name, value));
@@ -144,7 +148,44 @@ fn describe(record: &RunRecord) -> String {
     text += &causes(record);
     if !record.metrics.is_empty() {
         text += "\n";
-        text += &views::metrics_table(&record.metrics);
+        let varied = record.varied();
+        let title = |stage: &String| title_of(record, &varied, stage);
+        let titled = record.metrics.iter().map(|(stage, metrics)| (title(stage), metrics.clone()));
+        text += &views::metrics_table(&titled.collect());
     }
     text
+}
+
+/// The trials of a sweep, with what is not the same in all of them.
+fn trials(record: &RunRecord) -> String {
+    if record.trials().is_empty() {
+        return String::new();
+    }
+    let varied = record.varied();
+    let has_seeds = record.common_seed().is_none();
+    let mut header = vec![("trial", Align::Left)];
+    header.extend(varied.iter().map(|name| (name.as_str(), Align::Right)));
+    header.extend(has_seeds.then_some(("seed", Align::Right)));
+    let mut table = Table::new(&header);
+    for trial in record.trials() {
+        let mut cells = vec![trial.label.clone()];
+        cells.extend(
+            varied
+                .iter()
+                .map(|name| record.value_of_trial(trial, name).map_or_else(String::new, |value| plain(&value))),
+        );
+        cells.extend(has_seeds.then(|| record.seed_of_trial(trial).to_string()));
+        table.row(cells);
+    }
+    table.render()
+}
+
+/// A stage of a trial with the trial's values, which its name does not say.
+fn title_of(record: &RunRecord, varied: &[String], stage: &str) -> String {
+    if record.trials_of(stage).len() == record.trials().len() {
+        return stage.to_owned();
+    }
+    let value = |name: &String| Some(format!("{name}={}", plain(&record.value_at(stage, name)?)));
+    let values: Vec<String> = varied.iter().filter_map(value).collect();
+    if values.is_empty() { stage.to_owned() } else { format!("{stage} ({})", values.join(", ")) }
 }

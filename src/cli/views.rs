@@ -1,15 +1,17 @@
 //! Results on standard output: tables of metrics, and the files that a run made, linked where people find them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use stages::artifact::{Artifact, ArtifactKind, Direction, Files, Folder, Metric};
+use stages::artifact::{Artifact, ArtifactKind, Direction, FileEntry, Files, Folder, Metric, RelativePath};
 
-use crate::cache::{Action, CacheError, Output, RunId, RunRecord, Store};
+use crate::cache::{Action, CacheError, Output, RunId, RunRecord, Store, file_path, output_path};
 use crate::graph::{Graph, StageId};
 use crate::ui::{Align, Paint, Table, number};
 
@@ -24,8 +26,8 @@ const WIDE_ABOVE: usize = 4;
 pub(super) struct Results {
     /// Stage name to its metrics.
     pub metrics: IndexMap<String, Vec<Metric>>,
-    /// Stage name to the files that it made.
-    files: Vec<(String, Arc<Files>)>,
+    /// Stage, output and the files that it holds.
+    files: Vec<(String, String, Arc<Files>)>,
     /// Stages whose results turned out to be damaged or missing.
     pub lost: Vec<StageId>,
 }
@@ -45,13 +47,14 @@ pub(super) fn results_of(
     let load = |(_, output): &(StageId, &Output)| store.load(&output.record);
     let loaded: Vec<_> = outputs.par_iter().with_min_len(SPAN_OF_WORK).map(load).collect();
     let mut results = Results::default();
-    for ((id, _), artifact) in outputs.into_iter().zip(loaded) {
+    for ((id, output), artifact) in outputs.into_iter().zip(loaded) {
         let name = graph.stage(id).name.clone();
         match artifact {
             Ok(Artifact::Metrics(metrics)) => {
-                results.metrics.entry(name).or_default().extend(metrics.entries.iter().cloned());
+                let entries = metrics.entries.iter().map(|metric| named(metric, output, &actions[&id]));
+                results.metrics.entry(name).or_default().extend(entries);
             }
-            Ok(Artifact::Files(files)) => results.files.push((name, files)),
+            Ok(Artifact::Files(files)) => results.files.push((name, output.port.clone(), files)),
             Ok(_) => {}
             Err(error) if error.is_loss() => results.lost.push(id),
             Err(error) => return Err(error),
@@ -59,6 +62,16 @@ pub(super) fn results_of(
     }
     results.lost.dedup();
     Ok(results)
+}
+
+/// A metric under the name that it has among all of its stage. Where a stage has several outputs of metrics, each may have one
+/// of the same name, so that the output's name stands before it.
+fn named(metric: &Metric, output: &Output, action: &Action) -> Metric {
+    let of_metrics = action.outputs.iter().filter(|other| other.record.kind == Some(ArtifactKind::Metrics));
+    if of_metrics.count() < 2 {
+        return metric.clone();
+    }
+    Metric { name: format!("{}.{}", output.port, metric.name), ..metric.clone() }
 }
 
 /// The metrics as a table: a block per stage, or a line per stage if there are many.
@@ -141,27 +154,61 @@ fn value(value: Option<f64>) -> String {
     value.map_or_else(|| "undefined".to_owned(), number)
 }
 
-/// Links the files of the results below the run's folder, so that they can be opened by name. Returns their paths.
+/// Links the files of the results below the run's folder, so that they can be opened by name: `STAGE/OUTPUT/PATH`, as
+/// [`output_path`] and [`file_path`] write it, so that no two files have one place. Returns their paths.
 pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
-    let link_one = |(stage, files): &(String, Arc<Files>)| {
-        let Ok(mut folder) = Folder::open(&store.run_folder(run).join("files").join(file_name(stage))) else {
-            return Vec::new();
-        };
-        let mut linked = Vec::with_capacity(files.entries().len());
-        for entry in files.entries() {
-            let source = store.layout().object_named(&entry.digest, "");
-            let is_there = match folder.link(&entry.path, &source) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
-                // Elsewhere, or on a file system without links.
-                Err(_) => folder.write(entry).is_ok(),
-                Ok(()) => true,
-            };
-            linked.extend(is_there.then(|| folder.path_of(&entry.path)));
-        }
-        linked
+    let top = store.run_folder(run).join("files");
+    let link_one = |(stage, port, files): &(String, String, Arc<Files>)| {
+        let place = top.join(output_path(stage, port));
+        show_files(files, store, &place).unwrap_or_else(|error| {
+            tracing::warn!("the files of {stage}.{port} cannot be shown at {}: {error}", place.display());
+            Vec::new()
+        })
     };
     let linked: Vec<Vec<PathBuf>> = results.files.par_iter().with_min_len(SPAN_OF_WORK).map(link_one).collect();
     linked.concat()
+}
+
+/// Makes the files of an artifact appear in a folder. Returns their paths.
+fn show_files(files: &Files, store: &Store, place: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folder = Folder::open(place)?;
+    for empty in files.folders() {
+        folder.make_folder(&seen(empty)?)?;
+    }
+    let mut linked = Vec::with_capacity(files.entries().len());
+    for entry in files.entries() {
+        let entry = FileEntry { path: seen(&entry.path)?, ..entry.clone() };
+        let source = store.layout().object_named(&entry.digest, "");
+        let target = folder.path_of(&entry.path);
+        match folder.link(&entry.path, &source) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !is_same(&source, &target)? {
+                    // Never written over what is there: a link to an object would be emptied with the object.
+                    fs::remove_file(&target)?;
+                    folder.link(&entry.path, &source).or_else(|_| folder.write(&entry))?;
+                }
+            }
+            // Elsewhere, or on a file system without links.
+            Err(_) => folder.write(&entry)?,
+        }
+        linked.push(target);
+    }
+    Ok(linked)
+}
+
+/// A path inside an artifact as it is shown.
+fn seen(path: &RelativePath) -> io::Result<RelativePath> {
+    RelativePath::new(file_path(path.as_str())).map_err(io::Error::other)
+}
+
+/// Whether two files are one, or hold the same bytes.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (left, right) = (fs::metadata(one)?, fs::symlink_metadata(other)?);
+    if (left.dev(), left.ino()) == (right.dev(), right.ino()) {
+        return Ok(true);
+    }
+    Ok(right.is_file() && left.len() == right.len() && fs::read(one)? == fs::read(other)?)
 }
 
 /// [`link_files`] for a run whose record came from elsewhere, as far as its files are in the store.
@@ -171,17 +218,12 @@ pub(super) fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
         let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
         for output in action.iter().flat_map(|action| &action.outputs) {
             if output.record.kind == Some(ArtifactKind::Files)
+                && stage.digests.get(&output.port) == Some(&output.record.digest)
                 && let Ok(Artifact::Files(files)) = store.load(&output.record)
             {
-                results.files.push((stage.name.clone(), files));
+                results.files.push((stage.name.clone(), output.port.clone(), files));
             }
         }
     }
     link_files(&results, store, &record.run)
-}
-
-/// A stage's name as a folder's.
-fn file_name(stage: &str) -> String {
-    let name = stage.replace(['/', '\\'], "_");
-    if name.starts_with('.') { format!("_{name}") } else { name }
 }

@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use stages::artifact::Artifact;
 use stages::contract::Device;
 
-use super::plan::{Planner, StagePlan, Verdict};
+use super::plan::{Planner, StagePlan, Verdict, has_all};
 use super::schedule::{Schedule, Status};
 use super::work::{Job, JobInput, Result as WorkResult, Shared};
 use super::{CancelToken, Event, Failure, Plan, Reason, Reporter};
@@ -414,7 +414,9 @@ impl Coordinator<'_> {
                 continue;
             }
             match self.planner.store.usable_action(&key) {
-                Ok(Some(action)) if !self.rerun.contains(&stage) => {
+                Ok(Some(action))
+                    if !self.rerun.contains(&stage) && has_all(&self.graph.stage(stage).outputs, &action) =>
+                {
                     self.held.remove(&stage);
                     self.finish(stage, StageState::Hit, &action, 0.0);
                     self.settle(stage, Arc::new(action));

@@ -113,6 +113,12 @@ impl Host for StageHost {
         Ok(())
     }
 
+    fn end_checkpoints(&self, chain: &Digest) {
+        if let Err(error) = self.store.end_checkpoints(chain) {
+            tracing::debug!("{error}");
+        }
+    }
+
     fn forget_checkpoints(&self, chain: &Digest) {
         if let Err(error) = self.store.forget_checkpoints(chain) {
             tracing::debug!("{error}");

@@ -11,7 +11,8 @@ use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{
-    Action, CacheError, Difference, Key, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret,
+    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store, cannot_be_compared,
+    is_digest_of_secret,
 };
 use crate::graph::{Graph, StageId};
 
@@ -26,6 +27,8 @@ pub enum Reason {
     /// The lines of the manifest that differ from the stage's last action.
     Changed(Vec<Difference>),
     Forced,
+    /// It was tried with this very key, and failed.
+    Failed(LastFailure),
     /// The action is there but not all of its objects.
     OutputsLost,
     /// The action is gone, though the manifest is that of the last run.
@@ -37,6 +40,7 @@ impl fmt::Display for Reason {
         match self {
             Self::New => formatter.write_str("never ran"),
             Self::Forced => formatter.write_str("forced"),
+            Self::Failed(LastFailure { run, reason, .. }) => write!(formatter, "it failed in run {run} ({reason})"),
             Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
             Self::ActionLost => formatter.write_str("its action is gone from the store"),
             Self::Changed(differences) => {
@@ -191,6 +195,16 @@ impl Plan {
     }
 }
 
+/// Whether an action has something for each of these ports, and nothing else: one that was forged may not.
+pub(super) fn has_all(ports: &[Port], action: &Action) -> bool {
+    let given = |port: &Port| match action.output(&port.name) {
+        Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
+        None => port.optional,
+    };
+    let is_known = |output: &Output| ports.iter().any(|port| port.name == output.port);
+    ports.iter().all(given) && action.outputs.iter().all(is_known)
+}
+
 /// Everything that a verdict depends on besides the graph.
 pub struct Planner<'a> {
     pub graph: &'a Graph,
@@ -319,11 +333,7 @@ impl Planner<'_> {
 
     /// Whether an action has all that its stage gives, and whether that is there.
     fn is_whole(&self, id: StageId, action: &Action) -> bool {
-        let given = |port: &Port| match action.output(&port.name) {
-            Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
-            None => port.optional,
-        };
-        self.graph.stage(id).outputs.iter().all(given) && self.store.has_outputs(action)
+        has_all(&self.graph.stage(id).outputs, action) && self.store.has_outputs(action)
     }
 
     /// The action of a key, and whether it is in the store. What the ledger says is believed as long as the action's file
@@ -339,6 +349,9 @@ impl Planner<'_> {
 
     /// What changed since the stage's last action.
     fn difference(&self, name: &str, manifest: &Manifest) -> Reason {
+        if let Some(failure) = self.ledger.failure(name, &manifest.key()) {
+            return Reason::Failed(failure.clone());
+        }
         let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
         let Some(before) = before else { return Reason::New };
         let differences = Difference::between(&before.manifest, &manifest.to_text());

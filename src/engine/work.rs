@@ -14,6 +14,7 @@ use stages::contract::{Device, Inputs, StageContext, Threads};
 
 use super::execute::Message;
 use super::host::{Scratch, StageHost};
+use super::plan::has_all;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event, Failure, FoundFile};
 use crate::cache::{Action, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store};
@@ -81,6 +82,7 @@ impl Shared<'_> {
         };
         if !job.rerun
             && let Ok(Some(action)) = self.store.find_action(&job.key)
+            && has_all(&job.stage.outputs, &action)
         {
             return Result::Hit(action);
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use stages::contract::StageKind;
 
-use super::check::{implied_axes, prepare, wire};
+use super::check::{Budget, Common, implied_axes, prepare, wire};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
@@ -147,6 +147,7 @@ fn assemble(
     let implied = implied_axes(context.spec, scope);
     let file = context.spec.files.first().map(|(path, _)| Path::new(path));
     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let common = Common { implied: &implied, folder, budget: Budget::default() };
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
@@ -154,7 +155,7 @@ fn assemble(
             let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
             let point = &expansion.points(*stage)[*instance];
             let (stage, schema) = (&context.spec.stages[*stage], &schemas[kind.name]);
-            prepare(stage, kind, schema, point, &scope.with(point), &implied, folder)
+            prepare(stage, kind, schema, point, &scope.with(point), &common)
         })
         .collect();
     let mut graph = Graph::default();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 use stages::contract::{Port, Remark, StageKind};
@@ -11,10 +12,31 @@ use super::build::Context;
 use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
+use crate::spec::limits::MOST_PARAMETERS;
 use crate::spec::{
     Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate,
     validate_rest,
 };
+
+/// What parameters may still take: each of many instances has its own copy of what the file holds once.
+#[derive(Default)]
+pub(super) struct Budget(AtomicU64);
+
+impl Budget {
+    /// Whether so many bytes more are still within it.
+    fn spend(&self, bytes: u64) -> bool {
+        self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= MOST_PARAMETERS
+    }
+}
+
+/// What all instances of a pipeline share while they are prepared.
+pub(super) struct Common<'a> {
+    /// Axes that names leave out.
+    pub implied: &'a BTreeSet<String>,
+    /// The folder of the pipeline's file.
+    pub folder: &'a Path,
+    pub budget: Budget,
+}
 
 /// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
 /// comes with the ports of its kind nevertheless, so that its connections can be checked in the same report; there is
@@ -25,15 +47,14 @@ pub(super) fn prepare(
     schema: &Value,
     point: &Point,
     scope: &Scope<'_>,
-    implied: &BTreeSet<String>,
-    folder: &Path,
+    common: &Common<'_>,
 ) -> (Option<StageNode>, Diagnostics) {
-    let name = instance_name(&spec.name.value, point, implied);
-    match complete(spec, kind, schema, scope, &name) {
+    let name = instance_name(&spec.name.value, point, common.implied);
+    match complete(spec, kind, schema, scope, &name, &common.budget) {
         Ok(parameters) => {
             let node = instance(spec, kind, point, name, parameters);
             let mut problems = tolerated_ports(spec, &node);
-            problems.extend(remarks(spec, &node, folder));
+            problems.extend(remarks(spec, &node, common.folder));
             (Some(node), problems)
         }
         Err(problems) => {
@@ -58,6 +79,7 @@ fn complete(
     schema: &Value,
     scope: &Scope<'_>,
     name: &str,
+    budget: &Budget,
 ) -> Result<Value, Diagnostics> {
     let subject = format!("stage `{name}`");
     let with = spec.with.as_ref().map(|with| substitute_where_possible(with, scope));
@@ -69,6 +91,11 @@ fn complete(
             return Err(problems);
         }
     };
+    if !budget.spend(with.as_ref().map_or(0, Node::weight)) {
+        let most = MOST_PARAMETERS >> 20;
+        let message = format!("with `{}` the parameters of all stages have more than {most} MiB", spec.name.value);
+        return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
+    }
     let empty = Node::empty(spec.uses.span);
     validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
     let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), |with| with.to_json_of(schema));
@@ -87,6 +114,7 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         stage: spec.name.value.clone(),
         kind: *kind,
         point: point.iter().map(|(axis, value)| (axis.to_owned(), value.to_json())).collect(),
+        members: Vec::new(),
         inputs: kind.inputs(&parameters),
         outputs: kind.outputs(&parameters),
         files: kind.files(&parameters),

@@ -32,7 +32,8 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
     let mut joined = Joined::default();
     let mut known: HashMap<Identity, StageId> = HashMap::new();
     let mut variants: BTreeMap<String, Vec<(StageId, &str)>> = BTreeMap::new();
-    for (label, graph) in graphs {
+    let mut users: BTreeMap<StageId, Vec<usize>> = BTreeMap::new();
+    for (member, (label, graph)) in graphs.into_iter().enumerate() {
         let mut places: Vec<Option<StageId>> = vec![None; graph.len()];
         for &old in graph.order() {
             let node = graph.stage(old);
@@ -54,9 +55,14 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
                     place
                 }
             };
+            users.entry(place).or_default().push(member);
             places[old.index()] = Some(place);
         }
         joined.places.push(places.into_iter().flatten().collect());
+    }
+    let count = joined.places.len();
+    for (StageId(place), members) in users.into_iter().filter(|(_, members)| members.len() < count) {
+        joined.graph.dag[place].members = members;
     }
     for (name, variants) in variants {
         if variants.len() > 1 {
@@ -114,6 +120,12 @@ mod tests {
         assert_eq!(names, ["raw", "scaled#0", "windows#0", "scaled#1", "windows#1"]);
         assert_eq!(joined.places[0], joined.places[2]);
         assert_eq!(joined.graph.needs(joined.places[1][2]), [joined.places[1][1]]);
+        let members = |place: StageId| joined.graph.stage(place).members.as_slice();
+        assert_eq!(
+            joined.places[0].iter().map(|place| members(*place)).collect::<Vec<_>>(),
+            [&[][..], &[0, 2], &[0, 2]]
+        );
+        assert_eq!(members(joined.places[1][1]), [1]);
         assert_eq!(joined.graph.needs(joined.places[1][1]), [joined.places[0][0]]);
     }
 

@@ -63,6 +63,8 @@ pub struct StageNode {
     pub kind: StageKind,
     /// The values of its axes, in order; empty if it is not expanded.
     pub point: Vec<(String, Value)>,
+    /// Of several graphs that became one: those that have this stage, by their places; empty if all of them have it.
+    pub members: Vec<usize>,
     /// With defaults filled in.
     pub parameters: Value,
     /// The written parameters are wrong, and those of the kind's example stand in for them.

@@ -45,6 +45,22 @@ impl Entities {
         }
     }
 
+    /// The type of an entity that has one.
+    pub fn kind(&self, id: &str) -> Option<&str> {
+        self.0.get(id)?.get("@type")?.as_str()
+    }
+
+    /// Adds a text to an attribute that holds a list of them, unless it is there.
+    pub fn note(&mut self, id: &str, name: &str, text: &str) {
+        let Some(entity) = self.0.get_mut(id) else { return };
+        let list = entity.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(items) = list
+            && !items.iter().any(|item| item == text)
+        {
+            items.push(text.into());
+        }
+    }
+
     /// Adds a reference to an attribute that holds a list of them.
     pub fn push(&mut self, id: &str, name: &str, to: &str) {
         let Some(entity) = self.0.get_mut(id) else { return };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::ArtifactError;
+use stages::artifact::{ArtifactError, PathFault};
 use thiserror::Error;
 
 use crate::cache::CacheError;
@@ -31,10 +31,28 @@ pub enum ReportError {
     Version { path: PathBuf, found: u64, known: u64 },
     #[error("the store has another run of the name {0}")]
     OtherRun(String),
+    #[error("`{0}` is not the address of a tracking server")]
+    BadAddress(String),
+    #[error("the tracking server {server} cannot be used: {reason}")]
+    Unreachable { server: String, reason: String },
+    #[error("the tracking server {server} refuses {what}: {}", said(*status, code, message))]
+    Refused { server: String, what: String, status: u16, code: String, message: String },
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error("a file of the report would lie elsewhere: {0}")]
+    Path(#[from] PathFault),
     #[error("a table could not be written")]
     Artifact(#[from] ArtifactError),
+}
+
+/// What a server said: its words, and its code, or the status where it has no words.
+fn said(status: u16, code: &str, message: &str) -> String {
+    match (message, code) {
+        ("", "") => format!("it answers with status {status}"),
+        ("", code) => code.to_owned(),
+        (message, "") => message.to_owned(),
+        (message, code) => format!("{message} ({code})"),
+    }
 }
 
 impl ReportError {
@@ -58,8 +76,17 @@ impl ReportError {
             Self::Damaged { .. } => "nothing was taken in; get the bundle again from where it was made",
             Self::Version { .. } => "nothing was taken in; use the version of runner that made it, or a newer one",
             Self::OtherRun(_) => "nothing was taken in; import into a store of its own with --store DIR",
+            Self::BadAddress(_) => "write one such as `--to http://HOST:PORT`; a folder is named with -o",
+            Self::Unreachable { .. } => "does it run? `mlflow server --port 5000` starts one",
+            Self::Refused { status: 401 | 403, .. } => {
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            }
+            Self::Refused { message, .. } if message.contains("Changing param values") => {
+                "the run was sent before with other parameters; --force deletes that on the server and sends it again"
+            }
+            Self::Refused { .. } => return None,
             Self::Cache(error) => return error.hint().map(str::to_owned),
-            Self::Io { .. } | Self::Artifact(_) => return None,
+            Self::Io { .. } | Self::Artifact(_) | Self::Path(_) => return None,
         };
         Some(text.to_owned())
     }

@@ -1,192 +1,222 @@
-//! A run as MLflow's file store keeps it: `EXPERIMENT/RUN/` with metrics, parameters, tags and artifacts below a folder such
-//! as `mlruns`, which may hold other runs already. The training logs of its stages become curves.
+//! A run as MLflow tracks runs: parameters, metrics with their steps, tags and artifacts. Each trial of a sweep and each point
+//! of a matrix is a run of its own below that of the whole, so that MLflow can compare them. The training logs of stages
+//! become curves. [`folder`] writes that as files, [`server`] sends it.
+
+mod client;
+mod folder;
+mod keys;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
+use indexmap::IndexMap;
 use serde_json::Value;
 use stages::artifact::{Artifact, ArtifactKind, Digest, Table};
 
+pub use client::Tracking;
+pub use folder::write_mlflow;
+pub use server::{Sent, send_mlflow};
+
 use super::pipeline_files::pipeline_files;
-use super::selection::{extract, named_objects};
-use super::{History, ReportError, Selection, StageHistory, Target};
-use crate::cache::{RunStatus, StageState};
+use super::selection::{NamedObject, named_objects};
+use super::{History, ReportError, Selection, StageHistory};
+use crate::cache::{RunStatus, StageState, SweepMember};
+use keys::key;
 
-/// Longer names of metrics and parameters are cut, and told apart by a digest.
-const LONGEST_NAME: usize = 200;
+/// The tag that names the run with its parent. MLflow shows such runs below it.
+const PARENT: &str = "mlflow.parentRunId";
 
-/// MLflow refuses longer values of parameters.
-const LONGEST_VALUE: usize = 6000;
+/// One run of MLflow.
+#[derive(Clone, Debug, PartialEq)]
+struct Tracked {
+    /// Names it in every export of the run.
+    id: String,
+    name: String,
+    is_child: bool,
+    status: RunStatus,
+    started: u64,
+    ended: Option<u64>,
+    user: String,
+    params: BTreeMap<String, String>,
+    metrics: BTreeMap<String, Vec<Point>>,
+    tags: BTreeMap<String, String>,
+}
 
-/// Writes the run below a tracking folder. Returns the run's folder.
-///
-/// # Errors
-/// If the run is there already and not to be replaced, or something cannot be read or written.
-pub fn write_mlflow(
-    history: &History<'_>,
-    root: &Path,
-    selection: &Selection,
-    force: bool,
-) -> Result<PathBuf, ReportError> {
-    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+/// One value of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Point {
+    /// Milliseconds since 1970.
+    time: u64,
+    value: f64,
+    step: i64,
+}
+
+/// What a run of MLflow below that of the whole is about.
+enum Part<'a> {
+    Trial(&'a SweepMember),
+    /// The axes and their values.
+    Axes(IndexMap<String, Value>),
+}
+
+/// A file among the artifacts of a run, by its path below them.
+enum Attached {
+    Bytes(String, Vec<u8>),
+    /// An object of the stage at this place.
+    Object(usize, NamedObject),
+}
+
+/// The run of the whole, and those below it.
+fn tracked(history: &History<'_>) -> Result<Vec<Tracked>, ReportError> {
     let record = history.record;
-    let experiment = experiment(&root, &record.pipeline)?;
-    let id = Digest::of_bytes(format!("run {}", record.run).as_bytes()).to_string()[..32].to_owned();
-    let folder = root.join(&experiment);
-    let is_new = !folder.join("meta.yaml").exists();
-    let target = Target::new(&folder.join(&id), force)?;
-    for part in ["metrics", "params", "tags", "artifacts"] {
-        let path = target.aside().join(part);
-        fs::create_dir_all(&path).map_err(ReportError::io("create", &path))?;
-    }
-    target.write("meta.yaml", run_meta(history, &folder.join(&id), &experiment, &id).as_bytes())?;
-    metrics(history, &target)?;
-    parameters(history, &target)?;
-    tags(history, &target)?;
-    artifacts(history, selection, &target)?;
-    if is_new {
-        let meta = folder.join("meta.yaml");
-        Target::new(&meta, true)?.file(experiment_meta(history, &folder, &experiment).as_bytes())?;
-    }
-    target.finish()
-}
-
-/// The number of the experiment that holds runs of this pipeline: that of its name, or one that follows from the name.
-fn experiment(root: &Path, pipeline: &str) -> Result<String, ReportError> {
-    let entries = match fs::read_dir(root) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        other => Some(other.map_err(ReportError::io("list", root))?),
+    let parts = parts(history);
+    let mut whole = Tracked {
+        params: parameters(record.common_params(), record.common_seed(), IndexMap::new()),
+        tags: tags(history),
+        ..empty(history, record.run.0.clone(), false)
     };
-    let mut known: Vec<(String, String)> = entries
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let text = fs::read_to_string(entry.path().join("meta.yaml")).ok()?;
-            let name = text.lines().find_map(|line| line.strip_prefix("name:"))?.trim();
-            // Names are written as JSON here, and plainly or in simple quotes by MLflow.
-            let plain = serde_json::from_str(name).unwrap_or_else(|_| name.trim_matches('\'').replace("''", "'"));
-            Some((entry.file_name().into_string().ok()?, plain))
-        })
-        .collect();
-    known.sort();
-    let found = known.into_iter().find(|(_, name)| name == pipeline).map(|(id, _)| id);
-    let digest = Digest::of_bytes(format!("experiment {pipeline}").as_bytes());
-    let number = digest.0[..7].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    Ok(found.unwrap_or_else(|| number.to_string()))
+    let stages: Vec<&StageHistory> = history.stages.iter().collect();
+    let of_whole: Vec<&StageHistory> =
+        stages.iter().copied().filter(|stage| !parts.iter().any(|part| part.has(history, stage))).collect();
+    metrics(history, &of_whole, |stage| stage.to_owned(), &mut whole.metrics);
+    let mut all = vec![whole];
+    for part in parts {
+        let mut tracked = empty(history, part.name(), true);
+        tracked.tags.insert("runner.part".to_owned(), keys::tag(&part.name()));
+        let own: Vec<&StageHistory> = stages.iter().copied().filter(|stage| part.has(history, stage)).collect();
+        match &part {
+            Part::Trial(trial) => {
+                let params = record.params_of_trial(trial);
+                let set = record.varied().into_iter().filter(|name| !params.contains_key(name));
+                let set = set.filter_map(|name| Some((name.clone(), record.value_of_trial(trial, &name)?))).collect();
+                tracked.params = parameters(params, Some(record.seed_of_trial(trial)), set);
+                metrics(history, &own, |stage| record.name_in_trial(stage).to_owned(), &mut tracked.metrics);
+            }
+            Part::Axes(axes) => {
+                tracked.params = parameters(record.params.clone(), Some(record.seed), axes.clone());
+                metrics(history, &own, |stage| record.stage_at(stage).to_owned(), &mut tracked.metrics);
+            }
+        }
+        all.push(tracked);
+    }
+    Ok(all)
 }
 
-/// Lines of YAML; values are JSON, which is YAML.
-fn yaml(entries: &[(&str, Value)]) -> String {
-    entries.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
-}
-
-fn address(folder: &Path) -> String {
-    let text = folder.to_string_lossy();
-    format!("file://{}", super::names::encoded_path(&text))
-}
-
-fn experiment_meta(history: &History<'_>, folder: &Path, experiment: &str) -> String {
-    let started = history.record.started;
-    yaml(&[
-        ("artifact_location", address(folder).into()),
-        ("creation_time", started.into()),
-        ("experiment_id", experiment.into()),
-        ("last_update_time", started.into()),
-        ("lifecycle_stage", "active".into()),
-        ("name", history.record.pipeline.as_str().into()),
-    ])
-}
-
-fn run_meta(history: &History<'_>, folder: &Path, experiment: &str, id: &str) -> String {
+fn empty(history: &History<'_>, name: String, is_child: bool) -> Tracked {
     let record = history.record;
-    // The numbers of MLflow's RunStatus.
-    let status = match record.status {
-        RunStatus::Running => 1,
-        RunStatus::Done => 3,
-        RunStatus::Failed => 4,
-        RunStatus::Interrupted => 5,
-    };
-    yaml(&[
-        ("artifact_uri", address(&folder.join("artifacts")).into()),
-        ("end_time", history.ended().into()),
-        ("entry_point_name", "".into()),
-        ("experiment_id", experiment.into()),
-        ("lifecycle_stage", "active".into()),
-        ("run_id", id.into()),
-        ("run_name", record.run.0.as_str().into()),
-        ("run_uuid", id.into()),
-        ("source_name", "".into()),
-        ("source_type", 4.into()),
-        ("source_version", "".into()),
-        ("start_time", record.started.into()),
-        ("status", status.into()),
-        ("tags", Value::Array(Vec::new())),
-        ("user_id", history.user().unwrap_or("unknown").into()),
-    ])
-}
-
-/// A name that MLflow takes: letters, digits and `_-. :/`. What a file system would read as folders is none.
-fn name_of(text: &str) -> String {
-    let replace = |character: char| match character {
-        '[' | ',' | '/' => Some('.'),
-        '=' => Some(':'),
-        ']' | '"' => None,
-        c if c.is_ascii_alphanumeric() || "_-. :".contains(c) => Some(c),
-        _ => Some('_'),
-    };
-    let name: String = text.chars().filter_map(replace).collect();
-    let name = name.trim_start_matches('.');
-    if name.len() <= LONGEST_NAME && !name.is_empty() {
-        return name.to_owned();
-    }
-    format!("{}-{}", &name[..name.len().min(LONGEST_NAME)], Digest::of_bytes(text.as_bytes()).short())
-}
-
-/// Gives every text a name of its own.
-#[derive(Default)]
-struct Names(BTreeSet<String>);
-
-impl Names {
-    fn of(&mut self, text: &str) -> String {
-        let plain = name_of(text);
-        let name = if self.0.contains(&plain) {
-            format!("{plain}-{}", Digest::of_bytes(text.as_bytes()).short())
-        } else {
-            plain
-        };
-        self.0.insert(name.clone());
-        name
+    let text = if is_child { format!("run {} part {name}", record.run) } else { format!("run {}", record.run) };
+    let user = history.user().unwrap_or("unknown").to_owned();
+    let mut tags = BTreeMap::from([("mlflow.user".to_owned(), keys::tag(&user))]);
+    tags.insert("runner.run".to_owned(), record.run.0.clone());
+    tags.insert("mlflow.runName".to_owned(), keys::tag(&name));
+    Tracked {
+        id: Digest::of_bytes(text.as_bytes()).to_string()[..32].to_owned(),
+        name,
+        is_child,
+        status: record.status,
+        started: record.started,
+        ended: history.ended(),
+        user,
+        params: BTreeMap::new(),
+        metrics: BTreeMap::new(),
+        tags,
     }
 }
 
-/// A line per value: time, value, step.
-fn metrics(history: &History<'_>, target: &Target) -> Result<(), ReportError> {
-    let mut names = Names::default();
-    let mut lines: BTreeMap<String, String> = BTreeMap::new();
-    let ended = history.ended().unwrap_or(history.record.started);
-    for (stage, metrics) in &history.record.metrics {
-        let past = history.stages.iter().find(|past| past.record.name == *stage);
-        let time = past.and_then(StageHistory::times).map_or(ended, |(_, end)| end);
-        for metric in metrics {
-            let name = names.of(&format!("{stage}.{}", metric.name));
-            if let Some(value) = metric.value {
-                lines.insert(name, format!("{time} {value:?} 0\n"));
+/// The trials of a sweep, or the points at which stages with something to show were expanded.
+fn parts<'a>(history: &'a History<'_>) -> Vec<Part<'a>> {
+    let record = history.record;
+    if !record.trials().is_empty() {
+        return record.trials().iter().map(Part::Trial).collect();
+    }
+    let mut seen = BTreeSet::new();
+    let points = history.stages.iter().map(|stage| (stage, record.axes_at(&stage.record.name)));
+    let shown = points.filter(|(stage, axes)| !axes.is_empty() && has_something_to_show(history, stage));
+    shown.map(|(_, axes)| Part::Axes(axes)).filter(|part| seen.insert(part.name())).collect()
+}
+
+fn has_something_to_show(history: &History<'_>, stage: &StageHistory) -> bool {
+    let tables = stage.outputs().iter().any(|output| output.record.kind == Some(ArtifactKind::Table));
+    tables || history.record.metrics.contains_key(&stage.record.name)
+}
+
+impl Part<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Trial(trial) => format!("trial {}", trial.label),
+            Self::Axes(axes) => {
+                axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",")
             }
         }
     }
-    for stage in &history.stages {
-        for (column, text) in curves(history, stage)? {
-            lines.insert(names.of(&format!("{}.{column}", stage.record.name)), text);
+
+    /// Whether a stage belongs to this part and not to all.
+    fn has(&self, history: &History<'_>, stage: &StageHistory) -> bool {
+        let (record, name) = (history.record, &stage.record.name);
+        match self {
+            Self::Trial(trial) => {
+                let trials = record.trials_of(name);
+                let is_common = trials.len() == record.trials().len() && trials.len() > 1;
+                !is_common && trials.iter().any(|other| other.label == trial.label)
+            }
+            Self::Axes(axes) => record.axes_at(name) == *axes,
         }
     }
-    lines.iter().try_for_each(|(name, text)| target.write(&format!("metrics/{name}"), text.as_bytes()))
 }
 
-/// The columns of a training log over its epochs. Epochs are told apart by step; their times are spread evenly.
-fn curves(history: &History<'_>, stage: &StageHistory) -> Result<Vec<(String, String)>, ReportError> {
-    let Some((start, end)) = stage.times() else { return Ok(Vec::new()) };
+/// Parameters under their keys. `more` has names that no parameter has, or else it has a prefix.
+fn parameters(
+    params: IndexMap<String, Value>,
+    seed: Option<u64>,
+    more: IndexMap<String, Value>,
+) -> BTreeMap<String, String> {
+    let seed_name = if params.contains_key("seed") { "pipeline.seed" } else { "seed" };
+    let mut all: IndexMap<String, Value> = params;
+    all.extend(seed.map(|seed| (seed_name.to_owned(), Value::from(seed))));
+    for (name, value) in more {
+        let name = if all.contains_key(&name) { format!("axis.{name}") } else { name };
+        all.insert(name, value);
+    }
+    all.iter().map(|(name, value)| (key(name), keys::parameter(&text_of(value)))).collect()
+}
+
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Adds the figures and curves of stages, named by the stage and the figure.
+fn metrics(
+    history: &History<'_>,
+    stages: &[&StageHistory],
+    named: impl Fn(&str) -> String,
+    into: &mut BTreeMap<String, Vec<Point>>,
+) {
+    let ended = history.ended().unwrap_or(history.record.started);
+    for stage in stages {
+        let name = named(&stage.record.name);
+        let time = stage.times().map_or(ended, |(_, end)| end);
+        for metric in history.record.metrics.get(&stage.record.name).into_iter().flatten() {
+            if let Some(value) = metric.value {
+                into.insert(key(&format!("{name}.{}", metric.name)), vec![Point { time, value, step: 0 }]);
+            }
+        }
+        for (port, column, points) in curves(history, stage) {
+            let mut curve = format!("{name}.{column}");
+            if into.contains_key(&key(&curve)) {
+                curve = format!("{name}.{port}.{column}");
+            }
+            while into.contains_key(&key(&curve)) {
+                curve += ".curve";
+            }
+            into.insert(key(&curve), points);
+        }
+    }
+}
+
+/// The columns of training logs over their epochs, with the port of the log. Epochs are told apart by step; their times are
+/// spread evenly.
+fn curves(history: &History<'_>, stage: &StageHistory) -> Vec<(String, String, Vec<Point>)> {
+    let Some(times) = stage.times() else { return Vec::new() };
     let mut curves = Vec::new();
     for output in stage.outputs().iter().filter(|output| output.record.kind == Some(ArtifactKind::Table)) {
         // A table that is gone from the store is no reason to keep the rest back.
@@ -194,63 +224,47 @@ fn curves(history: &History<'_>, stage: &StageHistory) -> Result<Vec<(String, St
         let Some(epochs) = table.integers("epoch") else { continue };
         for column in table.column_names() {
             if column != "epoch"
-                && let Some(text) = curve(&table, &column, &epochs, (start, end))
+                && let Some(points) = curve(&table, &column, &epochs, times)
             {
-                curves.push((column, text));
+                curves.push((output.port.clone(), column, points));
             }
         }
     }
-    Ok(curves)
+    curves
 }
 
-fn curve(table: &Table, column: &str, epochs: &[Option<i64>], (start, end): (u64, u64)) -> Option<String> {
+fn curve(table: &Table, column: &str, epochs: &[Option<i64>], (start, end): (u64, u64)) -> Option<Vec<Point>> {
     let values = table.reals(column)?;
     let count = epochs.len() as u64;
-    let line = |(index, (epoch, value)): (usize, (&Option<i64>, &Option<f64>))| {
+    let point = |(index, (epoch, value)): (usize, (&Option<i64>, &Option<f64>))| {
         let time = start + (end - start) * (index as u64 + 1) / count.max(1);
-        Some(format!("{time} {:?} {}\n", (*value)?, (*epoch)?))
+        Some(Point { time, value: (*value)?, step: (*epoch)? })
     };
-    let text: String = epochs.iter().zip(&values).enumerate().filter_map(line).collect();
-    (!text.is_empty()).then_some(text)
+    let points: Vec<Point> = epochs.iter().zip(&values).enumerate().filter_map(point).collect();
+    (!points.is_empty()).then_some(points)
 }
 
-fn parameters(history: &History<'_>, target: &Target) -> Result<(), ReportError> {
+/// Tags of the run of the whole.
+fn tags(history: &History<'_>) -> BTreeMap<String, String> {
     let record = history.record;
-    let mut names = Names::default();
-    let seed = ("seed".to_owned(), Value::from(record.seed));
-    let own = record.params.iter().map(|(name, value)| (name.clone(), value.clone()));
-    for (name, value) in own.chain(std::iter::once(seed)) {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        let text: String = text.chars().take(LONGEST_VALUE).collect();
-        target.write(&format!("params/{}", names.of(&name)), text.as_bytes())?;
-    }
-    Ok(())
-}
-
-fn tags(history: &History<'_>, target: &Target) -> Result<(), ReportError> {
-    let record = history.record;
-    let mut tags: BTreeMap<String, String> = BTreeMap::new();
-    let mut tag = |name: &str, value: &str| drop(tags.insert(name_of(name), value.to_owned()));
-    tag("mlflow.runName", &record.run.0);
+    let mut tags = empty(history, record.run.0.clone(), false).tags;
+    let mut tag = |name: &str, value: &str| drop(tags.insert(key(name), keys::tag(value)));
     tag("mlflow.source.name", &record.file);
     tag("mlflow.source.type", "LOCAL");
-    tag("mlflow.user", history.user().unwrap_or("unknown"));
     if let Some(commit) = record.environment.get("git").and_then(|git| git.get("commit")).and_then(Value::as_str) {
         tag("mlflow.source.git.commit", commit);
     }
-    tag("runner.run", &record.run.0);
     tag("runner.status", record.status.name());
     tag("runner.command", &record.command.join(" "));
     if let Some(profile) = &record.profile {
         tag("runner.profile", profile);
     }
     for (name, value) in &record.environment {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        tag(&format!("runner.environment.{name}"), &text);
+        tag(&format!("runner.environment.{name}"), &text_of(value));
     }
     for stage in &record.stages {
-        let key = stage.key.map(|key| key.to_string()).unwrap_or_default();
-        tag(&format!("runner.key.{}", stage.name), &key);
+        let name = stage.key.map(|key| key.to_string()).unwrap_or_default();
+        tag(&format!("runner.key.{}", stage.name), &name);
         if stage.state == StageState::Failed {
             tag(&format!("runner.error.{}", stage.name), &stage.reason);
         }
@@ -266,52 +280,32 @@ fn tags(history: &History<'_>, target: &Target) -> Result<(), ReportError> {
             }
         }
     }
-    tags.iter().try_for_each(|(name, value)| target.write(&format!("tags/{name}"), value.as_bytes()))
+    tags
 }
 
-/// The record, the pipeline, and the objects that are asked for.
-fn artifacts(history: &History<'_>, selection: &Selection, target: &Target) -> Result<(), ReportError> {
+/// The record, the pipeline, and the objects that are asked for: the artifacts of the run of the whole.
+fn attached(history: &History<'_>, selection: &Selection) -> Result<Vec<Attached>, ReportError> {
     let record = history.store.run_path(&history.record.run);
     let bytes = fs::read(&record).map_err(ReportError::io("read", &record))?;
-    target.write("artifacts/run.json", &bytes)?;
+    let mut all = vec![Attached::Bytes("run.json".to_owned(), bytes)];
     for (path, text) in pipeline_files(history.record)? {
-        target.write(&format!("artifacts/pipeline/{path}"), text.as_bytes())?;
+        all.push(Attached::Bytes(format!("pipeline/{path}"), text.as_bytes().to_vec()));
     }
-    for stage in &history.stages {
+    for (place, stage) in history.stages.iter().enumerate() {
         for output in stage.outputs().iter().filter(|output| selection.has(history, stage, output)) {
-            for object in named_objects(history, stage, output)? {
-                let to = target.below(&format!("artifacts/objects/{}", object.path))?;
-                extract(history, &object, &to).map_err(|error| super::selection::of_stage(stage, error))?;
-            }
+            let objects = named_objects(history, stage, output)?;
+            all.extend(objects.into_iter().map(|object| Attached::Object(place, object)));
         }
     }
-    Ok(())
+    Ok(all)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_that_mlflow_takes() {
-        assert_eq!(name_of("metrics[machine=m-1,lr=1.0e-2].f1"), "metrics.machine:m-1.lr:1.0e-2.f1");
-        assert_eq!(name_of("../x/ü"), "x._");
-        assert!(name_of(&"a".repeat(500)).len() < 250);
-        let mut names = Names::default();
-        let (first, second) = (names.of("a/b"), names.of("a,b"));
-        assert!(first == "a.b" && second.starts_with("a.b-"), "{first} {second}");
-    }
-
-    #[test]
-    fn the_experiment_of_a_name_is_found_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = experiment(folder.path(), "it's").unwrap();
-        assert_eq!(first, experiment(&folder.path().join("none"), "it's").unwrap());
-        for (id, line) in [("7", "name: plain"), ("8", "name: 'it''s'"), ("9", "name: \"quoted\"")] {
-            fs::create_dir(folder.path().join(id)).unwrap();
-            fs::write(folder.path().join(id).join("meta.yaml"), line).unwrap();
+impl Attached {
+    /// Below the artifacts of the run.
+    fn path(&self) -> String {
+        match self {
+            Self::Bytes(path, _) => path.clone(),
+            Self::Object(_, object) => format!("objects/{}", object.path),
         }
-        let ids = ["plain", "it's", "quoted"].map(|name| experiment(folder.path(), name).unwrap());
-        assert_eq!(ids, ["7", "8", "9"]);
     }
 }

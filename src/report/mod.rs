@@ -17,7 +17,7 @@ mod target;
 pub use error::ReportError;
 pub use history::{History, RawFile, StageHistory};
 pub use metrics_table::{MetricsTable, TableFormat};
-pub use mlflow::write_mlflow;
+pub use mlflow::{Sent, Tracking, send_mlflow, write_mlflow};
 pub use pipeline_files::pipeline_files;
 pub use prov::write_prov;
 pub use ro_crate::{CrateOptions, write_ro_crate};

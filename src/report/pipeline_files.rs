@@ -94,6 +94,7 @@ mod tests {
             seed: 0,
             environment: IndexMap::new(),
             pipeline_files: opened.iter().map(file_of).collect(),
+            instances: IndexMap::new(),
             stages: Vec::new(),
             metrics: IndexMap::new(),
             previous: None,

@@ -1,20 +1,21 @@
 //! A run as a Workflow Run RO-Crate (Provenance Run Crate 0.5 on RO-Crate 1.1): a folder with the pipeline, the record of the
 //! run, its lock, the objects that are asked for, and `ro-crate-metadata.json`, which describes all of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use stages::artifact::{ArtifactKind, Digest};
+use stages::artifact::{ArtifactKind, Digest, Direction, Metric};
 
 use super::bundle::lock_of;
 use super::crate_entities::{Entities, data_type, link, links, text_of};
 use super::names::{encoded, encoded_path};
 use super::pipeline_files::pipeline_files;
-use super::selection::{extract, named_objects, of_stage};
+use super::selection::{NamedObject, extract, named_objects, of_stage};
 use super::{History, RawFile, ReportError, Selection, StageHistory, Target};
-use crate::cache::{Output, StageState, utc};
+use crate::cache::{Output, StageState, output_path, utc};
 
 const CONTEXT: [&str; 2] = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"];
 const CRATE: &str = "https://w3id.org/ro/crate/1.1";
@@ -30,6 +31,9 @@ const METADATA: &str = "ro-crate-metadata.json";
 const ENGINE: &str = "#runner";
 const LANGUAGE: &str = "#runner-pipeline";
 const RUN: &str = "#run";
+const SEED: &str = "seed";
+/// What stands before the digest of a content, which is not that of a file's bytes.
+const CONTENT: &str = "blake3-content:";
 const ORGANIZE: &str = "#organize";
 const NO_LICENCE: &str = "No licence is stated; ask the author before reuse.";
 
@@ -50,13 +54,23 @@ pub fn write_ro_crate(
     options: &CrateOptions,
     target: Target,
 ) -> Result<PathBuf, ReportError> {
-    let mut writer = Writer { history, selection, target, entities: Entities::default(), main: String::new() };
+    let entities = Entities::default();
+    let mut writer = Writer {
+        history,
+        selection,
+        target,
+        entities,
+        main: String::new(),
+        made: BTreeMap::new(),
+        agent: None,
+        varied: history.record.varied(),
+    };
     writer.root(options);
     writer.pipeline()?;
     writer.records()?;
     writer.run();
-    for (position, stage) in history.stages.iter().enumerate() {
-        writer.stage(position, stage)?;
+    for place in 0..history.stages.len() {
+        writer.stage(place)?;
     }
     let Writer { target, entities, .. } = writer;
     let metadata = json!({"@context": CONTEXT, "@graph": entities.into_graph()});
@@ -72,6 +86,12 @@ struct Writer<'a> {
     entities: Entities,
     /// The identifier of the pipeline's file.
     main: String,
+    /// What stages made, by the stage's place and the port, and its identifier.
+    made: BTreeMap<(usize, String), String>,
+    /// Who started the run.
+    agent: Option<String>,
+    /// Names of what is not the same in all trials of a sweep.
+    varied: Vec<String>,
 }
 
 impl<'a> Writer<'a> {
@@ -156,6 +176,7 @@ impl<'a> Writer<'a> {
                     "name": self.history.record.pipeline,
                     "programmingLanguage": link(LANGUAGE),
                     "encodingFormat": "application/yaml",
+                    "version": format!("blake3:{}", Digest::of_bytes(text.as_bytes()).short()),
                     "hasPart": [], "step": [], "input": [], "output": [],
                 })
             } else {
@@ -165,6 +186,7 @@ impl<'a> Writer<'a> {
                     "description": "A file that the pipeline includes",
                     "programmingLanguage": link(LANGUAGE),
                     "encodingFormat": "application/yaml",
+                    "version": format!("blake3:{}", Digest::of_bytes(text.as_bytes()).short()),
                 })
             };
             let id = self.file(&path, text.as_bytes(), attributes)?;
@@ -217,12 +239,13 @@ impl<'a> Writer<'a> {
             "description": "A declarative experiment runner for time-series machine learning",
         });
         self.entities.add(ENGINE, engine);
-        let agent = history.user().map(|user| {
+        self.agent = history.user().map(|user| {
             let id = format!("#person-{}", encoded(user));
             self.entities.add(&id, json!({"@type": "Person", "name": user}));
-            link(&id)
+            id
         });
-        let ended = history.ended().map(utc);
+        let agent = self.agent.as_deref().map(link);
+        let ended = history.ended().map(time);
         let organize = json!({
             "@type": "OrganizeAction",
             "name": format!("Execution of runner {version}"),
@@ -230,7 +253,7 @@ impl<'a> Writer<'a> {
             "instrument": link(ENGINE),
             "object": [],
             "result": link(RUN),
-            "startTime": utc(record.started),
+            "startTime": time(record.started),
             "endTime": ended,
         });
         let environment = |name: &str| history.environment(name).unwrap_or("unknown");
@@ -246,23 +269,14 @@ impl<'a> Writer<'a> {
             "agent": agent,
             "instrument": link(&self.main),
             "object": [], "result": [], "environment": [],
-            "startTime": utc(record.started),
+            "startTime": time(record.started),
             "endTime": ended,
             "actionStatus": link(status(record.status == crate::cache::RunStatus::Done)),
         });
         self.entities.add(ORGANIZE, organize);
         self.entities.add(RUN, run);
         self.entities.push("./", "mentions", ORGANIZE);
-        let seed = ("seed", Value::from(record.seed));
-        let params = record.params.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        for (name, value) in params.chain(std::iter::once(seed)) {
-            let main = self.main.clone();
-            let formal = format!("{main}#param/{}", encoded(name));
-            let actual = format!("#param/{}", encoded(name));
-            self.value(&formal, &actual, name, &value);
-            self.entities.push(&main, "input", &formal);
-            self.entities.push(RUN, "object", &actual);
-        }
+        self.params();
         let variables = record.environment.get("variables").and_then(Value::as_object);
         for (name, value) in variables.into_iter().flatten() {
             let id = format!("#variable/{}", encoded(name));
@@ -272,12 +286,53 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// The pipeline's parameters and its seed; those that trials of a sweep have of their own, by trial.
+    fn params(&mut self) {
+        let record = self.history.record;
+        let common = record.common_params().into_iter();
+        let seed = record.common_seed().map(|seed| (SEED.to_owned(), Value::from(seed)));
+        for (name, value) in common.chain(seed) {
+            let actual = format!("#param/{}", encoded(&name));
+            self.param(&name, &actual, &value);
+        }
+        let varied = self.varied.clone();
+        for trial in record.trials() {
+            let values = varied.iter().filter_map(|name| Some((name.as_str(), record.value_of_trial(trial, name)?)));
+            let own = record.common_seed().is_none().then(|| (SEED, Value::from(record.seed_of_trial(trial))));
+            for (name, value) in values.chain(own).collect::<Vec<_>>() {
+                let actual = in_trial(&trial.label, name);
+                self.param(name, &actual, &value);
+                self.entities.set(&actual, "description", format!("in the trial {}", trial.label).into());
+            }
+        }
+    }
+
+    /// A parameter of the pipeline and a value that the run gave it.
+    fn param(&mut self, name: &str, actual: &str, value: &Value) {
+        let main = self.main.clone();
+        let formal = format!("{main}#param/{}", encoded(name));
+        self.value(&formal, actual, name, value);
+        self.entities.push(&main, "input", &formal);
+        self.entities.push(RUN, "object", actual);
+    }
+
+    /// Values that all trials which stand on a stage have of their own.
+    fn values_of_trials(&self, stage: &StageHistory) -> Vec<String> {
+        let record = self.history.record;
+        let trials = record.trials_of(&stage.record.name);
+        let Some(first) = trials.first().filter(|_| trials.len() < record.trials().len()) else { return Vec::new() };
+        let name = &stage.record.name;
+        let varied = self.varied.iter().filter(|value| record.value_at(name, value).is_some()).cloned();
+        let seed = record.common_seed().is_none() && record.seed_at(name).is_some();
+        let names = varied.chain(seed.then(|| SEED.to_owned()));
+        names.map(|value| in_trial(&first.label, &value)).collect()
+    }
+
     /// A formal parameter and the value that it had.
     fn value(&mut self, formal: &str, actual: &str, name: &str, value: &Value) {
-        let parameter = json!({
-            "@type": "FormalParameter", "additionalType": data_type(value), "name": name, "workExample": [],
-        });
+        let parameter = json!({"@type": "FormalParameter", "additionalType": [], "name": name, "workExample": []});
         self.entities.add(formal, parameter);
+        self.entities.note(formal, "additionalType", data_type(value));
         self.entities.push(formal, "workExample", actual);
         let property = json!({
             "@type": "PropertyValue", "exampleOfWork": link(formal), "name": name, "value": text_of(value),
@@ -307,18 +362,20 @@ impl<'a> Writer<'a> {
         id
     }
 
-    fn stage(&mut self, position: usize, stage: &'a StageHistory) -> Result<(), ReportError> {
+    fn stage(&mut self, place: usize) -> Result<(), ReportError> {
+        let stage = &self.history.stages[place];
         let record = &stage.record;
         let name = encoded(&record.name);
         let (action, control) = (format!("#action/{name}"), format!("#control/{name}"));
         let (step, tool, main) = (format!("{}#step/{name}", self.main), self.tool(stage), self.main.clone());
         let how = json!({
-            "@type": "HowToStep", "name": record.name, "position": position.to_string(), "workExample": link(&tool),
+            "@type": "HowToStep", "name": record.name, "position": place.to_string(), "workExample": link(&tool),
         });
         self.entities.add(&step, how);
         self.entities.push(&main, "step", &step);
-        let used = self.inputs(stage, &tool);
-        let made = self.outputs(stage, &tool)?;
+        let mut used = self.inputs(stage, &tool);
+        used.extend(self.values_of_trials(stage));
+        let made = self.outputs(place, &tool)?;
         let times = stage.times();
         let failed = record.state == StageState::Failed || record.state == StageState::Skipped;
         let key = record.key.map(|key| format!("blake3:{key}"));
@@ -326,12 +383,13 @@ impl<'a> Writer<'a> {
             "@type": if made.is_empty() { "ActivateAction" } else { "CreateAction" },
             "name": format!("Execution of the stage {}", record.name),
             "description": describe(stage),
+            "agent": self.agent.as_deref().map(link),
             "identifier": key,
             "instrument": link(&tool),
             "object": links(&used),
             "result": links(&made),
-            "startTime": times.map(|(start, _)| utc(start)),
-            "endTime": times.map(|(_, end)| utc(end)),
+            "startTime": times.map(|(start, _)| time(start)),
+            "endTime": times.map(|(_, end)| time(end)),
             "actionStatus": link(status(!failed)),
             "error": failed.then_some(record.reason.as_str()).filter(|reason| !reason.is_empty()),
         });
@@ -352,7 +410,8 @@ impl<'a> Writer<'a> {
     fn inputs(&mut self, stage: &'a StageHistory, tool: &str) -> Vec<String> {
         let mut used = Vec::new();
         for input in &stage.inputs {
-            let id = self.artifact_of(&input.digest);
+            let known = input.maker.as_ref().and_then(|maker| self.made.get(maker).cloned());
+            let id = known.unwrap_or_else(|| self.content(&input.digest));
             let formal = format!("{tool}/input/{}", encoded(&input.port));
             self.port(&formal, &input.port, &id);
             self.entities.push(tool, "input", &formal);
@@ -365,7 +424,7 @@ impl<'a> Writer<'a> {
         }
         for (name, value) in stage.parameters() {
             let formal = format!("{tool}/with/{}", encoded(&name));
-            let sum = Digest::of_bytes(value.to_string().as_bytes()).short();
+            let sum = Digest::of_bytes(value.to_string().as_bytes());
             let actual = format!("{formal}={sum}");
             self.value(&formal, &actual, &name, &value);
             self.entities.push(tool, "input", &formal);
@@ -376,36 +435,36 @@ impl<'a> Writer<'a> {
 
     /// A port of a tool and what was on it.
     fn port(&mut self, formal: &str, name: &str, example: &str) {
-        let parameter = json!({"@type": "FormalParameter", "additionalType": "File", "name": name, "workExample": []});
+        let parameter = json!({"@type": "FormalParameter", "additionalType": [], "name": name, "workExample": []});
         self.entities.add(formal, parameter);
+        let kind = self.entities.kind(example).unwrap_or("File").to_owned();
+        self.entities.note(formal, "additionalType", &kind);
         self.entities.push(formal, "workExample", example);
         self.entities.push(example, "exampleOfWork", formal);
     }
 
-    /// The entity of an artifact, which may lie in the crate or not.
-    fn artifact_of(&mut self, digest: &Digest) -> String {
-        let id = format!("#artifact/{digest}");
-        if !self.entities.has(&id) {
-            let work = json!({
-                "@type": "CreativeWork", "name": format!("Artifact {}", digest.short()),
-                "identifier": format!("blake3-content:{digest}"),
-            });
-            self.entities.add(&id, work);
-        }
+    /// An artifact of which the run knows the content and not the maker.
+    fn content(&mut self, digest: &Digest) -> String {
+        let id = format!("#content/{digest}");
+        let value = format!("{CONTENT}{digest}");
+        let name = format!("Artifact {}", digest.short());
+        self.entities.add(&id, json!({"@type": "PropertyValue", "name": name, "value": value, "identifier": value}));
         id
     }
 
     /// What a stage made: artifacts and metrics.
-    fn outputs(&mut self, stage: &'a StageHistory, tool: &str) -> Result<Vec<String>, ReportError> {
+    fn outputs(&mut self, place: usize, tool: &str) -> Result<Vec<String>, ReportError> {
+        let stage = &self.history.stages[place];
         let mut made = Vec::new();
         for output in stage.outputs() {
             let id = self.output(stage, output)?;
+            self.made.insert((place, output.port.clone()), id.clone());
             let formal = format!("{tool}/output/{}", encoded(&output.port));
             self.port(&formal, &output.port, &id);
             self.entities.push(tool, "output", &formal);
             if self.history.is_final(&output.record.digest) {
                 let main = self.main.clone();
-                let of_run = format!("{main}#output/{}.{}", encoded(&stage.record.name), encoded(&output.port));
+                let of_run = format!("{main}#output/{}/{}", encoded(&stage.record.name), encoded(&output.port));
                 self.port(&of_run, &format!("{}.{}", stage.record.name, output.port), &id);
                 self.entities.push(&main, "output", &of_run);
                 self.entities.push(RUN, "result", &id);
@@ -414,63 +473,76 @@ impl<'a> Writer<'a> {
         }
         for metric in self.history.record.metrics.get(&stage.record.name).into_iter().flatten() {
             let id = format!("#metric/{}/{}", encoded(&stage.record.name), encoded(&metric.name));
-            let marks =
-                [metric.oracle.then_some("oracle: knows the test labels"), metric.inflating.then_some("inflating")];
-            let caveat = (!metric.caveat.is_empty()).then_some(metric.caveat.as_str());
-            let notes: Vec<&str> = marks.into_iter().flatten().chain(caveat).collect();
-            let property = json!({
-                "@type": "PropertyValue",
-                "name": metric.name,
-                "value": metric.value.map_or(Value::from("undefined"), Value::from),
-                "description": format!("{} is better{}", metric.direction.name(),
-                    notes.iter().map(|note| format!("; {note}")).collect::<String>())
-                    .replace("neither is better", "a description"),
-            });
-            self.entities.add(&id, property);
+            self.entities.add(&id, property_of(metric));
             self.entities.push(RUN, "result", &id);
             made.push(id);
         }
         Ok(made)
     }
 
+    /// An output: the file or folder of the crate that it is, or, if it did not come along, its digests.
     fn output(&mut self, stage: &StageHistory, output: &Output) -> Result<String, ReportError> {
         let record = &output.record;
-        let id = self.artifact_of(&record.digest);
         let kind = record.kind.map_or("Artifact", ArtifactKind::name);
         let title = format!("{}.{} ({kind})", stage.record.name, output.port);
-        self.entities.set(&id, "name", title.as_str().into());
-        self.entities.set(&id, "contentSize", record.bytes.to_string().into());
-        self.entities.set(&id, "encodingFormat", format_of(record.kind).into());
-        let identifiers = json!([format!("blake3-content:{}", record.digest), format!("blake3:{}", record.object)]);
-        self.entities.set(&id, "identifier", identifiers);
+        let identifiers = json!([format!("{CONTENT}{}", record.digest), format!("blake3:{}", record.object)]);
         if !self.selection.has(self.history, stage, output) {
+            let id = format!("#artifact/{}/{}", encoded(&stage.record.name), encoded(&output.port));
+            let property = json!({
+                "@type": "PropertyValue",
+                "name": title,
+                "value": format!("{CONTENT}{}", record.digest),
+                "description": "It did not come along; the digests tell it.",
+                "identifier": identifiers,
+            });
+            self.entities.add(&id, property);
             return Ok(id);
         }
-        for object in named_objects(self.history, stage, output)? {
-            let path = format!("objects/{}", object.path);
-            let to = self.target.below(&path)?;
-            extract(self.history, &object, &to).map_err(|error| of_stage(stage, error))?;
-            let file = encoded_path(&path);
-            let own = if record.kind == Some(ArtifactKind::Files) { None } else { record.kind };
+        let objects = named_objects(self.history, stage, output)?;
+        if record.kind != Some(ArtifactKind::Files) {
+            let mut ids = Vec::new();
+            for object in &objects {
+                let attributes = json!({"@type": "File", "name": title, "encodingFormat": format_of(record.kind)});
+                ids.push(self.object(stage, object, attributes)?);
+            }
+            let id = ids.into_iter().next().unwrap_or_else(|| self.content(&record.digest));
+            self.entities.set(&id, "identifier", identifiers);
+            return Ok(id);
+        }
+        let folder = format!("objects/{}", output_path(&stage.record.name, &output.port));
+        self.target.folder(&folder)?;
+        let id = format!("{}/", encoded_path(&folder));
+        let set = json!({"@type": "Dataset", "name": title, "identifier": identifiers, "hasPart": []});
+        self.entities.add(&id, set);
+        self.entities.push("./", "hasPart", &id);
+        for object in &objects {
             let name = object.path.rsplit('/').next().unwrap_or(&object.path);
-            let format = if own.is_some() { format_of(own) } else { format_of_name(name) };
-            let attributes = json!({
-                "@type": "File", "name": format!("{title}: {name}"), "encodingFormat": format, "isPartOf": link(&id),
-            });
-            self.describe(&file, object.bytes, &object.object, attributes);
-            self.entities.push("./", "hasPart", &file);
+            let attributes =
+                json!({"@type": "File", "name": format!("{title}: {name}"), "encodingFormat": format_of_name(name)});
+            let file = self.object(stage, object, attributes)?;
             self.entities.push(&id, "hasPart", &file);
         }
         Ok(id)
     }
 
+    /// A file of an output that lies in the crate.
+    fn object(&mut self, stage: &StageHistory, object: &NamedObject, attributes: Value) -> Result<String, ReportError> {
+        let path = format!("objects/{}", object.path);
+        let to = self.target.below(&path)?;
+        extract(self.history, object, &to).map_err(|error| of_stage(stage, error))?;
+        let file = encoded_path(&path);
+        self.describe(&file, object.bytes, &object.object, attributes);
+        self.entities.push("./", "hasPart", &file);
+        Ok(file)
+    }
+
     /// A file from outside, at its address if it has one, with the data set that it belongs to.
     fn raw_file(&mut self, file: &RawFile) -> String {
+        let name = if file.path.is_empty() { &file.name } else { &file.path };
         let id = match &file.url {
             Some(url) => url.clone(),
-            None => format!("#file/{}", file.blake3),
+            None => format!("#file/{}/{}", file.blake3, encoded(name)),
         };
-        let name = if file.path.is_empty() { &file.name } else { &file.path };
         let attributes = json!({
             "@type": if file.url.is_some() { "File" } else { "CreativeWork" },
             "name": name,
@@ -501,6 +573,35 @@ impl<'a> Writer<'a> {
         }
         id
     }
+}
+
+/// A metric with what one must know to read it.
+fn property_of(metric: &Metric) -> Value {
+    let marks = [metric.oracle.then_some("oracle: knows the test labels"), metric.inflating.then_some("inflating")];
+    let caveat = (!metric.caveat.is_empty()).then_some(metric.caveat.as_str());
+    let direction = match metric.direction {
+        Direction::Higher => "higher is better",
+        Direction::Lower => "lower is better",
+        Direction::Neither => "a description",
+    };
+    let notes: Vec<&str> = [direction].into_iter().chain(marks.into_iter().flatten()).chain(caveat).collect();
+    json!({
+        "@type": "PropertyValue",
+        "name": metric.name,
+        "value": metric.value.map_or(Value::from("undefined"), Value::from),
+        "description": notes.join("; "),
+    })
+}
+
+/// The value of a parameter in a trial.
+fn in_trial(label: &str, name: &str) -> String {
+    format!("#trial/{}/param/{}", encoded(label), encoded(name))
+}
+
+/// A time as the profiles want it, with an offset in figures.
+fn time(milliseconds: u64) -> String {
+    let text = utc(milliseconds);
+    text.strip_suffix('Z').map_or_else(|| text.clone(), |text| format!("{text}+00:00"))
 }
 
 /// What a stage did, in a sentence.

@@ -7,9 +7,8 @@ use std::path::Path;
 
 use stages::artifact::{Artifact, ArtifactKind, ByteDigest, Digest};
 
-use super::names::{file_name, stage_of};
 use super::{History, ReportError, StageHistory};
-use crate::cache::{CacheError, ObjectRecord, Output};
+use crate::cache::{CacheError, ObjectRecord, Output, file_path, output_path};
 use crate::diagnostic::suggestion;
 
 /// The objects that are meant.
@@ -51,7 +50,7 @@ impl Selection {
     /// For the first that it has not.
     pub fn check(&self, history: &History<'_>) -> Result<(), ReportError> {
         for name in &self.stages {
-            if !history.stages.iter().any(|stage| is_called(stage, name)) {
+            if !history.stages.iter().any(|stage| is_called(history, stage, name)) {
                 let names: Vec<&str> = history.stages.iter().map(|stage| stage.record.name.as_str()).collect();
                 let hint = suggestion(name, &names);
                 let hint = hint.unwrap_or_else(|| "`runner show RUN` lists its stages".to_owned());
@@ -73,7 +72,7 @@ impl Selection {
             }
             Objects::All => true,
         };
-        is_meant || self.stages.iter().any(|name| is_called(stage, name))
+        is_meant || self.stages.iter().any(|name| is_called(history, stage, name))
     }
 
     /// Whether all outputs of a stage go along.
@@ -82,8 +81,8 @@ impl Selection {
     }
 }
 
-fn is_called(stage: &StageHistory, name: &str) -> bool {
-    stage.record.name == name || stage_of(&stage.record.name) == name
+fn is_called(history: &History<'_>, stage: &StageHistory, name: &str) -> bool {
+    stage.record.name == name || history.record.stage_at(&stage.record.name) == name
 }
 
 /// A file of an output under a name that people can read.
@@ -105,7 +104,7 @@ pub(super) fn named_objects(
     stage: &StageHistory,
     output: &Output,
 ) -> Result<Vec<NamedObject>, ReportError> {
-    let folder = format!("{}/{}", file_name(&stage.record.name), file_name(&output.port));
+    let folder = output_path(&stage.record.name, &output.port);
     let record = &output.record;
     if record.kind != Some(ArtifactKind::Files) {
         let extension = record.kind.map_or("", ArtifactKind::extension);
@@ -118,7 +117,7 @@ pub(super) fn named_objects(
         other => return Err(gone(stage, wrong_kind(record, other.kind()))),
     };
     let named = |entry: &stages::artifact::FileEntry| NamedObject {
-        path: format!("{folder}/{}", entry.path.parts().map(file_name).collect::<Vec<_>>().join("/")),
+        path: format!("{folder}/{}", file_path(entry.path.as_str())),
         object: entry.digest,
         extension: "",
         bytes: entry.size,

@@ -21,6 +21,7 @@ mod sources;
 mod substitute;
 mod tolerance;
 pub mod units;
+mod unused;
 mod validate;
 pub mod yaml;
 
@@ -67,6 +68,11 @@ impl Spec {
     /// The parameters as a scope for [`substitute`].
     pub fn scope(&self) -> Scope<'_> {
         Scope::new(&self.params)
+    }
+
+    /// The parameters as plain values.
+    pub fn values(&self) -> IndexMap<String, serde_json::Value> {
+        self.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()
     }
 }
 

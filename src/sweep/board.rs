@@ -1,11 +1,14 @@
 //! The leaderboard: a row for each trial, the best first. Figures of several seeds come as mean and deviation.
 
+use std::collections::BTreeSet;
+
 use stages::artifact::{ArtifactError, Column, Direction, Table};
 
 use super::course::{Member, Progress};
 use super::file::SweepFile;
 use super::members::{MemberState, direction};
 use super::space::{Domain, Point};
+use crate::graph::StageId;
 
 /// How far a trial is.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +87,8 @@ pub struct Note {
     pub queued: bool,
     pub seconds: f64,
     pub finished: Option<u64>,
+    /// The stage of the sweep's graph that makes its figure: members that share it are one execution.
+    pub execution: Option<StageId>,
 }
 
 impl Board {
@@ -125,10 +130,16 @@ impl Board {
         self.rows.iter().filter(|row| row.standing.name() == name).count()
     }
 
-    /// The name of an axis among the columns: its own, unless another column is called so.
+    /// The name of an axis among the columns: its own, unless another column is or could be called so.
     pub fn column_of(&self, axis: &str) -> String {
-        let is_taken = COLUMNS.contains(&axis) || axis == self.metric;
+        let is_taken = COLUMNS.contains(&axis) || axis == self.metric_column() || axis.starts_with("params.");
         if is_taken { format!("params.{axis}") } else { axis.to_owned() }
+    }
+
+    /// The name of the objective among the columns.
+    pub fn metric_column(&self) -> String {
+        let is_taken = COLUMNS.contains(&self.metric.as_str());
+        if is_taken { format!("metric.{}", self.metric) } else { self.metric.clone() }
     }
 
     /// The leaderboard as a table: a column for each axis. Axes with numbers alone are numbers.
@@ -150,7 +161,7 @@ impl Board {
             _ => None,
         };
         columns.extend([
-            (self.metric.clone(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
+            (self.metric_column(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
             ("deviation".to_owned(), Column::Reals(rows.iter().map(|row| row.deviation).collect())),
             ("seeds".to_owned(), rows.iter().map(|row| row.values.len() as i64).collect::<Vec<_>>().into()),
             ("level".to_owned(), Column::Integers(rows.iter().map(level).collect())),
@@ -181,6 +192,8 @@ fn row(
     };
     let level = levels.iter().rev().find(complete).or(levels.first()).copied().flatten();
     let at_level: Vec<(usize, &Member)> = members().filter(|(_, member)| member.level == level).collect();
+    let is_whole = !at_level.is_empty() && at_level.iter().all(|(index, _)| has_figure(&states[*index]));
+    let at_level = one_per_execution(at_level, notes);
     let figures: Vec<(Option<u64>, f64)> = at_level
         .iter()
         .filter_map(|(index, member)| match states[*index] {
@@ -189,7 +202,6 @@ fn row(
         })
         .collect();
     let values: Vec<f64> = figures.iter().map(|(_, value)| *value).collect();
-    let is_whole = !values.is_empty() && values.len() == at_level.len();
     let standing = standing(file, trial, progress, states, notes);
     Row {
         trial,
@@ -203,6 +215,17 @@ fn row(
         seconds: at_level.iter().map(|(index, _)| notes[*index].seconds).sum(),
         finished: at_level.iter().filter_map(|(index, _)| notes[*index].finished).max(),
     }
+}
+
+fn has_figure(state: &MemberState) -> bool {
+    matches!(state, MemberState::Done { value: Some(_), .. })
+}
+
+/// Seeds on which nothing depends come to one execution, which is no sample of several.
+fn one_per_execution<'a>(members: Vec<(usize, &'a Member)>, notes: &[Note]) -> Vec<(usize, &'a Member)> {
+    let mut seen = BTreeSet::new();
+    let is_new = |(index, _): &(usize, &Member)| notes[*index].execution.is_none_or(|stage| seen.insert(stage));
+    members.into_iter().filter(is_new).collect()
 }
 
 fn standing(file: &SweepFile, trial: usize, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Standing {

@@ -1,10 +1,12 @@
 //! From members to a graph: the pipeline is read once for each member with the member's values, and the graphs are
 //! joined. Then the plan tells for each member whether it is done, and what it came to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use rayon::prelude::*;
+use serde_json::Value;
 use stages::artifact::{Artifact, ArtifactKind, Direction};
 use stages::contract::StageKind;
 use stages::metrics::METRICS;
@@ -22,6 +24,8 @@ use crate::spec::{LoadOptions, Spec, load};
 pub struct Assembly {
     pub graph: Graph,
     pub roster: Roster,
+    /// What each member has the pipeline's parameters at, and its seed.
+    pub values: Vec<(IndexMap<String, Value>, u64)>,
     /// The pipeline as the first member has it, for what all have in common.
     pub spec: Spec,
     pub warnings: Diagnostics,
@@ -97,11 +101,13 @@ pub fn assemble(
     // Diagnostics point into the sources of their member; those of the one that is told are read again for their text.
     let told = graphs.iter().position(Result::is_err).unwrap_or(0);
     let mut labelled = Vec::with_capacity(graphs.len());
+    let mut values = Vec::with_capacity(graphs.len());
     let mut first_spec = None;
     for (member, result) in progress.members.iter().zip(graphs) {
         match result {
             Ok((spec, graph, _)) => {
                 let (pruned, objective) = prune(file, &graph).map_err(Diagnostics::from)?;
+                values.push((spec.values(), spec.seed));
                 first_spec.get_or_insert(spec);
                 labelled.push((label(file, member), pruned, objective));
             }
@@ -109,12 +115,31 @@ pub fn assemble(
         }
     }
     let Some(spec) = first_spec else { return Err(no_trials(file).into()) };
-    let warnings = retold(file, progress, told, kinds, sources);
+    let mut warnings = retold(file, progress, told, kinds, sources);
     let joined = join(labelled.iter().map(|(label, graph, _)| (label.as_str(), graph)));
-    let objectives =
+    let objectives: Vec<StageId> =
         labelled.iter().zip(&joined.places).map(|((_, _, objective), places)| places[objective.index()]).collect();
+    warnings.extend(seeds_without_effect(file, &progress.members, &objectives));
     let roster = Roster { members: progress.members.clone(), places: joined.places, objectives };
-    Ok(Assembly { graph: joined.graph, roster, spec, warnings })
+    Ok(Assembly { graph: joined.graph, roster, values, spec, warnings })
+}
+
+/// Seeds are said to make repetitions of a trial. Where nothing draws random numbers, there is one execution of it.
+fn seeds_without_effect(file: &SweepFile, members: &[Member], objectives: &[StageId]) -> Option<Diagnostic> {
+    let mut executions: BTreeMap<(usize, Option<u64>), BTreeSet<StageId>> = BTreeMap::new();
+    for (member, objective) in members.iter().zip(objectives) {
+        executions.entry((member.trial, member.level)).or_default().insert(*objective);
+    }
+    let differs = executions.values().any(|places| places.len() > 1);
+    if file.seeds.len() < 2 || executions.is_empty() || differs {
+        return None;
+    }
+    let stage = &file.objective.stage;
+    let message =
+        format!("the seeds have no effect: no stage that `{stage}` stands on draws random numbers from the seed");
+    let hint = "a program gets the seed as a parameter: declare `params: {seed: 0}` in the pipeline, and write `${seed}` \
+                among the arguments";
+    Some(Diagnostic::warning("unused-seeds", message).at(file.seeds_at).hint(hint))
 }
 
 fn no_trials(file: &SweepFile) -> Diagnostic {
@@ -202,9 +227,9 @@ fn prune(file: &SweepFile, graph: &Graph) -> Result<(Graph, StageId), Diagnostic
 }
 
 /// The names of figures that a stage's parameters list, where they do.
-fn announced(parameters: &serde_json::Value) -> Option<Vec<String>> {
+fn announced(parameters: &Value) -> Option<Vec<String>> {
     let listed = parameters.get("metrics")?.as_array()?;
-    let name = |choice: &serde_json::Value| {
+    let name = |choice: &Value| {
         let plain = choice.as_str().or_else(|| {
             choice.as_object()?.get("kind")?.as_str().filter(|_| choice.as_object().is_some_and(|map| map.len() == 1))
         });

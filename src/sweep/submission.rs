@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stages::artifact::Digest;
@@ -38,7 +39,13 @@ pub struct UnitMember {
 impl UnitMember {
     /// The member as a record holds it.
     pub fn recorded(&self) -> SweepMember {
-        SweepMember { label: self.label.clone(), overrides: self.overrides.clone(), targets: self.targets.clone() }
+        SweepMember {
+            label: self.label.clone(),
+            overrides: self.overrides.clone(),
+            targets: self.targets.clone(),
+            params: IndexMap::new(),
+            seed: None,
+        }
     }
 }
 
@@ -145,11 +152,21 @@ pub fn sweep_folder(layout: &Layout, name: &str, record: &str) -> PathBuf {
     layout.sweeps().join(sweep_id(name, record))
 }
 
-/// A name for a sweep that is a file name and a job name, and tells sweeps of one name in different files apart.
+/// A name for a sweep that is a file name and a job name, and tells sweeps of one name in different files apart, and those of
+/// different names in one file.
 pub fn sweep_id(name: &str, record: &str) -> String {
-    let plain: String =
-        name.chars().map(|one| if one.is_ascii_alphanumeric() || "._-".contains(one) { one } else { '_' }).collect();
-    format!("{plain}-{}", &Digest::of_bytes(record.as_bytes()).to_string()[..8])
+    const LONGEST: usize = 80;
+    let plain: String = name.chars().map(|one| if is_plain(one) { one } else { '_' }).take(LONGEST).collect();
+    if plain == name && !name.is_empty() {
+        return format!("{plain}-{}", &Digest::of_bytes(record.as_bytes()).to_string()[..8]);
+    }
+    // More digits behind the last dash than above, so that it is the name of no plain one either.
+    let whole = format!("{} {name}{record}", name.len());
+    format!("{plain}-{}", &Digest::of_bytes(whole.as_bytes()).to_string()[..32])
+}
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "._-".contains(character)
 }
 
 impl Submission {

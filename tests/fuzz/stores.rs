@@ -110,6 +110,7 @@ fn run(store: &Arc<Store>, graph: &Graph) -> Result<Results, String> {
         environment: IndexMap::new(),
         pipeline_files: Vec::new(),
         stages: outcome.stages,
+        instances: IndexMap::new(),
         metrics: IndexMap::new(),
         previous: None,
         seal: None,

@@ -80,7 +80,11 @@ fn sound_crate(environment: &TestEnvironment, folder: &str) -> Vec<Value> {
             std::fs::read(environment.path(folder).join(&path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(file["contentSize"], bytes.len().to_string(), "{id}");
         let sum = format!("blake3:{}", stages::artifact::Digest::of_bytes(&bytes));
-        assert_eq!(file["identifier"], sum.as_str(), "{id}");
+        let is_told = match &file["identifier"] {
+            Value::Array(all) => all.iter().any(|one| one == sum.as_str()),
+            one => one == sum.as_str(),
+        };
+        assert!(is_told, "{id}");
         described.insert(environment.path(folder).join(path));
     }
     described.insert(environment.path(folder).join("ro-crate-metadata.json"));

@@ -294,7 +294,7 @@ fn a_failing_shared_stage_is_not_tried_by_every_trial() {
 fn epochs(environment: &TestEnvironment) -> u64 {
     let mut newest: std::collections::BTreeMap<std::path::PathBuf, u64> = std::collections::BTreeMap::new();
     for path in environment.files("cache/v1/checkpoints") {
-        let step = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
+        let step: Option<u64> = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
         let known = newest.entry(path.parent().unwrap().to_owned()).or_default();
         *known = step.unwrap_or(0).max(*known);
     }

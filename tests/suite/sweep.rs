@@ -481,3 +481,37 @@ fn pictures_tell_levels_apart() {
     }
     environment.succeed(&["sweep", "plot", "sweep.yaml", "--format", "png"]);
 }
+
+/// One execution is no sample of three, and seeds on which nothing depends are told.
+#[test]
+fn seeds_without_effect_give_no_deviation() {
+    let pipeline = |run: &str| {
+        format!(
+            "pipeline: p\nparams: {{x: 1, seed: 0}}\nstages:\n  it: {{uses: command, with: {{run: [sh, -c, \"{run}\"], outputs: {{m: {{path: m.json, kind: metrics}}}}}}}}\n"
+        )
+    };
+    let environment =
+        TestEnvironment::with_pipeline(&pipeline("echo '{\\\"acc\\\": ${x}}' > {out.m}").replace(", seed: 0", ""));
+    let sweep = "sweep: s\npipeline: pipeline.yaml\naxes: {x: [1, 2]}\nseeds: [1, 2, 3]\nobjective: {stage: it, metric: acc, direction: maximize}\n";
+    environment.write("s.yaml", sweep);
+    let finished = environment.succeed(&["sweep", "s.yaml"]);
+    finished.says("[unused-seeds]").says("s.yaml:4:1");
+    assert!(!finished.stdout.contains('±'), "{}", finished.describe());
+    // A program that is told the seed draws by it.
+    environment.write("pipeline.yaml", pipeline("echo '{\\\"acc\\\": ${x}${seed}}' > {out.m}"));
+    let finished = environment.succeed(&["sweep", "s.yaml"]);
+    assert!(!finished.stderr.contains("unused-seeds") && finished.stdout.contains('±'), "{}", finished.describe());
+}
+
+/// An axis that sets what nothing refers to makes the same trial again and again.
+#[test]
+fn an_axis_that_reaches_nothing_is_told() {
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nparams: {lr: 1, rate: 1}\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo '{\\\"acc\\\": ${lr}}' > {out.m}\"], outputs: {m: {path: m.json, kind: metrics}}}}\n",
+    );
+    environment.write(
+        "s.yaml",
+        "sweep: s\npipeline: pipeline.yaml\naxes: {rate: [1, 2]}\nobjective: {stage: it, metric: acc, direction: maximize}\n",
+    );
+    environment.succeed(&["sweep", "s.yaml"]).says("nothing refers to the parameter `rate`");
+}

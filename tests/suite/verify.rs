@@ -145,7 +145,7 @@ fn the_latest_run_is_the_newest_of_the_chain() {
     environment.succeed(&["export", "--bundle", "run.bundle"]);
     environment.succeed(&["import", "run.bundle", "--store", "other"]).prints(&newest);
     assert_eq!(environment.json(&["runs", "-n", "1"])["runs"][0]["run"].as_str(), Some(newest.as_str()));
-    environment.succeed(&["cache", "gc", "--max-age", "0 s"]);
+    environment.succeed(&["cache", "gc", "--max-age", "1 ms"]);
     assert_eq!(environment.json(&["show", "latest"])["run"].as_str(), Some(newest.as_str()), "the newest one stays");
 }
 

@@ -110,10 +110,17 @@ impl Store {
                 && !matches!(self.usable_action(&action.key), Ok(Some(known)) if known.outputs == action.outputs)
         };
         let news: Vec<&Action> = actions.filter(is_news).collect();
+        if news.is_empty() {
+            return Ok(0);
+        }
+        // Their objects have just come.
+        let root = self.layout().root();
+        let flushed = File::open(root).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
+        flushed.map_err(CacheError::io("flush", root))?;
         self.write_actions(&news)
     }
 
-    /// Writes actions whose objects are all here. Says how many of them there are now: what a collection of garbage took
+    /// Writes actions whose objects are all here and on disk. Says how many of them there are now: what a collection of garbage took
     /// away in the meantime is left out.
     ///
     /// # Errors
@@ -127,12 +134,6 @@ impl Store {
         };
         let held: Vec<(&Action, Hold)> =
             actions.iter().filter_map(|action| Some((*action, gripped(action)?))).collect();
-        if held.is_empty() {
-            return Ok(0);
-        }
-        let root = layout.root();
-        let flushed = File::open(root).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
-        flushed.map_err(CacheError::io("flush", root))?;
         let mut written = 0;
         for (action, hold) in held {
             let (aside, file) = write_aside(layout, &seal(action))?;

@@ -6,6 +6,8 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+use serde_json::Value;
 use stages::artifact::Direction;
 
 use super::super::arguments::Choice;
@@ -271,7 +273,7 @@ impl Campaign {
             declared[id.index()] = graph.stage(*id).needs;
             declared
         });
-        let sweep = self.part(&assembly.roster, &progress);
+        let sweep = self.part(&assembly.roster, assembly.values, &progress);
         let parts = Parts {
             spec: assembly.spec,
             graph: assembly.graph,
@@ -294,15 +296,21 @@ impl Campaign {
     }
 
     /// The members as a record holds them.
-    fn part(&self, roster: &Roster, progress: &Progress) -> SweepPart {
+    fn part(&self, roster: &Roster, values: Vec<(IndexMap<String, Value>, u64)>, progress: &Progress) -> SweepPart {
         let file = &self.file;
-        let member = |member: &Member| SweepMember {
-            label: label(file, member),
-            overrides: overrides(file, &progress.points[member.trial], member),
-            targets: file.all_targets(),
+        let first = values.first().map(|(params, _)| params.clone()).unwrap_or_default();
+        let member = |(member, (params, seed)): (&Member, (IndexMap<String, Value>, u64))| {
+            let member = SweepMember {
+                label: label(file, member),
+                overrides: overrides(file, &progress.points[member.trial], member),
+                targets: file.all_targets(),
+                params: IndexMap::new(),
+                seed: None,
+            };
+            member.with_values(params, seed, &first)
         };
         let pipeline = std::fs::canonicalize(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone());
-        let members = roster.members.iter().map(member).collect();
+        let members = roster.members.iter().zip(values).map(member).collect();
         SweepPart { pipeline: pipeline.display().to_string(), members }
     }
 
@@ -359,6 +367,7 @@ impl Campaign {
                 queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),
                 finished: view.roster.finished(member, &view.plan),
+                execution: Some(view.roster.objective(member)),
             }
         };
         let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();

@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+use serde_json::Value;
+
 use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, find, report, size_pool};
 use super::super::{CliError, Exit, Global};
@@ -18,6 +21,13 @@ pub(super) struct Read<'a> {
     pub member: &'a SweepMember,
     pub spec: Spec,
     pub graph: Graph,
+}
+
+impl Read<'_> {
+    /// The member as a record holds it; `first` are the parameters of the record's first member.
+    pub fn recorded(&self, first: &IndexMap<String, Value>) -> SweepMember {
+        self.member.clone().with_values(self.spec.values(), self.spec.seed, first)
+    }
 }
 
 /// Reads the pipeline for a member, with what `sources` keeps of files. Problems are printed, all of them.

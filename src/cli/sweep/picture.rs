@@ -10,6 +10,7 @@ use super::PlotArguments;
 use super::board::make_folder;
 use super::campaign::Campaign;
 use super::submit::Queue;
+use crate::cache::file_name;
 use crate::sweep::{Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width};
 use crate::ui::{outln, print_json};
 
@@ -30,11 +31,10 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
     let view = campaign.stand(global, &queue)?;
     let board = campaign.board(&view, &queue)?;
     if board.best().is_none() {
-        let hint = format!("run it: `runner sweep {}`", about.file.display());
-        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+        return Err(super::board::no_figure(&board, &about.file));
     }
-    let beside =
-        about.file.parent().unwrap_or(Path::new("")).join(format!("{}-plots", as_file_name(&campaign.file.name)));
+    let name = format!("{}-plots", file_name(&campaign.file.name));
+    let beside = about.file.parent().unwrap_or(Path::new("")).join(name);
     let folder = arguments.output.clone().unwrap_or(beside);
     make_folder(&folder)?;
     let influences = influence(&board.axes, &board.rows);
@@ -76,12 +76,6 @@ fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
         marks: Vec::new(),
         range: Some((0.0, 1.0)),
     }
-}
-
-/// A sweep's name as part of a file's.
-fn as_file_name(name: &str) -> String {
-    let kept = |one: char| if one.is_alphanumeric() || "-_.".contains(one) { one } else { '-' };
-    name.chars().map(kept).collect::<String>().trim_start_matches('.').to_owned()
 }
 
 fn save(

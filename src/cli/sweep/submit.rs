@@ -18,7 +18,7 @@ use crate::sweep::{
     Wave, backend, backends, label, overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id,
     task_count,
 };
-use crate::ui::{Paint, outln, print_json};
+use crate::ui::{Paint, out, outln, print_json};
 
 /// The backend of a name on the command line.
 pub(super) fn find_backend(name: &str) -> Result<Box<dyn Backend>, CliError> {
@@ -205,7 +205,7 @@ pub(super) fn submit(
         for (part, mut job) in jobs {
             job.after.clone_from(&earlier);
             outln!("# {}: {}", part.name(), shown(&job.script));
-            outln!("{}", backend.script(&job));
+            out!("{}\n", backend.script(&job));
             earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase().replace('-', "_"))));
         }
         return Ok(Exit::Done);

@@ -179,9 +179,10 @@ impl Task<'_> {
     fn session(&self, members: &[Read<'_>]) -> Result<Option<Session>, CliError> {
         let Some(first) = members.first() else { return Ok(None) };
         let choice = &self.arguments.choice;
+        let values = first.spec.values();
         let sweep = SweepPart {
             pipeline: self.submission.pipeline.display().to_string(),
-            members: members.iter().map(|read| read.member.clone()).collect(),
+            members: members.iter().map(|read| read.recorded(&values)).collect(),
         };
         let parts = Parts {
             spec: first.spec.clone(),

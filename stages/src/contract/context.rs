@@ -51,6 +51,8 @@ pub trait Host: Sync {
     /// Keeps a checkpoint. Same chain, same step, same bytes. The newest one stays, and the one at the step that was the best so
     /// far; of the others some may go.
     fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError>;
+    /// Says that the stage has come to the end of a chain: the last checkpoint and the best one stay.
+    fn end_checkpoints(&self, _chain: &Digest) {}
     /// Forgets a chain of which nothing is needed any more.
     fn forget_checkpoints(&self, _chain: &Digest) {}
 }

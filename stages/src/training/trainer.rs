@@ -51,6 +51,7 @@ pub fn train(recipe: &Recipe, samples: &dyn Samples, context: &StageContext<'_>)
         trainer.keep_checkpoint()?;
         trainer.leave_epoch();
     }
+    context.host.end_checkpoints(&trainer.chain);
     trainer.finish()
 }
 
