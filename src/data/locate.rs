@@ -123,6 +123,9 @@ fn locate_user_path(request: &FileRequest, options: &Options, memo: &Memo) -> Re
     let folder = tried.iter().find(|path| path.is_dir());
     let hint = match folder {
         Some(folder) => format!("{} is a folder; name a file in it", folder.display()),
+        None if request.many => {
+            "a relative path starts at the pipeline file's folder, the current directory, or a data folder".to_owned()
+        }
         None => format!(
             "a relative path starts at the pipeline file's folder, the current directory, the data folder, \
             or a folder of {SEARCH_PATH}; pipelines/quickstart.yaml needs no data at all"

@@ -115,7 +115,8 @@ impl<'a> Validator<'a> {
         let expected = expected(schema, self.root);
         let message = format!("{} must be {expected}, found {}", self.name(), node.describe());
         let words = node.as_str().filter(|_| find(schema, "x-command-line").is_some());
-        let hint = words.map_or_else(|| conversion(node, &type_names(schema)), |line| Some(command_line(line)));
+        let hint =
+            words.map(command_line).or_else(|| as_map(node, schema)).or_else(|| conversion(node, &type_names(schema)));
         self.report(node, "wrong-type", message, hint);
     }
 
@@ -451,6 +452,9 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
             Some(format!("write `{value:.0}`"))
         }
         Resolved::Float(value) if !value.is_finite() => Some("infinities and `.nan` are not possible".to_owned()),
+        Resolved::Null if wants("string") && matches!(node.kind(), Kind::Scalar(scalar) if !scalar.text.is_empty()) => {
+            Some("in quotes it is a string".to_owned())
+        }
         Resolved::Null => None,
         _ if wants("string") => match node.kind() {
             Kind::Scalar(scalar) => Some(format!("quote it: \"{}\"", scalar.text)),
@@ -458,6 +462,32 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
         },
         _ if wants("array") => Some(format!("a list of one is written `[{}]`", node.to_json())),
         _ => None,
+    }
+}
+
+/// How to write a value, or a list of them, as the map that is expected: the one key that it must have, or a name for each.
+fn as_map(node: &Node, schema: &Map<String, Value>) -> Option<String> {
+    if type_names(schema) != ["object"] {
+        return None;
+    }
+    let word = node.as_str().or_else(|| node.items()?.first()?.as_str());
+    let inner = |schema: &Value| {
+        let required = schema.get("required").and_then(Value::as_array).map(Vec::as_slice);
+        let text = word.map_or_else(|| "…".to_owned(), flow_scalar);
+        match required {
+            Some([Value::String(only)]) => format!("{{{only}: {text}}}"),
+            _ => text,
+        }
+    };
+    match find(schema, "additionalProperties") {
+        Some(each) if each.is_object() => match word.and_then(|word| word.split_once('=')) {
+            Some((name, value)) => Some(format!("names and values are written `{{{name}: {}}}`", flow_scalar(value))),
+            None => Some(format!("a map gives each a name: `{{NAME: {}}}`", inner(each))),
+        },
+        _ => {
+            let only = inner(&Value::Object(schema.clone()));
+            (node.as_str().is_some() && only.starts_with('{')).then(|| format!("write `{only}`"))
+        }
     }
 }
 

@@ -285,6 +285,20 @@ fn a_command_line_in_place_of_a_list_is_shown_as_one() {
     }
 }
 
+#[test]
+fn what_should_be_a_map_is_shown_as_one() {
+    for (with, expected) in [
+        ("run: [a]\noutputs: {o: x.txt}", "write `{path: x.txt}`"),
+        ("run: [a]\noutputs: [x.txt]", "`{NAME: {path: x.txt}}`"),
+        ("run: [a]\noutputs: {o: {path: o}}\nfiles: [my script.py]", "`{NAME: \"my script.py\"}`"),
+        ("run: [a]\noutputs: {o: {path: o}}\nenv: [LEVEL=3]", "`{LEVEL: \"3\"}`"),
+        ("run: [a, ~]\noutputs: {o: {path: o}}", "in quotes it is a string"),
+        ("run: [a, \"{in.raw}\"]\noutputs: {o: {path: o}}", "name a stage in `from`"),
+    ] {
+        one(with).run(&["plan", "pipeline.yaml"]).expect(2).says(expected);
+    }
+}
+
 /// Arguments are texts; a number, a switch and a parameter that is one become theirs, as they are written.
 #[test]
 fn numbers_are_arguments_as_they_are_written() {

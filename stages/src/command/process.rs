@@ -59,7 +59,7 @@ fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> StageError
     let error = StageError::new(format!("`{}` ended with {status}", shortened(&arguments.join(" "))));
     let words = log.last_words();
     if words.is_empty() {
-        return error.hint("it said nothing about why");
+        return error.because("it said nothing about why");
     }
     let misses_something = MISSING.iter().any(|phrase| words.contains(phrase));
     let error = error.because(words);

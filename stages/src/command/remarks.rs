@@ -20,9 +20,10 @@ const BETWEEN: &[char] =
 pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark> {
     let mut found: Vec<Remark> = program(params, look_up).into_iter().collect();
     let mut named = BTreeSet::new();
-    for (index, argument) in params.run.iter().enumerate().skip(usize::from(!found.is_empty())) {
+    // The program itself was looked at.
+    for (index, argument) in params.run.iter().enumerate().skip(1) {
         let parameter = format!("run.{index}");
-        for word in words(argument, index == 0) {
+        for word in words(argument) {
             if let Some(remark) = undeclared(params, &parameter, &word, look_up)
                 && named.insert(word.text)
             {
@@ -43,15 +44,23 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
     let path = Path::new(name);
     let is_filled_in = parts(name).iter().any(|part| matches!(part, Part::Placeholder(_)));
     let parameter = "run.0".to_owned();
-    if !is_filled_in && name.contains('/') && path.is_relative() && !is_given(path) {
-        let message = format!("the program `{name}` is not there: the stage runs in a folder of its own");
-        return Some(Remark { parameter, message, hint: hint(params, name), fatal: true });
+    let fatal = |message, hint| Some(Remark { parameter: "run.0".to_owned(), message, hint, fatal: true });
+    if !is_filled_in && name.starts_with(['~', '$']) && name.contains('/') {
+        let message =
+            format!("the program `{name}` is not there: no shell is involved that would replace its beginning");
+        return fatal(message, "write the path in full".to_owned());
     }
     if !is_filled_in && name.contains(char::is_whitespace) && path.is_relative() {
         let words: Vec<&str> = name.split_whitespace().collect();
         let message = format!("the program's name `{}` has blanks in it", name.escape_debug());
-        let hint = format!("the program and each argument are items of their own: `[{}, …]`", words.join(", "));
-        return Some(Remark { parameter, message, hint, fatal: false });
+        return fatal(
+            message,
+            format!("the program and each argument are items of their own: `[{}, …]`", words.join(", ")),
+        );
+    }
+    if !is_filled_in && name.contains('/') && path.is_relative() && !is_given(path) {
+        let message = format!("the program `{name}` is not there: the stage runs in a folder of its own");
+        return fatal(message, hint(params, name));
     }
     // A bare name is looked for on PATH only; a script beside the pipeline is not found there.
     let is_script = !is_filled_in && Path::new(name).extension().is_some() && !name.contains('/');
@@ -76,7 +85,7 @@ struct Word {
 }
 
 /// What may be a path in an argument. A word of a longer text must look like one.
-fn words(argument: &str, is_program: bool) -> Vec<Word> {
+fn words(argument: &str) -> Vec<Word> {
     let mut words = Vec::new();
     // What is filled in is no path of the user, nor is what goes on from it.
     if parts(argument).iter().all(|part| matches!(part, Part::Text(_))) {
@@ -84,7 +93,7 @@ fn words(argument: &str, is_program: bool) -> Vec<Word> {
             Some((option, value)) if option.starts_with('-') => value,
             _ => argument,
         };
-        words.push(Word { text: value.to_owned(), is_whole: !is_program });
+        words.push(Word { text: value.to_owned(), is_whole: true });
     }
     let text: String = parts(argument)
         .into_iter()
@@ -110,8 +119,10 @@ fn undeclared(params: &CommandParams, parameter: &str, word: &Word, look_up: Loo
         return None;
     }
     let place = look_up(path)?;
-    // Many words are also names of folders; one with a slash in it is meant as a path.
-    let is_meant = place.is_file() || (place.is_dir() && text.contains('/') && word.is_whole);
+    // Many words are also names of folders; one with a slash in it is meant as a path. Folders elsewhere are places to write
+    // to as often as not, and programs belong to the machine wherever they lie.
+    let is_folder = place.is_dir() && text.contains('/') && word.is_whole && path.is_relative();
+    let is_meant = is_folder || (place.is_file() && !(path.is_absolute() && is_program(&place)));
     if !is_meant {
         return None;
     }
@@ -126,6 +137,12 @@ fn undeclared(params: &CommandParams, parameter: &str, word: &Word, look_up: Loo
         None => format!("the {what} `{text}` is not declared: the program does not find it in its folder"),
     };
     Some(Remark { parameter: parameter.to_owned(), message, hint: hint(params, text), fatal: false })
+}
+
+/// Whether a file looks like a program that was installed.
+fn is_program(place: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    place.extension().is_none() && place.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// How to name a file: by the name under which it is declared, and if it is not, with the line that declares it.

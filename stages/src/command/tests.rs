@@ -353,7 +353,10 @@ fn a_failure_repeats_the_last_words() {
     assert!(error.message().contains("signal: 11"), "{error}");
     let words = std::error::Error::source(&error).unwrap().to_string();
     assert!(words.ends_with("99999\n100000") && words.len() <= 2000, "{words}");
-    assert_eq!(Bench::new().shell("exit 1").unwrap_err().hint_text(), Some("it said nothing about why"));
+    let error = Bench::new().shell("exit 1").unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it said nothing about why");
+    let error = Bench::new().shell("cat neighbour.txt").unwrap_err();
+    assert!(error.hint_text().unwrap().contains("below `files`"), "{error}");
 }
 
 #[test]
@@ -473,11 +476,16 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         hints(json!(["./nowhere.sh", "train.py"]), none.clone())[0],
         "run.0!: add `files: {nowhere: nowhere.sh}` and write `{file.nowhere}`"
     );
+    let first = |program: &str| remarks(json!([program, "x"]), none.clone()).remove(0);
+    assert!(first("~/bin/x").fatal && first("~/bin/x").hint == "write the path in full");
+    assert!(first("$HOME/x y").fatal && first("train it").hint.contains("`[train, it, …]`"));
     let absolute = beside.path().join("train.py").display().to_string();
     let remark = remarks(json!(["python3", absolute]), none.clone()).remove(0);
     assert!(remark.message.contains("is not in the key"), "{remark:?}");
     for fine in [
         json!(["make", "conf"]),
+        json!(["cd", beside.path()]),
+        json!([beside.path().join("train.py")]),
         json!([
             "{file.s}",
             "in/x",
