@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::Digest;
+use stages::artifact::{Digest, RelativePath};
 
 use super::session::{QUICKSTART_PATH, shown};
 use super::{CliError, lock};
@@ -151,7 +151,10 @@ impl Target {
 fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, CliError> {
     let files = pipeline_files(record)?;
     for (path, text) in &files {
-        let path = folder.join(path);
+        let inside = RelativePath::new(path.as_str());
+        let inside =
+            inside.map_err(|fault| CliError::wrong(format!("the record of the run {}: {fault}", record.run)))?;
+        let path = folder.join(inside.as_str());
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&path, text.as_bytes()))

@@ -318,10 +318,12 @@ fn written(
     let properties = match form {
         0 => properties.set_dictionary_enabled(false),
         1 => properties.set_compression(Compression::SNAPPY),
+        // Encodings are by name, so that two columns of one name stay plain.
         _ => names.iter().zip(&columns).fold(properties.set_dictionary_enabled(false), |properties, (name, array)| {
+            let is_once = names.iter().filter(|other| *other == name).count() == 1;
             let encoding = match array.data_type() {
-                DataType::Utf8 => Encoding::DELTA_BYTE_ARRAY,
-                DataType::UInt64 | DataType::Int64 => Encoding::DELTA_BINARY_PACKED,
+                DataType::Utf8 if is_once => Encoding::DELTA_BYTE_ARRAY,
+                DataType::UInt64 | DataType::Int64 if is_once => Encoding::DELTA_BINARY_PACKED,
                 _ => Encoding::PLAIN,
             };
             properties.set_column_encoding(ColumnPath::new(vec![(*name).to_owned()]), encoding)
