@@ -23,6 +23,8 @@ pub struct Intake<'a> {
     store: &'a Store,
     /// Objects that the store lacks: their place in it, and where they wait.
     waiting: BTreeMap<PathBuf, PathBuf>,
+    /// Raw files, likewise.
+    raw: BTreeMap<PathBuf, PathBuf>,
     /// With their bytes; those that the store has already are not among them.
     actions: Vec<(Action, Vec<u8>)>,
     /// Actions that would have been taken in.
@@ -40,7 +42,7 @@ pub struct Taken {
 
 impl<'a> Intake<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Self { store, waiting: BTreeMap::new(), actions: Vec::new(), rehearsed: 0 }
+        Self { store, waiting: BTreeMap::new(), raw: BTreeMap::new(), actions: Vec::new(), rehearsed: 0 }
     }
 
     /// Reads an object to its end. One that the store has, intact, is read but not kept. Says whether it is new.
@@ -58,6 +60,27 @@ impl<'a> Intake<'a> {
         failpoint::pass();
         copy_checked(content, &mut file, object, &aside)?;
         Ok(true)
+    }
+
+    /// Reads a raw file of a run to its end. It will lie in `folder` under its digest; for a rehearsal it is only checked.
+    ///
+    /// # Errors
+    /// If the bytes are not those of its name.
+    pub fn raw(
+        &mut self,
+        folder: &Path,
+        file: &Digest,
+        executable: bool,
+        rehearse: bool,
+        content: &mut dyn Read,
+    ) -> Result<(), CacheError> {
+        let place = folder.join(file.to_string());
+        if rehearse || self.raw.contains_key(&place) || (place.exists() && check(&place, file).is_ok()) {
+            return copy_checked(content, &mut std::io::sink(), file, &place);
+        }
+        let (aside, mut sink) = create_aside(self.store.layout(), if executable { 0o555 } else { 0o444 })?;
+        self.raw.insert(place, aside.clone());
+        copy_checked(content, &mut sink, file, &aside)
     }
 
     /// Checks an object without keeping it, as for a rehearsal. Says whether the store lacks it.
@@ -171,7 +194,7 @@ impl<'a> Intake<'a> {
     pub fn commit(mut self, run: &RunId, record: &[u8], beside: &[(&str, &[u8])]) -> Result<Taken, CacheError> {
         let mut taken = Taken { objects: self.waiting.len(), actions: self.actions.len(), run: false };
         let layout = self.store.layout();
-        flush(self.waiting.values().next())?;
+        flush(self.waiting.values().chain(self.raw.values()).next())?;
         for (place, aside) in std::mem::take(&mut self.waiting) {
             rename_into(&aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
             failpoint::pass();
@@ -183,6 +206,10 @@ impl<'a> Intake<'a> {
         flush(written.first().map(|(aside, _)| aside))?;
         for (aside, place) in written {
             rename_into(&aside, &place)?;
+            failpoint::pass();
+        }
+        for (place, aside) in std::mem::take(&mut self.raw) {
+            rename_into(&aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
             failpoint::pass();
         }
         let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
@@ -200,7 +227,7 @@ impl<'a> Intake<'a> {
 
 impl Drop for Intake<'_> {
     fn drop(&mut self) {
-        for aside in self.waiting.values() {
+        for aside in self.waiting.values().chain(self.raw.values()) {
             let _ = fs::remove_file(aside);
         }
     }

@@ -28,6 +28,7 @@ mod hosts;
 mod interruption;
 mod leakage;
 mod lock;
+mod mlflow;
 mod output;
 mod predict;
 mod read_only;
