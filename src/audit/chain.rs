@@ -11,7 +11,8 @@ use stages::artifact::Digest;
 use super::figures::{metrics_of, misquoted, outputs_of};
 use super::{Lock, LockedStage};
 use crate::cache::{
-    Action, CacheError, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord, StageState, Store,
+    Action, CacheError, ChainHead, Key, Link, ObjectRecord, RecordSeal, Recorded, RunId, RunRecord, StageRecord,
+    StageState, Store,
 };
 
 /// One thing that is not as it was recorded.
@@ -78,16 +79,19 @@ pub fn verify_lock(lock: &Lock, store: &Store, progress: Progress<'_>) -> Result
 
 /// The seals of all records of a store, and their order.
 fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheError> {
+    // The end comes first: what is recorded while this looks at records is behind it.
+    let head = store.chain_head();
     let (mut seals, mut records) = (BTreeMap::new(), Vec::new());
     let mut unsealed = Vec::new();
     for run in store.runs()? {
-        if !store.run_path(&run).is_file() {
+        if store.layout().look_at(&store.run_path(&run)).is_none() {
             // Its process was killed before it wrote one, or it was taken away: then what followed says so.
             continue;
         }
         found.records += 1;
         let what = format!("run {run}");
-        match store.record_seal(&run)? {
+        // What cannot be read is told below.
+        match store.record_seal(&run).unwrap_or(RecordSeal::Broken) {
             RecordSeal::Intact(seal) => drop(seals.insert(run.clone(), seal)),
             RecordSeal::None => unsealed.push(run.clone()),
             RecordSeal::Broken => found.problem(&what, "its record was changed after it was written"),
@@ -108,14 +112,20 @@ fn verify_chain(store: &Store, found: &mut Verification) -> Result<(), CacheErro
     if !early.is_empty() {
         found.notes.push(format!("{} records were written before records were sealed", early.len()));
     }
-    verify_links(store, &records, &seals, found);
+    verify_links(store, head, &records, &seals, found);
     Ok(())
 }
 
-fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Digest>, found: &mut Verification) {
+fn verify_links(
+    store: &Store,
+    head: Option<ChainHead>,
+    records: &[RunRecord],
+    seals: &BTreeMap<RunId, Digest>,
+    found: &mut Verification,
+) {
     let (imported, own): (Vec<&RunRecord>, Vec<&RunRecord>) =
         records.iter().partition(|record| is_elsewhere(store, record));
-    let Some(head) = store.chain_head() else {
+    let Some(head) = head else {
         note_imported(imported.len(), found);
         if store.chain_head_is_broken() {
             found.problem("runs.head", "it was changed after it was written");
@@ -127,10 +137,20 @@ fn verify_links(store: &Store, records: &[RunRecord], seals: &BTreeMap<RunId, Di
     let forgotten = store.forgotten_runs();
     let (mut elsewhere, mut collected) = (imported.len(), 0);
     let mut check = |run: &RunId, seal: Digest, after: &str| {
-        let is_there = store.run_path(run).is_file();
+        let mut is_there = store.layout().look_at(&store.run_path(run)).is_some();
         // That a record was collected says nothing of one that is there.
-        match seals.get(run).or_else(|| forgotten.get(run).filter(|_| !is_there)) {
-            Some(known) if *known == seal => collected += usize::from(!is_there),
+        let mut known = seals.get(run).or_else(|| forgotten.get(run).filter(|_| !is_there)).copied();
+        if known != Some(seal) {
+            // It may have been written or collected since this began to look.
+            known = match store.record_seal(run) {
+                Ok(RecordSeal::Intact(seal)) => Some(seal),
+                _ => known,
+            };
+            is_there = store.layout().look_at(&store.run_path(run)).is_some();
+            known = known.or_else(|| store.forgotten_runs().get(run).filter(|_| !is_there).copied());
+        }
+        match known {
+            Some(known) if known == seal => collected += usize::from(!is_there),
             _ if is_there => {
                 found.problem(format!("run {run}"), format!("its record was changed or replaced, {after}"))
             }
@@ -188,7 +208,7 @@ fn verify_stages(
         let what = format!("stage {name}");
         let action = store.action(&stage.key)?;
         match &action {
-            None if store.layout().action(&stage.key).exists() => {
+            None if store.layout().look_at(&store.layout().action(&stage.key)).is_some() => {
                 found.problem(&what, "its action was changed after it was written");
             }
             None if all_must_be_there => found.problem(&what, "its action is gone from the store"),
@@ -263,12 +283,13 @@ fn superseding(
             && stage.digests.iter().all(|(port, digest)| outputs.get(port) == Some(digest))
     };
     let mut known_before = false;
-    // Names of runs sort by time.
-    for run in store.runs()? {
+    let mut records: Vec<RunRecord> = store.newest_first()?.collect();
+    records.reverse();
+    for record in records {
+        let run = record.run.clone();
         if !matches!(store.record_seal(&run), Ok(RecordSeal::Intact(_))) {
             continue;
         }
-        let Ok(record) = store.load_run(&run) else { continue };
         for stage in record.stages.iter().filter(|stage| stage.key == Some(*key)) {
             let is_own = !store.is_imported(&run) && stage.state == StageState::Ran;
             if known_before && is_own && came_to(stage, now) {

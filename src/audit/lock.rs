@@ -104,9 +104,11 @@ impl LockError {
             Self::Missing(_) => Some("`runner lock PIPELINE` writes it, once the pipeline has run"),
             Self::Io { .. } => None,
             Self::Syntax { .. } => {
-                Some("after a merge, settle the conflict by `runner lock`, which writes the file anew")
+                Some("after a merge, settle the conflict with `runner lock PIPELINE`, which writes the file again")
             }
-            Self::Tampered { .. } => Some("restore the file from version control, or write it anew with `runner lock`"),
+            Self::Tampered { .. } => {
+                Some("restore the file from version control, or write it again with `runner lock PIPELINE`")
+            }
         }
     }
 }

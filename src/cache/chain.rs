@@ -1,19 +1,24 @@
 //! Records of runs as a chain: each ends with a seal over its content and names the seal of the one that was recorded before
 //! it, and the store keeps the newest seal apart. So a record that was changed, removed or renamed shows. Whoever rewrites
 //! all of it goes unseen; against that, records are signed.
+//!
+//! Records take their places one after another, under a lease. Whoever is about to take one first writes down which
+//! (`runs.next`), then the record, then the end of the chain (`runs.head`). So a process that was killed in between leaves
+//! behind what it takes to go on: if the record is there as announced, it is the newest one; if not, it never was one.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use stages::artifact::Digest;
 
 use super::object::replace;
 use super::seal::{seal, unseal};
-use super::{CacheError, RunId, RunRecord, RunStatus, Store};
+use super::tree::append_plain;
+use super::{CacheError, Lease, LeaseAttempt, RunId, RunRecord, RunStatus, Store, failpoint};
 
 /// What a record says about the one before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +40,19 @@ pub struct ChainHead {
     pub run: RunId,
     pub seal: Digest,
 }
+
+/// The record that is about to become the newest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Next {
+    run: RunId,
+    seal: Digest,
+    /// What it says about the one before it.
+    link: Link,
+}
+
+/// How long anybody waits to put a record at the end of the chain, and how often it is tried.
+const LONGEST_TURN: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(2);
 
 /// Whether the bytes of a record are those that were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +108,38 @@ impl Store {
         self.layout().root().join("runs.forgotten")
     }
 
+    fn next_path(&self) -> PathBuf {
+        self.layout().root().join("runs.next")
+    }
+
     /// The newest record of this store; `None` before the first one.
     pub fn chain_head(&self) -> Option<ChainHead> {
-        unseal(&fs::read(self.head_path()).ok()?)
+        let head = self.written_head();
+        self.announced(head.as_ref()).or(head)
+    }
+
+    fn written_head(&self) -> Option<ChainHead> {
+        unseal(&self.layout().read(&self.head_path()).ok()?)
+    }
+
+    /// The record that was announced and written, but that was not made the newest any more, since its process was killed.
+    fn announced(&self, head: Option<&ChainHead>) -> Option<ChainHead> {
+        let next: Next = unseal(&self.layout().read(&self.next_path()).ok()?)?;
+        if head.is_none() && self.layout().look_at(&self.head_path()).is_some() {
+            return None;
+        }
+        let before = head.map(|head| (&head.store, &head.run, head.seal));
+        let follows = match (&next.link.run, next.link.seal) {
+            (Some(run), Some(seal)) => before == Some((&next.link.store, run, seal)),
+            _ => before.is_none(),
+        };
+        let is_written = || matches!(self.record_seal(&next.run), Ok(RecordSeal::Intact(seal)) if seal == next.seal);
+        (follows && is_written()).then(|| ChainHead { store: next.link.store, run: next.run, seal: next.seal })
     }
 
     /// Whether the file that names the newest record is there but was changed.
     pub fn chain_head_is_broken(&self) -> bool {
-        self.head_path().exists() && self.chain_head().is_none()
+        self.layout().look_at(&self.head_path()).is_some() && self.written_head().is_none()
     }
 
     /// The file of a run's record.
@@ -108,7 +150,7 @@ impl Store {
     /// Whether the bytes of a run's record are those that were written.
     pub fn record_seal(&self, run: &RunId) -> Result<RecordSeal, CacheError> {
         let path = self.run_path(run);
-        Ok(seal_of(&fs::read(&path).map_err(CacheError::io("read", &path))?))
+        Ok(seal_of(&self.layout().read(&path).map_err(CacheError::io("read", &path))?))
     }
 
     /// Writes a record. One that has ended takes its place at the end of the chain.
@@ -117,6 +159,7 @@ impl Store {
         if record.status == RunStatus::Running {
             return replace(self.layout(), &path, &sealed(record, None).0);
         }
+        let _turn = self.turn_in_chain();
         let head = self.chain_head();
         let link = match &head {
             // Written again, it keeps its place.
@@ -129,21 +172,40 @@ impl Store {
         };
         let link = link.unwrap_or_else(|| Link { store: new_name(), run: None, seal: None, after_break: false });
         let (bytes, seal_of_record) = sealed(record, Some(&link));
+        let next = Next { run: record.run.clone(), seal: seal_of_record, link };
+        replace(self.layout(), &self.next_path(), &seal(&next))?;
+        failpoint::pass();
         replace(self.layout(), &path, &bytes)?;
-        let head = ChainHead { store: link.store, run: record.run.clone(), seal: seal_of_record };
+        failpoint::pass();
+        let head = ChainHead { store: next.link.store, run: next.run, seal: next.seal };
         replace(self.layout(), &self.head_path(), &seal(&head))?;
+        failpoint::pass();
+        self.layout().remove(&self.next_path())?;
         self.release_run(&record.run);
         Ok(())
     }
 
+    /// The right to put a record at the end of the chain. It is had for an instant only. Who cannot get it after a while goes
+    /// on without: then the chain may fork, which hides no loss but that of the shorter branch.
+    fn turn_in_chain(&self) -> Option<Lease> {
+        let begun = Instant::now();
+        loop {
+            match Lease::acquire(self.layout(), "chain", None) {
+                Ok(LeaseAttempt::Taken(lease)) => return Some(lease),
+                Ok(LeaseAttempt::Held) if begun.elapsed() < LONGEST_TURN => std::thread::sleep(POLL),
+                Ok(LeaseAttempt::Held) | Err(_) => return None,
+            }
+        }
+    }
+
     /// Whether a record came from another store.
     pub fn is_imported(&self, run: &RunId) -> bool {
-        self.run_folder(run).join(IMPORTED).exists()
+        self.layout().look_at(&self.run_folder(run).join(IMPORTED)).is_some()
     }
 
     /// The end of the chain as its records show it, where the head is lost. Without linked records nothing is.
     fn newest_link(&self) -> Result<Option<Link>, CacheError> {
-        for run in self.runs()?.into_iter().rev().filter(|run| !self.is_imported(run)) {
+        for run in self.by_age()?.into_iter().filter(|run| !self.is_imported(run)) {
             let Ok(record) = self.load_run(&run) else { continue };
             if let (Some(previous), Ok(RecordSeal::Intact(seal))) = (record.previous, self.record_seal(&run)) {
                 return Ok(Some(Link { store: previous.store, run: Some(run), seal: Some(seal), after_break: true }));
@@ -156,14 +218,22 @@ impl Store {
     pub(super) fn note_forgotten(&self, record: &RunRecord) -> Result<(), CacheError> {
         let Some(seal) = record.seal else { return Ok(()) };
         let path = self.forgotten_path();
-        let file = fs::File::options().append(true).create(true).open(&path);
-        let line = format!("{} {seal}\n", record.run);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(CacheError::io("write", &path))
+        if self.layout().look_at(&path).is_some_and(|metadata| !metadata.is_file()) {
+            self.layout().set_aside(&path)?;
+        }
+        // On a line of its own, whatever became of the line before.
+        let line = format!("\n{} {seal}\n", record.run);
+        let write = |mut file: fs::File| {
+            file.write_all(line.as_bytes())?;
+            file.sync_data()
+        };
+        append_plain(&path).and_then(write).map_err(CacheError::io("write", &path))
     }
 
     /// Records that a collection of garbage has removed, with their seals.
     pub fn forgotten_runs(&self) -> BTreeMap<RunId, Digest> {
-        let text = fs::read_to_string(self.forgotten_path()).unwrap_or_default();
+        let bytes = self.layout().read(&self.forgotten_path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         let entry = |line: &str| {
             let (run, seal) = line.split_once(' ')?;
             Some((RunId(run.to_owned()), seal.parse().ok()?))
@@ -236,5 +306,56 @@ mod tests {
             assert_ne!(seal_of(&changed), RecordSeal::Intact(seal), "byte {at}");
         }
         assert_eq!(seal_of(b"{\"run\":\"a\"}"), RecordSeal::None, "as records were before");
+    }
+
+    /// Whatever of the three files was written when a process was killed, the next record goes on where the chain ended.
+    #[test]
+    fn a_record_that_was_written_but_not_made_the_newest_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let save = |run: &str| store.save_run(&record(run, RunStatus::Done)).unwrap();
+        let previous = |run: &str| store.load_run(&RunId(run.to_owned())).unwrap().previous.unwrap();
+        for (run, before) in [("a", None), ("b", Some("a"))] {
+            let head = fs::read(store.head_path()).ok();
+            save(run);
+            // As it was before the head was written.
+            let seal = store.load_run(&RunId(run.to_owned())).unwrap().seal.unwrap();
+            let next = Next { run: RunId(run.to_owned()), seal, link: previous(run) };
+            fs::write(store.next_path(), super::seal(&next)).unwrap();
+            match head {
+                Some(head) => fs::write(store.head_path(), head).unwrap(),
+                None => fs::remove_file(store.head_path()).unwrap(),
+            }
+            assert_eq!(store.chain_head().unwrap().run.0, run);
+            assert_eq!(previous(run).run.map(|run| run.0).as_deref(), before);
+        }
+        save("c");
+        assert_eq!((previous("c").run.unwrap().0.as_str(), previous("c").after_break), ("b", false));
+        // What was announced and never written is none, nor is what does not follow the head.
+        let next = Next { run: RunId("d".into()), seal: Digest([1; 32]), link: previous("c") };
+        fs::write(store.next_path(), super::seal(&next)).unwrap();
+        assert_eq!(store.chain_head().unwrap().run.0, "c");
+        let seal = store.load_run(&RunId("a".into())).unwrap().seal.unwrap();
+        fs::write(store.next_path(), super::seal(&Next { run: RunId("a".into()), seal, link: previous("a") })).unwrap();
+        assert_eq!(store.chain_head().unwrap().run.0, "c");
+        fs::write(store.head_path(), "broken").unwrap();
+        assert!(store.chain_head().is_none() && store.chain_head_is_broken(), "an announcement does not hide that");
+    }
+
+    #[test]
+    fn first_records_that_are_written_at_once_are_one_chain() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let store = &store;
+                scope.spawn(move || store.save_run(&record(&format!("r{number}"), RunStatus::Done)).unwrap());
+            }
+        });
+        let chained: Vec<_> = store.newest_first().unwrap().map(|record| record.run).collect();
+        assert_eq!(chained.len(), 8);
+        let links: Vec<_> = chained.iter().map(|run| store.load_run(run).unwrap().previous.unwrap()).collect();
+        assert!(links.iter().all(|link| link.store == links[0].store && !link.after_break));
+        assert!(links.iter().zip(&chained[1..]).all(|(link, before)| link.run.as_ref() == Some(before)));
     }
 }

@@ -19,6 +19,10 @@ pub enum CacheError {
     Artifact(#[from] ArtifactError),
     #[error("{} is not a record that this version can read: {reason}", path.display())]
     Record { path: PathBuf, reason: String },
+    #[error("{} is not a folder, and nothing in a store is followed", path.display())]
+    Foreign { path: PathBuf },
+    #[error("another collection is at work in this store")]
+    Collecting,
     #[error("no run matches `{0}`")]
     NoSuchRun(String),
     #[error("{} runs are called `{name}`: {}", .runs.len(), first_of(.runs))]
@@ -55,6 +59,10 @@ impl CacheError {
             Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => {
                 Some("`runner cache verify` sets damaged objects aside; the next run recomputes them")
             }
+            Self::Foreign { .. } => Some(
+                "`runner cache verify` sets it aside; a store may lie elsewhere as a whole: use --store DIR or RUNNER_STORE",
+            ),
+            Self::Collecting => Some("try again when it has ended"),
             Self::Record { .. } => Some("it may come from a newer version of runner"),
             Self::ManyRuns { .. } => Some("more of its name says which"),
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),

@@ -1,27 +1,38 @@
 //! Garbage collection: what goes, in which order, and why. What a run's record refers to is kept, and what somebody
 //! fetched lately, unless a limit on age or size says otherwise; then what is cheapest to recompute per byte goes first.
-//! The newest run of each pipeline has no age. What somebody is working on stays: leases, the hits of runs that are under
-//! way, and whatever is younger than an hour.
+//! The newest run of each pipeline has no age. What somebody is working on stays: leases, what runs that are under
+//! way build upon and have made, and whatever is younger than an hour. Ages are read off the file system's own clock.
+//!
+//! Runs go on meanwhile, and nobody waits for anybody:
+//! - Actions and objects go to the trash first (`trash.rs`). Then the collection looks once more for actions and for runs
+//!   that have appeared since it began, gives back what they need, and only then empties the trash.
+//! - Whoever publishes an action holds its objects until the action is there, and then sees to it that they still are
+//!   (`hold.rs`). Whoever builds upon hits writes so into the record of the run, and then looks at them again.
+//! - Each of the two first says what it does and looks afterwards, so that one of them sees the other.
+//! - One collection at a time, under a lease. What a killed one had in its trash goes back first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stages::artifact::Digest;
 
-use super::verify::files_below;
-use super::{Action, CacheError, Key, RunId, RunRecord, RunStatus, Store};
+use super::checkpoint::Chain;
+use super::lease::remove_if_stale;
+use super::trash::Trash;
+use super::tree::{Found, Seen};
+use super::{Action, CacheError, Key, LeaseAttempt, RunId, RunRecord, RunStatus, Store};
 
 /// Files without an action may belong to a stage that is being published.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// A record that says for longer that its run is under way is that of a run that was killed.
-const LONGEST_RUN: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// What somebody fetched stays for so long, unless `max_age` is less.
+/// What somebody fetched stays for so long, unless `max_age` is less; so do checkpoints that no recorded run needs, such as those
+/// of a training that was killed.
 const FETCHED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long a collection waits for another one, and how often it looks.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(50);
 
 /// What to keep.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +72,8 @@ pub struct GcReport {
     pub freed: u64,
     pub kept_objects: usize,
     pub kept_bytes: u64,
+    pub kept_checkpoints: usize,
+    pub kept_checkpoint_bytes: u64,
     /// Actions that stay, by who needs them; one may be needed by several.
     pub kept_for: BTreeMap<String, usize>,
 }
@@ -68,38 +81,120 @@ pub struct GcReport {
 struct Collection<'a> {
     store: &'a Store,
     options: &'a GcOptions,
+    /// By the clock of the file system.
     now: SystemTime,
+    trash: Trash<'a>,
+    /// What there was when the collection began.
+    before: Sight,
+    leased: BTreeSet<String>,
     /// Objects of actions that go: they need no grace.
     freed: BTreeSet<PathBuf>,
+    removed_keys: BTreeSet<Key>,
     report: GcReport,
+}
+
+/// What the store's actions and records of runs looked like.
+#[derive(Debug, Default)]
+struct Sight {
+    actions: BTreeMap<PathBuf, Seen>,
+    records: BTreeMap<RunId, Seen>,
+}
+
+impl Sight {
+    fn of(store: &Store) -> Result<Self, CacheError> {
+        let layout = store.layout();
+        let actions = layout.walk(&layout.actions())?.into_iter().map(|found| (found.path, found.seen)).collect();
+        let mut records = BTreeMap::new();
+        for run in store.runs()? {
+            let own = layout.entries(&store.run_folder(&run))?;
+            let record = own.into_iter().find(|found| found.path == store.run_path(&run));
+            records.extend(record.map(|record| (run, record.seen)));
+        }
+        Ok(Self { actions, records })
+    }
 }
 
 impl Store {
     /// Collects garbage.
+    ///
+    /// # Errors
+    /// If the store cannot be listed or changed, a record that says what is needed cannot be read, or another collection
+    /// does not come to its end.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport, CacheError> {
+        if !self.layout().root().is_dir() {
+            return Ok(GcReport::default());
+        }
+        let _turn = if options.dry_run { None } else { Some(self.turn_to_collect()?) };
+        if !options.dry_run {
+            self.take_back()?;
+        }
+        let now = self.clock();
         let collection = Collection {
             store: self,
             options,
-            now: SystemTime::now(),
+            now,
+            trash: Trash::new(self.layout()),
+            before: Sight::of(self)?,
+            leased: self.held_leases(now)?,
             freed: BTreeSet::new(),
+            removed_keys: BTreeSet::new(),
             report: GcReport::default(),
         };
         collection.run()
+    }
+
+    fn turn_to_collect(&self) -> Result<LeaseAttempt, CacheError> {
+        let begun = std::time::Instant::now();
+        loop {
+            match self.lease_collection()? {
+                LeaseAttempt::Held if begun.elapsed() > LONGEST_WAIT => return Err(CacheError::Collecting),
+                LeaseAttempt::Held => std::thread::sleep(POLL),
+                taken @ LeaseAttempt::Taken(_) => return Ok(taken),
+            }
+        }
     }
 }
 
 impl Collection<'_> {
     fn run(mut self) -> Result<GcReport, CacheError> {
-        let mut in_flight = self.in_flight();
+        let collected = self.collect().and_then(|kept| {
+            self.give_back_what_is_needed()?;
+            Ok(kept)
+        });
+        let kept = match collected {
+            Ok(kept) => kept,
+            Err(error) => {
+                // What is needed is not known: then nothing goes.
+                let _ = self.trash.give_all_back();
+                return Err(error);
+            }
+        };
+        if !self.options.dry_run {
+            self.trash.empty()?;
+        }
+        self.sweep_checkpoints(&kept)?;
+        self.sweep_leftovers()?;
+        Ok(self.report)
+    }
+
+    /// Puts into the trash what goes. Gives the keys whose results stay.
+    fn collect(&mut self) -> Result<BTreeSet<Key>, CacheError> {
+        let mut in_flight: BTreeSet<Key> = self.leased.iter().filter_map(|name| name.parse().ok().map(Key)).collect();
         let (actions, _) = self.store.actions()?;
         let records = self.records()?;
-        let under_way: Vec<&RunRecord> = records.values().filter(|record| self.is_under_way(record)).collect();
-        if !under_way.is_empty() {
+        let under_way: Vec<&RunId> =
+            records.iter().filter(|(_, record)| self.is_under_way(record)).map(|(run, _)| run).collect();
+        if let Some(since) = under_way.iter().filter_map(|run| Some(self.before.records.get(*run)?.modified)).min() {
             // What a run under way stands on is in its record, what it has made is in none yet.
-            in_flight.extend(under_way.iter().flat_map(|record| &record.stages).filter_map(|stage| stage.key));
-            let young = |action: &&Action| self.age(&self.store.layout().action(&action.key)) < GRACE;
-            in_flight.extend(actions.iter().filter(young).map(|action| action.key));
+            in_flight.extend(under_way.iter().flat_map(|run| &records[*run].stages).filter_map(|stage| stage.key));
+            let is_young = |action: &&Action| {
+                let seen = self.before.actions.get(&self.store.layout().action(&action.key));
+                seen.is_none_or(|seen| seen.modified >= since || self.age(seen) < GRACE)
+            };
+            in_flight.extend(actions.iter().filter(is_young).map(|action| action.key));
         }
+        let recorded: BTreeSet<Key> =
+            records.values().flat_map(|record| &record.stages).filter_map(|stage| stage.key).collect();
         let reachable = self.drop_old_runs(records)?;
         let mut roots = self.options.roots.clone();
         roots.push(Root { name: "runs".into(), keys: reachable });
@@ -111,58 +206,83 @@ impl Collection<'_> {
             self.remove_action(&action, "no run, lock or sweep refers to it")?;
         }
         let kept = self.shrink(kept, &in_flight)?;
-        for root in roots {
+        for root in &roots {
             let count = kept.iter().filter(|action| root.keys.contains(&action.key)).count();
-            self.report.kept_for.extend((count > 0).then_some((root.name, count)));
+            self.report.kept_for.extend((count > 0).then(|| (root.name.clone(), count)));
         }
         self.sweep_objects(&kept)?;
-        self.sweep_leftovers()?;
-        Ok(self.report)
+        // A training that was interrupted has a key in the record of its run, and no action.
+        let unfinished = recorded.into_iter().filter(|key| roots.iter().any(|root| root.keys.contains(key)));
+        let unfinished = unfinished.filter(|key| !self.removed_keys.contains(key));
+        Ok(kept.iter().map(|action| action.key).chain(unfinished).collect())
     }
 
-    /// Keys that somebody holds a lease on.
-    fn in_flight(&self) -> BTreeSet<Key> {
-        self.store.leased().unwrap_or_default().into_iter().collect()
+    /// What has appeared since the collection began is not lost by it: neither what new actions name nor what new runs
+    /// build upon.
+    fn give_back_what_is_needed(&mut self) -> Result<(), CacheError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        let (layout, now) = (self.store.layout(), Sight::of(self.store)?);
+        let mut needed: Vec<Action> = Vec::new();
+        let (actions, _) = self.store.actions()?;
+        for action in actions {
+            let path = layout.action(&action.key);
+            if self.before.actions.get(&path) != now.actions.get(&path) || !now.actions.contains_key(&path) {
+                needed.push(action);
+            }
+        }
+        let is_news = |run: &&RunId| self.before.records.get(*run) != now.records.get(*run);
+        let news: Vec<&RunId> = now.records.keys().filter(is_news).collect();
+        for run in news {
+            let record = self.store.load_run_as_written(run)?;
+            for key in record.stages.iter().filter_map(|stage| stage.key) {
+                self.give_back(&layout.action(&key))?;
+                needed.extend(self.store.action(&key)?);
+            }
+        }
+        for record in needed.iter().flat_map(Action::objects) {
+            self.give_back(&layout.object(record))?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&mut self, place: &Path) -> Result<(), CacheError> {
+        if self.trash.holds(place) {
+            self.trash.give_back(place)?;
+            if let Some(at) = self.report.removed.iter().position(|removal| removal.path == place) {
+                self.report.freed -= self.report.removed.remove(at).bytes;
+            }
+        }
+        Ok(())
     }
 
     /// The records of all runs, by the folders that they lie in. One that cannot be read ends the collection: what it
     /// needs is not known.
     fn records(&self) -> Result<BTreeMap<RunId, RunRecord>, CacheError> {
-        let mut records = BTreeMap::new();
         // A process that was killed early may leave a folder without a record.
-        for run in self.store.runs()?.into_iter().filter(|run| self.store.run_path(run).is_file()) {
-            let record = self.store.load_run_as_written(&run)?;
-            records.insert(run, record);
-        }
-        Ok(records)
+        let runs = self.before.records.keys();
+        runs.map(|run| Ok((run.clone(), self.store.load_run_as_written(run)?))).collect()
     }
 
-    /// Whether a record says that its run is under way. A killed run says so too, and is believed for a week.
+    /// Whether a run is under way: its record says so, and its process is not known to be gone.
     fn is_under_way(&self, record: &RunRecord) -> bool {
-        let started = UNIX_EPOCH.checked_add(Duration::from_millis(record.started)).unwrap_or(self.now);
-        record.status == RunStatus::Running && self.now.duration_since(started).unwrap_or_default() < LONGEST_RUN
+        self.store.standing_at(record, self.now) == RunStatus::Running
     }
 
     /// Removes records of runs that are too old; the keys of all others are reachable.
     fn drop_old_runs(&mut self, records: BTreeMap<RunId, RunRecord>) -> Result<BTreeSet<Key>, CacheError> {
         let mut reachable = BTreeSet::new();
-        let mut newest: BTreeMap<&str, &RunId> = BTreeMap::new();
-        for (run, record) in &records {
-            newest.insert(&record.file, run);
-        }
-        let newest: BTreeSet<RunId> = newest.into_values().cloned().collect();
+        let newest = self.newest_of_each_pipeline(&records);
         for (run, record) in records {
-            // A record from elsewhere may say anything; what makes no sense counts as just ended.
-            let lasted = Duration::try_from_secs_f64(record.seconds).ok();
-            let ended = Duration::from_millis(record.started).checked_add(lasted.unwrap_or_default());
-            let ended = ended.and_then(|since| UNIX_EPOCH.checked_add(since)).unwrap_or(self.now);
-            let age = self.now.duration_since(ended).unwrap_or_default();
+            // A record was written when its run ended.
+            let age = self.before.records.get(&run).map_or(Duration::ZERO, |seen| self.age(seen));
             let old = self.options.max_age.is_some_and(|limit| age > limit);
             if old && !self.is_under_way(&record) && !newest.contains(&run) {
                 if !self.options.dry_run {
                     self.store.note_forgotten(&record)?;
                 }
-                self.remove_folder(&self.store.run_folder(&run), "a run older than the limit")?;
+                self.remove(&self.store.run_folder(&run), "a run older than the limit")?;
             } else {
                 reachable.extend(record.stages.iter().filter_map(|stage| stage.key));
             }
@@ -170,13 +290,23 @@ impl Collection<'_> {
         Ok(reachable)
     }
 
+    fn newest_of_each_pipeline(&self, records: &BTreeMap<RunId, RunRecord>) -> BTreeSet<RunId> {
+        let mut newest: BTreeMap<&str, (Option<SystemTime>, &RunId)> = BTreeMap::new();
+        for (run, record) in records {
+            let this = (self.before.records.get(run).map(|seen| seen.modified), run);
+            let known = newest.entry(&record.file).or_insert(this);
+            *known = this.max(*known);
+        }
+        newest.into_values().map(|(_, run)| run.clone()).collect()
+    }
+
     /// Removes notes of what was fetched long ago; the keys of all others are needed.
     fn drop_old_pulls(&mut self) -> Result<BTreeSet<Key>, CacheError> {
         let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
         let mut fetched = BTreeSet::new();
-        for (path, keys) in self.store.pulls()? {
-            if self.age(&path) > limit {
-                self.remove(&path, "a note of what was fetched longer ago than the limit")?;
+        for (note, keys) in self.store.pulls()? {
+            if self.age(&note.seen) > limit {
+                self.remove_found(&note, "a note of what was fetched longer ago than the limit")?;
             } else {
                 fetched.extend(keys);
             }
@@ -193,16 +323,17 @@ impl Collection<'_> {
         // Objects of both kinds count once.
         let total_of = |kept: &[Action]| bytes_of(at_work.iter().chain(kept));
         let mut total = total_of(&kept);
-        let mut checkpoints = files_below(&self.store.layout().checkpoints())?;
-        checkpoints.retain(|path| self.age(path) > GRACE);
-        checkpoints.sort_by_key(|path| std::cmp::Reverse(self.age(path)));
-        let mut checkpoint_bytes: u64 = checkpoints.iter().map(|path| size(path)).sum();
-        for path in checkpoints {
+        let mut checkpoints = self.store.layout().walk(&self.store.layout().checkpoints())?;
+        let all: u64 = checkpoints.iter().map(|found| found.seen.bytes).sum();
+        let mut checkpoint_bytes = all;
+        checkpoints.retain(|found| self.age(&found.seen) > GRACE);
+        checkpoints.sort_by_key(|found| std::cmp::Reverse(self.age(&found.seen)));
+        for found in checkpoints {
             if total + checkpoint_bytes <= limit {
                 break;
             }
-            checkpoint_bytes -= size(&path);
-            self.remove(&path, "a checkpoint, to keep within the size")?;
+            checkpoint_bytes -= found.seen.bytes;
+            self.remove_found(&found, "a checkpoint, to keep within the size")?;
         }
         let held = |action: &Action| self.options.held.contains(&action.key);
         let asked_for = |action: &Action| self.options.roots.iter().any(|root| root.keys.contains(&action.key));
@@ -229,13 +360,13 @@ impl Collection<'_> {
         let layout = self.store.layout();
         let needed: BTreeSet<PathBuf> =
             kept.iter().flat_map(Action::objects).map(|record| layout.object(record)).collect();
-        for path in files_below(&layout.objects())? {
+        for found in layout.walk(&layout.objects())? {
             // A young object may be on its way to its action, unless its action went just now.
-            if needed.contains(&path) {
+            if needed.contains(&found.path) {
                 self.report.kept_objects += 1;
-                self.report.kept_bytes += size(&path);
-            } else if self.age(&path) > GRACE || self.freed.contains(&path) {
-                self.remove(&path, "no action needs it")?;
+                self.report.kept_bytes += found.seen.bytes;
+            } else if self.age(&found.seen) > GRACE || self.freed.contains(&found.path) {
+                self.discard(&found.path, found.seen.bytes, "no action needs it")?;
             }
         }
         Ok(())
@@ -244,95 +375,137 @@ impl Collection<'_> {
     fn remove_action(&mut self, action: &Action, reason: &str) -> Result<(), CacheError> {
         let layout = self.store.layout();
         self.freed.extend(action.objects().map(|record| layout.object(record)));
-        self.remove(&layout.action(&action.key), reason)
+        self.removed_keys.insert(action.key);
+        let path = layout.action(&action.key);
+        let bytes = self.before.actions.get(&path).map_or(0, |seen| seen.bytes);
+        self.discard(&path, bytes, reason)
+    }
+
+    /// Removes states of trainings: of those that have ended all but their last and their best, and all that nobody needs.
+    fn sweep_checkpoints(&mut self, kept: &BTreeSet<Key>) -> Result<(), CacheError> {
+        for folder in self.store.chains()? {
+            let chain = Chain::open(self.store.layout(), &folder)?;
+            let goes = self.outdated(&chain, kept);
+            let gone: BTreeSet<&Path> = goes.iter().map(|(file, _)| file.path.as_path()).collect();
+            for state in chain.states.iter().filter(|state| !gone.contains(state.file.path.as_path())) {
+                self.report.kept_checkpoints += 1;
+                self.report.kept_checkpoint_bytes += state.file.seen.bytes;
+            }
+            for (file, reason) in goes {
+                self.remove_found(file, reason)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of a chain that go, and why. `kept` are the keys of which somebody needs the results.
+    fn outdated<'c>(&self, chain: &'c Chain, kept: &BTreeSet<Key>) -> Vec<(&'c Found, &'static str)> {
+        let keys = || chain.notes.keys();
+        if keys().any(|key| self.leased.contains(&key.to_string())) {
+            return Vec::new();
+        }
+        let files = || chain.states.iter().map(|state| &state.file).chain(&chain.note_files);
+        let all = |reason: &'static str| files().map(|file| (file, reason)).collect();
+        let age = files().map(|file| self.age(&file.seen)).min().unwrap_or_default();
+        let is_noted = !chain.notes.is_empty();
+        let went = is_noted && keys().all(|key| self.removed_keys.contains(key));
+        let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
+        if !keys().any(|key| kept.contains(key)) && (went || age > limit) {
+            return all("a checkpoint that no run needs");
+        }
+        if self.options.max_age.is_some_and(|limit| age > limit) {
+            return all("a checkpoint older than the limit");
+        }
+        if !is_noted || !keys().all(|key| self.store.action_file(key).is_some()) {
+            return Vec::new();
+        }
+        let ends = chain.kept_after();
+        let between = chain.states.iter().filter(|state| !ends.contains(&state.step));
+        between.map(|state| (&state.file, "a checkpoint of a training that has ended")).collect()
     }
 
     fn sweep_leftovers(&mut self) -> Result<(), CacheError> {
+        let layout = self.store.layout();
         // Everything in `tmp/` belongs to a process, folders as a whole: what a stage copies there may look old at once.
-        let at_work = self.store.processes_at_work()?;
-        for path in entries_of(&self.store.layout().tmp())? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let at_work = self.store.processes_at_work(self.now)?;
+        for found in layout.entries(&layout.tmp())? {
+            let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_at_work = name.rsplit_once('-').is_some_and(|(process, _)| at_work.contains(process));
-            if is_at_work || self.untouched_for(&path) <= GRACE {
-                continue;
-            }
-            if path.is_dir() {
-                self.remove_folder(&path, "left behind by a crash")?;
-            } else {
-                self.remove(&path, "left behind by a crash")?;
+            if !is_at_work && self.untouched_for(&found)? > GRACE {
+                self.remove(&found.path, "left behind by a crash")?;
             }
         }
-        for path in files_below(&self.store.layout().quarantine())? {
-            if self.age(&path) > self.options.max_age.unwrap_or(GRACE) {
-                self.remove(&path, "was set aside as damaged")?;
+        for found in layout.entries(&layout.quarantine())? {
+            if self.since(found.seen.changed) > self.options.max_age.unwrap_or(GRACE) {
+                self.remove(&found.path, "was set aside as damaged")?;
             }
         }
-        if let Some(limit) = self.options.max_age {
-            for path in files_below(&self.store.layout().checkpoints())? {
-                if self.age(&path) > limit {
-                    self.remove(&path, "a checkpoint older than the limit")?;
-                }
+        for found in layout.entries(&layout.leases())? {
+            let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !self.options.dry_run && !self.leased.contains(&name) && self.age(&found.seen) > GRACE {
+                remove_if_stale(layout, &found.path)?;
             }
         }
         Ok(())
     }
 
     /// Since something in it last changed, by the clock that programs cannot set back.
-    fn untouched_for(&self, path: &Path) -> Duration {
-        let Ok(metadata) = path.symlink_metadata() else { return Duration::ZERO };
-        let changed = UNIX_EPOCH + Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or_default());
-        let own = self.now.duration_since(changed).unwrap_or_default();
-        let below = if metadata.is_dir() { entries_of(path).unwrap_or_default() } else { Vec::new() };
-        below.iter().map(|path| self.untouched_for(path)).fold(own, Duration::min)
-    }
-
-    fn age(&self, path: &Path) -> Duration {
-        let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
-        modified.ok().and_then(|modified| self.now.duration_since(modified).ok()).unwrap_or_default()
-    }
-
-    fn remove(&mut self, path: &Path, reason: &str) -> Result<(), CacheError> {
-        let bytes = size(path);
-        if !self.options.dry_run {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(CacheError::io("remove", path))?,
-            }
+    fn untouched_for(&self, found: &Found) -> Result<Duration, CacheError> {
+        let mut least = self.since(found.seen.changed);
+        for below in self.store.layout().entries(&found.path)? {
+            least = least.min(self.untouched_for(&below)?);
         }
+        Ok(least)
+    }
+
+    fn age(&self, seen: &Seen) -> Duration {
+        self.since(seen.modified)
+    }
+
+    fn since(&self, time: SystemTime) -> Duration {
+        // A time of zero is that of no file of ours.
+        if time == UNIX_EPOCH { Duration::ZERO } else { self.now.duration_since(time).unwrap_or_default() }
+    }
+
+    /// Puts an action or an object into the trash.
+    fn discard(&mut self, path: &Path, bytes: u64, reason: &str) -> Result<(), CacheError> {
+        if !self.options.dry_run {
+            self.trash.take(path)?;
+        }
+        self.note(path, bytes, reason);
+        Ok(())
+    }
+
+    /// Removes something that is no action and no object: a link as a link, a folder with all that is in it.
+    fn remove(&mut self, path: &Path, reason: &str) -> Result<(), CacheError> {
+        let layout = self.store.layout();
+        let below = layout.walk(path)?;
+        for found in &below {
+            self.note(&found.path, found.seen.bytes, reason);
+        }
+        if below.is_empty() {
+            let bytes = layout.look_at(path).filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
+            self.note(path, bytes, reason);
+        }
+        if self.options.dry_run { Ok(()) } else { layout.remove(path) }
+    }
+
+    fn remove_found(&mut self, found: &Found, reason: &str) -> Result<(), CacheError> {
+        self.note(&found.path, found.seen.bytes, reason);
+        if self.options.dry_run { Ok(()) } else { self.store.layout().remove(&found.path) }
+    }
+
+    fn note(&mut self, path: &Path, bytes: u64, reason: &str) {
         self.report.freed += bytes;
         self.report.removed.push(Removal { path: path.to_owned(), bytes, reason: reason.to_owned() });
-        Ok(())
     }
-
-    fn remove_folder(&mut self, folder: &Path, reason: &str) -> Result<(), CacheError> {
-        for path in files_below(folder)? {
-            self.remove(&path, reason)?;
-        }
-        if !self.options.dry_run {
-            fs::remove_dir_all(folder).map_err(CacheError::io("remove", folder))?;
-        }
-        Ok(())
-    }
-}
-
-fn size(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-/// What lies in a folder that may not be there.
-fn entries_of(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(CacheError::io("list", folder))?,
-    };
-    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
 }
 
 /// Bytes of all objects that these actions name, each counted once.
 fn bytes_of<'a>(actions: impl IntoIterator<Item = &'a Action>) -> u64 {
     let objects: BTreeMap<Digest, u64> =
         actions.into_iter().flat_map(Action::objects).map(|record| (record.object, record.bytes)).collect();
-    objects.values().sum()
+    objects.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
 
 /// Seconds that a byte saves.

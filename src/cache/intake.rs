@@ -5,15 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use stages::artifact::{Artifact, ByteDigest, Digest, Source};
 
-use super::object::{check, create_aside, rename_into, write_aside};
+use super::hold::{Grip, Hold};
+use super::object::{check_file, create_aside, rename_into, temporary, write_aside};
+use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
-use super::{Action, CacheError, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
+use super::{Action, CacheError, Layout, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 * 1024;
@@ -27,8 +30,10 @@ pub struct Intake<'a> {
     raw: BTreeMap<PathBuf, PathBuf>,
     /// With their bytes; those that the store has already are not among them.
     actions: Vec<(Action, Vec<u8>)>,
-    /// Actions that would have been taken in.
-    rehearsed: usize,
+    /// Where what arrives waits.
+    aside: Layout,
+    /// The folder that goes with a rehearsal.
+    scratch: Option<PathBuf>,
 }
 
 /// What was new.
@@ -42,7 +47,22 @@ pub struct Taken {
 
 impl<'a> Intake<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Self { store, waiting: BTreeMap::new(), raw: BTreeMap::new(), actions: Vec::new(), rehearsed: 0 }
+        let aside = store.layout().clone();
+        Self { store, waiting: BTreeMap::new(), raw: BTreeMap::new(), actions: Vec::new(), aside, scratch: None }
+    }
+
+    /// An intake that is never committed. What arrives waits in a folder of its own, and the store is only read.
+    ///
+    /// # Errors
+    /// If that folder cannot be made.
+    pub fn rehearsal(store: &'a Store) -> Result<Self, CacheError> {
+        let name = temporary(store.layout());
+        let scratch = std::env::temp_dir().join(name.file_name().unwrap_or_default());
+        // A folder that is there already is somebody else's.
+        fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(CacheError::io("create", &scratch))?;
+        let mut intake = Self::new(store);
+        (intake.aside, intake.scratch) = (Layout::new(&scratch), Some(scratch));
+        Ok(intake)
     }
 
     /// Reads an object to its end. One that the store has, intact, is read but not kept. Says whether it is new.
@@ -51,18 +71,18 @@ impl<'a> Intake<'a> {
     /// If the bytes are not those of its name.
     pub fn object(&mut self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
         let place = self.store.layout().object_named(object, extension);
-        if self.waiting.contains_key(&place) || (place.exists() && check(&place, object).is_ok()) {
+        if self.waiting.contains_key(&place) || self.is_right(&place, object) {
             copy_checked(content, &mut std::io::sink(), object, &place)?;
             return Ok(false);
         }
-        let (aside, mut file) = create_aside(self.store.layout(), 0o444)?;
+        let (aside, mut file) = create_aside(&self.aside, 0o444)?;
         self.waiting.insert(place, aside.clone());
         failpoint::pass();
         copy_checked(content, &mut file, object, &aside)?;
         Ok(true)
     }
 
-    /// Reads a raw file of a run to its end. It will lie in `folder` under its digest; for a rehearsal it is only checked.
+    /// Reads a raw file of a run to its end. It will lie in `folder` under its digest.
     ///
     /// # Errors
     /// If the bytes are not those of its name.
@@ -71,26 +91,20 @@ impl<'a> Intake<'a> {
         folder: &Path,
         file: &Digest,
         executable: bool,
-        rehearse: bool,
         content: &mut dyn Read,
     ) -> Result<(), CacheError> {
         let place = folder.join(file.to_string());
-        if rehearse || self.raw.contains_key(&place) || (place.exists() && check(&place, file).is_ok()) {
+        if self.raw.contains_key(&place) || self.is_right(&place, file) {
             return copy_checked(content, &mut std::io::sink(), file, &place);
         }
-        let (aside, mut sink) = create_aside(self.store.layout(), if executable { 0o555 } else { 0o444 })?;
+        let (aside, mut sink) = create_aside(&self.aside, if executable { 0o555 } else { 0o444 })?;
         self.raw.insert(place, aside.clone());
         copy_checked(content, &mut sink, file, &aside)
     }
 
-    /// Checks an object without keeping it, as for a rehearsal. Says whether the store lacks it.
-    ///
-    /// # Errors
-    /// If the bytes are not those of its name.
-    pub fn rehearse(&self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
-        let place = self.store.layout().object_named(object, extension);
-        copy_checked(content, &mut std::io::sink(), object, &place)?;
-        Ok(!(place.exists() && check(&place, object).is_ok()))
+    /// Whether an object is in its place with the right bytes.
+    fn is_right(&self, place: &Path, object: &Digest) -> bool {
+        self.store.layout().holds(place) && check_file(place, object).is_ok()
     }
 
     /// The action in the bytes of its file; `None` if they are not those that were written, or the key is not that of its
@@ -113,22 +127,9 @@ impl<'a> Intake<'a> {
         Ok(true)
     }
 
-    /// [`Self::action`] for a rehearsal, in which objects do not stay; `arrives` says which would.
-    pub fn rehearse_action(
-        &mut self,
-        action: Action,
-        arrives: &dyn Fn(&ObjectRecord) -> bool,
-    ) -> Result<bool, CacheError> {
-        if !action.objects().all(|record| arrives(record) || self.store.is_present(record)) {
-            return Ok(false);
-        }
-        self.rehearsed += usize::from(self.store.usable_action(&action.key)?.is_none());
-        Ok(true)
-    }
-
     /// Actions that the store lacks.
     pub fn new_actions(&self) -> usize {
-        self.actions.len() + self.rehearsed
+        self.actions.len()
     }
 
     /// Where an object is now.
@@ -195,28 +196,37 @@ impl<'a> Intake<'a> {
         let mut taken = Taken { objects: self.waiting.len(), actions: self.actions.len(), run: false };
         let layout = self.store.layout();
         flush(self.waiting.values().chain(self.raw.values()).next())?;
+        // What has arrived stays held until the actions are there, and so does what was here already.
+        let mut arrived = Hold::default();
         for (place, aside) in std::mem::take(&mut self.waiting) {
-            rename_into(&aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+            arrived.place(layout, &aside, &place)?;
             failpoint::pass();
         }
         let mut written = Vec::with_capacity(self.actions.len());
         for (action, bytes) in &self.actions {
-            written.push((write_aside(layout, bytes)?.0, layout.action(&action.key)));
+            let mut hold = Hold::default();
+            for record in action.objects() {
+                if hold.grip(layout, &layout.object(record)) == Grip::Absent {
+                    return Err(CacheError::Missing { object: record.object });
+                }
+            }
+            written.push((write_aside(layout, bytes)?.0, action, hold));
         }
-        flush(written.first().map(|(aside, _)| aside))?;
-        for (aside, place) in written {
-            rename_into(&aside, &place)?;
-            failpoint::pass();
+        flush(written.first().map(|(aside, ..)| aside))?;
+        for (aside, action, hold) in written {
+            appear(self.store, &aside, action, hold)?;
         }
         for (place, aside) in std::mem::take(&mut self.raw) {
-            rename_into(&aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+            rename_into(layout, &aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
             failpoint::pass();
         }
+        drop(arrived);
         let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
-        for (name, bytes) in beside.iter().filter(|(name, _)| !folder.join(name).exists()) {
+        layout.make(&folder)?;
+        for (name, bytes) in beside.iter().filter(|(name, _)| layout.look_at(&folder.join(name)).is_none()) {
             super::object::replace(layout, &folder.join(name), bytes)?;
         }
-        if !place.exists() {
+        if layout.look_at(&place).is_none() {
             super::object::replace(layout, &folder.join(super::chain::IMPORTED), b"")?;
             super::object::replace(layout, &place, record)?;
             taken.run = true;
@@ -229,6 +239,9 @@ impl Drop for Intake<'_> {
     fn drop(&mut self) {
         for aside in self.waiting.values().chain(self.raw.values()) {
             let _ = fs::remove_file(aside);
+        }
+        if let Some(scratch) = &self.scratch {
+            let _ = fs::remove_dir_all(scratch);
         }
     }
 }
@@ -274,6 +287,19 @@ mod tests {
         drop(intake);
         assert_eq!(fs::read_dir(store.layout().tmp()).unwrap().count(), 0);
         assert!(!store.layout().objects().exists());
+    }
+
+    #[test]
+    fn a_rehearsal_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"));
+        let mut intake = Intake::rehearsal(&store).unwrap();
+        let scratch = intake.scratch.clone().unwrap();
+        let object = Digest::of_bytes(b"good");
+        assert!(intake.object(&object, "", &mut &b"good"[..]).unwrap());
+        assert!(scratch.exists());
+        drop(intake);
+        assert!(!scratch.exists() && !folder.path().join("store").exists());
     }
 
     #[test]

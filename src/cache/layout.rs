@@ -8,11 +8,13 @@
 //!          ledger/NAME.json              the keys of a pipeline's last run: the fast path of a no-op
 //!          runs/ID/run.json events.jsonl records of invocations
 //!          runs.head                     the newest record: the end of their chain
-//!          leases/cdef…                  who is working on a key right now
+//!          runs.next                     the record that is about to become the newest
+//!          leases/cdef…                  who is working on a key, or on something else, right now
 //!          sweeps/NAME/ID/…              what sweeps handed to a cluster: units, scripts, logs
 //!          pulls/TIME.json               what somebody fetched, so that it is not collected at once
 //!          quarantine/…                  damaged objects, for inspection
 //!          salt                          a secret with which secrets are digested; never copied elsewhere
+//!          trash/NAME/…                  what a collection is about to remove
 //!          tmp/…                         files on their way into the store
 //! ```
 
@@ -99,6 +101,11 @@ impl Layout {
         self.root.join("quarantine")
     }
 
+    /// What a collection of garbage is about to remove.
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
@@ -106,6 +113,23 @@ impl Layout {
     /// The secret with which secrets are digested.
     pub fn salt(&self) -> PathBuf {
         self.root.join("salt")
+    }
+
+    /// The folders that a store consists of.
+    pub(super) fn folders(&self) -> [PathBuf; 11] {
+        [
+            self.objects(),
+            self.actions(),
+            self.checkpoints(),
+            self.ledgers(),
+            self.runs(),
+            self.leases(),
+            self.sweeps(),
+            self.pulls(),
+            self.quarantine(),
+            self.trash(),
+            self.tmp(),
+        ]
     }
 
     /// Where digests of raw files are remembered.

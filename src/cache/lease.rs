@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::object::{temporary, write_aside};
-use super::{CacheError, Key, Layout, failpoint};
+use super::tree::read_plain;
+use super::{CacheError, Layout, failpoint};
 
 /// How often holders touch their leases.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -76,7 +77,7 @@ pub enum LeaseAttempt {
     Held,
 }
 
-/// The right to work on a key; given back when dropped.
+/// The right to work on a key, or to do something else that only one may do; given back when dropped.
 #[derive(Debug)]
 pub struct Lease {
     path: PathBuf,
@@ -87,15 +88,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Tries once, without waiting.
-    pub(super) fn acquire(layout: &Layout, key: &Key, heart: &Heart) -> Result<LeaseAttempt, CacheError> {
-        let path = layout.leases().join(key.to_string());
+    /// Tries once, without waiting, to have what is leased under this name. Without a heart it is a lease for an instant,
+    /// which nobody touches.
+    pub(super) fn acquire(layout: &Layout, name: &str, heart: Option<&Heart>) -> Result<LeaseAttempt, CacheError> {
+        let path = layout.leases().join(name);
+        layout.make(&layout.leases())?;
         let holder = Holder::myself(&temporary(layout));
         let mut created = create(&path, &holder);
-        if matches!(&created, Err(error) if error.kind() == io::ErrorKind::NotFound) {
-            fs::create_dir_all(layout.leases()).map_err(CacheError::io("create", &layout.leases()))?;
-            created = create(&path, &holder);
-        }
         if matches!(&created, Err(error) if error.kind() == io::ErrorKind::AlreadyExists)
             && remove_if_stale(layout, &path)?
         {
@@ -104,7 +103,7 @@ impl Lease {
         failpoint::pass();
         match created {
             Ok(()) => {
-                let beating = Some(heart.beat(&path));
+                let beating = heart.map(|heart| heart.beat(&path));
                 let taken = Instant::now();
                 Ok(LeaseAttempt::Taken(Self { path, nonce: holder.nonce, taken, _beating: beating }))
             }
@@ -132,15 +131,16 @@ pub(super) fn create(path: &Path, holder: &Holder) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Option<Holder> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&read_plain(path).ok()?).ok()
 }
 
 /// Whether somebody holds the lease in this file: its process is not known to be gone, and it was touched not long ago.
-/// Judged by the clock of this host, since looking must not write.
-pub(super) fn is_held(path: &Path) -> bool {
-    let touched = fs::metadata(path).and_then(|metadata| metadata.modified());
-    let expired = touched.is_ok_and(|touched| touched.elapsed().is_ok_and(|age| age > EXPIRY));
-    !expired && !read(path).is_some_and(|holder| holder.is_dead())
+/// `now` is read off the file system's clock, as the time of the touch is.
+pub(super) fn is_held(path: &Path, now: SystemTime) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let touched = metadata.modified().unwrap_or(now);
+    let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
+    metadata.is_file() && !expired && !read(path).is_some_and(|holder| holder.is_dead())
 }
 
 /// How names in `tmp/` begin that belong to the process which holds this lease.
@@ -149,10 +149,14 @@ pub(super) fn holder_of(path: &Path) -> Option<String> {
 }
 
 /// Takes a stale lease away.
-fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
-    let Ok(touched) = fs::metadata(path).and_then(|metadata| metadata.modified()) else {
+pub(super) fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(true) };
+    if !metadata.is_file() {
+        // A link or a folder is nobody's lease.
+        layout.set_aside(path)?;
         return Ok(true);
-    };
+    }
+    let Ok(touched) = metadata.modified() else { return Ok(true) };
     let holder = read(path);
     let now = clock_of(layout)?;
     let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
@@ -172,7 +176,7 @@ fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
 }
 
 /// The file system's own clock, read off a file made just now: hosts may disagree on the time.
-fn clock_of(layout: &Layout) -> Result<SystemTime, CacheError> {
+pub(super) fn clock_of(layout: &Layout) -> Result<SystemTime, CacheError> {
     let (probe, file) = write_aside(layout, b"")?;
     let now = file.metadata().and_then(|metadata| metadata.modified());
     let _ = fs::remove_file(&probe);
@@ -222,7 +226,7 @@ impl Heart {
             while matches!(receiver.recv_timeout(HEARTBEAT), Err(RecvTimeoutError::Timeout)) {
                 let leases = leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 for path in leases.iter().filter_map(Weak::upgrade) {
-                    let _ = File::options().append(true).open(&*path).map(|file| touch(&file));
+                    let _ = super::tree::open_to_touch(&path).map(|file| touch(&file));
                 }
             }
         });
@@ -235,10 +239,9 @@ impl Heart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stages::artifact::Digest;
 
     fn take(layout: &Layout) -> LeaseAttempt {
-        Lease::acquire(layout, &Key(Digest([1; 32])), &Heart::new()).unwrap()
+        Lease::acquire(layout, "key", Some(&Heart::new())).unwrap()
     }
 
     #[test]

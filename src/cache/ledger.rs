@@ -1,9 +1,11 @@
 //! The ledger of a pipeline: the actions of its last run by stage. It makes a no-op fast (one file instead of one per
 //! stage) and remembers what a stage's manifest was before, so that `why` can say what changed.
-//! It is a shortcut only: without it everything works, slower.
+//! It is a shortcut only: without it everything works, slower. It also knows how the file of each action looked when that
+//! was last found right: as long as it looks so, it need not be read, and once it does not, the ledger is no reason to
+//! believe in it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,13 +14,36 @@ use stages::artifact::Digest;
 
 use super::object::replace;
 use super::seal::{seal, unseal};
-use super::{Action, CacheError, Key, Layout, Store};
+use super::{Action, CacheError, Key, Layout, RunId, Store};
+
+/// How a file looks from outside. Whoever writes into it or replaces it changes that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileState {
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds of the last change of content, name or permissions; no program can set it back.
+    changed: (i64, i64),
+}
 
 /// The actions of a pipeline's last run.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Stage name to its action, without the manifest.
     pub stages: BTreeMap<String, Arc<Action>>,
+    /// Stage name to the file of its action.
+    #[serde(default)]
+    files: BTreeMap<String, FileState>,
+    /// Stages that failed and have not come to their outputs since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, LastFailure>,
+}
+
+/// How a stage failed the last time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    pub key: Key,
+    pub run: RunId,
+    pub reason: String,
 }
 
 impl Ledger {
@@ -28,7 +53,7 @@ impl Ledger {
 
     /// The ledger of the pipeline with this name or path; empty if there is none that can be read.
     pub fn load(store: &Store, pipeline: &str) -> Self {
-        let text = fs::read(Self::path(store.layout(), pipeline)).unwrap_or_default();
+        let text = store.layout().read(&Self::path(store.layout(), pipeline)).unwrap_or_default();
         unseal(&text).unwrap_or_default()
     }
 
@@ -36,8 +61,16 @@ impl Ledger {
         replace(store.layout(), &Self::path(store.layout(), pipeline), &seal(self))
     }
 
-    /// Notes that a stage now stands on this action. Says whether that is news.
-    pub fn note(&mut self, stage: &str, action: &Arc<Action>) -> bool {
+    /// Notes that a stage now stands on this action, which was found right. Says whether that is news.
+    pub fn note(&mut self, store: &Store, stage: &str, action: &Arc<Action>) -> bool {
+        let recovered = self.failed.remove(stage).is_some();
+        let file = store.action_file(&action.key);
+        let is_new_file = file.is_some() && self.files.get(stage) != file.as_ref();
+        self.files.extend(file.filter(|_| is_new_file).map(|file| (stage.to_owned(), file)));
+        self.note_action(stage, action) || is_new_file || recovered
+    }
+
+    fn note_action(&mut self, stage: &str, action: &Arc<Action>) -> bool {
         let known = self.stages.get(stage);
         if known.is_some_and(|known| known.key == action.key && known.outputs == action.outputs) {
             return false;
@@ -51,8 +84,37 @@ impl Ledger {
         true
     }
 
+    /// Notes that a stage failed. Says whether that is news.
+    pub fn note_failure(&mut self, stage: &str, failure: LastFailure) -> bool {
+        self.failed.insert(stage.to_owned(), failure.clone()).is_none_or(|known| known != failure)
+    }
+
+    /// How a stage failed with this key, if it did the last time.
+    pub fn failure(&self, stage: &str, key: &Key) -> Option<&LastFailure> {
+        self.failed.get(stage).filter(|failure| failure.key == *key)
+    }
+
     /// The action on which a stage stood, if it has this key.
     pub fn find(&self, stage: &str, key: &Key) -> Option<&Arc<Action>> {
         self.stages.get(stage).filter(|action| action.key == *key)
+    }
+
+    /// Whether the file of a stage's action looks as it did when it was found right.
+    pub fn is_as_it_was(&self, store: &Store, stage: &str, key: &Key) -> bool {
+        self.files.get(stage).is_some_and(|known| store.action_file(key).as_ref() == Some(known))
+    }
+
+    /// Forgets a stage.
+    pub fn forget(&mut self, stage: &str) {
+        self.stages.remove(stage);
+        self.files.remove(stage);
+    }
+}
+
+impl Store {
+    /// How the file of an action looks, if there is one.
+    pub fn action_file(&self, key: &Key) -> Option<FileState> {
+        let found = self.layout().look_at(&self.layout().action(key)).filter(std::fs::Metadata::is_file)?;
+        Some(FileState { inode: found.ino(), bytes: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod failpoint;
 mod file_name;
 mod gc;
+mod hold;
 mod intake;
 mod key;
 mod layout;
@@ -24,6 +25,8 @@ mod salt;
 mod seal;
 mod stats;
 mod store;
+mod trash;
+mod tree;
 mod trials;
 mod under_way;
 mod verify;
@@ -37,7 +40,7 @@ pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, process_start};
-pub use ledger::Ledger;
+pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
@@ -46,10 +49,12 @@ pub use remote::{
     RemoteOptions, Traffic, TransferError, TransferReport,
 };
 pub use run::{
-    Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart, utc,
+    Instance, NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart,
+    utc,
 };
 pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};
 pub use store::Store;
+pub use tree::{append_plain, files_below, read_plain};
 pub use under_way::RunLease;
-pub use verify::{Damage, VerifyReport, files_below};
+pub use verify::{Damage, VerifyReport};

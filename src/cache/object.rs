@@ -1,13 +1,15 @@
 //! Objects: immutable files named by the blake3 of their bytes. Written aside, then renamed into place.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use stages::artifact::{ArtifactError, ByteDigest, Digest};
 
-use super::{CacheError, Layout, failpoint};
+use super::hold::Hold;
+use super::tree::open_plain;
+use super::{CacheError, Layout, ObjectRecord, failpoint};
 
 /// A name in `tmp/` that no other process or thread uses.
 pub(super) fn temporary(layout: &Layout) -> PathBuf {
@@ -74,14 +76,14 @@ impl<'a> Draft<'a> {
         (digest.finish(), self.passed + self.gathered.len() as u64)
     }
 
-    /// Gives the object its place.
-    pub fn place(mut self, path: &Path) -> Result<File, CacheError> {
+    /// Gives the object its place, and holds it there.
+    pub fn place(mut self, path: &Path, hold: &mut Hold) -> Result<File, CacheError> {
         self.spill()?;
         failpoint::pass();
         let Some((aside, file)) = self.file.take() else {
             return Err(CacheError::Missing { object: self.name().0 });
         };
-        rename_into(&aside, path).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+        hold.place(self.layout, &aside, path)?;
         Ok(file)
     }
 
@@ -130,53 +132,73 @@ impl Drop for Draft<'_> {
 
 pub(super) fn create_aside(layout: &Layout, mode: u32) -> Result<(PathBuf, File), CacheError> {
     use std::os::unix::fs::OpenOptionsExt;
+    layout.make(&layout.tmp())?;
     let path = temporary(layout);
-    let open = || File::options().write(true).create_new(true).mode(mode).open(&path);
-    let file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(layout.tmp()).map_err(CacheError::io("create", &layout.tmp()))?;
-            open()
-        }
-        other => other,
-    };
-    let file = file.map_err(CacheError::io("create", &path))?;
-    Ok((path, file))
+    let file = File::options().read(true).write(true).create_new(true).mode(mode).open(&path);
+    Ok((path.clone(), file.map_err(CacheError::io("create", &path))?))
 }
 
-/// Renames into place, making the folder if it is not there yet.
-pub(super) fn rename_into(from: &Path, to: &Path) -> Result<(), CacheError> {
+/// Renames into place, making the folder if it is not there yet. What stands in the way of either is set aside.
+pub(super) fn rename_into(layout: &Layout, from: &Path, to: &Path) -> Result<(), CacheError> {
+    layout.make(to.parent().unwrap_or(to))?;
     match fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = to.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(parent).map_err(CacheError::io("create", parent))?;
-            fs::rename(from, to).map_err(CacheError::io("write", to))
-        }
-        other => other.map_err(CacheError::io("write", to)),
+        // The folder went, as an empty one may, or there is one where the file should be.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => layout.make(to.parent().unwrap_or(to))?,
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => drop(layout.set_aside(to)?),
+        other => return other.map_err(CacheError::io("write", to)),
     }
+    fs::rename(from, to).map_err(CacheError::io("write", to))
 }
 
 /// Replaces a small record in one step. Not synchronised: for files whose loss costs nothing but time.
 pub(super) fn replace(layout: &Layout, to: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let (path, _) = write_aside(layout, bytes)?;
-    rename_into(&path, to)
+    rename_into(layout, &path, to).inspect_err(|_| drop(fs::remove_file(&path)))
 }
 
 /// Reads an object and checks that the bytes are those of its name.
-pub(super) fn read_verified(path: &Path, object: &Digest) -> Result<Vec<u8>, CacheError> {
-    let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(CacheError::Missing { object: *object });
-        }
-        other => other.map_err(CacheError::io("read", path))?,
-    };
-    same_object(object, Digest::of_bytes(&bytes), bytes.len() as u64)?;
+pub(super) fn read_verified(layout: &Layout, record: &ObjectRecord) -> Result<Vec<u8>, CacheError> {
+    let mut file = open_object(layout, record)?;
+    let path = layout.object(record);
+    let mut bytes = Vec::with_capacity(usize::try_from(record.bytes).unwrap_or_default().min(MOST_AT_ONCE));
+    file.read_to_end(&mut bytes).map_err(CacheError::io("read", &path))?;
+    same_object(&record.object, Digest::of_bytes(&bytes), bytes.len() as u64)?;
     Ok(bytes)
 }
 
+/// Memory for an object is asked for in such steps: what a record says of its length may not be so.
+const MOST_AT_ONCE: usize = 64 * 1024 * 1024;
+
 /// Checks an object without keeping its bytes.
-pub(super) fn check(path: &Path, object: &Digest) -> Result<(), CacheError> {
-    let file = match File::open(path) {
+pub(super) fn check(layout: &Layout, record: &ObjectRecord) -> Result<(), CacheError> {
+    let file = open_object(layout, record)?;
+    let (found, bytes) = Digest::of_reader(file).map_err(CacheError::io("read", &layout.object(record)))?;
+    same_object(&record.object, found, bytes)
+}
+
+/// Opens an object that has at least the right length.
+fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheError> {
+    let (path, object) = (layout.object(record), record.object);
+    let damaged = |reason: String| CacheError::Damaged { object, reason };
+    let file = match layout.open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Missing { object }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged(error.to_string())),
+        other => other.map_err(CacheError::io("read", &path))?,
+    };
+    let length = file.metadata().map_err(CacheError::io("read", &path))?.len();
+    if length != record.bytes {
+        return Err(damaged(format!("it has {length} bytes, not {}", record.bytes)));
+    }
+    Ok(file)
+}
+
+/// Checks a file that may become an object, or is one of which only the name is known.
+pub(super) fn check_file(path: &Path, object: &Digest) -> Result<(), CacheError> {
+    let file = match open_plain(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Missing { object: *object }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(CacheError::Damaged { object: *object, reason: error.to_string() });
+        }
         other => other.map_err(CacheError::io("read", path))?,
     };
     let (found, bytes) = Digest::of_reader(file).map_err(CacheError::io("read", path))?;
@@ -208,10 +230,10 @@ mod tests {
                 let draft = Draft::new(&layout, parts).unwrap();
                 assert_eq!(draft.name(), (Digest::of_bytes(whole), length as u64));
                 let path = layout.object_named(&draft.name().0, "");
-                draft.place(&path).unwrap();
+                draft.place(&path, &mut Hold::default()).unwrap();
                 assert_eq!(fs::read(&path).unwrap(), whole);
-                check(&path, &Digest::of_bytes(whole)).unwrap();
-                assert!(matches!(check(&path, &Digest::of_bytes(b"other")), Err(CacheError::Damaged { .. })));
+                check_file(&path, &Digest::of_bytes(whole)).unwrap();
+                assert!(matches!(check_file(&path, &Digest::of_bytes(b"other")), Err(CacheError::Damaged { .. })));
             }
         }
     }

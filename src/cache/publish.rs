@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 
 use stages::artifact::{Artifact, ArtifactError, Content, Digest, Part};
 
-use super::object::{Draft, rename_into, write_aside};
+use super::hold::{Grip, Hold};
+use super::object::{Draft, check_file, rename_into, write_aside};
 use super::seal::seal;
 use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
 
@@ -45,6 +46,8 @@ pub struct Staged {
     files: Vec<File>,
     /// They are not: the whole file system is flushed.
     many: bool,
+    /// All objects of the action, so that none is lost before the action is there.
+    hold: Hold,
 }
 
 impl Staged {
@@ -58,6 +61,7 @@ impl Staged {
 
     fn absorb(&mut self, other: Self) {
         self.many |= other.many;
+        self.hold.absorb(other.hold);
         other.files.into_iter().for_each(|file| self.add(file));
     }
 
@@ -87,7 +91,9 @@ impl Publisher {
         staged: &mut Staged,
     ) -> Result<ObjectRecord, CacheError> {
         let digest = artifact.digest();
-        if let Some(record) = known.iter().find(|record| record.digest == digest) {
+        if let Some(record) = known.iter().find(|record| record.digest == digest)
+            && staged.hold.grip_all(self.store.layout(), record, Grip::Firm)
+        {
             return Ok(record.clone());
         }
         let parts = artifact
@@ -101,15 +107,31 @@ impl Publisher {
         let draft = Draft::new(self.store.layout(), |sink| artifact.encode_to(sink))?;
         let (object, bytes) = draft.name();
         let record = ObjectRecord { digest, object, kind: Some(artifact.kind()), bytes, parts };
-        if !self.store.is_intact(&record) {
+        if !self.is_held(&record, staged) {
             self.place(draft, &record, staged)?;
         }
         Ok(record)
     }
 
+    /// Whether an object is there with the right bytes and cannot be lost any more; a damaged one is set aside.
+    fn is_held(&self, record: &ObjectRecord, staged: &mut Staged) -> bool {
+        let place = self.store.layout().object(record);
+        // What could be lost, since it is another user's, is written once more.
+        match staged.hold.grip(self.store.layout(), &place) {
+            Grip::Firm if check_file(&place, &record.object).is_ok() => return true,
+            Grip::Firm => {
+                staged.hold.let_go_last();
+                let _ = self.store.quarantine(record);
+            }
+            Grip::Loose => staged.hold.let_go_last(),
+            Grip::Absent => {}
+        }
+        false
+    }
+
     fn stage_blob(&self, digest: Digest, content: &Content, staged: &mut Staged) -> Result<ObjectRecord, CacheError> {
         let mut record = ObjectRecord { digest, object: digest, kind: None, bytes: 0, parts: Vec::new() };
-        if self.store.is_intact(&record) {
+        if self.is_held(&record, staged) {
             let present = self.store.layout().object(&record);
             record.bytes = fs::metadata(&present).map_err(CacheError::io("read", &present))?.len();
             return Ok(record);
@@ -134,7 +156,8 @@ impl Publisher {
     }
 
     fn place(&self, draft: Draft<'_>, record: &ObjectRecord, staged: &mut Staged) -> Result<(), CacheError> {
-        staged.add(draft.place(&self.store.layout().object(record))?);
+        let file = draft.place(&self.store.layout().object(record), &mut staged.hold)?;
+        staged.add(file);
         failpoint::pass();
         Ok(())
     }
@@ -185,7 +208,8 @@ fn flush_loop(store: &Store, receiver: &Receiver<Pending>) {
     }
 }
 
-/// One batch: flush the objects, write and flush the actions aside, rename them, release the leases.
+/// One batch: flush the objects, write and flush the actions aside, rename them, see that their objects are still there,
+/// release the leases.
 fn flush(store: &Store, batch: Vec<Pending>) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock();
@@ -194,7 +218,9 @@ fn flush(store: &Store, batch: Vec<Pending>) {
     for mut pending in batch {
         match write_aside(store.layout(), &seal(&pending.action)) {
             Ok((path, file)) => {
+                let hold = std::mem::take(&mut pending.staged.hold);
                 staged.absorb(std::mem::take(&mut pending.staged));
+                pending.staged.hold = hold;
                 staged.add(file);
                 written.push((path, pending));
             }
@@ -203,9 +229,10 @@ fn flush(store: &Store, batch: Vec<Pending>) {
     }
     let flushed = staged.flush();
     failpoint::pass();
-    for (path, pending) in written {
+    for (path, mut pending) in written {
+        let hold = std::mem::take(&mut pending.staged.hold);
         let result = match &flushed {
-            Ok(()) => rename_into(&path, &store.layout().action(&pending.action.key)),
+            Ok(()) => appear(store, &path, &pending.action, hold),
             Err(error) => Err(CacheError::io("flush", &path)(std::io::Error::new(error.kind(), error.to_string()))),
         };
         if result.is_err() {
@@ -219,4 +246,12 @@ fn flush(store: &Store, batch: Vec<Pending>) {
             store.offer(pending.action);
         }
     }
+}
+
+/// Renames an action into place, and makes sure that no collection of garbage has taken its objects before it was there.
+pub(super) fn appear(store: &Store, aside: &Path, action: &Action, hold: Hold) -> Result<(), CacheError> {
+    let (layout, place) = (store.layout(), store.layout().action(&action.key));
+    rename_into(layout, aside, &place)?;
+    failpoint::pass();
+    hold.settle(layout).inspect_err(|_| drop(layout.remove(&place)))
 }

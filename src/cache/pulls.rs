@@ -1,12 +1,11 @@
 //! What somebody fetched on purpose. No record of a run need name it, so a note does, and collections keep what it names
 //! for a while.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use super::object::{rename_into, write_aside};
 use super::seal::{seal, unseal};
-use super::verify::files_below;
+use super::tree::Found;
 use super::{CacheError, Key, RunId, Store};
 
 impl Store {
@@ -19,15 +18,15 @@ impl Store {
             return Ok(());
         }
         let (aside, _) = write_aside(self.layout(), &seal(keys))?;
-        rename_into(&aside, &self.layout().pulls().join(format!("{}.json", RunId::now())))
+        rename_into(self.layout(), &aside, &self.layout().pulls().join(format!("{}.json", RunId::now())))
     }
 
     /// The notes that there are. One that cannot be read keeps nothing.
-    pub(super) fn pulls(&self) -> Result<BTreeMap<PathBuf, BTreeSet<Key>>, CacheError> {
-        let read = |path: PathBuf| {
-            let keys = std::fs::read(&path).ok().and_then(|text| unseal(&text)).unwrap_or_default();
-            (path, keys)
+    pub(super) fn pulls(&self) -> Result<Vec<(Found, BTreeSet<Key>)>, CacheError> {
+        let read = |found: Found| {
+            let keys = self.layout().read(&found.path).ok().and_then(|text| unseal(&text)).unwrap_or_default();
+            (found, keys)
         };
-        Ok(files_below(&self.layout().pulls())?.into_iter().map(read).collect())
+        Ok(self.layout().walk(&self.layout().pulls())?.into_iter().map(read).collect())
     }
 }

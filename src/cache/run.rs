@@ -1,7 +1,7 @@
 //! Records of invocations: what was asked, what happened to each stage, what came out, and on which machine.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,15 +9,30 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stages::artifact::{Digest, Metric};
+use stages::artifact::{Digest, Metric, RelativePath, Shown};
 
+use super::tree::Kind;
 use super::{CacheError, Key, Link, Store};
 
 /// Names a run; sorts by time to the millisecond: `20260101-120000-250c1f`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RunId(pub String);
 
+impl TryFrom<String> for RunId {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        if Self::is_name(&name) { Ok(Self(name)) } else { Err(format!("`{}` is not the name of a run", Shown(&name))) }
+    }
+}
+
 impl RunId {
+    /// Whether a text from elsewhere can name a run, and so a folder: one plain part of a path.
+    pub fn is_name(text: &str) -> bool {
+        RelativePath::new(text).is_ok() && !text.contains(['/', '\\']) && !text.starts_with('.')
+    }
+
     /// Whether it is this, or begins or ends with it.
     pub fn is_called(&self, name: &str) -> bool {
         self.0.starts_with(name) || self.0.ends_with(name)
@@ -123,6 +138,9 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Why it ran, was skipped, or failed.
     pub reason: String,
+    /// Of a stage that failed: what lies behind the reason, outermost first, such as the last words of a program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
 }
 
 /// One file of a pipeline.
@@ -236,27 +254,52 @@ impl Store {
         self.layout().runs().join(&run.0)
     }
 
-    /// All runs, oldest first.
+    /// All runs, in the order of their names, which is that of the clocks of the hosts that made them.
     pub fn runs(&self) -> Result<Vec<RunId>, CacheError> {
-        let folder = self.layout().runs();
-        let entries = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(CacheError::io("list", &folder))?,
-        };
-        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok().map(RunId);
-        let mut runs: Vec<RunId> = entries.filter_map(|entry| name(entry.ok()?)).collect();
-        runs.sort();
-        Ok(runs)
+        let folders = self.layout().entries(&self.layout().runs())?.into_iter();
+        let folders = folders.filter(|found| found.seen.kind == Kind::Folder);
+        Ok(folders.filter_map(|found| Some(RunId(found.path.file_name()?.to_str()?.to_owned()))).collect())
+    }
+
+    /// All runs, those first whose records were written last by the file system's clock; without a record, last.
+    pub(super) fn by_age(&self) -> Result<Vec<RunId>, CacheError> {
+        let written = |run: &RunId| self.layout().look_at(&self.run_path(run)).and_then(|found| found.modified().ok());
+        let mut runs: Vec<_> = self.runs()?.into_iter().map(|run| (written(&run), run)).collect();
+        runs.sort_by(|left, right| right.cmp(left));
+        Ok(runs.into_iter().map(|(_, run)| run).collect())
+    }
+
+    /// The records of all runs, newest first. Where they stand in the chain decides, and not what anybody's clock said; those
+    /// that stand in none, such as those of runs under way, come where they were written. What cannot be read is left out.
+    pub fn newest_first(&self) -> Result<NewestFirst<'_>, CacheError> {
+        let next = self.chain_head().map(|head| head.run);
+        Ok(NewestFirst { store: self, next, others: self.by_age()?.into(), seen: BTreeSet::new(), waiting: Vec::new() })
+    }
+
+    /// The newest run, if there is any.
+    fn latest(&self) -> Result<Option<RunRecord>, CacheError> {
+        let mut imported = None;
+        for record in self.newest_first()? {
+            // One that came from elsewhere is nobody's latest, unless there is no other.
+            if !self.is_imported(&record.run) {
+                return Ok(Some(record));
+            }
+            imported = imported.filter(|known: &RunRecord| known.run >= record.run).or(Some(record));
+        }
+        Ok(imported)
     }
 
     /// The run that this text names: `latest`, an id, or the start or end of one.
     pub fn find_run(&self, name: &str) -> Result<RunRecord, CacheError> {
+        if name == "latest" {
+            return self.latest()?.ok_or_else(|| CacheError::NoSuchRun(name.to_owned()));
+        }
         let runs = self.runs()?;
-        let is_meant = |run: &&RunId| name == "latest" || (!name.is_empty() && run.is_called(name));
+        let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
         // A process that was killed early may leave a folder without a record.
         let mut found = runs.iter().rev().filter(is_meant).filter_map(|run| self.load_run(run).ok());
         let newest = found.next().ok_or_else(|| CacheError::NoSuchRun(name.to_owned()))?;
-        if name == "latest" || newest.run.0 == name {
+        if newest.run.0 == name {
             return Ok(newest);
         }
         let mut others: Vec<RunId> = found.map(|record| record.run).collect();
@@ -282,14 +325,119 @@ impl Store {
     /// The record of a run as its file has it.
     pub(super) fn load_run_as_written(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let path = self.run_path(run);
-        let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
-        serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
+        let text = self.layout().read(&path).map_err(CacheError::io("read", &path))?;
+        let unreadable = |reason: String| CacheError::Record { path: path.clone(), reason };
+        let record: RunRecord = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        if record.run == *run { Ok(record) } else { Err(unreadable(format!("it is of the run {}", record.run))) }
+    }
+}
+
+/// Records of runs, newest first; each is read when it is its turn.
+#[derive(Debug)]
+pub struct NewestFirst<'a> {
+    store: &'a Store,
+    /// The next record of the chain.
+    next: Option<RunId>,
+    /// All runs by the time at which their records were written.
+    others: VecDeque<RunId>,
+    seen: BTreeSet<RunId>,
+    /// Records of the chain, or of a branch of it, that were come upon before it was their turn.
+    waiting: Vec<RunRecord>,
+}
+
+impl NewestFirst<'_> {
+    fn is_chained(&self, record: &RunRecord) -> bool {
+        record.previous.is_some() && !self.store.is_imported(&record.run)
+    }
+
+    /// A run that was written after the next one of the chain, and stands in no chain.
+    fn unchained(&mut self) -> Option<RunRecord> {
+        while let Some(run) = self.others.front() {
+            if self.next.as_ref() == Some(run) {
+                return None;
+            }
+            let run = self.others.pop_front()?;
+            if self.seen.contains(&run) {
+                continue;
+            }
+            let Ok(record) = self.store.load_run(&run) else { continue };
+            if self.next.is_none() || !self.is_chained(&record) {
+                self.seen.insert(run);
+                return Some(record);
+            }
+            self.waiting.push(record);
+        }
+        None
+    }
+
+    /// What was put aside and says that it came after this run.
+    fn branch_of(&mut self, run: &RunId) -> Option<RunRecord> {
+        let follows = |record: &RunRecord| record.previous.as_ref().and_then(|link| link.run.as_ref()) == Some(run);
+        let at = self.waiting.iter().position(|record| follows(record) && !self.seen.contains(&record.run))?;
+        Some(self.waiting.swap_remove(at))
+    }
+
+    fn of_chain(&mut self) -> Option<RunRecord> {
+        let run = self.next.clone()?;
+        if let Some(branch) = self.branch_of(&run) {
+            self.seen.insert(branch.run.clone());
+            return Some(branch);
+        }
+        let record = self.store.load_run(&run).ok();
+        let before = record.as_ref().and_then(|record| record.previous.as_ref()).and_then(|link| link.run.clone());
+        // A chain that leads back to where it was is a forged one.
+        self.next = before.filter(|before| !self.seen.contains(before) && *before != run);
+        let is_news = self.seen.insert(run);
+        record.filter(|_| is_news).or_else(|| self.next())
+    }
+}
+
+impl Iterator for NewestFirst<'_> {
+    type Item = RunRecord;
+
+    fn next(&mut self) -> Option<RunRecord> {
+        if let Some(record) = self.unchained() {
+            return Some(record);
+        }
+        if self.next.is_some() {
+            return self.of_chain();
+        }
+        let left = self.waiting.iter().position(|record| !self.seen.contains(&record.run))?;
+        let record = self.waiting.remove(left);
+        self.seen.insert(record.run.clone());
+        Some(record)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn a_run_is_called_by_one_plain_name() {
+        let read = |name: &str| serde_json::from_value::<RunId>(name.into());
+        for name in ["20260101-120000-250c1f", "r", "a.b"] {
+            assert_eq!(read(name).unwrap(), RunId(name.to_owned()));
+        }
+        for name in ["", ".", "..", "../x", "/x", "a/b", "a\\b", "a\0", ".hidden", "x/"] {
+            assert!(read(name).is_err(), "{name:?}");
+        }
+    }
+
+    /// What is done with a record is done in the folder that it names.
+    #[test]
+    fn a_record_names_the_folder_that_it_lies_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let path = store.run_path(&RunId("mine".into()));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        for name in ["other", "../../../elsewhere"] {
+            fs::write(&path, serde_json::json!({"run": name}).to_string()).unwrap();
+            assert!(matches!(store.load_run(&RunId("mine".into())), Err(CacheError::Record { .. })), "{name}");
+        }
+    }
 
     #[test]
     fn dates_are_right() {

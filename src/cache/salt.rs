@@ -27,7 +27,9 @@ const PREFIX: &str = "secret:";
 #[derive(Debug, Default)]
 pub(super) struct Salt {
     bytes: OnceLock<[u8; 32]>,
-    /// Whether a secret may be made. Where not, one of this process alone must do: nothing is stored under it.
+    /// It was made by this process, and is in no file yet.
+    is_new: AtomicBool,
+    /// Whether a file may be written. Until then, a secret of this process alone must do.
     may_write: AtomicBool,
 }
 
@@ -38,9 +40,9 @@ impl Salt {
 
     /// What is written down of a value: `secret:STORE:DIGEST`. `STORE` tells digests apart that cannot be compared.
     pub fn digest(&self, layout: &Layout, name: &str, value: &str) -> String {
-        let salt = self.bytes.get_or_init(|| self.find(layout));
-        let id = blake3::derive_key("runner: which secret a digest was made with", salt);
-        let mut hasher = blake3::Hasher::new_keyed(salt);
+        let salt = self.bytes(layout);
+        let id = blake3::derive_key("runner: which secret a digest was made with", &salt);
+        let mut hasher = blake3::Hasher::new_keyed(&salt);
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(value.as_bytes());
         let id: String = id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{PREFIX}{id}:{}", hasher.finalize())
@@ -48,41 +50,53 @@ impl Salt {
 
     /// The same secret, for a store that stands in for this one.
     pub fn for_another_store(&self, layout: &Layout) -> Self {
-        let salt = *self.bytes.get_or_init(|| self.find(layout));
-        Self { bytes: OnceLock::from(salt), may_write: AtomicBool::new(false) }
+        Self { bytes: OnceLock::from(self.bytes(layout)), ..Self::default() }
     }
 
-    fn find(&self, layout: &Layout) -> [u8; 32] {
-        match std::env::var(VARIABLE) {
-            Ok(text) if text.len() >= SHORTEST => {
-                return blake3::derive_key("runner: the secret of a team", text.as_bytes());
-            }
-            Ok(text) if !text.is_empty() => {
-                tracing::warn!("{VARIABLE} has fewer than {SHORTEST} characters and is not used: it could be guessed");
-            }
-            _ => {}
+    fn bytes(&self, layout: &Layout) -> [u8; 32] {
+        let find = || match given().or_else(|| read(&layout.salt())) {
+            Some(salt) => salt,
+            None => self.make(layout),
+        };
+        let salt = *self.bytes.get_or_init(find);
+        // A look at the store comes before anything is written to it.
+        if self.may_write.load(Ordering::Relaxed) && self.is_new.swap(false, Ordering::Relaxed) {
+            keep_or_warn(layout, &salt);
         }
-        let path = layout.salt();
-        if let Some(salt) = read(&path) {
+        salt
+    }
+
+    /// A new secret. Where it may be kept, another process may have been first with its own.
+    fn make(&self, layout: &Layout) -> [u8; 32] {
+        let salt = random();
+        if !self.may_write.load(Ordering::Relaxed) {
+            self.is_new.store(true, Ordering::Relaxed);
             return salt;
         }
-        let own = random();
-        if !self.may_write.load(Ordering::Relaxed) {
-            return own;
-        }
-        match keep(layout, &path, &own) {
-            // Another process may have been first.
-            Ok(()) => read(&path).unwrap_or_else(|| {
-                let path = path.display();
-                tracing::warn!("{path} cannot be read; what depends on a secret variable is computed again every time");
-                own
-            }),
-            Err(error) => {
-                tracing::warn!("{error}; what depends on a secret variable is computed again the next time");
-                own
-            }
-        }
+        keep_or_warn(layout, &salt);
+        read(&layout.salt()).unwrap_or(salt)
     }
+}
+
+/// Keeps the secret; without it, what depends on secret variables is only found again by this process.
+fn keep_or_warn(layout: &Layout, salt: &[u8; 32]) {
+    let path = layout.salt();
+    let wrong = match keep(layout, &path, salt) {
+        Ok(()) if read(&path).is_some() => return,
+        Ok(()) => format!("{} cannot be read", path.display()),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!("{wrong}; what depends on a secret variable is computed again every time");
+}
+
+/// The secret that the user gives.
+fn given() -> Option<[u8; 32]> {
+    let text = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty())?;
+    if text.len() < SHORTEST {
+        tracing::warn!("{VARIABLE} has fewer than {SHORTEST} characters and is not used: it could be guessed");
+        return None;
+    }
+    Some(blake3::derive_key("runner: the secret of a team", text.as_bytes()))
 }
 
 /// Whether a recorded value is such a digest.
@@ -166,7 +180,12 @@ mod tests {
         let layout = Layout::new(folder.path());
         salt(false).digest(&layout, "A", "b");
         assert!(!layout.salt().exists());
-        salt(true).digest(&layout, "A", "b");
+        // A secret that was needed before anything might be written is kept as soon as it may.
+        let early = salt(false);
+        let digest = early.digest(&layout, "A", "b");
+        early.allow_writing();
+        assert_eq!(early.digest(&layout, "A", "b"), digest);
+        assert_eq!(salt(false).digest(&layout, "A", "b"), digest);
         assert_eq!(fs::metadata(layout.salt()).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

@@ -1,12 +1,10 @@
 //! How much a store holds.
 
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::verify::files_below;
-use super::{CacheError, Store};
+use super::{CacheError, Layout, Store};
 
 /// A number of files and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -45,22 +43,21 @@ impl Store {
     /// Counts everything.
     pub fn stats(&self) -> Result<Stats, CacheError> {
         let layout = self.layout();
-        let mut runs = amount(&layout.runs())?;
+        let mut runs = amount(layout, &layout.runs())?;
         runs.count = self.runs()?.len();
         Ok(Stats {
-            objects: amount(&layout.objects())?,
-            actions: amount(&layout.actions())?,
-            checkpoints: amount(&layout.checkpoints())?,
+            objects: amount(layout, &layout.objects())?,
+            actions: amount(layout, &layout.actions())?,
+            checkpoints: amount(layout, &layout.checkpoints())?,
             runs,
-            quarantine: amount(&layout.quarantine())?,
-            leases: amount(&layout.leases())?,
-            temporary: amount(&layout.tmp())?,
+            quarantine: amount(layout, &layout.quarantine())?,
+            leases: amount(layout, &layout.leases())?,
+            temporary: amount(layout, &layout.tmp())?,
         })
     }
 }
 
-fn amount(folder: &Path) -> Result<Amount, CacheError> {
-    let files = files_below(folder)?;
-    let bytes = files.iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
-    Ok(Amount { count: files.len(), bytes })
+fn amount(layout: &Layout, folder: &Path) -> Result<Amount, CacheError> {
+    let files = layout.walk(folder)?;
+    Ok(Amount { count: files.len(), bytes: files.iter().map(|file| file.seen.bytes).sum() })
 }

@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
 use super::lease::{Heart, holder_of, is_held};
-use super::object::{check, read_verified, rename_into, temporary};
+use super::object::{check, create_aside, read_verified, temporary};
 use super::salt::Salt;
 use super::seal::unseal;
 use super::{Action, CacheError, Key, Layout, Lease, LeaseAttempt, ObjectRecord, Remote};
@@ -47,12 +48,14 @@ impl Store {
         self.untouched.store(true, Ordering::Relaxed);
     }
 
-    /// Makes sure that the store can be written before anything is computed.
+    /// Makes sure that the store can be written before anything is computed, and that its folders are its own.
     pub fn prepare(&self) -> Result<(), CacheError> {
-        let tmp = self.layout.tmp();
-        fs::create_dir_all(&tmp).map_err(CacheError::io("create", &tmp))?;
-        let probe = temporary(&self.layout);
-        fs::write(&probe, b"").map_err(CacheError::io("write", &probe))?;
+        for folder in self.layout.folders() {
+            if fs::symlink_metadata(&folder).is_ok_and(|metadata| !metadata.is_dir()) {
+                return Err(CacheError::Foreign { path: folder });
+            }
+        }
+        let (probe, _) = create_aside(&self.layout, 0o644)?;
         self.salt.allow_writing();
         fs::remove_file(&probe).map_err(CacheError::io("remove", &probe))
     }
@@ -68,6 +71,13 @@ impl Store {
         self.salt.digest(&self.layout, name, value)
     }
 
+    /// The time by the clock of the store's file system, which all hosts share, read off a file that is made for it. Where
+    /// none can be made, this host's clock must do.
+    pub fn clock(&self) -> SystemTime {
+        let clock = self.layout.root().is_dir().then(|| super::lease::clock_of(&self.layout).ok()).flatten();
+        clock.unwrap_or_else(SystemTime::now)
+    }
+
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -75,8 +85,10 @@ impl Store {
     /// The action of a key, if it is known. Whether its objects are there is another question.
     pub fn action(&self, key: &Key) -> Result<Option<Action>, CacheError> {
         let path = self.layout.action(key);
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let text = match self.layout.read(&path) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                return Ok(None);
+            }
             other => other.map_err(CacheError::io("read", &path))?,
         };
         // A record that cannot be read is as good as none; the stage runs again and replaces it.
@@ -95,19 +107,8 @@ impl Store {
 
     /// Whether an object is there with its size; a look at the directory, not at the bytes.
     pub fn is_present(&self, record: &ObjectRecord) -> bool {
-        fs::metadata(self.layout.object(record)).is_ok_and(|metadata| metadata.len() == record.bytes)
-    }
-
-    /// Whether an object is there with the right bytes; a damaged one is set aside.
-    pub(super) fn is_intact(&self, record: &ObjectRecord) -> bool {
-        if !self.layout.object(record).exists() {
-            return false;
-        }
-        let intact = check(&self.layout.object(record), &record.object).is_ok();
-        if !intact {
-            let _ = self.quarantine(record);
-        }
-        intact
+        let found = self.layout.look_at(&self.layout.object(record));
+        found.is_some_and(|metadata| metadata.is_file() && metadata.len() == record.bytes)
     }
 
     /// Reads an artifact and checks its bytes. A damaged object is set aside, never served. What is not here or was
@@ -138,10 +139,10 @@ impl Store {
         })?;
         let source = self.guarded(record, |path| {
             if kind.is_read_in_pieces() {
-                check(path, &record.object)?;
+                check(&self.layout, record)?;
                 return Source::open(path).map_err(CacheError::io("read", path));
             }
-            read_verified(path, &record.object).map(Source::from)
+            read_verified(&self.layout, record).map(Source::from)
         })?;
         let (load, blob) = (|part: &ObjectRecord| self.load(part), |part: &ObjectRecord| self.blob(part));
         let parts = RecordedParts::new(&record.parts, &load, &blob);
@@ -151,10 +152,13 @@ impl Store {
         }
         artifact.map_err(|error| {
             let _ = self.quarantine(record);
-            match error {
+            let error = match error {
                 ArtifactError::Io(_) => CacheError::Artifact(error),
                 other => CacheError::Damaged { object: record.object, reason: other.to_string() },
-            }
+            };
+            // What is computed again after it would otherwise say nothing of it.
+            tracing::warn!("{error}");
+            error
         })
     }
 
@@ -163,7 +167,7 @@ impl Store {
         let path = self.layout.object(record);
         let known = self.checked.lock().is_ok_and(|checked| checked.contains(&record.object));
         if !known {
-            self.with_help(record, || self.guarded(record, |path| check(path, &record.object)))?;
+            self.with_help(record, || self.guarded(record, |_| check(&self.layout, record)))?;
             if let Ok(mut checked) = self.checked.lock() {
                 checked.insert(record.object);
             }
@@ -191,9 +195,7 @@ impl Store {
         if self.untouched.load(Ordering::Relaxed) {
             return Ok(path);
         }
-        let aside = self.layout.quarantine().join(format!("{}-{}", record.object, std::process::id()));
-        rename_into(&path, &aside)?;
-        Ok(aside)
+        self.layout.set_aside(&path)
     }
 
     /// A folder for a stage's temporary files, which nobody else uses. It is not made.
@@ -202,15 +204,21 @@ impl Store {
     }
 
     /// How names in `tmp/` begin that belong to processes which hold a lease.
-    pub(super) fn processes_at_work(&self) -> Result<BTreeSet<String>, CacheError> {
-        let leases = super::verify::files_below(&self.layout.leases())?;
-        Ok(leases.iter().filter(|path| is_held(path)).filter_map(|path| holder_of(path)).collect())
+    pub(super) fn processes_at_work(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
+        let leases = self.layout.walk(&self.layout.leases())?;
+        Ok(leases.iter().filter(|lease| is_held(&lease.path, now)).filter_map(|lease| holder_of(&lease.path)).collect())
     }
 
     /// The keys that somebody works on.
     pub fn leased(&self) -> Result<Vec<Key>, CacheError> {
-        let leases = super::verify::files_below(&self.layout.leases())?.into_iter().filter(|path| is_held(path));
-        Ok(leases.filter_map(|path| path.file_name()?.to_str()?.parse().ok().map(Key)).collect())
+        let names = self.held_leases(self.clock())?;
+        Ok(names.iter().filter_map(|name| name.parse().ok().map(Key)).collect())
+    }
+
+    /// What is leased, by name.
+    pub(super) fn held_leases(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
+        let leases = self.layout.walk(&self.layout.leases())?.into_iter().filter(|lease| is_held(&lease.path, now));
+        Ok(leases.filter_map(|lease| lease.path.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
     /// What keeps the leases of this process fresh.
@@ -220,7 +228,12 @@ impl Store {
 
     /// Tries to become the one who works on a key.
     pub fn lease(&self, key: &Key) -> Result<LeaseAttempt, CacheError> {
-        Lease::acquire(&self.layout, key, &self.heart)
+        Lease::acquire(&self.layout, &key.to_string(), Some(&self.heart))
+    }
+
+    /// Tries to become the only one who collects garbage.
+    pub(super) fn lease_collection(&self) -> Result<LeaseAttempt, CacheError> {
+        Lease::acquire(&self.layout, "gc", Some(&self.heart))
     }
 }
 

@@ -1,15 +1,16 @@
 //! `cache verify`: reads every object, decodes every artifact, and compares with what the actions say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
 
 use super::object::check;
 use super::seal::unseal;
-use super::{Action, CacheError, Ledger, ObjectRecord, Store};
+use super::tree::Kind;
+use super::{Action, CacheError, Key, Ledger, ObjectRecord, Store};
 
 /// One thing that is wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -36,8 +37,8 @@ impl Store {
     /// Every action that can be read, and the paths of those that cannot.
     pub fn actions(&self) -> Result<(Vec<Action>, Vec<PathBuf>), CacheError> {
         let (mut actions, mut broken) = (Vec::new(), Vec::new());
-        for path in files_below(&self.layout().actions())? {
-            let action = fs::read(&path).ok().and_then(|text| unseal::<Action>(&text));
+        for path in self.paths_below(&self.layout().actions())? {
+            let action = self.layout().read(&path).ok().and_then(|text| unseal::<Action>(&text));
             match action {
                 Some(action) if self.layout().action(&action.key) == path => actions.push(action),
                 _ => broken.push(path),
@@ -49,31 +50,33 @@ impl Store {
     /// Checks everything; damaged objects are set aside, actions that lost an object are removed, so that the next
     /// run recomputes their stages. `progress` is called with the number of objects checked and their total.
     pub fn verify(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<VerifyReport, CacheError> {
+        self.take_back_trash()?;
+        let mut report = VerifyReport { damaged: self.set_foreign_aside()?, ..VerifyReport::default() };
         let (actions, broken) = self.actions()?;
-        let mut report = VerifyReport { actions: actions.len(), ..VerifyReport::default() };
+        report.actions = actions.len();
         let broken = broken.into_iter().map(|path| (path, "not a readable action"));
-        let ledgers = self.broken_ledgers()?.into_iter().map(|path| (path, "not a readable ledger"));
+        let (ledgers, unwritten) = self.check_ledgers(&actions)?;
         for (path, reason) in broken.chain(ledgers) {
-            fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
+            self.layout().remove(&path)?;
             report.damaged.push(Damage { path, reason: reason.into(), needed_by: Vec::new() });
         }
         let mut needed: BTreeMap<PathBuf, (ObjectRecord, BTreeSet<String>)> = BTreeMap::new();
-        for action in &actions {
+        for action in actions.iter().chain(&unwritten) {
             for record in action.objects() {
                 let entry = needed.entry(self.layout().object(record));
                 entry.or_insert_with(|| (record.clone(), BTreeSet::new())).1.insert(action.kind.clone());
             }
         }
-        let on_disk = files_below(&self.layout().objects())?;
+        let on_disk = self.layout().walk(&self.layout().objects())?;
         report.objects = on_disk.len();
-        report.bytes = on_disk.iter().filter_map(|path| Some(fs::metadata(path).ok()?.len())).sum();
-        report.orphans = on_disk.iter().filter(|path| !needed.contains_key(*path)).count();
-        report.orphans += files_below(&self.layout().tmp())?.len();
+        report.bytes = on_disk.iter().map(|file| file.seen.bytes).sum();
+        report.orphans = on_disk.iter().filter(|file| !needed.contains_key(&file.path)).count();
+        report.orphans += self.layout().walk(&self.layout().tmp())?.len();
         let done = std::sync::atomic::AtomicUsize::new(0);
         let lost: Vec<(PathBuf, Digest, Damage)> = needed
             .into_par_iter()
             .filter_map(|(path, (record, kinds))| {
-                let found = self.verify_object(&path, &record);
+                let found = self.verify_object(&record);
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, on_disk.len());
                 let reason = found.err()?.to_string();
                 let damage = Damage { path: path.clone(), reason, needed_by: kinds.into_iter().collect() };
@@ -92,7 +95,7 @@ impl Store {
     /// What is wrong with it.
     pub fn inspect(&self, record: &ObjectRecord) -> Result<(), CacheError> {
         for part in record.all() {
-            check(&self.layout().object(part), &part.object)?;
+            check(self.layout(), part)?;
         }
         if record.kind.is_none() {
             return Ok(());
@@ -105,17 +108,70 @@ impl Store {
         Ok(())
     }
 
-    fn broken_ledgers(&self) -> Result<Vec<PathBuf>, CacheError> {
-        let readable = |path: &PathBuf| fs::read(path).is_ok_and(|text| unseal::<Ledger>(&text).is_some());
-        Ok(files_below(&self.layout().ledgers())?.into_iter().filter(|path| !readable(path)).collect())
+    fn paths_below(&self, folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+        Ok(self.layout().walk(folder)?.into_iter().map(|found| found.path).collect())
+    }
+
+    /// Sets aside whatever in the store is neither a file nor a folder, and what stands where a folder of it should be.
+    fn set_foreign_aside(&self) -> Result<Vec<Damage>, CacheError> {
+        let layout = self.layout();
+        let folders = layout.folders();
+        let mut foreign: Vec<PathBuf> = Vec::new();
+        for found in layout.entries(layout.root())? {
+            let is_folder = folders.contains(&found.path);
+            if found.seen.kind == Kind::Foreign || (is_folder && found.seen.kind != Kind::Folder) {
+                foreign.push(found.path);
+            }
+        }
+        for folder in [layout.objects(), layout.actions(), layout.checkpoints(), layout.ledgers(), layout.pulls()] {
+            let found = layout.walk(&folder)?.into_iter().filter(|found| found.seen.kind == Kind::Foreign);
+            foreign.extend(found.map(|found| found.path));
+        }
+        // What runs link lies deeper, and is not part of the store's promise.
+        for run in layout.entries(&layout.runs())? {
+            let mut own = if run.seen.kind == Kind::Folder { layout.entries(&run.path)? } else { vec![run] };
+            own.retain(|found| found.seen.kind == Kind::Foreign);
+            foreign.extend(own.into_iter().map(|found| found.path));
+        }
+        for path in &foreign {
+            layout.set_aside(path)?;
+        }
+        let reason = "neither a file nor a folder of the store, in which nothing is followed";
+        Ok(foreign.into_iter().map(|path| Damage { path, reason: reason.into(), needed_by: Vec::new() }).collect())
+    }
+
+    /// Ledgers that cannot be read, or that say something else than the actions; and what ledgers alone know of, as far as it is
+    /// there: the next run writes it again.
+    fn check_ledgers(&self, actions: &[Action]) -> Result<(Vec<(PathBuf, &'static str)>, Vec<Action>), CacheError> {
+        let written: BTreeMap<&Key, &Action> = actions.iter().map(|action| (&action.key, action)).collect();
+        let (mut broken, mut unwritten) = (Vec::new(), Vec::new());
+        for path in self.paths_below(&self.layout().ledgers())? {
+            let ledger = self.layout().read(&path).ok().and_then(|text| unseal::<Ledger>(&text));
+            let Some(ledger) = ledger else {
+                broken.push((path, "not a readable ledger"));
+                continue;
+            };
+            // A ledger may be older than an action, but not than one that it looked at.
+            let differs = |(stage, noted): (&String, &Arc<Action>)| {
+                written.get(&noted.key).is_some_and(|action| action.outputs != noted.outputs)
+                    && ledger.is_as_it_was(self, stage, &noted.key)
+            };
+            if ledger.stages.iter().any(differs) {
+                broken.push((path, "a ledger that says something else than the actions"));
+                continue;
+            }
+            let only_here = ledger.stages.into_values().filter(|noted| !written.contains_key(&noted.key));
+            unwritten.extend(only_here.filter(|noted| self.has_outputs(noted)).map(|noted| Action::clone(&noted)));
+        }
+        Ok((broken, unwritten))
     }
 
     /// The bytes are those of the object's name, and the content is that of the artifact's digest.
-    fn verify_object(&self, path: &Path, record: &ObjectRecord) -> Result<(), CacheError> {
+    fn verify_object(&self, record: &ObjectRecord) -> Result<(), CacheError> {
         if record.kind.is_none() {
             return self.blob(record).map(drop);
         }
-        check(path, &record.object).inspect_err(|error| {
+        check(self.layout(), record).inspect_err(|error| {
             if matches!(error, CacheError::Damaged { .. }) {
                 let _ = self.quarantine(record);
             }
@@ -131,37 +187,16 @@ impl Store {
 
     fn drop_actions_that_need(&self, actions: &[Action], lost: &BTreeSet<Digest>) -> Result<(), CacheError> {
         for action in actions.iter().filter(|action| action.objects().any(|record| lost.contains(&record.object))) {
-            let path = self.layout().action(&action.key);
-            fs::remove_file(&path).map_err(CacheError::io("remove", &path))?;
+            self.layout().remove(&self.layout().action(&action.key))?;
         }
         Ok(())
     }
 
     /// Forgets an action whose objects turned out to be damaged.
     pub fn forget(&self, action: &Action) {
-        let _ = fs::remove_file(self.layout().action(&action.key));
+        let _ = self.layout().remove(&self.layout().action(&action.key));
         if let Some(remote) = self.remote() {
             remote.forget(&action.key);
         }
     }
-}
-
-/// All files below a folder, sorted; none if the folder does not exist.
-pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(CacheError::io("list", folder))?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(CacheError::io("list", folder))?;
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder {
-            files.extend(files_below(&entry.path())?);
-        } else {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
 }

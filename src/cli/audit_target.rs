@@ -133,12 +133,18 @@ impl Target {
         }
         let store = places.store;
         let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
-        let runs = store.runs()?;
-        let mut records = runs.iter().rev().filter_map(|run| store.load_run(run).ok());
-        let record = records.find(|record| record.file == file && record.status == RunStatus::Done);
+        let mut unfinished = None;
+        let is_done = |record: &RunRecord| {
+            if record.file == file && record.status != RunStatus::Done && unfinished.is_none() {
+                unfinished = Some(format!("its run {} is {}; name a run or a lock", record.run, record.status.name()));
+            }
+            record.file == file && record.status == RunStatus::Done
+        };
+        let record = store.newest_first()?.find(is_done);
         let record = record.ok_or_else(|| {
             let message = format!("there is neither a lock nor a finished run of {}", shown(path));
-            CliError::wrong(message).hint("`runner run` it first, or name a run or a lock")
+            CliError::wrong(message)
+                .hint(unfinished.unwrap_or_else(|| "`runner run` it first, or name a run or a lock".to_owned()))
         })?;
         Self::of_run(places, &record, true)
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
-use crate::cache::{RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
+use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
 use crate::spec::units;
@@ -97,6 +97,7 @@ pub(super) fn carry_out_counting(
 ) -> Result<Carried, CliError> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
+    let mut plan = plan;
     // Where nothing is left to do, git and the GPU's driver would take longer than the run.
     let mut lease = None;
     if plan.hits() < plan.len() {
@@ -104,9 +105,15 @@ pub(super) fn carry_out_counting(
         record.environment = environment::capture(&record::setting(session));
         record.stages = record::hits(&session.graph, &plan);
         session.store.save_run(&record)?;
+        // From here on a collection of garbage leaves alone what the run builds upon. It may have begun before.
+        if !plan.still_holds(&session.store) {
+            plan = session.planner().plan();
+            record.stages = record::hits(&session.graph, &plan);
+            session.store.save_run(&record)?;
+        }
     }
     let mut outcome = perform(session, plan, &run, global, execution, count)?;
-    remember(session, &outcome);
+    remember(session, &run, &outcome);
     let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
     if !results.lost.is_empty() && session.cancel.is_cancelled() {
         // What was on its way from the remote did not come any more.
@@ -141,12 +148,12 @@ fn repair(
     for stage in lost {
         let name = &session.graph.stage(*stage).name;
         tracing::warn!("the stored results of {name} are damaged or missing; it runs again");
-        session.ledger.stages.remove(name);
+        session.ledger.forget(name);
     }
     session.stop_forcing();
     let plan = session.planner().plan();
     let outcome = perform(session, plan, run, global, execution, &mut Nothing)?;
-    remember(session, &outcome);
+    remember(session, run, &outcome);
     Ok(outcome)
 }
 
@@ -188,10 +195,16 @@ fn perform(
 }
 
 /// Brings the ledger up to date; losing it costs nothing but time.
-fn remember(session: &mut Session, outcome: &Outcome) {
+fn remember(session: &mut Session, run: &RunId, outcome: &Outcome) {
     let mut news = false;
+    for stage in outcome.stages.iter().filter(|stage| stage.state == StageState::Failed) {
+        if let Some(key) = stage.key {
+            let failure = LastFailure { key, run: run.clone(), reason: stage.reason.clone() };
+            news |= session.ledger.note_failure(&stage.name, failure);
+        }
+    }
     for (stage, action) in &outcome.actions {
-        news |= session.ledger.note(&session.graph.stage(*stage).name, action);
+        news |= session.ledger.note(&session.store, &session.graph.stage(*stage).name, action);
     }
     if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
         tracing::warn!("{error}");

@@ -11,7 +11,7 @@ use super::session::shown;
 use super::transfer::{named_remote, refuse_read_only};
 use super::{CliError, Exit, Global, lock};
 use crate::audit::Lock;
-use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below};
+use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below, read_plain};
 use crate::spec::units;
 use crate::sweep::submissions;
 use crate::ui::{bytes, outln, print_json};
@@ -72,7 +72,16 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
     list(global, arguments, &report.removed, shown);
     let verb = if arguments.dry_run { "would remove" } else { "removed" };
     let (removed, freed) = (report.removed.len(), bytes(report.freed));
-    outln!("{verb} {removed} files, {freed}; {} objects, {} stay", report.kept_objects, bytes(report.kept_bytes));
+    let stay = match report.kept_checkpoints {
+        0 => format!("{} objects, {} stay", report.kept_objects, bytes(report.kept_bytes)),
+        count => format!(
+            "{} objects, {}, and {count} checkpoints, {}, stay",
+            report.kept_objects,
+            bytes(report.kept_bytes),
+            bytes(report.kept_checkpoint_bytes)
+        ),
+    };
+    outln!("{verb} {removed} files, {freed}; {stay}");
     if arguments.dry_run || global.verbose {
         for (who, count) in &report.kept_for {
             outln!("  {count} results stay for {who}");
@@ -119,7 +128,9 @@ fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Cli
     let mut files = BTreeSet::new();
     for path in named {
         if path.is_dir() {
-            files.extend(files_below(path)?.into_iter().filter(|path| is_lock(path)));
+            // The user's own folder may be a link.
+            let folder = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+            files.extend(files_below(&folder)?.into_iter().filter(|path| is_lock(path)));
         } else {
             files.insert(path.clone());
         }
@@ -135,7 +146,7 @@ fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Cli
 fn is_lock(path: &Path) -> bool {
     const BEGINS: &str = "# The lock of a pipeline.";
     let named_so = path.extension().is_some_and(|ending| ending == "lock");
-    named_so && std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(BEGINS.as_bytes()))
+    named_so && read_plain(path).is_ok_and(|bytes| bytes.starts_with(BEGINS.as_bytes()))
 }
 
 /// The keys that the remote holds, where a limit on size makes that matter. A remote that cannot be asked holds nothing.

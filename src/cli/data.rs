@@ -13,6 +13,7 @@ use stages::contract::FileRequest;
 use super::{CliError, Exit, Global, signals};
 use crate::cache::{Layout, Store};
 use crate::data::{self, DataError, FileState, FileStatus, Memo, Options, Sources, Transfer};
+use crate::diagnostic::visible;
 use crate::engine::{CancelToken, Failure, FileFinder, FoundFile};
 use crate::report::{self, Brought, BroughtFiles};
 use crate::spec::Spec;
@@ -80,7 +81,7 @@ fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, C
         .chain(&options.search_path)
         .map(|folder| folder.display().to_string())
         .collect();
-    outln!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads", places.join(", "));
+    out!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads\n", places.join(", "));
     Ok(Exit::Done)
 }
 
@@ -105,7 +106,7 @@ fn get(
     } else {
         outln!("{} downloaded, {} here already", report.downloaded.len(), report.present.len());
         for (path, error) in &report.failed {
-            errln!("{}: {path}: {}", Paint::Bad.on("error"), CliError::from(Failure::from(error)));
+            err!("{}: {}: {}\n", Paint::Bad.on("error"), visible(path), CliError::from(Failure::from(error)));
         }
     }
     Ok(if report.failed.is_empty() { Exit::Done } else { Exit::Failed })
@@ -184,6 +185,8 @@ pub(super) struct Files {
     found: Mutex<BTreeMap<(Option<String>, PathBuf), FoundFile>>,
     /// Files that came in a bundle.
     brought: BroughtWhen,
+    /// The same for folders that may be files, which many stages tend to share.
+    listed: Mutex<BTreeMap<PathBuf, Vec<(String, FoundFile)>>>,
     cancel: CancelToken,
 }
 
@@ -197,6 +200,7 @@ impl Files {
             sources: OnceLock::new(),
             found: Mutex::default(),
             brought: BroughtWhen::Never,
+            listed: Mutex::default(),
             cancel: cancel.clone(),
         }
     }
@@ -214,9 +218,7 @@ impl Files {
             (BroughtWhen::First(files), Moment::Before) => files.get(&name),
             (BroughtWhen::Missing(files), Moment::After) => {
                 // What is here is what the user works on.
-                let places = data::places_of(&request.path, request.dataset.is_some(), &self.options);
-                let is_here = places.iter().any(|place| place.exists());
-                let brought = if is_here { None } else { files.get(&name) };
+                let brought = if self.is_here(request) { None } else { files.get(&name) };
                 if brought.is_some() {
                     tracing::warn!("{} is not here; its copy from an imported run is read", request.path.display());
                 }
@@ -224,6 +226,15 @@ impl Files {
             }
             _ => None,
         }
+    }
+
+    /// Whether anything is where a request leads.
+    fn is_here(&self, request: &FileRequest) -> bool {
+        if !request.pattern().as_os_str().is_empty() {
+            return data::locate_folder(request, &self.options, &self.memo).is_ok();
+        }
+        let places = data::places_of(&request.path, request.dataset.is_some(), &self.options);
+        places.iter().any(|place| place.exists())
     }
 
     /// A file that came along, with the sum that it has now.
@@ -307,6 +318,17 @@ impl FileFinder for Files {
         Ok(found)
     }
 
+    fn means_many(&self, request: &FileRequest) -> bool {
+        if !request.many {
+            return false;
+        }
+        let came = [Moment::Before, Moment::After].into_iter().find_map(|moment| self.brought(request, moment));
+        match came {
+            Some(brought) => brought.file.is_none() && !brought.many.is_empty(),
+            None => data::means_many(request, &self.options),
+        }
+    }
+
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
         for moment in [Moment::Before, Moment::After] {
             if let Some(brought) = self.brought(request, moment).filter(|brought| !brought.many.is_empty()) {
@@ -314,9 +336,17 @@ impl FileFinder for Files {
                 return many.map(|(below, path)| Ok((below.clone(), self.found_brought(path)?))).collect();
             }
         }
+        let known = |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
+        if let Some(listed) = self.listed.lock().ok().and_then(|all| known(&all)) {
+            return Ok(listed);
+        }
         let listed = data::locate_folder(request, &self.options, &self.memo);
         let listed = listed.map_err(|error| Failure::from(&error))?;
-        Ok(listed.into_iter().map(|(below, located)| (below, found_file(located))).collect())
+        let listed: Vec<_> = listed.into_iter().map(|(below, located)| (below, found_file(located))).collect();
+        if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
+            all.insert(request.path.clone(), listed.clone());
+        }
+        Ok(listed)
     }
 }
 

@@ -88,7 +88,7 @@ fn datasets() -> Vec<Check> {
             .into_iter()
             .map(|(title, present, total)| {
                 let text = format!("{title}: {present} of {total} files here");
-                let hint = (present == 0).then(|| "RUNNER_DATA_PATH=DIR, or `runner data get`".to_owned());
+                let hint = (present == 0).then(|| "set RUNNER_DATA_PATH=DIR, or download it with `runner data get NAME`; `runner data list` has the names".to_owned());
                 Check { name: "data", good: (present == total).then_some(true), text, hint }
             })
             .collect(),

@@ -9,7 +9,7 @@ use crate::audit::{LockError, SignError};
 use crate::cache::{CacheError, RemoteError, RemoteFault, TransferError};
 use crate::diagnostic::indented;
 use crate::engine::Failure;
-use crate::ui::{Paint, errln, print_json};
+use crate::ui::{Paint, err, print_json};
 
 /// How the process ends. These codes are a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl CliError {
             print_json(&object);
             return;
         }
-        errln!("{}: {self}", Paint::Bad.on("error"));
+        err!("{}: {self}\n", Paint::Bad.on("error"));
     }
 }
 

@@ -337,8 +337,9 @@ fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: Ta
         return Err(CliError::wrong(message).hint("those belong to --bundle and --format ro-crate"));
     }
     let records: Vec<RunRecord> = if arguments.all {
-        // A process that was killed early may leave a folder without a record.
-        store.runs()?.iter().filter_map(|run| store.load_run(run).ok()).collect()
+        let mut records: Vec<RunRecord> = store.newest_first()?.collect();
+        records.reverse();
+        records
     } else {
         arguments.runs.iter().map(|run| store.find_run(run)).collect::<Result<_, _>>()?
     };

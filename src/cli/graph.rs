@@ -8,7 +8,7 @@ use super::session::{Fetch, Session, read_as_far_as_possible};
 use super::{CliError, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
-use crate::ui::out;
+use crate::ui::{out, screen};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -50,7 +50,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Verdict::Pending(_) => Colour::Pending,
         Verdict::Broken(_) => Colour::Broken,
     };
-    out!("{}", draw(&session.graph, format, colour));
+    let drawing = draw(&session.graph, format, colour);
+    match serde_json::from_str(&drawing) {
+        Ok(document) if matches!(format, Format::Json) => screen::print_json_pretty(&document),
+        _ => out!("{drawing}"),
+    }
     Ok(Exit::Done)
 }
 

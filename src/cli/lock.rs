@@ -15,9 +15,9 @@ use crate::audit::{
     Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences, output_deviations,
     signature_path,
 };
-use crate::cache::{Action, RunRecord};
+use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
 use crate::diagnostic::list;
-use crate::engine::Plan;
+use crate::engine::{Plan, Reason, Verdict};
 use crate::graph::StageId;
 use crate::ui::{Paint, errln, json_line, outln, print_json};
 
@@ -109,8 +109,14 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
     }
     let some = list(&missing[..missing.len().min(5)]);
     let message = format!("{} of {} stages have no results yet: {some}", missing.len(), plan.len());
-    Err(CliError::wrong(message)
-        .hint("a lock says what came out: `runner run` the pipeline first, with the same options"))
+    let failed = session.graph.order().iter().find_map(|id| match &plan.stage(*id).verdict {
+        Verdict::Miss(Reason::Failed(failure)) => Some((&session.graph.stage(*id).name, &failure.run)),
+        _ => None,
+    });
+    Err(CliError::wrong(message).hint(match failed {
+        Some((name, run)) => format!("`{name}` failed in run {run}: mend it, and run the pipeline again"),
+        None => "a lock says what came out: `runner run` the pipeline first, with the same options".to_owned(),
+    }))
 }
 
 fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
@@ -175,9 +181,20 @@ pub(super) fn require(
         options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
         options.extend(lock.targets.iter().map(|target| format!("--target {target}")));
         let told = if options.is_empty() { "without --profile and --set".to_owned() } else { options.join(" ") };
-        errln!("  hint: the lock was made {told}; `runner lock` accepts what is now, after a run");
+        if found.iter().flat_map(|deviation| &deviation.differences).any(is_of_another_secret) {
+            errln!(
+                "  hint: values of variables are digested with the secret of a store, and this lock comes from another one; \
+                 with the same RUNNER_SECRET_SALT for both, they can be compared"
+            );
+        }
+        errln!("  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run");
     }
     Err(CliError::told(Exit::Different))
+}
+
+fn is_of_another_secret(difference: &Difference) -> bool {
+    let values = difference.before.as_deref().zip(difference.after.as_deref());
+    values.is_some_and(|(before, after)| cannot_be_compared(before, after))
 }
 
 /// What `--locked` asks after everything ran; says whether the same came out.

@@ -43,6 +43,7 @@ use clap::{Parser, Subcommand};
 
 pub use arguments::Global;
 pub use error::{CliError, Exit};
+pub use settings::check as check_settings;
 
 use crate::ui::{Paint, errln, screen};
 

@@ -92,6 +92,7 @@ pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
             digests: digests.collect(),
             seconds: 0.0,
             reason: String::new(),
+            causes: Vec::new(),
         })
     };
     graph.order().iter().filter_map(record).collect()
@@ -112,6 +113,9 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
                 "seconds": stage.seconds,
                 "reason": stage.reason,
             });
+            if !stage.causes.is_empty() {
+                told["causes"] = json!(stage.causes);
+            }
             let axes = record.axes_at(&stage.name);
             if !axes.is_empty() {
                 told["axes"] = json!(axes);

@@ -11,7 +11,7 @@ use super::plan::plan_table;
 use super::session::{Fetch, Session, shown};
 use super::{CliError, Exit, Global, lock, record, remote, signals, views};
 use crate::cache::RunStatus;
-use crate::ui::{err, outln, print_json};
+use crate::ui::{err, out, outln, print_json};
 
 /// More files than this are counted, not listed.
 const FILES_LISTED: usize = 12;
@@ -82,7 +82,7 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
         print_json(&result);
     } else {
         if !record.metrics.is_empty() {
-            outln!("{}", views::metrics_table(&record.metrics));
+            out!("{}\n", views::metrics_table(&record.metrics));
         }
         match files.len() {
             0 => {}

@@ -16,14 +16,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
-    let names = store.runs()?;
-    let mut records: Vec<RunRecord> = Vec::new();
-    for name in names.iter().rev() {
-        if records.len() == arguments.limit {
-            break;
-        }
-        records.extend(store.load_run(name).ok());
-    }
+    let mut records: Vec<RunRecord> = store.newest_first()?.take(arguments.limit).collect();
     records.reverse();
     if global.json {
         let entry = |record: &RunRecord| {

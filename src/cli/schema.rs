@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use super::{CliError, Exit};
 use crate::spec::pipeline_schema;
 use crate::sweep::sweep_schema;
-use crate::ui::outln;
+use crate::ui::out;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -24,8 +24,8 @@ enum Of {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
     match arguments.of {
-        Of::Pipeline => outln!("{}", text()?),
-        Of::Sweep => outln!("{}", pretty(&sweep_schema())?),
+        Of::Pipeline => out!("{}\n", text()?),
+        Of::Sweep => out!("{}\n", pretty(&sweep_schema())?),
     }
     Ok(Exit::Done)
 }

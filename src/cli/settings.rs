@@ -130,6 +130,14 @@ impl Settings {
     }
 }
 
+/// Whether a text is a sound `runner.toml`; `name` stands for the file in messages.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn check(text: &str, name: &str) -> Result<(), CliError> {
+    Settings::parse(text, name).map(drop)
+}
+
 /// `:3:7`, counted from 1.
 fn place(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);

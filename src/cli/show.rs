@@ -7,6 +7,7 @@ use super::arguments::RunName;
 use super::session::shown;
 use super::{CliError, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
+use crate::diagnostic::visible;
 use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -77,17 +78,29 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// What lies behind the reasons of the stages that failed, such as what their programs said.
+fn causes(record: &RunRecord) -> String {
+    let mut text = String::new();
+    for stage in record.stages.iter().filter(|stage| !stage.causes.is_empty()) {
+        text += &format!("\n{} {}: {}\n", Paint::Bad.on("failed"), Paint::Strong.on(&stage.name), stage.reason);
+        for line in stage.causes.iter().flat_map(|cause| cause.lines()) {
+            text += &format!("  {line}\n");
+        }
+    }
+    text
+}
+
 fn describe(record: &RunRecord) -> String {
     let mut text = format!(
         "{} {} of {} ({}): {} in {}\n",
         Paint::Quiet.on("run"),
         Paint::Strong.on(&record.run),
-        record.pipeline,
-        record.file,
+        visible(&record.pipeline),
+        visible(&record.file),
         record.status.name(),
         duration(record.seconds)
     );
-    let line = |name: &str, value: String| format!("  {}: {value}\n", Paint::Quiet.on(name));
+    let line = |name: &str, value: String| format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value));
     text += &line("command", record.command.join(" "));
     if let Some(profile) = &record.profile {
         text += &line("profile", profile.clone());
@@ -132,6 +145,7 @@ fn describe(record: &RunRecord) -> String {
     }
     text += "\n";
     text += &table.render();
+    text += &causes(record);
     if !record.metrics.is_empty() {
         text += "\n";
         let varied = record.varied();

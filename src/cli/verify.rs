@@ -133,13 +133,14 @@ fn pipeline_of(lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
 /// The run that the user means, whatever state its record is in.
 fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
     match store.find_run(name) {
-        Ok(record) if store.run_path(&record.run).is_file() => Ok(record.run),
+        Ok(record) if store.layout().holds(&store.run_path(&record.run)) => Ok(record.run),
         Err(error @ CacheError::ManyRuns { .. }) => Err(error.into()),
         // What cannot be read, or lies under another name, is found by that name.
         found => {
             let matches = |run: &&RunId| !name.is_empty() && run.is_called(name);
             let runs = store.runs()?;
-            let named = runs.iter().rev().filter(|run| store.run_path(run).is_file()).find(matches).cloned();
+            let named =
+                runs.iter().rev().filter(|run| store.layout().holds(&store.run_path(run))).find(matches).cloned();
             let read = found.map(|record| record.run);
             named.map_or_else(|| Err(read.err().unwrap_or_else(|| CacheError::NoSuchRun(name.to_owned())).into()), Ok)
         }

@@ -107,8 +107,7 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
 
 /// The runs of this pipeline, newest first.
 fn records(session: &Session) -> Result<Vec<RunRecord>, CliError> {
-    let runs = session.store.runs()?;
-    let records = runs.iter().rev().filter_map(|run| session.store.load_run(run).ok());
+    let records = session.store.newest_first()?;
     Ok(records.filter(|record| record.file == session.file).collect())
 }
 

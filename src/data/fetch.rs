@@ -132,8 +132,21 @@ fn transfer(
             return Err(Failure::Final(format!("it is larger than the {limit} bytes that are listed")));
         }
     }
-    check(expected, done, &hasher.finalize().into()).map_err(Failure::Final)?;
+    let sum: [u8; 32] = hasher.finalize().into();
+    check(expected, done, &sum).map_err(Failure::Final)?;
+    if expected.sha256.is_none() {
+        tracing::warn!("{}", without_sum(url, done, &sum));
+    }
     file.sync_all().map_err(io)
+}
+
+/// Nothing vouches for what came. The next one who downloads it can be spared that.
+fn without_sum(url: &str, bytes: u64, sum: &[u8; 32]) -> String {
+    let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(
+        "{url} was downloaded without a checksum to hold it against; if it is what you expect, write \
+         `{{sha256: {sum}, bytes: {bytes}}}` for it into data/sources.yaml"
+    )
 }
 
 fn check(expected: &SourceFile, bytes: u64, sum: &[u8; 32]) -> Result<(), String> {
@@ -202,6 +215,12 @@ mod tests {
             assert!(error.to_string().contains(reason), "{error}");
             assert!(names.is_empty(), "{names:?}");
         }
+    }
+
+    #[test]
+    fn a_file_without_a_sum_comes_with_what_to_write_down() {
+        let said = without_sum("http://x/a.txt", 3, &sha2::Sha256::digest(b"abc").into());
+        assert!(said.contains("sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad, bytes: 3"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! All files below a folder that a user named: listed in a fixed order, each with its sum, so that a file that is added,
-//! changed or taken away is seen.
+//! All files below a folder that a user named, or that a pattern means: listed in a fixed order, each with its sum, so that a
+//! file that is added, changed or taken away is seen.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use stages::contract::FileRequest;
@@ -21,6 +22,9 @@ pub fn locate_folder(
     options: &Options,
     memo: &Memo,
 ) -> Result<Vec<(String, Located)>, DataError> {
+    if request.many {
+        return locate_many(request, options, memo);
+    }
     let tried = options.places_of_user_path(&request.path);
     let Some(folder) = tried.iter().find(|path| path.is_dir()) else {
         if request.optional {
@@ -44,18 +48,150 @@ pub fn locate_folder(
     names.into_iter().map(located).collect()
 }
 
-/// Adds the files below a folder by their paths from the top.
-fn list(folder: &Path, above: &str, depth: usize, into: &mut Vec<String>) -> Result<(), DataError> {
-    let failed = |error| DataError::io("cannot list", folder)(error);
-    let too_deep = || std::io::Error::other("its folders are nested too deeply; does a link lead back?");
-    if depth == 0 {
-        return Err(failed(too_deep()));
+/// Whether a request that may mean one file or many means many: there is no such file, and the path is a folder or a pattern.
+pub fn means_many(request: &FileRequest, options: &Options) -> bool {
+    let places = options.places_of_user_path(&request.path);
+    let is_pattern = || !request.pattern().as_os_str().is_empty();
+    !places.iter().any(|place| place.is_file()) && (places.iter().any(|place| place.is_dir()) || is_pattern())
+}
+
+/// The files of a folder or a pattern, of which there must be one.
+fn locate_many(request: &FileRequest, options: &Options, memo: &Memo) -> Result<Vec<(String, Located)>, DataError> {
+    // A name with a bracket in it may be that of a folder.
+    let is_folder = options.places_of_user_path(&request.path).iter().any(|place| place.is_dir());
+    let (folder, pattern) = match is_folder {
+        true => (request.path.clone(), EVERYTHING.to_owned()),
+        false => (request.folder(), request.pattern().to_string_lossy().into_owned()),
+    };
+    let tried = options.places_of_user_path(&folder);
+    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    for place in tried.iter().filter(|place| place.is_dir()) {
+        let mut names = BTreeSet::new();
+        matching(place, "", &parts, DEEPEST, &mut names)?;
+        if !names.is_empty() {
+            let located = |name: String| Ok((name.clone(), Located::at(place.join(name), memo)?));
+            return names.into_iter().map(located).collect();
+        }
     }
+    let hint = match is_folder {
+        true => "the folder has no files; hidden ones and `__pycache__` do not count".to_owned(),
+        false => "no file matches the pattern: `*` and `?` stand for letters within a name, `**` for any folders; hidden files \
+                  and `__pycache__` are left out"
+            .to_owned(),
+    };
+    Err(DataError::NotFound { path: request.path.clone(), tried, hint })
+}
+
+/// The pattern of all files below a folder.
+const EVERYTHING: &str = "**/*";
+
+/// What Python compiles lies there. It follows from the sources, and is not the same in each run.
+const COMPILED: &str = "__pycache__";
+
+/// Adds the files that match a pattern by their paths from the top.
+fn matching(
+    folder: &Path,
+    above: &str,
+    pattern: &[&str],
+    depth: usize,
+    into: &mut BTreeSet<String>,
+) -> Result<(), DataError> {
+    let [first, rest @ ..] = pattern else { return Ok(()) };
+    if *first == "**" {
+        matching(folder, above, rest, depth, into)?;
+    }
+    for (name, path) in entries(folder, depth)? {
+        let below = format!("{above}{name}");
+        let is_folder = path.is_dir();
+        let is_left_out = name == COMPILED || (name.starts_with('.') && !first.starts_with('.'));
+        if is_left_out || (!is_folder && !path.is_file()) {
+            continue;
+        }
+        let inside = format!("{below}/");
+        match (*first, is_folder, rest.is_empty()) {
+            ("**", true, _) => matching(&path, &inside, pattern, depth - 1, into)?,
+            ("**", false, true) => drop(into.insert(below)),
+            (part, true, false) if is_like(part, &name) => matching(&path, &inside, rest, depth - 1, into)?,
+            (part, false, true) if is_like(part, &name) => drop(into.insert(below)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is what a part of a pattern says: `*` stands for anything, `?` for one letter, `[ab]` and `[a-z]` for one
+/// of these, `[!ab]` for none of them.
+fn is_like(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut read) = (0, 0);
+    // Where the last `*` stands, and what it has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while read < name.len() {
+        if pattern.get(at) == Some(&'*') {
+            star = Some((at, read));
+            at += 1;
+            continue;
+        }
+        match one(&pattern[at..], name[read]) {
+            Some(length) => (at, read) = (at + length, read + 1),
+            None => {
+                let Some((place, taken)) = star else { return false };
+                star = Some((place, taken + 1));
+                (at, read) = (place + 1, taken + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|rest| *rest == '*')
+}
+
+/// How much of the pattern a letter takes, if it fits.
+fn one(pattern: &[char], letter: char) -> Option<usize> {
+    match pattern.first()? {
+        '?' => Some(1),
+        '[' => {
+            // A bracket right after the opening one is a letter of the set.
+            let is_negated = matches!(pattern.get(1), Some('!' | '^'));
+            let start = 1 + usize::from(is_negated);
+            let end = (start + 1..pattern.len()).find(|index| pattern[*index] == ']');
+            let Some(end) = end else { return (letter == '[').then_some(1) };
+            let set = &pattern[start..end];
+            let mut is_in = false;
+            let mut index = 0;
+            while index < set.len() {
+                if index + 2 < set.len() && set[index + 1] == '-' {
+                    is_in |= (set[index]..=set[index + 2]).contains(&letter);
+                    index += 3;
+                } else {
+                    is_in |= set[index] == letter;
+                    index += 1;
+                }
+            }
+            (is_in != is_negated).then_some(end + 1)
+        }
+        plain => (*plain == letter).then_some(1),
+    }
+}
+
+/// What is in a folder, by name.
+fn entries(folder: &Path, depth: usize) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let failed = |error| DataError::io("cannot list", folder)(error);
+    if depth == 0 {
+        return Err(failed(std::io::Error::other("its folders are nested too deeply; does a link lead back?")));
+    }
+    let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path: PathBuf = entry.map_err(failed)?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(DataError::io("cannot use", &path)(std::io::Error::other("its name is not UTF-8")));
         };
+        found.push((name.to_owned(), path));
+    }
+    Ok(found)
+}
+
+/// Adds the files below a folder by their paths from the top.
+fn list(folder: &Path, above: &str, depth: usize, into: &mut Vec<String>) -> Result<(), DataError> {
+    for (name, path) in entries(folder, depth)? {
         if name.starts_with('.') {
             continue;
         }
@@ -76,6 +212,71 @@ mod tests {
 
     fn request(folder: &Path) -> FileRequest {
         FileRequest::new("samples", folder).below(&[".csv", ".csv.gz"])
+    }
+
+    #[test]
+    fn patterns_mean_names() {
+        let fits = [
+            ("*", "a.py"),
+            ("*.py", "a.py"),
+            ("a?.py", "ab.py"),
+            ("[ab]*", "b"),
+            ("[a-c]x", "bx"),
+            ("[!a]x", "bx"),
+            ("*a*b*", "xaxbx"),
+            ("[]]x", "]x"),
+            ("a[1", "a[1"),
+            ("gr*e", "größe"),
+        ];
+        let others =
+            [("*.py", "a.pyc"), ("a?", "a"), ("[ab]", "c"), ("[!a]x", "ax"), ("*a*b", "ab."), ("", "a"), ("A", "a")];
+        for (pattern, name) in fits {
+            assert!(is_like(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in others {
+            assert!(!is_like(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn a_path_may_mean_a_file_a_folder_or_a_pattern() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = [
+            "src/a.py",
+            "src/b.txt",
+            "src/sub/c.py",
+            "src/sub/d[1].py",
+            "src/.hidden/e.py",
+            "src/.f.py",
+            "src/__pycache__/a.pyc",
+            "src/sub/__pycache__/c.py",
+        ];
+        for name in names {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        std::fs::create_dir_all(folder.path().join("empty/.git")).unwrap();
+        let options = Options { base: Some(folder.path().to_owned()), ..options() };
+        let memo = Memo::in_memory();
+        let found = |path: &str| {
+            let request = FileRequest::new("x", path).or_many();
+            assert!(means_many(&request, &options), "{path}");
+            let found = locate_folder(&request, &options, &memo);
+            found.map(|found| found.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        assert_eq!(found("src").unwrap(), ["a.py", "b.txt", "sub/c.py", "sub/d[1].py"]);
+        assert_eq!(found("./src/").unwrap(), found("src").unwrap());
+        assert_eq!(found("src/*.py").unwrap(), ["a.py"]);
+        assert_eq!(found("src/**/*.py").unwrap(), ["a.py", "sub/c.py", "sub/d[1].py"]);
+        assert_eq!(found("s*/s?b/*").unwrap(), ["src/sub/c.py", "src/sub/d[1].py"]);
+        assert_eq!(found("src/.*").unwrap(), [".f.py"]);
+        assert_eq!(found("src/.hidden/*.py").unwrap(), ["e.py"]);
+        assert!(found("src/*.csv").unwrap_err().hint().unwrap().contains("no file matches"));
+        assert!(found("empty").unwrap_err().hint().unwrap().contains("has no files"));
+        for file in ["src/a.py", "src/sub/d[1].py", "src/none.py"] {
+            assert!(!means_many(&FileRequest::new("x", file).or_many(), &options), "{file}");
+        }
     }
 
     fn options() -> Options {

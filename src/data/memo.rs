@@ -8,7 +8,7 @@
 //! or of another version are skipped; writers that collide at worst cost one another a line. Losing it costs time only.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +18,7 @@ use sha2::Digest as _;
 use stages::artifact::Digest;
 
 use super::{DataError, Identity};
+use crate::cache::{append_plain, read_plain};
 
 /// First word of each line; raised with the format.
 const VERSION: &str = "f1";
@@ -51,7 +52,7 @@ pub struct Memo {
 impl Memo {
     /// Opens the memo in this file, which need not exist. Whatever cannot be read is as if it were not there.
     pub fn open(path: &Path) -> Self {
-        let text = std::fs::read(path).unwrap_or_default();
+        let text = read_plain(path).unwrap_or_default();
         let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         let known: HashMap<Identity, FileDigest> = lines.iter().filter_map(|line| parse(line)).collect();
         let memo = Self { path: Some(path.to_owned()), known: Mutex::new(known) };
@@ -125,7 +126,7 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+    let mut file = append_plain(path)?;
     // After a torn line a fresh one must begin.
     let mut text = String::with_capacity(line.len() + 1);
     if !ends_with_line(&mut file)? {

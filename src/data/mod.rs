@@ -13,7 +13,7 @@ mod sources;
 pub use catalogue::{DataSetStatus, FileState, FileStatus, GetReport, get, list, verify};
 pub use error::DataError;
 pub use fetch::{Transfer, Watch, ignore};
-pub use folder::locate_folder;
+pub use folder::{locate_folder, means_many};
 pub use identity::Identity;
 pub use locate::{Located, Options, locate, places_of};
 pub use memo::{FileDigest, Memo};

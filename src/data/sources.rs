@@ -5,6 +5,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
+use stages::artifact::RelativePath;
 
 use super::DataError;
 use crate::spec::limits::read_regular;
@@ -114,8 +115,7 @@ impl Sources {
 }
 
 fn check(path: &str, file: &SourceFile) -> Result<(), &'static str> {
-    let parts_are_plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if !parts_are_plain || path.contains('\\') {
+    if RelativePath::new(path).is_err() || path.contains('\\') {
         return Err("a path is relative to the data folder and stays inside it");
     }
     match &file.sha256 {
@@ -182,6 +182,9 @@ mod tests {
         for (files, reason) in [
             ("    ../x: {}\n", "stays inside"),
             ("    /x: {}\n", "stays inside"),
+            ("    x/: {}\n", "stays inside"),
+            ("    x/../../y: {}\n", "stays inside"),
+            ("    'x\\..\\y': {}\n", "stays inside"),
             ("    x: {sha256: abc}\n", "64 digits"),
             ("    x: {md5: abc}\n", "md5"),
             ("    x: {}\n    x: {}\n", "duplicate"),

@@ -1,5 +1,7 @@
 //! Problems gathered over all phases of reading a pipeline. It decides their order, not their wording.
 
+use std::collections::HashSet;
+
 use super::{Diagnostic, Severity, Span};
 
 /// Any number of problems.
@@ -61,14 +63,9 @@ impl Diagnostics {
             |diagnostic: &Diagnostic| -> Option<Span> { diagnostic.primary.as_ref().map(|label| label.span) };
         let mut sorted: Vec<&Diagnostic> = self.list.iter().collect();
         sorted.sort_by_key(|diagnostic| position(diagnostic));
-        let mut unique: Vec<&Diagnostic> = Vec::with_capacity(sorted.len());
-        for diagnostic in sorted {
-            let same_place = unique.iter().rev().take_while(|other| position(other) == position(diagnostic));
-            if !same_place.into_iter().any(|other| *other == diagnostic) {
-                unique.push(diagnostic);
-            }
-        }
-        unique
+        let mut seen = HashSet::with_capacity(sorted.len());
+        sorted.retain(|diagnostic| seen.insert(*diagnostic));
+        sorted
     }
 }
 

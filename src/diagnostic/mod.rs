@@ -13,7 +13,7 @@ pub use suggest::{did_you_mean, list, suggestion};
 pub use visible::{indented, is_control, visible, visible_json, visible_lines};
 
 /// Whether work can go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     Error,
     Warning,
@@ -29,14 +29,14 @@ impl Severity {
 }
 
 /// A place in a file, and what there is to say about it (possibly nothing).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Label {
     pub span: Span,
     pub text: Box<str>,
 }
 
 /// One problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     pub severity: Severity,
     /// A stable name of this sort of problem, such as `unknown-key`.

@@ -4,7 +4,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use super::{Diagnostic, Diagnostics, FileId, Label, Severity, SourceMap};
+use super::{Diagnostic, Diagnostics, FileId, Label, Severity, SourceMap, visible};
 
 impl Diagnostics {
     /// All problems in the order of the text, an empty line behind each; with colours of the terminal or without.
@@ -12,9 +12,14 @@ impl Diagnostics {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
-        for diagnostic in self.sorted() {
-            text.push_str(&renderer.render(&[group(diagnostic, sources)]));
+        let sorted = self.sorted();
+        for diagnostic in sorted.iter().take(MOST) {
+            let shown = shown(diagnostic);
+            text.push_str(&renderer.render(&[group(&shown, sources)]));
             text.push_str("\n\n");
+        }
+        if sorted.len() > MOST {
+            text.push_str(&format!("… and {} more problems\n\n", sorted.len() - MOST));
         }
         text
     }
@@ -22,6 +27,31 @@ impl Diagnostics {
     /// A list of `{severity, code, message, file, line, column, hint, related}`, in the order of the text.
     pub fn to_json(&self, sources: &SourceMap) -> Value {
         Value::Array(self.sorted().into_iter().map(|diagnostic| to_json(diagnostic, sources)).collect())
+    }
+}
+
+/// More problems than this are counted: nobody reads on, and the first ones mostly lead to the rest.
+const MOST: usize = 100;
+
+/// Characters of a sentence that are shown.
+const LONGEST: usize = 1000;
+
+/// The problem with words that may be shown: what was quoted from the file may hold anything.
+fn shown(diagnostic: &Diagnostic) -> Diagnostic {
+    let words = |text: &str| {
+        let text = visible(text);
+        match text.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text.into_owned(),
+        }
+    };
+    let label = |label: &Label| Label { text: words(&label.text).into(), ..label.clone() };
+    Diagnostic {
+        message: words(&diagnostic.message),
+        primary: diagnostic.primary.as_ref().map(label),
+        secondary: diagnostic.secondary.iter().map(label).collect(),
+        hint: diagnostic.hint.as_deref().map(|hint| words(hint).into()),
+        ..diagnostic.clone()
     }
 }
 

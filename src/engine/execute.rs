@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use stages::artifact::Artifact;
 use stages::contract::Device;
 
-use super::plan::{Planner, StagePlan, Verdict};
+use super::plan::{Planner, StagePlan, Verdict, has_all};
 use super::schedule::{Schedule, Status};
 use super::work::{Job, JobInput, Result as WorkResult, Shared};
 use super::{CancelToken, Event, Failure, Plan, Reason, Reporter};
@@ -238,13 +238,27 @@ impl Coordinator<'_> {
         }
         let verdict = self.plans[stage.index()].verdict.clone();
         match verdict {
-            Verdict::Hit(action) if !self.rerun.contains(&stage) => {
-                self.finish(stage, StageState::Hit, &action, 0.0);
-                self.settle(stage, action);
-            }
+            Verdict::Hit(action) if !self.rerun.contains(&stage) => match self.write_again(stage) {
+                Ok(()) => {
+                    self.finish(stage, StageState::Hit, &action, 0.0);
+                    self.settle(stage, action);
+                }
+                Err(failure) => self.fail(stage, failure),
+            },
             Verdict::Broken(failure) => self.fail(stage, failure),
             _ => self.schedule.queue(stage),
         }
+    }
+
+    /// A hit has its action in the store: one that only the ledger knew of is written again.
+    fn write_again(&mut self, stage: StageId) -> Result<(), Failure> {
+        let Some(action) = self.plans[stage.index()].unwritten() else { return Ok(()) };
+        let written = self.planner.store.write_actions(&[&action]).map_err(|error| Failure::from(&error))?;
+        if written == 0 {
+            // Its objects went just now: whoever needs them has the stage run again.
+            tracing::debug!("the action of {} could not be written again", self.graph.stage(stage).name);
+        }
+        Ok(())
     }
 
     fn settle(&mut self, stage: StageId, action: Arc<Action>) {
@@ -281,9 +295,10 @@ impl Coordinator<'_> {
                 artifact: self.artifacts.get(&(source, handoff.output.clone())).map(|(artifact, _)| artifact.clone()),
             });
         }
-        let rerun = self.rerun.contains(&stage) || matches!(plan.verdict, Verdict::Miss(Reason::Forced));
+        let forced = matches!(plan.verdict, Verdict::Miss(Reason::Forced));
+        let rerun = self.rerun.contains(&stage) || forced;
         let (files, variable) = (plan.files.clone(), self.planner.environment);
-        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files, variable, rerun };
+        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files, variable, rerun, forced };
         self.running += 1;
         let _ = jobs.send(Box::new(job));
     }
@@ -399,7 +414,9 @@ impl Coordinator<'_> {
                 continue;
             }
             match self.planner.store.usable_action(&key) {
-                Ok(Some(action)) if !self.rerun.contains(&stage) => {
+                Ok(Some(action))
+                    if !self.rerun.contains(&stage) && has_all(&self.graph.stage(stage).outputs, &action) =>
+                {
                     self.held.remove(&stage);
                     self.finish(stage, StageState::Hit, &action, 0.0);
                     self.settle(stage, Arc::new(action));
@@ -430,6 +447,7 @@ impl Coordinator<'_> {
             digests: digests.clone(),
             seconds,
             reason: reason.clone(),
+            causes: Vec::new(),
         };
         self.records.insert(stage, record);
         self.reporter.on(&Event::StageFinished {
@@ -453,7 +471,7 @@ impl Coordinator<'_> {
             };
             failure.inputs = manifest.inputs.iter().map(input).collect();
         }
-        self.record_without_outputs(stage, StageState::Failed, &failure.message);
+        self.record_without_outputs(stage, StageState::Failed, &failure.message, failure.causes.clone());
         let event = Event::StageFailed { stage: node.name.clone(), kind: node.kind.name, failure: failure.clone() };
         self.reporter.on(&event);
         self.failures.push((node.name.clone(), failure));
@@ -473,7 +491,7 @@ impl Coordinator<'_> {
     }
 
     fn skip(&mut self, stage: StageId, why: &str) {
-        self.record_without_outputs(stage, StageState::Skipped, why);
+        self.record_without_outputs(stage, StageState::Skipped, why, Vec::new());
         self.held.remove(&stage);
         let node = self.graph.stage(stage);
         self.reporter.on(&Event::StageFinished {
@@ -488,7 +506,7 @@ impl Coordinator<'_> {
         });
     }
 
-    fn record_without_outputs(&mut self, stage: StageId, state: StageState, reason: &str) {
+    fn record_without_outputs(&mut self, stage: StageId, state: StageState, reason: &str, causes: Vec<String>) {
         let node = self.graph.stage(stage);
         let record = StageRecord {
             name: node.name.clone(),
@@ -498,6 +516,7 @@ impl Coordinator<'_> {
             digests: IndexMap::new(),
             seconds: 0.0,
             reason: reason.to_owned(),
+            causes,
         };
         self.records.insert(stage, record);
     }

@@ -23,6 +23,11 @@ pub trait FileFinder: Sync {
     /// The file that a stage asks for; `None` if it is optional and absent.
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure>;
 
+    /// Whether a request that may mean one file or many ([`FileRequest::many`]) means many.
+    fn means_many(&self, _request: &FileRequest) -> bool {
+        false
+    }
+
     /// The files of the folder that a stage asks for: their paths below it, sorted.
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
         Err(Failure::new(format!("no folder `{}`", request.path.display())))

@@ -13,7 +13,7 @@ use stages::contract::{Host, Progress, StageError};
 use super::execute::Message;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event};
-use crate::cache::Store;
+use crate::cache::{Key, Store};
 
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -21,6 +21,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 /// The [`Host`] of one execution of one stage.
 pub(super) struct StageHost {
     pub stage: String,
+    pub key: Key,
+    /// The user forced the stage: it takes nothing from where an earlier execution had come to.
+    pub from_the_start: bool,
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub deadline: Option<Instant>,
@@ -87,13 +90,16 @@ impl Host for StageHost {
     }
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
+        if self.from_the_start {
+            return None;
+        }
         let found = self.store.load_checkpoint(chain, at_most);
         self.began_at.store(found.as_ref().map_or(0, |(step, _)| *step), Ordering::Relaxed);
         found
     }
 
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
-        self.store.save_checkpoint(chain, step, bytes).map_err(|error| {
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError> {
+        self.store.save_checkpoint(&self.key, chain, step, bytes, best).map_err(|error| {
             let hint = error.hint();
             let failure = StageError::new("a checkpoint could not be written").because(error);
             match hint {
@@ -105,6 +111,18 @@ impl Host for StageHost {
             self.has_advanced.store(true, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn end_checkpoints(&self, chain: &Digest) {
+        if let Err(error) = self.store.end_checkpoints(chain) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    fn forget_checkpoints(&self, chain: &Digest) {
+        if let Err(error) = self.store.forget_checkpoints(chain) {
+            tracing::debug!("{error}");
+        }
     }
 }
 
@@ -133,7 +151,25 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if self.made.get().is_some() {
-            let _ = std::fs::remove_dir_all(&self.path);
+            let removed = std::fs::remove_dir_all(&self.path);
+            if removed.is_err() {
+                // A program may have closed folders of its own.
+                open_folders(&self.path);
+                let _ = std::fs::remove_dir_all(&self.path);
+            }
         }
+    }
+}
+
+/// Makes all folders below this one writable. Links are not followed.
+fn open_folders(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        let _ = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700));
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        open.extend(
+            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+        );
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::{Event, Reporter};
-use crate::cache::CacheError;
+use crate::cache::{CacheError, append_plain};
 
 /// Writes `events.jsonl`.
 #[derive(Debug)]
@@ -30,8 +30,7 @@ impl Journal {
         fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
         let path = folder.join("events.jsonl");
         // A run that repairs lost results goes through its stages twice and keeps one journal.
-        let open = File::options().append(true).create(true).open(&path);
-        let file = open.map_err(CacheError::io("create", &path))?;
+        let file = append_plain(&path).map_err(CacheError::io("create", &path))?;
         Ok(Self { file: BufWriter::with_capacity(1 << 16, file), started: Instant::now() })
     }
 }
@@ -45,7 +44,15 @@ impl Reporter for Journal {
         // A journal that cannot be written must not fail the run.
         let written = serde_json::to_writer(&mut self.file, &line).map_err(std::io::Error::from);
         let written = written.and_then(|()| self.file.write_all(b"\n"));
-        if written.is_err() || matches!(event, Event::RunFinished { .. }) {
+        // What a program says is there at once, for those who watch it, and if this process is killed.
+        let is_awaited = matches!(
+            event,
+            Event::StageStarted { .. }
+                | Event::StageNote { .. }
+                | Event::StageFailed { .. }
+                | Event::RunFinished { .. }
+        );
+        if written.is_err() || is_awaited {
             let _ = self.file.flush();
         }
     }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use stages::artifact::Digest;
-use stages::contract::{FileRequest, Numerics};
+use stages::contract::{FileRequest, Numerics, Port};
 
 use super::{Failure, FileFinder, FoundFile};
-use crate::cache::{Action, Difference, Key, Ledger, Manifest, Store, cannot_be_compared, is_digest_of_secret};
+use crate::cache::{
+    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store, cannot_be_compared,
+    is_digest_of_secret,
+};
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -24,6 +27,8 @@ pub enum Reason {
     /// The lines of the manifest that differ from the stage's last action.
     Changed(Vec<Difference>),
     Forced,
+    /// It was tried with this very key, and failed.
+    Failed(LastFailure),
     /// The action is there but not all of its objects.
     OutputsLost,
     /// The action is gone, though the manifest is that of the last run.
@@ -35,6 +40,7 @@ impl fmt::Display for Reason {
         match self {
             Self::New => formatter.write_str("never ran"),
             Self::Forced => formatter.write_str("forced"),
+            Self::Failed(LastFailure { run, reason, .. }) => write!(formatter, "it failed in run {run} ({reason})"),
             Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
             Self::ActionLost => formatter.write_str("its action is gone from the store"),
             Self::Changed(differences) => {
@@ -103,11 +109,19 @@ pub struct StagePlan {
     pub key: Option<Key>,
     /// Local paths of the raw files, by the name under which the stage asks for them.
     pub files: BTreeMap<String, FoundFile>,
+    /// It is a hit of which only the ledger knows: its action is gone or damaged, and a run writes it again.
+    pub is_unwritten: bool,
 }
 
 impl StagePlan {
     fn of(verdict: Verdict) -> Self {
-        Self { verdict, manifest: None, key: None, files: BTreeMap::new() }
+        Self { verdict, manifest: None, key: None, files: BTreeMap::new(), is_unwritten: false }
+    }
+
+    /// The action to be written before the stage may count as a hit, whole.
+    pub(super) fn unwritten(&self) -> Option<Action> {
+        let (action, manifest) = (self.hit().filter(|_| self.is_unwritten)?, self.manifest.as_ref()?);
+        Some(Action { manifest: manifest.to_text(), ..Action::clone(action) })
     }
 
     pub fn hit(&self) -> Option<&Arc<Action>> {
@@ -151,6 +165,18 @@ impl Plan {
         self.stages.len()
     }
 
+    /// Whether what the hits stand on is still there.
+    pub fn still_holds(&self, store: &Store) -> bool {
+        let is_there = |plan: &StagePlan| match plan.hit() {
+            Some(action) => {
+                store.has_outputs(action) && (plan.is_unwritten || store.action_file(&action.key).is_some())
+            }
+            None => true,
+        };
+        // What is not here comes from the remote.
+        store.remote().is_some() || self.stages.iter().all(is_there)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.stages.is_empty()
     }
@@ -167,6 +193,16 @@ impl Plan {
     pub(super) fn into_stages(self) -> Vec<StagePlan> {
         self.stages
     }
+}
+
+/// Whether an action has something for each of these ports, and nothing else: one that was forged may not.
+pub(super) fn has_all(ports: &[Port], action: &Action) -> bool {
+    let given = |port: &Port| match action.output(&port.name) {
+        Some(output) => output.kind.is_some_and(|kind| port.accepts.accepts(kind)),
+        None => port.optional,
+    };
+    let is_known = |output: &Output| ports.iter().any(|port| port.name == output.port);
+    ports.iter().all(given) && action.outputs.iter().all(is_known)
 }
 
 /// Everything that a verdict depends on besides the graph.
@@ -252,17 +288,17 @@ impl Planner<'_> {
             environment: stage.environment.iter().map(variable).collect(),
         };
         let key = manifest.key();
-        let verdict = self.verdict(id, &manifest, &key);
-        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files }
+        let (verdict, is_unwritten) = self.verdict(id, &manifest, &key);
+        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files, is_unwritten }
     }
 
     /// The raw files of these requests by name: what enters the key, and where they are.
     fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
-            let found = match &request.below {
-                None => vec![(request.name.clone(), self.files.find(request)?)],
-                Some(_) => {
+            let found = match request.below.is_some() || self.files.means_many(request) {
+                false => vec![(request.name.clone(), self.files.find(request)?)],
+                true => {
                     let named = |(below, file)| (format!("{}/{below}", request.name), Some(file));
                     self.files.list(request)?.into_iter().map(named).collect()
                 }
@@ -275,30 +311,47 @@ impl Planner<'_> {
         Ok((digests, files))
     }
 
-    fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> Verdict {
+    /// The verdict, and whether it is a hit whose action must be written again.
+    fn verdict(&self, id: StageId, manifest: &Manifest, key: &Key) -> (Verdict, bool) {
         if self.forced.contains(&id) {
-            return Verdict::Miss(Reason::Forced);
+            return (Verdict::Miss(Reason::Forced), false);
         }
         let name = &self.graph.stage(id).name;
-        let known = match self.ledger.find(name, key) {
-            Some(action) => Some(Arc::clone(action)),
-            None => match self.store.action(key) {
-                Ok(action) => action.map(Arc::new),
-                Err(error) => return Verdict::Broken(Failure::from(&error)),
-            },
+        let known = match self.known(name, key) {
+            Ok(known) => known,
+            Err(error) => return (Verdict::Broken(Failure::from(&error)), false),
         };
         match known {
-            Some(action) if self.store.has_outputs(&action) => Verdict::Hit(action),
+            Some((action, is_written)) if self.is_whole(id, &action) => (Verdict::Hit(action), !is_written),
             lost => {
                 self.store.anticipate(key);
                 let reason = lost.map(|_| Reason::OutputsLost);
-                Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest)))
+                (Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))), false)
             }
         }
     }
 
+    /// Whether an action has all that its stage gives, and whether that is there.
+    fn is_whole(&self, id: StageId, action: &Action) -> bool {
+        has_all(&self.graph.stage(id).outputs, action) && self.store.has_outputs(action)
+    }
+
+    /// The action of a key, and whether it is in the store. What the ledger says is believed as long as the action's file
+    /// looks as it did then; after that, what the file says, if it can be read.
+    fn known(&self, name: &str, key: &Key) -> Result<Option<(Arc<Action>, bool)>, CacheError> {
+        let noted = self.ledger.find(name, key).map(Arc::clone);
+        if let Some(action) = noted.clone().filter(|_| self.ledger.is_as_it_was(self.store, name, key)) {
+            return Ok(Some((action, true)));
+        }
+        let written = self.store.action(key)?.map(|action| (Arc::new(action), true));
+        Ok(written.or_else(|| noted.map(|action| (action, false))))
+    }
+
     /// What changed since the stage's last action.
     fn difference(&self, name: &str, manifest: &Manifest) -> Reason {
+        if let Some(failure) = self.ledger.failure(name, &manifest.key()) {
+            return Reason::Failed(failure.clone());
+        }
         let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
         let Some(before) = before else { return Reason::New };
         let differences = Difference::between(&before.manifest, &manifest.to_text());

@@ -14,6 +14,7 @@ use stages::contract::{Device, Inputs, StageContext, Threads};
 
 use super::execute::Message;
 use super::host::{Scratch, StageHost};
+use super::plan::has_all;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event, Failure, FoundFile};
 use crate::cache::{Action, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store};
@@ -41,6 +42,8 @@ pub(super) struct Job {
     pub variable: fn(&str) -> Option<String>,
     /// An action of this key that is in the store is no reason not to run.
     pub rerun: bool,
+    /// The user wants it to be done from the start.
+    pub forced: bool,
 }
 
 /// What came of a job.
@@ -79,6 +82,7 @@ impl Shared<'_> {
         };
         if !job.rerun
             && let Ok(Some(action)) = self.store.find_action(&job.key)
+            && has_all(&job.stage.outputs, &action)
         {
             return Result::Hit(action);
         }
@@ -150,6 +154,8 @@ impl Shared<'_> {
     fn host(&self, job: &Job) -> StageHost {
         StageHost {
             stage: job.stage.name.clone(),
+            key: job.key,
+            from_the_start: job.forced,
             store: Arc::clone(self.store),
             cancel: self.cancel.clone(),
             deadline: job.stage.timeout.map(|limit| Instant::now() + limit),

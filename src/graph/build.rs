@@ -2,10 +2,11 @@
 //! be built is returned even then, so that a failing graph can be drawn.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use stages::contract::StageKind;
 
-use super::check::{implied_axes, prepare, wire};
+use super::check::{Budget, Common, implied_axes, prepare, wire};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
@@ -144,13 +145,17 @@ fn assemble(
     let work: Vec<(usize, usize)> =
         order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
     let implied = implied_axes(context.spec, scope);
+    let file = context.spec.files.first().map(|(path, _)| Path::new(path));
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let common = Common { implied: &implied, folder, budget: Budget::default() };
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
         .map(|(stage, instance)| {
             let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
             let point = &expansion.points(*stage)[*instance];
-            prepare(&context.spec.stages[*stage], kind, &schemas[kind.name], point, &scope.with(point), &implied)
+            let (stage, schema) = (&context.spec.stages[*stage], &schemas[kind.name]);
+            prepare(stage, kind, schema, point, &scope.with(point), &common)
         })
         .collect();
     let mut graph = Graph::default();

@@ -2,18 +2,41 @@
 //! (ports exist, types fit, nothing is missing or taken twice).
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
-use stages::contract::{Port, StageKind};
+use stages::contract::{Port, Remark, StageKind};
 
 use super::build::Context;
 use super::expand::Expansion;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
+use crate::spec::limits::MOST_PARAMETERS;
 use crate::spec::{
     Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate,
     validate_rest,
 };
+
+/// What parameters may still take: each of many instances has its own copy of what the file holds once.
+#[derive(Default)]
+pub(super) struct Budget(AtomicU64);
+
+impl Budget {
+    /// Whether so many bytes more are still within it.
+    fn spend(&self, bytes: u64) -> bool {
+        self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= MOST_PARAMETERS
+    }
+}
+
+/// What all instances of a pipeline share while they are prepared.
+pub(super) struct Common<'a> {
+    /// Axes that names leave out.
+    pub implied: &'a BTreeSet<String>,
+    /// The folder of the pipeline's file.
+    pub folder: &'a Path,
+    pub budget: Budget,
+}
 
 /// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
 /// comes with the ports of its kind nevertheless, so that its connections can be checked in the same report; there is
@@ -24,13 +47,14 @@ pub(super) fn prepare(
     schema: &Value,
     point: &Point,
     scope: &Scope<'_>,
-    implied: &BTreeSet<String>,
+    common: &Common<'_>,
 ) -> (Option<StageNode>, Diagnostics) {
-    let name = instance_name(&spec.name.value, point, implied);
-    match complete(spec, kind, schema, scope, &name) {
+    let name = instance_name(&spec.name.value, point, common.implied);
+    match complete(spec, kind, schema, scope, &name, &common.budget) {
         Ok(parameters) => {
             let node = instance(spec, kind, point, name, parameters);
-            let problems = tolerated_ports(spec, &node);
+            let mut problems = tolerated_ports(spec, &node);
+            problems.extend(remarks(spec, &node, common.folder));
             (Some(node), problems)
         }
         Err(problems) => {
@@ -55,6 +79,7 @@ fn complete(
     schema: &Value,
     scope: &Scope<'_>,
     name: &str,
+    budget: &Budget,
 ) -> Result<Value, Diagnostics> {
     let subject = format!("stage `{name}`");
     let with = spec.with.as_ref().map(|with| substitute_where_possible(with, scope));
@@ -66,9 +91,14 @@ fn complete(
             return Err(problems);
         }
     };
+    if !budget.spend(with.as_ref().map_or(0, Node::weight)) {
+        let most = MOST_PARAMETERS >> 20;
+        let message = format!("with `{}` the parameters of all stages have more than {most} MiB", spec.name.value);
+        return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
+    }
     let empty = Node::empty(spec.uses.span);
     validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
-    let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), Node::to_json);
+    let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), |with| with.to_json_of(schema));
     let blame = |path: &str| with.as_ref().map_or(spec.uses.span, |with| with.locate(path));
     let parameters = kind
         .complete(given)
@@ -104,6 +134,21 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         parameters,
         stands_in: false,
     }
+}
+
+/// What the kind has to say about parameters that are possible. `folder` is the pipeline file's.
+fn remarks(spec: &StageSpec, node: &StageNode, folder: &Path) -> Diagnostics {
+    let look_up = |path: &Path| [folder.join(path), path.to_owned()].into_iter().find(|place| place.exists());
+    let mut problems = Diagnostics::default();
+    for Remark { parameter, message, hint, fatal } in node.kind.remarks(&node.parameters, &look_up) {
+        let message = format!("stage `{}`: {message}", node.stage);
+        let diagnostic = match fatal {
+            true => Diagnostic::error("bad-value", message),
+            false => Diagnostic::warning("undeclared-file", message),
+        };
+        problems.push(diagnostic.at(spec.locate(&parameter)).hint(hint));
+    }
+    problems
 }
 
 /// A tolerance is about an output that there is.
@@ -446,7 +491,10 @@ impl Wiring<'_> {
     fn check_inputs(&mut self, diagnostics: &mut Diagnostics) {
         let node = self.node();
         let connected = |port: &&Port| self.edges.iter().any(|(_, handoff)| handoff.input == port.name);
-        let names: Vec<&str> = node.inputs.iter().filter(connected).map(|port| port.name.as_str()).collect();
+        let mut names: Vec<&str> = node.inputs.iter().filter(connected).map(|port| port.name.as_str()).collect();
+        let items = self.edges.iter().filter_map(|(_, handoff)| Some((&handoff.input, handoff.item.as_ref()?)));
+        let items: Vec<String> = items.map(|(port, item)| format!("{port}.{item}")).collect();
+        names.extend(items.iter().map(String::as_str));
         let Err((path, reason)) = node.kind.check_inputs(&node.parameters, &names) else { return };
         let (code, span) = if path.is_empty() {
             ("wrong-port", self.spec.from.span().unwrap_or(self.spec.name.span))

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Graph, StageId};
+use crate::diagnostic::visible;
 
 /// The language of a drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ fn mermaid(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
     let mut text = String::from("flowchart TD\n");
     for &id in graph.order() {
         let stage = graph.stage(id);
-        let name = stage.name.replace('"', "#quot;");
+        let name = visible(&stage.name).replace('"', "#quot;");
         let class = colour(id).name();
         writeln!(text, "    s{}[\"{name}<br/><i>{}</i>\"]:::{class}", id.index(), stage.kind.name).expect("a string");
     }
@@ -91,7 +92,7 @@ fn dot(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
     for &id in graph.order() {
         let stage = graph.stage(id);
         let (fill, stroke) = colour(id).hex();
-        let (name, kind) = (quoted(&stage.name), stage.kind.name);
+        let (name, kind) = (quoted(&visible(&stage.name)), stage.kind.name);
         writeln!(text, "    s{} [label=\"{name}\\n{kind}\", fillcolor=\"{fill}\", color=\"{stroke}\"];", id.index())
             .expect("a string");
     }

@@ -11,7 +11,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stages::artifact::Digest;
+use stages::artifact::{ArtifactKind, Digest};
 
 pub use format::{Entry, Header, Manifest, NAME, VERSION};
 pub use read::{Arrival, import, is_bundle};
@@ -173,6 +173,11 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     }
     for (index, stage) in history.stages.iter().enumerate() {
         let chosen = stage.outputs().iter().filter(|output| selection.has(history, stage, output));
+        // What no import takes in is not handed on: a list of files that leads elsewhere.
+        let lists = chosen.clone().filter(|output| output.record.kind == Some(ArtifactKind::Files));
+        for list in lists {
+            store.load(&list.record).map_err(|error| of_stage(stage, error.into()))?;
+        }
         for object in all_objects(chosen.map(|output| &output.record)) {
             if !store.is_present(object) {
                 return Err(of_stage(stage, CacheError::Missing { object: object.object }.into()));

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::ArtifactError;
+use stages::artifact::{ArtifactError, PathFault};
 use thiserror::Error;
 
 use crate::cache::CacheError;
@@ -39,6 +39,8 @@ pub enum ReportError {
     Refused { server: String, what: String, status: u16, code: String, message: String },
     #[error(transparent)]
     Cache(#[from] CacheError),
+    #[error("a file of the report would lie elsewhere: {0}")]
+    Path(#[from] PathFault),
     #[error("a table could not be written")]
     Artifact(#[from] ArtifactError),
 }
@@ -84,7 +86,7 @@ impl ReportError {
             }
             Self::Refused { .. } => return None,
             Self::Cache(error) => return error.hint().map(str::to_owned),
-            Self::Io { .. } | Self::Artifact(_) => return None,
+            Self::Io { .. } | Self::Artifact(_) | Self::Path(_) => return None,
         };
         Some(text.to_owned())
     }

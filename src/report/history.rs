@@ -169,11 +169,9 @@ fn raw_files(recorded: &Recorded, kinds: &[StageKind], sources: &Sources) -> Vec
     let requests = completed.map(|(kind, parameters)| kind.files(&parameters)).unwrap_or_default();
     let one = |(name, digest): (&String, &Option<Digest>)| {
         let blake3 = (*digest)?;
-        let request = requests.iter().find(|request| {
-            request.name == *name || (request.below.is_some() && name.starts_with(&format!("{}/", request.name)))
-        });
+        let request = requests.iter().find(|request| request.name == *name || request.holds(name));
         let path = request.map(|request| match name.strip_prefix(&format!("{}/", request.name)) {
-            Some(below) if request.below.is_some() => request.path.join(below),
+            Some(below) if request.holds(name) => request.folder().join(below),
             _ => request.path.clone(),
         });
         let path = path.as_deref().map(Path::to_string_lossy).unwrap_or_default().into_owned();

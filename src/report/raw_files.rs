@@ -97,7 +97,7 @@ pub(super) fn folder_of(store: &Store, record: &RunRecord) -> PathBuf {
 }
 
 fn came_along(store: &Store, record: &RunRecord, digest: &Digest) -> Option<PathBuf> {
-    Some(folder_of(store, record).join(digest.to_string())).filter(|path| path.is_file())
+    Some(folder_of(store, record).join(digest.to_string())).filter(|path| store.layout().holds(path))
 }
 
 /// A request of a stage for a file or for many, and the files that came along for it.
@@ -160,7 +160,7 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
                 };
                 let Some(digest) = *digest else { continue };
                 let (dataset, path) = (request.dataset.clone(), request.path.clone());
-                all.push(Asked { dataset, folder: path.clone(), path, below, digest });
+                all.push(Asked { dataset, path, folder: request.folder(), below, digest });
             }
         }
     }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use stages::artifact::RelativePath;
+
 use super::ReportError;
 
 /// Where a report goes.
@@ -56,9 +58,9 @@ impl Target {
     /// The path of a file below the folder that the target is, after making the folders above it.
     ///
     /// # Errors
-    /// If a folder cannot be made.
+    /// If it leads elsewhere, or a folder cannot be made.
     pub fn below(&self, below: &str) -> Result<PathBuf, ReportError> {
-        let path = self.aside.join(below);
+        let path = self.aside.join(RelativePath::new(below)?.as_str());
         let folder = path.parent().unwrap_or(&self.aside);
         fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
         Ok(path)
@@ -149,6 +151,9 @@ mod tests {
         drop(Target::new(&path, false).unwrap().write("a/b", b"half"));
         assert!(names(folder.path()).is_empty());
         let target = Target::new(&path, false).unwrap();
+        for outside in ["../x", "/tmp/x", "a/../../x", "", "a//b"] {
+            assert!(matches!(target.write(outside, b"x"), Err(ReportError::Path(_))), "{outside}");
+        }
         target.write("a/b", b"whole").unwrap();
         target.finish().unwrap();
         assert!(matches!(Target::new(&path, false), Err(ReportError::Exists(_))));

@@ -2,6 +2,7 @@
 //! Meaning is read from it elsewhere.
 
 use std::collections::HashSet;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::limits::{DEEPEST_INCLUDE, LARGEST_FILE, MOST_FILES, read_text};
 use super::node::Node;
 use super::schema::{FRAGMENT, OUTLINE};
 use super::{is_name, name_hint, validate, yaml};
-use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, FileId, SourceMap, Span, did_you_mean};
 
 /// Named trees with the places of their names.
 pub(super) type Named = IndexMap<Arc<str>, (Span, Node)>;
@@ -24,6 +25,12 @@ pub(super) struct Document {
     pub root: Node,
     pub params: Named,
     pub stages: Named,
+    /// Where files are included, and which.
+    pub includes: Vec<(Span, FileId)>,
+    /// Parameters that a fragment defines and the file that includes it defines anew, with the fragment.
+    pub overridden: Vec<(Arc<str>, FileId)>,
+    /// Parameters that were set from outside, with the place where they were.
+    pub set: IndexMap<Arc<str>, Span>,
 }
 
 pub(super) struct Reader<'a> {
@@ -33,11 +40,20 @@ pub(super) struct Reader<'a> {
     read: HashSet<PathBuf>,
     /// The file at hand and those that led to it: identity and the name for messages.
     chain: Vec<(PathBuf, String)>,
+    includes: Vec<(Span, FileId)>,
+    overridden: Vec<(Arc<str>, FileId)>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a mut SourceMap, diagnostics: &'a mut Diagnostics) -> Self {
-        Self { sources, diagnostics, read: HashSet::new(), chain: Vec::new() }
+        Self {
+            sources,
+            diagnostics,
+            read: HashSet::new(),
+            chain: Vec::new(),
+            includes: Vec::new(),
+            overridden: Vec::new(),
+        }
     }
 
     /// Reads a pipeline file. Nothing comes back if it cannot be read at all.
@@ -59,7 +75,8 @@ impl<'a> Reader<'a> {
     pub(super) fn pipeline_text(&mut self, path: &Path, text: String) -> Option<Document> {
         let root = self.mapping(path, text, &OUTLINE, "the pipeline")?;
         let (params, stages) = self.contents(path, &root);
-        Some(Document { root, params, stages })
+        let (includes, overridden) = (take(&mut self.includes), take(&mut self.overridden));
+        Some(Document { root, params, stages, includes, overridden, set: IndexMap::new() })
     }
 
     /// Parses a file and checks its top level.
@@ -103,6 +120,8 @@ impl<'a> Reader<'a> {
             }
             self.add_stages(&mut stages, other_stages);
         }
+        let anew = params.iter().filter(|(name, _)| own_params.contains_key(*name));
+        self.overridden.extend(anew.map(|(name, (span, _))| (Arc::clone(name), span.file)));
         params.extend(own_params);
         self.add_stages(&mut stages, own_stages);
         self.chain.pop();
@@ -181,6 +200,7 @@ impl<'a> Reader<'a> {
         match self.read_text(&path) {
             Ok(text) => {
                 let root = self.mapping(&path, text, &FRAGMENT, "the fragment")?;
+                self.includes.push((node.span(), root.span().file));
                 Some(self.contents(&path, &root))
             }
             Err(reason) => {

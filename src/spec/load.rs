@@ -11,7 +11,7 @@ use super::node::Node;
 use super::scalar::Resolved;
 use super::schema::STAGE;
 use super::substitute::{Scope, substitute};
-use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, tolerance, units, validate};
+use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, tolerance, units, unused, validate};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Spanned};
 
 /// Stages that a thread reads at a time; fewer are not worth another thread.
@@ -67,6 +67,9 @@ fn finish(
     let files = sources.iter().skip(earlier).map(|(path, text)| (path.to_owned(), Arc::clone(text))).collect();
     profiles::apply(&mut document, options.profile.as_deref(), sources, &mut diagnostics);
     overrides::apply(&mut document, options, sources, &mut diagnostics);
+    if !diagnostics.has_errors() {
+        unused::warn(&document, options.profile.as_deref(), &mut diagnostics);
+    }
     let spec = Spec { profile: options.profile.clone(), files, ..spec(&document, &mut diagnostics) };
     (Some(spec), diagnostics)
 }

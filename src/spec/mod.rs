@@ -21,6 +21,7 @@ mod sources;
 mod substitute;
 mod tolerance;
 pub mod units;
+mod unused;
 mod validate;
 pub mod yaml;
 

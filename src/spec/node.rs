@@ -222,6 +222,30 @@ impl Node {
         }
     }
 
+    /// As JSON of the form that a schema describes: where it wants a text as it was written, a number is its text.
+    pub fn to_json_of(&self, schema: &Value) -> Value {
+        match &self.kind {
+            Kind::Scalar(scalar) if is_text_as_written(schema) && !self.is_null() => Value::from(&*scalar.text),
+            Kind::Sequence(items) if schema.get("items").is_some() => {
+                Value::Array(items.iter().map(|item| item.to_json_of(&schema["items"])).collect())
+            }
+            Kind::Mapping(entries) => {
+                let of = |key: &Key| {
+                    schema
+                        .get("properties")
+                        .and_then(|known| known.get(&*key.text))
+                        .or(schema.get("additionalProperties"))
+                };
+                let entry = |(key, value): &(Key, Self)| {
+                    let value = of(key).map_or_else(|| value.to_json(), |schema| value.to_json_of(schema));
+                    (key.text.to_string(), value)
+                };
+                Value::Object(entries.iter().map(entry).collect())
+            }
+            _ => self.to_json(),
+        }
+    }
+
     /// What was found here, for messages: `` `-3` ``, `the string "3"`, `a list`, `nothing`.
     pub fn describe(&self) -> String {
         match &self.kind {
@@ -234,6 +258,11 @@ impl Node {
             Kind::Scalar(scalar) => format!("`{}`", shortened(&scalar.text)),
         }
     }
+}
+
+/// Whether a schema takes numbers and switches as the text that was written.
+pub(super) fn is_text_as_written(schema: &Value) -> bool {
+    schema.get("x-as-written") == Some(&Value::Bool(true))
 }
 
 /// At most 40 characters on one line.

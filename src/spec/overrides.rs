@@ -97,6 +97,7 @@ fn set_param(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result
     let Some(((name, place), rest)) = steps.split_first() else { return Ok(()) };
     let Some((_, node)) = document.params.get_mut(*name) else { return Err(unknown(document, name, *place)) };
     *node = with_value(Some(node), rest, value)?;
+    document.set.insert((*name).into(), *place);
     Ok(())
 }
 

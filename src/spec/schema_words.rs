@@ -102,6 +102,9 @@ pub(super) fn expected(schema: &Map<String, Value>, root: &Value) -> String {
             return any_of(options, root);
         }
     }
+    if find(schema, "x-as-written").is_some() {
+        return "a string".to_owned();
+    }
     let names: Vec<String> = type_names(schema)
         .into_iter()
         .filter(|name| *name != "null")
@@ -159,7 +162,9 @@ fn map(schema: &Map<String, Value>) -> String {
 /// `a list of at least 2 integers`.
 fn array(schema: &Map<String, Value>, root: &Value) -> String {
     let items = schema.get("items").map(|items| resolve_reference(items, root)).and_then(Value::as_object);
+    let is_text = items.is_some_and(|items| find(items, "x-as-written").is_some());
     let item = match items.map(type_names).as_deref() {
+        _ if is_text => "string",
         Some([item @ ("string" | "integer" | "number")]) => *item,
         Some(["object"]) => "map",
         _ => "",

@@ -20,10 +20,14 @@ const SIZES: &[(&str, f64)] = &[
     ("TiB", 1_099_511_627_776.0),
 ];
 
+/// A hundred years: longer ones cannot be added to a clock's time everywhere.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// A duration above zero: numbers with units that add up.
 pub fn duration(text: &str) -> Option<Duration> {
     let milliseconds = sum(text, TIMES)?;
-    Duration::try_from_secs_f64(milliseconds / 1e3).ok().filter(|duration| !duration.is_zero())
+    let duration = Duration::try_from_secs_f64(milliseconds / 1e3).ok()?;
+    (!duration.is_zero() && duration <= LONGEST).then_some(duration)
 }
 
 /// A size above zero, in bytes.

@@ -58,6 +58,10 @@ impl<'a> Validator<'a> {
         if node.is_null() && accepts_null(schema, self.root) {
             return;
         }
+        // Any scalar but nothing is a text, and its value does not matter.
+        if find(schema, "x-as-written").is_some() && node.resolve().is_some() && !node.is_null() {
+            return;
+        }
         for keyword in ["oneOf", "anyOf"] {
             if let Some(options) = find(schema, keyword).and_then(Value::as_array) {
                 self.options(node, schema, options);
@@ -110,7 +114,9 @@ impl<'a> Validator<'a> {
     fn wrong(&mut self, node: &Node, schema: &Map<String, Value>) {
         let expected = expected(schema, self.root);
         let message = format!("{} must be {expected}, found {}", self.name(), node.describe());
-        self.report(node, "wrong-type", message, conversion(node, &type_names(schema)));
+        let words = node.as_str().filter(|_| find(schema, "x-command-line").is_some());
+        let hint = words.map_or_else(|| conversion(node, &type_names(schema)), |line| Some(command_line(line)));
+        self.report(node, "wrong-type", message, hint);
     }
 
     fn bounds(&mut self, node: &Node, schema: &Map<String, Value>) {
@@ -435,7 +441,9 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
                 "yes" | "on" | "Yes" | "On" if is_switch => Some("write `true`".to_owned()),
                 "no" | "off" | "No" | "Off" if is_switch => Some("write `false`".to_owned()),
                 "true" | "false" if is_switch => Some("remove the quotes".to_owned()),
-                _ if wants("array") && !wants("object") => Some(format!("a list of one is written `[{text}]`")),
+                _ if wants("array") && !wants("object") => {
+                    Some(format!("a list of one is written `[{}]`", flow_scalar(text)))
+                }
                 _ => None,
             }
         }
@@ -450,6 +458,31 @@ fn conversion(node: &Node, names: &[&str]) -> Option<String> {
         },
         _ if wants("array") => Some(format!("a list of one is written `[{}]`", node.to_json())),
         _ => None,
+    }
+}
+
+/// How to write a command line as a list.
+fn command_line(line: &str) -> String {
+    let is_for_a_shell = line
+        .contains(['|', '&', ';', '<', '>', '(', ')', '`', '\\', '*', '?', '[', '#', '~', '\'', '"', '\n'])
+        || line.replace("${", "").contains('$');
+    let line = line.trim();
+    if is_for_a_shell {
+        return format!("no shell is involved; where one is needed, write `[sh, -c, {}]`", Value::from(line));
+    }
+    let words: Vec<String> = line.split_whitespace().map(flow_scalar).collect();
+    format!("the program and each argument are items of a list: `[{}]`", words.join(", "))
+}
+
+/// A text as an item of a list, with quotes where YAML would read it another way.
+fn flow_scalar(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./=+@%".contains(&byte);
+    let starts_plainly = text.starts_with(|first: char| first.is_ascii_alphanumeric() || "./-_".contains(first));
+    let is_text = matches!(super::scalar::resolve(text), Resolved::Text(_));
+    if is_text && starts_plainly && text.bytes().all(is_plain) && text != "-" {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
     }
 }
 

@@ -1,11 +1,14 @@
 //! The leaderboard: a row for each trial, the best first. Figures of several seeds come as mean and deviation.
 
+use std::collections::BTreeSet;
+
 use stages::artifact::{ArtifactError, Column, Direction, Table};
 
 use super::course::{Member, Progress};
 use super::file::SweepFile;
 use super::members::{MemberState, direction};
 use super::space::{Domain, Point};
+use crate::graph::StageId;
 
 /// How far a trial is.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +87,8 @@ pub struct Note {
     pub queued: bool,
     pub seconds: f64,
     pub finished: Option<u64>,
+    /// The stage of the sweep's graph that makes its figure: members that share it are one execution.
+    pub execution: Option<StageId>,
 }
 
 impl Board {
@@ -187,6 +192,8 @@ fn row(
     };
     let level = levels.iter().rev().find(complete).or(levels.first()).copied().flatten();
     let at_level: Vec<(usize, &Member)> = members().filter(|(_, member)| member.level == level).collect();
+    let is_whole = !at_level.is_empty() && at_level.iter().all(|(index, _)| has_figure(&states[*index]));
+    let at_level = one_per_execution(at_level, notes);
     let figures: Vec<(Option<u64>, f64)> = at_level
         .iter()
         .filter_map(|(index, member)| match states[*index] {
@@ -195,7 +202,6 @@ fn row(
         })
         .collect();
     let values: Vec<f64> = figures.iter().map(|(_, value)| *value).collect();
-    let is_whole = !values.is_empty() && values.len() == at_level.len();
     let standing = standing(file, trial, progress, states, notes);
     Row {
         trial,
@@ -209,6 +215,17 @@ fn row(
         seconds: at_level.iter().map(|(index, _)| notes[*index].seconds).sum(),
         finished: at_level.iter().filter_map(|(index, _)| notes[*index].finished).max(),
     }
+}
+
+fn has_figure(state: &MemberState) -> bool {
+    matches!(state, MemberState::Done { value: Some(_), .. })
+}
+
+/// Seeds on which nothing depends come to one execution, which is no sample of several.
+fn one_per_execution<'a>(members: Vec<(usize, &'a Member)>, notes: &[Note]) -> Vec<(usize, &'a Member)> {
+    let mut seen = BTreeSet::new();
+    let is_new = |(index, _): &(usize, &Member)| notes[*index].execution.is_none_or(|stage| seen.insert(stage));
+    members.into_iter().filter(is_new).collect()
 }
 
 fn standing(file: &SweepFile, trial: usize, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Standing {

@@ -37,6 +37,7 @@ pub struct SweepFile {
     pub slurm: IndexMap<String, Value>,
     /// Places for messages about values of axes.
     pub axes_at: Span,
+    pub seeds_at: Span,
     pub objective_at: Span,
 }
 
@@ -201,6 +202,9 @@ fn not_a_sweep(node: &Node) -> Option<Diagnostic> {
     Some(diagnostic.hint("write a file with `sweep: NAME`, `pipeline: THIS FILE`, `axes` and `objective`"))
 }
 
+/// More trials than this are taken for a mistake.
+const MOST_TRIALS: usize = 1_000_000;
+
 struct Reader<'a> {
     diagnostics: &'a mut Diagnostics,
 }
@@ -230,10 +234,16 @@ impl Reader<'_> {
                 _ => IndexMap::new(),
             },
             axes_at: node.entry("axes").or(node.entry("zip")).map_or(node.span(), |(key, _)| key.span),
+            seeds_at: node.entry("seeds").map_or(node.span(), |(key, _)| key.span),
             objective_at: node.get("objective").map_or(node.span(), Node::span),
             space,
         };
         self.check_names(&sweep, node);
+        let members = sweep.space.grid_size() * sweep.seeds.len().max(1) as f64;
+        if sweep.sampler == Sampler::Grid && members > MOST_TRIALS as f64 && !self.diagnostics.has_errors() {
+            let message = format!("with its seeds the grid has more than {MOST_TRIALS} runs");
+            self.error("too-many", message, sweep.seeds_at, "list fewer seeds or fewer values");
+        }
         if let Err((name, hint)) = EngineOptions::of(&sweep) {
             let at = node.get("slurm").map_or(node.span(), |slurm| slurm.locate(&name));
             self.error("bad-unit", format!("`{name}` of `slurm` cannot be read"), at, hint);
@@ -380,6 +390,13 @@ impl Reader<'_> {
             self.error("bad-axes", format!("axis `{axis}`: {problem}"), at.span(), "for example `[1, 8]`");
             return None;
         }
+        if let (Some(node), Some(count)) = (points, count)
+            && *count > MOST_TRIALS
+        {
+            let message = format!("`points` of axis `{axis}` is more than {MOST_TRIALS}, found {}", node.describe());
+            self.error("too-many", message, node.span(), "a grid takes every one of them");
+            return None;
+        }
         if let (Some(node), None | Some(0)) = (points, count) {
             let message = format!("`points` of axis `{axis}` must be a number from 1, found {}", node.describe());
             self.error("bad-axes", message, node.span(), "it says how many values stand for the range in a grid");
@@ -434,6 +451,12 @@ impl Reader<'_> {
         let kind = node.and_then(|node| node.get("kind")).and_then(Node::as_str).unwrap_or("grid");
         let number = |key: &str| node.and_then(|node| node.get(key)).and_then(integer);
         let at = node.map_or(root.span(), Node::span);
+        if kind == "grid" && space.grid_size() > MOST_TRIALS as f64 {
+            let message = format!("the grid has more than {MOST_TRIALS} trials");
+            let hint = "list fewer values, or choose `sampler: {kind: random, trials: N}`";
+            self.error("too-many", message, root.entry("axes").map_or(at, |(_, axes)| axes.span()), hint);
+            return Sampler::Grid;
+        }
         if kind == "grid" {
             for dimension in &space.dimensions {
                 if let Dimension::Axis { name, domain } = dimension
@@ -459,6 +482,11 @@ impl Reader<'_> {
             self.error("missing-key", format!("the sampler `{kind}` needs `trials`"), at, "say how many points to try");
             return Sampler::Grid;
         };
+        if trials > MOST_TRIALS as u64 {
+            let at = node.map_or(at, |node| node.locate("trials"));
+            self.error("too-many", format!("`trials` is more than {MOST_TRIALS}"), at, "try fewer points");
+            return Sampler::Grid;
+        }
         let (trials, seed) = (trials as usize, number("seed").unwrap_or(0));
         if space.dimensions.is_empty() {
             self.error(

@@ -1,7 +1,7 @@
 //! From members to a graph: the pipeline is read once for each member with the member's values, and the graphs are
 //! joined. Then the plan tells for each member whether it is done, and what it came to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -115,12 +115,31 @@ pub fn assemble(
         }
     }
     let Some(spec) = first_spec else { return Err(no_trials(file).into()) };
-    let warnings = retold(file, progress, told, kinds, sources);
+    let mut warnings = retold(file, progress, told, kinds, sources);
     let joined = join(labelled.iter().map(|(label, graph, _)| (label.as_str(), graph)));
-    let objectives =
+    let objectives: Vec<StageId> =
         labelled.iter().zip(&joined.places).map(|((_, _, objective), places)| places[objective.index()]).collect();
+    warnings.extend(seeds_without_effect(file, &progress.members, &objectives));
     let roster = Roster { members: progress.members.clone(), places: joined.places, objectives };
     Ok(Assembly { graph: joined.graph, roster, values, spec, warnings })
+}
+
+/// Seeds are said to make repetitions of a trial. Where nothing draws random numbers, there is one execution of it.
+fn seeds_without_effect(file: &SweepFile, members: &[Member], objectives: &[StageId]) -> Option<Diagnostic> {
+    let mut executions: BTreeMap<(usize, Option<u64>), BTreeSet<StageId>> = BTreeMap::new();
+    for (member, objective) in members.iter().zip(objectives) {
+        executions.entry((member.trial, member.level)).or_default().insert(*objective);
+    }
+    let differs = executions.values().any(|places| places.len() > 1);
+    if file.seeds.len() < 2 || executions.is_empty() || differs {
+        return None;
+    }
+    let stage = &file.objective.stage;
+    let message =
+        format!("the seeds have no effect: no stage that `{stage}` stands on draws random numbers from the seed");
+    let hint = "a program gets the seed as a parameter: declare `params: {seed: 0}` in the pipeline, and write `${seed}` \
+                among the arguments";
+    Some(Diagnostic::warning("unused-seeds", message).at(file.seeds_at).hint(hint))
 }
 
 fn no_trials(file: &SweepFile) -> Diagnostic {

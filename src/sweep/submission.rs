@@ -19,7 +19,7 @@ use super::file::SweepFile;
 use super::members::{Roster, label, overrides};
 use super::options::EngineOptions;
 use super::space::Point;
-use crate::cache::{CacheError, Key, Layout, RunId, SweepMember};
+use crate::cache::{CacheError, Key, Layout, RunId, SweepMember, read_plain};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
@@ -132,10 +132,19 @@ pub struct Stand<'a> {
 
 /// All submissions of all sweeps of a store that can be read.
 pub fn submissions(layout: &Layout) -> Vec<Submission> {
-    let entries = fs::read_dir(layout.sweeps()).into_iter().flatten();
-    let mut sweeps: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    sweeps.sort();
-    sweeps.iter().flat_map(|sweep| Submission::all(sweep)).collect()
+    folders_in(&layout.sweeps()).iter().flat_map(|sweep| Submission::all(sweep)).collect()
+}
+
+/// The folders in a folder of the store, sorted; no link is followed.
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    if !folder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
 }
 
 /// The folder of a sweep's submissions.
@@ -235,16 +244,13 @@ impl Submission {
     /// If there is none that can be read.
     pub fn load(folder: &Path) -> Result<Self, CacheError> {
         let path = folder.join(UNITS);
-        let text = fs::read(&path).map_err(CacheError::io("read", &path))?;
+        let text = read_plain(&path).map_err(CacheError::io("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
     }
 
     /// All submissions of a sweep that can be read, oldest first.
     pub fn all(sweep: &Path) -> Vec<Self> {
-        let entries = fs::read_dir(sweep).into_iter().flatten();
-        let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        folders.sort();
-        folders.iter().filter_map(|folder| Self::load(folder).ok()).collect()
+        folders_in(sweep).iter().filter_map(|folder| Self::load(folder).ok()).collect()
     }
 
     pub fn units(&self, part: Part) -> &[Unit] {

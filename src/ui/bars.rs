@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::lines::{failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text};
-use super::screen::errln;
+use super::screen::err;
 use super::style::styled;
 use super::{Colours, Paint};
 use crate::diagnostic::visible;
@@ -35,7 +35,7 @@ impl Bars {
 
     fn line(&self, text: &str) {
         if self.screen.println(styled(text, self.colours)).is_err() {
-            errln!("{text}");
+            err!("{text}\n");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::screen::errln;
+use super::screen::{err, errln};
 use super::{Paint, duration, number};
 use crate::cache::{RunStatus, StageState};
 use crate::diagnostic::{indented, visible};
@@ -52,9 +52,9 @@ impl Lines {
 impl Reporter for Lines {
     fn on(&mut self, event: &Event) {
         match event {
-            Event::StageFailed { stage, failure, .. } => errln!("{}", failure_text(stage, failure)),
+            Event::StageFailed { stage, failure, .. } => err!("{}\n", failure_text(stage, failure)),
             Event::StageRetried { stage, attempt, failure } => {
-                errln!("{}", retry_text(stage, *attempt, failure));
+                err!("{}\n", retry_text(stage, *attempt, failure));
             }
             _ if self.quiet => {}
             Event::RunStarted { run, stages, hits } => {
@@ -69,7 +69,7 @@ impl Reporter for Lines {
                 let tail = progress_tail(phase, figures);
                 self.progress(stage, *done, *total, unit, &tail);
             }
-            Event::StageNote { stage, text } => errln!("  {}", note_text(stage, text)),
+            Event::StageNote { stage, text } => err!("  {}\n", note_text(stage, text)),
             Event::StageWaiting { stage } => {
                 errln!("  {}: another process is working on it; waiting for its result", visible(stage));
             }

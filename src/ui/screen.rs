@@ -2,6 +2,7 @@
 //! language is left but the colours that [`Paint`](super::Paint) put there. Output that cannot be written is noted here
 //! and reported when the process ends.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -18,9 +19,9 @@ macro_rules! out {
     ($($text:tt)*) => { $crate::ui::screen::print(&format!($($text)*)) };
 }
 
-/// Prints a line on standard output.
+/// Prints one line on standard output: a line break inside is no end of the line, and is shown as its escape.
 macro_rules! outln {
-    ($($text:tt)*) => { $crate::ui::screen::print(&(format!($($text)*) + "\n")) };
+    ($($text:tt)*) => { $crate::ui::screen::print_line(&format!($($text)*)) };
 }
 
 /// Prints text on standard error.
@@ -28,9 +29,9 @@ macro_rules! err {
     ($($text:tt)*) => { $crate::ui::screen::report(&format!($($text)*)) };
 }
 
-/// Prints a line on standard error.
+/// Prints one line on standard error, in the same way.
 macro_rules! errln {
-    ($($text:tt)*) => { $crate::ui::screen::report(&(format!($($text)*) + "\n")) };
+    ($($text:tt)*) => { $crate::ui::screen::report_line(&format!($($text)*)) };
 }
 
 pub(crate) use {err, errln, out, outln};
@@ -51,6 +52,16 @@ pub fn plain(text: &str) -> String {
     styled(text, Colours(false))
 }
 
+/// One line for standard output.
+pub fn print_line(text: &str) {
+    print(&(visible(text).into_owned() + "\n"));
+}
+
+/// One line for standard error.
+pub fn report_line(text: &str) {
+    report(&(visible(text).into_owned() + "\n"));
+}
+
 /// Bytes for standard output that are a file's content rather than words: nothing in them is changed.
 pub fn raw(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
@@ -64,16 +75,24 @@ pub fn report(text: &str) {
 
 /// The result of a command as JSON. Warnings that were given by [`beside`] become part of it: it is the only document.
 pub fn print_json(value: &Value) {
-    let mut beside = BESIDE.lock().unwrap_or_else(PoisonError::into_inner);
-    let diagnostics: Vec<Value> = std::mem::take(&mut *beside);
-    drop(beside);
+    json_line(&with_warnings(value));
+}
+
+/// [`print_json`] with a line for each value, for results that people read, too.
+pub fn print_json_pretty(value: &Value) {
+    let text = serde_json::to_string_pretty(&*with_warnings(value)).unwrap_or_default() + "\n";
+    raw(visible_json(&text).as_bytes());
+}
+
+fn with_warnings(value: &Value) -> Cow<'_, Value> {
+    let diagnostics = std::mem::take(&mut *BESIDE.lock().unwrap_or_else(PoisonError::into_inner));
     match value {
         Value::Object(object) if !diagnostics.is_empty() => {
             let mut object = object.clone();
             object.insert("diagnostics".to_owned(), Value::Array(diagnostics));
-            json_line(&Value::Object(object));
+            Cow::Owned(Value::Object(object))
         }
-        other => json_line(other),
+        other => Cow::Borrowed(other),
     }
 }
 

@@ -75,12 +75,8 @@ mod tests {
         table.row(["a\nb\u{1b}[2J".into(), "1".into()]);
         let plain = styled(&table.render(), Colours(false));
         let lines: Vec<&str> = plain.lines().collect();
-        let expected = [
-            "  name             value",
-            "  f1                 0.5",
-            "  precision        12.25",
-            "  a\\nb\\u{1b}[2J      1",
-        ];
+        let expected =
+            ["  name           value", "  f1               0.5", "  precision      12.25", "  a\\nb\\u{1b}[2J      1"];
         assert_eq!(lines, expected);
     }
 }

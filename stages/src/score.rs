@@ -125,14 +125,17 @@ impl Stage for Score {
             return Ok(Outputs::one("scores", images::score(params, &images, &model, &device, context)?));
         }
         let windows = inputs.get::<Windows>("windows")?;
-        let Loaded { network, shape, .. } = models::load(&*inputs.get::<Model>("model")?, &device)?;
-        if shape.task != Task::Detect {
-            return Err(StageError::new(format!("the model was trained to {}, which gives no scores", shape.task)));
-        }
-        if shape.width > 0 {
-            return Err(StageError::new("the model was trained on images, these are windows").hint("set `of: images`"));
-        }
-        check_shape(shape, &windows)?;
+        let fits = |shape: DataShape| {
+            if shape.task != Task::Detect {
+                return Err(StageError::new(format!("the model was trained to {}, which gives no scores", shape.task)));
+            }
+            if shape.width > 0 {
+                let error = StageError::new("the model was trained on images, these are windows");
+                return Err(error.hint("set `of: images`"));
+            }
+            check_shape(shape, &windows)
+        };
+        let Loaded { network, .. } = models::load(&*inputs.get::<Model>("model")?, &device, fits)?;
         let segments = wanted_segments(params, &windows.series)?;
         let mut scorer =
             Scorer { params, windows: &windows, context, device, network, rows: Rows::new(&windows.series) };
@@ -352,7 +355,7 @@ mod tests {
 
     /// Every window's errors by itself, `[length][channel]`, by first row.
     fn errors(model: &Model, windows: &Windows, rows: std::ops::Range<usize>) -> Vec<(usize, Vec<f32>)> {
-        let network = models::load(model, &Device::Cpu).unwrap().network;
+        let network = models::load(model, &Device::Cpu, |_| Ok(())).unwrap().network;
         let window = |start: usize| {
             let batch = windows.gather(&[start], Task::Detect, &Device::Cpu).unwrap();
             (start, network.errors(&batch).unwrap().flatten_all().unwrap().to_vec1().unwrap())

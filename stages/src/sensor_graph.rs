@@ -39,16 +39,20 @@ impl Stage for SensorGraph {
 
     fn run(_: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
         let (model, windows) = (inputs.get::<Model>("model")?, inputs.get::<Windows>("windows")?);
-        let loaded = models::load(&model, &nn::device(crate::contract::Device::Cpu)?)?;
         let channels = &windows.series.channels;
-        if loaded.shape.channels != channels.len() {
-            return Err(StageError::new(format!(
-                "the model was trained on {} channels, these windows have {}",
-                loaded.shape.channels,
+        let fits = |shape: models::DataShape| {
+            let (length, rows) = (shape.length.saturating_add(shape.horizon), windows.series.rows());
+            if shape.channels == channels.len() && length <= rows {
+                return Ok(());
+            }
+            let message = format!(
+                "the model was trained on windows of {length} rows and {} channels, these are of {rows} rows and {}",
+                shape.channels,
                 channels.len()
-            ))
-            .hint("connect the windows of the training"));
-        }
+            );
+            Err(StageError::new(message).hint("connect the windows of the training"))
+        };
+        let loaded = models::load(&model, &nn::device(crate::contract::Device::Cpu)?, fits)?;
         let edges = loaded.network.graph()?.ok_or_else(|| {
             let kind = model.config.get("kind").and_then(serde_json::Value::as_str).unwrap_or("this model");
             StageError::new(format!("{kind} learns no graph of channels")).hint("train a model that does, such as gdn")

@@ -81,6 +81,9 @@ impl Stage for Window {
         if params.length == 0 {
             return fault("length", "a window has at least one row");
         }
+        if params.length.checked_add(params.horizon).is_none() {
+            return fault("horizon", "a window and its horizon have more rows than can be counted");
+        }
         if Split::ALL.iter().any(|split| params.stride.of(*split) == 0) {
             return fault("stride", "windows are at least one row apart");
         }

@@ -5,7 +5,14 @@ mod frame;
 mod mutate;
 mod tree;
 
+mod artifacts;
+mod bundles;
+mod locks;
 mod pipelines;
+mod readers;
+mod settings;
+mod stores;
+mod sweeps;
 
 /// Memory that all threads of the fuzzers may hold at a time: a case that wants more aborts, and its input is kept.
 #[global_allocator]

@@ -368,6 +368,36 @@ fn a_sample_of_stages_that_are_no_more_is_not_good() {
     assert!(all_are(&report, "input-changed") && verdicts(&report).len() == 2, "{report}");
 }
 
+/// A name proves nothing: every variable that is passed on is treated as a secret, unless it is known as a setting.
+#[test]
+fn a_harmless_name_is_no_reason_to_show_a_value() {
+    let text = "pipeline: p\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo > {out.t}\"], \
+                pass_env: [PIN, OMP_NUM_THREADS], outputs: {t: {path: t}}}}\n";
+    let mut environment = TestEnvironment::with_pipeline(text);
+    environment.set("PIN", "0815");
+    environment.set("OMP_NUM_THREADS", "3");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["lock", "pipeline.yaml"]);
+    let lock = environment.read("pipeline.lock");
+    assert!(lock.contains("environment.PIN = \"secret:") && !lock.contains("0815"), "{lock}");
+    assert!(lock.contains("environment.OMP_NUM_THREADS = \"3\""), "{lock}");
+    environment.set("PIN", "4711");
+    environment.run(&["plan", "pipeline.yaml"]).expect(0).prints("variable PIN has another value");
+    // Another store has another secret, unless both are given the same.
+    let elsewhere = ["run", "--quiet", "pipeline.yaml", "--store", "elsewhere"];
+    environment.set("PIN", "0815");
+    environment.succeed(&elsewhere);
+    let locked = environment.run(&["run", "--locked", "pipeline.yaml", "--store", "elsewhere"]).expect(3);
+    assert!(!locked.stderr.contains("0815"), "{}", locked.describe());
+    let keys = |environment: &TestEnvironment, store: &str| {
+        environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", store]);
+        environment.json(&["show", "--store", store])["stages"][0]["key"].clone()
+    };
+    assert_ne!(keys(&environment, "cache"), keys(&environment, "elsewhere"));
+    environment.set("RUNNER_SECRET_SALT", "a long text that a team knows");
+    assert_eq!(keys(&environment, "cache"), keys(&environment, "elsewhere"));
+}
+
 #[test]
 fn no_record_holds_a_secret() {
     let mut environment = TestEnvironment::with_pipeline(
@@ -377,11 +407,18 @@ fn no_record_holds_a_secret() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     environment.succeed(&["lock", "pipeline.yaml"]);
     environment.succeed(&["audit", "pipeline.lock"]);
-    assert!(environment.read("pipeline.lock").contains("environment.HF_TOKEN = \"blake3:"));
+    assert!(environment.read("pipeline.lock").contains("environment.HF_TOKEN = \"secret:"));
     for file in environment.files(".") {
         let bytes = std::fs::read(environment.path(".").join(&file)).unwrap();
         assert!(!bytes.windows(7).any(|part| part == b"hunter2"), "{}", file.display());
     }
+    // Who reads the records cannot try values: the digest is not one that they can compute.
+    let digest = stages::artifact::Digest::of_bytes(b"hunter2hunter2").to_string();
+    assert!(!environment.read("pipeline.lock").contains(&digest));
+    let bundled = environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    let salt = std::fs::read(environment.path("cache/v1/salt")).unwrap();
+    let bundle = std::fs::read(environment.path("run.bundle")).unwrap();
+    assert!(!bundle.windows(32).any(|part| part == salt), "{}", bundled.describe());
     // Another secret is another key.
     environment.set("HF_TOKEN", "other");
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);

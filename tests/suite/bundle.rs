@@ -274,6 +274,39 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     assert!(!environment.path("escaped").exists() && !environment.folder().parent().unwrap().join("escaped").exists());
 }
 
+/// A list of files in the bundle that names a file outside, with all sums right.
+#[test]
+fn a_list_of_files_that_leads_elsewhere_is_refused_by_name() {
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"mkdir {out.o}; echo x > {out.o}/aa_aa_file\"], outputs: {o: {path: o}}}}\n",
+    );
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    let whole = bytes(&environment);
+    let (name, other) = (b"aa_aa_file", b"../../file");
+    let holds = |bytes: &[u8]| bytes.windows(name.len()).position(|part| part == name);
+    let evil = forged(&whole, |_, entries| {
+        let is_list = |(entry, bytes): &&mut (String, Vec<u8>)| entry.starts_with("objects/") && holds(bytes).is_some();
+        let (entry, list) = entries.iter_mut().find(is_list).unwrap();
+        let old = Digest::of_bytes(list).to_string();
+        while let Some(place) = holds(list) {
+            list[place..place + name.len()].copy_from_slice(other);
+        }
+        let new = Digest::of_bytes(list).to_string();
+        *entry = format!("objects/{}/{}.parquet", &new[..2], &new[2..]);
+        let (_, action) = entries.iter_mut().find(|(name, _)| name.starts_with("actions/")).unwrap();
+        let line = String::from_utf8(action.clone()).unwrap().lines().next().unwrap().replace(&old, &new);
+        *action = format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes();
+        entries.sort();
+    });
+    environment.write("tried.bundle", &evil);
+    for more in [&["--dry-run"][..], &[]] {
+        let import = [&["--store", "other", "import", "tried.bundle"], more].concat();
+        environment.run(&import).expect(3).says("the path `../../file` has a part `..`").says("nothing was taken in");
+        untouched(&environment);
+    }
+}
+
 #[test]
 fn a_pipeline_that_is_not_that_of_the_record_is_refused() {
     let environment = bundled(&["--objects", "metrics"]);

@@ -34,6 +34,9 @@ fn together(processes: usize) {
         assert_each_stage_is_told_once(&journal(&environment, record));
     }
     environment.succeed(&["cache", "verify"]);
+    // Records that were written at once are one chain.
+    let verified = environment.json(&["verify", "latest"]);
+    assert_eq!((&verified["records"], &verified["notes"]), (&json!(processes), &json!([])), "{verified}");
     assert_eq!(environment.files("cache/v1/leases"), Vec::<std::path::PathBuf>::new(), "leases are given back");
     assert_eq!(environment.files("cache/v1/tmp"), Vec::<std::path::PathBuf>::new(), "nothing is left behind");
 }
@@ -105,7 +108,7 @@ fn a_lease_left_by_a_dead_process_does_not_hold_up_a_run() {
     let plan = environment.json(&["plan", "pipeline.yaml"]);
     let key = plan["stages"][0]["key"].as_str().unwrap().to_owned();
     let mut worker = environment.command(&["run", "--quiet", "pipeline.yaml"]);
-    // The second step that a run passes is the lease of its first stage, after its own record.
+    // The third step that a run passes is the lease of its first stage, after the two of its own record.
     worker.env("RUNNER_CRASH_AT", "3");
     environment.start(worker).wait().expect_killed();
     let lease = open(&environment).layout().leases().join(key);

@@ -21,6 +21,8 @@ fn check_aftermath(environment: &TestEnvironment, expected: &Digests, place: &st
     let rerun = environment.run(&["run", "--quiet", "pipeline.yaml"]);
     assert_eq!(rerun.code(), Some(0), "{place}: {}", rerun.describe());
     assert_eq!(&digests(&environment.latest()), expected, "{place}");
+    let verified = environment.run(&["verify", "latest"]);
+    assert_eq!(verified.code(), Some(0), "{place}: {}", verified.describe());
 }
 
 fn run_until_step(environment: &TestEnvironment, step: usize) -> Finished {

@@ -222,3 +222,49 @@ fn a_lost_ledger_costs_nothing() {
     assert_eq!(ran(&environment.latest()), Vec::<String>::new());
     recovers(&environment, &before, "no ledger");
 }
+
+/// A hit has its action in the store. One that is damaged or gone comes back as it was, and nothing is computed for it.
+#[test]
+fn an_action_that_the_ledger_knows_is_written_again() {
+    let harms: [fn(&Path); 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, b"").unwrap(),
+        |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[100] ^= 1;
+            fs::write(path, bytes).unwrap();
+        },
+        |path| fs::remove_dir_all(path.parent().unwrap()).unwrap(),
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        for verify_first in [false, true] {
+            let (environment, before) = after_one_run();
+            let paths = ["scores", "model"].map(|stage| action_path(&environment, stage));
+            let whole = paths.clone().map(|path| fs::read(path).unwrap());
+            paths.iter().for_each(|path| harm(path));
+            environment.run(&["verify", "latest"]).expect(3);
+            if verify_first {
+                environment.run(&["cache", "verify"]);
+            }
+            environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+            let after = environment.latest();
+            assert_eq!((ran(&after), digests(&after)), (Vec::new(), digests(&before)), "harm {number}");
+            assert_eq!(paths.map(|path| fs::read(path).unwrap()), whole, "harm {number}: to the byte");
+            environment.succeed(&["verify", "latest"]);
+            environment.succeed(&["cache", "verify"]);
+            let remote = format!("file://{}", environment.path("shared").display());
+            environment.succeed(&["cache", "push", "--remote", &remote]);
+            assert_eq!(environment.files("shared/v1/actions").len(), 8, "all of them are sent");
+        }
+    }
+}
+
+/// Only looking at a pipeline changes nothing.
+#[test]
+fn a_plan_writes_no_action() {
+    let (environment, _) = after_one_run();
+    let path = action_path(&environment, "model");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(environment.json(&["plan", "pipeline.yaml"])["hits"], 8);
+    assert!(!path.exists());
+}

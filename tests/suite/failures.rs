@@ -203,3 +203,20 @@ fn after_a_failure_only_the_rest_runs() {
     environment.succeed(&["run", "pipeline.yaml"]);
     assert_eq!(in_state(&environment.latest(), "ran"), ["bad", "below"]);
 }
+
+/// What failed has run: nobody is told otherwise, before it is repaired and after.
+#[test]
+fn a_stage_that_failed_is_not_said_to_be_new() {
+    let text = "pipeline: p\nparams: {x: 1}\nstages:\n  a: {uses: command, with: {run: [sh, -c, \"test ${x} = 2 && echo > {out.o}\"], \
+                outputs: {o: {path: o}}}}\n  b: {uses: command, from: a, with: {run: [sh, -c, \"cat {in.i} > {out.o}\"], inputs: [i], outputs: {o: {path: o}}}}\n";
+    let environment = TestEnvironment::with_pipeline(text);
+    environment.run(&["run", "--quiet", "pipeline.yaml"]).expect(1);
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    let said = format!("it failed in run {run} (");
+    environment.succeed(&["plan", "pipeline.yaml"]).prints(&said);
+    environment.succeed(&["why", "a", "pipeline.yaml"]).prints(&format!("a must run: {said}"));
+    // With another value it is another execution, and when that is done, it is up to date.
+    environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints("a must run: never ran");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "x=2"]);
+    environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints("a is up to date");
+}

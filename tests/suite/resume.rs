@@ -1,5 +1,8 @@
 //! A training that was interrupted goes on where it was, and ends with the very digests of one that was not.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use crate::environment::{Finished, Running, TestEnvironment};
@@ -12,11 +15,26 @@ fn uninterrupted() -> Digests {
     digests(&environment.latest())
 }
 
-/// Starts the pipeline and ends it after its third checkpoint, when the three stages before are safe on the disk.
+/// The steps of which states are kept, by the folder of their chain.
+fn chains(environment: &TestEnvironment) -> BTreeMap<PathBuf, Vec<u64>> {
+    let mut chains: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();
+    for path in environment.files("cache/v1/checkpoints") {
+        let step: Option<u64> = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
+        chains.entry(path.parent().unwrap().to_owned()).or_default().extend(step);
+    }
+    chains
+}
+
+/// The newest epoch of the only training. Steps of a chain inside an epoch have greater numbers.
+fn newest_epoch(environment: &TestEnvironment) -> u64 {
+    let newest = chains(environment).into_values().filter_map(|steps| steps.into_iter().max());
+    newest.min().unwrap_or(0)
+}
+
+/// Starts the pipeline and ends it after its third epoch, when the three stages before are safe on the disk.
 fn interrupted(environment: &TestEnvironment, end: impl FnOnce(&mut Running)) -> Finished {
     let mut running = environment.spawn(&["run", "pipeline.yaml"]);
-    let count = |folder: &str| environment.files(folder).len();
-    let far_enough = || count("cache/v1/checkpoints") >= 3 && count("cache/v1/actions") >= 3;
+    let far_enough = || newest_epoch(environment) >= 3 && environment.files("cache/v1/actions").len() >= 3;
     assert!(running.wait_until(far_enough), "the training ended too soon: make it longer");
     end(&mut running);
     running.wait()
@@ -39,16 +57,16 @@ fn resumed(environment: &TestEnvironment, run: &Value) -> Option<Resumed> {
 
 /// `asked`: the training was asked to stop, so that it kept the state inside its epoch, too.
 fn goes_on(environment: &TestEnvironment, asked: bool) {
-    let kept = environment.files("cache/v1/checkpoints").len() as u64;
-    assert!((3..40).contains(&kept), "{kept} checkpoints");
+    let newest = newest_epoch(environment);
+    assert!((3..40).contains(&newest), "{newest} epochs");
     environment.succeed(&["run", "pipeline.yaml"]);
     let run = environment.latest();
     assert_eq!(ran(&run), ["model", "scores"], "what was done stays done");
-    // A process killed between writing a checkpoint and renaming it leaves one less.
-    let expected = if asked { Resumed::InsideEpoch(kept) } else { Resumed::AfterEpoch(kept) };
+    let expected = if asked { Resumed::InsideEpoch(newest + 1) } else { Resumed::AfterEpoch(newest) };
     assert_eq!(resumed(environment, &run), Some(expected));
-    let all = if asked { 41 } else { 40 };
-    assert_eq!(environment.files("cache/v1/checkpoints").len(), all, "every epoch was trained once");
+    let chains: Vec<Vec<u64>> = chains(environment).into_values().collect();
+    let [steps] = &chains[..] else { panic!("the state inside the epoch is of no use any more: {chains:?}") };
+    assert!(steps.contains(&40) && steps.len() <= 2, "{steps:?}");
     assert_eq!(digests(&run), uninterrupted());
 }
 
@@ -70,7 +88,7 @@ fn after_a_kill() {
     let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
     interrupted(&environment, Running::kill).expect_killed();
     let record = environment.latest();
-    assert_eq!(record["status"], "running", "nobody could say how it ended");
+    assert_eq!(record["status"], "interrupted", "its process is gone");
     environment.succeed(&["cache", "verify"]);
     goes_on(&environment, false);
 }
@@ -89,14 +107,56 @@ fn more_epochs_go_on_from_fewer() {
 fn a_damaged_checkpoint_is_not_used() {
     let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
     interrupted(&environment, Running::kill).expect_killed();
+    let newest = newest_epoch(&environment);
+    let is_newest = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{newest:08}-"));
     let checkpoints = environment.files("cache/v1/checkpoints");
-    let newest = checkpoints.last().unwrap();
-    crate::store::Harm::FlipBit.happen_to(newest);
+    crate::store::Harm::FlipBit.happen_to(checkpoints.iter().find(|path| is_newest(path)).unwrap());
     environment.succeed(&["run", "pipeline.yaml"]).says("is damaged and was removed");
     let run = environment.latest();
-    let expected = Resumed::AfterEpoch(checkpoints.len() as u64 - 1);
-    assert_eq!(resumed(&environment, &run), Some(expected));
+    assert_eq!(resumed(&environment, &run), Some(Resumed::AfterEpoch(newest - 1)));
     assert_eq!(digests(&run), uninterrupted());
+}
+
+/// What the user forces is done, from the start: also where a training had not come to its end.
+#[test]
+fn a_forced_training_begins_at_the_start() {
+    let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
+    interrupted(&environment, |running| running.interrupt()).expect(130);
+    environment.succeed(&["run", "pipeline.yaml", "--force", "model"]);
+    let run = environment.latest();
+    assert_eq!(resumed(&environment, &run), None);
+    assert_eq!(digests(&run), uninterrupted());
+    environment.succeed(&["run", "pipeline.yaml", "--force", "model"]);
+    let run = environment.latest();
+    assert_eq!((ran(&run), resumed(&environment, &run)), (vec!["model".to_owned()], None));
+    // What is lost is another matter: it comes back as fast as it can.
+    crate::store::Harm::Delete.happen_to(&crate::store::object_path(&environment, "model", "model"));
+    environment.succeed(&["run", "pipeline.yaml"]);
+    assert_eq!(resumed(&environment, &environment.latest()), Some(Resumed::AfterEpoch(40)));
+    assert_eq!(digests(&environment.latest()), uninterrupted());
+}
+
+/// Of a training that has ended there stay its last and its best state, and nothing of one that nobody needs.
+#[test]
+fn states_of_trainings_are_thinned_out_counted_and_collected() {
+    let environment = TestEnvironment::with_pipeline(&LONG_TRAINING.replace("batch: 64", "batch: 64, keep: last"));
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let collected = environment.json(&["cache", "gc"]);
+    assert_eq!(collected["removed"], serde_json::json!([]), "they went when the training ended");
+    let counted = environment.json(&["cache", "stats"])["checkpoints"]["bytes"].as_u64();
+    let [steps] = &chains(&environment).into_values().collect::<Vec<_>>()[..] else { panic!("one chain") };
+    assert!(steps.contains(&40) && steps.len() <= 2, "the last and the best: {steps:?}");
+    assert_eq!(collected["kept_checkpoints"], steps.len());
+    assert!(
+        collected["kept_checkpoint_bytes"].as_u64() > Some(0) && counted > collected["kept_checkpoint_bytes"].as_u64()
+    );
+    environment.succeed(&["cache", "gc"]).prints(" checkpoints, ");
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=44"]);
+    assert_eq!(resumed(&environment, &environment.latest()), Some(Resumed::AfterEpoch(40)));
+    // Without the records of its runs nobody needs it: its results go, and its states with them.
+    std::fs::remove_dir_all(environment.path("cache/v1/runs")).unwrap();
+    environment.succeed(&["cache", "gc"]);
+    assert_eq!(chains(&environment), BTreeMap::new());
 }
 
 /// A second Ctrl-C does not wait for anything.

@@ -200,7 +200,7 @@ fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
     let Some(cluster) = Cluster::start(3, 18_520) else { return };
     let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [150], lr:"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "trainings are under way", || environment.files("cache/v1/checkpoints").len() > 10);
+    wait_until(&environment, "trainings are under way", || epochs(&environment) > 10);
     cluster.kill("n1");
     cluster.kill("slurmctld");
     std::thread::sleep(Duration::from_secs(1));
@@ -221,7 +221,7 @@ fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
     let environment =
         cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [800], lr: [1.0e-3]"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "the training is under way", || environment.files("cache/v1/checkpoints").len() > 5);
+    wait_until(&environment, "the training is under way", || epochs(&environment) > 5);
     // What Slurm sends before the end of the time limit, and when others need the node.
     for (signal, times) in [("USR1", 1), ("TERM", 2)] {
         let running = || cluster.squeue(&["--states=RUNNING", "--format=%A"]);
@@ -258,15 +258,15 @@ fn failed_trials_are_told_and_cancelled_ones_can_be_issued_again() {
 
     let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [3000], lr:"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "trainings are under way", || environment.files("cache/v1/checkpoints").len() > 5);
+    wait_until(&environment, "trainings are under way", || epochs(&environment) > 5);
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]).prints("cancelled");
     wait_until(&environment, "nothing is in the queue", || {
         status(&environment)["tasks"] == serde_json::json!({"waiting": 0, "running": 0})
     });
-    let kept = environment.files("cache/v1/checkpoints").len();
+    let kept = epochs(&environment);
     assert!(status(&environment)["missing"].as_u64().unwrap() >= 1);
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("submitted");
-    wait_until(&environment, "trainings go on", || environment.files("cache/v1/checkpoints").len() > kept + 3);
+    wait_until(&environment, "trainings go on", || epochs(&environment) > kept + 3);
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
 }
 
@@ -288,4 +288,15 @@ fn a_failing_shared_stage_is_not_tried_by_every_trial() {
     wait_until(&environment, "every trial has failed", || status(&environment)["failed"] == 4);
     wait_until(&environment, "nothing is in the queue", || status(&environment)["tasks"]["running"] == 0);
     assert_eq!(environment.read("tries").lines().count(), 1);
+}
+
+/// Epochs that trainings of this store have come to, all together.
+fn epochs(environment: &TestEnvironment) -> u64 {
+    let mut newest: std::collections::BTreeMap<std::path::PathBuf, u64> = std::collections::BTreeMap::new();
+    for path in environment.files("cache/v1/checkpoints") {
+        let step: Option<u64> = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
+        let known = newest.entry(path.parent().unwrap().to_owned()).or_default();
+        *known = step.unwrap_or(0).max(*known);
+    }
+    newest.into_values().sum()
 }

@@ -160,7 +160,14 @@ const DOORS: [(&[&str], &[&str]); 7] = [
     (&["saphyr_parser", "serde_yaml"], &["src/spec/", "src/data/"]),
     (
         &["arrow", "parquet", "safetensors"],
-        &["stages/src/artifact/", "stages/src/readers/", "stages/src/metrics/", "stages/tests/", "stages/benches/"],
+        &[
+            "stages/src/artifact/",
+            "stages/src/readers/",
+            "stages/src/metrics/",
+            "stages/tests/",
+            "stages/benches/",
+            "tests/fuzz/",
+        ],
     ),
     (&["blake3"], &["src/cache/", "src/data/", "stages/src/artifact/"]),
 ];
@@ -203,6 +210,26 @@ fn uses_crate(line: &str, name: &str) -> bool {
 fn used_crates_are_found() {
     assert!(uses_crate("use arrow::array::Array;", "arrow") && uses_crate("let a = arrow::array::new();", "arrow"));
     assert!(!uses_crate("use crate::readers::arrow::read;", "arrow") && !uses_crate("use narrow::x;", "arrow"));
+}
+
+/// Ways to the screen that pass its one filter by.
+const PAST_THE_FILTER: [&str; 7] =
+    ["println!(", " print!(", "eprintln!(", " eprint!(", "stdout().lock()", "stderr().lock()", "write!(std::io::std"];
+
+#[test]
+fn output_has_one_door() {
+    let mut problems = Vec::new();
+    for (path, text) in rust_files() {
+        if !path.starts_with("src/") || path == "src/ui/screen.rs" {
+            continue;
+        }
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (number, line) in code(&text[..tests]) {
+            let found = PAST_THE_FILTER.iter().find(|way| format!(" {}", line.trim_start()).contains(**way));
+            problems.extend(found.map(|way| format!("{path}:{number}: `{way}…` passes src/ui/screen.rs by")));
+        }
+    }
+    none(problems);
 }
 
 #[test]

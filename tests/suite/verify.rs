@@ -106,6 +106,73 @@ fn a_chain_that_lost_its_end_goes_on_and_says_so() {
     environment.run(&["verify", "latest"]).expect(3).prints("its record was changed or replaced");
 }
 
+/// The clock of this host was set back, or another host's is behind: what counts is who came last.
+#[test]
+fn the_latest_run_is_the_newest_of_the_chain() {
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nparams: {n: 1}\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"echo ${n} > {out.o}\"], outputs: {o: {path: o}}}}\n",
+    );
+    let run =
+        |number: usize| environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", &format!("n={number}")]);
+    run(1);
+    // As if the clock had been ahead by years then: everything of the first run is as a clock that is ahead makes it.
+    let first = environment.latest()["run"].as_str().unwrap().to_owned();
+    let ahead = format!("2999{}", &first[4..]);
+    let record = environment.path(&format!("cache/v1/runs/{first}/run.json"));
+    let text = fs::read_to_string(&record).unwrap();
+    let (content, _) = text.rsplit_once(",\"seal\"").unwrap();
+    let content = content.replace(&first, &ahead);
+    let seal = Digest::of_bytes(content.as_bytes());
+    fs::write(&record, format!("{content},\"seal\":\"{seal}\"}}")).unwrap();
+    fs::rename(record.parent().unwrap(), environment.path(&format!("cache/v1/runs/{ahead}"))).unwrap();
+    let head = environment.path("cache/v1/runs.head");
+    let text = fs::read_to_string(&head).unwrap();
+    let old: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    let line =
+        text.lines().next().unwrap().replace(&first, &ahead).replace(old["seal"].as_str().unwrap(), &seal.to_string());
+    fs::write(&head, format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes()))).unwrap();
+    environment.succeed(&["verify", "latest"]);
+    run(2);
+    run(3);
+    assert_eq!(environment.json(&["show", "latest"])["params"]["n"], 3);
+    let listed = environment.json(&["runs"])["runs"].clone();
+    let names: Vec<&str> = listed.as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap()).collect();
+    assert!(names.len() == 3 && names[0] == ahead && names[1] < names[2], "oldest first: {names:?}");
+    let newest = names[2].to_owned();
+    environment.succeed(&["verify"]).prints(&newest);
+    environment.succeed(&["audit"]).prints(&newest);
+    environment.run(&["diff", &ahead]).expect(3).prints(&newest);
+    environment.succeed(&["export", "--bundle", "run.bundle"]);
+    environment.succeed(&["import", "run.bundle", "--store", "other"]).prints(&newest);
+    assert_eq!(environment.json(&["runs", "-n", "1"])["runs"][0]["run"].as_str(), Some(newest.as_str()));
+    environment.succeed(&["cache", "gc", "--max-age", "1 ms"]);
+    assert_eq!(environment.json(&["show", "latest"])["run"].as_str(), Some(newest.as_str()), "the newest one stays");
+}
+
+/// A record comes after the one that names it, also where its process was killed before it could say so.
+#[test]
+fn a_first_record_that_was_killed_on_its_way_is_followed_by_the_next() {
+    let pipeline = "pipeline: p\nstages:\n  raw: {uses: generate, with: {channels: 2, day: 24, rows: {train: 60, validation: 20, calibration: 20, test: 60}}}\n";
+    for step in 1.. {
+        let environment = TestEnvironment::with_pipeline(pipeline);
+        let mut command = environment.command(&["run", "--quiet", "pipeline.yaml"]);
+        command.env("RUNNER_CRASH_AT", step.to_string());
+        let finished = environment.start(command).wait();
+        if finished.code() == Some(0) {
+            assert!(step > 20, "a run has only {step} steps");
+            break;
+        }
+        finished.expect_killed();
+        environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+        environment.succeed(&["verify", "latest"]);
+        environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+        // Whoever takes the newest record away is found out as ever.
+        let newest = environment.latest()["run"].as_str().unwrap().to_owned();
+        fs::remove_file(environment.path(&format!("cache/v1/runs/{newest}/run.json"))).unwrap();
+        environment.run(&["verify", "latest"]).expect(3);
+    }
+}
+
 #[test]
 fn the_name_of_a_run_must_mean_one() {
     let (environment, records) = four_runs();

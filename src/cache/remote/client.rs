@@ -208,6 +208,21 @@ impl Client {
         self.address.place(name)
     }
 
+    /// Fails if a file of the remote is a folder's, and something on the way to it is a link, or the file itself is
+    /// neither a regular one nor absent: nothing in a store is followed.
+    pub(super) fn check_way(&self, name: &str) -> Result<(), RemoteError> {
+        let Some(folder) = self.address.folder() else { return Ok(()) };
+        let path = folder.join(name);
+        let foreign = path.ancestors().take_while(|above| *above != folder).find(|above| {
+            let is_right = |found: std::fs::Metadata| if *above == path { found.is_file() } else { found.is_dir() };
+            above.symlink_metadata().is_ok_and(|found| !is_right(found))
+        });
+        let Some(foreign) = foreign else { return Ok(()) };
+        let message =
+            format!("{} is neither a file nor a folder, and nothing in a store is followed", foreign.display());
+        Err(RemoteError::new(RemoteFault::Damaged, message).hint("remove it"))
+    }
+
     pub(super) fn attempts(
         &self,
         direction: Direction,
@@ -244,6 +259,7 @@ impl Client {
 
     /// A small record; `None` if there is none. A lookup is not worth a long wait: what it would save may be short.
     pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>, RemoteError> {
+        self.check_way(name)?;
         let place = self.place(name);
         let attempts = self.attempts(Direction::Reading, self.options.retries.min(3), self.options.timeout * 2)?;
         let operation = |connection: &Connection| {
@@ -269,6 +285,7 @@ impl Client {
     /// Streams a file into a sink. What was taken stays taken: a stream that breaks goes on where it ended, unless the
     /// server only sends whole files.
     pub fn stream(&self, name: &str, sink: &mut dyn Sink) -> Result<(), RemoteError> {
+        self.check_way(name)?;
         let place = self.place(name);
         let most = self.options.retries;
         let mut attempts = self.attempts(Direction::Reading, most, Duration::MAX)?;
@@ -311,11 +328,23 @@ impl Client {
 
     /// The size of a file there; `None` if there is none.
     pub fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
+        self.check_way(name)?;
         let place = self.place(name);
         let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(0))?;
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.store), place.clone());
             async move { Ok(self.in_time(store.head(&place)).await?.size) }
+        };
+        absent_is_none(self.request(attempts, operation))
+    }
+
+    /// When a file there was last changed, in seconds since 1970; `None` if there is none.
+    pub fn modified(&self, name: &str) -> Result<Option<i64>, RemoteError> {
+        let place = self.place(name);
+        let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(0))?;
+        let operation = |connection: &Connection| {
+            let (store, place) = (Arc::clone(&connection.store), place.clone());
+            async move { Ok(self.in_time(store.head(&place)).await?.last_modified.timestamp()) }
         };
         absent_is_none(self.request(attempts, operation))
     }
@@ -331,6 +360,10 @@ impl Client {
                 let mut listed = Vec::new();
                 while let Some(entry) = self.next(&mut stream).await? {
                     let Some(name) = self.address.name(&entry.location) else { continue };
+                    // In a folder, links lead to what is not the remote's.
+                    if self.check_way(name).is_err() {
+                        continue;
+                    }
                     let modified = entry.last_modified.timestamp();
                     listed.push(Listed { name: name.to_owned(), bytes: entry.size, modified });
                 }
@@ -343,6 +376,7 @@ impl Client {
 
     /// Removes a file; one that is not there is as good as removed.
     pub fn remove(&self, name: &str) -> Result<(), RemoteError> {
+        self.check_way(name)?;
         let place = self.place(name);
         let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(0))?;
         let operation = |connection: &Connection| {

@@ -2,14 +2,13 @@
 //! than asked for goes, and of that only what nothing known here needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::super::{Action, Key, Removal, files_below};
+use super::super::tree::{Folder, walk};
+use super::super::{Action, Key, Removal};
 use super::client::Listed;
 use super::crew::in_parallel;
 use super::names::Names;
@@ -48,7 +47,7 @@ impl Remote {
     /// # Errors
     /// If the remote cannot be listed, or an action that stays cannot be read: then its objects are not known.
     pub fn gc(&self, options: &RemoteGcOptions) -> Result<RemoteGcReport, RemoteError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = self.clock(options.dry_run);
         let age = |file: &Listed| now.saturating_sub(Duration::from_secs(u64::try_from(file.modified).unwrap_or(0)));
         let client = &self.shared.client;
         self.refuse_a_store()?;
@@ -88,7 +87,7 @@ impl Remote {
         let old = |file: &Listed| age(file) > grace;
         for (path, file) in self.leftovers()?.into_iter().filter(|(_, file)| old(file)) {
             if !options.dry_run {
-                fs::remove_file(&path).map_err(|error| self.unusable("cleared", &error))?;
+                self.clear(&path)?;
             }
             report.note(&file, "left behind by an upload that was killed");
         }
@@ -98,7 +97,7 @@ impl Remote {
     /// The folder of a store is collected by what its own runs need, of which nothing is known here.
     fn refuse_a_store(&self) -> Result<(), RemoteError> {
         let Some(folder) = self.address().folder() else { return Ok(()) };
-        let is_store = OF_A_STORE.iter().any(|name| folder.join("v1").join(name).exists());
+        let is_store = OF_A_STORE.iter().any(|name| folder.join("v1").join(name).symlink_metadata().is_ok());
         if !is_store {
             return Ok(());
         }
@@ -116,15 +115,43 @@ impl Remote {
         let Some(folder) = self.address().folder() else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for part in [Names::OBJECTS, Names::ACTIONS, Names::RUNS] {
-            let files = files_below(&folder.join(part)).map_err(|error| self.unusable("listed", &error))?;
-            for path in files.into_iter().filter(|path| is_unfinished(path)) {
-                // One that was finished meanwhile is no longer there.
-                let Ok(metadata) = path.metadata() else { continue };
-                let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-                found.push((path, Listed { name, bytes: metadata.len(), modified: metadata.mtime() }));
+            let files = walk(folder, &folder.join(part)).map_err(|error| self.unusable("listed", &error))?;
+            for file in files.into_iter().filter(|file| is_unfinished(&file.path)) {
+                let name = file.path.strip_prefix(folder).unwrap_or(&file.path).display().to_string();
+                let modified = file.seen.modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let modified = i64::try_from(modified).unwrap_or(i64::MAX);
+                found.push((file.path, Listed { name, bytes: file.seen.bytes, modified }));
             }
         }
         Ok(found)
+    }
+
+    /// Removes a file that lies in the remote's folder, and in no other.
+    fn clear(&self, path: &Path) -> Result<(), RemoteError> {
+        let (Some(folder), Some(parent), Some(name)) = (self.address().folder(), path.parent(), path.file_name())
+        else {
+            return Ok(());
+        };
+        let removed = Folder::open(folder, parent).and_then(|parent| match parent {
+            Some(parent) => parent.remove(name),
+            None => Ok(()),
+        });
+        removed.map_err(|error| self.unusable("cleared", &error))
+    }
+
+    /// The time by the clock of whoever keeps the remote, which dates its files: that of this host may be wrong.
+    fn clock(&self, dry_run: bool) -> Duration {
+        let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (client, name) = (&self.shared.client, format!("{}/clock-{:x}", Names::CLOCKS, here.as_nanos()));
+        if dry_run || client.put(&name, Vec::new()).is_err() {
+            return here;
+        }
+        let seen = client.modified(&name);
+        let _ = client.remove(&name);
+        match seen {
+            Ok(Some(modified)) => Duration::from_secs(u64::try_from(modified).unwrap_or_default()),
+            _ => here,
+        }
     }
 
     fn unusable(&self, verb: &str, error: &dyn std::error::Error) -> RemoteError {

@@ -66,7 +66,7 @@ impl Shared {
     ) -> Result<(), FetchError> {
         let _turn = self.fetching.take(record.object);
         let place = layout.object(record);
-        if std::fs::metadata(&place).is_ok_and(|found| found.len() == record.bytes) {
+        if layout.look_at(&place).is_some_and(|found| found.is_file() && found.len() == record.bytes) {
             return Ok(());
         }
         if self.is_distrusted(&record.object) {
@@ -82,7 +82,7 @@ impl Shared {
         for is_last in [false, true] {
             self.download(&mut arriving, record)?;
             if arriving.partial.digest() == record.object {
-                arriving.partial.place(&place)?;
+                arriving.partial.place(layout, &place)?;
                 lock(&self.present).insert(record.object);
                 self.count(|traffic| {
                     traffic.objects_fetched += 1;

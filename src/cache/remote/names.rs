@@ -13,6 +13,8 @@ impl Names {
     pub const OBJECTS: &str = "v1/objects";
     pub const ACTIONS: &str = "v1/actions";
     pub const RUNS: &str = "v1/runs";
+    /// Where a file lies for a moment that is made to see what time it gets.
+    pub const CLOCKS: &str = "v1/clocks";
 
     pub fn object(record: &ObjectRecord) -> String {
         below(&Layout::new(std::path::Path::new("/")).object(record))
@@ -36,7 +38,7 @@ impl Names {
     /// The run that a record belongs to.
     pub fn run_of(name: &str) -> Option<RunId> {
         let (run, file) = name.strip_prefix(Self::RUNS)?.strip_prefix('/')?.split_once('/')?;
-        (file == "run.json").then(|| RunId(run.to_owned()))
+        (file == "run.json" && RunId::is_name(run)).then(|| RunId(run.to_owned()))
     }
 }
 
@@ -63,5 +65,8 @@ mod tests {
         assert_eq!(Names::digest("v1/objects/ab/x"), None);
         let run = RunId("20260101-120000-250c1f".into());
         assert_eq!(Names::run_of(&Names::run(&run)), Some(run));
+        for name in ["v1/runs/../run.json", "v1/runs//run.json", "v1/runs/a/../run.json", "v1/runs/.x/run.json"] {
+            assert_eq!(Names::run_of(name), None, "{name}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use stages::artifact::{ByteDigest, Digest};
@@ -28,6 +28,7 @@ pub(super) struct Partial {
 impl Partial {
     /// What there is of an object already, or nothing; never more than `most` bytes.
     pub fn open(layout: &Layout, object: &Digest, most: u64) -> Result<Self, CacheError> {
+        layout.make(&layout.tmp())?;
         let path = layout.tmp().join(format!("partial-{object}"));
         let (path, file, private) = match claim(&path) {
             Ok(Some(file)) => (path, file, false),
@@ -85,10 +86,10 @@ impl Partial {
     }
 
     /// Gives the object its place, read-only like all objects.
-    pub fn place(mut self, path: &Path) -> Result<(), CacheError> {
+    pub fn place(mut self, layout: &Layout, path: &Path) -> Result<(), CacheError> {
         let read_only = self.file.set_permissions(Permissions::from_mode(0o444));
         read_only.map_err(CacheError::io("write", &self.path))?;
-        rename_into(&self.path, path)?;
+        rename_into(layout, &self.path, path)?;
         self.placed = true;
         Ok(())
     }
@@ -106,15 +107,13 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Opens the file or makes it; a link or a pipe in its place is not followed or waited for.
 fn create(path: &Path) -> io::Result<File> {
-    let open = || File::options().read(true).write(true).create(true).truncate(false).open(path);
-    match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-            open()
-        }
-        other => other,
-    }
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).custom_flags(flags.cast_signed());
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// The file, if nobody else has it.
@@ -127,7 +126,7 @@ fn claim(path: &Path) -> io::Result<Option<File>> {
         }
         // It may have been placed among the objects before the lock was free: then this is an object now.
         let mine = file.metadata()?;
-        match fs::metadata(path) {
+        match fs::symlink_metadata(path) {
             Ok(named) if (named.dev(), named.ino()) == (mine.dev(), mine.ino()) => return Ok(Some(file)),
             _ => {}
         }
@@ -153,7 +152,7 @@ mod tests {
         assert_eq!(third.length(), 5);
         third.append(b" world").unwrap();
         assert_eq!(third.digest(), object);
-        third.place(&layout.object_named(&object, "")).unwrap();
+        third.place(&layout, &layout.object_named(&object, "")).unwrap();
         assert_eq!(fs::read(layout.object_named(&object, "")).unwrap(), b"hello world");
         assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
     }

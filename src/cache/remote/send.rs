@@ -1,7 +1,8 @@
 //! Results to a remote: the objects of an action, then the action. Sending is idempotent, so whatever is interrupted is
 //! simply begun again; the order is what lets others trust an action that they see.
 
-use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ impl Shared {
                 .because(reason)
                 .hint("`runner cache verify` looks at all of them")
         };
-        let bytes = fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+        let bytes = read_whole(layout, &path, record.bytes).map_err(|error| damaged(error.to_string()))?;
         if Digest::of_bytes(&bytes) != record.object {
             return Err(damaged("its bytes are not those of its name".to_owned()));
         }
@@ -134,4 +135,11 @@ impl Shared {
         self.count(|traffic| traffic.actions_sent += 1);
         Ok(())
     }
+}
+
+/// Reads an object of this length; what is longer is not it.
+fn read_whole(layout: &Layout, path: &Path, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    layout.open(path)?.take(length + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

@@ -6,7 +6,9 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::object::{rename_into, write_aside};
+use super::super::hold::{Grip, Hold};
+use super::super::object::write_aside;
+use super::super::publish::appear;
 use super::super::seal::seal;
 use super::super::{Action, CacheError, Key, ObjectRecord, Store};
 use super::client::Direction;
@@ -57,7 +59,7 @@ impl Store {
     /// Says that these keys will be asked for.
     pub fn anticipate_all(&self, keys: impl Iterator<Item = Key>) {
         if self.remote.is_some() {
-            keys.filter(|key| !self.layout().action(key).exists()).for_each(|key| self.anticipate(&key));
+            keys.filter(|key| !self.layout().holds(&self.layout().action(key))).for_each(|key| self.anticipate(&key));
         }
     }
 
@@ -111,15 +113,40 @@ impl Store {
         if news.is_empty() {
             return Ok(0);
         }
+        // Their objects have just come.
         let root = self.layout().root();
         let flushed = File::open(root).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
         flushed.map_err(CacheError::io("flush", root))?;
-        for action in &news {
-            let (aside, file) = write_aside(self.layout(), &seal(action))?;
+        self.write_actions(&news)
+    }
+
+    /// Writes actions whose objects are all here and on disk. Says how many of them there are now: what a collection of garbage took
+    /// away in the meantime is left out.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn write_actions(&self, actions: &[&Action]) -> Result<usize, CacheError> {
+        let layout = self.layout();
+        let gripped = |action: &&Action| {
+            let mut hold = Hold::default();
+            let all = action.outputs.iter().all(|output| hold.grip_all(layout, &output.record, Grip::Loose));
+            all.then_some(hold)
+        };
+        let held: Vec<(&Action, Hold)> =
+            actions.iter().filter_map(|action| Some((*action, gripped(action)?))).collect();
+        let mut written = 0;
+        for (action, hold) in held {
+            let (aside, file) = write_aside(layout, &seal(action))?;
             file.sync_data().map_err(CacheError::io("flush", &aside))?;
-            rename_into(&aside, &self.layout().action(&action.key))?;
+            match appear(self, &aside, action, hold) {
+                Err(CacheError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                other => {
+                    other?;
+                    written += 1;
+                }
+            }
         }
-        Ok(news.len())
+        Ok(written)
     }
 }
 

@@ -350,7 +350,7 @@ impl Remote {
     /// Sends the record of a run, so that others can name it.
     pub fn push_run(&self, store: &Store, run: &RunId) -> Result<(), TransferError> {
         let path = store.run_path(run);
-        let text = std::fs::read(&path).map_err(CacheError::io("read", &path))?;
+        let text = store.layout().read(&path).map_err(CacheError::io("read", &path))?;
         Ok(self.shared.client.put(&Names::run(run), text)?)
     }
 

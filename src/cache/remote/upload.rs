@@ -1,7 +1,6 @@
 //! How files are written to a remote: small ones from memory, large ones in pieces, or as one stream where a server takes
 //! no pieces. Never more than a piece or a small file is in memory, and nothing is seen there before it is whole.
 
-use std::fs::File;
 use std::future::Future;
 use std::io::Read;
 use std::path::Path;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use stages::artifact::{ByteDigest, Digest};
 
+use super::super::tree::open_plain;
 use super::client::{Client, Connection, Direction, FAREWELL, SLOWEST, missing_place};
 use super::files::Outgoing;
 use super::{RemoteError, RemoteFault};
@@ -28,6 +28,7 @@ const BUFFERED: u64 = 8 * 1024 * 1024;
 impl Client {
     /// Writes a file from memory.
     pub fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), RemoteError> {
+        self.check_way(name)?;
         let place = self.place(name);
         let length = bytes.len() as u64;
         let payload = PutPayload::from(bytes);
@@ -46,6 +47,7 @@ impl Client {
 
     /// Writes a large file. Nothing is seen there unless its bytes have this digest.
     pub fn put_large(&self, name: &str, length: u64, digest: &Digest, file: &Path) -> Result<(), RemoteError> {
+        self.check_way(name)?;
         let sent = if self.address().takes_pieces() {
             self.put_pieces(name, length, digest, file)
         } else {
@@ -79,7 +81,7 @@ impl Client {
         digest: &Digest,
         file: &Path,
     ) -> Result<(), RemoteError> {
-        let mut file = File::open(file).map_err(|error| unreadable(error.to_string()))?;
+        let mut file = open_plain(file).map_err(|error| unreadable(error.to_string()))?;
         let mut read = ByteDigest::default();
         let piece = usize::try_from(PIECE.max(length / 9_000 + 1)).unwrap_or(usize::MAX);
         loop {

@@ -86,11 +86,20 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
     Ok(Exit::Done)
 }
 
+/// That there is no best trial, and what to do about it: to run a sweep that failed would not help.
+pub(super) fn no_figure(board: &Board, file: &Path) -> CliError {
+    let file = shell_line(&[file.display().to_string()]);
+    let hint = match board.count("failed") {
+        0 => format!("run it: `runner sweep {file}`"),
+        failed => format!("{failed} of its trials failed: `runner sweep status {file}` says why"),
+    };
+    CliError::failed("no trial of the sweep has a figure yet").hint(hint)
+}
+
 pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     let (campaign, board, view, _) = stand(global, about)?;
     let Some(row) = board.best() else {
-        let hint = format!("run it: `runner sweep {}`", about.file.display());
-        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+        return Err(no_figure(&board, &about.file));
     };
     let member = view.roster.members.iter().find(|member| member.trial == row.trial && member.level == row.level);
     let values = member.map(|member| crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member));
@@ -108,7 +117,8 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     table.row([Paint::Strong.on(&board.metric), figure(row)]);
     outln!("{}", Paint::Strong.on(format!("trial {}", row.trial + 1)));
     out!("{}", table.render());
-    outln!("run it by itself:\n  {}", shell_line(&command));
+    outln!("run it on its own:");
+    outln!("  {}", shell_line(&command));
     Ok(Exit::Done)
 }
 
@@ -214,7 +224,8 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
         table.row(cells);
     }
     let more = board.rows.len().saturating_sub(rows);
-    let tail = if more > 0 { format!("  … and {more} more: `runner sweep table`\n") } else { String::new() };
+    let file = shell_line(&[campaign.file.path.display().to_string()]);
+    let tail = if more > 0 { format!("  … and {more} more: `runner sweep table {file}`\n") } else { String::new() };
     table.render() + &tail
 }
 

@@ -14,7 +14,7 @@ use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
 use super::super::{CliError, Exit, Global};
 use super::submit::Queue;
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
+use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
@@ -329,11 +329,10 @@ impl Campaign {
     /// after the last success.
     pub fn failures(&self) -> Failures {
         let mut failures = Failures::default();
-        for run in self.store.runs().unwrap_or_default() {
-            let Ok(record) = self.store.load_run(&run) else { continue };
-            if record.file != self.name {
-                continue;
-            }
+        let records = self.store.newest_first().into_iter().flatten();
+        let mut records: Vec<RunRecord> = records.filter(|record| record.file == self.name).collect();
+        records.reverse();
+        for record in records {
             for stage in record.stages {
                 let reason = format!("{}: {}", stage.name, stage.reason);
                 match (stage.state, stage.key) {
@@ -368,6 +367,7 @@ impl Campaign {
                 queued: in_queue.contains(&own),
                 seconds: view.roster.seconds(member, &view.plan),
                 finished: view.roster.finished(member, &view.plan),
+                execution: Some(view.roster.objective(member)),
             }
         };
         let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();

@@ -31,8 +31,7 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
     let view = campaign.stand(global, &queue)?;
     let board = campaign.board(&view, &queue)?;
     if board.best().is_none() {
-        let hint = format!("run it: `runner sweep {}`", about.file.display());
-        return Err(CliError::failed("no trial of the sweep has a figure yet").hint(hint));
+        return Err(super::board::no_figure(&board, &about.file));
     }
     let name = format!("{}-plots", file_name(&campaign.file.name));
     let beside = about.file.parent().unwrap_or(Path::new("")).join(name);

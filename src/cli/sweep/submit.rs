@@ -10,6 +10,7 @@ use super::super::session::shown;
 use super::super::{CliError, Exit, Global};
 use super::RunArguments;
 use super::campaign::{Campaign, View};
+use crate::cache::append_plain;
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
@@ -17,7 +18,7 @@ use crate::sweep::{
     Wave, backend, backends, label, overrides, plain_name, read_comment, shared_waves, sweep_folder, sweep_id,
     task_count,
 };
-use crate::ui::{Paint, outln, print_json};
+use crate::ui::{Paint, out, outln, print_json};
 
 /// The backend of a name on the command line.
 pub(super) fn find_backend(name: &str) -> Result<Box<dyn Backend>, CliError> {
@@ -204,7 +205,7 @@ pub(super) fn submit(
         for (part, mut job) in jobs {
             job.after.clone_from(&earlier);
             outln!("# {}: {}", part.name(), shown(&job.script));
-            outln!("{}", backend.script(&job));
+            out!("{}\n", backend.script(&job));
             earlier.push(JobId(format!("JOB_OF_{}", part.name().to_uppercase().replace('-', "_"))));
         }
         return Ok(Exit::Done);
@@ -238,7 +239,7 @@ fn turn(campaign: &Campaign, rehearse: bool) -> Result<Option<File>, CliError> {
     let folder = submissions_of(campaign);
     let path = folder.join("lock");
     let locked = std::fs::create_dir_all(&folder)
-        .and_then(|()| File::options().create(true).append(true).open(&path))
+        .and_then(|()| append_plain(&path))
         .and_then(|file| Ok(rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map(|()| file)?));
     locked.map(Some).map_err(|error| CliError::failed(format!("cannot lock {}: {error}", path.display())))
 }

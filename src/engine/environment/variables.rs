@@ -12,8 +12,9 @@ const PREFIXES: [&str; 11] =
     ["RUNNER_", "CUDA_", "CUBLAS_", "CUDNN_", "NCCL_", "NVIDIA_", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "RAYON_"];
 
 /// Variables of these names.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 26] = [
     "CONDA_DEFAULT_ENV",
+    "HOME",
     "LANG",
     "LANGUAGE",
     "LC_ALL",
@@ -21,6 +22,7 @@ const NAMES: [&str; 24] = [
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
     "MALLOC_ARENA_MAX",
+    "PATH",
     "SLURM_ARRAY_JOB_ID",
     "SLURM_ARRAY_TASK_ID",
     "SLURM_CLUSTER_NAME",
@@ -77,6 +79,7 @@ mod tests {
         let variables = [
             ("TZ", "UTC"),
             ("HOME", "/anywhere"),
+            ("OTHER", "x"),
             ("RUNNER_STORE", "s3://me:secret@host/store"),
             ("RUNNER_REMOTE_TOKEN", "abc"),
             ("CUDA_VISIBLE_DEVICES", "0,1"),
@@ -84,7 +87,7 @@ mod tests {
         ];
         let found = that_matter(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
         let expected = json!({
-            "CUDA_VISIBLE_DEVICES": "0,1", "RUNNER_REMOTE_TOKEN": true, "RUNNER_STORE": "s3://...@host/store", "TZ": "UTC",
+            "CUDA_VISIBLE_DEVICES": "0,1", "HOME": "/anywhere", "RUNNER_REMOTE_TOKEN": true, "RUNNER_STORE": "s3://...@host/store", "TZ": "UTC",
         });
         assert_eq!(Value::from(found), expected);
     }

@@ -55,10 +55,12 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let manifest = bundle.manifest()?;
     let places = bundle.places(&manifest)?;
     bundle.expect_length(&manifest)?;
-    if !rehearse {
+    let mut intake = if rehearse {
+        Intake::rehearsal(store)?
+    } else {
         store.prepare()?;
-    }
-    let mut intake = Intake::new(store);
+        Intake::new(store)
+    };
     let mut small: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     let mut new_objects = 0;
     for (entry, place) in manifest.entries.iter().zip(&places) {
@@ -66,15 +68,11 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         if let Place::Raw(digest, executable) = place {
             let folder = raw_folder(store, &manifest.run);
             let mut content = (&mut bundle.file).take(entry.bytes);
-            let taken = intake.raw(&folder, digest, *executable, rehearse, &mut content);
+            let taken = intake.raw(&folder, digest, *executable, &mut content);
             taken.map_err(|error| bundle.blame(error))?;
         } else if let Place::Object(digest, extension) = place {
             let mut content = (&mut bundle.file).take(entry.bytes);
-            let is_new = if rehearse {
-                intake.rehearse(digest, extension, &mut content)
-            } else {
-                intake.object(digest, extension, &mut content)
-            };
+            let is_new = intake.object(digest, extension, &mut content);
             new_objects += usize::from(is_new.map_err(|error| bundle.blame(error))?);
         } else {
             let bytes = bundle.small(entry)?;
@@ -92,7 +90,7 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     bundle.check_raw(&places, &lock)?;
     let signed = bundle.signed(&small, &lock)?;
     let same = same_run(store, &record, &small[format::RECORD])?;
-    let without_objects = bundle.actions(&manifest, &places, &mut small, &mut intake, &record, rehearse)?;
+    let without_objects = bundle.actions(&manifest, &places, &mut small, &mut intake, &record)?;
     intake.check_contents().map_err(|error| bundle.blame(error))?;
     let files = |(entry, path): &(String, String)| Some((path.clone(), small.get(entry.as_str())?.clone()));
     let pipeline_files = manifest.pipeline_files.iter().filter_map(files).collect();
@@ -419,23 +417,14 @@ impl Bundle {
         small: &mut BTreeMap<&str, Vec<u8>>,
         intake: &mut Intake<'_>,
         record: &RunRecord,
-        rehearse: bool,
     ) -> Result<Vec<String>, ReportError> {
         let mut without = Vec::new();
-        let arriving: std::collections::BTreeSet<&Place> =
-            places.iter().filter(|place| matches!(place, Place::Object(..))).collect();
         for (entry, place) in manifest.entries.iter().zip(places) {
             let Place::Action(key) = place else { continue };
             let bytes = small.remove(entry.name.as_str()).unwrap_or_default();
             let action = Intake::read_action(&bytes).filter(|action| action.key == *key);
             let action = action.ok_or_else(|| self.damaged(format!("{} is no action of that key", entry.name)))?;
-            let rehearsed = |object: &crate::cache::ObjectRecord| {
-                let extension = object.kind.map_or("", |kind| kind.extension());
-                arriving.contains(&Place::Object(object.object, extension))
-            };
-            let whole =
-                if rehearse { intake.rehearse_action(action, &rehearsed)? } else { intake.action(action, bytes)? };
-            if !whole {
+            if !intake.action(action, bytes)? {
                 let stages = record.stages.iter().filter(|stage| stage.key == Some(*key));
                 without.extend(stages.map(|stage| stage.name.clone()));
             }
@@ -446,8 +435,9 @@ impl Bundle {
 
 /// A relative path of a YAML file that stays where it is, and out of what is hidden.
 fn is_pipeline(path: &str) -> bool {
-    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(['\\', '\0']);
-    path.split('/').all(part) && (path.ends_with(".yaml") || path.ends_with(".yml"))
+    let is_shown = |part: &str| !part.starts_with('.') && !part.contains('\\');
+    let is_plain = RelativePath::new(path).is_ok_and(|path| path.parts().all(is_shown));
+    is_plain && (path.ends_with(".yaml") || path.ends_with(".yml"))
 }
 
 /// A name such as runs have.

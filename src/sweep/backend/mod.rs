@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use local::Local;
 pub use slurm::Slurm;
 
+use crate::diagnostic::visible;
 use crate::engine::Failure;
 
 /// All backends, by name.
@@ -193,8 +194,32 @@ fn maybe_quoted(part: &str) -> String {
     if part.is_empty() { String::new() } else { quoted(part) }
 }
 
+/// Refuses what would become a line of its own in a script, such as the name of a folder with a line break: what
+/// stands on that line would be obeyed.
+pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
+    let directory = job.directory.to_string_lossy();
+    let told = [
+        ("folder", directory.as_ref()),
+        ("log", job.log.as_str()),
+        ("name", job.name.as_str()),
+        ("comment", job.comment.as_str()),
+    ];
+    let options = job.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let extra = job.extra.iter().map(|flag| ("extra", flag.as_str()));
+    for (what, text) in told.into_iter().chain(options).chain(extra) {
+        if text.chars().any(char::is_control) {
+            let message = format!("the {what} `{}` of the job has a control character", visible(text));
+            return Err(
+                Failure::new(message).hint("a script has one line for it: rename the folder, or mend the option")
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Writes a script, whole or not at all.
 fn keep_script(job: &Job, text: &str) -> Result<(), Failure> {
+    check_lines(job)?;
     let write = || {
         if let Some(folder) = job.script.parent() {
             std::fs::create_dir_all(folder)?;
@@ -212,6 +237,17 @@ fn keep_script(job: &Job, text: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_becomes_a_line_of_the_script() {
+        let job = |directory: &str| Job { directory: directory.into(), ..Job::default() };
+        assert!(check_lines(&job("/a b/ü")).is_ok());
+        let refused = check_lines(&job("/a\n#SBATCH --uid=0")).unwrap_err();
+        assert_eq!(refused.message, "the folder `/a\\n#SBATCH --uid=0` of the job has a control character");
+        let option = |value: &str| Job { options: IndexMap::from([("qos".to_owned(), value.to_owned())]), ..job("/") };
+        assert!(check_lines(&option("long\r")).is_err() && check_lines(&option("long")).is_ok());
+        assert!(check_lines(&Job { extra: vec!["--x\ntouch y".into()], ..job("/") }).is_err());
+    }
 
     #[test]
     fn words_reach_the_shell_as_they_are() {

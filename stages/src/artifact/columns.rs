@@ -1,28 +1,63 @@
 //! Arrow columns in Parquet bytes, with the small JSON metadata that each artifact keeps in the file's footer.
-//! Plain, uncompressed pages: artifacts are read back whole, and decoding must not cost more than the disk.
+//! Plain, uncompressed pages: artifacts are read back whole, and decoding must not cost more than the disk. So what a
+//! footer announces can be held against the bytes that are there before anything is made room for.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
-use parquet::basic::{Compression, Encoding};
+use parquet::basic::{Compression, Encoding, Type};
+use parquet::column::page::PageReader;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::reader::Length;
+use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::*;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{ArtifactError, Source};
 
 const FORMAT: &str = "runner.format";
 const VERSION: &str = "1";
+
+/// A real number in the metadata: JSON has no word for what is not finite, so that is written as its bits.
+pub(super) struct Real(pub f64);
+
+impl Serialize for Real {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            return serializer.serialize_f64(self.0);
+        }
+        serializer.serialize_str(&format!("{:016x}", self.0.to_bits()))
+    }
+}
+
+impl<'a> Deserialize<'a> for Real {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(f64),
+            Bits(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(value) => Ok(Self(value)),
+            Written::Bits(text) => {
+                let bits = u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)?;
+                Ok(Self(f64::from_bits(bits)))
+            }
+        }
+    }
+}
 
 /// Key-value pairs in the Arrow schema; values are JSON.
 pub(super) struct Metadata {
@@ -221,6 +256,8 @@ fn gather(values: &[f32], width: usize, first: usize, count: usize) -> Vec<Vec<f
 pub(super) struct ColumnFile {
     builder: ParquetRecordBatchReaderBuilder<Source>,
     metadata: Metadata,
+    /// What may be decoded of it.
+    allowance: usize,
 }
 
 impl ColumnFile {
@@ -232,9 +269,14 @@ impl ColumnFile {
         usize::try_from(self.builder.metadata().file_metadata().num_rows()).unwrap_or(0)
     }
 
-    /// The names of the columns, in order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.builder.schema().fields().iter().map(|field| field.name().as_str())
+    /// The columns, in order. Texts and bytes are views.
+    pub fn fields(&self) -> &[FieldRef] {
+        self.builder.schema().fields()
+    }
+
+    /// How many bytes of texts and files its columns may come to.
+    pub fn allowance(&self) -> usize {
+        self.allowance
     }
 
     /// Hands on all rows, batch after batch, so that the columns are never in memory as a whole.
@@ -256,13 +298,131 @@ impl ColumnFile {
 
 /// Reads the footer, which must say that the file holds `what`.
 pub(super) fn open(source: Source, what: &'static str) -> Result<ColumnFile, ArtifactError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(source)?;
-    let metadata = Metadata { what, entries: builder.schema().metadata().clone().into() };
+    let footer = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
+    let metadata = Metadata { what, entries: footer.schema().metadata().clone().into() };
     let format = metadata.entries.get(FORMAT).map(String::as_str);
     if format != Some(&format!("{what}/{VERSION}")) {
         return Err(ArtifactError::corrupt(what, format!("the footer says {format:?}")));
     }
-    Ok(ColumnFile { builder, metadata })
+    let allowance = allowance(source.len());
+    check_sizes(&source, footer.metadata(), allowance).map_err(|reason| ArtifactError::corrupt(what, reason))?;
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(with_views(footer.schema())));
+    let footer = ArrowReaderMetadata::try_new(Arc::clone(footer.metadata()), options)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer);
+    Ok(ColumnFile { builder, metadata, allowance })
+}
+
+/// How many bytes may be decoded from a file of this length. Pages are plain; only texts that come often, and values that
+/// are missing, take less room in the file than in memory.
+fn allowance(length: u64) -> usize {
+    const FACTOR: u64 = 16;
+    const FREE: u64 = 16 << 20;
+    usize::try_from(length.saturating_mul(FACTOR).saturating_add(FREE)).unwrap_or(usize::MAX)
+}
+
+/// Holds what the footer announces against the bytes that are there.
+fn check_sizes(source: &Source, footer: &ParquetMetaData, allowance: usize) -> Result<(), String> {
+    let (mut rows, mut decoded) = (0_i64, 0_usize);
+    for group in footer.row_groups() {
+        rows = rows.checked_add(group.num_rows()).ok_or("more rows than can be counted")?;
+        let in_group = usize::try_from(group.num_rows()).map_err(|_| "a negative number of rows")?;
+        for column in group.columns() {
+            check_column(source, column, in_group)?;
+            let bytes = in_group.checked_mul(width_in_memory(column.column_type())?);
+            decoded = bytes.and_then(|bytes| decoded.checked_add(bytes)).ok_or("more rows than can be counted")?;
+        }
+    }
+    if rows != footer.file_metadata().num_rows() {
+        return Err(format!("{rows} rows where the footer announces {}", footer.file_metadata().num_rows()));
+    }
+    if decoded > allowance {
+        return Err(format!("{} bytes cannot hold the {rows} rows that the footer announces", source.len()));
+    }
+    Ok(())
+}
+
+/// Bytes of a value in memory; for texts, of what points at it.
+fn width_in_memory(kind: Type) -> Result<usize, String> {
+    match kind {
+        Type::BOOLEAN => Ok(1),
+        Type::INT32 | Type::FLOAT => Ok(4),
+        Type::INT64 | Type::DOUBLE => Ok(8),
+        Type::BYTE_ARRAY => Ok(16),
+        Type::INT96 | Type::FIXED_LEN_BYTE_ARRAY => Err(format!("a column of type {kind}")),
+    }
+}
+
+/// Checks that a column is written in one of the ways in which artifacts are.
+fn check_column(source: &Source, column: &ColumnChunkMetaData, rows: usize) -> Result<(), String> {
+    let name = super::Shown(column.column_descr().name());
+    // Other tools write Snappy, which makes at most twenty-one bytes of one. What shrinks further is none of ours.
+    if !matches!(column.compression(), Compression::UNCOMPRESSED | Compression::SNAPPY) {
+        return Err(format!("the column `{name}` is compressed by {}", column.compression()));
+    }
+    if column.column_descr().max_rep_level() > 0 || usize::try_from(column.num_values()) != Ok(rows) {
+        return Err(format!("the column `{name}` has not one value a row"));
+    }
+    let (start, length) =
+        (column.dictionary_page_offset().unwrap_or(column.data_page_offset()), column.compressed_size());
+    let range = u64::try_from(start).ok().zip(u64::try_from(length).ok());
+    let end = range.and_then(|(start, length)| start.checked_add(length));
+    if end.is_none_or(|end| end > source.len()) {
+        return Err(format!("the column `{name}` lies outside of the file"));
+    }
+    if column.column_type() == Type::BYTE_ARRAY { check_pages(source, column, rows) } else { Ok(()) }
+}
+
+/// Other encodings of texts are short for texts of any length.
+fn check_pages(source: &Source, column: &ColumnChunkMetaData, rows: usize) -> Result<(), String> {
+    let pages = SerializedPageReader::new(Arc::new(source.clone()), column, rows, None);
+    let mut pages = pages.map_err(|error| error.to_string())?;
+    while let Some(page) = pages.get_next_page().map_err(|error| error.to_string())? {
+        let encoding = page.encoding();
+        #[allow(deprecated, reason = "what older writers call a dictionary")]
+        let is_known = matches!(encoding, Encoding::PLAIN | Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        if !is_known {
+            return Err(format!("a page of text is written as {encoding}"));
+        }
+    }
+    Ok(())
+}
+
+/// The schema with views in place of texts and bytes: a text that a dictionary holds once is then in memory once.
+fn with_views(schema: &Schema) -> Schema {
+    fn viewed(field: &FieldRef) -> FieldRef {
+        let kind = match field.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+            DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+            DataType::Struct(fields) => DataType::Struct(fields.iter().map(viewed).collect()),
+            _ => return Arc::clone(field),
+        };
+        Arc::new(field.as_ref().clone().with_data_type(kind))
+    }
+    Schema::new_with_metadata(schema.fields().iter().map(viewed).collect::<Vec<_>>(), schema.metadata().clone())
+}
+
+/// The batch with its texts in place, if they come to no more than is allowed.
+fn without_views(batch: &RecordBatch, mut allowance: usize, what: &'static str) -> Result<RecordBatch, ArtifactError> {
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        let Some(texts) = array.as_any().downcast_ref::<StringViewArray>() else {
+            fields.push(Arc::clone(field));
+            arrays.push(Arc::clone(array));
+            continue;
+        };
+        let bytes: usize = texts.lengths().map(|length| length as usize).sum();
+        allowance = allowance.checked_sub(bytes).ok_or_else(|| too_much_text(what))?;
+        fields.push(Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)));
+        arrays.push(cast(array, &DataType::Utf8)?);
+    }
+    let schema = Schema::new_with_metadata(fields, batch.schema().metadata().clone());
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)?)
+}
+
+/// For files whose texts or files come to more than their bytes can hold.
+pub(super) fn too_much_text(what: &'static str) -> ArtifactError {
+    ArtifactError::corrupt(what, "its texts come to more than its bytes can hold")
 }
 
 /// All rows of a small file in one piece, with its metadata.
@@ -274,7 +434,18 @@ pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, M
         Ok([batch]) => batch,
         Err(batches) => concat_batches(&schema, &batches)?,
     };
-    Ok((batch, file.metadata))
+    Ok((without_views(&batch, file.allowance, what)?, file.metadata))
+}
+
+/// The column at a place, which must be of this type and have a value in every row.
+pub(super) fn column<'a, T: Array + 'static>(
+    batch: &'a RecordBatch,
+    place: usize,
+    what: &'static str,
+) -> Result<&'a T, ArtifactError> {
+    let array = batch.columns().get(place).and_then(|array| array.as_any().downcast_ref::<T>());
+    let array = array.filter(|array| array.null_count() == 0);
+    array.ok_or_else(|| ArtifactError::corrupt(what, format!("column {place} is missing or of another type")))
 }
 
 /// Gathers the float columns from `first` on into row-major values.

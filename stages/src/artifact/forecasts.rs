@@ -7,8 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray, UInt8Array, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::columns::{self, Metadata};
-use super::series::optional;
+use super::columns::{self, Metadata, Real};
 use super::{ArtifactError, Digest, DigestWriter, Split};
 
 const WHAT: &str = "forecasts";
@@ -66,8 +65,12 @@ impl Forecasts {
         if horizon == 0 || width == 0 {
             return Err(format!("forecasts of {horizon} steps and {width} channels"));
         }
-        let values = windows * horizon * width;
         let shape = format!("{windows} windows of {horizon} steps and {width} channels");
+        let values = windows.checked_mul(horizon).and_then(|steps| steps.checked_mul(width));
+        let values = values.ok_or_else(|| format!("more values than can be counted in {shape}"))?;
+        if let Some(origin) = self.origins.iter().find(|origin| origin.row.checked_add(horizon).is_none()) {
+            return Err(format!("a window from row {} on", origin.row));
+        }
         for (name, length) in [("forecast", self.predicted.len()), ("measured", self.actual.len())] {
             if length != values {
                 return Err(format!("{length} {name} values for {shape}"));
@@ -132,30 +135,37 @@ impl Forecasts {
         let metadata = Metadata::new(WHAT)
             .with("channels", &self.channels)
             .with("horizon", &self.horizon)
-            .with("naive_error", &self.naive_error);
+            .with("naive_error", &self.naive_error.iter().copied().map(Real).collect::<Vec<_>>());
         columns::write_rows(Schema::new(fields), leading, &[&self.actual, &self.predicted], metadata, sink)
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
+        /// Split, entity, row and step.
+        const LEADING: usize = 4;
         let (batch, metadata) = columns::read(bytes, WHAT)?;
-        let missing = || ArtifactError::corrupt(WHAT, "a column is missing or of another type");
-        let splits = optional::<StringArray>(&batch, "runner.split").ok_or_else(missing)?;
-        let entities = optional::<StringArray>(&batch, "runner.entity").ok_or_else(missing)?;
-        let rows = optional::<UInt64Array>(&batch, "runner.row").ok_or_else(missing)?;
+        let splits = columns::column::<StringArray>(&batch, 0, WHAT)?;
+        let entities = columns::column::<StringArray>(&batch, 1, WHAT)?;
+        let rows = columns::column::<UInt64Array>(&batch, 2, WHAT)?;
         let channels: Vec<String> = metadata.get("channels")?;
         let horizon: usize = metadata.get("horizon")?;
+        let naive_error: Vec<Real> = metadata.get("naive_error")?;
         let origin = |at: usize| {
             let split = splits.value(at).parse().map_err(|reason: String| ArtifactError::corrupt(WHAT, reason))?;
             Ok(Origin { split, entity: entities.value(at).to_owned(), row: rows.value(at) as usize })
         };
         let origins = (0..batch.num_rows()).step_by(horizon.max(1)).map(origin);
+        // Columns are found by their places, since two channels may have one name.
         let width = channels.len();
-        let first = batch.num_columns().saturating_sub(2 * width);
+        let first = match batch.num_columns().checked_sub(LEADING) {
+            Some(columns) if columns == 2 * width => LEADING,
+            Some(columns) if columns == 3 * width => LEADING + width,
+            _ => return Err(ArtifactError::corrupt(WHAT, "it has other columns than its footer announces")),
+        };
         let mut judged = Vec::new();
-        if optional::<UInt8Array>(&batch, &format!("judged.{}", channels.first().ok_or_else(missing)?)).is_some() {
+        if first > LEADING {
             judged = vec![0; batch.num_rows() * width];
-            for (channel, name) in channels.iter().enumerate() {
-                let marks = optional::<UInt8Array>(&batch, &format!("judged.{name}")).ok_or_else(missing)?;
+            for channel in 0..width {
+                let marks = columns::column::<UInt8Array>(&batch, LEADING + channel, WHAT)?;
                 let places = judged.iter_mut().skip(channel).step_by(width);
                 places.zip(marks.values()).for_each(|(place, mark)| *place = *mark);
             }
@@ -165,7 +175,7 @@ impl Forecasts {
             actual: columns::columns_to_rows(&batch, first..first + width, WHAT)?,
             predicted: columns::columns_to_rows(&batch, first + width..first + 2 * width, WHAT)?,
             judged,
-            naive_error: metadata.get("naive_error")?,
+            naive_error: naive_error.into_iter().map(|Real(value)| value).collect(),
             channels,
             horizon,
         };

@@ -7,14 +7,16 @@ mod png;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BinaryViewArray, Int64Array, RecordBatch, StringArray, StringViewArray, StructArray,
+};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::columns::{self, Metadata};
 use super::series::optional;
-use super::{ArtifactError, Digest, DigestWriter, Source, Split};
+use super::{ArtifactError, Digest, DigestWriter, Shown, Source, Split};
 
 /// Red, green, blue.
 pub const COLOURS: usize = 3;
@@ -63,10 +65,10 @@ impl Image {
         &self.file
     }
 
-    /// Height and width in pixels, from the head of the file.
+    /// Height and width in pixels, from the head of the file. There are never more pixels than its bytes can hold.
     ///
     /// # Errors
-    /// If it is not a PNG file.
+    /// If it is not a PNG file, or too short for its size.
     pub fn size(&self) -> Result<(usize, usize), ArtifactError> {
         png::size(&self.file)
     }
@@ -79,13 +81,18 @@ impl Image {
         png::decode_into(&self.file, rgb)
     }
 
+    /// Height, width and the decoded pixels, `[height, width, 3]`.
+    pub(super) fn to_rgb(&self) -> Result<(usize, usize, Vec<u8>), ArtifactError> {
+        let (height, width) = self.size()?;
+        let mut rgb = vec![0; height * width * COLOURS];
+        self.decode_into(&mut rgb)?;
+        Ok((height, width, rgb))
+    }
+
     /// The digest of the decoded pixels.
     fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
-            let decoded = self.size().and_then(|(height, width)| {
-                let mut rgb = vec![0; height * width * COLOURS];
-                self.decode_into(&mut rgb).map(|()| digest_of(height, width, &rgb))
-            });
+            let decoded = self.to_rgb().map(|(height, width, rgb)| digest_of(height, width, &rgb));
             // What cannot be decoded is told apart by its bytes; whoever looks at the picture gets the error.
             decoded.unwrap_or_else(|_| Digest::of_bytes(&self.file))
         })
@@ -131,7 +138,7 @@ impl Images {
     /// # Errors
     /// If a picture is damaged.
     pub fn pixels(&self, indices: &[usize]) -> Result<Vec<u8>, ArtifactError> {
-        let size = self.height * self.width * COLOURS;
+        let size = self.height.saturating_mul(self.width).saturating_mul(COLOURS);
         let mut pixels = vec![0; indices.len() * size];
         let pairs = pixels.par_chunks_mut(size.max(1)).zip(indices);
         pairs.try_for_each(|(rgb, index)| self.images[*index].decode_into(rgb))?;
@@ -145,12 +152,14 @@ impl Images {
     pub fn validate(&self) -> Result<(), String> {
         for image in &self.images {
             let name = &image.name;
-            let (height, width) = image.size().map_err(|error| format!("the picture `{name}`: {error}"))?;
+            let (height, width) = image.size().map_err(|error| format!("the picture `{}`: {error}", Shown(name)))?;
             if (height, width) != (self.height, self.width) {
-                return Err(format!("the picture `{name}` is {width}x{height}, not {}x{}", self.width, self.height));
+                let (name, expected) = (Shown(name), format!("{}x{}", self.width, self.height));
+                return Err(format!("the picture `{name}` is {width}x{height}, not {expected}"));
             }
             if image.label.is_some_and(|label| label as usize >= self.classes.len()) {
-                return Err(format!("the picture `{name}` has a label beyond the {} classes", self.classes.len()));
+                let (name, classes) = (Shown(name), self.classes.len());
+                return Err(format!("the picture `{name}` has a label beyond the {classes} classes"));
             }
         }
         Ok(())
@@ -217,27 +226,33 @@ impl Images {
         let (height, width) = file.metadata().get("size")?;
         let classes = file.metadata().get("classes")?;
         let mut images = Vec::with_capacity(file.rows());
-        file.read_batches(BATCH, |batch| append(batch, &mut images))?;
-        Ok(Self { height, width, classes, images })
+        let mut allowance = file.allowance();
+        file.read_batches(BATCH, |batch| append(batch, &mut images, &mut allowance))?;
+        let images = Self { height, width, classes, images };
+        images.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
+        Ok(images)
     }
 }
 
-/// Appends the pictures of a batch.
-fn append(batch: &RecordBatch, images: &mut Vec<Image>) -> Result<(), ArtifactError> {
+/// Appends the pictures of a batch, as far as their bytes are allowed.
+fn append(batch: &RecordBatch, images: &mut Vec<Image>, allowance: &mut usize) -> Result<(), ArtifactError> {
     let corrupt = |reason: &str| ArtifactError::corrupt(WHAT, reason);
     let missing = || corrupt("a column is missing");
     let pictures = optional::<StructArray>(batch, "image").ok_or_else(missing)?;
     let part = |name: &str| pictures.column_by_name(name).ok_or_else(missing);
-    let files = part("bytes")?.as_any().downcast_ref::<BinaryArray>().ok_or_else(missing)?;
-    let paths = part("path")?.as_any().downcast_ref::<StringArray>().ok_or_else(missing)?;
+    let files = part("bytes")?.as_any().downcast_ref::<BinaryViewArray>().ok_or_else(missing)?;
+    let paths = part("path")?.as_any().downcast_ref::<StringViewArray>().ok_or_else(missing)?;
     let labels = optional::<Int64Array>(batch, "label").ok_or_else(missing)?;
-    let splits = optional::<StringArray>(batch, "split").ok_or_else(missing)?;
+    let splits = optional::<StringViewArray>(batch, "split").ok_or_else(missing)?;
     for row in 0..batch.num_rows() {
         let label = labels.is_valid(row).then(|| u32::try_from(labels.value(row)));
         let label = label.transpose().map_err(|_| corrupt("a label is out of range"))?;
         let split = splits.value(row).parse().map_err(|reason: String| corrupt(&reason))?;
-        let name = paths.value(row).trim_end_matches(".png");
-        images.push(Image::from_file(name, split, label, files.value(row).to_vec()));
+        let (path, file) = (paths.value(row), files.value(row));
+        let left = allowance.checked_sub(path.len()).and_then(|left| left.checked_sub(file.len()));
+        *allowance = left.ok_or_else(|| columns::too_much_text(WHAT))?;
+        let name = path.strip_suffix(".png").unwrap_or(path);
+        images.push(Image::from_file(name, split, label, file.to_vec()));
     }
     Ok(())
 }

@@ -107,9 +107,7 @@ impl<'a> Leaf<'a> {
             LeafContent::Ready(values) => values.clone(),
             LeafContent::File(content) => Values::Bytes(content.read()?),
             LeafContent::Picture(image) => {
-                let (height, width) = image.size()?;
-                let mut rgb = vec![0; height * width * COLOURS];
-                image.decode_into(&mut rgb)?;
+                let (.., rgb) = image.to_rgb()?;
                 Values::Integers(rgb.into_iter().map(|value| Some(value.into())).collect())
             }
         })

@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod folder;
 mod forecasts;
+mod guard;
 mod images;
 mod leaves;
 mod metrics;
@@ -31,6 +32,7 @@ pub use error::ArtifactError;
 pub use files::{Content, FileEntry, Files};
 pub use folder::Folder;
 pub use forecasts::{Forecasts, Origin};
+pub use guard::guarded;
 pub use images::{COLOURS, Image, Images};
 pub use leaves::{Leaf, Values};
 pub use metrics::{Direction, Metric, Metrics};
@@ -244,11 +246,16 @@ impl Artifact {
         Ok(sink.write_all(&bytes)?)
     }
 
-    /// Reads an artifact back from its file.
+    /// Reads an artifact back from its file, whoever wrote it.
     ///
     /// # Errors
     /// If the file is damaged or of another kind, or a part is missing.
     pub fn decode(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
+        let decoded = guarded(|| Self::decode_unguarded(kind, source, parts));
+        decoded.unwrap_or_else(|reason| Err(ArtifactError::corrupt(kind.name(), reason)))
+    }
+
+    fn decode_unguarded(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
         Ok(match kind {
             ArtifactKind::Series => Series::decode(source)?.into(),
             ArtifactKind::Scores => Scores::decode(source)?.into(),

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::{ArtifactError, Digest, DigestWriter};
 
+/// Where the header of a safetensors file keeps what is not a tensor.
+const METADATA: &str = "__metadata__";
+
 /// What a tensor's elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementType {
@@ -110,7 +113,13 @@ impl Model {
     }
 
     /// The bytes of the safetensors file; also how training keeps its checkpoints.
+    ///
+    /// # Errors
+    /// If a tensor has not as many bytes as its shape says, or a name that the format keeps for itself.
     pub fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
+        if self.tensors.contains_key(METADATA) {
+            return Err(ArtifactError::corrupt("model", format!("a tensor cannot be called `{METADATA}`")));
+        }
         let header = HashMap::from([
             ("runner.format".to_owned(), "model/1".to_owned()),
             ("runner.config".to_owned(), self.config.to_string()),
@@ -159,7 +168,7 @@ fn sorted_header(bytes: Vec<u8>) -> Vec<u8> {
     let (header, data) = bytes[8..].split_at(length as usize);
     let mut header: serde_json::Map<String, Value> =
         serde_json::from_slice(header).expect("the library wrote this header");
-    if let Some(Value::Object(metadata)) = header.get_mut("__metadata__") {
+    if let Some(Value::Object(metadata)) = header.get_mut(METADATA) {
         metadata.sort_keys();
     }
     let mut text = Value::Object(header).to_string().into_bytes();

@@ -1,5 +1,6 @@
 //! What a classifier says of each sample: a probability per class, with the true class beside it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -7,8 +8,7 @@ use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
-use super::series::optional;
-use super::{ArtifactError, Digest, DigestWriter, Split};
+use super::{ArtifactError, Digest, DigestWriter, Shown, Split};
 
 const WHAT: &str = "predictions";
 
@@ -53,8 +53,9 @@ impl Predictions {
         if classes == 0 {
             return Err("predictions of no class".to_owned());
         }
-        if let Some(class) = (1..classes).find(|class| self.classes[..*class].contains(&self.classes[*class])) {
-            return Err(format!("two classes are called `{}`", self.classes[class]));
+        let mut seen = BTreeSet::new();
+        if let Some(class) = self.classes.iter().find(|class| !seen.insert(*class)) {
+            return Err(format!("two classes are called `{}`", Shown(class)));
         }
         if self.splits.len() != samples {
             return Err(format!("{} splits for {samples} samples", self.splits.len()));
@@ -65,7 +66,7 @@ impl Predictions {
         if let Some(class) = self.truth.iter().find(|class| **class as usize >= classes) {
             return Err(format!("true class {class}, but there are {classes} classes"));
         }
-        if self.probabilities.len() != samples * classes {
+        if samples.checked_mul(classes) != Some(self.probabilities.len()) {
             return Err(format!(
                 "{} probabilities for {samples} samples of {classes} classes",
                 self.probabilities.len()
@@ -113,24 +114,30 @@ impl Predictions {
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
         let (batch, metadata) = columns::read(bytes, WHAT)?;
         let corrupt = |reason: &str| ArtifactError::corrupt(WHAT, reason);
-        let missing = || corrupt("a column is missing or of another type");
         let classes: Vec<String> = metadata.get("classes")?;
-        let text = |name: &str| optional::<StringArray>(&batch, name);
-        let texts = |name: &str| {
-            let column = text(name).ok_or_else(missing)?;
+        let first = batch.num_columns().checked_sub(classes.len());
+        let first = first.ok_or_else(|| corrupt("it has other columns than its footer announces"))?;
+        let texts = |place: usize| {
+            let column = columns::column::<StringArray>(&batch, place, WHAT)?;
             Ok::<_, ArtifactError>((0..batch.num_rows()).map(|row| column.value(row)).collect::<Vec<_>>())
         };
+        let numbers: BTreeMap<&str, u32> =
+            classes.iter().zip(0..).map(|(class, number)| (class.as_str(), number)).collect();
         let number = |name: &str| {
-            let number = classes.iter().position(|class| class == name);
-            number.map(|number| number as u32).ok_or_else(|| corrupt(&format!("there is no class `{name}`")))
+            numbers.get(name).copied().ok_or_else(|| corrupt(&format!("there is no class `{}`", Shown(name))))
         };
         let split = |name: &str| name.parse().map_err(|reason: String| corrupt(&reason));
-        let truth = if text("class").is_some() { texts("class")? } else { Vec::new() };
+        // Sample, split, the class if it is known, and what is predicted.
+        let truth = match first {
+            3 => Vec::new(),
+            4 => texts(2)?,
+            _ => return Err(corrupt("it has other columns than its footer announces")),
+        };
         let predictions = Self {
-            samples: texts("sample")?.into_iter().map(str::to_owned).collect(),
-            splits: texts("split")?.into_iter().map(split).collect::<Result<_, _>>()?,
+            samples: texts(0)?.into_iter().map(str::to_owned).collect(),
+            splits: texts(1)?.into_iter().map(split).collect::<Result<_, _>>()?,
             truth: truth.into_iter().map(number).collect::<Result<_, _>>()?,
-            probabilities: columns::to_rows(&batch, batch.num_columns().saturating_sub(classes.len()), WHAT)?,
+            probabilities: columns::to_rows(&batch, first, WHAT)?,
             classes,
         };
         predictions.validate().map_err(|reason| corrupt(&reason))?;

@@ -7,8 +7,8 @@ use arrow::array::{ArrayRef, Float32Array, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
-use super::series::{digest_segments, optional};
-use super::{ArtifactError, Digest, DigestWriter, Segment, Source, Split};
+use super::series::digest_segments;
+use super::{ArtifactError, Digest, DigestWriter, Segment, Shown, Source, Split};
 
 /// Anomaly scores, high meaning anomalous; rows and segments are those of the scored series.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,32 @@ impl Scores {
     /// All scores of one split, segment after segment.
     pub fn values(&self, split: Split) -> Vec<f32> {
         self.of_split(split).flat_map(|segment| &self.scores[segment.rows.clone()]).copied().collect()
+    }
+
+    /// Checks that the parts fit each other.
+    ///
+    /// # Errors
+    /// A sentence about the first part that does not.
+    pub fn validate(&self) -> Result<(), String> {
+        let rows = self.rows();
+        let mut next = 0;
+        for segment in &self.segments {
+            if segment.rows.start != next || segment.rows.end < segment.rows.start {
+                return Err(format!("segment {} does not start at row {next}", Shown(&segment.entity)));
+            }
+            next = segment.rows.end;
+        }
+        if next != rows {
+            return Err(format!("{rows} scores for {next} rows"));
+        }
+        if !self.labels.is_empty() && self.labels.len() != rows {
+            return Err(format!("{} labels for {rows} rows", self.labels.len()));
+        }
+        let (width, contributions) = (self.channels.len(), self.contributions.len());
+        if rows.checked_mul(width) != Some(contributions) {
+            return Err(format!("{contributions} contributions for {rows} rows of {width} channels"));
+        }
+        Ok(())
     }
 
     pub fn digest(&self) -> Digest {
@@ -67,16 +93,22 @@ impl Scores {
         let channels: Vec<String> = file.metadata().get("channels")?;
         let segments = file.metadata().get("segments")?;
         let width = channels.len();
+        // Only the second column can be the labels: contributions have other names and another type.
+        let labels = file.fields().get(1).is_some_and(|field| field.data_type() == &DataType::UInt8);
+        if file.fields().len() != 1 + usize::from(labels) + width {
+            return Err(ArtifactError::corrupt("scores", "it has other columns than its footer announces"));
+        }
         let mut scores = Self { scores: Vec::new(), labels: Vec::new(), segments, channels, contributions: Vec::new() };
         scores.contributions.reserve_exact(file.rows() * width);
         file.read_rows(|batch| {
-            let column = optional::<Float32Array>(batch, "score")
-                .ok_or_else(|| ArtifactError::corrupt("scores", "no column `score`"))?;
-            scores.scores.extend_from_slice(column.values());
-            scores.labels.extend(optional::<UInt8Array>(batch, "label").into_iter().flat_map(|array| array.values()));
-            let columns = batch.num_columns().saturating_sub(width)..batch.num_columns();
+            scores.scores.extend_from_slice(columns::column::<Float32Array>(batch, 0, "scores")?.values());
+            if labels {
+                scores.labels.extend_from_slice(columns::column::<UInt8Array>(batch, 1, "scores")?.values());
+            }
+            let columns = batch.num_columns() - width..batch.num_columns();
             columns::append_rows(batch, columns, &mut scores.contributions, "scores")
         })?;
+        scores.validate().map_err(|reason| ArtifactError::corrupt("scores", reason))?;
         Ok(scores)
     }
 }

@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
-use super::{ArtifactError, Digest, DigestWriter, Source, Split};
+use super::{ArtifactError, Digest, DigestWriter, Shown, Source, Split};
 
 /// A stretch of consecutive rows of one entity in one split. Windows never cross its ends.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -95,16 +95,19 @@ impl Series {
     }
 
     /// Checks that the parts fit each other; readers call it before they hand a series on.
+    ///
+    /// # Errors
+    /// A sentence about the first part that does not.
     pub fn validate(&self) -> Result<(), String> {
         let rows = self.rows();
         let mut next = 0;
         for segment in &self.segments {
             if segment.rows.start != next || segment.rows.end < segment.rows.start {
-                return Err(format!("segment {} does not start at row {next}", segment.entity));
+                return Err(format!("segment {} does not start at row {next}", Shown(&segment.entity)));
             }
             next = segment.rows.end;
         }
-        if self.values.len() != rows * self.width() {
+        if rows.checked_mul(self.width()) != Some(self.values.len()) {
             return Err(format!("{} values for {rows} rows of {} channels", self.values.len(), self.width()));
         }
         if !self.labels.is_empty() && self.labels.len() != rows {
@@ -145,21 +148,28 @@ impl Series {
 
     pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
         let file = columns::open(source, "series")?;
-        let names: Vec<String> = file.names().filter(|name| !name.starts_with("runner.")).map(str::to_owned).collect();
+        // Times and labels stand before the channels. They are told apart by place and type: a channel may have any name.
+        let is_own = |name: &str, kind: &DataType, place: usize| {
+            file.fields().get(place).is_some_and(|field| field.name() == name && field.data_type() == kind)
+        };
+        let times = is_own("runner.time", &DataType::Int64, 0);
+        let labels = is_own("runner.label", &DataType::UInt8, usize::from(times));
+        let first = usize::from(times) + usize::from(labels);
+        let channels: Vec<String> = file.fields()[first..].iter().map(|field| field.name().clone()).collect();
         let segments = file.metadata().get("segments")?;
-        let mut series = Self { channels: names, values: Vec::new(), labels: Vec::new(), times: Vec::new(), segments };
+        let mut series = Self { channels, values: Vec::new(), labels: Vec::new(), times: Vec::new(), segments };
         series.values.reserve_exact(file.rows() * series.width());
         file.read_rows(|batch| {
-            let columns = batch.num_columns() - series.width()..batch.num_columns();
-            columns::append_rows(batch, columns, &mut series.values, "series")?;
-            series
-                .labels
-                .extend(optional::<UInt8Array>(batch, "runner.label").into_iter().flat_map(|array| array.values()));
-            series
-                .times
-                .extend(optional::<Int64Array>(batch, "runner.time").into_iter().flat_map(|array| array.values()));
+            columns::append_rows(batch, first..batch.num_columns(), &mut series.values, "series")?;
+            if times {
+                series.times.extend_from_slice(columns::column::<Int64Array>(batch, 0, "series")?.values());
+            }
+            if labels {
+                series.labels.extend_from_slice(columns::column::<UInt8Array>(batch, first - 1, "series")?.values());
+            }
             Ok(())
         })?;
+        series.validate().map_err(|reason| ArtifactError::corrupt("series", reason))?;
         Ok(series)
     }
 }

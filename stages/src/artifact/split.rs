@@ -44,6 +44,6 @@ impl FromStr for Split {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|split| split.name() == text);
-        found.ok_or_else(|| format!("unknown split `{text}`"))
+        found.ok_or_else(|| format!("unknown split `{}`", super::Shown(text)))
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::columns::{self, Metadata};
 use super::series::optional;
-use super::{ArtifactError, Digest, DigestWriter};
+use super::{ArtifactError, Digest, DigestWriter, Shown};
 
 /// Named columns of equal length: numbers, integers, text or yes and no.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +71,14 @@ impl Table {
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
         let (batch, _) = columns::read(bytes, "table")?;
+        let known = [DataType::Float64, DataType::Int64, DataType::Utf8, DataType::Boolean];
+        if let Some(field) = batch.schema().fields().iter().find(|field| !known.contains(field.data_type())) {
+            let reason = format!("the column `{}` is of type {}", Shown(field.name()), field.data_type());
+            return Err(ArtifactError::corrupt("table", reason));
+        }
         let schema = batch.schema().as_ref().clone().with_metadata(HashMap::new());
-        Ok(Self(batch.with_schema(Arc::new(schema)).map_err(|_| ArtifactError::corrupt("table", "schema"))?))
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(Self(RecordBatch::try_new_with_options(Arc::new(schema), batch.columns().to_vec(), &options)?))
     }
 }
 

@@ -85,6 +85,32 @@ impl Windows {
         &self.series.values[rows.start * width..rows.end * width]
     }
 
+    /// Checks that all windows lie within the series, and that there are no more than rows could begin one.
+    ///
+    /// # Errors
+    /// A sentence about the first windows that do not.
+    pub fn validate(&self) -> Result<(), String> {
+        let rows = self.series.rows();
+        let WindowSpec { length, horizon } = self.spec;
+        let extent = length.checked_add(horizon).filter(|_| length > 0);
+        let extent = extent.ok_or_else(|| format!("windows of {length} rows with {horizon} to forecast"))?;
+        let mut left = rows;
+        for (number, run) in self.runs.iter().enumerate() {
+            let WindowRun { first, stride, count, rows: (start, end), .. } = *run;
+            let last = count.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(first));
+            let fits = match last {
+                Some(last) => stride > 0 && last.checked_add(extent).is_some_and(|after| after <= end),
+                None => count == 0,
+            };
+            if !fits || start > first || start > end || end > rows {
+                let shape = format!("{count} windows of {extent} rows, {stride} apart, from row {first} on");
+                return Err(format!("run {number}: {shape} do not fit into rows {start} to {end} of {rows}"));
+            }
+            left = left.checked_sub(count).ok_or_else(|| format!("more windows than the {rows} rows"))?;
+        }
+        Ok(())
+    }
+
     pub fn digest(&self) -> Digest {
         let mut writer = DigestWriter::new("windows");
         writer.digest(&self.series.digest());
@@ -142,7 +168,9 @@ impl Windows {
         let Artifact::Series(series) = parts.artifact(&digest)? else {
             return Err(ArtifactError::corrupt("windows", "the part below the windows is not a series"));
         };
-        Ok(Self { series, spec: metadata.get("spec")?, runs })
+        let windows = Self { series, spec: metadata.get("spec")?, runs };
+        windows.validate().map_err(|reason| ArtifactError::corrupt("windows", reason))?;
+        Ok(windows)
     }
 }
 

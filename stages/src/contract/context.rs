@@ -48,8 +48,13 @@ pub trait Host: Sync {
     fn scratch(&self) -> Result<&Path, StageError>;
     /// The newest checkpoint of a chain whose step is at most `at_most`, with its step.
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)>;
-    /// Keeps a checkpoint. Same chain, same step, same bytes.
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError>;
+    /// Keeps a checkpoint. Same chain, same step, same bytes. The newest one stays, and the one at the step that was the best so
+    /// far; of the others some may go.
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError>;
+    /// Says that the stage has come to the end of a chain: the last checkpoint and the best one stay.
+    fn end_checkpoints(&self, _chain: &Digest) {}
+    /// Forgets a chain of which nothing is needed any more.
+    fn forget_checkpoints(&self, _chain: &Digest) {}
 }
 
 /// Everything a stage may use.
@@ -155,7 +160,7 @@ impl Host for NullHost {
         None
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8]) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The declaration of a stage kind: the one table from which checker, dispatch, schema and documentation read.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -42,11 +42,14 @@ pub struct FileRequest {
     /// Not one file but all files below this folder whose names have one of these endings; all, if there is none. Each
     /// enters the key by itself, as `name/its path below the folder`.
     pub below: Option<Vec<String>>,
+    /// The path may also be a folder, or a pattern with `*`, `?` or `[`: then each file that it means enters the key by
+    /// itself, as `name/its path below the folder`. Hidden files and what Python compiled (`__pycache__`) are not meant.
+    pub many: bool,
 }
 
 impl FileRequest {
     pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), path: path.into(), dataset: None, optional: false, below: None }
+        Self { name: name.into(), path: path.into(), dataset: None, optional: false, below: None, many: false }
     }
 
     /// A file that `data/sources.yaml` lists under this data set.
@@ -68,7 +71,49 @@ impl FileRequest {
         self.below = Some(endings.iter().map(|ending| (*ending).to_owned()).collect());
         self
     }
+
+    /// The path may be a folder or a pattern, too.
+    #[must_use]
+    pub fn or_many(mut self) -> Self {
+        self.many = true;
+        self
+    }
+
+    /// Whether a file of this name in a key was asked for as one of many.
+    pub fn holds(&self, name: &str) -> bool {
+        let is_below = || name.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('/'));
+        (self.below.is_some() || self.many) && is_below()
+    }
+
+    /// The folder that the paths of many files start at: all of the path, or of a pattern the part before it.
+    pub fn folder(&self) -> PathBuf {
+        let is_plain = |part: &Component<'_>| !self.many || !part.as_os_str().to_string_lossy().contains(PATTERN);
+        self.path.components().take_while(is_plain).collect()
+    }
+
+    /// The rest of the path: the part that is a pattern, or nothing.
+    pub fn pattern(&self) -> PathBuf {
+        self.path.strip_prefix(self.folder()).map(Path::to_owned).unwrap_or_default()
+    }
 }
+
+/// What makes a path a pattern.
+const PATTERN: [char; 3] = ['*', '?', '['];
+
+/// Something about parameters that are possible, and yet not what was meant. It is reported when a pipeline is planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The path of the parameter below `with`.
+    pub parameter: String,
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+    /// It cannot work: an error, and no warning.
+    pub fatal: bool,
+}
+
+/// Finds what a path of the user leads to, from the pipeline file's folder or the current one.
+pub type LookUp<'a> = &'a dyn Fn(&Path) -> Option<PathBuf>;
 
 /// What learned things are for; it decides from which rows they may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +176,8 @@ pub trait Stage: 'static {
     const SEEDED: bool;
     /// Whether it gathers the instances of an expanded stage instead of being expanded with them.
     const GATHERS: bool = false;
+    /// Whether it has [`Stage::remarks`].
+    const REMARKS: bool = false;
     /// Whether the ports depend on the parameters. Where they do not, connections are checked even if parameters are
     /// wrong.
     const PORTS_VARY: bool = false;
@@ -149,7 +196,7 @@ pub trait Stage: 'static {
     }
 
     /// What the ports do not say about connections: which inputs go together, and with which parameters. `connected` are
-    /// the names of the inputs that are connected.
+    /// the names of the inputs that are connected; on a port that takes many, each as `port.name` besides.
     ///
     /// # Errors
     /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
@@ -159,6 +206,11 @@ pub trait Stage: 'static {
 
     /// Files from outside that these parameters ask for.
     fn files(_params: &Self::Params) -> Vec<FileRequest> {
+        Vec::new()
+    }
+
+    /// What is possible and yet probably a mistake, in the light of the files that there are.
+    fn remarks(_params: &Self::Params, _look_up: LookUp<'_>) -> Vec<Remark> {
         Vec::new()
     }
 
@@ -198,6 +250,7 @@ pub struct StageKind {
     inputs: fn(&Value) -> Vec<Port>,
     outputs: fn(&Value) -> Vec<Port>,
     files: fn(&Value) -> Vec<FileRequest>,
+    remarks: Option<fn(&Value, LookUp<'_>) -> Vec<Remark>>,
     environment: fn(&Value) -> Vec<String>,
     learns: fn(&Value) -> Vec<Learning>,
     run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, StageError>,
@@ -243,6 +296,7 @@ impl StageKind {
             inputs: |value| S::inputs(&parse::<S>(value)),
             outputs: |value| S::outputs(&parse::<S>(value)),
             files: |value| S::files(&parse::<S>(value)),
+            remarks: if S::REMARKS { Some(|value, look_up| S::remarks(&parse::<S>(value), look_up)) } else { None },
             environment: |value| S::environment(&parse::<S>(value)),
             learns: |value| S::learns(&parse::<S>(value)),
             run: |value, inputs, context| S::run(&parse::<S>(value), inputs, context),
@@ -293,6 +347,11 @@ impl StageKind {
 
     pub fn files(&self, parameters: &Value) -> Vec<FileRequest> {
         (self.files)(parameters)
+    }
+
+    /// See [`Stage::remarks`].
+    pub fn remarks(&self, parameters: &Value, look_up: LookUp<'_>) -> Vec<Remark> {
+        self.remarks.map_or_else(Vec::new, |remarks| remarks(parameters, look_up))
     }
 
     pub fn environment(&self, parameters: &Value) -> Vec<String> {

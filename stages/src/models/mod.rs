@@ -512,14 +512,22 @@ pub struct Loaded {
     pub classes: Vec<String>,
 }
 
-/// The network of a model file.
+/// The network of a model file. `fits` judges the shape of the data that the model is for before anything of that shape
+/// is made: a file can name any.
 ///
 /// # Errors
-/// If the file names an unknown model or its tensors do not fit the configuration.
-pub fn load(model: &Model, device: &Device) -> Result<Loaded, StageError> {
+/// If the file names an unknown model, its shape does not fit, or its tensors do not fit the configuration.
+pub fn load(
+    model: &Model,
+    device: &Device,
+    fits: impl FnOnce(DataShape) -> Result<(), StageError>,
+) -> Result<Loaded, StageError> {
     let choice: Choice<Models> = serde_json::from_value(model.config.clone())
         .map_err(|error| StageError::new("the model file's configuration does not parse").because(error))?;
     let (shape, classes) = described(&model.training)?;
+    fits(shape)?;
+    check(&choice)
+        .map_err(|(at, reason)| StageError::new(format!("the model file's configuration: `{at}` {reason}")))?;
     // The values drawn here are overwritten at once.
     let network = build(&choice, shape, device, &mut Random::new(0, "init"))?;
     network.state().set_data(&model.tensors)?;

@@ -9,6 +9,7 @@ use arrow::error::ArrowError;
 
 use super::builder::Builder;
 use super::columns::{self, Columns, Role, Selection};
+use crate::artifact::guarded;
 use crate::contract::{StageContext, StageError};
 
 /// Appends all batches of one file; returns its rows.
@@ -21,7 +22,13 @@ pub(super) fn append(
     context: &StageContext<'_>,
 ) -> Result<usize, StageError> {
     let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+    columns::check_count(names.len(), file)?;
     let roles = selection.roles(&names, file)?;
+    // Before anything is decoded: columns of numbers are no larger in memory than their file says.
+    let place = Place { file, names: &names, first_row: 0 };
+    for (column, (field, role)) in schema.fields().iter().zip(&roles).enumerate() {
+        place.check_type(column, field.data_type(), *role)?;
+    }
     builder.expect_channels(columns::channels(&names, &roles), file)?;
     let mut rows = 0;
     for batch in batches {
@@ -34,8 +41,13 @@ pub(super) fn append(
     if rows == 0 { Err(columns::empty(file)) } else { Ok(rows) }
 }
 
+/// Reads a file with a library that may panic over damaged bytes.
+pub(super) fn guard(file: &Path, read: impl FnOnce() -> Result<usize, StageError>) -> Result<usize, StageError> {
+    guarded(read).unwrap_or_else(|reason| Err(damaged(file, reason)))
+}
+
 /// A file whose content cannot be decoded.
-pub(super) fn damaged(file: &Path, error: impl std::error::Error + Send + Sync + 'static) -> StageError {
+pub(super) fn damaged(file: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StageError {
     let message = "the file is damaged, of another format, or compressed in a way that is not built in";
     StageError::new(message).at(file, None).because(error).hint(
         "uncompressed, Snappy and Zstandard Parquet can be read, \
@@ -75,15 +87,30 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// Whether a column can have its role.
+    fn check_type(&self, column: usize, kind: &DataType, role: Role) -> Result<(), StageError> {
+        let is_number = kind.is_numeric() || *kind == DataType::Boolean;
+        let is_time = matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Int64);
+        match role {
+            Role::Value | Role::Label if !is_number => Err(self.no_number(column, kind)),
+            Role::Time if !is_time => Err(self.no_time(column, kind)),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_number(&self, column: usize, kind: &DataType) -> StageError {
+        let message = format!("column `{}` holds {kind}, not numbers", self.names[column]);
+        self.error(message, "leave it out with `columns`, or name it as `time` or `label`")
+    }
+
+    fn no_time(&self, column: usize, kind: &DataType) -> StageError {
+        let message = format!("column `{}` holds {kind}, not a time", self.names[column]);
+        self.error(message, "a time is a timestamp, a date, or a 64-bit integer of milliseconds since 1970")
+    }
+
     /// A column as 32-bit floats.
     fn floats(&self, column: usize, array: &ArrayRef) -> Result<ArrayRef, StageError> {
-        let kind = array.data_type();
-        let numeric = kind.is_numeric() || *kind == DataType::Boolean;
-        let refused = || {
-            let message = format!("column `{}` holds {kind}, not numbers", self.names[column]);
-            self.error(message, "leave it out with `columns`, or name it as `time` or `label`")
-        };
-        if numeric { cast(array, &DataType::Float32).map_err(|_| refused()) } else { Err(refused()) }
+        cast(array, &DataType::Float32).map_err(|_| self.no_number(column, array.data_type()))
     }
 
     fn values(
@@ -131,15 +158,11 @@ impl Place<'_> {
 
     fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), StageError> {
         let name = &self.names[column];
-        let wrong = || {
-            let message = format!("column `{name}` holds {}, not a time", array.data_type());
-            self.error(message, "a time is a timestamp, a date, or a 64-bit integer of milliseconds since 1970")
-        };
+        let wrong = || self.no_time(column, array.data_type());
         let milliseconds = match array.data_type() {
             DataType::Timestamp(_, zone) => cast(array, &DataType::Timestamp(TimeUnit::Millisecond, zone.clone())),
             DataType::Date32 | DataType::Date64 => cast(array, &DataType::Date64),
-            DataType::Int64 => Ok(array.clone()),
-            _ => return Err(wrong()),
+            _ => Ok(array.clone()),
         };
         let integers = milliseconds.and_then(|array| cast(&array, &DataType::Int64)).map_err(|_| wrong())?;
         for (row, time) in integers.as_primitive::<Int64Type>().iter().enumerate() {

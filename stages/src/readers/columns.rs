@@ -1,9 +1,24 @@
 //! Rows on their way from a file into a series: the columns that a reader fills, before they are cut into segments.
 //! It knows no file format.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::contract::StageError;
+
+/// The most columns of a file. Rows of more are no table of measurements, but a file that was made to fill the memory.
+pub(super) const MOST: usize = 100_000;
+
+/// Refuses a file of too many columns.
+pub(super) fn check_count(columns: usize, file: &Path) -> Result<(), StageError> {
+    if columns <= MOST {
+        return Ok(());
+    }
+    let hint = "is the file written as one long line, or transposed?";
+    Err(StageError::new(format!("{columns} columns, more than the {MOST} that a file can have"))
+        .at(file, None)
+        .hint(hint))
+}
 
 /// What a reader has read so far. Reading another file appends to it, so that nothing is copied together afterwards.
 #[derive(Debug, Default)]
@@ -44,14 +59,15 @@ impl Selection<'_> {
     /// # Errors
     /// If a name that was asked for is not there, or if two columns have one name.
     pub fn roles(&self, names: &[String], file: &Path) -> Result<Vec<Role>, StageError> {
-        if let Some(twice) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
-            let message = format!("two columns are named `{}`", twice.1);
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
+            let message = format!("two columns are named `{twice}`");
             return Err(StageError::new(message).at(file, None).hint("name each column once"));
         }
         let asked = self.time.iter().chain(&self.label).copied();
         for name in asked.chain(self.columns.unwrap_or_default().iter().map(String::as_str)) {
             if !names.iter().any(|known| known == name) {
-                let hint = format!("the columns are {}", names.join(", "));
+                let hint = format!("the columns are {}", listed(names));
                 return Err(StageError::new(format!("there is no column `{name}`")).at(file, None).hint(hint));
             }
         }
@@ -68,6 +84,14 @@ impl Selection<'_> {
             Err(StageError::new("no column is left to be a channel").at(file, None).hint("see `columns`"))
         }
     }
+}
+
+/// The first of some names, for messages.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 50;
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 /// The names of the columns that are channels.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::columns::Role;
+use super::columns::{MOST, Role};
 use super::fractions;
 use super::number;
 use super::times::TimeFormat;
@@ -225,9 +225,14 @@ impl LineParser<'_> {
             rows.lines = blank;
             return Err(("a blank line in the middle of the data".into(), "remove it".into()));
         }
+        let count = 1 + line.iter().filter(|byte| **byte == self.delimiter).count();
+        if count > MOST {
+            return Err(self.wrong_count(count, ""));
+        }
         let fields = fields(line, self.delimiter);
         if fields.len() != self.roles.len() {
-            return Err(self.wrong_count(&fields));
+            let only = if fields.len() == 1 { fields[0].as_ref() } else { "" };
+            return Err(self.wrong_count(fields.len(), only));
         }
         for ((role, name), field) in self.roles.iter().zip(self.names).zip(&fields) {
             match role {
@@ -245,13 +250,13 @@ impl LineParser<'_> {
         Ok(end + 1)
     }
 
-    fn wrong_count(&self, fields: &[Cow<'_, str>]) -> (String, String) {
-        let message = format!("{} fields where {} are expected", fields.len(), self.roles.len());
-        let hint = match fields {
-            [only] if [',', ';', '\t', ' '].iter().any(|other| only.contains(*other)) => {
-                format!("the line reads `{}`; is the delimiter `{}`?", shortened(only), char::from(self.delimiter))
-            }
-            _ => "every line has as many fields as the first; a line may be cut short or hold a stray delimiter".into(),
+    /// `only` is the field of a line that has one.
+    fn wrong_count(&self, found: usize, only: &str) -> (String, String) {
+        let message = format!("{found} fields where {} are expected", self.roles.len());
+        let hint = if only.contains([',', ';', '\t', ' ']) {
+            format!("the line reads `{}`; is the delimiter `{}`?", shortened(only), char::from(self.delimiter))
+        } else {
+            "every line has as many fields as the first; a line may be cut short or hold a stray delimiter".into()
         };
         (message, hint)
     }
@@ -261,7 +266,8 @@ impl LineParser<'_> {
             return if value.is_finite() {
                 Ok(value)
             } else {
-                Err((format!("`{field}` in column `{name}` does not fit into 32 bits"), "scale the column down".into()))
+                let message = format!("`{}` in column `{name}` does not fit into 32 bits", shortened(field));
+                Err((message, "scale the column down".into()))
             };
         }
         let word = field.to_ascii_lowercase();
@@ -288,7 +294,7 @@ impl LineParser<'_> {
 }
 
 fn missing(name: &str, field: &str) -> (String, String) {
-    let what = if field.is_empty() { "nothing".to_owned() } else { format!("`{field}`") };
+    let what = if field.is_empty() { "nothing".to_owned() } else { format!("`{}`", shortened(field)) };
     let hint = "where the format allows it, `missing: ffill`, `interpolate` or `drop` fills or drops such rows";
     (format!("the value of column `{name}` is missing: {what} stands there"), hint.to_owned())
 }
@@ -312,7 +318,7 @@ fn next_line(text: &[u8], end: usize, last: usize) -> Option<usize> {
 }
 
 /// At most 40 characters of a field.
-fn shortened(field: &str) -> String {
+pub(super) fn shortened(field: &str) -> String {
     match field.char_indices().nth(40) {
         Some((end, _)) => format!("{}…", &field[..end]),
         None => field.to_owned(),

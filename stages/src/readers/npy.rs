@@ -110,7 +110,8 @@ impl NpyFile {
         let mut reader = BufReader::with_capacity(256 * 1024, file);
         let header = read_header(&mut reader).map_err(|message| bad(message.to_owned()))?;
         let mut array = parse_header(&header, path, reader).map_err(bad)?;
-        let expected = (array.rows as u64).checked_mul(array.width as u64 * array.size as u64);
+        let expected = (array.width as u64).checked_mul(array.size as u64);
+        let expected = expected.and_then(|bytes| bytes.checked_mul(array.rows as u64));
         let found = bytes - array.reader.stream_position().map_err(failed)?;
         if expected != Some(found) {
             let expected = expected.map_or_else(|| "too many".to_owned(), |bytes| bytes.to_string());
@@ -119,6 +120,7 @@ impl NpyFile {
         if array.rows == 0 || array.width == 0 {
             return Err(columns::empty(path));
         }
+        columns::check_count(array.width, path)?;
         Ok(array)
     }
 
@@ -277,6 +279,10 @@ mod tests {
     fn refuses_what_it_cannot_read() {
         for (descr, shape, data, message) in [
             ("<f8", "(2, 2)", &[0_u8; 31][..], "31 bytes of data where the header announces 32"),
+            ("<f8", "(2, 9223372036854775808)", &[], "0 bytes of data where the header announces too many"),
+            ("|u1", "(4294967296, 4294967296)", &[], "0 bytes of data where the header announces too many"),
+            ("|u1", "(18446744073709551616, 1)", &[], "`18446744073709551616` is not a size"),
+            ("|b1", "(1, 100001)", &[0; 100_001], "100001 columns, more than the 100000"),
             ("<c16", "(1,)", &[0; 16], "holds `<c16`"),
             ("<f4", "(1, 1, 1)", &[0; 4], "3 dimensions"),
             ("<f4", "(0, 3)", &[], "no rows"),

@@ -1,14 +1,19 @@
 //! Parquet tables, uncompressed or compressed with Snappy or Zstandard. Nested columns are not channels.
 
-use std::fs::File;
+use std::path::Path;
 
+use arrow::datatypes::{FieldRef, Schema};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::Length;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::builder::Builder;
+use super::columns::{Role, Selection};
 use super::tabular::TypedTable;
 use super::{Dataset, batches, columns};
-use crate::artifact::Series;
+use crate::artifact::{Series, Source};
 use crate::contract::{FileRequest, StageContext, StageError};
 
 /// Which files, and what their columns are for.
@@ -32,21 +37,54 @@ impl Dataset for Parquet {
         let table = &self.0;
         table.sources().read(table.missing, table.label.is_some(), context, |path, builder| {
             let failed = |error| StageError::new("the file cannot be read").at(path, None).because(error);
-            let file = File::open(path).map_err(failed)?;
-            if file.metadata().map_err(failed)?.len() == 0 {
+            let file = Source::open(path).map_err(failed)?;
+            if file.len() == 0 {
                 return Err(columns::empty(path));
             }
-            let reader =
-                ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| batches::damaged(path, error))?;
-            let schema = reader.schema().clone();
-            let reader = reader.with_batch_size(8192).build().map_err(|error| batches::damaged(path, error))?;
-            batches::append(&schema, reader, &table.selection(), builder, path, context)
+            batches::guard(path, || append(file, &table.selection(), builder, path, context))
         })
     }
 }
 
+/// Appends the columns of one file that are asked for.
+fn append(
+    file: Source,
+    selection: &Selection<'_>,
+    builder: &mut Builder,
+    path: &Path,
+    context: &StageContext<'_>,
+) -> Result<usize, StageError> {
+    let bytes = file.len();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| batches::damaged(path, error))?;
+    let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
+    columns::check_count(names.len(), path)?;
+    let roles = selection.roles(&names, path)?;
+    // What is not asked for need not be decoded.
+    let wanted: Vec<usize> = (0..roles.len()).filter(|column| roles[*column] != Role::Skip).collect();
+    let rows = reader.metadata().file_metadata().num_rows();
+    check_rows(u64::try_from(rows).unwrap_or(u64::MAX), wanted.len() as u64, bytes, path)?;
+    let mask = ProjectionMask::roots(reader.parquet_schema(), wanted.iter().copied());
+    let fields: Vec<FieldRef> = wanted.iter().map(|column| reader.schema().fields()[*column].clone()).collect();
+    let reader = reader.with_projection(mask).with_batch_size(8192).build();
+    let reader = reader.map_err(|error| batches::damaged(path, error))?;
+    batches::append(&Schema::new(fields), reader, selection, builder, path, context)
+}
+
+/// Refuses a file that becomes very much larger in memory than it is: values that are all alike are written once.
+fn check_rows(rows: u64, columns: u64, bytes: u64, path: &Path) -> Result<(), StageError> {
+    const FREE: u64 = 1 << 30;
+    const RATIO: u64 = 10_000;
+    let decoded = rows.saturating_mul(columns).saturating_mul(size_of::<f32>() as u64);
+    if decoded <= FREE.max(bytes.saturating_mul(RATIO)) {
+        return Ok(());
+    }
+    let message = format!("a file of {bytes} bytes announces {rows} rows of {columns} columns");
+    Err(StageError::new(message).at(path, None).hint("it is damaged, or was made to fill the memory"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::sync::Arc;
 
     use arrow::array::{

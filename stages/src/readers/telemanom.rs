@@ -195,6 +195,9 @@ fn read_intervals(file: &Path, craft: &Craft) -> Result<Vec<Intervals>, StageErr
         if let Some([first, last]) = pairs.iter().find(|[first, last]| first > last) {
             return Err(bad(&format!("the interval from {first} to {last} ends before it starts")));
         }
+        if pairs.iter().any(|[_, last]| *last == usize::MAX) {
+            return Err(bad(&format!("no file has a row {}", usize::MAX)));
+        }
         let length = length.parse().map_err(|_| bad(&format!("`{length}` is not a number of rows")))?;
         let rows = pairs.iter().map(|[first, last]| *first..last + 1).collect();
         found.push(Intervals { line: index + 1, channel: channel.to_string(), rows, length });

@@ -24,6 +24,13 @@ const WAVE: usize = 32;
 /// What is read beyond a block for the rest of its last line, before more is fetched.
 const OVERHANG: usize = 4 * 1024;
 
+/// The longest line: a hundred thousand columns of eighty characters. Each thread holds as much of a file in memory.
+const LONGEST_LINE: usize = 8 * 1024 * 1024;
+
+/// How much text a compressed file may become: tables shrink to a tenth, rarely to a fiftieth.
+const UNPACKED_RATIO: u64 = 100;
+const UNPACKED_FREE: u64 = 256 * 1024 * 1024;
+
 /// The first bytes of a file that `gzip` has compressed.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -49,20 +56,27 @@ enum Source {
 
 impl Source {
     /// Opens a file; what `gzip` has compressed is told by its first bytes.
-    fn open(path: &Path) -> std::io::Result<Self> {
-        let mut file = File::open(path)?;
+    fn open(path: &Path) -> Result<Self, StageError> {
+        let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
         let mut mark = [0; GZIP.len()];
-        let compressed = file.metadata()?.len() >= mark.len() as u64 && {
-            file.read_exact_at(&mut mark, 0)?;
+        let compressed = bytes >= mark.len() as u64 && {
+            file.read_exact_at(&mut mark, 0).map_err(failed)?;
             mark == GZIP
         };
         if !compressed {
             return Ok(Self::File(file));
         }
-        let mut text = Vec::new();
-        // Files that were compressed in parts hold several streams.
-        MultiGzDecoder::new(BufReader::new(&mut file)).read_to_end(&mut text)?;
-        Ok(Self::Memory(text))
+        let most = bytes.saturating_mul(UNPACKED_RATIO).saturating_add(UNPACKED_FREE);
+        match unpacked(file, most).map_err(failed)? {
+            Some(text) => Ok(Self::Memory(text)),
+            None => {
+                let message = format!("{bytes} compressed bytes become more than {} MiB of text", most >> 20);
+                let hint = "the file is damaged, or was made to fill the memory; if not, unpack it first";
+                Err(StageError::new(message).at(path, None).hint(hint))
+            }
+        }
     }
 
     fn len(&self) -> std::io::Result<u64> {
@@ -84,13 +98,21 @@ impl Source {
     }
 }
 
+/// What a compressed file holds, if that is no more than `most` bytes.
+fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    // Files that were compressed in parts hold several streams.
+    MultiGzDecoder::new(BufReader::new(file)).take(most + 1).read_to_end(&mut text)?;
+    Ok((text.len() as u64 <= most).then_some(text))
+}
+
 /// The whole text of a file that may be compressed, for formats that are not a table.
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
 pub(super) fn whole(path: &Path) -> Result<String, StageError> {
     let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
-    let bytes = match Source::open(path).map_err(failed)? {
+    let bytes = match Source::open(path)? {
         Source::Memory(text) => text,
         Source::File(_) => std::fs::read(path).map_err(failed)?,
     };
@@ -121,12 +143,13 @@ impl<'a> TextFile<'a> {
     /// If it cannot be read or has no rows.
     pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, StageError> {
         let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
-        let file = Source::open(path).map_err(failed)?;
+        let file = Source::open(path)?;
         let bytes = file.len().map_err(failed)?;
         let mut mark = vec![0; 3.min(bytes as usize)];
         file.read_exact_at(&mut mark, 0).map_err(failed)?;
         let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
         let (first, after) = whole_line(&file, start, bytes).map_err(failed)?;
+        columns::check_count(1 + first.iter().filter(|byte| **byte == dialect.delimiter).count(), path)?;
         let fields = line::fields(&first, dialect.delimiter);
         if bytes == start || (dialect.header && fields.iter().all(|name| name.is_empty())) {
             return Err(columns::empty(path));
@@ -216,6 +239,9 @@ impl<'a> TextFile<'a> {
                 text[filled..filled + PADDING].fill(0);
                 return Ok(filled);
             }
+            if filled > owned + LONGEST_LINE {
+                return Err(too_long());
+            }
             wanted += BLOCK;
         }
     }
@@ -300,5 +326,13 @@ fn whole_line(file: &Source, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>
         if start + text.len() as u64 == bytes {
             return Ok((text, bytes));
         }
+        if text.len() > LONGEST_LINE {
+            return Err(too_long());
+        }
     }
+}
+
+fn too_long() -> std::io::Error {
+    let message = format!("it has a line of more than {} MiB", LONGEST_LINE >> 20);
+    std::io::Error::new(std::io::ErrorKind::InvalidData, message)
 }

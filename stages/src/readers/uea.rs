@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Part};
-use super::{Dataset, Missing, SplitPlan, number, stratified, text};
+use super::{Dataset, Missing, SplitPlan, columns, line, number, stratified, text};
 use crate::artifact::{Series, Split};
 use crate::contract::{FileRequest, StageContext, StageError};
 
@@ -116,6 +116,7 @@ impl Uea {
         for (number, (sample, split)) in samples.iter().zip(splits).enumerate() {
             let rows = sample.dimensions[0].len();
             let width = sample.dimensions.len();
+            columns::check_count(width, &file)?;
             let names = (1..=width).map(|dimension| format!("dimension_{dimension}")).collect();
             builder.expect_channels(names, &file)?;
             let fault = |message: String| StageError::new(message).at(&file, Some(sample.line));
@@ -183,13 +184,15 @@ impl Fault {
 }
 
 /// A value, or NaN for what stands for a missing one.
-fn value(field: &str, line: usize) -> Result<f32, Fault> {
+fn value(field: &str, at: usize) -> Result<f32, Fault> {
     let field = field.trim();
     if field == "?" || field.eq_ignore_ascii_case("nan") {
         return Ok(f32::NAN);
     }
     let parsed = number::parse(field.as_bytes(), 0).filter(|(value, end)| *end == field.len() && value.is_finite());
-    parsed.map(|(value, _)| value).ok_or_else(|| Fault::new(line, format!("`{field}` is not a finite number")))
+    parsed
+        .map(|(value, _)| value)
+        .ok_or_else(|| Fault::new(at, format!("`{}` is not a finite number", line::shortened(field))))
 }
 
 impl Dataset for Uea {

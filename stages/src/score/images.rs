@@ -20,11 +20,9 @@ pub(super) fn score(
     device: &Device,
     context: &StageContext<'_>,
 ) -> Result<Scores, StageError> {
-    let Loaded { network, shape, .. } = models::load(model, device)?;
     let own = images.shape(Task::Detect);
-    if shape != own {
-        return Err(misfit(shape, own));
-    }
+    let fits = |shape| if shape == own { Ok(()) } else { Err(misfit(shape, own)) };
+    let Loaded { network, .. } = models::load(model, device, fits)?;
     let splits = params.splits.clone().unwrap_or_else(|| Split::ALL.to_vec());
     let samples: Vec<usize> = Split::ALL
         .into_iter()

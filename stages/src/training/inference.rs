@@ -73,8 +73,7 @@ impl<'a> Inference<'a> {
         context: &'a StageContext<'a>,
     ) -> Result<Self, StageError> {
         let device = nn::device(context.device)?;
-        let loaded = models::load(model, &device)?;
-        check_shape(loaded.shape, task, samples)?;
+        let loaded = models::load(model, &device, |shape| check_shape(shape, task, samples))?;
         Ok(Self { loaded, samples, device, context })
     }
 

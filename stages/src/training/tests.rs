@@ -79,10 +79,14 @@ impl Host for MemoryHost {
         Some((key.1, bytes.clone()))
     }
 
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8]) -> Result<(), StageError> {
+    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], _: Option<u64>) -> Result<(), StageError> {
         let old = self.checkpoints.lock().unwrap().insert((*chain, step), bytes.to_vec());
         assert!(old.is_none_or(|old| old == bytes), "same chain, same step, other bytes");
         Ok(())
+    }
+
+    fn forget_checkpoints(&self, chain: &Digest) {
+        self.checkpoints.lock().unwrap().retain(|(other, _), _| other != chain);
     }
 }
 
@@ -155,6 +159,9 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
             let resumed = train(&recipe, &windows, &host.context(5)).unwrap();
             let notes = host.notes.lock().unwrap().join("; ");
             assert!(notes.contains("goes on inside epoch"), "not a step is done twice: {notes}");
+            let chains: std::collections::BTreeSet<Digest> =
+                host.checkpoints.lock().unwrap().keys().map(|(chain, _)| *chain).collect();
+            assert_eq!(chains.len(), 1, "the state inside an epoch is of no use after that");
             assert_eq!(digests(&straight), digests(&resumed), "{recipe:?} after {reports}");
         }
     }
@@ -187,7 +194,7 @@ fn a_damaged_checkpoint_is_noted_and_not_used() {
     let chain = recipe(json!({})).chain(&Digest([1; 32]));
     let damaged = host.load_checkpoint(&chain, 4).unwrap();
     host.checkpoints.lock().unwrap().clear();
-    host.save_checkpoint(&chain, damaged.0, &damaged.1).unwrap();
+    host.save_checkpoint(&chain, damaged.0, &damaged.1, None).unwrap();
     let trainer = train(&recipe(json!({"epochs": 4})), &windows, &DamagedHost(&host).context(5)).unwrap();
     assert_eq!(digests(&first), digests(&trainer));
     assert!(host.notes.lock().unwrap()[0].contains("epoch 4 is not used"), "{:?}", host.notes);
@@ -233,7 +240,7 @@ impl Host for DamagedHost<'_> {
         self.0.load_checkpoint(chain, at_most)
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8]) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
         Ok(())
     }
 }

@@ -49,7 +49,9 @@ pub fn train(recipe: &Recipe, samples: &dyn Samples, context: &StageContext<'_>)
             return Err(error);
         }
         trainer.keep_checkpoint()?;
+        trainer.leave_epoch();
     }
+    context.host.end_checkpoints(&trainer.chain);
     trainer.finish()
 }
 
@@ -69,6 +71,8 @@ struct Trainer<'a> {
     schedule: Schedule,
     course: Course,
     best: BTreeMap<String, TensorData>,
+    /// It went on inside an epoch, from a state that is of use until that epoch has ended.
+    resumed_inside: bool,
     counter: Counter<'a>,
 }
 
@@ -139,6 +143,7 @@ impl<'a> Trainer<'a> {
             schedule,
             course,
             best: BTreeMap::new(),
+            resumed_inside: false,
             counter,
         })
     }
@@ -156,6 +161,7 @@ impl<'a> Trainer<'a> {
         {
             let epoch = checkpoint.course.epochs;
             if self.restore(epoch, checkpoint).is_ok() {
+                self.resumed_inside = true;
                 return self.context.host.note(&format!("training goes on inside epoch {}", epoch + 1));
             }
         }
@@ -363,6 +369,13 @@ impl<'a> Trainer<'a> {
         self.save(&self.chain, self.course.epochs)
     }
 
+    /// The epoch has ended in which the training went on.
+    fn leave_epoch(&mut self) {
+        if std::mem::take(&mut self.resumed_inside) {
+            self.context.host.forget_checkpoints(&self.inside_chain());
+        }
+    }
+
     /// Keeps the state inside an epoch, for a training that was asked to stop. What goes wrong here costs an epoch.
     fn keep_inside(&mut self) {
         let Some(inside) = &self.course.inside else { return };
@@ -387,7 +400,9 @@ impl<'a> Trainer<'a> {
             optimizer,
             best: self.best.clone(),
         };
-        self.context.host.save_checkpoint(chain, step, &checkpoint.encode()?)
+        // Inside an epoch, steps are not epochs.
+        let best = self.course.stopping.best.map(|(epoch, _)| epoch).filter(|_| *chain == self.chain);
+        self.context.host.save_checkpoint(chain, step, &checkpoint.encode()?, best)
     }
 
     /// Fits a model in closed form.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use ::png::{BitDepth, ColorType, Compression, Decoder, Encoder, Filter, Transformations};
+use ::png::{BitDepth, ColorType, Compression, Decoder, Encoder, Filter, Info, Transformations};
 
 use super::{ArtifactError, COLOURS};
 
@@ -94,11 +94,26 @@ fn index_colours(rgb: &[u8]) -> Option<Indexed> {
     Some(Indexed { palette, pixels })
 }
 
-/// Height and width of a PNG file.
+/// The most pixels of a picture: a square of 4,096.
+const MOST_PIXELS: usize = 1 << 24;
+
+/// The most bytes that a byte of compressed data can become.
+const DEFLATE_RATIO: usize = 1032;
+
+/// Height and width of a PNG file, if its bytes can hold as many pixels.
 pub(super) fn size(file: &[u8]) -> Result<(usize, usize), ArtifactError> {
     let reader = Decoder::new(Cursor::new(file)).read_info().map_err(corrupt)?;
-    let info = reader.info();
-    Ok((info.height as usize, info.width as usize))
+    checked_size(reader.info(), file.len())
+}
+
+fn checked_size(info: &Info<'_>, bytes: usize) -> Result<(usize, usize), ArtifactError> {
+    let (height, width) = (info.height as usize, info.width as usize);
+    let pixels = height.checked_mul(width).filter(|pixels| *pixels <= MOST_PIXELS);
+    // At least a bit per pixel is compressed.
+    if pixels.is_none_or(|pixels| pixels / 8 > bytes.saturating_mul(DEFLATE_RATIO)) {
+        return Err(corrupt(format!("{bytes} bytes cannot hold a picture of {width}x{height} pixels")));
+    }
+    Ok((height, width))
 }
 
 /// Decodes a PNG file of any colour type into `[height, width, 3]`.
@@ -106,7 +121,7 @@ pub(super) fn decode_into(file: &[u8], rgb: &mut [u8]) -> Result<(), ArtifactErr
     let mut decoder = Decoder::new(Cursor::new(file));
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder.read_info().map_err(corrupt)?;
-    let (height, width) = (reader.info().height as usize, reader.info().width as usize);
+    let (height, width) = checked_size(reader.info(), file.len())?;
     if rgb.len() != height * width * COLOURS {
         return Err(corrupt(format!("the picture is {width}x{height} pixels large")));
     }

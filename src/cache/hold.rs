@@ -1,0 +1,158 @@
+//! Objects on which somebody is about to build. Whoever publishes an action keeps a second name of each of its objects in
+//! `tmp/` until the action can be seen, and then gives back to its place whatever has gone from there meanwhile. A
+//! collection of garbage does the same the other way round: it takes objects away, looks for actions that have appeared
+//! since, and gives back what those need. So one of the two sees the other, without a lock and without a clock.
+//!
+//! It is the file system that answers whether a name is taken, when it is asked to make a link, and not what a client of a
+//! network file system remembers.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::object::{rename_into, temporary};
+use super::{CacheError, Layout, ObjectRecord};
+
+/// Objects that cannot be lost until this is let go.
+#[derive(Debug, Default)]
+pub(super) struct Hold {
+    objects: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    place: PathBuf,
+    /// A second name of the file; `None` where the file system has no such thing, or the file is somebody else's.
+    spare: Option<PathBuf>,
+}
+
+/// What became of an attempt to hold an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grip {
+    /// It cannot be lost.
+    Firm,
+    /// It is there, and may go.
+    Loose,
+    Absent,
+}
+
+impl Hold {
+    /// Holds what lies in a place.
+    pub fn grip(&mut self, layout: &Layout, place: &Path) -> Grip {
+        if !layout.holds(place) {
+            return Grip::Absent;
+        }
+        let spare = link(layout, place);
+        match &spare {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Grip::Absent,
+            Err(error) => tracing::debug!("{} cannot be held: {error}", place.display()),
+        }
+        let spare = spare.ok();
+        let grip = if spare.is_some() { Grip::Firm } else { Grip::Loose };
+        self.objects.push(Held { place: place.to_owned(), spare });
+        grip
+    }
+
+    /// Lets go what was held last: it turned out to be of no use.
+    pub fn let_go_last(&mut self) {
+        self.objects.pop();
+    }
+
+    /// Holds an object and its parts. Says whether all of them are there.
+    pub fn grip_all(&mut self, layout: &Layout, record: &ObjectRecord, least: Grip) -> bool {
+        let enough = |grip: Grip| grip == Grip::Firm || (grip == Grip::Loose && least == Grip::Loose);
+        record.all().into_iter().all(|part| enough(self.grip(layout, &layout.object(part))))
+    }
+
+    /// Moves a file from `tmp/` to its place and holds it there.
+    pub fn place(&mut self, layout: &Layout, aside: &Path, place: &Path) -> Result<(), CacheError> {
+        let spare = temporary(layout);
+        let spare = fs::hard_link(aside, &spare).is_ok().then_some(spare);
+        self.objects.push(Held { place: place.to_owned(), spare });
+        rename_into(layout, aside, place).inspect_err(|_| drop(fs::remove_file(aside)))
+    }
+
+    /// Makes sure that everything is in its place, now that an action names it; then lets it go.
+    ///
+    /// # Errors
+    /// If something has gone and cannot be given back.
+    pub fn settle(self, layout: &Layout) -> Result<(), CacheError> {
+        self.objects.iter().try_for_each(|held| held.settle(layout))
+    }
+
+    /// Takes over what another holds.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.objects.append(&mut other.objects);
+    }
+}
+
+impl Held {
+    fn settle(&self, layout: &Layout) -> Result<(), CacheError> {
+        let Some(spare) = &self.spare else {
+            let gone = || io::Error::new(io::ErrorKind::NotFound, "a collection of garbage removed it meanwhile");
+            return if layout.holds(&self.place) { Ok(()) } else { Err(CacheError::io("keep", &self.place)(gone())) };
+        };
+        for _ in 0..2 {
+            match fs::hard_link(spare, &self.place) {
+                Ok(()) => {
+                    tracing::debug!("{} was collected meanwhile and is back", self.place.display());
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    layout.make(self.place.parent().unwrap_or(&self.place))?;
+                }
+                Err(error) => return Err(CacheError::io("write", &self.place)(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(spare) = &self.spare {
+            let _ = fs::remove_file(spare);
+        }
+    }
+}
+
+fn link(layout: &Layout, place: &Path) -> io::Result<PathBuf> {
+    let spare = temporary(layout);
+    match fs::hard_link(place, &spare) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !layout.tmp().exists() => {
+            layout.make(&layout.tmp()).map_err(io::Error::other)?;
+            fs::hard_link(place, &spare)?;
+        }
+        other => other?,
+    }
+    Ok(spare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_comes_back_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        let place = layout.objects().join("ab/cd");
+        layout.make(place.parent().unwrap()).unwrap();
+        let mut hold = Hold::default();
+        assert_eq!(hold.grip(&layout, &place), Grip::Absent);
+        fs::write(&place, "object").unwrap();
+        assert_eq!(hold.grip(&layout, &place), Grip::Firm);
+        fs::remove_dir_all(layout.objects()).unwrap();
+        hold.settle(&layout).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"object");
+        let mut hold = Hold::default();
+        hold.grip(&layout, &place);
+        fs::remove_file(&place).unwrap();
+        fs::write(&place, "another's").unwrap();
+        hold.settle(&layout).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"another's", "a name that is taken stays");
+        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! What a collection of garbage is about to remove: first it only moves there, under the path that it had. Then the
+//! collection looks again at what has appeared meanwhile, gives back what that needs, and only then empties the trash.
+//! The trash of a collection that was killed goes back as a whole, before anything else is collected or verified.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::object::{rename_into, temporary};
+use super::tree::Kind;
+use super::{CacheError, Layout, LeaseAttempt, Store, failpoint};
+
+/// The trash of one collection.
+#[derive(Debug)]
+pub(super) struct Trash<'a> {
+    layout: &'a Layout,
+    folder: PathBuf,
+    /// Where a file was, and where it is.
+    moved: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl<'a> Trash<'a> {
+    pub fn new(layout: &'a Layout) -> Self {
+        let name = temporary(layout).file_name().unwrap_or_default().to_owned();
+        Self { layout, folder: layout.trash().join(name), moved: BTreeMap::new() }
+    }
+
+    /// Takes a file away from its place.
+    pub fn take(&mut self, place: &Path) -> Result<(), CacheError> {
+        let below = place.strip_prefix(self.layout.root()).unwrap_or(place);
+        let here = self.folder.join(below);
+        match rename_into(self.layout, place, &here) {
+            Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        failpoint::pass();
+        self.moved.insert(place.to_owned(), here);
+        Ok(())
+    }
+
+    pub fn holds(&self, place: &Path) -> bool {
+        self.moved.contains_key(place)
+    }
+
+    /// Gives a file back, unless another has taken its place meanwhile.
+    pub fn give_back(&mut self, place: &Path) -> Result<(), CacheError> {
+        match self.moved.remove(place) {
+            Some(here) => give_back(self.layout, &here, place),
+            None => Ok(()),
+        }
+    }
+
+    pub fn give_all_back(&mut self) -> Result<(), CacheError> {
+        let places: Vec<PathBuf> = self.moved.keys().cloned().collect();
+        places.iter().try_for_each(|place| self.give_back(place))?;
+        self.layout.remove(&self.folder)
+    }
+
+    /// Removes what is still there.
+    pub fn empty(&self) -> Result<(), CacheError> {
+        self.layout.remove(&self.folder)
+    }
+}
+
+fn give_back(layout: &Layout, here: &Path, place: &Path) -> Result<(), CacheError> {
+    layout.make(place.parent().unwrap_or(place))?;
+    match fs::hard_link(here, place) {
+        Ok(()) => layout.remove(here),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => layout.remove(here),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Without a second name, what is in the place now would be replaced by the same content.
+        Err(_) => rename_into(layout, here, place),
+    }
+}
+
+impl Store {
+    /// Gives back what collections that were killed had taken away. One that is at work is left alone.
+    pub(super) fn take_back_trash(&self) -> Result<(), CacheError> {
+        if self.layout().entries(&self.layout().trash())?.is_empty() {
+            return Ok(());
+        }
+        match self.lease_collection()? {
+            LeaseAttempt::Taken(_lease) => self.take_back(),
+            LeaseAttempt::Held => Ok(()),
+        }
+    }
+
+    /// The same for whoever is the only one to collect.
+    pub(super) fn take_back(&self) -> Result<(), CacheError> {
+        let layout = self.layout();
+        for left in layout.entries(&layout.trash())? {
+            for found in layout.walk(&left.path)?.into_iter().filter(|found| found.seen.kind == Kind::File) {
+                let below = found.path.strip_prefix(&left.path).unwrap_or(&found.path);
+                let place = layout.root().join(below);
+                // Nothing else is ever moved here.
+                if place.starts_with(layout.objects()) || place.starts_with(layout.actions()) {
+                    give_back(layout, &found.path, &place)?;
+                }
+            }
+            layout.remove(&left.path)?;
+        }
+        Ok(())
+    }
+}

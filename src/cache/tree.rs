@@ -1,0 +1,455 @@
+//! How the store looks at its own folder. Nothing in it is ever followed: a symbolic link is what it is, a file of a kind
+//! that does not belong here, and so is a pipe or a device. Only the top of the store may be a link that the user made.
+//! Whoever lists, reads, measures or removes something in a store does it through here.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
+
+use super::{CacheError, Layout};
+
+/// A record that is longer than this is none: no action, ledger or record of a run comes near it.
+const LONGEST_RECORD: u64 = 256 * 1024 * 1024;
+
+/// Files that were seen to be under way may go before they are looked at more closely; so may folders.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// What lies under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    /// A symbolic link, a pipe, a socket or a device: nothing of ours.
+    Foreign,
+}
+
+/// What is known of a file without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub kind: Kind,
+    pub bytes: u64,
+    pub inode: u64,
+    /// Last change of the content, by the file system's clock unless a program set it.
+    pub modified: SystemTime,
+    /// Last change of content, name or permissions; no program can set it.
+    pub changed: SystemTime,
+}
+
+impl Seen {
+    #[expect(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the types differ between platforms")]
+    fn of(stat: &Stat) -> Self {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            _ => Kind::Foreign,
+        };
+        let time = |seconds: i64, nanoseconds: i64| {
+            let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+            UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
+        };
+        Self {
+            kind,
+            bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            inode: u64::from(stat.st_ino),
+            modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+}
+
+/// Something below a folder.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub path: PathBuf,
+    pub seen: Seen,
+}
+
+/// A folder of the store that is held open, so that what is done in it is done there and nowhere else.
+#[derive(Debug)]
+pub(super) struct Folder {
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// The folder at this path below `top`; `None` if it is not there, or if anything on the way is not a folder itself.
+    /// `top` may be a link.
+    pub fn open(top: &Path, folder: &Path) -> io::Result<Option<Self>> {
+        let open = || -> io::Result<Self> {
+            let handle = rustix::fs::openat(CWD, top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let mut opened = Self { handle, path: top.to_owned() };
+            for name in folder.strip_prefix(top).map_err(io::Error::other)? {
+                opened = opened.enter(name)?;
+            }
+            Ok(opened)
+        };
+        match open() {
+            Err(error) if is_gone(&error) || is_not_a_folder(&error) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn enter(&self, name: &OsStr) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
+        Ok(Self { handle, path: self.path.join(name) })
+    }
+
+    /// What lies in it, sorted by name, as it is on the disk or the server at this moment.
+    pub fn entries(&self) -> io::Result<Vec<Found>> {
+        self.refresh();
+        let mut names: Vec<OsString> = Vec::new();
+        for entry in Dir::read_from(&self.handle)? {
+            let name = entry?.file_name().to_bytes().to_owned();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(&name).to_owned());
+            }
+        }
+        names.sort();
+        let look = |name: OsString| match self.look(&name) {
+            Err(error) if is_gone(&error) => None,
+            Err(error) => Some(Err(error)),
+            Ok(seen) => Some(Ok(Found { path: self.path.join(name), seen })),
+        };
+        names.into_iter().filter_map(look).collect()
+    }
+
+    fn look(&self, name: &OsStr) -> io::Result<Seen> {
+        Ok(Seen::of(&rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    /// A network file system shows what it knew of a folder some time ago unless it is asked to look again.
+    fn refresh(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::StatxFlags;
+            let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+            let _ = rustix::fs::statx(&self.handle, c"", flags, StatxFlags::BASIC_STATS);
+        }
+    }
+
+    /// Removes what has this name: a link itself, a folder with all that is in it.
+    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+        if self.look(name)?.kind == Kind::Folder {
+            return self.remove_folder(name);
+        }
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
+    }
+
+    fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        let folder = match self.enter(name) {
+            // Programs leave folders that not even their owner may look into or take anything out of.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                rustix::fs::chmodat(&self.handle, name, Mode::RWXU, AtFlags::empty())?;
+                self.enter(name)?
+            }
+            other => other?,
+        };
+        let _ = rustix::fs::fchmod(&folder.handle, Mode::RWXU);
+        for entry in folder.entries()? {
+            match folder.remove(entry.path.file_name().unwrap_or_default()) {
+                Err(error) if is_gone(&error) => {}
+                other => other?,
+            }
+        }
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?)
+    }
+}
+
+fn is_not_a_folder(error: &io::Error) -> bool {
+    let number = rustix::io::Errno::from_io_error(error);
+    matches!(number, Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP))
+}
+
+/// Everything below a folder that is not a folder itself, sorted; nothing if the folder is not there or is none.
+pub(super) fn walk(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError> {
+    let Some(folder) = Folder::open(top, folder).map_err(CacheError::io("list", folder))? else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    walk_into(&folder, &mut found)?;
+    Ok(found)
+}
+
+fn walk_into(folder: &Folder, found: &mut Vec<Found>) -> Result<(), CacheError> {
+    for entry in folder.entries().map_err(CacheError::io("list", &folder.path))? {
+        if entry.seen.kind != Kind::Folder {
+            found.push(entry);
+            continue;
+        }
+        match folder.enter(entry.path.file_name().unwrap_or_default()) {
+            // It went, or something else took its place.
+            Err(error) if is_gone(&error) || is_not_a_folder(&error) => {}
+            other => walk_into(&other.map_err(CacheError::io("list", &entry.path))?, found)?,
+        }
+    }
+    Ok(())
+}
+
+/// All files below a folder, sorted; none if the folder does not exist. No link is followed, that of the folder included.
+///
+/// # Errors
+/// If a folder cannot be listed.
+pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let found = match (folder.parent(), folder.file_name()) {
+        (Some(top), Some(_)) if top == Path::new("") => walk(Path::new("."), &Path::new(".").join(folder))?,
+        (Some(top), Some(_)) => walk(top, folder)?,
+        _ => walk(folder, folder)?,
+    };
+    Ok(found.into_iter().map(|found| found.path).collect())
+}
+
+/// Reads a small file whole: a regular one, no link, of reasonable length.
+///
+/// # Errors
+/// As for any file; what is not a regular file is invalid.
+pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_plain(path)?;
+    let length = file.metadata()?.len();
+    if length > LONGEST_RECORD {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are too many for a record")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(LONGEST_RECORD).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a regular file to read it and to write at its end, and makes it if it is not there. A link is not followed.
+///
+/// # Errors
+/// As for any file; what is not a regular file is invalid.
+pub fn append_plain(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let mut options = File::options();
+    let file = options.append(true).read(true).create(true).custom_flags(flags.cast_signed()).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Opens a regular file. A link is not followed, and a pipe that nobody writes into is not waited for.
+pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let foreign = || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file");
+    let opened = File::options().read(true).custom_flags(flags.cast_signed()).open(path);
+    let file = match opened {
+        Err(error) if is_not_a_folder(&error) || is_unopenable(&error) => return Err(foreign()),
+        other => other?,
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(foreign()) }
+}
+
+/// Opens a file of ours to give it another time.
+pub(super) fn open_to_touch(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    File::options().append(true).custom_flags(flags.cast_signed()).open(path)
+}
+
+/// A socket, or a device without a driver.
+fn is_unopenable(error: &io::Error) -> bool {
+    matches!(rustix::io::Errno::from_io_error(error), Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV))
+}
+
+impl Layout {
+    /// What lies under a path of the store; `None` if nothing does, or if something on the way is not a folder itself.
+    pub fn look_at(&self, path: &Path) -> Option<Metadata> {
+        self.is_sound(path.parent()?).then(|| fs::symlink_metadata(path).ok())?
+    }
+
+    /// Whether a regular file lies under a path of the store.
+    pub fn holds(&self, path: &Path) -> bool {
+        self.look_at(path).is_some_and(|metadata| metadata.is_file())
+    }
+
+    /// Whether everything from the top of the store to this folder is a folder, and no link to one.
+    fn is_sound(&self, folder: &Path) -> bool {
+        let mut below = folder.ancestors().take_while(|above| *above != self.root());
+        below.all(|above| fs::symlink_metadata(above).is_ok_and(|metadata| metadata.is_dir()))
+    }
+
+    /// Opens a regular file of the store.
+    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+        self.check_way(path)?;
+        open_plain(path)
+    }
+
+    /// Reads a record of the store.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.check_way(path)?;
+        read_plain(path)
+    }
+
+    fn check_way(&self, path: &Path) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(path);
+        // A folder that is not there is the usual case of a file that is not there.
+        if self.is_sound(parent) || !is_link_on_the_way(parent, self.root()) {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a folder on its way is a link"))
+    }
+
+    /// Everything below one of the store's folders.
+    pub(super) fn walk(&self, folder: &Path) -> Result<Vec<Found>, CacheError> {
+        walk(self.root(), folder)
+    }
+
+    /// What lies in one of the store's folders, folders included.
+    pub(super) fn entries(&self, folder: &Path) -> Result<Vec<Found>, CacheError> {
+        let opened = Folder::open(self.root(), folder).map_err(CacheError::io("list", folder))?;
+        opened.map_or_else(|| Ok(Vec::new()), |opened| opened.entries().map_err(CacheError::io("list", folder)))
+    }
+
+    /// Removes something from the store, and nothing outside it. What is gone already is as good as removed.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), CacheError> {
+        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let removed = Folder::open(self.root(), parent).and_then(|folder| match folder {
+            Some(folder) => folder.remove(name),
+            None => Ok(()),
+        });
+        match removed {
+            Err(error) if is_gone(&error) => Ok(()),
+            other => other.map_err(CacheError::io("remove", path)),
+        }
+    }
+
+    /// Makes a folder of the store and those above it. What stands in the way within a folder of the store is set aside;
+    /// one of the store's own folders that is a link is an error, since whoever made it meant something by it.
+    pub(super) fn make(&self, folder: &Path) -> Result<(), CacheError> {
+        if folder != self.root() && self.is_sound(folder) {
+            return Ok(());
+        }
+        fs::create_dir_all(self.root()).map_err(CacheError::io("create", self.root()))?;
+        let mut below: Vec<&Path> = folder.ancestors().take_while(|above| *above != self.root()).collect();
+        below.reverse();
+        for each in below {
+            match fs::symlink_metadata(each) {
+                Ok(metadata) if metadata.is_dir() => continue,
+                Ok(_) if each.parent() == Some(self.root()) => {
+                    return Err(CacheError::Foreign { path: each.to_owned() });
+                }
+                Ok(_) => drop(self.set_aside(each)?),
+                Err(_) => {}
+            }
+            match fs::create_dir(each) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.map_err(CacheError::io("create", each))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves something out of reach, for inspection; a link as a link, a folder with all that is in it.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf, CacheError> {
+        let quarantine = self.quarantine();
+        if fs::symlink_metadata(&quarantine).is_ok_and(|metadata| !metadata.is_dir()) {
+            self.remove(&quarantine)?;
+        }
+        if path == quarantine {
+            return Ok(quarantine);
+        }
+        self.make(&quarantine)?;
+        let shard = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let number = super::object::temporary(self).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Of an object, name and shard together are the digest.
+        let aside = quarantine.join(format!("{shard}{name}-{number}"));
+        match fs::rename(path, &aside) {
+            Err(error) if is_gone(&error) => Ok(aside),
+            other => other.map(|()| aside).map_err(CacheError::io("set aside", path)),
+        }
+    }
+}
+
+/// Whether one of the folders from here up to the top is there and is no folder.
+fn is_link_on_the_way(folder: &Path, top: &Path) -> bool {
+    let mut above = folder.ancestors().take_while(|above| *above != top);
+    above.any(|each| fs::symlink_metadata(each).is_ok_and(|metadata| !metadata.is_dir()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A store with a victim beside it.
+    fn store() -> (tempfile::TempDir, Layout, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(&folder.path().join("store"));
+        fs::create_dir_all(layout.objects().join("ab")).unwrap();
+        let victim = folder.path().join("victim");
+        fs::create_dir_all(victim.join("sub")).unwrap();
+        fs::write(victim.join("sub/doc"), "precious").unwrap();
+        (folder, layout, victim)
+    }
+
+    #[test]
+    fn links_are_seen_and_never_followed() {
+        let (_folder, layout, victim) = store();
+        symlink(&victim, layout.objects().join("cd")).unwrap();
+        symlink(victim.join("sub/doc"), layout.objects().join("ab/x")).unwrap();
+        let found = layout.walk(&layout.objects()).unwrap();
+        let names: Vec<_> = found.iter().map(|found| found.path.strip_prefix(layout.objects()).unwrap()).collect();
+        assert_eq!(names, [Path::new("ab/x"), Path::new("cd")]);
+        assert!(found.iter().all(|found| found.seen.kind == Kind::Foreign));
+        assert!(layout.look_at(&layout.objects().join("cd/sub")).is_none(), "nothing lies behind a link");
+        for path in ["ab/x", "cd/sub/doc"] {
+            let error = layout.read(&layout.objects().join(path)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{path}: {error}");
+        }
+        for found in found {
+            layout.remove(&found.path).unwrap();
+        }
+        layout.remove(&layout.objects().join("cd/sub/doc")).unwrap();
+        assert_eq!(fs::read_to_string(victim.join("sub/doc")).unwrap(), "precious");
+        assert!(layout.walk(&layout.objects()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_goes_with_its_links_and_not_with_what_they_lead_to() {
+        let (_folder, layout, victim) = store();
+        let shard = layout.objects().join("ab");
+        fs::create_dir_all(shard.join("deep/er")).unwrap();
+        symlink(&victim, shard.join("deep/link")).unwrap();
+        fs::set_permissions(shard.join("deep/er"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        layout.remove(&shard).unwrap();
+        assert!(!shard.exists() && victim.join("sub/doc").exists());
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_folder_is_set_aside_but_not_a_folder_of_the_store_itself() {
+        let (_folder, layout, victim) = store();
+        let shard = layout.objects().join("cd");
+        symlink(&victim, &shard).unwrap();
+        layout.make(&shard).unwrap();
+        assert!(fs::symlink_metadata(&shard).unwrap().is_dir());
+        assert_eq!(layout.entries(&layout.quarantine()).unwrap().len(), 1);
+        symlink(&victim, layout.tmp()).unwrap();
+        assert!(matches!(layout.make(&layout.tmp()), Err(CacheError::Foreign { .. })));
+        symlink(layout.root().parent().unwrap(), victim.join("store")).unwrap();
+        let through = Layout::new(&victim.join("store"));
+        assert_eq!(through.walk(through.root()).unwrap().len(), 2, "the top itself may be a link");
+    }
+
+    #[test]
+    fn only_regular_files_of_reasonable_length_are_read() {
+        let (_folder, layout, _) = store();
+        let path = layout.objects().join("ab/x");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        assert_eq!(layout.read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        layout.remove(&path).unwrap();
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(layout.read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(layout.read(&path.with_extension("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "record").unwrap();
+        assert_eq!(layout.read(&path).unwrap(), b"record");
+        assert_eq!(files_below(&layout.objects()).unwrap(), [path]);
+    }
+}
