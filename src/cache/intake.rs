@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use stages::artifact::{Artifact, ByteDigest, Digest, Source};
 
 use super::hold::{Grip, Hold};
-use super::object::{check_file, create_aside, temporary, write_aside};
+use super::object::{check_file, create_aside, rename_into, temporary, write_aside};
 use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
@@ -26,6 +26,8 @@ pub struct Intake<'a> {
     store: &'a Store,
     /// Objects that the store lacks: their place in it, and where they wait.
     waiting: BTreeMap<PathBuf, PathBuf>,
+    /// Raw files, likewise.
+    raw: BTreeMap<PathBuf, PathBuf>,
     /// With their bytes; those that the store has already are not among them.
     actions: Vec<(Action, Vec<u8>)>,
     /// Where what arrives waits.
@@ -46,7 +48,7 @@ pub struct Taken {
 impl<'a> Intake<'a> {
     pub fn new(store: &'a Store) -> Self {
         let aside = store.layout().clone();
-        Self { store, waiting: BTreeMap::new(), actions: Vec::new(), aside, scratch: None }
+        Self { store, waiting: BTreeMap::new(), raw: BTreeMap::new(), actions: Vec::new(), aside, scratch: None }
     }
 
     /// An intake that is never committed. What arrives waits in a folder of its own, and the store is only read.
@@ -78,6 +80,26 @@ impl<'a> Intake<'a> {
         failpoint::pass();
         copy_checked(content, &mut file, object, &aside)?;
         Ok(true)
+    }
+
+    /// Reads a raw file of a run to its end. It will lie in `folder` under its digest.
+    ///
+    /// # Errors
+    /// If the bytes are not those of its name.
+    pub fn raw(
+        &mut self,
+        folder: &Path,
+        file: &Digest,
+        executable: bool,
+        content: &mut dyn Read,
+    ) -> Result<(), CacheError> {
+        let place = folder.join(file.to_string());
+        if self.raw.contains_key(&place) || self.is_right(&place, file) {
+            return copy_checked(content, &mut std::io::sink(), file, &place);
+        }
+        let (aside, mut sink) = create_aside(&self.aside, if executable { 0o555 } else { 0o444 })?;
+        self.raw.insert(place, aside.clone());
+        copy_checked(content, &mut sink, file, &aside)
     }
 
     /// Whether an object is in its place with the right bytes.
@@ -173,7 +195,7 @@ impl<'a> Intake<'a> {
     pub fn commit(mut self, run: &RunId, record: &[u8], beside: &[(&str, &[u8])]) -> Result<Taken, CacheError> {
         let mut taken = Taken { objects: self.waiting.len(), actions: self.actions.len(), run: false };
         let layout = self.store.layout();
-        flush(self.waiting.values().next())?;
+        flush(self.waiting.values().chain(self.raw.values()).next())?;
         // What has arrived stays held until the actions are there, and so does what was here already.
         let mut arrived = Hold::default();
         for (place, aside) in std::mem::take(&mut self.waiting) {
@@ -194,6 +216,10 @@ impl<'a> Intake<'a> {
         for (aside, action, hold) in written {
             appear(self.store, &aside, action, hold)?;
         }
+        for (place, aside) in std::mem::take(&mut self.raw) {
+            rename_into(layout, &aside, &place).inspect_err(|_| drop(fs::remove_file(&aside)))?;
+            failpoint::pass();
+        }
         drop(arrived);
         let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
         layout.make(&folder)?;
@@ -211,7 +237,7 @@ impl<'a> Intake<'a> {
 
 impl Drop for Intake<'_> {
     fn drop(&mut self) {
-        for aside in self.waiting.values() {
+        for aside in self.waiting.values().chain(self.raw.values()) {
             let _ = fs::remove_file(aside);
         }
         if let Some(scratch) = &self.scratch {

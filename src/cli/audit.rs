@@ -8,7 +8,7 @@ use serde_json::json;
 use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::audit_report::print;
 use super::audit_target::{Places, Target, sample, with_everything_after};
-use super::data::Files;
+use super::data::{BroughtWhen, Files};
 use super::session::{Fetch, Session, find, shown};
 use super::{CliError, Exit, Global, signals, sweep};
 use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, header_differences};
@@ -172,6 +172,9 @@ fn open(global: &Global, arguments: &Arguments, target: &Target, shadow: &Path) 
         _ => Session::open_on(store, global, &arguments, Fetch::Allowed)?,
     };
     session.files = Files::new(&folder, offline, &Layout::new(shadow), &session.cancel);
+    if let Some(brought) = target.brought.clone() {
+        session.files = session.files.with_brought(BroughtWhen::First(brought));
+    }
     Ok(session)
 }
 

@@ -10,7 +10,7 @@ use super::{CliError, lock};
 use crate::audit::Lock;
 use crate::cache::{RunRecord, RunStatus, Store, SweepPart};
 use crate::graph::{Graph, StageId};
-use crate::report::{bundle, pipeline_files};
+use crate::report::{self, BroughtFiles, bundle, pipeline_files};
 
 /// A record, and the pipeline that it is about.
 pub(super) struct Target {
@@ -23,6 +23,8 @@ pub(super) struct Target {
     pub pipeline_is_recorded: bool,
     /// The members of a sweep that the run was about.
     pub sweep: Option<SweepPart>,
+    /// Raw files that came along with the pipeline, if it is the recorded one.
+    pub brought: Option<BroughtFiles>,
     /// The store with what a bundle brought; otherwise the user's own holds the original.
     pub store: Option<PathBuf>,
 }
@@ -87,7 +89,7 @@ impl Target {
         let folder = path.parent().unwrap_or(Path::new(""));
         let pipeline = (!lock.file.is_empty()).then(|| folder.join(&lock.file));
         let name = format!("the lock {}", shown(path));
-        Ok(Self { name, lock, pipeline, pipeline_is_recorded: false, sweep: None, store: None })
+        Ok(Self { name, lock, pipeline, pipeline_is_recorded: false, sweep: None, brought: None, store: None })
     }
 
     /// The run in a bundle, which is taken into a store of its own.
@@ -118,8 +120,9 @@ impl Target {
         if pipeline_is_recorded {
             pipeline = Some(laid_out(record, &places.scratch.join("pipeline"))?);
         }
+        let brought = pipeline_is_recorded.then(|| report::brought(places.store, record, &stages::kinds()));
         let (name, sweep) = (format!("run {}", record.run), record.sweep.clone());
-        Ok(Self { name, lock, pipeline, pipeline_is_recorded, sweep, store: None })
+        Ok(Self { name, lock, pipeline, pipeline_is_recorded, sweep, brought, store: None })
     }
 
     /// A pipeline's lock, or its latest run that was done.

@@ -12,9 +12,10 @@ use crate::cache::{RunRecord, Store};
 use crate::data::{Options, Sources};
 use crate::engine::Failure;
 use crate::report::{
-    CrateOptions, History, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking, bundle,
-    send_mlflow, write_mlflow, write_prov, write_ro_crate,
+    CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking,
+    bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
+use crate::spec::units;
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
 #[derive(Debug, Args)]
@@ -57,6 +58,9 @@ pub(super) struct Arguments {
     /// All objects of this stage go along too; may be repeated
     #[arg(long = "stage", value_name = "STAGE")]
     stages: Vec<String>,
+    /// Raw files that a bundle brings, such as scripts: so many bytes in all, small ones first; `0` for none
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16 MiB", requires = "bundle")]
+    files_up_to: u64,
     /// The licence of a crate: an SPDX identifier, an address or a sentence
     #[arg(long, value_name = "LICENCE")]
     licence: Option<String>,
@@ -172,6 +176,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
 }
 
+fn size(text: &str) -> Result<u64, String> {
+    let number = text.trim().parse().ok();
+    number.or_else(|| units::size(text)).ok_or_else(|| format!("`{text}` is not a size; write one such as `16 MiB`"))
+}
+
 fn selection(arguments: &Arguments, otherwise: Objects) -> Selection {
     Selection { objects: arguments.objects.map_or(otherwise, Objects::from), stages: arguments.stages.clone() }
 }
@@ -279,15 +288,16 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
     let selection = selection(arguments, Objects::All);
     let written = {
         let progress = Progress::new(global, "written");
-        bundle::write(history, &selection, Target::new(path, arguments.force)?, &|done, total| {
-            progress.at(done, total)
-        })?
+        let target = Target::new(path, arguments.force)?;
+        bundle::write(history, &selection, arguments.files_up_to, target, &|done, total| progress.at(done, total))?
     };
     if global.json {
         let more = [
             ("run", json!(history.record.run)),
             ("bytes", json!(written.bytes)),
             ("objects", json!(written.objects)),
+            ("files", json!(written.files)),
+            ("left_out", written.left_out.iter().map(serde_json::Value::from).collect()),
             ("signed", json!(written.signed)),
         ];
         tell(global, &written.path, "bundle", &more);
@@ -296,9 +306,29 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
             [] => String::new(),
             ref signed => format!(", with the signature of the {}", signed.join(" and that of the ")),
         };
-        outln!("{}: {} objects, {}{signed}", shown(&written.path), written.objects, bytes(written.bytes));
+        let files = match written.files {
+            0 => String::new(),
+            1 => "1 raw file, ".to_owned(),
+            many => format!("{many} raw files, "),
+        };
+        outln!("{}: {} objects, {files}{}{signed}", shown(&written.path), written.objects, bytes(written.bytes));
+        tell_left_out(arguments, &written.left_out);
     }
     Ok(Exit::Done)
+}
+
+/// What whoever gets the bundle must have.
+fn tell_left_out(arguments: &Arguments, left_out: &[LeftOut]) {
+    if arguments.files_up_to == 0 {
+        return;
+    }
+    for left in left_out {
+        let size = left.bytes.map_or_else(String::new, |size| format!(", {}", bytes(size)));
+        outln!("{}: the raw file {} stays here ({}{size})", Paint::Warn.on("note"), left.path, left.reason);
+    }
+    if left_out.iter().any(|left| left.reason == "too large") {
+        outln!("{}: `--files-up-to SIZE` lets more go along", Paint::Quiet.on("hint"));
+    }
 }
 
 fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: TableFormat) -> Result<Exit, CliError> {

@@ -1,16 +1,18 @@
 //! `runner import`: takes a bundle of `runner export --bundle` into the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
+use stages::artifact::{FileEntry, Folder, RelativePath};
 
 use super::export::Progress;
 use super::session::shown;
 use super::{CliError, Exit, Global, views};
 use crate::audit::signature_path;
 use crate::cache::Store;
-use crate::report::{Target, bundle};
+use crate::report::bundle;
 use crate::ui::{Paint, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -27,7 +29,7 @@ pub(super) struct Arguments {
     /// Check it and say what is new, take nothing in
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// Also write the pipeline, what it includes, and its lock into this folder
+    /// Also write the pipeline, what it includes, its lock, and files that it names beside it into this folder
     #[arg(long, value_name = "DIR")]
     extract: Option<PathBuf>,
 }
@@ -53,6 +55,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             "dry_run": arguments.dry_run,
             "objects": arrival.objects,
             "actions": arrival.actions,
+            "files": arrival.files,
             "new": {"objects": taken.objects, "actions": taken.actions, "run": taken.run},
             "without_objects": arrival.without_objects,
             "signed": arrival.signed,
@@ -80,6 +83,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         let names = arrival.without_objects.join(", ");
         outln!("{}: the objects of {names} did not come along; a run computes them", Paint::Warn.on("note"));
     }
+    if arrival.files > 0 {
+        let what = if arrival.files == 1 { "a raw file".to_owned() } else { format!("{} raw files", arrival.files) };
+        outln!("{}: {what} came along, such as scripts; audits read them", Paint::Quiet.on("note"));
+    }
     if !arrival.signed.is_empty() {
         outln!(
             "{}: its {} came with a signature; `runner verify {} --verify PUBKEY` says whether by whom you trust",
@@ -92,23 +99,47 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
-/// Writes the pipeline's files, the lock and its signature. Files that are there already with the same content are no obstacle.
+/// Writes the pipeline's files, the lock and its signature, and raw files that the pipeline names by a path that stays in the
+/// folder. Files that are there already with the same content are no obstacle; links are not followed.
 fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, CliError> {
-    let mut files: Vec<(PathBuf, &[u8])> =
-        arrival.pipeline_files.iter().map(|(path, bytes)| (folder.join(path), bytes.as_slice())).collect();
-    let lock = folder.join(&arrival.lock_path);
-    files.extend(arrival.lock_signature.as_ref().map(|bytes| (signature_path(&lock), bytes.as_slice())));
-    files.push((lock, arrival.lock.as_slice()));
-    for (path, bytes) in &files {
-        if path.symlink_metadata().is_ok() && !std::fs::read(path).is_ok_and(|known| known == *bytes) {
-            let message = format!("{} is there already, with another content", path.display());
+    let mut files: BTreeMap<RelativePath, (&[u8], bool)> = BTreeMap::new();
+    let mut put = |path: &str, bytes| match RelativePath::new(path) {
+        Ok(path) => {
+            files.entry(path).or_insert((bytes, false));
+            Ok(())
+        }
+        Err(fault) => Err(CliError::different(fault.to_string())),
+    };
+    for (path, bytes) in &arrival.pipeline_files {
+        put(path, bytes.as_slice())?;
+    }
+    put(&arrival.lock_path, arrival.lock.as_slice())?;
+    if let Some(signature) = &arrival.lock_signature {
+        put(&signature_path(Path::new(&arrival.lock_path)).to_string_lossy(), signature)?;
+    }
+    for (path, bytes, executable) in &arrival.raw_files {
+        files.entry(path.clone()).or_insert((bytes, *executable));
+    }
+    let failed = |error: std::io::Error| CliError::failed(error.to_string());
+    let mut beneath = Folder::open(folder).map_err(failed)?;
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    for (path, (bytes, _)) in &files {
+        let place = beneath.path_of(path);
+        if is_there(&place) && !std::fs::read(&place).is_ok_and(|known| known == *bytes) {
+            let message = format!("{} is there already, with another content", place.display());
             return Err(
                 CliError::wrong(message).hint("name another folder with --extract; the run itself was taken in")
             );
         }
     }
-    for (path, bytes) in &files {
-        Target::new(path, true)?.file(bytes)?;
+    let mut written = Vec::with_capacity(files.len());
+    for (path, (bytes, executable)) in files {
+        let place = beneath.path_of(&path);
+        if !is_there(&place) {
+            let entry = FileEntry { executable, ..FileEntry::from_bytes(path, bytes.to_vec()) };
+            beneath.write(&entry).map_err(failed)?;
+        }
+        written.push(place);
     }
-    Ok(files.into_iter().map(|(path, _)| path).collect())
+    Ok(written)
 }

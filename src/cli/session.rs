@@ -8,7 +8,7 @@ use serde_json::Value;
 use stages::contract::Device;
 
 use super::arguments::{Choice, DeviceChoice, PipelineArguments};
-use super::data::Files;
+use super::data::{BroughtWhen, Files};
 use super::{CliError, Exit, Global};
 use crate::cache::{Ledger, Store, SweepPart};
 use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
@@ -113,7 +113,8 @@ impl Session {
         let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             ledger,
-            files: Files::new(folder, offline, store.layout(), cancel),
+            files: Files::new(folder, offline, store.layout(), cancel)
+                .with_brought(BroughtWhen::of_pipeline(&store, &spec)),
             cancel: cancel.clone(),
             numeric_class: stages::nn::numeric_class(machine.device)?,
             forced: forced.into_iter().flatten().collect(),

@@ -54,6 +54,12 @@ impl Options {
     }
 }
 
+/// All places where a file that a stage asks for may lie, in the order in which they are tried. `is_listed` says whether it is
+/// one of a data set's, or one that a user named.
+pub fn places_of(path: &Path, is_listed: bool, options: &Options) -> Vec<PathBuf> {
+    if is_listed { options.places(path) } else { options.places_of_user_path(path) }
+}
+
 /// A file that was found, with its sums.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -68,7 +74,7 @@ impl Located {
     ///
     /// # Errors
     /// If it cannot be read, or changes while it is read.
-    pub(super) fn at(path: PathBuf, memo: &Memo) -> Result<Self, DataError> {
+    pub fn at(path: PathBuf, memo: &Memo) -> Result<Self, DataError> {
         let (digest, identity) = memo.look(&path)?;
         Ok(Self { path, digest, identity })
     }

@@ -15,6 +15,6 @@ pub use error::DataError;
 pub use fetch::{Transfer, Watch, ignore};
 pub use folder::{locate_folder, means_many};
 pub use identity::Identity;
-pub use locate::{Located, Options, locate};
+pub use locate::{Located, Options, locate, places_of};
 pub use memo::{FileDigest, Memo};
 pub use sources::{DataSet, SourceFile, Sources};

@@ -17,6 +17,7 @@ pub use format::{Entry, Header, Manifest, NAME, VERSION};
 pub use read::{Arrival, import, is_bundle};
 
 use super::pipeline_files::pipeline_files;
+use super::raw_files::{Carried, LeftOut, carried};
 use super::selection::{all_objects, copy_object, of_stage};
 use super::{History, ReportError, Selection, Target};
 use crate::audit::{Lock, Signed, signature_beside};
@@ -27,6 +28,8 @@ enum Content {
     Bytes(Arc<[u8]>),
     /// An object of the store.
     Object(ObjectRecord, usize),
+    /// A raw file.
+    Raw(Carried),
 }
 
 /// What was written.
@@ -36,6 +39,9 @@ pub struct Written {
     pub bytes: u64,
     pub entries: usize,
     pub objects: usize,
+    /// Raw files that came along.
+    pub files: usize,
+    pub left_out: Vec<LeftOut>,
     /// What is signed in it: the record, the lock.
     pub signed: Vec<&'static str>,
 }
@@ -60,10 +66,15 @@ pub fn lock_of(history: &History<'_>, file: &str) -> Lock {
 pub fn write(
     history: &History<'_>,
     selection: &Selection,
+    files_up_to: u64,
     target: Target,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Written, ReportError> {
-    let (contents, pipeline) = gather(history, selection)?;
+    let (mut contents, pipeline) = gather(history, selection)?;
+    let (carried, left_out) = carried(history, files_up_to);
+    let files = carried.len();
+    contents
+        .extend(carried.into_iter().map(|file| (format::raw_entry(&file.digest, file.executable), Content::Raw(file))));
     let entries: Vec<Entry> = contents
         .iter()
         .map(|(name, content)| match content {
@@ -71,6 +82,7 @@ pub fn write(
                 Entry { name: name.clone(), bytes: bytes.len() as u64, blake3: Digest::of_bytes(bytes) }
             }
             Content::Object(record, _) => Entry { name: name.clone(), bytes: record.bytes, blake3: record.object },
+            Content::Raw(file) => Entry { name: name.clone(), bytes: file.bytes, blake3: file.digest },
         })
         .collect();
     let manifest = Manifest {
@@ -104,6 +116,10 @@ pub fn write(
                 objects += 1;
                 progress(done, total);
             }
+            Content::Raw(file) => sink.entry(name, file.bytes, |sink| {
+                let path = sink.path.clone();
+                copy_object(&file.path, &file.digest, sink, &path)
+            })?,
         }
     }
     sink.put(&[0; 2 * format::BLOCK])?;
@@ -113,7 +129,7 @@ pub fn write(
     let signatures = [("record", format::RECORD_SIGNATURE), ("lock", format::LOCK_SIGNATURE)];
     let is_there = |(what, name): (&'static str, &str)| contents.contains_key(name).then_some(what);
     let signed = signatures.into_iter().filter_map(is_there).collect();
-    Ok(Written { path: target.finish()?, bytes, entries, objects, signed })
+    Ok(Written { path: target.finish()?, bytes, entries, objects, files, left_out, signed })
 }
 
 /// The contents by name of entry, and the paths of the pipeline's files by entry.

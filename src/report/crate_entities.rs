@@ -73,8 +73,17 @@ impl Entities {
         }
     }
 
+    /// All entities. A list of one thing is that thing, as RO-Crate recommends.
     pub fn into_graph(self) -> Value {
-        self.0.into_values().map(Value::Object).collect()
+        let entities = self.0.into_values().map(|entity| entity.into_iter().map(|(name, value)| (name, alone(value))));
+        entities.map(|entity| Value::Object(entity.collect())).collect()
+    }
+}
+
+fn alone(value: Value) -> Value {
+    match value {
+        Value::Array(mut items) if items.len() == 1 => items.remove(0),
+        other => other,
     }
 }
 
@@ -113,6 +122,6 @@ mod tests {
         entities.add("#a", json!({"@type": "Other"}));
         entities.push("#a", "hasPart", "#b");
         entities.push("#a", "hasPart", "#b");
-        assert_eq!(entities.into_graph(), json!([{"@id": "#a", "@type": "Thing", "hasPart": [{"@id": "#b"}]}]));
+        assert_eq!(entities.into_graph(), json!([{"@id": "#a", "@type": "Thing", "hasPart": {"@id": "#b"}}]));
     }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use stages::artifact::Digest;
 
 use super::names::encoded;
 use super::pipeline_files::pipeline_files;
 use super::{History, ReportError, StageHistory};
-use crate::cache::{Output, StageState, utc};
+use crate::cache::{Output, StageState, SweepMember, utc};
 
 /// The namespaces. Digests and keys name the same thing in every document, so two documents can be merged.
 const PREFIXES: [(&str, &str); 7] = [
@@ -44,6 +45,8 @@ struct Document<'a> {
     /// Contents that have a generation already.
     generated: BTreeSet<Digest>,
     done: BTreeSet<String>,
+    /// Names of what is not the same in all trials of a sweep.
+    varied: Vec<String>,
 }
 
 impl<'a> Document<'a> {
@@ -51,7 +54,8 @@ impl<'a> Document<'a> {
         let prefixes: Map<String, Value> =
             PREFIXES.iter().map(|(prefix, uri)| ((*prefix).to_owned(), Value::from(*uri))).collect();
         let sections = Map::from_iter([("prefix".to_owned(), prefixes.into())]);
-        Self { history, sections, relations: 0, generated: BTreeSet::new(), done: BTreeSet::new() }
+        let varied = history.record.varied();
+        Self { history, sections, relations: 0, generated: BTreeSet::new(), done: BTreeSet::new(), varied }
     }
 
     fn put(&mut self, section: &str, id: &str, attributes: Value) {
@@ -102,9 +106,19 @@ impl<'a> Document<'a> {
             "runner:pipeline": record.pipeline,
             "runner:status": record.status.name(),
             "runner:command": record.command.join(" "),
-            "runner:seed": record.seed.to_string(),
-            "runner:parameters": Value::Object(record.params.clone().into_iter().collect()).to_string(),
+            "runner:parameters": object(record.common_params()).to_string(),
         });
+        if let Some(seed) = record.common_seed() {
+            attributes["runner:seed"] = seed.to_string().into();
+        }
+        if !record.trials().is_empty() {
+            let trial = |trial: &SweepMember| {
+                let (params, seed) = (object(record.params_of_trial(trial)), record.seed_of_trial(trial));
+                json!({"trial": trial.label, "seed": seed, "parameters": params})
+            };
+            let trials: Vec<Value> = record.trials().iter().map(trial).collect();
+            attributes["runner:trials"] = Value::from(trials).to_string().into();
+        }
         if let Some(ended) = self.history.ended() {
             attributes["prov:endTime"] = utc(ended).into();
         }
@@ -138,11 +152,12 @@ impl<'a> Document<'a> {
         let record = &stage.record;
         let activity = match record.key {
             Some(key) => format!("action:{key}"),
-            None => format!("{}-{}", self.run_id(), encoded(&record.name)),
+            None => format!("{}/{}", self.run_id(), encoded(&record.name)),
         };
         let run = self.run_id();
-        // Two stages of one key are one execution.
+        // Two stages of one key are one execution, which has both names.
         if !self.done.insert(activity.clone()) {
+            self.call_too(&activity, &record.name);
             return;
         }
         let mut attributes = json!({
@@ -165,6 +180,7 @@ impl<'a> Document<'a> {
                 attributes["runner:numericClass"] = class.as_str().into();
             }
         }
+        self.trials(&record.name, &mut attributes);
         if record.state == StageState::Failed {
             attributes["runner:error"] = record.reason.as_str().into();
         }
@@ -182,6 +198,29 @@ impl<'a> Document<'a> {
                 self.relate("wasDerivedFrom", derivation);
             }
         }
+    }
+
+    /// Another name of an activity.
+    fn call_too(&mut self, activity: &str, name: &str) {
+        let Some(attributes) = self.sections.get_mut("activity").and_then(|all| all.get_mut(activity)) else { return };
+        let label = &mut attributes["prov:label"];
+        match label {
+            Value::Array(labels) => labels.push(name.into()),
+            first => *first = json!([first, name]),
+        }
+    }
+
+    /// The trials of a sweep that stand on a stage, and what they all have of their own.
+    fn trials(&self, stage: &str, attributes: &mut Value) {
+        let record = self.history.record;
+        let trials = record.trials_of(stage);
+        if trials.is_empty() || trials.len() == record.trials().len() {
+            return;
+        }
+        let labels: Vec<&str> = trials.iter().map(|trial| trial.label.as_str()).collect();
+        attributes["runner:trials"] = labels.join(" ").into();
+        let values = self.varied.iter().filter_map(|name| Some((name.clone(), record.value_at(stage, name)?)));
+        attributes["runner:trialParameters"] = object(values.collect()).to_string().into();
     }
 
     /// What a stage took in; returns the entities.
@@ -248,7 +287,7 @@ impl<'a> Document<'a> {
             "runner:object": format!("blake3:{}", output.record.object),
         });
         let first = self.generated.insert(output.record.digest);
-        let id = if first { content.clone() } else { format!("{}.{}", activity, encoded(&output.port)) };
+        let id = if first { content.clone() } else { format!("{}/{}", activity, encoded(&output.port)) };
         self.put("entity", &id, attributes);
         if !first {
             self.relate("alternateOf", json!({"prov:alternate1": id, "prov:alternate2": content}));
@@ -264,6 +303,10 @@ impl<'a> Document<'a> {
     fn finish(self) -> Value {
         self.sections.into()
     }
+}
+
+fn object(values: IndexMap<String, Value>) -> Value {
+    Value::Object(values.into_iter().collect())
 }
 
 /// A qualified name as a value.

@@ -16,6 +16,7 @@ use super::pipeline_files::pipeline_files;
 use super::selection::{NamedObject, extract, named_objects, of_stage};
 use super::{History, RawFile, ReportError, Selection, StageHistory, Target};
 use crate::cache::{Output, StageState, output_path, utc};
+use crate::diagnostic::visible;
 
 const CONTEXT: [&str; 2] = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"];
 const CRATE: &str = "https://w3id.org/ro/crate/1.1";
@@ -126,7 +127,11 @@ impl<'a> Writer<'a> {
 
     /// An address or SPDX identifier becomes an entity; a sentence stays one.
     fn licence(&mut self, licence: Option<&str>) -> Value {
-        let Some(text) = licence else { return NO_LICENCE.into() };
+        let Some(text) = licence else {
+            let none = json!({"@type": "CreativeWork", "name": "No licence", "description": NO_LICENCE});
+            self.entities.add("#licence", none);
+            return link("#licence");
+        };
         let is_identifier = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.+".contains(&byte));
         let address = match text {
             _ if text.starts_with("http://") || text.starts_with("https://") => text.to_owned(),
@@ -225,6 +230,11 @@ impl<'a> Writer<'a> {
         });
         let text = lock_of(self.history, &format!("../{}", self.main)).to_text();
         self.file("runner/run.lock", text.as_bytes(), lock)?;
+        let readme = json!({
+            "@type": "File", "name": "About this crate", "encodingFormat": "text/markdown", "about": link("./"),
+        });
+        let text = read_me(self.history);
+        self.file("README.md", text.as_bytes(), readme)?;
         Ok(())
     }
 
@@ -242,6 +252,7 @@ impl<'a> Writer<'a> {
         self.agent = history.user().map(|user| {
             let id = format!("#person-{}", encoded(user));
             self.entities.add(&id, json!({"@type": "Person", "name": user}));
+            self.entities.set("./", "author", link(&id));
             id
         });
         let agent = self.agent.as_deref().map(link);
@@ -271,7 +282,7 @@ impl<'a> Writer<'a> {
             "object": [], "result": [], "environment": [],
             "startTime": time(record.started),
             "endTime": ended,
-            "actionStatus": link(status(record.status == crate::cache::RunStatus::Done)),
+            "actionStatus": status(record.status == crate::cache::RunStatus::Done),
         });
         self.entities.add(ORGANIZE, organize);
         self.entities.add(RUN, run);
@@ -390,7 +401,7 @@ impl<'a> Writer<'a> {
             "result": links(&made),
             "startTime": times.map(|(start, _)| time(start)),
             "endTime": times.map(|(_, end)| time(end)),
-            "actionStatus": link(status(!failed)),
+            "actionStatus": status(!failed),
             "error": failed.then_some(record.reason.as_str()).filter(|reason| !reason.is_empty()),
         });
         self.entities.add(&action, execution);
@@ -573,6 +584,26 @@ impl<'a> Writer<'a> {
         }
         id
     }
+}
+
+/// What the crate is, for people who open the folder.
+fn read_me(history: &History<'_>) -> String {
+    let record = history.record;
+    let text = format!(
+        "# Run {} of the pipeline {}\n\nThe run ended as: {}. `ro-crate-metadata.json` describes its stages, parameters, inputs, \
+         outputs and metrics (Workflow Run RO-Crate).\n\n- `runner/run.json`: the record, with the machine\n\
+         - `runner/run.lock`: what determined each stage, and the digests it came to\n\
+         - `objects/`: outputs that came along, as `STAGE/OUTPUT`\n\n",
+        record.run,
+        record.pipeline,
+        record.status.name()
+    );
+    let cell = |text: &str| visible(text).replace('|', "\\|");
+    let mut table = "| stage | kind | state |\n|---|---|---|\n".to_owned();
+    for stage in &record.stages {
+        table += &format!("| {} | {} | {} |\n", cell(&stage.name), stage.kind, stage.state.name());
+    }
+    text + &table
 }
 
 /// A metric with what one must know to read it.

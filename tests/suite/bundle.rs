@@ -234,7 +234,8 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     for path in ["../escaped.yaml", "/escaped.yaml", "a/../../escaped.yaml", "a\\..\\b", ""] {
         refused(3, "leads elsewhere", &|manifest, _| manifest["pipeline_files"][0][1] = path.into());
     }
-    refused(2, "is a bundle of version 3", &|manifest, _| manifest["version"] = 3.into());
+    refused(2, "is a bundle of version 4", &|manifest, _| manifest["version"] = 4.into());
+    refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 3.into());
     refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 2.into());
     refused(2, "is no bundle", &|manifest, _| manifest["format"] = "other".into());
     refused(3, "not in order", &|_, entries| entries.swap(0, 1));
@@ -451,4 +452,129 @@ fn what_is_lost_from_the_store_makes_no_bundle() {
     environment.run(&["export", "latest", "--bundle", "new.bundle"]).expect(1).says("is missing from the store");
     assert!(!environment.path("new.bundle").exists());
     environment.succeed(&["export", "latest", "--bundle", "new.bundle", "--objects", "metrics"]);
+}
+
+/// A pipeline whose stages read files beside it, outside of its folder, at an absolute path, and a program.
+fn with_files() -> TestEnvironment {
+    let environment = TestEnvironment::new();
+    environment.write("own/count.sh", "wc -c < \"$1\" > \"$2\"\n");
+    environment.write("shared/words.txt", "one two three\n");
+    environment.write("far/absolute.txt", "far away\n");
+    environment.write("own/deep/program", "#!/bin/sh\necho programmed > \"$1\"\n");
+    make_executable(&environment.path("own/deep/program"));
+    let far = environment.path("far/absolute.txt").display().to_string();
+    environment.write(
+        "own/pipeline.yaml",
+        format!(
+            "pipeline: files\nstages:\n  a: {{uses: command, with: {{run: [sh, \"{{file.s}}\", \"{{file.w}}\", \"{{out.o}}\"], \
+             files: {{s: count.sh, w: ../shared/words.txt}}, outputs: {{o: {{path: o}}}}}}}}\n  b: {{uses: command, with: {{run: \
+             [sh, \"{{file.s}}\", \"{{file.w}}\", \"{{out.o}}\"], files: {{s: ./count.sh, w: {far}}}, outputs: {{o: {{path: o}}}}}}}}\n  \
+             c: {{uses: command, with: {{run: [\"{{file.p}}\", \"{{out.o}}\"], files: {{p: deep/program}}, outputs: {{o: {{path: \
+             o}}}}}}}}\n"
+        ),
+    );
+    environment.succeed(&["run", "--quiet", "own/pipeline.yaml"]);
+    environment
+}
+
+fn make_executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Everything but the bundle goes, as on another machine.
+fn leave_only_the_bundle(environment: &TestEnvironment) {
+    for folder in ["own", "shared", "far", "cache"] {
+        fs::remove_dir_all(environment.path(folder)).unwrap();
+    }
+}
+
+#[test]
+fn raw_files_come_along_and_are_found_by_their_digests() {
+    let environment = with_files();
+    let told = environment.json(&["export", "latest", "--bundle", "run.bundle"]);
+    assert_eq!((&told["files"], &told["left_out"]), (&json!(4), &json!([])), "{told}");
+    let first = bytes(&environment);
+    leave_only_the_bundle(&environment);
+    environment.succeed(&["audit", "run.bundle"]).prints("3 bitwise");
+    environment.succeed(&["import", "run.bundle"]).prints("4 raw files came along");
+    environment.succeed(&["audit", "latest"]).prints("3 bitwise");
+    // Files of the same names that lie around here are not taken for them.
+    environment.write("count.sh", "echo wrong > \"$2\"\n");
+    environment.succeed(&["audit", "latest"]).prints("3 bitwise");
+    environment.succeed(&["export", "latest", "--bundle", "again.bundle"]);
+    assert!(first == fs::read(environment.path("again.bundle")).unwrap(), "the bytes of the import differ");
+    // One that was changed in the store is not used.
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    let raw = environment.files(&format!("cache/v1/runs/{run}/raw")).remove(0);
+    fs::remove_file(&raw).unwrap();
+    fs::write(&raw, "changed").unwrap();
+    environment.run(&["audit", "latest"]).expect(1).says("not the file any more that came in the bundle");
+}
+
+#[test]
+fn an_extracted_pipeline_runs_with_what_came_along() {
+    let environment = with_files();
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    leave_only_the_bundle(&environment);
+    let taken = environment.json(&["import", "run.bundle", "--extract", "here"]);
+    let extracted: BTreeSet<&str> =
+        taken["extracted"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    let expected = ["here/count.sh", "here/deep/program", "here/pipeline.lock", "here/pipeline.yaml"];
+    assert_eq!(extracted, BTreeSet::from(expected));
+    assert!(!environment.path("shared").exists() && !environment.path("far").exists(), "nothing leads outside");
+    let plan = environment.json(&["plan", "here/pipeline.yaml"]);
+    assert_eq!(plan["hits"], 3, "{plan}");
+    // Also where everything is to be computed.
+    let forced = ["run", "--quiet", "here/pipeline.yaml", "--force", "a", "--force", "b", "--force", "c"];
+    environment.succeed(&forced).says("its copy from an imported run is read");
+    environment.succeed(&["import", "run.bundle", "--extract", "here"]);
+    // What is here counts before what came along.
+    environment.write("here/count.sh", "echo mine > \"$2\"\n");
+    let plan = environment.json(&["plan", "here/pipeline.yaml"]);
+    assert_eq!(plan["hits"], 1, "{plan}");
+    environment.run(&["import", "run.bundle", "--extract", "here"]).expect(2).says("with another content");
+}
+
+#[test]
+fn what_is_too_large_or_has_changed_stays_and_is_named() {
+    let environment = with_files();
+    environment.write("shared/words.txt", "other words\n");
+    let told = environment.json(&["export", "latest", "--bundle", "run.bundle", "--files-up-to", "30"]);
+    let left: Vec<(&str, &str)> = told["left_out"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|left| (left["path"].as_str().unwrap(), left["reason"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told["files"], 2, "{told}");
+    assert!(left.contains(&("../shared/words.txt", "not what it was any more")), "{told}");
+    assert!(left.contains(&("deep/program", "too large")), "{told}");
+    let shown = environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--files-up-to", "30", "--force"]);
+    shown.prints("the raw file deep/program stays here (too large").prints("--files-up-to SIZE");
+    let none = environment.json(&["export", "latest", "--bundle", "none.bundle", "--files-up-to", "0"]);
+    assert_eq!(none["files"], 0);
+    environment.run(&["export", "latest", "--bundle", "x", "--files-up-to", "much"]).expect(2).says("is not a size");
+}
+
+#[test]
+fn raw_files_that_nobody_asked_for_are_refused() {
+    let environment = with_files();
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    let whole = bytes(&environment);
+    let content = b"echo harm";
+    let name = Digest::of_bytes(content).to_string();
+    let entry = format!("files/{}/{}", &name[..2], &name[2..]);
+    let added = forged(&whole, |_, entries| {
+        entries.push((entry.clone(), content.to_vec()));
+        entries.sort();
+    });
+    import(&environment, &added).expect(3).says("no stage of the run asked for its file");
+    untouched(&environment);
+    let changed = forged(&whole, |_, entries| {
+        let raw = entries.iter_mut().find(|(name, _)| name.starts_with("files/")).unwrap();
+        raw.1.push(b'#');
+    });
+    import(&environment, &changed).expect(3);
+    untouched(&environment);
 }

@@ -33,6 +33,7 @@ mod interruption;
 mod leakage;
 mod links;
 mod lock;
+mod mlflow;
 mod output;
 mod predict;
 mod read_only;

@@ -1,8 +1,9 @@
-//! The format of a bundle, versions 1 and 2: a tar archive (ustar) whose entries have fixed times, owners and modes.
+//! The format of a bundle, versions 1 to 3: a tar archive (ustar) whose entries have fixed times, owners and modes.
 //!
 //! ```text
 //! MANIFEST.json                  a line of JSON with all other entries, and a line with its blake3
 //! actions/ab/cdef….json          what a key produced, as the store keeps it
+//! files/ab/cdef…                 raw files such as scripts, named by the blake3 of their bytes; `.x` behind it if it is a program
 //! objects/ab/cdef….parquet       artifacts and blobs, named by the blake3 of their bytes
 //! pipeline/0.yaml 1.yaml …       the pipeline and what it includes; the manifest has their paths
 //! run/events.jsonl               events of the run, if there were any
@@ -12,7 +13,8 @@
 //! run/run.json.sig               who vouches for the record, if somebody does
 //! ```
 //!
-//! A bundle with a signature is of version 2; one without is of version 1, which earlier programs read.
+//! A bundle with raw files is of version 3; one without, but with a signature, of version 2; one without either of version 1.
+//! Earlier programs read what they know.
 
 use serde::{Deserialize, Serialize};
 use stages::artifact::Digest;
@@ -23,10 +25,13 @@ use crate::cache::Key;
 pub const NAME: &str = "runner-bundle";
 
 /// The newest version that is read. Raised when older programs could not read what is written.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// The version that first had signatures.
 const SIGNED: u64 = 2;
+
+/// The version that first had raw files.
+const WITH_FILES: u64 = 3;
 
 pub(super) const MANIFEST: &str = "MANIFEST.json";
 pub(super) const RECORD: &str = "run/run.json";
@@ -85,8 +90,12 @@ impl Manifest {
 
     /// The version that a bundle with these entries has.
     pub(super) fn version_of(entries: &[Entry]) -> u64 {
-        let is_signature = |entry: &Entry| Place::of(&entry.name) == Some(Place::Signature);
-        if entries.iter().any(is_signature) { SIGNED } else { 1 }
+        let version = |entry: &Entry| match Place::of(&entry.name) {
+            Some(Place::Raw(..)) => WITH_FILES,
+            Some(Place::Signature) => SIGNED,
+            _ => 1,
+        };
+        entries.iter().map(version).max().unwrap_or(1)
     }
 
     /// Bytes of all objects.
@@ -113,6 +122,8 @@ pub(super) enum Place {
     Pipeline,
     Action(Key),
     Object(Digest, &'static str),
+    /// And whether it is a program.
+    Raw(Digest, bool),
 }
 
 impl Place {
@@ -131,6 +142,11 @@ impl Place {
         if let Some(rest) = name.strip_prefix("actions/") {
             let key = Key(rest.strip_suffix(".json")?.replacen('/', "", 1).parse().ok()?);
             return (action_entry(&key) == name).then_some(Self::Action(key));
+        }
+        if let Some(rest) = name.strip_prefix("files/") {
+            let plain = rest.strip_suffix(PROGRAM);
+            let digest = plain.unwrap_or(rest).replacen('/', "", 1).parse().ok()?;
+            return (raw_entry(&digest, plain.is_some()) == name).then_some(Self::Raw(digest, plain.is_some()));
         }
         let rest = name.strip_prefix("objects/")?;
         let (digest, extension) = rest.split_once('.').unwrap_or((rest, ""));
@@ -152,6 +168,14 @@ pub(super) fn action_entry(key: &Key) -> String {
 pub(super) fn object_entry(object: &Digest, extension: &str) -> String {
     let (name, dot) = (object.to_string(), if extension.is_empty() { "" } else { "." });
     format!("objects/{}/{}{dot}{extension}", &name[..2], &name[2..])
+}
+
+/// Behind the name of a raw file that is a program.
+const PROGRAM: &str = ".x";
+
+pub(super) fn raw_entry(file: &Digest, executable: bool) -> String {
+    let name = file.to_string();
+    format!("files/{}/{}{}", &name[..2], &name[2..], if executable { PROGRAM } else { "" })
 }
 
 /// The one header that an entry of this name and size can have.
@@ -200,8 +224,14 @@ mod tests {
             assert_eq!(header(&name, 7).path().unwrap().to_str(), Some(name.as_str()));
         }
         let hex = digest.to_string();
+        for executable in [false, true] {
+            let name = raw_entry(&digest, executable);
+            assert_eq!(Place::of(&name), Some(Place::Raw(digest, executable)));
+            assert_eq!(Place::of(&format!("{name}.x.x")), None);
+        }
         for name in [
             "../run/run.json",
+            "files/../../x",
             "/etc/passwd",
             "run/../../x",
             "run/",

@@ -11,6 +11,7 @@ use super::file_name;
 use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
 use crate::audit::{Lock, Signed, holds_by_itself};
 use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, seal_of};
+use crate::report::raw_files::{digests_of, places_below, read_raw};
 use crate::report::{ReportError, pipeline_files};
 
 /// A manifest that is longer is none.
@@ -29,6 +30,10 @@ pub struct Arrival {
     /// Objects and actions in the bundle.
     pub objects: usize,
     pub actions: usize,
+    /// Raw files in the bundle.
+    pub files: usize,
+    /// Where raw files belong below the folder of the pipeline's files: path, bytes, and whether it is a program.
+    pub raw_files: Vec<(RelativePath, Vec<u8>, bool)>,
     /// Stages whose results are not in the store after it, because their objects did not come along.
     pub without_objects: Vec<String>,
     /// The pipeline's files: relative path and bytes; the first is the pipeline itself.
@@ -60,7 +65,12 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let mut new_objects = 0;
     for (entry, place) in manifest.entries.iter().zip(&places) {
         bundle.header(&entry.name, entry.bytes)?;
-        if let Place::Object(digest, extension) = place {
+        if let Place::Raw(digest, executable) = place {
+            let folder = raw_folder(store, &manifest.run);
+            let mut content = (&mut bundle.file).take(entry.bytes);
+            let taken = intake.raw(&folder, digest, *executable, &mut content);
+            taken.map_err(|error| bundle.blame(error))?;
+        } else if let Place::Object(digest, extension) = place {
             let mut content = (&mut bundle.file).take(entry.bytes);
             let is_new = intake.object(digest, extension, &mut content);
             new_objects += usize::from(is_new.map_err(|error| bundle.blame(error))?);
@@ -77,6 +87,7 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     bundle.check_pipeline(&manifest, &small, &record)?;
     let lock = bundle.lock(&small, &record)?;
     let lock_path = bundle.lock_path(&manifest, &lock)?;
+    bundle.check_raw(&places, &lock)?;
     let signed = bundle.signed(&small, &lock)?;
     let same = same_run(store, &record, &small[format::RECORD])?;
     let without_objects = bundle.actions(&manifest, &places, &mut small, &mut intake, &record)?;
@@ -86,6 +97,8 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let count = |is: fn(&Place) -> bool| places.iter().filter(|place| is(place)).count();
     let (objects, actions) =
         (count(|place| matches!(place, Place::Object(..))), count(|place| matches!(place, Place::Action(_))));
+    let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
+    let laid_out = places_below(&lock, main, &stages::kinds());
     let lock = small[format::LOCK].clone();
     let taken = if rehearse {
         Taken { objects: new_objects, actions: intake.new_actions(), run: !same }
@@ -96,11 +109,15 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         intake.commit(&record.run, &small[format::RECORD], &beside)?
     };
     let lock_signature = small.get(format::LOCK_SIGNATURE).cloned();
+    let raw_files = if rehearse { Vec::new() } else { raw_files(store, &manifest.run, &places, laid_out)? };
+    let files = count(|place| matches!(place, Place::Raw(..)));
     Ok(Arrival {
         record,
         taken,
         objects,
         actions,
+        files,
+        raw_files,
         without_objects,
         pipeline_files,
         lock,
@@ -109,6 +126,32 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         signed,
         manifest,
     })
+}
+
+fn raw_folder(store: &Store, run: &str) -> PathBuf {
+    store.run_folder(&RunId(run.to_owned())).join("raw")
+}
+
+/// The bytes of raw files with their places.
+fn raw_files(
+    store: &Store,
+    run: &str,
+    places: &[Place],
+    laid_out: Vec<(RelativePath, Digest)>,
+) -> Result<Vec<(RelativePath, Vec<u8>, bool)>, ReportError> {
+    let brought: BTreeMap<Digest, bool> = places
+        .iter()
+        .filter_map(|place| match place {
+            Place::Raw(digest, executable) => Some((*digest, *executable)),
+            _ => None,
+        })
+        .collect();
+    let folder = raw_folder(store, run);
+    let file = |(path, digest): (RelativePath, Digest)| {
+        let executable = *brought.get(&digest)?;
+        Some(read_raw(&folder.join(digest.to_string()), &digest).map(|bytes| (path, bytes, executable)))
+    };
+    laid_out.into_iter().filter_map(file).collect()
 }
 
 /// Whether a file begins as a bundle does.
@@ -226,8 +269,24 @@ impl Bundle {
         Ok(manifest)
     }
 
+    /// Raw files are those that stages of the run asked for.
+    fn check_raw(&self, places: &[Place], lock: &Lock) -> Result<(), ReportError> {
+        let asked = digests_of(lock);
+        let is_foreign = |place: &&Place| matches!(place, Place::Raw(digest, _) if !asked.contains(digest));
+        match places.iter().find(is_foreign) {
+            Some(Place::Raw(digest, _)) => {
+                Err(self.damaged(format!("no stage of the run asked for its file {}", digest.short())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What each entry is. None may lead elsewhere, come twice, or claim what no record has.
     fn places(&self, manifest: &Manifest) -> Result<Vec<Place>, ReportError> {
+        // The names of folders follow from that of the run.
+        if !is_run(&manifest.run) {
+            return Err(self.damaged(format!("its record is of the run `{}`", manifest.run)));
+        }
         let is_sorted = manifest.entries.windows(2).all(|pair| pair[0].name < pair[1].name);
         if !is_sorted {
             return Err(self.damaged("its entries are not in order"));
@@ -242,7 +301,10 @@ impl Bundle {
                 Place::Object(digest, _) if *digest != entry.blake3 => {
                     Err(self.damaged(format!("{} has another digest than its name", entry.name)))
                 }
-                Place::Object(..) => Ok(place),
+                Place::Raw(digest, _) if *digest != entry.blake3 => {
+                    Err(self.damaged(format!("{} has another digest than its name", entry.name)))
+                }
+                Place::Object(..) | Place::Raw(..) => Ok(place),
                 _ if entry.bytes > LONGEST_RECORD => {
                     Err(self.damaged(format!("{} is larger than any such record", entry.name)))
                 }

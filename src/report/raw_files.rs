@@ -1,0 +1,241 @@
+//! The raw files of a run, such as scripts: which ones go along in a bundle, and where one that came along is looked for. A file
+//! is known by the digest that is part of a stage's key, wherever it lies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use stages::artifact::{Digest, RelativePath};
+use stages::contract::StageKind;
+
+use super::{History, ReportError};
+use crate::audit::Lock;
+use crate::cache::{Recorded, RunRecord, Store};
+use crate::data::{Options, places_of};
+
+/// So many bytes of raw files go along unless something else is said.
+pub const FILES_UP_TO: u64 = 16 << 20;
+
+/// A raw file that goes along.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    pub path: PathBuf,
+    pub digest: Digest,
+    pub bytes: u64,
+    pub executable: bool,
+}
+
+/// A raw file that does not, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// As the pipeline names it.
+    pub path: String,
+    /// If it is known.
+    pub bytes: Option<u64>,
+    pub reason: &'static str,
+}
+
+/// The raw files of a run as far as they are still what they were, the user's own before those of listed data sets, small ones
+/// before large ones, as long as all of them together have no more than so many bytes.
+pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<LeftOut>) {
+    let options = options_of(history.record);
+    let (mut seen, mut found, mut left_out) = (BTreeSet::new(), Vec::new(), Vec::new());
+    for file in history.stages.iter().flat_map(|stage| &stage.files).filter(|file| seen.insert(file.blake3)) {
+        let name = if file.path.is_empty() { &file.name } else { &file.path };
+        let came = came_along(history.store, history.record, &file.blake3);
+        let places = places_of(Path::new(&file.path), file.data_set.is_some(), &options);
+        match came.into_iter().chain(places).find_map(|path| is_it(&path, &file.blake3, up_to)) {
+            Some(carried) => found.push((file.data_set.is_some(), carried, name.clone())),
+            None => {
+                let bytes = places_of(Path::new(&file.path), file.data_set.is_some(), &options)
+                    .iter()
+                    .find_map(|path| fs::metadata(path).ok().filter(fs::Metadata::is_file))
+                    .map(|metadata| metadata.len());
+                let reason = match bytes {
+                    Some(bytes) if bytes > up_to => "too large",
+                    Some(_) => "not what it was any more",
+                    None => "not found",
+                };
+                left_out.push(LeftOut { path: name.clone(), bytes, reason });
+            }
+        }
+    }
+    found.sort_by_key(|(is_listed, carried, _)| (*is_listed, carried.bytes, carried.digest));
+    let (mut chosen, mut sum) = (Vec::new(), 0_u64);
+    for (_, carried, name) in found {
+        match sum.checked_add(carried.bytes).filter(|sum| *sum <= up_to) {
+            Some(more) => {
+                sum = more;
+                chosen.push(carried);
+            }
+            None => left_out.push(LeftOut { path: name, bytes: Some(carried.bytes), reason: "too large" }),
+        }
+    }
+    left_out.sort_by(|left, right| left.path.cmp(&right.path));
+    (chosen, left_out)
+}
+
+/// Where a run looked for files.
+fn options_of(record: &RunRecord) -> Options {
+    let pipeline = record.sweep.as_ref().map_or(&record.file, |sweep| &sweep.pipeline);
+    let base = Path::new(pipeline).parent().map(Path::to_owned);
+    Options { base, ..Options::from_environment() }
+}
+
+/// The file at a path, if it has these bytes and is no larger than what may go along.
+fn is_it(path: &Path, digest: &Digest, up_to: u64) -> Option<Carried> {
+    let metadata = fs::metadata(path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= up_to)?;
+    let (found, bytes) = Digest::of_reader(fs::File::open(path).ok()?).ok()?;
+    let executable = metadata.permissions().mode() & 0o111 != 0;
+    (found == *digest).then(|| Carried { path: path.to_owned(), digest: found, bytes, executable })
+}
+
+/// The folder of a run in which raw files lie that came in a bundle, by their digests.
+pub(super) fn folder_of(store: &Store, record: &RunRecord) -> PathBuf {
+    store.run_folder(&record.run).join("raw")
+}
+
+fn came_along(store: &Store, record: &RunRecord, digest: &Digest) -> Option<PathBuf> {
+    Some(folder_of(store, record).join(digest.to_string())).filter(|path| store.layout().holds(path))
+}
+
+/// A request of a stage for a file or for many, and the files that came along for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// The file that the request names.
+    pub file: Option<PathBuf>,
+    /// Those that it means as one of many, by their paths from its folder.
+    pub many: Vec<(String, PathBuf)>,
+}
+
+/// What came along with a run from elsewhere, by data set and path of the requests.
+pub type BroughtFiles = BTreeMap<(Option<String>, PathBuf), Brought>;
+
+/// The raw files that came along with a run.
+pub fn brought(store: &Store, record: &RunRecord, kinds: &[StageKind]) -> BroughtFiles {
+    let mut brought = BroughtFiles::new();
+    if !folder_of(store, record).is_dir() {
+        return brought;
+    }
+    let Ok(lock) = Lock::read(&store.run_folder(&record.run).join("pipeline.lock")) else { return brought };
+    for asked in asked_for(&lock, kinds) {
+        let Some(path) = came_along(store, record, &asked.digest) else { continue };
+        let entry = brought.entry((asked.dataset, asked.path)).or_insert(Brought { file: None, many: Vec::new() });
+        match asked.below {
+            None => entry.file = Some(path),
+            Some(below) if entry.many.iter().any(|(known, _)| *known == below) => {}
+            Some(below) => entry.many.push((below, path)),
+        }
+    }
+    brought
+}
+
+/// A file that a stage asked for.
+struct Asked {
+    dataset: Option<String>,
+    /// Of the request.
+    path: PathBuf,
+    /// The folder of the request, where it means many files.
+    folder: PathBuf,
+    /// Its path from there.
+    below: Option<String>,
+    digest: Digest,
+}
+
+/// What the stages of a lock asked for, in the order of their names.
+fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
+    let mut all = Vec::new();
+    for recorded in lock.stages.values().filter_map(|stage| Recorded::parse(&stage.manifest)) {
+        let kind = kinds.iter().find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
+        let complete = kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
+        let Some((kind, parameters)) = complete else { continue };
+        for request in kind.files(&parameters) {
+            let start = format!("{}/", request.name);
+            for (name, digest) in &recorded.files {
+                let below = match name.strip_prefix(&start) {
+                    Some(below) => Some(below.to_owned()),
+                    None if *name == request.name => None,
+                    None => continue,
+                };
+                let Some(digest) = *digest else { continue };
+                let (dataset, path) = (request.dataset.clone(), request.path.clone());
+                all.push(Asked { dataset, path, folder: request.folder(), below, digest });
+            }
+        }
+    }
+    all
+}
+
+/// Digests of all raw files of the stages of a lock.
+pub(super) fn digests_of(lock: &Lock) -> BTreeSet<Digest> {
+    let recorded = lock.stages.values().filter_map(|stage| Recorded::parse(&stage.manifest));
+    recorded.flat_map(|recorded| recorded.files.into_values().flatten().collect::<Vec<_>>()).collect()
+}
+
+/// Where files of a lock belong below a folder into which its pipeline is written: those that the pipeline names by a relative
+/// path that stays in the folder. Hidden ones are not laid out, since a folder may hold a repository of its own.
+pub(super) fn places_below(lock: &Lock, main: &str, kinds: &[StageKind]) -> Vec<(RelativePath, Digest)> {
+    let home = Path::new(main).parent().unwrap_or(Path::new(""));
+    let place = |asked: Asked| {
+        let path = match &asked.below {
+            Some(below) => asked.folder.join(below),
+            None => asked.path,
+        };
+        let place = asked.dataset.is_none().then(|| staying(home, &path)).flatten()?;
+        Some((place, asked.digest))
+    };
+    let mut seen = BTreeSet::new();
+    let places = asked_for(lock, kinds).into_iter().filter_map(place);
+    places.filter(|(place, _)| seen.insert(place.clone())).collect()
+}
+
+/// A path from `home`, both from the root of a folder, if it stays in that folder and out of what is hidden.
+fn staying(home: &Path, path: &Path) -> Option<RelativePath> {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in home.components().chain(path.components()) {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(parts.pop()?),
+            Component::Normal(name) => parts.push(name.to_str().filter(|name| !name.starts_with('.'))?),
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    RelativePath::new(parts.join("/")).ok()
+}
+
+impl From<&LeftOut> for serde_json::Value {
+    fn from(left: &LeftOut) -> Self {
+        serde_json::json!({"path": left.path, "bytes": left.bytes, "reason": left.reason})
+    }
+}
+
+/// Reads a file that came along, and checks it.
+///
+/// # Errors
+/// If it cannot be read or is not what its name says.
+pub(super) fn read_raw(path: &Path, digest: &Digest) -> Result<Vec<u8>, ReportError> {
+    let bytes = fs::read(path).map_err(ReportError::io("read", path))?;
+    if Digest::of_bytes(&bytes) == *digest {
+        return Ok(bytes);
+    }
+    let source = std::io::Error::other("its bytes are not those that came in the bundle");
+    Err(ReportError::io("use", path)(source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_laid_out_only_beneath_the_folder() {
+        let place =
+            |home: &str, path: &str| staying(Path::new(home), Path::new(path)).map(|place| place.as_str().to_owned());
+        assert_eq!(place("", "s.sh").as_deref(), Some("s.sh"));
+        assert_eq!(place("own", "../shared/./s.sh").as_deref(), Some("shared/s.sh"));
+        for path in ["../s.sh", "../../etc/passwd", "/etc/passwd", ".git/hooks/pre-commit", "a/.env", "..", ""] {
+            assert_eq!(place("", path), None, "{path}");
+        }
+        assert_eq!(place("own", "../../own/s.sh"), None);
+    }
+}
