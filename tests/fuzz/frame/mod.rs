@@ -13,12 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRng, TestRunner};
 
 use watch::Watch;
 
 /// Time that a subject gets if `RUNNER_FUZZ_SECONDS` says nothing; all subjects together then take about a minute.
-const SECONDS: f64 = 7.0;
+const SECONDS: Duration = Duration::from_secs(7);
 /// No input may take longer.
 const LONGEST: Duration = Duration::from_secs(20);
 /// No input may need more memory beyond what there was before.
@@ -36,13 +36,9 @@ pub fn fuzz(subject: &str, strategy: impl Strategy<Value = Vec<u8>>, judge: impl
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new(subject, &judge);
     let replayed = bench.replay();
-    let mut runner = TestRunner::new(Config {
-        failure_persistence: None,
-        max_shrink_iters: 4096,
-        max_shrink_time: 60_000,
-        ..Config::default()
-    });
     let (start, limit) = (Instant::now(), limit());
+    let mut runner = runner(limit.is_some());
+    let limit = limit.unwrap_or(SECONDS);
     let mut made = 0_u64;
     while start.elapsed() < limit {
         let tree = strategy.new_tree(&mut runner).expect("the strategy makes an input");
@@ -56,11 +52,23 @@ pub fn fuzz(subject: &str, strategy: impl Strategy<Value = Vec<u8>>, judge: impl
     println!("{subject}: {replayed} of the corpus and {made} new inputs in {:.1} s", start.elapsed().as_secs_f64());
 }
 
-fn limit() -> Duration {
-    let said = std::env::var("RUNNER_FUZZ_SECONDS").ok();
-    let seconds = said.map_or(Ok(SECONDS), |text| text.parse::<f64>());
-    let seconds = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.expect("RUNNER_FUZZ_SECONDS is a number of seconds")
+/// Whoever asks for time wants inputs that nobody has tried. Everybody else gets the same ones each time: a change is not to
+/// blame for what chance finds.
+fn runner(by_chance: bool) -> TestRunner {
+    let config =
+        Config { failure_persistence: None, max_shrink_iters: 4096, max_shrink_time: 60_000, ..Config::default() };
+    if by_chance {
+        return TestRunner::new(config);
+    }
+    let random = TestRng::deterministic_rng(config.rng_algorithm);
+    TestRunner::new_with_rng(config, random)
+}
+
+/// The time that was asked for.
+fn limit() -> Option<Duration> {
+    let said = std::env::var("RUNNER_FUZZ_SECONDS").ok()?;
+    let seconds = said.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    Some(seconds.expect("RUNNER_FUZZ_SECONDS is a number of seconds"))
 }
 
 /// Where the inputs of a subject are judged.
