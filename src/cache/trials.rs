@@ -85,7 +85,10 @@ impl RunRecord {
 
     /// The seed, if all trials have the same.
     pub fn common_seed(&self) -> Option<u64> {
-        common(self.trials().iter().map(|trial| self.seed_of_trial(trial))).unwrap_or(Some(self.seed))
+        if self.trials().is_empty() {
+            return Some(self.seed);
+        }
+        agreed(self.trials().iter().map(|trial| self.seed_of_trial(trial)))
     }
 
     /// The trials that stand on a stage of the record.
@@ -111,12 +114,16 @@ impl RunRecord {
         if trials.is_empty() {
             return self.params.get(name).cloned();
         }
-        common(trials.into_iter().map(|trial| self.value_of_trial(trial, name))).flatten().flatten()
+        agreed(trials.into_iter().map(|trial| self.value_of_trial(trial, name))).flatten()
     }
 
     /// [`Self::value_at`] for the seed.
     pub fn seed_at(&self, stage: &str) -> Option<u64> {
-        common(self.trials_of(stage).into_iter().map(|trial| self.seed_of_trial(trial))).unwrap_or(Some(self.seed))
+        let trials = self.trials_of(stage);
+        if trials.is_empty() {
+            return Some(self.seed);
+        }
+        agreed(trials.into_iter().map(|trial| self.seed_of_trial(trial)))
     }
 
     /// The stage in the file that a name belongs to.
@@ -142,9 +149,10 @@ impl RunRecord {
     }
 }
 
-/// `Some(None)` if they differ, `None` if there are none.
-fn common<T: PartialEq>(values: impl Iterator<Item = T>) -> Option<Option<T>> {
-    values.map(Some).reduce(|one, other| if one == other { one } else { None })
+/// The value that all of them are; `None` if they differ, or there are none.
+fn agreed<T: PartialEq>(mut values: impl Iterator<Item = T>) -> Option<T> {
+    let first = values.next()?;
+    values.all(|value| value == first).then_some(first)
 }
 
 /// The name of a parameter without the word that may stand before it.

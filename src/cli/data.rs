@@ -17,7 +17,7 @@ use crate::diagnostic::visible;
 use crate::engine::{CancelToken, Failure, FileFinder, FoundFile};
 use crate::report::{self, Brought, BroughtFiles};
 use crate::spec::Spec;
-use crate::ui::{Align, Paint, Table, bytes, err, errln, out, outln, print_json, redraw};
+use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
