@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use stages::artifact::{Artifact, ArtifactError, Content, Digest, Part};
 
 use super::hold::{Grip, Hold};
-use super::object::{Draft, check_file, rename_into, write_aside};
+use super::object::{Draft, check, rename_into, write_aside};
 use super::seal::seal;
 use super::{Action, CacheError, Lease, ObjectRecord, Store, failpoint};
 
@@ -118,7 +118,7 @@ impl Publisher {
         let place = self.store.layout().object(record);
         // What could be lost, since it is another user's, is written once more.
         match staged.hold.grip(self.store.layout(), &place) {
-            Grip::Firm if check_file(&place, &record.object).is_ok() => return true,
+            Grip::Firm if check(self.store.layout(), record).is_ok() => return true,
             Grip::Firm => {
                 staged.hold.let_go_last();
                 let _ = self.store.quarantine(record);
@@ -130,10 +130,14 @@ impl Publisher {
     }
 
     fn stage_blob(&self, digest: Digest, content: &Content, staged: &mut Staged) -> Result<ObjectRecord, CacheError> {
-        let mut record = ObjectRecord { digest, object: digest, kind: None, bytes: 0, parts: Vec::new() };
-        if self.is_held(&record, staged) {
-            let present = self.store.layout().object(&record);
-            record.bytes = fs::metadata(&present).map_err(CacheError::io("read", &present))?.len();
+        // What is there with another length is not it, however long it would take to read.
+        let length = match content {
+            Content::Memory(bytes) => Some(bytes.len() as u64),
+            Content::Disk(path) => fs::metadata(path).ok().map(|metadata| metadata.len()),
+        };
+        let bytes = length.unwrap_or_default();
+        let mut record = ObjectRecord { digest, object: digest, kind: None, bytes, parts: Vec::new() };
+        if length.is_some() && self.is_held(&record, staged) {
             return Ok(record);
         }
         let name = match content {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use indexmap::IndexMap;
 use proptest::collection::vec;
@@ -172,7 +173,7 @@ fn look(store: &Arc<Store>, graph: &Graph, order: u8) {
             1 => collect(GcOptions { dry_run: order & 1 == 0, ..GcOptions::default() }),
             2 => collect(GcOptions {
                 max_bytes: Some(u64::from(order)),
-                max_age: (order & 1 == 0).then_some(std::time::Duration::ZERO),
+                max_age: (order & 1 == 0).then_some(Duration::ZERO),
                 ..GcOptions::default()
             }),
             _ => {
@@ -221,6 +222,11 @@ fn harm(top: &Path, victim: &Path, kind: u8, target: u8, how: u8) -> io::Result<
     let folder = folders.get(usize::from(how) % folders.len().max(1)).cloned().unwrap_or_else(|| top.join("objects"));
     let outside = [victim.to_owned(), victim.join("doc"), victim.join("objects/ab"), victim.join("nothing")];
     let outside = &outside[usize::from(how) % outside.len()];
+    // To write through a link or to open a pipe would be the fault of this function.
+    let needs_a_file = [0, 1, 8, 9, 10, 15, 16, 17].contains(&(kind % KINDS));
+    if needs_a_file && !(plain(&path).is_ok() && plain(&other).is_ok()) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     match kind % KINDS {
         0 => File::options().write(true).open(&path)?.set_len(u64::from(how)),
         1 => {
@@ -240,11 +246,11 @@ fn harm(top: &Path, victim: &Path, kind: u8, target: u8, how: u8) -> io::Result<
             fs::rename(&other, &path)?;
             fs::rename(&aside, &other)
         }
-        8 => File::options().write(true).open(&path)?.set_len(1 << (36 + how % 8)),
+        8 => File::options().write(true).open(&path)?.set_len(1 << (38 + how % 8)),
         9 => fs::write(&path, vec![how; usize::from(how)]),
         10 => fs::copy(&other, &path).map(drop),
         11 => fs::remove_dir_all(&folder).and_then(|()| fs::write(&folder, "a file")),
-        12 => symlink(outside, folder.join(format!("stray-{how}"))),
+        12 => inside(top, &folder).and_then(|()| symlink(outside, folder.join(format!("stray-{how}")))),
         13 => {
             let names = ["tmp", "trash", "leases", "pulls", "quarantine", "sweeps", "checkpoints"];
             let place = top.join(names[usize::from(target) % names.len()]);
@@ -280,8 +286,12 @@ fn plant(top: &Path, target: u8, how: u8) -> io::Result<()> {
         format!("pulls/{how}.json"),
     ];
     let path = top.join(&names[usize::from(target) % names.len()]);
+    inside(top, &path)?;
     fs::create_dir_all(path.parent().unwrap_or(top))?;
-    fs::write(path, vec![how; usize::from(how)])
+    let mut file = File::create_new(path)?;
+    file.write_all(&vec![how; usize::from(how)])?;
+    // A lease that was touched just now would be waited for.
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1))
 }
 
 /// A line of JSON with its sum, as the store writes it.
@@ -291,8 +301,21 @@ fn sealed(value: &Value) -> Vec<u8> {
 }
 
 fn read_sealed(path: &Path) -> io::Result<Value> {
+    plain(path)?;
     let text = fs::read_to_string(path)?;
     serde_json::from_str(text.lines().next().unwrap_or_default()).map_err(io::Error::other)
+}
+
+/// Fails for what a link leads to.
+fn inside(top: &Path, path: &Path) -> io::Result<()> {
+    let mut way = path.ancestors().take_while(|above| *above != top);
+    let leads_out = way.any(|above| above.symlink_metadata().is_ok_and(|there| there.is_symlink()));
+    if leads_out { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+}
+
+/// Fails for what is not a regular file.
+fn plain(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_file() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 /// Says something else of an output, with the right sum.
@@ -336,6 +359,7 @@ fn forge_ledger(top: &Path, how: u8) -> io::Result<()> {
 fn forge_record(top: &Path, how: u8) -> io::Result<()> {
     let files = files_below(&top.join("runs")).map_err(io::Error::other)?;
     let path = files.iter().find(|path| path.ends_with("run.json")).ok_or(io::ErrorKind::NotFound)?;
+    plain(path)?;
     let text = fs::read_to_string(path)?;
     let (content, _) = text.rsplit_once(",\"seal\"").ok_or(io::ErrorKind::InvalidData)?;
     let forged = match how % 5 {

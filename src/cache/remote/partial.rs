@@ -45,6 +45,9 @@ impl Partial {
     }
 
     fn read_back(&mut self, most: u64) -> Result<(), CacheError> {
+        if self.file.metadata().map_err(CacheError::io("read", &self.path))?.len() > most {
+            return self.restart();
+        }
         let mut buffer = vec![0; 1 << 16];
         loop {
             match self.file.read(&mut buffer).map_err(CacheError::io("read", &self.path))? {
