@@ -19,6 +19,8 @@ pub enum CacheError {
     Artifact(#[from] ArtifactError),
     #[error("{} is not a record that this version can read: {reason}", path.display())]
     Record { path: PathBuf, reason: String },
+    #[error("what lies here is the record of the run {found}: {}", path.display())]
+    Misplaced { path: PathBuf, found: super::RunId },
     #[error("no run matches `{0}`")]
     NoSuchRun(String),
     #[error("{} runs are called `{name}`: {}", .runs.len(), first_of(.runs))]
@@ -56,6 +58,7 @@ impl CacheError {
                 Some("`runner cache verify` sets damaged objects aside; the next run recomputes them")
             }
             Self::Record { .. } => Some("it may come from a newer version of runner"),
+            Self::Misplaced { .. } => Some("it was moved or forged; `runner verify` says more"),
             Self::ManyRuns { .. } => Some("more of its name says which"),
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),
         }
