@@ -23,6 +23,8 @@ pub enum CacheError {
     Foreign { path: PathBuf },
     #[error("another collection is at work in this store")]
     Collecting,
+    #[error("what lies here is the record of the run {found}: {}", path.display())]
+    Misplaced { path: PathBuf, found: super::RunId },
     #[error("no run matches `{0}`")]
     NoSuchRun(String),
     #[error("{} runs are called `{name}`: {}", .runs.len(), first_of(.runs))]
@@ -64,6 +66,7 @@ impl CacheError {
             ),
             Self::Collecting => Some("try again when it has ended"),
             Self::Record { .. } => Some("it may come from a newer version of runner"),
+            Self::Misplaced { .. } => Some("it was moved or forged; `runner verify` says more"),
             Self::ManyRuns { .. } => Some("more of its name says which"),
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),
         }

@@ -279,7 +279,10 @@ fn a_record_from_elsewhere_leads_nowhere_else() {
     text["run"] = "../../../../escaped".into();
     text.as_object_mut().unwrap().remove("seal");
     std::fs::write(record, text.to_string()).unwrap();
-    environment.run(&["cache", "pull", "latest", "--remote", &url, "--store", "other"]).expect(1).says("another run");
+    environment
+        .run(&["cache", "pull", "latest", "--remote", &url, "--store", "other"])
+        .expect(1)
+        .says("is not the name of a run");
     assert!(!environment.path("escaped").exists());
 }
 
