@@ -19,6 +19,8 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use stages::artifact::Digest;
 
@@ -28,6 +30,22 @@ use super::{Key, ObjectRecord};
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
+    pub(super) shards: Arc<Shards>,
+}
+
+/// Folders of objects and of actions that were found to be folders, and no links to some, by the first byte of what lies in
+/// them. Planning asks for thousands of files in them.
+#[derive(Debug)]
+pub(super) struct Shards {
+    pub objects: [AtomicBool; 256],
+    pub actions: [AtomicBool; 256],
+}
+
+impl Shards {
+    fn unknown() -> Self {
+        let unknown = || std::array::from_fn(|_| AtomicBool::new(false));
+        Self { objects: unknown(), actions: unknown() }
+    }
 }
 
 impl Layout {
@@ -35,7 +53,7 @@ impl Layout {
     pub fn new(store: &Path) -> Self {
         // Stages run programs in folders of their own: relative paths would not reach back.
         let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
-        Self { root: store.join("v1") }
+        Self { root: store.join("v1"), shards: Arc::new(Shards::unknown()) }
     }
 
     pub fn root(&self) -> &Path {

@@ -64,6 +64,11 @@ impl Ledger {
     /// Notes that a stage now stands on this action, which was found right. Says whether that is news.
     pub fn note(&mut self, store: &Store, stage: &str, action: &Arc<Action>) -> bool {
         let recovered = self.failed.remove(stage).is_some();
+        // What the ledger itself has told has been compared with the file already.
+        let is_known = self.stages.get(stage).is_some_and(|known| Arc::ptr_eq(known, action));
+        if is_known && self.files.contains_key(stage) {
+            return false;
+        }
         let file = store.action_file(&action.key);
         let is_new_file = file.is_some() && self.files.get(stage) != file.as_ref();
         self.files.extend(file.filter(|_| is_new_file).map(|file| (stage.to_owned(), file)));
@@ -114,7 +119,7 @@ impl Ledger {
 impl Store {
     /// How the file of an action looks, if there is one.
     pub fn action_file(&self, key: &Key) -> Option<FileState> {
-        let found = self.layout().look_at(&self.layout().action(key)).filter(std::fs::Metadata::is_file)?;
+        let found = self.layout().look_at_action(key).filter(std::fs::Metadata::is_file)?;
         Some(FileState { inode: found.ino(), bytes: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
     }
 }

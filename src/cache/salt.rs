@@ -132,7 +132,7 @@ fn random() -> [u8; 32] {
 fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError> {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let aside = temporary(layout);
-    fs::create_dir_all(layout.tmp()).map_err(CacheError::io("create", &layout.tmp()))?;
+    layout.make(&layout.tmp())?;
     // Whoever may write results may also digest what they depend on.
     let shared = fs::metadata(layout.root()).is_ok_and(|metadata| metadata.permissions().mode() & 0o020 != 0);
     let mode = if shared { 0o640 } else { 0o600 };

@@ -107,7 +107,7 @@ impl Store {
 
     /// Whether an object is there with its size; a look at the directory, not at the bytes.
     pub fn is_present(&self, record: &ObjectRecord) -> bool {
-        let found = self.layout.look_at(&self.layout.object(record));
+        let found = self.layout.look_at_object(record);
         found.is_some_and(|metadata| metadata.is_file() && metadata.len() == record.bytes)
     }
 

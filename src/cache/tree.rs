@@ -9,11 +9,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
-use super::{CacheError, Layout};
+use super::{CacheError, Key, Layout, ObjectRecord};
 
 /// A record that is longer than this is none: no action, ledger or record of a run comes near it.
 const LONGEST_RECORD: u64 = 256 * 1024 * 1024;
@@ -261,6 +262,26 @@ impl Layout {
     /// What lies under a path of the store; `None` if nothing does, or if something on the way is not a folder itself.
     pub fn look_at(&self, path: &Path) -> Option<Metadata> {
         self.is_sound(path.parent()?).then(|| fs::symlink_metadata(path).ok())?
+    }
+
+    /// The same of an object, for those who ask for many: whether its folder is one is found out once.
+    pub(super) fn look_at_object(&self, record: &ObjectRecord) -> Option<Metadata> {
+        self.look_in(&self.shards.objects[usize::from(record.object.0[0])], &self.object(record))
+    }
+
+    /// The same of an action.
+    pub(super) fn look_at_action(&self, key: &Key) -> Option<Metadata> {
+        self.look_in(&self.shards.actions[usize::from(key.0.0[0])], &self.action(key))
+    }
+
+    fn look_in(&self, is_folder: &AtomicBool, path: &Path) -> Option<Metadata> {
+        if !is_folder.load(Ordering::Relaxed) {
+            if !self.is_sound(path.parent()?) {
+                return None;
+            }
+            is_folder.store(true, Ordering::Relaxed);
+        }
+        fs::symlink_metadata(path).ok()
     }
 
     /// Whether a regular file lies under a path of the store.
