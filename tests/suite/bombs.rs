@@ -67,7 +67,7 @@ fn combinations_without_end() {
         })
         .collect();
     let joined = format!(
-        "pipeline: p\nstages:\n{}  all: {{uses: command, from: {{a: r0, b: r1, c: r2, d: r3, e: r4}}, with: {{run: [sh], inputs: [a, b, c, d, e], outputs: {{o: {{path: o}}}}}}}}\n",
+        "pipeline: p\nstages:\n{}  all: {{uses: command, from: {{a: r0, b: r1, c: r2, d: r3, e: r4}}, with: {{run: [sh], outputs: {{o: {{path: o}}}}}}}}\n",
         stages.concat()
     );
     refused_in(&joined, &["200000"]);

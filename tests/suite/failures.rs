@@ -208,7 +208,7 @@ fn after_a_failure_only_the_rest_runs() {
 #[test]
 fn a_stage_that_failed_is_not_said_to_be_new() {
     let text = "pipeline: p\nparams: {x: 1}\nstages:\n  a: {uses: command, with: {run: [sh, -c, \"test ${x} = 2 && echo > {out.o}\"], \
-                outputs: {o: {path: o}}}}\n  b: {uses: command, from: a, with: {run: [sh, -c, \"cat {in.i} > {out.o}\"], inputs: [i], outputs: {o: {path: o}}}}\n";
+                outputs: {o: {path: o}}}}\n  b: {uses: command, from: {i: a}, with: {run: [sh, -c, \"ls {in.i} > {out.o}\"], outputs: {o: {path: o}}}}\n";
     let environment = TestEnvironment::with_pipeline(text);
     environment.run(&["run", "--quiet", "pipeline.yaml"]).expect(1);
     let run = environment.latest()["run"].as_str().unwrap().to_owned();
