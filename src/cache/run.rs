@@ -437,7 +437,7 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mine = RunId("mine".into());
         fs::write(&path, serde_json::json!({"run": "../../../elsewhere"}).to_string()).unwrap();
-        assert!(matches!(store.load_run(&mine), Err(CacheError::Record { .. })));
+        assert!(matches!(store.load_run(&mine), Err(CacheError::Record { .. } | CacheError::Misplaced { .. })));
     }
 
     #[test]

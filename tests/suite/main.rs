@@ -15,7 +15,6 @@ mod bundle;
 mod captured;
 mod changed_files;
 mod collection;
-mod collection;
 mod command_stages;
 mod concurrency;
 mod crash_safety;
