@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::Value;
-use stages::artifact::{Digest, DigestWriter};
+use stages::artifact::{Digest, DigestWriter, Shown};
 
 use super::lock::{FORMAT, Lock, LockError, LockedStage};
 use crate::cache::Key;
@@ -172,7 +172,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, LockError> {
 fn not_understood(line: &str) -> String {
     match ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().find(|mark| line.starts_with(**mark)) {
         Some(_) => "a conflict of a merge is left here".to_owned(),
-        None => format!("`{line}` is no line of a lock"),
+        None => format!("`{}` is not a line of a lock", Shown(line)),
     }
 }
 

@@ -190,7 +190,7 @@ impl Reexecution<'_> {
             for record in action.objects() {
                 borrow(self.original, shadow, record)?;
             }
-            ledger.stages.insert(name.clone(), Arc::new(Action { key, manifest: String::new(), ..action }));
+            ledger.give(name, Arc::new(Action { key, manifest: String::new(), ..action }));
         }
         Ok(ledger)
     }

@@ -134,7 +134,7 @@ impl Store {
             _ => before.is_none(),
         };
         let is_written = || matches!(self.record_seal(&next.run), Ok(RecordSeal::Intact(seal)) if seal == next.seal);
-        (follows && is_written()).then(|| ChainHead { store: next.link.store, run: next.run, seal: next.seal })
+        (follows && is_written()).then_some(ChainHead { store: next.link.store, run: next.run, seal: next.seal })
     }
 
     /// Whether the file that names the newest record is there but was changed.

@@ -66,7 +66,7 @@ impl Chain {
         let mut kept = self.kept_after();
         let newest = self.states.last().map_or(step, |state| state.step);
         for end in [step, newest] {
-            let before = self.states.iter().map(|state| state.step).filter(|state| *state < end).next_back();
+            let before = self.states.iter().map(|state| state.step).rfind(|state| *state < end);
             kept.extend(before);
             let in_series = |state: &u64| *state <= end && is_in_series(end, *state);
             kept.extend(self.states.iter().map(|state| state.step).filter(in_series));

@@ -324,9 +324,9 @@ impl Collection<'_> {
         let total_of = |kept: &[Action]| bytes_of(at_work.iter().chain(kept));
         let mut total = total_of(&kept);
         let mut checkpoints = self.store.layout().walk(&self.store.layout().checkpoints())?;
-        let all: u64 = checkpoints.iter().map(|found| found.seen.bytes).sum();
-        let mut checkpoint_bytes = all;
+        // Young ones stay, and no result goes for what they take.
         checkpoints.retain(|found| self.age(&found.seen) > GRACE);
+        let mut checkpoint_bytes: u64 = checkpoints.iter().map(|found| found.seen.bytes).sum();
         checkpoints.sort_by_key(|found| std::cmp::Reverse(self.age(&found.seen)));
         for found in checkpoints {
             if total + checkpoint_bytes <= limit {

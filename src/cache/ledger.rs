@@ -4,7 +4,7 @@
 //! was last found right: as long as it looks so, it need not be read, and once it does not, the ledger is no reason to
 //! believe in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +30,9 @@ pub struct FileState {
 pub struct Ledger {
     /// Stage name to its action, without the manifest.
     pub stages: BTreeMap<String, Arc<Action>>,
+    /// Stages that stand on actions which nobody need look for in the store.
+    #[serde(skip)]
+    given: BTreeSet<String>,
     /// Stage name to the file of its action.
     #[serde(default)]
     files: BTreeMap<String, FileState>,
@@ -89,6 +92,12 @@ impl Ledger {
         true
     }
 
+    /// Makes a stage stand on this action, whatever the store says of its key: the caller knows better.
+    pub fn give(&mut self, stage: &str, action: Arc<Action>) {
+        self.stages.insert(stage.to_owned(), action);
+        self.given.insert(stage.to_owned());
+    }
+
     /// Notes that a stage failed. Says whether that is news.
     pub fn note_failure(&mut self, stage: &str, failure: LastFailure) -> bool {
         self.failed.insert(stage.to_owned(), failure.clone()).is_none_or(|known| known != failure)
@@ -106,7 +115,8 @@ impl Ledger {
 
     /// Whether the file of a stage's action looks as it did when it was found right.
     pub fn is_as_it_was(&self, store: &Store, stage: &str, key: &Key) -> bool {
-        self.files.get(stage).is_some_and(|known| store.action_file(key).as_ref() == Some(known))
+        self.given.contains(stage)
+            || self.files.get(stage).is_some_and(|known| store.action_file(key).as_ref() == Some(known))
     }
 
     /// Forgets a stage.

@@ -439,7 +439,7 @@ mod tests {
         let shard = layout.objects().join("ab");
         fs::create_dir_all(shard.join("deep/er")).unwrap();
         symlink(&victim, shard.join("deep/link")).unwrap();
-        fs::set_permissions(shard.join("deep/er"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(shard.join("deep/er"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
         layout.remove(&shard).unwrap();
         assert!(!shard.exists() && victim.join("sub/doc").exists());
     }

@@ -33,6 +33,9 @@ pub struct VerifyReport {
     pub orphans: usize,
 }
 
+/// A file that goes, and why.
+type BrokenFile = (PathBuf, &'static str);
+
 impl Store {
     /// Every action that can be read, and the paths of those that cannot.
     pub fn actions(&self) -> Result<(Vec<Action>, Vec<PathBuf>), CacheError> {
@@ -60,11 +63,15 @@ impl Store {
             self.layout().remove(&path)?;
             report.damaged.push(Damage { path, reason: reason.into(), needed_by: Vec::new() });
         }
-        let mut needed: BTreeMap<PathBuf, (ObjectRecord, BTreeSet<String>)> = BTreeMap::new();
+        // Actions may say different things of one object.
+        let mut needed: BTreeMap<PathBuf, (Vec<ObjectRecord>, BTreeSet<String>)> = BTreeMap::new();
         for action in actions.iter().chain(&unwritten) {
             for record in action.objects() {
-                let entry = needed.entry(self.layout().object(record));
-                entry.or_insert_with(|| (record.clone(), BTreeSet::new())).1.insert(action.kind.clone());
+                let (records, kinds) = needed.entry(self.layout().object(record)).or_default();
+                kinds.insert(action.kind.clone());
+                if !records.contains(record) {
+                    records.push(record.clone());
+                }
             }
         }
         let on_disk = self.layout().walk(&self.layout().objects())?;
@@ -75,12 +82,12 @@ impl Store {
         let done = std::sync::atomic::AtomicUsize::new(0);
         let lost: Vec<(PathBuf, Digest, Damage)> = needed
             .into_par_iter()
-            .filter_map(|(path, (record, kinds))| {
-                let found = self.verify_object(&record);
+            .filter_map(|(path, (records, kinds))| {
+                let found = records.iter().try_for_each(|record| self.verify_object(record));
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, on_disk.len());
                 let reason = found.err()?.to_string();
                 let damage = Damage { path: path.clone(), reason, needed_by: kinds.into_iter().collect() };
-                Some((path, record.object, damage))
+                Some((path, records[0].object, damage))
             })
             .collect();
         self.drop_actions_that_need(&actions, &lost.iter().map(|(_, object, _)| *object).collect())?;
@@ -142,7 +149,7 @@ impl Store {
 
     /// Ledgers that cannot be read, or that say something else than the actions; and what ledgers alone know of, as far as it is
     /// there: the next run writes it again.
-    fn check_ledgers(&self, actions: &[Action]) -> Result<(Vec<(PathBuf, &'static str)>, Vec<Action>), CacheError> {
+    fn check_ledgers(&self, actions: &[Action]) -> Result<(Vec<BrokenFile>, Vec<Action>), CacheError> {
         let written: BTreeMap<&Key, &Action> = actions.iter().map(|action| (&action.key, action)).collect();
         let (mut broken, mut unwritten) = (Vec::new(), Vec::new());
         for path in self.paths_below(&self.layout().ledgers())? {

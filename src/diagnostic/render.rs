@@ -12,7 +12,11 @@ impl Diagnostics {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
-        let sorted = self.sorted();
+        let mut sorted = self.sorted();
+        if sorted.len() > MOST {
+            // What keeps the file from being used must be among those that are shown.
+            sorted.sort_by_key(|diagnostic| diagnostic.severity != Severity::Error);
+        }
         for diagnostic in sorted.iter().take(MOST) {
             let shown = shown(diagnostic);
             text.push_str(&renderer.render(&[group(&shown, sources)]));

@@ -56,8 +56,8 @@ impl RawFiles {
     /// If one of them changed since, or while the stage was reading, or cannot be read any more.
     pub fn check(&self) -> Result<(), StageError> {
         let in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
-        let handed_out = in_place.iter().filter_map(|(name, identity)| Some((self.files.get(name)?, *identity)));
-        handed_out.map(|(file, identity)| check(file, identity)).collect()
+        let mut handed_out = in_place.iter().filter_map(|(name, identity)| Some((self.files.get(name)?, *identity)));
+        handed_out.try_for_each(|(file, identity)| check(file, identity))
     }
 }
 

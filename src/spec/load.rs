@@ -67,10 +67,10 @@ fn finish(
     let files = sources.iter().skip(earlier).map(|(path, text)| (path.to_owned(), Arc::clone(text))).collect();
     profiles::apply(&mut document, options.profile.as_deref(), sources, &mut diagnostics);
     overrides::apply(&mut document, options, sources, &mut diagnostics);
+    let spec = Spec { profile: options.profile.clone(), files, ..spec(&document, &mut diagnostics) };
     if !diagnostics.has_errors() {
         unused::warn(&document, options.profile.as_deref(), &mut diagnostics);
     }
-    let spec = Spec { profile: options.profile.clone(), files, ..spec(&document, &mut diagnostics) };
     (Some(spec), diagnostics)
 }
 

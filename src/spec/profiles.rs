@@ -95,7 +95,7 @@ stages: {}
     /// The parameters that come of the example.
     fn params(profile: Option<&str>, overrides: &[(&str, &str)]) -> Value {
         let (spec, report) = read(EXAMPLE, profile, overrides);
-        assert_eq!(report, "");
+        assert!(!report.contains("error["), "{report}");
         let spec = spec.unwrap();
         assert_eq!(spec.profile.as_deref(), profile);
         Value::Object(spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect())

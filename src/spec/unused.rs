@@ -221,7 +221,7 @@ mod tests {
                     b: {uses: window, from: a, with: {length: \"${used}\"}}\n";
         assert_eq!(
             said(text, &[], None, &[]),
-            ["unused-axis p.yaml:3:48 write `${idle}` where its value is meant, or remove it from `matrix`"]
+            ["unused-axis p.yaml:3:46 write `${idle}` where its value is meant, or remove it from `matrix`"]
         );
     }
 

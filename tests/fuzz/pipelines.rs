@@ -169,12 +169,13 @@ fn judge(text: &[u8]) -> Result<(), String> {
 
 /// Every problem has a place, and can be shown.
 pub fn placed(diagnostics: &Diagnostics, sources: &SourceMap) -> Result<(), String> {
-    let nowhere = diagnostics.iter().find(|diagnostic| diagnostic.primary.is_none());
+    // What says that a file cannot be read names the file, and there is no place in it.
+    let nowhere = diagnostics.iter().find(|problem| problem.primary.is_none() && problem.code != "unreadable-file");
     if let Some(diagnostic) = nowhere.filter(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(format!("[{}] has no place: {}", diagnostic.code, diagnostic.message));
     }
     let shown = diagnostics.render(sources, false);
-    if let Some(control) = shown.chars().find(|character| character.is_control() && *character != '\n') {
+    if let Some(control) = shown.chars().find(|character| character.is_ascii_control() && *character != '\n') {
         return Err(format!("the report holds {control:?}"));
     }
     let _ = diagnostics.to_json(sources).to_string();

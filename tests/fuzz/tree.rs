@@ -105,7 +105,7 @@ fn apply(change: &Change, tree: &mut Value) {
 fn remove(place: &mut Value) {
     match place {
         Value::Object(entries) => {
-            if let Some(last) = entries.keys().last().cloned() {
+            if let Some(last) = entries.keys().next_back().cloned() {
                 entries.shift_remove(&last);
             }
         }

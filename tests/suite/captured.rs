@@ -80,6 +80,8 @@ fn no_secret_is_kept() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let variables = environment.latest()["environment"]["variables"].clone();
     let expected = json!({
+        "HOME": variables["HOME"],
+        "PATH": variables["PATH"],
         "RUNNER_REMOTE_TOKEN": true,
         "RUNNER_SOMETHING": "https://...@example.org/store?sig=...",
         "TMPDIR": variables["TMPDIR"],

@@ -97,7 +97,7 @@ fn a_run_over_a_forged_list_computes_it_again() {
     let environment = forged(UPWARDS);
     refused(&environment, &environment.run(&["run", "pipeline.yaml", "--force", "user"]).expect(0), UPWARDS);
     let run = environment.latest()["run"].as_str().unwrap().to_owned();
-    assert_eq!(environment.read(&format!("cache/v1/runs/{run}/files/user/n")), "fine\n");
+    assert_eq!(environment.read(&format!("cache/v1/runs/{run}/files/user/n/n")), "fine\n");
 }
 
 #[test]
