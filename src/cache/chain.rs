@@ -161,6 +161,11 @@ impl Store {
         }
         let _turn = self.turn_in_chain();
         let head = self.chain_head();
+        if let Some(head) = head.as_ref().filter(|head| self.written_head().as_ref() != Some(*head)) {
+            // It is known by its announcement alone, which the next one replaces.
+            replace(self.layout(), &self.head_path(), &seal(head))?;
+            failpoint::pass();
+        }
         let link = match &head {
             // Written again, it keeps its place.
             Some(head) if head.run == record.run => self.load_run(&record.run).ok().and_then(|record| record.previous),
@@ -316,7 +321,7 @@ mod tests {
         let save = |run: &str| store.save_run(&record(run, RunStatus::Done)).unwrap();
         let previous = |run: &str| store.load_run(&RunId(run.to_owned())).unwrap().previous.unwrap();
         for (run, before) in [("a", None), ("b", Some("a"))] {
-            let head = fs::read(store.head_path()).ok();
+            let head = store.chain_head().map(|head| super::seal(&head));
             save(run);
             // As it was before the head was written.
             let seal = store.load_run(&RunId(run.to_owned())).unwrap().seal.unwrap();

@@ -53,8 +53,9 @@ impl Store {
     /// Checks everything; damaged objects are set aside, actions that lost an object are removed, so that the next
     /// run recomputes their stages. `progress` is called with the number of objects checked and their total.
     pub fn verify(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<VerifyReport, CacheError> {
-        self.take_back_trash()?;
+        // What stands in the way of the store's folders goes first: nothing can be given back before.
         let mut report = VerifyReport { damaged: self.set_foreign_aside()?, ..VerifyReport::default() };
+        self.take_back_trash()?;
         let (actions, broken) = self.actions()?;
         report.actions = actions.len();
         let broken = broken.into_iter().map(|path| (path, "not a readable action"));
