@@ -340,7 +340,9 @@ fn forge_action(top: &Path, how: u8) -> io::Result<()> {
     let files = files_below(&top.join("actions")).map_err(io::Error::other)?;
     let path = files.get(usize::from(how) % files.len().max(1)).ok_or(io::ErrorKind::NotFound)?;
     let mut action = read_sealed(path)?;
-    forge_output(&mut action["outputs"][0], how);
+    // Earlier damage may have left no output to forge.
+    let output = action.get_mut("outputs").and_then(|outputs| outputs.get_mut(0)).ok_or(io::ErrorKind::NotFound)?;
+    forge_output(output, how);
     // What is forged is not what the ledger remembers.
     fs::remove_file(path)?;
     fs::write(path, sealed(&action))

@@ -395,7 +395,7 @@ fn has_ended(process: &str) -> bool {
     })
 }
 
-const WITH_A_CHILD: &str = "pipeline: child\nstages:\n  it: {uses: command, timeout: LIMIT, with: {run: [sh, -c, \"sleep 500 & echo $! > pid; wait\"], outputs: {o: {path: o}}}}\n";
+const WITH_A_CHILD: &str = "pipeline: child\nstages:\n  it: {uses: command, timeout: LIMIT, with: {run: [sh, -c, \"sleep 500 & child=$!; sleep 0.3; echo $child > pid; wait\"], outputs: {o: {path: o}}}}\n";
 
 #[test]
 fn no_program_outlives_its_runner() {

@@ -174,11 +174,12 @@ fn lay_out_files(
     context: &StageContext<'_>,
 ) -> Result<(), StageError> {
     let mut done = BTreeSet::new();
+    let mut taken = folders_beside(&params.files);
     for request in super::Command::files(params) {
         context.check_cancelled()?;
         let name = &request.name;
         let below = context.host.names_below(name);
-        let place = place(&request, below.is_empty(), &params.files);
+        let place = place(&request, below.is_empty(), &mut taken);
         for (name, target) in asked_for(name, below, &folder.join(&place)) {
             if done.insert(target.clone()) {
                 let parent = target.parent().unwrap_or(folder);
@@ -199,19 +200,27 @@ fn asked_for(name: &str, below: Vec<String>, place: &Path) -> Vec<(String, PathB
     below.into_iter().map(|below| (format!("{name}/{below}"), place.join(below))).collect()
 }
 
-/// Where a declared file or folder goes below the folder of declared files.
-fn place(request: &FileRequest, is_file: bool, all: &BTreeMap<String, PathBuf>) -> PathBuf {
-    let path = if is_file { request.path.clone() } else { request.folder() };
-    let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+/// What declared paths begin with, so that no folder of a file that lies elsewhere is called so.
+fn folders_beside(files: &BTreeMap<String, PathBuf>) -> BTreeSet<String> {
+    let first = |path: &PathBuf| plain(path).components().next().map(|part| part.as_os_str().to_string_lossy().into());
+    files.values().filter_map(first).collect()
+}
+
+/// The path without parts that lead nowhere.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+/// Where a declared file or folder goes below the folder of declared files. Two that lie at different places get different
+/// ones: `taken` holds the names that are used.
+fn place(request: &FileRequest, is_file: bool, taken: &mut BTreeSet<String>) -> PathBuf {
+    let path = plain(&if is_file { request.path.clone() } else { request.folder() });
     let is_below = path.components().all(|part| matches!(part, Component::Normal(_)));
     if is_below && path.components().next().is_some() {
         return path;
     }
-    // No folder beside the pipeline is called so.
-    let first = |path: &PathBuf| path.components().find_map(|part| part.as_os_str().to_str().map(str::to_owned));
-    let others: BTreeSet<String> = all.values().filter_map(first).collect();
     let mut own = file_name(&request.name);
-    while others.contains(&own) {
+    while !taken.insert(own.clone()) {
         own.push('~');
     }
     match path.file_name() {
@@ -250,7 +259,18 @@ mod tests {
 
     fn placed(name: &str, path: &str, is_file: bool) -> PathBuf {
         let all = BTreeMap::from([(name.to_owned(), PathBuf::from(path)), ("other".to_owned(), "shared/x".into())]);
-        place(&FileRequest::new(name, path).or_many(), is_file, &all)
+        place(&FileRequest::new(name, path).or_many(), is_file, &mut folders_beside(&all))
+    }
+
+    #[test]
+    fn files_from_elsewhere_never_share_a_place() {
+        let all = BTreeMap::from([("lib".to_owned(), "/opt/s.py".into()), ("x".to_owned(), "./lib/s.py".into())]);
+        let mut taken = folders_beside(&all);
+        let mut placed = |name: &str, path: &str| place(&FileRequest::new(name, path), true, &mut taken);
+        assert_eq!(placed("lib", "/opt/s.py"), Path::new("lib~/s.py"));
+        assert_eq!(placed("x", "./lib/s.py"), Path::new("lib/s.py"));
+        let long = |end: char| format!("{}{end}", "n".repeat(400));
+        assert_ne!(placed(&long('a'), "/a/data.csv"), placed(&long('b'), "/b/data.csv"));
     }
 
     #[test]

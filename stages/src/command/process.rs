@@ -107,6 +107,7 @@ impl Running {
         // A group of its own, so that a stop reaches what the program started.
         command.arg0(name).args(rest).current_dir(folder).env_clear().envs(variables).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Watched::prepare();
         let mut child = spawn(&mut command).map_err(|error| program::cannot_start(name, &program, folder, error))?;
         let first = Pid::from_child(&child);
         let traces =

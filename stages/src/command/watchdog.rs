@@ -40,6 +40,15 @@ static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog { shell: None, groups: BT
 pub(super) struct Watched(i32);
 
 impl Watched {
+    /// Starts the shell, if there is none yet, so that a program is watched as soon as it has started.
+    pub fn prepare() {
+        if let Ok(mut watchdog) = WATCHDOG.lock()
+            && watchdog.shell.is_none()
+        {
+            watchdog.shell = start();
+        }
+    }
+
     /// Has a group watched. Without a shell on this machine it goes unwatched.
     pub fn new(group: Pid) -> Self {
         let group = group.as_raw_nonzero().get();
