@@ -132,7 +132,7 @@ fn block(stage: &str, metrics: &[Metric]) -> String {
     let notes: String = caveats
         .iter()
         .enumerate()
-        .map(|(index, caveat)| Paint::Quiet.on(format!("  [{}] {caveat}\n", index + 1)))
+        .map(|(index, caveat)| Paint::Quiet.on(format!("  [{}] {caveat}", index + 1)) + "\n")
         .collect();
     format!("{}\n{}{notes}", Paint::Strong.on(stage), table.render())
 }
