@@ -358,3 +358,15 @@ fn help_and_version_end_well() {
     environment.succeed(&["--version"]).prints(env!("CARGO_PKG_VERSION"));
     environment.run(&[]).expect(2);
 }
+
+#[test]
+fn caveats_of_metrics_stand_on_lines_of_their_own() {
+    let shown = after_one_run().succeed(&["show"]).stdout;
+    let notes: Vec<&str> = shown.lines().filter(|line| line.trim_start().starts_with('[')).collect();
+    let numbers = (1..=notes.len()).map(|number| format!("[{number}] "));
+    assert!(
+        !notes.is_empty() && notes.iter().zip(numbers).all(|(line, mark)| line.trim_start().starts_with(&mark)),
+        "{shown}"
+    );
+    assert!(!shown.contains("\\n"), "{shown}");
+}
