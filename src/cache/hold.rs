@@ -6,12 +6,15 @@
 //! It is the file system that answers whether a name is taken, when it is asked to make a link, and not what a client of a
 //! network file system remembers.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use stages::artifact::{Artifact, Digest, Part};
+
 use super::object::{rename_into, temporary};
-use super::{CacheError, Layout, ObjectRecord};
+use super::{CacheError, Layout, ObjectRecord, Store};
 
 /// Objects that cannot be lost until this is let go.
 #[derive(Debug, Default)]
@@ -39,10 +42,8 @@ pub(super) enum Grip {
 impl Hold {
     /// Holds what lies in a place.
     pub fn grip(&mut self, layout: &Layout, place: &Path) -> Grip {
-        if !layout.holds(place) {
-            return Grip::Absent;
-        }
-        let spare = link(layout, place);
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        let spare = layout.with_rescue(place, || if layout.holds(place) { link(layout, place) } else { Err(absent()) });
         match &spare {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Grip::Absent,
@@ -110,6 +111,41 @@ impl Held {
     }
 }
 
+/// Files of an artifact that no collection of garbage takes away as long as this lives.
+#[derive(Debug, Default)]
+pub struct HeldFiles {
+    hold: Hold,
+}
+
+impl Store {
+    /// The same artifact with its files under names that stay until what is returned beside it is dropped.
+    ///
+    /// # Errors
+    /// If a file is not in the store any more.
+    pub fn hold_files(&self, artifact: &Artifact) -> Result<(Artifact, HeldFiles), CacheError> {
+        let layout = self.layout();
+        let mut held = HeldFiles::default();
+        let mut places: BTreeMap<Digest, PathBuf> = BTreeMap::new();
+        for part in artifact.parts() {
+            let Part::Blob(digest, _) = part else { continue };
+            if places.contains_key(&digest) {
+                continue;
+            }
+            let place = layout.object_named(&digest, "");
+            if held.hold.grip(layout, &place) == Grip::Absent {
+                return Err(CacheError::Missing { object: digest });
+            }
+            let spare = held.hold.objects.last().and_then(|held| held.spare.clone());
+            places.insert(digest, spare.unwrap_or(place));
+        }
+        if places.is_empty() {
+            return Ok((artifact.clone(), held));
+        }
+        let at = |digest: &Digest| places.get(digest).cloned().unwrap_or_else(|| layout.object_named(digest, ""));
+        Ok((artifact.with_blobs_at(at), held))
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(spare) = &self.spare {
@@ -154,5 +190,35 @@ mod tests {
         hold.settle(&layout).unwrap();
         assert_eq!(fs::read(&place).unwrap(), b"another's", "a name that is taken stays");
         assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
+    }
+
+    /// A stage may read its inputs for hours.
+    #[test]
+    fn files_that_are_held_can_be_read_though_they_are_collected() {
+        use stages::artifact::{Content, FileEntry, Files, RelativePath};
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let entry = |path: &str| FileEntry {
+            path: RelativePath::new(path.to_owned()).unwrap(),
+            executable: false,
+            size: 4,
+            digest: Digest::of_bytes(b"text"),
+            content: Content::Disk(PathBuf::new()),
+        };
+        let files: Artifact = Files::new(vec![entry("a"), entry("b/c")]).unwrap().into();
+        assert!(matches!(store.hold_files(&files), Err(CacheError::Missing { .. })));
+        let place = store.layout().object_named(&Digest::of_bytes(b"text"), "");
+        store.layout().make(place.parent().unwrap()).unwrap();
+        fs::write(&place, "text").unwrap();
+        let (files, held) = store.hold_files(&files).unwrap();
+        fs::remove_file(&place).unwrap();
+        let Artifact::Files(inside) = &files else { panic!("{files:?}") };
+        for entry in inside.entries() {
+            let mut text = Vec::new();
+            entry.content.copy_to(&mut text).unwrap();
+            assert_eq!(text, b"text");
+        }
+        drop(held);
+        assert_eq!(fs::read_dir(store.layout().tmp()).unwrap().count(), 0);
     }
 }

@@ -36,6 +36,7 @@ pub use chain::{ChainHead, Link, RecordSeal, seal_of};
 pub use error::CacheError;
 pub use file_name::{file_name, file_path, output_path};
 pub use gc::{GcOptions, GcReport, Removal, Root};
+pub use hold::HeldFiles;
 pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;

@@ -180,7 +180,7 @@ pub(super) fn check(layout: &Layout, record: &ObjectRecord) -> Result<(), CacheE
 fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheError> {
     let (path, object) = (layout.object(record), record.object);
     let damaged = |reason: String| CacheError::Damaged { object, reason };
-    let file = match layout.open(&path) {
+    let file = match layout.with_rescue(&path, || layout.open(&path)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Missing { object }),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged(error.to_string())),
         other => other.map_err(CacheError::io("read", &path))?,

@@ -11,6 +11,9 @@ use super::object::{rename_into, temporary};
 use super::tree::Kind;
 use super::{CacheError, Layout, LeaseAttempt, Store, failpoint};
 
+/// How often an object that is needed is taken out of the trash: as many collections may follow each other.
+const RESCUES: usize = 3;
+
 /// The trash of one collection.
 #[derive(Debug)]
 pub(super) struct Trash<'a> {
@@ -74,6 +77,38 @@ fn give_back(layout: &Layout, here: &Path, place: &Path) -> Result<(), CacheErro
     }
 }
 
+impl Layout {
+    /// Gives an object back that a collection of garbage has taken away and not removed yet: somebody needs it now. Returns
+    /// whether it did.
+    pub(super) fn rescue(&self, place: &Path) -> bool {
+        let Ok(below) = place.strip_prefix(self.root()) else { return false };
+        let taken = self.entries(&self.trash()).unwrap_or_default().into_iter().map(|left| left.path.join(below));
+        taken.filter(|here| self.holds(here)).any(|here| match fs::hard_link(&here, place) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+        })
+    }
+
+    /// Does something with an object in its place. One that is not there may be in the trash, or on its way back from it,
+    /// so it is looked for again.
+    ///
+    /// # Errors
+    /// Those of `act`.
+    pub fn with_rescue<T>(&self, place: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        for _ in 0..RESCUES {
+            match act() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+            if !self.rescue(place) {
+                break;
+            }
+        }
+        // It may have been given back between the two looks.
+        act()
+    }
+}
+
 impl Store {
     /// Gives back what collections that were killed had taken away. One that is at work is left alone.
     pub(super) fn take_back_trash(&self) -> Result<(), CacheError> {
@@ -101,5 +136,65 @@ impl Store {
             layout.remove(&left.path)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stages::artifact::Digest;
+
+    use super::*;
+    use crate::cache::ObjectRecord;
+    use crate::cache::object::check;
+
+    /// A store with one blob.
+    fn store() -> (tempfile::TempDir, Store, ObjectRecord) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let (bytes, object) = (b"some bytes".as_slice(), Digest::of_bytes(b"some bytes"));
+        let record = ObjectRecord { digest: object, object, kind: None, bytes: bytes.len() as u64, parts: Vec::new() };
+        let place = store.layout().object(&record);
+        store.layout().make(place.parent().unwrap()).unwrap();
+        fs::write(&place, bytes).unwrap();
+        (folder, store, record)
+    }
+
+    /// Between a collection's two looks, an object is in the trash that a new action names.
+    #[test]
+    fn who_reads_an_object_gets_it_back_out_of_the_trash() {
+        let (_folder, store, record) = store();
+        let (layout, place) = (store.layout(), store.layout().object(&record));
+        let mut trash = Trash::new(layout);
+        trash.take(&place).unwrap();
+        assert!(!layout.holds(&place));
+        check(layout, &record).unwrap();
+        trash.empty().unwrap();
+        check(layout, &record).unwrap();
+        let mut trash = Trash::new(layout);
+        trash.take(&place).unwrap();
+        check(layout, &record).unwrap();
+        trash.give_back(&place).unwrap();
+        check(layout, &record).unwrap();
+    }
+
+    /// It may be given back after the first look and before the look into the trash.
+    #[test]
+    fn what_is_on_its_way_back_is_found() {
+        let (_folder, store, record) = store();
+        let (layout, place) = (store.layout(), store.layout().object(&record));
+        let mut trash = Trash::new(layout);
+        trash.take(&place).unwrap();
+        let mut looks = 0;
+        let found = layout.with_rescue(&place, || {
+            let found = fs::read(&place);
+            looks += 1;
+            if looks == 1 {
+                trash.give_back(&place).unwrap();
+            }
+            found
+        });
+        assert_eq!(found.unwrap(), b"some bytes");
+        fs::remove_file(&place).unwrap();
+        assert!(layout.with_rescue(&place, || fs::read(&place)).is_err(), "what is nowhere stays lost");
     }
 }

@@ -180,7 +180,7 @@ fn show_files(files: &Files, store: &Store, place: &Path) -> io::Result<Vec<Path
         let entry = FileEntry { path: seen(&entry.path)?, ..entry.clone() };
         let source = store.layout().object_named(&entry.digest, "");
         let target = folder.path_of(&entry.path);
-        match folder.link(&entry.path, &source) {
+        match store.layout().with_rescue(&source, || folder.link(&entry.path, &source)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !is_same(&source, &target)? {

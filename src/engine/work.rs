@@ -17,7 +17,9 @@ use super::host::{Scratch, StageHost};
 use super::plan::has_all;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event, Failure, FoundFile};
-use crate::cache::{Action, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store};
+use crate::cache::{
+    Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store,
+};
 use crate::graph::{StageId, StageNode};
 
 /// One input of a job.
@@ -102,7 +104,6 @@ impl Shared<'_> {
     }
 
     fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> Result {
-        let mut inputs = Inputs::default();
         let stored = job.inputs.iter().filter(|input| input.artifact.is_none());
         let stored: Vec<&ObjectRecord> = stored.map(|input| &input.record).collect();
         if let Err(error) = self.store.bring(&stored) {
@@ -112,16 +113,18 @@ impl Shared<'_> {
         if self.cancel.is_cancelled() {
             return Result::Cancelled { is_lost: false };
         }
+        let mut inputs = Inputs::default();
+        // Until the stage has ended, beside whatever collections of garbage.
+        let mut held = Vec::with_capacity(job.inputs.len());
         for input in &job.inputs {
-            let artifact = match &input.artifact {
-                Some(artifact) => artifact.clone(),
-                None => match self.store.load(&input.record) {
-                    Ok(artifact) => artifact,
-                    Err(error) if error.is_loss() => return Result::InputLost(input.source),
-                    Err(error) => return Result::Failed(Failure::from(&error)),
-                },
-            };
-            inputs.add(&input.port, input.item.as_deref().unwrap_or(""), artifact);
+            match self.load(input) {
+                Ok((artifact, files)) => {
+                    inputs.add(&input.port, input.item.as_deref().unwrap_or(""), artifact);
+                    held.push(files);
+                }
+                Err(error) if error.is_loss() => return Result::InputLost(input.source),
+                Err(error) => return Result::Failed(Failure::from(&error)),
+            }
         }
         let _ = self.messages.send(Message::Started(job.id));
         let host = self.host(job);
@@ -148,6 +151,13 @@ impl Shared<'_> {
         match self.publish(job, outputs, seconds, lease) {
             Ok((action, artifacts)) => Result::Computed(action, artifacts),
             Err(failure) => Result::Failed(failure),
+        }
+    }
+
+    fn load(&self, input: &JobInput) -> std::result::Result<(Artifact, HeldFiles), CacheError> {
+        match &input.artifact {
+            Some(artifact) => self.store.hold_files(artifact),
+            None => self.store.hold_files(&self.store.load(&input.record)?),
         }
     }
 

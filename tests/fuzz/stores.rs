@@ -148,6 +148,7 @@ fn judge(input: &[u8]) -> Result<(), String> {
         // What one damage has made impossible for the next is left out.
         let _ = harm(&top.join("v1"), &victim, three[0], three[1], three[2]);
     }
+    age_leases(&top.join("v1"));
     let store = Arc::new(Store::open(&top));
     look(&store, &template.graph, *order);
     check_outside(folder.path(), &victim)?;
@@ -288,10 +289,22 @@ fn plant(top: &Path, target: u8, how: u8) -> io::Result<()> {
     let path = top.join(&names[usize::from(target) % names.len()]);
     inside(top, &path)?;
     fs::create_dir_all(path.parent().unwrap_or(top))?;
-    let mut file = File::create_new(path)?;
-    file.write_all(&vec![how; usize::from(how)])?;
-    // A lease that was touched just now would be waited for.
-    file.set_modified(UNIX_EPOCH + Duration::from_secs(1))
+    File::create_new(path)?.write_all(&vec![how; usize::from(how)])
+}
+
+/// Makes all leases old: one that was touched just now would be waited for.
+fn age_leases(top: &Path) {
+    let leases = top.join("leases");
+    if inside(top, &leases).is_err() {
+        return;
+    }
+    for path in files_below(&leases).unwrap_or_default() {
+        if plain(&path).is_ok()
+            && let Ok(file) = File::options().append(true).open(&path)
+        {
+            let _ = file.set_modified(UNIX_EPOCH + Duration::from_secs(1));
+        }
+    }
 }
 
 /// A line of JSON with its sum, as the store writes it.
