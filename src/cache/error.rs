@@ -38,6 +38,19 @@ impl CacheError {
         move |source| Self::Io { verb, path, source }
     }
 
+    /// The object that is damaged or missing, if it is that.
+    pub(super) fn object(&self) -> Option<Digest> {
+        match self {
+            Self::Damaged { object, .. } | Self::Missing { object } => Some(*object),
+            _ => None,
+        }
+    }
+
+    /// Whether a file was not there.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether recomputing the stage that made the object would mend it.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_))
@@ -65,7 +78,9 @@ impl CacheError {
                 "`runner cache verify` sets it aside; a store may lie elsewhere as a whole: use --store DIR or RUNNER_STORE",
             ),
             Self::Collecting => Some("try again when it has ended"),
-            Self::Record { .. } => Some("it may come from a newer version of runner"),
+            Self::Record { .. } => Some(
+                "`runner cache verify` sets it aside if it is damaged; an intact one comes from a newer version of runner",
+            ),
             Self::Misplaced { .. } => Some("it was moved or forged; `runner verify` says more"),
             Self::ManyRuns { .. } => Some("more of its name says which"),
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),

@@ -90,6 +90,8 @@ struct Collection<'a> {
     /// Objects of actions that go: they need no grace.
     freed: BTreeSet<PathBuf>,
     removed_keys: BTreeSet<Key>,
+    /// Runs that are too old. They go last, when it is known that nothing has come of them meanwhile.
+    expired: Vec<RunRecord>,
     report: GcReport,
 }
 
@@ -138,6 +140,7 @@ impl Store {
             leased: self.held_leases(now)?,
             freed: BTreeSet::new(),
             removed_keys: BTreeSet::new(),
+            expired: Vec::new(),
             report: GcReport::default(),
         };
         collection.run()
@@ -172,6 +175,7 @@ impl Collection<'_> {
         if !self.options.dry_run {
             self.trash.empty()?;
         }
+        self.remove_expired()?;
         self.sweep_checkpoints(&kept)?;
         self.sweep_leftovers()?;
         Ok(self.report)
@@ -195,7 +199,7 @@ impl Collection<'_> {
         }
         let recorded: BTreeSet<Key> =
             records.values().flat_map(|record| &record.stages).filter_map(|stage| stage.key).collect();
-        let reachable = self.drop_old_runs(records)?;
+        let reachable = self.find_old_runs(records)?;
         let mut roots = self.options.roots.clone();
         roots.push(Root { name: "runs".into(), keys: reachable });
         roots.push(Root { name: "pulls".into(), keys: self.drop_old_pulls()? });
@@ -235,7 +239,11 @@ impl Collection<'_> {
         let is_news = |run: &&RunId| self.before.records.get(*run) != now.records.get(*run);
         let news: Vec<&RunId> = now.records.keys().filter(is_news).collect();
         for run in news {
-            let record = self.store.load_run_as_written(run)?;
+            let record = match self.store.load_run_as_written(run) {
+                // It went again.
+                Err(error) if error.is_absence() => continue,
+                other => other?,
+            };
             for key in record.stages.iter().filter_map(|stage| stage.key) {
                 self.give_back(&layout.action(&key))?;
                 needed.extend(self.store.action(&key)?);
@@ -270,8 +278,8 @@ impl Collection<'_> {
         self.store.standing_at(record, self.now) == RunStatus::Running
     }
 
-    /// Removes records of runs that are too old; the keys of all others are reachable.
-    fn drop_old_runs(&mut self, records: BTreeMap<RunId, RunRecord>) -> Result<BTreeSet<Key>, CacheError> {
+    /// Finds the runs that are too old; the keys of all others are reachable.
+    fn find_old_runs(&mut self, records: BTreeMap<RunId, RunRecord>) -> Result<BTreeSet<Key>, CacheError> {
         let mut reachable = BTreeSet::new();
         let newest = self.newest_of_each_pipeline(&records);
         for (run, record) in records {
@@ -279,15 +287,29 @@ impl Collection<'_> {
             let age = self.before.records.get(&run).map_or(Duration::ZERO, |seen| self.age(seen));
             let old = self.options.max_age.is_some_and(|limit| age > limit);
             if old && !self.is_under_way(&record) && !newest.contains(&run) {
-                if !self.options.dry_run {
-                    self.store.note_forgotten(&record)?;
-                }
-                self.remove(&self.store.run_folder(&run), "a run older than the limit")?;
+                self.expired.push(record);
             } else {
                 reachable.extend(record.stages.iter().filter_map(|stage| stage.key));
             }
         }
         Ok(reachable)
+    }
+
+    /// Removes the runs that are too old. One whose record was written meanwhile stays.
+    fn remove_expired(&mut self) -> Result<(), CacheError> {
+        for record in std::mem::take(&mut self.expired) {
+            let folder = self.store.run_folder(&record.run);
+            let path = self.store.run_path(&record.run);
+            let now = self.store.layout().entries(&folder)?.into_iter().find(|found| found.path == path);
+            if now.map(|found| found.seen) != self.before.records.get(&record.run).copied() {
+                continue;
+            }
+            if !self.options.dry_run {
+                self.store.note_forgotten(&record)?;
+            }
+            self.remove(&folder, "a run older than the limit")?;
+        }
+        Ok(())
     }
 
     fn newest_of_each_pipeline(&self, records: &BTreeMap<RunId, RunRecord>) -> BTreeSet<RunId> {
@@ -451,11 +473,9 @@ impl Collection<'_> {
 
     /// Since something in it last changed, by the clock that programs cannot set back.
     fn untouched_for(&self, found: &Found) -> Result<Duration, CacheError> {
-        let mut least = self.since(found.seen.changed);
-        for below in self.store.layout().entries(&found.path)? {
-            least = least.min(self.untouched_for(&below)?);
-        }
-        Ok(least)
+        let below = self.store.layout().walk_with_folders(&found.path)?;
+        let all = below.iter().chain([found]).map(|each| self.since(each.seen.changed));
+        Ok(all.min().unwrap_or_default())
     }
 
     fn age(&self, seen: &Seen) -> Duration {

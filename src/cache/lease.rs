@@ -43,8 +43,36 @@ impl Holder {
 
     /// Whether its process is known to be gone; `false` where that cannot be seen from here.
     fn is_dead(&self) -> bool {
-        self.host == host() && process_start(self.process) != Some(self.started)
+        self.host == host() && is_gone(self.process, self.started)
     }
+}
+
+/// Whether a process of this machine has ended that started at this time, as [`process_start`] says it; `false` where that
+/// cannot be seen.
+pub fn is_gone(process: u32, started: u64) -> bool {
+    is_gone_as_seen(process, started, process_start(process))
+}
+
+fn is_gone_as_seen(process: u32, started: u64, seen: Option<u64>) -> bool {
+    match seen {
+        Some(seen) => seen != started,
+        // There is no such process, or it is another user's and `/proc` hides it.
+        None => !is_there(process),
+    }
+}
+
+/// Whether there is a process of this number that has not ended, whoever's it is.
+fn is_there(process: u32) -> bool {
+    let Some(number) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    let is_known = !matches!(rustix::process::test_kill_process(number), Err(rustix::io::Errno::SRCH));
+    is_known && !has_ended(process)
+}
+
+/// Whether a process has ended and only waits for its parent to ask.
+fn has_ended(process: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
+    let state = stat.rsplit_once(')').and_then(|(_, after)| after.split_whitespace().next());
+    matches!(state, Some("Z" | "X"))
 }
 
 fn host() -> &'static str {
@@ -274,5 +302,18 @@ mod tests {
         let old = SystemTime::now() - EXPIRY - Duration::from_secs(1);
         File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
         assert!(matches!(take(&layout), LeaseAttempt::Taken(_)));
+    }
+
+    /// With `hidepid`, or where there is no `/proc`, nothing is seen of other users' processes.
+    #[test]
+    fn a_process_that_cannot_be_seen_is_not_dead() {
+        let (process, started) = (std::process::id(), process_start(std::process::id()).unwrap_or(0));
+        assert!(!is_gone_as_seen(process, started, None), "it is there, and hidden");
+        assert!(!is_gone(process, started));
+        assert!(is_gone(process, started + 1), "its number is another's by now");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = child.id();
+        child.wait().unwrap();
+        assert!(is_gone_as_seen(ended, started, None) && is_gone(ended, started));
     }
 }

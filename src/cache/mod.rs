@@ -40,7 +40,7 @@ pub use hold::HeldFiles;
 pub use intake::{Intake, Taken};
 pub use key::Key;
 pub use layout::Layout;
-pub use lease::{Lease, LeaseAttempt, process_start};
+pub use lease::{Lease, LeaseAttempt, is_gone, process_start};
 pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
 pub use publish::{Publisher, Staged};

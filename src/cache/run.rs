@@ -270,10 +270,18 @@ impl Store {
     }
 
     /// The records of all runs, newest first. Where they stand in the chain decides, and not what anybody's clock said; those
-    /// that stand in none, such as those of runs under way, come where they were written. What cannot be read is left out.
+    /// that stand in none, such as those of runs under way, come where they were written. What cannot be read is left out with
+    /// a warning.
     pub fn newest_first(&self) -> Result<NewestFirst<'_>, CacheError> {
         let next = self.chain_head().map(|head| head.run);
-        Ok(NewestFirst { store: self, next, others: self.by_age()?.into(), seen: BTreeSet::new(), waiting: Vec::new() })
+        Ok(NewestFirst {
+            store: self,
+            next,
+            others: self.by_age()?.into(),
+            seen: BTreeSet::new(),
+            waiting: Vec::new(),
+            unreadable: BTreeSet::new(),
+        })
     }
 
     /// The newest run, if there is any.
@@ -297,8 +305,20 @@ impl Store {
         let runs = self.runs()?;
         let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
         // A process that was killed early may leave a folder without a record.
-        let mut found = runs.iter().rev().filter(is_meant).filter_map(|run| self.load_run(run).ok());
-        let newest = found.next().ok_or_else(|| CacheError::NoSuchRun(name.to_owned()))?;
+        let (mut found, mut unreadable) = (Vec::new(), None);
+        for run in runs.iter().rev().filter(is_meant) {
+            match self.load_run(run) {
+                Ok(record) => found.push(record),
+                Err(error) if error.is_absence() => {}
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
+        }
+        let mut found = found.into_iter();
+        let newest = match (found.next(), unreadable) {
+            (Some(newest), _) => newest,
+            (None, Some(error)) => return Err(error),
+            (None, None) => return Err(CacheError::NoSuchRun(name.to_owned())),
+        };
         if newest.run.0 == name {
             return Ok(newest);
         }
@@ -345,9 +365,24 @@ pub struct NewestFirst<'a> {
     seen: BTreeSet<RunId>,
     /// Records of the chain, or of a branch of it, that were come upon before it was their turn.
     waiting: Vec<RunRecord>,
+    /// Runs whose records cannot be read.
+    unreadable: BTreeSet<RunId>,
 }
 
 impl NewestFirst<'_> {
+    /// A record that is damaged is named, since it would otherwise be missing without a word.
+    fn load(&mut self, run: &RunId) -> Option<RunRecord> {
+        match self.store.load_run(run) {
+            Ok(record) => return Some(record),
+            Err(error) if error.is_absence() => {}
+            Err(error) if self.unreadable.insert(run.clone()) => {
+                tracing::warn!("{error}; `runner cache verify` sets a damaged record aside");
+            }
+            Err(_) => {}
+        }
+        None
+    }
+
     fn is_chained(&self, record: &RunRecord) -> bool {
         record.previous.is_some() && !self.store.is_imported(&record.run)
     }
@@ -362,7 +397,7 @@ impl NewestFirst<'_> {
             if self.seen.contains(&run) {
                 continue;
             }
-            let Ok(record) = self.store.load_run(&run) else { continue };
+            let Some(record) = self.load(&run) else { continue };
             if self.next.is_none() || !self.is_chained(&record) {
                 self.seen.insert(run);
                 return Some(record);
@@ -385,7 +420,7 @@ impl NewestFirst<'_> {
             self.seen.insert(branch.run.clone());
             return Some(branch);
         }
-        let record = self.store.load_run(&run).ok();
+        let record = self.load(&run);
         let before = record.as_ref().and_then(|record| record.previous.as_ref()).and_then(|link| link.run.clone());
         // A chain that leads back to where it was is a forged one.
         self.next = before.filter(|before| !self.seen.contains(before) && *before != run);

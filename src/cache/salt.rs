@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::object::temporary;
 use super::{CacheError, Layout};
@@ -19,6 +20,9 @@ pub const VARIABLE: &str = "RUNNER_SECRET_SALT";
 
 /// A shorter text could be found by trying.
 const SHORTEST: usize = 16;
+
+/// How often a secret is read that is not whole.
+const READS: usize = 20;
 
 /// How digests begin, so that they are told apart from values.
 const PREFIX: &str = "secret:";
@@ -111,11 +115,18 @@ pub fn cannot_be_compared(before: &str, after: &str) -> bool {
 }
 
 fn read(path: &Path) -> Option<[u8; 32]> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    if !metadata.is_file() {
-        return None;
+    for _ in 0..READS {
+        let metadata = fs::symlink_metadata(path).ok()?;
+        if !metadata.is_file() {
+            return None;
+        }
+        if let Ok(salt) = fs::read(path).ok()?.try_into() {
+            return Some(salt);
+        }
+        // Somebody may be writing it.
+        std::thread::sleep(Duration::from_millis(10));
     }
-    fs::read(path).ok()?.try_into().ok()
+    None
 }
 
 fn random() -> [u8; 32] {
@@ -139,12 +150,22 @@ fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError>
     let file = File::options().write(true).create_new(true).mode(mode).open(&aside);
     let written = file.and_then(|mut file| file.write_all(salt).and_then(|()| file.sync_all()));
     written.map_err(CacheError::io("write", &aside))?;
-    let linked = fs::hard_link(&aside, path);
+    let placed = match fs::hard_link(&aside, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => create(path, salt, mode),
+        other => other,
+    };
     let _ = fs::remove_file(&aside);
-    match linked {
+    match placed {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(CacheError::io("write", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Writes the secret in its place, where the file system knows no second names. Who reads meanwhile finds a part of it.
+fn create(path: &Path, salt: &[u8; 32], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(salt).and_then(|()| file.sync_all()).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 #[cfg(test)]
@@ -187,5 +208,17 @@ mod tests {
         assert_eq!(early.digest(&layout, "A", "b"), digest);
         assert_eq!(salt(false).digest(&layout, "A", "b"), digest);
         assert_eq!(fs::metadata(layout.salt()).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn without_second_names_the_first_secret_stays_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        layout.make(layout.root()).unwrap();
+        create(&layout.salt(), &[7; 32], 0o600).unwrap();
+        assert_eq!(create(&layout.salt(), &[8; 32], 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&layout.salt()), Some([7; 32]));
+        fs::write(layout.salt(), [7; 5]).unwrap();
+        assert_eq!(read(&layout.salt()), None, "it is not whole");
     }
 }

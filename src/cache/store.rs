@@ -203,6 +203,14 @@ impl Store {
         temporary(&self.layout)
     }
 
+    /// Removes a stage's folder with all that programs have left in it.
+    ///
+    /// # Errors
+    /// If something in it cannot be removed, such as a mounted file system.
+    pub fn remove_scratch(&self, folder: &Path) -> Result<(), CacheError> {
+        self.layout.remove(folder)
+    }
+
     /// How names in `tmp/` begin that belong to processes which hold a lease.
     pub(super) fn processes_at_work(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
         let leases = self.layout.walk(&self.layout.leases())?;

@@ -24,6 +24,10 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
+/// How often a folder that is to be removed is emptied in vain, since somebody writes into it, before it counts as one that
+/// cannot be removed.
+const LOOKS: usize = 10;
+
 /// What lies under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -146,9 +150,63 @@ impl Folder {
         Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::empty())?)
     }
 
+    /// Removes a folder. What lies deeper is moved up into it bit by bit: however deep it goes, two folders are open at a time.
     fn remove_folder(&self, name: &OsStr) -> io::Result<()> {
+        let top = self.enter_and_open(name)?;
+        let (mut moved, mut looks_in_vain) = (0_u64, 0);
+        loop {
+            let before = moved;
+            for entry in top.entries()? {
+                let name = entry.path.file_name().unwrap_or_default();
+                let removed = match entry.seen.kind {
+                    Kind::Folder => top.flatten(name, &mut moved),
+                    _ => Ok(rustix::fs::unlinkat(&top.handle, name, AtFlags::empty())?),
+                };
+                match removed {
+                    Err(error) if is_gone(&error) => {}
+                    other => other?,
+                }
+            }
+            match rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR) {
+                // What was moved up is next. Or somebody still writes into it.
+                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) if looks_in_vain < LOOKS => {
+                    looks_in_vain += usize::from(moved == before);
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Removes a folder whose own folders go up into this one, under new names.
+    fn flatten(&self, name: &OsStr, moved: &mut u64) -> io::Result<()> {
+        let folder = self.enter_and_open(name)?;
+        for entry in folder.entries()? {
+            let name = entry.path.file_name().unwrap_or_default();
+            if entry.seen.kind == Kind::Folder {
+                folder.move_up(name, self, moved)?;
+            } else {
+                rustix::fs::unlinkat(&folder.handle, name, AtFlags::empty())?;
+            }
+        }
+        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?)
+    }
+
+    fn move_up(&self, name: &OsStr, to: &Self, moved: &mut u64) -> io::Result<()> {
+        // Only who may write into a folder may give it another parent.
+        let _ = self.enter_and_open(name)?;
+        loop {
+            *moved += 1;
+            match rustix::fs::renameat(&self.handle, name, &to.handle, format!("moved-{moved}")) {
+                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST | rustix::io::Errno::NOTDIR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Enters a folder in which everything may be changed from now on: programs leave folders that not even their owner may
+    /// look into or take anything out of.
+    fn enter_and_open(&self, name: &OsStr) -> io::Result<Self> {
         let folder = match self.enter(name) {
-            // Programs leave folders that not even their owner may look into or take anything out of.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 rustix::fs::chmodat(&self.handle, name, Mode::RWXU, AtFlags::empty())?;
                 self.enter(name)?
@@ -156,13 +214,7 @@ impl Folder {
             other => other?,
         };
         let _ = rustix::fs::fchmod(&folder.handle, Mode::RWXU);
-        for entry in folder.entries()? {
-            match folder.remove(entry.path.file_name().unwrap_or_default()) {
-                Err(error) if is_gone(&error) => {}
-                other => other?,
-            }
-        }
-        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?)
+        Ok(folder)
     }
 }
 
@@ -173,27 +225,41 @@ fn is_not_a_folder(error: &io::Error) -> bool {
 
 /// Everything below a folder that is not a folder itself, sorted; nothing if the folder is not there or is none.
 pub(super) fn walk(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError> {
-    let Some(folder) = Folder::open(top, folder).map_err(CacheError::io("list", folder))? else {
-        return Ok(Vec::new());
-    };
-    let mut found = Vec::new();
-    walk_into(&folder, &mut found)?;
+    let mut found = walk_with_folders(top, folder)?;
+    found.retain(|found| found.seen.kind != Kind::Folder);
     Ok(found)
 }
 
-fn walk_into(folder: &Folder, found: &mut Vec<Found>) -> Result<(), CacheError> {
-    for entry in folder.entries().map_err(CacheError::io("list", &folder.path))? {
-        if entry.seen.kind != Kind::Folder {
-            found.push(entry);
-            continue;
+/// Everything below a folder, sorted, each folder before what lies in it. However deep it goes, two folders are open at a time.
+fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError> {
+    let Some(mut last) = Folder::open(top, folder).map_err(CacheError::io("list", folder))? else {
+        return Ok(Vec::new());
+    };
+    let entries = |folder: &Folder| -> Result<Vec<Found>, CacheError> {
+        let mut entries = folder.entries().map_err(CacheError::io("list", &folder.path))?;
+        entries.reverse();
+        Ok(entries)
+    };
+    let (mut found, mut ahead) = (Vec::new(), entries(&last)?);
+    while let Some(entry) = ahead.pop() {
+        if entry.seen.kind == Kind::Folder {
+            let name = entry.path.file_name().unwrap_or_default();
+            // As bytes: part by part, the comparison of long paths takes long.
+            let is_here = entry.path.parent().map(Path::as_os_str) == Some(last.path.as_os_str());
+            let opened = if is_here { last.enter(name).map(Some) } else { Folder::open(top, &entry.path) };
+            match opened {
+                // It went, or something else took its place.
+                Ok(None) => {}
+                Err(error) if is_gone(&error) || is_not_a_folder(&error) => {}
+                other => {
+                    last = other.map_err(CacheError::io("list", &entry.path))?.unwrap_or(last);
+                    ahead.extend(entries(&last)?);
+                }
+            }
         }
-        match folder.enter(entry.path.file_name().unwrap_or_default()) {
-            // It went, or something else took its place.
-            Err(error) if is_gone(&error) || is_not_a_folder(&error) => {}
-            other => walk_into(&other.map_err(CacheError::io("list", &entry.path))?, found)?,
-        }
+        found.push(entry);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// All files below a folder, sorted; none if the folder does not exist. No link is followed, that of the folder included.
@@ -319,6 +385,11 @@ impl Layout {
     /// Everything below one of the store's folders.
     pub(super) fn walk(&self, folder: &Path) -> Result<Vec<Found>, CacheError> {
         walk(self.root(), folder)
+    }
+
+    /// The same, folders included.
+    pub(super) fn walk_with_folders(&self, folder: &Path) -> Result<Vec<Found>, CacheError> {
+        walk_with_folders(self.root(), folder)
     }
 
     /// What lies in one of the store's folders, folders included.
@@ -472,5 +543,41 @@ mod tests {
         fs::write(&path, "record").unwrap();
         assert_eq!(layout.read(&path).unwrap(), b"record");
         assert_eq!(files_below(&layout.objects()).unwrap(), [path]);
+    }
+
+    /// A program can nest folders deeper than files may be open, and deeper than a path may be long.
+    #[test]
+    fn however_deep_folders_are_nested_they_are_seen_and_go() {
+        const DEPTH: usize = 5000;
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path());
+        layout.make(&layout.tmp().join("deep")).unwrap();
+        let mut inner = rustix::fs::openat(CWD, layout.tmp().join("deep"), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let write = |inside: &OwnedFd, name: &str| {
+            let flags = OFlags::CREATE | OFlags::WRONLY;
+            rustix::fs::openat(inside, name, flags, Mode::RUSR).unwrap();
+        };
+        for level in 0..DEPTH {
+            rustix::fs::mkdirat(&inner, "d", Mode::RWXU).unwrap();
+            if level % 1000 == 0 {
+                write(&inner, "moved-1");
+                rustix::fs::mkdirat(&inner, "moved-2", Mode::RWXU).unwrap();
+            }
+            let next = rustix::fs::openat(&inner, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();
+            if level % 700 == 0 {
+                // Neither may it be looked into, nor may anything be taken out of it.
+                rustix::fs::fchmod(&inner, Mode::RUSR).unwrap();
+            }
+            inner = next;
+        }
+        write(&inner, "bottom");
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            let found = layout.walk(&layout.tmp()).unwrap();
+            assert_eq!(found.len(), DEPTH / 1000 + 1);
+            assert!(found.iter().any(|found| found.path.ends_with("d/bottom")));
+        }
+        layout.remove(&layout.tmp().join("deep")).unwrap();
+        assert!(layout.entries(&layout.tmp()).unwrap().is_empty());
     }
 }

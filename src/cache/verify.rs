@@ -10,7 +10,7 @@ use stages::artifact::Digest;
 use super::object::check;
 use super::seal::unseal;
 use super::tree::Kind;
-use super::{Action, CacheError, Key, Ledger, ObjectRecord, Store};
+use super::{Action, CacheError, Key, Ledger, ObjectRecord, RecordSeal, Store};
 
 /// One thing that is wrong with the store.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -27,7 +27,7 @@ pub struct VerifyReport {
     pub objects: usize,
     pub actions: usize,
     pub bytes: u64,
-    /// Objects that were set aside, actions and ledgers that were removed.
+    /// Objects and records of runs that were set aside, actions and ledgers that were removed.
     pub damaged: Vec<Damage>,
     /// Files that a crash left in `tmp/` or that no action names; `cache gc` removes them.
     pub orphans: usize,
@@ -56,6 +56,7 @@ impl Store {
         // What stands in the way of the store's folders goes first: nothing can be given back before.
         let mut report = VerifyReport { damaged: self.set_foreign_aside()?, ..VerifyReport::default() };
         self.take_back_trash()?;
+        report.damaged.extend(self.set_broken_records_aside()?);
         let (actions, broken) = self.actions()?;
         report.actions = actions.len();
         let broken = broken.into_iter().map(|path| (path, "not a readable action"));
@@ -86,7 +87,10 @@ impl Store {
             .filter_map(|(path, (records, kinds))| {
                 let found = records.iter().try_for_each(|record| self.verify_object(record));
                 progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, on_disk.len());
-                let reason = found.err()?.to_string();
+                let error = found.err()?;
+                // A part speaks for itself.
+                let is_of_a_part = error.object().is_some_and(|object| object != records[0].object);
+                let reason = (!is_of_a_part).then(|| error.to_string())?;
                 let damage = Damage { path: path.clone(), reason, needed_by: kinds.into_iter().collect() };
                 Some((path, records[0].object, damage))
             })
@@ -146,6 +150,27 @@ impl Store {
         }
         let reason = "neither a file nor a folder of the store, in which nothing is followed";
         Ok(foreign.into_iter().map(|path| Damage { path, reason: reason.into(), needed_by: Vec::new() }).collect())
+    }
+
+    /// Sets aside records of runs that cannot be read, since a collection of garbage does not know what they need. One that is
+    /// as it was written comes from a newer version and stays.
+    fn set_broken_records_aside(&self) -> Result<Vec<Damage>, CacheError> {
+        let mut damaged = Vec::new();
+        for run in self.runs()? {
+            let error = match self.load_run_as_written(&run) {
+                Ok(_) => continue,
+                Err(error) if error.is_absence() => continue,
+                Err(error) => error,
+            };
+            let is_as_written = matches!(self.record_seal(&run), Ok(RecordSeal::Intact(_)));
+            if is_as_written && !matches!(error, CacheError::Misplaced { .. }) {
+                continue;
+            }
+            let path = self.run_path(&run);
+            self.layout().set_aside(&path)?;
+            damaged.push(Damage { path, reason: error.to_string(), needed_by: Vec::new() });
+        }
+        Ok(damaged)
     }
 
     /// Ledgers that cannot be read, or that say something else than the actions; and what ledgers alone know of, as far as it is

@@ -99,7 +99,7 @@ fn snippet<'a>(
     let (begin, _) = sources.line_range(file, first);
     let (_, end) = sources.line_range(file, last);
     let text = &sources.text(file)[begin as usize..end as usize];
-    let mut snippet = Snippet::source(text).line_start(first + 1).path(sources.path(file));
+    let mut snippet = Snippet::source(text).line_start(first + 1).path(visible(sources.path(file)));
     for (kind, label) in labels {
         let (start, stop) = on_one_line(label, sources);
         let annotation = kind.span((start - begin) as usize..(stop - begin) as usize);
@@ -196,5 +196,16 @@ mod tests {
         let (diagnostics, sources) = example();
         assert!(!diagnostics.render(&sources, false).contains('\u{1b}'));
         assert!(diagnostics.render(&sources, true).contains('\u{1b}'));
+    }
+
+    /// Places in trials are named after values of axes, which may hold anything.
+    #[test]
+    fn the_name_of_a_place_cannot_steer_a_terminal_or_make_a_line() {
+        let mut sources = SourceMap::default();
+        let file = sources.add("trial 1,a\u{7f}\nerror: b=1", "text");
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.push(Diagnostic::error("wrong", "it is wrong").at(Span::new(file, 0, 4)));
+        let shown = diagnostics.render(&sources, false);
+        assert!(shown.contains(r" --> trial 1,a\u{7f}\nerror: b=1:1:1"), "{shown}");
     }
 }

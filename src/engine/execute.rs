@@ -111,9 +111,10 @@ pub fn execute(
     };
     let started = Instant::now();
     coordinator.announce(run);
-    let everything_hit = coordinator.plans.iter().all(|plan| plan.hit().is_some());
+    let is_done = |plan: &StagePlan| plan.hit().is_some() && plan.unwritten().is_none();
+    let everything_done = coordinator.plans.iter().all(is_done);
     std::thread::scope(|scope| {
-        if !everything_hit {
+        if !everything_done {
             for worker in 0..options.jobs.max(1) {
                 let (shared, queue, messages) = (&shared, &queue, messages.clone());
                 let body = move || {
@@ -239,9 +240,13 @@ impl Coordinator<'_> {
         let verdict = self.plans[stage.index()].verdict.clone();
         match verdict {
             Verdict::Hit(action) if !self.rerun.contains(&stage) => match self.write_again(stage) {
-                Ok(()) => {
+                Ok(true) => {
                     self.finish(stage, StageState::Hit, &action, 0.0);
                     self.settle(stage, action);
+                }
+                Ok(false) => {
+                    self.plans[stage.index()].verdict = Verdict::Miss(Reason::OutputsLost);
+                    self.schedule.queue(stage);
                 }
                 Err(failure) => self.fail(stage, failure),
             },
@@ -250,15 +255,12 @@ impl Coordinator<'_> {
         }
     }
 
-    /// A hit has its action in the store: one that only the ledger knew of is written again.
-    fn write_again(&mut self, stage: StageId) -> Result<(), Failure> {
-        let Some(action) = self.plans[stage.index()].unwritten() else { return Ok(()) };
+    /// A hit has its action in the store: one that only the ledger knew of is written again. `false` if its objects went just
+    /// now, so that it is no hit any more.
+    fn write_again(&mut self, stage: StageId) -> Result<bool, Failure> {
+        let Some(action) = self.plans[stage.index()].unwritten() else { return Ok(true) };
         let written = self.planner.store.write_actions(&[&action]).map_err(|error| Failure::from(&error))?;
-        if written == 0 {
-            // Its objects went just now: whoever needs them has the stage run again.
-            tracing::debug!("the action of {} could not be written again", self.graph.stage(stage).name);
-        }
-        Ok(())
+        Ok(written > 0)
     }
 
     fn settle(&mut self, stage: StageId, action: Arc<Action>) {

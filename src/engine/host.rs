@@ -36,11 +36,15 @@ pub(super) struct StageHost {
     pub began_at: AtomicU64,
     /// Whether a checkpoint beyond that was kept.
     pub has_advanced: AtomicBool,
+    /// Whether the stage was told to stop since its time was over. One that fails by itself before that, has failed.
+    pub was_late: AtomicBool,
 }
 
 impl StageHost {
-    pub fn is_late(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() > deadline)
+    fn is_late(&self) -> bool {
+        let is_late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
+        self.was_late.fetch_or(is_late, Ordering::Relaxed);
+        is_late
     }
 
     fn send(&self, event: Event) {
@@ -129,13 +133,14 @@ impl Host for StageHost {
 /// A folder below the store's `tmp/` that is made when it is first asked for and removed with the stage.
 #[derive(Debug)]
 pub(super) struct Scratch {
+    store: Arc<Store>,
     path: PathBuf,
     made: std::sync::OnceLock<()>,
 }
 
 impl Scratch {
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, made: std::sync::OnceLock::new() }
+    pub fn new(store: &Arc<Store>) -> Self {
+        Self { store: Arc::clone(store), path: store.scratch_folder(), made: std::sync::OnceLock::new() }
     }
 
     fn path(&self) -> Result<&Path, StageError> {
@@ -150,26 +155,11 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.made.get().is_some() {
-            let removed = std::fs::remove_dir_all(&self.path);
-            if removed.is_err() {
-                // A program may have closed folders of its own.
-                open_folders(&self.path);
-                let _ = std::fs::remove_dir_all(&self.path);
-            }
+        if self.made.get().is_some()
+            && let Err(error) = self.store.remove_scratch(&self.path)
+        {
+            let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+            tracing::warn!("{error}{why}; `runner cache gc` removes it when it is an hour old");
         }
-    }
-}
-
-/// Makes all folders below this one writable. Links are not followed.
-fn open_folders(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let mut open = vec![folder.to_owned()];
-    while let Some(folder) = open.pop() {
-        let _ = std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700));
-        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        open.extend(
-            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
-        );
     }
 }

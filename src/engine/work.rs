@@ -96,10 +96,18 @@ impl Shared<'_> {
                 Result::Failed(failure) if attempt <= job.stage.retries && !self.cancel.is_cancelled() => {
                     let stage = job.stage.name.clone();
                     let _ = self.messages.send(Message::Event(Event::StageRetried { stage, attempt, failure }));
-                    std::thread::sleep(Duration::from_millis(100) * 2_u32.pow(attempt.min(6)));
+                    self.pause(Duration::from_millis(100) * 2_u32.pow(attempt.min(6)));
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Waits, unless the user wants an end.
+    fn pause(&self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time && !self.cancel.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -137,10 +145,11 @@ impl Shared<'_> {
             Err(_) if self.cancel.is_cancelled() => {
                 return Result::Cancelled { is_lost: !host.has_advanced.load(Ordering::Relaxed) };
             }
-            Err(_) if host.is_late() => {
+            Err(stopped) if host.was_late.load(Ordering::Relaxed) => {
                 let limit = job.stage.timeout.unwrap_or_default();
                 let hint = "raise `timeout`, or give the stage less to do";
-                return Result::Failed(Failure::new(format!("it ran longer than {limit:?}")).hint(hint));
+                let failure = Failure::new(format!("it ran longer than {limit:?}")).hint(hint);
+                return Result::Failed(Failure { causes: stopped.causes, ..failure });
             }
             // A file that changed under the stage may be why it failed.
             Err(failure) => return Result::Failed(unchanged.map_or_else(|error| Failure::from(&error), |()| failure)),
@@ -176,11 +185,12 @@ impl Shared<'_> {
                 .iter()
                 .filter_map(|name| Some((name.clone(), (job.variable)(name)?)))
                 .collect(),
-            scratch: Scratch::new(self.store.scratch_folder()),
+            scratch: Scratch::new(self.store),
             messages: self.messages.clone(),
             last_progress: Mutex::new(None),
             began_at: AtomicU64::new(0),
             has_advanced: AtomicBool::new(false),
+            was_late: AtomicBool::new(false),
         }
     }
 

@@ -19,10 +19,21 @@ stages:
   all: {uses: command, from: {in: one}, with: {run: [sh, -c, \"cat {in.in}/* > {out.y}\"], outputs: {y: {path: y.txt}}}}
 ";
 
+/// Chains that come to the same content under different keys in every run, so that each object is garbage one moment and the input of
+/// a program the next.
+const CHAINS: &str = "pipeline: chains
+params: {n: 0}
+stages:
+  a: {uses: command, foreach: {i: [1, 2, 3]}, with: {run: [sh, -c, \"echo same > {out.x}; : ${n} ${i}\"], outputs: {x: {path: x.txt}}}}
+  b: {uses: command, from: {in: a}, with: {run: [sh, -c, \"cat {in.in}/* > {out.x}; : ${n}\"], outputs: {x: {path: x.txt}}}}
+  c: {uses: command, from: {in: b}, with: {run: [sh, -c, \"cat {in.in}/* > {out.x}; : ${n}\"], outputs: {x: {path: x.txt}}}}
+  d: {uses: command, from: {in: c}, with: {run: [sh, -c, \"cat {in.in}/* > {out.x}; : ${n}\"], outputs: {x: {path: x.txt}}}}
+";
+
 /// Runs so many rounds of two processes beside a third one that collects without a pause.
-fn beside_runs(rounds: usize, collect: &dyn Fn(&TestEnvironment) -> Command) {
+fn beside_runs(pipeline: &str, rounds: usize, collect: &dyn Fn(&TestEnvironment) -> Command) {
     for round in 0..rounds {
-        let environment = TestEnvironment::with_pipeline(EQUAL);
+        let environment = TestEnvironment::with_pipeline(pipeline);
         let mut failed: Vec<String> = Vec::new();
         for part in 0..3 {
             let start = |process: usize| {
@@ -47,12 +58,17 @@ fn beside_runs(rounds: usize, collect: &dyn Fn(&TestEnvironment) -> Command) {
 
 #[test]
 fn runs_beside_a_collection_that_spares_nothing_end_well() {
-    beside_runs(6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));
+    beside_runs(EQUAL, 6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));
+}
+
+#[test]
+fn programs_find_their_inputs_beside_a_collection() {
+    beside_runs(CHAINS, 6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));
 }
 
 #[test]
 fn runs_beside_a_collection_that_forgets_everything_end_well() {
-    beside_runs(4, &|environment| environment.command(&["cache", "gc", "--max-age", "1 ms"]));
+    beside_runs(EQUAL, 4, &|environment| environment.command(&["cache", "gc", "--max-age", "1 ms"]));
 }
 
 /// A library that sets the clock of a process on, as that of another host may be; `None` without a compiler.
@@ -87,7 +103,7 @@ fn a_collection_goes_by_the_clock_of_the_file_system() {
         command.env("LD_PRELOAD", &library);
         command
     };
-    beside_runs(3, &|environment| ahead(environment, &["cache", "gc"]));
+    beside_runs(EQUAL, 3, &|environment| ahead(environment, &["cache", "gc"]));
     // What is a minute old is not old, whatever the host says; nor is the work of others gone.
     let environment = TestEnvironment::with_pipeline(EQUAL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);

@@ -160,12 +160,13 @@ fn a_program_leaves_nothing_in_the_store_but_its_outputs() {
 fn a_timeout_ends_the_program_and_what_it_started() {
     let environment = TestEnvironment::new();
     let late = environment.path("late");
-    let script = format!("(sleep 2; echo > {}) & wait", late.display());
+    let script = format!("echo reading the map; (sleep 2; echo > {}) & wait", late.display());
     environment.write(
         "pipeline.yaml",
         format!("pipeline: slow\nstages:\n  it: {{uses: command, timeout: 200 ms, with: {{run: [sh, -c, \"{script}\"], outputs: {{o: {{path: o}}}}}}}}\n"),
     );
-    environment.run(&["run", "--quiet", "pipeline.yaml"]).expect(1).says("it ran longer than 200ms");
+    let run = environment.run(&["run", "--quiet", "pipeline.yaml"]).expect(1);
+    run.says("it ran longer than 200ms").says("reading the map");
     std::thread::sleep(std::time::Duration::from_millis(2300));
     assert!(!late.exists(), "the background process outlived its stage");
 }

@@ -268,3 +268,45 @@ fn a_plan_writes_no_action() {
     assert_eq!(environment.json(&["plan", "pipeline.yaml"])["hits"], 8);
     assert!(!path.exists());
 }
+
+/// A record that was cut short once ended every collection of garbage, and nothing said which one it was.
+#[test]
+fn a_record_of_a_run_that_cannot_be_read_is_named_and_set_aside() {
+    for (harm, is_sealed) in [("cut", false), ("empty", false), ("of a newer version", true)] {
+        let (environment, run) = after_one_run();
+        let name = run["run"].as_str().unwrap();
+        environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "seed=7"]);
+        let path = environment.path("cache/v1/runs").join(name).join("run.json");
+        let bytes = fs::read(&path).unwrap();
+        let damaged = match harm {
+            "cut" => bytes[..bytes.len() / 2].to_vec(),
+            "empty" => Vec::new(),
+            _ => resealed(&bytes),
+        };
+        fs::write(&path, damaged).unwrap();
+        let collected = environment.run(&["cache", "gc"]).expect(1);
+        collected.says(name).says("cache verify");
+        environment.succeed(&["runs"]).says(name);
+        environment.run(&["show", name]).expect(1).says("run.json");
+        let verified = environment.run(&["cache", "verify"]);
+        if is_sealed {
+            assert_eq!(verified.code(), Some(0), "{harm}: it is as it was written: {}", verified.describe());
+            assert!(path.exists());
+            continue;
+        }
+        verified.expect(3).prints(&short(&environment, &path));
+        environment.succeed(&["cache", "verify"]);
+        environment.succeed(&["cache", "gc"]);
+        environment.succeed(&["runs"]);
+        environment.run(&["verify", "latest"]).expect(3).prints(name);
+    }
+}
+
+/// A record with a state that this version does not know.
+fn resealed(bytes: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(bytes);
+    let (content, _) = text.rsplit_once(",\"seal\"").unwrap();
+    let content = content.replacen("\"status\":\"done\"", "\"status\":\"paused\"", 1);
+    let seal = stages::artifact::Digest::of_bytes(content.as_bytes());
+    format!("{content},\"seal\":\"{seal}\"}}").into_bytes()
+}

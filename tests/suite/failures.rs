@@ -134,6 +134,32 @@ fn a_stage_that_takes_too_long_is_stopped() {
     assert_eq!(failure.hint.as_deref(), Some("raise `timeout`, or give the stage less to do"));
 }
 
+/// Its own failure, and not the clock, is why it has no outputs.
+#[test]
+fn what_fails_by_itself_when_its_time_is_over_says_why() {
+    let engine = Engine::new();
+    let with = format!("{{failures: 1, attempts: {}, seconds: 0.2}}", engine.path("attempts").display());
+    let story = engine.run(&format!("  s: {{uses: flaky, timeout: 10 ms, with: {with}}}\n"));
+    assert_eq!(story.outcome.failures[0].1.message, "the weather is bad");
+}
+
+#[test]
+fn a_pause_before_the_next_attempt_ends_with_the_run() {
+    let engine = Engine::new();
+    let (cancel, attempts) = (engine.cancel.clone(), engine.path("attempts"));
+    let with = format!("{{failures: 9, attempts: {}}}", attempts.display());
+    let stopper = std::thread::spawn(move || {
+        while std::fs::read_to_string(&attempts).unwrap_or_default().lines().count() < 3 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        cancel.cancel();
+    });
+    let story = engine.run(&format!("  s: {{uses: flaky, retries: 9, with: {with}}}\n"));
+    stopper.join().unwrap();
+    assert_ne!(story.outcome.status, RunStatus::Done);
+    assert!(retries(&story) <= 4, "{}", retries(&story));
+}
+
 #[test]
 fn a_run_that_is_cancelled_is_interrupted_not_failed() {
     let engine = Engine::new();

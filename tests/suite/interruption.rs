@@ -46,6 +46,32 @@ fn a_killed_run_does_not_seem_to_be_under_way() {
     environment.write("begun.end", "");
 }
 
+/// Also if it left the program's group for a session of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_that_a_program_has_started_outlives_a_killed_runner() {
+    let mut environment = TestEnvironment::with_pipeline(
+        "pipeline: busy\nstages:\n  it: {uses: command, with: {run: [sh, -c, \"setsid sh -c 'echo $$ > $MARK.inner; exec sleep \
+         300' & echo $$ > $MARK.outer; wait; sleep 300\"], pass_env: [MARK], outputs: {o: {path: o}}}}\n",
+    );
+    let mark = environment.path("mark").display().to_string();
+    environment.set("MARK", mark);
+    let mut running = environment.spawn(&["run", "--quiet", "pipeline.yaml"]);
+    let number = |name: &str| std::fs::read_to_string(environment.path(name)).ok()?.trim().parse::<u32>().ok();
+    let mut numbers = Vec::new();
+    for name in ["mark.inner", "mark.outer"] {
+        assert!(running.wait_until(|| number(name).is_some()));
+        numbers.extend(number(name));
+    }
+    running.kill();
+    running.wait().expect_killed();
+    let begun = std::time::Instant::now();
+    while numbers.iter().any(|number| runner::cache::process_start(*number).is_some()) {
+        assert!(begun.elapsed().as_secs() < 60, "one of {numbers:?} goes on");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn what_nohup_starts_goes_on_without_a_terminal() {
     let mut environment = TestEnvironment::with_pipeline(

@@ -92,6 +92,9 @@ struct FlakyParams {
     failures: usize,
     /// A file with a line per attempt.
     attempts: PathBuf,
+    /// How long an attempt takes. It does not look whether it should stop.
+    #[serde(default)]
+    seconds: f64,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -122,6 +125,7 @@ toy!(Panic, "panic", None, |_with, _inputs, _context| panic!("index 7 is out of 
 toy!(Flaky, "flaky", FlakyParams, |with, _inputs, _context| {
     let before = fs::read_to_string(&with.attempts).unwrap_or_default();
     fs::write(&with.attempts, format!("{before}attempt\n"))?;
+    std::thread::sleep(Duration::from_secs_f64(with.seconds));
     if before.lines().count() < with.failures {
         return Err(StageError::new("the weather is bad"));
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
-use crate::cache::process_start;
+use crate::cache::{is_gone, process_start};
 use crate::engine::Failure;
 
 /// Jobs are processes of this machine.
@@ -185,7 +185,7 @@ struct Noted {
 
 impl Noted {
     fn is_alive(&self) -> bool {
-        process_start(self.process) == Some(self.started)
+        !is_gone(self.process, self.started)
     }
 }
 

@@ -74,10 +74,12 @@ impl Traces {
             return false;
         }
         let Some(status) = Status::of(process.as_raw_nonzero().get()) else { return false };
-        // Threads, among them our own, have numbers, too. And a child of ours is a program that another stage is starting
-        // now: until it is under way it holds copies of all our files.
+        // Threads, among them our own, have numbers, too. And a child of ours that runs our own program is one that another
+        // stage is starting now: until it is under way it holds copies of all our files. Other children may have come to
+        // us from a program that ended, where we are the first process of a container.
         let own = rustix::process::getpid().as_raw_nonzero().get();
-        if !is_process(&place) || status.parent == own {
+        let is_being_started = !is_here && status.parent == own && runs_our_program(&place);
+        if !is_process(&place) || is_being_started {
             return false;
         }
         // Somebody who looks around in the folder from another terminal is not a stray.
@@ -93,6 +95,12 @@ impl Traces {
         let mut targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         targets.any(|target| self.pipes.iter().any(|pipe| target.as_os_str() == pipe.as_str()))
     }
+}
+
+/// Whether a process runs the program that this one runs.
+fn runs_our_program(place: &Path) -> bool {
+    let [theirs, ours] = [place.join("exe"), PathBuf::from("/proc/self/exe")].map(|link| fs::read_link(link).ok());
+    theirs == ours
 }
 
 /// Whether the number is that of a process, not of a thread.

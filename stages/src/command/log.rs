@@ -42,12 +42,12 @@ pub(super) struct Log<'a> {
 
 impl<'a> Log<'a> {
     pub fn new(host: &'a dyn Host) -> Self {
-        let said = || Ring::new(SAID);
+        let said = || Ring::new(SAID, 1);
         Self {
             host,
             lines: Default::default(),
             head: HEAD,
-            tail: Ring::new(TAIL),
+            tail: Ring::new(TAIL, PER_LINE),
             said: [said(), said()],
             remarks: Vec::new(),
         }
@@ -152,23 +152,26 @@ impl Line {
 /// Lines of which the oldest are given up.
 struct Ring {
     lines: VecDeque<String>,
-    bytes: usize,
+    /// What the lines cost in all, and may cost.
+    cost: usize,
     most: usize,
+    /// What a line costs besides its text.
+    per_line: usize,
     left_out: u64,
     left_out_bytes: u64,
 }
 
 impl Ring {
-    fn new(most: usize) -> Self {
-        Self { lines: VecDeque::new(), bytes: 0, most, left_out: 0, left_out_bytes: 0 }
+    fn new(most: usize, per_line: usize) -> Self {
+        Self { lines: VecDeque::new(), cost: 0, most, per_line, left_out: 0, left_out_bytes: 0 }
     }
 
     fn push(&mut self, line: String) {
-        self.bytes += line.len() + 1;
+        self.cost += line.len() + self.per_line;
         self.lines.push_back(line);
-        while self.bytes > self.most && self.lines.len() > 1 {
+        while self.cost > self.most && self.lines.len() > 1 {
             let Some(oldest) = self.lines.pop_front() else { return };
-            self.bytes -= oldest.len() + 1;
+            self.cost -= oldest.len() + self.per_line;
             self.left_out += 1;
             self.left_out_bytes += oldest.len() as u64 + 1;
         }
@@ -307,5 +310,12 @@ mod tests {
         assert_eq!(told.len(), 1);
         assert_eq!(said.len() - 2 + left_out, 100_001);
         assert!(said[said.len() - 2].starts_with("line 99999"));
+    }
+
+    /// Each line becomes an event, however little is in it.
+    #[test]
+    fn empty_lines_are_not_free() {
+        let (said, _) = notes(&[(Stream::Output, &[b'\n'; 2_000_000])]);
+        assert!(said.len() <= (HEAD + TAIL) / PER_LINE + 2, "{}", said.len());
     }
 }

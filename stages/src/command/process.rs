@@ -49,9 +49,13 @@ pub(super) fn run_to_end(
     let mut running = Running::start(arguments, variables, folder)?;
     let status = running.wait_for_end(&mut log, context);
     log.finish();
-    match status? {
-        status if status.success() => Ok(()),
-        status => Err(failed(arguments, status, &log)),
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(arguments, status, &log)),
+        Err(stopped) => {
+            let words = log.last_words();
+            Err(if words.is_empty() { stopped } else { stopped.because(words) })
+        }
     }
 }
 
@@ -107,18 +111,19 @@ impl Running {
         // A group of its own, so that a stop reaches what the program started.
         command.arg0(name).args(rest).current_dir(folder).env_clear().envs(variables).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Watched::prepare();
-        let mut child = spawn(&mut command).map_err(|error| program::cannot_start(name, &program, folder, error))?;
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        let mut watched = Watched::new(&folder);
+        let mut child = spawn(&mut command).map_err(|error| program::cannot_start(name, &program, &folder, error))?;
         let first = Pid::from_child(&child);
-        let traces =
-            Traces { first, folder: folder.canonicalize().unwrap_or_else(|_| folder.into()), pipes: Vec::new() };
+        watched.begin(first);
+        let traces = Traces { first, folder, pipes: Vec::new() };
         Ok(Self {
             group: Group(first),
             end: pidfd_open(first, PidfdFlags::empty()).ok(),
             output: child.stdout.take().and_then(without_waiting),
             messages: child.stderr.take().and_then(without_waiting),
             buffer: vec![0; PIECE],
-            _watched: Watched::new(first),
+            _watched: watched,
             child,
             traces,
         })

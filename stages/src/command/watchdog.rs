@@ -1,71 +1,117 @@
 //! Ends programs whose runner is gone. A runner that is killed cannot end anything any more, so a small shell waits for the
-//! end of a pipe that only the runner holds, and ends the process groups that were under way.
+//! end of a pipe that only the runner holds, and ends the process groups that were under way, and what has left them for a
+//! session of its own but is still in the folder of its program.
 //!
 //! A signal that the kernel sends to a child when its parent dies (`PR_SET_PDEATHSIG`) would reach the program but not what
 //! the program started, and it goes by the thread that forked, not by the process.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
 use rustix::process::Pid;
 
-/// Reads `+ GROUP` and `- GROUP`; at the end of its input it ends the groups that are left.
+/// Reads `@ NUMBER FOLDER` for a program that is about to start in a folder, `+ NUMBER GROUP` once it has, and `- NUMBER` when
+/// nothing is left of it. At the end of its input it ends the groups that are left, and whatever else is at work in one
+/// of the folders.
 const SCRIPT: &str = r#"trap '' HUP INT TERM
-groups=' '
-while read -r what group; do
+line='
+'
+folders=$line
+groups=$line
+without() { # LIST NUMBER: the list without the line of this number
+  case $1 in
+    *"$line$2 "*) rest=${1#*"$line$2 "}; list="${1%%"$line$2 "*}$line${rest#*"$line"}" ;;
+    *) list=$1 ;;
+  esac
+}
+while read -r what number name; do
   case $what in
-    +) groups="$groups$group " ;;
-    -) groups="${groups%% $group *} ${groups#* $group }" ;;
+    @) folders="$folders$number $name$line" ;;
+    +) groups="$groups$number $name$line" ;;
+    -) without "$folders" "$number"; folders=$list; without "$groups" "$number"; groups=$list ;;
   esac
 done
-case $groups in *[0-9]*) ;; *) exit ;; esac
-for group in $groups; do kill -s TERM -- "-$group"; done
+[ "$folders" = "$line" ] && exit
+send() { # SIGNAL
+  printf '%s' "$groups" | while read -r number group; do
+    [ -z "$group" ] || kill -s "$1" -- "-$group"
+  done
+  for process in /proc/[0-9]*; do
+    place=$(readlink "$process/cwd") || continue
+    printf '%s' "$folders" | while read -r number folder; do
+      [ -n "$folder" ] || continue
+      case $place in "$folder" | "$folder"/* | "$folder (deleted)") kill -s "$1" -- "${process#/proc/}" ;; esac
+    done
+  done
+}
+send TERM
 sleep 1
-for group in $groups; do kill -s KILL -- "-$group"; done
+send KILL
 "#;
 
-/// The shell and the groups that it knows. There is one for the whole process, from the first program on.
-struct Watchdog {
-    shell: Option<(Child, ChildStdin)>,
-    groups: BTreeSet<i32>,
+/// What the shell knows of one program.
+#[derive(Clone, Debug)]
+struct Entry {
+    folder: String,
+    group: Option<i32>,
 }
 
-static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog { shell: None, groups: BTreeSet::new() });
+/// The shell and what it knows. There is one for the whole process, from the first program on.
+struct Watchdog {
+    shell: Option<(Child, ChildStdin)>,
+    programs: BTreeMap<u64, Entry>,
+    last: u64,
+}
 
-/// A process group that ends with this process.
+static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog { shell: None, programs: BTreeMap::new(), last: 0 });
+
+/// A program that ends with this process.
 #[derive(Debug)]
-pub(super) struct Watched(i32);
+pub(super) struct Watched(u64);
 
 impl Watched {
-    /// Starts the shell, if there is none yet, so that a program is watched as soon as it has started.
-    pub fn prepare() {
-        if let Ok(mut watchdog) = WATCHDOG.lock()
-            && watchdog.shell.is_none()
-        {
-            watchdog.shell = start();
-        }
+    /// Has a folder watched in which a program is about to start. Without a shell on this machine it goes unwatched.
+    pub fn new(folder: &Path) -> Self {
+        let Ok(mut watchdog) = WATCHDOG.lock() else { return Self(0) };
+        watchdog.last += 1;
+        let number = watchdog.last;
+        // A line of the shell's input is one of the path, too.
+        let folder = folder.to_str().filter(|folder| !folder.contains('\n')).unwrap_or_default().to_owned();
+        let entry = Entry { folder, group: None };
+        let lines = entry.lines(number);
+        watchdog.programs.insert(number, entry);
+        watchdog.tell(&lines);
+        Self(number)
     }
 
-    /// Has a group watched. Without a shell on this machine it goes unwatched.
-    pub fn new(group: Pid) -> Self {
+    /// The program has started, as the first of a process group.
+    pub fn begin(&mut self, group: Pid) {
+        let Ok(mut watchdog) = WATCHDOG.lock() else { return };
         let group = group.as_raw_nonzero().get();
-        if let Ok(mut watchdog) = WATCHDOG.lock() {
-            watchdog.groups.insert(group);
-            watchdog.tell(&format!("+ {group}\n"));
+        if let Some(entry) = watchdog.programs.get_mut(&self.0) {
+            entry.group = Some(group);
         }
-        Self(group)
+        watchdog.tell(&format!("+ {} {group}\n", self.0));
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
         if let Ok(mut watchdog) = WATCHDOG.lock() {
-            watchdog.groups.remove(&self.0);
+            watchdog.programs.remove(&self.0);
             watchdog.tell(&format!("- {}\n", self.0));
         }
+    }
+}
+
+impl Entry {
+    fn lines(&self, number: u64) -> String {
+        let group = self.group.map_or_else(String::new, |group| format!("+ {number} {group}\n"));
+        format!("@ {number} {}\n{group}", self.folder)
     }
 }
 
@@ -80,11 +126,11 @@ impl Watchdog {
         if let Some((mut old, _)) = self.shell.take() {
             let _ = old.wait();
         }
-        if self.groups.is_empty() {
+        if self.programs.is_empty() {
             return;
         }
         self.shell = start();
-        let all: String = self.groups.iter().map(|group| format!("+ {group}\n")).collect();
+        let all: String = self.programs.iter().map(|(number, entry)| entry.lines(*number)).collect();
         if let Some((_, input)) = &mut self.shell {
             let _ = input.write_all(all.as_bytes());
         }
@@ -111,30 +157,60 @@ mod tests {
         Command::new("sh").args(["-c", "sleep 300 & wait"]).process_group(0).spawn().unwrap()
     }
 
+    fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     #[test]
     fn groups_that_are_left_end_with_the_pipe() {
         let (mut shell, mut input) = start().unwrap();
         let mut children = [sleeper(), sleeper(), sleeper()];
-        for child in &children {
-            input.write_all(format!("+ {}\n", child.id()).as_bytes()).unwrap();
+        for (number, child) in children.iter().enumerate() {
+            input.write_all(format!("@ {number} /nowhere\n+ {number} {}\n", child.id()).as_bytes()).unwrap();
         }
-        input.write_all(format!("- {}\n", children[1].id()).as_bytes()).unwrap();
+        input.write_all(b"- 1\n- 7\n").unwrap();
         drop(input);
         shell.wait().unwrap();
-        let start = Instant::now();
         for index in [0, 2] {
-            while children[index].try_wait().unwrap().is_none() {
-                assert!(start.elapsed() < Duration::from_secs(60), "a group outlived the pipe");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_until("a group outlived the pipe", || children[index].try_wait().unwrap().is_some());
             let group = Pid::from_child(&children[index]);
-            while rustix::process::test_kill_process_group(group).is_ok() {
-                assert!(start.elapsed() < Duration::from_secs(60), "a member of a group outlived the pipe");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            let is_gone = || rustix::process::test_kill_process_group(group).is_err();
+            wait_until("a member of a group outlived the pipe", is_gone);
         }
         assert!(children[1].try_wait().unwrap().is_none(), "a group that was taken back has ended");
         rustix::process::kill_process_group(Pid::from_child(&children[1]), rustix::process::Signal::KILL).unwrap();
         children[1].wait().unwrap();
+    }
+
+    /// A program that was about to start may be under way, and what it started may be in no group of its own.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_at_work_in_a_folder_ends_with_the_pipe() {
+        let top = tempfile::tempdir().unwrap();
+        let folders =
+            ["a stage", "another", "a stage beside"].map(|name| top.path().canonicalize().unwrap().join(name));
+        let begin = |folder: &Path| {
+            std::fs::create_dir_all(folder.join("in")).unwrap();
+            let mut command = Command::new("sleep");
+            command.arg("300").current_dir(folder.join("in")).process_group(0).spawn().unwrap()
+        };
+        let mut children = folders.each_ref().map(|folder| begin(folder));
+        let (mut shell, mut input) = start().unwrap();
+        for (number, folder) in folders[..2].iter().enumerate() {
+            input.write_all(format!("@ {number} {}\n", folder.display()).as_bytes()).unwrap();
+        }
+        input.write_all(b"- 1\n").unwrap();
+        drop(input);
+        shell.wait().unwrap();
+        wait_until("it outlived the pipe", || children[0].try_wait().unwrap().is_some());
+        for child in &mut children[1..] {
+            assert!(child.try_wait().unwrap().is_none(), "its folder is not watched any more, or never was");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }
