@@ -291,7 +291,7 @@ stages:
     7 |   c: ${a}
       |      ^^^^
       |
-      = help: give one of them a value of its own
+      = help: give one of them a value that does not refer to the others
 
     error[undefined-name]: `dd` is not defined
      --> p.yaml:8:6
@@ -307,7 +307,7 @@ stages:
     10 |   2nd: 1
        |   ^^^
        |
-       = help: a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+       = help: a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
     error[missing-key]: stage `raw` lacks `uses`
       --> p.yaml:12:8
@@ -351,7 +351,7 @@ stages:
     14 |   3rd: {uses: window}
        |   ^^^
        |
-       = help: a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+       = help: a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
     error[bad-from]: `from` must name a stage, found an empty map
       --> p.yaml:17:11
