@@ -10,6 +10,7 @@ use super::super::{CliError, Exit, Global};
 use super::About;
 use super::campaign::Campaign;
 use super::submit::{Queue, job_name};
+use crate::diagnostic::counted;
 use crate::sweep::{Member, Part, UnitMember, backend, overrides};
 use crate::ui::{out, outln, print_json};
 
@@ -49,7 +50,8 @@ pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, CliError> {
     if global.json {
         print_json(&serde_json::json!({"cancelled": ended}));
     } else {
-        outln!("{ended} jobs cancelled; what was done is kept, and the sweep can be issued again");
+        let ended = counted(ended, "job");
+        outln!("{ended} cancelled; finished work is kept, and the same sweep can be submitted again");
     }
     Ok(Exit::Done)
 }

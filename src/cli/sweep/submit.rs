@@ -11,6 +11,7 @@ use super::super::{CliError, Exit, Global};
 use super::RunArguments;
 use super::campaign::{Campaign, View};
 use crate::cache::append_plain;
+use crate::diagnostic::counted;
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
@@ -358,7 +359,7 @@ fn tell(
     let jobs: Vec<String> = parts
         .map(|(part, JobId(id))| match part {
             Part::Next => format!("{id} ({})", part.name()),
-            _ => format!("{id} ({}, {} tasks)", part.name(), submission.units(*part).len()),
+            _ => format!("{id} ({}, {})", part.name(), counted(submission.units(*part).len(), "task")),
         })
         .collect();
     outln!("{} {} members to {} as jobs {}", Paint::Good.on("submitted"), open.len(), backend.name(), jobs.join(", "));

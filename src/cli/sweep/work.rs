@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 }
 
 fn part(name: &str) -> Result<Part, String> {
-    Part::parse(name).ok_or_else(|| format!("`{name}` is no part; there are shared, trials and next"))
+    Part::parse(name).ok_or_else(|| format!("`{name}` is not a part: choose from shared, trials and next"))
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
@@ -66,7 +66,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let backend = || find_backend(&submission.backend);
     if warnings.time_is_up.load(Ordering::Relaxed) {
         if let Some(stage) = in_vain {
-            let message = format!("the time of the task is up, and `{stage}` has kept nothing from which it can go on");
+            let message =
+                format!("the time of the task is up, and `{stage}` has kept nothing from which it can continue");
             let hint = "give it more `time` below `slurm`; again with as much, it would end at the same place";
             return Err(CliError::failed(message).hint(hint));
         }
@@ -234,8 +235,7 @@ impl Task<'_> {
         };
         let (wanted, has) = (amount(wanted), amount(has));
         Some(format!(
-            "`{name}` asks for {wanted} of {what}, and this task for {has}; the job that was to run it did not come to its \
-             end, so issue the sweep again"
+            "`{name}` asks for {wanted} of {what}, and this task for {has}; the job that was to run it did not finish, so issue the sweep again"
         ))
     }
 
