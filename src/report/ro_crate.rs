@@ -224,7 +224,7 @@ impl<'a> Writer<'a> {
         let lock = json!({
             "@type": "File",
             "name": "Lock of the run",
-            "description": "What determined each stage, and the digests that it came to; `runner audit` reads it",
+            "description": "What determined each stage, and the digests of its outputs; `runner audit` reads it",
             "encodingFormat": "text/plain",
             "about": link(RUN),
         });
@@ -592,7 +592,7 @@ fn read_me(history: &History<'_>) -> String {
     let text = format!(
         "# Run {} of the pipeline {}\n\nThe run ended as: {}. `ro-crate-metadata.json` describes its stages, parameters, inputs, \
          outputs and metrics (Workflow Run RO-Crate).\n\n- `runner/run.json`: the record, with the machine\n\
-         - `runner/run.lock`: what determined each stage, and the digests it came to\n\
+         - `runner/run.lock`: what determined each stage, and the digests of its outputs\n\
          - `objects/`: outputs that came along, as `STAGE/OUTPUT`\n\n",
         record.run,
         record.pipeline,

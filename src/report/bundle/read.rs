@@ -183,10 +183,15 @@ struct Bundle {
 
 impl Bundle {
     fn open(path: &Path) -> Result<Self, ReportError> {
-        let file = File::open(path).map_err(ReportError::io("read", path))?;
+        let file = File::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                ReportError::NoBundle { path: path.to_owned(), reason: "there is no such file".into() }
+            }
+            _ => ReportError::io("read", path)(error),
+        })?;
         let metadata = file.metadata().map_err(ReportError::io("read", path))?;
         if !metadata.is_file() {
-            return Err(ReportError::NoBundle { path: path.to_owned(), reason: "it is no file".into() });
+            return Err(ReportError::NoBundle { path: path.to_owned(), reason: "it is not a plain file".into() });
         }
         let file = BufReader::with_capacity(1 << 18, file);
         Ok(Self { path: path.to_owned(), file, length: metadata.len(), passed: 0, first: 0 })
@@ -368,7 +373,7 @@ impl Bundle {
     /// The lock, which says the same as the record.
     fn lock(&self, small: &BTreeMap<&str, Vec<u8>>, record: &RunRecord) -> Result<Lock, ReportError> {
         let bytes = small.get(format::LOCK).ok_or_else(|| self.damaged("it has no lock"))?;
-        let text = std::str::from_utf8(bytes).map_err(|_| self.damaged("its lock is no text"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.damaged("its lock is not text"))?;
         let lock = Lock::parse(text, Path::new(format::LOCK)).map_err(|error| self.damaged(error.to_string()))?;
         match lock.disagreement(record) {
             Some(what) => Err(self.damaged(format!("its lock does not agree with its record: {what}"))),
@@ -423,7 +428,7 @@ impl Bundle {
             let Place::Action(key) = place else { continue };
             let bytes = small.remove(entry.name.as_str()).unwrap_or_default();
             let action = Intake::read_action(&bytes).filter(|action| action.key == *key);
-            let action = action.ok_or_else(|| self.damaged(format!("{} is no action of that key", entry.name)))?;
+            let action = action.ok_or_else(|| self.damaged(format!("{} is not an action of that key", entry.name)))?;
             if !intake.action(action, bytes)? {
                 let stages = record.stages.iter().filter(|stage| stage.key == Some(*key));
                 without.extend(stages.map(|stage| stage.name.clone()));
