@@ -161,7 +161,7 @@ fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
     import(&environment, &[&whole[..], b"x"].concat()).expect(3).says("instead of");
     untouched(&environment);
     for nothing in [&b""[..], b"PK\x03\x04", &[7; 2000]] {
-        import(&environment, nothing).expect(2).says("is no bundle of runner");
+        import(&environment, nothing).expect(2).says("is not a bundle of runner");
         untouched(&environment);
     }
     environment.run(&["import", "no.bundle"]).expect(1).says("cannot read");

@@ -421,7 +421,7 @@ fn a_task_keeps_to_what_it_has() {
     let mut running = environment.spawn(&task("shared"));
     assert!(running.wait_until(|| !environment.files("cache/v1/leases").is_empty()));
     running.warn();
-    running.wait().expect(1).says("has kept nothing from which it can go on");
+    running.wait().expect(1).says("has kept nothing from which it can continue");
 }
 
 /// By its file, a sweep's results go to a remote and come from it, and what its tasks do goes there by itself.

@@ -96,7 +96,7 @@ impl Backend for Slurm {
         let told = answer(self.command("sbatch").arg("--parsable").arg(&job.script))?;
         let id = told.trim().split(';').next().unwrap_or_default().to_owned();
         if id.parse::<u64>().is_err() {
-            return Err(Failure::new(format!("sbatch answered `{}`, which is no job", told.trim())));
+            return Err(Failure::new(format!("sbatch answered `{}`, which is not a job", told.trim())));
         }
         Ok(JobId(id))
     }
@@ -135,7 +135,7 @@ impl Backend for Slurm {
     }
 
     fn requeue_own_task(&self) -> Result<(), Failure> {
-        let job = std::env::var("SLURM_JOB_ID").map_err(|_| Failure::new("this process is no task of Slurm"))?;
+        let job = std::env::var("SLURM_JOB_ID").map_err(|_| Failure::new("this process is not a Slurm task"))?;
         answer(self.command("scontrol").args(["requeue", &job])).map(drop)
     }
 
