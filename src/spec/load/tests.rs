@@ -36,7 +36,10 @@ fn read(text: &str, overrides: &[&str]) -> (Option<Spec>, String) {
         ..LoadOptions::default()
     };
     let mut sources = SourceMap::default();
-    let (spec, diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
+    let (spec, mut diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
+    // The graph reports these, since it knows the stage kinds.
+    let strays = spec.iter().flat_map(|spec| &spec.stages).flat_map(|stage| &stage.strays);
+    diagnostics.extend(strays.map(|stray| stray.told(None)));
     (spec, diagnostics.render(&sources, false))
 }
 
