@@ -296,7 +296,10 @@ impl Layout {
     }
 
     /// Opens a regular file of the store.
-    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// As for any file; what is not a regular file, or lies behind a link, is invalid.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
         self.check_way(path)?;
         open_plain(path)
     }

@@ -15,6 +15,7 @@ use crate::report::{
     CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking,
     bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
+use crate::spec::limits::MOST_RAW_FILES;
 use crate::spec::units;
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
@@ -59,7 +60,7 @@ pub(super) struct Arguments {
     #[arg(long = "stage", value_name = "STAGE")]
     stages: Vec<String>,
     /// Raw files that a bundle brings, such as scripts: so many bytes in all, small ones first; `0` for none
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16 MiB", requires = "bundle")]
+    #[arg(long, value_name = "SIZE", value_parser = raw_size, default_value = "16 MiB", requires = "bundle")]
     files_up_to: u64,
     /// The licence of a crate: an SPDX identifier, an address or a sentence
     #[arg(long, value_name = "LICENCE")]
@@ -174,6 +175,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         (None, Some(format)) => write_format(global, arguments, &history, format),
         (None, None) => Err(CliError::wrong("neither --format nor --bundle is given")),
     }
+}
+
+/// A size that raw files of a bundle may have.
+fn raw_size(text: &str) -> Result<u64, String> {
+    let most = || format!("a bundle takes no more than {} of raw files", bytes(MOST_RAW_FILES));
+    size(text).and_then(|size| if size <= MOST_RAW_FILES { Ok(size) } else { Err(most()) })
 }
 
 fn size(text: &str) -> Result<u64, String> {
