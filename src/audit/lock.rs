@@ -234,6 +234,13 @@ impl Lock {
         Self::parse(&text, path)
     }
 
+    /// The lock that came with an imported run, if it can be read.
+    pub fn beside(store: &Store, record: &RunRecord) -> Option<Self> {
+        let path = store.run_folder(&record.run).join("pipeline.lock");
+        let text = String::from_utf8(store.layout().read(&path).ok()?).ok()?;
+        Self::parse(&text, &path).ok()
+    }
+
     /// Reads the text of a lock and checks its seals. `path` is for messages.
     ///
     /// # Errors

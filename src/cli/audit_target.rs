@@ -107,7 +107,7 @@ impl Target {
     fn of_run(places: &Places<'_>, record: &RunRecord, has_pipeline: bool) -> Result<Self, CliError> {
         let mut lock = Lock::of_run(record, places.store);
         // The results that a bundle left out are described in its lock.
-        if let Ok(known) = Lock::read(&places.store.run_folder(&record.run).join("pipeline.lock")) {
+        if let Some(known) = Lock::beside(places.store, record) {
             lock.take_manifests(&known);
         }
         if record.seal.is_none() && lock.overrides.is_empty() {

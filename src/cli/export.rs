@@ -16,6 +16,7 @@ use crate::report::{
     CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking,
     bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
+use crate::spec::limits::MOST_RAW_FILES;
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ pub(super) struct Arguments {
     stages: Vec<String>,
     /// Include raw files, such as scripts, in a bundle: up to this size in all, small ones first; by default
     /// `16 MiB`, and `0` for none
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = raw_size)]
     files_up_to: Option<u64>,
     /// The licence of a crate: an SPDX identifier, an address or a sentence
     #[arg(long, value_name = "LICENCE")]
@@ -184,9 +185,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 /// Bytes of raw files that a bundle takes along if nobody says.
 const RAW_FILES: u64 = 16 << 20;
 
-/// A size, or nothing.
-fn size(text: &str) -> Result<u64, String> {
-    if text.trim() == "0" { Ok(0) } else { arguments::size(text) }
+/// A size that raw files of a bundle may have; a number alone is one of bytes.
+fn raw_size(text: &str) -> Result<u64, String> {
+    let most = || format!("a bundle takes no more than {} of raw files", bytes(MOST_RAW_FILES));
+    let size = text.trim().parse().or_else(|_| arguments::size(text))?;
+    if size <= MOST_RAW_FILES { Ok(size) } else { Err(most()) }
 }
 
 fn selection(arguments: &Arguments, otherwise: Objects) -> Selection {

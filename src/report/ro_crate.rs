@@ -2,7 +2,6 @@
 //! run, its lock, the objects that are asked for, and `ro-crate-metadata.json`, which describes all of it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -212,7 +211,7 @@ impl<'a> Writer<'a> {
     /// The record and the lock, as traces of the engine.
     fn records(&mut self) -> Result<(), ReportError> {
         let path = self.history.store.run_path(&self.history.record.run);
-        let bytes = fs::read(&path).map_err(ReportError::io("read", &path))?;
+        let bytes = self.history.store.layout().read(&path).map_err(ReportError::io("read", &path))?;
         let record = json!({
             "@type": "File",
             "name": "Record of the run",
