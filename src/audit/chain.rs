@@ -252,12 +252,12 @@ fn verify_action(
     if outputs != stage.outputs {
         if let Some(run) = superseding(store, &stage.key, &stage.outputs, &outputs)? {
             found.notes.push(format!(
-                "{what} is not deterministic: the run {run} did it anew and came to other outputs, which took the place of \
+                "{what} is not deterministic: the run {run} executed it again with other outputs, which replaced \
                  these; what the record says of it cannot be checked any more"
             ));
             return Ok(false);
         }
-        found.problem(&what, "the store says that it came to other outputs");
+        found.problem(&what, "the store says that its outputs were others");
     }
     match metrics_of(action, store) {
         Ok(figures) => misquoted(&stage.metrics, &figures).into_iter().for_each(|problem| {
@@ -310,7 +310,7 @@ fn verify_manifest(what: &str, manifest: &str, key: Digest, known: &BTreeSet<Dig
         found.problem(what, format!("its key is {}, but that of its manifest {}", key.short(), recorded.key().short()));
     }
     for (port, _, digest) in recorded.inputs.iter().filter(|(.., digest)| !known.contains(digest)) {
-        found.problem(what, format!("no stage came to its input {port}, {}", digest.short()));
+        found.problem(what, format!("no stage has the output that its input {port} names, {}", digest.short()));
     }
 }
 

@@ -191,14 +191,14 @@ impl Lock {
             ("list of stages", self.stages.keys().eq(other.stages.keys())),
         ];
         if let Some((what, _)) = parts.into_iter().find(|(_, agrees)| !agrees) {
-            return Some(format!("its {what} is another"));
+            return Some(format!("its {what} is different"));
         }
         self.stages.iter().zip(other.stages.values()).find_map(|((name, stage), other)| {
             let what = match () {
                 () if stage.key != other.key => "another key",
                 () if stage.outputs != other.outputs => "other outputs",
                 () if stage.metrics != other.metrics => "other figures",
-                () if !stage.needs.iter().all(|need| self.stages.contains_key(need)) => "a need that is no stage",
+                () if !stage.needs.iter().all(|need| self.stages.contains_key(need)) => "a need that is not a stage",
                 () if !stage.has_key_of_manifest() => "a manifest that is not that of its key",
                 () => return None,
             };
@@ -232,6 +232,13 @@ impl Lock {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         };
         Self::parse(&text, path)
+    }
+
+    /// The lock that came with an imported run, if it can be read.
+    pub fn beside(store: &Store, record: &RunRecord) -> Option<Self> {
+        let path = store.run_folder(&record.run).join("pipeline.lock");
+        let text = String::from_utf8(store.layout().read(&path).ok()?).ok()?;
+        Self::parse(&text, &path).ok()
     }
 
     /// Reads the text of a lock and checks its seals. `path` is for messages.

@@ -106,7 +106,7 @@ pub fn output_deviations(
             })
             .collect();
         if !differences.is_empty() {
-            return Some(Deviation { differences, ..Deviation::new(&record.name, "it came to another result") });
+            return Some(Deviation { differences, ..Deviation::new(&record.name, "its result is different") });
         }
         let figures = metrics.get(&record.name).into_iter().flatten();
         let figures: Figures = figures.map(|metric| (metric.name.clone(), metric.value)).collect();

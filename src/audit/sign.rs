@@ -52,9 +52,9 @@ pub enum SignError {
     Key { path: PathBuf, wanted: &'static str },
     #[error("there is no signature {}", .0.display())]
     Missing(PathBuf),
-    #[error("{} is no signature of runner, or was changed", .0.display())]
+    #[error("{} is not a signature of runner, or was changed", .0.display())]
     Unreadable(PathBuf),
-    #[error("the signature {} is of other content: what it signed was changed or written anew since", .0.display())]
+    #[error("the signature {} is of other content: what it signed was changed or rewritten since", .0.display())]
     OtherContent(PathBuf),
     #[error("the signature {path} was made with another key, {found}", path = path.display())]
     OtherKey { path: PathBuf, found: String },

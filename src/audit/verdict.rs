@@ -27,7 +27,7 @@ pub enum Verdict {
     Inherited,
     /// Nothing that determines it differs, and yet it came out otherwise.
     Differs,
-    /// It differs, or might, and nobody can say by how much: the original is not at hand.
+    /// It differs, or might, and nobody can say by how much: the original is not available.
     Missing,
     Failed,
     /// It was not executed, because something that it needs failed.
@@ -63,7 +63,7 @@ pub struct PortAudit {
     pub port: String,
     pub then: Option<Digest>,
     pub now: Option<Digest>,
-    /// `None` if the digests differ and the original is not at hand.
+    /// `None` if the digests differ and the original is not available.
     pub closeness: Option<Closeness>,
     pub tolerance: Tolerance,
     /// The arrays that are not equal in every bit.
@@ -151,7 +151,7 @@ pub fn judge(facts: &Facts) -> (Verdict, String) {
         return (Verdict::Failed, failure.clone());
     }
     if !facts.executed {
-        return (Verdict::Skipped, "something that it needs did not come to its outputs".to_owned());
+        return (Verdict::Skipped, "something that it needs did not finish".to_owned());
     }
     if !facts.recorded {
         return (Verdict::InputChanged, "the record knows no such stage".to_owned());
@@ -186,7 +186,7 @@ fn unlike(causes: &Causes<'_>) -> String {
 }
 
 fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (Verdict, String) {
-    let aside = if original_is_missing { "; the original is not at hand, so only digests were compared" } else { "" };
+    let aside = if original_is_missing { "; the original is not available, so only digests were compared" } else { "" };
     let inputs_differ = !causes.inputs.is_empty();
     if let Some(class) = causes.class {
         let also = if inputs_differ { ", and its inputs differ" } else { "" };
@@ -194,7 +194,7 @@ fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (
     }
     match (inputs_differ, facts.on_original_inputs) {
         (true, Some(true)) => {
-            return (Verdict::Inherited, "on the original inputs it comes to the original outputs".to_owned());
+            return (Verdict::Inherited, "on the original inputs it gives the original outputs".to_owned());
         }
         (true, Some(false)) => {
             return (Verdict::Differs, "its inputs differ, but on the original ones it differs, too".to_owned());
@@ -206,7 +206,10 @@ fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (
         return (Verdict::InputChanged, "its key differs; the record does not know what determined it then".to_owned());
     }
     if original_is_missing {
-        return (Verdict::Missing, "it differs; the original is not at hand, so only digests were compared".to_owned());
+        return (
+            Verdict::Missing,
+            "it differs; the original is not available, so only digests were compared".to_owned(),
+        );
     }
     (Verdict::Differs, "nothing that determines it differs".to_owned())
 }

@@ -27,7 +27,9 @@ pub enum CacheError {
     Misplaced { path: PathBuf, found: super::RunId },
     #[error("no run matches `{0}`")]
     NoSuchRun(String),
-    #[error("{} runs are called `{name}`: {}", .runs.len(), first_of(.runs))]
+    #[error("no run matches `{0}`: the store has no runs yet")]
+    NoRuns(String),
+    #[error("`{name}` matches {} runs: {}", .runs.len(), first_of(.runs))]
     ManyRuns { name: String, runs: Vec<super::RunId> },
 }
 
@@ -82,7 +84,10 @@ impl CacheError {
                 "`runner cache verify` sets it aside if it is damaged; an intact one comes from a newer version of runner",
             ),
             Self::Misplaced { .. } => Some("it was moved or forged; `runner verify` says more"),
-            Self::ManyRuns { .. } => Some("more of its name says which"),
+            Self::ManyRuns { .. } => Some("write more of its name"),
+            Self::NoRuns(_) => {
+                Some("`runner run PIPELINE` makes one; choose another store with --store DIR or RUNNER_STORE")
+            }
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),
         }
     }

@@ -65,13 +65,20 @@ impl<'a> Intake<'a> {
         Ok(intake)
     }
 
-    /// Reads an object to its end. One that the store has, intact, is read but not kept. Says whether it is new.
+    /// Reads an object of so many bytes to its end. One that the store has, intact, is read but not kept. Says whether it
+    /// is new.
     ///
     /// # Errors
     /// If the bytes are not those of its name.
-    pub fn object(&mut self, object: &Digest, extension: &str, content: &mut dyn Read) -> Result<bool, CacheError> {
+    pub fn object(
+        &mut self,
+        object: &Digest,
+        extension: &str,
+        bytes: u64,
+        content: &mut dyn Read,
+    ) -> Result<bool, CacheError> {
         let place = self.store.layout().object_named(object, extension);
-        if self.waiting.contains_key(&place) || self.is_right(&place, object) {
+        if self.waiting.contains_key(&place) || self.is_right(&place, object, bytes) {
             copy_checked(content, &mut std::io::sink(), object, &place)?;
             return Ok(false);
         }
@@ -82,7 +89,7 @@ impl<'a> Intake<'a> {
         Ok(true)
     }
 
-    /// Reads a raw file of a run to its end. It will lie in `folder` under its digest.
+    /// Reads a raw file of a run, of so many bytes, to its end. It will lie in `folder` under its digest.
     ///
     /// # Errors
     /// If the bytes are not those of its name.
@@ -91,10 +98,11 @@ impl<'a> Intake<'a> {
         folder: &Path,
         file: &Digest,
         executable: bool,
+        bytes: u64,
         content: &mut dyn Read,
     ) -> Result<(), CacheError> {
         let place = folder.join(file.to_string());
-        if self.raw.contains_key(&place) || self.is_right(&place, file) {
+        if self.raw.contains_key(&place) || self.is_right(&place, file, bytes) {
             return copy_checked(content, &mut std::io::sink(), file, &place);
         }
         let (aside, mut sink) = create_aside(&self.aside, if executable { 0o555 } else { 0o444 })?;
@@ -102,9 +110,10 @@ impl<'a> Intake<'a> {
         copy_checked(content, &mut sink, file, &aside)
     }
 
-    /// Whether an object is in its place with the right bytes.
-    fn is_right(&self, place: &Path, object: &Digest) -> bool {
-        self.store.layout().holds(place) && check_file(place, object).is_ok()
+    /// Whether an object is in its place with the right bytes. One of another length is not read to find that out.
+    fn is_right(&self, place: &Path, object: &Digest, bytes: u64) -> bool {
+        let found = self.store.layout().look_at(place);
+        found.is_some_and(|found| found.is_file() && found.len() == bytes) && check_file(place, object).is_ok()
     }
 
     /// The action in the bytes of its file; `None` if they are not those that were written, or the key is not that of its
@@ -281,12 +290,37 @@ mod tests {
         let store = Store::open(folder.path());
         let (good, bad) = (Digest::of_bytes(b"good"), Digest::of_bytes(b"bad"));
         let mut intake = Intake::new(&store);
-        assert!(intake.object(&good, "", &mut &b"good"[..]).unwrap());
-        assert!(!intake.object(&good, "", &mut &b"good"[..]).unwrap(), "the second time it has arrived already");
-        assert!(matches!(intake.object(&bad, "", &mut &b"good"[..]), Err(CacheError::Damaged { .. })));
+        assert!(intake.object(&good, "", 4, &mut &b"good"[..]).unwrap());
+        assert!(!intake.object(&good, "", 4, &mut &b"good"[..]).unwrap(), "the second time it has arrived already");
+        assert!(matches!(intake.object(&bad, "", 4, &mut &b"good"[..]), Err(CacheError::Damaged { .. })));
         drop(intake);
         assert_eq!(fs::read_dir(store.layout().tmp()).unwrap().count(), 0);
         assert!(!store.layout().objects().exists());
+    }
+
+    /// The long one has no end that anybody would wait for: it is told by its length.
+    #[test]
+    fn what_is_damaged_in_the_store_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let (object, run) = (Digest::of_bytes(b"good"), RunId("r".into()));
+        let (place, raw) = (store.layout().object_named(&object, ""), store.run_folder(&run).join("raw"));
+        for long in [false, true] {
+            for place in [&place, &raw.join(object.to_string())] {
+                let _ = fs::remove_file(place);
+                fs::create_dir_all(place.parent().unwrap()).unwrap();
+                fs::write(place, b"evil").unwrap();
+                File::options().write(true).open(place).unwrap().set_len(if long { 1 << 42 } else { 4 }).unwrap();
+            }
+            let mut intake = Intake::new(&store);
+            assert!(intake.object(&object, "", 4, &mut &b"good"[..]).unwrap());
+            intake.raw(&raw, &object, false, 4, &mut &b"good"[..]).unwrap();
+            assert_eq!(intake.commit(&run, b"{}", &[]).unwrap().objects, 1);
+            assert_eq!(fs::read(&place).unwrap(), b"good");
+            assert_eq!(fs::read(raw.join(object.to_string())).unwrap(), b"good");
+        }
+        let mut intake = Intake::new(&store);
+        assert!(!intake.object(&object, "", 4, &mut &b"good"[..]).unwrap(), "it is intact now");
     }
 
     #[test]
@@ -296,7 +330,7 @@ mod tests {
         let mut intake = Intake::rehearsal(&store).unwrap();
         let scratch = intake.scratch.clone().unwrap();
         let object = Digest::of_bytes(b"good");
-        assert!(intake.object(&object, "", &mut &b"good"[..]).unwrap());
+        assert!(intake.object(&object, "", 4, &mut &b"good"[..]).unwrap());
         assert!(scratch.exists());
         drop(intake);
         assert!(!scratch.exists() && !folder.path().join("store").exists());
@@ -309,7 +343,7 @@ mod tests {
         let run = RunId("r".into());
         let mut intake = Intake::new(&store);
         let object = Digest::of_bytes(b"blob");
-        intake.object(&object, "", &mut &b"blob"[..]).unwrap();
+        intake.object(&object, "", 4, &mut &b"blob"[..]).unwrap();
         let taken = intake.commit(&run, b"{}", &[("events.jsonl", b"e")]).unwrap();
         assert_eq!(taken, Taken { objects: 1, actions: 0, run: true });
         assert_eq!(fs::read(store.layout().object_named(&object, "")).unwrap(), b"blob");

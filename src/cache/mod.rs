@@ -43,6 +43,7 @@ pub use layout::Layout;
 pub use lease::{Lease, LeaseAttempt, is_gone, process_start};
 pub use ledger::{FileState, LastFailure, Ledger};
 pub use manifest::{Difference, Manifest, Step};
+pub use object::check_file;
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
 pub use remote::{

@@ -192,8 +192,11 @@ fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheErro
     Ok(file)
 }
 
-/// Checks a file that may become an object, or is one of which only the name is known.
-pub(super) fn check_file(path: &Path, object: &Digest) -> Result<(), CacheError> {
+/// Checks a file that may become an object, or is one of which only the name is known. A link is not followed.
+///
+/// # Errors
+/// If it is missing, or its bytes are not those of the name.
+pub fn check_file(path: &Path, object: &Digest) -> Result<(), CacheError> {
     let file = match open_plain(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Missing { object: *object }),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {

@@ -300,9 +300,12 @@ impl Store {
     /// The run that this text names: `latest`, an id, or the start or end of one.
     pub fn find_run(&self, name: &str) -> Result<RunRecord, CacheError> {
         if name == "latest" {
-            return self.latest()?.ok_or_else(|| CacheError::NoSuchRun(name.to_owned()));
+            return self.latest()?.ok_or_else(|| CacheError::NoRuns(name.to_owned()));
         }
         let runs = self.runs()?;
+        if runs.is_empty() {
+            return Err(CacheError::NoRuns(name.to_owned()));
+        }
         let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
         // A process that was killed early may leave a folder without a record.
         let (mut found, mut unreadable) = (Vec::new(), None);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::checkpoint::Chain;
 use super::{CacheError, Layout, Store};
 
 /// A number of files and their bytes.
@@ -45,10 +46,16 @@ impl Store {
         let layout = self.layout();
         let mut runs = amount(layout, &layout.runs())?;
         runs.count = self.runs()?.len();
+        // Beside the states of a chain lie notes of who needs them.
+        let mut checkpoints = amount(layout, &layout.checkpoints())?;
+        checkpoints.count = 0;
+        for chain in self.chains()? {
+            checkpoints.count += Chain::open(layout, &chain)?.states.len();
+        }
         Ok(Stats {
             objects: amount(layout, &layout.objects())?,
             actions: amount(layout, &layout.actions())?,
-            checkpoints: amount(layout, &layout.checkpoints())?,
+            checkpoints,
             runs,
             quarantine: amount(layout, &layout.quarantine())?,
             leases: amount(layout, &layout.leases())?,

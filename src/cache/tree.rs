@@ -362,7 +362,10 @@ impl Layout {
     }
 
     /// Opens a regular file of the store.
-    pub(super) fn open(&self, path: &Path) -> io::Result<File> {
+    ///
+    /// # Errors
+    /// As for any file; what is not a regular file, or lies behind a link, is invalid.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
         self.check_way(path)?;
         open_plain(path)
     }
@@ -398,8 +401,17 @@ impl Layout {
         opened.map_or_else(|| Ok(Vec::new()), |opened| opened.entries().map_err(CacheError::io("list", folder)))
     }
 
+    /// The folders in a folder of the store, sorted.
+    pub fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
+        let found = self.entries(folder).unwrap_or_default().into_iter();
+        found.filter(|found| found.seen.kind == Kind::Folder).map(|found| found.path).collect()
+    }
+
     /// Removes something from the store, and nothing outside it. What is gone already is as good as removed.
-    pub(super) fn remove(&self, path: &Path) -> Result<(), CacheError> {
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn remove(&self, path: &Path) -> Result<(), CacheError> {
         let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
         let removed = Folder::open(self.root(), parent).and_then(|folder| match folder {
             Some(folder) => folder.remove(name),
@@ -413,7 +425,10 @@ impl Layout {
 
     /// Makes a folder of the store and those above it. What stands in the way within a folder of the store is set aside;
     /// one of the store's own folders that is a link is an error, since whoever made it meant something by it.
-    pub(super) fn make(&self, folder: &Path) -> Result<(), CacheError> {
+    ///
+    /// # Errors
+    /// If the system refuses, or one of the store's own folders is a link.
+    pub fn make(&self, folder: &Path) -> Result<(), CacheError> {
         if folder != self.root() && self.is_sound(folder) {
             return Ok(());
         }
@@ -435,6 +450,32 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Makes a folder that was not there, and those above it. So nobody can have put something into it before.
+    ///
+    /// # Errors
+    /// As for [`Self::make`], and if something is there already.
+    pub fn make_new(&self, folder: &Path) -> Result<(), CacheError> {
+        self.make(folder.parent().unwrap_or(folder))?;
+        fs::create_dir(folder).map_err(CacheError::io("create", folder))
+    }
+
+    /// Writes a small file of the store in one step, in place of what is there, and makes the folders above it.
+    ///
+    /// # Errors
+    /// As for [`Self::make`], and if the file cannot be written.
+    pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+        super::object::replace(self, path, bytes)
+    }
+
+    /// Opens a file of the store to read it and to write at its end, and makes it and the folders above it.
+    ///
+    /// # Errors
+    /// As for [`Self::make`], and if there is something else than a regular file.
+    pub fn append(&self, path: &Path) -> Result<File, CacheError> {
+        self.make(path.parent().unwrap_or(path))?;
+        append_plain(path).map_err(CacheError::io("open", path))
     }
 
     /// Moves something out of reach, for inspection; a link as a link, a folder with all that is in it.

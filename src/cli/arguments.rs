@@ -1,11 +1,13 @@
 //! Options that several verbs share.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use stages::contract::Device;
 
 use super::CliError;
+use crate::spec::units;
 use crate::ui::screen::Log;
 
 /// Sets the options of every verb apart from a verb's own.
@@ -128,6 +130,24 @@ impl Choice {
     }
 }
 
+/// A size on the command line.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    units::size(text).ok_or_else(|| not_measured(text, "size", "GiB"))
+}
+
+/// A duration on the command line.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).ok_or_else(|| not_measured(text, "duration", "d"))
+}
+
+/// Why a text is not a number with a unit.
+fn not_measured(text: &str, what: &str, unit: &str) -> String {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 => format!("`{text}` has no unit: write for example `{number} {unit}`"),
+        _ => format!("`{text}` is not a {what}: write for example `20 {unit}`"),
+    }
+}
+
 /// A device as the user names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
@@ -151,7 +171,7 @@ impl std::str::FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("`{text}` is no device; there are auto, cpu, cuda and cuda:N");
+        let error = || format!("`{text}` is not a device: choose from auto, cpu, cuda and cuda:N");
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Only(Device::Cpu)),
@@ -170,4 +190,21 @@ pub struct RunName {
     /// A run: `latest`, its name, or the start or end of its name
     #[arg(value_name = "RUN", default_value = "latest")]
     pub run: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_say_what_is_missing() {
+        assert_eq!(size("5 GiB"), Ok(5 << 30));
+        assert_eq!(size("5").unwrap_err(), "`5` has no unit: write for example `5 GiB`");
+        assert_eq!(size("much").unwrap_err(), "`much` is not a size: write for example `20 GiB`");
+        assert_eq!(duration("-1").unwrap_err(), "`-1` is not a duration: write for example `20 d`");
+        assert_eq!(
+            "gpu".parse::<DeviceChoice>().unwrap_err(),
+            "`gpu` is not a device: choose from auto, cpu, cuda and cuda:N"
+        );
+    }
 }

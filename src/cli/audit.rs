@@ -26,32 +26,32 @@ use crate::ui::{self, Mode, outln, print_json};
     runner audit latest --sample 5                  five stages, each on the inputs that it had\n\n\
     Exit codes: 0 everything as good as asked for, 1 a stage failed, 3 something differs.")]
 pub(super) struct Arguments {
-    /// A run (`latest`, its name, or the start or end of it), a lock, a bundle, or a pipeline: then its lock if there is
-    /// one beside it, or else its latest run; a sweep file means its latest run
+    /// A run (`latest`, its name, or the start or end of it), a lock, a bundle, or a pipeline, which stands for the lock beside
+    /// it, or else for its latest run; a sweep file stands for its latest run
     #[arg(value_name = "RUN|LOCK|BUNDLE|PIPELINE", default_value = "latest")]
     target: String,
     /// Where the pipeline's file is now, if it is not where the record says; instead of the one that a bundle brings
     #[arg(long, value_name = "FILE")]
     pipeline: Option<PathBuf>,
-    /// Tolerate an absolute difference, everywhere or of one output; may be repeated
+    /// Tolerate an absolute difference, everywhere or in one output; may be repeated
     #[arg(long, value_name = "[STAGE.PORT=]DIFFERENCE")]
     tolerance: Vec<String>,
-    /// Tolerate a difference up to a share of the larger magnitude, everywhere or of one output; may be repeated
+    /// Tolerate a difference up to a share of the larger magnitude, everywhere or in one output; may be repeated
     #[arg(long, value_name = "[STAGE.PORT=]SHARE")]
     rtol: Vec<String>,
-    /// Tolerate up to N representable numbers between two values, everywhere or of one output; may be repeated
+    /// Tolerate up to N representable numbers between two values, everywhere or in one output; may be repeated
     #[arg(long, value_name = "[STAGE.PORT=]N")]
     ulps: Vec<String>,
-    /// Do everything twice here: a stage whose two executions disagree is not deterministic
+    /// Execute everything twice: a stage whose two executions disagree is not deterministic
     #[arg(long)]
     twice: bool,
-    /// Do what seems to inherit a difference once more on the original inputs, so that it is known and not presumed
+    /// Execute what seems to inherit a difference again on the original inputs, so that it is known and not presumed
     #[arg(long)]
     confirm: bool,
     /// Audit K stages, chosen at random, each on the inputs that it had
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "from")]
     sample: Option<u32>,
-    /// Makes the choice of --sample the same again; printed with the result
+    /// Repeats the choice of --sample; printed with the result
     #[arg(long, value_name = "N", requires = "sample")]
     seed: Option<u64>,
     /// Audit this stage and everything after it, on the inputs that they had
@@ -113,7 +113,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Err(Obstacle::Interrupted) => return Ok(Exit::Interrupted),
         Err(Obstacle::Failure(failure)) => return Err(failure.into()),
         Err(Obstacle::NoOriginal(stage)) => {
-            let message = format!("what {stage} came to is needed as an input, and is not in the store");
+            let message = format!("the output of {stage} is needed as an input, and is not in the store");
             return Err(
                 CliError::wrong(message).hint("audit everything, without --sample and --from: that needs no original")
             );

@@ -2,6 +2,7 @@
 
 use super::audit_target::Target;
 use crate::audit::{AuditReport, Closeness, LeafComparison, PortAudit, StageAudit, Verdict};
+use crate::diagnostic::counted;
 use crate::ui::{Align, Paint, Table, duration, out, outln};
 
 /// More stages than this are summed up, unless they differ.
@@ -100,7 +101,7 @@ fn port_details(port: &PortAudit) -> String {
     leaves.iter().take(LEAVES_LISTED).for_each(|leaf| table.row(row(leaf)));
     text += &table.render();
     if leaves.len() > LEAVES_LISTED {
-        text += &format!("  … and {} more arrays; --json lists all\n", leaves.len() - LEAVES_LISTED);
+        text += &format!("  … and {}; --json lists all\n", counted(leaves.len() - LEAVES_LISTED, "more array"));
     }
     text
 }
@@ -171,7 +172,7 @@ fn summary(report: &AuditReport) -> String {
         };
     }
     if report.left_out > 0 {
-        text += &format!("{} recorded stages were left out\n", report.left_out);
+        text += &format!("left out: {}\n", counted(report.left_out, "recorded stage"));
     }
     text
 }

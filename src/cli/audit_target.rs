@@ -8,7 +8,7 @@ use stages::artifact::{Digest, RelativePath};
 use super::session::{QUICKSTART_PATH, shown};
 use super::{CliError, lock};
 use crate::audit::Lock;
-use crate::cache::{RunRecord, RunStatus, Store, SweepPart};
+use crate::cache::{CacheError, RunRecord, RunStatus, Store, SweepPart};
 use crate::graph::{Graph, StageId};
 use crate::report::{self, BroughtFiles, bundle, pipeline_files};
 
@@ -55,7 +55,10 @@ impl Target {
                 let message = format!("there is no bundle {name}");
                 return Err(CliError::wrong(message).hint("`runner export RUN --bundle FILE` makes one"));
             }
-            () => Self::of_run(places, &places.store.find_run(name)?, pipeline.is_some())?,
+            () => {
+                let record = places.store.find_run(name).map_err(|error| not_found(error, name))?;
+                Self::of_run(places, &record, pipeline.is_some())?
+            }
         };
         if let Some(pipeline) = pipeline {
             target.pipeline = Some(pipeline.to_owned());
@@ -104,7 +107,7 @@ impl Target {
     fn of_run(places: &Places<'_>, record: &RunRecord, has_pipeline: bool) -> Result<Self, CliError> {
         let mut lock = Lock::of_run(record, places.store);
         // The results that a bundle left out are described in its lock.
-        if let Ok(known) = Lock::read(&places.store.run_folder(&record.run).join("pipeline.lock")) {
+        if let Some(known) = Lock::beside(places.store, record) {
             lock.take_manifests(&known);
         }
         if record.seal.is_none() && lock.overrides.is_empty() {
@@ -148,6 +151,19 @@ impl Target {
         })?;
         Self::of_run(places, &record, true)
     }
+}
+
+/// Why a word on the command line means nothing: it could be a run or a file.
+fn not_found(error: CacheError, name: &str) -> CliError {
+    let is_unknown = matches!(error, CacheError::NoSuchRun(_) | CacheError::NoRuns(_));
+    if !is_unknown || name == "latest" {
+        return error.into();
+    }
+    let hint = match error {
+        CacheError::NoRuns(_) => "the store has no runs yet: `runner run PIPELINE` makes one".to_owned(),
+        _ => "`runner runs` lists the runs; a pipeline, a lock or a bundle is named by its path".to_owned(),
+    };
+    CliError::wrong(format!("there is neither a run nor a file called `{name}`")).hint(hint)
 }
 
 /// Writes the pipeline that a record holds below a folder; gives its path there.

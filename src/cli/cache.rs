@@ -8,24 +8,25 @@ use serde_json::json;
 use super::session::shown;
 use super::{CliError, Exit, Global, collect, transfer};
 use crate::cache::Store;
+use crate::diagnostic::counted;
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Count objects, actions, runs and bytes
     Stats,
-    /// Read everything; set damaged objects aside, so that they are recomputed; exit code 3 if there were any
+    /// Read everything and set damaged objects aside, so that they are recomputed; exit code 3 if there were any
     Verify,
-    /// Remove what no recorded run, lock or sweep needs, and more if a limit asks for it
+    /// Remove what no recorded run, lock or sweep needs, and more if you set a limit
     Gc(collect::Arguments),
-    /// Send results to the remote: of a run (by default the latest), of a pipeline, or all
+    /// Send results to the remote: those of a run (by default the latest), of a pipeline, or all
     #[command(after_help = "Examples:\n  \
         runner cache push --remote s3://bucket/prefix              the latest run\n  \
         runner cache push pipelines/quickstart.yaml --dry-run      what a pipeline's results would take\n  \
         runner cache push --all --remote file:///mnt/share/cache   everything\n  \
         runner cache push --all --verify                           replaces what is damaged there, too")]
     Push(transfer::PushArguments),
-    /// Fetch results from the remote: of a run, of a pipeline, or all
+    /// Fetch results from the remote: those of a run, of a pipeline, or all
     #[command(after_help = "Examples:\n  \
         runner cache pull 250c1f --remote s3://bucket/prefix       a run that somebody pushed\n  \
         runner cache pull pipelines/quickstart.yaml                what is there of a pipeline")]
@@ -72,7 +73,8 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
     if global.json {
         print_json(&json!(report));
     } else {
-        let checked = format!("{} objects ({}), {} actions", report.objects, bytes(report.bytes), report.actions);
+        let (objects, actions) = (counted(report.objects, "object"), counted(report.actions, "action"));
+        let checked = format!("{objects} ({}), {actions}", bytes(report.bytes));
         if report.damaged.is_empty() {
             outln!("{}: {checked}, all intact", Paint::Good.on("clean"));
         } else {
@@ -88,7 +90,8 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
             outln!("they are set aside; the next run recomputes their stages");
         }
         if report.orphans > 0 {
-            outln!("{} files belong to no action; `runner cache gc` removes them", report.orphans);
+            let orphans = counted(report.orphans, "file");
+            outln!("{orphans} without an action that needs them; `runner cache gc` removes what no run needs");
         }
     }
     Ok(if report.damaged.is_empty() { Exit::Done } else { Exit::Different })

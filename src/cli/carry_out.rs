@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::arguments::size;
 use super::session::Session;
 use super::views::Results;
 use super::{CliError, Global, record, views};
 use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
-use crate::spec::units;
 use crate::ui::{self, Mode, Trace};
 
 /// How a plan is carried out; none of it changes a result.
@@ -20,19 +20,15 @@ pub(super) struct Execution {
     /// Stages that may run at the same time; by default as many as there are threads
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Memory that stages which run at the same time may ask for, such as `8 GiB`; by default the machine's
-    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    /// Memory that stages running at the same time may ask for, such as `8 GiB`; by default all of the machine's
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
-    /// After a failure, go on with what does not depend on it
+    /// After a failure, continue with what does not depend on it
     #[arg(long, short)]
     pub keep_going: bool,
-    /// Write a trace of the run that Chrome (about:tracing) and Perfetto show
+    /// Write a trace of the run for Chrome (about:tracing) and Perfetto
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-}
-
-fn memory(text: &str) -> Result<u64, String> {
-    units::size(text).ok_or_else(|| format!("`{text}` is no size; write one such as `8 GiB`"))
 }
 
 /// A plan that was carried out.

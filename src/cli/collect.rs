@@ -7,45 +7,38 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use super::arguments::{duration, size};
 use super::session::shown;
 use super::transfer::{named_remote, refuse_read_only};
 use super::{CliError, Exit, Global, lock};
 use crate::audit::Lock;
 use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below, read_plain};
-use crate::spec::units;
+use crate::diagnostic::counted;
 use crate::sweep::submissions;
 use crate::ui::{bytes, outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Keep at most this much, such as `20 GiB`; what the remote holds goes first, then what is cheapest to recompute
-    /// per byte
+    /// Keep at most this much, such as `20 GiB`; results that the remote has are removed first, then those that are cheapest to
+    /// recompute per byte
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
     /// Forget runs older than this, such as `30 d`, and what only they need
-    #[arg(long, value_name = "AGE", value_parser = age)]
+    #[arg(long, value_name = "AGE", value_parser = duration)]
     max_age: Option<Duration>,
-    /// Keep what this lock needs, or the locks in this folder, too; those beside the pipelines of recorded runs count
-    /// anyway; may be repeated
+    /// Also keep what this lock needs, or the locks in this folder; locks beside the pipelines of recorded runs are always kept;
+    /// may be repeated
     #[arg(long = "lock", value_name = "FILE|DIR")]
     locks: Vec<PathBuf>,
-    /// Collect at the remote, not here; needs --older-than
+    /// Collect garbage at the remote, not here; needs --older-than
     #[arg(long, requires = "older_than", conflicts_with_all = ["max_size", "max_age"])]
     on_remote: bool,
-    /// At the remote, keep what is younger than this, such as `30 d`, whoever may need it
-    #[arg(long, value_name = "AGE", value_parser = age, requires = "on_remote")]
+    /// At the remote, keep everything that is younger than this, such as `30 d`
+    #[arg(long, value_name = "AGE", value_parser = duration, requires = "on_remote")]
     older_than: Option<Duration>,
-    /// Say what would go, remove nothing
+    /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    units::size(text).ok_or_else(|| format!("`{text}` is no size; write for example `20 GiB`"))
-}
-
-fn age(text: &str) -> Result<Duration, String> {
-    units::duration(text).ok_or_else(|| format!("`{text}` is no duration; write for example `30 d`"))
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
@@ -71,20 +64,16 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
     }
     list(global, arguments, &report.removed, shown);
     let verb = if arguments.dry_run { "would remove" } else { "removed" };
-    let (removed, freed) = (report.removed.len(), bytes(report.freed));
-    let stay = match report.kept_checkpoints {
-        0 => format!("{} objects, {} stay", report.kept_objects, bytes(report.kept_bytes)),
-        count => format!(
-            "{} objects, {}, and {count} checkpoints, {}, stay",
-            report.kept_objects,
-            bytes(report.kept_bytes),
-            bytes(report.kept_checkpoint_bytes)
-        ),
+    let (removed, freed) = (counted(report.removed.len(), "file"), bytes(report.freed));
+    let kept = format!("{} ({})", counted(report.kept_objects, "object"), bytes(report.kept_bytes));
+    let checkpoints = match report.kept_checkpoints {
+        0 => String::new(),
+        count => format!(" and {} ({})", counted(count, "checkpoint"), bytes(report.kept_checkpoint_bytes)),
     };
-    outln!("{verb} {removed} files, {freed}; {stay}");
+    outln!("{verb} {removed} ({freed}); kept {kept}{checkpoints}");
     if arguments.dry_run || global.verbose {
         for (who, count) in &report.kept_for {
-            outln!("  {count} results stay for {who}");
+            outln!("  {} kept for {who}", counted(*count, "result"));
         }
     }
     Ok(Exit::Done)
@@ -178,12 +167,12 @@ fn at_remote(global: &Global, store: &Store, arguments: &Arguments, older_than: 
     list(global, arguments, &report.removed, |path| path.display().to_string());
     let verb = if arguments.dry_run { "would remove" } else { "removed" };
     outln!(
-        "{}: {verb} {} files, {}; {} results, {} objects, {} stay",
+        "{}: {verb} {} ({}); kept {}, {} ({})",
         remote.address(),
-        report.removed.len(),
+        counted(report.removed.len(), "file"),
         bytes(report.freed),
-        report.kept_actions,
-        report.kept_objects,
+        counted(report.kept_actions, "result"),
+        counted(report.kept_objects, "object"),
         bytes(report.kept_bytes)
     );
     Ok(Exit::Done)

@@ -23,11 +23,11 @@ use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw}
 pub(super) enum Verb {
     /// List the data sets and how much of each is here
     List,
-    /// Download what is missing of a data set
+    /// Download the missing files of a data set
     Get {
         /// The data set
         name: String,
-        /// Only files whose path has this in it, such as machine-2-1
+        /// Only files whose path contains this, such as machine-2-1
         filter: Option<String>,
     },
     /// Read every file that is here and compare it with its checksum
@@ -316,6 +316,10 @@ impl FileFinder for Files {
             all.insert(name, found.clone());
         }
         Ok(found)
+    }
+
+    fn look_up(&self, path: &Path) -> Option<PathBuf> {
+        data::places_of(path, false, &self.options).into_iter().find(|place| place.exists())
     }
 
     fn means_many(&self, request: &FileRequest) -> bool {

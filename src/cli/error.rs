@@ -152,11 +152,8 @@ impl From<TransferError> for CliError {
 
 impl From<CacheError> for CliError {
     fn from(error: CacheError) -> Self {
-        let exit = if matches!(error, CacheError::NoSuchRun(_) | CacheError::ManyRuns { .. }) {
-            Exit::Wrong
-        } else {
-            Exit::Failed
-        };
+        let is_name = matches!(error, CacheError::NoSuchRun(_) | CacheError::NoRuns(_) | CacheError::ManyRuns { .. });
+        let exit = if is_name { Exit::Wrong } else { Exit::Failed };
         Self { exit, ..Failure::from(&error).into() }
     }
 }

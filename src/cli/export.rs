@@ -7,15 +7,16 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::session::shown;
-use super::{CliError, Exit, Global};
+use super::{CliError, Exit, Global, arguments};
 use crate::cache::{RunRecord, Store};
 use crate::data::{Options, Sources};
+use crate::diagnostic::counted;
 use crate::engine::Failure;
 use crate::report::{
     CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking,
     bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
-use crate::spec::units;
+use crate::spec::limits::MOST_RAW_FILES;
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
 #[derive(Debug, Args)]
@@ -29,8 +30,8 @@ use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, scre
     runner export --all --format csv -o metrics.csv       the metrics of all runs in one table\n  \
     runner export latest --bundle run.bundle              everything, for `runner import` elsewhere\n  \
     runner export latest --bundle small.bundle --objects metrics --stage model\n\n\
-    Of variables whose names mean secrets no record holds the value, and of addresses in the command line no credentials. What \
-    `--set` was given is recorded as it is.",
+    Records leave out the values of variables whose names suggest secrets, and credentials in addresses on the command line. They \
+    keep what `--set` was given as it is.",
     group(clap::ArgGroup::new("what").required(true).args(["format", "bundle"]))
 )]
 pub(super) struct Arguments {
@@ -38,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "RUN", default_value = "latest")]
     runs: Vec<String>,
     /// All runs of the store, oldest first; for tables of metrics
-    #[arg(long, conflicts_with = "bundle")]
+    #[arg(long, conflicts_with_all = ["bundle", "runs"])]
     all: bool,
     /// What to write
     #[arg(long, value_name = "FORMAT")]
@@ -49,18 +50,19 @@ pub(super) struct Arguments {
     /// Where to write it; by default a name that follows from the run, and for CSV standard output
     #[arg(long, short, value_name = "PATH", conflicts_with = "bundle")]
     output: Option<PathBuf>,
-    /// Send the run to this tracking server of MLflow instead of writing a folder; sent again, it is not there twice
+    /// Send the run to this MLflow tracking server instead of writing a folder; a run that is sent again is not duplicated
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["output", "bundle"])]
     to: Option<String>,
-    /// Objects that go along: by default all in a bundle, and none elsewhere, where digests name them
+    /// Objects to include: by default all in a bundle, and none elsewhere, where digests name them
     #[arg(long, value_name = "WHICH")]
     objects: Option<ObjectChoice>,
-    /// All objects of this stage go along too; may be repeated
+    /// Also include all objects of this stage; may be repeated
     #[arg(long = "stage", value_name = "STAGE")]
     stages: Vec<String>,
-    /// Raw files that a bundle brings, such as scripts: so many bytes in all, small ones first; `0` for none
-    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16 MiB", requires = "bundle")]
-    files_up_to: u64,
+    /// Include raw files, such as scripts, in a bundle: up to this size in all, small ones first; by default
+    /// `16 MiB`, and `0` for none
+    #[arg(long, value_name = "SIZE", value_parser = raw_size)]
+    files_up_to: Option<u64>,
     /// The licence of a crate: an SPDX identifier, an address or a sentence
     #[arg(long, value_name = "LICENCE")]
     licence: Option<String>,
@@ -144,14 +146,18 @@ impl From<ObjectChoice> for Objects {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
     if arguments.to.is_some() && arguments.format != Some(Format::Mlflow) {
-        return Err(CliError::wrong("--to names a tracking server of MLflow").hint("add --format mlflow"));
+        return Err(CliError::wrong("only --format mlflow sends a run to a server")
+            .hint("add --format mlflow, or leave --to out"));
+    }
+    if let (Some(format), Some(_)) = (arguments.format, arguments.files_up_to) {
+        return Err(no_effect(arguments, format.name(), &["--files-up-to"]));
     }
     if let Some(table) = arguments.format.and_then(Format::table) {
         return write_table(global, arguments, &store, table);
     }
     if arguments.all || arguments.runs.len() > 1 {
-        let message = "only tables of metrics (--format csv, parquet) hold several runs";
-        return Err(CliError::wrong(message).hint("export the runs one after the other"));
+        let message = "only tables of metrics hold several runs";
+        return Err(CliError::wrong(message).hint("use --format csv or --format parquet, or export one run at a time"));
     }
     let record = store.find_run(&arguments.runs[0])?;
     let sources = Sources::load(&Options::from_environment().data_dir).map_err(|error| Failure::from(&error))?;
@@ -165,7 +171,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         .collect();
     if !lost.is_empty() {
         tracing::warn!(
-            "the store has no actions any more of {}: their inputs and parameters are missing",
+            "the store no longer has the actions of {}: their inputs and parameters are missing",
             lost.join(", ")
         );
     }
@@ -176,9 +182,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
-    let number = text.trim().parse().ok();
-    number.or_else(|| units::size(text)).ok_or_else(|| format!("`{text}` is not a size; write one such as `16 MiB`"))
+/// Bytes of raw files that a bundle takes along if nobody says.
+const RAW_FILES: u64 = 16 << 20;
+
+/// A size that raw files of a bundle may have; a number alone is one of bytes.
+fn raw_size(text: &str) -> Result<u64, String> {
+    let most = || format!("a bundle takes no more than {} of raw files", bytes(MOST_RAW_FILES));
+    let size = text.trim().parse().or_else(|_| arguments::size(text))?;
+    if size <= MOST_RAW_FILES { Ok(size) } else { Err(most()) }
 }
 
 fn selection(arguments: &Arguments, otherwise: Objects) -> Selection {
@@ -193,11 +204,10 @@ fn write_format(
 ) -> Result<Exit, CliError> {
     let takes_objects = matches!(format, Format::RoCrate | Format::Mlflow);
     if !takes_objects && (arguments.objects.is_some() || !arguments.stages.is_empty()) {
-        let message = format!("{} names objects by their digests and holds none", format.name());
-        return Err(CliError::wrong(message).hint("leave --objects and --stage out"));
+        return Err(no_effect(arguments, format.name(), &["--objects", "--stage"]));
     }
     if arguments.licence.is_some() && format != Format::RoCrate {
-        return Err(CliError::wrong("--licence is said of a crate: --format ro-crate"));
+        return Err(no_effect(arguments, format.name(), &["--licence"]));
     }
     let selection = selection(arguments, Objects::None);
     selection.check(history)?;
@@ -283,13 +293,14 @@ fn tell(global: &Global, path: &Path, format: &str, more: &[(&str, serde_json::V
 
 fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, path: &Path) -> Result<Exit, CliError> {
     if arguments.licence.is_some() {
-        return Err(CliError::wrong("--licence is said of a crate: --format ro-crate"));
+        return Err(no_effect(arguments, "bundle", &["--licence"]));
     }
     let selection = selection(arguments, Objects::All);
     let written = {
         let progress = Progress::new(global, "written");
         let target = Target::new(path, arguments.force)?;
-        bundle::write(history, &selection, arguments.files_up_to, target, &|done, total| progress.at(done, total))?
+        let files_up_to = arguments.files_up_to.unwrap_or(RAW_FILES);
+        bundle::write(history, &selection, files_up_to, target, &|done, total| progress.at(done, total))?
     };
     if global.json {
         let more = [
@@ -308,10 +319,10 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
         };
         let files = match written.files {
             0 => String::new(),
-            1 => "1 raw file, ".to_owned(),
-            many => format!("{many} raw files, "),
+            count => format!("{}, ", counted(count, "raw file")),
         };
-        outln!("{}: {} objects, {files}{}{signed}", shown(&written.path), written.objects, bytes(written.bytes));
+        let objects = counted(written.objects, "object");
+        outln!("{}: {objects}, {files}{}{signed}", shown(&written.path), bytes(written.bytes));
         tell_left_out(arguments, &written.left_out);
     }
     Ok(Exit::Done)
@@ -319,22 +330,45 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
 
 /// What whoever gets the bundle must have.
 fn tell_left_out(arguments: &Arguments, left_out: &[LeftOut]) {
-    if arguments.files_up_to == 0 {
+    if arguments.files_up_to == Some(0) {
         return;
     }
     for left in left_out {
         let size = left.bytes.map_or_else(String::new, |size| format!(", {}", bytes(size)));
-        outln!("{}: the raw file {} stays here ({}{size})", Paint::Warn.on("note"), left.path, left.reason);
+        outln!("{}: the raw file {} is not included ({}{size})", Paint::Warn.on("note"), left.path, left.reason);
     }
     if left_out.iter().any(|left| left.reason == "too large") {
-        outln!("{}: `--files-up-to SIZE` lets more go along", Paint::Quiet.on("hint"));
+        outln!("{}: `--files-up-to SIZE` includes more", Paint::Quiet.on("hint"));
     }
+}
+
+fn format_of(table: TableFormat) -> Format {
+    if table == TableFormat::Csv { Format::Csv } else { Format::Parquet }
+}
+
+/// The options among these that were given and that this sort of export does not use.
+fn no_effect(arguments: &Arguments, what: &str, options: &[&str]) -> CliError {
+    let is_given = |option: &&&str| match **option {
+        "--objects" => arguments.objects.is_some(),
+        "--stage" => !arguments.stages.is_empty(),
+        "--files-up-to" => arguments.files_up_to.is_some(),
+        _ => arguments.licence.is_some(),
+    };
+    let given: Vec<&str> = options.iter().filter(is_given).copied().collect();
+    let users = |option: &str| match option {
+        "--licence" => "--licence is for --format ro-crate",
+        "--files-up-to" => "--files-up-to is for --bundle",
+        "--stage" => "--stage is for --bundle, --format ro-crate and --format mlflow",
+        _ => "--objects is for --bundle, --format ro-crate and --format mlflow",
+    };
+    let hints: Vec<&str> = given.iter().map(|option| users(option)).collect();
+    let what = if what == "bundle" { "a bundle".to_owned() } else { format!("--format {what}") };
+    CliError::wrong(format!("{what} does not use {}", given.join(" and "))).hint(hints.join("; "))
 }
 
 fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: TableFormat) -> Result<Exit, CliError> {
     if arguments.objects.is_some() || !arguments.stages.is_empty() || arguments.licence.is_some() {
-        let message = "a table of metrics takes neither --objects nor --stage nor --licence";
-        return Err(CliError::wrong(message).hint("those belong to --bundle and --format ro-crate"));
+        return Err(no_effect(arguments, format_of(format).name(), &["--objects", "--stage", "--licence"]));
     }
     let records: Vec<RunRecord> = if arguments.all {
         let mut records: Vec<RunRecord> = store.newest_first()?.collect();
@@ -345,7 +379,7 @@ fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: Ta
     };
     let table = MetricsTable::of(&records);
     if table.is_empty() {
-        tracing::warn!("no stage of these runs came to metrics: the table has no rows");
+        tracing::warn!("no stage of these runs has metrics: the table has no rows");
     }
     let bytes = table.to_bytes(format)?;
     let to_screen = match &arguments.output {
@@ -356,7 +390,7 @@ fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: Ta
         screen::raw(&bytes);
         return Ok(Exit::Done);
     }
-    let kind = if format == TableFormat::Csv { Format::Csv } else { Format::Parquet };
+    let kind = format_of(format);
     let otherwise = || kind.path(records.last().map_or("metrics", |record| &record.run.0));
     let path = arguments.output.clone().unwrap_or_else(otherwise);
     let written = Target::new(&path, arguments.force)?.file(&bytes)?;

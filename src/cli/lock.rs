@@ -16,7 +16,7 @@ use crate::audit::{
     signature_path,
 };
 use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
-use crate::diagnostic::list;
+use crate::diagnostic::{counted, list};
 use crate::engine::{Plan, Reason, Verdict};
 use crate::graph::StageId;
 use crate::ui::{Paint, errln, json_line, outln, print_json};
@@ -29,14 +29,14 @@ const SHOWN: usize = 20;
     runner lock pipelines/smd_tvnet.yaml                  writes pipelines/smd_tvnet.lock\n  \
     runner run pipelines/smd_tvnet.yaml --locked          runs only if everything still matches\n  \
     runner audit pipelines/smd_tvnet.lock                 computes everything again and compares\n\n\
-    The lock is a text file that belongs into version control beside the pipeline.")]
+    The lock is a text file: keep it in version control beside the pipeline.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
     /// Where to write it; by default beside the pipeline, under its name with the ending .lock
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Sign the lock with this ed25519 key (PEM, as `openssl genpkey -algorithm ed25519` writes it); the signature lies
+    /// Sign the lock with this ed25519 key (PEM, as `openssl genpkey -algorithm ed25519` writes it); the signature is written
     /// beside the lock, with the ending .sig
     #[arg(long, value_name = "KEYFILE")]
     sign: Option<PathBuf>,
@@ -51,12 +51,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     if let Some(lost) = results.lost.first() {
         let name = &session.graph.stage(*lost).name;
         let message = format!("the stored results of {name} are damaged or missing");
-        return Err(CliError::wrong(message).hint("run the pipeline: what is lost is computed anew"));
+        return Err(CliError::wrong(message).hint("run the pipeline: what was lost is computed again"));
     }
     let path = arguments.output.clone().unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
     if path.extension().is_none_or(|ending| ending != "lock") {
-        let message = format!("{} is no name for a lock", shown(&path));
-        return Err(CliError::wrong(message).hint("a lock is known by the ending .lock"));
+        let message = format!("{} is not a name for a lock", shown(&path));
+        return Err(CliError::wrong(message).hint("the name of a lock ends with .lock"));
     }
     let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
     let metrics = |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
@@ -69,12 +69,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         print_json(&json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
         return Ok(Exit::Done);
     }
-    outln!("{}: {} stages, seal {}", shown(&path), lock.stages.len(), seal.short());
+    outln!("{}: {}, seal {}", shown(&path), counted(lock.stages.len(), "stage"), seal.short());
     match signature {
         Some(signature) => outln!("signed in {}", shown(&signature)),
         None if changed && signature_path(&path).exists() => {
             let name = shown(&signature_path(&path));
-            errln!("{}: {name} is of an earlier lock; --sign makes it anew", Paint::Warn.on("warning"));
+            errln!("{}: {name} is of an earlier lock; --sign signs again", Paint::Warn.on("warning"));
         }
         None => {}
     }
@@ -201,7 +201,7 @@ fn is_of_another_secret(difference: &Difference) -> bool {
 pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, record: &RunRecord) -> bool {
     let found = output_deviations(lock, &record.stages, &record.metrics);
     if !found.is_empty() {
-        report(global, "the run came to other results than its lock", path, &found);
+        report(global, "the results of the run differ from its lock", path, &found);
     }
     found.is_empty()
 }
@@ -217,6 +217,6 @@ fn report(global: &Global, what: &str, path: &Path, found: &[Deviation]) {
         deviation.differences.iter().for_each(|difference| errln!("    {difference}"));
     }
     if found.len() > SHOWN {
-        errln!("  … and {} more stages", found.len() - SHOWN);
+        errln!("  … and {}", counted(found.len() - SHOWN, "more stage"));
     }
 }

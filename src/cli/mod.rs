@@ -69,15 +69,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a pipeline: what is there already is kept, the rest is computed
+    /// Run a pipeline: results that are there already are used, the rest is computed
     Run(run::Arguments),
-    /// Run a pipeline at many points, and compare what came of them
+    /// Run a pipeline with many settings, and compare the results
     Sweep(Box<sweep::Arguments>),
-    /// Write down what a pipeline came to and what determined it, in a file for version control
+    /// Write down the results of a pipeline and what determined them, in a file for version control
     Lock(lock::Arguments),
-    /// Do a run or a lock again beside the original, and say what came out the same; exit code 3 if something differs
+    /// Repeat a run or a lock beside the original, and compare the results; exit code 3 if something differs
     Audit(Box<audit::Arguments>),
-    /// Check that a run's record or a lock, and the results behind it, are what was written; exit code 3 if not
+    /// Check that a run's record or a lock, and its results, are unchanged since they were written; exit code 3 if not
     Verify(verify::Arguments),
     /// Say what would run, and why
     Plan(plan::Arguments),
@@ -95,7 +95,7 @@ enum Verb {
     Diff(diff::Arguments),
     /// Write a run in the format of others (RO-Crate, PROV-JSON, MLflow, CSV, Parquet), or as a bundle
     Export(export::Arguments),
-    /// Take a bundle of `export` into the store
+    /// Import a bundle of `export` into the store
     Import(import::Arguments),
     /// List the stage kinds, or describe one
     Stages(stages::Arguments),

@@ -15,7 +15,7 @@ use crate::ui::{outln, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The pipeline's name; it becomes pipelines/NAME.yaml, and a file that is there is never overwritten
+    /// The pipeline's name; it becomes pipelines/NAME.yaml; an existing file is never overwritten
     name: String,
     /// What to start from
     #[arg(long, value_name = "TEMPLATE", default_value = "quickstart")]
@@ -32,7 +32,7 @@ enum Template {
     Quickstart,
     /// A machine of the Server Machine Dataset
     Smd,
-    /// A CSV file of yours
+    /// Your own CSV file
     Csv,
 }
 

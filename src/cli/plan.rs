@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::arguments::PipelineArguments;
 use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global};
+use crate::diagnostic::counted;
 use crate::engine::{Plan, Reason, StagePlan, Verdict};
 use crate::graph::Graph;
 use crate::ui::{Align, Paint, Table, duration, out, print_json};
@@ -58,8 +59,13 @@ pub(super) fn plan_table(graph: &Graph, plan: &Plan, with_hits: bool) -> String 
     }
     let (total, hits) = (plan.len(), plan.hits());
     let head = match total - hits {
+        0 if total == 1 => format!("{} the stage is up to date\n", Paint::Good.on("plan:")),
         0 => format!("{} all {total} stages are up to date\n", Paint::Good.on("plan:")),
-        rest => format!("{} {total} stages, {hits} up to date, {rest} to run or to decide\n", Paint::Busy.on("plan:")),
+        rest => format!(
+            "{} {}, {hits} up to date, {rest} to run or to decide\n",
+            Paint::Busy.on("plan:"),
+            counted(total, "stage")
+        ),
     };
     let body = if table.is_empty() { String::new() } else { table.render() };
     let tail = if left_out > 0 { format!("  … and {left_out} more\n") } else { String::new() };

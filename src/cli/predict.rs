@@ -27,7 +27,7 @@ const ALSO: usize = 2;
     runner predict latest:model a.png b.png       of pictures, by the model of the stage `model`\n  \
     runner predict latest new.csv --json          the probabilities of all classes")]
 pub(super) struct Arguments {
-    /// A run: `latest`, its name, or the start or end of its name; with `:STAGE` behind it where it has several models
+    /// A run: `latest`, its name, or the start or end of its name; followed by `:STAGE` if it has several models
     #[arg(value_name = "RUN[:STAGE]")]
     model: String,
     /// Files: tables (CSV, Parquet, Arrow) with the channels that the model knows, or pictures (PNG)
@@ -127,7 +127,7 @@ fn answer(replay: &Replay<'_>, target: PastStage, inputs: &[PathBuf], device: De
     let fresh = match replay.stored(entrance, kind)? {
         Artifact::Images(known) => fresh_images(inputs, &known)?.into(),
         Artifact::Series(known) => stages::readers::read_fresh(inputs, &known.channels)?.into(),
-        other => return Err(CliError::failed(format!("{} is no data", other.kind()))),
+        other => return Err(CliError::failed(format!("{} is not data", other.kind()))),
     };
     let outputs = replay.run(target, entrance, &fresh, device)?;
     let said = outputs.into_values().find_map(|output| match output {

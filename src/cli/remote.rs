@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Global;
 use crate::cache::{Remote, Store, Traffic};
+use crate::diagnostic::counted;
 use crate::engine::CancelToken;
 use crate::ui::{Paint, bytes, clear_line, errln, json_line, redraw};
 
@@ -83,18 +84,18 @@ fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
 fn told(traffic: &Traffic) -> Option<String> {
     let mut parts = Vec::new();
     if traffic.found > 0 {
-        parts.push(format!("{} results found there", traffic.found));
+        parts.push(format!("{} found there", counted(traffic.found, "result")));
     }
     if traffic.objects_fetched > 0 {
-        parts.push(format!("{} objects fetched ({})", traffic.objects_fetched, bytes(traffic.bytes_fetched)));
+        let objects = counted(traffic.objects_fetched, "object");
+        parts.push(format!("{objects} fetched ({})", bytes(traffic.bytes_fetched)));
     }
     if traffic.actions_sent > 0 {
-        let objects = format!("{} objects, {}", traffic.objects_sent, bytes(traffic.bytes_sent));
-        parts.push(format!("{} results sent ({objects})", traffic.actions_sent));
+        let objects = format!("{}, {}", counted(traffic.objects_sent, "object"), bytes(traffic.bytes_sent));
+        parts.push(format!("{} sent ({objects})", counted(traffic.actions_sent, "result")));
     }
     if traffic.wrong > 0 {
-        let are = if traffic.wrong == 1 { "1 file there is" } else { &format!("{} files there are", traffic.wrong) };
-        parts.push(format!("{are} damaged"));
+        parts.push(format!("{} found damaged there", counted(traffic.wrong, "file")));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
 }

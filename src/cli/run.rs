@@ -28,14 +28,14 @@ pub(super) struct Arguments {
     pipeline: PipelineArguments,
     #[command(flatten)]
     execution: Execution,
-    /// Run only if everything that determines the results matches the lock, and check that the same comes out; exit code
-    /// 3 if not
+    /// Run only if everything that determines the results matches the lock, and compare the results with it; exit code 3 if
+    /// they differ
     #[arg(long)]
     locked: bool,
-    /// The lock for --locked, by default the one beside the pipeline
+    /// The lock for --locked; by default the one beside the pipeline
     #[arg(long, value_name = "FILE", requires = "locked")]
     lock: Option<PathBuf>,
-    /// Keep only to a lock that the holder of this ed25519 key (PEM) signed
+    /// Accept only a lock that is signed with this ed25519 key (PEM)
     #[arg(long, value_name = "PUBKEY", requires = "locked")]
     verify: Option<PathBuf>,
 }

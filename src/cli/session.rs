@@ -11,7 +11,8 @@ use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::data::{BroughtWhen, Files};
 use super::{CliError, Exit, Global};
 use crate::cache::{Ledger, Store, SweepPart};
-use crate::diagnostic::{Diagnostics, SourceMap, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
+use crate::engine::environment::is_setting;
 use crate::engine::{CancelToken, Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
 use crate::spec::{LoadOptions, Spec, load, load_text};
@@ -196,9 +197,24 @@ pub(super) fn read_as_far_as_possible(arguments: &PipelineArguments) -> Result<R
     if let Some(spec) = spec {
         let (graph, found) = build(&spec, &stages::kinds());
         diagnostics.extend(found);
+        diagnostics.extend(unset_variables(&graph, |name| std::env::var_os(name).is_some()));
         built = Some((spec, graph));
     }
     Ok(Reading { built, diagnostics, sources })
+}
+
+/// Warns of variables that stages ask for and that are not set. Settings of the machine may well be unset.
+fn unset_variables(graph: &Graph, is_set: impl Fn(&str) -> bool) -> Diagnostics {
+    let mut problems = Diagnostics::default();
+    for node in graph.order().iter().map(|id| graph.stage(*id)) {
+        for name in node.environment.iter().filter(|name| !is_setting(name) && !is_set(name)) {
+            let message = format!("stage `{}` asks for the variable `{name}`, which is not set here", node.stage);
+            problems.push(
+                Diagnostic::warning("unset-variable", message).at(node.span).hint("set it, or do not ask for it"),
+            );
+        }
+    }
+    problems
 }
 
 /// The pipeline's name in records and ledgers: the same file has the same one from every folder.
@@ -232,9 +248,14 @@ pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> 
         return Ok(found);
     }
     let names = graph.names();
-    let hint = match did_you_mean(name, names.iter().copied()) {
+    let instances = || graph.order().iter().map(|id| graph.stage(*id).name.as_str());
+    let stage = name.split_once('[').map_or(name, |(stage, _)| stage);
+    let of_stage: Vec<&str> = instances().filter(|other| other.starts_with(&format!("{stage}["))).collect();
+    let hint = match did_you_mean(name, names.iter().copied().chain(instances())) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are {}", names.iter().take(20).copied().collect::<Vec<_>>().join(", ")),
+        None if !of_stage.is_empty() => format!("the instances of `{stage}` are {}", list(&of_stage)),
+        None if names.contains(&stage) => format!("did you mean `{stage}`? It has no instances"),
+        None => format!("there are {}", list(&names)),
     };
     Err(CliError::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
 }

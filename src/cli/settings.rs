@@ -68,7 +68,7 @@ impl TryFrom<String> for Seconds {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let error = || format!("`{text}` is no duration; write for example \"15 s\"");
+        let error = || format!("`{text}` is not a duration: write for example \"15 s\"");
         let duration = units::duration(&text).ok_or_else(error)?;
         if duration > LONGEST { Err(format!("`{text}` is longer than an hour")) } else { Ok(Self(duration)) }
     }
@@ -218,9 +218,9 @@ mod tests {
         for (text, parts) in [
             ("[remote]\nurk = \"file:///a\"", ["x:2:1: unknown field `urk`", "did you mean `url`?"]),
             ("[remot]\n", ["x:1:2: unknown field `remot`", "did you mean `remote`?"]),
-            ("[remote]\n\nurl = \"s4://a\"", ["x:3:7: `s4://a` is no address", "did you mean `s3://`?"]),
+            ("[remote]\n\nurl = \"s4://a\"", ["x:3:7: `s4://a` is not the address", "did you mean `s3://`?"]),
             ("[remote]\nmode = \"on\"", ["x:2:8: unknown variant `on`", "read-write"]),
-            ("[remote]\ntimeout = \"15\"", ["x:2:11: `15` is no duration", "15 s"]),
+            ("[remote]\ntimeout = \"15\"", ["x:2:11: `15` is not a duration", "15 s"]),
             ("[remote]\nparallel = 0", ["x:2:12: `parallel` is a number from 1 to 512", "hint"]),
             ("[remote]\nretries = \"a\"", ["x:2:11: invalid type", "hint"]),
             ("[remote\n", ["x:1:", "hint"]),

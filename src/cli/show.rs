@@ -7,7 +7,7 @@ use super::arguments::RunName;
 use super::session::shown;
 use super::{CliError, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
-use crate::diagnostic::visible;
+use crate::diagnostic::{counted, visible};
 use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -41,9 +41,7 @@ pub(super) fn environment_value(name: &str, value: &Value) -> String {
             let commit = part("commit").map(|commit| commit.chars().take(12).collect::<String>());
             let changed = value.get("changed_files").and_then(Value::as_u64).unwrap_or_default();
             let state = match value.get("dirty").and_then(Value::as_bool) {
-                Some(true) => {
-                    Some(format!("dirty ({changed} changed files)").replace("(1 changed files)", "(1 changed file)"))
-                }
+                Some(true) => Some(format!("dirty ({})", counted(changed, "changed file"))),
                 Some(false) => Some("clean".to_owned()),
                 None => None,
             };

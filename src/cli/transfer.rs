@@ -14,8 +14,10 @@ use super::arguments::{Choice, PipelineArguments};
 use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global, signals, sweep};
 use crate::cache::{
-    Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError, TransferReport,
+    CacheError, Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError,
+    TransferReport,
 };
+use crate::diagnostic::counted;
 use crate::engine::CancelToken;
 use crate::ui::{Paint, bytes, clear_line, duration, errln, outln, print_json, redraw};
 
@@ -33,7 +35,7 @@ pub(super) struct Arguments {
     /// Everything that is there
     #[arg(long, conflicts_with = "what")]
     all: bool,
-    /// Say what would be copied, copy nothing
+    /// Say what would be copied, and copy nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -44,7 +46,7 @@ pub(super) struct Arguments {
 pub(super) struct PushArguments {
     #[command(flatten)]
     arguments: Arguments,
-    /// Read back what is there, and replace what is damaged; without it, what has the right size counts as right
+    /// Read back what is there, and replace what is damaged; without this, only sizes are compared
     #[arg(long)]
     verify: bool,
 }
@@ -177,9 +179,15 @@ fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen
         Err(error) => {
             let record = there(name)?.ok_or_else(|| {
                 let hint = match way {
-                    Way::Push => "`runner runs` lists runs; a pipeline file or --all do as well".to_owned(),
+                    Way::Push if matches!(error, CacheError::NoRuns(_)) => return CliError::from(error),
+                    Way::Push => {
+                        "`runner runs` lists runs; you can also name a pipeline file, or give --all".to_owned()
+                    }
                     Way::Pull => {
-                        format!("neither here nor at {}; a pipeline file or --all do as well", remote.address())
+                        format!(
+                            "it is neither here nor at {}; you can also name a pipeline file, or give --all",
+                            remote.address()
+                        )
                     }
                 };
                 CliError::from(error).hint(hint)
@@ -264,37 +272,36 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
         (way.done().to_owned(), format!(" in {}, {rate}/s", duration(seconds)))
     };
     outln!(
-        "{} {verb}: {} results, {} objects, {}{time}",
+        "{} {verb}: {}, {}, {}{time}",
         Paint::Strong.on(remote.address()),
-        report.actions,
-        report.objects,
+        counted(report.actions, "result"),
+        counted(report.objects, "object"),
         bytes(report.bytes)
     );
     if report.actions_present + report.objects_present as usize > 0 {
         let place = if way == Way::Push { "there" } else { "here" };
         outln!(
-            "  {} results, {} objects, {} were {place} already",
-            report.actions_present,
-            report.objects_present,
+            "  {place} already: {}, {}, {}",
+            counted(report.actions_present, "result"),
+            counted(report.objects_present, "object"),
             bytes(report.bytes_present)
         );
     }
     if report.objects_wrong + report.actions_wrong as u64 > 0 {
-        let (results, objects) = (report.actions_wrong, report.objects_wrong);
-        outln!("  of these, {results} results and {objects} objects were there already, damaged");
+        let (results, objects) = (counted(report.actions_wrong, "result"), counted(report.objects_wrong, "object"));
+        outln!("  there already, but damaged: {results}, {objects}");
     }
     if report.absent > 0 {
         let place = if way == Way::Push { "here" } else { "there" };
-        outln!("  {} results are not {place}", report.absent);
+        outln!("  not {place}: {}", counted(report.absent, "result"));
     }
     if report.interrupted {
-        outln!("{}: the same command goes on where it ended", Paint::Warn.on("interrupted"));
+        outln!("{}: the same command continues where it stopped", Paint::Warn.on("interrupted"));
     } else if report.failed > 0 {
-        let failed = report.failed;
-        let results = if failed == 1 { "result" } else { "results" };
         errln!(
-            "{}: {failed} {results} could not be copied; the same command goes on where it ended",
-            Paint::Bad.on("error")
+            "{}: {} could not be copied; the same command continues where it stopped",
+            Paint::Bad.on("error"),
+            counted(report.failed, "result")
         );
     }
     report.reasons.iter().for_each(|reason| errln!("  because: {reason}"));

@@ -14,6 +14,7 @@ use super::session::{read_as_far_as_possible, select, shown};
 use super::{CliError, Exit, Global};
 use crate::audit::{Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run};
 use crate::cache::{CacheError, RecordSeal, RunId, Store};
+use crate::diagnostic::counted;
 use crate::ui::{Paint, bytes, err, outln, print_json, redraw};
 
 /// Problems that are listed; --json lists all.
@@ -29,10 +30,10 @@ pub(super) struct Arguments {
     /// A run (`latest`, its name, or the start or end of it), or a lock
     #[arg(value_name = "RUN|LOCK", default_value = "latest")]
     target: String,
-    /// Check the signature, too: that of the holder of this ed25519 key (PEM)
+    /// Also check that it is signed with this ed25519 key (PEM)
     #[arg(long, value_name = "PUBKEY")]
     verify: Option<PathBuf>,
-    /// Sign it with this ed25519 key (PEM), if nothing is wrong
+    /// Sign it with this ed25519 key (PEM) if nothing is wrong
     #[arg(long, value_name = "KEYFILE")]
     sign: Option<PathBuf>,
 }
@@ -162,14 +163,14 @@ fn check_signed(sealed: &Sealed, public: &Path, found: &mut Verification) -> Res
 
 fn print(found: &Verification, sealed: &Sealed, arguments: &Arguments) {
     let size = bytes(found.bytes);
-    let (records, actions, objects) = (found.records, found.actions, found.objects);
-    let checked = format!("{records} records, {actions} actions, {objects} objects ({size})");
+    let (records, actions) = (counted(found.records, "record"), counted(found.actions, "action"));
+    let checked = format!("{records}, {actions}, {} ({size})", counted(found.objects, "object"));
     if found.problems.is_empty() {
         let signed = if arguments.verify.is_some() { ", and it is signed" } else { "" };
         outln!("{}: {}{signed}; {checked}", Paint::Good.on("as written"), sealed.name);
     } else {
-        let count = found.problems.len();
-        outln!("{}: {}, {count} problems; {checked}", Paint::Bad.on("not as written"), sealed.name);
+        let problems = counted(found.problems.len(), "problem");
+        outln!("{}: {}, {problems}; {checked}", Paint::Bad.on("not as written"), sealed.name);
     }
     for problem in found.problems.iter().take(LISTED) {
         outln!("  {}: {}", Paint::Strong.on(&problem.what), problem.problem);

@@ -1,18 +1,19 @@
 //! `runner why STAGE`: the lines of the manifest in which a stage differs from its nearest earlier one, and what
 //! reran, or was spared, because of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::arguments::{Choice, PipelineArguments};
 use super::plan::verdict_name;
-use super::session::{Fetch, Session, find};
+use super::session::{Fetch, QUICKSTART_PATH, Session, find, shown};
 use super::{CliError, Exit, Global};
-use crate::cache::{Difference, Key, RunRecord, StageState};
+use crate::cache::{Difference, Key, RunId, RunRecord, StageState, Store};
 use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
+use crate::sweep::is_sweep;
 use crate::ui::{Paint, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ use crate::ui::{Paint, outln, print_json};
 pub(super) struct Arguments {
     /// The stage to explain; all instances of a repeated stage, or one by its full name
     stage: String,
-    /// The pipeline file; without it, that of the latest run
+    /// The pipeline file; without it, that of the latest run of a pipeline
     #[arg(value_name = "PIPELINE")]
     pipeline: Option<PathBuf>,
     #[command(flatten)]
@@ -42,24 +43,47 @@ struct Story {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let store = crate::cache::Store::open(&global.store);
-    let from_latest = || {
-        let file = PathBuf::from(store.find_run("latest").ok()?.file);
-        file.exists().then_some(file)
+    let store = Store::open(&global.store);
+    let (pipeline, run) = match &arguments.pipeline {
+        Some(path) => (Some(path.clone()), None),
+        None => of_latest(&store).map(|(pipeline, run)| (pipeline, Some(run)))?,
     };
-    let pipeline = arguments.pipeline.clone().or_else(from_latest);
     let session =
         Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() }, Fetch::Never)?;
+    if let Some(run) = run.filter(|_| !global.json) {
+        outln!("{}", Paint::Quiet.on(format!("in {}, the pipeline of run {run}", shown(Path::new(&session.file)))));
+    }
     let stages = find(&session.graph, &arguments.stage)?;
     let (plan, records) = (session.planner().plan(), records(&session)?);
     let stories: Vec<Story> = stages.into_iter().map(|id| tell(&session, &plan, &records, id)).collect();
     if global.json {
         let stories: Vec<Value> = stories.iter().map(describe).collect();
-        print_json(&json!({"stages": stories}));
+        print_json(&json!({"file": session.file, "stages": stories}));
     } else {
         stories.iter().for_each(print);
     }
     Ok(Exit::Done)
+}
+
+/// The pipeline file of the latest run of a pipeline, `None` for the built-in one, and that run. Runs of sweeps are passed over:
+/// their file is a sweep's.
+fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), CliError> {
+    const NAME_ONE: &str = "name the pipeline file: `runner why STAGE PIPELINE`";
+    // An error where there are no runs at all.
+    store.find_run("latest")?;
+    let record = store.newest_first()?.find(|record| record.sweep.is_none() && !is_sweep(Path::new(&record.file)));
+    let Some(record) = record else {
+        return Err(CliError::wrong("all runs in the store are of sweeps").hint(NAME_ONE));
+    };
+    if record.file == QUICKSTART_PATH {
+        return Ok((None, record.run));
+    }
+    let file = PathBuf::from(&record.file);
+    if !file.is_file() {
+        let message = format!("{}, the pipeline of run {}, is gone", shown(&file), record.run);
+        return Err(CliError::wrong(message).hint(NAME_ONE));
+    }
+    Ok((Some(file), record.run))
 }
 
 fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> Story {

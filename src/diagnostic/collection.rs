@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Diagnostic, Severity, Span};
+use super::{Diagnostic, Severity, Span, counted};
 
 /// Any number of problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Diagnostics {
         let sorted = self.sorted();
         let count = |severity: Severity| {
             let count = sorted.iter().filter(|diagnostic| diagnostic.severity == severity).count();
-            (count > 0).then(|| format!("{count} {}{}", severity.name(), if count == 1 { "" } else { "s" }))
+            (count > 0).then(|| counted(count, severity.name()))
         };
         let parts: Vec<String> = [Severity::Error, Severity::Warning].into_iter().filter_map(count).collect();
         if parts.is_empty() { "no problems".to_owned() } else { parts.join(", ") }

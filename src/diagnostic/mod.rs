@@ -2,12 +2,14 @@
 //! It does not know what a pipeline is.
 
 mod collection;
+mod counted;
 mod render;
 mod source;
 mod suggest;
 mod visible;
 
 pub use collection::Diagnostics;
+pub use counted::{counted, plural};
 pub use source::{FileId, Location, SourceMap, Span, Spanned};
 pub use suggest::{did_you_mean, list, suggestion};
 pub use visible::{indented, is_control, visible, visible_json, visible_lines};

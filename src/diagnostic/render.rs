@@ -4,7 +4,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
-use super::{Diagnostic, Diagnostics, FileId, Label, Severity, SourceMap, visible};
+use super::{Diagnostic, Diagnostics, FileId, Label, Severity, SourceMap, counted, visible};
 
 impl Diagnostics {
     /// All problems in the order of the text, an empty line behind each; with colours of the terminal or without.
@@ -23,7 +23,7 @@ impl Diagnostics {
             text.push_str("\n\n");
         }
         if sorted.len() > MOST {
-            text.push_str(&format!("… and {} more problems\n\n", sorted.len() - MOST));
+            text.push_str(&format!("… and {}\n\n", counted(sorted.len() - MOST, "more problem")));
         }
         text
     }

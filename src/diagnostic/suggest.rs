@@ -1,6 +1,7 @@
 //! Guesses which word was meant, and lists words in a sentence. It knows nothing of where words come from.
 
-/// The candidate that was probably meant: the nearest one by edits, if near enough to be a slip.
+/// The candidate that was probably meant: the nearest one by edits, if near enough to be a slip, or the only one that begins
+/// like the word.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Nobody mistypes a longer name, and to compare two of them takes long.
     const LONGEST: usize = 200;
@@ -9,15 +10,36 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
     }
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
-    let allowed = wanted.chars().count().div_ceil(3).min(3);
+    // A slip leaves most of a word as it is.
+    let allowed = match wanted.chars().count() {
+        0 => return None,
+        1..=5 => 1,
+        6..=8 => 2,
+        _ => 3,
+    };
+    let candidates: Vec<&str> = candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST).collect();
     let mut best: Option<(usize, &str)> = None;
-    for candidate in candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST) {
+    for &candidate in &candidates {
         let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
         if candidate != word && distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }
     }
-    best.map(|(_, candidate)| candidate)
+    best.map(|(_, candidate)| candidate).or_else(|| only_beginning(&wanted, word, &candidates, plain))
+}
+
+/// The only candidate that begins with a word of some length.
+fn only_beginning<'a>(
+    wanted: &str,
+    word: &str,
+    candidates: &[&'a str],
+    plain: impl Fn(&str) -> String,
+) -> Option<&'a str> {
+    const SHORTEST: usize = 3;
+    let mut found =
+        candidates.iter().copied().filter(|candidate| *candidate != word && plain(candidate).starts_with(wanted));
+    let first = found.next().filter(|_| wanted.chars().count() >= SHORTEST)?;
+    found.all(|other| other == first).then_some(first)
 }
 
 /// The hint for a word that is not among the choices: a guess, or the choices.
@@ -51,6 +73,12 @@ mod tests {
         assert_eq!(did_you_mean("render_plots", kinds), Some("render-plots"));
         assert_eq!(did_you_mean("Window", kinds), Some("window"));
         assert_eq!(did_you_mean("forecast", kinds), None);
+        assert_eq!(did_you_mean("trai", kinds), Some("train"));
+        assert_eq!(did_you_mean("norm", kinds), Some("normalize"));
+        for (word, far) in [("nope", "mode"), ("raw", "map"), ("score", "store2"), ("model", "metal")] {
+            assert_eq!(did_you_mean(word, [far]), None, "{word}");
+        }
+        assert_eq!(did_you_mean("tra", ["train", "trace"]), None);
         assert_eq!(did_you_mean("x", ["y"]), Some("y"));
         assert_eq!(did_you_mean("", kinds), None);
     }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use stages::contract::Device;
 
 pub use secrets::{recordable, without_credentials};
+pub use variables::is_setting;
 
 /// The commit of runner's own sources, where whoever built the program said it (`RUNNER_COMMIT` at build time, as
 /// `just build` sets it). A build outside git has none, and is the same everywhere.

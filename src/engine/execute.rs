@@ -2,6 +2,7 @@
 //! their outputs durable. Everything that happens reaches the coordinator as a message, in one place, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -212,7 +213,7 @@ impl Coordinator<'_> {
             }
             if self.running == 0 && self.held.is_empty() && self.unpublished.is_empty() {
                 // Nothing can move any more: what waits, waits for something that failed.
-                self.stop("something that it needs did not come to its outputs");
+                self.stop("something that it needs did not finish");
                 return;
             }
             let patience = if self.held.is_empty() { Duration::from_millis(100) } else { POLL };
@@ -266,7 +267,10 @@ impl Coordinator<'_> {
     fn settle(&mut self, stage: StageId, action: Arc<Action>) {
         self.actions.insert(stage, action);
         for next in self.schedule.settle(stage) {
-            self.decide(next, false);
+            // One before it may have failed, and then the rest was skipped.
+            if self.schedule.status(next) == Status::Waiting {
+                self.decide(next, false);
+            }
         }
     }
 
@@ -466,6 +470,10 @@ impl Coordinator<'_> {
 
     fn fail(&mut self, stage: StageId, mut failure: Failure) {
         let node = self.graph.stage(stage);
+        if failure.hint.is_none() {
+            let look_up = |path: &Path| self.planner.files.look_up(path);
+            failure.hint = node.kind.advice(&node.parameters, &failure.causes.join("\n"), &look_up);
+        }
         if let Some(manifest) = &self.plans[stage.index()].manifest {
             let input = |(port, item, digest): &(String, Option<String>, stages::artifact::Digest)| {
                 let item = item.as_ref().map_or_else(String::new, |item| format!("[{item}]"));

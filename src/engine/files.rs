@@ -1,6 +1,6 @@
 //! How the engine asks for raw files. Where they lie and how they are fetched is decided elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stages::artifact::Digest;
 use stages::contract::FileRequest;
@@ -26,6 +26,11 @@ pub trait FileFinder: Sync {
     /// Whether a request that may mean one file or many ([`FileRequest::many`]) means many.
     fn means_many(&self, _request: &FileRequest) -> bool {
         false
+    }
+
+    /// Where a path leads that a user wrote. For advice only: nothing is read.
+    fn look_up(&self, _path: &Path) -> Option<PathBuf> {
+        None
     }
 
     /// The files of the folder that a stage asks for: their paths below it, sorted.

@@ -2,6 +2,7 @@
 //! worker threads within the machine's limits, and reports every step as an event. It draws nothing on a screen.
 
 mod cancel;
+mod differences;
 pub mod environment;
 mod event;
 mod execute;

@@ -9,11 +9,9 @@ use rayon::prelude::*;
 use stages::artifact::Digest;
 use stages::contract::{FileRequest, Numerics, Port};
 
+use super::differences::in_words;
 use super::{Failure, FileFinder, FoundFile};
-use crate::cache::{
-    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store, cannot_be_compared,
-    is_digest_of_secret,
-};
+use crate::cache::{Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store};
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -29,6 +27,8 @@ pub enum Reason {
     Forced,
     /// It was tried with this very key, and failed.
     Failed(LastFailure),
+    /// It never succeeded, and failed with another key.
+    FailedOtherwise(LastFailure),
     /// The action is there but not all of its objects.
     OutputsLost,
     /// The action is gone, though the manifest is that of the last run.
@@ -41,47 +41,21 @@ impl fmt::Display for Reason {
             Self::New => formatter.write_str("never ran"),
             Self::Forced => formatter.write_str("forced"),
             Self::Failed(LastFailure { run, reason, .. }) => write!(formatter, "it failed in run {run} ({reason})"),
+            Self::FailedOtherwise(LastFailure { run, reason, .. }) => {
+                write!(formatter, "it changed since it failed in run {run} ({reason})")
+            }
             Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
             Self::ActionLost => formatter.write_str("its action is gone from the store"),
             Self::Changed(differences) => {
-                let shown: Vec<String> = differences.iter().take(3).map(describe).collect();
+                let all = in_words(differences);
+                let shown = &all[..all.len().min(3)];
                 formatter.write_str(&shown.join("; "))?;
-                match differences.len().saturating_sub(shown.len()) {
+                match all.len() - shown.len() {
                     0 => Ok(()),
                     more => write!(formatter, "; and {more} more"),
                 }
             }
         }
-    }
-}
-
-/// One difference in words: `epochs: 10 -> 20`, or `input windows has new content`.
-fn describe(difference: &Difference) -> String {
-    let Difference { path, before, after } = difference;
-    if let Some(input) = path.strip_prefix("inputs.") {
-        return format!("input {input} has new content");
-    }
-    if let Some(file) = path.strip_prefix("files.") {
-        return format!("file {file} has new content");
-    }
-    if let Some(variable) = path.strip_prefix("environment.")
-        && let (Some(before), Some(after)) = (before, after)
-    {
-        if cannot_be_compared(before, after) {
-            return format!(
-                "variable {variable} was digested with the secret of another store: its values cannot be compared"
-            );
-        }
-        if is_digest_of_secret(before) && is_digest_of_secret(after) {
-            return format!("variable {variable} has another value");
-        }
-    }
-    let name = path.strip_prefix("with.").unwrap_or(path);
-    match (before, after) {
-        (Some(before), Some(after)) => format!("{name}: {before} -> {after}"),
-        (None, Some(after)) => format!("{name}: {after} is new"),
-        (Some(before), None) => format!("{name}: {before} is gone"),
-        (None, None) => name.to_owned(),
     }
 }
 
@@ -353,7 +327,10 @@ impl Planner<'_> {
             return Reason::Failed(failure.clone());
         }
         let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
-        let Some(before) = before else { return Reason::New };
+        let Some(before) = before else {
+            let failure = self.ledger.failed.get(name);
+            return failure.map_or(Reason::New, |failure| Reason::FailedOtherwise(failure.clone()));
+        };
         let differences = Difference::between(&before.manifest, &manifest.to_text());
         if differences.is_empty() { Reason::ActionLost } else { Reason::Changed(differences) }
     }

@@ -82,7 +82,7 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
 fn changed(path: &Path) -> StageError {
     StageError::new("a file changed after its content was hashed into the key")
         .at(path, None)
-        .hint("run again: the new content gets a key of its own; while a run is under way, leave its files as they are")
+        .hint("run again: the new content gets a new key; while a run is under way, do not change its files")
 }
 
 #[cfg(test)]

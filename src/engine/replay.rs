@@ -50,7 +50,8 @@ impl<'a> Replay<'a> {
             let recorded = Recorded::parse(&action.manifest)
                 .ok_or_else(|| Failure::new(format!("the record of the stage {} is damaged", stage.name)))?;
             let Some(kind) = kinds.iter().find(|kind| kind.name == recorded.kind).copied() else {
-                let message = format!("the stage {} is of the kind `{}`, which is no more", stage.name, recorded.kind);
+                let message =
+                    format!("the stage {} is of the kind `{}`, which no longer exists", stage.name, recorded.kind);
                 return Err(Failure::new(message));
             };
             stages.push(Past { name: stage.name.clone(), kind, recorded, action });
@@ -148,7 +149,7 @@ impl<'a> Replay<'a> {
 fn gone(stage: &str, error: &crate::cache::CacheError) -> Failure {
     let mut failure = Failure::new(format!("what the stage {stage} made is gone from the store"));
     failure.causes.push(error.to_string());
-    failure.hint("run the pipeline again: what is lost is computed anew")
+    failure.hint("run the pipeline again: what was lost is computed again")
 }
 
 /// One time of doing stages again.
@@ -204,7 +205,7 @@ impl Pass<'_> {
         let Some((maker, kind)) = self.replay.maker(digest, stage) else {
             let name = &self.replay.stages[stage].name;
             return Err(Failure::new(format!("what made an input of the stage {name} is gone from the store"))
-                .hint("run the pipeline again: what is lost is computed anew"));
+                .hint("run the pipeline again: what was lost is computed again"));
         };
         if maker == self.entrance && kind == self.fresh.kind() {
             return Ok(self.fresh.clone());

@@ -1,7 +1,7 @@
 //! From a located description to a checked graph: the passes in their order. Every problem is collected; what could
 //! be built is returned even then, so that a failing graph can be drawn.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use stages::contract::StageKind;
@@ -10,6 +10,8 @@ use super::check::{Budget, Common, implied_axes, prepare, wire};
 use super::cycle::{cycles, topological};
 use super::expand::{Expansion, expand};
 use super::leakage::leaks;
+use super::once::Once;
+use super::remarks::remarks;
 use super::{Graph, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::spec::{Scope, Sources, Spec, StageSpec};
@@ -45,7 +47,10 @@ pub fn build(spec: &Spec, kinds: &[StageKind]) -> (Graph, Diagnostics) {
     }
     let order = topological(&needs);
     let expansion = expand(&context, &scope, &order, &mut diagnostics);
-    let graph = assemble(&context, &scope, &order, &expansion, &mut diagnostics);
+    let (graph, unsure) = assemble(&context, &scope, &order, &expansion, &mut diagnostics);
+    let file = spec.files.first().map(|(path, _)| Path::new(path));
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    diagnostics.extend(remarks(&context, &graph, &unsure, folder));
     let findings = leaks(&graph, spec);
     diagnostics.extend(findings);
     (graph, diagnostics)
@@ -58,6 +63,11 @@ fn find_kind<'k>(stage: &StageSpec, kinds: &'k [StageKind], diagnostics: &mut Di
         let message = format!("unknown stage kind `{}`", stage.uses.value);
         let hint = suggestion(&stage.uses.value, &names);
         diagnostics.push(Diagnostic::error("unknown-kind", message).at(stage.uses.span).maybe_hint(hint));
+    }
+    if !stage.strays.is_empty() {
+        let schema = found.map(|kind| (kind.name, kind.schema().to_value()));
+        let kind = schema.as_ref().map(|(name, schema)| (*name, schema));
+        diagnostics.extend(stage.strays.iter().map(|stray| stray.told(kind)));
     }
     found
 }
@@ -131,23 +141,22 @@ fn cycle_found(context: &Context<'_>, cycle: &[usize]) -> Diagnostic {
     diagnostic.hint("a stage may only take what earlier stages made; cut one of these `from`")
 }
 
-/// Prepares every instance (in parallel) and connects them (in order).
+/// Prepares every instance (in parallel) and connects them (in order). Returns besides which of them have inputs that are not
+/// known.
 fn assemble(
     context: &Context<'_>,
     scope: &Scope<'_>,
     order: &[usize],
     expansion: &Expansion,
     diagnostics: &mut Diagnostics,
-) -> Graph {
+) -> (Graph, BTreeSet<StageId>) {
     let kinds: HashMap<&str, &StageKind> = context.kinds.iter().flatten().map(|kind| (kind.name, *kind)).collect();
     let schemas: HashMap<&str, serde_json::Value> =
         kinds.into_iter().map(|(name, kind)| (name, kind.schema().to_value())).collect();
     let work: Vec<(usize, usize)> =
         order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
     let implied = implied_axes(context.spec, scope);
-    let file = context.spec.files.first().map(|(path, _)| Path::new(path));
-    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let common = Common { implied: &implied, folder, budget: Budget::default() };
+    let common = Common { implied: &implied, budget: Budget::default() };
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
@@ -158,15 +167,25 @@ fn assemble(
             prepare(stage, kind, schema, point, &scope.with(point), &common)
         })
         .collect();
-    let mut graph = Graph::default();
+    let (mut graph, mut unsure) = (Graph::default(), BTreeSet::new());
     let mut placed: HashMap<(usize, usize), StageId> = HashMap::with_capacity(work.len());
-    for (slot, (node, problems)) in work.into_iter().zip(prepared) {
-        diagnostics.extend(problems);
+    let mut told: Vec<Once> = context.spec.stages.iter().map(|_| Once::default()).collect();
+    for (slot, (node, mut problems)) in work.into_iter().zip(prepared) {
         if let Some(node) = node {
             let id = graph.add(StageNode { seed: context.spec.seed, ..node });
             placed.insert(slot, id);
-            wire(context, expansion, scope, slot, id, &placed, &mut graph, diagnostics);
+            if !wire(context, expansion, scope, slot, id, &placed, &mut graph, &mut problems) {
+                unsure.insert(id);
+            }
+        }
+        if !problems.is_empty() {
+            let (stage, instance) = slot;
+            let name = common.instance_name(&context.spec.stages[stage], &expansion.points(stage)[instance]);
+            told[stage].add(&name, problems);
         }
     }
-    graph
+    for (stage, once) in told.into_iter().enumerate() {
+        diagnostics.extend(once.told(expansion.points(stage).len()));
+    }
+    (graph, unsure)
 }

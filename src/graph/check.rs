@@ -2,20 +2,20 @@
 //! (ports exist, types fit, nothing is missing or taken twice).
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
-use stages::contract::{Port, Remark, StageKind};
+use stages::contract::{Port, StageKind};
 
 use super::build::Context;
 use super::expand::Expansion;
+use super::remarks::connected;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
 use crate::spec::limits::MOST_PARAMETERS;
 use crate::spec::{
-    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, substitute_where_possible, validate,
-    validate_rest,
+    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, beside_with, substitute_where_possible,
+    validate, validate_rest,
 };
 
 /// What parameters may still take: each of many instances has its own copy of what the file holds once.
@@ -33,9 +33,14 @@ impl Budget {
 pub(super) struct Common<'a> {
     /// Axes that names leave out.
     pub implied: &'a BTreeSet<String>,
-    /// The folder of the pipeline's file.
-    pub folder: &'a Path,
     pub budget: Budget,
+}
+
+impl Common<'_> {
+    /// The name of an instance of a stage.
+    pub fn instance_name(&self, stage: &StageSpec, point: &Point) -> String {
+        instance_name(&stage.name.value, point, self.implied)
+    }
 }
 
 /// Substitutes, validates and completes the parameters of one instance. If something is wrong with them, the instance
@@ -49,12 +54,11 @@ pub(super) fn prepare(
     scope: &Scope<'_>,
     common: &Common<'_>,
 ) -> (Option<StageNode>, Diagnostics) {
-    let name = instance_name(&spec.name.value, point, common.implied);
-    match complete(spec, kind, schema, scope, &name, &common.budget) {
+    let name = common.instance_name(spec, point);
+    match complete(spec, kind, schema, scope, &common.budget) {
         Ok(parameters) => {
             let node = instance(spec, kind, point, name, parameters);
-            let mut problems = tolerated_ports(spec, &node);
-            problems.extend(remarks(spec, &node, common.folder));
+            let problems = tolerated_ports(spec, &node);
             (Some(node), problems)
         }
         Err(problems) => {
@@ -78,16 +82,16 @@ fn complete(
     kind: &StageKind,
     schema: &Value,
     scope: &Scope<'_>,
-    name: &str,
     budget: &Budget,
 ) -> Result<Value, Diagnostics> {
-    let subject = format!("stage `{name}`");
+    // Instances of a stage have most problems alike: which of them has one is added where it matters.
+    let subject = format!("stage `{}`", spec.name.value);
     let with = spec.with.as_ref().map(|with| substitute_where_possible(with, scope));
     let with = match with {
         None => None,
         Some((with, Ok(()))) => Some(with),
         Some((rest, Err(mut problems))) => {
-            problems.extend(validate_rest(&rest, schema, &subject));
+            problems.extend(beside_with(&rest, validate_rest(&rest, schema, &subject)));
             return Err(problems);
         }
     };
@@ -97,7 +101,8 @@ fn complete(
         return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
     }
     let empty = Node::empty(spec.uses.span);
-    validate(with.as_ref().unwrap_or(&empty), schema, &subject).unless_any(())?;
+    let written = with.as_ref().unwrap_or(&empty);
+    beside_with(written, validate(written, schema, &subject)).unless_any(())?;
     let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), |with| with.to_json_of(schema));
     let blame = |path: &str| with.as_ref().map_or(spec.uses.span, |with| with.locate(path));
     let parameters = kind
@@ -136,27 +141,12 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
     }
 }
 
-/// What the kind has to say about parameters that are possible. `folder` is the pipeline file's.
-fn remarks(spec: &StageSpec, node: &StageNode, folder: &Path) -> Diagnostics {
-    let look_up = |path: &Path| [folder.join(path), path.to_owned()].into_iter().find(|place| place.exists());
-    let mut problems = Diagnostics::default();
-    for Remark { parameter, message, hint, fatal } in node.kind.remarks(&node.parameters, &look_up) {
-        let message = format!("stage `{}`: {message}", node.stage);
-        let diagnostic = match fatal {
-            true => Diagnostic::error("bad-value", message),
-            false => Diagnostic::warning("undeclared-file", message),
-        };
-        problems.push(diagnostic.at(spec.locate(&parameter)).hint(hint));
-    }
-    problems
-}
-
 /// A tolerance is about an output that there is.
 fn tolerated_ports(spec: &StageSpec, node: &StageNode) -> Diagnostics {
     let mut problems = Diagnostics::default();
     let ports: Vec<&str> = node.outputs.iter().map(|port| port.name.as_str()).collect();
     for (port, _) in spec.tolerance.iter().filter(|(port, _)| !ports.contains(&port.value.as_str())) {
-        let message = format!("stage `{}` has no output `{}` that could be tolerated", node.name, port.value);
+        let message = format!("stage `{}` has no output `{}` that could be tolerated", node.stage, port.value);
         let hint = suggestion(&port.value, &ports);
         problems.push(Diagnostic::error("unknown-port", message).at(port.span).maybe_hint(hint));
     }
@@ -179,7 +169,7 @@ fn instance_name(stage: &str, point: &Point, implied: &BTreeSet<String>) -> Stri
     if told.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", told.label()) }
 }
 
-/// Connects one instance to those that it takes from.
+/// Connects one instance to those that it takes from. Returns whether it is known what it takes.
 #[expect(clippy::too_many_arguments, reason = "the state of the pass")]
 pub(super) fn wire(
     context: &Context<'_>,
@@ -190,10 +180,10 @@ pub(super) fn wire(
     placed: &HashMap<(usize, usize), StageId>,
     graph: &mut Graph,
     diagnostics: &mut Diagnostics,
-) {
+) -> bool {
     let spec = &context.spec.stages[stage];
     let point = &expansion.points(stage)[instance];
-    let Ok(sources) = spec.from.sources(&scope.with(point)) else { return };
+    let Ok(sources) = spec.from.sources(&scope.with(point)) else { return false };
     let mut wiring = Wiring { context, expansion, placed, graph, spec, point, id, edges: Vec::new(), broken: false };
     let mut found = Diagnostics::default();
     match &*sources {
@@ -214,6 +204,7 @@ pub(super) fn wire(
     }
     graph.dag[id.0].faulty |= !found.is_empty();
     diagnostics.extend(found);
+    !broken
 }
 
 struct Wiring<'a> {
@@ -291,11 +282,11 @@ impl Wiring<'_> {
         let given: Vec<String> =
             outputs.iter().map(|port| format!("`{}` ({})", port.name, port.accepts.name())).collect();
         let node = self.node();
-        let message = format!("`{}` takes nothing that `{}` gives", node.name, reference.stage.value);
+        let message = format!("`{}` takes nothing that `{}` gives", node.stage, reference.stage.value);
         let hint = if node.inputs.is_empty() {
             format!("a stage of kind `{}` has no inputs: remove `from`", node.kind.name)
         } else {
-            format!("it gives {}; `{}` takes {}", given.join(", "), node.name, inputs_in_words(&node.inputs))
+            format!("it gives {}; `{}` takes {}", given.join(", "), node.stage, inputs_in_words(&node.inputs))
         };
         self.fail(Diagnostic::error("wrong-type", message).at(reference.span()).hint(hint), diagnostics);
     }
@@ -304,7 +295,7 @@ impl Wiring<'_> {
     fn many(&mut self, references: &[Reference], span: Span, diagnostics: &mut Diagnostics) {
         let Some(port) = self.node().inputs.iter().find(|port| port.many).cloned() else {
             let node = self.node();
-            let message = format!("`{}` takes no list of inputs", node.name);
+            let message = format!("`{}` takes no list of inputs", node.stage);
             let hint = match node.inputs.first() {
                 Some(port) => format!("name a port for each: `from: {{{}: …}}`", port.name),
                 None => "it has no inputs".to_owned(),
@@ -350,7 +341,7 @@ impl Wiring<'_> {
             }
             (None, None) => {
                 let names: Vec<&str> = node.inputs.iter().map(|port| port.name.as_str()).collect();
-                let message = format!("`{}` has no input `{}`", node.name, sources.port.value);
+                let message = format!("`{}` has no input `{}`", node.stage, sources.port.value);
                 let hint = if names.is_empty() {
                     Some(format!("a stage of kind `{}` has no inputs", node.kind.name))
                 } else {
@@ -430,7 +421,7 @@ impl Wiring<'_> {
             };
             let taken = |(_, other): &(StageId, Handoff)| other.input == handoff.input && other.item == handoff.item;
             if self.edges.iter().any(taken) {
-                let message = format!("input `{}` of `{}` is connected twice", port.name, self.node().name);
+                let message = format!("input `{}` of `{}` is connected twice", port.name, self.node().stage);
                 let diagnostic = Diagnostic::error("wrong-port", message).at(reference.span());
                 return self.fail(diagnostic.hint("keep one of them"), diagnostics);
             }
@@ -443,7 +434,7 @@ impl Wiring<'_> {
         let message = format!(
             "input `{}` of `{}` takes {}, but `{}` gives {}",
             port.name,
-            self.node().name,
+            self.node().stage,
             port.accepts.name(),
             reference.stage.value,
             given.join(" and ")
@@ -474,7 +465,7 @@ impl Wiring<'_> {
         let missing: Vec<&Port> = node.inputs.iter().filter(|port| !port.optional && !connected(port)).collect();
         let complete = missing.is_empty();
         for port in missing {
-            let message = format!("`{}` needs its input `{}` ({})", node.name, port.name, port.accepts.name());
+            let message = format!("`{}` needs its input `{}` ({})", node.stage, port.name, port.accepts.name());
             let span = self.spec.from.span().unwrap_or(self.spec.name.span);
             let hint = match self.spec.from.span() {
                 None => format!("add `from: STAGE` with a stage that gives {}", port.accepts.name()),
@@ -490,18 +481,15 @@ impl Wiring<'_> {
     /// What the kind itself says about its connections.
     fn check_inputs(&mut self, diagnostics: &mut Diagnostics) {
         let node = self.node();
-        let connected = |port: &&Port| self.edges.iter().any(|(_, handoff)| handoff.input == port.name);
-        let mut names: Vec<&str> = node.inputs.iter().filter(connected).map(|port| port.name.as_str()).collect();
-        let items = self.edges.iter().filter_map(|(_, handoff)| Some((&handoff.input, handoff.item.as_ref()?)));
-        let items: Vec<String> = items.map(|(port, item)| format!("{port}.{item}")).collect();
-        names.extend(items.iter().map(String::as_str));
+        let connected = connected(self.edges.iter().map(|(_, handoff)| handoff));
+        let names: Vec<&str> = connected.iter().map(String::as_str).collect();
         let Err((path, reason)) = node.kind.check_inputs(&node.parameters, &names) else { return };
         let (code, span) = if path.is_empty() {
             ("wrong-port", self.spec.from.span().unwrap_or(self.spec.name.span))
         } else {
             ("bad-value", self.spec.locate(&path))
         };
-        let message = format!("stage `{}`: {reason}", node.name);
+        let message = format!("stage `{}`: {reason}", node.stage);
         self.fail(Diagnostic::error(code, message).at(span), diagnostics);
     }
 }

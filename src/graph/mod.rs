@@ -9,8 +9,10 @@ mod draw;
 mod expand;
 mod join;
 mod leakage;
+mod once;
 mod place;
 mod prune;
+mod remarks;
 #[cfg(test)]
 mod tests;
 mod waves;

@@ -229,3 +229,65 @@ fn kinds_judge_their_connections_and_outputs_follow_them() {
     let (_, problems) = graph_of(&format!("{scored}, with: {{{leak}}}}}"));
     assert_eq!(problems, ["leakage: `metrics` learns its threshold from test rows, which are judged by it"]);
 }
+
+/// What was found wrong with a pipeline, each problem with its hint.
+fn told(text: &str) -> Vec<(String, String)> {
+    let text = format!("pipeline: test\n{text}");
+    let mut sources = SourceMap::default();
+    let (spec, mut diagnostics) = load_text(Path::new("test.yaml"), &text, &LoadOptions::default(), &mut sources);
+    if let Some(spec) = spec {
+        diagnostics.extend(build(&spec, &stages::kinds()).1);
+    }
+    let told = |problem: &crate::diagnostic::Diagnostic| {
+        (problem.message.clone(), problem.hint.as_deref().unwrap_or_default().to_owned())
+    };
+    diagnostics.sorted().into_iter().map(told).collect()
+}
+
+#[test]
+fn a_key_on_the_wrong_level_is_sent_to_the_right_one() {
+    let problems = told(
+        "stages:
+           raw: {uses: generate, kinds: [noise_burst], retires: 2, with: {retries: 2}}
+           it: {uses: command, files: {s: s.sh}, with: {run: [sh], outputs: {o: {path: o}}}}
+           odd: {files: {s: s.sh}}",
+    );
+    let hint = |key: &str, stage: &str| {
+        let message = format!("unknown key `{key}` in stage `{stage}`");
+        problems.iter().find(|(found, _)| *found == message).unwrap_or_else(|| panic!("{problems:?}")).1.as_str()
+    };
+    assert_eq!(hint("kinds", "raw"), "`kinds` is a parameter of `generate`: put it under `with`");
+    assert_eq!(hint("retires", "raw"), "did you mean `retries`?");
+    assert_eq!(hint("retries", "raw"), "`retries` is a key of the stage: put it beside `with`");
+    assert_eq!(hint("files", "it"), "`files` is a parameter of `command`: put it under `with`");
+    assert!(hint("files", "odd").starts_with("choose from"), "its kind is not known");
+}
+
+#[test]
+fn placeholders_without_quotes_are_maps_and_the_hint_says_so() {
+    let problems =
+        told("stages: {it: {uses: command, with: {run: [sh, {file.s}], files: {s: s.sh}, outputs: {o: {path: o}}}}}");
+    let (message, hint) = &problems[0];
+    assert!(message.contains("`run.1`"), "{message}");
+    assert_eq!(hint, "quote it, or YAML takes it for a map: \"{file.s}\"");
+}
+
+#[test]
+fn problems_of_all_instances_are_told_once_and_those_of_one_by_name() {
+    let run = "run: [x, '{in.rwa}', '{out.p}', '{metrics}'], outputs: {metrics: {path: m.json}}";
+    let problems = told(&format!(
+        "stages:
+           raw: {{uses: generate}}
+           it: {{uses: command, from: raw, matrix: {{n: [1, 2, 3]}}, with: {{{run}}}}}
+           windows: {{uses: window, from: raw, matrix: {{n: [100, 0]}}, with: {{length: \"${{n}}\", strid: 1}}}}"
+    ));
+    let messages: Vec<&str> = problems.iter().map(|(message, _)| message.as_str()).collect();
+    let unused = "the axis `n` of stage `it` changes nothing";
+    let messages: Vec<&str> = messages.into_iter().filter(|message| !message.starts_with(unused)).collect();
+    assert_eq!(messages.iter().filter(|message| message.contains("`{in.rwa}`")).count(), 1, "{messages:?}");
+    assert_eq!(messages.iter().filter(|message| message.contains("`{out.p}`")).count(), 1, "{messages:?}");
+    assert_eq!(messages.iter().filter(|message| message.contains("`{metrics}`")).count(), 1, "{messages:?}");
+    assert!(messages.contains(&"unknown key `strid` in stage `windows`"), "{messages:?}");
+    let one = messages.iter().find(|message| message.contains("`length`")).unwrap();
+    assert!(one.ends_with("(in `windows[n=0]`)"), "{one}");
+}

@@ -18,10 +18,11 @@ pub use read::{Arrival, import, is_bundle};
 
 use super::pipeline_files::pipeline_files;
 use super::raw_files::{Carried, LeftOut, carried};
-use super::selection::{all_objects, copy_object, of_stage};
+use super::selection::{all_objects, copy_checked, copy_object, of_stage};
 use super::{History, ReportError, Selection, Target};
 use crate::audit::{Lock, Signed, signature_beside};
 use crate::cache::{CacheError, ObjectRecord, RecordSeal, seal_of};
+use crate::spec::limits::open_regular;
 
 /// What an entry is made of.
 enum Content {
@@ -106,10 +107,10 @@ pub fn write(
         match content {
             Content::Bytes(bytes) => sink.entry(name, bytes.len() as u64, |sink| sink.put(bytes))?,
             Content::Object(record, stage) => {
-                let from = history.store.layout().object(record);
+                let extension = record.kind.map_or("", |kind| kind.extension());
                 let copied = sink.entry(name, record.bytes, |sink| {
                     let path = sink.path.clone();
-                    copy_object(&from, &record.object, sink, &path)
+                    copy_object(history.store, &record.object, extension, sink, &path)
                 });
                 copied.map_err(|error| of_stage(&history.stages[*stage], error))?;
                 done += record.bytes;
@@ -118,7 +119,8 @@ pub fn write(
             }
             Content::Raw(file) => sink.entry(name, file.bytes, |sink| {
                 let path = sink.path.clone();
-                copy_object(&file.path, &file.digest, sink, &path)
+                let opened = open_regular(&file.path).map_err(ReportError::io("read", &file.path))?;
+                copy_checked(opened, &file.path, &file.digest, sink, &path)
             })?,
         }
     }
@@ -140,7 +142,7 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     let (store, record) = (history.store, history.record);
     let mut contents = BTreeMap::new();
     let mut put = |name: String, bytes: Vec<u8>| drop(contents.insert(name, Content::Bytes(bytes.into())));
-    let read = |path: PathBuf| std::fs::read(&path).map_err(ReportError::io("read", &path));
+    let read = |path: PathBuf| store.layout().read(&path).map_err(ReportError::io("read", &path));
     let bytes = read(store.run_path(&record.run))?;
     if let RecordSeal::Intact(seal) = seal_of(&bytes)
         && let Some(signature) = signature_beside(Signed::Run, &seal, &store.run_path(&record.run))
@@ -149,7 +151,7 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     }
     put(format::RECORD.to_owned(), bytes);
     let events = store.run_folder(&record.run).join("events.jsonl");
-    if events.exists() {
+    if store.layout().holds(&events) {
         put(format::EVENTS.to_owned(), read(events)?);
     }
     let files = pipeline_files(record)?;
@@ -194,8 +196,9 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
 fn signed_lock(history: &History<'_>, lock: &Lock) -> Option<(Lock, Vec<u8>)> {
     let imported = history.store.run_folder(&history.record.run).join("pipeline.lock");
     let beside = Path::new(&history.record.file).with_extension("lock");
-    [imported, beside].into_iter().find_map(|path| {
-        let found = Lock::read(&path).ok()?;
+    let found = [(imported, Lock::beside(history.store, history.record)), (beside.clone(), Lock::read(&beside).ok())];
+    found.into_iter().find_map(|(path, found)| {
+        let found = found?;
         let is_same = Lock { file: found.file.clone(), ..lock.clone() } == found;
         let is_placed = found.file == lock.file || Some(found.file.as_str()) == file_name(&lock.file);
         let signature = signature_beside(Signed::Lock, &found.seal(), &path).filter(|_| is_same && is_placed)?;

@@ -23,7 +23,7 @@ pub enum ReportError {
     NoSuchStage { name: String, hint: String },
     #[error("the record of the run holds no pipeline, and {} cannot be read", .0.display())]
     NoPipeline(PathBuf),
-    #[error("{} is no bundle of runner: {reason}", path.display())]
+    #[error("{} is not a bundle of runner: {reason}", path.display())]
     NoBundle { path: PathBuf, reason: String },
     #[error("the bundle {} is damaged or was altered: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
@@ -68,14 +68,14 @@ impl ReportError {
             Self::Foreign(_) => "--force replaces files and reports; name another place with -o",
             Self::Exists(_) => "name another place with -o, or replace it with --force",
             Self::Gone { .. } => {
-                "run the pipeline again: what is lost is computed anew; or leave objects out with --objects none"
+                "run the pipeline again: what was lost is computed again; or leave objects out with --objects none"
             }
             Self::NoSuchStage { hint, .. } => return Some(hint.clone()),
             Self::NoPipeline(_) => "run the pipeline again: records of this version hold it",
             Self::NoBundle { .. } => "`runner export RUN --bundle FILE` makes one",
-            Self::Damaged { .. } => "nothing was taken in; get the bundle again from where it was made",
-            Self::Version { .. } => "nothing was taken in; use the version of runner that made it, or a newer one",
-            Self::OtherRun(_) => "nothing was taken in; import into a store of its own with --store DIR",
+            Self::Damaged { .. } => "nothing was imported; get the bundle again from where it was made",
+            Self::Version { .. } => "nothing was imported; use the version of runner that made it, or a newer one",
+            Self::OtherRun(_) => "nothing was imported; import into another store with --store DIR",
             Self::BadAddress(_) => "write one such as `--to http://HOST:PORT`; a folder is named with -o",
             Self::Unreachable { .. } => "does it run? `mlflow server --port 5000` starts one",
             Self::Refused { status: 401 | 403, .. } => {

@@ -8,7 +8,6 @@ mod keys;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -286,7 +285,7 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
 /// The record, the pipeline, and the objects that are asked for: the artifacts of the run of the whole.
 fn attached(history: &History<'_>, selection: &Selection) -> Result<Vec<Attached>, ReportError> {
     let record = history.store.run_path(&history.record.run);
-    let bytes = fs::read(&record).map_err(ReportError::io("read", &record))?;
+    let bytes = history.store.layout().read(&record).map_err(ReportError::io("read", &record))?;
     let mut all = vec![Attached::Bytes("run.json".to_owned(), bytes)];
     for (path, text) in pipeline_files(history.record)? {
         all.push(Attached::Bytes(format!("pipeline/{path}"), text.as_bytes().to_vec()));

@@ -21,7 +21,7 @@ pub use metrics_table::{MetricsTable, TableFormat};
 pub use mlflow::{Sent, Tracking, send_mlflow, write_mlflow};
 pub use pipeline_files::pipeline_files;
 pub use prov::write_prov;
-pub use raw_files::{Brought, BroughtFiles, FILES_UP_TO, LeftOut, brought};
+pub use raw_files::{AbsentFile, Brought, BroughtFiles, FILES_UP_TO, LeftOut, brought};
 pub use ro_crate::{CrateOptions, write_ro_crate};
 pub use selection::{Objects, Selection};
 pub use target::Target;

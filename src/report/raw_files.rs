@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use stages::artifact::{Digest, RelativePath};
 use stages::contract::StageKind;
 
-use super::{History, ReportError};
+use super::History;
 use crate::audit::Lock;
 use crate::cache::{Recorded, RunRecord, Store};
 use crate::data::{Options, places_of};
@@ -115,10 +115,10 @@ pub type BroughtFiles = BTreeMap<(Option<String>, PathBuf), Brought>;
 /// The raw files that came along with a run.
 pub fn brought(store: &Store, record: &RunRecord, kinds: &[StageKind]) -> BroughtFiles {
     let mut brought = BroughtFiles::new();
-    if !folder_of(store, record).is_dir() {
+    if store.layout().look_at(&folder_of(store, record)).is_none() {
         return brought;
     }
-    let Ok(lock) = Lock::read(&store.run_folder(&record.run).join("pipeline.lock")) else { return brought };
+    let Some(lock) = Lock::beside(store, record) else { return brought };
     for asked in asked_for(&lock, kinds) {
         let Some(path) = came_along(store, record, &asked.digest) else { continue };
         let entry = brought.entry((asked.dataset, asked.path)).or_insert(Brought { file: None, many: Vec::new() });
@@ -173,21 +173,56 @@ pub(super) fn digests_of(lock: &Lock) -> BTreeSet<Digest> {
     recorded.flat_map(|recorded| recorded.files.into_values().flatten().collect::<Vec<_>>()).collect()
 }
 
-/// Where files of a lock belong below a folder into which its pipeline is written: those that the pipeline names by a relative
-/// path that stays in the folder. Hidden ones are not laid out, since a folder may hold a repository of its own.
-pub(super) fn places_below(lock: &Lock, main: &str, kinds: &[StageKind]) -> Vec<(RelativePath, Digest)> {
+/// A raw file that came along, and where it belongs below a folder into which the pipeline of its lock is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlacedFile {
+    pub path: RelativePath,
+    pub digest: Digest,
+}
+
+/// A raw file that stages of a run read, and that did not come along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsentFile {
+    /// As the pipeline names it.
+    pub path: String,
+    /// The listed data set that it is of.
+    pub data_set: Option<String>,
+    /// Where it belongs below a folder into which the pipeline is written, if it belongs there.
+    pub place: Option<RelativePath>,
+    pub digest: Digest,
+}
+
+/// The files of a lock: those that came along and belong below a folder into which its pipeline is written, and those that did not
+/// come along. The pipeline names the former by a relative path that stays in the folder. Hidden ones are not laid out, since a
+/// folder may hold a repository of its own.
+pub(super) fn placed_files<T>(
+    lock: &Lock,
+    main: &str,
+    kinds: &[StageKind],
+    brought: &BTreeMap<Digest, T>,
+) -> (Vec<PlacedFile>, Vec<AbsentFile>) {
     let home = Path::new(main).parent().unwrap_or(Path::new(""));
-    let place = |asked: Asked| {
+    let (mut placed, mut absent) = (BTreeMap::new(), BTreeMap::new());
+    for asked in asked_for(lock, kinds) {
         let path = match &asked.below {
             Some(below) => asked.folder.join(below),
             None => asked.path,
         };
-        let place = asked.dataset.is_none().then(|| staying(home, &path)).flatten()?;
-        Some((place, asked.digest))
-    };
-    let mut seen = BTreeSet::new();
-    let places = asked_for(lock, kinds).into_iter().filter_map(place);
-    places.filter(|(place, _)| seen.insert(place.clone())).collect()
+        let place = asked.dataset.is_none().then(|| staying(home, &path)).flatten();
+        let digest = asked.digest;
+        match place {
+            Some(path) if brought.contains_key(&digest) => drop(placed.entry(path).or_insert(digest)),
+            _ if brought.contains_key(&digest) => {}
+            place => {
+                let (path, data_set) = (path.to_string_lossy().into_owned(), asked.dataset);
+                // One place may have several names, such as `x` and `./x`.
+                let one = place.as_ref().map_or_else(|| path.clone(), |place| place.as_str().to_owned());
+                absent.entry((data_set.clone(), one)).or_insert(AbsentFile { path, data_set, place, digest });
+            }
+        }
+    }
+    let placed = placed.into_iter().map(|(path, digest)| PlacedFile { path, digest });
+    (placed.collect(), absent.into_values().collect())
 }
 
 /// A path from `home`, both from the root of a folder, if it stays in that folder and out of what is hidden.
@@ -208,19 +243,6 @@ impl From<&LeftOut> for serde_json::Value {
     fn from(left: &LeftOut) -> Self {
         serde_json::json!({"path": left.path, "bytes": left.bytes, "reason": left.reason})
     }
-}
-
-/// Reads a file that came along, and checks it.
-///
-/// # Errors
-/// If it cannot be read or is not what its name says.
-pub(super) fn read_raw(path: &Path, digest: &Digest) -> Result<Vec<u8>, ReportError> {
-    let bytes = fs::read(path).map_err(ReportError::io("read", path))?;
-    if Digest::of_bytes(&bytes) == *digest {
-        return Ok(bytes);
-    }
-    let source = std::io::Error::other("its bytes are not those that came in the bundle");
-    Err(ReportError::io("use", path)(source))
 }
 
 #[cfg(test)]

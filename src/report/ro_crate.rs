@@ -2,7 +2,6 @@
 //! run, its lock, the objects that are asked for, and `ro-crate-metadata.json`, which describes all of it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -212,7 +211,7 @@ impl<'a> Writer<'a> {
     /// The record and the lock, as traces of the engine.
     fn records(&mut self) -> Result<(), ReportError> {
         let path = self.history.store.run_path(&self.history.record.run);
-        let bytes = fs::read(&path).map_err(ReportError::io("read", &path))?;
+        let bytes = self.history.store.layout().read(&path).map_err(ReportError::io("read", &path))?;
         let record = json!({
             "@type": "File",
             "name": "Record of the run",
@@ -224,7 +223,7 @@ impl<'a> Writer<'a> {
         let lock = json!({
             "@type": "File",
             "name": "Lock of the run",
-            "description": "What determined each stage, and the digests that it came to; `runner audit` reads it",
+            "description": "What determined each stage, and the digests of its outputs; `runner audit` reads it",
             "encodingFormat": "text/plain",
             "about": link(RUN),
         });
@@ -592,7 +591,7 @@ fn read_me(history: &History<'_>) -> String {
     let text = format!(
         "# Run {} of the pipeline {}\n\nThe run ended as: {}. `ro-crate-metadata.json` describes its stages, parameters, inputs, \
          outputs and metrics (Workflow Run RO-Crate).\n\n- `runner/run.json`: the record, with the machine\n\
-         - `runner/run.lock`: what determined each stage, and the digests it came to\n\
+         - `runner/run.lock`: what determined each stage, and the digests of its outputs\n\
          - `objects/`: outputs that came along, as `STAGE/OUTPUT`\n\n",
         record.run,
         record.pipeline,

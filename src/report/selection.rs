@@ -8,7 +8,7 @@ use std::path::Path;
 use stages::artifact::{Artifact, ArtifactKind, ByteDigest, Digest};
 
 use super::{History, ReportError, StageHistory};
-use crate::cache::{CacheError, ObjectRecord, Output, file_path, output_path};
+use crate::cache::{CacheError, ObjectRecord, Output, Store, file_path, output_path};
 use crate::diagnostic::suggestion;
 
 /// The objects that are meant.
@@ -143,8 +143,29 @@ pub(super) fn all_objects<'a>(records: impl Iterator<Item = &'a ObjectRecord>) -
 ///
 /// # Errors
 /// If it is gone or damaged, or the target cannot be written.
-pub(super) fn copy_object(from: &Path, object: &Digest, to: &mut dyn Write, name: &Path) -> Result<(), ReportError> {
-    let mut file = File::open(from).map_err(|_| CacheError::Missing { object: *object })?;
+pub(super) fn copy_object(
+    store: &Store,
+    object: &Digest,
+    extension: &str,
+    to: &mut dyn Write,
+    name: &Path,
+) -> Result<(), ReportError> {
+    let from = store.layout().object_named(object, extension);
+    let file = store.layout().open(&from).map_err(|_| CacheError::Missing { object: *object })?;
+    copy_checked(file, &from, object, to, name)
+}
+
+/// Copies a file, which lies at `from`, and checks its bytes on the way.
+///
+/// # Errors
+/// If its bytes are not those of its name, or the target cannot be written.
+pub(super) fn copy_checked(
+    mut file: File,
+    from: &Path,
+    object: &Digest,
+    to: &mut dyn Write,
+    name: &Path,
+) -> Result<(), ReportError> {
     let (mut digest, mut piece) = (ByteDigest::default(), vec![0; 256 * 1024]);
     loop {
         let read = file.read(&mut piece).map_err(CacheError::io("read", from))?;
@@ -164,9 +185,8 @@ pub(super) fn copy_object(from: &Path, object: &Digest, to: &mut dyn Write, name
 
 /// [`copy_object`] into a new file.
 pub(super) fn extract(history: &History<'_>, from: &NamedObject, to: &Path) -> Result<(), ReportError> {
-    let place = history.store.layout().object_named(&from.object, from.extension);
     let mut file = fs::File::create(to).map_err(ReportError::io("write", to))?;
-    copy_object(&place, &from.object, &mut file, to)
+    copy_object(history.store, &from.object, from.extension, &mut file, to)
 }
 
 /// An object that is lost or damaged is the stage's loss.

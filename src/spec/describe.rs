@@ -41,8 +41,9 @@ fn parameter(name: &str, schema: &Value, required: bool, depth: usize, text: &mu
     let _ = writeln!(text, "{indent}- `{name}` ({}): {doc}", facts.join(", "));
     let inner = non_null(schema);
     object(inner, depth + 1, text);
-    if let Some(items) = inner.get("items") {
-        object(items, depth + 1, text);
+    // What each item of a list, or each value of a map, is made of.
+    for each in ["items", "additionalProperties"].into_iter().filter_map(|keyword| inner.get(keyword)) {
+        object(each, depth + 1, text);
     }
 }
 

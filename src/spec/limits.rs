@@ -36,6 +36,9 @@ pub const MOST_INSTANCES: usize = 200_000;
 /// Bytes of the axis values in the name of an instance.
 pub const LONGEST_LABEL: usize = 4096;
 
+/// Bytes of all raw files that go along in a bundle, and of those that an import lays out in a folder.
+pub const MOST_RAW_FILES: u64 = 64 << 30;
+
 /// Reads a file of text that a person wrote. What is no file cannot block or fill the memory: a pipe would wait for
 /// somebody who writes, and a device may never end.
 ///
@@ -57,18 +60,26 @@ pub fn read_text(path: &Path) -> Result<String, String> {
 /// # Errors
 /// Those of the system, and of the kind `Other` what is there instead of such a file.
 pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    // To open some devices already does something, so the first look is from outside.
-    refuse_special(&std::fs::metadata(path)?)?;
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file: File = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    let metadata = file.metadata()?;
-    refuse_special(&metadata)?;
-    let mut bytes = Vec::with_capacity(metadata.len().min(LARGEST_FILE) as usize);
+    let file = open_regular(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(LARGEST_FILE) as usize);
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST_FILE >> 20)));
     }
     Ok(bytes)
+}
+
+/// Opens a regular file of any size.
+///
+/// # Errors
+/// Those of the system, and of the kind `Other` what is there instead of such a file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // To open some devices already does something, so the first look is from outside.
+    refuse_special(&std::fs::metadata(path)?)?;
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file: File = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    refuse_special(&file.metadata()?)?;
+    Ok(file)
 }
 
 fn refuse_special(metadata: &std::fs::Metadata) -> io::Result<()> {

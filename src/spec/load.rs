@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::document::{Document, Reader};
+use super::misplaced::strays;
 use super::node::Node;
 use super::scalar::Resolved;
 use super::schema::STAGE;
@@ -138,12 +139,17 @@ const IMMEDIATE: [&str; 5] = ["resources", "retries", "timeout", "tolerance", "d
 
 fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<StageSpec> {
     let node = immediate(node, scope, diagnostics);
-    diagnostics.extend(validate(&node, &STAGE, &format!("stage `{}`", name.value)));
-    let uses = node.get("uses")?;
+    let (strays, problems) = strays(&node, validate(&node, &STAGE, &format!("stage `{}`", name.value)));
+    diagnostics.extend(problems);
+    let Some(uses) = node.get("uses").and_then(|uses| Some(Spanned::new(uses.as_str()?.to_owned(), uses.span())))
+    else {
+        diagnostics.extend(strays.iter().map(|stray| stray.told(None)));
+        return None;
+    };
     let axes = Axes::new(node.entry("foreach"), node.entry("matrix"), diagnostics);
     Some(StageSpec {
         name: name.clone(),
-        uses: Spanned::new(uses.as_str()?.to_owned(), uses.span()),
+        uses,
         with: node.get("with").filter(|with| with.entries().is_some()).cloned(),
         from: From::new(node.get("from"), diagnostics),
         axes,
@@ -160,6 +166,7 @@ fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &m
         }),
         tolerance: tolerance::read(node.get("tolerance")),
         description: node.get("description").and_then(Node::as_str).map(str::to_owned),
+        strays,
         span: node.span(),
     })
 }

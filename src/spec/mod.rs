@@ -10,6 +10,7 @@ mod describe;
 mod document;
 pub mod limits;
 mod load;
+mod misplaced;
 mod node;
 mod overrides;
 mod params;
@@ -33,6 +34,7 @@ use indexmap::IndexMap;
 pub use axes::{Axes, Axis, Point};
 pub use describe::describe_schema;
 pub use load::{LoadOptions, load, load_text};
+pub use misplaced::{Stray, beside_with};
 pub use node::{Key, Kind, Node};
 pub use scalar::{Resolved, Scalar};
 pub use schema::pipeline_schema;
@@ -109,6 +111,8 @@ pub struct StageSpec {
     /// How far outputs may be from their record when they are audited, by port.
     pub tolerance: Vec<(Spanned<String>, Tolerance)>,
     pub description: Option<String>,
+    /// Keys that no stage has. The graph, which knows the kind's parameters, reports them.
+    pub strays: Vec<Stray>,
     /// The place of everything about the stage.
     pub span: Span,
 }
@@ -137,5 +141,5 @@ pub fn is_name(text: &str) -> bool {
 }
 
 fn name_hint() -> &'static str {
-    "a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`"
+    "a name begins with a letter or `_`, followed by letters, digits, `_` and `-`"
 }

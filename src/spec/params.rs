@@ -87,7 +87,7 @@ impl<'a> Resolver<'a> {
                 _ => format!("parameters refer to each other in a circle: {}", names.join(" -> ")),
             };
             let diagnostic = Diagnostic::error("parameter-cycle", message).at(span);
-            self.diagnostics.push(diagnostic.hint("give one of them a value of its own"));
+            self.diagnostics.push(diagnostic.hint("give one of them a value that does not refer to the others"));
             return false;
         }
         self.open(index, open);

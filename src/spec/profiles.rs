@@ -37,7 +37,7 @@ fn check(document: &Document, name: &Key, values: &Node, diagnostics: &mut Diagn
     let params: Vec<&str> = document.params.keys().map(|name| &**name).collect();
     for (key, _) in values.entries().unwrap_or(&[]) {
         if !document.params.contains_key(&key.text) {
-            let message = format!("the profile `{}` sets `{}`, which is no parameter", name.text, key.text);
+            let message = format!("the profile `{}` sets `{}`, which is not a parameter", name.text, key.text);
             let diagnostic = Diagnostic::error("unknown-parameter", message).at(key.span);
             let declare = || "declare it in `params` with the value of a run without the profile".to_owned();
             diagnostics.push(diagnostic.hint(suggestion(&key.text, &params).unwrap_or_else(declare)));
@@ -148,7 +148,7 @@ stages: {}
           |
           = help: the pipeline has no `profiles`; parameters are set one by one with `--set name=value`
 
-        error[unknown-parameter]: the profile `smoke` sets `strid`, which is no parameter
+        error[unknown-parameter]: the profile `smoke` sets `strid`, which is not a parameter
          --> p.yaml:4:22
           |
         4 |   smoke: {epochs: 1, strid: 50, width: 3}
@@ -156,7 +156,7 @@ stages: {}
           |
           = help: did you mean `stride`?
 
-        error[unknown-parameter]: the profile `smoke` sets `width`, which is no parameter
+        error[unknown-parameter]: the profile `smoke` sets `width`, which is not a parameter
          --> p.yaml:4:33
           |
         4 |   smoke: {epochs: 1, strid: 50, width: 3}
@@ -170,7 +170,7 @@ stages: {}
         6 |   2nd: [1]
           |   ^^^
           |
-          = help: a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+          = help: a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
         error[wrong-type]: `profiles.2nd` must be a map, found a list
          --> p.yaml:6:8

@@ -250,7 +250,7 @@ mod tests {
         1 | {a: , b: [x, {}], c: x.y.z}
           |                      ^^^^^
           |
-          = help: write `stage` or `stage.output`; a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+          = help: write `stage` or `stage.output`; a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
         error[bad-from]: `from` must name a stage, found `5`
          --> p.yaml:1:1
@@ -266,7 +266,7 @@ mod tests {
         1 | two words
           | ^^^^^^^^^
           |
-          = help: write `stage` or `stage.output`; a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+          = help: write `stage` or `stage.output`; a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
         error[undefined-name]: `stage` is not defined
          --> p.yaml:1:1

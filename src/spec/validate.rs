@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::node::{Key, Kind, Node};
 use super::scalar::Resolved;
 use super::schema_words::{accepts_null, choices, expected, find, flatten, resolve_reference, tag, type_names};
-use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean, list, suggestion};
+use crate::diagnostic::{Diagnostic, Diagnostics, counted, did_you_mean, list, suggestion};
 
 /// Checks `node`; `subject` names it in messages, such as ``stage `model` ``.
 pub fn validate(node: &Node, schema: &Value, subject: &str) -> Diagnostics {
@@ -115,8 +115,11 @@ impl<'a> Validator<'a> {
         let expected = expected(schema, self.root);
         let message = format!("{} must be {expected}, found {}", self.name(), node.describe());
         let words = node.as_str().filter(|_| find(schema, "x-command-line").is_some());
-        let hint =
-            words.map(command_line).or_else(|| as_map(node, schema)).or_else(|| conversion(node, &type_names(schema)));
+        let hint = words
+            .map(command_line)
+            .or_else(|| as_map(node, schema))
+            .or_else(|| as_text(node, schema))
+            .or_else(|| conversion(node, &type_names(schema)));
         self.report(node, "wrong-type", message, hint);
     }
 
@@ -203,8 +206,9 @@ impl<'a> Validator<'a> {
         let length = items.len() as u64;
         if bound("minItems").is_some_and(|least| length < least) || bound("maxItems").is_some_and(|most| length > most)
         {
-            let message = format!("{} must be {}, found {length} items", self.name(), expected(schema, self.root));
-            self.report(node, "out-of-range", message.replace("found 1 items", "found 1 item"), None);
+            let found = counted(length, "item");
+            let message = format!("{} must be {}, found {found}", self.name(), expected(schema, self.root));
+            self.report(node, "out-of-range", message, None);
         }
         if find(schema, "uniqueItems") == Some(&Value::Bool(true)) {
             self.unique(items);
@@ -489,6 +493,14 @@ fn as_map(node: &Node, schema: &Map<String, Value>) -> Option<String> {
             (node.as_str().is_some() && only.starts_with('{')).then(|| format!("write `{only}`"))
         }
     }
+}
+
+/// How to write `{file.script}` as the text that it was meant as: to YAML it is a map with a key and no value.
+fn as_text(node: &Node, schema: &Map<String, Value>) -> Option<String> {
+    let [(key, value)] = node.entries()? else { return None };
+    let is_bare = matches!(value.kind(), Kind::Scalar(scalar) if scalar.text.is_empty());
+    let wants_text = type_names(schema).contains(&"string");
+    (is_bare && wants_text).then(|| format!("quote it, or YAML takes it for a map: \"{{{}}}\"", key.text))
 }
 
 /// How to write a command line as a list.

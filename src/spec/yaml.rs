@@ -136,7 +136,7 @@ impl<'a> Builder<'a> {
         self.documents += 1;
         if self.documents > 1 {
             let diagnostic = Diagnostic::error("bad-yaml", "a second document starts here; a file holds one").at(span);
-            self.diagnostics.push(diagnostic.hint("put it into a file of its own"));
+            self.diagnostics.push(diagnostic.hint("put it into a separate file"));
         }
         self.documents == 1
     }

@@ -118,12 +118,12 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
                 "direction": {"enum": ["maximize", "minimize"], "description": "By default the metric's own."},
             }), &["stage", "metric"], "The figure that is sought."),
             "stopping": object(json!({
-                "rule": {"enum": ["median", "halving"], "description": "Which trials go on."},
+                "rule": {"enum": ["median", "halving"], "description": "Which trials continue."},
                 "over": text("The parameter that is raised, such as `epochs`."),
                 "levels": {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2,
                     "description": "Its values, rising."},
                 "factor": {"type": "number", "exclusiveMinimum": 1, "description":
-                    "One in so many goes on by `halving`; 3 by default."},
+                    "With `halving`, one in this many continues; 3 by default."},
             }), &["rule", "over", "levels"], "When trials end early."),
             "targets": {"type": "array", "items": {"type": "string"}, "description":
                 "The stages to run in every trial besides the objective's and what it needs."},

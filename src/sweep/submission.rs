@@ -3,7 +3,6 @@
 //! what has become of it is read from the backend and from results.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,7 +18,7 @@ use super::file::SweepFile;
 use super::members::{Roster, label, overrides};
 use super::options::EngineOptions;
 use super::space::Point;
-use crate::cache::{CacheError, Key, Layout, RunId, SweepMember, read_plain};
+use crate::cache::{CacheError, Key, Layout, RunId, SweepMember};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
@@ -132,19 +131,7 @@ pub struct Stand<'a> {
 
 /// All submissions of all sweeps of a store that can be read.
 pub fn submissions(layout: &Layout) -> Vec<Submission> {
-    folders_in(&layout.sweeps()).iter().flat_map(|sweep| Submission::all(sweep)).collect()
-}
-
-/// The folders in a folder of the store, sorted; no link is followed.
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    if !folder.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-        return Vec::new();
-    }
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
-    folders.sort();
-    folders
+    layout.folders_in(&layout.sweeps()).iter().flat_map(|sweep| Submission::all(layout, sweep)).collect()
 }
 
 /// The folder of a sweep's submissions.
@@ -225,32 +212,30 @@ impl Submission {
         sweep.join(&self.id)
     }
 
-    /// Writes the submission down, before anything of it is handed to a backend.
+    /// Writes the submission down, before anything of it is handed to a backend. Its folder is new, so that what scripts
+    /// write in it later by paths is written there.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub fn save(&self, sweep: &Path) -> Result<(), CacheError> {
+    pub fn save(&self, layout: &Layout, sweep: &Path) -> Result<(), CacheError> {
         let folder = self.folder(sweep);
-        fs::create_dir_all(&folder).map_err(CacheError::io("create", &folder))?;
-        let (aside, path) = (folder.join("units.aside"), folder.join(UNITS));
-        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        fs::write(&aside, text).map_err(CacheError::io("write", &aside))?;
-        fs::rename(&aside, &path).map_err(CacheError::io("write", &path))
+        layout.make_new(&folder)?;
+        layout.write(&folder.join(UNITS), &serde_json::to_vec_pretty(self).unwrap_or_default())
     }
 
     /// Reads the submission in this folder.
     ///
     /// # Errors
     /// If there is none that can be read.
-    pub fn load(folder: &Path) -> Result<Self, CacheError> {
+    pub fn load(layout: &Layout, folder: &Path) -> Result<Self, CacheError> {
         let path = folder.join(UNITS);
-        let text = read_plain(&path).map_err(CacheError::io("read", &path))?;
+        let text = layout.read(&path).map_err(CacheError::io("read", &path))?;
         serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
     }
 
     /// All submissions of a sweep that can be read, oldest first.
-    pub fn all(sweep: &Path) -> Vec<Self> {
-        folders_in(sweep).iter().filter_map(|folder| Self::load(folder).ok()).collect()
+    pub fn all(layout: &Layout, sweep: &Path) -> Vec<Self> {
+        layout.folders_in(sweep).iter().filter_map(|folder| Self::load(layout, folder).ok()).collect()
     }
 
     pub fn units(&self, part: Part) -> &[Unit] {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::screen::{err, errln};
 use super::{Paint, duration, number};
 use crate::cache::{RunStatus, StageState};
-use crate::diagnostic::{indented, visible};
+use crate::diagnostic::{counted, indented, visible};
 use crate::engine::{Event, Failure, Reporter};
 
 /// Before further lines of one text: they never pass for lines of ours.
@@ -58,7 +58,7 @@ impl Reporter for Lines {
             }
             _ if self.quiet => {}
             Event::RunStarted { run, stages, hits } => {
-                errln!("run {run}: {stages} stages, {hits} up to date");
+                errln!("run {run}: {}, {hits} up to date", counted(*stages, "stage"));
             }
             Event::StageStarted { stage, kind, reason } => {
                 self.started.insert(stage.clone(), Instant::now());

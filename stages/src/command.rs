@@ -5,9 +5,12 @@
 mod check;
 mod environment;
 mod group;
+mod interpreter;
 mod layout;
 mod log;
+mod missing;
 mod outputs;
+mod placeholders;
 mod process;
 mod program;
 mod remarks;
@@ -22,7 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactKind;
 use crate::contract::{
-    FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext, StageError, Threads,
+    FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext, StageError, Surroundings,
+    Threads,
 };
 
 /// Parameters of `command`.
@@ -109,16 +113,18 @@ impl Stage for Command {
         check::check(params)
     }
 
-    fn check_inputs(params: &CommandParams, connected: &[&str]) -> Result<(), (String, String)> {
-        check::check_inputs(params, connected)
-    }
-
     fn files(params: &CommandParams) -> Vec<FileRequest> {
         params.files.iter().map(|(name, path)| FileRequest::new(name, path).or_many()).collect()
     }
 
-    fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark> {
-        remarks::remarks(params, look_up)
+    fn remarks(params: &CommandParams, around: Surroundings<'_>) -> Vec<Remark> {
+        let mut found = placeholders::remarks(params, around.connected);
+        found.extend(remarks::remarks(params, around.look_up));
+        found
+    }
+
+    fn advice(params: &CommandParams, said: &str, look_up: LookUp<'_>) -> Option<String> {
+        missing::advice(params, said, look_up)
     }
 
     fn environment(params: &CommandParams) -> Vec<String> {

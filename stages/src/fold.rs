@@ -28,7 +28,7 @@ impl Stage for Fold {
 
     const NAME: &'static str = "fold";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Divides training and validation rows anew for k-fold cross-validation: samples with \
+    const DOC: &'static str = "Divides training and validation rows again for k-fold cross-validation: samples with \
          classes one by one and class by class, other series into consecutive blocks. The other splits stay.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;

@@ -41,7 +41,7 @@ pub enum Method {
     /// Mean and standard deviation (of the population, divided by n).
     #[default]
     Zscore,
-    /// Minimum and range: the fitted rows come to lie in [0, 1].
+    /// Minimum and range: the fitted rows lie in [0, 1].
     Minmax,
     /// Median and interquartile range (linear interpolation between order statistics).
     Robust,

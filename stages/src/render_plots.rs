@@ -71,7 +71,7 @@ pub struct Params {
     /// Names of channels, or how many: of those that have most to do with the anomalies, or of forecasts the first.
     #[serde(default = "default_channels")]
     pub channels: Channels,
-    /// The most labelled events that get a picture of their own, longest first.
+    /// The most labelled events that get their own picture, longest first.
     #[serde(default = "default_events")]
     pub events: usize,
     #[serde(default)]

@@ -250,7 +250,7 @@ fn without_the_original_a_difference_has_no_size() {
     let report = audit(&environment, &["pipeline.lock", "--store", "never-seen", "--tolerance", "1e9"], 3);
     let plots = stage(&report, "plots");
     assert_eq!(plots["verdict"], "missing");
-    assert!(plots["reason"].as_str().unwrap().contains("the original is not at hand"));
+    assert!(plots["reason"].as_str().unwrap().contains("the original is not available"));
     assert_eq!(plots["ports"][0]["closeness"], Value::Null);
     environment
         .run(&["audit", "pipeline.lock", "--store", "never-seen"])

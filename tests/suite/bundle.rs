@@ -161,7 +161,7 @@ fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
     import(&environment, &[&whole[..], b"x"].concat()).expect(3).says("instead of");
     untouched(&environment);
     for nothing in [&b""[..], b"PK\x03\x04", &[7; 2000]] {
-        import(&environment, nothing).expect(2).says("is no bundle of runner");
+        import(&environment, nothing).expect(2).says("is not a bundle of runner");
         untouched(&environment);
     }
     environment.run(&["import", "no.bundle"]).expect(1).says("cannot read");
@@ -497,7 +497,7 @@ fn raw_files_come_along_and_are_found_by_their_digests() {
     let first = bytes(&environment);
     leave_only_the_bundle(&environment);
     environment.succeed(&["audit", "run.bundle"]).prints("3 bitwise");
-    environment.succeed(&["import", "run.bundle"]).prints("4 raw files came along");
+    environment.succeed(&["import", "run.bundle"]).prints("the bundle brought 4 raw files");
     environment.succeed(&["audit", "latest"]).prints("3 bitwise");
     // Files of the same names that lie around here are not taken for them.
     environment.write("count.sh", "echo wrong > \"$2\"\n");
@@ -551,10 +551,123 @@ fn what_is_too_large_or_has_changed_stays_and_is_named() {
     assert!(left.contains(&("../shared/words.txt", "not what it was any more")), "{told}");
     assert!(left.contains(&("deep/program", "too large")), "{told}");
     let shown = environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--files-up-to", "30", "--force"]);
-    shown.prints("the raw file deep/program stays here (too large").prints("--files-up-to SIZE");
+    shown.prints("the raw file deep/program is not included (too large").prints("--files-up-to SIZE");
     let none = environment.json(&["export", "latest", "--bundle", "none.bundle", "--files-up-to", "0"]);
     assert_eq!(none["files"], 0);
     environment.run(&["export", "latest", "--bundle", "x", "--files-up-to", "much"]).expect(2).says("is not a size");
+}
+
+/// What the sizes of a bundle's entries say is added up before anything is read or written.
+#[test]
+fn raw_files_of_a_bundle_have_a_limit() {
+    let environment = with_files();
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    let forgery = forged_sizes(&bytes(&environment), |name, bytes| match name.starts_with("files/") {
+        true => 1 << 35,
+        false => bytes,
+    });
+    import(&environment, &forgery)
+        .expect(3)
+        .says("its raw files have")
+        .says("a bundle has 68719476736 of them at most");
+    untouched(&environment);
+    let more = ["export", "latest", "--bundle", "x", "--files-up-to", "65 GiB"];
+    environment.run(&more).expect(2).says("no more than 64.0 GiB of raw files");
+}
+
+/// A bundle whose manifest says other sizes of its entries.
+fn forged_sizes(whole: &[u8], size: impl Fn(&str, u64) -> u64) -> Vec<u8> {
+    let mut archive = tar::Archive::new(whole);
+    let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
+    let mut manifest = String::new();
+    std::io::Read::read_to_string(&mut entry, &mut manifest).unwrap();
+    let mut manifest: Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
+    for entry in manifest["entries"].as_array_mut().unwrap() {
+        entry["bytes"] = size(entry["name"].as_str().unwrap(), entry["bytes"].as_u64().unwrap()).into();
+    }
+    let line = manifest.to_string();
+    let manifest = format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes();
+    let mut header = tar::Header::from_byte_slice(&whole[..512]).clone();
+    header.set_size(manifest.len() as u64);
+    header.set_cksum();
+    let mut bytes = [header.as_bytes(), manifest.as_slice()].concat();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+/// One content with many places is there once until it is laid out.
+#[test]
+fn an_import_needs_little_memory_for_raw_files() {
+    const SIZE: usize = 100 << 20;
+    let environment = TestEnvironment::new();
+    fs::write(environment.path("large.bin"), vec![7_u8; SIZE]).unwrap();
+    let stage = |number: usize| {
+        fs::hard_link(environment.path("large.bin"), environment.path(&format!("l{number}.bin"))).unwrap();
+        format!(
+            "  s{number}: {{uses: command, with: {{run: [sh, -c, \"head -c 3 {{file.f}} > {{out.o}}\"], files: {{f: l{number}.bin}}, \
+             outputs: {{o: {{path: o}}}}}}}}\n"
+        )
+    };
+    let stages: String = (0..8).map(stage).collect();
+    environment.write("pipeline.yaml", format!("pipeline: large\nstages:\n{stages}"));
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--files-up-to", "1 GiB"]);
+    let mut command = std::process::Command::new("sh");
+    let import = "ulimit -v 700000; exec \"$0\" --store other import run.bundle --extract here";
+    command.args(["-c", import]).arg(crate::environment::program()).current_dir(environment.folder());
+    environment.start(command).wait().expect(0);
+    for number in 0..8 {
+        assert_eq!(fs::metadata(environment.path(&format!("here/l{number}.bin"))).unwrap().len(), SIZE as u64);
+    }
+}
+
+/// Nothing in a store is followed, and no pipe in it is waited for.
+#[test]
+fn an_import_reads_no_record_through_a_link_or_from_a_pipe() {
+    let environment = bundled(&["--objects", "metrics"]);
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    let record = environment.path(&format!("other/v1/runs/{run}/run.json"));
+    let refused = |says: &str| {
+        environment.run(&["--store", "other", "import", "run.bundle"]).expect(1).says("run.json").says(says);
+        assert!(!environment.path("other/v1/actions").exists());
+    };
+    fs::create_dir_all(record.parent().unwrap()).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&record).status().unwrap();
+    assert!(made.success());
+    refused("is not a regular file");
+    fs::remove_file(&record).unwrap();
+    std::os::unix::fs::symlink(environment.path(&format!("cache/v1/runs/{run}/run.json")), &record).unwrap();
+    refused("is not a regular file");
+    fs::remove_dir_all(record.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(environment.path(&format!("cache/v1/runs/{run}")), record.parent().unwrap()).unwrap();
+    refused("is a link");
+    // Nor is a pipe a bundle.
+    let pipe = environment.path("pipe.bundle");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    environment.run(&["import", "pipe.bundle"]).expect(2).says("it is a pipe");
+}
+
+#[test]
+fn an_extraction_names_the_raw_files_that_the_bundle_lacks() {
+    let environment = with_files();
+    let far = environment.path("far/absolute.txt").display().to_string();
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--files-up-to", "10"]);
+    leave_only_the_bundle(&environment);
+    let taken = environment.json(&["import", "run.bundle", "--extract", "here"]);
+    let named = |taken: &Value| -> BTreeSet<String> {
+        let files = taken["missing_files"].as_array().unwrap().iter();
+        files.map(|file| file["path"].as_str().unwrap().to_owned()).collect()
+    };
+    let expected = ["../shared/words.txt", "count.sh", "deep/program"];
+    assert_eq!(named(&taken), expected.into_iter().map(str::to_owned).collect(), "{taken}");
+    let told = environment.succeed(&["import", "run.bundle", "--extract", "here"]);
+    told.prints("the bundle lacks the raw file deep/program").prints("--files-up-to SIZE");
+    assert!(!told.stdout.contains(&far), "that one came along: {}", told.stdout);
+    // One that lies where it belongs is not lacking.
+    environment.write("here/count.sh", "wc -c < \"$1\" > \"$2\"\n");
+    let taken = environment.json(&["import", "run.bundle", "--extract", "here"]);
+    let expected = ["../shared/words.txt", "deep/program"];
+    assert_eq!(named(&taken), expected.into_iter().map(str::to_owned).collect(), "{taken}");
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn nothing_is_overwritten_unasked() {
     let before = environment.files(".");
     environment.run(&["export", "nothing", "--format", "csv"]).expect(2).says("no run matches `nothing`");
     environment.run(&["export"]).expect(2);
-    environment.run(&["export", "--format", "prov-json", "--objects", "all"]).expect(2).says("holds none");
+    environment.run(&["export", "--format", "prov-json", "--objects", "all"]).expect(2).says("does not use --objects");
     environment.run(&["export", "latest", "latest", "--format", "mlflow"]).expect(2).says("only tables");
     assert_eq!(environment.files("."), before, "nothing is left of what was refused");
     environment.succeed(&["export", "--format", "prov-json", "-o", "there/file", "--force"]);

@@ -242,7 +242,43 @@ fn a_stage_that_failed_is_not_said_to_be_new() {
     environment.succeed(&["plan", "pipeline.yaml"]).prints(&said);
     environment.succeed(&["why", "a", "pipeline.yaml"]).prints(&format!("a must run: {said}"));
     // With another value it is another execution, and when that is done, it is up to date.
-    environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints("a must run: never ran");
+    let changed = format!("it changed since it failed in run {run} (");
+    environment.succeed(&["plan", "pipeline.yaml", "--set", "x=2"]).prints(&changed);
+    environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints(&format!("a must run: {changed}"));
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "x=2"]);
     environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints("a is up to date");
+}
+
+/// Two stages become ready at once, and neither can run: the first fails, and the other is skipped, and not both.
+#[test]
+fn a_stage_is_skipped_or_fails_and_not_both() {
+    let text = "pipeline: p\nstages:\n  a: {uses: command, with: {run: [sh, -c, \"echo 1 > {out.o}\"], outputs: {o: {path: o}}}}\n  \
+                b: {uses: command, from: a, with: {run: [sh, \"{file.s}\"], files: {s: b.sh}, outputs: {o: {path: o}}}}\n  \
+                c: {uses: command, from: a, with: {run: [sh, \"{file.s}\"], files: {s: c.sh}, outputs: {o: {path: o}}}}\n";
+    let environment = TestEnvironment::with_pipeline(text);
+    let finished = environment.run(&["run", "pipeline.yaml"]).expect(1);
+    finished.says("1 failed, 1 skipped");
+    let lines: Vec<&str> = finished.stderr.lines().filter(|line| !line.starts_with(' ')).collect();
+    let about = |stage: &str| {
+        let told = [format!("error in stage {stage}:"), format!("skip  {stage} (")];
+        lines.iter().filter(|line| told.iter().any(|told| line.starts_with(told.as_str()))).count()
+    };
+    assert_eq!((about("b"), about("c")), (1, 1), "{}", finished.describe());
+}
+
+/// The advice to declare a file comes where a program missed one that lies beside the pipeline, and not for every "not found".
+#[test]
+fn a_program_that_misses_a_file_beside_the_pipeline_is_advised_to_declare_it() {
+    let text = |line: &str| {
+        format!(
+            "pipeline: p\nstages:\n  a: {{uses: command, with: {{run: [sh, -c, \"{line}\"], outputs: {{o: {{path: o}}}}}}}}\n"
+        )
+    };
+    let environment = TestEnvironment::with_pipeline(&text("cat notes > {out.o}"));
+    environment.write("notes", "");
+    let advice = "add `files: {notes: notes}` under `with`";
+    environment.run(&["run", "pipeline.yaml"]).expect(1).says(advice);
+    environment.write("pipeline.yaml", text("echo notes not found >&2; exit 1; : {out.o}"));
+    let finished = environment.run(&["run", "pipeline.yaml"]).expect(1);
+    assert!(!finished.stderr.contains("add `files"), "{}", finished.describe());
 }

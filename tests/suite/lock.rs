@@ -85,7 +85,7 @@ fn a_locked_run_names_what_came_out_otherwise() {
     environment.succeed(&["lock", "pipeline.yaml"]);
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--locked"]);
     let other = environment.run(&["run", "pipeline.yaml", "--locked", "--store", "other"]).expect(3);
-    other.says("now: it came to another result").says("output.t: blake3:");
+    other.says("now: its result is different").says("output.t: blake3:");
 }
 
 #[test]

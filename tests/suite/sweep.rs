@@ -2,6 +2,7 @@
 //! next follows from results alone.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -388,6 +389,29 @@ fn files_may_change_once_a_sweep_is_submitted() {
     environment.run(&["sweep", "logs", "sweep.yaml", "3"]).expect(2).says("there are trials 1 to 2");
 }
 
+/// A submission lies in the store, whatever links stand in its way.
+#[test]
+fn a_submission_is_written_through_no_link() {
+    let environment = environment("axes: {lr: [1.0e-3]}\nslurm: {cpus: 1, setup: [sleep 1000]}");
+    environment.write("victim/doc", "precious");
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
+    environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
+    let units = environment.files("cache/v1/sweeps").into_iter().find(|path| path.ends_with("units.json")).unwrap();
+    let sweep = units.parent().and_then(Path::parent).unwrap();
+    std::fs::remove_dir_all(sweep).unwrap();
+    std::os::unix::fs::symlink(environment.path("victim"), sweep).unwrap();
+    environment.succeed(&["sweep", "status", "sweep.yaml"]);
+    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
+    environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
+    assert_eq!(environment.files("victim").len(), 1, "{:?}", environment.files("victim"));
+    assert!(sweep.symlink_metadata().unwrap().is_dir());
+    // Nor is a link followed that stands for all submissions.
+    std::fs::remove_dir_all(environment.path("cache/v1/sweeps")).unwrap();
+    std::os::unix::fs::symlink(environment.path("victim"), environment.path("cache/v1/sweeps")).unwrap();
+    environment.run(&["sweep", "sweep.yaml", "--on", "local"]).expect(1).says("nothing in a store is followed");
+    assert_eq!(environment.files("victim").len(), 1);
+}
+
 /// Nodes of a cluster may compute in another numeric class than the host that asks what became of a sweep.
 #[test]
 fn results_of_another_numeric_class_count() {
@@ -421,7 +445,7 @@ fn a_task_keeps_to_what_it_has() {
     let mut running = environment.spawn(&task("shared"));
     assert!(running.wait_until(|| !environment.files("cache/v1/leases").is_empty()));
     running.warn();
-    running.wait().expect(1).says("has kept nothing from which it can go on");
+    running.wait().expect(1).says("has kept nothing from which it can continue");
 }
 
 /// By its file, a sweep's results go to a remote and come from it, and what its tasks do goes there by itself.

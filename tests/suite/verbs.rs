@@ -134,7 +134,7 @@ fn a_profile_counts_for_every_verb_and_is_recorded() {
 fn runs_and_show_before_any_run() {
     let environment = TestEnvironment::new();
     environment.succeed(&["runs"]).prints("no runs yet; start with `runner run`");
-    environment.run(&["show"]).expect(2).says("no run matches `latest`");
+    environment.run(&["show"]).expect(2).says("no run matches `latest`: the store has no runs yet");
     assert!(!environment.path("cache").exists(), "to look is not to write");
 }
 
@@ -369,4 +369,82 @@ fn caveats_of_metrics_stand_on_lines_of_their_own() {
         "{shown}"
     );
     assert!(!shown.contains("\\n"), "{shown}");
+}
+
+/// Nobody is sent from an empty store to a list that is empty.
+#[test]
+fn an_empty_store_says_what_to_do_first() {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    let verbs: [&[&str]; 6] = [
+        &["show"],
+        &["export", "--format", "prov-json"],
+        &["export", "latest", "--format", "csv"],
+        &["audit", "latest"],
+        &["diff", "a", "b"],
+        &["why", "raw"],
+    ];
+    for arguments in verbs {
+        let finished = environment.run(arguments).expect(2);
+        finished.says("the store has no runs yet").says("`runner run PIPELINE` makes one");
+    }
+    let audit = environment.run(&["audit", "nope"]).expect(2);
+    audit.says("there is neither a run nor a file called `nope`").says("the store has no runs yet");
+    environment
+        .run(&["import", "nope"])
+        .expect(2)
+        .says("there is no such file")
+        .says("runner export RUN --bundle FILE");
+}
+
+#[test]
+fn why_without_a_file_says_which_it_took_and_takes_no_sweep_for_a_pipeline() {
+    let environment = after_one_run();
+    environment.write(
+        "sweep.yaml",
+        "sweep: s\npipeline: pipeline.yaml\naxes: {epochs: [1]}\nobjective: {stage: metrics, metric: roc_auc, direction: maximize}\n",
+    );
+    environment.succeed(&["sweep", "--quiet", "sweep.yaml"]);
+    environment.succeed(&["why", "model"]).prints("pipeline.yaml, the pipeline of run").prints("model is up to date");
+    std::fs::remove_file(environment.path("pipeline.yaml")).unwrap();
+    environment.run(&["why", "model"]).expect(2).says("is gone").says("name the pipeline file");
+}
+
+#[test]
+fn options_without_effect_are_refused_or_warned_of() {
+    let environment = after_one_run();
+    environment.run(&["export", "latest", "--all", "--format", "csv"]).expect(2).says("cannot be used with");
+    environment
+        .run(&["export", "--format", "csv", "--files-up-to", "1 MiB"])
+        .expect(2)
+        .says("--files-up-to is for --bundle");
+    let licence = environment.run(&["export", "--format", "mlflow", "--licence", "MIT"]).expect(2);
+    licence.says("--format mlflow does not use --licence").says("--licence is for --format ro-crate");
+    let both = environment.run(&["export", "--format", "csv", "--stage", "model", "--objects", "all"]).expect(2);
+    both.says("--format csv does not use --objects and --stage").says("--format mlflow");
+    environment.run(&["cache", "gc", "--max-size", "5"]).expect(2).says("`5` has no unit: write for example `5 GiB`");
+    environment.write(
+        "asks.yaml",
+        "pipeline: p\nstages:\n  a: {uses: command, with: {run: [sh, -c, \"echo > {out.o}\"], pass_env: [NOT_SET_ANYWHERE, \
+         CUDA_VISIBLE_DEVICES], outputs: {o: {path: o}}}}\n",
+    );
+    let plan = environment.run(&["plan", "asks.yaml"]).expect(0);
+    plan.says("asks for the variable `NOT_SET_ANYWHERE`, which is not set here");
+    assert!(!plan.stderr.contains("CUDA_VISIBLE_DEVICES`"), "{}", plan.describe());
+}
+
+#[test]
+fn instances_of_a_stage_are_suggested() {
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nstages:\n  raw: {uses: generate, matrix: {day: [20, 30]}, with: {day: \"${day}\"}}\n",
+    );
+    environment.run(&["plan", "pipeline.yaml", "--target", "raw[day=40]"]).expect(2).says("raw[day=20]");
+}
+
+#[test]
+fn checkpoints_are_counted_alike_everywhere() {
+    let environment = after_one_run();
+    let stats = environment.json(&["cache", "stats"]);
+    let gc = environment.json(&["cache", "gc", "--dry-run"]);
+    assert_eq!(stats["checkpoints"]["count"], gc["kept_checkpoints"], "{stats} {gc}");
+    assert_ne!(stats["checkpoints"]["count"], 0);
 }

@@ -320,7 +320,7 @@ fn a_result_that_was_made_anew_is_superseded_and_not_tampered_with() {
     let record = environment.path(&format!("cache/v1/runs/{second}/run.json"));
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replacen("\"state\":\"ran\"", "\"state\":\"hit\"", 1)).unwrap();
-    environment.run(&["verify", &first]).expect(3).prints("stage now: the store says that it came to other outputs");
+    environment.run(&["verify", &first]).expect(3).prints("stage now: the store says that its outputs were others");
     fs::remove_file(&record).unwrap();
     environment.run(&["verify", "pipeline.lock"]).expect(3).prints("it came to other outputs");
 }
@@ -350,7 +350,7 @@ fn a_signed_lock_holds_for_its_key_and_its_content() {
     environment.run(&["run", "pipeline.yaml", "--locked", "--verify", "other.pub"]).expect(3).says("another key");
     let signature = environment.read("pipeline.lock.sig");
     environment.write("pipeline.lock.sig", signature.replace("signature = ", "signature = 00"));
-    verify("key.pub").expect(3).prints("is no signature of runner, or was changed");
+    verify("key.pub").expect(3).prints("is not a signature of runner, or was changed");
     environment.write("pipeline.lock.sig", signature);
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=1"]);
     environment.succeed(&["lock", "pipeline.yaml", "--set", "epochs=1"]).says("is of an earlier lock");

@@ -77,7 +77,7 @@ impl Address {
                 _ if url.scheme() == "file" => "a folder of this machine has no host: file:///folder".to_owned(),
                 _ => format!("there are {}", SCHEMES.join(", ")),
             };
-            wrong(format!("`{}` is no address of a remote that is understood", discreet(text))).hint(hint)
+            wrong(format!("`{}` is not the address of a remote", discreet(text))).hint(hint)
         })?;
         let provider = match scheme {
             ObjectStoreScheme::Local => {
@@ -92,7 +92,7 @@ impl Address {
             ObjectStoreScheme::GoogleCloudStorage => Provider::Google,
             ObjectStoreScheme::MicrosoftAzure => Provider::Azure,
             ObjectStoreScheme::Http => Provider::Http,
-            _ => return Err(wrong(format!("`{}` is no remote that others could see", discreet(text))).hint(form)),
+            _ => return Err(wrong(format!("`{}` is not a remote that others can reach", discreet(text))).hint(form)),
         };
         Ok(Self { url, provider, prefix })
     }

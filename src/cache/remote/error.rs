@@ -56,7 +56,7 @@ impl RemoteError {
     /// The user wanted an end while this was under way.
     pub(super) fn interrupted(address: &Address) -> Self {
         Self::new(RemoteFault::Interrupted, format!("interrupted while {address} was being asked"))
-            .hint("the same command goes on where it ended")
+            .hint("the same command continues where it stopped")
     }
 
     /// The server was silent for too long.
@@ -80,7 +80,7 @@ impl RemoteError {
         // Without any credentials the clients ask the machine whether it is one of the provider's own.
         if said(&["/latest/api/token", "/latest/meta-data", "169.254.169.254", "metadata.google.internal"]) {
             return Self::new(RemoteFault::Unusable, format!("there are no credentials for {address}"))
-                .because("the environment has none, and this machine has no role of its own")
+                .because("the environment has none, and this machine has no role")
                 .hint(address.credentials_hint());
         }
         if said(&["NoSuchBucket", "BucketNotFound", "ContainerNotFound", "The specified bucket does not exist"]) {

@@ -386,7 +386,7 @@ impl Remote {
         }
         let record: RunRecord = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
         // Its name becomes a path.
-        if record.run == *run { Ok(Some(record)) } else { Err(damaged("it is of another run")) }
+        if record.run == *run { Ok(Some(record)) } else { Err(damaged("it belongs to another run")) }
     }
 }
 

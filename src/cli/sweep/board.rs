@@ -12,6 +12,7 @@ use super::super::{CliError, Exit, Global, write_whole};
 use super::campaign::{Campaign, View};
 use super::submit::Queue;
 use super::{About, Format, TableArguments};
+use crate::diagnostic::counted;
 use crate::sweep::{Board, Row, Standing, Task, TaskState, shell_line, shown};
 use crate::ui::{Align, Paint, Table, duration, number, out, outln, print_json, screen};
 
@@ -52,7 +53,7 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
     }
     let more = queue.tasks.iter().filter(open).count().saturating_sub(TASKS_LISTED);
     if more > 0 {
-        outln!("  … and {more} more tasks");
+        outln!("  … and {}", counted(more, "more task"));
     }
     Ok(Exit::Done)
 }
@@ -172,8 +173,8 @@ pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String
     if later > 0 {
         parts.push(format!("{later} to be chosen"));
     }
-    let mut text =
-        format!("{}: {} trials: {}", Paint::Strong.on(&campaign.file.name), view.progress.total, parts.join(", "));
+    let trials = counted(view.progress.total, "trial");
+    let mut text = format!("{}: {trials}: {}", Paint::Strong.on(&campaign.file.name), parts.join(", "));
     if let Some(best) = board.best() {
         let _ = write!(text, "; best {} {} (trial {})", board.metric, figure(best), best.trial + 1);
     }

@@ -26,12 +26,12 @@ pub(super) use members::session_of;
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "All trials form one graph in which what they share stands once. There is no record of a sweep but the \
-        store: issued again, a sweep runs exactly what is missing.\n\nExamples:\n  \
+    after_help = "All trials form one graph, in which what they share appears once. The store is the only record of a \
+        sweep: run it again, and it runs exactly what is missing.\n\nExamples:\n  \
         runner sweep sweeps/learning_rate.yaml                run it, or what is missing of it\n  \
         runner sweep sweeps/learning_rate.yaml --dry-run      the trials and how much there is to do\n  \
-        runner sweep sweeps/learning_rate.yaml --on slurm     hand it to the cluster\n  \
-        runner sweep status sweeps/learning_rate.yaml         where it stands\n  \
+        runner sweep sweeps/learning_rate.yaml --on slurm     submit it to the cluster\n  \
+        runner sweep status sweeps/learning_rate.yaml         how far it is\n  \
         runner sweep table sweeps/learning_rate.yaml --format csv > trials.csv\n  \
         runner sweep plot sweeps/learning_rate.yaml           pictures beside the sweep file"
 )]
@@ -48,16 +48,16 @@ enum Verb {
     Status(About),
     /// Print the leaderboard
     Table(TableArguments),
-    /// Print the best trial, and how to run it by itself
+    /// Print the best trial, and how to run it alone
     Best(About),
-    /// End what was handed to a cluster; what is done stays
+    /// Cancel what was submitted to a cluster; finished work is kept
     Cancel(About),
-    /// Print the log of a trial that was handed to a cluster, or list the logs
+    /// Print the log of a trial that was submitted to a cluster, or list the logs
     Logs(queue::LogsArguments),
     /// Do a task of a submission
     #[command(hide = true)]
     Work(work::Arguments),
-    /// Draw parallel coordinates, the objective of one trial after the other, and which parameters matter
+    /// Draw parallel coordinates, the objective over the trials, and which parameters matter
     Plot(PlotArguments),
 }
 
@@ -80,10 +80,10 @@ pub(super) struct RunArguments {
     choice: Choice,
     #[command(flatten)]
     execution: Execution,
-    /// Hand it to `slurm`, or to processes of this machine that go on by themselves (`local`), and leave
+    /// Submit it to `slurm`, or to background processes on this machine (`local`), and return
     #[arg(long, value_name = "BACKEND")]
     on: Option<String>,
-    /// Say what there is to do, run nothing; with `--on`, print the scripts
+    /// Say what there is to do, and run nothing; with `--on`, print the scripts
     #[arg(long)]
     dry_run: bool,
     /// Do not ask before a sweep of very many trials

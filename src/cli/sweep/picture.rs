@@ -65,7 +65,7 @@ fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
     Ranking {
         title: format!("What decides {}", board.metric),
         subtitle: format!(
-            "Share of the variance that one axis explains by itself, over {trials} trials. Interplay of axes does not \
+            "Share of the variance that one axis explains alone, over {trials} trials. Interplay of axes does not \
              show, and few trials flatter axes of many values."
         ),
         figure: "share of variance".to_owned(),

@@ -1,7 +1,7 @@
 //! `runner sweep cancel` and `logs`: about what was handed to a cluster, from any host that sees the store.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::io::Read;
 
 use clap::Args;
 
@@ -10,6 +10,8 @@ use super::super::{CliError, Exit, Global};
 use super::About;
 use super::campaign::Campaign;
 use super::submit::{Queue, job_name};
+use crate::cache::CacheError;
+use crate::diagnostic::counted;
 use crate::sweep::{Member, Part, UnitMember, backend, overrides};
 use crate::ui::{out, outln, print_json};
 
@@ -49,7 +51,8 @@ pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, CliError> {
     if global.json {
         print_json(&serde_json::json!({"cancelled": ended}));
     } else {
-        outln!("{ended} jobs cancelled; what was done is kept, and the sweep can be issued again");
+        let ended = counted(ended, "job");
+        outln!("{ended} cancelled; finished work is kept, and the same sweep can be submitted again");
     }
     Ok(Exit::Done)
 }
@@ -74,7 +77,7 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, C
                 let members = submission.units(part).get(number).into_iter().flat_map(|unit| &unit.members);
                 let is_meant = point.is_none() || part == Part::Trials && members.clone().any(|one| has_point(&one));
                 let path = folder.join(format!("{}-{number}.out", part.name()));
-                if is_meant && path.exists() {
+                if is_meant && campaign.store.layout().holds(&path) {
                     let labels: Vec<String> = members.map(|member| member.label.clone()).collect();
                     found.push((path, labels));
                 }
@@ -97,8 +100,9 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, C
             continue;
         }
         outln!("==> {} <==", shown(path));
-        let text =
-            fs::read(path).map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display())))?;
+        let mut text = Vec::new();
+        let read = campaign.store.layout().open(path).and_then(|mut log| log.read_to_end(&mut text));
+        read.map_err(CacheError::io("read", path))?;
         out!("{}", String::from_utf8_lossy(&text));
     }
     if found.is_empty() {

@@ -11,6 +11,7 @@ use super::campaign::{Campaign, View, exit_of};
 use super::submit::{Queue, find_backend, submit};
 use super::tally::Tally;
 use crate::cache::RunStatus;
+use crate::diagnostic::counted;
 use crate::sweep::{Member, MemberState, label};
 use crate::ui::{Paint, errln, outln, print_json};
 
@@ -108,12 +109,13 @@ fn headline(campaign: &Campaign, view: &View) -> String {
     let graph = &view.session.graph;
     let open = graph.order().iter().filter(|id| view.plan.stage(**id).hit().is_none()).count();
     let shared = view.roster.shared(graph).into_iter().filter(|id| view.plan.stage(*id).hit().is_none()).count();
-    let unit = if campaign.file.seeds.is_empty() && campaign.file.stopping.is_none() { "trials" } else { "members" };
+    let unit = if campaign.file.seeds.is_empty() && campaign.file.stopping.is_none() { "trial" } else { "member" };
     let later = view.progress.total - view.progress.points.len();
-    let later = if later > 0 { format!(", {later} trials to be chosen later") } else { String::new() };
+    let later = if later > 0 { format!(", {} to be chosen later", counted(later, "trial")) } else { String::new() };
     format!(
-        "{members} {unit}, {done} done{later}; {open} of {} stages to run, {shared} of them for more than one",
-        graph.len()
+        "{}, {done} done{later}; {open} of {} to run, {shared} of them for more than one",
+        counted(members, unit),
+        counted(graph.len(), "stage")
     )
 }
 

@@ -10,7 +10,7 @@ use super::super::session::shown;
 use super::super::{CliError, Exit, Global};
 use super::RunArguments;
 use super::campaign::{Campaign, View};
-use crate::cache::append_plain;
+use crate::diagnostic::counted;
 use crate::engine::Failure;
 use crate::graph::StageId;
 use crate::sweep::{
@@ -62,7 +62,7 @@ impl Queue {
 
     fn ask<E>(campaign: &Campaign, troubled: impl Fn(&str, Failure) -> Result<(), E>) -> Result<Self, E> {
         let folder = submissions_of(campaign);
-        let submissions = Submission::all(&folder);
+        let submissions = Submission::all(campaign.store.layout(), &folder);
         let scripts: Vec<PathBuf> = submissions.iter().map(|submission| submission.folder(&folder)).collect();
         let names: BTreeSet<&str> = submissions.iter().map(|submission| submission.backend.as_str()).collect();
         let mut tasks = Vec::new();
@@ -210,11 +210,12 @@ pub(super) fn submit(
         }
         return Ok(Exit::Done);
     }
-    submission.save(&queue.folder)?;
+    let layout = campaign.store.layout();
+    submission.save(layout, &queue.folder)?;
     let mut submitted: Vec<(Part, JobId)> = Vec::new();
     for (part, mut job) in jobs {
         job.after = submitted.iter().map(|(_, id)| id.clone()).collect();
-        match backend.submit(&job) {
+        match backend.submit(&job, layout) {
             Ok(id) => submitted.push((part, id)),
             Err(failure) => {
                 // Half of it would wait for what never comes.
@@ -222,7 +223,7 @@ pub(super) fn submit(
                 if let Err(failure) = backend.withdraw(&jobs) {
                     tracing::warn!("jobs that were submitted could not be withdrawn: {}", failure.message);
                 }
-                let _ = std::fs::remove_dir_all(submission.folder(&queue.folder));
+                let _ = layout.remove(&submission.folder(&queue.folder));
                 return Err(failure.into());
             }
         }
@@ -236,12 +237,11 @@ fn turn(campaign: &Campaign, rehearse: bool) -> Result<Option<File>, CliError> {
     if rehearse {
         return Ok(None);
     }
-    let folder = submissions_of(campaign);
-    let path = folder.join("lock");
-    let locked = std::fs::create_dir_all(&folder)
-        .and_then(|()| append_plain(&path))
-        .and_then(|file| Ok(rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).map(|()| file)?));
-    locked.map(Some).map_err(|error| CliError::failed(format!("cannot lock {}: {error}", path.display())))
+    let path = submissions_of(campaign).join("lock");
+    let file = campaign.store.layout().append(&path)?;
+    let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive);
+    let locked = locked.map_err(|error| CliError::failed(format!("cannot lock {}: {error}", path.display())));
+    locked.map(|()| Some(file))
 }
 
 /// The parts of a submission with the number of their tasks and the stages that they run.
@@ -358,7 +358,7 @@ fn tell(
     let jobs: Vec<String> = parts
         .map(|(part, JobId(id))| match part {
             Part::Next => format!("{id} ({})", part.name()),
-            _ => format!("{id} ({}, {} tasks)", part.name(), submission.units(*part).len()),
+            _ => format!("{id} ({}, {})", part.name(), counted(submission.units(*part).len(), "task")),
         })
         .collect();
     outln!("{} {} members to {} as jobs {}", Paint::Good.on("submitted"), open.len(), backend.name(), jobs.join(", "));

@@ -4,7 +4,6 @@
 //! have their keys, and a lease keeps two from working on one.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::RunArguments;
 use super::campaign::{Campaign, exit_of};
 use super::members::{self, Read};
 use super::submit::{find_backend, submit};
-use crate::cache::{Key, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
+use crate::cache::{Key, Layout, Ledger, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::engine::CancelToken;
 use crate::graph::StageId;
 use crate::sweep::{JobNeeds, Part, Submission, UnitMember, plain_name};
@@ -42,11 +41,11 @@ pub(super) struct Arguments {
 }
 
 fn part(name: &str) -> Result<Part, String> {
-    Part::parse(name).ok_or_else(|| format!("`{name}` is no part; there are shared, trials and next"))
+    Part::parse(name).ok_or_else(|| format!("`{name}` is not a part: choose from shared, trials and next"))
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let submission = Submission::load(&arguments.folder)?;
+    let submission = Submission::load(&Layout::new(&global.store), &arguments.folder)?;
     if arguments.part == Part::Next {
         return next(global, arguments, &submission);
     }
@@ -66,7 +65,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let backend = || find_backend(&submission.backend);
     if warnings.time_is_up.load(Ordering::Relaxed) {
         if let Some(stage) = in_vain {
-            let message = format!("the time of the task is up, and `{stage}` has kept nothing from which it can go on");
+            let message =
+                format!("the time of the task is up, and `{stage}` has kept nothing from which it can continue");
             let hint = "give it more `time` below `slurm`; again with as much, it would end at the same place";
             return Err(CliError::failed(message).hint(hint));
         }
@@ -90,8 +90,11 @@ fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Resu
     let store = global.open_store(submission.file.parent().unwrap_or(Path::new(".")))?;
     let mut campaign = Campaign::open_with(store, global, &submission.file, &choice, false, submission.sources())?;
     let sweep = arguments.folder.parent().unwrap_or(Path::new("."));
-    let mut before: Vec<Submission> =
-        submission.before.iter().filter_map(|id| Submission::load(&sweep.join(id)).ok()).collect();
+    let mut before: Vec<Submission> = submission
+        .before
+        .iter()
+        .filter_map(|id| Submission::load(campaign.store.layout(), &sweep.join(id)).ok())
+        .collect();
     before.push(submission.clone());
     let backend = find_backend(&submission.backend)?;
     let run = RunArguments {
@@ -223,7 +226,7 @@ impl Task<'_> {
 
     /// Why a stage that is not there yet must not run in this task.
     fn trouble(&self, name: &str, key: Option<&Key>) -> Option<String> {
-        if key.is_some_and(|key| self.failures().join(key.to_string()).exists()) {
+        if key.is_some_and(|key| self.store.layout().holds(&self.failures().join(key.to_string()))) {
             return Some(format!("`{name}`, which it shares with others, has failed"));
         }
         let (what, wanted, has) = self.needs().lack(self.submission.stage_needs.get(name)?)?;
@@ -234,8 +237,7 @@ impl Task<'_> {
         };
         let (wanted, has) = (amount(wanted), amount(has));
         Some(format!(
-            "`{name}` asks for {wanted} of {what}, and this task for {has}; the job that was to run it did not come to its \
-             end, so issue the sweep again"
+            "`{name}` asks for {wanted} of {what}, and this task for {has}; the job that was to run it did not finish, so issue the sweep again"
         ))
     }
 
@@ -247,13 +249,7 @@ impl Task<'_> {
     fn note_failures(&self, record: &crate::cache::RunRecord) -> Result<(), CliError> {
         let failed = record.stages.iter().filter(|stage| stage.state == StageState::Failed);
         for (key, reason) in failed.filter_map(|stage| Some((stage.key?, &stage.reason))) {
-            let write = || {
-                fs::create_dir_all(self.failures())?;
-                fs::write(self.failures().join(key.to_string()), reason)
-            };
-            write().map_err(|error| {
-                CliError::failed(format!("cannot write below {}: {error}", self.failures().display()))
-            })?;
+            self.store.layout().write(&self.failures().join(key.to_string()), reason.as_bytes())?;
         }
         if record.status == RunStatus::Interrupted {
             errln!("interrupted; what was done is kept");

@@ -53,7 +53,7 @@ pub(super) fn that_matter(variables: impl Iterator<Item = (OsString, OsString)>)
 }
 
 /// Whether a variable is known as a setting of the machine and its libraries. What users call `RUNNER_…` is theirs.
-pub(super) fn is_setting(name: &str) -> bool {
+pub fn is_setting(name: &str) -> bool {
     matters(name) && !name.starts_with("RUNNER_")
 }
 

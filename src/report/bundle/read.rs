@@ -1,18 +1,19 @@
 //! Taking a bundle in. The whole file is read and checked before anything of it can be seen in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{Digest, RelativePath};
+use stages::artifact::{Content, Digest, FileEntry, RelativePath};
 
 use super::file_name;
 use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
 use crate::audit::{Lock, Signed, holds_by_itself};
-use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, seal_of};
-use crate::report::raw_files::{digests_of, places_below, read_raw};
+use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, check_file, seal_of};
+use crate::report::raw_files::{AbsentFile, PlacedFile, digests_of, placed_files};
 use crate::report::{ReportError, pipeline_files};
+use crate::spec::limits::{MOST_RAW_FILES, open_regular};
 
 /// A manifest that is longer is none.
 const LONGEST_MANIFEST: u64 = 1 << 30;
@@ -32,8 +33,10 @@ pub struct Arrival {
     pub actions: usize,
     /// Raw files in the bundle.
     pub files: usize,
-    /// Where raw files belong below the folder of the pipeline's files: path, bytes, and whether it is a program.
-    pub raw_files: Vec<(RelativePath, Vec<u8>, bool)>,
+    /// Where raw files belong below the folder of the pipeline's files. Their content lies in the store.
+    pub raw_files: Vec<FileEntry>,
+    /// Raw files that stages of the run read, and that the bundle does not have.
+    pub absent_files: Vec<AbsentFile>,
     /// Stages whose results are not in the store after it, because their objects did not come along.
     pub without_objects: Vec<String>,
     /// The pipeline's files: relative path and bytes; the first is the pipeline itself.
@@ -68,11 +71,11 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         if let Place::Raw(digest, executable) = place {
             let folder = raw_folder(store, &manifest.run);
             let mut content = (&mut bundle.file).take(entry.bytes);
-            let taken = intake.raw(&folder, digest, *executable, &mut content);
+            let taken = intake.raw(&folder, digest, *executable, entry.bytes, &mut content);
             taken.map_err(|error| bundle.blame(error))?;
         } else if let Place::Object(digest, extension) = place {
             let mut content = (&mut bundle.file).take(entry.bytes);
-            let is_new = intake.object(digest, extension, &mut content);
+            let is_new = intake.object(digest, extension, entry.bytes, &mut content);
             new_objects += usize::from(is_new.map_err(|error| bundle.blame(error))?);
         } else {
             let bytes = bundle.small(entry)?;
@@ -98,7 +101,7 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let (objects, actions) =
         (count(|place| matches!(place, Place::Object(..))), count(|place| matches!(place, Place::Action(_))));
     let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
-    let laid_out = places_below(&lock, main, &stages::kinds());
+    let (laid_out, absent_files) = placed_files(&lock, main, &stages::kinds(), &raw_digests(&manifest, &places));
     let lock = small[format::LOCK].clone();
     let taken = if rehearse {
         Taken { objects: new_objects, actions: intake.new_actions(), run: !same }
@@ -109,7 +112,7 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         intake.commit(&record.run, &small[format::RECORD], &beside)?
     };
     let lock_signature = small.get(format::LOCK_SIGNATURE).cloned();
-    let raw_files = if rehearse { Vec::new() } else { raw_files(store, &manifest.run, &places, laid_out)? };
+    let raw_files = if rehearse { Vec::new() } else { raw_files(store, &manifest, &places, laid_out)? };
     let files = count(|place| matches!(place, Place::Raw(..)));
     Ok(Arrival {
         record,
@@ -118,6 +121,7 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         actions,
         files,
         raw_files,
+        absent_files,
         without_objects,
         pipeline_files,
         lock,
@@ -132,41 +136,51 @@ fn raw_folder(store: &Store, run: &str) -> PathBuf {
     store.run_folder(&RunId(run.to_owned())).join("raw")
 }
 
-/// The bytes of raw files with their places.
+/// The raw files that came along by their digests: their size, and whether it is a program.
+fn raw_digests(manifest: &Manifest, places: &[Place]) -> BTreeMap<Digest, (u64, bool)> {
+    let raw = |(entry, place): (&Entry, &Place)| match place {
+        Place::Raw(digest, executable) => Some((*digest, (entry.bytes, *executable))),
+        _ => None,
+    };
+    manifest.entries.iter().zip(places).filter_map(raw).collect()
+}
+
+/// Raw files with their places. However many places one has, its content is there once, in the store.
 fn raw_files(
     store: &Store,
-    run: &str,
+    manifest: &Manifest,
     places: &[Place],
-    laid_out: Vec<(RelativePath, Digest)>,
-) -> Result<Vec<(RelativePath, Vec<u8>, bool)>, ReportError> {
-    let brought: BTreeMap<Digest, bool> = places
-        .iter()
-        .filter_map(|place| match place {
-            Place::Raw(digest, executable) => Some((*digest, *executable)),
-            _ => None,
-        })
-        .collect();
-    let folder = raw_folder(store, run);
-    let file = |(path, digest): (RelativePath, Digest)| {
-        let executable = *brought.get(&digest)?;
-        Some(read_raw(&folder.join(digest.to_string()), &digest).map(|bytes| (path, bytes, executable)))
-    };
-    laid_out.into_iter().filter_map(file).collect()
+    laid_out: Vec<PlacedFile>,
+) -> Result<Vec<FileEntry>, ReportError> {
+    let brought = raw_digests(manifest, places);
+    let folder = raw_folder(store, &manifest.run);
+    let (mut checked, mut entries) = (BTreeSet::new(), Vec::with_capacity(laid_out.len()));
+    for PlacedFile { path, digest } in laid_out {
+        let Some(&(size, executable)) = brought.get(&digest) else { continue };
+        let content = folder.join(digest.to_string());
+        if checked.insert(digest) {
+            check_file(&content, &digest)?;
+        }
+        entries.push(FileEntry { path, executable, size, digest, content: Content::Disk(content) });
+    }
+    Ok(entries)
 }
 
 /// Whether a file begins as a bundle does.
 pub fn is_bundle(path: &Path) -> bool {
     let mut name = [0; format::MANIFEST.len() + 1];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut name));
+    let read = open_regular(path).and_then(|mut file| file.read_exact(&mut name));
     read.is_ok() && name.strip_suffix(&[0]).is_some_and(|name| name == format::MANIFEST.as_bytes())
 }
 
 /// Whether the store has this very record already.
 fn same_run(store: &Store, record: &RunRecord, bytes: &[u8]) -> Result<bool, ReportError> {
-    match std::fs::read(store.run_path(&record.run)) {
+    let path = store.run_path(&record.run);
+    match store.layout().read(&path) {
         Ok(known) if known == bytes => Ok(true),
         Ok(_) => Err(ReportError::OtherRun(record.run.0.clone())),
-        Err(_) => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(CacheError::io("read", &path)(error).into()),
     }
 }
 
@@ -183,11 +197,13 @@ struct Bundle {
 
 impl Bundle {
     fn open(path: &Path) -> Result<Self, ReportError> {
-        let file = File::open(path).map_err(ReportError::io("read", path))?;
+        let no_bundle = |reason: String| ReportError::NoBundle { path: path.to_owned(), reason };
+        let file = open_regular(path).map_err(|error| match error.kind() {
+            ErrorKind::Other => no_bundle(error.to_string()),
+            ErrorKind::NotFound => no_bundle("there is no such file".to_owned()),
+            _ => ReportError::io("read", path)(error),
+        })?;
         let metadata = file.metadata().map_err(ReportError::io("read", path))?;
-        if !metadata.is_file() {
-            return Err(ReportError::NoBundle { path: path.to_owned(), reason: "it is no file".into() });
-        }
         let file = BufReader::with_capacity(1 << 18, file);
         Ok(Self { path: path.to_owned(), file, length: metadata.len(), passed: 0, first: 0 })
     }
@@ -311,6 +327,7 @@ impl Bundle {
                 _ => Ok(place),
             }
         };
+        self.check_amount(manifest)?;
         for (entry, path) in &manifest.pipeline_files {
             let is_there = manifest.entries.iter().any(|other| other.name == *entry);
             if !is_there || Place::of(entry) != Some(Place::Pipeline) || !is_pipeline(path) {
@@ -318,6 +335,16 @@ impl Bundle {
             }
         }
         manifest.entries.iter().map(place).collect()
+    }
+
+    /// The raw files are no more than a bundle may have.
+    fn check_amount(&self, manifest: &Manifest) -> Result<(), ReportError> {
+        let raw = manifest.entries.iter().filter(|entry| matches!(Place::of(&entry.name), Some(Place::Raw(..))));
+        let sum = raw.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+        if sum <= MOST_RAW_FILES {
+            return Ok(());
+        }
+        Err(self.damaged(format!("its raw files have {sum} bytes, and a bundle has {MOST_RAW_FILES} of them at most")))
     }
 
     /// The file is as long as its entries say, so that nothing large can hide in it and nothing is missing.
@@ -368,7 +395,7 @@ impl Bundle {
     /// The lock, which says the same as the record.
     fn lock(&self, small: &BTreeMap<&str, Vec<u8>>, record: &RunRecord) -> Result<Lock, ReportError> {
         let bytes = small.get(format::LOCK).ok_or_else(|| self.damaged("it has no lock"))?;
-        let text = std::str::from_utf8(bytes).map_err(|_| self.damaged("its lock is no text"))?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.damaged("its lock is not text"))?;
         let lock = Lock::parse(text, Path::new(format::LOCK)).map_err(|error| self.damaged(error.to_string()))?;
         match lock.disagreement(record) {
             Some(what) => Err(self.damaged(format!("its lock does not agree with its record: {what}"))),
@@ -423,7 +450,7 @@ impl Bundle {
             let Place::Action(key) = place else { continue };
             let bytes = small.remove(entry.name.as_str()).unwrap_or_default();
             let action = Intake::read_action(&bytes).filter(|action| action.key == *key);
-            let action = action.ok_or_else(|| self.damaged(format!("{} is no action of that key", entry.name)))?;
+            let action = action.ok_or_else(|| self.damaged(format!("{} is not an action of that key", entry.name)))?;
             if !intake.action(action, bytes)? {
                 let stages = record.stages.iter().filter(|stage| stage.key == Some(*key));
                 without.extend(stages.map(|stage| stage.name.clone()));

@@ -260,7 +260,7 @@ impl Sender<'_> {
                 Attached::Object(place, object) => {
                     let file = history.store.layout().object_named(&object.object, object.extension);
                     // What is damaged goes nowhere.
-                    copy_object(&file, &object.object, &mut std::io::sink(), &file)
+                    copy_object(history.store, &object.object, object.extension, &mut std::io::sink(), &file)
                         .map_err(|error| of_stage(&history.stages[*place], error))?;
                     if !file.exists() {
                         return Err(CacheError::Missing { object: object.object }.into());

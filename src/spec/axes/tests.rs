@@ -105,7 +105,7 @@ fn bad_axes_are_explained() {
     1 | matrix: {a: 5, b c: [1]}
       |                ^^^
       |
-      = help: a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+      = help: a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
     error[bad-axes]: `matrix` must be a map of axes, found a list
      --> p.yaml:1:9

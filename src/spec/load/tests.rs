@@ -36,7 +36,10 @@ fn read(text: &str, overrides: &[&str]) -> (Option<Spec>, String) {
         ..LoadOptions::default()
     };
     let mut sources = SourceMap::default();
-    let (spec, diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
+    let (spec, mut diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
+    // The graph reports these, since it knows the stage kinds.
+    let strays = spec.iter().flat_map(|spec| &spec.stages).flat_map(|stage| &stage.strays);
+    diagnostics.extend(strays.map(|stray| stray.told(None)));
     (spec, diagnostics.render(&sources, false))
 }
 
@@ -291,7 +294,7 @@ stages:
     7 |   c: ${a}
       |      ^^^^
       |
-      = help: give one of them a value of its own
+      = help: give one of them a value that does not refer to the others
 
     error[undefined-name]: `dd` is not defined
      --> p.yaml:8:6
@@ -307,7 +310,7 @@ stages:
     10 |   2nd: 1
        |   ^^^
        |
-       = help: a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+       = help: a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
     error[missing-key]: stage `raw` lacks `uses`
       --> p.yaml:12:8
@@ -351,7 +354,7 @@ stages:
     14 |   3rd: {uses: window}
        |   ^^^
        |
-       = help: a name begins with a letter or `_` and goes on with letters, digits, `_` and `-`
+       = help: a name begins with a letter or `_`, followed by letters, digits, `_` and `-`
 
     error[bad-from]: `from` must name a stage, found an empty map
       --> p.yaml:17:11

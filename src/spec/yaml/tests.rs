@@ -201,7 +201,7 @@ fn bad_yaml_is_explained() {
     2 | ---
       | ^^^
       |
-      = help: put it into a file of its own
+      = help: put it into a separate file
 
     error[bad-yaml]: a `,` or `}` should stand here
      --> p.yaml:1:6

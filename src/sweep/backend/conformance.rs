@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Backend, Job, TASK, TaskState};
+use crate::cache::Layout;
 
 /// Longer than any queue of a test cluster takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +33,9 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 
 /// Runs jobs of every shape on a backend.
 pub(crate) fn conforms(backend: &dyn Backend) {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let store = tempfile::tempdir().unwrap();
+    let layout = Layout::new(store.path());
+    let folder = &layout.sweeps().join("conformance");
     let scripts = [folder.to_owned()];
     let name = format!("conformance-{}", std::process::id());
     let states = |part: &str| -> Vec<TaskState> {
@@ -48,10 +50,10 @@ pub(crate) fn conforms(backend: &dyn Backend) {
     let count = "echo s$1 >> order; n=$(ls busy.* 2>/dev/null | wc -l); ((n < 2)) || echo over >> order; : > busy.$1; sleep 0.4; rm busy.$1; echo out of $1";
     let first = Job { cap: Some(2), ..job(folder, "first", count, 4) };
     backend.check(&first).unwrap();
-    let first_id = backend.submit(&first).unwrap();
+    let first_id = backend.submit(&first, &layout).unwrap();
     // After it, another one that looks at what is there.
     let second = Job { after: vec![first_id], ..job(folder, "second", "wc -l < order > seen", 1) };
-    backend.submit(&second).unwrap();
+    backend.submit(&second, &layout).unwrap();
     wait_until("the second job has ended", || folder.join("seen").exists() && states("second") == [TaskState::Done]);
     assert_eq!(fs::read_to_string(folder.join("seen")).unwrap().trim(), "4");
     let mut order: Vec<String> = fs::read_to_string(folder.join("order")).unwrap().lines().map(str::to_owned).collect();
@@ -63,9 +65,9 @@ pub(crate) fn conforms(backend: &dyn Backend) {
 
     // A task that fails is told apart; what comes after it runs all the same.
     let failing = job(folder, "failing", "exit $1", 2);
-    let id = backend.submit(&failing).unwrap();
+    let id = backend.submit(&failing, &layout).unwrap();
     let after = Job { after: vec![id], ..job(folder, "after", "true", 1) };
-    backend.submit(&after).unwrap();
+    backend.submit(&after, &layout).unwrap();
     wait_until("a job after a failed one has ended", || states("after") == [TaskState::Done]);
     assert_eq!(states("failing"), [TaskState::Done, TaskState::Failed]);
 
@@ -74,7 +76,7 @@ pub(crate) fn conforms(backend: &dyn Backend) {
         cap: Some(1),
         ..job(folder, "long", "trap 'echo ended > trapped; exit 1' TERM; : > begun.$1; sleep 50 & wait", 2)
     };
-    backend.submit(&long).unwrap();
+    backend.submit(&long, &layout).unwrap();
     wait_until("the long job has begun", || folder.join("begun.0").exists());
     wait_until("it is known to run", || states("long")[0] == TaskState::Running);
     assert!(backend.cancel(&name, &scripts).unwrap() >= 1);

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
-use crate::cache::{is_gone, process_start};
+use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, failure_of, keep_script, quoted};
+use crate::cache::{Layout, append_plain, is_gone, process_start, read_plain};
 use crate::engine::Failure;
 
 /// Jobs are processes of this machine.
@@ -92,8 +92,8 @@ impl Backend for Local {
         lines.join("\n") + "\n"
     }
 
-    fn submit(&self, job: &Job) -> Result<JobId, Failure> {
-        keep_script(job, &self.script(job))?;
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure> {
+        keep_script(job, &self.script(job), layout)?;
         let traces = Traces::of(&job.script);
         let mut shell = Command::new("bash");
         shell.arg(&job.script).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -106,8 +106,7 @@ impl Backend for Local {
             job.name,
             job.comment
         );
-        fs::write(traces.job(), note)
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", traces.job().display())))?;
+        layout.write(&traces.job(), note.as_bytes()).map_err(|error| failure_of(&error))?;
         // Whoever waits for it is the system, once this process is gone; until then nobody minds a zombie.
         Ok(JobId(child.id().to_string()))
     }
@@ -117,7 +116,7 @@ impl Backend for Local {
         for (traces, noted) in noted(scripts).into_iter().filter(|(_, noted)| noted.name == name) {
             let (alive, cancelled) = (noted.is_alive(), traces.cancelled().exists());
             for number in 0..noted.tasks {
-                let code = fs::read_to_string(traces.exit_code(number)).ok();
+                let code = read(&traces.exit_code(number));
                 let state = match code.as_deref().map(str::trim) {
                     Some("0") => TaskState::Done,
                     Some(_) if cancelled => TaskState::Cancelled,
@@ -143,7 +142,7 @@ impl Backend for Local {
         let mut ended = 0;
         let jobs = noted(scripts).into_iter();
         for (traces, noted) in jobs.filter(|(_, noted)| noted.name == name && noted.is_alive()) {
-            let _ = fs::write(traces.cancelled(), "");
+            let _ = append_plain(&traces.cancelled());
             let group = rustix::process::Pid::from_raw(noted.process as i32);
             if let Some(group) = group {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
@@ -197,8 +196,8 @@ fn noted(scripts: &[PathBuf]) -> Vec<(Traces, Noted)> {
         .filter(|path| path.extension().is_some_and(|ending| ending == "job"))
         .collect();
     files.sort();
-    let read = |path: PathBuf| {
-        let text = fs::read_to_string(&path).ok()?;
+    let noted = |path: PathBuf| {
+        let text = read(&path)?;
         let mut words = text.trim_end().splitn(5, ' ');
         let noted = Noted {
             process: words.next()?.parse().ok()?,
@@ -209,7 +208,12 @@ fn noted(scripts: &[PathBuf]) -> Vec<(Traces, Noted)> {
         };
         Some((Traces::of(&path), noted))
     };
-    files.into_iter().filter_map(read).collect()
+    files.into_iter().filter_map(noted).collect()
+}
+
+/// The text of a trace.
+fn read(path: &Path) -> Option<String> {
+    String::from_utf8(read_plain(path).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub(crate) mod conformance;
 mod local;
 mod slurm;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use local::Local;
 pub use slurm::Slurm;
 
+use crate::cache::{CacheError, Layout};
 use crate::diagnostic::visible;
 use crate::engine::Failure;
 
@@ -127,11 +128,11 @@ pub trait Backend {
     /// The script that is submitted.
     fn script(&self, job: &Job) -> String;
 
-    /// Writes the script and submits it.
+    /// Writes the script into the store and submits it.
     ///
     /// # Errors
     /// What the backend answers.
-    fn submit(&self, job: &Job) -> Result<JobId, Failure>;
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure>;
 
     /// The tasks of all jobs of this name that the backend still knows of. `scripts` are the folders in which scripts of
     /// such jobs were kept.
@@ -217,21 +218,22 @@ pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a script, whole or not at all.
-fn keep_script(job: &Job, text: &str) -> Result<(), Failure> {
+/// Writes a script, whole or not at all, and makes the folder of the logs.
+fn keep_script(job: &Job, text: &str, layout: &Layout) -> Result<(), Failure> {
     check_lines(job)?;
-    let write = || {
-        if let Some(folder) = job.script.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        if let Some(folder) = std::path::Path::new(&job.log).parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let aside = job.script.with_extension("aside");
-        std::fs::write(&aside, text)?;
-        std::fs::rename(&aside, &job.script)
-    };
-    write().map_err(|error: std::io::Error| Failure::new(format!("cannot write {}: {error}", job.script.display())))
+    let logs = Path::new(&job.log).parent().unwrap_or(Path::new(""));
+    let kept = layout.write(&job.script, text.as_bytes()).and_then(|()| layout.make(logs));
+    kept.map_err(|error| failure_of(&error))
+}
+
+/// A failure of the store as one of a backend.
+fn failure_of(error: &CacheError) -> Failure {
+    let mut failure = Failure::new(error.to_string());
+    failure.causes.extend(std::error::Error::source(error).map(ToString::to_string));
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 #[cfg(test)]

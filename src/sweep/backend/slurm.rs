@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use super::{Backend, Job, JobId, Task, TaskState, command_line, keep_script};
+use crate::cache::Layout;
 use crate::engine::Failure;
 
 /// Jobs go to a Slurm cluster.
@@ -91,12 +92,12 @@ impl Backend for Slurm {
         lines.join("\n") + "\n"
     }
 
-    fn submit(&self, job: &Job) -> Result<JobId, Failure> {
-        keep_script(job, &self.script(job))?;
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure> {
+        keep_script(job, &self.script(job), layout)?;
         let told = answer(self.command("sbatch").arg("--parsable").arg(&job.script))?;
         let id = told.trim().split(';').next().unwrap_or_default().to_owned();
         if id.parse::<u64>().is_err() {
-            return Err(Failure::new(format!("sbatch answered `{}`, which is no job", told.trim())));
+            return Err(Failure::new(format!("sbatch answered `{}`, which is not a job", told.trim())));
         }
         Ok(JobId(id))
     }
@@ -135,7 +136,7 @@ impl Backend for Slurm {
     }
 
     fn requeue_own_task(&self) -> Result<(), Failure> {
-        let job = std::env::var("SLURM_JOB_ID").map_err(|_| Failure::new("this process is no task of Slurm"))?;
+        let job = std::env::var("SLURM_JOB_ID").map_err(|_| Failure::new("this process is not a Slurm task"))?;
         answer(self.command("scontrol").args(["requeue", &job])).map(drop)
     }
 

@@ -422,7 +422,7 @@ fn without_views(batch: &RecordBatch, mut allowance: usize, what: &'static str) 
 
 /// For files whose texts or files come to more than their bytes can hold.
 pub(super) fn too_much_text(what: &'static str) -> ArtifactError {
-    ArtifactError::corrupt(what, "its texts come to more than its bytes can hold")
+    ArtifactError::corrupt(what, "its texts are longer than its bytes can hold")
 }
 
 /// All rows of a small file in one piece, with its metadata.

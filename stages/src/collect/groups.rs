@@ -59,7 +59,7 @@ pub fn rank(
 ) -> Result<GatheredTable, StageError> {
     let Some((_, cells)) = table.figures().find(|(name, _)| *name == figure) else {
         let figures = table.figures().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return Err(StageError::new(format!("`rank` names `{figure}`, which is no figure of the instances"))
+        return Err(StageError::new(format!("`rank` names `{figure}`, which is not a metric of the instances"))
             .hint(format!("there are {figures}")));
     };
     let lower = known.get(figure).is_some_and(|metric| metric.direction == Direction::Lower);

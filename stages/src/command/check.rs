@@ -5,8 +5,7 @@ use std::path::{Component, Path};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::CommandParams;
-use super::layout::INPUTS;
-use super::template::placeholders;
+use super::layout::{FILES, INPUTS};
 
 /// The schema of `run`. Numbers and switches are taken, as the text that was written.
 pub(super) fn arguments(_: &mut SchemaGenerator) -> Schema {
@@ -25,7 +24,8 @@ fn text_as_written() -> Schema {
 /// The parameter at fault and why.
 pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
     for (name, output) in &params.outputs {
-        output_path(&output.path).map_err(|reason| (format!("outputs.{name}.path"), reason))?;
+        let has_files = !params.files.is_empty();
+        output_path(&output.path, has_files).map_err(|reason| (format!("outputs.{name}.path"), reason))?;
     }
     if params.run.first().is_some_and(|program| program.trim().is_empty()) {
         return Err(("run.0".to_owned(), "the program to run has no name".to_owned()));
@@ -34,9 +34,6 @@ pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
         let place = format!("run.{index}");
         if argument.contains('\0') {
             return Err((place, "an argument cannot hold a NUL character".to_owned()));
-        }
-        for name in placeholders(argument) {
-            placeholder(params, name).map_err(|reason| (place.clone(), reason))?;
         }
     }
     for name in params.env.keys().chain(&params.pass_env) {
@@ -51,7 +48,7 @@ pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
     }
 }
 
-fn output_path(path: &Path) -> Result<(), String> {
+fn output_path(path: &Path, has_files: bool) -> Result<(), String> {
     let shown = path.display();
     let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     if !is_inside || path.as_os_str().is_empty() || path.to_string_lossy().contains('\0') {
@@ -60,39 +57,8 @@ fn output_path(path: &Path) -> Result<(), String> {
     if path.starts_with(INPUTS) {
         return Err(format!("`{shown}` is not a path for an output: `{INPUTS}` holds the inputs"));
     }
-    Ok(())
-}
-
-fn placeholder(params: &CommandParams, placeholder: &str) -> Result<(), String> {
-    let (kind, names): (&str, Vec<&str>) = match placeholder.split_once('.') {
-        Some(("out", name)) if !params.outputs.contains_key(name) => {
-            ("output", params.outputs.keys().map(String::as_str).collect())
-        }
-        Some(("file", name)) if !params.files.contains_key(name) => {
-            ("file", params.files.keys().map(String::as_str).collect())
-        }
-        _ => return Ok(()),
-    };
-    let known = match names[..] {
-        [] => format!("no {kind}s are declared"),
-        _ => format!("declared are {}", names.join(", ")),
-    };
-    Err(format!("`{{{placeholder}}}` names no {kind}; {known}"))
-}
-
-/// Whether every `{in.NAME}` has an input. `connected` has them as `inputs.NAME`.
-pub(super) fn check_inputs(params: &CommandParams, connected: &[&str]) -> Result<(), (String, String)> {
-    let items: Vec<&str> = connected.iter().filter_map(|name| name.strip_prefix("inputs.")).collect();
-    for (index, argument) in params.run.iter().enumerate() {
-        let mut wanted = placeholders(argument).filter_map(|name| name.strip_prefix("in."));
-        if let Some(name) = wanted.find(|name| !items.contains(name)) {
-            let known = match items[..] {
-                [] => "the stage takes nothing: name a stage in `from`".to_owned(),
-                [only] => format!("there is `{{in.{only}}}`"),
-                _ => format!("there are {}", items.join(", ")),
-            };
-            return Err((format!("run.{index}"), format!("`{{in.{name}}}` names no input of this stage; {known}")));
-        }
+    if has_files && path.starts_with(FILES) {
+        return Err(format!("`{shown}` is not a path for an output: `{FILES}` holds the copies of declared files"));
     }
     Ok(())
 }

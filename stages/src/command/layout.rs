@@ -15,8 +15,8 @@ use crate::contract::{FileRequest, Inputs, Stage, StageContext, StageError};
 /// The folder of the inputs.
 pub(super) const INPUTS: &str = "in";
 
-/// The folder of declared files, unless an output lies there.
-const FILES: &str = "files";
+/// The folder of declared files. Where there are any, no output lies there.
+pub(super) const FILES: &str = "files";
 
 /// Names of files are at most this long, in bytes; an ending may follow.
 const LONGEST: usize = 200;
@@ -28,7 +28,7 @@ pub(super) struct Layout {
     /// By placeholder, such as `in.raw`.
     paths: BTreeMap<String, String>,
     /// Folders of inputs and declared files, if there are any.
-    given: Vec<String>,
+    given: Vec<&'static str>,
 }
 
 impl Layout {
@@ -66,10 +66,9 @@ pub(super) fn lay_out(
     context: &StageContext<'_>,
 ) -> Result<Layout, StageError> {
     let folder = context.host.scratch()?;
-    let files = free_name(params);
     let mut paths = BTreeMap::new();
     lay_out_inputs(inputs, folder, &mut paths, context)?;
-    lay_out_files(params, &folder.join(&files), &files, &mut paths, context)?;
+    lay_out_files(params, &folder.join(FILES), &mut paths, context)?;
     for (name, output) in &params.outputs {
         let path: PathBuf = output.path.components().collect();
         if let Some(parent) = path.parent() {
@@ -79,18 +78,9 @@ pub(super) fn lay_out(
         paths.insert(format!("out.{name}"), as_argument(&path));
     }
     let is_given = |kind: &str| paths.keys().any(|placeholder| placeholder.starts_with(kind));
-    let folders = [("in.", INPUTS.to_owned()), ("file.", files)];
+    let folders = [("in.", INPUTS), ("file.", FILES)];
     let given = folders.into_iter().filter(|(kind, _)| is_given(kind)).map(|(_, folder)| folder).collect();
     Ok(Layout { folder: folder.to_owned(), paths, given })
-}
-
-/// The name of the folder of declared files: one that no output has.
-fn free_name(params: &CommandParams) -> String {
-    let mut name = FILES.to_owned();
-    while params.outputs.values().any(|output| output.path.starts_with(&name)) {
-        name.push('_');
-    }
-    name
 }
 
 /// A relative path as it stands in an argument. One that begins with a dash would be taken for an option.
@@ -169,7 +159,6 @@ fn unused(name: &str, ending: &str, taken: &mut BTreeSet<String>) -> String {
 fn lay_out_files(
     params: &CommandParams,
     folder: &Path,
-    shown: &str,
     paths: &mut BTreeMap<String, String>,
     context: &StageContext<'_>,
 ) -> Result<(), StageError> {
@@ -187,7 +176,7 @@ fn lay_out_files(
                 context.copy_file(&name, &target)?;
             }
         }
-        paths.insert(format!("file.{name}"), as_argument(&Path::new(shown).join(place)));
+        paths.insert(format!("file.{name}"), as_argument(&Path::new(FILES).join(place)));
     }
     Ok(())
 }

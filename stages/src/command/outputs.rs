@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::error::Category;
 
 use super::layout::{Layout, cannot};
 use super::{CommandParams, OutputKind};
@@ -197,17 +198,8 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
     }
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut text).map_err(unreadable(path))?;
-    let values: Values = serde_json::from_slice(&text).map_err(|error| {
-        let failed = StageError::new("metrics must be a JSON object of numbers").at(name, Some(error.line()));
-        let is_nan =
-            String::from_utf8_lossy(&text).contains("NaN") || String::from_utf8_lossy(&text).contains("Infinity");
-        let hint = if is_nan {
-            "JSON has no NaN and no Infinity: write null for a metric that is undefined"
-        } else {
-            "such as `{\"f1\": 0.5}`; null stands for a metric that is undefined"
-        };
-        failed.because(error).hint(hint)
-    })?;
+    let values: Values =
+        serde_json::from_slice(&text).map_err(|error| not_metrics(&text, &error).at(name, Some(error.line())))?;
     let entry = |(name, value)| Metric {
         name,
         value,
@@ -217,6 +209,31 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
         caveat: String::new(),
     };
     Ok(Metrics { entries: values.0.into_iter().map(entry).collect() })
+}
+
+/// Why a text is not metrics, in words for people who do not know the parser.
+fn not_metrics(text: &[u8], error: &serde_json::Error) -> StageError {
+    const FORM: &str = "write `{\"f1\": 0.5}`; null stands for a metric that is undefined";
+    let shown = String::from_utf8_lossy(text);
+    let failed = StageError::new("metrics must be a JSON object of numbers");
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return failed.because("the file is empty").hint(FORM);
+    }
+    if shown.contains("NaN") || shown.contains("Infinity") {
+        let hint = "JSON has no NaN and no Infinity: write null for a metric that is undefined";
+        return failed.because("it contains NaN or Infinity").hint(hint);
+    }
+    let reason = match error.classify() {
+        Category::Eof => "the file ends too early".to_owned(),
+        Category::Syntax => format!("it is not valid JSON at column {}", error.column()),
+        Category::Data | Category::Io => {
+            // The parser adds the place, which the message has already.
+            let told = error.to_string();
+            let told = told.split(" at line ").next().unwrap_or_default();
+            told.replace("invalid type: ", "found ").replace("f64", "a number")
+        }
+    };
+    failed.because(reason).hint(FORM)
 }
 
 /// Numbers by name, each name once.
@@ -236,7 +253,7 @@ impl<'de> serde::Deserialize<'de> for Values {
                 let mut values = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
                     if values.insert(name.clone(), value).is_some() {
-                        return Err(M::Error::custom(format!("`{name}` stands there twice")));
+                        return Err(M::Error::custom(format!("there are two metrics called `{name}`")));
                     }
                 }
                 Ok(Values(values))

@@ -65,16 +65,8 @@ fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> StageError
     if words.is_empty() {
         return error.because("it said nothing about why");
     }
-    let misses_something = MISSING.iter().any(|phrase| words.contains(phrase));
-    let error = error.because(words);
-    if misses_something { error.hint(ONLY_DECLARED) } else { error }
+    error.because(words)
 }
-
-/// What programs say when something is not where they look for it.
-const MISSING: [&str; 5] = ["No such file", "No module named", "not found", "cannot open", "can't open"];
-
-const ONLY_DECLARED: &str = "the program runs in a folder of its own: a module or a file beside the pipeline is there if it is \
-                             declared below `files`";
 
 /// A command line in a sentence: without line breaks, and not too long.
 fn shortened(line: &str) -> String {

@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::interpreter::run_line;
 use crate::contract::StageError;
 
-/// Commands of shells that are no programs.
+/// Commands of shells that are not programs.
 const BUILT_IN: [&str; 13] =
     [".", "alias", "cd", "eval", "exec", "export", "if", "for", "set", "source", "ulimit", "umask", "while"];
 
@@ -26,7 +27,7 @@ pub(super) fn find(name: &str, variables: &BTreeMap<String, OsString>, folder: &
     }
     let error = StageError::new(format!("cannot start `{}`", name.escape_debug()));
     if let Some(found) = places().find(|place| place.is_file()) {
-        let hint = format!("`chmod +x {}` makes it one", found.display());
+        let hint = format!("make it executable: `chmod +x {}`", found.display());
         return Err(error.because(format!("{} is not executable", found.display())).hint(hint));
     }
     let reason = match folders.is_empty() {
@@ -42,23 +43,23 @@ fn is_program(path: &Path) -> bool {
 
 fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
     if BUILT_IN.contains(&name) {
-        return format!("`{name}` is a command of a shell, and no shell is involved: write `[sh, -c, \"{name} …\"]`");
+        return format!("`{name}` is a shell command, and no shell is involved: write `[sh, -c, \"{name} …\"]`");
     }
     if name.contains(char::is_whitespace) {
         let words: Vec<&str> = name.split_whitespace().collect();
-        return format!("the program and each argument are items of their own: `[{}]`", words.join(", "));
+        return format!("write the program and each argument as a separate item: `[{}]`", words.join(", "));
     }
     if name == "python" && path.iter().any(|folder| is_program(&folder.join("python3"))) {
         return "there is `python3`".to_owned();
     }
     if name.starts_with(['~', '$']) || name.contains("${") {
-        return "no shell is involved that would replace `~` or `$NAME`; write the path in full".to_owned();
+        return "no shell replaces `~` or `$NAME`: write the path in full".to_owned();
     }
     if folder.join(name).exists() {
         return format!("to run what lies in its folder, write `./{name}`");
     }
-    "install it, or name it by its whole path; a script beside the pipeline is declared below `files` and called by \
-     `{file.NAME}`; no shell is involved"
+    "install it, or name it by its whole path; declare a script that lies beside the pipeline in `files` under `with`, and \
+     call it as `\"{file.NAME}\"`"
         .to_owned()
 }
 
@@ -66,28 +67,23 @@ fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
 pub(super) fn cannot_start(name: &str, program: &Path, folder: &Path, error: io::Error) -> StageError {
     let failed = StageError::new(format!("cannot start `{}`", name.escape_debug()));
     let place = folder.join(program);
-    let shown = name.escape_debug();
     let hint = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::NOENT) if place.exists() => {
             let line = first_line(&place);
-            format!("its first line names a program that is not there: {}", line.escape_debug())
+            format!("its first line names a program that does not exist: {}", line.escape_debug())
         }
         Some(rustix::io::Errno::NOENT) if program.is_absolute() => "there is no such file on this machine".to_owned(),
         Some(rustix::io::Errno::NOENT) => {
-            let base = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let key = base.split('.').next().filter(|key| !key.is_empty()).unwrap_or("program");
-            format!(
-                "a relative path starts at the folder of its own that the program runs in; for a file beside the pipeline add \
-                 `{key}: {shown}` to `files` and write `{{file.{key}}}`"
-            )
+            "it is looked for in the folder that the program runs in: `{in.NAME}` and `{file.NAME}` are paths to what is there"
+                .to_owned()
         }
         Some(rustix::io::Errno::ACCESS) if place.is_dir() => "it is a folder".to_owned(),
         Some(rustix::io::Errno::ACCESS) if !is_program(&place) => {
-            format!("it is not executable: `chmod +x` makes it so, or name what runs it first: `[sh, {shown}]`")
+            format!("it is not executable: make it so with `chmod +x`, or write `{}`", run_line(program, "NAME", false))
         }
         Some(rustix::io::Errno::NOEXEC) => {
-            "it is no program; a script needs a first line such as `#!/bin/sh`, or name what runs it first: `[sh, …]`"
-                .to_owned()
+            let line = run_line(program, "NAME", false);
+            format!("a script needs a first line such as `#!/bin/sh`, or the program that runs it: `{line}`")
         }
         Some(rustix::io::Errno::TOOBIG) => {
             "arguments and environment are too long; pass long values in a file".to_owned()

@@ -6,9 +6,13 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::CommandParams;
-use super::layout::INPUTS;
-use super::template::{Part, parts};
+use super::interpreter::run_line;
+use super::layout::{FILES, INPUTS};
+use super::template::{Part, parts, placeholders};
 use crate::contract::{LookUp, Remark};
+
+/// The code of a warning about a file that is not declared.
+const UNDECLARED: &str = "undeclared-file";
 
 /// Below these a file belongs to the machine, as programs do.
 const MACHINE: [&str; 9] = ["/bin", "/dev", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr"];
@@ -33,7 +37,8 @@ pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark
     }
     for (name, value) in &params.env {
         let word = Word { text: value.clone(), is_whole: true };
-        found.extend(undeclared(params, &format!("env.{name}"), &word, look_up));
+        let remark = undeclared(params, &format!("env.{name}"), &word, look_up);
+        found.extend(remark.map(|remark| remark.hint(hint_for_a_variable(params, value))));
     }
     found
 }
@@ -43,11 +48,9 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
     let name = params.run.first()?;
     let path = Path::new(name);
     let is_filled_in = parts(name).iter().any(|part| matches!(part, Part::Placeholder(_)));
-    let parameter = "run.0".to_owned();
-    let fatal = |message, hint| Some(Remark { parameter: "run.0".to_owned(), message, hint, fatal: true });
+    let fatal = |message: String, hint: String| Some(Remark::error("run.0", message).hint(hint));
     if !is_filled_in && name.starts_with(['~', '$']) && name.contains('/') {
-        let message =
-            format!("the program `{name}` is not there: no shell is involved that would replace its beginning");
+        let message = format!("there is no program `{name}`: no shell replaces its beginning");
         return fatal(message, "write the path in full".to_owned());
     }
     if !is_filled_in && name.contains(char::is_whitespace) && path.is_relative() {
@@ -55,26 +58,40 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
         let message = format!("the program's name `{}` has blanks in it", name.escape_debug());
         return fatal(
             message,
-            format!("the program and each argument are items of their own: `[{}, …]`", words.join(", ")),
+            format!("write the program and each argument as a separate item: `[{}, …]`", words.join(", ")),
         );
     }
     if !is_filled_in && name.contains('/') && path.is_relative() && !is_given(path) {
-        let message = format!("the program `{name}` is not there: the stage runs in a folder of its own");
-        return fatal(message, hint(params, name));
+        let message = format!("there is no program `{name}` where the stage runs, which is in its own folder");
+        return match look_up(path) {
+            Some(place) => fatal(message, hint_for_a_program(params, name, &place)),
+            None => fatal(message, "there is no such file beside the pipeline either: check its path".to_owned()),
+        };
     }
     // A bare name is looked for on PATH only; a script beside the pipeline is not found there.
     let is_script = !is_filled_in && Path::new(name).extension().is_some() && !name.contains('/');
-    if is_script && look_up(path).is_some_and(|found| found.is_file()) {
+    if let Some(place) = look_up(path).filter(|place| is_script && place.is_file()) {
         let message = format!("`{name}` is looked for on PATH, not beside the pipeline");
-        return Some(Remark { parameter, message, hint: hint(params, name), fatal: false });
+        let hint = hint_for_a_program(params, name, &place);
+        return Some(Remark::warning(UNDECLARED, "run.0", message).hint(hint));
     }
-    None
+    not_executable(params, name, look_up)
+}
+
+/// A declared script that is to be the program and cannot be executed.
+fn not_executable(params: &CommandParams, name: &str, look_up: LookUp<'_>) -> Option<Remark> {
+    let key = placeholders(name).next()?.strip_prefix("file.")?;
+    let path = params.files.get(key).filter(|_| name == format!("{{file.{key}}}"))?;
+    let place = look_up(path).filter(|place| place.is_file() && !is_executable(place))?;
+    let message = format!("`{}` is not executable", path.display());
+    let hint = format!("write `{}`, or make it executable with `chmod +x`", run_line(&place, key, false));
+    Some(Remark::warning("not-executable", "run.0", message).hint(hint))
 }
 
 /// Whether a path leads to what the stage lays out.
 fn is_given(path: &Path) -> bool {
     let path = plain(path);
-    path.starts_with(INPUTS) || path.starts_with("files")
+    path.starts_with(INPUTS) || path.starts_with(FILES)
 }
 
 /// A part of an argument that may be a path.
@@ -87,7 +104,7 @@ struct Word {
 /// What may be a path in an argument. A word of a longer text must look like one.
 fn words(argument: &str) -> Vec<Word> {
     let mut words = Vec::new();
-    // What is filled in is no path of the user, nor is what goes on from it.
+    // What is filled in is not a path of the user's, nor is what follows it.
     if parts(argument).iter().all(|part| matches!(part, Part::Text(_))) {
         let value = match argument.split_once('=') {
             Some((option, value)) if option.starts_with('-') => value,
@@ -136,30 +153,71 @@ fn undeclared(params: &CommandParams, parameter: &str, word: &Word, look_up: Loo
         }
         None => format!("the {what} `{text}` is not declared: the program does not find it in its folder"),
     };
-    Some(Remark { parameter: parameter.to_owned(), message, hint: hint(params, text), fatal: false })
+    let argument = parameter.strip_prefix("run.").and_then(|index| params.run.get(index.parse::<usize>().ok()?));
+    let hint = hint_for_an_argument(params, word, argument.map_or(text, String::as_str));
+    Some(Remark::warning(UNDECLARED, parameter, message).hint(hint))
 }
 
 /// Whether a file looks like a program that was installed.
 fn is_program(place: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    place.extension().is_none() && place.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+    place.extension().is_none() && is_executable(place)
 }
 
-/// How to name a file: by the name under which it is declared, and if it is not, with the line that declares it.
-fn hint(params: &CommandParams, text: &str) -> String {
-    let path = plain(Path::new(text));
-    if let Some(key) = declared_as(params, text) {
-        return format!("it is declared as `{key}`: write `{{file.{key}}}`");
+fn is_executable(place: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    place.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// How to name a file in an argument: the whole argument where it can be said, in quotes, since YAML takes braces for a map.
+fn hint_for_an_argument(params: &CommandParams, word: &Word, argument: &str) -> String {
+    let (key, declare) = declaration(params, &word.text);
+    let placeholder = format!("{{file.{key}}}");
+    let write = match word.is_whole {
+        true => format!("write `{}`", quoted(&argument.replace(&word.text, &placeholder))),
+        false => format!("write `{placeholder}` in its place"),
+    };
+    format!("{declare}{write}")
+}
+
+/// How to run a script that lies beside the pipeline.
+fn hint_for_a_program(params: &CommandParams, text: &str, place: &Path) -> String {
+    if place.is_dir() {
+        return "it is a folder: name a file in it".to_owned();
     }
+    let (key, declare) = declaration(params, text);
+    format!("{declare}write `{}`", run_line(place, &key, is_executable(place)))
+}
+
+/// How to name a file in a variable, where placeholders are not filled in: by the place of its copy.
+fn hint_for_a_variable(params: &CommandParams, text: &str) -> String {
+    let (key, declare) = declaration(params, text);
+    let path = plain(Path::new(text));
+    if path.components().all(|part| matches!(part, Component::Normal(_))) {
+        return format!("{declare}write `{}`, where the program finds its copy", Path::new(FILES).join(path).display());
+    }
+    format!("{declare}give `\"{{file.{key}}}\"` to the program as an argument in `run`")
+}
+
+/// The name under which a file is declared, or could be, and how to declare it: the beginning of a sentence.
+pub(super) fn declaration(params: &CommandParams, text: &str) -> (String, String) {
+    if let Some(key) = declared_as(params, text) {
+        return (key.to_owned(), format!("it is declared as `{key}`: "));
+    }
+    let path = plain(Path::new(text));
     let key = free_key(params, &path);
     let path = path.display().to_string();
     let needs_quotes = path.chars().any(|c| c.is_whitespace() || ",[]{}#&*!|>'\"%@`:?".contains(c));
-    let path = if needs_quotes { format!("{path:?}") } else { path };
-    if params.files.is_empty() {
-        format!("add `files: {{{key}: {path}}}` and write `{{file.{key}}}`")
-    } else {
-        format!("add `{key}: {path}` to `files` and write `{{file.{key}}}`")
-    }
+    let path = if needs_quotes { quoted(&path) } else { path };
+    let declare = match params.files.is_empty() {
+        true => format!("add `files: {{{key}: {path}}}` under `with`, and "),
+        false => format!("add `{key}: {path}` to `files` under `with`, and "),
+    };
+    (key, declare)
+}
+
+/// A text as YAML takes it whatever is in it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn declared_as<'a>(params: &'a CommandParams, text: &str) -> Option<&'a str> {
@@ -167,7 +225,7 @@ fn declared_as<'a>(params: &'a CommandParams, text: &str) -> Option<&'a str> {
     params.files.iter().find(|(_, declared)| plain(declared) == path).map(|(key, _)| key.as_str())
 }
 
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 

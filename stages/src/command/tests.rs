@@ -265,7 +265,7 @@ fn metrics_are_numbers_each_once() {
     assert!(hint("{\"f1\": NaN}").contains("null"));
     assert!(hint("[1]").contains("{\"f1\": 0.5}"));
     let twice = metrics("{\"f1\": 1, \"f1\": 2}").unwrap_err();
-    assert!(std::error::Error::source(&twice).unwrap().to_string().contains("`f1` stands there twice"));
+    assert!(std::error::Error::source(&twice).unwrap().to_string().contains("there are two metrics called `f1`"));
     let bench = Bench::new();
     symlink("/proc/version", bench.scratch.path().join("m.json")).unwrap();
     let with = json!({"run": ["true"], "outputs": {"o": {"path": "m.json", "kind": "metrics"}}});
@@ -405,20 +405,15 @@ fn parameters_are_checked_before_anything_runs() {
         assert_eq!(check(with(path)).0, "outputs.o.path", "{path:?}");
     }
     let outputs = json!({"o": {"path": "o"}});
-    let (place, reason) = check(json!({"run": ["cp", "{out.p}"], "outputs": outputs}));
-    assert_eq!((place.as_str(), reason.as_str()), ("run.1", "`{out.p}` names no output; declared are o"));
-    let (_, reason) = check(json!({"run": ["{file.s}"], "outputs": outputs}));
-    assert_eq!(reason, "`{file.s}` names no file; no files are declared");
+    let own = json!({"run": ["x"], "files": {"s": "s.sh"}, "outputs": {"o": {"path": "files/o"}}});
+    let reason = "`files/o` is not a path for an output: `files` holds the copies of declared files";
+    assert_eq!(check(own), ("outputs.o.path".to_owned(), reason.to_owned()));
+    let without = kind.complete(json!({"run": ["x"], "outputs": {"o": {"path": "files/o"}}})).unwrap();
+    assert_eq!(kind.check(&without), Ok(()), "there are no copies in the way");
     assert_eq!(check(json!({"run": [" "], "outputs": outputs})).0, "run.0");
     assert_eq!(check(json!({"run": ["a\0"], "outputs": outputs})).0, "run.0");
     assert_eq!(check(json!({"run": ["a"], "outputs": outputs, "env": {"A=B": "1"}})).0, "env");
     assert_eq!(check(json!({"run": ["a"], "outputs": outputs, "env": {"A": "\0"}})).0, "env.A");
-    let params = kind.complete(json!({"run": ["a", "{in.rwa}"], "outputs": outputs})).unwrap();
-    let (place, reason) = kind.check_inputs(&params, &["inputs", "inputs.raw"]).unwrap_err();
-    assert_eq!(
-        (place.as_str(), reason.as_str()),
-        ("run.1", "`{in.rwa}` names no input of this stage; there is `{in.raw}`")
-    );
 }
 
 #[test]
@@ -434,51 +429,69 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
     let remarks = |run: Value, rest: Value| {
         let mut with = json!({"run": run, "outputs": {"o": {"path": "o.txt"}}});
         with.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        kind.remarks(&kind.complete(with).unwrap(), &look_up)
+        kind.remarks(&kind.complete(with).unwrap(), Surroundings { connected: None, look_up: &look_up })
     };
     let hints = |run: Value, rest: Value| {
-        let shown =
-            |remark: Remark| format!("{}{}: {}", remark.parameter, if remark.fatal { "!" } else { "" }, remark.hint);
+        let shown = |remark: Remark| {
+            format!("{}{}: {}", remark.parameter, if remark.fatal { "!" } else { "" }, remark.hint.unwrap())
+        };
         remarks(run, rest).into_iter().map(shown).collect::<Vec<_>>()
     };
     let none = json!({});
     let declared = json!({"files": {"s": "declared.py", "train": "other.py"}});
     assert_eq!(
         hints(json!(["python3", "train.py", "x"]), none.clone()),
-        ["run.1: add `files: {train: train.py}` and write `{file.train}`"]
+        ["run.1: add `files: {train: train.py}` under `with`, and write `\"{file.train}\"`"]
     );
     assert_eq!(
         hints(json!(["python3", "./train.py"]), declared.clone()),
-        ["run.1: add `train2: train.py` to `files` and write `{file.train2}`"]
+        ["run.1: add `train2: train.py` to `files` under `with`, and write `\"{file.train2}\"`"]
     );
     assert_eq!(
         hints(json!(["python3", "declared.py"]), declared.clone()),
-        ["run.1: it is declared as `s`: write `{file.s}`"]
+        ["run.1: it is declared as `s`: write `\"{file.s}\"`"]
     );
     assert_eq!(
         hints(json!(["x", "--config=conf/a.yaml"]), none.clone()),
-        ["run.1: add `files: {a: conf/a.yaml}` and write `{file.a}`"]
+        ["run.1: add `files: {a: conf/a.yaml}` under `with`, and write `\"--config={file.a}\"`"]
     );
     assert_eq!(
-        hints(json!(["sh", "-c", "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"]), none.clone()).len(),
-        2
+        hints(json!(["sh", "-c", "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"]), none.clone()),
+        [
+            "run.2: add `files: {a: conf/a.yaml}` under `with`, and write `{file.a}` in its place",
+            "run.2: add `files: {train: train.py}` under `with`, and write `{file.train}` in its place",
+        ]
     );
     assert_eq!(
         hints(json!(["x", "conf/"]), none.clone()),
-        ["run.1: add `files: {conf: conf}` and write `{file.conf}`"]
+        ["run.1: add `files: {conf: conf}` under `with`, and write `\"{file.conf}\"`"]
     );
-    assert_eq!(hints(json!(["x"]), json!({"env": {"CONFIG": "conf/a.yaml"}})).len(), 1);
+    assert_eq!(
+        hints(json!(["x"]), json!({"env": {"CONFIG": "conf/a.yaml"}})),
+        [
+            "env.CONFIG: add `files: {a: conf/a.yaml}` under `with`, and write `files/conf/a.yaml`, where the program finds \
+             its copy"
+        ]
+    );
     assert_eq!(
         hints(json!(["train.py"]), none.clone()),
-        ["run.0: add `files: {train: train.py}` and write `{file.train}`"]
+        ["run.0: add `files: {train: train.py}` under `with`, and write `run: [python3, \"{file.train}\", …]`"]
+    );
+    assert_eq!(
+        hints(json!(["./train.py"]), none.clone()),
+        ["run.0!: add `files: {train: train.py}` under `with`, and write `run: [python3, \"{file.train}\", …]`"]
     );
     assert_eq!(
         hints(json!(["./nowhere.sh", "train.py"]), none.clone())[0],
-        "run.0!: add `files: {nowhere: nowhere.sh}` and write `{file.nowhere}`"
+        "run.0!: there is no such file beside the pipeline either: check its path"
+    );
+    assert_eq!(
+        hints(json!(["{file.s}"]), declared.clone()),
+        ["run.0: write `run: [python3, \"{file.s}\", …]`, or make it executable with `chmod +x`"]
     );
     let first = |program: &str| remarks(json!([program, "x"]), none.clone()).remove(0);
-    assert!(first("~/bin/x").fatal && first("~/bin/x").hint == "write the path in full");
-    assert!(first("$HOME/x y").fatal && first("train it").hint.contains("`[train, it, …]`"));
+    assert!(first("~/bin/x").fatal && first("~/bin/x").hint.unwrap() == "write the path in full");
+    assert!(first("$HOME/x y").fatal && first("train it").hint.unwrap().contains("`[train, it, …]`"));
     let absolute = beside.path().join("train.py").display().to_string();
     let remark = remarks(json!(["python3", absolute]), none.clone()).remove(0);
     assert!(remark.message.contains("is not in the key"), "{remark:?}");
@@ -487,6 +500,7 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         json!(["cd", beside.path()]),
         json!([beside.path().join("train.py")]),
         json!([
+            "sh",
             "{file.s}",
             "in/x",
             "files/declared.py",

@@ -103,17 +103,46 @@ const PATTERN: [char; 3] = ['*', '?', '['];
 /// Something about parameters that are possible, and yet not what was meant. It is reported when a pipeline is planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
+    /// A stable name of this sort of remark, such as `undeclared-file`.
+    pub code: &'static str,
     /// The path of the parameter below `with`.
     pub parameter: String,
     pub message: String,
     /// What to write instead.
-    pub hint: String,
-    /// It cannot work: an error, and no warning.
+    pub hint: Option<String>,
+    /// It cannot work: an error, and not a warning.
     pub fatal: bool,
+}
+
+impl Remark {
+    /// A remark about what cannot work.
+    pub fn error(parameter: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: "bad-value", parameter: parameter.into(), message: message.into(), hint: None, fatal: true }
+    }
+
+    /// A remark about what works, and is probably a mistake.
+    pub fn warning(code: &'static str, parameter: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code, parameter: parameter.into(), message: message.into(), hint: None, fatal: false }
+    }
+
+    /// What to write instead.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
 }
 
 /// Finds what a path of the user leads to, from the pipeline file's folder or the current one.
 pub type LookUp<'a> = &'a dyn Fn(&Path) -> Option<PathBuf>;
+
+/// What remarks are made in the light of.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The names of the inputs that are connected, as [`Stage::check_inputs`] gets them; nothing if they are not known,
+    /// since something is wrong with them.
+    pub connected: Option<&'a [&'a str]>,
+    pub look_up: LookUp<'a>,
+}
 
 /// What learned things are for; it decides from which rows they may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,9 +238,15 @@ pub trait Stage: 'static {
         Vec::new()
     }
 
-    /// What is possible and yet probably a mistake, in the light of the files that there are.
-    fn remarks(_params: &Self::Params, _look_up: LookUp<'_>) -> Vec<Remark> {
+    /// What is possible and yet probably a mistake, in the light of the files that there are, and all that is wrong
+    /// with parameters that name inputs.
+    fn remarks(_params: &Self::Params, _around: Surroundings<'_>) -> Vec<Remark> {
         Vec::new()
+    }
+
+    /// What would help after a failure, by what was said about it and the files that there are.
+    fn advice(_params: &Self::Params, _said: &str, _look_up: LookUp<'_>) -> Option<String> {
+        None
     }
 
     /// Names of environment variables that the stage sees; their values enter the key.
@@ -250,7 +285,8 @@ pub struct StageKind {
     inputs: fn(&Value) -> Vec<Port>,
     outputs: fn(&Value) -> Vec<Port>,
     files: fn(&Value) -> Vec<FileRequest>,
-    remarks: Option<fn(&Value, LookUp<'_>) -> Vec<Remark>>,
+    remarks: Option<fn(&Value, Surroundings<'_>) -> Vec<Remark>>,
+    advice: fn(&Value, &str, LookUp<'_>) -> Option<String>,
     environment: fn(&Value) -> Vec<String>,
     learns: fn(&Value) -> Vec<Learning>,
     run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, StageError>,
@@ -296,7 +332,8 @@ impl StageKind {
             inputs: |value| S::inputs(&parse::<S>(value)),
             outputs: |value| S::outputs(&parse::<S>(value)),
             files: |value| S::files(&parse::<S>(value)),
-            remarks: if S::REMARKS { Some(|value, look_up| S::remarks(&parse::<S>(value), look_up)) } else { None },
+            remarks: if S::REMARKS { Some(|value, around| S::remarks(&parse::<S>(value), around)) } else { None },
+            advice: |value, said, look_up| S::advice(&parse::<S>(value), said, look_up),
             environment: |value| S::environment(&parse::<S>(value)),
             learns: |value| S::learns(&parse::<S>(value)),
             run: |value, inputs, context| S::run(&parse::<S>(value), inputs, context),
@@ -350,8 +387,18 @@ impl StageKind {
     }
 
     /// See [`Stage::remarks`].
-    pub fn remarks(&self, parameters: &Value, look_up: LookUp<'_>) -> Vec<Remark> {
-        self.remarks.map_or_else(Vec::new, |remarks| remarks(parameters, look_up))
+    pub fn remarks(&self, parameters: &Value, around: Surroundings<'_>) -> Vec<Remark> {
+        self.remarks.map_or_else(Vec::new, |remarks| remarks(parameters, around))
+    }
+
+    /// See [`Stage::advice`].
+    pub fn advice(&self, parameters: &Value, said: &str, look_up: LookUp<'_>) -> Option<String> {
+        (self.advice)(parameters, said, look_up)
+    }
+
+    /// Whether [`StageKind::remarks`] may have any.
+    pub fn has_remarks(&self) -> bool {
+        self.remarks.is_some()
     }
 
     pub fn environment(&self, parameters: &Value) -> Vec<String> {

@@ -19,7 +19,7 @@ pub struct Dlinear {
     /// Rows of the moving average that is the trend; odd. The first and last rows are repeated beyond the ends.
     #[schemars(range(min = 1, max = 4095))]
     pub kernel: usize,
-    /// Whether every channel has layers of its own.
+    /// Whether every channel has its own layers.
     pub individual: bool,
 }
 

@@ -57,7 +57,7 @@ pub struct Tvnet {
     /// Share of embedded values that training drops; the seed's have none.
     #[schemars(range(min = 0.0, max = 0.99))]
     pub dropout: f64,
-    /// Whether windows are normalised by themselves and forecasts and reconstructions put back; `form: paper` of the
+    /// Whether each window is normalised on its own and forecasts and reconstructions scaled back; `form: paper` of the
     /// official variant only.
     pub instance_norm: bool,
     /// Rows that the seed's convolutions cover, an odd number.

@@ -15,7 +15,7 @@ pub enum Precision {
     #[default]
     F32,
     /// bfloat16: the range of single precision with 8 bits of mantissa. On CUDA only. Weights, their updates, sums and
-    /// everything that is no product stay in single precision, so no scaling of losses is needed (Kalamkar et al., 2019).
+    /// everything else that is not a product stay in single precision, so no scaling of losses is needed (Kalamkar et al., 2019).
     Bf16,
 }
 

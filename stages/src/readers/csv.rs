@@ -18,7 +18,7 @@ use crate::contract::{FileRequest, StageContext, StageError};
 pub struct Csv {
     /// The file, or a list of files with the same columns; each is an entity.
     pub path: OneOrMany,
-    /// A test part of its own for each file of `path`.
+    /// A separate test part for each file of `path`.
     #[serde(default)]
     pub test: Option<OneOrMany>,
     /// The labels of each `test` file: a text file with 0 or 1 on each line.

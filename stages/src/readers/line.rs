@@ -296,7 +296,7 @@ impl LineParser<'_> {
 fn missing(name: &str, field: &str) -> (String, String) {
     let what = if field.is_empty() { "nothing".to_owned() } else { format!("`{}`", shortened(field)) };
     let hint = "where the format allows it, `missing: ffill`, `interpolate` or `drop` fills or drops such rows";
-    (format!("the value of column `{name}` is missing: {what} stands there"), hint.to_owned())
+    (format!("the value of column `{name}` is missing: there is {what}"), hint.to_owned())
 }
 
 fn label(name: &str, field: &str) -> FieldResult<u8> {

@@ -20,7 +20,7 @@ use crate::contract::{FileRequest, StageContext, StageError};
 pub struct Npy {
     /// The file, or a list of files with the same columns; each is an entity.
     pub path: OneOrMany,
-    /// A test part of its own for each file of `path`.
+    /// A separate test part for each file of `path`.
     #[serde(default)]
     pub test: Option<OneOrMany>,
     /// The labels of each `test` file: an array `[rows]` of 0 and 1.

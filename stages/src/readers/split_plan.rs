@@ -22,7 +22,7 @@ pub struct SplitPlan {
     /// Held out of training and selection; sets thresholds.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub calibration: f64,
-    /// Judges the result. Stays 0 where the source has a test part of its own.
+    /// Judges the result. Stays 0 where the source has its own test part.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub test: f64,
 }
@@ -35,7 +35,7 @@ impl Default for SplitPlan {
 }
 
 impl SplitPlan {
-    /// For the training part of a source with a test part of its own.
+    /// For the training part of a source with its own test part.
     pub fn of_training_part() -> Self {
         Self { train: 0.7, validation: 0.1, calibration: 0.2, test: 0.0 }
     }
@@ -45,7 +45,7 @@ impl SplitPlan {
         Self { train: 0.6, validation: 0.1, calibration: 0.1, test: 0.2 }
     }
 
-    /// Checks the fractions. `own_test` says that the source has a test part of its own.
+    /// Checks the fractions. `own_test` says that the source has its own test part.
     pub fn check(&self, own_test: bool) -> Result<(), (String, String)> {
         for (split, fraction) in self.fractions() {
             if !(0.0..=1.0).contains(&fraction) {
@@ -53,7 +53,7 @@ impl SplitPlan {
             }
         }
         if own_test && self.test != 0.0 {
-            let reason = "the source has a test part of its own; only its training part is split, so this must be 0";
+            let reason = "the source has its own test part; only its training part is split, so this must be 0";
             return Err(("split.test".to_owned(), reason.to_owned()));
         }
         let sum: f64 = self.fractions().iter().map(|(_, fraction)| fraction).sum();

@@ -40,7 +40,7 @@ impl Sources<'_> {
             }
         }
         if self.test_labels.is_some() && (self.test.is_none() || own_label) {
-            let reason = "goes with `test`, and with a table that has no label column of its own (`label`)";
+            let reason = "goes with `test`, and with a table that has no label column (`label`)";
             return Err(("test_labels".to_owned(), reason.to_owned()));
         }
         self.plan().check(self.test.is_some())
@@ -101,7 +101,7 @@ pub(super) fn entity(path: &str) -> String {
 pub struct TypedTable {
     /// The file, or a list of files with the same columns; each is an entity.
     pub path: OneOrMany,
-    /// A test part of its own for each file of `path`.
+    /// A separate test part for each file of `path`.
     #[serde(default)]
     pub test: Option<OneOrMany>,
     /// The column that holds the time: a timestamp, or an integer of milliseconds since 1970.

@@ -21,7 +21,7 @@ pub struct Uea {
     /// The problem, such as `Handwriting`: its files begin with this name.
     pub problem: String,
     /// Files of a part: `PROBLEMDimension1_TRAIN.arff` and on, or `PROBLEM_TRAIN.arff` if there is only one dimension.
-    /// `.ts` files say by themselves how many dimensions they hold. 3 for `Handwriting`, else 1 if left out.
+    /// `.ts` files say how many dimensions they hold. 3 for `Handwriting`, else 1 if left out.
     #[serde(default)]
     #[schemars(range(min = 1, max = 2000))]
     pub dimensions: Option<usize>,

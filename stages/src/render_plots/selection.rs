@@ -81,7 +81,7 @@ pub fn scenes(segments: &[Segment], split: Split) -> Result<Vec<Scene>, StageErr
         .map(|split| format!("`{split}`"))
         .collect();
     Err(StageError::new(format!("there are no rows of split `{split}` to draw"))
-        .hint(format!("set `split` to one of those at hand: {}", present.join(", "))))
+        .hint(format!("set `split` to one that is available: {}", present.join(", "))))
 }
 
 /// The channels to draw, as columns of the series.

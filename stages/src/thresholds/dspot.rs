@@ -41,7 +41,7 @@ impl ThresholdKind for Dspot {
     type Params = Params;
 
     const NAME: &'static str = "dspot";
-    const DOC: &'static str = "Streaming peaks over threshold with drift (Siffer et al., KDD 2017): `spot` on scores minus the mean of the last `depth` ones without alarm. Every segment starts anew.";
+    const DOC: &'static str = "Streaming peaks over threshold with drift (Siffer et al., KDD 2017): `spot` on scores minus the mean of the last `depth` ones without alarm. Every segment starts afresh.";
     const ADAPTS: bool = true;
 
     fn check(params: &Params) -> Result<(), String> {

@@ -38,7 +38,7 @@ impl ThresholdKind for Ewma {
     type Params = Params;
 
     const NAME: &'static str = "ewma";
-    const DOC: &'static str = "Mean plus `k` standard deviations, of exponentially weighted moments: they start from the chosen splits, and after each judged row move to its score, or to the threshold if the score lies above it. Every segment starts anew.";
+    const DOC: &'static str = "Mean plus `k` standard deviations, of exponentially weighted moments: they start from the chosen splits, and after each judged row move to its score, or to the threshold if the score lies above it. Every segment starts afresh.";
     const ADAPTS: bool = true;
 
     fn check(params: &Params) -> Result<(), String> {

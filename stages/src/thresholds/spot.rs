@@ -31,7 +31,7 @@ impl ThresholdKind for Spot {
     type Params = Params;
 
     const NAME: &'static str = "spot";
-    const DOC: &'static str = "Streaming peaks over threshold (Siffer et al., KDD 2017): as `pot`, and each judged score that raises no alarm is taken in before the next row is judged. Every segment starts anew.";
+    const DOC: &'static str = "Streaming peaks over threshold (Siffer et al., KDD 2017): as `pot`, and each judged score that raises no alarm is added to the tail before the next row is judged. Every segment starts afresh.";
     const ADAPTS: bool = true;
 
     fn check(params: &Params) -> Result<(), String> {

@@ -21,7 +21,7 @@ pub enum Figure {
     Mse,
     /// The mean absolute error of what the model predicts.
     Mae,
-    /// The share of samples whose class is told rightly.
+    /// The share of samples whose class is predicted correctly.
     Accuracy,
     /// The loss of the training samples, as the epoch's steps found it.
     TrainLoss,
@@ -80,7 +80,7 @@ impl Monitor {
         if fits {
             return Ok(());
         }
-        Err(("metric".to_owned(), format!("`{}` is no figure of the task `{task}`", self.metric.name())))
+        Err(("metric".to_owned(), format!("`{}` is not a metric of the task `{task}`", self.metric.name())))
     }
 
     /// Whether it is measured on samples besides those that are trained on.

@@ -48,7 +48,7 @@ pub struct Recipe {
     /// What the model is trained to do; if left out, the first of its tasks.
     #[serde(default)]
     pub task: Option<Task>,
-    /// What is hidden from a model that imputes, in training anew for every batch and in validation always the same.
+    /// What is hidden from a model that imputes, redrawn for every training batch and always the same in validation.
     #[serde(default)]
     pub mask: Option<Masking>,
     /// Passes over the training windows.
@@ -73,7 +73,7 @@ pub struct Recipe {
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub clip: Option<f64>,
-    /// Scales every parameter's gradient down to at most this norm, each by itself; comes before `clip`.
+    /// Scales every parameter's gradient down to at most this norm, each separately; comes before `clip`.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub clip_per_tensor: Option<f64>,

@@ -162,12 +162,12 @@ impl<'a> Trainer<'a> {
             let epoch = checkpoint.course.epochs;
             if self.restore(epoch, checkpoint).is_ok() {
                 self.resumed_inside = true;
-                return self.context.host.note(&format!("training goes on inside epoch {}", epoch + 1));
+                return self.context.host.note(&format!("training continues inside epoch {}", epoch + 1));
             }
         }
         let Some((step, bytes)) = after else { return };
         match Checkpoint::decode(&bytes).and_then(|checkpoint| self.restore(step, checkpoint)) {
-            Ok(()) => self.context.host.note(&format!("training goes on after epoch {step}")),
+            Ok(()) => self.context.host.note(&format!("training continues after epoch {step}")),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 self.context.host.note(&format!("the checkpoint of epoch {step} is not used: {error}{cause}"));

@@ -20,7 +20,7 @@ fn corrupt(reason: impl ToString) -> ArtifactError {
 /// The PNG file of `rgb`, `[height, width, 3]`.
 pub(super) fn encode(height: usize, width: usize, rgb: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     if rgb.len() != height * width * COLOURS {
-        return Err(corrupt(format!("{} bytes are no picture of {width}x{height} pixels", rgb.len())));
+        return Err(corrupt(format!("{} bytes are not a picture of {width}x{height} pixels", rgb.len())));
     }
     let side = |pixels: usize| u32::try_from(pixels).map_err(corrupt);
     let mut file = Vec::with_capacity(rgb.len() / 16 + 1024);

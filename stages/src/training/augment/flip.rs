@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Augmentation, Picture};
 use crate::contract::Random;
 
-/// A picture is mirrored with some probability, about each of its axes by itself.
+/// A picture is mirrored with some probability, about each of its axes independently.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flip {
