@@ -27,9 +27,9 @@ pub fn verify_header(lock: &Lock, pipeline: &Pipeline, found: &mut Verification)
         found.notes.push(format!("it was written by runner {}, and this is runner {this}", lock.runner));
     }
     if lock.is_of_sweep() {
-        found
-            .notes
-            .push("it is of several members of a sweep: its header is that of the first, and not checked".into());
+        found.notes.push(
+            "it is of several trials of a sweep: its header says what they have in common, and is not checked".into(),
+        );
         return;
     }
     verify_seeds(lock, found);
@@ -44,7 +44,7 @@ pub fn verify_header(lock: &Lock, pipeline: &Pipeline, found: &mut Verification)
 
 /// All stages of a pipeline draw from one seed.
 fn verify_seeds(lock: &Lock, found: &mut Verification) {
-    let seed = lock.seed.to_string();
+    let seed = lock.seed.map_or_else(|| "missing".to_owned(), |seed| seed.to_string());
     for (name, stage) in &lock.stages {
         if let Some(other) = stage.determinant("seed").filter(|other| !["null", &seed].contains(other)) {
             found.problem(format!("stage {name}"), format!("its seed is {other}, but that of the lock {seed}"));
@@ -60,7 +60,7 @@ fn verify_overrides(lock: &Lock, found: &mut Verification) {
     for (name, text) in last.into_iter().filter(|(_, text)| !text.contains("${")) {
         let now = match name {
             _ if lock.params.contains_key(name) => lock.params.get(name).cloned(),
-            "seed" => Some(Value::from(lock.seed)),
+            "seed" => lock.seed.map(Value::from),
             _ => continue,
         };
         if value_of(text) != now {

@@ -32,8 +32,9 @@ pub struct Lock {
     pub overrides: Vec<String>,
     /// Stages to which the pipeline was limited; empty for all.
     pub targets: Vec<String>,
-    pub seed: u64,
-    /// The pipeline's parameters after profile and overrides.
+    /// `None` in the lock of a run of a sweep whose trials have different ones.
+    pub seed: Option<u64>,
+    /// The pipeline's parameters after profile and overrides; of a run of a sweep, those that are the same in all trials.
     pub params: BTreeMap<String, Value>,
     pub stages: BTreeMap<String, LockedStage>,
 }
@@ -157,10 +158,26 @@ impl Lock {
             profile: record.profile.clone(),
             overrides: record.overrides.clone(),
             targets: record.targets.clone(),
-            seed: record.seed,
-            params: record.params.clone().into_iter().collect(),
+            seed: record.common_seed(),
+            params: record.common_params().into_iter().collect(),
             stages: record.stages.iter().filter_map(stage).collect(),
         }
+    }
+
+    /// Whether seed and parameters are those of a record. Of a run of a sweep, the record has those of the first trial, which
+    /// earlier versions wrote into its lock.
+    pub fn is_of_first_trial(&self, record: &RunRecord) -> bool {
+        self.seed == Some(record.seed) && self.params.iter().eq(&Self::of_first_trial(record))
+    }
+
+    fn of_first_trial(record: &RunRecord) -> BTreeMap<String, Value> {
+        record.params.clone().into_iter().collect()
+    }
+
+    /// The lock as earlier versions wrote it.
+    #[must_use]
+    pub fn with_first_trial(self, record: &RunRecord) -> Self {
+        Self { seed: Some(record.seed), params: Self::of_first_trial(record), ..self }
     }
 
     /// Whether it is of several members of a sweep, whose variants of a stage are told apart by a label: `model#7`.
@@ -180,14 +197,15 @@ impl Lock {
     /// The first thing in which the lock of a run says something else than the run's record, or than itself.
     pub fn disagreement(&self, record: &RunRecord) -> Option<String> {
         let other = Self::of_record(record, &|_| String::new());
+        let is_of_first = self.is_of_first_trial(record);
         let parts = [
             ("version of runner", self.runner == other.runner),
             ("pipeline", self.pipeline == other.pipeline),
             ("profile", self.profile == other.profile),
             ("list of overrides", self.overrides == other.overrides),
             ("list of targets", self.targets == other.targets),
-            ("seed", self.seed == other.seed),
-            ("list of parameters", self.params == other.params),
+            ("seed", is_of_first || self.seed == other.seed),
+            ("list of parameters", is_of_first || self.params == other.params),
             ("list of stages", self.stages.keys().eq(other.stages.keys())),
         ];
         if let Some((what, _)) = parts.into_iter().find(|(_, agrees)| !agrees) {
@@ -293,7 +311,7 @@ pub(super) mod tests {
             profile: None,
             overrides: vec!["epochs=3".to_owned()],
             targets: Vec::new(),
-            seed: 7,
+            seed: Some(7),
             params: BTreeMap::from([
                 ("epochs".to_owned(), Value::from(3)),
                 ("x.y".to_owned(), serde_json::json!({"b": 1, "a": [true]})),

@@ -42,7 +42,7 @@ fn header(lock: &Lock) -> String {
     line("pipeline", lock.pipeline.as_str().into());
     line("profile", lock.profile.as_deref().into());
     line("runner", lock.runner.as_str().into());
-    line("seed", lock.seed.into());
+    lock.seed.iter().for_each(|seed| line("seed", (*seed).into()));
     lock.overrides.iter().for_each(|pair| line("set", pair.as_str().into()));
     lock.targets.iter().for_each(|target| line("target", target.as_str().into()));
     text
@@ -200,7 +200,7 @@ fn header_fact(lock: &mut Lock, line: &str, format: &mut Option<u64>, last: &mut
         "pipeline" => lock.pipeline = text()?,
         "profile" => lock.profile = serde_json::from_str(value).ok()?,
         "runner" => lock.runner = text()?,
-        "seed" => lock.seed = value.parse().ok()?,
+        "seed" => lock.seed = Some(value.parse().ok()?),
         "set" => lock.overrides.push(text()?),
         "target" => lock.targets.push(text()?),
         "seal" => *last = Some(digest(value)?),

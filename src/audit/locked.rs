@@ -60,6 +60,15 @@ pub fn deviations(lock: &Lock, planner: &Planner<'_>, all: bool) -> Result<Vec<D
     Ok(found)
 }
 
+/// [`header_differences`] of the lock of a run of a sweep, which says only what is the same in all trials.
+pub fn common_differences(lock: &Lock, seed: u64, params: &BTreeMap<String, Value>) -> Vec<Difference> {
+    let said = params.iter().filter(|(name, _)| lock.params.contains_key(*name));
+    let said = said.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut differences = header_differences(lock, seed, &said);
+    differences.retain(|difference| difference.path != "seed" || lock.seed.is_some());
+    differences
+}
+
 /// Where a record's seed and parameters are not those of the pipeline.
 pub fn header_differences(lock: &Lock, seed: u64, params: &BTreeMap<String, Value>) -> Vec<Difference> {
     let line = |path: String, before: Option<String>, after: Option<String>| {
@@ -67,7 +76,7 @@ pub fn header_differences(lock: &Lock, seed: u64, params: &BTreeMap<String, Valu
     };
     let names: BTreeSet<&String> = lock.params.keys().chain(params.keys()).collect();
     let text = |value: Option<&Value>| value.map(Value::to_string);
-    let seeds = line("seed".to_owned(), Some(lock.seed.to_string()), Some(seed.to_string()));
+    let seeds = line("seed".to_owned(), lock.seed.map(|seed| seed.to_string()), Some(seed.to_string()));
     let params = names
         .into_iter()
         .filter_map(|name| line(format!("param.{name}"), text(lock.params.get(name)), text(params.get(name))));

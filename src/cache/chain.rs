@@ -255,10 +255,10 @@ fn new_name() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn record(run: &str, status: RunStatus) -> RunRecord {
+    pub fn record(run: &str, status: RunStatus) -> RunRecord {
         RunRecord {
             run: RunId(run.to_owned()),
             pipeline: "p".to_owned(),

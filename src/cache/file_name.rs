@@ -1,7 +1,9 @@
 //! Names as parts of paths. The map is one-to-one by construction: it is the identity but for characters that cannot stand
 //! in a name of a file or would show as something else, which are escaped as `%XX`, and the percent sign is escaped as
-//! well; what is too long is cut and ends in a digest of the whole behind `%~`, which no escape gives.
+//! well; what is too long is cut and ends in a digest of the whole behind `%~`, which no escape gives. Names in one folder are
+//! also apart where a file system takes capital letters for small ones: such a digest stands behind those that are not.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use stages::artifact::Digest;
@@ -32,18 +34,95 @@ pub fn file_name(name: &str) -> String {
             part.push(character);
         }
     }
-    if part.len() <= LONGEST { part } else { cut(&part, name) }
+    if part.len() <= LONGEST { part } else { with_digest(&part, name) }
 }
 
-/// Where the files of a stage's output belong, below a folder of a whole run. An output that is one file has its ending behind
-/// it, so that no dot stands in an output's own name.
-pub fn output_path(stage: &str, output: &str) -> String {
-    format!("{}/{}", file_name(stage), file_name(output).replace('.', "%2E"))
+/// Names that lie in one folder, each as [`file_name`] writes it. Of those that differ in nothing but capital letters, only the
+/// one in small letters is written so, and a digest stands behind the others.
+#[derive(Clone, Debug, Default)]
+pub struct FileNames {
+    /// Names with a digest behind them, and how they are written.
+    marked: BTreeMap<String, String>,
 }
 
-/// A relative path with `/` between its parts, each of which is written as [`file_name`] says.
-pub fn file_path(path: &str) -> String {
-    path.split('/').map(file_name).collect::<Vec<_>>().join("/")
+impl FileNames {
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut alike: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for name in names {
+            alike.entry(folded(&file_name(name))).or_default().insert(name);
+        }
+        let colliding = alike.into_values().filter(|names| names.len() > 1).flatten();
+        let marked = colliding.filter(|name| folded(name) != **name);
+        Self { marked: marked.map(|name| (name.to_owned(), with_digest(&file_name(name), name))).collect() }
+    }
+
+    /// The part of a path that stands for one of the names.
+    pub fn part(&self, name: &str) -> String {
+        self.marked.get(name).cloned().unwrap_or_else(|| file_name(name))
+    }
+}
+
+/// Where the files of outputs belong, below a folder of a whole run.
+#[derive(Clone, Debug, Default)]
+pub struct OutputPaths {
+    stages: FileNames,
+}
+
+impl OutputPaths {
+    /// For a run of these stages.
+    pub fn of<'a>(stages: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { stages: FileNames::of(stages) }
+    }
+
+    /// The path of an output, which is one of all `outputs` of its stage. An output that is one file has its ending behind it, so
+    /// that no dot stands in an output's own name.
+    pub fn path<'a>(&self, stage: &str, output: &str, outputs: impl IntoIterator<Item = &'a str>) -> String {
+        let output = FileNames::of(outputs).part(output).replace('.', "%2E");
+        format!("{}/{output}", self.stages.part(stage))
+    }
+}
+
+/// Relative paths with `/` between their parts, each part as [`FileNames`] writes it among those of its folder.
+#[derive(Clone, Debug, Default)]
+pub struct FilePaths {
+    /// Folders, as they are named, in which a name has a digest behind it.
+    folders: BTreeMap<String, FileNames>,
+}
+
+impl FilePaths {
+    pub fn of<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut names: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (folder, name) in paths.into_iter().flat_map(steps) {
+            names.entry(folder).or_default().insert(name);
+        }
+        let folders = names.into_iter().map(|(folder, names)| (folder.to_owned(), FileNames::of(names)));
+        Self { folders: folders.filter(|(_, names)| !names.marked.is_empty()).collect() }
+    }
+
+    /// How one of the paths is written.
+    pub fn path(&self, path: &str) -> String {
+        let part = |(folder, name): (&str, &str)| match self.folders.get(folder) {
+            Some(names) => names.part(name),
+            None => file_name(name),
+        };
+        steps(path).map(part).collect::<Vec<_>>().join("/")
+    }
+}
+
+/// The parts of a path, each with the path of the folder in which it lies.
+fn steps(path: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut start = 0;
+    path.split('/').map(move |name| {
+        let folder = &path[..start];
+        start += name.len() + usize::from(start + name.len() < path.len());
+        (folder, name)
+    })
+}
+
+/// The same for names that a file system may take for one: no capital letters, and no letters that differ from others only in
+/// being small ones, such as the long s.
+fn folded(name: &str) -> String {
+    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 /// What leads elsewhere, cannot be seen, or changes the direction of the text around it.
@@ -61,13 +140,14 @@ fn escape(character: char, into: &mut String) {
 }
 
 /// As much of the part as fits, a digest of the whole name, and the ending.
-fn cut(part: &str, name: &str) -> String {
+fn with_digest(part: &str, name: &str) -> String {
     let ending = part.rsplit_once('.').map(|(_, ending)| ending);
     let is_plain = |ending: &&str| {
         ending.len() < LONGEST_ENDING && !ending.is_empty() && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     let ending = ending.filter(is_plain).map_or_else(String::new, |ending| format!(".{ending}"));
-    let mut end = LONGEST - "%~".len() - DIGITS - ending.len();
+    let start = part.strip_suffix(ending.as_str()).unwrap_or(part);
+    let mut end = start.len().min(LONGEST - "%~".len() - DIGITS - ending.len());
     while !part.is_char_boundary(end) {
         end -= 1;
     }
@@ -91,8 +171,32 @@ mod tests {
         assert_eq!(file_name("it[v=a/b]"), "it[v=a%2Fb]");
         assert_eq!(["", ".", "..", "a.", "a ", "100%"].map(file_name), ["%", "%2E", ".%2E", "a%2E", "a%20", "100%25"]);
         assert_eq!(file_name("a\u{1b}[31m\u{202e}"), "a%1B[31m%E2%80%AE");
-        assert_eq!(file_path("a/b%/.."), "a/b%25/.%2E");
-        assert_eq!(output_path("it[v=a/b]", "log.parquet"), "it[v=a%2Fb]/log%2Eparquet");
+        assert_eq!(FilePaths::of(["a/b%/.."]).path("a/b%/.."), "a/b%25/.%2E");
+        let path = OutputPaths::of(["it[v=a/b]", "Mixed"]).path("it[v=a/b]", "log.parquet", ["log.parquet", "Log"]);
+        assert_eq!(path, "it[v=a%2Fb]/log%2Eparquet");
+        assert_eq!(OutputPaths::of(["Mixed", "mixes"]).path("Mixed", "Out", ["Out"]), "Mixed/Out");
+        let paths = FilePaths::of(["A/x", "B/x", "B/X.txt"]);
+        assert_eq!(["A/x", "B/X.txt"].map(|path| paths.path(path)), ["A/x", "B/X.txt"]);
+    }
+
+    #[test]
+    fn what_differs_only_in_capital_letters_has_a_digest_behind_it() {
+        let names = FileNames::of(["model", "Model", "MODEL.png", "model.png", "Other", "model"]);
+        assert_eq!(["model", "model.png", "Other"].map(|name| names.part(name)), ["model", "model.png", "Other"]);
+        let (one, other) = (names.part("Model"), names.part("MODEL.png"));
+        assert!(one.starts_with("Model%~") && one.len() == 7 + DIGITS, "{one}");
+        assert!(other.starts_with("MODEL%~") && other.ends_with(".png"), "{other}");
+        // Without one in small letters, none is written as it is.
+        let names = FileNames::of(["Ab", "aB"]);
+        assert!(["Ab", "aB"].iter().all(|name| names.part(name).contains("%~")));
+        // Folders collide as files do.
+        let paths = FilePaths::of(["a/x", "A/x", "A/y/Z", "A/y/z"]);
+        assert_eq!(paths.path("a/x"), "a/x");
+        let (x, z) = (paths.path("A/x"), paths.path("A/y/Z"));
+        assert!(x.starts_with("A%~") && x.ends_with("/x") && z.contains("/y/Z%~"), "{x} {z}");
+        for (one, other) in [("ſ", "s"), ("ß", "SS"), ("É", "é"), ("ǆ", "ǅ")] {
+            assert_eq!(folded(one), folded(other));
+        }
     }
 
     #[test]
@@ -109,11 +213,12 @@ mod tests {
         #[test]
         fn different_names_are_different_parts(names in proptest::collection::vec(hostile_name(), 2..40)) {
             let mut parts: BTreeMap<String, String> = BTreeMap::new();
+            let names_here = FileNames::of(names.iter().map(String::as_str));
             for name in names {
-                let part = file_name(&name);
+                let part = names_here.part(&name);
                 prop_assert!(!part.is_empty() && part.len() <= 255 && part != "." && part != "..");
                 prop_assert!(!part.contains(['/', '\\', '\0', '\n']));
-                let known = parts.insert(part, name.clone());
+                let known = parts.insert(folded(&part), name.clone());
                 prop_assert!(known.is_none_or(|known| known == name));
             }
         }
@@ -126,14 +231,18 @@ mod tests {
             files in proptest::collection::vec((hostile_name(), hostile_name(), hostile_name()), 2..20)
         ) {
             let mut paths = BTreeMap::new();
-            for (stage, output, inner) in files {
-                let folder = output_path(&stage, &output);
+            let outputs = OutputPaths::of(files.iter().map(|(stage, ..)| stage.as_str()));
+            for (stage, output, inner) in &files {
+                let of_stage = files.iter().filter(|(other, ..)| other == stage).map(|(_, output, _)| output.as_str());
+                let folder = outputs.path(stage, output, of_stage);
+                let of_output = files.iter().filter(|other| (&other.0, &other.1) == (stage, output));
+                let inside = FileNames::of(of_output.map(|(_, _, inner)| inner.as_str()));
                 for (path, what) in [
-                    (format!("{folder}/{}", file_name(&inner)), (stage.clone(), output.clone(), Some(inner))),
+                    (format!("{folder}/{}", inside.part(inner)), (stage, output, Some(inner))),
                     (format!("{folder}.parquet"), (stage, output, None)),
                 ] {
                     prop_assert_eq!(path.split('/').count(), if what.2.is_some() { 3 } else { 2 });
-                    if let Some(known) = paths.insert(path, what.clone()) {
+                    if let Some(known) = paths.insert(folded(&path), what) {
                         prop_assert_eq!(known, what);
                     }
                 }
@@ -150,8 +259,8 @@ mod tests {
     fn hostile_name() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             proptest::sample::select(vec![
-                "a", "A", "/", "\\", "%", "%2F", "%~", ".", "..", " ", "_", "\0", "\n", "é", "e\u{301}", "2F",
-                "\u{202e}", ".png",
+                "a", "A", "aB", "Ab", "É", "/", "\\", "%", "%2F", "%~", ".", "..", " ", "_", "\0", "\n", "é",
+                "e\u{301}", "2F", "\u{202e}", ".png",
             ])
             .prop_map(str::to_owned),
             (1_usize..300).prop_map(|count| "x".repeat(count)),

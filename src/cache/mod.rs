@@ -34,7 +34,7 @@ mod verify;
 pub use action::{Action, ObjectRecord, Output};
 pub use chain::{ChainHead, Link, RecordSeal, seal_of};
 pub use error::CacheError;
-pub use file_name::{file_name, file_path, output_path};
+pub use file_name::{FileNames, FilePaths, OutputPaths, file_name};
 pub use gc::{GcOptions, GcReport, Removal, Root};
 pub use hold::HeldFiles;
 pub use intake::{Intake, Taken};

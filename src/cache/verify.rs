@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use stages::artifact::Digest;
 
-use super::object::check;
-use super::seal::unseal;
+use super::object::{check, replace};
+use super::seal::{seal, unseal};
 use super::tree::Kind;
 use super::{Action, CacheError, Key, Ledger, ObjectRecord, RecordSeal, Store};
 
@@ -96,6 +96,7 @@ impl Store {
             })
             .collect();
         self.drop_actions_that_need(&actions, &lost.iter().map(|(_, object, _)| *object).collect())?;
+        self.prune_ledgers()?;
         report.damaged.extend(lost.into_iter().map(|(.., damage)| damage));
         Ok(report)
     }
@@ -197,6 +198,24 @@ impl Store {
             unwritten.extend(only_here.filter(|noted| self.has_outputs(noted)).map(|noted| Action::clone(&noted)));
         }
         Ok((broken, unwritten))
+    }
+
+    /// Takes out of the ledgers what they alone know of and what could not be checked, since its objects are not there: once
+    /// other stages have made those again, nobody would doubt it.
+    fn prune_ledgers(&self) -> Result<(), CacheError> {
+        for path in self.paths_below(&self.layout().ledgers())? {
+            let Some(mut ledger) = self.layout().read(&path).ok().and_then(|text| unseal::<Ledger>(&text)) else {
+                continue;
+            };
+            let is_doubtful = |noted: &Action| self.action_file(&noted.key).is_none() && !self.has_outputs(noted);
+            let doubtful = ledger.stages.iter().filter(|(_, noted)| is_doubtful(noted));
+            let doubtful: Vec<String> = doubtful.map(|(stage, _)| stage.clone()).collect();
+            if !doubtful.is_empty() {
+                doubtful.iter().for_each(|stage| ledger.forget(stage));
+                replace(self.layout(), &path, &seal(&ledger))?;
+            }
+        }
+        Ok(())
     }
 
     /// The bytes are those of the object's name, and the content is that of the artifact's digest.

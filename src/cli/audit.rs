@@ -11,7 +11,7 @@ use super::audit_target::{Places, Target, sample, with_everything_after};
 use super::data::{BroughtWhen, Files};
 use super::session::{Fetch, Session, find, shown};
 use super::{CliError, Exit, Global, signals, sweep};
-use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, header_differences};
+use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, common_differences, header_differences};
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
 use crate::ui::{self, Mode, outln, print_json};
@@ -120,7 +120,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         }
     };
     drop(reporter);
-    report.header = header_differences(&target.lock, session.spec.seed, &session.params().into_iter().collect());
+    let differences = if target.sweep.is_some() { common_differences } else { header_differences };
+    report.header = differences(&target.lock, session.spec.seed, &session.params().into_iter().collect());
     if global.json {
         let mut object = json!(report);
         object["target"] = json!(target.name);

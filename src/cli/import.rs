@@ -1,6 +1,6 @@
 //! `runner import`: takes a bundle of `runner export --bundle` into the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -154,10 +154,12 @@ fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, Cli
     check_amount(files.values().map(|entry| entry.size), MOST_RAW_FILES)?;
     let failed = |error: std::io::Error| CliError::failed(error.to_string());
     let mut beneath = Folder::open(folder).map_err(failed)?;
-    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    // Looked at before anything is written: on some file systems a file has the names of others, too.
+    let there: BTreeSet<&RelativePath> =
+        files.keys().filter(|path| beneath.path_of(path).symlink_metadata().is_ok()).collect();
     for entry in files.values() {
         let place = beneath.path_of(&entry.path);
-        if is_there(&place) && !is_file(&place, entry.size, &entry.digest) {
+        if there.contains(&entry.path) && !is_file(&place, entry.size, &entry.digest) {
             let message = format!("{} is there already, with another content", place.display());
             return Err(
                 CliError::wrong(message).hint("name another folder with --extract; the run itself was imported")
@@ -167,7 +169,7 @@ fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, Cli
     let mut written = Vec::with_capacity(files.len());
     for entry in files.values() {
         let place = beneath.path_of(&entry.path);
-        if !is_there(&place) {
+        if !there.contains(&entry.path) {
             beneath.write(entry).map_err(failed)?;
         }
         written.push(place);

@@ -127,7 +127,7 @@ fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
         profile: session.spec.profile.clone(),
         overrides: session.choice.overrides.clone(),
         targets: session.choice.targets.clone(),
-        seed: session.spec.seed,
+        seed: Some(session.spec.seed),
         params: session.params().into_iter().collect(),
         stages: BTreeMap::new(),
     }

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use stages::artifact::{Artifact, ArtifactKind, Direction, FileEntry, Files, Folder, Metric, RelativePath};
 
-use crate::cache::{Action, CacheError, Output, RunId, RunRecord, Store, file_path, output_path};
+use crate::cache::{Action, CacheError, FilePaths, Output, OutputPaths, RunId, RunRecord, Store};
 use crate::graph::{Graph, StageId};
 use crate::ui::{Align, Paint, Table, number};
 
@@ -26,10 +26,23 @@ const WIDE_ABOVE: usize = 4;
 pub(super) struct Results {
     /// Stage name to its metrics.
     pub metrics: IndexMap<String, Vec<Metric>>,
-    /// Stage, output and the files that it holds.
-    files: Vec<(String, String, Arc<Files>)>,
+    files: Vec<OutputFiles>,
     /// Stages whose results turned out to be damaged or missing.
     pub lost: Vec<StageId>,
+}
+
+/// An output of files.
+struct OutputFiles {
+    stage: String,
+    output: String,
+    /// Where the files belong below those of the run.
+    place: String,
+    files: Arc<Files>,
+}
+
+/// The path of an output below the files of a run.
+fn place_of(paths: &OutputPaths, stage: &str, output: &Output, action: &Action) -> String {
+    paths.path(stage, &output.port, action.outputs.iter().map(|output| output.port.as_str()))
 }
 
 /// Loads the metrics and lists the files of these actions.
@@ -46,6 +59,7 @@ pub(super) fn results_of(
     let outputs: Vec<(StageId, &Output)> = graph.order().iter().flat_map(of_stage).collect();
     let load = |(_, output): &(StageId, &Output)| store.load(&output.record);
     let loaded: Vec<_> = outputs.par_iter().with_min_len(SPAN_OF_WORK).map(load).collect();
+    let paths = OutputPaths::of(graph.order().iter().map(|id| graph.stage(*id).name.as_str()));
     let mut results = Results::default();
     for ((id, output), artifact) in outputs.into_iter().zip(loaded) {
         let name = graph.stage(id).name.clone();
@@ -54,7 +68,10 @@ pub(super) fn results_of(
                 let entries = metrics.entries.iter().map(|metric| named(metric, output, &actions[&id]));
                 results.metrics.entry(name).or_default().extend(entries);
             }
-            Ok(Artifact::Files(files)) => results.files.push((name, output.port.clone(), files)),
+            Ok(Artifact::Files(files)) => {
+                let place = place_of(&paths, &name, output, &actions[&id]);
+                results.files.push(OutputFiles { stage: name, output: output.port.clone(), place, files });
+            }
             Ok(_) => {}
             Err(error) if error.is_loss() => results.lost.push(id),
             Err(error) => return Err(error),
@@ -155,13 +172,13 @@ fn value(value: Option<f64>) -> String {
 }
 
 /// Links the files of the results below the run's folder, so that they can be opened by name: `STAGE/OUTPUT/PATH`, as
-/// [`output_path`] and [`file_path`] write it, so that no two files have one place. Returns their paths.
+/// [`OutputPaths`] and [`FilePaths`] write it, so that no two files have one place. No link on the way is followed. Returns their
+/// paths.
 pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
-    let top = store.run_folder(run).join("files");
-    let link_one = |(stage, port, files): &(String, String, Arc<Files>)| {
-        let place = top.join(output_path(stage, port));
+    let link_one = |OutputFiles { stage, output, place, files }: &OutputFiles| {
+        let place = format!("runs/{run}/files/{place}");
         show_files(files, store, &place).unwrap_or_else(|error| {
-            tracing::warn!("the files of {stage}.{port} cannot be shown at {}: {error}", place.display());
+            tracing::warn!("the files of {stage}.{output} cannot be shown at {place}: {error}");
             Vec::new()
         })
     };
@@ -169,9 +186,15 @@ pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<P
     linked.concat()
 }
 
-/// Makes the files of an artifact appear in a folder. Returns their paths.
-fn show_files(files: &Files, store: &Store, place: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut folder = Folder::open(place)?;
+/// Makes the files of an artifact appear in a folder of the store. Returns their paths.
+fn show_files(files: &Files, store: &Store, place: &str) -> io::Result<Vec<PathBuf>> {
+    let mut folder = Folder::open(store.layout().root())?;
+    let paths = files.entries().iter().map(|entry| &entry.path).chain(files.folders());
+    let paths = FilePaths::of(paths.map(RelativePath::as_str));
+    let seen = |path: &RelativePath| {
+        RelativePath::new(format!("{place}/{}", paths.path(path.as_str()))).map_err(io::Error::other)
+    };
+    folder.make_folder(&RelativePath::new(place).map_err(io::Error::other)?)?;
     for empty in files.folders() {
         folder.make_folder(&seen(empty)?)?;
     }
@@ -185,7 +208,7 @@ fn show_files(files: &Files, store: &Store, place: &Path) -> io::Result<Vec<Path
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !is_same(&source, &target)? {
                     // Never written over what is there: a link to an object would be emptied with the object.
-                    fs::remove_file(&target)?;
+                    folder.remove_file(&entry.path)?;
                     folder.link(&entry.path, &source).or_else(|_| folder.write(&entry))?;
                 }
             }
@@ -195,11 +218,6 @@ fn show_files(files: &Files, store: &Store, place: &Path) -> io::Result<Vec<Path
         linked.push(target);
     }
     Ok(linked)
-}
-
-/// A path inside an artifact as it is shown.
-fn seen(path: &RelativePath) -> io::Result<RelativePath> {
-    RelativePath::new(file_path(path.as_str())).map_err(io::Error::other)
 }
 
 /// Whether two files are one, or hold the same bytes.
@@ -214,14 +232,22 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 /// [`link_files`] for a run whose record came from elsewhere, as far as its files are in the store.
 pub(super) fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
     let mut results = Results::default();
+    let paths = OutputPaths::of(record.stages.iter().map(|stage| stage.name.as_str()));
     for stage in &record.stages {
         let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
-        for output in action.iter().flat_map(|action| &action.outputs) {
+        let outputs = action.iter().flat_map(|action| action.outputs.iter().map(move |output| (action, output)));
+        for (action, output) in outputs {
             if output.record.kind == Some(ArtifactKind::Files)
                 && stage.digests.get(&output.port) == Some(&output.record.digest)
                 && let Ok(Artifact::Files(files)) = store.load(&output.record)
             {
-                results.files.push((stage.name.clone(), output.port.clone(), files));
+                let place = place_of(&paths, &stage.name, output, action);
+                results.files.push(OutputFiles {
+                    stage: stage.name.clone(),
+                    output: output.port.clone(),
+                    place,
+                    files,
+                });
             }
         }
     }

@@ -71,7 +71,7 @@ pub fn write(
     target: Target,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Written, ReportError> {
-    let (mut contents, pipeline) = gather(history, selection)?;
+    let Gathered { mut contents, pipeline, has_common_lock } = gather(history, selection)?;
     let (carried, left_out) = carried(history, files_up_to);
     let files = carried.len();
     contents
@@ -88,7 +88,7 @@ pub fn write(
         .collect();
     let manifest = Manifest {
         format: NAME.to_owned(),
-        version: Manifest::version_of(&entries),
+        version: if has_common_lock { format::WITH_COMMON_LOCK } else { Manifest::version_of(&entries) },
         runner: env!("CARGO_PKG_VERSION").to_owned(),
         run: history.record.run.0.clone(),
         pipeline: history.record.pipeline.clone(),
@@ -134,8 +134,15 @@ pub fn write(
     Ok(Written { path: target.finish()?, bytes, entries, objects, files, left_out, signed })
 }
 
-/// The contents by name of entry, and the paths of the pipeline's files by entry.
-type Gathered = (BTreeMap<String, Content>, Vec<(String, String)>);
+/// What goes into a bundle besides raw files.
+struct Gathered {
+    /// By name of entry.
+    contents: BTreeMap<String, Content>,
+    /// The paths of the pipeline's files by entry.
+    pipeline: Vec<(String, String)>,
+    /// The lock leaves out what differs between trials of a sweep.
+    has_common_lock: bool,
+}
 
 fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, ReportError> {
     selection.check(history)?;
@@ -166,6 +173,7 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     let (lock, signature) =
         signed_lock(history, &lock).map_or((lock, None), |(lock, signature)| (lock, Some(signature)));
     put(format::LOCK.to_owned(), lock.to_text().into_bytes());
+    let has_common_lock = !lock.is_of_first_trial(record);
     if let Some(signature) = signature {
         put(format::LOCK_SIGNATURE.to_owned(), signature);
     }
@@ -188,7 +196,7 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
             contents.entry(name).or_insert_with(|| Content::Object(object.clone(), index));
         }
     }
-    Ok((contents, pipeline))
+    Ok(Gathered { contents, pipeline, has_common_lock })
 }
 
 /// The lock of the run as somebody signed it, with the signature: the one that came along with the run, or that which lies
@@ -199,7 +207,8 @@ fn signed_lock(history: &History<'_>, lock: &Lock) -> Option<(Lock, Vec<u8>)> {
     let found = [(imported, Lock::beside(history.store, history.record)), (beside.clone(), Lock::read(&beside).ok())];
     found.into_iter().find_map(|(path, found)| {
         let found = found?;
-        let is_same = Lock { file: found.file.clone(), ..lock.clone() } == found;
+        let lock_here = Lock { file: found.file.clone(), ..lock.clone() };
+        let is_same = lock_here == found || lock_here.with_first_trial(history.record) == found;
         let is_placed = found.file == lock.file || Some(found.file.as_str()) == file_name(&lock.file);
         let signature = signature_beside(Signed::Lock, &found.seal(), &path).filter(|_| is_same && is_placed)?;
         Some((found, signature))

@@ -8,7 +8,7 @@ use serde_json::Value;
 use stages::artifact::Digest;
 use stages::contract::StageKind;
 
-use crate::cache::{Action, ObjectRecord, Output, Recorded, RunRecord, RunStatus, StageRecord, Store};
+use crate::cache::{Action, ObjectRecord, Output, OutputPaths, Recorded, RunRecord, RunStatus, StageRecord, Store};
 use crate::data::{DataSet, SourceFile, Sources};
 
 /// A raw file that a stage read.
@@ -77,6 +77,7 @@ pub struct History<'a> {
     /// The stage kinds of this program, for what they say about themselves.
     pub kinds: &'a [StageKind],
     sources: &'a Sources,
+    paths: OutputPaths,
     /// What stages of the run took in.
     taken: BTreeSet<Digest>,
 }
@@ -106,7 +107,13 @@ impl<'a> History<'a> {
             stages.push(StageHistory { record: stage.clone(), action, recorded, inputs, files });
         }
         let taken = stages.iter().flat_map(|stage| &stage.inputs).map(|input| input.digest).collect();
-        Self { store, record, stages, kinds, sources, taken }
+        let paths = OutputPaths::of(record.stages.iter().map(|stage| stage.name.as_str()));
+        Self { store, record, stages, kinds, sources, paths, taken }
+    }
+
+    /// Where the files of an output belong, below a folder of the whole run.
+    pub fn output_path(&self, stage: &StageHistory, output: &Output) -> String {
+        self.paths.path(&stage.record.name, &output.port, stage.outputs().iter().map(|output| output.port.as_str()))
     }
 
     pub fn kind(&self, name: &str) -> Option<&StageKind> {

@@ -14,7 +14,7 @@ use super::names::{encoded, encoded_path};
 use super::pipeline_files::pipeline_files;
 use super::selection::{NamedObject, extract, named_objects, of_stage};
 use super::{History, RawFile, ReportError, Selection, StageHistory, Target};
-use crate::cache::{Output, StageState, output_path, utc};
+use crate::cache::{Output, StageState, utc};
 use crate::diagnostic::visible;
 
 const CONTEXT: [&str; 2] = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"];
@@ -519,7 +519,7 @@ impl<'a> Writer<'a> {
             self.entities.set(&id, "identifier", identifiers);
             return Ok(id);
         }
-        let folder = format!("objects/{}", output_path(&stage.record.name, &output.port));
+        let folder = format!("objects/{}", self.history.output_path(stage, output));
         self.target.folder(&folder)?;
         let id = format!("{}/", encoded_path(&folder));
         let set = json!({"@type": "Dataset", "name": title, "identifier": identifiers, "hasPart": []});

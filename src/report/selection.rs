@@ -8,7 +8,7 @@ use std::path::Path;
 use stages::artifact::{Artifact, ArtifactKind, ByteDigest, Digest};
 
 use super::{History, ReportError, StageHistory};
-use crate::cache::{CacheError, ObjectRecord, Output, Store, file_path, output_path};
+use crate::cache::{CacheError, FilePaths, ObjectRecord, Output, Store};
 use crate::diagnostic::suggestion;
 
 /// The objects that are meant.
@@ -104,7 +104,7 @@ pub(super) fn named_objects(
     stage: &StageHistory,
     output: &Output,
 ) -> Result<Vec<NamedObject>, ReportError> {
-    let folder = output_path(&stage.record.name, &output.port);
+    let folder = history.output_path(stage, output);
     let record = &output.record;
     if record.kind != Some(ArtifactKind::Files) {
         let extension = record.kind.map_or("", ArtifactKind::extension);
@@ -116,8 +116,9 @@ pub(super) fn named_objects(
         Artifact::Files(files) => files,
         other => return Err(gone(stage, wrong_kind(record, other.kind()))),
     };
+    let paths = FilePaths::of(files.entries().iter().map(|entry| entry.path.as_str()));
     let named = |entry: &stages::artifact::FileEntry| NamedObject {
-        path: format!("{folder}/{}", file_path(entry.path.as_str())),
+        path: format!("{folder}/{}", paths.path(entry.path.as_str())),
         object: entry.digest,
         extension: "",
         bytes: entry.size,

@@ -334,7 +334,7 @@ fn figures_that_nothing_came_to_are_found() {
 
     environment.write("pipeline.lock", &text);
     let mut lock = Lock::read(&path).unwrap();
-    lock.seed += 1;
+    lock.seed = lock.seed.map(|seed| seed + 1);
     lock.write(&path).unwrap();
     let report = audit(&environment, &["pipeline.lock"], 3);
     assert_eq!(report["header"][0]["path"], "seed", "{report}");

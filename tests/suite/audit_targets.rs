@@ -135,6 +135,6 @@ fn a_bundle_of_a_sweep_brings_its_members() {
     elsewhere.succeed(&["audit", "run.bundle"]).prints("18 bitwise");
     elsewhere.succeed(&["import", "run.bundle", "--extract", "here"]);
     elsewhere.succeed(&["audit", "latest"]).prints("18 bitwise");
-    elsewhere.succeed(&["verify", "here/pipeline.lock"]).prints("it is of several members of a sweep");
+    elsewhere.succeed(&["verify", "here/pipeline.lock"]).prints("it is of several trials of a sweep");
     elsewhere.run(&["audit", "here/pipeline.lock"]).expect(2).says("is of several members of a sweep");
 }

@@ -234,7 +234,8 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     for path in ["../escaped.yaml", "/escaped.yaml", "a/../../escaped.yaml", "a\\..\\b", ""] {
         refused(3, "leads elsewhere", &|manifest, _| manifest["pipeline_files"][0][1] = path.into());
     }
-    refused(2, "is a bundle of version 4", &|manifest, _| manifest["version"] = 4.into());
+    refused(2, "is a bundle of version 5", &|manifest, _| manifest["version"] = 5.into());
+    refused(3, "not that of its lock", &|manifest, _| manifest["version"] = 4.into());
     refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 3.into());
     refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 2.into());
     refused(2, "is no bundle", &|manifest, _| manifest["format"] = "other".into());
@@ -335,7 +336,7 @@ fn a_lock_that_does_not_agree_with_the_record_is_refused() {
         untouched(&environment);
     };
     let other = Digest([3; 32]);
-    refused("its seed is another", &|lock| lock.seed += 1);
+    refused("its seed is another", &|lock| lock.seed = Some(8));
     refused("its list of parameters is another", &|lock| drop(lock.params.insert("epochs".to_owned(), json!(3))));
     refused("its list of stages is another", &|lock| drop(lock.stages.remove("plots")));
     refused("model has another key", &|lock| lock.stages.get_mut("model").unwrap().key = Key(other));
@@ -354,6 +355,45 @@ fn a_lock_that_does_not_agree_with_the_record_is_refused() {
     import(&environment, &forgery).expect(3).says("run/pipeline.lock");
     let forgery = forged(&whole, |_, entries| entries.retain(|(name, _)| name != "run/pipeline.lock"));
     import(&environment, &forgery).expect(3).says("it has no lock");
+    untouched(&environment);
+}
+
+/// What differs between trials is in their stages and in the record; the head of the lock says what holds for all of them.
+#[test]
+fn the_lock_of_a_sweep_says_what_its_trials_have_in_common() {
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    environment.write(
+        "sweep.yaml",
+        "sweep: s\npipeline: pipeline.yaml\nobjective: {stage: metrics, metric: f1}\naxes: {epochs: [1, 2]}\nseeds: [1, 2]\n",
+    );
+    environment.succeed(&["sweep", "sweep.yaml", "--quiet", "--set", "channels=2"]);
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle", "--objects", "metrics"]);
+    let whole = bytes(&environment);
+    import(&environment, &whole).expect(0);
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    let lock = environment.read(&format!("other/v1/runs/{run}/pipeline.lock"));
+    let head = lock.split("\nstage ").next().unwrap();
+    assert!(
+        head.contains("param.channels = 2") && !head.contains("param.epochs") && !head.contains("seed = "),
+        "{head}"
+    );
+    environment.succeed(&["audit", "run.bundle"]).prints("18 bitwise");
+    environment.succeed(&["verify", "latest"]);
+    environment.succeed(&["--store", "other", "export", "latest", "--bundle", "again.bundle", "--objects", "metrics"]);
+    assert!(whole == fs::read(environment.path("again.bundle")).unwrap(), "the bytes of the import differ");
+    // As earlier versions wrote it, with parameters and seed of the first trial.
+    let earlier = |version: u64| {
+        forged(&whole, |manifest, entries| {
+            manifest["version"] = version.into();
+            let text = content(entries, "run/pipeline.lock");
+            let mut lock = Lock::parse(std::str::from_utf8(text).unwrap(), Path::new("pipeline.lock")).unwrap();
+            lock.params.insert("epochs".to_owned(), json!(1));
+            lock.seed = Some(1);
+            *text = lock.to_text().into_bytes();
+        })
+    };
+    import(&environment, &earlier(1)).expect(0);
+    import(&environment, &earlier(4)).expect(3).says("not that of its lock");
     untouched(&environment);
 }
 
@@ -432,6 +472,24 @@ fn another_run_of_the_same_name_stays() {
     let refused = environment.run(&["--store", "other", "import", "run.bundle"]).expect(3);
     refused.says("another run of the name").says("--store DIR");
     assert_eq!(environment.read(&format!("other/v1/runs/{run}/run.json")), "{}");
+}
+
+/// What is shown of a run lies in the store, whatever links stand in its way.
+#[test]
+fn files_of_a_run_are_shown_through_no_link() {
+    let environment = bundled(&[]);
+    let whole = bytes(&environment);
+    import(&environment, &whole).expect(0);
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    let files = environment.path(&format!("other/v1/runs/{run}/files"));
+    let stage = fs::read_dir(&files).unwrap().next().unwrap().unwrap().path();
+    environment.write("victim/doc", "precious");
+    for place in [stage, files] {
+        fs::remove_dir_all(&place).unwrap();
+        std::os::unix::fs::symlink(environment.path("victim"), &place).unwrap();
+        environment.run(&["--store", "other", "import", "run.bundle"]).expect(0).says("cannot be shown");
+        assert_eq!(environment.files("victim").len(), 1);
+    }
 }
 
 #[test]

@@ -269,6 +269,7 @@ fn a_plan_writes_no_action() {
     assert!(!path.exists());
 }
 
+<<<<<<< HEAD
 /// A record that was cut short once ended every collection of garbage, and nothing said which one it was.
 #[test]
 fn a_record_of_a_run_that_cannot_be_read_is_named_and_set_aside() {
@@ -309,4 +310,30 @@ fn resealed(bytes: &[u8]) -> Vec<u8> {
     let content = content.replacen("\"status\":\"done\"", "\"status\":\"paused\"", 1);
     let seal = stages::artifact::Digest::of_bytes(content.as_bytes());
     format!("{content},\"seal\":\"{seal}\"}}").into_bytes()
+=======
+/// Files that are shown are other names of objects. Whoever edits one gets a file of their own.
+#[test]
+fn an_edit_of_a_shown_file_leaves_the_object_as_it_was() {
+    use std::os::unix::fs::PermissionsExt;
+    let environment = TestEnvironment::with_pipeline(SMALL);
+    let remote = format!("file://{}", environment.path("remote").display());
+    fs::create_dir_all(environment.path("remote")).unwrap();
+    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--remote", &remote]);
+    environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
+    environment.succeed(&["--store", "imported", "import", "run.bundle"]);
+    environment.succeed(&["--store", "pulled", "cache", "pull", "--all", "--remote", &remote]);
+    for store in ["cache", "imported", "pulled"] {
+        let objects = environment.files(&format!("{store}/v1/objects"));
+        assert!(!objects.is_empty());
+        for object in objects {
+            let mode = fs::metadata(&object).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o444, "{}", object.display());
+        }
+    }
+    let shown = environment.files("cache/v1/runs").into_iter().find(|path| path.ends_with("size.txt")).unwrap();
+    assert_eq!(fs::metadata(&shown).unwrap().permissions().mode() & 0o222, 0);
+    let edit = std::process::Command::new("sed").args(["-i", "s/^/edited /"]).arg(&shown).status().unwrap();
+    assert!(edit.success() && fs::read_to_string(&shown).unwrap().starts_with("edited"));
+    environment.succeed(&["cache", "verify"]).prints("all intact");
+>>>>>>> exports
 }

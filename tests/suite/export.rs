@@ -536,6 +536,29 @@ fn every_trial_of_a_sweep_has_its_own_parameters_everywhere() {
     assert_eq!(values, json!({"depth": 3, "rate": 0.75, "twice": 3}));
 }
 
+/// Names that differ in capital letters alone lie in different places also where a file system takes them for one. The paths are
+/// the same wherever they are written.
+#[test]
+fn names_that_differ_in_capital_letters_lie_apart() {
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: letters\nstages:\n  Mixed:\n    uses: command\n    matrix: {v: [a, A]}\n    with:\n      run: [sh, -c, \
+         \"mkdir {out.o}; echo $0 > {out.o}/x; echo $0 > {out.o}/X; echo $0 > {out.O}\", \"${v}\"]\n      \
+         outputs: {o: {path: o}, O: {path: p.txt}}\n",
+    );
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    environment.succeed(&["export", "latest", "--format", "ro-crate", "--objects", "all", "-o", "crate"]);
+    let run = environment.latest()["run"].as_str().unwrap().to_owned();
+    let below = |folder: &str| -> std::collections::BTreeSet<String> {
+        let (files, top) = (environment.files(folder), environment.path(folder));
+        files.iter().map(|path| path.strip_prefix(&top).unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let shown = below(&format!("cache/v1/runs/{run}/files"));
+    assert_eq!(shown, below("crate/objects"));
+    let folded: std::collections::BTreeSet<String> = shown.iter().map(|path| path.to_lowercase()).collect();
+    assert_eq!((shown.len(), folded.len()), (6, 6), "{shown:?}");
+    assert!(shown.contains("Mixed[v=a]/o/x"), "what is in small letters stays: {shown:?}");
+}
+
 #[test]
 fn runs_of_sweeps_differ_where_their_trials_do() {
     let environment = swept();

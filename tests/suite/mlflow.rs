@@ -229,6 +229,20 @@ fn credentials_are_sent_and_never_told() {
     assert!(asked.lock().unwrap().iter().all(|asked| asked.2.as_deref().unwrap().starts_with("Basic ")));
 }
 
+/// A trial takes three requests: it is made, filled and closed; which of them are there is asked once.
+#[test]
+fn a_part_of_a_run_takes_three_requests() {
+    let environment =
+        TestEnvironment::with_pipeline(&TINY.replace("    uses:", "    matrix: {v: [1, 2, 3, 4, 5]}\n    uses:"));
+    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
+    let (address, asked) = play(mlflow);
+    environment.succeed(&["export", "--format", "mlflow", "--to", &format!("http://{address}")]);
+    let asked: Vec<String> = asked.lock().unwrap().iter().map(|asked| asked.1.clone()).collect();
+    let count = |path: &str| asked.iter().filter(|url| url.contains(path)).count();
+    assert_eq!((count("runs/search"), count("runs/create"), count("runs/log-batch")), (1, 6, 6), "{asked:?}");
+    assert_eq!((count("runs/update"), asked.len()), (6, 22), "{asked:?}");
+}
+
 #[test]
 fn what_a_server_refuses_is_told_in_its_words() {
     let environment = TestEnvironment::with_pipeline(TINY);

@@ -267,7 +267,7 @@ fn the_header_of_a_lock_is_checked_against_its_stages_and_the_pipeline() {
         environment.run(&["verify", "pipeline.lock"]).expect(code).prints(says);
         environment.write("pipeline.lock", &text);
     };
-    told(3, "stage model: its seed is 7, but that of the lock 8", &|lock| lock.seed = 8);
+    told(3, "stage model: its seed is 7, but that of the lock 8", &|lock| lock.seed = Some(8));
     told(3, "it is not as the lock says: param.epochs: 3 -> 2", &|lock| {
         lock.params.insert("epochs".to_owned(), 3.into());
     });

@@ -356,6 +356,9 @@ impl Remote {
 
     /// The record of the run that this text names at the remote: `latest`, an id, or the start or end of one.
     pub fn find_run(&self, name: &str) -> Result<Option<RunRecord>, RemoteError> {
+        if name == "latest" {
+            return self.latest();
+        }
         let exact = RunId(name.to_owned());
         if let Some(record) = self.run(&exact)? {
             return Ok(Some(record));
@@ -363,10 +366,34 @@ impl Remote {
         let listed = self.shared.client.list(Names::RUNS)?;
         let mut runs: Vec<RunId> = listed.iter().filter_map(|file| Names::run_of(&file.name)).collect();
         runs.sort();
-        let is_meant = |run: &&RunId| name == "latest" || run.0.starts_with(name) || run.0.ends_with(name);
+        let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
         match runs.iter().rev().find(is_meant) {
             Some(run) => self.run(run),
             None => Ok(None),
+        }
+    }
+
+    /// The newest run at the remote: of the records that were sent last, by the remote's clock, the one that no other follows in
+    /// the chain of its store. What a host's clock said, and so a run's name, is no matter, as in a store.
+    fn latest(&self) -> Result<Option<RunRecord>, RemoteError> {
+        /// Of more, the latest is hardly to be found among those that were sent before them.
+        const LOOKED_AT: usize = 200;
+        let listed = self.shared.client.list(Names::RUNS)?;
+        let mut sent: Vec<(i64, RunId)> =
+            listed.iter().filter_map(|file| Some((file.modified, Names::run_of(&file.name)?))).collect();
+        sent.sort();
+        let runs: Vec<RunId> = sent.into_iter().rev().take(LOOKED_AT).map(|(_, run)| run).collect();
+        let (mut records, mut damaged) = (Vec::new(), None);
+        for found in in_parallel(&runs, self.options().parallel, |run| self.run(run)) {
+            match found {
+                Ok(record) => records.extend(record),
+                Err(error) if error.fault == RemoteFault::Damaged => damaged = damaged.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        match (newest(records), damaged) {
+            (None, Some(error)) => Err(error),
+            (newest, _) => Ok(newest),
         }
     }
 
@@ -390,6 +417,20 @@ impl Remote {
     }
 }
 
+/// The last of a chain that begins with the first of these records.
+fn newest(mut records: Vec<RunRecord>) -> Option<RunRecord> {
+    let follows = |record: &RunRecord, before: &RunRecord| {
+        let link = record.previous.as_ref().filter(|link| link.seal.is_some());
+        link.is_some_and(|link| link.run.as_ref() == Some(&before.run) && link.seal == before.seal)
+    };
+    let mut newest = (!records.is_empty()).then(|| records.remove(0))?;
+    // Each comes up once, so that a forged circle has an end.
+    while let Some(next) = records.iter().position(|record| follows(record, &newest)) {
+        newest = records.swap_remove(next);
+    }
+    Some(newest)
+}
+
 /// Why a transfer ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
@@ -397,4 +438,48 @@ pub enum TransferError {
     Remote(#[from] RemoteError),
     #[error(transparent)]
     Local(#[from] CacheError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
+    use super::super::super::chain::tests::record;
+    use super::super::super::{RunStatus, Store};
+    use super::super::{Address, RemoteOptions};
+    use super::*;
+
+    /// Names are in the order opposite to that in which the runs took their places, as when a clock was set back.
+    #[test]
+    fn the_latest_run_is_the_last_of_the_chain_that_was_sent_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let address = Address::parse(&format!("file://{}", place("remote").display())).unwrap();
+        std::fs::create_dir_all(place("remote")).unwrap();
+        let remote = Remote::new(address, RemoteOptions::default());
+        let [mine, other] = ["mine", "other"].map(|name| Store::open(&place(name)));
+        let latest = || remote.find_run("latest").unwrap().map(|record| record.run.0);
+        assert_eq!(latest(), None);
+        let send = |store: &Store, run: &str, seconds: u64| {
+            remote.push_run(store, &RunId(run.into())).unwrap();
+            let sent = File::options().append(true).open(place(&format!("remote/v1/runs/{run}/run.json"))).unwrap();
+            sent.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        for run in ["c", "b", "a"] {
+            mine.save_run(&record(run, RunStatus::Done)).unwrap();
+        }
+        other.save_run(&record("b2", RunStatus::Done)).unwrap();
+        // Sent together, within a second.
+        ["a", "b", "c"].into_iter().for_each(|run| send(&mine, run, 100));
+        assert_eq!(latest().as_deref(), Some("a"));
+        send(&other, "b2", 200);
+        assert_eq!(latest().as_deref(), Some("b2"), "it was sent after them");
+        // An old one that is sent again is still followed by the same.
+        send(&mine, "c", 300);
+        assert_eq!(latest().as_deref(), Some("a"));
+        std::fs::write(place("remote/v1/runs/a/run.json"), "damaged").unwrap();
+        assert_eq!(latest().as_deref(), Some("b"));
+        assert!(remote.find_run("").unwrap().is_none());
+    }
 }

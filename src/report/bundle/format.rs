@@ -1,4 +1,4 @@
-//! The format of a bundle, versions 1 to 3: a tar archive (ustar) whose entries have fixed times, owners and modes.
+//! The format of a bundle, versions 1 to 4: a tar archive (ustar) whose entries have fixed times, owners and modes.
 //!
 //! ```text
 //! MANIFEST.json                  a line of JSON with all other entries, and a line with its blake3
@@ -13,8 +13,9 @@
 //! run/run.json.sig               who vouches for the record, if somebody does
 //! ```
 //!
-//! A bundle with raw files is of version 3; one without, but with a signature, of version 2; one without either of version 1.
-//! Earlier programs read what they know.
+//! A bundle of a run of a sweep whose lock leaves out what differs between trials is of version 4; of others, one with raw files
+//! is of version 3; one without, but with a signature, of version 2; one without either of version 1. Earlier programs read what
+//! they know.
 
 use serde::{Deserialize, Serialize};
 use stages::artifact::Digest;
@@ -25,13 +26,16 @@ use crate::cache::Key;
 pub const NAME: &str = "runner-bundle";
 
 /// The newest version that is read. Raised when older programs could not read what is written.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// The version that first had signatures.
 const SIGNED: u64 = 2;
 
 /// The version that first had raw files.
 const WITH_FILES: u64 = 3;
+
+/// The version that first had locks which say of a sweep what its trials have in common.
+pub(super) const WITH_COMMON_LOCK: u64 = 4;
 
 pub(super) const MANIFEST: &str = "MANIFEST.json";
 pub(super) const RECORD: &str = "run/run.json";
@@ -88,7 +92,7 @@ impl Manifest {
         bytes
     }
 
-    /// The version that a bundle with these entries has.
+    /// The version that a bundle with these entries has, unless its lock asks for a later one.
     pub(super) fn version_of(entries: &[Entry]) -> u64 {
         let version = |entry: &Entry| match Place::of(&entry.name) {
             Some(Place::Raw(..)) => WITH_FILES,

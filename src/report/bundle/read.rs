@@ -89,6 +89,9 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let record = bundle.record(&manifest, small.get(format::RECORD))?;
     bundle.check_pipeline(&manifest, &small, &record)?;
     let lock = bundle.lock(&small, &record)?;
+    if (manifest.version == format::WITH_COMMON_LOCK) == lock.is_of_first_trial(&record) {
+        return Err(bundle.damaged("its version is not that of its lock"));
+    }
     let lock_path = bundle.lock_path(&manifest, &lock)?;
     bundle.check_raw(&places, &lock)?;
     let signed = bundle.signed(&small, &lock)?;
@@ -307,7 +310,7 @@ impl Bundle {
         if !is_sorted {
             return Err(self.damaged("its entries are not in order"));
         }
-        if manifest.version != Manifest::version_of(&manifest.entries) {
+        if ![Manifest::version_of(&manifest.entries), format::WITH_COMMON_LOCK].contains(&manifest.version) {
             return Err(self.damaged("its version is not that of its entries"));
         }
         let place = |entry: &Entry| {

@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn servers_need_not_decode_paths_of_artifacts() {
-        use crate::cache::file_path;
-        let path = |path: &str| artifact_path(&file_path(path));
+        use crate::cache::FilePaths;
+        let path = |path: &str| artifact_path(&FilePaths::of([path]).path(path));
         assert_eq!(path("it[v=a b]/é.txt"), "it[v=a b]/é.txt");
         assert_eq!(path("a%2Fb/c#d?~e"), "a~252Fb/c~23d~3F~7Ee");
         let names = ["a%b", "a~b", "a~25b", "a~7Eb", "", "~", "a.", "a~2E", "a#", "a~23"];

@@ -1,6 +1,8 @@
 //! Runs for a tracking server, through its REST interface. A server names runs itself, so that ours are found again by a tag:
 //! a run that was sent is not sent twice, and one of which the sending broke off is completed.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use stages::artifact::Digest;
 
@@ -17,12 +19,17 @@ const ID: &str = "runner.id";
 /// The tag that comes last, with a digest of all that was sent.
 const COMPLETE: &str = "runner.complete";
 
-/// What MLflow takes in one request.
-const MOST_METRICS: usize = 1000;
+/// The tag that all runs of one of ours have.
+const RUN: &str = "runner.run";
+
+/// What goes into one request. MLflow takes 1000 things in all, 100 of them parameters and 100 tags, and a million bytes.
+const MOST_METRICS: usize = 800;
 const MOST_PARAMS: usize = 100;
 const MOST_TAGS: usize = 100;
-/// Servers refuse a request of more than a million bytes.
-const MOST_BYTES: usize = 900_000;
+const MOST_BYTES: usize = 300_000;
+
+/// Runs that a server lists at a time.
+const PAGE: usize = 1000;
 
 /// What became of a run that was to be sent.
 #[derive(Clone, Debug)]
@@ -56,7 +63,8 @@ pub fn send_mlflow(
     let mut sender = Sender { client: Client::new(tracking), experiment: String::new() };
     sender.experiment = sender.experiment(&history.record.pipeline)?;
     let digest = digest_of(&runs, &attached);
-    let known = sender.find(&runs[0].id)?;
+    let mut all_known = sender.find(&history.record.run.0)?;
+    let known = all_known.remove(&runs[0].id);
     let was_there = !anew && known.as_ref().is_some_and(|known| known.complete.as_deref() == Some(digest.as_str()));
     let mut sent = Sent {
         address: String::new(),
@@ -72,7 +80,7 @@ pub fn send_mlflow(
         known => {
             let whole = sender.run(&runs[0], known, None, anew)?;
             for run in &runs[1..] {
-                let known = sender.find(&run.id)?;
+                let known = all_known.remove(&run.id);
                 let child = sender.run(run, known, Some(&whole.id), anew)?;
                 sender.close(run, &child, None)?;
             }
@@ -111,12 +119,10 @@ impl Known {
     fn read(run: &Value) -> Option<Self> {
         let info = run.get("info")?;
         let text = |name: &str| Some(info.get(name)?.as_str()?.to_owned());
-        let tags = run.get("data").and_then(|data| data.get("tags")).and_then(Value::as_array);
-        let complete = tags.into_iter().flatten().find(|tag| tag["key"] == COMPLETE);
         Some(Self {
             id: text("run_id").or_else(|| text("run_uuid"))?,
             artifact_uri: text("artifact_uri").unwrap_or_default(),
-            complete: complete.and_then(|tag| tag["value"].as_str()).map(str::to_owned),
+            complete: tag_of(run, COMPLETE),
         })
     }
 
@@ -129,6 +135,12 @@ impl Known {
         };
         Some(path.trim_matches('/').to_owned())
     }
+}
+
+/// A tag of a run.
+fn tag_of(run: &Value, name: &str) -> Option<String> {
+    let tags = run.get("data")?.get("tags")?.as_array()?;
+    tags.iter().find(|tag| tag["key"] == name)?.get("value")?.as_str().map(str::to_owned)
 }
 
 struct Sender<'a> {
@@ -171,16 +183,30 @@ impl Sender<'_> {
         }
     }
 
-    /// The run with our name for it.
-    fn find(&self, id: &str) -> Result<Option<Known>, ReportError> {
-        let body = json!({
-            "experiment_ids": [self.experiment],
-            "filter": format!("tags.`{ID}` = '{id}'"),
-            "run_view_type": "ACTIVE_ONLY",
-            "max_results": 1,
-        });
-        let answer = self.client.tell("runs/search", &body, Again::Yes)?;
-        Ok(answer["runs"].as_array().and_then(|runs| runs.first()).and_then(Known::read))
+    /// What the server has of one of our runs, by our names for it.
+    fn find(&self, run: &str) -> Result<BTreeMap<String, Known>, ReportError> {
+        let mut found = BTreeMap::new();
+        let mut page: Option<String> = None;
+        loop {
+            let mut body = json!({
+                "experiment_ids": [self.experiment],
+                "filter": format!("tags.`{RUN}` = '{run}'"),
+                "run_view_type": "ACTIVE_ONLY",
+                "max_results": PAGE,
+            });
+            if let Some(page) = &page {
+                body["page_token"] = page.as_str().into();
+            }
+            let answer = self.client.tell("runs/search", &body, Again::Yes)?;
+            for run in answer["runs"].as_array().into_iter().flatten() {
+                let id = tag_of(run, ID);
+                found.extend(id.and_then(|id| Some((id, Known::read(run)?))));
+            }
+            page = text_at(&answer, "next_page_token").filter(|page| !page.is_empty());
+            if page.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Makes a run, or goes on with the one that is there, and fills it.
@@ -203,6 +229,7 @@ impl Sender<'_> {
     fn create(&self, run: &Tracked, parent: Option<&str>) -> Result<Known, ReportError> {
         // The tags by which it is found and placed are there from the beginning.
         let mut tags = vec![json!({"key": ID, "value": run.id})];
+        tags.extend(run.tags.get(RUN).map(|name| json!({"key": RUN, "value": name})));
         tags.extend(parent.map(|parent| json!({"key": PARENT, "value": parent})));
         let body = json!({
             "experiment_id": self.experiment,
@@ -215,18 +242,18 @@ impl Sender<'_> {
         Known::read(&answer["run"]).ok_or_else(|| self.client.strange("run"))
     }
 
-    /// Sends parameters, metrics and tags in as many requests as it takes.
+    /// Sends parameters, tags and metrics in as many requests as it takes.
     fn log(&self, run: &Tracked, id: &str) -> Result<(), ReportError> {
         let pair = |(name, value): (&String, &String)| json!({"key": name, "value": value});
         let points = run.metrics.iter().flat_map(|(name, points)| points.iter().map(move |point| metric(name, point)));
-        for (what, most, items) in [
-            ("params", MOST_PARAMS, run.params.iter().map(pair).collect::<Vec<_>>()),
-            ("tags", MOST_TAGS, run.tags.iter().map(pair).collect()),
-            ("metrics", MOST_METRICS, points.collect()),
-        ] {
-            for batch in batches(items, most) {
-                self.client.tell("runs/log-batch", &json!({"run_id": id, what: batch}), Again::Yes)?;
-            }
+        let params = batches(run.params.iter().map(pair).collect(), MOST_PARAMS);
+        let tags = batches(run.tags.iter().map(pair).collect(), MOST_TAGS);
+        let metrics = batches(points.collect(), MOST_METRICS);
+        for number in 0..params.len().max(tags.len()).max(metrics.len()) {
+            let batch = |all: &[Vec<Value>]| all.get(number).cloned().unwrap_or_default();
+            let (params, tags, metrics) = (batch(&params), batch(&tags), batch(&metrics));
+            let body = json!({"run_id": id, "params": params, "tags": tags, "metrics": metrics});
+            self.client.tell("runs/log-batch", &body, Again::Yes)?;
         }
         Ok(())
     }
@@ -315,7 +342,7 @@ mod tests {
     fn requests_hold_no_more_than_they_may() {
         let sizes = |items: Vec<Value>, most| batches(items, most).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![json!(1); 2500], 1000), [1000, 1000, 500]);
-        assert_eq!(sizes(vec![json!("x".repeat(400_000)); 5], 100), [2, 2, 1]);
+        assert_eq!(sizes(vec![json!("x".repeat(140_000)); 5], 100), [2, 2, 1]);
         assert!(sizes(Vec::new(), 100).is_empty());
     }
 

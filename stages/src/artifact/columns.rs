@@ -369,6 +369,7 @@ fn check_column(source: &Source, column: &ColumnChunkMetaData, rows: usize) -> R
     if end.is_none_or(|end| end > source.len()) {
         return Err(format!("the column `{name}` lies outside of the file"));
     }
+    super::check_page_sizes(source, column)?;
     if column.column_type() == Type::BYTE_ARRAY { check_pages(source, column, rows) } else { Ok(()) }
 }
 

@@ -87,6 +87,16 @@ impl Folder {
         linked.map_err(|error| self.refused(path, &error))
     }
 
+    /// Takes a file or a link away.
+    ///
+    /// # Errors
+    /// If there is none, it is a folder, or a link is in the way.
+    pub fn remove_file(&mut self, path: &RelativePath) -> io::Result<()> {
+        let (folder, name) = path.split();
+        let removed = self.enter(folder).and_then(|folder| Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?));
+        removed.map_err(|error| cannot("remove", &self.path_of(path).display(), &error))
+    }
+
     /// Writes a new file of an artifact. Its bytes go from file to file without passing through this process where the
     /// system can do that, and are shared where the file system can.
     ///
@@ -208,6 +218,8 @@ mod tests {
             assert!(error.contains(name), "{error}");
             assert!(folder.link(&path(name), &outside.join("file")).is_err(), "{name}");
         }
+        assert!(folder.remove_file(&path("folder/file")).is_err());
+        folder.remove_file(&path("dangling")).unwrap();
         assert!(folder.make_folder(&path("folder/new")).is_err() && folder.make_folder(&path("folder")).is_err());
         assert_eq!(fs::read(outside.join("file")).unwrap(), b"mine");
         assert_eq!(fs::read(inside.join("taken")).unwrap(), b"mine");

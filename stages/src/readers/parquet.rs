@@ -13,7 +13,7 @@ use super::builder::Builder;
 use super::columns::{Role, Selection};
 use super::tabular::TypedTable;
 use super::{Dataset, batches, columns};
-use crate::artifact::{Series, Source};
+use crate::artifact::{Series, Source, check_page_sizes};
 use crate::contract::{FileRequest, StageContext, StageError};
 
 /// Which files, and what their columns are for.
@@ -54,7 +54,7 @@ fn append(
     path: &Path,
     context: &StageContext<'_>,
 ) -> Result<usize, StageError> {
-    let bytes = file.len();
+    let (bytes, source) = (file.len(), file.clone());
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| batches::damaged(path, error))?;
     let names: Vec<String> = reader.schema().fields().iter().map(|field| field.name().clone()).collect();
     columns::check_count(names.len(), path)?;
@@ -64,6 +64,13 @@ fn append(
     let rows = reader.metadata().file_metadata().num_rows();
     check_rows(u64::try_from(rows).unwrap_or(u64::MAX), wanted.len() as u64, bytes, path)?;
     let mask = ProjectionMask::roots(reader.parquet_schema(), wanted.iter().copied());
+    for group in reader.metadata().row_groups() {
+        let asked = group.columns().iter().enumerate().filter(|(column, _)| mask.leaf_included(*column));
+        asked
+            .map(|(_, column)| check_page_sizes(&source, column))
+            .collect::<Result<(), _>>()
+            .map_err(|reason| batches::damaged(path, reason))?;
+    }
     let fields: Vec<FieldRef> = wanted.iter().map(|column| reader.schema().fields()[*column].clone()).collect();
     let reader = reader.with_projection(mask).with_batch_size(8192).build();
     let reader = reader.map_err(|error| batches::damaged(path, error))?;
@@ -91,6 +98,8 @@ mod tests {
         ArrayRef, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray, TimestampSecondArray,
     };
     use parquet::arrow::ArrowWriter;
+    use parquet::basic::{Compression, ZstdLevel};
+    use parquet::file::properties::WriterProperties;
     use serde_json::{Value, json};
 
     use super::*;
@@ -126,6 +135,60 @@ mod tests {
         let series = read(sample(), parameters).unwrap();
         assert_eq!(series.values, [1.5, 1.0, 2.0, 2.0, 2.5, 3.0]);
         assert_eq!((series.times, series.labels), (vec![10_000, 20_000, 30_000], vec![0, 1, 0]));
+    }
+
+    /// A column of one value in one page of more than two MiB, which hardly takes room.
+    fn constant(rows: usize, compression: Compression) -> Vec<u8> {
+        let column: ArrayRef = Arc::new(Float64Array::from(vec![0.5; rows]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_data_page_size_limit(1 << 30)
+            .set_write_batch_size(rows)
+            .set_data_page_row_count_limit(rows)
+            .set_max_row_group_row_count(None);
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build())).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Series, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        std::fs::write(&path, bytes).unwrap();
+        let table = json!({"path": "a.parquet", "split": {"train": 1.0}});
+        let table: Parquet = serde_json::from_value(table).unwrap();
+        table.read(&NullHost { files: vec![("a.parquet".to_owned(), path)] }.context(0))
+    }
+
+    #[test]
+    fn what_compresses_very_well_is_read() {
+        for compression in [Compression::ZSTD(ZstdLevel::default()), Compression::SNAPPY] {
+            let rows = 3_000_000;
+            let bytes = constant(rows, compression);
+            assert!(
+                bytes.len() < if compression == Compression::SNAPPY { 2_000_000 } else { 10_000 },
+                "{}",
+                bytes.len()
+            );
+            let series = read_bytes(&bytes).unwrap();
+            assert!(series.values.len() == rows && series.values.iter().all(|value| *value == 0.5));
+        }
+    }
+
+    /// The length in the header of a page is one that its bytes cannot come to.
+    #[test]
+    fn a_page_that_announces_too_much_is_refused() {
+        for compression in [Compression::ZSTD(ZstdLevel::default()), Compression::SNAPPY] {
+            let mut bytes = constant(200_000, compression);
+            // Behind the magic word and the type, a number of seven bits each.
+            assert_eq!((bytes[4..7].to_vec(), bytes[9] & 0x80, bytes[10] & 0x80), (vec![0x15, 0, 0x15], 0x80, 0));
+            bytes[7..11].copy_from_slice(&[0xfe, 0xff, 0xff, 0x7f]);
+            let error = read_bytes(&bytes).unwrap_err();
+            let causes = format!("{error:?}");
+            assert!(error.message().contains("damaged") && causes.contains("that announces 134217727"), "{causes}");
+        }
     }
 
     #[test]
