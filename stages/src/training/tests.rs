@@ -174,7 +174,7 @@ fn more_epochs_go_on_from_fewer() {
     let short = train(&recipe(json!({"epochs": 2})), &windows, &host.context(5)).unwrap();
     let long = train(&recipe(json!({"epochs": 4})), &windows, &host.context(5)).unwrap();
     assert_eq!(host.steps(&recipe(json!({})).chain(&Digest([1; 32]))), [1, 2, 3, 4]);
-    assert_eq!(*host.notes.lock().unwrap(), ["training goes on after epoch 2"]);
+    assert_eq!(*host.notes.lock().unwrap(), ["training continues after epoch 2"]);
     let again = train(&recipe(json!({"epochs": 2})), &windows, &host.context(5)).unwrap();
     assert_eq!(digests(&short), digests(&again));
     let fresh = train(&recipe(json!({})), &windows, &NullHost::default().context(5)).unwrap();
