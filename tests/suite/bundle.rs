@@ -164,7 +164,7 @@ fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
         import(&environment, nothing).expect(2).says("is not a bundle of runner");
         untouched(&environment);
     }
-    environment.run(&["import", "no.bundle"]).expect(1).says("cannot read");
+    environment.run(&["import", "no.bundle"]).expect(2).says("cannot read");
     environment.run(&["import", "."]).expect(2).says("is not a bundle");
     import(&environment, &whole).expect(0);
 }
@@ -246,7 +246,7 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
         *record = text.replacen("\"seed\":7", "\"seed\":8", 1).into_bytes();
     });
     // An action of another key, sealed anew: the manifest in it gives it away.
-    refused(3, "no action of that key", &|_, entries| {
+    refused(3, "is not an action of that key", &|_, entries| {
         let (name, action) = entries.iter_mut().find(|(name, _)| name.starts_with("actions/")).unwrap();
         let line = action.split(|byte| *byte == b'\n').next().unwrap();
         let mut value: Value = serde_json::from_slice(line).unwrap();

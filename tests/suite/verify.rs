@@ -325,7 +325,7 @@ fn a_result_that_was_made_anew_is_superseded_and_not_tampered_with() {
     fs::write(&record, text.replacen("\"state\":\"ran\"", "\"state\":\"hit\"", 1)).unwrap();
     environment.run(&["verify", &first]).expect(3).prints("stage now: the store says that its outputs were others");
     fs::remove_file(&record).unwrap();
-    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("it came to other outputs");
+    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("the store has other outputs for it");
 }
 
 /// Writes a pair of keys as openssl does.
