@@ -164,7 +164,7 @@ fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
         import(&environment, nothing).expect(2).says("is not a bundle of runner");
         untouched(&environment);
     }
-    environment.run(&["import", "no.bundle"]).expect(2).says("cannot read");
+    environment.run(&["import", "no.bundle"]).expect(2).says("there is no such file");
     environment.run(&["import", "."]).expect(2).says("is not a bundle");
     import(&environment, &whole).expect(0);
 }

@@ -323,7 +323,7 @@ fn a_result_that_was_made_anew_is_superseded_and_not_tampered_with() {
     let record = environment.path(&format!("cache/v1/runs/{second}/run.json"));
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replacen("\"state\":\"ran\"", "\"state\":\"hit\"", 1)).unwrap();
-    environment.run(&["verify", &first]).expect(3).prints("stage now: the store says that its outputs were others");
+    environment.run(&["verify", &first]).expect(3).prints("stage now: the store has other outputs for it");
     fs::remove_file(&record).unwrap();
     environment.run(&["verify", "pipeline.lock"]).expect(3).prints("the store has other outputs for it");
 }

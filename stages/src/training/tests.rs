@@ -158,7 +158,7 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
             host.go_on();
             let resumed = train(&recipe, &windows, &host.context(5)).unwrap();
             let notes = host.notes.lock().unwrap().join("; ");
-            assert!(notes.contains("goes on inside epoch"), "not a step is done twice: {notes}");
+            assert!(notes.contains("continues inside epoch"), "not a step is done twice: {notes}");
             let chains: std::collections::BTreeSet<Digest> =
                 host.checkpoints.lock().unwrap().keys().map(|(chain, _)| *chain).collect();
             assert_eq!(chains.len(), 1, "the state inside an epoch is of no use after that");
