@@ -257,7 +257,7 @@ fn verify_action(
             ));
             return Ok(false);
         }
-        found.problem(&what, "the store says that its outputs were others");
+        found.problem(&what, "the store has other outputs for it");
     }
     match metrics_of(action, store) {
         Ok(figures) => misquoted(&stage.metrics, &figures).into_iter().for_each(|problem| {

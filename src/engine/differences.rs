@@ -91,11 +91,11 @@ mod tests {
     use super::*;
 
     fn told(differences: &[(&str, Option<&str>, Option<&str>)]) -> String {
-        let owned = |text: &Option<&str>| text.map(str::to_owned);
+        let owned = |text: Option<&str>| text.map(str::to_owned);
         let difference = |(path, before, after): &(&str, Option<&str>, Option<&str>)| Difference {
             path: (*path).to_owned(),
-            before: owned(before),
-            after: owned(after),
+            before: owned(*before),
+            after: owned(*after),
         };
         in_words(&differences.iter().map(difference).collect::<Vec<_>>()).join("; ")
     }

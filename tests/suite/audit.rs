@@ -291,7 +291,7 @@ fn a_stage_that_fails_here_fails_the_audit() {
 #[test]
 fn what_cannot_be_audited_is_told() {
     let environment = locked();
-    environment.run(&["audit", "nothing"]).expect(2).says("no run matches `nothing`");
+    environment.run(&["audit", "nothing"]).expect(2).says("there is neither a run nor a file called `nothing`");
     environment.run(&["audit", "no.lock"]).expect(2).says("there is no lock no.lock");
     environment.run(&["audit", "no.yaml"]).expect(2).says("there is no pipeline no.yaml");
     for (option, value, message) in [

@@ -121,7 +121,7 @@ fn a_part_of_the_objects_is_enough_for_the_rest_to_be_computed() {
     assert_eq!((states("raw"), states("model"), states("scores")), (json!("ran"), json!("hit"), json!("ran")));
     let nothing = bundled(&["--objects", "none"]);
     let taken = import(&nothing, &bytes(&nothing)).expect(0);
-    taken.prints("0 of 0 objects, 0 of 8 actions").prints("did not come along");
+    taken.prints("0 of 0 objects, 0 of 8 actions").prints("are not in the bundle");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
     for (step, at) in (512..whole.len()).step_by(whole.len() / 60).enumerate() {
         let mut harmed = whole.clone();
         harmed[at + step % 7] ^= 1 << (step % 8);
-        import(&environment, &harmed).expect(3).says("damaged or was altered").says("nothing was taken in");
+        import(&environment, &harmed).expect(3).says("damaged or was altered").says("nothing was imported");
         untouched(&environment);
     }
     for length in [513, 1024, whole.len() / 2, whole.len() - 1] {
@@ -164,8 +164,8 @@ fn no_altered_byte_and_no_end_that_is_missing_is_taken_in() {
         import(&environment, nothing).expect(2).says("is not a bundle of runner");
         untouched(&environment);
     }
-    environment.run(&["import", "no.bundle"]).expect(1).says("cannot read");
-    environment.run(&["import", "."]).expect(2).says("is no bundle");
+    environment.run(&["import", "no.bundle"]).expect(2).says("there is no such file");
+    environment.run(&["import", "."]).expect(2).says("is not a bundle");
     import(&environment, &whole).expect(0);
 }
 
@@ -238,7 +238,7 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
     refused(3, "not that of its lock", &|manifest, _| manifest["version"] = 4.into());
     refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 3.into());
     refused(3, "not that of its entries", &|manifest, _| manifest["version"] = 2.into());
-    refused(2, "is no bundle", &|manifest, _| manifest["format"] = "other".into());
+    refused(2, "is not a bundle", &|manifest, _| manifest["format"] = "other".into());
     refused(3, "not in order", &|_, entries| entries.swap(0, 1));
     refused(3, "its record is of the run", &|manifest, _| manifest["run"] = "other".into());
     refused(3, "changed after it was sealed", &|_, entries| {
@@ -247,7 +247,7 @@ fn what_is_right_in_itself_but_made_to_harm_is_refused() {
         *record = text.replacen("\"seed\":7", "\"seed\":8", 1).into_bytes();
     });
     // An action of another key, sealed anew: the manifest in it gives it away.
-    refused(3, "no action of that key", &|_, entries| {
+    refused(3, "is not an action of that key", &|_, entries| {
         let (name, action) = entries.iter_mut().find(|(name, _)| name.starts_with("actions/")).unwrap();
         let line = action.split(|byte| *byte == b'\n').next().unwrap();
         let mut value: Value = serde_json::from_slice(line).unwrap();
@@ -303,7 +303,7 @@ fn a_list_of_files_that_leads_elsewhere_is_refused_by_name() {
     environment.write("tried.bundle", &evil);
     for more in [&["--dry-run"][..], &[]] {
         let import = [&["--store", "other", "import", "tried.bundle"], more].concat();
-        environment.run(&import).expect(3).says("the path `../../file` has a part `..`").says("nothing was taken in");
+        environment.run(&import).expect(3).says("the path `../../file` has a part `..`").says("nothing was imported");
         untouched(&environment);
     }
 }
@@ -336,9 +336,9 @@ fn a_lock_that_does_not_agree_with_the_record_is_refused() {
         untouched(&environment);
     };
     let other = Digest([3; 32]);
-    refused("its seed is another", &|lock| lock.seed = Some(8));
-    refused("its list of parameters is another", &|lock| drop(lock.params.insert("epochs".to_owned(), json!(3))));
-    refused("its list of stages is another", &|lock| drop(lock.stages.remove("plots")));
+    refused("its seed is different", &|lock| lock.seed = Some(8));
+    refused("its list of parameters is different", &|lock| drop(lock.params.insert("epochs".to_owned(), json!(3))));
+    refused("its list of stages is different", &|lock| drop(lock.stages.remove("plots")));
     refused("model has another key", &|lock| lock.stages.get_mut("model").unwrap().key = Key(other));
     refused("scores has other outputs", &|lock| {
         *lock.stages.get_mut("scores").unwrap().outputs.values_mut().next().unwrap() = other;

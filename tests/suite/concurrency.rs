@@ -93,7 +93,7 @@ fn the_lease_of_a_killed_process_is_taken_over() {
     let events = finished.json_lines();
     let model = |event: &&Value| event["stage"] == "model";
     assert!(events.iter().filter(model).any(|event| event["event"] == "stage-waiting"), "it waited");
-    let resumed = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("training goes on after"));
+    let resumed = |event: &Value| event["text"].as_str().is_some_and(|text| text.contains("training continues after"));
     assert!(events.iter().filter(model).any(resumed), "it went on from the checkpoint");
 }
 

@@ -133,5 +133,5 @@ fn the_lease_of_a_host_that_is_gone_expires() {
     assert!(waiting.wait_until(goes_on), "it ended without a step");
     waiting.kill();
     let finished = waiting.wait();
-    finished.says("another process is working on it").says("training goes on after");
+    finished.says("another process is working on it").says("training continues after");
 }

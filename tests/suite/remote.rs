@@ -411,7 +411,7 @@ fn wrong_addresses_are_refused_before_anything_runs() {
         ("file://", "names no folder for a remote"),
         ("file:some", "names no folder for a remote"),
         ("https://host/path?sig=hidden", "ends with its path: https://host/path"),
-        ("https://me:hidden@host:999999/x", "`https://...@host:999999/x` is no URL"),
+        ("https://me:hidden@host:999999/x", "`https://...@host:999999/x` is not a URL"),
         ("some/folder", "a folder is written file://"),
         ("https://me:secret@host/x", "must not hold credentials"),
     ] {

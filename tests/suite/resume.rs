@@ -50,8 +50,8 @@ enum Resumed {
 fn resumed(environment: &TestEnvironment, run: &Value) -> Option<Resumed> {
     let notes = journal(environment, run);
     let text = notes.iter().filter(|event| event["event"] == "stage-note").find_map(|event| event["text"].as_str())?;
-    let after = text.strip_prefix("training goes on after epoch ").and_then(|epoch| epoch.parse().ok());
-    let inside = text.strip_prefix("training goes on inside epoch ").and_then(|epoch| epoch.parse().ok());
+    let after = text.strip_prefix("training continues after epoch ").and_then(|epoch| epoch.parse().ok());
+    let inside = text.strip_prefix("training continues inside epoch ").and_then(|epoch| epoch.parse().ok());
     after.map(Resumed::AfterEpoch).or(inside.map(Resumed::InsideEpoch))
 }
 
@@ -150,7 +150,7 @@ fn states_of_trainings_are_thinned_out_counted_and_collected() {
     assert!(
         collected["kept_checkpoint_bytes"].as_u64() > Some(0) && counted > collected["kept_checkpoint_bytes"].as_u64()
     );
-    environment.succeed(&["cache", "gc"]).prints(" checkpoints, ");
+    environment.succeed(&["cache", "gc"]).prints(" checkpoint");
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "epochs=44"]);
     assert_eq!(resumed(&environment, &environment.latest()), Some(Resumed::AfterEpoch(40)));
     // Without the records of its runs nobody needs it: its results go, and its states with them.

@@ -227,7 +227,7 @@ fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
         let running = || cluster.squeue(&["--states=RUNNING", "--format=%A"]);
         wait_until(&environment, "the training goes on", || {
             let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
-            !running().trim().is_empty() && log.matches("training goes on inside epoch").count() == times - 1
+            !running().trim().is_empty() && log.matches("training continues inside epoch").count() == times - 1
         });
         let mut command = Command::new("scancel");
         command.env("SLURM_CONF", cluster.folder.path().join("slurm.conf"));

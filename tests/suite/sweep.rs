@@ -179,7 +179,7 @@ fn halving_trains_further_from_the_level_before() {
     let notes = |after: &str| {
         let journals = environment.files("cache/v1/runs").into_iter().filter(|path| path.ends_with("events.jsonl"));
         let texts = journals.map(|path| std::fs::read_to_string(path).unwrap());
-        texts.map(|text| text.matches(&format!("training goes on after epoch {after}")).count()).sum::<usize>()
+        texts.map(|text| text.matches(&format!("training continues after epoch {after}")).count()).sum::<usize>()
     };
     assert_eq!((notes("1"), notes("2")), (2, 1));
     let again = environment.json(&["sweep", "sweep.yaml"]);
@@ -476,7 +476,7 @@ fn results_of_a_sweep_are_no_garbage() {
     let done = || environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 2;
     wait_until(done);
     wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["tasks"]["running"] == 0);
-    environment.succeed(&["cache", "gc", "--max-age", "1 ms", "--verbose"]).prints("results stay for sweeps");
+    environment.succeed(&["cache", "gc", "--max-age", "1 ms", "--verbose"]).prints("kept for sweeps");
     assert!(done(), "collected");
 }
 

@@ -401,7 +401,7 @@ fn why_without_a_file_says_which_it_took_and_takes_no_sweep_for_a_pipeline() {
     let environment = after_one_run();
     environment.write(
         "sweep.yaml",
-        "sweep: s\npipeline: pipeline.yaml\naxes: {epochs: [1]}\nobjective: {stage: metrics, metric: roc_auc, direction: maximize}\n",
+        "sweep: s\npipeline: pipeline.yaml\naxes: {epochs: [1]}\nobjective: {stage: metrics, metric: f1, direction: maximize}\n",
     );
     environment.succeed(&["sweep", "--quiet", "sweep.yaml"]);
     environment.succeed(&["why", "model"]).prints("pipeline.yaml, the pipeline of run").prints("model is up to date");

@@ -177,7 +177,7 @@ fn a_first_record_that_was_killed_on_its_way_is_followed_by_the_next() {
 fn the_name_of_a_run_must_mean_one() {
     let (environment, records) = four_runs();
     for verb in ["verify", "show", "audit"] {
-        environment.run(&[verb, "20"]).expect(2).says("4 runs are called `20`").says(&name(&records[3]));
+        environment.run(&[verb, "20"]).expect(2).says("`20` matches 4 runs").says(&name(&records[3]));
         environment.run(&[verb, ""]).expect(2);
     }
     environment.succeed(&["verify", &name(&records[0])]);
@@ -312,17 +312,20 @@ fn a_result_that_was_made_anew_is_superseded_and_not_tampered_with() {
     for target in [first.as_str(), "pipeline.lock"] {
         let found = environment.json(&["verify", target]);
         let notes = found["notes"].to_string();
-        assert!(notes.contains(&format!("stage now is not deterministic: the run {second} did it anew")), "{found}");
+        assert!(
+            notes.contains(&format!("stage now is not deterministic: the run {second} executed it again")),
+            "{found}"
+        );
     }
     // A bundle of the first run does not pass the new result off as its own.
-    environment.succeed(&["export", &first, "--bundle", "run.bundle"]).says("has no actions any more of now");
+    environment.succeed(&["export", &first, "--bundle", "run.bundle"]).says("no longer has the actions of now");
     // Without the record of the run that made it anew, nobody knows where the other result came from.
     let record = environment.path(&format!("cache/v1/runs/{second}/run.json"));
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replacen("\"state\":\"ran\"", "\"state\":\"hit\"", 1)).unwrap();
-    environment.run(&["verify", &first]).expect(3).prints("stage now: the store says that its outputs were others");
+    environment.run(&["verify", &first]).expect(3).prints("stage now: the store has other outputs for it");
     fs::remove_file(&record).unwrap();
-    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("it came to other outputs");
+    environment.run(&["verify", "pipeline.lock"]).expect(3).prints("the store has other outputs for it");
 }
 
 /// Writes a pair of keys as openssl does.

@@ -59,7 +59,7 @@ impl Address {
                 }
                 _ => form.to_owned(),
             };
-            wrong(format!("`{}` is no URL", discreet(text))).hint(hint)
+            wrong(format!("`{}` is not a URL", discreet(text))).hint(hint)
         })?;
         if url.username() != "" || url.password().is_some() {
             return Err(wrong(format!("the address of a remote must not hold credentials: {}", shown(&url)))

@@ -50,7 +50,7 @@ impl Layout {
                 Part::Text(text) => filled.push_str(text),
                 Part::Placeholder(name) => filled.push_str(self.paths.get(name).ok_or_else(|| {
                     let known: Vec<String> = self.paths.keys().map(|name| format!("{{{name}}}")).collect();
-                    StageError::new(format!("`{{{name}}}` names no input of this stage"))
+                    StageError::new(format!("`{{{name}}}` is not an input of this stage"))
                         .hint(format!("there are {}", known.join(", ")))
                 })?),
             }

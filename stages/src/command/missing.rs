@@ -29,14 +29,12 @@ pub(super) fn advice(params: &CommandParams, said: &str, look_up: LookUp<'_>) ->
 /// The paths that a line says are missing.
 fn missing(line: &str) -> Vec<PathBuf> {
     if let Some((_, module)) = line.split_once(NO_MODULE) {
-        let name: String =
-            module.trim_matches([' ', '\'', '"', ';']).split(['\'', '"', ' ', ';']).next().unwrap_or_default().into();
-        let first = name.split('.').next().unwrap_or_default().to_owned();
-        return [format!("{first}.py"), first]
-            .into_iter()
-            .filter(|name| name.len() > ".py".len())
-            .map(PathBuf::from)
-            .collect();
+        let name = module.trim_matches([' ', '\'', '"', ';']);
+        let first = name.split(['\'', '"', ' ', ';', '.']).next().unwrap_or_default();
+        return match first {
+            "" => Vec::new(),
+            first => vec![PathBuf::from(format!("{first}.py")), PathBuf::from(first)],
+        };
     }
     let lower = line.to_lowercase();
     if !MISSING.iter().any(|phrase| lower.contains(phrase)) {

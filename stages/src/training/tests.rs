@@ -158,7 +158,7 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
             host.go_on();
             let resumed = train(&recipe, &windows, &host.context(5)).unwrap();
             let notes = host.notes.lock().unwrap().join("; ");
-            assert!(notes.contains("goes on inside epoch"), "not a step is done twice: {notes}");
+            assert!(notes.contains("continues inside epoch"), "not a step is done twice: {notes}");
             let chains: std::collections::BTreeSet<Digest> =
                 host.checkpoints.lock().unwrap().keys().map(|(chain, _)| *chain).collect();
             assert_eq!(chains.len(), 1, "the state inside an epoch is of no use after that");
@@ -174,7 +174,7 @@ fn more_epochs_go_on_from_fewer() {
     let short = train(&recipe(json!({"epochs": 2})), &windows, &host.context(5)).unwrap();
     let long = train(&recipe(json!({"epochs": 4})), &windows, &host.context(5)).unwrap();
     assert_eq!(host.steps(&recipe(json!({})).chain(&Digest([1; 32]))), [1, 2, 3, 4]);
-    assert_eq!(*host.notes.lock().unwrap(), ["training goes on after epoch 2"]);
+    assert_eq!(*host.notes.lock().unwrap(), ["training continues after epoch 2"]);
     let again = train(&recipe(json!({"epochs": 2})), &windows, &host.context(5)).unwrap();
     assert_eq!(digests(&short), digests(&again));
     let fresh = train(&recipe(json!({})), &windows, &NullHost::default().context(5)).unwrap();
