@@ -541,7 +541,7 @@ fn every_trial_of_a_sweep_has_its_own_parameters_everywhere() {
 #[test]
 fn names_that_differ_in_capital_letters_lie_apart() {
     let environment = TestEnvironment::with_pipeline(
-        "pipeline: letters\nstages:\n  Mixed:\n    uses: command\n    matrix: {v: [a, A]}\n    with:\n      run: [sh, -c, \
+        "pipeline: letters\nstages:\n  it:\n    uses: command\n    matrix: {v: [a, A]}\n    with:\n      run: [sh, -c, \
          \"mkdir {out.o}; echo $0 > {out.o}/x; echo $0 > {out.o}/X; echo $0 > {out.O}\", \"${v}\"]\n      \
          outputs: {o: {path: o}, O: {path: p.txt}}\n",
     );
@@ -556,7 +556,7 @@ fn names_that_differ_in_capital_letters_lie_apart() {
     assert_eq!(shown, below("crate/objects"));
     let folded: std::collections::BTreeSet<String> = shown.iter().map(|path| path.to_lowercase()).collect();
     assert_eq!((shown.len(), folded.len()), (6, 6), "{shown:?}");
-    assert!(shown.contains("Mixed[v=a]/o/x"), "what is in small letters stays: {shown:?}");
+    assert!(shown.contains("it[v=a]/o/x"), "what is in small letters stays: {shown:?}");
 }
 
 #[test]

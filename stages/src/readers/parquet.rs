@@ -65,11 +65,9 @@ fn append(
     check_rows(u64::try_from(rows).unwrap_or(u64::MAX), wanted.len() as u64, bytes, path)?;
     let mask = ProjectionMask::roots(reader.parquet_schema(), wanted.iter().copied());
     for group in reader.metadata().row_groups() {
-        let asked = group.columns().iter().enumerate().filter(|(column, _)| mask.leaf_included(*column));
-        asked
-            .map(|(_, column)| check_page_sizes(&source, column))
-            .collect::<Result<(), _>>()
-            .map_err(|reason| batches::damaged(path, reason))?;
+        let mut asked = group.columns().iter().enumerate().filter(|(column, _)| mask.leaf_included(*column));
+        let checked = asked.try_for_each(|(_, column)| check_page_sizes(&source, column));
+        checked.map_err(|reason| batches::damaged(path, reason))?;
     }
     let fields: Vec<FieldRef> = wanted.iter().map(|column| reader.schema().fields()[*column].clone()).collect();
     let reader = reader.with_projection(mask).with_batch_size(8192).build();
