@@ -269,7 +269,6 @@ fn a_plan_writes_no_action() {
     assert!(!path.exists());
 }
 
-<<<<<<< HEAD
 /// A record that was cut short once ended every collection of garbage, and nothing said which one it was.
 #[test]
 fn a_record_of_a_run_that_cannot_be_read_is_named_and_set_aside() {
@@ -310,7 +309,8 @@ fn resealed(bytes: &[u8]) -> Vec<u8> {
     let content = content.replacen("\"status\":\"done\"", "\"status\":\"paused\"", 1);
     let seal = stages::artifact::Digest::of_bytes(content.as_bytes());
     format!("{content},\"seal\":\"{seal}\"}}").into_bytes()
-=======
+}
+
 /// Files that are shown are other names of objects. Whoever edits one gets a file of their own.
 #[test]
 fn an_edit_of_a_shown_file_leaves_the_object_as_it_was() {
@@ -335,5 +335,4 @@ fn an_edit_of_a_shown_file_leaves_the_object_as_it_was() {
     let edit = std::process::Command::new("sed").args(["-i", "s/^/edited /"]).arg(&shown).status().unwrap();
     assert!(edit.success() && fs::read_to_string(&shown).unwrap().starts_with("edited"));
     environment.succeed(&["cache", "verify"]).prints("all intact");
->>>>>>> exports
 }
