@@ -74,7 +74,7 @@ fn reading_through_tells_damage_once_and_what_mends_it() {
     let (server, environment) = filled();
     objects_at(&server).iter().for_each(|path| harm(&server, path));
     let finished = environment.succeed(&["run", "pipeline.yaml", "--store", "b", "--remote-mode", "read"]);
-    finished.says("runner cache push --verify").says("there are damaged");
+    finished.says("runner cache push --verify").says("found damaged there");
     assert_eq!(finished.stderr.matches("has wrong bytes").count(), 1, "{}", finished.stderr);
     assert!(!ran(&latest_in(&environment, "b")).is_empty());
     assert_clean(&environment, "b");
@@ -131,7 +131,7 @@ fn an_interrupt_ends_a_push_at_once() {
 fn an_interrupt_ends_a_pull_at_once_and_it_goes_on_later() {
     let pipeline = (&["pipeline.yaml"][..], "GET");
     // Where nothing is answered, not even what a run is or what there is comes to an end.
-    let silent = [pipeline, (&[], "GET"), (&["--all"], "PROPFIND")];
+    let silent = [pipeline, (&[], "PROPFIND"), (&["--all"], "PROPFIND")];
     for (fault, ways) in [(Fault::Silent, &silent[..]), (Fault::Stuck, &[pipeline])] {
         let (server, environment) = filled();
         for (what, method) in ways {

@@ -138,7 +138,7 @@ fn an_object_larger_than_a_piece_comes_back() {
     let pipeline = MANY_FILES.replace("600", "1").replace("30000", "40000000");
     let mut environment = TestEnvironment::with_pipeline(&pipeline);
     let Some(_server) = Server::start(&mut environment) else { return };
-    environment.succeed(&["run", "pipeline.yaml", "--store", "a"]).says("1 results sent");
+    environment.succeed(&["run", "pipeline.yaml", "--store", "a"]).says("1 result sent");
     environment.succeed(&["cache", "pull", "pipeline.yaml", "--store", "b"]);
     assert_clean(&environment, "b");
     let sizes = |store: &str| {
