@@ -315,7 +315,7 @@ mod tests {
     /// Each line becomes an event, however little is in it.
     #[test]
     fn empty_lines_are_not_free() {
-        let (said, _) = notes(&[(Stream::Output, &[b'\n'; 2_000_000])]);
+        let (said, _) = notes(&[(Stream::Output, &vec![b'\n'; 2_000_000])]);
         assert!(said.len() <= (HEAD + TAIL) / PER_LINE + 2, "{}", said.len());
     }
 }
