@@ -53,6 +53,15 @@ impl CacheError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether a record was read and is not what it should be.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Record { .. } | Self::Misplaced { .. } => true,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::InvalidData,
+            _ => false,
+        }
+    }
+
     /// Whether recomputing the stage that made the object would mend it.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_))
@@ -61,6 +70,9 @@ impl CacheError {
     /// What the user can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Io { verb: "read" | "list", source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("somebody else may have written it: see who may read the store")
+            }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("the store must be writable: choose another with --store DIR or RUNNER_STORE")
@@ -97,4 +109,20 @@ impl CacheError {
 fn first_of(runs: &[super::RunId]) -> String {
     let shown: Vec<&str> = runs.iter().take(4).map(|run| run.0.as_str()).collect();
     shown.join(", ") + if runs.len() > shown.len() { ", …" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be read at the moment must not be set aside.
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_a_damaged_one() {
+        let read = |kind: io::ErrorKind| CacheError::io("read", Path::new("run.json"))(kind.into());
+        let misread = [io::ErrorKind::PermissionDenied, io::ErrorKind::StaleNetworkFileHandle, io::ErrorKind::NotFound];
+        assert!(misread.into_iter().all(|kind| !read(kind).is_damage()));
+        assert!(read(io::ErrorKind::InvalidData).is_damage(), "it is not a file, or a huge one");
+        assert!(CacheError::Record { path: "run.json".into(), reason: String::new() }.is_damage());
+        assert!(read(io::ErrorKind::PermissionDenied).hint().unwrap().contains("read the store"));
+    }
 }

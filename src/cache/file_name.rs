@@ -77,8 +77,9 @@ impl OutputPaths {
     /// The path of an output, which is one of all `outputs` of its stage. An output that is one file has its ending behind it, so
     /// that no dot stands in an output's own name.
     pub fn path<'a>(&self, stage: &str, output: &str, outputs: impl IntoIterator<Item = &'a str>) -> String {
-        let output = FileNames::of(outputs).part(output).replace('.', "%2E");
-        format!("{}/{output}", self.stages.part(stage))
+        let part = FileNames::of(outputs).part(output).replace('.', "%2E");
+        let part = if part.len() <= LONGEST { part } else { with_digest(&part.replace('.', ""), output) };
+        format!("{}/{part}", self.stages.part(stage))
     }
 }
 
@@ -122,7 +123,15 @@ fn steps(path: &str) -> impl Iterator<Item = (&str, &str)> {
 /// The same for names that a file system may take for one: no capital letters, and no letters that differ from others only in
 /// being small ones, such as the long s.
 fn folded(name: &str) -> String {
-    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    let mut folded = name.to_owned();
+    loop {
+        // What a capital letter becomes may have another one of its own: ẞ, ß, ss.
+        let again: String = folded.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+        if again == folded {
+            return folded;
+        }
+        folded = again;
+    }
 }
 
 /// What leads elsewhere, cannot be seen, or changes the direction of the text around it.
@@ -162,6 +171,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn letters_that_become_others_step_by_step_fold_to_the_same() {
+        assert_eq!(folded("ẞ"), folded("ß"));
+        assert_eq!(folded("STRASSE"), folded("straße"));
+        let names = FileNames::of(["ẞ", "ß"]);
+        assert_ne!(folded(&names.part("ẞ")), folded(&names.part("ß")));
+    }
+
+    #[test]
+    fn an_output_of_many_dots_has_a_path_that_is_not_too_long() {
+        let outputs = [".".repeat(190), "a".repeat(90) + &".".repeat(99)];
+        let paths = OutputPaths::of(["s"]);
+        let told: BTreeSet<String> = outputs.iter().map(|output| paths.path("s", output, [&**output])).collect();
+        assert_eq!(told.len(), 2);
+        for path in told {
+            let part = path.strip_prefix("s/").unwrap();
+            assert!(part.len() <= LONGEST && !part.contains('.'), "{part}");
+        }
+    }
 
     #[test]
     fn ordinary_names_stay_as_they_are() {

@@ -146,7 +146,8 @@ impl Store {
         collection.run()
     }
 
-    fn turn_to_collect(&self) -> Result<LeaseAttempt, CacheError> {
+    /// Waits for the right to be the only one who collects.
+    pub(super) fn turn_to_collect(&self) -> Result<LeaseAttempt, CacheError> {
         let begun = std::time::Instant::now();
         loop {
             match self.lease_collection()? {

@@ -1,6 +1,7 @@
 //! `cache verify`: reads every object, decodes every artifact, and compares with what the actions say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,8 +42,8 @@ impl Store {
     pub fn actions(&self) -> Result<(Vec<Action>, Vec<PathBuf>), CacheError> {
         let (mut actions, mut broken) = (Vec::new(), Vec::new());
         for path in self.paths_below(&self.layout().actions())? {
-            let action = self.layout().read(&path).ok().and_then(|text| unseal::<Action>(&text));
-            match action {
+            let Some(text) = self.read_if_there(&path)? else { continue };
+            match unseal::<Action>(&text) {
                 Some(action) if self.layout().action(&action.key) == path => actions.push(action),
                 _ => broken.push(path),
             }
@@ -50,12 +51,35 @@ impl Store {
         Ok((actions, broken))
     }
 
+    /// The bytes of a file that was listed, unless it has gone since; none of what is not a file of ours.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read, which says nothing about its content.
+    fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+        match self.layout().read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(Vec::new())),
+            other => other.map(Some).map_err(CacheError::io("read", path)),
+        }
+    }
+
     /// Checks everything; damaged objects are set aside, actions that lost an object are removed, so that the next
     /// run recomputes their stages. `progress` is called with the number of objects checked and their total.
     pub fn verify(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<VerifyReport, CacheError> {
         // What stands in the way of the store's folders goes first: nothing can be given back before.
+        if !self.layout().root().is_dir() {
+            return Ok(VerifyReport::default());
+        }
         let mut report = VerifyReport { damaged: self.set_foreign_aside()?, ..VerifyReport::default() };
-        self.take_back_trash()?;
+        // A collection would take away what is looked for. Where no lease can be taken, none is at work either.
+        let _turn = match self.turn_to_collect() {
+            Err(CacheError::Collecting) => return Err(CacheError::Collecting),
+            Err(_) => None,
+            Ok(turn) => {
+                self.take_back()?;
+                Some(turn)
+            }
+        };
         report.damaged.extend(self.set_broken_records_aside()?);
         let (actions, broken) = self.actions()?;
         report.actions = actions.len();
@@ -82,7 +106,7 @@ impl Store {
         report.orphans = on_disk.iter().filter(|file| !needed.contains_key(&file.path)).count();
         report.orphans += self.layout().walk(&self.layout().tmp())?.len();
         let done = std::sync::atomic::AtomicUsize::new(0);
-        let lost: Vec<(PathBuf, Digest, Damage)> = needed
+        let found: Vec<(Option<Digest>, Damage)> = needed
             .into_par_iter()
             .filter_map(|(path, (records, kinds))| {
                 let found = records.iter().try_for_each(|record| self.verify_object(record));
@@ -91,13 +115,14 @@ impl Store {
                 // A part speaks for itself.
                 let is_of_a_part = error.object().is_some_and(|object| object != records[0].object);
                 let reason = (!is_of_a_part).then(|| error.to_string())?;
-                let damage = Damage { path: path.clone(), reason, needed_by: kinds.into_iter().collect() };
-                Some((path, records[0].object, damage))
+                // What cannot be read at the moment is not lost.
+                let lost = error.is_loss().then_some(records[0].object);
+                Some((lost, Damage { path, reason, needed_by: kinds.into_iter().collect() }))
             })
             .collect();
-        self.drop_actions_that_need(&actions, &lost.iter().map(|(_, object, _)| *object).collect())?;
+        self.drop_actions_that_need(&actions, &found.iter().filter_map(|(lost, _)| *lost).collect())?;
         self.prune_ledgers()?;
-        report.damaged.extend(lost.into_iter().map(|(.., damage)| damage));
+        report.damaged.extend(found.into_iter().map(|(_, damage)| damage));
         Ok(report)
     }
 
@@ -161,7 +186,9 @@ impl Store {
             let error = match self.load_run_as_written(&run) {
                 Ok(_) => continue,
                 Err(error) if error.is_absence() => continue,
-                Err(error) => error,
+                Err(error) if error.is_damage() => error,
+                // It may be somebody else's, or the disk does not answer: that says nothing about its content.
+                Err(error) => return Err(error),
             };
             let is_as_written = matches!(self.record_seal(&run), Ok(RecordSeal::Intact(_)));
             if is_as_written && !matches!(error, CacheError::Misplaced { .. }) {
@@ -180,8 +207,8 @@ impl Store {
         let written: BTreeMap<&Key, &Action> = actions.iter().map(|action| (&action.key, action)).collect();
         let (mut broken, mut unwritten) = (Vec::new(), Vec::new());
         for path in self.paths_below(&self.layout().ledgers())? {
-            let ledger = self.layout().read(&path).ok().and_then(|text| unseal::<Ledger>(&text));
-            let Some(ledger) = ledger else {
+            let Some(text) = self.read_if_there(&path)? else { continue };
+            let Some(ledger) = unseal::<Ledger>(&text) else {
                 broken.push((path, "not a readable ledger"));
                 continue;
             };
@@ -239,6 +266,10 @@ impl Store {
 
     fn drop_actions_that_need(&self, actions: &[Action], lost: &BTreeSet<Digest>) -> Result<(), CacheError> {
         for action in actions.iter().filter(|action| action.objects().any(|record| lost.contains(&record.object))) {
+            // A run may have published it again meanwhile.
+            if self.action(&action.key)?.is_some_and(|now| now != *action) {
+                continue;
+            }
             self.layout().remove(&self.layout().action(&action.key))?;
         }
         Ok(())

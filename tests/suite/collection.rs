@@ -61,6 +61,22 @@ fn runs_beside_a_collection_that_spares_nothing_end_well() {
     beside_runs(EQUAL, 6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));
 }
 
+/// What goes while it is looked for is not damaged.
+#[test]
+fn a_verification_beside_a_collection_finds_no_damage() {
+    for round in 0..6 {
+        let environment = TestEnvironment::with_pipeline(EQUAL);
+        for n in ["1", "2"] {
+            environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", &format!("n={n}")]);
+        }
+        let collect = environment.command(&["cache", "gc", "--max-size", "1 B", "--max-age", "1 ms"]);
+        let collecting = environment.start(collect);
+        let verified = environment.run(&["cache", "verify"]);
+        collecting.wait().expect(0);
+        assert_eq!(verified.code(), Some(0), "round {round}: {}", verified.describe());
+    }
+}
+
 #[test]
 fn programs_find_their_inputs_beside_a_collection() {
     beside_runs(CHAINS, 6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));

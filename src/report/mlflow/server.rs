@@ -202,10 +202,11 @@ impl Sender<'_> {
                 let id = tag_of(run, ID);
                 found.extend(id.and_then(|id| Some((id, Known::read(run)?))));
             }
-            page = text_at(&answer, "next_page_token").filter(|page| !page.is_empty());
-            if page.is_none() {
+            let next = text_at(&answer, "next_page_token").filter(|next| !next.is_empty());
+            if next.is_none() || next == page {
                 return Ok(found);
             }
+            page = next;
         }
     }
 

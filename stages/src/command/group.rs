@@ -75,16 +75,23 @@ impl Traces {
         }
         let Some(status) = Status::of(process.as_raw_nonzero().get()) else { return false };
         // Threads, among them our own, have numbers, too. And a child of ours in our session may be a program that another
-        // stage is starting now: until it is under way it holds copies of all our files. One in a session of its own has
-        // come to us from a program that ended, where we are the first process of a container.
+        // stage is starting now: until it is under way it holds copies of all our files. Such a one still runs our own program
+        // or is in the folder of its stage, beside this one. Others have come to us from a program that ended, where
+        // we are the first process of a container.
         let own = rustix::process::getpid().as_raw_nonzero().get();
         let own_session = rustix::process::getsid(None).is_ok_and(|own| own.as_raw_nonzero().get() == status.session);
-        let may_be_starting = !is_here && status.parent == own && own_session;
+        let is_ours = status.parent == own && own_session;
+        let may_be_starting = !is_here && is_ours && (self.is_in_a_folder_beside(&place) || runs_our_program(&place));
         if !is_process(&place) || may_be_starting {
             return false;
         }
         // Somebody who looks around in the folder from another terminal is not a stray.
         status.is_alive && (own_session || !status.has_terminal)
+    }
+
+    fn is_in_a_folder_beside(&self, place: &Path) -> bool {
+        let beside = self.folder.parent().unwrap_or(&self.folder);
+        fs::read_link(place.join("cwd")).is_ok_and(|folder| folder.starts_with(beside))
     }
 
     fn holds_pipe(&self, place: &Path) -> bool {
@@ -95,6 +102,12 @@ impl Traces {
         let mut targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
         targets.any(|target| self.pipes.iter().any(|pipe| target.as_os_str() == pipe.as_str()))
     }
+}
+
+/// Whether a process runs the program that this one runs.
+fn runs_our_program(place: &Path) -> bool {
+    let [theirs, ours] = [place.join("exe"), PathBuf::from("/proc/self/exe")].map(|link| fs::read_link(link).ok());
+    theirs == ours
 }
 
 /// Whether the number is that of a process, not of a thread.

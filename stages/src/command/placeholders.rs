@@ -176,8 +176,9 @@ fn in_braces(argument: &str) -> impl Iterator<Item = &str> {
     });
     texts.flat_map(|text| {
         text.match_indices('{').filter_map(|(start, _)| {
-            let inner = text[start + 1..].split_once('}')?.0.trim();
-            (!text[..start].ends_with('$') && !inner.contains('{')).then_some(inner)
+            let rest = &text[start + 1..];
+            let end = rest.find(['{', '}']).filter(|end| rest[*end..].starts_with('}'))?;
+            (!text[..start].ends_with('$')).then(|| rest[..end].trim())
         })
     })
 }

@@ -173,10 +173,18 @@ fn hint_for_an_argument(params: &CommandParams, word: &Word, argument: &str) -> 
     let (key, declare) = declaration(params, &word.text);
     let placeholder = format!("{{file.{key}}}");
     let write = match word.is_whole {
-        true => format!("write `{}`", quoted(&argument.replace(&word.text, &placeholder))),
+        true => format!("write `{}`", quoted(&with_placeholder(argument, &word.text, &placeholder))),
         false => format!("write `{placeholder}` in its place"),
     };
     format!("{declare}{write}")
+}
+
+/// The argument with a placeholder for the path at its end, or else for the first place of it.
+fn with_placeholder(argument: &str, path: &str, placeholder: &str) -> String {
+    match argument.strip_suffix(path) {
+        Some(start) => format!("{start}{placeholder}"),
+        None => argument.replacen(path, placeholder, 1),
+    }
 }
 
 /// How to run a script that lies beside the pipeline.

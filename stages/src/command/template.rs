@@ -17,9 +17,10 @@ pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
         let start = position + found;
         position = start + 1;
         let rest = &text[start + 1..];
-        let Some(end) = rest.find('}') else { break };
+        // Up to the next brace only: an argument may be long and full of them.
+        let Some(end) = rest.find(['{', '}']) else { break };
         let name = &rest[..end];
-        if !KINDS.iter().any(|kind| name.starts_with(kind)) || name.contains('{') {
+        if !rest[end..].starts_with('}') || !KINDS.iter().any(|kind| name.starts_with(kind)) {
             continue;
         }
         parts.push(Part::Text(&text[done..start]));
@@ -56,5 +57,7 @@ mod tests {
         assert_eq!(parts("a{out.o}"), [Part::Text("a"), Part::Placeholder("out.o")]);
         assert_eq!(parts("no braces"), [Part::Text("no braces")]);
         assert_eq!(parts(""), []);
+        let many = "{".repeat(1 << 20);
+        assert_eq!(parts(&many), [Part::Text(&many)], "in one go, however many there are");
     }
 }

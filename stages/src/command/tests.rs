@@ -453,6 +453,10 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         ["run.1: add `files: {a: conf/a.yaml}` under `with`, and write `\"--config={file.a}\"`"]
     );
     assert_eq!(
+        hints(json!(["x", "--all=all"]), none.clone()),
+        ["run.1: add `files: {all: all}` under `with`, and write `\"--all={file.all}\"`"]
+    );
+    assert_eq!(
         hints(json!(["sh", "-c", "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"]), none.clone()),
         [
             "run.2: add `files: {a: conf/a.yaml}` under `with`, and write `{file.a}` in its place",

@@ -36,12 +36,22 @@ while read -r what number name; do
   esac
 done
 [ "$folders" = "$line" ] && exit
+session_and_terminal() { # PROCESS
+  read -r stat < "/proc/$1/stat" || stat=
+  set -- ${stat##*) }
+  session=$4 terminal=$5
+}
+session_and_terminal $$
+own=$session
 send() { # SIGNAL
   printf '%s' "$groups" | while read -r number group; do
     [ -z "$group" ] || kill -s "$1" -- "-$group"
   done
   for process in /proc/[0-9]*; do
     place=$(readlink "$process/cwd") || continue
+    session_and_terminal "${process#/proc/}"
+    # Somebody who looks around in the folder from another terminal.
+    [ "$session" = "$own" ] || [ "${terminal:-0}" = 0 ] || continue
     printf '%s' "$folders" | while read -r number folder; do
       [ -n "$folder" ] || continue
       case $place in "$folder" | "$folder"/* | "$folder (deleted)") kill -s "$1" -- "${process#/proc/}" ;; esac
