@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::object::{rename_into, temporary};
 use super::tree::Kind;
-use super::{CacheError, Layout, LeaseAttempt, Store, failpoint};
+use super::{CacheError, Layout, Store, failpoint};
 
 /// How often an object that is needed is taken out of the trash: as many collections may follow each other.
 const RESCUES: usize = 3;
@@ -110,18 +110,7 @@ impl Layout {
 }
 
 impl Store {
-    /// Gives back what collections that were killed had taken away. One that is at work is left alone.
-    pub(super) fn take_back_trash(&self) -> Result<(), CacheError> {
-        if self.layout().entries(&self.layout().trash())?.is_empty() {
-            return Ok(());
-        }
-        match self.lease_collection()? {
-            LeaseAttempt::Taken(_lease) => self.take_back(),
-            LeaseAttempt::Held => Ok(()),
-        }
-    }
-
-    /// The same for whoever is the only one to collect.
+    /// Gives back what collections that were killed had taken away; for whoever is the only one to collect.
     pub(super) fn take_back(&self) -> Result<(), CacheError> {
         let layout = self.layout();
         for left in layout.entries(&layout.trash())? {
