@@ -15,9 +15,24 @@ fn begun() -> (TestEnvironment, Running) {
     let mut environment = TestEnvironment::with_pipeline(ENDLESS);
     let mark = environment.path("begun").display().to_string();
     environment.set("BEGUN", mark);
-    let mut running = environment.spawn(&["run", "--quiet", "pipeline.yaml"]);
+    let mut running = environment.start(hearing_hangups(&environment));
     assert!(running.wait_until(|| environment.path("begun").exists()));
     (environment, running)
+}
+
+/// A run that does not ignore SIGHUP, also where the tests were started by `nohup`.
+fn hearing_hangups(environment: &TestEnvironment) -> Command {
+    let run = environment.command(&["run", "--quiet", "pipeline.yaml"]);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    if ignored.is_none_or(|ignored| ignored & 1 == 0) {
+        return run;
+    }
+    let mut hearing = Command::new("env");
+    hearing.arg("--default-signal=HUP").arg(run.get_program()).args(run.get_args());
+    hearing.current_dir(environment.folder()).env_clear();
+    hearing.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    hearing
 }
 
 fn status(environment: &TestEnvironment) -> String {
