@@ -121,7 +121,7 @@ impl Store {
             })
             .collect();
         self.drop_actions_that_need(&actions, &found.iter().filter_map(|(lost, _)| *lost).collect())?;
-        self.prune_ledgers()?;
+        self.prune_ledgers(&unwritten.iter().map(|action| action.key).collect())?;
         report.damaged.extend(found.into_iter().map(|(_, damage)| damage));
         Ok(report)
     }
@@ -227,14 +227,16 @@ impl Store {
         Ok((broken, unwritten))
     }
 
-    /// Takes out of the ledgers what they alone know of and what could not be checked, since its objects are not there: once
-    /// other stages have made those again, nobody would doubt it.
-    fn prune_ledgers(&self) -> Result<(), CacheError> {
+    /// Takes out of the ledgers what they alone know of by now and what was not checked: its objects are not there, and once
+    /// other stages had made those again, nobody would doubt it; or its action went just now. `checked` are the keys of those
+    /// whose objects were looked at.
+    fn prune_ledgers(&self, checked: &BTreeSet<Key>) -> Result<(), CacheError> {
         for path in self.paths_below(&self.layout().ledgers())? {
             let Some(mut ledger) = self.layout().read(&path).ok().and_then(|text| unseal::<Ledger>(&text)) else {
                 continue;
             };
-            let is_doubtful = |noted: &Action| self.action_file(&noted.key).is_none() && !self.has_outputs(noted);
+            let is_sure = |noted: &Action| checked.contains(&noted.key) && self.has_outputs(noted);
+            let is_doubtful = |noted: &Action| self.action_file(&noted.key).is_none() && !is_sure(noted);
             let doubtful = ledger.stages.iter().filter(|(_, noted)| is_doubtful(noted));
             let doubtful: Vec<String> = doubtful.map(|(stage, _)| stage.clone()).collect();
             if !doubtful.is_empty() {
