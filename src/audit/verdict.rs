@@ -27,7 +27,7 @@ pub enum Verdict {
     Inherited,
     /// Nothing that determines it differs, and yet it came out otherwise.
     Differs,
-    /// It differs, or might, and nobody can say by how much: the original is not available.
+    /// It differs, or might; by how much is unknown, because the original is not available.
     Missing,
     Failed,
     /// It was not executed, because something that it needs failed.

@@ -298,7 +298,7 @@ mod tests {
         assert!(!store.layout().objects().exists());
     }
 
-    /// The long one has no end that anybody would wait for: it is told by its length.
+    /// The long one would take hours to hash; its length alone shows that it is damaged.
     #[test]
     fn what_is_damaged_in_the_store_is_replaced() {
         let folder = tempfile::tempdir().unwrap();

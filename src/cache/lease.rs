@@ -56,7 +56,7 @@ pub fn is_gone(process: u32, started: u64) -> bool {
 fn is_gone_as_seen(process: u32, started: u64, seen: Option<u64>) -> bool {
     match seen {
         Some(seen) => seen != started,
-        // There is no such process, or it is another user's and `/proc` hides it.
+        // Either the process is gone, or it belongs to another user and `/proc` hides it.
         None => !is_there(process),
     }
 }
