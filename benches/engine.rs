@@ -41,7 +41,12 @@ fn pipeline() -> String {
 
 fn read(text: &str) -> Spec {
     let mut sources = SourceMap::default();
-    let (spec, diagnostics) = load_text(Path::new("wide.yaml"), text, &LoadOptions::default(), &mut sources);
+    let (spec, diagnostics) = load_text(
+        Path::new("wide.yaml"),
+        text,
+        &LoadOptions::default(),
+        &mut sources,
+    );
     assert!(!diagnostics.has_errors());
     spec.expect("a pipeline without errors")
 }
@@ -49,7 +54,10 @@ fn read(text: &str) -> Spec {
 fn graph(spec: &Spec) -> Graph {
     let (mut graph, diagnostics) = build(spec, &stages::kinds());
     assert!(!diagnostics.has_errors());
-    graph.place(&Machine { threads: 2, device: Device::Cpu });
+    graph.place(&Machine {
+        threads: 2,
+        device: Device::Cpu,
+    });
     graph
 }
 
@@ -65,7 +73,12 @@ impl Known {
     fn new(graph: Graph) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = Store::open(folder.path());
-        let mut known = Self { store, ledger: Ledger::default(), graph, _folder: folder };
+        let mut known = Self {
+            store,
+            ledger: Ledger::default(),
+            graph,
+            _folder: folder,
+        };
         // A wave at a time: the inputs of the second are the outputs of the first.
         for _ in 0..2 {
             let plan = known.planner().plan();
@@ -76,7 +89,9 @@ impl Known {
                 .filter(|id| plan.stage(**id).hit().is_none())
                 .filter_map(|id| Some((known.graph.stage(*id).name.clone(), plan.stage(*id).key?)))
                 .collect();
-            missing.into_iter().for_each(|(name, key)| known.add(&name, key));
+            missing
+                .into_iter()
+                .for_each(|(name, key)| known.add(&name, key));
         }
         assert_eq!(known.planner().plan().hits(), STAGES);
         known
@@ -84,19 +99,33 @@ impl Known {
 
     fn add(&mut self, name: &str, key: Key) {
         let digest = Digest::of_bytes(name.as_bytes());
-        let ports = if name.starts_with("generate") { vec!["series"] } else { vec!["series", "statistics"] };
+        let ports = if name.starts_with("generate") {
+            vec!["series"]
+        } else {
+            vec!["series", "statistics"]
+        };
         let record = |port: &str| ObjectRecord {
             digest,
             object: digest,
-            kind: Some(if port == "series" { ArtifactKind::Series } else { ArtifactKind::Table }),
+            kind: Some(if port == "series" {
+                ArtifactKind::Series
+            } else {
+                ArtifactKind::Table
+            }),
             bytes: 0,
             parts: Vec::new(),
         };
-        let outputs: Vec<Output> =
-            ports.iter().map(|port| Output { port: (*port).to_owned(), record: record(port) }).collect();
+        let outputs: Vec<Output> = ports
+            .iter()
+            .map(|port| Output {
+                port: (*port).to_owned(),
+                record: record(port),
+            })
+            .collect();
         for output in &outputs {
             let path = self.store.layout().object(&output.record);
-            std::fs::create_dir_all(path.parent().expect("objects lie in folders")).expect("a writable folder");
+            std::fs::create_dir_all(path.parent().expect("objects lie in folders"))
+                .expect("a writable folder");
             std::fs::write(path, b"").expect("a writable folder");
         }
         let action = Action {
@@ -110,7 +139,8 @@ impl Known {
         };
         // A hit from the ledger has its action on disk.
         let path = self.store.layout().action(&action.key);
-        std::fs::create_dir_all(path.parent().expect("a name in a folder")).expect("a writable folder");
+        std::fs::create_dir_all(path.parent().expect("a name in a folder"))
+            .expect("a writable folder");
         std::fs::write(path, b"").expect("a writable folder");
         self.ledger.note(&self.store, name, &Arc::new(action));
     }
@@ -149,9 +179,15 @@ fn bench(criterion: &mut Criterion) {
     let text = pipeline();
     let spec = read(&text);
     let mut group = criterion.benchmark_group("10000 stages");
-    group.sample_size(20).throughput(Throughput::Elements(STAGES as u64));
-    group.bench_function("read the file", |bencher| bencher.iter_with_large_drop(|| read(black_box(&text))));
-    group.bench_function("build the graph", |bencher| bencher.iter_with_large_drop(|| graph(black_box(&spec))));
+    group
+        .sample_size(20)
+        .throughput(Throughput::Elements(STAGES as u64));
+    group.bench_function("read the file", |bencher| {
+        bencher.iter_with_large_drop(|| read(black_box(&text)))
+    });
+    group.bench_function("build the graph", |bencher| {
+        bencher.iter_with_large_drop(|| graph(black_box(&spec)))
+    });
 
     let known = Known::new(graph(&spec));
     let manifests = manifests(&known.graph);
@@ -162,7 +198,9 @@ fn bench(criterion: &mut Criterion) {
             });
         });
     });
-    group.bench_function("plan, all there", |bencher| bencher.iter_with_large_drop(|| known.planner().plan()));
+    group.bench_function("plan, all there", |bencher| {
+        bencher.iter_with_large_drop(|| known.planner().plan())
+    });
     group.bench_function("write the ledger", |bencher| {
         bencher.iter_batched(
             || (),

@@ -53,7 +53,11 @@ fn blocks() -> Vec<Block> {
             match (line.strip_prefix("```"), &mut open) {
                 (Some(language), None) => {
                     let place = format!("{name}:{}", index + 1);
-                    open = Some(Block { place, language: language.to_owned(), text: String::new() });
+                    open = Some(Block {
+                        place,
+                        language: language.to_owned(),
+                        text: String::new(),
+                    });
                 }
                 (Some(_), Some(_)) => blocks.extend(open.take()),
                 (None, Some(block)) => block.text += &format!("{line}\n"),
@@ -66,22 +70,34 @@ fn blocks() -> Vec<Block> {
 }
 
 fn in_language(language: &str) -> Vec<Block> {
-    blocks().into_iter().filter(|block| block.language == language).collect()
+    blocks()
+        .into_iter()
+        .filter(|block| block.language == language)
+        .collect()
 }
 
 /// The graph of a pipeline, which must have no problem at all.
 fn graph_of(name: &str, text: &str) -> Graph {
     let mut sources = SourceMap::default();
-    let (spec, mut problems) = load_text(Path::new(name), text, &LoadOptions::default(), &mut sources);
-    let (graph, found) = spec.map(|spec| build(&spec, &stages::kinds())).unwrap_or_default();
+    let (spec, mut problems) =
+        load_text(Path::new(name), text, &LoadOptions::default(), &mut sources);
+    let (graph, found) = spec
+        .map(|spec| build(&spec, &stages::kinds()))
+        .unwrap_or_default();
     problems.extend(found);
-    assert!(problems.is_empty(), "{name}:\n{}", problems.render(&sources, false));
+    assert!(
+        problems.is_empty(),
+        "{name}:\n{}",
+        problems.render(&sources, false)
+    );
     graph
 }
 
 /// The first line that is neither empty nor a comment.
 fn first_line(text: &str) -> &str {
-    text.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default()
+    text.lines()
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .unwrap_or_default()
 }
 
 #[test]
@@ -95,17 +111,30 @@ fn every_yaml_example_is_a_pipeline_a_fragment_or_a_list_of_data_sets() {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("fragment.yaml"), text).unwrap();
             let path = folder.path().join("whole.yaml");
-            fs::write(&path, "pipeline: whole\ninclude: [fragment.yaml]\nstages: {}\n").unwrap();
+            fs::write(
+                &path,
+                "pipeline: whole\ninclude: [fragment.yaml]\nstages: {}\n",
+            )
+            .unwrap();
             let mut sources = SourceMap::default();
             let (spec, problems) = load(&path, &LoadOptions::default(), &mut sources);
-            assert!(problems.is_empty(), "{place}:\n{}", problems.render(&sources, false));
+            assert!(
+                problems.is_empty(),
+                "{place}:\n{}",
+                problems.render(&sources, false)
+            );
             assert!(!spec.unwrap().stages.is_empty(), "{place} has no stages");
         } else {
-            let parsed = Sources::parse(text, place).unwrap_or_else(|error| panic!("{place}: {error}"));
+            let parsed =
+                Sources::parse(text, place).unwrap_or_else(|error| panic!("{place}: {error}"));
             assert_ne!(parsed.iter().count(), 0, "{place} lists no data set");
         }
     }
-    assert!(examples.len() >= 8, "only {} examples: is the search still right?", examples.len());
+    assert!(
+        examples.len() >= 8,
+        "only {} examples: is the search still right?",
+        examples.len()
+    );
 }
 
 #[test]
@@ -114,8 +143,14 @@ fn every_pipeline_that_ships_plans_without_a_warning() {
     for folder in ["pipelines", "pipelines/templates"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                graph_of(&path.display().to_string(), &fs::read_to_string(&path).unwrap());
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
+                graph_of(
+                    &path.display().to_string(),
+                    &fs::read_to_string(&path).unwrap(),
+                );
                 seen += 1;
             }
         }
@@ -125,12 +160,19 @@ fn every_pipeline_that_ships_plans_without_a_warning() {
 
 #[test]
 fn the_instances_of_the_sweep_are_as_many_as_the_text_says() {
-    let sweep = in_language("yaml").into_iter().find(|block| block.text.contains("pipeline: compare")).unwrap();
+    let sweep = in_language("yaml")
+        .into_iter()
+        .find(|block| block.text.contains("pipeline: compare"))
+        .unwrap();
     let graph = graph_of(&sweep.place, &sweep.text);
-    let counts: Vec<usize> =
-        ["scaled", "windows", "model", "scores", "metrics", "table"].map(|stage| graph.find(stage).len()).to_vec();
+    let counts: Vec<usize> = ["scaled", "windows", "model", "scores", "metrics", "table"]
+        .map(|stage| graph.find(stage).len())
+        .to_vec();
     assert_eq!(counts, [2, 2, 6, 6, 6, 1]);
-    assert_eq!(graph.find("model[method=zscore,blocks=1,lr=1.0e-2]").len(), 1);
+    assert_eq!(
+        graph.find("model[method=zscore,blocks=1,lr=1.0e-2]").len(),
+        1
+    );
     assert_eq!(graph.inputs(graph.find("table")[0]).len(), 6);
 }
 
@@ -138,21 +180,38 @@ fn the_instances_of_the_sweep_are_as_many_as_the_text_says() {
 fn prose(name: &str) -> String {
     let text = document(name);
     let parts = text.split("```").step_by(2);
-    parts.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+    parts
+        .collect::<String>()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Commands of the program, with their places: lines of `sh` and `console` blocks, and what stands between backticks.
 fn commands() -> BTreeSet<(String, String)> {
     let mut commands = BTreeSet::new();
-    for Block { place, language, text } in blocks() {
+    for Block {
+        place,
+        language,
+        text,
+    } in blocks()
+    {
         if ["sh", "console"].contains(&language.as_str()) {
-            commands.extend(text.lines().filter_map(command_in).map(|command| (place.clone(), command)));
+            commands.extend(
+                text.lines()
+                    .filter_map(command_in)
+                    .map(|command| (place.clone(), command)),
+            );
         }
     }
     for name in DOCUMENTS {
         let prose = prose(name);
         let spans = prose.split('`').skip(1).step_by(2);
-        commands.extend(spans.filter_map(command_in).map(|command| (name.to_owned(), command)));
+        commands.extend(
+            spans
+                .filter_map(command_in)
+                .map(|command| (name.to_owned(), command)),
+        );
     }
     commands
 }
@@ -160,12 +219,17 @@ fn commands() -> BTreeSet<(String, String)> {
 /// What follows the program's name, without a comment at the end.
 fn command_in(line: &str) -> Option<String> {
     let line = line.trim().trim_start_matches("$ ");
-    let rest = line.strip_prefix("cargo run --release -- ").or_else(|| line.strip_prefix("runner "))?;
+    let rest = line
+        .strip_prefix("cargo run --release -- ")
+        .or_else(|| line.strip_prefix("runner "))?;
     Some(rest.split(" #").next().unwrap_or(rest).trim().to_owned())
 }
 
 fn runner(arguments: &[String]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_runner")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// The words of a command; double quotes keep a word together.
@@ -184,7 +248,11 @@ fn is_understood(command: &str) -> Result<(), String> {
     let mut arguments = words(command);
     arguments.push("--help".to_owned());
     let output = runner(&arguments);
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 #[test]
@@ -193,18 +261,36 @@ fn every_command_is_understood() {
     for (place, command) in &commands {
         is_understood(command).unwrap_or_else(|error| panic!("{place}: runner {command}\n{error}"));
     }
-    assert!(commands.len() >= 20, "only {} commands: is the search still right?", commands.len());
-    for wrong in ["walk", "run --sett a=1", "runs --limit many", "completions tcsh", "cache gc --max-size 10"] {
-        assert!(is_understood(wrong).is_err(), "`runner {wrong}` should not be understood");
+    assert!(
+        commands.len() >= 20,
+        "only {} commands: is the search still right?",
+        commands.len()
+    );
+    for wrong in [
+        "walk",
+        "run --sett a=1",
+        "runs --limit many",
+        "completions tcsh",
+        "cache gc --max-size 10",
+    ] {
+        assert!(
+            is_understood(wrong).is_err(),
+            "`runner {wrong}` should not be understood"
+        );
     }
 }
 
 #[test]
 fn every_pipeline_in_a_command_exists() {
     for (place, command) in commands() {
-        for path in words(&command).into_iter().filter(|word| word.starts_with("pipelines/")) {
+        for path in words(&command)
+            .into_iter()
+            .filter(|word| word.starts_with("pipelines/"))
+        {
             // A lock lies beside its pipeline once somebody has written it.
-            let file = path.strip_suffix(".lock").map_or_else(|| path.clone(), |name| format!("{name}.yaml"));
+            let file = path
+                .strip_suffix(".lock")
+                .map_or_else(|| path.clone(), |name| format!("{name}.yaml"));
             assert!(root().join(file).is_file(), "{place}: there is no {path}");
         }
     }
@@ -213,23 +299,37 @@ fn every_pipeline_in_a_command_exists() {
 #[test]
 fn the_table_of_commands_is_complete() {
     let help = String::from_utf8(runner(&["--help".to_owned()]).stdout).unwrap();
-    let listed = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
+    let listed = help
+        .split("Commands:\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n\n").next())
+        .unwrap();
     let verbs: Vec<&str> = listed
         .lines()
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|verb| *verb != "help")
         .collect();
-    assert!(verbs.contains(&"run") && verbs.contains(&"completions"), "{verbs:?}");
+    assert!(
+        verbs.contains(&"run") && verbs.contains(&"completions"),
+        "{verbs:?}"
+    );
     let readme = document("README.md");
     for verb in verbs {
-        assert!(readme.contains(&format!("| `runner {verb}` |")), "the README's table lacks `runner {verb}`");
+        assert!(
+            readme.contains(&format!("| `runner {verb}` |")),
+            "the README's table lacks `runner {verb}`"
+        );
     }
 }
 
 /// Targets of links and pictures that are files of the repository, with their anchors.
 fn links(text: &str) -> Vec<(String, Option<String>)> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let targets = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target);
     let inner = targets.filter(|target| !target.contains("://"));
     inner
         .map(|target| match target.split_once('#') {
@@ -255,13 +355,22 @@ fn every_link_leads_somewhere() {
         let folder = root().join(name).parent().map(PathBuf::from).unwrap();
         for (path, anchored) in links(&document(name)) {
             seen += 1;
-            let target = if path.is_empty() { root().join(name) } else { folder.join(&path) };
+            let target = if path.is_empty() {
+                root().join(name)
+            } else {
+                folder.join(&path)
+            };
             assert!(target.exists(), "{name}: there is no {path}");
             if let Some(anchored) = anchored {
                 let text = fs::read_to_string(&target).unwrap();
-                let mut headings =
-                    text.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#')));
-                assert!(headings.any(|heading| heading == anchored), "{name}: no heading for #{anchored}");
+                let mut headings = text
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .map(|line| anchor(line.trim_start_matches('#')));
+                assert!(
+                    headings.any(|heading| heading == anchored),
+                    "{name}: no heading for #{anchored}"
+                );
             }
         }
     }
@@ -287,18 +396,30 @@ fn sources() -> Vec<PathBuf> {
 
 #[test]
 fn every_excerpt_of_code_stands_in_the_code() {
-    let code: Vec<String> = sources().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let code: Vec<String> = sources()
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
     // The examples that documentation tests compile; lines of a table that belong to them cannot stand in the code.
-    let examples: String = in_language("rust").into_iter().map(|block| block.text).collect();
+    let examples: String = in_language("rust")
+        .into_iter()
+        .map(|block| block.text)
+        .collect();
     let excerpts = in_language("rust,ignore");
     assert!(excerpts.len() >= 6, "only {} excerpts", excerpts.len());
     for Block { place, text, .. } in excerpts {
         let of_example = text.lines().count() == 1
-            && text.rsplit_once("::<").and_then(|(_, rest)| rest.split_once('>')).is_some_and(|(path, _)| {
-                let name = path.rsplit("::").next().unwrap_or(path);
-                examples.contains(&format!("pub struct {name}"))
-            });
+            && text
+                .rsplit_once("::<")
+                .and_then(|(_, rest)| rest.split_once('>'))
+                .is_some_and(|(path, _)| {
+                    let name = path.rsplit("::").next().unwrap_or(path);
+                    examples.contains(&format!("pub struct {name}"))
+                });
         let stands = code.iter().any(|file| file.contains(text.trim_end()));
-        assert!(stands || of_example, "{place}: this excerpt is not in the code:\n{text}");
+        assert!(
+            stands || of_example,
+            "{place}: this excerpt is not in the code:\n{text}"
+        );
     }
 }

@@ -68,7 +68,11 @@ impl LeafComparison {
     }
 
     fn incomparable(leaf: &Leaf<'_>, reason: String) -> Self {
-        Self { closeness: Closeness::Beyond, reason: Some(reason), ..Self::of(leaf) }
+        Self {
+            closeness: Closeness::Beyond,
+            reason: Some(reason),
+            ..Self::of(leaf)
+        }
     }
 }
 
@@ -76,9 +80,14 @@ impl LeafComparison {
 ///
 /// # Errors
 /// If a file or a picture inside them cannot be read.
-pub fn compare(then: &Artifact, now: &Artifact, tolerance: &Tolerance) -> Result<Vec<LeafComparison>, ArtifactError> {
+pub fn compare(
+    then: &Artifact,
+    now: &Artifact,
+    tolerance: &Tolerance,
+) -> Result<Vec<LeafComparison>, ArtifactError> {
     let (then, now) = (then.leaves(), now.leaves());
-    let mut rest: BTreeMap<&str, &Leaf<'_>> = now.iter().map(|leaf| (leaf.name.as_str(), leaf)).collect();
+    let mut rest: BTreeMap<&str, &Leaf<'_>> =
+        now.iter().map(|leaf| (leaf.name.as_str(), leaf)).collect();
     let mut compared = Vec::with_capacity(then.len());
     for leaf in &then {
         compared.push(match rest.remove(leaf.name.as_str()) {
@@ -88,11 +97,17 @@ pub fn compare(then: &Artifact, now: &Artifact, tolerance: &Tolerance) -> Result
     }
     let only_now = |leaf: &&Leaf<'_>| rest.contains_key(leaf.name.as_str());
     let added = now.iter().filter(only_now);
-    compared.extend(added.map(|leaf| LeafComparison::incomparable(leaf, "the original has no such thing".to_owned())));
+    compared.extend(added.map(|leaf| {
+        LeafComparison::incomparable(leaf, "the original has no such thing".to_owned())
+    }));
     Ok(compared)
 }
 
-fn compare_leaves(then: &Leaf<'_>, now: &Leaf<'_>, tolerance: &Tolerance) -> Result<LeafComparison, ArtifactError> {
+fn compare_leaves(
+    then: &Leaf<'_>,
+    now: &Leaf<'_>,
+    tolerance: &Tolerance,
+) -> Result<LeafComparison, ArtifactError> {
     let (old, new) = (then.values()?, now.values()?);
     if old.type_name() != new.type_name() {
         let reason = format!("{} then, {} now", old.type_name(), new.type_name());
@@ -100,7 +115,10 @@ fn compare_leaves(then: &Leaf<'_>, now: &Leaf<'_>, tolerance: &Tolerance) -> Res
     }
     // Files may grow; what is compared of them is where they part.
     if then.shape != now.shape && !matches!(old, Values::Bytes(_) | Values::Texts(_)) {
-        return Ok(LeafComparison::incomparable(then, format!("shape {:?} then, {:?} now", then.shape, now.shape)));
+        return Ok(LeafComparison::incomparable(
+            then,
+            format!("shape {:?} then, {:?} now", then.shape, now.shape),
+        ));
     }
     let mut result = LeafComparison::of(then);
     match (&old, &new) {
@@ -108,9 +126,12 @@ fn compare_leaves(then: &Leaf<'_>, now: &Leaf<'_>, tolerance: &Tolerance) -> Res
         (Values::Float64(old), Values::Float64(new)) => numbers(&mut result, old, new, tolerance),
         (Values::Integers(old), Values::Integers(new)) => numbers(&mut result, old, new, tolerance),
         (Values::Texts(old), Values::Texts(new)) => exact(&mut result, old, new, |text| {
-            text.as_ref().map_or_else(|| "(absent)".to_owned(), |text| format!("{text:?}"))
+            text.as_ref()
+                .map_or_else(|| "(absent)".to_owned(), |text| format!("{text:?}"))
         }),
-        (Values::Bytes(old), Values::Bytes(new)) => exact(&mut result, old, new, |byte| format!("byte 0x{byte:02x}")),
+        (Values::Bytes(old), Values::Bytes(new)) => {
+            exact(&mut result, old, new, |byte| format!("byte 0x{byte:02x}"))
+        }
         _ => {}
     }
     Ok(result)
@@ -137,7 +158,11 @@ impl Number for f32 {
     fn ulps(self, other: Self) -> Option<u64> {
         let place = |value: Self| {
             let bits = i64::from(value.to_bits() & 0x7fff_ffff);
-            if value.is_sign_negative() { -bits } else { bits }
+            if value.is_sign_negative() {
+                -bits
+            } else {
+                bits
+            }
         };
         (!self.is_nan() && !other.is_nan()).then(|| place(self).abs_diff(place(other)))
     }
@@ -153,15 +178,22 @@ impl Number for Option<f64> {
     }
 
     fn distance(self, other: Self) -> (f64, f64) {
-        self.zip(other).map_or(NOWHERE_NEAR, |(one, other)| distance_of_reals(one, other))
+        self.zip(other)
+            .map_or(NOWHERE_NEAR, |(one, other)| distance_of_reals(one, other))
     }
 
     fn ulps(self, other: Self) -> Option<u64> {
         let place = |value: f64| {
             let bits = i128::from(value.to_bits() & (u64::MAX >> 1));
-            if value.is_sign_negative() { -bits } else { bits }
+            if value.is_sign_negative() {
+                -bits
+            } else {
+                bits
+            }
         };
-        let (one, other) = self.zip(other).filter(|(one, other)| !one.is_nan() && !other.is_nan())?;
+        let (one, other) = self
+            .zip(other)
+            .filter(|(one, other)| !one.is_nan() && !other.is_nan())?;
         u64::try_from(place(one).abs_diff(place(other))).ok()
     }
 
@@ -177,10 +209,19 @@ impl Number for Option<i64> {
 
     /// Taken before anything is rounded: above 2^53 neighbours are one and the same as floating-point numbers.
     fn distance(self, other: Self) -> (f64, f64) {
-        let Some((one, other)) = self.zip(other) else { return NOWHERE_NEAR };
+        let Some((one, other)) = self.zip(other) else {
+            return NOWHERE_NEAR;
+        };
         let absolute = one.abs_diff(other) as f64;
         let magnitude = one.unsigned_abs().max(other.unsigned_abs()) as f64;
-        (absolute, if absolute == 0.0 { 0.0 } else { absolute / magnitude })
+        (
+            absolute,
+            if absolute == 0.0 {
+                0.0
+            } else {
+                absolute / magnitude
+            },
+        )
     }
 
     fn ulps(self, _: Self) -> Option<u64> {
@@ -200,7 +241,11 @@ fn numbers<N: Number>(result: &mut LeafComparison, then: &[N], now: &[N], tolera
         result.differing += 1;
         if result.first.is_none() {
             let index = index_of(position, &result.shape);
-            result.first = Some(FirstDifference { index, then: old.text(), now: new.text() });
+            result.first = Some(FirstDifference {
+                index,
+                then: old.text(),
+                now: new.text(),
+            });
         }
         let (absolute, relative) = old.distance(*new);
         let ulps = old.ulps(*new);
@@ -236,14 +281,27 @@ fn distance_of_reals(one: f64, other: f64) -> (f64, f64) {
 }
 
 /// What can only be equal or not.
-fn exact<T: PartialEq>(result: &mut LeafComparison, then: &[T], now: &[T], text: impl Fn(&T) -> String) {
+fn exact<T: PartialEq>(
+    result: &mut LeafComparison,
+    then: &[T],
+    now: &[T],
+    text: impl Fn(&T) -> String,
+) {
     let longest = then.len().max(now.len());
     let differs = |position: &usize| then.get(*position) != now.get(*position);
     result.differing = (0..longest).filter(differs).count();
     result.beyond = result.differing;
     result.first = (0..longest).find(differs).map(|position| {
-        let side = |values: &[T]| values.get(position).map_or_else(|| "(its end)".to_owned(), &text);
-        FirstDifference { index: vec![position], then: side(then), now: side(now) }
+        let side = |values: &[T]| {
+            values
+                .get(position)
+                .map_or_else(|| "(its end)".to_owned(), &text)
+        };
+        FirstDifference {
+            index: vec![position],
+            then: side(then),
+            now: side(now),
+        }
     });
     if result.differing > 0 {
         result.closeness = Closeness::Beyond;
@@ -266,13 +324,20 @@ mod tests {
 
     use super::*;
 
-    const NONE: Tolerance = Tolerance { abs: 0.0, rel: 0.0, ulps: 0 };
+    const NONE: Tolerance = Tolerance {
+        abs: 0.0,
+        rel: 0.0,
+        ulps: 0,
+    };
 
     fn model(values: &[f32], loss: f64) -> Artifact {
         Model {
             config: serde_json::json!({"kind": "x"}),
             training: serde_json::json!({"loss": loss}),
-            tensors: BTreeMap::from([("w".to_owned(), TensorData::from_f32(&[2, values.len() / 2], values))]),
+            tensors: BTreeMap::from([(
+                "w".to_owned(),
+                TensorData::from_f32(&[2, values.len() / 2], values),
+            )]),
         }
         .into()
     }
@@ -288,12 +353,19 @@ mod tests {
         now[2] = f32::from_bits(now[2].to_bits() + 1);
         let all = compare(&model(&then, 0.5), &model(&now, 0.5), &NONE).unwrap();
         let weights = of(&all, "w");
-        assert_eq!((weights.closeness, weights.differing, weights.beyond), (Closeness::Beyond, 1, 1));
+        assert_eq!(
+            (weights.closeness, weights.differing, weights.beyond),
+            (Closeness::Beyond, 1, 1)
+        );
         assert_eq!(weights.max_ulps, Some(1));
         assert!((weights.max_absolute - 2.0_f64.powi(-22)).abs() < 1e-12);
         let first = weights.first.as_ref().unwrap();
         assert_eq!(
-            (first.index.as_slice(), first.then.as_str(), first.now.as_str()),
+            (
+                first.index.as_slice(),
+                first.then.as_str(),
+                first.now.as_str()
+            ),
             ([1, 0].as_slice(), "3.0", "3.0000002")
         );
         assert_eq!(of(&all, "training.loss").closeness, Closeness::Bitwise);
@@ -302,25 +374,42 @@ mod tests {
     #[test]
     fn any_bound_that_holds_makes_it_close() {
         let closeness = |tolerance: Tolerance| {
-            let all = compare(&model(&[100.0, 1.0], 0.5), &model(&[100.001, 1.0], 0.5), &tolerance).unwrap();
+            let all = compare(
+                &model(&[100.0, 1.0], 0.5),
+                &model(&[100.001, 1.0], 0.5),
+                &tolerance,
+            )
+            .unwrap();
             of(&all, "w").closeness
         };
         assert_eq!(closeness(NONE), Closeness::Beyond);
-        for tolerance in
-            [Tolerance { abs: 0.01, ..NONE }, Tolerance { rel: 1e-4, ..NONE }, Tolerance { ulps: 200, ..NONE }]
-        {
-            assert_eq!(closeness(tolerance), Closeness::WithinTolerance, "{tolerance:?}");
+        for tolerance in [
+            Tolerance { abs: 0.01, ..NONE },
+            Tolerance { rel: 1e-4, ..NONE },
+            Tolerance { ulps: 200, ..NONE },
+        ] {
+            assert_eq!(
+                closeness(tolerance),
+                Closeness::WithinTolerance,
+                "{tolerance:?}"
+            );
         }
-        for tolerance in
-            [Tolerance { abs: 1e-4, ..NONE }, Tolerance { rel: 1e-6, ..NONE }, Tolerance { ulps: 2, ..NONE }]
-        {
+        for tolerance in [
+            Tolerance { abs: 1e-4, ..NONE },
+            Tolerance { rel: 1e-6, ..NONE },
+            Tolerance { ulps: 2, ..NONE },
+        ] {
             assert_eq!(closeness(tolerance), Closeness::Beyond, "{tolerance:?}");
         }
     }
 
     #[test]
     fn what_is_no_number_is_close_to_nothing_else() {
-        let wide = Tolerance { abs: f64::MAX, rel: f64::MAX, ulps: u64::MAX };
+        let wide = Tolerance {
+            abs: f64::MAX,
+            rel: f64::MAX,
+            ulps: u64::MAX,
+        };
         for (then, now, expected) in [
             (f32::NAN, 1.0, Closeness::Beyond),
             (1.0, f32::INFINITY, Closeness::Beyond),
@@ -333,13 +422,25 @@ mod tests {
             assert_eq!(of(&all, "w").closeness, expected, "{then} and {now}");
         }
         let all = compare(&model(&[0.0, 0.0], 0.5), &model(&[-0.0, 0.0], 0.5), &NONE).unwrap();
-        assert_eq!(of(&all, "w").closeness, Closeness::Beyond, "bits were asked for");
+        assert_eq!(
+            of(&all, "w").closeness,
+            Closeness::Beyond,
+            "bits were asked for"
+        );
     }
 
     #[test]
     fn shapes_and_missing_arrays_are_told() {
-        let all = compare(&model(&[1.0, 2.0], 0.5), &model(&[1.0, 2.0, 3.0, 4.0], 0.5), &NONE).unwrap();
-        assert_eq!(of(&all, "w").reason.as_deref(), Some("shape [2, 1] then, [2, 2] now"));
+        let all = compare(
+            &model(&[1.0, 2.0], 0.5),
+            &model(&[1.0, 2.0, 3.0, 4.0], 0.5),
+            &NONE,
+        )
+        .unwrap();
+        assert_eq!(
+            of(&all, "w").reason.as_deref(),
+            Some("shape [2, 1] then, [2, 2] now")
+        );
         let files = |name: &str, bytes: &[u8]| {
             let path = RelativePath::new(name).unwrap();
             Artifact::from(Files::new(vec![FileEntry::from_bytes(path, bytes.to_vec())]).unwrap())
@@ -356,19 +457,42 @@ mod tests {
         let mut result = LeafComparison::of(&model(&[0.0, 0.0], 0.5).leaves()[0]);
         result.shape = vec![2];
         let tolerance = Tolerance { abs: 0.5, ..NONE };
-        numbers(&mut result, &[Some(large), Some(i64::MIN)], &[Some(large + 1), Some(i64::MIN)], &tolerance);
-        assert_eq!((result.closeness, result.differing, result.max_absolute), (Closeness::Beyond, 1, 1.0));
-        assert_eq!(Some(i64::MIN).distance(Some(i64::MAX)), (u64::MAX as f64, u64::MAX as f64 / 2.0_f64.powi(63)));
+        numbers(
+            &mut result,
+            &[Some(large), Some(i64::MIN)],
+            &[Some(large + 1), Some(i64::MIN)],
+            &tolerance,
+        );
+        assert_eq!(
+            (result.closeness, result.differing, result.max_absolute),
+            (Closeness::Beyond, 1, 1.0)
+        );
+        assert_eq!(
+            Some(i64::MIN).distance(Some(i64::MAX)),
+            (u64::MAX as f64, u64::MAX as f64 / 2.0_f64.powi(63))
+        );
         assert_eq!(Some(0_i64).distance(Some(0)), (0.0, 0.0));
         assert_eq!(None.distance(Some(1_i64)), NOWHERE_NEAR);
     }
 
     #[test]
     fn what_is_infinite_is_told_in_json() {
-        let all = compare(&model(&[f32::INFINITY, 0.0], 0.5), &model(&[1.0, 0.0], 0.5), &NONE).unwrap();
+        let all = compare(
+            &model(&[f32::INFINITY, 0.0], 0.5),
+            &model(&[1.0, 0.0], 0.5),
+            &NONE,
+        )
+        .unwrap();
         let json = serde_json::json!(of(&all, "w"));
-        assert_eq!((&json["max_absolute"], &json["max_relative"]), (&"inf".into(), &"inf".into()));
-        let json = serde_json::json!(Tolerance { abs: f64::INFINITY, rel: 0.5, ulps: 0 });
+        assert_eq!(
+            (&json["max_absolute"], &json["max_relative"]),
+            (&"inf".into(), &"inf".into())
+        );
+        let json = serde_json::json!(Tolerance {
+            abs: f64::INFINITY,
+            rel: 0.5,
+            ulps: 0
+        });
         assert_eq!((&json["abs"], &json["rel"]), (&"inf".into(), &0.5.into()));
     }
 

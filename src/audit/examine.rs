@@ -42,7 +42,9 @@ impl Audit<'_> {
         let mut second = Actuals::new();
         if self.twice {
             // A store of its own: checkpoints of the first execution would spare the second one its work.
-            let other = Arc::new(Store::open(&folder.join("second")).with_salt_of(self.reexecution.original));
+            let other = Arc::new(
+                Store::open(&folder.join("second")).with_salt_of(self.reexecution.original),
+            );
             other.prepare()?;
             second = self.reexecution.run(&self.scope, &other, reporter)?;
         }
@@ -54,15 +56,25 @@ impl Audit<'_> {
         }
         let locked = &self.reexecution.lock.stages;
         let graph = self.reexecution.graph;
-        let known: BTreeSet<&str> = graph.order().iter().map(|id| graph.stage(*id).name.as_str()).collect();
+        let known: BTreeSet<&str> = graph
+            .order()
+            .iter()
+            .map(|id| graph.stage(*id).name.as_str())
+            .collect();
         let asked = |name: &String| match &self.scope {
             Scope::Everything => true,
             Scope::Part(names) | Scope::Single(names) => names.contains(name),
         };
-        let gone = locked.iter().filter(|(name, _)| asked(name) && !known.contains(name.as_str()));
+        let gone = locked
+            .iter()
+            .filter(|(name, _)| asked(name) && !known.contains(name.as_str()));
         stages.extend(gone.map(|(name, locked)| no_more(name, locked)));
         let left_out = locked.len().saturating_sub(stages.len());
-        Ok(AuditReport::new(stages, left_out, started.elapsed().as_secs_f64()))
+        Ok(AuditReport::new(
+            stages,
+            left_out,
+            started.elapsed().as_secs_f64(),
+        ))
     }
 
     fn examine(
@@ -82,7 +94,10 @@ impl Audit<'_> {
             ..Facts::default()
         };
         if let Some(action) = &actual.action {
-            facts.unstable = second.get(&node.name).map(|second| unstable(action, second)).unwrap_or_default();
+            facts.unstable = second
+                .get(&node.name)
+                .map(|second| unstable(action, second))
+                .unwrap_or_default();
         }
         if let (Some(locked), Some(action)) = (locked, &actual.action) {
             if locked.manifest.is_empty() {
@@ -124,10 +139,17 @@ impl Audit<'_> {
             Err(Obstacle::NoOriginal(_)) => return Ok(None),
             other => other?,
         };
-        let action = again.get(&node.name).and_then(|actual| actual.action.as_ref());
-        let Some((locked, action)) = locked.zip(action) else { return Ok(Some(false)) };
+        let action = again
+            .get(&node.name)
+            .and_then(|actual| actual.action.as_ref());
+        let Some((locked, action)) = locked.zip(action) else {
+            return Ok(Some(false));
+        };
         let ports = self.compare(node, locked, action, shadow)?;
-        Ok(Some(ports.iter().all(|port| port.closeness.is_some_and(|closeness| closeness < Closeness::Beyond))))
+        Ok(Some(ports.iter().all(|port| {
+            port.closeness
+                .is_some_and(|closeness| closeness < Closeness::Beyond)
+        })))
     }
 
     fn compare(
@@ -139,9 +161,16 @@ impl Audit<'_> {
     ) -> Result<Vec<PortAudit>, Obstacle> {
         let original = self.reexecution.original;
         let then = original_action(original, locked)?;
-        let digests: BTreeMap<&String, Digest> =
-            now.outputs.iter().map(|output| (&output.port, output.record.digest)).collect();
-        let ports: BTreeSet<&String> = locked.outputs.keys().chain(digests.keys().copied()).collect();
+        let digests: BTreeMap<&String, Digest> = now
+            .outputs
+            .iter()
+            .map(|output| (&output.port, output.record.digest))
+            .collect();
+        let ports: BTreeSet<&String> = locked
+            .outputs
+            .keys()
+            .chain(digests.keys().copied())
+            .collect();
         let mut audits = Vec::with_capacity(ports.len());
         for port in ports {
             let mut audit = PortAudit {
@@ -160,7 +189,9 @@ impl Audit<'_> {
                 match (stored(original, then.as_ref()), stored(shadow, Some(now))) {
                     (Some(then), Some(now)) => measure(&mut audit, &then, &now)?,
                     // One of the two made no such output: that is no question of how close they are.
-                    _ if audit.then.is_none() || audit.now.is_none() => audit.closeness = Some(Closeness::Beyond),
+                    _ if audit.then.is_none() || audit.now.is_none() => {
+                        audit.closeness = Some(Closeness::Beyond)
+                    }
                     _ => audit.closeness = None,
                 }
             }
@@ -183,7 +214,11 @@ fn measure(audit: &mut PortAudit, then: &Artifact, now: &Artifact) -> Result<(),
     audit.compared = leaves.len();
     leaves.retain(|leaf| leaf.closeness != Closeness::Bitwise);
     // The digests differ: were no array to differ, something would have been overlooked.
-    let worst = leaves.iter().map(|leaf| leaf.closeness).max().unwrap_or(Closeness::Beyond);
+    let worst = leaves
+        .iter()
+        .map(|leaf| leaf.closeness)
+        .max()
+        .unwrap_or(Closeness::Beyond);
     audit.closeness = Some(worst);
     audit.leaves = leaves;
     Ok(())
@@ -193,16 +228,30 @@ fn measure(audit: &mut PortAudit, then: &Artifact, now: &Artifact) -> Result<(),
 fn unstable(first: &Action, second: &Actual) -> Vec<String> {
     let Some(second) = &second.action else {
         // What failed before it is that stage's affair.
-        return second.failure.iter().map(|_| "whether it succeeds".to_owned()).collect();
+        return second
+            .failure
+            .iter()
+            .map(|_| "whether it succeeds".to_owned())
+            .collect();
     };
     if second.key != first.key {
         let differences = Difference::between(&first.manifest, &second.manifest);
-        let own = differences.iter().any(|difference| !difference.path.starts_with("inputs."));
-        return own.then(|| "what determines it".to_owned()).into_iter().collect();
+        let own = differences
+            .iter()
+            .any(|difference| !difference.path.starts_with("inputs."));
+        return own
+            .then(|| "what determines it".to_owned())
+            .into_iter()
+            .collect();
     }
     let digest = |action: &Action, port: &str| action.output(port).map(|record| record.digest);
     let differs = |port: &&String| digest(first, port) != digest(second, port);
-    let ports: BTreeSet<&String> = first.outputs.iter().chain(&second.outputs).map(|output| &output.port).collect();
+    let ports: BTreeSet<&String> = first
+        .outputs
+        .iter()
+        .chain(&second.outputs)
+        .map(|output| &output.port)
+        .collect();
     ports.into_iter().filter(differs).cloned().collect()
 }
 

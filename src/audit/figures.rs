@@ -11,7 +11,11 @@ pub type Figures = BTreeMap<String, Option<f64>>;
 
 /// The outputs of an action, by port.
 pub fn outputs_of(action: &Action) -> BTreeMap<String, Digest> {
-    action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect()
+    action
+        .outputs
+        .iter()
+        .map(|output| (output.port.clone(), output.record.digest))
+        .collect()
 }
 
 /// The figures in an action's outputs.
@@ -20,9 +24,18 @@ pub fn outputs_of(action: &Action) -> BTreeMap<String, Digest> {
 /// If such an output is not there or damaged.
 pub fn metrics_of(action: &Action, store: &Store) -> Result<Figures, CacheError> {
     let mut figures = Figures::new();
-    for output in action.outputs.iter().filter(|output| output.record.kind == Some(ArtifactKind::Metrics)) {
+    for output in action
+        .outputs
+        .iter()
+        .filter(|output| output.record.kind == Some(ArtifactKind::Metrics))
+    {
         if let Artifact::Metrics(metrics) = store.load(&output.record)? {
-            figures.extend(metrics.entries.iter().map(|metric| (metric.name.clone(), metric.value)));
+            figures.extend(
+                metrics
+                    .entries
+                    .iter()
+                    .map(|metric| (metric.name.clone(), metric.value)),
+            );
         }
     }
     Ok(figures)
@@ -34,8 +47,9 @@ pub fn misquoted(quoted: &Figures, found: &Figures) -> Vec<String> {
         return Vec::new();
     }
     // Records and locks, which are JSON, hold what is not finite as undefined.
-    let bits =
-        |value: Option<&Option<f64>>| value.map(|value| value.filter(|value| value.is_finite()).map(f64::to_bits));
+    let bits = |value: Option<&Option<f64>>| {
+        value.map(|value| value.filter(|value| value.is_finite()).map(f64::to_bits))
+    };
     let shown = |value: Option<&Option<f64>>| match value {
         None => "(none)".to_owned(),
         Some(None) => "undefined".to_owned(),
@@ -45,7 +59,13 @@ pub fn misquoted(quoted: &Figures, found: &Figures) -> Vec<String> {
     names
         .into_iter()
         .filter(|name| bits(quoted.get(*name)) != bits(found.get(*name)))
-        .map(|name| format!("{name} is {}, not {}", shown(found.get(name)), shown(quoted.get(name))))
+        .map(|name| {
+            format!(
+                "{name} is {}, not {}",
+                shown(found.get(name)),
+                shown(quoted.get(name))
+            )
+        })
         .collect()
 }
 
@@ -54,15 +74,24 @@ mod tests {
     use super::*;
 
     fn figures(pairs: &[(&str, Option<f64>)]) -> Figures {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect()
     }
 
     #[test]
     fn another_figure_is_misquoted_and_what_json_lacks_is_not() {
         let found = figures(&[("f1", Some(0.5)), ("threshold", Some(f64::INFINITY))]);
         assert!(misquoted(&figures(&[("f1", Some(0.5)), ("threshold", None)]), &found).is_empty());
-        let wrong = misquoted(&figures(&[("f1", Some(0.75)), ("threshold", Some(1.0))]), &found);
+        let wrong = misquoted(
+            &figures(&[("f1", Some(0.75)), ("threshold", Some(1.0))]),
+            &found,
+        );
         assert_eq!(wrong, ["f1 is 0.5, not 0.75", "threshold is inf, not 1"]);
-        assert!(misquoted(&Figures::new(), &found).is_empty(), "who quotes nothing says nothing wrong");
+        assert!(
+            misquoted(&Figures::new(), &found).is_empty(),
+            "who quotes nothing says nothing wrong"
+        );
     }
 }

@@ -24,7 +24,10 @@ pub enum Pipeline {
 pub fn verify_header(lock: &Lock, pipeline: &Pipeline, found: &mut Verification) {
     let this = env!("CARGO_PKG_VERSION");
     if lock.runner != this {
-        found.notes.push(format!("it was written by runner {}, and this is runner {this}", lock.runner));
+        found.notes.push(format!(
+            "it was written by runner {}, and this is runner {this}",
+            lock.runner
+        ));
     }
     if lock.is_of_sweep() {
         found.notes.push(
@@ -44,19 +47,31 @@ pub fn verify_header(lock: &Lock, pipeline: &Pipeline, found: &mut Verification)
 
 /// All stages of a pipeline draw from one seed.
 fn verify_seeds(lock: &Lock, found: &mut Verification) {
-    let seed = lock.seed.map_or_else(|| "missing".to_owned(), |seed| seed.to_string());
+    let seed = lock
+        .seed
+        .map_or_else(|| "missing".to_owned(), |seed| seed.to_string());
     for (name, stage) in &lock.stages {
-        if let Some(other) = stage.determinant("seed").filter(|other| !["null", &seed].contains(other)) {
-            found.problem(format!("stage {name}"), format!("its seed is {other}, but that of the lock {seed}"));
+        if let Some(other) = stage
+            .determinant("seed")
+            .filter(|other| !["null", &seed].contains(other))
+        {
+            found.problem(
+                format!("stage {name}"),
+                format!("its seed is {other}, but that of the lock {seed}"),
+            );
         }
     }
 }
 
 /// What was set last is what a parameter is, unless it refers to others.
 fn verify_overrides(lock: &Lock, found: &mut Verification) {
-    let pairs = lock.overrides.iter().filter_map(|pair| pair.split_once('='));
-    let last: BTreeMap<&str, &str> =
-        pairs.map(|(name, value)| (name.trim().trim_start_matches("params."), value)).collect();
+    let pairs = lock
+        .overrides
+        .iter()
+        .filter_map(|pair| pair.split_once('='));
+    let last: BTreeMap<&str, &str> = pairs
+        .map(|(name, value)| (name.trim().trim_start_matches("params."), value))
+        .collect();
     for (name, text) in last.into_iter().filter(|(_, text)| !text.contains("${")) {
         let now = match name {
             _ if lock.params.contains_key(name) => lock.params.get(name).cloned(),
@@ -65,7 +80,13 @@ fn verify_overrides(lock: &Lock, found: &mut Verification) {
         };
         if value_of(text) != now {
             let now = now.unwrap_or_default();
-            found.problem("header", format!("it sets {name} to {}, but says that it is {now}", text.trim()));
+            found.problem(
+                "header",
+                format!(
+                    "it sets {name} to {}, but says that it is {now}",
+                    text.trim()
+                ),
+            );
         }
     }
 }
@@ -82,7 +103,10 @@ fn verify_targets(lock: &Lock, found: &mut Verification) {
         return;
     }
     let is_of = |name: &str, target: &str| {
-        name == target || name.strip_prefix(target).is_some_and(|rest| rest.starts_with('['))
+        name == target
+            || name
+                .strip_prefix(target)
+                .is_some_and(|rest| rest.starts_with('['))
     };
     let mut reached: BTreeSet<&String> = BTreeSet::new();
     for target in &lock.targets {
@@ -90,45 +114,81 @@ fn verify_targets(lock: &Lock, found: &mut Verification) {
         let before = reached.len();
         reached.extend(stages);
         if reached.len() == before && !lock.stages.keys().any(|name| is_of(name, target)) {
-            found.problem("header", format!("its target {target} is not among its stages"));
+            found.problem(
+                "header",
+                format!("its target {target} is not among its stages"),
+            );
         }
     }
     let mut open: Vec<&String> = reached.iter().copied().collect();
     while let Some(name) = open.pop() {
-        let needs = lock.stages.get(name).into_iter().flat_map(|stage| &stage.needs);
+        let needs = lock
+            .stages
+            .get(name)
+            .into_iter()
+            .flat_map(|stage| &stage.needs);
         open.extend(needs.filter(|need| lock.stages.contains_key(*need) && reached.insert(need)));
     }
     for name in lock.stages.keys().filter(|name| !reached.contains(name)) {
-        found.problem(format!("stage {name}"), "none of the lock's targets needs it");
+        found.problem(
+            format!("stage {name}"),
+            "none of the lock's targets needs it",
+        );
     }
 }
 
 fn verify_pipeline(lock: &Lock, spec: &Spec, graph: &Graph, found: &mut Verification) {
     let what = format!("pipeline {}", spec.name.value);
     if lock.pipeline != spec.name.value {
-        found.problem(&what, format!("the lock is of a pipeline called {}", lock.pipeline));
+        found.problem(
+            &what,
+            format!("the lock is of a pipeline called {}", lock.pipeline),
+        );
     }
-    let params = spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect();
+    let params = spec
+        .params
+        .iter()
+        .map(|(name, param)| (name.clone(), param.value.to_json()))
+        .collect();
     for difference in header_differences(lock, spec.seed, &params) {
         found.problem(&what, format!("it is not as the lock says: {difference}"));
     }
-    let stages = graph.order().iter().map(|id| (graph.stage(*id).name.as_str(), *id));
+    let stages = graph
+        .order()
+        .iter()
+        .map(|id| (graph.stage(*id).name.as_str(), *id));
     let stages: BTreeMap<&str, _> = stages.collect();
     for (name, locked) in &lock.stages {
         let Some(&id) = stages.get(name.as_str()) else {
             found.problem(&what, format!("it has no stage {name}, which the lock has"));
             continue;
         };
-        let needs: BTreeSet<String> = graph.needs(id).into_iter().map(|need| graph.stage(need).name.clone()).collect();
+        let needs: BTreeSet<String> = graph
+            .needs(id)
+            .into_iter()
+            .map(|need| graph.stage(need).name.clone())
+            .collect();
         let kind = graph.stage(id).kind.name;
         if !locked.manifest.is_empty() && locked.kind() != kind {
-            found.problem(&what, format!("its stage {name} is of the kind {kind}, that of the lock {}", locked.kind()));
+            found.problem(
+                &what,
+                format!(
+                    "its stage {name} is of the kind {kind}, that of the lock {}",
+                    locked.kind()
+                ),
+            );
         }
         if locked.needs != needs {
-            found.problem(&what, format!("its stage {name} takes from other stages than the lock says"));
+            found.problem(
+                &what,
+                format!("its stage {name} takes from other stages than the lock says"),
+            );
         }
     }
-    for name in stages.keys().filter(|name| !lock.stages.contains_key(**name)) {
+    for name in stages
+        .keys()
+        .filter(|name| !lock.stages.contains_key(**name))
+    {
         found.problem(&what, format!("its stage {name} is not in the lock"));
     }
 }

@@ -56,30 +56,46 @@ pub struct LockedStage {
 impl LockedStage {
     /// The value of a line of the manifest, as it stands there.
     pub fn determinant(&self, path: &str) -> Option<&str> {
-        self.manifest.lines().filter_map(|line| line.split_once(" = ")).find(|(name, _)| *name == path).map(|(_, v)| v)
+        self.manifest
+            .lines()
+            .filter_map(|line| line.split_once(" = "))
+            .find(|(name, _)| *name == path)
+            .map(|(_, v)| v)
     }
 
     /// Whether the key is that of the manifest, where the manifest is known.
     fn has_key_of_manifest(&self) -> bool {
-        self.manifest.is_empty() || Recorded::parse(&self.manifest).is_some_and(|recorded| recorded.key() == self.key)
+        self.manifest.is_empty()
+            || Recorded::parse(&self.manifest).is_some_and(|recorded| recorded.key() == self.key)
     }
 
     /// The name of the stage kind.
     pub fn kind(&self) -> String {
-        Recorded::parse(&self.manifest).map(|recorded| recorded.kind).unwrap_or_default()
+        Recorded::parse(&self.manifest)
+            .map(|recorded| recorded.kind)
+            .unwrap_or_default()
     }
 
     /// What its floating-point bits depend on, for kinds where they depend on the machine.
     pub fn numeric_class(&self) -> Option<String> {
-        serde_json::from_str(self.determinant("numeric_class")?).ok().flatten()
+        serde_json::from_str(self.determinant("numeric_class")?)
+            .ok()
+            .flatten()
     }
 
     fn of(action: &Action, metrics: &[Metric]) -> Self {
         Self {
             key: action.key,
             needs: BTreeSet::new(),
-            outputs: action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect(),
-            metrics: metrics.iter().map(|metric| (metric.name.clone(), metric.value)).collect(),
+            outputs: action
+                .outputs
+                .iter()
+                .map(|output| (output.port.clone(), output.record.digest))
+                .collect(),
+            metrics: metrics
+                .iter()
+                .map(|metric| (metric.name.clone(), metric.value))
+                .collect(),
             manifest: action.manifest.clone(),
         }
     }
@@ -91,9 +107,17 @@ pub enum LockError {
     #[error("there is no lock {}", .0.display())]
     Missing(PathBuf),
     #[error("cannot {verb} {}", path.display())]
-    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{}:{line}: {reason}", path.display())]
-    Syntax { path: PathBuf, line: usize, reason: String },
+    Syntax {
+        path: PathBuf,
+        line: usize,
+        reason: String,
+    },
     #[error("{} was changed after it was written: {what}", path.display())]
     Tampered { path: PathBuf, what: String },
 }
@@ -104,12 +128,12 @@ impl LockError {
         match self {
             Self::Missing(_) => Some("`runner lock PIPELINE` writes it, once the pipeline has run"),
             Self::Io { .. } => None,
-            Self::Syntax { .. } => {
-                Some("after a merge, settle the conflict with `runner lock PIPELINE`, which writes the file again")
-            }
-            Self::Tampered { .. } => {
-                Some("restore the file from version control, or write it again with `runner lock PIPELINE`")
-            }
+            Self::Syntax { .. } => Some(
+                "after a merge, settle the conflict with `runner lock PIPELINE`, which writes the file again",
+            ),
+            Self::Tampered { .. } => Some(
+                "restore the file from version control, or write it again with `runner lock PIPELINE`",
+            ),
         }
     }
 }
@@ -125,8 +149,18 @@ impl Lock {
         for &id in graph.order() {
             let name = &graph.stage(id).name;
             let Some(action) = action(id) else { continue };
-            let needs = graph.needs(id).into_iter().map(|need| graph.stage(need).name.clone()).collect();
-            self.stages.insert(name.clone(), LockedStage { needs, ..LockedStage::of(&action, &metrics(name)) });
+            let needs = graph
+                .needs(id)
+                .into_iter()
+                .map(|need| graph.stage(need).name.clone())
+                .collect();
+            self.stages.insert(
+                name.clone(),
+                LockedStage {
+                    needs,
+                    ..LockedStage::of(&action, &metrics(name))
+                },
+            );
         }
     }
 
@@ -144,13 +178,23 @@ impl Lock {
             let locked = LockedStage {
                 key: stage.key?,
                 needs: BTreeSet::new(),
-                outputs: stage.digests.iter().map(|(port, digest)| (port.clone(), *digest)).collect(),
-                metrics: metrics.map(|metric| (metric.name.clone(), metric.value)).collect(),
+                outputs: stage
+                    .digests
+                    .iter()
+                    .map(|(port, digest)| (port.clone(), *digest))
+                    .collect(),
+                metrics: metrics
+                    .map(|metric| (metric.name.clone(), metric.value))
+                    .collect(),
                 manifest: manifest(&stage.key?),
             };
             Some((stage.name.clone(), locked))
         };
-        let runner = record.environment.get("runner").and_then(Value::as_str).unwrap_or_default();
+        let runner = record
+            .environment
+            .get("runner")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         Self {
             runner: runner.to_owned(),
             pipeline: record.pipeline.clone(),
@@ -177,20 +221,36 @@ impl Lock {
     /// The lock as earlier versions wrote it.
     #[must_use]
     pub fn with_first_trial(self, record: &RunRecord) -> Self {
-        Self { seed: Some(record.seed), params: Self::of_first_trial(record), ..self }
+        Self {
+            seed: Some(record.seed),
+            params: Self::of_first_trial(record),
+            ..self
+        }
     }
 
     /// Whether it is of several members of a sweep, whose variants of a stage are told apart by a label: `model#7`.
     pub fn is_of_sweep(&self) -> bool {
         // Values of axes stand in brackets, and may hold anything.
-        self.stages.keys().any(|name| name.rsplit_once('#').is_some_and(|(_, label)| !label.contains(']')))
+        self.stages.keys().any(|name| {
+            name.rsplit_once('#')
+                .is_some_and(|(_, label)| !label.contains(']'))
+        })
     }
 
     /// Takes manifests that it lacks from another lock, where that is of the same keys.
     pub fn take_manifests(&mut self, other: &Self) {
-        for (name, stage) in self.stages.iter_mut().filter(|(_, stage)| stage.manifest.is_empty()) {
-            let known = other.stages.get(name).filter(|known| known.key == stage.key && known.has_key_of_manifest());
-            stage.manifest = known.map(|known| known.manifest.clone()).unwrap_or_default();
+        for (name, stage) in self
+            .stages
+            .iter_mut()
+            .filter(|(_, stage)| stage.manifest.is_empty())
+        {
+            let known = other
+                .stages
+                .get(name)
+                .filter(|known| known.key == stage.key && known.has_key_of_manifest());
+            stage.manifest = known
+                .map(|known| known.manifest.clone())
+                .unwrap_or_default();
         }
     }
 
@@ -205,23 +265,35 @@ impl Lock {
             ("list of overrides", self.overrides == other.overrides),
             ("list of targets", self.targets == other.targets),
             ("seed", is_of_first || self.seed == other.seed),
-            ("list of parameters", is_of_first || self.params == other.params),
+            (
+                "list of parameters",
+                is_of_first || self.params == other.params,
+            ),
             ("list of stages", self.stages.keys().eq(other.stages.keys())),
         ];
         if let Some((what, _)) = parts.into_iter().find(|(_, agrees)| !agrees) {
             return Some(format!("its {what} is different"));
         }
-        self.stages.iter().zip(other.stages.values()).find_map(|((name, stage), other)| {
-            let what = match () {
-                () if stage.key != other.key => "another key",
-                () if stage.outputs != other.outputs => "other outputs",
-                () if stage.metrics != other.metrics => "other figures",
-                () if !stage.needs.iter().all(|need| self.stages.contains_key(need)) => "a need that is not a stage",
-                () if !stage.has_key_of_manifest() => "a manifest that is not that of its key",
-                () => return None,
-            };
-            Some(format!("the stage {name} has {what}"))
-        })
+        self.stages
+            .iter()
+            .zip(other.stages.values())
+            .find_map(|((name, stage), other)| {
+                let what = match () {
+                    () if stage.key != other.key => "another key",
+                    () if stage.outputs != other.outputs => "other outputs",
+                    () if stage.metrics != other.metrics => "other figures",
+                    () if !stage
+                        .needs
+                        .iter()
+                        .all(|need| self.stages.contains_key(need)) =>
+                    {
+                        "a need that is not a stage"
+                    }
+                    () if !stage.has_key_of_manifest() => "a manifest that is not that of its key",
+                    () => return None,
+                };
+                Some(format!("the stage {name} has {what}"))
+            })
     }
 
     /// The keys of all stages: what a collection of garbage must leave alone.
@@ -245,8 +317,16 @@ impl Lock {
     /// If there is none, it is no lock, or it was changed after it was written.
     pub fn read(path: &Path) -> Result<Self, LockError> {
         let text = match read_regular(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LockError::Missing(path.to_owned())),
-            Err(source) => return Err(LockError::Io { verb: "read", path: path.to_owned(), source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LockError::Missing(path.to_owned()));
+            }
+            Err(source) => {
+                return Err(LockError::Io {
+                    verb: "read",
+                    path: path.to_owned(),
+                    source,
+                });
+            }
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         };
         Self::parse(&text, path)
@@ -289,7 +369,9 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&aside, path)).inspect_err(|_| drop(fs::remove_file(&aside)))
+    written
+        .and_then(|()| fs::rename(&aside, path))
+        .inspect_err(|_| drop(fs::remove_file(&aside)))
 }
 
 #[cfg(test)]
@@ -301,7 +383,10 @@ pub(super) mod tests {
             key: Key(Digest([byte; 32])),
             needs: needs.iter().map(|need| (*need).to_owned()).collect(),
             outputs: BTreeMap::from([("odd name".to_owned(), Digest([byte + 100; 32]))]),
-            metrics: BTreeMap::from([("f1".to_owned(), Some(0.1 + 0.2)), ("auc = \"x\"".to_owned(), None)]),
+            metrics: BTreeMap::from([
+                ("f1".to_owned(), Some(0.1 + 0.2)),
+                ("auc = \"x\"".to_owned(), None),
+            ]),
             manifest: manifest.to_owned(),
         };
         Lock {
@@ -319,9 +404,16 @@ pub(super) mod tests {
             stages: BTreeMap::from([
                 (
                     "raw".to_owned(),
-                    stage(1, &[], "files.\"a = b\" = blake3:00\nkind = \"ingest\"\nnumeric_class = null\n"),
+                    stage(
+                        1,
+                        &[],
+                        "files.\"a = b\" = blake3:00\nkind = \"ingest\"\nnumeric_class = null\n",
+                    ),
                 ),
-                ("model[a=1,b=2]".to_owned(), stage(2, &["raw"], "kind = \"train\"\nnumeric_class = \"cpu/x\"\n")),
+                (
+                    "model[a=1,b=2]".to_owned(),
+                    stage(2, &["raw"], "kind = \"train\"\nnumeric_class = \"cpu/x\"\n"),
+                ),
             ]),
         }
     }
@@ -333,15 +425,30 @@ pub(super) mod tests {
         let lock = sample();
         lock.write(&path).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), lock);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left aside"
+        );
         assert_eq!(lock.keys().count(), 2);
-        assert_eq!(lock.stages["model[a=1,b=2]"].numeric_class().as_deref(), Some("cpu/x"));
+        assert_eq!(
+            lock.stages["model[a=1,b=2]"].numeric_class().as_deref(),
+            Some("cpu/x")
+        );
         assert_eq!(lock.stages["raw"].numeric_class(), None);
-        assert!(matches!(Lock::read(&folder.path().join("other.lock")), Err(LockError::Missing(_))));
+        assert!(matches!(
+            Lock::read(&folder.path().join("other.lock")),
+            Err(LockError::Missing(_))
+        ));
         let mut of_sweep = lock.clone();
-        of_sweep.stages.insert("model[a=x#y]".to_owned(), lock.stages["raw"].clone());
+        of_sweep
+            .stages
+            .insert("model[a=x#y]".to_owned(), lock.stages["raw"].clone());
         assert!(!of_sweep.is_of_sweep());
-        of_sweep.stages.insert("model[a=x#y]#7,seed=2".to_owned(), lock.stages["raw"].clone());
+        of_sweep.stages.insert(
+            "model[a=x#y]#7,seed=2".to_owned(),
+            lock.stages["raw"].clone(),
+        );
         assert!(of_sweep.is_of_sweep());
     }
 }

@@ -11,8 +11,7 @@ use stages::artifact::{Digest, DigestWriter, Shown};
 use super::lock::{FORMAT, Lock, LockError, LockedStage};
 use crate::cache::Key;
 
-const HEAD: &str =
-    "# The lock of a pipeline. `runner lock` writes it, `runner verify` checks it; every line is sealed.\n";
+const HEAD: &str = "# The lock of a pipeline. `runner lock` writes it, `runner verify` checks it; every line is sealed.\n";
 const BLAKE3: &str = "blake3:";
 
 /// The text of a lock.
@@ -20,7 +19,12 @@ pub(super) fn render(lock: &Lock) -> String {
     let mut text = header(lock);
     let seals = stage_seals(lock);
     for ((name, stage), seal) in lock.stages.iter().zip(&seals) {
-        let _ = write!(text, "\nstage {}\n{}  seal = {BLAKE3}{seal}\n", Value::from(name.as_str()), body(stage));
+        let _ = write!(
+            text,
+            "\nstage {}\n{}  seal = {BLAKE3}{seal}\n",
+            Value::from(name.as_str()),
+            body(stage)
+        );
     }
     let _ = write!(text, "\nseal = {BLAKE3}{}\n", whole(lock, &seals));
     text
@@ -38,13 +42,21 @@ fn header(lock: &Lock) -> String {
     };
     line("format", FORMAT.into());
     line("file", lock.file.as_str().into());
-    lock.params.iter().for_each(|(name, value)| line(&format!("param.{}", quoted(name)), sorted(value)));
+    lock.params
+        .iter()
+        .for_each(|(name, value)| line(&format!("param.{}", quoted(name)), sorted(value)));
     line("pipeline", lock.pipeline.as_str().into());
     line("profile", lock.profile.as_deref().into());
     line("runner", lock.runner.as_str().into());
-    lock.seed.iter().for_each(|seed| line("seed", (*seed).into()));
-    lock.overrides.iter().for_each(|pair| line("set", pair.as_str().into()));
-    lock.targets.iter().for_each(|target| line("target", target.as_str().into()));
+    lock.seed
+        .iter()
+        .for_each(|seed| line("seed", (*seed).into()));
+    lock.overrides
+        .iter()
+        .for_each(|pair| line("set", pair.as_str().into()));
+    lock.targets
+        .iter()
+        .for_each(|target| line("target", target.as_str().into()));
     text
 }
 
@@ -112,7 +124,11 @@ fn whole(lock: &Lock, seals: &[Digest]) -> Digest {
 /// A name as it is, or as a JSON string where it has characters that would be misread.
 fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !name.is_empty() && name.chars().all(plain) { name.to_owned() } else { Value::from(name).to_string() }
+    if !name.is_empty() && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        Value::from(name).to_string()
+    }
 }
 
 /// The same value whatever the order in which its keys were written.
@@ -130,12 +146,17 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, LockError> {
     let mut seals: Vec<(String, Digest)> = Vec::new();
     let (mut last, mut current, mut format) = (None, None, None);
     for (index, line) in text.lines().enumerate() {
-        let wrong = |reason: String| LockError::Syntax { path: path.to_owned(), line: index + 1, reason };
+        let wrong = |reason: String| LockError::Syntax {
+            path: path.to_owned(),
+            line: index + 1,
+            reason,
+        };
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         if let Some(name) = line.strip_prefix("stage ") {
-            let name: String = serde_json::from_str(name).map_err(|_| wrong("not the name of a stage".to_owned()))?;
+            let name: String = serde_json::from_str(name)
+                .map_err(|_| wrong("not the name of a stage".to_owned()))?;
             lock.stages.insert(name.clone(), empty());
             current = Some(name);
             continue;
@@ -147,30 +168,53 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lock, LockError> {
         };
         read.ok_or_else(|| wrong(not_understood(line)))?;
         if let Some(found) = format.filter(|found| *found != FORMAT) {
-            return Err(wrong(format!("the format is {found}, and this version of runner reads {FORMAT}")));
+            return Err(wrong(format!(
+                "the format is {found}, and this version of runner reads {FORMAT}"
+            )));
         }
     }
-    let damaged = |what: String| Err(LockError::Tampered { path: path.to_owned(), what });
+    let damaged = |what: String| {
+        Err(LockError::Tampered {
+            path: path.to_owned(),
+            what,
+        })
+    };
     let Some(last) = last.filter(|_| format.is_some()) else {
         return damaged("it does not begin and end as a lock does".to_owned());
     };
-    for ((name, seal), (written_name, written)) in lock.stages.keys().zip(stage_seals(&lock)).zip(&seals) {
+    for ((name, seal), (written_name, written)) in
+        lock.stages.keys().zip(stage_seals(&lock)).zip(&seals)
+    {
         if name != written_name || seal != *written {
-            return damaged(format!("the lines of the stage {name} do not agree with its seal"));
+            return damaged(format!(
+                "the lines of the stage {name} do not agree with its seal"
+            ));
         }
     }
     if seal(&lock) != last {
         return damaged("its lines do not agree with the seal in the last one".to_owned());
     }
-    match text.lines().zip(render(&lock).lines()).position(|(found, expected)| found != expected) {
-        Some(line) => damaged(format!("line {} is not as `runner lock` writes it", line + 1)),
-        None if text != render(&lock) => damaged("there is more in it than `runner lock` wrote".to_owned()),
+    match text
+        .lines()
+        .zip(render(&lock).lines())
+        .position(|(found, expected)| found != expected)
+    {
+        Some(line) => damaged(format!(
+            "line {} is not as `runner lock` writes it",
+            line + 1
+        )),
+        None if text != render(&lock) => {
+            damaged("there is more in it than `runner lock` wrote".to_owned())
+        }
         None => Ok(lock),
     }
 }
 
 fn not_understood(line: &str) -> String {
-    match ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().find(|mark| line.starts_with(**mark)) {
+    match ["<<<<<<<", "=======", ">>>>>>>", "|||||||"]
+        .iter()
+        .find(|mark| line.starts_with(**mark))
+    {
         Some(_) => "a conflict of a merge is left here".to_owned(),
         None => format!("`{}` is not a line of a lock", Shown(line)),
     }
@@ -186,7 +230,12 @@ fn empty() -> LockedStage {
     }
 }
 
-fn header_fact(lock: &mut Lock, line: &str, format: &mut Option<u64>, last: &mut Option<Digest>) -> Option<()> {
+fn header_fact(
+    lock: &mut Lock,
+    line: &str,
+    format: &mut Option<u64>,
+    last: &mut Option<Digest>,
+) -> Option<()> {
     if let Some(rest) = line.strip_prefix("param.") {
         let (name, value) = named(rest)?;
         lock.params.insert(name, serde_json::from_str(value).ok()?);
@@ -209,7 +258,12 @@ fn header_fact(lock: &mut Lock, line: &str, format: &mut Option<u64>, last: &mut
     Some(())
 }
 
-fn stage_fact(lock: &mut Lock, name: &str, fact: &str, seals: &mut Vec<(String, Digest)>) -> Option<()> {
+fn stage_fact(
+    lock: &mut Lock,
+    name: &str,
+    fact: &str,
+    seals: &mut Vec<(String, Digest)>,
+) -> Option<()> {
     let stage = lock.stages.get_mut(name)?;
     if let Some(line) = fact.strip_prefix("manifest.") {
         stage.manifest += line;
@@ -219,7 +273,9 @@ fn stage_fact(lock: &mut Lock, name: &str, fact: &str, seals: &mut Vec<(String, 
         stage.outputs.insert(port, digest(value)?);
     } else if let Some(rest) = fact.strip_prefix("metric.") {
         let (metric, value) = named(rest)?;
-        stage.metrics.insert(metric, serde_json::from_str(value).ok()?);
+        stage
+            .metrics
+            .insert(metric, serde_json::from_str(value).ok()?);
     } else {
         let (what, value) = fact.split_once(" = ")?;
         match what {
@@ -263,14 +319,23 @@ mod tests {
         for at in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[at] ^= 1;
-            let Ok(changed) = String::from_utf8(changed) else { continue };
+            let Ok(changed) = String::from_utf8(changed) else {
+                continue;
+            };
             assert!(read(&changed).is_err(), "byte {at} of:\n{changed}");
             assert!(read(&text[..at]).is_err(), "cut off at {at}");
         }
         for extra in ["\n", "# more\n", "seed = 7\n"] {
-            assert!(read(&(text.clone() + extra)).is_err(), "{extra:?} at the end");
+            assert!(
+                read(&(text.clone() + extra)).is_err(),
+                "{extra:?} at the end"
+            );
         }
-        assert_eq!(read(&text.replace('\n', "\r\n")).unwrap(), sample(), "ends of lines are version control's");
+        assert_eq!(
+            read(&text.replace('\n', "\r\n")).unwrap(),
+            sample(),
+            "ends of lines are version control's"
+        );
     }
 
     #[test]
@@ -288,7 +353,11 @@ mod tests {
         let before = stage_seals(&other);
         other.stages.get_mut("raw").unwrap().metrics.clear();
         let after = stage_seals(&other);
-        let same: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before == after).collect();
+        let same: Vec<bool> = before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| before == after)
+            .collect();
         assert_eq!(same, [true, false, false], "apart, model, raw");
         assert_ne!(seal(&sample()), seal(&other));
     }
@@ -296,11 +365,21 @@ mod tests {
     #[test]
     fn what_is_no_lock_is_told_with_its_line() {
         let conflict = render(&sample()).replace("seed = 7\n", "<<<<<<< ours\nseed = 7\n");
-        let Err(LockError::Syntax { line, reason, .. }) = read(&conflict) else { panic!("it was read") };
+        let Err(LockError::Syntax { line, reason, .. }) = read(&conflict) else {
+            panic!("it was read")
+        };
         assert!(line == 9 && reason.contains("merge"), "{line}: {reason}");
         let newer = render(&sample()).replace("format = 1", "format = 2");
-        assert!(read(&newer).unwrap_err().to_string().contains("the format is 2"));
+        assert!(
+            read(&newer)
+                .unwrap_err()
+                .to_string()
+                .contains("the format is 2")
+        );
         assert!(matches!(read(""), Err(LockError::Tampered { .. })));
-        assert!(matches!(read("pipeline: x\n"), Err(LockError::Syntax { line: 1, .. })));
+        assert!(matches!(
+            read("pipeline: x\n"),
+            Err(LockError::Syntax { line: 1, .. })
+        ));
     }
 }

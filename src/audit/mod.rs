@@ -20,8 +20,13 @@ pub use examine::Audit;
 pub use figures::{Figures, misquoted};
 pub use header::{Pipeline, verify_header};
 pub use lock::{FORMAT, Lock, LockError, LockedStage};
-pub use locked::{Deviation, common_differences, deviations, header_differences, output_deviations};
+pub use locked::{
+    Deviation, common_differences, deviations, header_differences, output_deviations,
+};
 pub use reexecute::{Actual, Obstacle, Reexecution, Scope};
-pub use sign::{PrivateKey, SignError, Signed, check_signature, holds_by_itself, signature_beside, signature_path};
+pub use sign::{
+    PrivateKey, SignError, Signed, check_signature, holds_by_itself, signature_beside,
+    signature_path,
+};
 pub use tolerances::Tolerances;
 pub use verdict::{AuditReport, PortAudit, StageAudit, Verdict};

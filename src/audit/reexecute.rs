@@ -10,7 +10,9 @@ use stages::artifact::Digest;
 
 use super::{Lock, LockedStage};
 use crate::cache::{Action, CacheError, Ledger, ObjectRecord, RunId, RunStatus, Store};
-use crate::engine::{CancelToken, Failure, FileFinder, Planner, Reporter, RunOptions, Verdict, execute};
+use crate::engine::{
+    CancelToken, Failure, FileFinder, Planner, Reporter, RunOptions, Verdict, execute,
+};
 use crate::graph::{Graph, StageId};
 
 /// What an execution needs besides a store.
@@ -70,17 +72,34 @@ impl Reexecution<'_> {
     ///
     /// # Errors
     /// If it is interrupted, or original outputs that it needs are not there.
-    pub fn run(&self, scope: &Scope, shadow: &Arc<Store>, reporter: &mut dyn Reporter) -> Result<Actuals, Obstacle> {
+    pub fn run(
+        &self,
+        scope: &Scope,
+        shadow: &Arc<Store>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Actuals, Obstacle> {
         match scope {
-            Scope::Everything => {
-                self.execute(self.graph, &Ledger::default(), BTreeSet::new(), shadow, reporter, &|_| true)
-            }
+            Scope::Everything => self.execute(
+                self.graph,
+                &Ledger::default(),
+                BTreeSet::new(),
+                shadow,
+                reporter,
+                &|_| true,
+            ),
             Scope::Part(names) => {
                 let wanted = self.ids(names);
                 let graph = self.graph.prune(&wanted);
                 let others = |name: &str| !names.contains(name);
                 let ledger = self.originals(&graph, shadow, &others)?;
-                self.execute(&graph, &ledger, BTreeSet::new(), shadow, reporter, &|name| names.contains(name))
+                self.execute(
+                    &graph,
+                    &ledger,
+                    BTreeSet::new(),
+                    shadow,
+                    reporter,
+                    &|name| names.contains(name),
+                )
             }
             Scope::Single(names) => {
                 let mut actuals = Actuals::new();
@@ -96,21 +115,40 @@ impl Reexecution<'_> {
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn single(&self, name: &str, shadow: &Arc<Store>, reporter: &mut dyn Reporter) -> Result<Actuals, Obstacle> {
-        let graph = self.graph.prune(&self.ids(&BTreeSet::from([name.to_owned()])));
+    pub fn single(
+        &self,
+        name: &str,
+        shadow: &Arc<Store>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<Actuals, Obstacle> {
+        let graph = self
+            .graph
+            .prune(&self.ids(&BTreeSet::from([name.to_owned()])));
         let ledger = self.originals(&graph, shadow, &|other| other != name)?;
-        let forced = graph.find(name).into_iter().filter(|id| graph.stage(*id).name == name).collect();
-        self.execute(&graph, &ledger, forced, shadow, reporter, &|other| other == name)
+        let forced = graph
+            .find(name)
+            .into_iter()
+            .filter(|id| graph.stage(*id).name == name)
+            .collect();
+        self.execute(&graph, &ledger, forced, shadow, reporter, &|other| {
+            other == name
+        })
     }
 
     fn ids(&self, names: &BTreeSet<String>) -> Vec<StageId> {
         let order = self.graph.order().iter();
-        order.filter(|id| names.contains(&self.graph.stage(**id).name)).copied().collect()
+        order
+            .filter(|id| names.contains(&self.graph.stage(**id).name))
+            .copied()
+            .collect()
     }
 
     fn in_order<'n>(&self, names: &'n BTreeSet<String>) -> Vec<&'n str> {
         let order = self.graph.order().iter();
-        order.filter_map(|id| names.get(&self.graph.stage(*id).name)).map(String::as_str).collect()
+        order
+            .filter_map(|id| names.get(&self.graph.stage(*id).name))
+            .map(String::as_str)
+            .collect()
     }
 
     fn planner<'p>(
@@ -141,7 +179,15 @@ impl Reexecution<'_> {
         wanted: &dyn Fn(&str) -> bool,
     ) -> Result<Actuals, Obstacle> {
         let planner = self.planner(graph, shadow, ledger, forced);
-        let outcome = execute(&planner, planner.plan(), shadow, self.options, &RunId::now(), self.cancel, reporter);
+        let outcome = execute(
+            &planner,
+            planner.plan(),
+            shadow,
+            self.options,
+            &RunId::now(),
+            self.cancel,
+            reporter,
+        );
         if outcome.status == RunStatus::Interrupted {
             return Err(Obstacle::Interrupted);
         }
@@ -151,9 +197,19 @@ impl Reexecution<'_> {
             if !wanted(&stage.name) {
                 continue;
             }
-            let failure = outcome.failures.iter().find(|(name, _)| *name == stage.name);
-            let action = outcome.actions.get(&id).map(|action| with_manifest(action, shadow));
-            let seconds = outcome.stages.iter().find(|record| record.name == stage.name).map(|record| record.seconds);
+            let failure = outcome
+                .failures
+                .iter()
+                .find(|(name, _)| *name == stage.name);
+            let action = outcome
+                .actions
+                .get(&id)
+                .map(|action| with_manifest(action, shadow));
+            let seconds = outcome
+                .stages
+                .iter()
+                .find(|record| record.name == stage.name)
+                .map(|record| record.seconds);
             let actual = Actual {
                 kind: stage.kind.name.to_owned(),
                 seconds: seconds.unwrap_or_default(),
@@ -167,12 +223,22 @@ impl Reexecution<'_> {
 
     /// Makes the original outputs of some stages known to the shadow store: under the keys that the stages have now, so that
     /// they are taken as they are even where the machine or a file has changed since.
-    fn originals(&self, graph: &Graph, shadow: &Store, which: &dyn Fn(&str) -> bool) -> Result<Ledger, Obstacle> {
+    fn originals(
+        &self,
+        graph: &Graph,
+        shadow: &Store,
+        which: &dyn Fn(&str) -> bool,
+    ) -> Result<Ledger, Obstacle> {
         let mut ledger = Ledger::default();
         let nothing = Ledger::default();
         let planner = self.planner(graph, shadow, &nothing, BTreeSet::new());
         let digest = |source: StageId, port: &str| -> Option<Digest> {
-            self.lock.stages.get(&graph.stage(source).name)?.outputs.get(port).copied()
+            self.lock
+                .stages
+                .get(&graph.stage(source).name)?
+                .outputs
+                .get(port)
+                .copied()
         };
         for &id in graph.order() {
             let name = &graph.stage(id).name;
@@ -190,7 +256,14 @@ impl Reexecution<'_> {
             for record in action.objects() {
                 borrow(self.original, shadow, record)?;
             }
-            ledger.give(name, Arc::new(Action { key, manifest: String::new(), ..action }));
+            ledger.give(
+                name,
+                Arc::new(Action {
+                    key,
+                    manifest: String::new(),
+                    ..action
+                }),
+            );
         }
         Ok(ledger)
     }
@@ -199,7 +272,10 @@ impl Reexecution<'_> {
 /// The action behind a recorded stage, if the store has it and it says what the record says.
 pub fn original_action(store: &Store, locked: &LockedStage) -> Result<Option<Action>, CacheError> {
     let agrees = |action: &Action| {
-        let outputs = action.outputs.iter().map(|output| (output.port.clone(), output.record.digest));
+        let outputs = action
+            .outputs
+            .iter()
+            .map(|output| (output.port.clone(), output.record.digest));
         outputs.collect::<BTreeMap<_, _>>() == locked.outputs
     };
     Ok(store.usable_action(&locked.key)?.filter(agrees))
@@ -209,7 +285,9 @@ fn with_manifest(action: &Arc<Action>, store: &Store) -> Result<Arc<Action>, Cac
     if !action.manifest.is_empty() {
         return Ok(Arc::clone(action));
     }
-    Ok(store.action(&action.key)?.map_or_else(|| Arc::clone(action), Arc::new))
+    Ok(store
+        .action(&action.key)?
+        .map_or_else(|| Arc::clone(action), Arc::new))
 }
 
 /// Makes an object of one store readable through another, without copying it where that can be avoided.

@@ -47,7 +47,11 @@ impl Signed {
 #[derive(Debug, Error)]
 pub enum SignError {
     #[error("cannot {verb} {}", path.display())]
-    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{} holds no {wanted} ed25519 key in PEM form", path.display())]
     Key { path: PathBuf, wanted: &'static str },
     #[error("there is no signature {}", .0.display())]
@@ -70,9 +74,15 @@ impl SignError {
 
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Key { wanted: "private", .. } => Some("`openssl genpkey -algorithm ed25519 -out key.pem` makes one"),
-            Self::Key { .. } => Some("`openssl pkey -in key.pem -pubout -out key.pub` writes that of a private one"),
-            Self::Missing(_) | Self::OtherContent(_) => Some("who vouches for it signs it with --sign KEYFILE"),
+            Self::Key {
+                wanted: "private", ..
+            } => Some("`openssl genpkey -algorithm ed25519 -out key.pem` makes one"),
+            Self::Key { .. } => {
+                Some("`openssl pkey -in key.pem -pubout -out key.pub` writes that of a private one")
+            }
+            Self::Missing(_) | Self::OtherContent(_) => {
+                Some("who vouches for it signs it with --sign KEYFILE")
+            }
             _ => None,
         }
     }
@@ -94,10 +104,15 @@ impl PrivateKey {
         use std::os::unix::fs::PermissionsExt;
         const OTHERS: u32 = 0o077;
         let text = read(path)?;
-        let key = SigningKey::from_pkcs8_pem(text.trim())
-            .map_err(|_| SignError::Key { path: path.to_owned(), wanted: "private" })?;
+        let key = SigningKey::from_pkcs8_pem(text.trim()).map_err(|_| SignError::Key {
+            path: path.to_owned(),
+            wanted: "private",
+        })?;
         let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-        Ok(Self { key, is_exposed: mode & OTHERS != 0 })
+        Ok(Self {
+            key,
+            is_exposed: mode & OTHERS != 0,
+        })
     }
 
     /// Writes the signature of `seal` beside what is sealed.
@@ -107,7 +122,11 @@ impl PrivateKey {
     pub fn sign(&self, what: Signed, seal: &Digest, sealed: &Path) -> Result<PathBuf, SignError> {
         let signature = self.key.sign(what.message(seal).as_bytes());
         let public = hex(self.key.verifying_key().as_bytes());
-        let text = format!("{}public_key = {public}\nsignature = {}\n", what.message(seal), hex(&signature.to_bytes()));
+        let text = format!(
+            "{}public_key = {public}\nsignature = {}\n",
+            what.message(seal),
+            hex(&signature.to_bytes())
+        );
         let path = signature_path(sealed);
         write_whole(&path, text.as_bytes()).map_err(|source| SignError::Io {
             verb: "write",
@@ -129,24 +148,42 @@ pub fn signature_path(sealed: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If the key cannot be read, there is no signature, or it does not hold.
-pub fn check_signature(what: Signed, seal: &Digest, sealed: &Path, public_key: &Path) -> Result<(), SignError> {
+pub fn check_signature(
+    what: Signed,
+    seal: &Digest,
+    sealed: &Path,
+    public_key: &Path,
+) -> Result<(), SignError> {
     let text = read(public_key)?;
-    let key = VerifyingKey::from_public_key_pem(text.trim())
-        .map_err(|_| SignError::Key { path: public_key.to_owned(), wanted: "public" })?;
+    let key = VerifyingKey::from_public_key_pem(text.trim()).map_err(|_| SignError::Key {
+        path: public_key.to_owned(),
+        wanted: "public",
+    })?;
     let path = signature_path(sealed);
     let written = match read_regular(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SignError::Missing(path)),
-        other => other.map_err(|source| SignError::Io { verb: "read", path: path.clone(), source })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(SignError::Missing(path));
+        }
+        other => other.map_err(|source| SignError::Io {
+            verb: "read",
+            path: path.clone(),
+            source,
+        })?,
     };
     let written = String::from_utf8_lossy(&written).replace("\r\n", "\n");
-    let (message, public, signature) = parse(&written).ok_or_else(|| SignError::Unreadable(path.clone()))?;
+    let (message, public, signature) =
+        parse(&written).ok_or_else(|| SignError::Unreadable(path.clone()))?;
     if message != what.message(seal) {
         return Err(SignError::OtherContent(path));
     }
     if public != hex(key.as_bytes()) {
-        return Err(SignError::OtherKey { path, found: public.to_owned() });
+        return Err(SignError::OtherKey {
+            path,
+            found: public.to_owned(),
+        });
     }
-    key.verify_strict(message.as_bytes(), &signature).map_err(|_| SignError::Invalid(path))
+    key.verify_strict(message.as_bytes(), &signature)
+        .map_err(|_| SignError::Invalid(path))
 }
 
 /// The signature that lies beside what is sealed, if it is of this seal and holds for the key that it names. Whose key that
@@ -160,7 +197,8 @@ pub fn signature_beside(what: Signed, seal: &Digest, sealed: &Path) -> Option<Ve
 pub fn holds_by_itself(what: Signed, seal: &Digest, signature: &[u8]) -> bool {
     let holds = || {
         let text = std::str::from_utf8(signature).ok()?.replace("\r\n", "\n");
-        let (message, public, signature) = parse(&text).filter(|(message, ..)| *message == what.message(seal))?;
+        let (message, public, signature) =
+            parse(&text).filter(|(message, ..)| *message == what.message(seal))?;
         let key = VerifyingKey::from_bytes(&unhex(public)?.try_into().ok()?).ok()?;
         key.verify_strict(message.as_bytes(), &signature).ok()
     };
@@ -171,13 +209,19 @@ pub fn holds_by_itself(what: Signed, seal: &Digest, signature: &[u8]) -> bool {
 fn parse(text: &str) -> Option<(&str, &str, Signature)> {
     let at = text.find("public_key = ")?;
     let (message, rest) = text.split_at(at);
-    let (public, signature) = rest.strip_prefix("public_key = ")?.split_once("\nsignature = ")?;
+    let (public, signature) = rest
+        .strip_prefix("public_key = ")?
+        .split_once("\nsignature = ")?;
     let bytes: [u8; 64] = unhex(signature.strip_suffix('\n')?)?.try_into().ok()?;
     (message.starts_with(HEAD)).then(|| (message, public, Signature::from_bytes(&bytes)))
 }
 
 fn read(path: &Path) -> Result<String, SignError> {
-    let bytes = read_regular(path).map_err(|source| SignError::Io { verb: "read", path: path.to_owned(), source })?;
+    let bytes = read_regular(path).map_err(|source| SignError::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -189,7 +233,10 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -203,9 +250,15 @@ mod tests {
 
     /// Both halves of a key in the form in which openssl writes them.
     fn pem(secret: [u8; 32]) -> (String, String) {
-        let pair = KeypairBytes { secret_key: secret, public_key: None };
+        let pair = KeypairBytes {
+            secret_key: secret,
+            public_key: None,
+        };
         let private = pair.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
-        let public = SigningKey::from_bytes(&secret).verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
+        let public = SigningKey::from_bytes(&secret)
+            .verifying_key()
+            .to_public_key_pem(LineEnding::LF)
+            .unwrap();
         (private, public)
     }
 
@@ -218,12 +271,19 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let ((private, public), (_, other)) = (pem([1; 32]), pem([2; 32]));
-            assert!(private.len() < 125, "as openssl writes it, without the public half:\n{private}");
+            assert!(
+                private.len() < 125,
+                "as openssl writes it, without the public half:\n{private}"
+            );
             for (name, text) in [("key", private), ("key.pub", public), ("other.pub", other)] {
                 fs::write(folder.path().join(name), text).unwrap();
-                fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+                fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o600))
+                    .unwrap();
             }
-            Self { folder, seal: Digest([7; 32]) }
+            Self {
+                folder,
+                seal: Digest([7; 32]),
+            }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -232,7 +292,8 @@ mod tests {
 
         fn sign(&self) -> PathBuf {
             let key = PrivateKey::read(&self.path("key")).unwrap();
-            key.sign(Signed::Lock, &self.seal, &self.path("a.lock")).unwrap()
+            key.sign(Signed::Lock, &self.seal, &self.path("a.lock"))
+                .unwrap()
         }
 
         fn check(&self, what: Signed, seal: &Digest, key: &str) -> Result<(), SignError> {
@@ -243,16 +304,31 @@ mod tests {
     #[test]
     fn a_signature_holds_for_its_content_and_its_key() {
         let case = Case::new();
-        assert!(matches!(case.check(Signed::Lock, &case.seal, "key.pub"), Err(SignError::Missing(_))));
+        assert!(matches!(
+            case.check(Signed::Lock, &case.seal, "key.pub"),
+            Err(SignError::Missing(_))
+        ));
         let path = case.sign();
         assert!(path.ends_with("a.lock.sig"));
         case.check(Signed::Lock, &case.seal, "key.pub").unwrap();
-        assert_eq!(signature_beside(Signed::Lock, &case.seal, &case.path("a.lock")), fs::read(&path).ok());
+        assert_eq!(
+            signature_beside(Signed::Lock, &case.seal, &case.path("a.lock")),
+            fs::read(&path).ok()
+        );
         assert!(signature_beside(Signed::Run, &case.seal, &case.path("a.lock")).is_none());
         let other = Digest([8; 32]);
-        assert!(matches!(case.check(Signed::Lock, &other, "key.pub"), Err(SignError::OtherContent(_))));
-        assert!(matches!(case.check(Signed::Run, &case.seal, "key.pub"), Err(SignError::OtherContent(_))));
-        assert!(matches!(case.check(Signed::Lock, &case.seal, "other.pub"), Err(SignError::OtherKey { .. })));
+        assert!(matches!(
+            case.check(Signed::Lock, &other, "key.pub"),
+            Err(SignError::OtherContent(_))
+        ));
+        assert!(matches!(
+            case.check(Signed::Run, &case.seal, "key.pub"),
+            Err(SignError::OtherContent(_))
+        ));
+        assert!(matches!(
+            case.check(Signed::Lock, &case.seal, "other.pub"),
+            Err(SignError::OtherKey { .. })
+        ));
     }
 
     #[test]
@@ -264,8 +340,14 @@ mod tests {
             let mut changed = text.clone();
             changed[at] ^= 1;
             fs::write(&path, changed).unwrap();
-            assert!(case.check(Signed::Lock, &case.seal, "key.pub").is_err(), "byte {at}");
-            assert!(signature_beside(Signed::Lock, &case.seal, &case.path("a.lock")).is_none(), "byte {at}");
+            assert!(
+                case.check(Signed::Lock, &case.seal, "key.pub").is_err(),
+                "byte {at}"
+            );
+            assert!(
+                signature_beside(Signed::Lock, &case.seal, &case.path("a.lock")).is_none(),
+                "byte {at}"
+            );
         }
     }
 
@@ -273,7 +355,11 @@ mod tests {
     fn keys_are_told_from_what_is_none() {
         let case = Case::new();
         let wrong = PrivateKey::read(&case.path("key.pub")).err().unwrap();
-        assert!(wrong.to_string().contains("private") && wrong.hint().is_some() && !wrong.is_difference());
+        assert!(
+            wrong.to_string().contains("private")
+                && wrong.hint().is_some()
+                && !wrong.is_difference()
+        );
         case.sign();
         let wrong = case.check(Signed::Lock, &case.seal, "key").unwrap_err();
         assert!(wrong.to_string().contains("public") && wrong.hint().unwrap().contains("pubout"));

@@ -120,7 +120,12 @@ struct Causes<'a> {
 
 impl<'a> Causes<'a> {
     fn of(differences: &'a [Difference]) -> Self {
-        let mut causes = Self { stage: Vec::new(), own: Vec::new(), class: None, inputs: Vec::new() };
+        let mut causes = Self {
+            stage: Vec::new(),
+            own: Vec::new(),
+            class: None,
+            inputs: Vec::new(),
+        };
         for difference in differences {
             match difference.path.as_str() {
                 "kind" | "version" => causes.stage.push(difference),
@@ -137,24 +142,44 @@ impl<'a> Causes<'a> {
 pub fn judge(facts: &Facts) -> (Verdict, String) {
     let causes = Causes::of(&facts.differences);
     let listed = |differences: &[&Difference]| {
-        let shown: Vec<String> = differences.iter().take(3).map(ToString::to_string).collect();
-        let more = if differences.len() > shown.len() { "; …" } else { "" };
+        let shown: Vec<String> = differences
+            .iter()
+            .take(3)
+            .map(ToString::to_string)
+            .collect();
+        let more = if differences.len() > shown.len() {
+            "; …"
+        } else {
+            ""
+        };
         shown.join("; ") + more
     };
     let worst = facts
         .ports
         .iter()
         .map(|port| port.closeness)
-        .try_fold(Closeness::Bitwise, |worst, closeness| Some(worst.max(closeness?)));
-    let same = if worst == Some(Closeness::Bitwise) { "; the outputs are the same" } else { "" };
+        .try_fold(Closeness::Bitwise, |worst, closeness| {
+            Some(worst.max(closeness?))
+        });
+    let same = if worst == Some(Closeness::Bitwise) {
+        "; the outputs are the same"
+    } else {
+        ""
+    };
     if let Some(failure) = &facts.failure {
         return (Verdict::Failed, failure.clone());
     }
     if !facts.executed {
-        return (Verdict::Skipped, "something that it needs did not finish".to_owned());
+        return (
+            Verdict::Skipped,
+            "something that it needs did not finish".to_owned(),
+        );
     }
     if !facts.recorded {
-        return (Verdict::InputChanged, "the record knows no such stage".to_owned());
+        return (
+            Verdict::InputChanged,
+            "the record knows no such stage".to_owned(),
+        );
     }
     if !causes.stage.is_empty() {
         return (Verdict::StageChanged, listed(&causes.stage) + same);
@@ -164,10 +189,19 @@ pub fn judge(facts: &Facts) -> (Verdict, String) {
     }
     if !facts.unstable.is_empty() {
         let ports = facts.unstable.join(", ");
-        return (Verdict::Nondeterministic, format!("two executions here disagree about {ports}"));
+        return (
+            Verdict::Nondeterministic,
+            format!("two executions here disagree about {ports}"),
+        );
     }
     if !facts.misquoted.is_empty() {
-        return (Verdict::Differs, format!("the record misquotes its outputs: {}", facts.misquoted.join("; ")));
+        return (
+            Verdict::Differs,
+            format!(
+                "the record misquotes its outputs: {}",
+                facts.misquoted.join("; ")
+            ),
+        );
     }
     match worst {
         Some(Closeness::Bitwise) => (Verdict::Bitwise, unlike(&causes)),
@@ -186,24 +220,41 @@ fn unlike(causes: &Causes<'_>) -> String {
 }
 
 fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (Verdict, String) {
-    let aside = if original_is_missing { "; the original is not available, so only digests were compared" } else { "" };
+    let aside = if original_is_missing {
+        "; the original is not available, so only digests were compared"
+    } else {
+        ""
+    };
     let inputs_differ = !causes.inputs.is_empty();
     if let Some(class) = causes.class {
-        let also = if inputs_differ { ", and its inputs differ" } else { "" };
+        let also = if inputs_differ {
+            ", and its inputs differ"
+        } else {
+            ""
+        };
         return (Verdict::EnvironmentDiffers, format!("{class}{also}{aside}"));
     }
     match (inputs_differ, facts.on_original_inputs) {
         (true, Some(true)) => {
-            return (Verdict::Inherited, "on the original inputs it gives the original outputs".to_owned());
+            return (
+                Verdict::Inherited,
+                "on the original inputs it gives the original outputs".to_owned(),
+            );
         }
         (true, Some(false)) => {
-            return (Verdict::Differs, "its inputs differ, but on the original ones it differs, too".to_owned());
+            return (
+                Verdict::Differs,
+                "its inputs differ, but on the original ones it differs, too".to_owned(),
+            );
         }
         (true, None) => return (Verdict::Inherited, format!("its inputs differ{aside}")),
         (false, _) => {}
     }
     if facts.unknown_change {
-        return (Verdict::InputChanged, "its key differs; the record does not know what determined it then".to_owned());
+        return (
+            Verdict::InputChanged,
+            "its key differs; the record does not know what determined it then".to_owned(),
+        );
     }
     if original_is_missing {
         return (
@@ -211,7 +262,10 @@ fn differing(facts: &Facts, causes: &Causes<'_>, original_is_missing: bool) -> (
             "it differs; the original is not available, so only digests were compared".to_owned(),
         );
     }
-    (Verdict::Differs, "nothing that determines it differs".to_owned())
+    (
+        Verdict::Differs,
+        "nothing that determines it differs".to_owned(),
+    )
 }
 
 /// What an audit found.
@@ -235,24 +289,44 @@ impl AuditReport {
         let named = |stage: &StageAudit| stage.stage.clone();
         let inherits = |stage: &&StageAudit| stage.verdict == Verdict::Inherited;
         let inherited: Vec<String> = stages.iter().filter(inherits).map(named).collect();
-        let by_itself = |stage: &&StageAudit| !stage.verdict.is_good() && stage.verdict != Verdict::Inherited;
+        let by_itself =
+            |stage: &&StageAudit| !stage.verdict.is_good() && stage.verdict != Verdict::Inherited;
         // What is inherited may come from a stage whose difference was small enough to be tolerated.
-        let tolerated = |stage: &&StageAudit| !inherited.is_empty() && stage.verdict == Verdict::WithinTolerance;
-        let first = stages.iter().find(by_itself).or_else(|| stages.iter().find(tolerated));
-        Self { first_divergence: first.map(named), inherited, stages, left_out, header: Vec::new(), seconds }
+        let tolerated = |stage: &&StageAudit| {
+            !inherited.is_empty() && stage.verdict == Verdict::WithinTolerance
+        };
+        let first = stages
+            .iter()
+            .find(by_itself)
+            .or_else(|| stages.iter().find(tolerated));
+        Self {
+            first_divergence: first.map(named),
+            inherited,
+            stages,
+            left_out,
+            header: Vec::new(),
+            seconds,
+        }
     }
 
     /// Whether everything is as good as was asked for. An audit of nothing vouches for nothing.
     pub fn is_good(&self) -> bool {
-        !self.stages.is_empty() && self.header.is_empty() && self.stages.iter().all(|stage| stage.verdict.is_good())
+        !self.stages.is_empty()
+            && self.header.is_empty()
+            && self.stages.iter().all(|stage| stage.verdict.is_good())
     }
 
     pub fn has_failures(&self) -> bool {
-        self.stages.iter().any(|stage| stage.verdict == Verdict::Failed)
+        self.stages
+            .iter()
+            .any(|stage| stage.verdict == Verdict::Failed)
     }
 
     pub fn count(&self, verdict: Verdict) -> usize {
-        self.stages.iter().filter(|stage| stage.verdict == verdict).count()
+        self.stages
+            .iter()
+            .filter(|stage| stage.verdict == verdict)
+            .count()
     }
 }
 
@@ -261,7 +335,11 @@ mod tests {
     use super::*;
 
     fn line(path: &str) -> Difference {
-        Difference { path: path.to_owned(), before: Some("1".to_owned()), after: Some("2".to_owned()) }
+        Difference {
+            path: path.to_owned(),
+            before: Some("1".to_owned()),
+            after: Some("2".to_owned()),
+        }
     }
 
     fn facts(paths: &[&str], closeness: Option<Closeness>) -> Facts {
@@ -275,7 +353,13 @@ mod tests {
             compared: 0,
         };
         let differences = paths.iter().map(|path| line(path)).collect();
-        Facts { recorded: true, executed: true, differences, ports: vec![port], ..Facts::default() }
+        Facts {
+            recorded: true,
+            executed: true,
+            differences,
+            ports: vec![port],
+            ..Facts::default()
+        }
     }
 
     #[test]
@@ -287,14 +371,30 @@ mod tests {
             (&[], Some(WithinTolerance), Verdict::WithinTolerance),
             (&[], Some(Beyond), Verdict::Differs),
             (&[], None, Verdict::Missing),
-            (&["numeric_class"], Some(Beyond), Verdict::EnvironmentDiffers),
-            (&["numeric_class"], Some(WithinTolerance), Verdict::WithinTolerance),
+            (
+                &["numeric_class"],
+                Some(Beyond),
+                Verdict::EnvironmentDiffers,
+            ),
+            (
+                &["numeric_class"],
+                Some(WithinTolerance),
+                Verdict::WithinTolerance,
+            ),
             (&["numeric_class"], same, Verdict::Bitwise),
-            (&["numeric_class", "inputs.x"], None, Verdict::EnvironmentDiffers),
+            (
+                &["numeric_class", "inputs.x"],
+                None,
+                Verdict::EnvironmentDiffers,
+            ),
             (&["inputs.x"], Some(Beyond), Verdict::Inherited),
             (&["inputs.x"], same, Verdict::Bitwise),
             (&["version"], same, Verdict::StageChanged),
-            (&["with.epochs", "inputs.x"], Some(Beyond), Verdict::InputChanged),
+            (
+                &["with.epochs", "inputs.x"],
+                Some(Beyond),
+                Verdict::InputChanged,
+            ),
             (&["files.a"], same, Verdict::InputChanged),
         ] {
             let (verdict, reason) = judge(&facts(paths, closeness));
@@ -305,13 +405,36 @@ mod tests {
     #[test]
     fn what_was_tried_outweighs_what_is_presumed() {
         let inherited = facts(&["inputs.x"], Some(Closeness::Beyond));
-        let tried = |found| judge(&Facts { on_original_inputs: Some(found), ..inherited.clone() }).0;
-        assert_eq!((tried(true), tried(false)), (Verdict::Inherited, Verdict::Differs));
-        let unstable = Facts { unstable: vec!["out".to_owned()], ..facts(&[], Some(Closeness::Bitwise)) };
+        let tried = |found| {
+            judge(&Facts {
+                on_original_inputs: Some(found),
+                ..inherited.clone()
+            })
+            .0
+        };
+        assert_eq!(
+            (tried(true), tried(false)),
+            (Verdict::Inherited, Verdict::Differs)
+        );
+        let unstable = Facts {
+            unstable: vec!["out".to_owned()],
+            ..facts(&[], Some(Closeness::Bitwise))
+        };
         assert_eq!(judge(&unstable).0, Verdict::Nondeterministic);
-        let failed = Facts { failure: Some("no".to_owned()), executed: false, ..Facts::default() };
+        let failed = Facts {
+            failure: Some("no".to_owned()),
+            executed: false,
+            ..Facts::default()
+        };
         assert_eq!(judge(&failed).0, Verdict::Failed);
-        assert_eq!(judge(&Facts { recorded: true, ..Facts::default() }).0, Verdict::Skipped);
+        assert_eq!(
+            judge(&Facts {
+                recorded: true,
+                ..Facts::default()
+            })
+            .0,
+            Verdict::Skipped
+        );
     }
 
     #[test]
@@ -327,16 +450,30 @@ mod tests {
             seconds: 0.0,
         };
         let report = AuditReport::new(
-            vec![stage("a", Verdict::Bitwise), stage("b", Verdict::Differs), stage("c", Verdict::Inherited)],
+            vec![
+                stage("a", Verdict::Bitwise),
+                stage("b", Verdict::Differs),
+                stage("c", Verdict::Inherited),
+            ],
             0,
             0.0,
         );
         assert_eq!(report.first_divergence.as_deref(), Some("b"));
         assert_eq!(report.inherited, ["c"]);
         assert!(!report.is_good() && !report.has_failures());
-        let tolerated =
-            AuditReport::new(vec![stage("a", Verdict::WithinTolerance), stage("b", Verdict::Inherited)], 0, 0.0);
+        let tolerated = AuditReport::new(
+            vec![
+                stage("a", Verdict::WithinTolerance),
+                stage("b", Verdict::Inherited),
+            ],
+            0,
+            0.0,
+        );
         assert_eq!(tolerated.first_divergence.as_deref(), Some("a"));
-        assert!(AuditReport::new(vec![stage("a", Verdict::WithinTolerance)], 0, 0.0).first_divergence.is_none());
+        assert!(
+            AuditReport::new(vec![stage("a", Verdict::WithinTolerance)], 0, 0.0)
+                .first_divergence
+                .is_none()
+        );
     }
 }

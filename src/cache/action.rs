@@ -64,13 +64,17 @@ impl Action {
     }
 
     pub fn output(&self, port: &str) -> Option<&ObjectRecord> {
-        self.outputs.iter().find(|output| output.port == port).map(|output| &output.record)
+        self.outputs
+            .iter()
+            .find(|output| output.port == port)
+            .map(|output| &output.record)
     }
 
     /// Bytes of all outputs, parts included.
     pub fn bytes(&self) -> u64 {
         // A forged action may say anything.
-        self.objects().fold(0, |sum, record| sum.saturating_add(record.bytes))
+        self.objects()
+            .fold(0, |sum, record| sum.saturating_add(record.bytes))
     }
 }
 
@@ -83,12 +87,19 @@ mod kind_name {
     use std::borrow::Cow;
 
     #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
-    pub fn serialize<S: Serializer>(kind: &Option<ArtifactKind>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        kind: &Option<ArtifactKind>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(kind.map_or("", ArtifactKind::name))
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ArtifactKind>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<ArtifactKind>, D::Error> {
         let name = Cow::<'de, str>::deserialize(deserializer)?;
-        ArtifactKind::from_str(&name).map(Some).map_err(D::Error::custom)
+        ArtifactKind::from_str(&name)
+            .map(Some)
+            .map_err(D::Error::custom)
     }
 }

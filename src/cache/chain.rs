@@ -88,11 +88,19 @@ pub(super) fn sealed(record: &RunRecord, link: Option<&Link>) -> (Vec<u8>, Diges
 /// Whether the seal in a record's file fits its bytes.
 pub fn seal_of(bytes: &[u8]) -> RecordSeal {
     let split = bytes.len().checked_sub(TAIL).map(|at| bytes.split_at(at));
-    let Some((content, tail)) = split.and_then(|(head, tail)| Some((head.strip_suffix(SEAL)?, tail))) else {
+    let Some((content, tail)) =
+        split.and_then(|(head, tail)| Some((head.strip_suffix(SEAL)?, tail)))
+    else {
         let says_so = bytes.windows(SEAL.len()).any(|window| window == SEAL);
-        return if says_so { RecordSeal::Broken } else { RecordSeal::None };
+        return if says_so {
+            RecordSeal::Broken
+        } else {
+            RecordSeal::None
+        };
     };
-    let written = std::str::from_utf8(tail).ok().and_then(|tail| tail.strip_suffix("\"}")?.parse::<Digest>().ok());
+    let written = std::str::from_utf8(tail)
+        .ok()
+        .and_then(|tail| tail.strip_suffix("\"}")?.parse::<Digest>().ok());
     match written {
         Some(written) if written == Digest::of_bytes(content) => RecordSeal::Intact(written),
         _ => RecordSeal::Broken,
@@ -134,7 +142,11 @@ impl Store {
             _ => before.is_none(),
         };
         let is_written = || matches!(self.record_seal(&next.run), Ok(RecordSeal::Intact(seal)) if seal == next.seal);
-        (follows && is_written()).then_some(ChainHead { store: next.link.store, run: next.run, seal: next.seal })
+        (follows && is_written()).then_some(ChainHead {
+            store: next.link.store,
+            run: next.run,
+            seal: next.seal,
+        })
     }
 
     /// Whether the file that names the newest record is there but was changed.
@@ -150,7 +162,12 @@ impl Store {
     /// Whether the bytes of a run's record are those that were written.
     pub fn record_seal(&self, run: &RunId) -> Result<RecordSeal, CacheError> {
         let path = self.run_path(run);
-        Ok(seal_of(&self.layout().read(&path).map_err(CacheError::io("read", &path))?))
+        Ok(seal_of(
+            &self
+                .layout()
+                .read(&path)
+                .map_err(CacheError::io("read", &path))?,
+        ))
     }
 
     /// Writes a record. One that has ended takes its place at the end of the chain.
@@ -161,28 +178,53 @@ impl Store {
         }
         let _turn = self.turn_in_chain();
         let head = self.chain_head();
-        if let Some(head) = head.as_ref().filter(|head| self.written_head().as_ref() != Some(*head)) {
+        if let Some(head) = head
+            .as_ref()
+            .filter(|head| self.written_head().as_ref() != Some(*head))
+        {
             // It is known by its announcement alone, which the next one replaces.
             replace(self.layout(), &self.head_path(), &seal(head))?;
             failpoint::pass();
         }
         let link = match &head {
             // Written again, it keeps its place.
-            Some(head) if head.run == record.run => self.load_run(&record.run).ok().and_then(|record| record.previous),
+            Some(head) if head.run == record.run => self
+                .load_run(&record.run)
+                .ok()
+                .and_then(|record| record.previous),
             Some(head) => {
-                let (store, run, seal) = (head.store.clone(), Some(head.run.clone()), Some(head.seal));
-                Some(Link { store, run, seal, after_break: false })
+                let (store, run, seal) =
+                    (head.store.clone(), Some(head.run.clone()), Some(head.seal));
+                Some(Link {
+                    store,
+                    run,
+                    seal,
+                    after_break: false,
+                })
             }
             None => self.newest_link()?,
         };
-        let link = link.unwrap_or_else(|| Link { store: new_name(), run: None, seal: None, after_break: false });
+        let link = link.unwrap_or_else(|| Link {
+            store: new_name(),
+            run: None,
+            seal: None,
+            after_break: false,
+        });
         let (bytes, seal_of_record) = sealed(record, Some(&link));
-        let next = Next { run: record.run.clone(), seal: seal_of_record, link };
+        let next = Next {
+            run: record.run.clone(),
+            seal: seal_of_record,
+            link,
+        };
         replace(self.layout(), &self.next_path(), &seal(&next))?;
         failpoint::pass();
         replace(self.layout(), &path, &bytes)?;
         failpoint::pass();
-        let head = ChainHead { store: next.link.store, run: next.run, seal: next.seal };
+        let head = ChainHead {
+            store: next.link.store,
+            run: next.run,
+            seal: next.seal,
+        };
         replace(self.layout(), &self.head_path(), &seal(&head))?;
         failpoint::pass();
         self.layout().remove(&self.next_path())?;
@@ -197,7 +239,9 @@ impl Store {
         loop {
             match Lease::acquire(self.layout(), "chain", None) {
                 Ok(LeaseAttempt::Taken(lease)) => return Some(lease),
-                Ok(LeaseAttempt::Held) if begun.elapsed() < LONGEST_TURN => std::thread::sleep(POLL),
+                Ok(LeaseAttempt::Held) if begun.elapsed() < LONGEST_TURN => {
+                    std::thread::sleep(POLL)
+                }
                 Ok(LeaseAttempt::Held) | Err(_) => return None,
             }
         }
@@ -205,15 +249,30 @@ impl Store {
 
     /// Whether a record came from another store.
     pub fn is_imported(&self, run: &RunId) -> bool {
-        self.layout().look_at(&self.run_folder(run).join(IMPORTED)).is_some()
+        self.layout()
+            .look_at(&self.run_folder(run).join(IMPORTED))
+            .is_some()
     }
 
     /// The end of the chain as its records show it, where the head is lost. Without linked records nothing is.
     fn newest_link(&self) -> Result<Option<Link>, CacheError> {
-        for run in self.by_age()?.into_iter().filter(|run| !self.is_imported(run)) {
-            let Ok(record) = self.load_run(&run) else { continue };
-            if let (Some(previous), Ok(RecordSeal::Intact(seal))) = (record.previous, self.record_seal(&run)) {
-                return Ok(Some(Link { store: previous.store, run: Some(run), seal: Some(seal), after_break: true }));
+        for run in self
+            .by_age()?
+            .into_iter()
+            .filter(|run| !self.is_imported(run))
+        {
+            let Ok(record) = self.load_run(&run) else {
+                continue;
+            };
+            if let (Some(previous), Ok(RecordSeal::Intact(seal))) =
+                (record.previous, self.record_seal(&run))
+            {
+                return Ok(Some(Link {
+                    store: previous.store,
+                    run: Some(run),
+                    seal: Some(seal),
+                    after_break: true,
+                }));
             }
         }
         Ok(None)
@@ -221,9 +280,15 @@ impl Store {
 
     /// Notes that a record goes because its time is over, so that its absence is no riddle.
     pub(super) fn note_forgotten(&self, record: &RunRecord) -> Result<(), CacheError> {
-        let Some(seal) = record.seal else { return Ok(()) };
+        let Some(seal) = record.seal else {
+            return Ok(());
+        };
         let path = self.forgotten_path();
-        if self.layout().look_at(&path).is_some_and(|metadata| !metadata.is_file()) {
+        if self
+            .layout()
+            .look_at(&path)
+            .is_some_and(|metadata| !metadata.is_file())
+        {
             self.layout().set_aside(&path)?;
         }
         // On a line of its own, whatever became of the line before.
@@ -232,12 +297,17 @@ impl Store {
             file.write_all(line.as_bytes())?;
             file.sync_data()
         };
-        append_plain(&path).and_then(write).map_err(CacheError::io("write", &path))
+        append_plain(&path)
+            .and_then(write)
+            .map_err(CacheError::io("write", &path))
     }
 
     /// Records that a collection of garbage has removed, with their seals.
     pub fn forgotten_runs(&self) -> BTreeMap<RunId, Digest> {
-        let bytes = self.layout().read(&self.forgotten_path()).unwrap_or_default();
+        let bytes = self
+            .layout()
+            .read(&self.forgotten_path())
+            .unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let entry = |line: &str| {
             let (run, seal) = line.split_once(' ')?;
@@ -249,9 +319,15 @@ impl Store {
 
 /// A name for a store, which no other has.
 fn new_name() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Digest::of_bytes(format!("{host} {} {}", std::process::id(), since.as_nanos()).as_bytes()).short()
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    Digest::of_bytes(format!("{host} {} {}", std::process::id(), since.as_nanos()).as_bytes())
+        .short()
 }
 
 #[cfg(test)]
@@ -289,7 +365,14 @@ pub(super) mod tests {
         let store = Store::open(folder.path());
         for run in ["a", "b"] {
             store.save_run(&record(run, RunStatus::Running)).unwrap();
-            assert!(store.load_run(&RunId(run.to_owned())).unwrap().previous.is_none(), "not before it ended");
+            assert!(
+                store
+                    .load_run(&RunId(run.to_owned()))
+                    .unwrap()
+                    .previous
+                    .is_none(),
+                "not before it ended"
+            );
             store.save_run(&record(run, RunStatus::Done)).unwrap();
         }
         let [a, b] = ["a", "b"].map(|run| store.load_run(&RunId(run.to_owned())).unwrap());
@@ -297,8 +380,17 @@ pub(super) mod tests {
         assert_eq!((first.run, first.seal), (None, None));
         assert_eq!((second.run, second.seal), (Some(RunId("a".into())), a.seal));
         assert_eq!(store.chain_head().unwrap().seal, b.seal.unwrap());
-        store.save_run(&RunRecord { seconds: 2.0, ..record("b", RunStatus::Done) }).unwrap();
-        assert_eq!(store.load_run(&b.run).unwrap().previous, b.previous, "written again, it keeps its place");
+        store
+            .save_run(&RunRecord {
+                seconds: 2.0,
+                ..record("b", RunStatus::Done)
+            })
+            .unwrap();
+        assert_eq!(
+            store.load_run(&b.run).unwrap().previous,
+            b.previous,
+            "written again, it keeps its place"
+        );
     }
 
     #[test]
@@ -310,7 +402,11 @@ pub(super) mod tests {
             changed[at] ^= 1;
             assert_ne!(seal_of(&changed), RecordSeal::Intact(seal), "byte {at}");
         }
-        assert_eq!(seal_of(b"{\"run\":\"a\"}"), RecordSeal::None, "as records were before");
+        assert_eq!(
+            seal_of(b"{\"run\":\"a\"}"),
+            RecordSeal::None,
+            "as records were before"
+        );
     }
 
     /// Whatever of the three files was written when a process was killed, the next record goes on where the chain ended.
@@ -319,13 +415,27 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path());
         let save = |run: &str| store.save_run(&record(run, RunStatus::Done)).unwrap();
-        let previous = |run: &str| store.load_run(&RunId(run.to_owned())).unwrap().previous.unwrap();
+        let previous = |run: &str| {
+            store
+                .load_run(&RunId(run.to_owned()))
+                .unwrap()
+                .previous
+                .unwrap()
+        };
         for (run, before) in [("a", None), ("b", Some("a"))] {
             let head = store.chain_head().map(|head| super::seal(&head));
             save(run);
             // As it was before the head was written.
-            let seal = store.load_run(&RunId(run.to_owned())).unwrap().seal.unwrap();
-            let next = Next { run: RunId(run.to_owned()), seal, link: previous(run) };
+            let seal = store
+                .load_run(&RunId(run.to_owned()))
+                .unwrap()
+                .seal
+                .unwrap();
+            let next = Next {
+                run: RunId(run.to_owned()),
+                seal,
+                link: previous(run),
+            };
             fs::write(store.next_path(), super::seal(&next)).unwrap();
             match head {
                 Some(head) => fs::write(store.head_path(), head).unwrap(),
@@ -335,16 +445,37 @@ pub(super) mod tests {
             assert_eq!(previous(run).run.map(|run| run.0).as_deref(), before);
         }
         save("c");
-        assert_eq!((previous("c").run.unwrap().0.as_str(), previous("c").after_break), ("b", false));
+        assert_eq!(
+            (
+                previous("c").run.unwrap().0.as_str(),
+                previous("c").after_break
+            ),
+            ("b", false)
+        );
         // What was announced and never written is none, nor is what does not follow the head.
-        let next = Next { run: RunId("d".into()), seal: Digest([1; 32]), link: previous("c") };
+        let next = Next {
+            run: RunId("d".into()),
+            seal: Digest([1; 32]),
+            link: previous("c"),
+        };
         fs::write(store.next_path(), super::seal(&next)).unwrap();
         assert_eq!(store.chain_head().unwrap().run.0, "c");
         let seal = store.load_run(&RunId("a".into())).unwrap().seal.unwrap();
-        fs::write(store.next_path(), super::seal(&Next { run: RunId("a".into()), seal, link: previous("a") })).unwrap();
+        fs::write(
+            store.next_path(),
+            super::seal(&Next {
+                run: RunId("a".into()),
+                seal,
+                link: previous("a"),
+            }),
+        )
+        .unwrap();
         assert_eq!(store.chain_head().unwrap().run.0, "c");
         fs::write(store.head_path(), "broken").unwrap();
-        assert!(store.chain_head().is_none() && store.chain_head_is_broken(), "an announcement does not hide that");
+        assert!(
+            store.chain_head().is_none() && store.chain_head_is_broken(),
+            "an announcement does not hide that"
+        );
     }
 
     #[test]
@@ -354,13 +485,33 @@ pub(super) mod tests {
         std::thread::scope(|scope| {
             for number in 0..8 {
                 let store = &store;
-                scope.spawn(move || store.save_run(&record(&format!("r{number}"), RunStatus::Done)).unwrap());
+                scope.spawn(move || {
+                    store
+                        .save_run(&record(&format!("r{number}"), RunStatus::Done))
+                        .unwrap()
+                });
             }
         });
-        let chained: Vec<_> = store.newest_first().unwrap().map(|record| record.run).collect();
+        let chained: Vec<_> = store
+            .newest_first()
+            .unwrap()
+            .map(|record| record.run)
+            .collect();
         assert_eq!(chained.len(), 8);
-        let links: Vec<_> = chained.iter().map(|run| store.load_run(run).unwrap().previous.unwrap()).collect();
-        assert!(links.iter().all(|link| link.store == links[0].store && !link.after_break));
-        assert!(links.iter().zip(&chained[1..]).all(|(link, before)| link.run.as_ref() == Some(before)));
+        let links: Vec<_> = chained
+            .iter()
+            .map(|run| store.load_run(run).unwrap().previous.unwrap())
+            .collect();
+        assert!(
+            links
+                .iter()
+                .all(|link| link.store == links[0].store && !link.after_break)
+        );
+        assert!(
+            links
+                .iter()
+                .zip(&chained[1..])
+                .all(|(link, before)| link.run.as_ref() == Some(before))
+        );
     }
 }

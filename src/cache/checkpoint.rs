@@ -47,8 +47,14 @@ pub(super) struct State {
 impl Chain {
     pub fn open(layout: &Layout, folder: &Path) -> Result<Self, CacheError> {
         let mut chain = Self::default();
-        for file in layout.entries(folder)?.into_iter().filter(|found| found.seen.kind == Kind::File) {
-            let Some(stem) = file.path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+        for file in layout
+            .entries(folder)?
+            .into_iter()
+            .filter(|found| found.seen.kind == Kind::File)
+        {
+            let Some(stem) = file.path.file_stem().and_then(|stem| stem.to_str()) else {
+                continue;
+            };
             if let Ok(key) = stem.parse::<Digest>() {
                 let note = layout.read(&file.path).ok().and_then(|text| unseal(&text));
                 chain.notes.extend(note.map(|note| (Key(key), note)));
@@ -66,7 +72,11 @@ impl Chain {
         let mut kept = self.kept_after();
         let newest = self.states.last().map_or(step, |state| state.step);
         for end in [step, newest] {
-            let before = self.states.iter().map(|state| state.step).rfind(|state| *state < end);
+            let before = self
+                .states
+                .iter()
+                .map(|state| state.step)
+                .rfind(|state| *state < end);
             kept.extend(before);
             let in_series = |state: &u64| *state <= end && is_in_series(end, *state);
             kept.extend(self.states.iter().map(|state| state.step).filter(in_series));
@@ -76,8 +86,14 @@ impl Chain {
 
     /// The states that stay when the stages have ended: their last and their best ones.
     pub fn kept_after(&self) -> BTreeSet<u64> {
-        let noted = self.notes.values().flat_map(|note| [Some(note.last), note.best]).flatten();
-        noted.chain(self.states.last().map(|state| state.step)).collect()
+        let noted = self
+            .notes
+            .values()
+            .flat_map(|note| [Some(note.last), note.best])
+            .flatten();
+        noted
+            .chain(self.states.last().map(|state| state.step))
+            .collect()
     }
 }
 
@@ -97,18 +113,23 @@ impl Store {
     /// The newest intact checkpoint of a chain at or before a step, with its step.
     pub fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
         let chain = Chain::open(self.layout(), &self.layout().chain(chain)).ok()?;
-        chain.states.iter().rev().filter(|state| state.step <= at_most).find_map(|state| {
-            let path = &state.file.path;
-            match self.read_state(state) {
-                Ok(bytes) => return Some((state.step, bytes)),
-                // It was thinned out meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-                Err(_) => {}
-            }
-            tracing::warn!("checkpoint {} is damaged and was removed", path.display());
-            let _ = self.layout().remove(path);
-            None
-        })
+        chain
+            .states
+            .iter()
+            .rev()
+            .filter(|state| state.step <= at_most)
+            .find_map(|state| {
+                let path = &state.file.path;
+                match self.read_state(state) {
+                    Ok(bytes) => return Some((state.step, bytes)),
+                    // It was thinned out meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                    Err(_) => {}
+                }
+                tracing::warn!("checkpoint {} is damaged and was removed", path.display());
+                let _ = self.layout().remove(path);
+                None
+            })
     }
 
     /// The bytes of a state, which are checked before they are all in memory.
@@ -123,7 +144,11 @@ impl Store {
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         open()?.take(length).read_to_end(&mut bytes)?;
-        if Digest::of_bytes(&bytes) == state.digest { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) }
+        if Digest::of_bytes(&bytes) == state.digest {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
     /// Keeps a checkpoint for the stage of this key, and says which step was its best so far; older ones are thinned out. It is not
@@ -143,11 +168,19 @@ impl Store {
             let (aside, _) = write_aside(layout, bytes)?;
             rename_into(layout, &aside, &path)?;
         }
-        replace(layout, &folder.join(format!("{key}.json")), &seal(&Note { last: step, best }))?;
+        replace(
+            layout,
+            &folder.join(format!("{key}.json")),
+            &seal(&Note { last: step, best }),
+        )?;
         let chain = Chain::open(layout, &folder)?;
         let kept = chain.kept_at(step);
         let is_superseded = |state: &State| state.step == step && state.digest != digest;
-        for state in chain.states.iter().filter(|state| is_superseded(state) || !kept.contains(&state.step)) {
+        for state in chain
+            .states
+            .iter()
+            .filter(|state| is_superseded(state) || !kept.contains(&state.step))
+        {
             layout.remove(&state.file.path)?;
         }
         Ok(())
@@ -157,7 +190,10 @@ impl Store {
     pub fn end_checkpoints(&self, chain: &Digest) -> Result<(), CacheError> {
         let chain = Chain::open(self.layout(), &self.layout().chain(chain))?;
         let kept = chain.kept_after();
-        let mut between = chain.states.iter().filter(|state| !kept.contains(&state.step));
+        let mut between = chain
+            .states
+            .iter()
+            .filter(|state| !kept.contains(&state.step));
         between.try_for_each(|state| self.layout().remove(&state.file.path))
     }
 
@@ -170,10 +206,17 @@ impl Store {
     pub(super) fn chains(&self) -> Result<Vec<PathBuf>, CacheError> {
         let folders = |folder: &Path| -> Result<Vec<PathBuf>, CacheError> {
             let found = self.layout().entries(folder)?.into_iter();
-            Ok(found.filter(|found| found.seen.kind == Kind::Folder).map(|found| found.path).collect())
+            Ok(found
+                .filter(|found| found.seen.kind == Kind::Folder)
+                .map(|found| found.path)
+                .collect())
         };
         let shards = folders(&self.layout().checkpoints())?;
-        Ok(shards.iter().map(|shard| folders(shard)).collect::<Result<Vec<_>, _>>()?.concat())
+        Ok(shards
+            .iter()
+            .map(|shard| folders(shard))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat())
     }
 }
 
@@ -191,7 +234,9 @@ mod tests {
     }
 
     fn save(store: &Store, key: &Key, chain: &Digest, step: u64, best: Option<u64>) {
-        store.save_checkpoint(key, chain, step, format!("state {step}").as_bytes(), best).unwrap();
+        store
+            .save_checkpoint(key, chain, step, format!("state {step}").as_bytes(), best)
+            .unwrap();
     }
 
     #[test]
@@ -204,7 +249,10 @@ mod tests {
             save(&store, &KEY, &chain, step, Some(4));
         }
         assert_eq!(steps(&store, &chain), [4, 5, 6]);
-        assert_eq!(store.load_checkpoint(&chain, 5).unwrap(), (5, b"state 5".to_vec()));
+        assert_eq!(
+            store.load_checkpoint(&chain, 5).unwrap(),
+            (5, b"state 5".to_vec())
+        );
         let chained = Chain::open(store.layout(), &store.layout().chain(&chain)).unwrap();
         fs::write(&chained.states[2].file.path, "torn").unwrap();
         assert_eq!(store.load_checkpoint(&chain, 9).unwrap().0, 5);
@@ -220,9 +268,18 @@ mod tests {
         for step in 1..=1000 {
             save(&store, &KEY, &chain, step, Some(step.min(77)));
             let kept = steps(&store, &chain);
-            assert!(kept.contains(&step) && kept.contains(&step.min(77)) && kept.len() <= 9, "{step}: {kept:?}");
-            assert!(step == 1 || kept.contains(&(step - 1)), "a torn state costs a step: {kept:?}");
-            let recent = kept.iter().filter(|kept| **kept < step && step - **kept <= step.div_ceil(2) + 4).count();
+            assert!(
+                kept.contains(&step) && kept.contains(&step.min(77)) && kept.len() <= 9,
+                "{step}: {kept:?}"
+            );
+            assert!(
+                step == 1 || kept.contains(&(step - 1)),
+                "a torn state costs a step: {kept:?}"
+            );
+            let recent = kept
+                .iter()
+                .filter(|kept| **kept < step && step - **kept <= step.div_ceil(2) + 4)
+                .count();
             assert!(step < 4 || recent > 0, "{step}: {kept:?}");
         }
         assert_eq!(steps(&store, &chain), [77, 768, 960, 992, 999, 1000]);
@@ -246,7 +303,13 @@ mod tests {
         assert!(kept.contains(&7) && kept.contains(&30), "{kept:?}");
         let chained = Chain::open(store.layout(), &store.layout().chain(&chain)).unwrap();
         assert_eq!(chained.kept_after(), BTreeSet::from([7, 30]));
-        store.save_checkpoint(&KEY, &chain, 30, b"other bits", None).unwrap();
-        assert_eq!(store.load_checkpoint(&chain, 99).unwrap(), (30, b"other bits".to_vec()), "the later one counts");
+        store
+            .save_checkpoint(&KEY, &chain, 30, b"other bits", None)
+            .unwrap();
+        assert_eq!(
+            store.load_checkpoint(&chain, 99).unwrap(),
+            (30, b"other bits".to_vec()),
+            "the later one counts"
+        );
     }
 }

@@ -10,7 +10,11 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum CacheError {
     #[error("cannot {verb} {}", path.display())]
-    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("object {object} is damaged: {reason}")]
     Damaged { object: Digest, reason: String },
     #[error("object {object} is missing from the store")]
@@ -30,7 +34,10 @@ pub enum CacheError {
     #[error("no run matches `{0}`: the store has no runs yet")]
     NoRuns(String),
     #[error("`{name}` matches {} runs: {}", .runs.len(), first_of(.runs))]
-    ManyRuns { name: String, runs: Vec<super::RunId> },
+    ManyRuns {
+        name: String,
+        runs: Vec<super::RunId>,
+    },
 }
 
 impl CacheError {
@@ -64,30 +71,37 @@ impl CacheError {
 
     /// Whether recomputing the stage that made the object would mend it.
     pub fn is_loss(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_))
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_)
+        )
     }
 
     /// What the user can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Io { verb: "read" | "list", source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Io {
+                verb: "read" | "list",
+                source,
+                ..
+            } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("somebody else may have written it: see who may read the store")
             }
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("the store must be writable: choose another with --store DIR or RUNNER_STORE")
-                }
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                    Some("the disk is full: free space with `runner cache gc --max-size 10GiB`, or use --store DIR")
-                }
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(
+                    "the store must be writable: choose another with --store DIR or RUNNER_STORE",
+                ),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                    "the disk is full: free space with `runner cache gc --max-size 10GiB`, or use --store DIR",
+                ),
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => Some(
                     "the store is a folder, and a file is in its way: choose another with --store DIR or RUNNER_STORE",
                 ),
                 _ => None,
             },
-            Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => {
-                Some("`runner cache verify` sets damaged objects aside; the next run recomputes them")
-            }
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Artifact(_) => Some(
+                "`runner cache verify` sets damaged objects aside; the next run recomputes them",
+            ),
             Self::Foreign { .. } => Some(
                 "`runner cache verify` sets it aside; a store may lie elsewhere as a whole: use --store DIR or RUNNER_STORE",
             ),
@@ -97,9 +111,9 @@ impl CacheError {
             ),
             Self::Misplaced { .. } => Some("it was moved or forged; `runner verify` says more"),
             Self::ManyRuns { .. } => Some("write more of its name"),
-            Self::NoRuns(_) => {
-                Some("`runner run PIPELINE` makes one; choose another store with --store DIR or RUNNER_STORE")
-            }
+            Self::NoRuns(_) => Some(
+                "`runner run PIPELINE` makes one; choose another store with --store DIR or RUNNER_STORE",
+            ),
             Self::NoSuchRun(_) => Some("`runner runs` lists them"),
         }
     }
@@ -108,7 +122,12 @@ impl CacheError {
 /// The first few of many.
 fn first_of(runs: &[super::RunId]) -> String {
     let shown: Vec<&str> = runs.iter().take(4).map(|run| run.0.as_str()).collect();
-    shown.join(", ") + if runs.len() > shown.len() { ", …" } else { "" }
+    shown.join(", ")
+        + if runs.len() > shown.len() {
+            ", …"
+        } else {
+            ""
+        }
 }
 
 #[cfg(test)]
@@ -119,10 +138,28 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_is_not_a_damaged_one() {
         let read = |kind: io::ErrorKind| CacheError::io("read", Path::new("run.json"))(kind.into());
-        let misread = [io::ErrorKind::PermissionDenied, io::ErrorKind::StaleNetworkFileHandle, io::ErrorKind::NotFound];
+        let misread = [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::StaleNetworkFileHandle,
+            io::ErrorKind::NotFound,
+        ];
         assert!(misread.into_iter().all(|kind| !read(kind).is_damage()));
-        assert!(read(io::ErrorKind::InvalidData).is_damage(), "it is not a file, or a huge one");
-        assert!(CacheError::Record { path: "run.json".into(), reason: String::new() }.is_damage());
-        assert!(read(io::ErrorKind::PermissionDenied).hint().unwrap().contains("read the store"));
+        assert!(
+            read(io::ErrorKind::InvalidData).is_damage(),
+            "it is not a file, or a huge one"
+        );
+        assert!(
+            CacheError::Record {
+                path: "run.json".into(),
+                reason: String::new()
+            }
+            .is_damage()
+        );
+        assert!(
+            read(io::ErrorKind::PermissionDenied)
+                .hint()
+                .unwrap()
+                .contains("read the store")
+        );
     }
 }

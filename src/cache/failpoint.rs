@@ -12,7 +12,8 @@ pub(super) fn pass() {
     if let Some(target) = target
         && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *target
     {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
         }

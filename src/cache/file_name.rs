@@ -23,7 +23,10 @@ pub fn file_name(name: &str) -> String {
         // Nothing else gives a percent sign without digits.
         return "%".to_owned();
     }
-    let last = name.char_indices().next_back().map_or(0, |(place, _)| place);
+    let last = name
+        .char_indices()
+        .next_back()
+        .map_or(0, |(place, _)| place);
     let mut part = String::with_capacity(name.len());
     for (place, character) in name.char_indices() {
         // `.` and `..` are folders, and some systems drop dots and blanks at an end.
@@ -34,7 +37,11 @@ pub fn file_name(name: &str) -> String {
             part.push(character);
         }
     }
-    if part.len() <= LONGEST { part } else { with_digest(&part, name) }
+    if part.len() <= LONGEST {
+        part
+    } else {
+        with_digest(&part, name)
+    }
 }
 
 /// Names that lie in one folder, each as [`file_name`] writes it. Of those that differ in nothing but capital letters, only the
@@ -49,16 +56,29 @@ impl FileNames {
     pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut alike: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for name in names {
-            alike.entry(folded(&file_name(name))).or_default().insert(name);
+            alike
+                .entry(folded(&file_name(name)))
+                .or_default()
+                .insert(name);
         }
-        let colliding = alike.into_values().filter(|names| names.len() > 1).flatten();
+        let colliding = alike
+            .into_values()
+            .filter(|names| names.len() > 1)
+            .flatten();
         let marked = colliding.filter(|name| folded(name) != **name);
-        Self { marked: marked.map(|name| (name.to_owned(), with_digest(&file_name(name), name))).collect() }
+        Self {
+            marked: marked
+                .map(|name| (name.to_owned(), with_digest(&file_name(name), name)))
+                .collect(),
+        }
     }
 
     /// The part of a path that stands for one of the names.
     pub fn part(&self, name: &str) -> String {
-        self.marked.get(name).cloned().unwrap_or_else(|| file_name(name))
+        self.marked
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| file_name(name))
     }
 }
 
@@ -71,14 +91,25 @@ pub struct OutputPaths {
 impl OutputPaths {
     /// For a run of these stages.
     pub fn of<'a>(stages: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { stages: FileNames::of(stages) }
+        Self {
+            stages: FileNames::of(stages),
+        }
     }
 
     /// The path of an output, which is one of all `outputs` of its stage. An output that is one file has its ending behind it, so
     /// that no dot stands in an output's own name.
-    pub fn path<'a>(&self, stage: &str, output: &str, outputs: impl IntoIterator<Item = &'a str>) -> String {
+    pub fn path<'a>(
+        &self,
+        stage: &str,
+        output: &str,
+        outputs: impl IntoIterator<Item = &'a str>,
+    ) -> String {
         let part = FileNames::of(outputs).part(output).replace('.', "%2E");
-        let part = if part.len() <= LONGEST { part } else { with_digest(&part.replace('.', ""), output) };
+        let part = if part.len() <= LONGEST {
+            part
+        } else {
+            with_digest(&part.replace('.', ""), output)
+        };
         format!("{}/{part}", self.stages.part(stage))
     }
 }
@@ -96,8 +127,14 @@ impl FilePaths {
         for (folder, name) in paths.into_iter().flat_map(steps) {
             names.entry(folder).or_default().insert(name);
         }
-        let folders = names.into_iter().map(|(folder, names)| (folder.to_owned(), FileNames::of(names)));
-        Self { folders: folders.filter(|(_, names)| !names.marked.is_empty()).collect() }
+        let folders = names
+            .into_iter()
+            .map(|(folder, names)| (folder.to_owned(), FileNames::of(names)));
+        Self {
+            folders: folders
+                .filter(|(_, names)| !names.marked.is_empty())
+                .collect(),
+        }
     }
 
     /// How one of the paths is written.
@@ -126,7 +163,11 @@ fn folded(name: &str) -> String {
     let mut folded = name.to_owned();
     loop {
         // What a capital letter becomes may have another one of its own: ẞ, ß, ss.
-        let again: String = folded.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+        let again: String = folded
+            .chars()
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+            .collect();
         if again == folded {
             return folded;
         }
@@ -152,11 +193,17 @@ fn escape(character: char, into: &mut String) {
 fn with_digest(part: &str, name: &str) -> String {
     let ending = part.rsplit_once('.').map(|(_, ending)| ending);
     let is_plain = |ending: &&str| {
-        ending.len() < LONGEST_ENDING && !ending.is_empty() && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        ending.len() < LONGEST_ENDING
+            && !ending.is_empty()
+            && ending.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
-    let ending = ending.filter(is_plain).map_or_else(String::new, |ending| format!(".{ending}"));
+    let ending = ending
+        .filter(is_plain)
+        .map_or_else(String::new, |ending| format!(".{ending}"));
     let start = part.strip_suffix(ending.as_str()).unwrap_or(part);
-    let mut end = start.len().min(LONGEST - "%~".len() - DIGITS - ending.len());
+    let mut end = start
+        .len()
+        .min(LONGEST - "%~".len() - DIGITS - ending.len());
     while !part.is_char_boundary(end) {
         end -= 1;
     }
@@ -184,7 +231,10 @@ mod tests {
     fn an_output_of_many_dots_has_a_path_that_is_not_too_long() {
         let outputs = [".".repeat(190), "a".repeat(90) + &".".repeat(99)];
         let paths = OutputPaths::of(["s"]);
-        let told: BTreeSet<String> = outputs.iter().map(|output| paths.path("s", output, [&**output])).collect();
+        let told: BTreeSet<String> = outputs
+            .iter()
+            .map(|output| paths.path("s", output, [&**output]))
+            .collect();
         assert_eq!(told.len(), 2);
         for path in told {
             let part = path.strip_prefix("s/").unwrap();
@@ -194,35 +244,71 @@ mod tests {
 
     #[test]
     fn ordinary_names_stay_as_they_are() {
-        for name in ["scores", "it[machine=m-1,lr=1.0e-2]", "Grüße 1.txt", ".hidden", "a~", "it[v=\"a\"]#7,seed=2"] {
+        for name in [
+            "scores",
+            "it[machine=m-1,lr=1.0e-2]",
+            "Grüße 1.txt",
+            ".hidden",
+            "a~",
+            "it[v=\"a\"]#7,seed=2",
+        ] {
             assert_eq!(file_name(name), name);
         }
         assert_eq!(file_name("it[v=a/b]"), "it[v=a%2Fb]");
-        assert_eq!(["", ".", "..", "a.", "a ", "100%"].map(file_name), ["%", "%2E", ".%2E", "a%2E", "a%20", "100%25"]);
+        assert_eq!(
+            ["", ".", "..", "a.", "a ", "100%"].map(file_name),
+            ["%", "%2E", ".%2E", "a%2E", "a%20", "100%25"]
+        );
         assert_eq!(file_name("a\u{1b}[31m\u{202e}"), "a%1B[31m%E2%80%AE");
         assert_eq!(FilePaths::of(["a/b%/.."]).path("a/b%/.."), "a/b%25/.%2E");
-        let path = OutputPaths::of(["it[v=a/b]", "Mixed"]).path("it[v=a/b]", "log.parquet", ["log.parquet", "Log"]);
+        let path = OutputPaths::of(["it[v=a/b]", "Mixed"]).path(
+            "it[v=a/b]",
+            "log.parquet",
+            ["log.parquet", "Log"],
+        );
         assert_eq!(path, "it[v=a%2Fb]/log%2Eparquet");
-        assert_eq!(OutputPaths::of(["Mixed", "mixes"]).path("Mixed", "Out", ["Out"]), "Mixed/Out");
+        assert_eq!(
+            OutputPaths::of(["Mixed", "mixes"]).path("Mixed", "Out", ["Out"]),
+            "Mixed/Out"
+        );
         let paths = FilePaths::of(["A/x", "B/x", "B/X.txt"]);
-        assert_eq!(["A/x", "B/X.txt"].map(|path| paths.path(path)), ["A/x", "B/X.txt"]);
+        assert_eq!(
+            ["A/x", "B/X.txt"].map(|path| paths.path(path)),
+            ["A/x", "B/X.txt"]
+        );
     }
 
     #[test]
     fn what_differs_only_in_capital_letters_has_a_digest_behind_it() {
         let names = FileNames::of(["model", "Model", "MODEL.png", "model.png", "Other", "model"]);
-        assert_eq!(["model", "model.png", "Other"].map(|name| names.part(name)), ["model", "model.png", "Other"]);
+        assert_eq!(
+            ["model", "model.png", "Other"].map(|name| names.part(name)),
+            ["model", "model.png", "Other"]
+        );
         let (one, other) = (names.part("Model"), names.part("MODEL.png"));
-        assert!(one.starts_with("Model%~") && one.len() == 7 + DIGITS, "{one}");
-        assert!(other.starts_with("MODEL%~") && other.ends_with(".png"), "{other}");
+        assert!(
+            one.starts_with("Model%~") && one.len() == 7 + DIGITS,
+            "{one}"
+        );
+        assert!(
+            other.starts_with("MODEL%~") && other.ends_with(".png"),
+            "{other}"
+        );
         // Without one in small letters, none is written as it is.
         let names = FileNames::of(["Ab", "aB"]);
-        assert!(["Ab", "aB"].iter().all(|name| names.part(name).contains("%~")));
+        assert!(
+            ["Ab", "aB"]
+                .iter()
+                .all(|name| names.part(name).contains("%~"))
+        );
         // Folders collide as files do.
         let paths = FilePaths::of(["a/x", "A/x", "A/y/Z", "A/y/z"]);
         assert_eq!(paths.path("a/x"), "a/x");
         let (x, z) = (paths.path("A/x"), paths.path("A/y/Z"));
-        assert!(x.starts_with("A%~") && x.ends_with("/x") && z.contains("/y/Z%~"), "{x} {z}");
+        assert!(
+            x.starts_with("A%~") && x.ends_with("/x") && z.contains("/y/Z%~"),
+            "{x} {z}"
+        );
         for (one, other) in [("ſ", "s"), ("ß", "SS"), ("É", "é"), ("ǆ", "ǅ")] {
             assert_eq!(folded(one), folded(other));
         }
@@ -230,9 +316,15 @@ mod tests {
 
     #[test]
     fn long_names_keep_their_beginning_and_their_ending() {
-        let (one, other) = (format!("{}1.png", "é".repeat(300)), format!("{}2.png", "é".repeat(300)));
+        let (one, other) = (
+            format!("{}1.png", "é".repeat(300)),
+            format!("{}2.png", "é".repeat(300)),
+        );
         let (first, second) = (file_name(&one), file_name(&other));
-        assert!(first != second && first.starts_with("éé") && first.ends_with(".png"), "{first}");
+        assert!(
+            first != second && first.starts_with("éé") && first.ends_with(".png"),
+            "{first}"
+        );
         assert!(first.len() <= LONGEST && file_name(&"/".repeat(5000)).len() <= LONGEST);
         // What a name is cut to is the part of no other name.
         assert_ne!(file_name(&first), first);
@@ -288,8 +380,8 @@ mod tests {
     fn hostile_name() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             proptest::sample::select(vec![
-                "a", "A", "aB", "Ab", "É", "/", "\\", "%", "%2F", "%~", ".", "..", " ", "_", "\0", "\n", "é",
-                "e\u{301}", "2F", "\u{202e}", ".png",
+                "a", "A", "aB", "Ab", "É", "/", "\\", "%", "%2F", "%~", ".", "..", " ", "_", "\0",
+                "\n", "é", "e\u{301}", "2F", "\u{202e}", ".png",
             ])
             .prop_map(str::to_owned),
             (1_usize..300).prop_map(|count| "x".repeat(count)),

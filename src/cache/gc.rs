@@ -105,11 +105,17 @@ struct Sight {
 impl Sight {
     fn of(store: &Store) -> Result<Self, CacheError> {
         let layout = store.layout();
-        let actions = layout.walk(&layout.actions())?.into_iter().map(|found| (found.path, found.seen)).collect();
+        let actions = layout
+            .walk(&layout.actions())?
+            .into_iter()
+            .map(|found| (found.path, found.seen))
+            .collect();
         let mut records = BTreeMap::new();
         for run in store.runs()? {
             let own = layout.entries(&store.run_folder(&run))?;
-            let record = own.into_iter().find(|found| found.path == store.run_path(&run));
+            let record = own
+                .into_iter()
+                .find(|found| found.path == store.run_path(&run));
             records.extend(record.map(|record| (run, record.seen)));
         }
         Ok(Self { actions, records })
@@ -126,7 +132,11 @@ impl Store {
         if !self.layout().root().is_dir() {
             return Ok(GcReport::default());
         }
-        let _turn = if options.dry_run { None } else { Some(self.turn_to_collect()?) };
+        let _turn = if options.dry_run {
+            None
+        } else {
+            Some(self.turn_to_collect()?)
+        };
         if !options.dry_run {
             self.take_back()?;
         }
@@ -151,7 +161,9 @@ impl Store {
         let begun = std::time::Instant::now();
         loop {
             match self.lease_collection()? {
-                LeaseAttempt::Held if begun.elapsed() > LONGEST_WAIT => return Err(CacheError::Collecting),
+                LeaseAttempt::Held if begun.elapsed() > LONGEST_WAIT => {
+                    return Err(CacheError::Collecting);
+                }
                 LeaseAttempt::Held => std::thread::sleep(POLL),
                 taken @ LeaseAttempt::Taken(_) => return Ok(taken),
             }
@@ -184,42 +196,85 @@ impl Collection<'_> {
 
     /// Puts into the trash what goes. Gives the keys whose results stay.
     fn collect(&mut self) -> Result<BTreeSet<Key>, CacheError> {
-        let mut in_flight: BTreeSet<Key> = self.leased.iter().filter_map(|name| name.parse().ok().map(Key)).collect();
+        let mut in_flight: BTreeSet<Key> = self
+            .leased
+            .iter()
+            .filter_map(|name| name.parse().ok().map(Key))
+            .collect();
         let (actions, _) = self.store.actions()?;
         let records = self.records()?;
-        let under_way: Vec<&RunId> =
-            records.iter().filter(|(_, record)| self.is_under_way(record)).map(|(run, _)| run).collect();
-        if let Some(since) = under_way.iter().filter_map(|run| Some(self.before.records.get(*run)?.modified)).min() {
+        let under_way: Vec<&RunId> = records
+            .iter()
+            .filter(|(_, record)| self.is_under_way(record))
+            .map(|(run, _)| run)
+            .collect();
+        if let Some(since) = under_way
+            .iter()
+            .filter_map(|run| Some(self.before.records.get(*run)?.modified))
+            .min()
+        {
             // What a run under way stands on is in its record, what it has made is in none yet.
-            in_flight.extend(under_way.iter().flat_map(|run| &records[*run].stages).filter_map(|stage| stage.key));
+            in_flight.extend(
+                under_way
+                    .iter()
+                    .flat_map(|run| &records[*run].stages)
+                    .filter_map(|stage| stage.key),
+            );
             let is_young = |action: &&Action| {
-                let seen = self.before.actions.get(&self.store.layout().action(&action.key));
+                let seen = self
+                    .before
+                    .actions
+                    .get(&self.store.layout().action(&action.key));
                 seen.is_none_or(|seen| seen.modified >= since || self.age(seen) < GRACE)
             };
             in_flight.extend(actions.iter().filter(is_young).map(|action| action.key));
         }
-        let recorded: BTreeSet<Key> =
-            records.values().flat_map(|record| &record.stages).filter_map(|stage| stage.key).collect();
+        let recorded: BTreeSet<Key> = records
+            .values()
+            .flat_map(|record| &record.stages)
+            .filter_map(|stage| stage.key)
+            .collect();
         let reachable = self.find_old_runs(records)?;
         let mut roots = self.options.roots.clone();
-        roots.push(Root { name: "runs".into(), keys: reachable });
-        roots.push(Root { name: "pulls".into(), keys: self.drop_old_pulls()? });
-        roots.push(Root { name: "work under way".into(), keys: in_flight.clone() });
+        roots.push(Root {
+            name: "runs".into(),
+            keys: reachable,
+        });
+        roots.push(Root {
+            name: "pulls".into(),
+            keys: self.drop_old_pulls()?,
+        });
+        roots.push(Root {
+            name: "work under way".into(),
+            keys: in_flight.clone(),
+        });
         let is_needed = |action: &Action| roots.iter().any(|root| root.keys.contains(&action.key));
-        let (kept, unreachable): (Vec<Action>, Vec<Action>) = actions.into_iter().partition(is_needed);
+        let (kept, unreachable): (Vec<Action>, Vec<Action>) =
+            actions.into_iter().partition(is_needed);
         for action in unreachable {
             self.remove_action(&action, "no run, lock or sweep refers to it")?;
         }
         let kept = self.shrink(kept, &in_flight)?;
         for root in &roots {
-            let count = kept.iter().filter(|action| root.keys.contains(&action.key)).count();
-            self.report.kept_for.extend((count > 0).then(|| (root.name.clone(), count)));
+            let count = kept
+                .iter()
+                .filter(|action| root.keys.contains(&action.key))
+                .count();
+            self.report
+                .kept_for
+                .extend((count > 0).then(|| (root.name.clone(), count)));
         }
         self.sweep_objects(&kept)?;
         // A training that was interrupted has a key in the record of its run, and no action.
-        let unfinished = recorded.into_iter().filter(|key| roots.iter().any(|root| root.keys.contains(key)));
+        let unfinished = recorded
+            .into_iter()
+            .filter(|key| roots.iter().any(|root| root.keys.contains(key)));
         let unfinished = unfinished.filter(|key| !self.removed_keys.contains(key));
-        Ok(kept.iter().map(|action| action.key).chain(unfinished).collect())
+        Ok(kept
+            .iter()
+            .map(|action| action.key)
+            .chain(unfinished)
+            .collect())
     }
 
     /// What has appeared since the collection began is not lost by it: neither what new actions name nor what new runs
@@ -233,7 +288,9 @@ impl Collection<'_> {
         let (actions, _) = self.store.actions()?;
         for action in actions {
             let path = layout.action(&action.key);
-            if self.before.actions.get(&path) != now.actions.get(&path) || !now.actions.contains_key(&path) {
+            if self.before.actions.get(&path) != now.actions.get(&path)
+                || !now.actions.contains_key(&path)
+            {
                 needed.push(action);
             }
         }
@@ -259,7 +316,12 @@ impl Collection<'_> {
     fn give_back(&mut self, place: &Path) -> Result<(), CacheError> {
         if self.trash.holds(place) {
             self.trash.give_back(place)?;
-            if let Some(at) = self.report.removed.iter().position(|removal| removal.path == place) {
+            if let Some(at) = self
+                .report
+                .removed
+                .iter()
+                .position(|removal| removal.path == place)
+            {
                 self.report.freed -= self.report.removed.remove(at).bytes;
             }
         }
@@ -271,7 +333,8 @@ impl Collection<'_> {
     fn records(&self) -> Result<BTreeMap<RunId, RunRecord>, CacheError> {
         // A process that was killed early may leave a folder without a record.
         let runs = self.before.records.keys();
-        runs.map(|run| Ok((run.clone(), self.store.load_run_as_written(run)?))).collect()
+        runs.map(|run| Ok((run.clone(), self.store.load_run_as_written(run)?)))
+            .collect()
     }
 
     /// Whether a run is under way: its record says so, and its process is not known to be gone.
@@ -280,12 +343,19 @@ impl Collection<'_> {
     }
 
     /// Finds the runs that are too old; the keys of all others are reachable.
-    fn find_old_runs(&mut self, records: BTreeMap<RunId, RunRecord>) -> Result<BTreeSet<Key>, CacheError> {
+    fn find_old_runs(
+        &mut self,
+        records: BTreeMap<RunId, RunRecord>,
+    ) -> Result<BTreeSet<Key>, CacheError> {
         let mut reachable = BTreeSet::new();
         let newest = self.newest_of_each_pipeline(&records);
         for (run, record) in records {
             // A record was written when its run ended.
-            let age = self.before.records.get(&run).map_or(Duration::ZERO, |seen| self.age(seen));
+            let age = self
+                .before
+                .records
+                .get(&run)
+                .map_or(Duration::ZERO, |seen| self.age(seen));
             let old = self.options.max_age.is_some_and(|limit| age > limit);
             if old && !self.is_under_way(&record) && !newest.contains(&run) {
                 self.expired.push(record);
@@ -301,7 +371,12 @@ impl Collection<'_> {
         for record in std::mem::take(&mut self.expired) {
             let folder = self.store.run_folder(&record.run);
             let path = self.store.run_path(&record.run);
-            let now = self.store.layout().entries(&folder)?.into_iter().find(|found| found.path == path);
+            let now = self
+                .store
+                .layout()
+                .entries(&folder)?
+                .into_iter()
+                .find(|found| found.path == path);
             if now.map(|found| found.seen) != self.before.records.get(&record.run).copied() {
                 continue;
             }
@@ -325,11 +400,17 @@ impl Collection<'_> {
 
     /// Removes notes of what was fetched long ago; the keys of all others are needed.
     fn drop_old_pulls(&mut self) -> Result<BTreeSet<Key>, CacheError> {
-        let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
+        let limit = self
+            .options
+            .max_age
+            .map_or(FETCHED, |limit| limit.min(FETCHED));
         let mut fetched = BTreeSet::new();
         for (note, keys) in self.store.pulls()? {
             if self.age(&note.seen) > limit {
-                self.remove_found(&note, "a note of what was fetched longer ago than the limit")?;
+                self.remove_found(
+                    &note,
+                    "a note of what was fetched longer ago than the limit",
+                )?;
             } else {
                 fetched.extend(keys);
             }
@@ -339,14 +420,24 @@ impl Collection<'_> {
 
     /// Removes what is cheapest to have again until the rest fits. Checkpoints, which only save time, go first; then what
     /// the remote holds; what somebody besides a run asks to keep goes last.
-    fn shrink(&mut self, kept: Vec<Action>, in_flight: &BTreeSet<Key>) -> Result<Vec<Action>, CacheError> {
-        let Some(limit) = self.options.max_bytes else { return Ok(kept) };
-        let (mut at_work, mut kept): (Vec<Action>, Vec<Action>) =
-            kept.into_iter().partition(|action| in_flight.contains(&action.key));
+    fn shrink(
+        &mut self,
+        kept: Vec<Action>,
+        in_flight: &BTreeSet<Key>,
+    ) -> Result<Vec<Action>, CacheError> {
+        let Some(limit) = self.options.max_bytes else {
+            return Ok(kept);
+        };
+        let (mut at_work, mut kept): (Vec<Action>, Vec<Action>) = kept
+            .into_iter()
+            .partition(|action| in_flight.contains(&action.key));
         // Objects of both kinds count once.
         let total_of = |kept: &[Action]| bytes_of(at_work.iter().chain(kept));
         let mut total = total_of(&kept);
-        let mut checkpoints = self.store.layout().walk(&self.store.layout().checkpoints())?;
+        let mut checkpoints = self
+            .store
+            .layout()
+            .walk(&self.store.layout().checkpoints())?;
         // Young ones stay, and no result goes for what they take.
         checkpoints.retain(|found| self.age(&found.seen) > GRACE);
         let mut checkpoint_bytes: u64 = checkpoints.iter().map(|found| found.seen.bytes).sum();
@@ -359,9 +450,18 @@ impl Collection<'_> {
             self.remove_found(&found, "a checkpoint, to keep within the size")?;
         }
         let held = |action: &Action| self.options.held.contains(&action.key);
-        let asked_for = |action: &Action| self.options.roots.iter().any(|root| root.keys.contains(&action.key));
+        let asked_for = |action: &Action| {
+            self.options
+                .roots
+                .iter()
+                .any(|root| root.keys.contains(&action.key))
+        };
         let order = |action: &Action| (!held(action), asked_for(action));
-        kept.sort_by(|left, right| order(left).cmp(&order(right)).then(value(left).total_cmp(&value(right))));
+        kept.sort_by(|left, right| {
+            order(left)
+                .cmp(&order(right))
+                .then(value(left).total_cmp(&value(right)))
+        });
         let mut evicted = 0;
         while total + checkpoint_bytes > limit && evicted < kept.len() {
             let action = &kept[evicted];
@@ -369,7 +469,10 @@ impl Collection<'_> {
             let reason = if held(action) {
                 "the remote holds it, to keep within the size".to_owned()
             } else {
-                format!("{:.3} s to recompute, to keep within the size", action.seconds)
+                format!(
+                    "{:.3} s to recompute, to keep within the size",
+                    action.seconds
+                )
             };
             self.remove_action(action, &reason)?;
             total = total_of(&kept[evicted..]);
@@ -381,8 +484,11 @@ impl Collection<'_> {
     /// Removes objects that no kept action names.
     fn sweep_objects(&mut self, kept: &[Action]) -> Result<(), CacheError> {
         let layout = self.store.layout();
-        let needed: BTreeSet<PathBuf> =
-            kept.iter().flat_map(Action::objects).map(|record| layout.object(record)).collect();
+        let needed: BTreeSet<PathBuf> = kept
+            .iter()
+            .flat_map(Action::objects)
+            .map(|record| layout.object(record))
+            .collect();
         for found in layout.walk(&layout.objects())? {
             // A young object may be on its way to its action, unless its action went just now.
             if needed.contains(&found.path) {
@@ -397,7 +503,8 @@ impl Collection<'_> {
 
     fn remove_action(&mut self, action: &Action, reason: &str) -> Result<(), CacheError> {
         let layout = self.store.layout();
-        self.freed.extend(action.objects().map(|record| layout.object(record)));
+        self.freed
+            .extend(action.objects().map(|record| layout.object(record)));
         self.removed_keys.insert(action.key);
         let path = layout.action(&action.key);
         let bytes = self.before.actions.get(&path).map_or(0, |seen| seen.bytes);
@@ -410,7 +517,11 @@ impl Collection<'_> {
             let chain = Chain::open(self.store.layout(), &folder)?;
             let goes = self.outdated(&chain, kept);
             let gone: BTreeSet<&Path> = goes.iter().map(|(file, _)| file.path.as_path()).collect();
-            for state in chain.states.iter().filter(|state| !gone.contains(state.file.path.as_path())) {
+            for state in chain
+                .states
+                .iter()
+                .filter(|state| !gone.contains(state.file.path.as_path()))
+            {
                 self.report.kept_checkpoints += 1;
                 self.report.kept_checkpoint_bytes += state.file.seen.bytes;
             }
@@ -422,17 +533,33 @@ impl Collection<'_> {
     }
 
     /// The files of a chain that go, and why. `kept` are the keys of which somebody needs the results.
-    fn outdated<'c>(&self, chain: &'c Chain, kept: &BTreeSet<Key>) -> Vec<(&'c Found, &'static str)> {
+    fn outdated<'c>(
+        &self,
+        chain: &'c Chain,
+        kept: &BTreeSet<Key>,
+    ) -> Vec<(&'c Found, &'static str)> {
         let keys = || chain.notes.keys();
         if keys().any(|key| self.leased.contains(&key.to_string())) {
             return Vec::new();
         }
-        let files = || chain.states.iter().map(|state| &state.file).chain(&chain.note_files);
+        let files = || {
+            chain
+                .states
+                .iter()
+                .map(|state| &state.file)
+                .chain(&chain.note_files)
+        };
         let all = |reason: &'static str| files().map(|file| (file, reason)).collect();
-        let age = files().map(|file| self.age(&file.seen)).min().unwrap_or_default();
+        let age = files()
+            .map(|file| self.age(&file.seen))
+            .min()
+            .unwrap_or_default();
         let is_noted = !chain.notes.is_empty();
         let went = is_noted && keys().all(|key| self.removed_keys.contains(key));
-        let limit = self.options.max_age.map_or(FETCHED, |limit| limit.min(FETCHED));
+        let limit = self
+            .options
+            .max_age
+            .map_or(FETCHED, |limit| limit.min(FETCHED));
         if !keys().any(|key| kept.contains(key)) && (went || age > limit) {
             return all("a checkpoint that no run needs");
         }
@@ -443,8 +570,13 @@ impl Collection<'_> {
             return Vec::new();
         }
         let ends = chain.kept_after();
-        let between = chain.states.iter().filter(|state| !ends.contains(&state.step));
-        between.map(|state| (&state.file, "a checkpoint of a training that has ended")).collect()
+        let between = chain
+            .states
+            .iter()
+            .filter(|state| !ends.contains(&state.step));
+        between
+            .map(|state| (&state.file, "a checkpoint of a training that has ended"))
+            .collect()
     }
 
     fn sweep_leftovers(&mut self) -> Result<(), CacheError> {
@@ -452,8 +584,15 @@ impl Collection<'_> {
         // Everything in `tmp/` belongs to a process, folders as a whole: what a stage copies there may look old at once.
         let at_work = self.store.processes_at_work(self.now)?;
         for found in layout.entries(&layout.tmp())? {
-            let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let is_at_work = name.rsplit_once('-').is_some_and(|(process, _)| at_work.contains(process));
+            let name = found
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let is_at_work = name
+                .rsplit_once('-')
+                .is_some_and(|(process, _)| at_work.contains(process));
             if !is_at_work && self.untouched_for(&found)? > GRACE {
                 self.remove(&found.path, "left behind by a crash")?;
             }
@@ -464,8 +603,16 @@ impl Collection<'_> {
             }
         }
         for found in layout.entries(&layout.leases())? {
-            let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if !self.options.dry_run && !self.leased.contains(&name) && self.age(&found.seen) > GRACE {
+            let name = found
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            if !self.options.dry_run
+                && !self.leased.contains(&name)
+                && self.age(&found.seen) > GRACE
+            {
                 remove_if_stale(layout, &found.path)?;
             }
         }
@@ -475,7 +622,10 @@ impl Collection<'_> {
     /// Since something in it last changed, by the clock that programs cannot set back.
     fn untouched_for(&self, found: &Found) -> Result<Duration, CacheError> {
         let below = self.store.layout().walk_with_folders(&found.path)?;
-        let all = below.iter().chain([found]).map(|each| self.since(each.seen.changed));
+        let all = below
+            .iter()
+            .chain([found])
+            .map(|each| self.since(each.seen.changed));
         Ok(all.min().unwrap_or_default())
     }
 
@@ -485,7 +635,11 @@ impl Collection<'_> {
 
     fn since(&self, time: SystemTime) -> Duration {
         // A time of zero is that of no file of ours.
-        if time == UNIX_EPOCH { Duration::ZERO } else { self.now.duration_since(time).unwrap_or_default() }
+        if time == UNIX_EPOCH {
+            Duration::ZERO
+        } else {
+            self.now.duration_since(time).unwrap_or_default()
+        }
     }
 
     /// Puts an action or an object into the trash.
@@ -505,28 +659,48 @@ impl Collection<'_> {
             self.note(&found.path, found.seen.bytes, reason);
         }
         if below.is_empty() {
-            let bytes = layout.look_at(path).filter(|metadata| metadata.is_file()).map_or(0, |metadata| metadata.len());
+            let bytes = layout
+                .look_at(path)
+                .filter(|metadata| metadata.is_file())
+                .map_or(0, |metadata| metadata.len());
             self.note(path, bytes, reason);
         }
-        if self.options.dry_run { Ok(()) } else { layout.remove(path) }
+        if self.options.dry_run {
+            Ok(())
+        } else {
+            layout.remove(path)
+        }
     }
 
     fn remove_found(&mut self, found: &Found, reason: &str) -> Result<(), CacheError> {
         self.note(&found.path, found.seen.bytes, reason);
-        if self.options.dry_run { Ok(()) } else { self.store.layout().remove(&found.path) }
+        if self.options.dry_run {
+            Ok(())
+        } else {
+            self.store.layout().remove(&found.path)
+        }
     }
 
     fn note(&mut self, path: &Path, bytes: u64, reason: &str) {
         self.report.freed += bytes;
-        self.report.removed.push(Removal { path: path.to_owned(), bytes, reason: reason.to_owned() });
+        self.report.removed.push(Removal {
+            path: path.to_owned(),
+            bytes,
+            reason: reason.to_owned(),
+        });
     }
 }
 
 /// Bytes of all objects that these actions name, each counted once.
 fn bytes_of<'a>(actions: impl IntoIterator<Item = &'a Action>) -> u64 {
-    let objects: BTreeMap<Digest, u64> =
-        actions.into_iter().flat_map(Action::objects).map(|record| (record.object, record.bytes)).collect();
-    objects.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    let objects: BTreeMap<Digest, u64> = actions
+        .into_iter()
+        .flat_map(Action::objects)
+        .map(|record| (record.object, record.bytes))
+        .collect();
+    objects
+        .values()
+        .fold(0, |sum, bytes| sum.saturating_add(*bytes))
 }
 
 /// Seconds that a byte saves.

@@ -43,15 +43,28 @@ impl Hold {
     /// Holds what lies in a place.
     pub fn grip(&mut self, layout: &Layout, place: &Path) -> Grip {
         let absent = || io::Error::from(io::ErrorKind::NotFound);
-        let spare = layout.with_rescue(place, || if layout.holds(place) { link(layout, place) } else { Err(absent()) });
+        let spare = layout.with_rescue(place, || {
+            if layout.holds(place) {
+                link(layout, place)
+            } else {
+                Err(absent())
+            }
+        });
         match &spare {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Grip::Absent,
             Err(error) => tracing::debug!("{} cannot be held: {error}", place.display()),
         }
         let spare = spare.ok();
-        let grip = if spare.is_some() { Grip::Firm } else { Grip::Loose };
-        self.objects.push(Held { place: place.to_owned(), spare });
+        let grip = if spare.is_some() {
+            Grip::Firm
+        } else {
+            Grip::Loose
+        };
+        self.objects.push(Held {
+            place: place.to_owned(),
+            spare,
+        });
         grip
     }
 
@@ -62,15 +75,22 @@ impl Hold {
 
     /// Holds an object and its parts. Says whether all of them are there.
     pub fn grip_all(&mut self, layout: &Layout, record: &ObjectRecord, least: Grip) -> bool {
-        let enough = |grip: Grip| grip == Grip::Firm || (grip == Grip::Loose && least == Grip::Loose);
-        record.all().into_iter().all(|part| enough(self.grip(layout, &layout.object(part))))
+        let enough =
+            |grip: Grip| grip == Grip::Firm || (grip == Grip::Loose && least == Grip::Loose);
+        record
+            .all()
+            .into_iter()
+            .all(|part| enough(self.grip(layout, &layout.object(part))))
     }
 
     /// Moves a file from `tmp/` to its place and holds it there.
     pub fn place(&mut self, layout: &Layout, aside: &Path, place: &Path) -> Result<(), CacheError> {
         let spare = temporary(layout);
         let spare = fs::hard_link(aside, &spare).is_ok().then_some(spare);
-        self.objects.push(Held { place: place.to_owned(), spare });
+        self.objects.push(Held {
+            place: place.to_owned(),
+            spare,
+        });
         rename_into(layout, aside, place).inspect_err(|_| drop(fs::remove_file(aside)))
     }
 
@@ -91,13 +111,25 @@ impl Hold {
 impl Held {
     fn settle(&self, layout: &Layout) -> Result<(), CacheError> {
         let Some(spare) = &self.spare else {
-            let gone = || io::Error::new(io::ErrorKind::NotFound, "a collection of garbage removed it meanwhile");
-            return if layout.holds(&self.place) { Ok(()) } else { Err(CacheError::io("keep", &self.place)(gone())) };
+            let gone = || {
+                io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "a collection of garbage removed it meanwhile",
+                )
+            };
+            return if layout.holds(&self.place) {
+                Ok(())
+            } else {
+                Err(CacheError::io("keep", &self.place)(gone()))
+            };
         };
         for _ in 0..2 {
             match fs::hard_link(spare, &self.place) {
                 Ok(()) => {
-                    tracing::debug!("{} was collected meanwhile and is back", self.place.display());
+                    tracing::debug!(
+                        "{} was collected meanwhile and is back",
+                        self.place.display()
+                    );
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -127,7 +159,9 @@ impl Store {
         let mut held = HeldFiles::default();
         let mut places: BTreeMap<Digest, PathBuf> = BTreeMap::new();
         for part in artifact.parts() {
-            let Part::Blob(digest, _) = part else { continue };
+            let Part::Blob(digest, _) = part else {
+                continue;
+            };
             if places.contains_key(&digest) {
                 continue;
             }
@@ -141,7 +175,12 @@ impl Store {
         if places.is_empty() {
             return Ok((artifact.clone(), held));
         }
-        let at = |digest: &Digest| places.get(digest).cloned().unwrap_or_else(|| layout.object_named(digest, ""));
+        let at = |digest: &Digest| {
+            places
+                .get(digest)
+                .cloned()
+                .unwrap_or_else(|| layout.object_named(digest, ""))
+        };
         Ok((artifact.with_blobs_at(at), held))
     }
 }
@@ -188,7 +227,11 @@ mod tests {
         fs::remove_file(&place).unwrap();
         fs::write(&place, "another's").unwrap();
         hold.settle(&layout).unwrap();
-        assert_eq!(fs::read(&place).unwrap(), b"another's", "a name that is taken stays");
+        assert_eq!(
+            fs::read(&place).unwrap(),
+            b"another's",
+            "a name that is taken stays"
+        );
         assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
     }
 
@@ -206,13 +249,18 @@ mod tests {
             content: Content::Disk(PathBuf::new()),
         };
         let files: Artifact = Files::new(vec![entry("a"), entry("b/c")]).unwrap().into();
-        assert!(matches!(store.hold_files(&files), Err(CacheError::Missing { .. })));
+        assert!(matches!(
+            store.hold_files(&files),
+            Err(CacheError::Missing { .. })
+        ));
         let place = store.layout().object_named(&Digest::of_bytes(b"text"), "");
         store.layout().make(place.parent().unwrap()).unwrap();
         fs::write(&place, "text").unwrap();
         let (files, held) = store.hold_files(&files).unwrap();
         fs::remove_file(&place).unwrap();
-        let Artifact::Files(inside) = &files else { panic!("{files:?}") };
+        let Artifact::Files(inside) = &files else {
+            panic!("{files:?}")
+        };
         for entry in inside.entries() {
             let mut text = Vec::new();
             entry.content.copy_to(&mut text).unwrap();

@@ -16,7 +16,9 @@ use super::object::{check_file, create_aside, rename_into, temporary, write_asid
 use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
-use super::{Action, CacheError, Layout, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint};
+use super::{
+    Action, CacheError, Layout, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint,
+};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 * 1024;
@@ -48,7 +50,14 @@ pub struct Taken {
 impl<'a> Intake<'a> {
     pub fn new(store: &'a Store) -> Self {
         let aside = store.layout().clone();
-        Self { store, waiting: BTreeMap::new(), raw: BTreeMap::new(), actions: Vec::new(), aside, scratch: None }
+        Self {
+            store,
+            waiting: BTreeMap::new(),
+            raw: BTreeMap::new(),
+            actions: Vec::new(),
+            aside,
+            scratch: None,
+        }
     }
 
     /// An intake that is never committed. What arrives waits in a folder of its own, and the store is only read.
@@ -59,7 +68,10 @@ impl<'a> Intake<'a> {
         let name = temporary(store.layout());
         let scratch = std::env::temp_dir().join(name.file_name().unwrap_or_default());
         // A folder that is there already is somebody else's.
-        fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(CacheError::io("create", &scratch))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&scratch)
+            .map_err(CacheError::io("create", &scratch))?;
         let mut intake = Self::new(store);
         (intake.aside, intake.scratch) = (Layout::new(&scratch), Some(scratch));
         Ok(intake)
@@ -113,7 +125,8 @@ impl<'a> Intake<'a> {
     /// Whether an object is in its place with the right bytes. One of another length is not read to find that out.
     fn is_right(&self, place: &Path, object: &Digest, bytes: u64) -> bool {
         let found = self.store.layout().look_at(place);
-        found.is_some_and(|found| found.is_file() && found.len() == bytes) && check_file(place, object).is_ok()
+        found.is_some_and(|found| found.is_file() && found.len() == bytes)
+            && check_file(place, object).is_ok()
     }
 
     /// The action in the bytes of its file; `None` if they are not those that were written, or the key is not that of its
@@ -126,7 +139,10 @@ impl<'a> Intake<'a> {
 
     /// Takes an action in if all of its objects are here or have arrived. Says whether it will be in the store.
     pub fn action(&mut self, action: Action, bytes: Vec<u8>) -> Result<bool, CacheError> {
-        if !action.objects().all(|record| self.path_of(record).is_some()) {
+        if !action
+            .objects()
+            .all(|record| self.path_of(record).is_some())
+        {
             return Ok(false);
         }
         // What is here already stays: two stores may have come to different bits, and neither is changed behind its back.
@@ -154,9 +170,14 @@ impl<'a> Intake<'a> {
     fn blob(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
         if record.object != record.digest {
             let reason = "the digest of a file is not that of its bytes".to_owned();
-            return Err(CacheError::Damaged { object: record.object, reason });
+            return Err(CacheError::Damaged {
+                object: record.object,
+                reason,
+            });
         }
-        self.path_of(record).ok_or(CacheError::Missing { object: record.object })
+        self.path_of(record).ok_or(CacheError::Missing {
+            object: record.object,
+        })
     }
 
     /// Decodes what the new actions name and compares it with the digests that they promise.
@@ -176,17 +197,34 @@ impl<'a> Intake<'a> {
             if found == record.digest {
                 return Ok(());
             }
-            let reason = format!("its content has the digest {}, not {}", found.short(), record.digest.short());
-            Err(CacheError::Damaged { object: record.object, reason })
+            let reason = format!(
+                "its content has the digest {}, not {}",
+                found.short(),
+                record.digest.short()
+            );
+            Err(CacheError::Damaged {
+                object: record.object,
+                reason,
+            })
         })
     }
 
     fn load(&self, record: &ObjectRecord) -> Result<Artifact, CacheError> {
-        let damaged = |reason: String| CacheError::Damaged { object: record.object, reason };
-        let kind = record.kind.ok_or_else(|| damaged("a blob stands where an artifact should".into()))?;
-        let path = self.path_of(record).ok_or(CacheError::Missing { object: record.object })?;
+        let damaged = |reason: String| CacheError::Damaged {
+            object: record.object,
+            reason,
+        };
+        let kind = record
+            .kind
+            .ok_or_else(|| damaged("a blob stands where an artifact should".into()))?;
+        let path = self.path_of(record).ok_or(CacheError::Missing {
+            object: record.object,
+        })?;
         let source = Source::open(&path).map_err(CacheError::io("read", &path))?;
-        let (load, blob) = (|part: &ObjectRecord| self.load(part), |part: &ObjectRecord| self.blob(part));
+        let (load, blob) = (
+            |part: &ObjectRecord| self.load(part),
+            |part: &ObjectRecord| self.blob(part),
+        );
         let parts = RecordedParts::new(&record.parts, &load, &blob);
         let artifact = Artifact::decode(kind, source, &parts);
         if let Some(failure) = parts.into_failure() {
@@ -201,8 +239,17 @@ impl<'a> Intake<'a> {
     ///
     /// # Errors
     /// If the store cannot be written. What has appeared by then is whole, and another try goes on from there.
-    pub fn commit(mut self, run: &RunId, record: &[u8], beside: &[(&str, &[u8])]) -> Result<Taken, CacheError> {
-        let mut taken = Taken { objects: self.waiting.len(), actions: self.actions.len(), run: false };
+    pub fn commit(
+        mut self,
+        run: &RunId,
+        record: &[u8],
+        beside: &[(&str, &[u8])],
+    ) -> Result<Taken, CacheError> {
+        let mut taken = Taken {
+            objects: self.waiting.len(),
+            actions: self.actions.len(),
+            run: false,
+        };
         let layout = self.store.layout();
         flush(self.waiting.values().chain(self.raw.values()).next())?;
         // What has arrived stays held until the actions are there, and so does what was here already.
@@ -216,7 +263,9 @@ impl<'a> Intake<'a> {
             let mut hold = Hold::default();
             for record in action.objects() {
                 if hold.grip(layout, &layout.object(record)) == Grip::Absent {
-                    return Err(CacheError::Missing { object: record.object });
+                    return Err(CacheError::Missing {
+                        object: record.object,
+                    });
                 }
             }
             written.push((write_aside(layout, bytes)?.0, action, hold));
@@ -232,7 +281,10 @@ impl<'a> Intake<'a> {
         drop(arrived);
         let (place, folder) = (self.store.run_path(run), self.store.run_folder(run));
         layout.make(&folder)?;
-        for (name, bytes) in beside.iter().filter(|(name, _)| layout.look_at(&folder.join(name)).is_none()) {
+        for (name, bytes) in beside
+            .iter()
+            .filter(|(name, _)| layout.look_at(&folder.join(name)).is_none())
+        {
             super::object::replace(layout, &folder.join(name), bytes)?;
         }
         if layout.look_at(&place).is_none() {
@@ -263,21 +315,32 @@ fn flush(any: Option<&PathBuf>) -> Result<(), CacheError> {
 }
 
 /// Copies to the end, and checks what was copied.
-fn copy_checked(from: &mut dyn Read, to: &mut dyn Write, object: &Digest, place: &Path) -> Result<(), CacheError> {
+fn copy_checked(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    object: &Digest,
+    place: &Path,
+) -> Result<(), CacheError> {
     let (mut digest, mut piece) = (ByteDigest::default(), vec![0; PIECE]);
     loop {
-        let read = from.read(&mut piece).map_err(CacheError::io("read", place))?;
+        let read = from
+            .read(&mut piece)
+            .map_err(CacheError::io("read", place))?;
         if read == 0 {
             break;
         }
         digest.update(&piece[..read]);
-        to.write_all(&piece[..read]).map_err(CacheError::io("write", place))?;
+        to.write_all(&piece[..read])
+            .map_err(CacheError::io("write", place))?;
     }
     let found = digest.finish();
     if found == *object {
         return Ok(());
     }
-    Err(CacheError::Damaged { object: *object, reason: format!("its bytes have the digest {}", found.short()) })
+    Err(CacheError::Damaged {
+        object: *object,
+        reason: format!("its bytes have the digest {}", found.short()),
+    })
 }
 
 #[cfg(test)]
@@ -291,8 +354,14 @@ mod tests {
         let (good, bad) = (Digest::of_bytes(b"good"), Digest::of_bytes(b"bad"));
         let mut intake = Intake::new(&store);
         assert!(intake.object(&good, "", 4, &mut &b"good"[..]).unwrap());
-        assert!(!intake.object(&good, "", 4, &mut &b"good"[..]).unwrap(), "the second time it has arrived already");
-        assert!(matches!(intake.object(&bad, "", 4, &mut &b"good"[..]), Err(CacheError::Damaged { .. })));
+        assert!(
+            !intake.object(&good, "", 4, &mut &b"good"[..]).unwrap(),
+            "the second time it has arrived already"
+        );
+        assert!(matches!(
+            intake.object(&bad, "", 4, &mut &b"good"[..]),
+            Err(CacheError::Damaged { .. })
+        ));
         drop(intake);
         assert_eq!(fs::read_dir(store.layout().tmp()).unwrap().count(), 0);
         assert!(!store.layout().objects().exists());
@@ -304,23 +373,36 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path());
         let (object, run) = (Digest::of_bytes(b"good"), RunId("r".into()));
-        let (place, raw) = (store.layout().object_named(&object, ""), store.run_folder(&run).join("raw"));
+        let (place, raw) = (
+            store.layout().object_named(&object, ""),
+            store.run_folder(&run).join("raw"),
+        );
         for long in [false, true] {
             for place in [&place, &raw.join(object.to_string())] {
                 let _ = fs::remove_file(place);
                 fs::create_dir_all(place.parent().unwrap()).unwrap();
                 fs::write(place, b"evil").unwrap();
-                File::options().write(true).open(place).unwrap().set_len(if long { 1 << 42 } else { 4 }).unwrap();
+                File::options()
+                    .write(true)
+                    .open(place)
+                    .unwrap()
+                    .set_len(if long { 1 << 42 } else { 4 })
+                    .unwrap();
             }
             let mut intake = Intake::new(&store);
             assert!(intake.object(&object, "", 4, &mut &b"good"[..]).unwrap());
-            intake.raw(&raw, &object, false, 4, &mut &b"good"[..]).unwrap();
+            intake
+                .raw(&raw, &object, false, 4, &mut &b"good"[..])
+                .unwrap();
             assert_eq!(intake.commit(&run, b"{}", &[]).unwrap().objects, 1);
             assert_eq!(fs::read(&place).unwrap(), b"good");
             assert_eq!(fs::read(raw.join(object.to_string())).unwrap(), b"good");
         }
         let mut intake = Intake::new(&store);
-        assert!(!intake.object(&object, "", 4, &mut &b"good"[..]).unwrap(), "it is intact now");
+        assert!(
+            !intake.object(&object, "", 4, &mut &b"good"[..]).unwrap(),
+            "it is intact now"
+        );
     }
 
     #[test]
@@ -344,14 +426,37 @@ mod tests {
         let mut intake = Intake::new(&store);
         let object = Digest::of_bytes(b"blob");
         intake.object(&object, "", 4, &mut &b"blob"[..]).unwrap();
-        let taken = intake.commit(&run, b"{}", &[("events.jsonl", b"e")]).unwrap();
-        assert_eq!(taken, Taken { objects: 1, actions: 0, run: true });
-        assert_eq!(fs::read(store.layout().object_named(&object, "")).unwrap(), b"blob");
+        let taken = intake
+            .commit(&run, b"{}", &[("events.jsonl", b"e")])
+            .unwrap();
+        assert_eq!(
+            taken,
+            Taken {
+                objects: 1,
+                actions: 0,
+                run: true
+            }
+        );
+        assert_eq!(
+            fs::read(store.layout().object_named(&object, "")).unwrap(),
+            b"blob"
+        );
         assert_eq!(fs::read(store.run_path(&run)).unwrap(), b"{}");
-        let again = Intake::new(&store).commit(&run, b"other", &[("events.jsonl", b"x"), ("run.json.sig", b"s")]);
+        let again = Intake::new(&store).commit(
+            &run,
+            b"other",
+            &[("events.jsonl", b"x"), ("run.json.sig", b"s")],
+        );
         assert_eq!(again.unwrap(), Taken::default());
-        assert_eq!(fs::read(store.run_folder(&run).join("events.jsonl")).unwrap(), b"e");
-        assert_eq!(fs::read(store.run_folder(&run).join("run.json.sig")).unwrap(), b"s", "it was not there before");
+        assert_eq!(
+            fs::read(store.run_folder(&run).join("events.jsonl")).unwrap(),
+            b"e"
+        );
+        assert_eq!(
+            fs::read(store.run_folder(&run).join("run.json.sig")).unwrap(),
+            b"s",
+            "it was not there before"
+        );
         assert_eq!(fs::read(store.run_path(&run)).unwrap(), b"{}");
     }
 }

@@ -44,7 +44,10 @@ pub(super) struct Shards {
 impl Shards {
     fn unknown() -> Self {
         let unknown = || std::array::from_fn(|_| AtomicBool::new(false));
-        Self { objects: unknown(), actions: unknown() }
+        Self {
+            objects: unknown(),
+            actions: unknown(),
+        }
     }
 }
 
@@ -53,7 +56,10 @@ impl Layout {
     pub fn new(store: &Path) -> Self {
         // Stages run programs in folders of their own: relative paths would not reach back.
         let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
-        Self { root: store.join("v1"), shards: Arc::new(Shards::unknown()) }
+        Self {
+            root: store.join("v1"),
+            shards: Arc::new(Shards::unknown()),
+        }
     }
 
     pub fn root(&self) -> &Path {
@@ -72,7 +78,9 @@ impl Layout {
     pub fn object_named(&self, object: &Digest, extension: &str) -> PathBuf {
         let name = object.to_string();
         let dot = if extension.is_empty() { "" } else { "." };
-        self.objects().join(&name[..2]).join(format!("{}{dot}{extension}", &name[2..]))
+        self.objects()
+            .join(&name[..2])
+            .join(format!("{}{dot}{extension}", &name[2..]))
     }
 
     pub fn actions(&self) -> PathBuf {
@@ -81,7 +89,9 @@ impl Layout {
 
     pub fn action(&self, key: &Key) -> PathBuf {
         let name = key.to_string();
-        self.actions().join(&name[..2]).join(format!("{}.json", &name[2..]))
+        self.actions()
+            .join(&name[..2])
+            .join(format!("{}.json", &name[2..]))
     }
 
     pub fn checkpoints(&self) -> PathBuf {

@@ -37,8 +37,15 @@ impl Holder {
         static STARTED: OnceLock<u64> = OnceLock::new();
         let process = std::process::id();
         let started = *STARTED.get_or_init(|| process_start(process).unwrap_or(0));
-        let nonce = nonce.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        Self { host: host().to_owned(), process, started, nonce }
+        let nonce = nonce
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Self {
+            host: host().to_owned(),
+            process,
+            started,
+            nonce,
+        }
     }
 
     /// Whether its process is known to be gone; `false` where that cannot be seen from here.
@@ -63,15 +70,27 @@ fn is_gone_as_seen(process: u32, started: u64, seen: Option<u64>) -> bool {
 
 /// Whether there is a process of this number that has not ended, whoever's it is.
 fn is_there(process: u32) -> bool {
-    let Some(number) = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw) else { return false };
-    let is_known = !matches!(rustix::process::test_kill_process(number), Err(rustix::io::Errno::SRCH));
+    let Some(number) = i32::try_from(process)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    else {
+        return false;
+    };
+    let is_known = !matches!(
+        rustix::process::test_kill_process(number),
+        Err(rustix::io::Errno::SRCH)
+    );
     is_known && !has_ended(process)
 }
 
 /// Whether a process has ended and only waits for its parent to ask.
 fn has_ended(process: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else { return false };
-    let state = stat.rsplit_once(')').and_then(|(_, after)| after.split_whitespace().next());
+    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, after)| after.split_whitespace().next());
     matches!(state, Some("Z" | "X"))
 }
 
@@ -85,7 +104,12 @@ fn find_host() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     // Containers may share a host name, and process ids mean something only within one process-id namespace.
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!("{} {} {}", machine.nodename().to_string_lossy(), boot.trim(), namespace.display())
+    format!(
+        "{} {} {}",
+        machine.nodename().to_string_lossy(),
+        boot.trim(),
+        namespace.display()
+    )
 }
 
 /// When a process started, in clock ticks since boot, which tells it from a later one of its id. Field 22 of `/proc/PID/stat`; `None` if there is no such process, or it is a zombie.
@@ -94,7 +118,11 @@ pub fn process_start(process: u32) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
     let state = fields.next()?;
-    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+    if state == "Z" || state == "X" {
+        None
+    } else {
+        fields.nth(18)?.parse().ok()
+    }
 }
 
 /// The outcome of an attempt to take a lease.
@@ -118,7 +146,11 @@ pub struct Lease {
 impl Lease {
     /// Tries once, without waiting, to have what is leased under this name. Without a heart it is a lease for an instant,
     /// which nobody touches.
-    pub(super) fn acquire(layout: &Layout, name: &str, heart: Option<&Heart>) -> Result<LeaseAttempt, CacheError> {
+    pub(super) fn acquire(
+        layout: &Layout,
+        name: &str,
+        heart: Option<&Heart>,
+    ) -> Result<LeaseAttempt, CacheError> {
         let path = layout.leases().join(name);
         layout.make(&layout.leases())?;
         let holder = Holder::myself(&temporary(layout));
@@ -133,7 +165,12 @@ impl Lease {
             Ok(()) => {
                 let beating = heart.map(|heart| heart.beat(&path));
                 let taken = Instant::now();
-                Ok(LeaseAttempt::Taken(Self { path, nonce: holder.nonce, taken, _beating: beating }))
+                Ok(LeaseAttempt::Taken(Self {
+                    path,
+                    nonce: holder.nonce,
+                    taken,
+                    _beating: beating,
+                }))
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(LeaseAttempt::Held),
             Err(error) => Err(CacheError::io("create", &path)(error)),
@@ -165,7 +202,9 @@ fn read(path: &Path) -> Option<Holder> {
 /// Whether somebody holds the lease in this file: its process is not known to be gone, and it was touched not long ago.
 /// `now` is read off the file system's clock, as the time of the touch is.
 pub(super) fn is_held(path: &Path, now: SystemTime) -> bool {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return false;
+    };
     let touched = metadata.modified().unwrap_or(now);
     let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
     metadata.is_file() && !expired && !read(path).is_some_and(|holder| holder.is_dead())
@@ -178,13 +217,17 @@ pub(super) fn holder_of(path: &Path) -> Option<String> {
 
 /// Takes a stale lease away.
 pub(super) fn remove_if_stale(layout: &Layout, path: &Path) -> Result<bool, CacheError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(true) };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(true);
+    };
     if !metadata.is_file() {
         // A link or a folder is nobody's lease.
         layout.set_aside(path)?;
         return Ok(true);
     }
-    let Ok(touched) = metadata.modified() else { return Ok(true) };
+    let Ok(touched) = metadata.modified() else {
+        return Ok(true);
+    };
     let holder = read(path);
     let now = clock_of(layout)?;
     let expired = now.duration_since(touched).is_ok_and(|age| age > EXPIRY);
@@ -213,7 +256,10 @@ pub(super) fn clock_of(layout: &Layout) -> Result<SystemTime, CacheError> {
 
 /// Gives a file the time of its file system's clock: that of this host may be slow.
 fn touch(file: &File) {
-    let time = |nanoseconds| rustix::fs::Timespec { tv_sec: 0, tv_nsec: nanoseconds };
+    let time = |nanoseconds| rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds,
+    };
     let times = rustix::fs::Timestamps {
         last_access: time(rustix::fs::UTIME_OMIT),
         last_modification: time(rustix::fs::UTIME_NOW),
@@ -230,12 +276,18 @@ pub(super) struct Heart {
 
 impl Heart {
     pub fn new() -> Self {
-        Self { leases: Arc::default(), started: Mutex::new(None) }
+        Self {
+            leases: Arc::default(),
+            started: Mutex::new(None),
+        }
     }
 
     pub(super) fn beat(&self, path: &Path) -> Arc<PathBuf> {
         let path = Arc::new(path.to_owned());
-        let mut leases = self.leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut leases = self
+            .leases
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         leases.retain(|lease| lease.strong_count() > 0);
         leases.push(Arc::downgrade(&path));
         drop(leases);
@@ -244,20 +296,30 @@ impl Heart {
     }
 
     fn start(&self) {
-        let mut started = self.started.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut started = self
+            .started
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if started.is_some() {
             return;
         }
         let (sender, receiver) = channel::<()>();
         let leases = Arc::clone(&self.leases);
-        let thread = std::thread::Builder::new().name("heartbeat".into()).spawn(move || {
-            while matches!(receiver.recv_timeout(HEARTBEAT), Err(RecvTimeoutError::Timeout)) {
-                let leases = leases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                for path in leases.iter().filter_map(Weak::upgrade) {
-                    let _ = super::tree::open_to_touch(&path).map(|file| touch(&file));
+        let thread = std::thread::Builder::new()
+            .name("heartbeat".into())
+            .spawn(move || {
+                while matches!(
+                    receiver.recv_timeout(HEARTBEAT),
+                    Err(RecvTimeoutError::Timeout)
+                ) {
+                    let leases = leases
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    for path in leases.iter().filter_map(Weak::upgrade) {
+                        let _ = super::tree::open_to_touch(&path).map(|file| touch(&file));
+                    }
                 }
-            }
-        });
+            });
         if thread.is_ok() {
             *started = Some(sender);
         }
@@ -276,7 +338,9 @@ mod tests {
     fn one_holder_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
-        let LeaseAttempt::Taken(lease) = take(&layout) else { panic!("nobody holds it") };
+        let LeaseAttempt::Taken(lease) = take(&layout) else {
+            panic!("nobody holds it")
+        };
         assert!(matches!(take(&layout), LeaseAttempt::Held));
         drop(lease);
         assert!(matches!(take(&layout), LeaseAttempt::Taken(_)));
@@ -286,31 +350,52 @@ mod tests {
     fn a_lease_of_a_dead_process_or_an_old_one_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
-        let LeaseAttempt::Taken(lease) = take(&layout) else { panic!("nobody holds it") };
+        let LeaseAttempt::Taken(lease) = take(&layout) else {
+            panic!("nobody holds it")
+        };
         let path = lease.path.clone();
         let mut holder = read(&path).unwrap();
         std::mem::forget(lease);
 
         holder.started += 1;
         fs::write(&path, serde_json::to_vec(&holder).unwrap()).unwrap();
-        let LeaseAttempt::Taken(lease) = take(&layout) else { panic!("its process is gone") };
+        let LeaseAttempt::Taken(lease) = take(&layout) else {
+            panic!("its process is gone")
+        };
         std::mem::forget(lease);
 
         holder.host = "elsewhere".into();
         fs::write(&path, serde_json::to_vec(&holder).unwrap()).unwrap();
-        assert!(matches!(take(&layout), LeaseAttempt::Held), "a process elsewhere may be alive");
+        assert!(
+            matches!(take(&layout), LeaseAttempt::Held),
+            "a process elsewhere may be alive"
+        );
         let old = SystemTime::now() - EXPIRY - Duration::from_secs(1);
-        File::options().append(true).open(&path).unwrap().set_modified(old).unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         assert!(matches!(take(&layout), LeaseAttempt::Taken(_)));
     }
 
     /// With `hidepid`, or where there is no `/proc`, nothing is seen of other users' processes.
     #[test]
     fn a_process_that_cannot_be_seen_is_not_dead() {
-        let (process, started) = (std::process::id(), process_start(std::process::id()).unwrap_or(0));
-        assert!(!is_gone_as_seen(process, started, None), "it is there, and hidden");
+        let (process, started) = (
+            std::process::id(),
+            process_start(std::process::id()).unwrap_or(0),
+        );
+        assert!(
+            !is_gone_as_seen(process, started, None),
+            "it is there, and hidden"
+        );
         assert!(!is_gone(process, started));
-        assert!(is_gone(process, started + 1), "its number is another's by now");
+        assert!(
+            is_gone(process, started + 1),
+            "its number is another's by now"
+        );
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let ended = child.id();
         child.wait().unwrap();

@@ -51,30 +51,45 @@ pub struct LastFailure {
 
 impl Ledger {
     fn path(layout: &Layout, pipeline: &str) -> PathBuf {
-        layout.ledgers().join(format!("{}.json", Digest::of_bytes(pipeline.as_bytes())))
+        layout
+            .ledgers()
+            .join(format!("{}.json", Digest::of_bytes(pipeline.as_bytes())))
     }
 
     /// The ledger of the pipeline with this name or path; empty if there is none that can be read.
     pub fn load(store: &Store, pipeline: &str) -> Self {
-        let text = store.layout().read(&Self::path(store.layout(), pipeline)).unwrap_or_default();
+        let text = store
+            .layout()
+            .read(&Self::path(store.layout(), pipeline))
+            .unwrap_or_default();
         unseal(&text).unwrap_or_default()
     }
 
     pub fn save(&self, store: &Store, pipeline: &str) -> Result<(), CacheError> {
-        replace(store.layout(), &Self::path(store.layout(), pipeline), &seal(self))
+        replace(
+            store.layout(),
+            &Self::path(store.layout(), pipeline),
+            &seal(self),
+        )
     }
 
     /// Notes that a stage now stands on this action, which was found right. Says whether that is news.
     pub fn note(&mut self, store: &Store, stage: &str, action: &Arc<Action>) -> bool {
         let recovered = self.failed.remove(stage).is_some();
         // What the ledger itself has told has been compared with the file already.
-        let is_known = self.stages.get(stage).is_some_and(|known| Arc::ptr_eq(known, action));
+        let is_known = self
+            .stages
+            .get(stage)
+            .is_some_and(|known| Arc::ptr_eq(known, action));
         if is_known && self.files.contains_key(stage) {
             return false;
         }
         let file = store.action_file(&action.key);
         let is_new_file = file.is_some() && self.files.get(stage) != file.as_ref();
-        self.files.extend(file.filter(|_| is_new_file).map(|file| (stage.to_owned(), file)));
+        self.files.extend(
+            file.filter(|_| is_new_file)
+                .map(|file| (stage.to_owned(), file)),
+        );
         self.note_action(stage, action) || is_new_file || recovered
     }
 
@@ -86,7 +101,10 @@ impl Ledger {
         let short = if action.manifest.is_empty() {
             Arc::clone(action)
         } else {
-            Arc::new(Action { manifest: String::new(), ..Action::clone(action) })
+            Arc::new(Action {
+                manifest: String::new(),
+                ..Action::clone(action)
+            })
         };
         self.stages.insert(stage.to_owned(), short);
         true
@@ -100,7 +118,9 @@ impl Ledger {
 
     /// Notes that a stage failed. Says whether that is news.
     pub fn note_failure(&mut self, stage: &str, failure: LastFailure) -> bool {
-        self.failed.insert(stage.to_owned(), failure.clone()).is_none_or(|known| known != failure)
+        self.failed
+            .insert(stage.to_owned(), failure.clone())
+            .is_none_or(|known| known != failure)
     }
 
     /// How a stage failed with this key, if it did the last time.
@@ -116,7 +136,10 @@ impl Ledger {
     /// Whether the file of a stage's action looks as it did when it was found right.
     pub fn is_as_it_was(&self, store: &Store, stage: &str, key: &Key) -> bool {
         self.given.contains(stage)
-            || self.files.get(stage).is_some_and(|known| store.action_file(key).as_ref() == Some(known))
+            || self
+                .files
+                .get(stage)
+                .is_some_and(|known| store.action_file(key).as_ref() == Some(known))
     }
 
     /// Forgets a stage.
@@ -129,7 +152,14 @@ impl Ledger {
 impl Store {
     /// How the file of an action looks, if there is one.
     pub fn action_file(&self, key: &Key) -> Option<FileState> {
-        let found = self.layout().look_at_action(key).filter(std::fs::Metadata::is_file)?;
-        Some(FileState { inode: found.ino(), bytes: found.len(), changed: (found.ctime(), found.ctime_nsec()) })
+        let found = self
+            .layout()
+            .look_at_action(key)
+            .filter(std::fs::Metadata::is_file)?;
+        Some(FileState {
+            inode: found.ino(),
+            bytes: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
     }
 }

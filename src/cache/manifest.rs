@@ -71,14 +71,28 @@ impl Manifest {
         let mut on_port: BTreeMap<&str, usize> = BTreeMap::new();
         for (port, name, digest) in &self.inputs {
             let count = on_port.entry(port).or_default();
-            let path =
-                [Step::Key("inputs"), Step::Key(port), Step::Index(*count), Step::Key(name.as_deref().unwrap_or(""))];
+            let path = [
+                Step::Key("inputs"),
+                Step::Key(port),
+                Step::Index(*count),
+                Step::Key(name.as_deref().unwrap_or("")),
+            ];
             *count += 1;
-            visitor.leaf(if name.is_some() { &path } else { &path[..2] }, Leaf::Digest(digest));
+            visitor.leaf(
+                if name.is_some() { &path } else { &path[..2] },
+                Leaf::Digest(digest),
+            );
         }
         visitor.leaf(&[Step::Key("kind")], Leaf::Text(&self.kind));
-        visitor.leaf(&[Step::Key("numeric_class")], self.numeric_class.as_deref().map_or(Leaf::Null, Leaf::Text));
-        visitor.leaf(&[Step::Key("seed")], self.seed.map_or(Leaf::Null, |seed| Leaf::Integer(seed.into())));
+        visitor.leaf(
+            &[Step::Key("numeric_class")],
+            self.numeric_class.as_deref().map_or(Leaf::Null, Leaf::Text),
+        );
+        visitor.leaf(
+            &[Step::Key("seed")],
+            self.seed
+                .map_or(Leaf::Null, |seed| Leaf::Integer(seed.into())),
+        );
         visitor.leaf(&[Step::Key("version")], Leaf::Integer(self.version.into()));
         walk_value(&self.parameters, &mut vec![Step::Key("with")], visitor);
     }
@@ -93,7 +107,11 @@ impl Manifest {
     /// The digest of all but the parameters; what checkpoint chains grow from.
     pub fn lineage(&self) -> Digest {
         let mut hasher = Hasher::new("lineage");
-        Self { parameters: Value::Null, ..self.clone() }.walk(&mut hasher);
+        Self {
+            parameters: Value::Null,
+            ..self.clone()
+        }
+        .walk(&mut hasher);
         hasher.0.finish()
     }
 
@@ -111,8 +129,14 @@ fn walk_value<'a>(value: &'a Value, path: &mut Vec<Step<'a>>, visitor: &mut dyn 
         Value::Bool(flag) => visitor.leaf(path, Leaf::Bool(*flag)),
         Value::String(text) => visitor.leaf(path, Leaf::Text(text)),
         Value::Number(number) => {
-            let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-            let leaf = integer.map_or_else(|| Leaf::Real(number.as_f64().unwrap_or(f64::NAN)), Leaf::Integer);
+            let integer = number
+                .as_i64()
+                .map(i128::from)
+                .or_else(|| number.as_u64().map(i128::from));
+            let leaf = integer.map_or_else(
+                || Leaf::Real(number.as_f64().unwrap_or(f64::NAN)),
+                Leaf::Integer,
+            );
             visitor.leaf(path, leaf);
         }
         Value::Array(items) if items.is_empty() => visitor.leaf(path, Leaf::EmptyList),
@@ -219,7 +243,11 @@ impl Difference {
         let difference = |path: &&str| {
             let (old, new) = (before.get(path), after.get(path));
             let owned = |text: Option<&&str>| text.map(|text| (*text).to_owned());
-            (old != new).then(|| Self { path: (*path).to_owned(), before: owned(old), after: owned(new) })
+            (old != new).then(|| Self {
+                path: (*path).to_owned(),
+                before: owned(old),
+                after: owned(new),
+            })
         };
         paths.into_iter().filter_map(difference).collect()
     }
@@ -234,12 +262,20 @@ impl fmt::Display for Difference {
                 None => value.to_owned(),
             },
         };
-        write!(formatter, "{}: {} -> {}", self.path, side(&self.before), side(&self.after))
+        write!(
+            formatter,
+            "{}: {} -> {}",
+            self.path,
+            side(&self.before),
+            side(&self.after)
+        )
     }
 }
 
 fn lines(text: &str) -> BTreeMap<&str, &str> {
-    text.lines().filter_map(|line| line.split_once(" = ")).collect()
+    text.lines()
+        .filter_map(|line| line.split_once(" = "))
+        .collect()
 }
 
 #[cfg(test)]
@@ -278,16 +314,24 @@ mod tests {
             json!({}),
             json!({"a": true}),
         ];
-        let keys: std::collections::BTreeSet<_> = alike.iter().map(|value| manifest(value.clone()).key()).collect();
+        let keys: std::collections::BTreeSet<_> = alike
+            .iter()
+            .map(|value| manifest(value.clone()).key())
+            .collect();
         assert_eq!(keys.len(), alike.len());
-        let texts: std::collections::BTreeSet<_> =
-            alike.iter().map(|value| manifest(value.clone()).to_text()).collect();
+        let texts: std::collections::BTreeSet<_> = alike
+            .iter()
+            .map(|value| manifest(value.clone()).to_text())
+            .collect();
         assert_eq!(texts.len(), alike.len());
     }
 
     #[test]
     fn key_order_does_not_matter() {
-        assert_eq!(manifest(json!({"a": 1, "b": 2})).key(), manifest(json!({"b": 2, "a": 1})).key());
+        assert_eq!(
+            manifest(json!({"a": 1, "b": 2})).key(),
+            manifest(json!({"b": 2, "a": 1})).key()
+        );
     }
 
     #[test]
@@ -295,7 +339,11 @@ mod tests {
         let before = manifest(json!({"epochs": 10, "lr": 0.1}));
         let after = manifest(json!({"epochs": 20, "lr": 0.1}));
         let differences = Difference::between(&before.to_text(), &after.to_text());
-        let expected = Difference { path: "with.epochs".into(), before: Some("10".into()), after: Some("20".into()) };
+        let expected = Difference {
+            path: "with.epochs".into(),
+            before: Some("10".into()),
+            after: Some("20".into()),
+        };
         assert_eq!(differences, [expected]);
     }
 

@@ -47,12 +47,12 @@ pub use object::check_file;
 pub use publish::{Publisher, Staged};
 pub use recorded::Recorded;
 pub use remote::{
-    Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions, RemoteGcReport, RemoteMode,
-    RemoteOptions, Traffic, TransferError, TransferReport,
+    Address, Progress, PushOptions, Remote, RemoteError, RemoteFault, RemoteGcOptions,
+    RemoteGcReport, RemoteMode, RemoteOptions, Traffic, TransferError, TransferReport,
 };
 pub use run::{
-    Instance, NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember, SweepPart,
-    utc,
+    Instance, NewestFirst, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState,
+    SweepMember, SweepPart, utc,
 };
 pub use salt::{cannot_be_compared, is_digest_of_secret};
 pub use stats::{Amount, Stats};

@@ -18,10 +18,16 @@ pub(super) fn temporary(layout: &Layout) -> PathBuf {
     let token = TOKEN.get_or_init(|| {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanoseconds = clock.map_or(0, |since| since.as_nanos());
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         format!("{host}-{}-{nanoseconds:x}", std::process::id())
     });
-    layout.tmp().join(format!("{token}-{}", COUNTER.fetch_add(1, Ordering::Relaxed)))
+    layout.tmp().join(format!(
+        "{token}-{}",
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    ))
 }
 
 /// Writes a file under `tmp/`, ready to be renamed.
@@ -59,8 +65,14 @@ impl<'a> Draft<'a> {
         layout: &'a Layout,
         write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(), ArtifactError>,
     ) -> Result<Self, CacheError> {
-        let mut draft =
-            Self { layout, gathered: Vec::new(), digest: ByteDigest::default(), passed: 0, file: None, failure: None };
+        let mut draft = Self {
+            layout,
+            gathered: Vec::new(),
+            digest: ByteDigest::default(),
+            passed: 0,
+            file: None,
+            failure: None,
+        };
         let written = write(&mut draft);
         match (written, draft.failure.take()) {
             (Ok(()), None) => Ok(draft),
@@ -81,7 +93,9 @@ impl<'a> Draft<'a> {
         self.spill()?;
         failpoint::pass();
         let Some((aside, file)) = self.file.take() else {
-            return Err(CacheError::Missing { object: self.name().0 });
+            return Err(CacheError::Missing {
+                object: self.name().0,
+            });
         };
         hold.place(self.layout, &aside, path)?;
         Ok(file)
@@ -94,7 +108,8 @@ impl<'a> Draft<'a> {
             failpoint::pass();
         }
         if let Some((path, file)) = &mut self.file {
-            file.write_all(&self.gathered).map_err(CacheError::io("write", path))?;
+            file.write_all(&self.gathered)
+                .map_err(CacheError::io("write", path))?;
         }
         self.digest.update(&self.gathered);
         self.passed += self.gathered.len() as u64;
@@ -134,7 +149,12 @@ pub(super) fn create_aside(layout: &Layout, mode: u32) -> Result<(PathBuf, File)
     use std::os::unix::fs::OpenOptionsExt;
     layout.make(&layout.tmp())?;
     let path = temporary(layout);
-    let file = File::options().read(true).write(true).create_new(true).mode(mode).open(&path);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&path);
     Ok((path.clone(), file.map_err(CacheError::io("create", &path))?))
 }
 
@@ -143,7 +163,9 @@ pub(super) fn rename_into(layout: &Layout, from: &Path, to: &Path) -> Result<(),
     layout.make(to.parent().unwrap_or(to))?;
     match fs::rename(from, to) {
         // The folder went, as an empty one may, or there is one where the file should be.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => layout.make(to.parent().unwrap_or(to))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            layout.make(to.parent().unwrap_or(to))?
+        }
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => drop(layout.set_aside(to)?),
         other => return other.map_err(CacheError::io("write", to)),
     }
@@ -160,8 +182,13 @@ pub(super) fn replace(layout: &Layout, to: &Path, bytes: &[u8]) -> Result<(), Ca
 pub(super) fn read_verified(layout: &Layout, record: &ObjectRecord) -> Result<Vec<u8>, CacheError> {
     let mut file = open_object(layout, record)?;
     let path = layout.object(record);
-    let mut bytes = Vec::with_capacity(usize::try_from(record.bytes).unwrap_or_default().min(MOST_AT_ONCE));
-    file.read_to_end(&mut bytes).map_err(CacheError::io("read", &path))?;
+    let mut bytes = Vec::with_capacity(
+        usize::try_from(record.bytes)
+            .unwrap_or_default()
+            .min(MOST_AT_ONCE),
+    );
+    file.read_to_end(&mut bytes)
+        .map_err(CacheError::io("read", &path))?;
     same_object(&record.object, Digest::of_bytes(&bytes), bytes.len() as u64)?;
     Ok(bytes)
 }
@@ -172,7 +199,8 @@ const MOST_AT_ONCE: usize = 64 * 1024 * 1024;
 /// Checks an object without keeping its bytes.
 pub(super) fn check(layout: &Layout, record: &ObjectRecord) -> Result<(), CacheError> {
     let file = open_object(layout, record)?;
-    let (found, bytes) = Digest::of_reader(file).map_err(CacheError::io("read", &layout.object(record)))?;
+    let (found, bytes) =
+        Digest::of_reader(file).map_err(CacheError::io("read", &layout.object(record)))?;
     same_object(&record.object, found, bytes)
 }
 
@@ -181,13 +209,23 @@ fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheErro
     let (path, object) = (layout.object(record), record.object);
     let damaged = |reason: String| CacheError::Damaged { object, reason };
     let file = match layout.with_rescue(&path, || layout.open(&path)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Missing { object }),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(CacheError::Missing { object });
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(damaged(error.to_string()));
+        }
         other => other.map_err(CacheError::io("read", &path))?,
     };
-    let length = file.metadata().map_err(CacheError::io("read", &path))?.len();
+    let length = file
+        .metadata()
+        .map_err(CacheError::io("read", &path))?
+        .len();
     if length != record.bytes {
-        return Err(damaged(format!("it has {length} bytes, not {}", record.bytes)));
+        return Err(damaged(format!(
+            "it has {length} bytes, not {}",
+            record.bytes
+        )));
     }
     Ok(file)
 }
@@ -198,9 +236,14 @@ fn open_object(layout: &Layout, record: &ObjectRecord) -> Result<File, CacheErro
 /// If it is missing, or its bytes are not those of the name.
 pub fn check_file(path: &Path, object: &Digest) -> Result<(), CacheError> {
     let file = match open_plain(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CacheError::Missing { object: *object }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(CacheError::Missing { object: *object });
+        }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(CacheError::Damaged { object: *object, reason: error.to_string() });
+            return Err(CacheError::Damaged {
+                object: *object,
+                reason: error.to_string(),
+            });
         }
         other => other.map_err(CacheError::io("read", path))?,
     };
@@ -212,7 +255,10 @@ fn same_object(object: &Digest, found: Digest, bytes: u64) -> Result<(), CacheEr
     if found == *object {
         return Ok(());
     }
-    Err(CacheError::Damaged { object: *object, reason: format!("its {bytes} bytes have the digest {}", found.short()) })
+    Err(CacheError::Damaged {
+        object: *object,
+        reason: format!("its {bytes} bytes have the digest {}", found.short()),
+    })
 }
 
 #[cfg(test)]
@@ -223,12 +269,16 @@ mod tests {
     fn what_is_written_in_pieces_has_the_name_of_the_whole() {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
-        let content: Vec<u8> = (0..3 * PIECE + 17).map(|index| (index % 251) as u8).collect();
+        let content: Vec<u8> = (0..3 * PIECE + 17)
+            .map(|index| (index % 251) as u8)
+            .collect();
         for length in [0, 1, PIECE, PIECE + 1, content.len()] {
             let whole = &content[..length];
             for piece in [1000, PIECE - 1, 2 * PIECE] {
                 let parts = |sink: &mut (dyn Write + Send)| {
-                    Ok(whole.chunks(piece).try_for_each(|part| sink.write_all(part))?)
+                    Ok(whole
+                        .chunks(piece)
+                        .try_for_each(|part| sink.write_all(part))?)
                 };
                 let draft = Draft::new(&layout, parts).unwrap();
                 assert_eq!(draft.name(), (Digest::of_bytes(whole), length as u64));
@@ -236,7 +286,10 @@ mod tests {
                 draft.place(&path, &mut Hold::default()).unwrap();
                 assert_eq!(fs::read(&path).unwrap(), whole);
                 check_file(&path, &Digest::of_bytes(whole)).unwrap();
-                assert!(matches!(check_file(&path, &Digest::of_bytes(b"other")), Err(CacheError::Damaged { .. })));
+                assert!(matches!(
+                    check_file(&path, &Digest::of_bytes(b"other")),
+                    Err(CacheError::Damaged { .. })
+                ));
             }
         }
     }
@@ -251,10 +304,25 @@ mod tests {
             sink.write_all(&long)?;
             Err(ArtifactError::MissingPart("it".into()))
         });
-        assert!(matches!(failed, Err(CacheError::Artifact(ArtifactError::MissingPart(_)))));
-        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0, "long ones were there and went");
-        drop(Draft::new(&Layout::new(&folder.path().join("other")), |sink| Ok(sink.write_all(b"short")?)).unwrap());
-        assert!(!folder.path().join("other").exists(), "a short one is never written");
+        assert!(matches!(
+            failed,
+            Err(CacheError::Artifact(ArtifactError::MissingPart(_)))
+        ));
+        assert_eq!(
+            fs::read_dir(layout.tmp()).unwrap().count(),
+            0,
+            "long ones were there and went"
+        );
+        drop(
+            Draft::new(&Layout::new(&folder.path().join("other")), |sink| {
+                Ok(sink.write_all(b"short")?)
+            })
+            .unwrap(),
+        );
+        assert!(
+            !folder.path().join("other").exists(),
+            "a short one is never written"
+        );
     }
 
     /// The error of the store comes through the encoder as it was.
@@ -264,6 +332,10 @@ mod tests {
         fs::write(folder.path().join("v1"), b"").unwrap();
         let layout = Layout::new(folder.path());
         let failed = Draft::new(&layout, |sink| Ok(sink.write_all(&vec![0; 2 * PIECE])?));
-        assert!(matches!(&failed, Err(CacheError::Io { .. })), "{:?}", failed.err());
+        assert!(
+            matches!(&failed, Err(CacheError::Io { .. })),
+            "{:?}",
+            failed.err()
+        );
     }
 }

@@ -80,7 +80,11 @@ impl Publisher {
             let store = Arc::clone(&store);
             move || flush_loop(&store, &receiver)
         });
-        Self { store, sender: Some(sender), thread: thread.ok() }
+        Self {
+            store,
+            sender: Some(sender),
+            thread: thread.ok(),
+        }
     }
 
     /// Writes an artifact and its parts as objects. `known` are records of artifacts that the store has already.
@@ -92,7 +96,9 @@ impl Publisher {
     ) -> Result<ObjectRecord, CacheError> {
         let digest = artifact.digest();
         if let Some(record) = known.iter().find(|record| record.digest == digest)
-            && staged.hold.grip_all(self.store.layout(), record, Grip::Firm)
+            && staged
+                .hold
+                .grip_all(self.store.layout(), record, Grip::Firm)
         {
             return Ok(record.clone());
         }
@@ -106,7 +112,13 @@ impl Publisher {
             .collect::<Result<_, _>>()?;
         let draft = Draft::new(self.store.layout(), |sink| artifact.encode_to(sink))?;
         let (object, bytes) = draft.name();
-        let record = ObjectRecord { digest, object, kind: Some(artifact.kind()), bytes, parts };
+        let record = ObjectRecord {
+            digest,
+            object,
+            kind: Some(artifact.kind()),
+            bytes,
+            parts,
+        };
         if !self.is_held(&record, staged) {
             self.place(draft, &record, staged)?;
         }
@@ -129,14 +141,25 @@ impl Publisher {
         false
     }
 
-    fn stage_blob(&self, digest: Digest, content: &Content, staged: &mut Staged) -> Result<ObjectRecord, CacheError> {
+    fn stage_blob(
+        &self,
+        digest: Digest,
+        content: &Content,
+        staged: &mut Staged,
+    ) -> Result<ObjectRecord, CacheError> {
         // What is there with another length is not it, however long it would take to read.
         let length = match content {
             Content::Memory(bytes) => Some(bytes.len() as u64),
             Content::Disk(path) => fs::metadata(path).ok().map(|metadata| metadata.len()),
         };
         let bytes = length.unwrap_or_default();
-        let mut record = ObjectRecord { digest, object: digest, kind: None, bytes, parts: Vec::new() };
+        let mut record = ObjectRecord {
+            digest,
+            object: digest,
+            kind: None,
+            bytes,
+            parts: Vec::new(),
+        };
         if length.is_some() && self.is_held(&record, staged) {
             return Ok(record);
         }
@@ -152,14 +175,22 @@ impl Publisher {
         let (found, bytes) = draft.name();
         if found != digest {
             let reason = format!("{} changed while it was stored", name.display());
-            return Err(CacheError::Damaged { object: digest, reason });
+            return Err(CacheError::Damaged {
+                object: digest,
+                reason,
+            });
         }
         record.bytes = bytes;
         self.place(draft, &record, staged)?;
         Ok(record)
     }
 
-    fn place(&self, draft: Draft<'_>, record: &ObjectRecord, staged: &mut Staged) -> Result<(), CacheError> {
+    fn place(
+        &self,
+        draft: Draft<'_>,
+        record: &ObjectRecord,
+        staged: &mut Staged,
+    ) -> Result<(), CacheError> {
         let file = draft.place(&self.store.layout().object(record), &mut staged.hold)?;
         staged.add(file);
         failpoint::pass();
@@ -174,9 +205,16 @@ impl Publisher {
         lease: Option<Lease>,
         done: impl FnOnce(Result<(), CacheError>) + Send + 'static,
     ) {
-        let pending = Pending { action, staged, lease, done: Box::new(done) };
+        let pending = Pending {
+            action,
+            staged,
+            lease,
+            done: Box::new(done),
+        };
         let unsent = match &self.sender {
-            Some(sender) if self.thread.is_some() => sender.send(pending).err().map(|error| error.0),
+            Some(sender) if self.thread.is_some() => {
+                sender.send(pending).err().map(|error| error.0)
+            }
             _ => Some(pending),
         };
         // Without a thread of its own, publication goes on here, one action at a time.
@@ -237,7 +275,10 @@ fn flush(store: &Store, batch: Vec<Pending>) {
         let hold = std::mem::take(&mut pending.staged.hold);
         let result = match &flushed {
             Ok(()) => appear(store, &path, &pending.action, hold),
-            Err(error) => Err(CacheError::io("flush", &path)(std::io::Error::new(error.kind(), error.to_string()))),
+            Err(error) => Err(CacheError::io("flush", &path)(std::io::Error::new(
+                error.kind(),
+                error.to_string(),
+            ))),
         };
         if result.is_err() {
             let _ = fs::remove_file(&path);
@@ -253,9 +294,15 @@ fn flush(store: &Store, batch: Vec<Pending>) {
 }
 
 /// Renames an action into place, and makes sure that no collection of garbage has taken its objects before it was there.
-pub(super) fn appear(store: &Store, aside: &Path, action: &Action, hold: Hold) -> Result<(), CacheError> {
+pub(super) fn appear(
+    store: &Store,
+    aside: &Path,
+    action: &Action,
+    hold: Hold,
+) -> Result<(), CacheError> {
     let (layout, place) = (store.layout(), store.layout().action(&action.key));
     rename_into(layout, aside, &place)?;
     failpoint::pass();
-    hold.settle(layout).inspect_err(|_| drop(layout.remove(&place)))
+    hold.settle(layout)
+        .inspect_err(|_| drop(layout.remove(&place)))
 }

@@ -18,15 +18,29 @@ impl Store {
             return Ok(());
         }
         let (aside, _) = write_aside(self.layout(), &seal(keys))?;
-        rename_into(self.layout(), &aside, &self.layout().pulls().join(format!("{}.json", RunId::now())))
+        rename_into(
+            self.layout(),
+            &aside,
+            &self.layout().pulls().join(format!("{}.json", RunId::now())),
+        )
     }
 
     /// The notes that there are. One that cannot be read keeps nothing.
     pub(super) fn pulls(&self) -> Result<Vec<(Found, BTreeSet<Key>)>, CacheError> {
         let read = |found: Found| {
-            let keys = self.layout().read(&found.path).ok().and_then(|text| unseal(&text)).unwrap_or_default();
+            let keys = self
+                .layout()
+                .read(&found.path)
+                .ok()
+                .and_then(|text| unseal(&text))
+                .unwrap_or_default();
             (found, keys)
         };
-        Ok(self.layout().walk(&self.layout().pulls())?.into_iter().map(read).collect())
+        Ok(self
+            .layout()
+            .walk(&self.layout().pulls())?
+            .into_iter()
+            .map(read)
+            .collect())
     }
 }

@@ -46,24 +46,41 @@ impl Recorded {
                 [Step::Key(name), ref rest @ ..] if name == "with" => {
                     put(&mut recorded.parameters, rest, value(leaf)?)?
                 }
-                [Step::Key(name)] if name == "kind" => recorded.kind = serde_json::from_str(leaf).ok()?,
+                [Step::Key(name)] if name == "kind" => {
+                    recorded.kind = serde_json::from_str(leaf).ok()?
+                }
                 [Step::Key(name)] if name == "version" => recorded.version = leaf.parse().ok()?,
-                [Step::Key(name)] if name == "seed" => recorded.seed = serde_json::from_str(leaf).ok()?,
+                [Step::Key(name)] if name == "seed" => {
+                    recorded.seed = serde_json::from_str(leaf).ok()?
+                }
                 [Step::Key(name)] if name == "numeric_class" => {
                     recorded.numeric_class = serde_json::from_str(leaf).ok()?;
                 }
                 [Step::Key(name), Step::Key(file)] if name == "files" => {
-                    let found = if leaf == "null" { None } else { Some(digest(leaf)?) };
+                    let found = if leaf == "null" {
+                        None
+                    } else {
+                        Some(digest(leaf)?)
+                    };
                     recorded.files.insert(file.clone(), found);
                 }
                 [Step::Key(name), Step::Key(variable)] if name == "environment" => {
-                    recorded.environment.insert(variable.clone(), serde_json::from_str(leaf).ok()?);
+                    recorded
+                        .environment
+                        .insert(variable.clone(), serde_json::from_str(leaf).ok()?);
                 }
                 [Step::Key(name), Step::Key(port)] if name == "inputs" => {
                     recorded.inputs.push((port.clone(), None, digest(leaf)?));
                 }
-                [Step::Key(name), Step::Key(port), Step::Index(_), Step::Key(item)] if name == "inputs" => {
-                    recorded.inputs.push((port.clone(), Some(item.clone()), digest(leaf)?));
+                [
+                    Step::Key(name),
+                    Step::Key(port),
+                    Step::Index(_),
+                    Step::Key(item),
+                ] if name == "inputs" => {
+                    recorded
+                        .inputs
+                        .push((port.clone(), Some(item.clone()), digest(leaf)?));
                 }
                 _ => {}
             }
@@ -132,7 +149,8 @@ fn key(text: &str) -> Option<(String, &str)> {
         let name = quoted.next()?.ok()?;
         return Some((name, &text[quoted.byte_offset()..]));
     }
-    let plain = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
     let end = text.find(|character| !plain(character))?;
     (end > 0).then(|| (text[..end].to_owned(), &text[end..]))
 }
@@ -145,7 +163,13 @@ fn put(into: &mut Value, path: &[&Step], leaf: Value) -> Option<()> {
             if into.is_null() {
                 *into = Value::Object(Map::new());
             }
-            put(into.as_object_mut()?.entry(name.as_str()).or_insert(Value::Null), rest, leaf)?;
+            put(
+                into.as_object_mut()?
+                    .entry(name.as_str())
+                    .or_insert(Value::Null),
+                rest,
+                leaf,
+            )?;
         }
         [Step::Index(index), rest @ ..] => {
             if into.is_null() {
@@ -192,7 +216,10 @@ mod tests {
         });
         let recorded = Recorded::parse(&manifest(parameters.clone()).to_text()).unwrap();
         assert_eq!(recorded.parameters, parameters);
-        assert_eq!((recorded.kind.as_str(), recorded.version, recorded.seed), ("train", 3, Some(7)));
+        assert_eq!(
+            (recorded.kind.as_str(), recorded.version, recorded.seed),
+            ("train", 3, Some(7))
+        );
         assert_eq!(recorded.inputs, manifest(Value::Null).inputs);
         assert_eq!(recorded.key(), manifest(parameters.clone()).key());
         assert_eq!(Manifest::from(recorded), manifest(parameters));

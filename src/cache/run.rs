@@ -23,7 +23,11 @@ impl TryFrom<String> for RunId {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        if Self::is_name(&name) { Ok(Self(name)) } else { Err(format!("`{}` is not the name of a run", Shown(&name))) }
+        if Self::is_name(&name) {
+            Ok(Self(name))
+        } else {
+            Err(format!("`{}` is not the name of a run", Shown(&name)))
+        }
     }
 }
 
@@ -40,15 +44,24 @@ impl RunId {
 
     /// A new name for a run that starts now (UTC).
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let seconds = since.as_secs();
         let (year, month, day) = civil_date(seconds / 86_400);
         let second = seconds % 86_400;
         let salt = format!("{}-{}", since.as_nanos(), std::process::id());
         let salt = &Digest::of_bytes(salt.as_bytes()).to_string()[..3];
         let millisecond = since.subsec_millis();
-        let time = format!("{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60);
-        Self(format!("{year:04}{month:02}{day:02}-{time}-{millisecond:03}{salt}"))
+        let time = format!(
+            "{:02}{:02}{:02}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        );
+        Self(format!(
+            "{year:04}{month:02}{day:02}-{time}-{millisecond:03}{salt}"
+        ))
     }
 }
 
@@ -56,7 +69,8 @@ impl RunId {
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
@@ -180,8 +194,16 @@ pub struct SweepMember {
 impl SweepMember {
     /// The member with its parameters and seed; `first` are the parameters of the first member, which the record has.
     #[must_use]
-    pub fn with_values(mut self, params: IndexMap<String, Value>, seed: u64, first: &IndexMap<String, Value>) -> Self {
-        self.params = params.into_iter().filter(|(name, value)| first.get(name) != Some(value)).collect();
+    pub fn with_values(
+        mut self,
+        params: IndexMap<String, Value>,
+        seed: u64,
+        first: &IndexMap<String, Value>,
+    ) -> Self {
+        self.params = params
+            .into_iter()
+            .filter(|(name, value)| first.get(name) != Some(value))
+            .collect();
         self.seed = Some(seed);
         self
     }
@@ -258,13 +280,23 @@ impl Store {
     pub fn runs(&self) -> Result<Vec<RunId>, CacheError> {
         let folders = self.layout().entries(&self.layout().runs())?.into_iter();
         let folders = folders.filter(|found| found.seen.kind == Kind::Folder);
-        Ok(folders.filter_map(|found| Some(RunId(found.path.file_name()?.to_str()?.to_owned()))).collect())
+        Ok(folders
+            .filter_map(|found| Some(RunId(found.path.file_name()?.to_str()?.to_owned())))
+            .collect())
     }
 
     /// All runs, those first whose records were written last by the file system's clock; without a record, last.
     pub(super) fn by_age(&self) -> Result<Vec<RunId>, CacheError> {
-        let written = |run: &RunId| self.layout().look_at(&self.run_path(run)).and_then(|found| found.modified().ok());
-        let mut runs: Vec<_> = self.runs()?.into_iter().map(|run| (written(&run), run)).collect();
+        let written = |run: &RunId| {
+            self.layout()
+                .look_at(&self.run_path(run))
+                .and_then(|found| found.modified().ok())
+        };
+        let mut runs: Vec<_> = self
+            .runs()?
+            .into_iter()
+            .map(|run| (written(&run), run))
+            .collect();
         runs.sort_by(|left, right| right.cmp(left));
         Ok(runs.into_iter().map(|(_, run)| run).collect())
     }
@@ -292,7 +324,9 @@ impl Store {
             if !self.is_imported(&record.run) {
                 return Ok(Some(record));
             }
-            imported = imported.filter(|known: &RunRecord| known.run >= record.run).or(Some(record));
+            imported = imported
+                .filter(|known: &RunRecord| known.run >= record.run)
+                .or(Some(record));
         }
         Ok(imported)
     }
@@ -300,7 +334,9 @@ impl Store {
     /// The run that this text names: `latest`, an id, or the start or end of one.
     pub fn find_run(&self, name: &str) -> Result<RunRecord, CacheError> {
         if name == "latest" {
-            return self.latest()?.ok_or_else(|| CacheError::NoRuns(name.to_owned()));
+            return self
+                .latest()?
+                .ok_or_else(|| CacheError::NoRuns(name.to_owned()));
         }
         let runs = self.runs()?;
         if runs.is_empty() {
@@ -333,7 +369,10 @@ impl Store {
             return self.load_run(exact);
         }
         others.insert(0, newest.run);
-        Err(CacheError::ManyRuns { name: name.to_owned(), runs: others })
+        Err(CacheError::ManyRuns {
+            name: name.to_owned(),
+            runs: others,
+        })
     }
 
     /// The record of a run. One that was under way when its process was killed is interrupted.
@@ -342,17 +381,29 @@ impl Store {
     /// If there is no record, or it cannot be read.
     pub fn load_run(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let record = self.load_run_as_written(run)?;
-        Ok(RunRecord { status: self.standing(&record), ..record })
+        Ok(RunRecord {
+            status: self.standing(&record),
+            ..record
+        })
     }
 
     /// The record of a run as its file has it.
     pub(super) fn load_run_as_written(&self, run: &RunId) -> Result<RunRecord, CacheError> {
         let path = self.run_path(run);
-        let text = self.layout().read(&path).map_err(CacheError::io("read", &path))?;
+        let text = self
+            .layout()
+            .read(&path)
+            .map_err(CacheError::io("read", &path))?;
         match serde_json::from_slice::<RunRecord>(&text) {
             Ok(record) if record.run == *run => Ok(record),
-            Ok(record) => Err(CacheError::Misplaced { path, found: record.run }),
-            Err(error) => Err(CacheError::Record { path, reason: error.to_string() }),
+            Ok(record) => Err(CacheError::Misplaced {
+                path,
+                found: record.run,
+            }),
+            Err(error) => Err(CacheError::Record {
+                path,
+                reason: error.to_string(),
+            }),
         }
     }
 }
@@ -400,7 +451,9 @@ impl NewestFirst<'_> {
             if self.seen.contains(&run) {
                 continue;
             }
-            let Some(record) = self.load(&run) else { continue };
+            let Some(record) = self.load(&run) else {
+                continue;
+            };
             if self.next.is_none() || !self.is_chained(&record) {
                 self.seen.insert(run);
                 return Some(record);
@@ -412,8 +465,13 @@ impl NewestFirst<'_> {
 
     /// What was put aside and says that it came after this run.
     fn branch_of(&mut self, run: &RunId) -> Option<RunRecord> {
-        let follows = |record: &RunRecord| record.previous.as_ref().and_then(|link| link.run.as_ref()) == Some(run);
-        let at = self.waiting.iter().position(|record| follows(record) && !self.seen.contains(&record.run))?;
+        let follows = |record: &RunRecord| {
+            record.previous.as_ref().and_then(|link| link.run.as_ref()) == Some(run)
+        };
+        let at = self
+            .waiting
+            .iter()
+            .position(|record| follows(record) && !self.seen.contains(&record.run))?;
         Some(self.waiting.swap_remove(at))
     }
 
@@ -424,7 +482,10 @@ impl NewestFirst<'_> {
             return Some(branch);
         }
         let record = self.load(&run);
-        let before = record.as_ref().and_then(|record| record.previous.as_ref()).and_then(|link| link.run.clone());
+        let before = record
+            .as_ref()
+            .and_then(|record| record.previous.as_ref())
+            .and_then(|link| link.run.clone());
         // A chain that leads back to where it was is a forged one.
         self.next = before.filter(|before| !self.seen.contains(before) && *before != run);
         let is_news = self.seen.insert(run);
@@ -442,7 +503,10 @@ impl Iterator for NewestFirst<'_> {
         if self.next.is_some() {
             return self.of_chain();
         }
-        let left = self.waiting.iter().position(|record| !self.seen.contains(&record.run))?;
+        let left = self
+            .waiting
+            .iter()
+            .position(|record| !self.seen.contains(&record.run))?;
         let record = self.waiting.remove(left);
         self.seen.insert(record.run.clone());
         Some(record)
@@ -461,7 +525,9 @@ mod tests {
         for name in ["20260101-120000-250c1f", "r", "a.b"] {
             assert_eq!(read(name).unwrap(), RunId(name.to_owned()));
         }
-        for name in ["", ".", "..", "../x", "/x", "a/b", "a\\b", "a\0", ".hidden", "x/"] {
+        for name in [
+            "", ".", "..", "../x", "/x", "a/b", "a\\b", "a\0", ".hidden", "x/",
+        ] {
             assert!(read(name).is_err(), "{name:?}");
         }
     }
@@ -474,8 +540,15 @@ mod tests {
         let path = store.run_path(&RunId("mine".into()));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let mine = RunId("mine".into());
-        fs::write(&path, serde_json::json!({"run": "../../../elsewhere"}).to_string()).unwrap();
-        assert!(matches!(store.load_run(&mine), Err(CacheError::Record { .. } | CacheError::Misplaced { .. })));
+        fs::write(
+            &path,
+            serde_json::json!({"run": "../../../elsewhere"}).to_string(),
+        )
+        .unwrap();
+        assert!(matches!(
+            store.load_run(&mine),
+            Err(CacheError::Record { .. } | CacheError::Misplaced { .. })
+        ));
     }
 
     #[test]

@@ -47,14 +47,20 @@ impl Salt {
         let salt = self.bytes(layout);
         let id = blake3::derive_key("runner: which secret a digest was made with", &salt);
         let mut hasher = blake3::Hasher::new_keyed(&salt);
-        hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(value.as_bytes());
+        hasher
+            .update(&(name.len() as u64).to_le_bytes())
+            .update(name.as_bytes())
+            .update(value.as_bytes());
         let id: String = id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{PREFIX}{id}:{}", hasher.finalize())
     }
 
     /// The same secret, for a store that stands in for this one.
     pub fn for_another_store(&self, layout: &Layout) -> Self {
-        Self { bytes: OnceLock::from(self.bytes(layout)), ..Self::default() }
+        Self {
+            bytes: OnceLock::from(self.bytes(layout)),
+            ..Self::default()
+        }
     }
 
     fn bytes(&self, layout: &Layout) -> [u8; 32] {
@@ -95,12 +101,19 @@ fn keep_or_warn(layout: &Layout, salt: &[u8; 32]) {
 
 /// The secret that the user gives.
 fn given() -> Option<[u8; 32]> {
-    let text = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty())?;
+    let text = std::env::var(VARIABLE)
+        .ok()
+        .filter(|text| !text.is_empty())?;
     if text.len() < SHORTEST {
-        tracing::warn!("{VARIABLE} has fewer than {SHORTEST} characters and is not used: it could be guessed");
+        tracing::warn!(
+            "{VARIABLE} has fewer than {SHORTEST} characters and is not used: it could be guessed"
+        );
         return None;
     }
-    Some(blake3::derive_key("runner: the secret of a team", text.as_bytes()))
+    Some(blake3::derive_key(
+        "runner: the secret of a team",
+        text.as_bytes(),
+    ))
 }
 
 /// Whether a recorded value is such a digest.
@@ -110,7 +123,15 @@ pub fn is_digest_of_secret(recorded: &str) -> bool {
 
 /// Whether two recorded values are digests that were made with different secrets, so that nothing follows from their difference.
 pub fn cannot_be_compared(before: &str, after: &str) -> bool {
-    let store = |text: &str| Some(text.trim_matches('"').strip_prefix(PREFIX)?.split(':').next()?.to_owned());
+    let store = |text: &str| {
+        Some(
+            text.trim_matches('"')
+                .strip_prefix(PREFIX)?
+                .split(':')
+                .next()?
+                .to_owned(),
+        )
+    };
     matches!((store(before), store(after)), (Some(before), Some(after)) if before != after)
 }
 
@@ -134,7 +155,10 @@ fn random() -> [u8; 32] {
     // The system has no randomness only before it has started; digests are then of this moment alone.
     if getrandom::fill(&mut bytes).is_err() {
         let now = std::time::SystemTime::now();
-        bytes = blake3::derive_key("runner: a moment", format!("{now:?} {}", std::process::id()).as_bytes());
+        bytes = blake3::derive_key(
+            "runner: a moment",
+            format!("{now:?} {}", std::process::id()).as_bytes(),
+        );
     }
     bytes
 }
@@ -145,9 +169,14 @@ fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError>
     let aside = temporary(layout);
     layout.make(&layout.tmp())?;
     // Whoever may write results may also digest what they depend on.
-    let shared = fs::metadata(layout.root()).is_ok_and(|metadata| metadata.permissions().mode() & 0o020 != 0);
+    let shared = fs::metadata(layout.root())
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o020 != 0);
     let mode = if shared { 0o640 } else { 0o600 };
-    let file = File::options().write(true).create_new(true).mode(mode).open(&aside);
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&aside);
     let written = file.and_then(|mut file| file.write_all(salt).and_then(|()| file.sync_all()));
     written.map_err(CacheError::io("write", &aside))?;
     let placed = match fs::hard_link(&aside, path) {
@@ -156,7 +185,9 @@ fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError>
     };
     let _ = fs::remove_file(&aside);
     match placed {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(CacheError::io("write", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(CacheError::io("write", path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -164,8 +195,14 @@ fn keep(layout: &Layout, path: &Path, salt: &[u8; 32]) -> Result<(), CacheError>
 /// Writes the secret in its place, where the file system knows no second names. Who reads meanwhile finds a part of it.
 fn create(path: &Path, salt: &[u8; 32], mode: u32) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(salt).and_then(|()| file.sync_all()).inspect_err(|_| drop(fs::remove_file(path)))
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(salt)
+        .and_then(|()| file.sync_all())
+        .inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 #[cfg(test)]
@@ -190,7 +227,10 @@ mod tests {
         assert_ne!(salt(true).digest(&first, "NIP", "4711"), digest);
         let other = salt(true).digest(&second, "PIN", "4711");
         assert!(cannot_be_compared(&digest, &format!("\"{other}\"")));
-        assert!(!cannot_be_compared(&digest, &salt(true).digest(&first, "PIN", "1")));
+        assert!(!cannot_be_compared(
+            &digest,
+            &salt(true).digest(&first, "PIN", "1")
+        ));
         assert!(!cannot_be_compared("\"a\"", "\"b\""));
     }
 
@@ -207,7 +247,10 @@ mod tests {
         early.allow_writing();
         assert_eq!(early.digest(&layout, "A", "b"), digest);
         assert_eq!(salt(false).digest(&layout, "A", "b"), digest);
-        assert_eq!(fs::metadata(layout.salt()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(layout.salt()).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -216,7 +259,10 @@ mod tests {
         let layout = Layout::new(folder.path());
         layout.make(layout.root()).unwrap();
         create(&layout.salt(), &[7; 32], 0o600).unwrap();
-        assert_eq!(create(&layout.salt(), &[8; 32], 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            create(&layout.salt(), &[8; 32], 0o600).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(read(&layout.salt()), Some([7; 32]));
         fs::write(layout.salt(), [7; 5]).unwrap();
         assert_eq!(read(&layout.salt()), None, "it is not whole");

@@ -19,8 +19,17 @@ pub(super) fn seal(record: &impl Serialize) -> Vec<u8> {
 /// The record in a file; `None` if these are not the bytes that were written.
 pub(super) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (line, sum) = bytes.split_at(bytes.len().checked_sub(TAIL)?);
-    let sum: Digest = std::str::from_utf8(sum).ok()?.strip_prefix('\n')?.strip_suffix('\n')?.parse().ok()?;
-    if Digest::of_bytes(line) == sum { serde_json::from_slice(line).ok() } else { None }
+    let sum: Digest = std::str::from_utf8(sum)
+        .ok()?
+        .strip_prefix('\n')?
+        .strip_suffix('\n')?
+        .parse()
+        .ok()?;
+    if Digest::of_bytes(line) == sum {
+        serde_json::from_slice(line).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -38,7 +47,10 @@ mod tests {
                 harmed[at] ^= 1 << bit;
                 // The sum may be written in capitals; the record is the same.
                 let same = harmed.eq_ignore_ascii_case(&bytes) && at >= bytes.len() - TAIL;
-                assert!(same || unseal::<Vec<String>>(&harmed).is_none(), "bit {bit} of byte {at}");
+                assert!(
+                    same || unseal::<Vec<String>>(&harmed).is_none(),
+                    "bit {bit} of byte {at}"
+                );
             }
             assert_eq!(unseal::<Vec<String>>(&bytes[..at]), None, "cut off at {at}");
         }

@@ -66,5 +66,8 @@ impl Store {
 
 fn amount(layout: &Layout, folder: &Path) -> Result<Amount, CacheError> {
     let files = layout.walk(folder)?;
-    Ok(Amount { count: files.len(), bytes: files.iter().map(|file| file.seen.bytes).sum() })
+    Ok(Amount {
+        count: files.len(),
+        bytes: files.iter().map(|file| file.seen.bytes).sum(),
+    })
 }

@@ -63,7 +63,10 @@ impl Store {
     /// This store with the secret of another one, so that what both digest can be compared.
     #[must_use]
     pub fn with_salt_of(self, other: &Self) -> Self {
-        Self { salt: other.salt.for_another_store(&other.layout), ..self }
+        Self {
+            salt: other.salt.for_another_store(&other.layout),
+            ..self
+        }
     }
 
     /// What may be written down of a value that nobody must learn; it tells whether it is the same one.
@@ -74,7 +77,12 @@ impl Store {
     /// The time by the clock of the store's file system, which all hosts share, read off a file that is made for it. Where
     /// none can be made, this host's clock must do.
     pub fn clock(&self) -> SystemTime {
-        let clock = self.layout.root().is_dir().then(|| super::lease::clock_of(&self.layout).ok()).flatten();
+        let clock = self
+            .layout
+            .root()
+            .is_dir()
+            .then(|| super::lease::clock_of(&self.layout).ok())
+            .flatten();
         clock.unwrap_or_else(SystemTime::now)
     }
 
@@ -86,7 +94,12 @@ impl Store {
     pub fn action(&self, key: &Key) -> Result<Option<Action>, CacheError> {
         let path = self.layout.action(key);
         let text = match self.layout.read(&path) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+                ) =>
+            {
                 return Ok(None);
             }
             other => other.map_err(CacheError::io("read", &path))?,
@@ -118,7 +131,11 @@ impl Store {
     }
 
     /// Does what needs an object, with the remote's help before and after.
-    fn with_help<T>(&self, record: &ObjectRecord, read: impl Fn() -> Result<T, CacheError>) -> Result<T, CacheError> {
+    fn with_help<T>(
+        &self,
+        record: &ObjectRecord,
+        read: impl Fn() -> Result<T, CacheError>,
+    ) -> Result<T, CacheError> {
         if self.remote.is_none() {
             return read();
         }
@@ -144,7 +161,10 @@ impl Store {
             }
             read_verified(&self.layout, record).map(Source::from)
         })?;
-        let (load, blob) = (|part: &ObjectRecord| self.load(part), |part: &ObjectRecord| self.blob(part));
+        let (load, blob) = (
+            |part: &ObjectRecord| self.load(part),
+            |part: &ObjectRecord| self.blob(part),
+        );
         let parts = RecordedParts::new(&record.parts, &load, &blob);
         let artifact = Artifact::decode(kind, source, &parts);
         if let Some(failure) = parts.into_failure() {
@@ -154,7 +174,10 @@ impl Store {
             let _ = self.quarantine(record);
             let error = match error {
                 ArtifactError::Io(_) => CacheError::Artifact(error),
-                other => CacheError::Damaged { object: record.object, reason: other.to_string() },
+                other => CacheError::Damaged {
+                    object: record.object,
+                    reason: other.to_string(),
+                },
             };
             // What is computed again after it would otherwise say nothing of it.
             tracing::warn!("{error}");
@@ -165,9 +188,14 @@ impl Store {
     /// The path of a blob whose bytes were checked by this process.
     pub fn blob(&self, record: &ObjectRecord) -> Result<PathBuf, CacheError> {
         let path = self.layout.object(record);
-        let known = self.checked.lock().is_ok_and(|checked| checked.contains(&record.object));
+        let known = self
+            .checked
+            .lock()
+            .is_ok_and(|checked| checked.contains(&record.object));
         if !known {
-            self.with_help(record, || self.guarded(record, |_| check(&self.layout, record)))?;
+            self.with_help(record, || {
+                self.guarded(record, |_| check(&self.layout, record))
+            })?;
             if let Ok(mut checked) = self.checked.lock() {
                 checked.insert(record.object);
             }
@@ -182,7 +210,11 @@ impl Store {
     ) -> Result<T, CacheError> {
         let result = read(&self.layout.object(record));
         if let Err(error @ CacheError::Damaged { .. }) = &result {
-            let aside = if self.untouched.load(Ordering::Relaxed) { "" } else { "; it is set aside" };
+            let aside = if self.untouched.load(Ordering::Relaxed) {
+                ""
+            } else {
+                "; it is set aside"
+            };
             tracing::warn!("{error}{aside}");
             self.quarantine(record)?;
         }
@@ -212,21 +244,37 @@ impl Store {
     }
 
     /// How names in `tmp/` begin that belong to processes which hold a lease.
-    pub(super) fn processes_at_work(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
+    pub(super) fn processes_at_work(
+        &self,
+        now: SystemTime,
+    ) -> Result<BTreeSet<String>, CacheError> {
         let leases = self.layout.walk(&self.layout.leases())?;
-        Ok(leases.iter().filter(|lease| is_held(&lease.path, now)).filter_map(|lease| holder_of(&lease.path)).collect())
+        Ok(leases
+            .iter()
+            .filter(|lease| is_held(&lease.path, now))
+            .filter_map(|lease| holder_of(&lease.path))
+            .collect())
     }
 
     /// The keys that somebody works on.
     pub fn leased(&self) -> Result<Vec<Key>, CacheError> {
         let names = self.held_leases(self.clock())?;
-        Ok(names.iter().filter_map(|name| name.parse().ok().map(Key)).collect())
+        Ok(names
+            .iter()
+            .filter_map(|name| name.parse().ok().map(Key))
+            .collect())
     }
 
     /// What is leased, by name.
     pub(super) fn held_leases(&self, now: SystemTime) -> Result<BTreeSet<String>, CacheError> {
-        let leases = self.layout.walk(&self.layout.leases())?.into_iter().filter(|lease| is_held(&lease.path, now));
-        Ok(leases.filter_map(|lease| lease.path.file_name()?.to_str().map(str::to_owned)).collect())
+        let leases = self
+            .layout
+            .walk(&self.layout.leases())?
+            .into_iter()
+            .filter(|lease| is_held(&lease.path, now));
+        Ok(leases
+            .filter_map(|lease| lease.path.file_name()?.to_str().map(str::to_owned))
+            .collect())
     }
 
     /// What keeps the leases of this process fresh.
@@ -260,7 +308,12 @@ impl<'a> RecordedParts<'a> {
         artifact: &'a dyn Fn(&ObjectRecord) -> Result<Artifact, CacheError>,
         blob: &'a dyn Fn(&ObjectRecord) -> Result<PathBuf, CacheError>,
     ) -> Self {
-        Self { records, artifact, blob, failure: Mutex::new(None) }
+        Self {
+            records,
+            artifact,
+            blob,
+            failure: Mutex::new(None),
+        }
     }
 
     /// Why a part could not be had, if one could not.
@@ -274,7 +327,11 @@ impl<'a> RecordedParts<'a> {
         load: impl FnOnce(&ObjectRecord) -> Result<T, CacheError>,
     ) -> Result<T, ArtifactError> {
         let missing = || ArtifactError::MissingPart(digest.to_string());
-        let record = self.records.iter().find(|record| record.digest == *digest).ok_or_else(missing)?;
+        let record = self
+            .records
+            .iter()
+            .find(|record| record.digest == *digest)
+            .ok_or_else(missing)?;
         load(record).map_err(|error| {
             if let Ok(mut failure) = self.failure.lock() {
                 failure.get_or_insert(error);

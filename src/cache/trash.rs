@@ -26,7 +26,11 @@ pub(super) struct Trash<'a> {
 impl<'a> Trash<'a> {
     pub fn new(layout: &'a Layout) -> Self {
         let name = temporary(layout).file_name().unwrap_or_default().to_owned();
-        Self { layout, folder: layout.trash().join(name), moved: BTreeMap::new() }
+        Self {
+            layout,
+            folder: layout.trash().join(name),
+            moved: BTreeMap::new(),
+        }
     }
 
     /// Takes a file away from its place.
@@ -34,7 +38,9 @@ impl<'a> Trash<'a> {
         let below = place.strip_prefix(self.layout.root()).unwrap_or(place);
         let here = self.folder.join(below);
         match rename_into(self.layout, place, &here) {
-            Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(CacheError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
             other => other?,
         }
         failpoint::pass();
@@ -81,12 +87,20 @@ impl Layout {
     /// Gives an object back that a collection of garbage has taken away and not removed yet: somebody needs it now. Returns
     /// whether it did.
     pub(super) fn rescue(&self, place: &Path) -> bool {
-        let Ok(below) = place.strip_prefix(self.root()) else { return false };
-        let taken = self.entries(&self.trash()).unwrap_or_default().into_iter().map(|left| left.path.join(below));
-        taken.filter(|here| self.holds(here)).any(|here| match fs::hard_link(&here, place) {
-            Ok(()) => true,
-            Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
-        })
+        let Ok(below) = place.strip_prefix(self.root()) else {
+            return false;
+        };
+        let taken = self
+            .entries(&self.trash())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|left| left.path.join(below));
+        taken
+            .filter(|here| self.holds(here))
+            .any(|here| match fs::hard_link(&here, place) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::AlreadyExists,
+            })
     }
 
     /// Does something with an object in its place. One that is not there may be in the trash, or on its way back from it,
@@ -94,7 +108,11 @@ impl Layout {
     ///
     /// # Errors
     /// Those of `act`.
-    pub fn with_rescue<T>(&self, place: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub fn with_rescue<T>(
+        &self,
+        place: &Path,
+        mut act: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
         for _ in 0..RESCUES {
             match act() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -114,7 +132,11 @@ impl Store {
     pub(super) fn take_back(&self) -> Result<(), CacheError> {
         let layout = self.layout();
         for left in layout.entries(&layout.trash())? {
-            for found in layout.walk(&left.path)?.into_iter().filter(|found| found.seen.kind == Kind::File) {
+            for found in layout
+                .walk(&left.path)?
+                .into_iter()
+                .filter(|found| found.seen.kind == Kind::File)
+            {
                 let below = found.path.strip_prefix(&left.path).unwrap_or(&found.path);
                 let place = layout.root().join(below);
                 // Nothing else is ever moved here.
@@ -141,7 +163,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path());
         let (bytes, object) = (b"some bytes".as_slice(), Digest::of_bytes(b"some bytes"));
-        let record = ObjectRecord { digest: object, object, kind: None, bytes: bytes.len() as u64, parts: Vec::new() };
+        let record = ObjectRecord {
+            digest: object,
+            object,
+            kind: None,
+            bytes: bytes.len() as u64,
+            parts: Vec::new(),
+        };
         let place = store.layout().object(&record);
         store.layout().make(place.parent().unwrap()).unwrap();
         fs::write(&place, bytes).unwrap();
@@ -184,6 +212,9 @@ mod tests {
         });
         assert_eq!(found.unwrap(), b"some bytes");
         fs::remove_file(&place).unwrap();
-        assert!(layout.with_rescue(&place, || fs::read(&place)).is_err(), "what is nowhere stays lost");
+        assert!(
+            layout.with_rescue(&place, || fs::read(&place)).is_err(),
+            "what is nowhere stays lost"
+        );
     }
 }

@@ -50,7 +50,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    #[expect(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the types differ between platforms")]
+    #[expect(
+        clippy::useless_conversion,
+        clippy::unnecessary_cast,
+        reason = "the types differ between platforms"
+    )]
     fn of(stat: &Stat) -> Self {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::File,
@@ -59,7 +63,9 @@ impl Seen {
         };
         let time = |seconds: i64, nanoseconds: i64| {
             let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-            UNIX_EPOCH + seconds + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
+            UNIX_EPOCH
+                + seconds
+                + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or_default())
         };
         Self {
             kind,
@@ -90,8 +96,12 @@ impl Folder {
     /// `top` may be a link.
     pub fn open(top: &Path, folder: &Path) -> io::Result<Option<Self>> {
         let open = || -> io::Result<Self> {
-            let handle = rustix::fs::openat(CWD, top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-            let mut opened = Self { handle, path: top.to_owned() };
+            let handle =
+                rustix::fs::openat(CWD, top, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            let mut opened = Self {
+                handle,
+                path: top.to_owned(),
+            };
             for name in folder.strip_prefix(top).map_err(io::Error::other)? {
                 opened = opened.enter(name)?;
             }
@@ -106,7 +116,10 @@ impl Folder {
     fn enter(&self, name: &OsStr) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(&self.handle, name, flags, Mode::empty())?;
-        Ok(Self { handle, path: self.path.join(name) })
+        Ok(Self {
+            handle,
+            path: self.path.join(name),
+        })
     }
 
     /// What lies in it, sorted by name, as it is on the disk or the server at this moment.
@@ -123,13 +136,20 @@ impl Folder {
         let look = |name: OsString| match self.look(&name) {
             Err(error) if is_gone(&error) => None,
             Err(error) => Some(Err(error)),
-            Ok(seen) => Some(Ok(Found { path: self.path.join(name), seen })),
+            Ok(seen) => Some(Ok(Found {
+                path: self.path.join(name),
+                seen,
+            })),
         };
         names.into_iter().filter_map(look).collect()
     }
 
     fn look(&self, name: &OsStr) -> io::Result<Seen> {
-        Ok(Seen::of(&rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        Ok(Seen::of(&rustix::fs::statat(
+            &self.handle,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?))
     }
 
     /// A network file system shows what it knew of a folder some time ago unless it is asked to look again.
@@ -169,7 +189,9 @@ impl Folder {
             }
             match rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR) {
                 // What was moved up is next. Or somebody still writes into it.
-                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) if looks_in_vain < LOOKS => {
+                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST)
+                    if looks_in_vain < LOOKS =>
+                {
                     looks_in_vain += usize::from(moved == before);
                 }
                 other => return Ok(other?),
@@ -188,7 +210,11 @@ impl Folder {
                 rustix::fs::unlinkat(&folder.handle, name, AtFlags::empty())?;
             }
         }
-        Ok(rustix::fs::unlinkat(&self.handle, name, AtFlags::REMOVEDIR)?)
+        Ok(rustix::fs::unlinkat(
+            &self.handle,
+            name,
+            AtFlags::REMOVEDIR,
+        )?)
     }
 
     fn move_up(&self, name: &OsStr, to: &Self, moved: &mut u64) -> io::Result<()> {
@@ -197,7 +223,11 @@ impl Folder {
         loop {
             *moved += 1;
             match rustix::fs::renameat(&self.handle, name, &to.handle, format!("moved-{moved}")) {
-                Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST | rustix::io::Errno::NOTDIR) => {}
+                Err(
+                    rustix::io::Errno::NOTEMPTY
+                    | rustix::io::Errno::EXIST
+                    | rustix::io::Errno::NOTDIR,
+                ) => {}
                 other => return Ok(other?),
             }
         }
@@ -220,7 +250,10 @@ impl Folder {
 
 fn is_not_a_folder(error: &io::Error) -> bool {
     let number = rustix::io::Errno::from_io_error(error);
-    matches!(number, Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP))
+    matches!(
+        number,
+        Some(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP)
+    )
 }
 
 /// Everything below a folder that is not a folder itself, sorted; nothing if the folder is not there or is none.
@@ -236,7 +269,9 @@ fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError
         return Ok(Vec::new());
     };
     let entries = |folder: &Folder| -> Result<Vec<Found>, CacheError> {
-        let mut entries = folder.entries().map_err(CacheError::io("list", &folder.path))?;
+        let mut entries = folder
+            .entries()
+            .map_err(CacheError::io("list", &folder.path))?;
         entries.reverse();
         Ok(entries)
     };
@@ -246,13 +281,19 @@ fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError
             let name = entry.path.file_name().unwrap_or_default();
             // As bytes: part by part, the comparison of long paths takes long.
             let is_here = entry.path.parent().map(Path::as_os_str) == Some(last.path.as_os_str());
-            let opened = if is_here { last.enter(name).map(Some) } else { Folder::open(top, &entry.path) };
+            let opened = if is_here {
+                last.enter(name).map(Some)
+            } else {
+                Folder::open(top, &entry.path)
+            };
             match opened {
                 // It went, or something else took its place.
                 Ok(None) => {}
                 Err(error) if is_gone(&error) || is_not_a_folder(&error) => {}
                 other => {
-                    last = other.map_err(CacheError::io("list", &entry.path))?.unwrap_or(last);
+                    last = other
+                        .map_err(CacheError::io("list", &entry.path))?
+                        .unwrap_or(last);
                     ahead.extend(entries(&last)?);
                 }
             }
@@ -268,7 +309,9 @@ fn walk_with_folders(top: &Path, folder: &Path) -> Result<Vec<Found>, CacheError
 /// If a folder cannot be listed.
 pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let found = match (folder.parent(), folder.file_name()) {
-        (Some(top), Some(_)) if top == Path::new("") => walk(Path::new("."), &Path::new(".").join(folder))?,
+        (Some(top), Some(_)) if top == Path::new("") => {
+            walk(Path::new("."), &Path::new(".").join(folder))?
+        }
         (Some(top), Some(_)) => walk(top, folder)?,
         _ => walk(folder, folder)?,
     };
@@ -283,7 +326,10 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     let file = open_plain(path)?;
     let length = file.metadata()?.len();
     if length > LONGEST_RECORD {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are too many for a record")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{length} bytes are too many for a record"),
+        ));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     file.take(LONGEST_RECORD).read_to_end(&mut bytes)?;
@@ -297,47 +343,76 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
 pub fn append_plain(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let mut options = File::options();
-    let file = options.append(true).read(true).create(true).custom_flags(flags.cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+    let file = options
+        .append(true)
+        .read(true)
+        .create(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// Opens a regular file. A link is not followed, and a pipe that nobody writes into is not waited for.
 pub(super) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let foreign = || io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file");
-    let opened = File::options().read(true).custom_flags(flags.cast_signed()).open(path);
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.cast_signed())
+        .open(path);
     let file = match opened {
         Err(error) if is_not_a_folder(&error) || is_unopenable(&error) => return Err(foreign()),
         other => other?,
     };
-    if file.metadata()?.is_file() { Ok(file) } else { Err(foreign()) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(foreign())
+    }
 }
 
 /// Opens a file of ours to give it another time.
 pub(super) fn open_to_touch(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-    File::options().append(true).custom_flags(flags.cast_signed()).open(path)
+    File::options()
+        .append(true)
+        .custom_flags(flags.cast_signed())
+        .open(path)
 }
 
 /// A socket, or a device without a driver.
 fn is_unopenable(error: &io::Error) -> bool {
-    matches!(rustix::io::Errno::from_io_error(error), Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV))
+    matches!(
+        rustix::io::Errno::from_io_error(error),
+        Some(rustix::io::Errno::NXIO | rustix::io::Errno::NODEV)
+    )
 }
 
 impl Layout {
     /// What lies under a path of the store; `None` if nothing does, or if something on the way is not a folder itself.
     pub fn look_at(&self, path: &Path) -> Option<Metadata> {
-        self.is_sound(path.parent()?).then(|| fs::symlink_metadata(path).ok())?
+        self.is_sound(path.parent()?)
+            .then(|| fs::symlink_metadata(path).ok())?
     }
 
     /// The same of an object, for those who ask for many: whether its folder is one is found out once.
     pub(super) fn look_at_object(&self, record: &ObjectRecord) -> Option<Metadata> {
-        self.look_in(&self.shards.objects[usize::from(record.object.0[0])], &self.object(record))
+        self.look_in(
+            &self.shards.objects[usize::from(record.object.0[0])],
+            &self.object(record),
+        )
     }
 
     /// The same of an action.
     pub(super) fn look_at_action(&self, key: &Key) -> Option<Metadata> {
-        self.look_in(&self.shards.actions[usize::from(key.0.0[0])], &self.action(key))
+        self.look_in(
+            &self.shards.actions[usize::from(key.0.0[0])],
+            &self.action(key),
+        )
     }
 
     fn look_in(&self, is_folder: &AtomicBool, path: &Path) -> Option<Metadata> {
@@ -352,7 +427,8 @@ impl Layout {
 
     /// Whether a regular file lies under a path of the store.
     pub fn holds(&self, path: &Path) -> bool {
-        self.look_at(path).is_some_and(|metadata| metadata.is_file())
+        self.look_at(path)
+            .is_some_and(|metadata| metadata.is_file())
     }
 
     /// Whether everything from the top of the store to this folder is a folder, and no link to one.
@@ -382,7 +458,10 @@ impl Layout {
         if self.is_sound(parent) || !is_link_on_the_way(parent, self.root()) {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "a folder on its way is a link"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a folder on its way is a link",
+        ))
     }
 
     /// Everything below one of the store's folders.
@@ -398,13 +477,19 @@ impl Layout {
     /// What lies in one of the store's folders, folders included.
     pub(super) fn entries(&self, folder: &Path) -> Result<Vec<Found>, CacheError> {
         let opened = Folder::open(self.root(), folder).map_err(CacheError::io("list", folder))?;
-        opened.map_or_else(|| Ok(Vec::new()), |opened| opened.entries().map_err(CacheError::io("list", folder)))
+        opened.map_or_else(
+            || Ok(Vec::new()),
+            |opened| opened.entries().map_err(CacheError::io("list", folder)),
+        )
     }
 
     /// The folders in a folder of the store, sorted.
     pub fn folders_in(&self, folder: &Path) -> Vec<PathBuf> {
         let found = self.entries(folder).unwrap_or_default().into_iter();
-        found.filter(|found| found.seen.kind == Kind::Folder).map(|found| found.path).collect()
+        found
+            .filter(|found| found.seen.kind == Kind::Folder)
+            .map(|found| found.path)
+            .collect()
     }
 
     /// Removes something from the store, and nothing outside it. What is gone already is as good as removed.
@@ -412,7 +497,10 @@ impl Layout {
     /// # Errors
     /// If the system refuses.
     pub fn remove(&self, path: &Path) -> Result<(), CacheError> {
-        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let (parent, name) = (
+            path.parent().unwrap_or(path),
+            path.file_name().unwrap_or_default(),
+        );
         let removed = Folder::open(self.root(), parent).and_then(|folder| match folder {
             Some(folder) => folder.remove(name),
             None => Ok(()),
@@ -433,13 +521,18 @@ impl Layout {
             return Ok(());
         }
         fs::create_dir_all(self.root()).map_err(CacheError::io("create", self.root()))?;
-        let mut below: Vec<&Path> = folder.ancestors().take_while(|above| *above != self.root()).collect();
+        let mut below: Vec<&Path> = folder
+            .ancestors()
+            .take_while(|above| *above != self.root())
+            .collect();
         below.reverse();
         for each in below {
             match fs::symlink_metadata(each) {
                 Ok(metadata) if metadata.is_dir() => continue,
                 Ok(_) if each.parent() == Some(self.root()) => {
-                    return Err(CacheError::Foreign { path: each.to_owned() });
+                    return Err(CacheError::Foreign {
+                        path: each.to_owned(),
+                    });
                 }
                 Ok(_) => drop(self.set_aside(each)?),
                 Err(_) => {}
@@ -488,14 +581,24 @@ impl Layout {
             return Ok(quarantine);
         }
         self.make(&quarantine)?;
-        let shard = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let shard = path
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let number = super::object::temporary(self).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let number = super::object::temporary(self)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         // Of an object, name and shard together are the digest.
         let aside = quarantine.join(format!("{shard}{name}-{number}"));
         match fs::rename(path, &aside) {
             Err(error) if is_gone(&error) => Ok(aside),
-            other => other.map(|()| aside).map_err(CacheError::io("set aside", path)),
+            other => other
+                .map(|()| aside)
+                .map_err(CacheError::io("set aside", path)),
         }
     }
 }
@@ -529,10 +632,16 @@ mod tests {
         symlink(&victim, layout.objects().join("cd")).unwrap();
         symlink(victim.join("sub/doc"), layout.objects().join("ab/x")).unwrap();
         let found = layout.walk(&layout.objects()).unwrap();
-        let names: Vec<_> = found.iter().map(|found| found.path.strip_prefix(layout.objects()).unwrap()).collect();
+        let names: Vec<_> = found
+            .iter()
+            .map(|found| found.path.strip_prefix(layout.objects()).unwrap())
+            .collect();
         assert_eq!(names, [Path::new("ab/x"), Path::new("cd")]);
         assert!(found.iter().all(|found| found.seen.kind == Kind::Foreign));
-        assert!(layout.look_at(&layout.objects().join("cd/sub")).is_none(), "nothing lies behind a link");
+        assert!(
+            layout.look_at(&layout.objects().join("cd/sub")).is_none(),
+            "nothing lies behind a link"
+        );
         for path in ["ab/x", "cd/sub/doc"] {
             let error = layout.read(&layout.objects().join(path)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{path}: {error}");
@@ -541,7 +650,10 @@ mod tests {
             layout.remove(&found.path).unwrap();
         }
         layout.remove(&layout.objects().join("cd/sub/doc")).unwrap();
-        assert_eq!(fs::read_to_string(victim.join("sub/doc")).unwrap(), "precious");
+        assert_eq!(
+            fs::read_to_string(victim.join("sub/doc")).unwrap(),
+            "precious"
+        );
         assert!(layout.walk(&layout.objects()).unwrap().is_empty());
     }
 
@@ -551,7 +663,11 @@ mod tests {
         let shard = layout.objects().join("ab");
         fs::create_dir_all(shard.join("deep/er")).unwrap();
         symlink(&victim, shard.join("deep/link")).unwrap();
-        fs::set_permissions(shard.join("deep/er"), std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+        fs::set_permissions(
+            shard.join("deep/er"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o000),
+        )
+        .unwrap();
         layout.remove(&shard).unwrap();
         assert!(!shard.exists() && victim.join("sub/doc").exists());
     }
@@ -565,10 +681,17 @@ mod tests {
         assert!(fs::symlink_metadata(&shard).unwrap().is_dir());
         assert_eq!(layout.entries(&layout.quarantine()).unwrap().len(), 1);
         symlink(&victim, layout.tmp()).unwrap();
-        assert!(matches!(layout.make(&layout.tmp()), Err(CacheError::Foreign { .. })));
+        assert!(matches!(
+            layout.make(&layout.tmp()),
+            Err(CacheError::Foreign { .. })
+        ));
         symlink(layout.root().parent().unwrap(), victim.join("store")).unwrap();
         let through = Layout::new(&victim.join("store"));
-        assert_eq!(through.walk(through.root()).unwrap().len(), 2, "the top itself may be a link");
+        assert_eq!(
+            through.walk(through.root()).unwrap().len(),
+            2,
+            "the top itself may be a link"
+        );
     }
 
     #[test]
@@ -576,11 +699,23 @@ mod tests {
         let (_folder, layout, _) = store();
         let path = layout.objects().join("ab/x");
         rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-        assert_eq!(layout.read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            layout.read(&path).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         layout.remove(&path).unwrap();
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        assert_eq!(layout.read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(layout.read(&path.with_extension("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            layout.read(&path).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        assert_eq!(
+            layout
+                .read(&path.with_extension("none"))
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
         fs::write(&path, "record").unwrap();
         assert_eq!(layout.read(&path).unwrap(), b"record");
         assert_eq!(files_below(&layout.objects()).unwrap(), [path]);
@@ -593,7 +728,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path());
         layout.make(&layout.tmp().join("deep")).unwrap();
-        let mut inner = rustix::fs::openat(CWD, layout.tmp().join("deep"), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let mut inner = rustix::fs::openat(
+            CWD,
+            layout.tmp().join("deep"),
+            OFlags::DIRECTORY,
+            Mode::empty(),
+        )
+        .unwrap();
         let write = |inside: &OwnedFd, name: &str| {
             let flags = OFlags::CREATE | OFlags::WRONLY;
             rustix::fs::openat(inside, name, flags, Mode::RUSR).unwrap();

@@ -12,7 +12,9 @@ use super::run::{RunRecord, SweepMember};
 impl RunRecord {
     /// The trials of a sweep that the run carried out; none for another run.
     pub fn trials(&self) -> &[SweepMember] {
-        self.sweep.as_ref().map_or(&[], |sweep| sweep.members.as_slice())
+        self.sweep
+            .as_ref()
+            .map_or(&[], |sweep| sweep.members.as_slice())
     }
 
     /// All parameters of a trial.
@@ -22,9 +24,13 @@ impl RunRecord {
             params.extend(trial.params.clone());
         } else {
             // Earlier versions kept only what was set.
-            let set = trial.overrides.iter().map(|(name, text)| (plain(name), value_of(text)));
+            let set = trial
+                .overrides
+                .iter()
+                .map(|(name, text)| (plain(name), value_of(text)));
             params.extend(
-                set.filter(|(name, _)| self.params.contains_key(*name)).map(|(name, value)| (name.into(), value)),
+                set.filter(|(name, _)| self.params.contains_key(*name))
+                    .map(|(name, value)| (name.into(), value)),
             );
         }
         params
@@ -32,7 +38,16 @@ impl RunRecord {
 
     /// The pipeline's seed in a trial.
     pub fn seed_of_trial(&self, trial: &SweepMember) -> u64 {
-        let set = || trial.overrides.iter().rev().find(|(name, _)| name == "seed")?.1.parse().ok();
+        let set = || {
+            trial
+                .overrides
+                .iter()
+                .rev()
+                .find(|(name, _)| name == "seed")?
+                .1
+                .parse()
+                .ok()
+        };
         trial.seed.or_else(set).unwrap_or(self.seed)
     }
 
@@ -40,34 +55,59 @@ impl RunRecord {
     fn values_of_trial(&self, trial: &SweepMember) -> IndexMap<String, Value> {
         let mut values = self.params_of_trial(trial);
         for (name, text) in trial.overrides.iter().filter(|(name, _)| name != "seed") {
-            values.entry(plain(name).to_owned()).or_insert_with(|| value_of(text));
+            values
+                .entry(plain(name).to_owned())
+                .or_insert_with(|| value_of(text));
         }
         values
     }
 
     /// A parameter of a trial, or another value that the sweep set, by its name.
     pub fn value_of_trial(&self, trial: &SweepMember, name: &str) -> Option<Value> {
-        let own = trial.seed.and_then(|_| trial.params.get(name).or_else(|| self.params.get(name)));
-        own.cloned().or_else(|| self.values_of_trial(trial).shift_remove(name))
+        let own = trial
+            .seed
+            .and_then(|_| trial.params.get(name).or_else(|| self.params.get(name)));
+        own.cloned()
+            .or_else(|| self.values_of_trial(trial).shift_remove(name))
     }
 
     /// Names of values in which trials of the run differ, those that the sweep set first. The seed is not among them.
     pub fn varied(&self) -> Vec<String> {
-        let all: Vec<IndexMap<String, Value>> = self.trials().iter().map(|trial| self.values_of_trial(trial)).collect();
-        let set = self.trials().iter().flat_map(|trial| &trial.overrides).map(|(name, _)| plain(name).to_owned());
+        let all: Vec<IndexMap<String, Value>> = self
+            .trials()
+            .iter()
+            .map(|trial| self.values_of_trial(trial))
+            .collect();
+        let set = self
+            .trials()
+            .iter()
+            .flat_map(|trial| &trial.overrides)
+            .map(|(name, _)| plain(name).to_owned());
         let mut names: Vec<String> = set.collect();
         names.extend(all.iter().flat_map(|values| values.keys().cloned()));
         let (mut seen, mut varied) = (BTreeSet::new(), Vec::new());
         for name in names.into_iter().filter(|name| name != "seed") {
-            let differs = || all.windows(2).any(|pair| pair[0].get(&name) != pair[1].get(&name));
+            let differs = || {
+                all.windows(2)
+                    .any(|pair| pair[0].get(&name) != pair[1].get(&name))
+            };
             if seen.insert(name.clone()) && differs() {
                 varied.push(name);
             }
         }
         // A parameter that is a map differs where one of its entries was set: the entry says all.
-        let is_above =
-            |name: &str| varied.iter().any(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')));
-        varied.iter().filter(|name| !is_above(name)).cloned().collect()
+        let is_above = |name: &str| {
+            varied.iter().any(|other| {
+                other
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            })
+        };
+        varied
+            .iter()
+            .filter(|name| !is_above(name))
+            .cloned()
+            .collect()
     }
 
     /// Parameters that are the same in all trials; all of them for a run that is of no sweep.
@@ -80,7 +120,9 @@ impl RunRecord {
             })
         };
         let common = self.params.iter().filter(|(name, value)| same(name, value));
-        common.map(|(name, value)| (name.clone(), value.clone())).collect()
+        common
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// The seed, if all trials have the same.
@@ -95,9 +137,11 @@ impl RunRecord {
     pub fn trials_of(&self, stage: &str) -> Vec<&SweepMember> {
         let trials = self.trials();
         match self.instances.get(stage) {
-            Some(instance) if !instance.members.is_empty() => {
-                instance.members.iter().filter_map(|place| trials.get(*place)).collect()
-            }
+            Some(instance) if !instance.members.is_empty() => instance
+                .members
+                .iter()
+                .filter_map(|place| trials.get(*place))
+                .collect(),
             Some(_) => trials.iter().collect(),
             // Earlier versions kept only names, which say the first trial.
             None => match label_in(stage) {
@@ -114,7 +158,12 @@ impl RunRecord {
         if trials.is_empty() {
             return self.params.get(name).cloned();
         }
-        agreed(trials.into_iter().map(|trial| self.value_of_trial(trial, name))).flatten()
+        agreed(
+            trials
+                .into_iter()
+                .map(|trial| self.value_of_trial(trial, name)),
+        )
+        .flatten()
     }
 
     /// [`Self::value_at`] for the seed.
@@ -129,7 +178,10 @@ impl RunRecord {
     /// The stage in the file that a name belongs to.
     pub fn stage_at<'a>(&'a self, stage: &'a str) -> &'a str {
         let instance = self.instances.get(stage);
-        instance.map_or_else(|| stage.split(['[', '#']).next().unwrap_or(stage), |instance| instance.stage.as_str())
+        instance.map_or_else(
+            || stage.split(['[', '#']).next().unwrap_or(stage),
+            |instance| instance.stage.as_str(),
+        )
     }
 
     /// The values of the axes of an instance.
@@ -174,8 +226,12 @@ fn label_in(stage: &str) -> Option<&str> {
 /// The axes in the name of an instance, as far as a name says: records of earlier versions have nothing else.
 fn axes_in(stage: &str) -> Vec<(String, Value)> {
     let name = label_in(stage).map_or(stage, |label| &stage[..stage.len() - label.len() - 1]);
-    let inner = name.split_once('[').and_then(|(_, rest)| rest.strip_suffix(']'));
-    let Some(inner) = inner else { return Vec::new() };
+    let inner = name
+        .split_once('[')
+        .and_then(|(_, rest)| rest.strip_suffix(']'));
+    let Some(inner) = inner else {
+        return Vec::new();
+    };
     let (mut parts, mut start, mut depth, mut quoted) = (Vec::new(), 0, 0_usize, false);
     for (position, character) in inner.char_indices() {
         match character {
@@ -190,7 +246,10 @@ fn axes_in(stage: &str) -> Vec<(String, Value)> {
         }
     }
     parts.push(&inner[start..]);
-    let pair = |part: &&str| part.split_once('=').map(|(name, value)| (name.to_owned(), Value::from(value)));
+    let pair = |part: &&str| {
+        part.split_once('=')
+            .map(|(name, value)| (name.to_owned(), Value::from(value)))
+    };
     parts.iter().filter_map(pair).collect()
 }
 
@@ -199,12 +258,23 @@ mod tests {
     use super::*;
     use crate::cache::{Instance, RunId, RunStatus, SweepPart};
 
-    fn member(label: &str, overrides: &[(&str, &str)], params: &[(&str, Value)], seed: Option<u64>) -> SweepMember {
+    fn member(
+        label: &str,
+        overrides: &[(&str, &str)],
+        params: &[(&str, Value)],
+        seed: Option<u64>,
+    ) -> SweepMember {
         SweepMember {
             label: label.to_owned(),
-            overrides: overrides.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
+            overrides: overrides
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+                .collect(),
             targets: Vec::new(),
-            params: params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            params: params
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
             seed,
         }
     }
@@ -221,12 +291,22 @@ mod tests {
             profile: None,
             overrides: Vec::new(),
             targets: Vec::new(),
-            sweep: Some(SweepPart { pipeline: "p.yaml".into(), members }),
-            params: IndexMap::from([("x".into(), 5.into()), ("y".into(), 10.into()), ("z".into(), 1.into())]),
+            sweep: Some(SweepPart {
+                pipeline: "p.yaml".into(),
+                members,
+            }),
+            params: IndexMap::from([
+                ("x".into(), 5.into()),
+                ("y".into(), 10.into()),
+                ("z".into(), 1.into()),
+            ]),
             seed: 3,
             environment: IndexMap::new(),
             pipeline_files: Vec::new(),
-            instances: instances.iter().map(|(name, instance)| ((*name).to_owned(), instance.clone())).collect(),
+            instances: instances
+                .iter()
+                .map(|(name, instance)| ((*name).to_owned(), instance.clone()))
+                .collect(),
             stages: Vec::new(),
             metrics: IndexMap::new(),
             previous: None,
@@ -238,18 +318,49 @@ mod tests {
     fn every_trial_has_its_own_values() {
         let members = vec![
             member("1", &[("x", "5"), ("model.with.batch", "8")], &[], Some(3)),
-            member("2", &[("params.x", "7"), ("model.with.batch", "8")], &[("x", 7.into()), ("y", 14.into())], Some(3)),
+            member(
+                "2",
+                &[("params.x", "7"), ("model.with.batch", "8")],
+                &[("x", 7.into()), ("y", 14.into())],
+                Some(3),
+            ),
         ];
-        let two = |places: &[usize]| Instance { stage: "it".into(), axes: IndexMap::new(), members: places.to_vec() };
-        let record = record(members, &[("it#1", two(&[0])), ("it#2", two(&[1])), ("half", two(&[0, 1]))]);
+        let two = |places: &[usize]| Instance {
+            stage: "it".into(),
+            axes: IndexMap::new(),
+            members: places.to_vec(),
+        };
+        let record = record(
+            members,
+            &[
+                ("it#1", two(&[0])),
+                ("it#2", two(&[1])),
+                ("half", two(&[0, 1])),
+            ],
+        );
         assert_eq!(record.varied(), ["x", "y"]);
-        assert_eq!(record.common_params(), IndexMap::from([("z".to_owned(), Value::from(1))]));
-        let values = |stage: &str| ["x", "y", "z", "model.with.batch"].map(|name| record.value_at(stage, name));
-        assert_eq!(values("it#1"), [5, 10, 1, 8].map(|value| Some(value.into())));
-        assert_eq!(values("it#2"), [7, 14, 1, 8].map(|value| Some(value.into())));
+        assert_eq!(
+            record.common_params(),
+            IndexMap::from([("z".to_owned(), Value::from(1))])
+        );
+        let values = |stage: &str| {
+            ["x", "y", "z", "model.with.batch"].map(|name| record.value_at(stage, name))
+        };
+        assert_eq!(
+            values("it#1"),
+            [5, 10, 1, 8].map(|value| Some(value.into()))
+        );
+        assert_eq!(
+            values("it#2"),
+            [7, 14, 1, 8].map(|value| Some(value.into()))
+        );
         assert_eq!(values("half"), [None, None, Some(1.into()), Some(8.into())]);
         assert_eq!(
-            (record.common_seed(), record.stage_at("it#2"), record.name_in_trial("it#2")),
+            (
+                record.common_seed(),
+                record.stage_at("it#2"),
+                record.name_in_trial("it#2")
+            ),
             (Some(3), "it", "it")
         );
     }
@@ -262,7 +373,10 @@ mod tests {
         ];
         let record = record(members, &[]);
         assert!(record.varied().is_empty());
-        assert_eq!((record.common_seed(), record.seed_at("it[v=#1]#1,seed=9")), (None, Some(9)));
+        assert_eq!(
+            (record.common_seed(), record.seed_at("it[v=#1]#1,seed=9")),
+            (None, Some(9))
+        );
         assert_eq!(record.value_at("it#1,seed=4", "x"), Some(5.into()));
         assert_eq!(record.name_in_trial("it[v=#1]#1,seed=9"), "it[v=#1]");
     }
@@ -270,9 +384,15 @@ mod tests {
     #[test]
     fn axes_are_read_from_names_where_nothing_else_says_them() {
         let pairs = |stage: &str| -> Vec<String> {
-            axes_in(stage).into_iter().map(|(name, value)| format!("{name}:{}", value.as_str().unwrap())).collect()
+            axes_in(stage)
+                .into_iter()
+                .map(|(name, value)| format!("{name}:{}", value.as_str().unwrap()))
+                .collect()
         };
-        assert_eq!(pairs("model[method=zscore,lr=1.0e-2]#3"), ["method:zscore", "lr:1.0e-2"]);
+        assert_eq!(
+            pairs("model[method=zscore,lr=1.0e-2]#3"),
+            ["method:zscore", "lr:1.0e-2"]
+        );
         assert_eq!(
             pairs("m[kernels=[3, 5],x={a: 1, b: 2},s=\"a,b\"]"),
             ["kernels:[3, 5]", "x:{a: 1, b: 2}", "s:\"a,b\""]

@@ -29,7 +29,9 @@ impl Store {
         self.layout().make(&folder)?;
         let holder = Holder::myself(&temporary(self.layout()));
         create(&path, &holder).map_err(CacheError::io("create", &path))?;
-        Ok(RunLease { _beating: self.heart().beat(&path) })
+        Ok(RunLease {
+            _beating: self.heart().beat(&path),
+        })
     }
 
     /// The run has ended, and its record says how.
@@ -39,12 +41,21 @@ impl Store {
 
     /// How a run stands: one whose process is gone was interrupted, whatever its record still says.
     pub(super) fn standing(&self, record: &RunRecord) -> RunStatus {
-        if record.status == RunStatus::Running { self.standing_at(record, self.clock()) } else { record.status }
+        if record.status == RunStatus::Running {
+            self.standing_at(record, self.clock())
+        } else {
+            record.status
+        }
     }
 
     /// The same at a time by the file system's clock.
     pub(super) fn standing_at(&self, record: &RunRecord, now: SystemTime) -> RunStatus {
-        let is_gone = record.status == RunStatus::Running && !is_held(&self.run_lease(&record.run), now);
-        if is_gone { RunStatus::Interrupted } else { record.status }
+        let is_gone =
+            record.status == RunStatus::Running && !is_held(&self.run_lease(&record.run), now);
+        if is_gone {
+            RunStatus::Interrupted
+        } else {
+            record.status
+        }
     }
 }

@@ -42,7 +42,9 @@ impl Store {
     pub fn actions(&self) -> Result<(Vec<Action>, Vec<PathBuf>), CacheError> {
         let (mut actions, mut broken) = (Vec::new(), Vec::new());
         for path in self.paths_below(&self.layout().actions())? {
-            let Some(text) = self.read_if_there(&path)? else { continue };
+            let Some(text) = self.read_if_there(&path)? else {
+                continue;
+            };
             match unseal::<Action>(&text) {
                 Some(action) if self.layout().action(&action.key) == path => actions.push(action),
                 _ => broken.push(path),
@@ -65,12 +67,18 @@ impl Store {
 
     /// Checks everything; damaged objects are set aside, actions that lost an object are removed, so that the next
     /// run recomputes their stages. `progress` is called with the number of objects checked and their total.
-    pub fn verify(&self, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<VerifyReport, CacheError> {
+    pub fn verify(
+        &self,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<VerifyReport, CacheError> {
         // What stands in the way of the store's folders goes first: nothing can be given back before.
         if !self.layout().root().is_dir() {
             return Ok(VerifyReport::default());
         }
-        let mut report = VerifyReport { damaged: self.set_foreign_aside()?, ..VerifyReport::default() };
+        let mut report = VerifyReport {
+            damaged: self.set_foreign_aside()?,
+            ..VerifyReport::default()
+        };
         // A collection would take away what is looked for. Where no lease can be taken, none is at work either.
         let _turn = match self.turn_to_collect() {
             Err(CacheError::Collecting) => return Err(CacheError::Collecting),
@@ -83,11 +91,17 @@ impl Store {
         report.damaged.extend(self.set_broken_records_aside()?);
         let (actions, broken) = self.actions()?;
         report.actions = actions.len();
-        let broken = broken.into_iter().map(|path| (path, "not a readable action"));
+        let broken = broken
+            .into_iter()
+            .map(|path| (path, "not a readable action"));
         let (ledgers, unwritten) = self.check_ledgers(&actions)?;
         for (path, reason) in broken.chain(ledgers) {
             self.layout().remove(&path)?;
-            report.damaged.push(Damage { path, reason: reason.into(), needed_by: Vec::new() });
+            report.damaged.push(Damage {
+                path,
+                reason: reason.into(),
+                needed_by: Vec::new(),
+            });
         }
         // Actions may say different things of one object.
         let mut needed: BTreeMap<PathBuf, (Vec<ObjectRecord>, BTreeSet<String>)> = BTreeMap::new();
@@ -103,26 +117,48 @@ impl Store {
         let on_disk = self.layout().walk(&self.layout().objects())?;
         report.objects = on_disk.len();
         report.bytes = on_disk.iter().map(|file| file.seen.bytes).sum();
-        report.orphans = on_disk.iter().filter(|file| !needed.contains_key(&file.path)).count();
+        report.orphans = on_disk
+            .iter()
+            .filter(|file| !needed.contains_key(&file.path))
+            .count();
         report.orphans += self.layout().walk(&self.layout().tmp())?.len();
         let done = std::sync::atomic::AtomicUsize::new(0);
         let found: Vec<(Option<Digest>, Damage)> = needed
             .into_par_iter()
             .filter_map(|(path, (records, kinds))| {
-                let found = records.iter().try_for_each(|record| self.verify_object(record));
-                progress(done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, on_disk.len());
+                let found = records
+                    .iter()
+                    .try_for_each(|record| self.verify_object(record));
+                progress(
+                    done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
+                    on_disk.len(),
+                );
                 let error = found.err()?;
                 // A part speaks for itself.
-                let is_of_a_part = error.object().is_some_and(|object| object != records[0].object);
+                let is_of_a_part = error
+                    .object()
+                    .is_some_and(|object| object != records[0].object);
                 let reason = (!is_of_a_part).then(|| error.to_string())?;
                 // What cannot be read at the moment is not lost.
                 let lost = error.is_loss().then_some(records[0].object);
-                Some((lost, Damage { path, reason, needed_by: kinds.into_iter().collect() }))
+                Some((
+                    lost,
+                    Damage {
+                        path,
+                        reason,
+                        needed_by: kinds.into_iter().collect(),
+                    },
+                ))
             })
             .collect();
-        self.drop_actions_that_need(&actions, &found.iter().filter_map(|(lost, _)| *lost).collect())?;
+        self.drop_actions_that_need(
+            &actions,
+            &found.iter().filter_map(|(lost, _)| *lost).collect(),
+        )?;
         self.prune_ledgers(&unwritten.iter().map(|action| action.key).collect())?;
-        report.damaged.extend(found.into_iter().map(|(_, damage)| damage));
+        report
+            .damaged
+            .extend(found.into_iter().map(|(_, damage)| damage));
         Ok(report)
     }
 
@@ -140,14 +176,26 @@ impl Store {
         }
         let found = self.load(record)?.digest();
         if found != record.digest {
-            let reason = format!("its content has the digest {}, not {}", found.short(), record.digest.short());
-            return Err(CacheError::Damaged { object: record.object, reason });
+            let reason = format!(
+                "its content has the digest {}, not {}",
+                found.short(),
+                record.digest.short()
+            );
+            return Err(CacheError::Damaged {
+                object: record.object,
+                reason,
+            });
         }
         Ok(())
     }
 
     fn paths_below(&self, folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-        Ok(self.layout().walk(folder)?.into_iter().map(|found| found.path).collect())
+        Ok(self
+            .layout()
+            .walk(folder)?
+            .into_iter()
+            .map(|found| found.path)
+            .collect())
     }
 
     /// Sets aside whatever in the store is neither a file nor a folder, and what stands where a folder of it should be.
@@ -161,13 +209,26 @@ impl Store {
                 foreign.push(found.path);
             }
         }
-        for folder in [layout.objects(), layout.actions(), layout.checkpoints(), layout.ledgers(), layout.pulls()] {
-            let found = layout.walk(&folder)?.into_iter().filter(|found| found.seen.kind == Kind::Foreign);
+        for folder in [
+            layout.objects(),
+            layout.actions(),
+            layout.checkpoints(),
+            layout.ledgers(),
+            layout.pulls(),
+        ] {
+            let found = layout
+                .walk(&folder)?
+                .into_iter()
+                .filter(|found| found.seen.kind == Kind::Foreign);
             foreign.extend(found.map(|found| found.path));
         }
         // What runs link lies deeper, and is not part of the store's promise.
         for run in layout.entries(&layout.runs())? {
-            let mut own = if run.seen.kind == Kind::Folder { layout.entries(&run.path)? } else { vec![run] };
+            let mut own = if run.seen.kind == Kind::Folder {
+                layout.entries(&run.path)?
+            } else {
+                vec![run]
+            };
             own.retain(|found| found.seen.kind == Kind::Foreign);
             foreign.extend(own.into_iter().map(|found| found.path));
         }
@@ -175,7 +236,14 @@ impl Store {
             layout.set_aside(path)?;
         }
         let reason = "neither a file nor a folder of the store, in which nothing is followed";
-        Ok(foreign.into_iter().map(|path| Damage { path, reason: reason.into(), needed_by: Vec::new() }).collect())
+        Ok(foreign
+            .into_iter()
+            .map(|path| Damage {
+                path,
+                reason: reason.into(),
+                needed_by: Vec::new(),
+            })
+            .collect())
     }
 
     /// Sets aside records of runs that cannot be read, since a collection of garbage does not know what they need. One that is
@@ -196,33 +264,52 @@ impl Store {
             }
             let path = self.run_path(&run);
             self.layout().set_aside(&path)?;
-            damaged.push(Damage { path, reason: error.to_string(), needed_by: Vec::new() });
+            damaged.push(Damage {
+                path,
+                reason: error.to_string(),
+                needed_by: Vec::new(),
+            });
         }
         Ok(damaged)
     }
 
     /// Ledgers that cannot be read, or that say something else than the actions; and what ledgers alone know of, as far as it is
     /// there: the next run writes it again.
-    fn check_ledgers(&self, actions: &[Action]) -> Result<(Vec<BrokenFile>, Vec<Action>), CacheError> {
-        let written: BTreeMap<&Key, &Action> = actions.iter().map(|action| (&action.key, action)).collect();
+    fn check_ledgers(
+        &self,
+        actions: &[Action],
+    ) -> Result<(Vec<BrokenFile>, Vec<Action>), CacheError> {
+        let written: BTreeMap<&Key, &Action> =
+            actions.iter().map(|action| (&action.key, action)).collect();
         let (mut broken, mut unwritten) = (Vec::new(), Vec::new());
         for path in self.paths_below(&self.layout().ledgers())? {
-            let Some(text) = self.read_if_there(&path)? else { continue };
+            let Some(text) = self.read_if_there(&path)? else {
+                continue;
+            };
             let Some(ledger) = unseal::<Ledger>(&text) else {
                 broken.push((path, "not a readable ledger"));
                 continue;
             };
             // A ledger may be older than an action, but not than one that it looked at.
             let differs = |(stage, noted): (&String, &Arc<Action>)| {
-                written.get(&noted.key).is_some_and(|action| action.outputs != noted.outputs)
+                written
+                    .get(&noted.key)
+                    .is_some_and(|action| action.outputs != noted.outputs)
                     && ledger.is_as_it_was(self, stage, &noted.key)
             };
             if ledger.stages.iter().any(differs) {
                 broken.push((path, "a ledger that says something else than the actions"));
                 continue;
             }
-            let only_here = ledger.stages.into_values().filter(|noted| !written.contains_key(&noted.key));
-            unwritten.extend(only_here.filter(|noted| self.has_outputs(noted)).map(|noted| Action::clone(&noted)));
+            let only_here = ledger
+                .stages
+                .into_values()
+                .filter(|noted| !written.contains_key(&noted.key));
+            unwritten.extend(
+                only_here
+                    .filter(|noted| self.has_outputs(noted))
+                    .map(|noted| Action::clone(&noted)),
+            );
         }
         Ok((broken, unwritten))
     }
@@ -232,11 +319,17 @@ impl Store {
     /// whose objects were looked at.
     fn prune_ledgers(&self, checked: &BTreeSet<Key>) -> Result<(), CacheError> {
         for path in self.paths_below(&self.layout().ledgers())? {
-            let Some(mut ledger) = self.layout().read(&path).ok().and_then(|text| unseal::<Ledger>(&text)) else {
+            let Some(mut ledger) = self
+                .layout()
+                .read(&path)
+                .ok()
+                .and_then(|text| unseal::<Ledger>(&text))
+            else {
                 continue;
             };
             let is_sure = |noted: &Action| checked.contains(&noted.key) && self.has_outputs(noted);
-            let is_doubtful = |noted: &Action| self.action_file(&noted.key).is_none() && !is_sure(noted);
+            let is_doubtful =
+                |noted: &Action| self.action_file(&noted.key).is_none() && !is_sure(noted);
             let doubtful = ledger.stages.iter().filter(|(_, noted)| is_doubtful(noted));
             let doubtful: Vec<String> = doubtful.map(|(stage, _)| stage.clone()).collect();
             if !doubtful.is_empty() {
@@ -260,14 +353,28 @@ impl Store {
         let found = self.load(record)?.digest();
         if found != record.digest {
             let _ = self.quarantine(record);
-            let reason = format!("its content has the digest {}, not {}", found.short(), record.digest.short());
-            return Err(CacheError::Damaged { object: record.object, reason });
+            let reason = format!(
+                "its content has the digest {}, not {}",
+                found.short(),
+                record.digest.short()
+            );
+            return Err(CacheError::Damaged {
+                object: record.object,
+                reason,
+            });
         }
         Ok(())
     }
 
-    fn drop_actions_that_need(&self, actions: &[Action], lost: &BTreeSet<Digest>) -> Result<(), CacheError> {
-        for action in actions.iter().filter(|action| action.objects().any(|record| lost.contains(&record.object))) {
+    fn drop_actions_that_need(
+        &self,
+        actions: &[Action],
+        lost: &BTreeSet<Digest>,
+    ) -> Result<(), CacheError> {
+        for action in actions
+            .iter()
+            .filter(|action| action.objects().any(|record| lost.contains(&record.object)))
+        {
             // A run may have published it again meanwhile.
             if self.action(&action.key)?.is_some_and(|now| now != *action) {
                 continue;

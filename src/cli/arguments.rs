@@ -67,11 +67,20 @@ impl Global {
             ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
             ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
         }
-        let level = if self.verbose { "info,runner=debug,stages=debug" } else { "warn" };
+        let level = if self.verbose {
+            "info,runner=debug,stages=debug"
+        } else {
+            "warn"
+        };
         let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG");
         let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Log::default);
-        let _ = subscriber.with_ansi(crate::ui::Colours::of_stderr().0).without_time().try_init();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(Log::default);
+        let _ = subscriber
+            .with_ansi(crate::ui::Colours::of_stderr().0)
+            .without_time()
+            .try_init();
     }
 }
 
@@ -88,7 +97,11 @@ pub struct PipelineArguments {
 impl PipelineArguments {
     /// The folder that the pipeline lies in: the current one if none is named.
     pub fn folder(&self) -> PathBuf {
-        self.pipeline.as_deref().and_then(Path::parent).unwrap_or(Path::new(".")).to_owned()
+        self.pipeline
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new("."))
+            .to_owned()
     }
 }
 
@@ -123,8 +136,11 @@ impl Choice {
     /// `NAME=VALUE` pairs.
     pub fn overrides(&self) -> Result<Vec<(String, String)>, CliError> {
         let pair = |text: &String| match text.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
-            _ => Err(CliError::wrong(format!("`--set {text}` is not NAME=VALUE")).hint("for example `--set epochs=5`")),
+            Some((name, value)) if !name.trim().is_empty() => {
+                Ok((name.trim().to_owned(), value.to_owned()))
+            }
+            _ => Err(CliError::wrong(format!("`--set {text}` is not NAME=VALUE"))
+                .hint("for example `--set epochs=5`")),
         };
         self.overrides.iter().map(pair).collect()
     }
@@ -143,7 +159,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// Why a text is not a number with a unit.
 fn not_measured(text: &str, what: &str, unit: &str) -> String {
     match text.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 => format!("`{text}` has no unit: write for example `{number} {unit}`"),
+        Ok(number) if number > 0.0 => {
+            format!("`{text}` has no unit: write for example `{number} {unit}`")
+        }
         _ => format!("`{text}` is not a {what}: write for example `20 {unit}`"),
     }
 }
@@ -178,7 +196,10 @@ impl std::str::FromStr for DeviceChoice {
             "cuda" => Ok(Self::Only(Device::Cuda(0))),
             _ => {
                 let ordinal = text.strip_prefix("cuda:").ok_or_else(error)?;
-                ordinal.parse().map(|ordinal| Self::Only(Device::Cuda(ordinal))).map_err(|_| error())
+                ordinal
+                    .parse()
+                    .map(|ordinal| Self::Only(Device::Cuda(ordinal)))
+                    .map_err(|_| error())
             }
         }
     }
@@ -199,9 +220,18 @@ mod tests {
     #[test]
     fn measures_say_what_is_missing() {
         assert_eq!(size("5 GiB"), Ok(5 << 30));
-        assert_eq!(size("5").unwrap_err(), "`5` has no unit: write for example `5 GiB`");
-        assert_eq!(size("much").unwrap_err(), "`much` is not a size: write for example `20 GiB`");
-        assert_eq!(duration("-1").unwrap_err(), "`-1` is not a duration: write for example `20 d`");
+        assert_eq!(
+            size("5").unwrap_err(),
+            "`5` has no unit: write for example `5 GiB`"
+        );
+        assert_eq!(
+            size("much").unwrap_err(),
+            "`much` is not a size: write for example `20 GiB`"
+        );
+        assert_eq!(
+            duration("-1").unwrap_err(),
+            "`-1` is not a duration: write for example `20 d`"
+        );
         assert_eq!(
             "gpu".parse::<DeviceChoice>().unwrap_err(),
             "`gpu` is not a device: choose from auto, cpu, cuda and cuda:N"

@@ -11,7 +11,9 @@ use super::audit_target::{Places, Target, sample, with_everything_after};
 use super::data::{BroughtWhen, Files};
 use super::session::{Fetch, Session, find, shown};
 use super::{CliError, Exit, Global, signals, sweep};
-use crate::audit::{Audit, Obstacle, Reexecution, Scope, Tolerances, common_differences, header_differences};
+use crate::audit::{
+    Audit, Obstacle, Reexecution, Scope, Tolerances, common_differences, header_differences,
+};
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
 use crate::ui::{self, Mode, outln, print_json};
@@ -77,11 +79,17 @@ pub(super) struct Arguments {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
     let scratch = Folder::temporary("runner-audit")?;
-    let places = Places { store: &store, scratch: &scratch.path };
+    let places = Places {
+        store: &store,
+        scratch: &scratch.path,
+    };
     let target = Target::resolve(&places, &arguments.target, arguments.pipeline.as_deref())?;
     let shadow = match &arguments.shadow {
         Some(path) => Folder::named(path)?,
-        None => Folder { path: scratch.path.join("shadow"), is_temporary: false },
+        None => Folder {
+            path: scratch.path.join("shadow"),
+            is_temporary: false,
+        },
     };
     let session = open(global, arguments, &target, &shadow.path)?;
     session.store.leave_untouched();
@@ -106,22 +114,34 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         confirm: arguments.confirm,
     };
     // The result is one document; a stream of events would not be.
-    let mode = if global.json || global.quiet { Mode::Quiet } else { Mode::Auto };
+    let mode = if global.json || global.quiet {
+        Mode::Quiet
+    } else {
+        Mode::Auto
+    };
     let mut reporter = ui::reporter(mode, global.verbose);
     let mut report = match audit.run(&shadow.path, reporter.as_mut()) {
         Ok(report) => report,
         Err(Obstacle::Interrupted) => return Ok(Exit::Interrupted),
         Err(Obstacle::Failure(failure)) => return Err(failure.into()),
         Err(Obstacle::NoOriginal(stage)) => {
-            let message = format!("the output of {stage} is needed as an input, and is not in the store");
-            return Err(
-                CliError::wrong(message).hint("audit everything, without --sample and --from: that needs no original")
-            );
+            let message =
+                format!("the output of {stage} is needed as an input, and is not in the store");
+            return Err(CliError::wrong(message)
+                .hint("audit everything, without --sample and --from: that needs no original"));
         }
     };
     drop(reporter);
-    let differences = if target.sweep.is_some() { common_differences } else { header_differences };
-    report.header = differences(&target.lock, session.spec.seed, &session.params().into_iter().collect());
+    let differences = if target.sweep.is_some() {
+        common_differences
+    } else {
+        header_differences
+    };
+    report.header = differences(
+        &target.lock,
+        session.spec.seed,
+        &session.params().into_iter().collect(),
+    );
     if global.json {
         let mut object = json!(report);
         object["target"] = json!(target.name);
@@ -147,7 +167,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 
 /// The pipeline as it is now, with what the record says was made of it. Raw files are hashed anew: what the original store
 /// remembers of them is not relied on.
-fn open(global: &Global, arguments: &Arguments, target: &Target, shadow: &Path) -> Result<Session, CliError> {
+fn open(
+    global: &Global,
+    arguments: &Arguments,
+    target: &Target,
+    shadow: &Path,
+) -> Result<Session, CliError> {
     let choice = Choice {
         profile: target.lock.profile.clone(),
         overrides: target.lock.overrides.clone(),
@@ -158,18 +183,27 @@ fn open(global: &Global, arguments: &Arguments, target: &Target, shadow: &Path) 
         offline: arguments.offline,
     };
     if let Some(path) = target.pipeline.as_deref().filter(|path| !path.is_file()) {
-        let message = format!("the pipeline {} of {} is not there", path.display(), target.name);
+        let message = format!(
+            "the pipeline {} of {} is not there",
+            path.display(),
+            target.name
+        );
         return Err(CliError::wrong(message).hint("say where it is now with --pipeline FILE"));
     }
     let offline = arguments.offline;
-    let arguments = PipelineArguments { pipeline: target.pipeline.clone(), choice };
+    let arguments = PipelineArguments {
+        pipeline: target.pipeline.clone(),
+        choice,
+    };
     let folder = arguments.folder();
     let store = match &target.store {
         Some(path) => Store::open(path),
         None => global.open_store(&folder)?,
     };
     let mut session = match (&target.sweep, &target.pipeline) {
-        (Some(part), Some(pipeline)) => sweep::session_of(store, global, part, pipeline, &arguments.choice)?,
+        (Some(part), Some(pipeline)) => {
+            sweep::session_of(store, global, part, pipeline, &arguments.choice)?
+        }
         _ => Session::open_on(store, global, &arguments, Fetch::Allowed)?,
     };
     session.files = Files::new(&folder, offline, &Layout::new(shadow), &session.cancel);
@@ -179,28 +213,51 @@ fn open(global: &Global, arguments: &Arguments, target: &Target, shadow: &Path) 
     Ok(session)
 }
 
-fn scope(arguments: &Arguments, session: &Session, target: &Target) -> Result<(Scope, Option<u64>), CliError> {
+fn scope(
+    arguments: &Arguments,
+    session: &Session,
+    target: &Target,
+) -> Result<(Scope, Option<u64>), CliError> {
     if let Some(name) = &arguments.from {
-        return Ok((Scope::Part(with_everything_after(&session.graph, &find(&session.graph, name)?)), None));
+        return Ok((
+            Scope::Part(with_everything_after(
+                &session.graph,
+                &find(&session.graph, name)?,
+            )),
+            None,
+        ));
     }
-    let Some(count) = arguments.sample else { return Ok((Scope::Everything, None)) };
+    let Some(count) = arguments.sample else {
+        return Ok((Scope::Everything, None));
+    };
     let seed = arguments.seed.unwrap_or_else(|| {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         u64::from(since.subsec_nanos())
     });
-    Ok((Scope::Single(sample(&target.lock, count as usize, seed)), Some(seed)))
+    Ok((
+        Scope::Single(sample(&target.lock, count as usize, seed)),
+        Some(seed),
+    ))
 }
 
 fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, CliError> {
     let mut tolerances = Tolerances::default();
     for text in &arguments.tolerance {
-        bound(&mut tolerances, "--tolerance", text, |tolerance, value| tolerance.abs = value)?;
+        bound(&mut tolerances, "--tolerance", text, |tolerance, value| {
+            tolerance.abs = value
+        })?;
     }
     for text in &arguments.rtol {
-        bound(&mut tolerances, "--rtol", text, |tolerance, value| tolerance.rel = value)?;
+        bound(&mut tolerances, "--rtol", text, |tolerance, value| {
+            tolerance.rel = value
+        })?;
     }
     for text in &arguments.ulps {
-        bound(&mut tolerances, "--ulps", text, |tolerance, value| tolerance.ulps = value)?;
+        bound(&mut tolerances, "--ulps", text, |tolerance, value| {
+            tolerance.ulps = value
+        })?;
     }
     if let Some((stage, port)) = tolerances.unknown(&session.graph) {
         find(&session.graph, stage)?;
@@ -208,7 +265,14 @@ fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, Cl
             .graph
             .find(stage)
             .iter()
-            .flat_map(|id| session.graph.stage(*id).outputs.iter().map(|port| port.name.clone()))
+            .flat_map(|id| {
+                session
+                    .graph
+                    .stage(*id)
+                    .outputs
+                    .iter()
+                    .map(|port| port.name.clone())
+            })
             .collect();
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let message = format!("the stage `{stage}` has no output `{port}`");
@@ -226,20 +290,30 @@ fn bound<T: std::str::FromStr + PartialOrd + Default>(
 ) -> Result<(), CliError> {
     let wrong = || {
         let message = format!("`{option} {text}` is neither a number nor STAGE.PORT=NUMBER");
-        CliError::wrong(message).hint(format!("for example `{option} 1` or `{option} scores.scores=1`"))
+        CliError::wrong(message).hint(format!(
+            "for example `{option} 1` or `{option} scores.scores=1`"
+        ))
     };
     // Names of instances have dots and equals signs of their own; those of ports do not.
-    let (name, value) = text.rsplit_once('=').map_or((None, text), |(name, value)| (Some(name), value));
+    let (name, value) = text
+        .rsplit_once('=')
+        .map_or((None, text), |(name, value)| (Some(name), value));
     let value: T = value.trim().parse().map_err(|_| wrong())?;
     // What is no number compares with nothing.
-    if value.partial_cmp(&T::default()).is_none_or(std::cmp::Ordering::is_lt) {
+    if value
+        .partial_cmp(&T::default())
+        .is_none_or(std::cmp::Ordering::is_lt)
+    {
         return Err(wrong());
     }
     let tolerance = match name {
         None => &mut tolerances.default,
         Some(name) => {
             let (stage, port) = name.rsplit_once('.').ok_or_else(wrong)?;
-            tolerances.ports.entry((stage.trim().to_owned(), port.trim().to_owned())).or_default()
+            tolerances
+                .ports
+                .entry((stage.trim().to_owned(), port.trim().to_owned()))
+                .or_default()
         }
     };
     set(tolerance, value);
@@ -254,14 +328,19 @@ struct Folder {
 
 impl Folder {
     fn temporary(what: &str) -> Result<Self, CliError> {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         let name = format!("{what}-{}-{:x}", std::process::id(), since.as_nanos());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).map_err(|error| {
             CliError::failed(format!("cannot create {}: {error}", path.display()))
                 .hint("choose another folder for temporary files with TMPDIR")
         })?;
-        Ok(Self { path, is_temporary: true })
+        Ok(Self {
+            path,
+            is_temporary: true,
+        })
     }
 
     /// The folder that the user names, which must be new or empty.
@@ -272,9 +351,14 @@ impl Folder {
         };
         if !is_empty {
             let message = format!("{} is not an empty folder", folder.display());
-            return Err(CliError::wrong(message).hint("an audit uses nothing again: give it a new folder"));
+            return Err(
+                CliError::wrong(message).hint("an audit uses nothing again: give it a new folder")
+            );
         }
-        Ok(Self { path: folder.to_owned(), is_temporary: false })
+        Ok(Self {
+            path: folder.to_owned(),
+            is_temporary: false,
+        })
     }
 }
 

@@ -12,15 +12,26 @@ const LEAVES_LISTED: usize = 8;
 
 /// Prints what an audit found.
 pub(super) fn print(report: &AuditReport, target: &Target, seed: Option<u64>, verbose: bool) {
-    outln!("{} {}", Paint::Quiet.on("audit of"), Paint::Strong.on(&target.name));
+    outln!(
+        "{} {}",
+        Paint::Quiet.on("audit of"),
+        Paint::Strong.on(&target.name)
+    );
     if target.pipeline_is_recorded {
         outln!("with the pipeline that came with the record");
     }
     for difference in &report.header {
-        outln!("{}: {difference}", Paint::Bad.on("the record's header differs"));
+        outln!(
+            "{}: {difference}",
+            Paint::Bad.on("the record's header differs")
+        );
     }
     out!("{}", stages(report, verbose));
-    for stage in report.stages.iter().filter(|stage| stage.verdict != Verdict::Bitwise) {
+    for stage in report
+        .stages
+        .iter()
+        .filter(|stage| stage.verdict != Verdict::Bitwise)
+    {
         out!("{}", details(stage));
     }
     out!("{}", summary(report));
@@ -48,42 +59,68 @@ fn stages(report: &AuditReport, verbose: bool) -> String {
             stage.reason.clone(),
         ]);
     }
-    if table.is_empty() { String::new() } else { table.render() }
+    if table.is_empty() {
+        String::new()
+    } else {
+        table.render()
+    }
 }
 
 fn paint(verdict: Verdict) -> Paint {
     match verdict {
         Verdict::Bitwise | Verdict::WithinTolerance => Paint::Good,
-        Verdict::Inherited | Verdict::EnvironmentDiffers | Verdict::Skipped | Verdict::Missing => Paint::Warn,
+        Verdict::Inherited | Verdict::EnvironmentDiffers | Verdict::Skipped | Verdict::Missing => {
+            Paint::Warn
+        }
         _ => Paint::Bad,
     }
 }
 
 /// Where the outputs of a stage part from their record.
 fn details(stage: &StageAudit) -> String {
-    let ports: Vec<&PortAudit> = stage.ports.iter().filter(|port| port.closeness != Some(Closeness::Bitwise)).collect();
+    let ports: Vec<&PortAudit> = stage
+        .ports
+        .iter()
+        .filter(|port| port.closeness != Some(Closeness::Bitwise))
+        .collect();
     let mut text = String::new();
     if ports.is_empty() && stage.differences.is_empty() {
         return text;
     }
-    text += &format!("\n{}: {}\n", Paint::Strong.on(&stage.stage), stage.verdict.name());
+    text += &format!(
+        "\n{}: {}\n",
+        Paint::Strong.on(&stage.stage),
+        stage.verdict.name()
+    );
     for difference in &stage.differences {
         text += &format!("  {difference}\n");
     }
-    ports.into_iter().for_each(|port| text += &port_details(port));
+    ports
+        .into_iter()
+        .for_each(|port| text += &port_details(port));
     text
 }
 
 fn port_details(port: &PortAudit) -> String {
-    let digest = |digest: Option<stages::artifact::Digest>| digest.map_or("(none)".to_owned(), |digest| digest.short());
+    let digest = |digest: Option<stages::artifact::Digest>| {
+        digest.map_or("(none)".to_owned(), |digest| digest.short())
+    };
     let heads = format!("{} -> {}", digest(port.then), digest(port.now));
     if port.closeness.is_none() {
-        return format!("  output {}: {heads}; nothing to compare it with\n", port.port);
+        return format!(
+            "  output {}: {heads}; nothing to compare it with\n",
+            port.port
+        );
     }
     if port.leaves.is_empty() {
         return format!("  output {}: {heads}\n", port.port);
     }
-    let mut text = format!("  output {}: {} of {} arrays differ\n", port.port, port.leaves.len(), port.compared);
+    let mut text = format!(
+        "  output {}: {} of {} arrays differ\n",
+        port.port,
+        port.leaves.len(),
+        port.compared
+    );
     let mut table = Table::new(&[
         ("array", Align::Left),
         ("differing", Align::Right),
@@ -98,10 +135,16 @@ fn port_details(port: &PortAudit) -> String {
     let mut leaves: Vec<&LeafComparison> = port.leaves.iter().collect();
     // The worst come first; of equals, their order stays.
     leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.closeness));
-    leaves.iter().take(LEAVES_LISTED).for_each(|leaf| table.row(row(leaf)));
+    leaves
+        .iter()
+        .take(LEAVES_LISTED)
+        .for_each(|leaf| table.row(row(leaf)));
     text += &table.render();
     if leaves.len() > LEAVES_LISTED {
-        text += &format!("  … and {}; --json lists all\n", counted(leaves.len() - LEAVES_LISTED, "more array"));
+        text += &format!(
+            "  … and {}; --json lists all\n",
+            counted(leaves.len() - LEAVES_LISTED, "more array")
+        );
     }
     text
 }
@@ -115,12 +158,32 @@ fn row(leaf: &LeafComparison) -> [String; 9] {
     if let Some(reason) = &leaf.reason {
         let empty = String::new;
         let mark = format!("{mark} {reason}");
-        return [leaf.name.clone(), empty(), empty(), empty(), empty(), empty(), empty(), empty(), mark];
+        return [
+            leaf.name.clone(),
+            empty(),
+            empty(),
+            empty(),
+            empty(),
+            empty(),
+            empty(),
+            empty(),
+            mark,
+        ];
     }
     let elements: usize = leaf.shape.iter().product();
-    let size = |value: f64| if value == 0.0 { String::new() } else { format!("{value:.2e}") };
+    let size = |value: f64| {
+        if value == 0.0 {
+            String::new()
+        } else {
+            format!("{value:.2e}")
+        }
+    };
     let (at, then, now) = match &leaf.first {
-        Some(first) => (format!("{:?}", first.index), short(&first.then), short(&first.now)),
+        Some(first) => (
+            format!("{:?}", first.index),
+            short(&first.then),
+            short(&first.now),
+        ),
         None => Default::default(),
     };
     [
@@ -128,7 +191,8 @@ fn row(leaf: &LeafComparison) -> [String; 9] {
         format!("{}/{elements}", leaf.differing),
         size(leaf.max_absolute),
         size(leaf.max_relative),
-        leaf.max_ulps.map_or_else(String::new, |ulps| ulps.to_string()),
+        leaf.max_ulps
+            .map_or_else(String::new, |ulps| ulps.to_string()),
         at,
         then,
         now,
@@ -139,7 +203,11 @@ fn row(leaf: &LeafComparison) -> [String; 9] {
 /// A value that fits into a cell.
 fn short(text: &str) -> String {
     const MOST: usize = 32;
-    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST - 1).collect::<String>() + "…" }
+    if text.chars().count() <= MOST {
+        text.to_owned()
+    } else {
+        text.chars().take(MOST - 1).collect::<String>() + "…"
+    }
 }
 
 fn summary(report: &AuditReport) -> String {

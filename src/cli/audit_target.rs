@@ -41,9 +41,16 @@ impl Target {
     ///
     /// # Errors
     /// If there is no such record.
-    pub fn resolve(places: &Places<'_>, name: &str, pipeline: Option<&Path>) -> Result<Self, CliError> {
+    pub fn resolve(
+        places: &Places<'_>,
+        name: &str,
+        pipeline: Option<&Path>,
+    ) -> Result<Self, CliError> {
         let path = Path::new(name);
-        let ends = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
+        let ends = |ending: &str| {
+            path.extension()
+                .is_some_and(|extension| extension == ending)
+        };
         let mut target = match () {
             () if ends("lock") => Self::of_lock(path)?,
             () if bundle::is_bundle(path) => Self::of_bundle(places, path, pipeline.is_some())?,
@@ -53,10 +60,15 @@ impl Target {
             }
             () if ends("bundle") => {
                 let message = format!("there is no bundle {name}");
-                return Err(CliError::wrong(message).hint("`runner export RUN --bundle FILE` makes one"));
+                return Err(
+                    CliError::wrong(message).hint("`runner export RUN --bundle FILE` makes one")
+                );
             }
             () => {
-                let record = places.store.find_run(name).map_err(|error| not_found(error, name))?;
+                let record = places
+                    .store
+                    .find_run(name)
+                    .map_err(|error| not_found(error, name))?;
                 Self::of_run(places, &record, pipeline.is_some())?
             }
         };
@@ -69,13 +81,23 @@ impl Target {
 
     /// A sweep's file is no pipeline; the records of its runs say what was carried out.
     fn refuse_sweep_file(&self) -> Result<(), CliError> {
-        let Some(sweep) = self.pipeline.as_deref().filter(|path| crate::sweep::is_sweep(path)) else { return Ok(()) };
+        let Some(sweep) = self
+            .pipeline
+            .as_deref()
+            .filter(|path| crate::sweep::is_sweep(path))
+        else {
+            return Ok(());
+        };
         let shown = shown(sweep);
         if self.sweep.is_some() {
             let message = format!("{shown} is a sweep file");
-            return Err(CliError::wrong(message).hint("--pipeline names the pipeline that the sweep varies"));
+            return Err(CliError::wrong(message)
+                .hint("--pipeline names the pipeline that the sweep varies"));
         }
-        let message = format!("{} is of the sweep {shown}, and does not say which of its trials were run", self.name);
+        let message = format!(
+            "{} is of the sweep {shown}, and does not say which of its trials were run",
+            self.name
+        );
         let hint = format!(
             "records of this version do: `runner sweep {shown}` makes one where something is missing; or audit a trial by \
              itself: `runner sweep best {shown}` says how to run it"
@@ -86,13 +108,26 @@ impl Target {
     fn of_lock(path: &Path) -> Result<Self, CliError> {
         let lock = Lock::read(path)?;
         if lock.is_of_sweep() {
-            let message = format!("the lock {} is of several members of a sweep, and does not say which", shown(path));
-            return Err(CliError::wrong(message).hint("audit the run, or the bundle that the lock came in"));
+            let message = format!(
+                "the lock {} is of several members of a sweep, and does not say which",
+                shown(path)
+            );
+            return Err(
+                CliError::wrong(message).hint("audit the run, or the bundle that the lock came in")
+            );
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         let pipeline = (!lock.file.is_empty()).then(|| folder.join(&lock.file));
         let name = format!("the lock {}", shown(path));
-        Ok(Self { name, lock, pipeline, pipeline_is_recorded: false, sweep: None, brought: None, store: None })
+        Ok(Self {
+            name,
+            lock,
+            pipeline,
+            pipeline_is_recorded: false,
+            sweep: None,
+            brought: None,
+            store: None,
+        })
     }
 
     /// The run in a bundle, which is taken into a store of its own.
@@ -100,11 +135,26 @@ impl Target {
         let folder = places.scratch.join("bundle");
         let store = Store::open(&folder);
         let record = bundle::import(path, &store, false, &|_, _| {})?.record;
-        let target = Self::of_run(&Places { store: &store, ..*places }, &record, has_pipeline)?;
-        Ok(Self { name: format!("{} in {}", target.name, shown(path)), store: Some(folder), ..target })
+        let target = Self::of_run(
+            &Places {
+                store: &store,
+                ..*places
+            },
+            &record,
+            has_pipeline,
+        )?;
+        Ok(Self {
+            name: format!("{} in {}", target.name, shown(path)),
+            store: Some(folder),
+            ..target
+        })
     }
 
-    fn of_run(places: &Places<'_>, record: &RunRecord, has_pipeline: bool) -> Result<Self, CliError> {
+    fn of_run(
+        places: &Places<'_>,
+        record: &RunRecord,
+        has_pipeline: bool,
+    ) -> Result<Self, CliError> {
         let mut lock = Lock::of_run(record, places.store);
         // The results that a bundle left out are described in its lock.
         if let Some(known) = Lock::beside(places.store, record) {
@@ -112,10 +162,17 @@ impl Target {
         }
         if record.seal.is_none() && lock.overrides.is_empty() {
             // Records did not keep overrides then, but parameters they did.
-            lock.overrides = record.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            lock.overrides = record
+                .params
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             lock.overrides.push(format!("seed={}", record.seed));
         }
-        let file = record.sweep.as_ref().map_or(&record.file, |sweep| &sweep.pipeline);
+        let file = record
+            .sweep
+            .as_ref()
+            .map_or(&record.file, |sweep| &sweep.pipeline);
         let mut pipeline = (record.file != QUICKSTART_PATH).then(|| PathBuf::from(file));
         // The path in a record from elsewhere means nothing here, but the record brings the pipeline along.
         let is_foreign = places.store.is_imported(&record.run) && !record.pipeline_files.is_empty();
@@ -123,9 +180,18 @@ impl Target {
         if pipeline_is_recorded {
             pipeline = Some(laid_out(record, &places.scratch.join("pipeline"))?);
         }
-        let brought = pipeline_is_recorded.then(|| report::brought(places.store, record, &stages::kinds()));
+        let brought =
+            pipeline_is_recorded.then(|| report::brought(places.store, record, &stages::kinds()));
         let (name, sweep) = (format!("run {}", record.run), record.sweep.clone());
-        Ok(Self { name, lock, pipeline, pipeline_is_recorded, sweep, brought, store: None })
+        Ok(Self {
+            name,
+            lock,
+            pipeline,
+            pipeline_is_recorded,
+            sweep,
+            brought,
+            store: None,
+        })
     }
 
     /// A pipeline's lock, or its latest run that was done.
@@ -135,19 +201,31 @@ impl Target {
             return Self::of_lock(&beside);
         }
         let store = places.store;
-        let file = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        let file = std::fs::canonicalize(path)
+            .unwrap_or_else(|_| path.to_owned())
+            .display()
+            .to_string();
         let mut unfinished = None;
         let is_done = |record: &RunRecord| {
             if record.file == file && record.status != RunStatus::Done && unfinished.is_none() {
-                unfinished = Some(format!("its run {} is {}; name a run or a lock", record.run, record.status.name()));
+                unfinished = Some(format!(
+                    "its run {} is {}; name a run or a lock",
+                    record.run,
+                    record.status.name()
+                ));
             }
             record.file == file && record.status == RunStatus::Done
         };
         let record = store.newest_first()?.find(is_done);
         let record = record.ok_or_else(|| {
-            let message = format!("there is neither a lock nor a finished run of {}", shown(path));
-            CliError::wrong(message)
-                .hint(unfinished.unwrap_or_else(|| "`runner run` it first, or name a run or a lock".to_owned()))
+            let message = format!(
+                "there is neither a lock nor a finished run of {}",
+                shown(path)
+            );
+            CliError::wrong(message).hint(
+                unfinished
+                    .unwrap_or_else(|| "`runner run` it first, or name a run or a lock".to_owned()),
+            )
         })?;
         Self::of_run(places, &record, true)
     }
@@ -160,8 +238,11 @@ fn not_found(error: CacheError, name: &str) -> CliError {
         return error.into();
     }
     let hint = match error {
-        CacheError::NoRuns(_) => "the store has no runs yet: `runner run PIPELINE` makes one".to_owned(),
-        _ => "`runner runs` lists the runs; a pipeline, a lock or a bundle is named by its path".to_owned(),
+        CacheError::NoRuns(_) => {
+            "the store has no runs yet: `runner run PIPELINE` makes one".to_owned()
+        }
+        _ => "`runner runs` lists the runs; a pipeline, a lock or a bundle is named by its path"
+            .to_owned(),
     };
     CliError::wrong(format!("there is neither a run nor a file called `{name}`")).hint(hint)
 }
@@ -171,16 +252,24 @@ fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, CliError> {
     let files = pipeline_files(record)?;
     for (path, text) in &files {
         let inside = RelativePath::new(path.as_str());
-        let inside =
-            inside.map_err(|fault| CliError::wrong(format!("the record of the run {}: {fault}", record.run)))?;
+        let inside = inside.map_err(|fault| {
+            CliError::wrong(format!("the record of the run {}: {fault}", record.run))
+        })?;
         let path = folder.join(inside.as_str());
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&path, text.as_bytes()))
-            .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
+            .map_err(|error| {
+                CliError::failed(format!("cannot write {}: {error}", path.display()))
+            })?;
     }
     let main = files.first().map(|(path, _)| folder.join(path));
-    main.ok_or_else(|| CliError::wrong(format!("the record of the run {} holds no pipeline", record.run)))
+    main.ok_or_else(|| {
+        CliError::wrong(format!(
+            "the record of the run {} holds no pipeline",
+            record.run
+        ))
+    })
 }
 
 /// Names of the stages and of all that depend on them.
@@ -191,14 +280,22 @@ pub(super) fn with_everything_after(graph: &Graph, stages: &[StageId]) -> BTreeS
             reached.insert(id);
         }
     }
-    reached.into_iter().map(|id| graph.stage(id).name.clone()).collect()
+    reached
+        .into_iter()
+        .map(|id| graph.stage(id).name.clone())
+        .collect()
 }
 
 /// A choice of recorded stages that looks random and depends on nothing but the seed and the names.
 pub(super) fn sample(lock: &Lock, count: usize, seed: u64) -> BTreeSet<String> {
     let names = lock.stages.keys();
-    let mut drawn: Vec<(Digest, &String)> =
-        names.map(|name| (Digest::of_bytes(format!("{seed} {name}").as_bytes()), name)).collect();
+    let mut drawn: Vec<(Digest, &String)> = names
+        .map(|name| (Digest::of_bytes(format!("{seed} {name}").as_bytes()), name))
+        .collect();
     drawn.sort();
-    drawn.into_iter().take(count).map(|(_, name)| name.clone()).collect()
+    drawn
+        .into_iter()
+        .take(count)
+        .map(|(_, name)| name.clone())
+        .collect()
 }

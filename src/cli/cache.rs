@@ -51,7 +51,11 @@ fn stats(global: &Global, store: &Store) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     outln!("{}", shown(store.layout().root()));
-    let mut table = Table::new(&[("", Align::Left), ("count", Align::Right), ("size", Align::Right)]);
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("count", Align::Right),
+        ("size", Align::Right),
+    ]);
     for (name, entry) in stats.entries() {
         table.row([name.to_owned(), entry.count.to_string(), bytes(entry.bytes)]);
     }
@@ -73,12 +77,19 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
     if global.json {
         print_json(&json!(report));
     } else {
-        let (objects, actions) = (counted(report.objects, "object"), counted(report.actions, "action"));
+        let (objects, actions) = (
+            counted(report.objects, "object"),
+            counted(report.actions, "action"),
+        );
         let checked = format!("{objects} ({}), {actions}", bytes(report.bytes));
         if report.damaged.is_empty() {
             outln!("{}: {checked}, all intact", Paint::Good.on("clean"));
         } else {
-            outln!("{}: {checked}, {} damaged", Paint::Bad.on("damaged"), report.damaged.len());
+            outln!(
+                "{}: {checked}, {} damaged",
+                Paint::Bad.on("damaged"),
+                report.damaged.len()
+            );
             for damage in &report.damaged {
                 let needed = if damage.needed_by.is_empty() {
                     String::new()
@@ -91,8 +102,14 @@ fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
         }
         if report.orphans > 0 {
             let orphans = counted(report.orphans, "file");
-            outln!("{orphans} without an action that needs them; `runner cache gc` removes what no run needs");
+            outln!(
+                "{orphans} without an action that needs them; `runner cache gc` removes what no run needs"
+            );
         }
     }
-    Ok(if report.damaged.is_empty() { Exit::Done } else { Exit::Different })
+    Ok(if report.damaged.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Different
+    })
 }

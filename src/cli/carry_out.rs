@@ -58,8 +58,15 @@ impl Reporter for Counted<'_> {
         let more = self.count.note(event);
         let is_last = matches!(event, Event::RunFinished { .. });
         // Nothing comes after the end.
-        let (first, then) = if is_last { (more.as_ref(), Some(event)) } else { (Some(event), more.as_ref()) };
-        first.into_iter().chain(then).for_each(|event| self.reporters.on(event));
+        let (first, then) = if is_last {
+            (more.as_ref(), Some(event))
+        } else {
+            (Some(event), more.as_ref())
+        };
+        first
+            .into_iter()
+            .chain(then)
+            .for_each(|event| self.reporters.on(event));
     }
 }
 
@@ -126,7 +133,12 @@ pub(super) fn carry_out_counting(
     record.seconds = outcome.seconds;
     record.metrics.clone_from(&results.metrics);
     record.stages.clone_from(&outcome.stages);
-    Ok(Carried { record, outcome, results, _lease: lease })
+    Ok(Carried {
+        record,
+        outcome,
+        results,
+        _lease: lease,
+    })
 }
 
 /// Forgets the actions whose results are damaged, and runs again.
@@ -156,7 +168,9 @@ fn repair(
 /// A stage that ran before the repair is no hit for the record.
 fn keep_what_ran(outcome: &mut Outcome, first: &[StageRecord]) {
     for record in &mut outcome.stages {
-        let before = first.iter().find(|before| before.name == record.name && before.state == StageState::Ran);
+        let before = first
+            .iter()
+            .find(|before| before.name == record.name && before.state == StageState::Ran);
         if let (StageState::Hit, Some(before)) = (record.state, before) {
             record.clone_from(before);
         }
@@ -182,25 +196,48 @@ fn perform(
     }
     if let Some(path) = &execution.trace {
         let trace = Trace::create(path);
-        let trace = trace.map_err(|error| CliError::wrong(format!("cannot write {}: {error}", path.display())))?;
+        let trace = trace.map_err(|error| {
+            CliError::wrong(format!("cannot write {}: {error}", path.display()))
+        })?;
         reporters.push(Box::new(trace));
     }
     let options = session.run_options(execution.jobs, execution.memory, execution.keep_going);
-    let mut reporter = Counted { reporters: Reporters(reporters), count };
-    Ok(execute(&session.planner(), plan, &session.store, &options, run, &session.cancel, &mut reporter))
+    let mut reporter = Counted {
+        reporters: Reporters(reporters),
+        count,
+    };
+    Ok(execute(
+        &session.planner(),
+        plan,
+        &session.store,
+        &options,
+        run,
+        &session.cancel,
+        &mut reporter,
+    ))
 }
 
 /// Brings the ledger up to date; losing it costs nothing but time.
 fn remember(session: &mut Session, run: &RunId, outcome: &Outcome) {
     let mut news = false;
-    for stage in outcome.stages.iter().filter(|stage| stage.state == StageState::Failed) {
+    for stage in outcome
+        .stages
+        .iter()
+        .filter(|stage| stage.state == StageState::Failed)
+    {
         if let Some(key) = stage.key {
-            let failure = LastFailure { key, run: run.clone(), reason: stage.reason.clone() };
+            let failure = LastFailure {
+                key,
+                run: run.clone(),
+                reason: stage.reason.clone(),
+            };
             news |= session.ledger.note_failure(&stage.name, failure);
         }
     }
     for (stage, action) in &outcome.actions {
-        news |= session.ledger.note(&session.store, &session.graph.stage(*stage).name, action);
+        news |= session
+            .ledger
+            .note(&session.store, &session.graph.stage(*stage).name, action);
     }
     if news && let Err(error) = session.ledger.save(&session.store, &session.file) {
         tracing::warn!("{error}");

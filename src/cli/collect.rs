@@ -12,7 +12,9 @@ use super::session::shown;
 use super::transfer::{named_remote, refuse_read_only};
 use super::{CliError, Exit, Global, lock};
 use crate::audit::Lock;
-use crate::cache::{GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below, read_plain};
+use crate::cache::{
+    GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below, read_plain,
+};
 use crate::diagnostic::counted;
 use crate::sweep::submissions;
 use crate::ui::{bytes, outln, print_json};
@@ -63,12 +65,24 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
         return Ok(Exit::Done);
     }
     list(global, arguments, &report.removed, shown);
-    let verb = if arguments.dry_run { "would remove" } else { "removed" };
+    let verb = if arguments.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
     let (removed, freed) = (counted(report.removed.len(), "file"), bytes(report.freed));
-    let kept = format!("{} ({})", counted(report.kept_objects, "object"), bytes(report.kept_bytes));
+    let kept = format!(
+        "{} ({})",
+        counted(report.kept_objects, "object"),
+        bytes(report.kept_bytes)
+    );
     let checkpoints = match report.kept_checkpoints {
         0 => String::new(),
-        count => format!(" and {} ({})", counted(count, "checkpoint"), bytes(report.kept_checkpoint_bytes)),
+        count => format!(
+            " and {} ({})",
+            counted(count, "checkpoint"),
+            bytes(report.kept_checkpoint_bytes)
+        ),
     };
     outln!("{verb} {removed} ({freed}); kept {kept}{checkpoints}");
     if arguments.dry_run || global.verbose {
@@ -79,10 +93,20 @@ fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, C
     Ok(Exit::Done)
 }
 
-fn list(global: &Global, arguments: &Arguments, removed: &[Removal], name: impl Fn(&Path) -> String) {
+fn list(
+    global: &Global,
+    arguments: &Arguments,
+    removed: &[Removal],
+    name: impl Fn(&Path) -> String,
+) {
     if arguments.dry_run || global.verbose {
         for removal in removed {
-            outln!("  {} ({}): {}", name(&removal.path), bytes(removal.bytes), removal.reason);
+            outln!(
+                "  {} ({}): {}",
+                name(&removal.path),
+                bytes(removal.bytes),
+                removal.reason
+            );
         }
     }
 }
@@ -94,15 +118,35 @@ fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, CliError> {
         // A lock that cannot be read may need anything: then nothing goes.
         keys.extend(Lock::read(&path)?.keys());
     }
-    Ok(vec![Root { name: "locks".into(), keys }, Root { name: "sweeps".into(), keys: keys_of_sweeps(store)? }])
+    Ok(vec![
+        Root {
+            name: "locks".into(),
+            keys,
+        },
+        Root {
+            name: "sweeps".into(),
+            keys: keys_of_sweeps(store)?,
+        },
+    ])
 }
 
 /// What sweeps on a cluster were built upon, and what their tasks came to.
 fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CliError> {
     let submissions = submissions(store.layout());
-    let sweeps: BTreeSet<&str> = submissions.iter().map(|submission| submission.record.as_str()).collect();
-    let mut keys: BTreeSet<Key> = submissions.iter().flat_map(|submission| &submission.keys).copied().collect();
-    for run in if sweeps.is_empty() { Vec::new() } else { store.runs()? } {
+    let sweeps: BTreeSet<&str> = submissions
+        .iter()
+        .map(|submission| submission.record.as_str())
+        .collect();
+    let mut keys: BTreeSet<Key> = submissions
+        .iter()
+        .flat_map(|submission| &submission.keys)
+        .copied()
+        .collect();
+    for run in if sweeps.is_empty() {
+        Vec::new()
+    } else {
+        store.runs()?
+    } {
         if let Ok(record) = store.load_run(&run)
             && sweeps.contains(record.file.as_str())
         {
@@ -119,14 +163,24 @@ fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Cli
         if path.is_dir() {
             // The user's own folder may be a link.
             let folder = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            files.extend(files_below(&folder)?.into_iter().filter(|path| is_lock(path)));
+            files.extend(
+                files_below(&folder)?
+                    .into_iter()
+                    .filter(|path| is_lock(path)),
+            );
         } else {
             files.insert(path.clone());
         }
     }
     for run in store.runs()? {
-        let beside = store.load_run(&run).map(|record| lock::beside(Some(Path::new(&record.file))));
-        files.extend(beside.ok().filter(|path| path.is_absolute() && path.is_file()));
+        let beside = store
+            .load_run(&run)
+            .map(|record| lock::beside(Some(Path::new(&record.file))));
+        files.extend(
+            beside
+                .ok()
+                .filter(|path| path.is_absolute() && path.is_file()),
+        );
     }
     Ok(files)
 }
@@ -151,21 +205,42 @@ fn held(global: &Global, arguments: &Arguments) -> Result<BTreeSet<Key>, CliErro
     }))
 }
 
-fn at_remote(global: &Global, store: &Store, arguments: &Arguments, older_than: Duration) -> Result<Exit, CliError> {
+fn at_remote(
+    global: &Global,
+    store: &Store,
+    arguments: &Arguments,
+    older_than: Duration,
+) -> Result<Exit, CliError> {
     let remote = named_remote(global, Path::new("."))?;
     refuse_read_only(&remote)?;
-    let mut keys: BTreeSet<Key> = roots(store, &arguments.locks)?.into_iter().flat_map(|root| root.keys).collect();
+    let mut keys: BTreeSet<Key> = roots(store, &arguments.locks)?
+        .into_iter()
+        .flat_map(|root| root.keys)
+        .collect();
     for run in store.runs()? {
-        let stages = store.load_run(&run).map(|record| record.stages).unwrap_or_default();
+        let stages = store
+            .load_run(&run)
+            .map(|record| record.stages)
+            .unwrap_or_default();
         keys.extend(stages.iter().filter_map(|stage| stage.key));
     }
-    let report = remote.gc(&RemoteGcOptions { older_than, roots: keys, dry_run: arguments.dry_run })?;
+    let report = remote.gc(&RemoteGcOptions {
+        older_than,
+        roots: keys,
+        dry_run: arguments.dry_run,
+    })?;
     if global.json {
         print_json(&json!(report));
         return Ok(Exit::Done);
     }
-    list(global, arguments, &report.removed, |path| path.display().to_string());
-    let verb = if arguments.dry_run { "would remove" } else { "removed" };
+    list(global, arguments, &report.removed, |path| {
+        path.display().to_string()
+    });
+    let verb = if arguments.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
     outln!(
         "{}: {verb} {} ({}); kept {}, {} ({})",
         remote.address(),

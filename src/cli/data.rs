@@ -73,15 +73,28 @@ fn list(global: &Global, sources: &Sources, options: &Options) -> Result<Exit, C
     ]);
     for set in sets {
         let here = format!("{}/{}", set.present, set.files);
-        let paint = if set.present > 0 { Paint::Good } else { Paint::Quiet };
-        table.row([Paint::Strong.on(&set.name), paint.on(here), bytes(set.bytes), set.licence, set.title]);
+        let paint = if set.present > 0 {
+            Paint::Good
+        } else {
+            Paint::Quiet
+        };
+        table.row([
+            Paint::Strong.on(&set.name),
+            paint.on(here),
+            bytes(set.bytes),
+            set.licence,
+            set.title,
+        ]);
     }
     out!("{}", table.render());
     let places: Vec<String> = std::iter::once(&options.data_dir)
         .chain(&options.search_path)
         .map(|folder| folder.display().to_string())
         .collect();
-    out!("\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads\n", places.join(", "));
+    out!(
+        "\nlooked in {}; RUNNER_DATA_PATH adds folders, `runner data get NAME` downloads\n",
+        places.join(", ")
+    );
     Ok(Exit::Done)
 }
 
@@ -100,25 +113,50 @@ fn get(
         other => other?,
     };
     if global.json {
-        let failed: BTreeMap<&String, String> =
-            report.failed.iter().map(|(path, error)| (path, error.to_string())).collect();
-        print_json(&json!({"downloaded": report.downloaded, "present": report.present, "failed": failed}));
+        let failed: BTreeMap<&String, String> = report
+            .failed
+            .iter()
+            .map(|(path, error)| (path, error.to_string()))
+            .collect();
+        print_json(
+            &json!({"downloaded": report.downloaded, "present": report.present, "failed": failed}),
+        );
     } else {
-        outln!("{} downloaded, {} here already", report.downloaded.len(), report.present.len());
+        outln!(
+            "{} downloaded, {} here already",
+            report.downloaded.len(),
+            report.present.len()
+        );
         for (path, error) in &report.failed {
-            err!("{}: {}: {}\n", Paint::Bad.on("error"), visible(path), CliError::from(Failure::from(error)));
+            err!(
+                "{}: {}: {}\n",
+                Paint::Bad.on("error"),
+                visible(path),
+                CliError::from(Failure::from(error))
+            );
         }
     }
-    Ok(if report.failed.is_empty() { Exit::Done } else { Exit::Failed })
+    Ok(if report.failed.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }
 
-fn verify(global: &Global, sources: &Sources, options: &Options, name: Option<&str>) -> Result<Exit, CliError> {
+fn verify(
+    global: &Global,
+    sources: &Sources,
+    options: &Options,
+    name: Option<&str>,
+) -> Result<Exit, CliError> {
     let show = !global.json && !global.quiet;
     let seen = |status: &FileStatus| {
         if show && !matches!(status.state, FileState::Missing) {
             let (mark, why) = match &status.state {
                 FileState::Good => (Paint::Good.on("good"), String::new()),
-                FileState::Unchecked => (Paint::Warn.on("note"), ": no checksum is listed".to_owned()),
+                FileState::Unchecked => {
+                    (Paint::Warn.on("note"), ": no checksum is listed".to_owned())
+                }
                 FileState::Damaged(error) => (Paint::Bad.on("bad "), format!(": {error}")),
                 FileState::Missing => (String::new(), String::new()),
             };
@@ -126,7 +164,12 @@ fn verify(global: &Global, sources: &Sources, options: &Options, name: Option<&s
         }
     };
     let statuses = data::verify(name, sources, options, &memo(global), &seen)?;
-    let count = |wanted: fn(&FileState) -> bool| statuses.iter().filter(|status| wanted(&status.state)).count();
+    let count = |wanted: fn(&FileState) -> bool| {
+        statuses
+            .iter()
+            .filter(|status| wanted(&status.state))
+            .count()
+    };
     let good = count(|state| matches!(state, FileState::Good));
     let damaged = count(|state| matches!(state, FileState::Damaged(_)));
     let missing = count(|state| matches!(state, FileState::Missing));
@@ -144,14 +187,21 @@ fn verify(global: &Global, sources: &Sources, options: &Options, name: Option<&s
     } else {
         outln!("{good} good, {damaged} damaged, {missing} not here");
     }
-    Ok(if damaged > 0 { Exit::Different } else { Exit::Done })
+    Ok(if damaged > 0 {
+        Exit::Different
+    } else {
+        Exit::Done
+    })
 }
 
 /// For `runner doctor`: title, files present, files listed.
 pub(super) fn summary() -> Result<Vec<(String, usize, usize)>, DataError> {
     let options = Options::from_environment();
     let sets = data::list(&Sources::load(&options.data_dir)?, &options);
-    Ok(sets.into_iter().map(|set| (set.title, set.present, set.files)).collect())
+    Ok(sets
+        .into_iter()
+        .map(|set| (set.title, set.present, set.files))
+        .collect())
 }
 
 /// Shows downloads on a terminal, and ends them when the run is stopped.
@@ -165,14 +215,27 @@ fn watch(cancel: CancelToken, show: bool) -> impl Fn(&Transfer<'_>) -> ControlFl
             && (is_last || last.elapsed().as_millis() > 100)
         {
             *last = std::time::Instant::now();
-            let total = transfer.total.map_or_else(String::new, |total| format!(" of {}", bytes(total)));
-            let name = transfer.target.file_name().unwrap_or_default().to_string_lossy();
-            redraw(&format!("downloading {name}: {}{total}", bytes(transfer.done)));
+            let total = transfer
+                .total
+                .map_or_else(String::new, |total| format!(" of {}", bytes(total)));
+            let name = transfer
+                .target
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            redraw(&format!(
+                "downloading {name}: {}{total}",
+                bytes(transfer.done)
+            ));
             if is_last {
                 err!("\n");
             }
         }
-        if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if cancel.is_cancelled() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 
@@ -193,7 +256,11 @@ pub(super) struct Files {
 impl Files {
     /// `folder` is the pipeline file's; `offline` forbids downloads.
     pub fn new(folder: &Path, offline: bool, layout: &Layout, cancel: &CancelToken) -> Self {
-        let options = Options { base: Some(folder.to_owned()), offline, ..Options::from_environment() };
+        let options = Options {
+            base: Some(folder.to_owned()),
+            offline,
+            ..Options::from_environment()
+        };
         Self {
             options,
             memo: Memo::open(&layout.file_memo()),
@@ -218,9 +285,16 @@ impl Files {
             (BroughtWhen::First(files), Moment::Before) => files.get(&name),
             (BroughtWhen::Missing(files), Moment::After) => {
                 // What is here is what the user works on.
-                let brought = if self.is_here(request) { None } else { files.get(&name) };
+                let brought = if self.is_here(request) {
+                    None
+                } else {
+                    files.get(&name)
+                };
                 if brought.is_some() {
-                    tracing::warn!("{} is not here; its copy from an imported run is read", request.path.display());
+                    tracing::warn!(
+                        "{} is not here; its copy from an imported run is read",
+                        request.path.display()
+                    );
                 }
                 brought
             }
@@ -239,19 +313,29 @@ impl Files {
 
     /// A file that came along, with the sum that it has now.
     fn found_brought(&self, path: &Path) -> Result<FoundFile, Failure> {
-        let located = data::Located::at(path.to_owned(), &self.memo).map_err(|error| Failure::from(&error))?;
+        let located = data::Located::at(path.to_owned(), &self.memo)
+            .map_err(|error| Failure::from(&error))?;
         let found = found_file(located);
-        if path.file_name().is_some_and(|name| name.to_str() == Some(&found.digest.to_string())) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_str() == Some(&found.digest.to_string()))
+        {
             return Ok(found);
         }
-        let mut failure = Failure::new(format!("{} is not the file any more that came in the bundle", path.display()));
+        let mut failure = Failure::new(format!(
+            "{} is not the file any more that came in the bundle",
+            path.display()
+        ));
         failure.hint = Some("remove it and import the bundle again".to_owned());
         Err(failure)
     }
 
     fn sources(&self) -> Result<&Sources, Failure> {
         let load = || Sources::load(&self.options.data_dir).map_err(|error| Failure::from(&error));
-        self.sources.get_or_init(load).as_ref().map_err(Clone::clone)
+        self.sources
+            .get_or_init(load)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 }
 
@@ -273,9 +357,14 @@ impl BroughtWhen {
             let mut all = BroughtFiles::new();
             let runs = store.runs().unwrap_or_default();
             for run in runs.iter().rev().filter(|run| store.is_imported(run)) {
-                let Ok(record) = store.load_run(run) else { continue };
+                let Ok(record) = store.load_run(run) else {
+                    continue;
+                };
                 // The run of a sweep has the sweep's name.
-                let is_same_text = record.pipeline_files.first().is_some_and(|file| Some(&file.text) == text.as_ref());
+                let is_same_text = record
+                    .pipeline_files
+                    .first()
+                    .is_some_and(|file| Some(&file.text) == text.as_ref());
                 if record.pipeline == name || is_same_text {
                     for (name, files) in report::brought(&store, &record, &stages::kinds()) {
                         all.entry(name).or_insert(files);
@@ -298,17 +387,29 @@ enum Moment {
 impl FileFinder for Files {
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
         let name = (request.dataset.clone(), request.path.clone());
-        if let Some(found) = self.found.lock().ok().and_then(|found| found.get(&name).cloned()) {
+        if let Some(found) = self
+            .found
+            .lock()
+            .ok()
+            .and_then(|found| found.get(&name).cloned())
+        {
             return Ok(Some(found));
         }
         for moment in [Moment::Before, Moment::After] {
-            if let Some(path) = self.brought(request, moment).and_then(|brought| brought.file.as_ref()) {
+            if let Some(path) = self
+                .brought(request, moment)
+                .and_then(|brought| brought.file.as_ref())
+            {
                 return self.found_brought(path).map(Some);
             }
         }
         let watch = watch(self.cancel.clone(), true);
         let none = Sources::default();
-        let sources = if request.dataset.is_some() { self.sources()? } else { &none };
+        let sources = if request.dataset.is_some() {
+            self.sources()?
+        } else {
+            &none
+        };
         let located = data::locate(request, sources, &self.options, &self.memo, &watch);
         let located = located.map_err(|error| Failure::from(&error))?;
         let found = located.map(found_file);
@@ -319,14 +420,18 @@ impl FileFinder for Files {
     }
 
     fn look_up(&self, path: &Path) -> Option<PathBuf> {
-        data::places_of(path, false, &self.options).into_iter().find(|place| place.exists())
+        data::places_of(path, false, &self.options)
+            .into_iter()
+            .find(|place| place.exists())
     }
 
     fn means_many(&self, request: &FileRequest) -> bool {
         if !request.many {
             return false;
         }
-        let came = [Moment::Before, Moment::After].into_iter().find_map(|moment| self.brought(request, moment));
+        let came = [Moment::Before, Moment::After]
+            .into_iter()
+            .find_map(|moment| self.brought(request, moment));
         match came {
             Some(brought) => brought.file.is_none() && !brought.many.is_empty(),
             None => data::means_many(request, &self.options),
@@ -335,18 +440,27 @@ impl FileFinder for Files {
 
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
         for moment in [Moment::Before, Moment::After] {
-            if let Some(brought) = self.brought(request, moment).filter(|brought| !brought.many.is_empty()) {
+            if let Some(brought) = self
+                .brought(request, moment)
+                .filter(|brought| !brought.many.is_empty())
+            {
                 let many = brought.many.iter();
-                return many.map(|(below, path)| Ok((below.clone(), self.found_brought(path)?))).collect();
+                return many
+                    .map(|(below, path)| Ok((below.clone(), self.found_brought(path)?)))
+                    .collect();
             }
         }
-        let known = |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
+        let known =
+            |all: &BTreeMap<PathBuf, _>| all.get(&request.path).filter(|_| request.many).cloned();
         if let Some(listed) = self.listed.lock().ok().and_then(|all| known(&all)) {
             return Ok(listed);
         }
         let listed = data::locate_folder(request, &self.options, &self.memo);
         let listed = listed.map_err(|error| Failure::from(&error))?;
-        let listed: Vec<_> = listed.into_iter().map(|(below, located)| (below, found_file(located))).collect();
+        let listed: Vec<_> = listed
+            .into_iter()
+            .map(|(below, located)| (below, found_file(located)))
+            .collect();
         if let (true, Ok(mut all)) = (request.many, self.listed.lock()) {
             all.insert(request.path.clone(), listed.clone());
         }
@@ -355,13 +469,21 @@ impl FileFinder for Files {
 }
 
 fn found_file(located: data::Located) -> FoundFile {
-    FoundFile { path: located.path, digest: located.digest.blake3, identity: located.identity }
+    FoundFile {
+        path: located.path,
+        digest: located.digest.blake3,
+        identity: located.identity,
+    }
 }
 
 impl From<&DataError> for Failure {
     fn from(error: &DataError) -> Self {
         let mut failure = Self::new(error.to_string());
-        failure.causes = error.tried().iter().map(|path| format!("not at {}", path.display())).collect();
+        failure.causes = error
+            .tried()
+            .iter()
+            .map(|path| format!("not at {}", path.display()))
+            .collect();
         failure.hint = error.hint();
         failure
     }
@@ -370,7 +492,9 @@ impl From<&DataError> for Failure {
 impl From<DataError> for CliError {
     fn from(error: DataError) -> Self {
         match error {
-            DataError::UnknownDataSet { .. } => Self::wrong(error.to_string()).maybe_hint(error.hint()),
+            DataError::UnknownDataSet { .. } => {
+                Self::wrong(error.to_string()).maybe_hint(error.hint())
+            }
             _ => Failure::from(&error).into(),
         }
     }

@@ -63,7 +63,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             })
         };
         let pairs = |entries: &[(String, [Option<Value>; 2])]| -> Value {
-            entries.iter().map(|(name, values)| (name.clone(), json!(values))).collect::<serde_json::Map<_, _>>().into()
+            entries
+                .iter()
+                .map(|(name, values)| (name.clone(), json!(values)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         };
         let stages: Vec<Value> = stages.iter().map(stage).collect();
         let object = json!({
@@ -87,7 +91,11 @@ type Pair = (String, [Option<Value>; 2]);
 /// Parameters and seed; those that trials of a sweep have of their own, with the trial as in names of stages: `lr#2`.
 fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
     let mut all: BTreeMap<String, Value> = record.common_params().into_iter().collect();
-    all.extend(record.common_seed().map(|seed| ("seed".to_owned(), json!(seed))));
+    all.extend(
+        record
+            .common_seed()
+            .map(|seed| ("seed".to_owned(), json!(seed))),
+    );
     let varied = record.varied();
     for trial in record.trials() {
         for name in &varied {
@@ -95,7 +103,10 @@ fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
             all.extend(value.map(|value| (format!("{name}#{}", trial.label), value)));
         }
         if record.common_seed().is_none() {
-            all.insert(format!("seed#{}", trial.label), json!(record.seed_of_trial(trial)));
+            all.insert(
+                format!("seed#{}", trial.label),
+                json!(record.seed_of_trial(trial)),
+            );
         }
     }
     all
@@ -104,7 +115,11 @@ fn flat(record: &RunRecord) -> BTreeMap<String, Value> {
 /// What of an environment explains a difference, as far as both runs know it. How many threads there were, or on which
 /// host, is none of it; runs in which all was up to date know less.
 fn environment_differences(a: &RunRecord, b: &RunRecord) -> Vec<Pair> {
-    let known = |name: &&str| [a, b].iter().all(|record| record.environment.contains_key(*name));
+    let known = |name: &&str| {
+        [a, b]
+            .iter()
+            .all(|record| record.environment.contains_key(*name))
+    };
     let part = |record: &RunRecord, name: &str| match (name, &record.environment[name]) {
         ("git" | "pipeline_git", Value::Object(git)) => {
             let told = ["commit", "dirty", "changed_files"].into_iter();
@@ -113,22 +128,31 @@ fn environment_differences(a: &RunRecord, b: &RunRecord) -> Vec<Pair> {
                 .into()
         }
         ("variables", Value::Object(variables)) => {
-            let of_result =
-                |name: &str| !name.starts_with("SLURM_") && !name.starts_with("RUNNER_") && name != "TMPDIR";
+            let of_result = |name: &str| {
+                !name.starts_with("SLURM_") && !name.starts_with("RUNNER_") && name != "TMPDIR"
+            };
             let kept = variables.iter().filter(|(name, _)| of_result(name));
-            kept.map(|(name, value)| (name.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into()
+            kept.map(|(name, value)| (name.clone(), value.clone()))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
         }
         (_, value) => value.clone(),
     };
     let of = |record: &RunRecord| -> BTreeMap<String, Value> {
-        EXPLAINING.into_iter().filter(known).map(|name| (name.to_owned(), part(record, name))).collect()
+        EXPLAINING
+            .into_iter()
+            .filter(known)
+            .map(|name| (name.to_owned(), part(record, name)))
+            .collect()
     };
     differing(of(a), of(b))
 }
 
 fn metric_values(record: &RunRecord) -> BTreeMap<String, Value> {
     let named = record.metrics.iter().flat_map(|(stage, metrics)| {
-        metrics.iter().map(move |metric| (format!("{stage}.{}", metric.name), json!(metric.value)))
+        metrics
+            .iter()
+            .map(move |metric| (format!("{stage}.{}", metric.name), json!(metric.value)))
     });
     named.collect()
 }
@@ -143,14 +167,25 @@ fn differing(mut a: BTreeMap<String, Value>, mut b: BTreeMap<String, Value>) -> 
 }
 
 fn stage_differences(store: &Store, a: &RunRecord, b: &RunRecord) -> Vec<StageDifference> {
-    let mut names: Vec<&str> = a.stages.iter().chain(&b.stages).map(|stage| stage.name.as_str()).collect();
+    let mut names: Vec<&str> = a
+        .stages
+        .iter()
+        .chain(&b.stages)
+        .map(|stage| stage.name.as_str())
+        .collect();
     let mut seen = std::collections::BTreeSet::new();
     names.retain(|name| seen.insert(*name));
     let find = |record: &RunRecord, name: &str| -> Option<StageRecord> {
-        record.stages.iter().find(|stage| stage.name == name).cloned()
+        record
+            .stages
+            .iter()
+            .find(|stage| stage.name == name)
+            .cloned()
     };
     let manifest = |stage: &Option<StageRecord>| {
-        let action = stage.as_ref().and_then(|stage| store.action(&stage.key?).ok().flatten());
+        let action = stage
+            .as_ref()
+            .and_then(|stage| store.action(&stage.key?).ok().flatten());
         action.map(|action| action.manifest).unwrap_or_default()
     };
     names
@@ -161,7 +196,8 @@ fn stage_differences(store: &Store, a: &RunRecord, b: &RunRecord) -> Vec<StageDi
             if key(&left) == key(&right) {
                 return None;
             }
-            let digests = |stage: &Option<StageRecord>| stage.as_ref().map(|stage| stage.digests.clone());
+            let digests =
+                |stage: &Option<StageRecord>| stage.as_ref().map(|stage| stage.digests.clone());
             Some(StageDifference {
                 name: name.to_owned(),
                 keys: [&left, &right].map(|stage| key(stage).map(|key| key.short())),
@@ -172,7 +208,13 @@ fn stage_differences(store: &Store, a: &RunRecord, b: &RunRecord) -> Vec<StageDi
         .collect()
 }
 
-fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifference], metrics: &[Pair]) {
+fn print(
+    a: &RunRecord,
+    b: &RunRecord,
+    params: &[Pair],
+    stages: &[StageDifference],
+    metrics: &[Pair],
+) {
     outln!("{} {} and {}", Paint::Quiet.on("comparing"), a.run, b.run);
     let (left, right) = (a.run.0.as_str(), b.run.0.as_str());
     let text = |value: &Option<Value>| match value {
@@ -184,10 +226,17 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
             outln!("{title}: {}", Paint::Good.on("the same"));
             continue;
         }
-        let mut table =
-            Table::new(&[(title, Align::Left), (left, Align::Right), (right, Align::Right), ("change", Align::Right)]);
+        let mut table = Table::new(&[
+            (title, Align::Left),
+            (left, Align::Right),
+            (right, Align::Right),
+            ("change", Align::Right),
+        ]);
         for (name, [before, after]) in pairs {
-            let change = match (before.as_ref().and_then(Value::as_f64), after.as_ref().and_then(Value::as_f64)) {
+            let change = match (
+                before.as_ref().and_then(Value::as_f64),
+                after.as_ref().and_then(Value::as_f64),
+            ) {
                 (Some(before), Some(after)) => format!("{:+.4}", after - before),
                 _ => String::new(),
             };
@@ -199,10 +248,23 @@ fn print(a: &RunRecord, b: &RunRecord, params: &[Pair], stages: &[StageDifferenc
         outln!("stages: {}", Paint::Good.on("the same keys"));
     }
     for stage in stages {
-        let [before, after] = stage.keys.clone().map(|key| key.unwrap_or_else(|| "(absent)".to_owned()));
-        let content = if stage.same_content { ", same content" } else { "" };
-        outln!("  {}: {before} -> {after}{content}", Paint::Strong.on(&stage.name));
-        stage.manifest.iter().for_each(|difference| outln!("    {difference}"));
+        let [before, after] = stage
+            .keys
+            .clone()
+            .map(|key| key.unwrap_or_else(|| "(absent)".to_owned()));
+        let content = if stage.same_content {
+            ", same content"
+        } else {
+            ""
+        };
+        outln!(
+            "  {}: {before} -> {after}{content}",
+            Paint::Strong.on(&stage.name)
+        );
+        stage
+            .manifest
+            .iter()
+            .for_each(|difference| outln!("    {difference}"));
     }
 }
 
@@ -213,8 +275,9 @@ fn print_environment(environment: &[Pair]) {
     }
     outln!("environment");
     for (name, values) in environment {
-        let [before, after] =
-            values.clone().map(|value| value.map_or_else(String::new, |value| environment_value(name, &value)));
+        let [before, after] = values
+            .clone()
+            .map(|value| value.map_or_else(String::new, |value| environment_value(name, &value)));
         outln!("  {}: {before} -> {after}", Paint::Quiet.on(name));
     }
 }

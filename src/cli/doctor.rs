@@ -50,7 +50,12 @@ fn machine() -> Check {
         env!("CARGO_PKG_VERSION"),
         environment::processor()
     );
-    Check { name: "machine", good: Some(true), text, hint: None }
+    Check {
+        name: "machine",
+        good: Some(true),
+        text,
+        hint: None,
+    }
 }
 
 fn numeric_class(device: Device) -> String {
@@ -61,11 +66,21 @@ fn cuda() -> Check {
     match stages::nn::device(Device::Cuda(0)) {
         Ok(_) => {
             let text = format!("usable, numeric class {}", numeric_class(Device::Cuda(0)));
-            Check { name: "cuda", good: Some(true), text, hint: None }
+            Check {
+                name: "cuda",
+                good: Some(true),
+                text,
+                hint: None,
+            }
         }
         Err(error) => {
             let text = format!("not usable, models run on the CPU: {error}");
-            Check { name: "cuda", good: None, text, hint: error.hint_text().map(str::to_owned) }
+            Check {
+                name: "cuda",
+                good: None,
+                text,
+                hint: error.hint_text().map(str::to_owned),
+            }
         }
     }
 }
@@ -74,10 +89,18 @@ fn store(global: &Global) -> Check {
     let store = Store::open(&global.store);
     let path = store.layout().root().display().to_string();
     match store.prepare() {
-        Ok(()) => Check { name: "store", good: Some(true), text: format!("{path} can be written"), hint: None },
-        Err(error) => {
-            Check { name: "store", good: Some(false), text: error.to_string(), hint: error.hint().map(str::to_owned) }
-        }
+        Ok(()) => Check {
+            name: "store",
+            good: Some(true),
+            text: format!("{path} can be written"),
+            hint: None,
+        },
+        Err(error) => Check {
+            name: "store",
+            good: Some(false),
+            text: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+        },
     }
 }
 

@@ -45,22 +45,38 @@ pub struct CliError {
 impl CliError {
     /// The command line asks for something that makes no sense.
     pub fn wrong(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Wrong, message: message.into(), causes: Vec::new(), hint: None, told: false }
+        Self {
+            exit: Exit::Wrong,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            told: false,
+        }
     }
 
     /// Something outside the command line failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, ..Self::wrong(message) }
+        Self {
+            exit: Exit::Failed,
+            ..Self::wrong(message)
+        }
     }
 
     /// Something is not what it was when it was written down.
     pub fn different(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Different, ..Self::wrong(message) }
+        Self {
+            exit: Exit::Different,
+            ..Self::wrong(message)
+        }
     }
 
     /// The diagnostics were printed; nothing is left to say.
     pub(super) fn told(exit: Exit) -> Self {
-        Self { exit, told: true, ..Self::wrong("") }
+        Self {
+            exit,
+            told: true,
+            ..Self::wrong("")
+        }
     }
 
     /// What lies behind it, outermost first.
@@ -120,7 +136,11 @@ impl From<Failure> for CliError {
             Some(location) => format!("{location}: {}", failure.message),
             None => failure.message,
         };
-        Self { causes: failure.causes, hint: failure.hint, ..Self::failed(message) }
+        Self {
+            causes: failure.causes,
+            hint: failure.hint,
+            ..Self::failed(message)
+        }
     }
 }
 
@@ -137,7 +157,12 @@ impl From<RemoteError> for CliError {
             RemoteFault::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         };
-        Self { exit, causes: error.causes, hint: error.hint, ..Self::failed(error.message) }
+        Self {
+            exit,
+            causes: error.causes,
+            hint: error.hint,
+            ..Self::failed(error.message)
+        }
     }
 }
 
@@ -152,9 +177,15 @@ impl From<TransferError> for CliError {
 
 impl From<CacheError> for CliError {
     fn from(error: CacheError) -> Self {
-        let is_name = matches!(error, CacheError::NoSuchRun(_) | CacheError::NoRuns(_) | CacheError::ManyRuns { .. });
+        let is_name = matches!(
+            error,
+            CacheError::NoSuchRun(_) | CacheError::NoRuns(_) | CacheError::ManyRuns { .. }
+        );
         let exit = if is_name { Exit::Wrong } else { Exit::Failed };
-        Self { exit, ..Failure::from(&error).into() }
+        Self {
+            exit,
+            ..Failure::from(&error).into()
+        }
     }
 }
 
@@ -165,15 +196,33 @@ impl From<LockError> for CliError {
             LockError::Io { .. } => Exit::Failed,
             LockError::Tampered { .. } => Exit::Different,
         };
-        let causes = std::error::Error::source(&error).map(ToString::to_string).into_iter().collect();
-        Self { exit, causes, ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned)) }
+        let causes = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .into_iter()
+            .collect();
+        Self {
+            exit,
+            causes,
+            ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned))
+        }
     }
 }
 
 impl From<SignError> for CliError {
     fn from(error: SignError) -> Self {
-        let exit = if error.is_difference() { Exit::Different } else { Exit::Wrong };
-        let causes = std::error::Error::source(&error).map(ToString::to_string).into_iter().collect();
-        Self { exit, causes, ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned)) }
+        let exit = if error.is_difference() {
+            Exit::Different
+        } else {
+            Exit::Wrong
+        };
+        let causes = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .into_iter()
+            .collect();
+        Self {
+            exit,
+            causes,
+            ..Self::wrong(error.to_string()).maybe_hint(error.hint().map(str::to_owned))
+        }
     }
 }

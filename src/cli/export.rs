@@ -13,8 +13,8 @@ use crate::data::{Options, Sources};
 use crate::diagnostic::counted;
 use crate::engine::Failure;
 use crate::report::{
-    CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat, Target, Tracking,
-    bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
+    CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat,
+    Target, Tracking, bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
 use crate::spec::limits::MOST_RAW_FILES;
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
@@ -146,8 +146,10 @@ impl From<ObjectChoice> for Objects {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     let store = Store::open(&global.store);
     if arguments.to.is_some() && arguments.format != Some(Format::Mlflow) {
-        return Err(CliError::wrong("only --format mlflow sends a run to a server")
-            .hint("add --format mlflow, or leave --to out"));
+        return Err(
+            CliError::wrong("only --format mlflow sends a run to a server")
+                .hint("add --format mlflow, or leave --to out"),
+        );
     }
     if let (Some(format), Some(_)) = (arguments.format, arguments.files_up_to) {
         return Err(no_effect(arguments, format.name(), &["--files-up-to"]));
@@ -157,10 +159,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
     if arguments.all || arguments.runs.len() > 1 {
         let message = "only tables of metrics hold several runs";
-        return Err(CliError::wrong(message).hint("use --format csv or --format parquet, or export one run at a time"));
+        return Err(CliError::wrong(message)
+            .hint("use --format csv or --format parquet, or export one run at a time"));
     }
     let record = store.find_run(&arguments.runs[0])?;
-    let sources = Sources::load(&Options::from_environment().data_dir).map_err(|error| Failure::from(&error))?;
+    let sources = Sources::load(&Options::from_environment().data_dir)
+        .map_err(|error| Failure::from(&error))?;
     let kinds = stages::kinds();
     let history = History::of(&store, &record, &kinds, &sources);
     let lost: Vec<&str> = history
@@ -187,13 +191,25 @@ const RAW_FILES: u64 = 16 << 20;
 
 /// A size that raw files of a bundle may have; a number alone is one of bytes.
 fn raw_size(text: &str) -> Result<u64, String> {
-    let most = || format!("a bundle takes no more than {} of raw files", bytes(MOST_RAW_FILES));
+    let most = || {
+        format!(
+            "a bundle takes no more than {} of raw files",
+            bytes(MOST_RAW_FILES)
+        )
+    };
     let size = text.trim().parse().or_else(|_| arguments::size(text))?;
-    if size <= MOST_RAW_FILES { Ok(size) } else { Err(most()) }
+    if size <= MOST_RAW_FILES {
+        Ok(size)
+    } else {
+        Err(most())
+    }
 }
 
 fn selection(arguments: &Arguments, otherwise: Objects) -> Selection {
-    Selection { objects: arguments.objects.map_or(otherwise, Objects::from), stages: arguments.stages.clone() }
+    Selection {
+        objects: arguments.objects.map_or(otherwise, Objects::from),
+        stages: arguments.stages.clone(),
+    }
 }
 
 fn write_format(
@@ -204,7 +220,11 @@ fn write_format(
 ) -> Result<Exit, CliError> {
     let takes_objects = matches!(format, Format::RoCrate | Format::Mlflow);
     if !takes_objects && (arguments.objects.is_some() || !arguments.stages.is_empty()) {
-        return Err(no_effect(arguments, format.name(), &["--objects", "--stage"]));
+        return Err(no_effect(
+            arguments,
+            format.name(),
+            &["--objects", "--stage"],
+        ));
     }
     if arguments.licence.is_some() && format != Format::RoCrate {
         return Err(no_effect(arguments, format.name(), &["--licence"]));
@@ -214,11 +234,21 @@ fn write_format(
     if let Some(server) = &arguments.to {
         return send(global, arguments, history, &selection, server);
     }
-    let path = arguments.output.clone().unwrap_or_else(|| format.path(&history.record.run.0));
+    let path = arguments
+        .output
+        .clone()
+        .unwrap_or_else(|| format.path(&history.record.run.0));
     let written = match format {
         Format::RoCrate => {
-            let options = CrateOptions { licence: arguments.licence.clone() };
-            write_ro_crate(history, &selection, &options, Target::new(&path, arguments.force)?)?
+            let options = CrateOptions {
+                licence: arguments.licence.clone(),
+            };
+            write_ro_crate(
+                history,
+                &selection,
+                &options,
+                Target::new(&path, arguments.force)?,
+            )?
         }
         Format::Mlflow => {
             let written = write_mlflow(history, &path, &selection, arguments.force)?;
@@ -237,7 +267,12 @@ fn write_format(
             Target::new(&path, arguments.force)?.file(text.as_bytes())?
         }
     };
-    tell(global, &written, format.name(), &[("run", json!(history.record.run))]);
+    tell(
+        global,
+        &written,
+        format.name(),
+        &[("run", json!(history.record.run))],
+    );
     Ok(Exit::Done)
 }
 
@@ -275,7 +310,10 @@ fn send(
     } else {
         outln!("{}", sent.address);
         if sent.was_there && !global.quiet {
-            errln!("{}: all of it was there already; --force sends it again", Paint::Quiet.on("note"));
+            errln!(
+                "{}: all of it was there already; --force sends it again",
+                Paint::Quiet.on("note")
+            );
         }
     }
     Ok(Exit::Done)
@@ -284,14 +322,20 @@ fn send(
 fn tell(global: &Global, path: &Path, format: &str, more: &[(&str, serde_json::Value)]) {
     if global.json {
         let mut object = json!({"path": path, "format": format});
-        more.iter().for_each(|(name, value)| object[*name] = value.clone());
+        more.iter()
+            .for_each(|(name, value)| object[*name] = value.clone());
         print_json(&object);
     } else {
         outln!("{}", shown(path));
     }
 }
 
-fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, path: &Path) -> Result<Exit, CliError> {
+fn write_bundle(
+    global: &Global,
+    arguments: &Arguments,
+    history: &History<'_>,
+    path: &Path,
+) -> Result<Exit, CliError> {
     if arguments.licence.is_some() {
         return Err(no_effect(arguments, "bundle", &["--licence"]));
     }
@@ -300,7 +344,9 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
         let progress = Progress::new(global, "written");
         let target = Target::new(path, arguments.force)?;
         let files_up_to = arguments.files_up_to.unwrap_or(RAW_FILES);
-        bundle::write(history, &selection, files_up_to, target, &|done, total| progress.at(done, total))?
+        bundle::write(history, &selection, files_up_to, target, &|done, total| {
+            progress.at(done, total)
+        })?
     };
     if global.json {
         let more = [
@@ -308,21 +354,35 @@ fn write_bundle(global: &Global, arguments: &Arguments, history: &History<'_>, p
             ("bytes", json!(written.bytes)),
             ("objects", json!(written.objects)),
             ("files", json!(written.files)),
-            ("left_out", written.left_out.iter().map(serde_json::Value::from).collect()),
+            (
+                "left_out",
+                written
+                    .left_out
+                    .iter()
+                    .map(serde_json::Value::from)
+                    .collect(),
+            ),
             ("signed", json!(written.signed)),
         ];
         tell(global, &written.path, "bundle", &more);
     } else {
         let signed = match written.signed[..] {
             [] => String::new(),
-            ref signed => format!(", with the signature of the {}", signed.join(" and that of the ")),
+            ref signed => format!(
+                ", with the signature of the {}",
+                signed.join(" and that of the ")
+            ),
         };
         let files = match written.files {
             0 => String::new(),
             count => format!("{}, ", counted(count, "raw file")),
         };
         let objects = counted(written.objects, "object");
-        outln!("{}: {objects}, {files}{}{signed}", shown(&written.path), bytes(written.bytes));
+        outln!(
+            "{}: {objects}, {files}{}{signed}",
+            shown(&written.path),
+            bytes(written.bytes)
+        );
         tell_left_out(arguments, &written.left_out);
     }
     Ok(Exit::Done)
@@ -334,16 +394,30 @@ fn tell_left_out(arguments: &Arguments, left_out: &[LeftOut]) {
         return;
     }
     for left in left_out {
-        let size = left.bytes.map_or_else(String::new, |size| format!(", {}", bytes(size)));
-        outln!("{}: the raw file {} is not included ({}{size})", Paint::Warn.on("note"), left.path, left.reason);
+        let size = left
+            .bytes
+            .map_or_else(String::new, |size| format!(", {}", bytes(size)));
+        outln!(
+            "{}: the raw file {} is not included ({}{size})",
+            Paint::Warn.on("note"),
+            left.path,
+            left.reason
+        );
     }
     if left_out.iter().any(|left| left.reason == "too large") {
-        outln!("{}: `--files-up-to SIZE` includes more", Paint::Quiet.on("hint"));
+        outln!(
+            "{}: `--files-up-to SIZE` includes more",
+            Paint::Quiet.on("hint")
+        );
     }
 }
 
 fn format_of(table: TableFormat) -> Format {
-    if table == TableFormat::Csv { Format::Csv } else { Format::Parquet }
+    if table == TableFormat::Csv {
+        Format::Csv
+    } else {
+        Format::Parquet
+    }
 }
 
 /// The options among these that were given and that this sort of export does not use.
@@ -362,20 +436,37 @@ fn no_effect(arguments: &Arguments, what: &str, options: &[&str]) -> CliError {
         _ => "--objects is for --bundle, --format ro-crate and --format mlflow",
     };
     let hints: Vec<&str> = given.iter().map(|option| users(option)).collect();
-    let what = if what == "bundle" { "a bundle".to_owned() } else { format!("--format {what}") };
+    let what = if what == "bundle" {
+        "a bundle".to_owned()
+    } else {
+        format!("--format {what}")
+    };
     CliError::wrong(format!("{what} does not use {}", given.join(" and "))).hint(hints.join("; "))
 }
 
-fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: TableFormat) -> Result<Exit, CliError> {
+fn write_table(
+    global: &Global,
+    arguments: &Arguments,
+    store: &Store,
+    format: TableFormat,
+) -> Result<Exit, CliError> {
     if arguments.objects.is_some() || !arguments.stages.is_empty() || arguments.licence.is_some() {
-        return Err(no_effect(arguments, format_of(format).name(), &["--objects", "--stage", "--licence"]));
+        return Err(no_effect(
+            arguments,
+            format_of(format).name(),
+            &["--objects", "--stage", "--licence"],
+        ));
     }
     let records: Vec<RunRecord> = if arguments.all {
         let mut records: Vec<RunRecord> = store.newest_first()?.collect();
         records.reverse();
         records
     } else {
-        arguments.runs.iter().map(|run| store.find_run(run)).collect::<Result<_, _>>()?
+        arguments
+            .runs
+            .iter()
+            .map(|run| store.find_run(run))
+            .collect::<Result<_, _>>()?
     };
     let table = MetricsTable::of(&records);
     if table.is_empty() {
@@ -394,7 +485,12 @@ fn write_table(global: &Global, arguments: &Arguments, store: &Store, format: Ta
     let otherwise = || kind.path(records.last().map_or("metrics", |record| &record.run.0));
     let path = arguments.output.clone().unwrap_or_else(otherwise);
     let written = Target::new(&path, arguments.force)?.file(&bytes)?;
-    tell(global, &written, kind.name(), &[("runs", json!(records.len())), ("rows", json!(table.len()))]);
+    tell(
+        global,
+        &written,
+        kind.name(),
+        &[("runs", json!(records.len())), ("rows", json!(table.len()))],
+    );
     Ok(Exit::Done)
 }
 
@@ -409,14 +505,24 @@ pub(super) struct Progress {
 impl Progress {
     pub fn new(global: &Global, what: &'static str) -> Self {
         let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
-        Self { show, what, last: std::time::Instant::now().into(), drawn: false.into() }
+        Self {
+            show,
+            what,
+            last: std::time::Instant::now().into(),
+            drawn: false.into(),
+        }
     }
 
     pub fn at(&self, done: u64, total: u64) {
         if self.show && self.last.get().elapsed().as_millis() > 100 {
             self.last.set(std::time::Instant::now());
             self.drawn.set(true);
-            redraw(&format!("{} of {} {}", bytes(done), bytes(total), self.what));
+            redraw(&format!(
+                "{} of {} {}",
+                bytes(done),
+                bytes(total),
+                self.what
+            ));
         }
     }
 }
@@ -439,7 +545,9 @@ impl From<ReportError> for CliError {
             cause = inner.source();
         }
         let base = match &error {
-            ReportError::Damaged { .. } | ReportError::OtherRun(_) => Self::different(error.to_string()),
+            ReportError::Damaged { .. } | ReportError::OtherRun(_) => {
+                Self::different(error.to_string())
+            }
             ReportError::Exists(_)
             | ReportError::NoSuchStage { .. }
             | ReportError::NoBundle { .. }

@@ -61,8 +61,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 /// Draws what could be understood of a pipeline with errors; stages of a cycle, and of unknown kinds, are left out.
 fn draw_faulty(arguments: &Arguments, format: Format) -> Result<(), CliError> {
     let reading = read_as_far_as_possible(&arguments.pipeline)?;
-    if let Some((_, graph)) = reading.built.filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty()) {
-        let colour = |id| if graph.stage(id).faulty { Colour::Broken } else { Colour::Pending };
+    if let Some((_, graph)) = reading
+        .built
+        .filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty())
+    {
+        let colour = |id| {
+            if graph.stage(id).faulty {
+                Colour::Broken
+            } else {
+                Colour::Pending
+            }
+        };
         out!("{}", draw(&graph, format, colour));
     }
     Ok(())

@@ -43,7 +43,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let store = Store::open(&global.store);
     let arrival = {
         let progress = Progress::new(global, "checked");
-        bundle::import(&arguments.file, &store, arguments.dry_run, &|done, total| progress.at(done, total))?
+        bundle::import(
+            &arguments.file,
+            &store,
+            arguments.dry_run,
+            &|done, total| progress.at(done, total),
+        )?
     };
     let mut extracted = Vec::new();
     if !arguments.dry_run {
@@ -52,7 +57,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             extracted = extract(folder, &arrival)?;
         }
     }
-    let lacking = arguments.extract.as_deref().map(|folder| lacking(&arrival, folder));
+    let lacking = arguments
+        .extract
+        .as_deref()
+        .map(|folder| lacking(&arrival, folder));
     if global.json {
         print_json(&as_json(arguments, &arrival, &extracted, lacking));
         return Ok(Exit::Done);
@@ -71,8 +79,10 @@ fn as_json(
     lacking: Option<Vec<&AbsentFile>>,
 ) -> Value {
     let lacking = lacking.unwrap_or_else(|| arrival.absent_files.iter().collect());
-    let lacking: Vec<Value> =
-        lacking.into_iter().map(|file| json!({"path": file.path, "data_set": file.data_set})).collect();
+    let lacking: Vec<Value> = lacking
+        .into_iter()
+        .map(|file| json!({"path": file.path, "data_set": file.data_set}))
+        .collect();
     let taken = arrival.taken;
     json!({
         "run": arrival.record.run,
@@ -91,10 +101,17 @@ fn as_json(
 
 fn tell(arguments: &Arguments, arrival: &bundle::Arrival) {
     let taken = arrival.taken;
-    let verb = if arguments.dry_run { "would import" } else { "imported" };
+    let verb = if arguments.dry_run {
+        "would import"
+    } else {
+        "imported"
+    };
     let run = Paint::Strong.on(&arrival.record.run);
     if taken == crate::cache::Taken::default() {
-        outln!("run {run} of {}: all of it was here already", arrival.record.pipeline);
+        outln!(
+            "run {run} of {}: all of it was here already",
+            arrival.record.pipeline
+        );
     } else {
         let record = if taken.run { "the record, " } else { "" };
         outln!(
@@ -108,11 +125,17 @@ fn tell(arguments: &Arguments, arrival: &bundle::Arrival) {
     }
     if !arrival.without_objects.is_empty() {
         let names = arrival.without_objects.join(", ");
-        outln!("{}: the objects of {names} are not in the bundle; a run computes them", Paint::Warn.on("note"));
+        outln!(
+            "{}: the objects of {names} are not in the bundle; a run computes them",
+            Paint::Warn.on("note")
+        );
     }
     if arrival.files > 0 {
         let files = counted(arrival.files, "raw file");
-        outln!("{}: the bundle brought {files}, such as scripts; audits read them", Paint::Quiet.on("note"));
+        outln!(
+            "{}: the bundle brought {files}, such as scripts; audits read them",
+            Paint::Quiet.on("note")
+        );
     }
     if !arrival.signed.is_empty() {
         outln!(
@@ -129,7 +152,9 @@ fn files_of(arrival: &bundle::Arrival) -> Result<BTreeMap<RelativePath, FileEntr
     let mut files = BTreeMap::new();
     let mut put = |path: &str, bytes: &[u8]| match RelativePath::new(path) {
         Ok(path) => {
-            files.entry(path.clone()).or_insert_with(|| FileEntry::from_bytes(path, bytes.to_vec()));
+            files
+                .entry(path.clone())
+                .or_insert_with(|| FileEntry::from_bytes(path, bytes.to_vec()));
             Ok(())
         }
         Err(fault) => Err(CliError::different(fault.to_string())),
@@ -139,10 +164,15 @@ fn files_of(arrival: &bundle::Arrival) -> Result<BTreeMap<RelativePath, FileEntr
     }
     put(&arrival.lock_path, arrival.lock.as_slice())?;
     if let Some(signature) = &arrival.lock_signature {
-        put(&signature_path(Path::new(&arrival.lock_path)).to_string_lossy(), signature)?;
+        put(
+            &signature_path(Path::new(&arrival.lock_path)).to_string_lossy(),
+            signature,
+        )?;
     }
     for entry in &arrival.raw_files {
-        files.entry(entry.path.clone()).or_insert_with(|| entry.clone());
+        files
+            .entry(entry.path.clone())
+            .or_insert_with(|| entry.clone());
     }
     Ok(files)
 }
@@ -155,15 +185,16 @@ fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, Cli
     let failed = |error: std::io::Error| CliError::failed(error.to_string());
     let mut beneath = Folder::open(folder).map_err(failed)?;
     // Looked at before anything is written: on some file systems a file has the names of others, too.
-    let there: BTreeSet<&RelativePath> =
-        files.keys().filter(|path| beneath.path_of(path).symlink_metadata().is_ok()).collect();
+    let there: BTreeSet<&RelativePath> = files
+        .keys()
+        .filter(|path| beneath.path_of(path).symlink_metadata().is_ok())
+        .collect();
     for entry in files.values() {
         let place = beneath.path_of(&entry.path);
         if there.contains(&entry.path) && !is_file(&place, entry.size, &entry.digest) {
             let message = format!("{} is there already, with another content", place.display());
-            return Err(
-                CliError::wrong(message).hint("name another folder with --extract; the run itself was imported")
-            );
+            return Err(CliError::wrong(message)
+                .hint("name another folder with --extract; the run itself was imported"));
         }
     }
     let mut written = Vec::with_capacity(files.len());
@@ -183,15 +214,19 @@ fn check_amount(sizes: impl Iterator<Item = u64>, most: u64) -> Result<(), CliEr
     if sum <= most {
         return Ok(());
     }
-    let message = format!("the files to extract have {sum} bytes, and no more than {most} are laid out");
+    let message =
+        format!("the files to extract have {sum} bytes, and no more than {most} are laid out");
     Err(CliError::wrong(message)
         .hint("the run itself was imported; without --extract nothing is written beside the store"))
 }
 
 /// Whether there is a file with this content.
 fn is_file(path: &Path, size: u64, digest: &Digest) -> bool {
-    let file = open_regular(path).ok().filter(|file| file.metadata().is_ok_and(|found| found.len() == size));
-    file.and_then(|file| Digest::of_reader(file).ok()).is_some_and(|(found, _)| found == *digest)
+    let file = open_regular(path)
+        .ok()
+        .filter(|file| file.metadata().is_ok_and(|found| found.len() == size));
+    file.and_then(|file| Digest::of_reader(file).ok())
+        .is_some_and(|(found, _)| found == *digest)
 }
 
 /// Raw files that the bundle lacks and that do not lie where the pipeline was written to.
@@ -199,28 +234,52 @@ fn lacking<'a>(arrival: &'a bundle::Arrival, folder: &Path) -> Vec<&'a AbsentFil
     let is_there = |file: &&AbsentFile| {
         let place = file.place.as_ref().map(|place| folder.join(place.as_str()));
         let content = place.and_then(|place| open_regular(&place).ok());
-        content.and_then(|content| Digest::of_reader(content).ok()).is_some_and(|(found, _)| found == file.digest)
+        content
+            .and_then(|content| Digest::of_reader(content).ok())
+            .is_some_and(|(found, _)| found == file.digest)
     };
-    arrival.absent_files.iter().filter(|file| !is_there(file)).collect()
+    arrival
+        .absent_files
+        .iter()
+        .filter(|file| !is_there(file))
+        .collect()
 }
 
 /// Names raw files that a run of the extracted pipeline may need; those of listed data sets by the data set.
 fn tell_lacking(lacking: &[&AbsentFile]) {
     let note = Paint::Warn.on("note");
-    let own: Vec<&str> = lacking.iter().filter(|file| file.data_set.is_none()).map(|file| file.path.as_str()).collect();
-    own.iter().take(MOST_NAMED).for_each(|path| outln!("{note}: the bundle lacks the raw file {}", visible(path)));
+    let own: Vec<&str> = lacking
+        .iter()
+        .filter(|file| file.data_set.is_none())
+        .map(|file| file.path.as_str())
+        .collect();
+    own.iter()
+        .take(MOST_NAMED)
+        .for_each(|path| outln!("{note}: the bundle lacks the raw file {}", visible(path)));
     if own.len() > MOST_NAMED {
         outln!("{note}: it lacks {} more", own.len() - MOST_NAMED);
     }
     if !own.is_empty() {
-        outln!("{}: `runner export` with a larger `--files-up-to SIZE` brings them along", Paint::Quiet.on("hint"));
+        outln!(
+            "{}: `runner export` with a larger `--files-up-to SIZE` brings them along",
+            Paint::Quiet.on("hint")
+        );
     }
     let mut sets: BTreeMap<&str, usize> = BTreeMap::new();
-    lacking.iter().filter_map(|file| file.data_set.as_deref()).for_each(|set| *sets.entry(set).or_default() += 1);
+    lacking
+        .iter()
+        .filter_map(|file| file.data_set.as_deref())
+        .for_each(|set| *sets.entry(set).or_default() += 1);
     for (set, count) in sets {
-        let files = if count == 1 { "a raw file".to_owned() } else { format!("{count} raw files") };
+        let files = if count == 1 {
+            "a raw file".to_owned()
+        } else {
+            format!("{count} raw files")
+        };
         let set = visible(set);
-        outln!("{note}: the bundle lacks {files} of the data set {set}; `runner data get {set}` downloads them");
+        outln!(
+            "{note}: the bundle lacks {files} of the data set {set}; `runner data get {set}` downloads them"
+        );
     }
 }
 
@@ -231,6 +290,9 @@ mod tests {
     #[test]
     fn what_is_laid_out_has_a_limit() {
         assert!(check_amount([1, 2].into_iter(), 3).is_ok());
-        assert!(check_amount([1, 3].into_iter(), 3).is_err() && check_amount([1, u64::MAX].into_iter(), 3).is_err());
+        assert!(
+            check_amount([1, 3].into_iter(), 3).is_err()
+                && check_amount([1, u64::MAX].into_iter(), 3).is_err()
+        );
     }
 }

@@ -12,8 +12,8 @@ use super::arguments::PipelineArguments;
 use super::session::{Fetch, Session, shown};
 use super::{CliError, Exit, Global, views};
 use crate::audit::{
-    Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences, output_deviations,
-    signature_path,
+    Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences,
+    output_deviations, signature_path,
 };
 use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
 use crate::diagnostic::{counted, list};
@@ -51,30 +51,52 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     if let Some(lost) = results.lost.first() {
         let name = &session.graph.stage(*lost).name;
         let message = format!("the stored results of {name} are damaged or missing");
-        return Err(CliError::wrong(message).hint("run the pipeline: what was lost is computed again"));
+        return Err(
+            CliError::wrong(message).hint("run the pipeline: what was lost is computed again")
+        );
     }
-    let path = arguments.output.clone().unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
+    let path = arguments
+        .output
+        .clone()
+        .unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
     if path.extension().is_none_or(|ending| ending != "lock") {
         let message = format!("{} is not a name for a lock", shown(&path));
         return Err(CliError::wrong(message).hint("the name of a lock ends with .lock"));
     }
     let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
-    let metrics = |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
-    lock.add_stages(&session.graph, |id| Some(Action::clone(actions.get(&id)?)), metrics);
+    let metrics =
+        |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
+    lock.add_stages(
+        &session.graph,
+        |id| Some(Action::clone(actions.get(&id)?)),
+        metrics,
+    );
     let seal = lock.seal();
     let changed = Lock::read(&path).map_or(true, |before| before.seal() != seal);
     lock.write(&path)?;
-    let signature = key.map(|key| key.sign(Signed::Lock, &seal, &path)).transpose()?;
+    let signature = key
+        .map(|key| key.sign(Signed::Lock, &seal, &path))
+        .transpose()?;
     if global.json {
-        print_json(&json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}));
+        print_json(
+            &json!({"lock": path, "stages": lock.stages.len(), "seal": seal, "signature": signature}),
+        );
         return Ok(Exit::Done);
     }
-    outln!("{}: {}, seal {}", shown(&path), counted(lock.stages.len(), "stage"), seal.short());
+    outln!(
+        "{}: {}, seal {}",
+        shown(&path),
+        counted(lock.stages.len(), "stage"),
+        seal.short()
+    );
     match signature {
         Some(signature) => outln!("signed in {}", shown(&signature)),
         None if changed && signature_path(&path).exists() => {
             let name = shown(&signature_path(&path));
-            errln!("{}: {name} is of an earlier lock; --sign signs again", Paint::Warn.on("warning"));
+            errln!(
+                "{}: {name} is of an earlier lock; --sign signs again",
+                Paint::Warn.on("warning")
+            );
         }
         None => {}
     }
@@ -86,7 +108,10 @@ pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, CliError> {
     let key = PrivateKey::read(path)?;
     if key.is_exposed {
         let name = path.display();
-        errln!("{}: others can read {name}; `chmod 600` it", Paint::Warn.on("warning"));
+        errln!(
+            "{}: others can read {name}; `chmod 600` it",
+            Paint::Warn.on("warning")
+        );
     }
     Ok(key)
 }
@@ -98,7 +123,10 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
         let stage = plan.stage(id);
         match (stage.hit(), &stage.manifest) {
             (Some(action), Some(manifest)) => {
-                let action = Action { manifest: manifest.to_text(), ..Action::clone(action) };
+                let action = Action {
+                    manifest: manifest.to_text(),
+                    ..Action::clone(action)
+                };
                 actions.insert(id, Arc::new(action));
             }
             _ => missing.push(session.graph.stage(id).name.as_str()),
@@ -108,14 +136,27 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
         return Ok(actions);
     }
     let some = list(&missing[..missing.len().min(5)]);
-    let message = format!("{} of {} stages have no results yet: {some}", missing.len(), plan.len());
-    let failed = session.graph.order().iter().find_map(|id| match &plan.stage(*id).verdict {
-        Verdict::Miss(Reason::Failed(failure)) => Some((&session.graph.stage(*id).name, &failure.run)),
-        _ => None,
-    });
+    let message = format!(
+        "{} of {} stages have no results yet: {some}",
+        missing.len(),
+        plan.len()
+    );
+    let failed = session
+        .graph
+        .order()
+        .iter()
+        .find_map(|id| match &plan.stage(*id).verdict {
+            Verdict::Miss(Reason::Failed(failure)) => {
+                Some((&session.graph.stage(*id).name, &failure.run))
+            }
+            _ => None,
+        });
     Err(CliError::wrong(message).hint(match failed {
-        Some((name, run)) => format!("`{name}` failed in run {run}: mend it, and run the pipeline again"),
-        None => "a lock says what came out: `runner run` the pipeline first, with the same options".to_owned(),
+        Some((name, run)) => {
+            format!("`{name}` failed in run {run}: mend it, and run the pipeline again")
+        }
+        None => "a lock says what came out: `runner run` the pipeline first, with the same options"
+            .to_owned(),
     }))
 }
 
@@ -123,7 +164,9 @@ fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
     Lock {
         runner: env!("CARGO_PKG_VERSION").to_owned(),
         pipeline: session.spec.name.value.clone(),
-        file: pipeline.map(|pipeline| relative(lock.parent().unwrap_or(Path::new("")), pipeline)).unwrap_or_default(),
+        file: pipeline
+            .map(|pipeline| relative(lock.parent().unwrap_or(Path::new("")), pipeline))
+            .unwrap_or_default(),
         profile: session.spec.profile.clone(),
         overrides: session.choice.overrides.clone(),
         targets: session.choice.targets.clone(),
@@ -135,18 +178,33 @@ fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
 
 /// The lock of a pipeline lies beside it; that of the built-in one in the current folder.
 pub(super) fn beside(pipeline: Option<&Path>) -> PathBuf {
-    pipeline.unwrap_or(Path::new("quickstart.yaml")).with_extension("lock")
+    pipeline
+        .unwrap_or(Path::new("quickstart.yaml"))
+        .with_extension("lock")
 }
 
 /// The path of a file as seen from a folder.
 fn relative(folder: &Path, file: &Path) -> String {
     let absolute = |path: &Path| {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        std::fs::canonicalize(path)
+            .or_else(|_| std::path::absolute(path))
+            .unwrap_or_else(|_| path.to_owned())
     };
     let (folder, file) = (absolute(folder), absolute(file));
-    let shared = folder.components().zip(file.components()).take_while(|(left, right)| left == right).count();
-    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    let shared = folder
+        .components()
+        .zip(file.components())
+        .take_while(|(left, right)| left == right)
+        .count();
+    let up = folder
+        .components()
+        .skip(shared)
+        .map(|_| Component::ParentDir);
     let path: PathBuf = up.chain(file.components().skip(shared)).collect();
     path.display().to_string()
 }
@@ -167,33 +225,70 @@ pub(super) fn require(
     }
     let all = session.choice.targets.is_empty();
     let mut found = deviations(&lock, &session.planner(), all)?;
-    let differences = header_differences(&lock, session.spec.seed, &session.params().into_iter().collect());
+    let differences = header_differences(
+        &lock,
+        session.spec.seed,
+        &session.params().into_iter().collect(),
+    );
     if !differences.is_empty() {
         let reason = "its seed or parameters differ".to_owned();
-        found.insert(0, Deviation { stage: "the pipeline".to_owned(), reason, differences });
+        found.insert(
+            0,
+            Deviation {
+                stage: "the pipeline".to_owned(),
+                reason,
+                differences,
+            },
+        );
     }
     if found.is_empty() {
         return Ok(lock);
     }
-    report(global, "nothing ran, because the pipeline differs from its lock", path, &found);
+    report(
+        global,
+        "nothing ran, because the pipeline differs from its lock",
+        path,
+        &found,
+    );
     if !global.json {
-        let mut options: Vec<String> = lock.profile.iter().map(|profile| format!("--profile {profile}")).collect();
+        let mut options: Vec<String> = lock
+            .profile
+            .iter()
+            .map(|profile| format!("--profile {profile}"))
+            .collect();
         options.extend(lock.overrides.iter().map(|pair| format!("--set {pair}")));
-        options.extend(lock.targets.iter().map(|target| format!("--target {target}")));
-        let told = if options.is_empty() { "without --profile and --set".to_owned() } else { options.join(" ") };
-        if found.iter().flat_map(|deviation| &deviation.differences).any(is_of_another_secret) {
+        options.extend(
+            lock.targets
+                .iter()
+                .map(|target| format!("--target {target}")),
+        );
+        let told = if options.is_empty() {
+            "without --profile and --set".to_owned()
+        } else {
+            options.join(" ")
+        };
+        if found
+            .iter()
+            .flat_map(|deviation| &deviation.differences)
+            .any(is_of_another_secret)
+        {
             errln!(
                 "  hint: values of variables are digested with the secret of a store, and this lock comes from another one; \
                  with the same RUNNER_SECRET_SALT for both, they can be compared"
             );
         }
-        errln!("  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run");
+        errln!(
+            "  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run"
+        );
     }
     Err(CliError::told(Exit::Different))
 }
 
 fn is_of_another_secret(difference: &Difference) -> bool {
-    let values = difference.before.as_deref().zip(difference.after.as_deref());
+    let values = difference
+        .before
+        .as_deref()
+        .zip(difference.after.as_deref());
     values.is_some_and(|(before, after)| cannot_be_compared(before, after))
 }
 
@@ -201,7 +296,12 @@ fn is_of_another_secret(difference: &Difference) -> bool {
 pub(super) fn same_came_out(global: &Global, lock: &Lock, path: &Path, record: &RunRecord) -> bool {
     let found = output_deviations(lock, &record.stages, &record.metrics);
     if !found.is_empty() {
-        report(global, "the results of the run differ from its lock", path, &found);
+        report(
+            global,
+            "the results of the run differ from its lock",
+            path,
+            &found,
+        );
     }
     found.is_empty()
 }
@@ -213,8 +313,15 @@ fn report(global: &Global, what: &str, path: &Path, found: &[Deviation]) {
     }
     errln!("{}: {what} {}", Paint::Bad.on("error"), shown(path));
     for deviation in found.iter().take(SHOWN) {
-        errln!("  {}: {}", Paint::Strong.on(&deviation.stage), deviation.reason);
-        deviation.differences.iter().for_each(|difference| errln!("    {difference}"));
+        errln!(
+            "  {}: {}",
+            Paint::Strong.on(&deviation.stage),
+            deviation.reason
+        );
+        deviation
+            .differences
+            .iter()
+            .for_each(|difference| errln!("    {difference}"));
     }
     if found.len() > SHOWN {
         errln!("  … and {}", counted(found.len() - SHOWN, "more stage"));

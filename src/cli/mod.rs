@@ -100,8 +100,10 @@ enum Verb {
     /// List the stage kinds, or describe one
     Stages(stages::Arguments),
     /// Print the JSON Schema of pipeline or sweep files, for editors
-    #[command(after_help = "A pipeline file names it in its first line, and editors complete and check the file:\n  \
-        # yaml-language-server: $schema=schema.json\n\nExample:\n  runner schema > pipelines/schema.json")]
+    #[command(
+        after_help = "A pipeline file names it in its first line, and editors complete and check the file:\n  \
+        # yaml-language-server: $schema=schema.json\n\nExample:\n  runner schema > pipelines/schema.json"
+    )]
     Schema(schema::Arguments),
     /// List, fetch and verify data sets
     #[command(subcommand)]
@@ -137,10 +139,20 @@ pub fn main() -> ExitCode {
     match screen::failure() {
         None => exit.into(),
         // A reader of our output that goes away, as `head` does, is no fault: the process ends as if by SIGPIPE.
-        Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(screen::NOBODY_READS),
+        Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::from(screen::NOBODY_READS)
+        }
         Some(error) => {
-            errln!("{}: cannot write the output: {}", Paint::Bad.on("error"), reason(error));
-            if exit == Exit::Done { Exit::Failed.into() } else { exit.into() }
+            errln!(
+                "{}: cannot write the output: {}",
+                Paint::Bad.on("error"),
+                reason(error)
+            );
+            if exit == Exit::Done {
+                Exit::Failed.into()
+            } else {
+                exit.into()
+            }
         }
     }
 }
@@ -148,7 +160,10 @@ pub fn main() -> ExitCode {
 /// The system's words without its number.
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn carry_out_verb(arguments: Arguments) -> Exit {

@@ -56,7 +56,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let text = renamed(arguments.template.text(), name);
     write_new(&path, &text).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            CliError::wrong(format!("{} is there already", path.display())).hint("choose another name")
+            CliError::wrong(format!("{} is there already", path.display()))
+                .hint("choose another name")
         }
         _ => cannot_write(&path, &error),
     })?;
@@ -72,7 +73,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
     outln!("wrote {}", path.display());
     if with_schema {
-        outln!("wrote {}, by which editors check and complete pipelines", schema_path.display());
+        outln!(
+            "wrote {}, by which editors check and complete pipelines",
+            schema_path.display()
+        );
     }
     outln!("next: runner plan {0}, then runner run {0}", path.display());
     Ok(Exit::Done)
@@ -103,5 +107,9 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    File::options().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+    File::options()
+        .write(true)
+        .create_new(true)
+        .open(path)?
+        .write_all(text.as_bytes())
 }

@@ -31,14 +31,22 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     } else {
         out!("{}", plan_table(&session.graph, &plan, true));
     }
-    let broken = session.graph.order().iter().any(|id| matches!(plan.stage(*id).verdict, Verdict::Broken(_)));
+    let broken = session
+        .graph
+        .order()
+        .iter()
+        .any(|id| matches!(plan.stage(*id).verdict, Verdict::Broken(_)));
     Ok(if broken { Exit::Failed } else { Exit::Done })
 }
 
 /// The plan for people: a line per stage, or only what runs if there are many.
 pub(super) fn plan_table(graph: &Graph, plan: &Plan, with_hits: bool) -> String {
-    let mut table =
-        Table::new(&[("", Align::Left), ("stage", Align::Left), ("kind", Align::Left), ("why", Align::Left)]);
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("stage", Align::Left),
+        ("kind", Align::Left),
+        ("why", Align::Left),
+    ]);
     let (mut listed, mut left_out) = (0, 0);
     for &id in graph.order() {
         let stage = plan.stage(id);
@@ -55,20 +63,36 @@ pub(super) fn plan_table(graph: &Graph, plan: &Plan, with_hits: bool) -> String 
             Verdict::Hit(action) => Paint::Quiet.on(format!("took {}", duration(action.seconds))),
             _ => stage.reason(graph),
         };
-        table.row([mark(stage), node.name.clone(), Paint::Quiet.on(node.kind.name), why]);
+        table.row([
+            mark(stage),
+            node.name.clone(),
+            Paint::Quiet.on(node.kind.name),
+            why,
+        ]);
     }
     let (total, hits) = (plan.len(), plan.hits());
     let head = match total - hits {
         0 if total == 1 => format!("{} the stage is up to date\n", Paint::Good.on("plan:")),
-        0 => format!("{} all {total} stages are up to date\n", Paint::Good.on("plan:")),
+        0 => format!(
+            "{} all {total} stages are up to date\n",
+            Paint::Good.on("plan:")
+        ),
         rest => format!(
             "{} {}, {hits} up to date, {rest} to run or to decide\n",
             Paint::Busy.on("plan:"),
             counted(total, "stage")
         ),
     };
-    let body = if table.is_empty() { String::new() } else { table.render() };
-    let tail = if left_out > 0 { format!("  … and {left_out} more\n") } else { String::new() };
+    let body = if table.is_empty() {
+        String::new()
+    } else {
+        table.render()
+    };
+    let tail = if left_out > 0 {
+        format!("  … and {left_out} more\n")
+    } else {
+        String::new()
+    };
     head + &body + &tail
 }
 

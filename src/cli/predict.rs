@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use stages::artifact::{Artifact, ArtifactKind, COLOURS, Forecasts, Image, Images, Predictions, Scores, Split};
+use stages::artifact::{
+    Artifact, ArtifactKind, COLOURS, Forecasts, Image, Images, Predictions, Scores, Split,
+};
 use stages::contract::Device;
 
 use super::arguments::DeviceChoice;
@@ -50,7 +52,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let device = pick_device(arguments.device)?;
     let answer = answer(&replay, target, &arguments.inputs, device)?;
     if global.json {
-        let object = json!({"run": record.run, "stage": replay.name(target), "answers": to_json(&answer)});
+        let object =
+            json!({"run": record.run, "stage": replay.name(target), "answers": to_json(&answer)});
         print_json(&object);
     } else {
         let name = Paint::Strong.on(replay.name(target));
@@ -65,29 +68,40 @@ fn target(replay: &Replay<'_>, stage: Option<&str>) -> Result<PastStage, CliErro
     let all = replay.appliers();
     let names: Vec<&str> = all.iter().map(|stage| replay.name(*stage)).collect();
     if names.is_empty() {
-        let hint =
-            "the pipeline needs a stage that does it, such as `classify` or `score`, whose outputs are in the store";
+        let hint = "the pipeline needs a stage that does it, such as `classify` or `score`, whose outputs are in the store";
         return Err(CliError::wrong("no stage of this run applies a model to data").hint(hint));
     }
     let Some(stage) = stage else {
         return match all[..] {
             [only] => Ok(only),
             _ => {
-                let message = format!("the run applies models in {} stages: {}", names.len(), list(&names));
-                Err(CliError::wrong(message).hint(format!("name one of them, such as `RUN:{}`", names[0])))
+                let message = format!(
+                    "the run applies models in {} stages: {}",
+                    names.len(),
+                    list(&names)
+                );
+                Err(CliError::wrong(message)
+                    .hint(format!("name one of them, such as `RUN:{}`", names[0])))
             }
         };
     };
-    let meant: Vec<PastStage> = all.into_iter().filter(|other| replay.is_meant(*other, stage)).collect();
+    let meant: Vec<PastStage> = all
+        .into_iter()
+        .filter(|other| replay.is_meant(*other, stage))
+        .collect();
     match meant[..] {
         [only] => Ok(only),
         [] => {
-            let message = format!("the run has no model or stage `{stage}` that says something about data");
+            let message =
+                format!("the run has no model or stage `{stage}` that says something about data");
             Err(CliError::wrong(message).maybe_hint(suggestion(stage, &names)))
         }
         _ => {
             let names: Vec<&str> = meant.iter().map(|stage| replay.name(*stage)).collect();
-            Err(CliError::wrong(format!("`{stage}` may mean {}", list(&names))).hint("give the full name of one"))
+            Err(
+                CliError::wrong(format!("`{stage}` may mean {}", list(&names)))
+                    .hint("give the full name of one"),
+            )
         }
     }
 }
@@ -99,23 +113,44 @@ enum Answer {
     Forecasts(Forecasts),
 }
 
-fn answer(replay: &Replay<'_>, target: PastStage, inputs: &[PathBuf], device: Device) -> Result<Answer, CliError> {
+fn answer(
+    replay: &Replay<'_>,
+    target: PastStage,
+    inputs: &[PathBuf],
+    device: Device,
+) -> Result<Answer, CliError> {
     if let Some(missing) = inputs.iter().find(|input| !input.is_file()) {
-        return Err(CliError::wrong(format!("there is no file {}", missing.display())));
+        return Err(CliError::wrong(format!(
+            "there is no file {}",
+            missing.display()
+        )));
     }
-    let ends = |input: &Path, with: &str| input.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(with));
-    if let Some(other) = inputs.iter().find(|input| OTHER_PICTURES.iter().any(|ending| ends(input, ending))) {
-        let message = format!("pictures are read from PNG files, and {} is none", other.display());
+    let ends = |input: &Path, with: &str| {
+        input
+            .extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case(with))
+    };
+    if let Some(other) = inputs
+        .iter()
+        .find(|input| OTHER_PICTURES.iter().any(|ending| ends(input, ending)))
+    {
+        let message = format!(
+            "pictures are read from PNG files, and {} is none",
+            other.display()
+        );
         return Err(CliError::wrong(message).hint("convert it to PNG"));
     }
     let is_picture = |input: &PathBuf| ends(input, "png");
     let pictures = inputs.iter().filter(|input| is_picture(input)).count();
     if pictures > 0 && pictures < inputs.len() {
-        return Err(
-            CliError::wrong("tables and pictures do not go together").hint("ask about them one after the other")
-        );
+        return Err(CliError::wrong("tables and pictures do not go together")
+            .hint("ask about them one after the other"));
     }
-    let kind = if pictures > 0 { ArtifactKind::Images } else { ArtifactKind::Series };
+    let kind = if pictures > 0 {
+        ArtifactKind::Images
+    } else {
+        ArtifactKind::Series
+    };
     let entrance = replay.entrance(target, kind).ok_or_else(|| {
         let message = format!(
             "nothing that leads to {} takes {}",
@@ -131,7 +166,9 @@ fn answer(replay: &Replay<'_>, target: PastStage, inputs: &[PathBuf], device: De
     };
     let outputs = replay.run(target, entrance, &fresh, device)?;
     let said = outputs.into_values().find_map(|output| match output {
-        Artifact::Predictions(predictions) => Some(Answer::Classes(Predictions::clone(&predictions))),
+        Artifact::Predictions(predictions) => {
+            Some(Answer::Classes(Predictions::clone(&predictions)))
+        }
         Artifact::Scores(scores) => Some(Answer::Scores(Scores::clone(&scores))),
         Artifact::Forecasts(forecasts) => Some(Answer::Forecasts(Forecasts::clone(&forecasts))),
         _ => None,
@@ -142,24 +179,42 @@ fn answer(replay: &Replay<'_>, target: PastStage, inputs: &[PathBuf], device: De
 /// The pictures of these files, which must be whole, and as large as those that the model knows.
 fn fresh_images(inputs: &[PathBuf], known: &Images) -> Result<Images, CliError> {
     let read = |path: &PathBuf| {
-        let file = std::fs::read(path)
-            .map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display())))?;
+        let file = std::fs::read(path).map_err(|error| {
+            CliError::failed(format!("cannot read {}: {error}", path.display()))
+        })?;
         let image = Image::from_file(path.display().to_string(), Split::Test, None, file);
-        let (height, width) = image.size().map_err(|error| unusable(path, &error.to_string()))?;
+        let (height, width) = image
+            .size()
+            .map_err(|error| unusable(path, &error.to_string()))?;
         if (height, width) != (known.height, known.width) {
-            let hint = format!("the model knows pictures of {}x{}", known.width, known.height);
+            let hint = format!(
+                "the model knows pictures of {}x{}",
+                known.width, known.height
+            );
             return Err(unusable(path, &format!("it is {width}x{height} pixels large")).hint(hint));
         }
         let mut rgb = vec![0; height * width * COLOURS];
-        image.decode_into(&mut rgb).map_err(|error| unusable(path, &error.to_string()))?;
+        image
+            .decode_into(&mut rgb)
+            .map_err(|error| unusable(path, &error.to_string()))?;
         Ok(image)
     };
-    let images = inputs.iter().map(read).collect::<Result<Vec<Image>, CliError>>()?;
-    Ok(Images { images, classes: Vec::new(), ..Images::clone(known) })
+    let images = inputs
+        .iter()
+        .map(read)
+        .collect::<Result<Vec<Image>, CliError>>()?;
+    Ok(Images {
+        images,
+        classes: Vec::new(),
+        ..Images::clone(known)
+    })
 }
 
 fn unusable(path: &Path, reason: &str) -> CliError {
-    CliError::failed(format!("the picture {} cannot be used: {reason}", path.display()))
+    CliError::failed(format!(
+        "the picture {} cannot be used: {reason}",
+        path.display()
+    ))
 }
 
 fn to_json(answer: &Answer) -> Value {
@@ -167,8 +222,9 @@ fn to_json(answer: &Answer) -> Value {
         Answer::Classes(predictions) => {
             let sample = |sample: usize| {
                 let pairs = predictions.classes.iter().zip(predictions.row(sample));
-                let probabilities: Map<String, Value> =
-                    pairs.map(|(class, probability)| (class.clone(), json!(probability))).collect();
+                let probabilities: Map<String, Value> = pairs
+                    .map(|(class, probability)| (class.clone(), json!(probability)))
+                    .collect();
                 let class = &predictions.classes[predictions.predicted(sample)];
                 json!({"input": predictions.samples[sample], "class": class, "probabilities": probabilities})
             };
@@ -242,8 +298,13 @@ fn scores_table(scores: &Scores) -> String {
     for segment in &scores.segments {
         let own = &scores.scores[segment.rows.clone()];
         let mean = own.iter().map(|score| f64::from(*score)).sum::<f64>() / own.len().max(1) as f64;
-        let highest = own.iter().enumerate().max_by(|(_, left), (_, right)| left.total_cmp(right));
-        let Some((row, highest)) = highest else { continue };
+        let highest = own
+            .iter()
+            .enumerate()
+            .max_by(|(_, left), (_, right)| left.total_cmp(right));
+        let Some((row, highest)) = highest else {
+            continue;
+        };
         table.row([
             segment.entity.clone(),
             own.len().to_string(),
@@ -257,10 +318,18 @@ fn scores_table(scores: &Scores) -> String {
 
 /// The last window of the data, a line per step; all windows are printed as JSON.
 fn forecasts_table(forecasts: &Forecasts) -> String {
-    let Some((last, origin)) = forecasts.origins.iter().enumerate().next_back() else { return String::new() };
+    let Some((last, origin)) = forecasts.origins.iter().enumerate().next_back() else {
+        return String::new();
+    };
     let names = std::iter::once(("row", Align::Right));
-    let columns: Vec<(&str, Align)> =
-        names.chain(forecasts.channels.iter().map(|channel| (channel.as_str(), Align::Right))).collect();
+    let columns: Vec<(&str, Align)> = names
+        .chain(
+            forecasts
+                .channels
+                .iter()
+                .map(|channel| (channel.as_str(), Align::Right)),
+        )
+        .collect();
     let mut table = Table::new(&columns);
     let size = forecasts.horizon * forecasts.width();
     let values = &forecasts.predicted[last * size..(last + 1) * size];

@@ -9,13 +9,17 @@ use serde_json::{Value, json};
 use stages::artifact::{Digest, Metric};
 
 use super::session::Session;
-use crate::cache::{Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember};
+use crate::cache::{
+    Instance, PipelineFile, RunId, RunRecord, RunStatus, StageRecord, StageState, SweepMember,
+};
 use crate::engine::{Plan, environment};
 use crate::graph::{Graph, StageId};
 
 /// The record at the start of a run.
 pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     RunRecord {
         run: run.clone(),
         pipeline: session.spec.name.value.clone(),
@@ -23,7 +27,9 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         status: RunStatus::Running,
         started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
         seconds: 0.0,
-        command: std::env::args().map(|argument| environment::without_credentials(&argument)).collect(),
+        command: std::env::args()
+            .map(|argument| environment::without_credentials(&argument))
+            .collect(),
         profile: session.spec.profile.clone(),
         overrides: session.choice.overrides.clone(),
         targets: session.choice.targets.clone(),
@@ -31,7 +37,12 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         params: session.params(),
         seed: session.spec.seed,
         environment: environment::brief(&setting(session)),
-        pipeline_files: session.spec.files.iter().map(|(path, text)| file(path, text)).collect(),
+        pipeline_files: session
+            .spec
+            .files
+            .iter()
+            .map(|(path, text)| file(path, text))
+            .collect(),
         instances: instances(&session.graph),
         stages: Vec::new(),
         metrics: IndexMap::new(),
@@ -60,13 +71,23 @@ fn instances(graph: &Graph) -> IndexMap<String, Instance> {
     let told = nodes.filter(|node| node.name != node.stage || !node.members.is_empty());
     told.map(|node| {
         let axes = node.point.iter().cloned().collect();
-        (node.name.clone(), Instance { stage: node.stage.clone(), axes, members: node.members.clone() })
+        (
+            node.name.clone(),
+            Instance {
+                stage: node.stage.clone(),
+                axes,
+                members: node.members.clone(),
+            },
+        )
     })
     .collect()
 }
 
 fn file(path: &str, text: &Arc<str>) -> PipelineFile {
-    PipelineFile { path: path.to_owned(), text: Arc::clone(text) }
+    PipelineFile {
+        path: path.to_owned(),
+        text: Arc::clone(text),
+    }
 }
 
 /// What the environment of a run follows from.
@@ -83,7 +104,10 @@ pub(super) fn setting(session: &Session) -> environment::Setting<'_> {
 pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
     let record = |id: &StageId| {
         let action = plan.stage(*id).hit()?;
-        let digests = action.outputs.iter().map(|output| (output.port.clone(), output.record.digest));
+        let digests = action
+            .outputs
+            .iter()
+            .map(|output| (output.port.clone(), output.record.digest));
         Some(StageRecord {
             name: graph.stage(*id).name.clone(),
             kind: graph.stage(*id).kind.name.to_owned(),
@@ -121,7 +145,11 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
                 told["axes"] = json!(axes);
             }
             if record.sweep.is_some() {
-                told["trials"] = record.trials_of(&stage.name).into_iter().map(|trial| trial.label.as_str()).collect();
+                told["trials"] = record
+                    .trials_of(&stage.name)
+                    .into_iter()
+                    .map(|trial| trial.label.as_str())
+                    .collect();
             }
             told
         })
@@ -133,8 +161,11 @@ pub(super) fn to_json(record: &RunRecord) -> Value {
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let metrics: serde_json::Map<String, Value> =
-        record.metrics.iter().map(|(stage, metrics)| (stage.clone(), values(metrics))).collect();
+    let metrics: serde_json::Map<String, Value> = record
+        .metrics
+        .iter()
+        .map(|(stage, metrics)| (stage.clone(), values(metrics)))
+        .collect();
     let files: Vec<Value> = record
         .pipeline_files
         .iter()

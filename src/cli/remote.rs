@@ -23,9 +23,14 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Waits until results are where they should be, and says what went to the remote and came from it. Nothing here can fail
 /// a run; what is given is whether Ctrl-C ended the waiting. Without a remote, nothing happens.
 pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bool {
-    let Some(remote) = store.remote() else { return false };
+    let Some(remote) = store.remote() else {
+        return false;
+    };
     if let Err(error) = store.keep_fetched() {
-        tracing::warn!("{error}; what came from {} comes again when it is needed", remote.address());
+        tracing::warn!(
+            "{error}; what came from {} comes again when it is needed",
+            remote.address()
+        );
     }
     wait(remote, global, cancel);
     let traffic = remote.traffic();
@@ -44,7 +49,11 @@ pub(super) fn settle(store: &Store, global: &Global, cancel: &CancelToken) -> bo
         errln!("{} {}: {text}", Paint::Quiet.on("remote"), remote.address());
     }
     if traffic.unsent > 0 {
-        let results = if traffic.unsent == 1 { "result was" } else { "results were" };
+        let results = if traffic.unsent == 1 {
+            "result was"
+        } else {
+            "results were"
+        };
         tracing::warn!(
             "{} {results} not sent to {}; `runner cache push` sends what is missing there",
             traffic.unsent,
@@ -88,14 +97,27 @@ fn told(traffic: &Traffic) -> Option<String> {
     }
     if traffic.objects_fetched > 0 {
         let objects = counted(traffic.objects_fetched, "object");
-        parts.push(format!("{objects} fetched ({})", bytes(traffic.bytes_fetched)));
+        parts.push(format!(
+            "{objects} fetched ({})",
+            bytes(traffic.bytes_fetched)
+        ));
     }
     if traffic.actions_sent > 0 {
-        let objects = format!("{}, {}", counted(traffic.objects_sent, "object"), bytes(traffic.bytes_sent));
-        parts.push(format!("{} sent ({objects})", counted(traffic.actions_sent, "result")));
+        let objects = format!(
+            "{}, {}",
+            counted(traffic.objects_sent, "object"),
+            bytes(traffic.bytes_sent)
+        );
+        parts.push(format!(
+            "{} sent ({objects})",
+            counted(traffic.actions_sent, "result")
+        ));
     }
     if traffic.wrong > 0 {
-        parts.push(format!("{} found damaged there", counted(traffic.wrong, "file")));
+        parts.push(format!(
+            "{} found damaged there",
+            counted(traffic.wrong, "file")
+        ));
     }
     (!parts.is_empty()).then(|| parts.join(", "))
 }

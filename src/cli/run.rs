@@ -44,13 +44,15 @@ impl Arguments {
     /// The lock that the run must keep to.
     fn lock_path(&self) -> Option<PathBuf> {
         let beside = || lock::beside(self.pipeline.pipeline.as_deref());
-        self.locked.then(|| self.lock.clone().unwrap_or_else(beside))
+        self.locked
+            .then(|| self.lock.clone().unwrap_or_else(beside))
     }
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
-    let mut session = ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Allowed)?);
+    let mut session =
+        ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Allowed)?);
     let lock_path = arguments.lock_path();
     let require = |path| lock::require(global, &session, path, arguments.verify.as_deref());
     let lock = lock_path.as_deref().map(require).transpose()?;
@@ -63,7 +65,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
     let exit = conclude(&session, &carried, global)?;
     match lock.zip(lock_path) {
-        Some((lock, path)) if exit == Exit::Done && !lock::same_came_out(global, &lock, &path, &carried.record) => {
+        Some((lock, path))
+            if exit == Exit::Done
+                && !lock::same_came_out(global, &lock, &path, &carried.record) =>
+        {
             Ok(Exit::Different)
         }
         _ => Ok(exit),
@@ -71,7 +76,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, CliError> {
-    let Carried { record, outcome, results, .. } = carried;
+    let Carried {
+        record,
+        outcome,
+        results,
+        ..
+    } = carried;
     let files = views::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
     let interrupted;
@@ -87,7 +97,10 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
         match files.len() {
             0 => {}
             1..=FILES_LISTED => files.iter().for_each(|path| outln!("{}", shown(path))),
-            many => outln!("{many} files in {}", shown(&session.store.run_folder(&record.run).join("files"))),
+            many => outln!(
+                "{many} files in {}",
+                shown(&session.store.run_folder(&record.run).join("files"))
+            ),
         }
         interrupted = remote::settle(&session.store, global, &session.cancel);
     }

@@ -50,7 +50,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             RunStatus::Failed => Paint::Bad,
             RunStatus::Running | RunStatus::Interrupted => Paint::Warn,
         };
-        let count = |state: StageState| record.stages.iter().filter(|stage| stage.state == state).count().to_string();
+        let count = |state: StageState| {
+            record
+                .stages
+                .iter()
+                .filter(|stage| stage.state == state)
+                .count()
+                .to_string()
+        };
         table.row([
             record.run.to_string(),
             record.pipeline.clone(),

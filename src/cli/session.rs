@@ -67,7 +67,11 @@ pub(super) enum Fetch {
 
 impl Session {
     /// Reads and checks everything. Problems of the pipeline are printed, all of them.
-    pub fn open(global: &Global, arguments: &PipelineArguments, fetch: Fetch) -> Result<Self, CliError> {
+    pub fn open(
+        global: &Global,
+        arguments: &PipelineArguments,
+        fetch: Fetch,
+    ) -> Result<Self, CliError> {
         let store = global.open_store(&arguments.folder())?;
         Self::open_on(store, global, arguments, fetch)
     }
@@ -93,7 +97,15 @@ impl Session {
         let graph = select(graph, &choice.targets)?;
         let folder = arguments.folder();
         let offline = choice.offline || fetch == Fetch::Never;
-        let parts = Parts { spec, graph, store, ledger, file, sweep: None, threads };
+        let parts = Parts {
+            spec,
+            graph,
+            store,
+            ledger,
+            file,
+            sweep: None,
+            threads,
+        };
         Self::of(parts, choice, &folder, offline, &CancelToken::default())
     }
 
@@ -105,13 +117,28 @@ impl Session {
         offline: bool,
         cancel: &CancelToken,
     ) -> Result<Self, CliError> {
-        let Parts { spec, mut graph, store, ledger, file, sweep, threads } = parts;
+        let Parts {
+            spec,
+            mut graph,
+            store,
+            ledger,
+            file,
+            sweep,
+            threads,
+        } = parts;
         if let Some(remote) = store.remote() {
             remote.heed(cancel.flag());
         }
-        let machine = Machine { threads, device: pick_device(choice.device)? };
+        let machine = Machine {
+            threads,
+            device: pick_device(choice.device)?,
+        };
         graph.place(&machine);
-        let forced = choice.force.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
+        let forced = choice
+            .force
+            .iter()
+            .map(|name| find(&graph, name))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             ledger,
             files: Files::new(folder, offline, store.layout(), cancel)
@@ -131,7 +158,12 @@ impl Session {
 
     /// How stages are executed on this machine, so many at a time and within so much memory; as many as there are threads,
     /// and within all that the machine has, unless it is said.
-    pub fn run_options(&self, jobs: Option<u16>, memory: Option<u64>, keep_going: bool) -> RunOptions {
+    pub fn run_options(
+        &self,
+        jobs: Option<u16>,
+        memory: Option<u64>,
+        keep_going: bool,
+    ) -> RunOptions {
         let Machine { threads, device } = self.machine;
         RunOptions {
             jobs: jobs.map_or(threads, usize::from),
@@ -167,8 +199,15 @@ impl Session {
 }
 
 /// Reads a pipeline and builds its graph, printing every problem.
-pub(super) fn read(global: &Global, arguments: &PipelineArguments) -> Result<(Spec, Graph), CliError> {
-    let Reading { built, diagnostics, sources } = read_as_far_as_possible(arguments)?;
+pub(super) fn read(
+    global: &Global,
+    arguments: &PipelineArguments,
+) -> Result<(Spec, Graph), CliError> {
+    let Reading {
+        built,
+        diagnostics,
+        sources,
+    } = read_as_far_as_possible(arguments)?;
     report(global, &diagnostics, &sources);
     match built {
         Some(built) if !diagnostics.has_errors() => Ok(built),
@@ -188,29 +227,53 @@ pub(super) struct Reading {
 pub(super) fn read_as_far_as_possible(arguments: &PipelineArguments) -> Result<Reading, CliError> {
     let mut sources = SourceMap::default();
     let choice = &arguments.choice;
-    let options = LoadOptions { profile: choice.profile.clone(), overrides: choice.overrides()?, given_by: None };
+    let options = LoadOptions {
+        profile: choice.profile.clone(),
+        overrides: choice.overrides()?,
+        given_by: None,
+    };
     let (spec, mut diagnostics) = match &arguments.pipeline {
         Some(path) => load(path, &options, &mut sources),
-        None => load_text(Path::new(QUICKSTART_PATH), QUICKSTART, &options, &mut sources),
+        None => load_text(
+            Path::new(QUICKSTART_PATH),
+            QUICKSTART,
+            &options,
+            &mut sources,
+        ),
     };
     let mut built = None;
     if let Some(spec) = spec {
         let (graph, found) = build(&spec, &stages::kinds());
         diagnostics.extend(found);
-        diagnostics.extend(unset_variables(&graph, |name| std::env::var_os(name).is_some()));
+        diagnostics.extend(unset_variables(&graph, |name| {
+            std::env::var_os(name).is_some()
+        }));
         built = Some((spec, graph));
     }
-    Ok(Reading { built, diagnostics, sources })
+    Ok(Reading {
+        built,
+        diagnostics,
+        sources,
+    })
 }
 
 /// Warns of variables that stages ask for and that are not set. Settings of the machine may well be unset.
 fn unset_variables(graph: &Graph, is_set: impl Fn(&str) -> bool) -> Diagnostics {
     let mut problems = Diagnostics::default();
     for node in graph.order().iter().map(|id| graph.stage(*id)) {
-        for name in node.environment.iter().filter(|name| !is_setting(name) && !is_set(name)) {
-            let message = format!("stage `{}` asks for the variable `{name}`, which is not set here", node.stage);
+        for name in node
+            .environment
+            .iter()
+            .filter(|name| !is_setting(name) && !is_set(name))
+        {
+            let message = format!(
+                "stage `{}` asks for the variable `{name}`, which is not set here",
+                node.stage
+            );
             problems.push(
-                Diagnostic::warning("unset-variable", message).at(node.span).hint("set it, or do not ask for it"),
+                Diagnostic::warning("unset-variable", message)
+                    .at(node.span)
+                    .hint("set it, or do not ask for it"),
             );
         }
     }
@@ -219,7 +282,9 @@ fn unset_variables(graph: &Graph, is_set: impl Fn(&str) -> bool) -> Diagnostics 
 
 /// The pipeline's name in records and ledgers: the same file has the same one from every folder.
 fn name_of(arguments: &PipelineArguments) -> String {
-    let Some(path) = &arguments.pipeline else { return QUICKSTART_PATH.to_owned() };
+    let Some(path) = &arguments.pipeline else {
+        return QUICKSTART_PATH.to_owned();
+    };
     let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     absolute.display().to_string()
 }
@@ -248,12 +313,21 @@ pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> 
         return Ok(found);
     }
     let names = graph.names();
-    let instances = || graph.order().iter().map(|id| graph.stage(*id).name.as_str());
+    let instances = || {
+        graph
+            .order()
+            .iter()
+            .map(|id| graph.stage(*id).name.as_str())
+    };
     let stage = name.split_once('[').map_or(name, |(stage, _)| stage);
-    let of_stage: Vec<&str> = instances().filter(|other| other.starts_with(&format!("{stage}["))).collect();
+    let of_stage: Vec<&str> = instances()
+        .filter(|other| other.starts_with(&format!("{stage}[")))
+        .collect();
     let hint = match did_you_mean(name, names.iter().copied().chain(instances())) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if !of_stage.is_empty() => format!("the instances of `{stage}` are {}", list(&of_stage)),
+        None if !of_stage.is_empty() => {
+            format!("the instances of `{stage}` are {}", list(&of_stage))
+        }
         None if names.contains(&stage) => format!("did you mean `{stage}`? It has no instances"),
         None => format!("there are {}", list(&names)),
     };
@@ -265,7 +339,10 @@ pub(super) fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError
     if targets.is_empty() {
         return Ok(graph);
     }
-    let targets = targets.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, _>>()?;
+    let targets = targets
+        .iter()
+        .map(|name| find(&graph, name))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(graph.prune(&targets.concat()))
 }
 
@@ -273,7 +350,9 @@ pub(super) fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError
 pub(super) fn size_pool(choice: &Choice) -> usize {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = choice.threads.map_or(available, usize::from);
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let _ = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global();
     threads
 }
 
@@ -285,8 +364,9 @@ pub(super) fn pick_device(choice: DeviceChoice) -> Result<Device, CliError> {
             Err(_) => Device::Cpu,
         }),
         DeviceChoice::Only(device) => {
-            stages::nn::device(device)
-                .map_err(|error| CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned)))?;
+            stages::nn::device(device).map_err(|error| {
+                CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
+            })?;
             Ok(device)
         }
     }
@@ -295,12 +375,18 @@ pub(super) fn pick_device(choice: DeviceChoice) -> Result<Device, CliError> {
 /// Absolute form of a path for messages.
 pub(super) fn shown(path: &Path) -> String {
     let current: PathBuf = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&current).unwrap_or(path).display().to_string()
+    path.strip_prefix(&current)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 fn total_memory() -> u64 {
     let info = rustix::system::sysinfo();
-    #[expect(clippy::useless_conversion, reason = "the type differs between platforms")]
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the type differs between platforms"
+    )]
     let total = u64::from(info.totalram);
     total.saturating_mul(u64::from(info.mem_unit))
 }

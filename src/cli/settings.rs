@@ -70,7 +70,11 @@ impl TryFrom<String> for Seconds {
     fn try_from(text: String) -> Result<Self, String> {
         let error = || format!("`{text}` is not a duration: write for example \"15 s\"");
         let duration = units::duration(&text).ok_or_else(error)?;
-        if duration > LONGEST { Err(format!("`{text}` is longer than an hour")) } else { Ok(Self(duration)) }
+        if duration > LONGEST {
+            Err(format!("`{text}` is longer than an hour"))
+        } else {
+            Ok(Self(duration))
+        }
     }
 }
 
@@ -101,15 +105,24 @@ impl RemoteSettings {
 impl Settings {
     /// What project and user have set.
     fn find(folder: &Path) -> Result<Self, CliError> {
-        let project = project_file(folder).map(|path| Self::read(&path)).transpose()?.unwrap_or_default();
+        let project = project_file(folder)
+            .map(|path| Self::read(&path))
+            .transpose()?
+            .unwrap_or_default();
         let user = user_file().filter(|path| path.exists());
-        let user = user.map(|path| Self::read(&path)).transpose()?.unwrap_or_default();
-        Ok(Self { remote: project.remote.or(user.remote) })
+        let user = user
+            .map(|path| Self::read(&path))
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Self {
+            remote: project.remote.or(user.remote),
+        })
     }
 
     fn read(path: &Path) -> Result<Self, CliError> {
-        let text =
-            read_text(path).map_err(|reason| CliError::wrong(format!("cannot read {}: {reason}", path.display())))?;
+        let text = read_text(path).map_err(|reason| {
+            CliError::wrong(format!("cannot read {}: {reason}", path.display()))
+        })?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -142,20 +155,37 @@ pub fn check(text: &str, name: &str) -> Result<(), CliError> {
 fn place(text: &str, offset: usize) -> String {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
     format!(":{line}:{column}")
 }
 
 /// The nearest file in this folder or above it.
 fn project_file(folder: &Path) -> Option<PathBuf> {
     // The folder of a file without one is the current one.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     let folder = std::fs::canonicalize(folder).ok()?;
-    folder.ancestors().map(|above| above.join(NAME)).find(|path| path.exists())
+    folder
+        .ancestors()
+        .map(|above| above.join(NAME))
+        .find(|path| path.exists())
 }
 
 fn user_file() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let folder = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")))?;
     Some(folder.join("runner").join(NAME))
 }
@@ -171,7 +201,10 @@ impl Global {
     }
 
     /// The remote that command line, environment and settings agree on.
-    pub(super) fn remote(&self, folder: &Path) -> Result<Option<(Address, RemoteOptions)>, CliError> {
+    pub(super) fn remote(
+        &self,
+        folder: &Path,
+    ) -> Result<Option<(Address, RemoteOptions)>, CliError> {
         let set = Settings::find(folder)?.remote;
         let address = match self.remote.as_deref() {
             Some("off" | "") => return Ok(None),
@@ -208,7 +241,10 @@ mod tests {
         let merged = project.or(user);
         assert_eq!(merged.url.unwrap().0.to_string(), "s3://bucket/a");
         assert_eq!(merged.mode, Some(RemoteModeChoice::Read));
-        assert_eq!((merged.retries, merged.parallel), (Some(9), Some(Parallel(4))));
+        assert_eq!(
+            (merged.retries, merged.parallel),
+            (Some(9), Some(Parallel(4)))
+        );
         assert_eq!(merged.timeout, Some(Seconds(Duration::from_secs(2))));
         assert_eq!(Settings::parse("", "x").unwrap(), Settings::default());
     }
@@ -216,17 +252,44 @@ mod tests {
     #[test]
     fn what_is_wrong_is_placed() {
         for (text, parts) in [
-            ("[remote]\nurk = \"file:///a\"", ["x:2:1: unknown field `urk`", "did you mean `url`?"]),
-            ("[remot]\n", ["x:1:2: unknown field `remot`", "did you mean `remote`?"]),
-            ("[remote]\n\nurl = \"s4://a\"", ["x:3:7: `s4://a` is not the address", "did you mean `s3://`?"]),
-            ("[remote]\nmode = \"on\"", ["x:2:8: unknown variant `on`", "read-write"]),
-            ("[remote]\ntimeout = \"15\"", ["x:2:11: `15` is not a duration", "15 s"]),
-            ("[remote]\nparallel = 0", ["x:2:12: `parallel` is a number from 1 to 512", "hint"]),
-            ("[remote]\nretries = \"a\"", ["x:2:11: invalid type", "hint"]),
+            (
+                "[remote]\nurk = \"file:///a\"",
+                ["x:2:1: unknown field `urk`", "did you mean `url`?"],
+            ),
+            (
+                "[remot]\n",
+                ["x:1:2: unknown field `remot`", "did you mean `remote`?"],
+            ),
+            (
+                "[remote]\n\nurl = \"s4://a\"",
+                [
+                    "x:3:7: `s4://a` is not the address",
+                    "did you mean `s3://`?",
+                ],
+            ),
+            (
+                "[remote]\nmode = \"on\"",
+                ["x:2:8: unknown variant `on`", "read-write"],
+            ),
+            (
+                "[remote]\ntimeout = \"15\"",
+                ["x:2:11: `15` is not a duration", "15 s"],
+            ),
+            (
+                "[remote]\nparallel = 0",
+                ["x:2:12: `parallel` is a number from 1 to 512", "hint"],
+            ),
+            (
+                "[remote]\nretries = \"a\"",
+                ["x:2:11: invalid type", "hint"],
+            ),
             ("[remote\n", ["x:1:", "hint"]),
         ] {
             let error = Settings::parse(text, "x").unwrap_err().to_string();
-            assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+            assert!(
+                parts.iter().all(|part| error.contains(part)),
+                "{text}: {error}"
+            );
         }
     }
 }

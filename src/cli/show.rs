@@ -36,10 +36,15 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 pub(super) fn environment_value(name: &str, value: &Value) -> String {
     let part = |key: &str| value.get(key).map(plain);
     match (name, value) {
-        ("memory" | "memory_limit", Value::Number(number)) => number.as_u64().map_or_else(|| plain(value), bytes),
+        ("memory" | "memory_limit", Value::Number(number)) => {
+            number.as_u64().map_or_else(|| plain(value), bytes)
+        }
         ("git" | "pipeline_git", Value::Object(_)) => {
             let commit = part("commit").map(|commit| commit.chars().take(12).collect::<String>());
-            let changed = value.get("changed_files").and_then(Value::as_u64).unwrap_or_default();
+            let changed = value
+                .get("changed_files")
+                .and_then(Value::as_u64)
+                .unwrap_or_default();
             let state = match value.get("dirty").and_then(Value::as_bool) {
                 Some(true) => Some(format!("dirty ({})", counted(changed, "changed file"))),
                 Some(false) => Some("clean".to_owned()),
@@ -48,13 +53,21 @@ pub(super) fn environment_value(name: &str, value: &Value) -> String {
             let branch = part("branch").map(|branch| format!("on {branch}"));
             let origin = part("origin").map(|origin| format!("from {origin}"));
             let user = part("user").map(|user| format!("by {user}"));
-            [commit, branch, state, origin, user].into_iter().flatten().collect::<Vec<_>>().join(", ")
+            [commit, branch, state, origin, user]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", ")
         }
         ("gpu", Value::Object(_)) => {
             let driver = part("driver").map(|driver| format!("driver {driver}"));
             let cuda = part("cuda").map(|cuda| format!("CUDA {cuda}"));
             let memory = value.get("memory").and_then(Value::as_u64).map(bytes);
-            [part("name"), memory, driver, cuda].into_iter().flatten().collect::<Vec<_>>().join(", ")
+            [part("name"), memory, driver, cuda]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", ")
         }
         ("variables", Value::Object(variables)) => {
             let one = |(name, value): (&String, &Value)| match value {
@@ -79,8 +92,17 @@ fn plain(value: &Value) -> String {
 /// What lies behind the reasons of the stages that failed, such as what their programs said.
 fn causes(record: &RunRecord) -> String {
     let mut text = String::new();
-    for stage in record.stages.iter().filter(|stage| !stage.causes.is_empty()) {
-        text += &format!("\n{} {}: {}\n", Paint::Bad.on("failed"), Paint::Strong.on(&stage.name), stage.reason);
+    for stage in record
+        .stages
+        .iter()
+        .filter(|stage| !stage.causes.is_empty())
+    {
+        text += &format!(
+            "\n{} {}: {}\n",
+            Paint::Bad.on("failed"),
+            Paint::Strong.on(&stage.name),
+            stage.reason
+        );
         for line in stage.causes.iter().flat_map(|cause| cause.lines()) {
             text += &format!("  {line}\n");
         }
@@ -98,12 +120,17 @@ fn describe(record: &RunRecord) -> String {
         record.status.name(),
         duration(record.seconds)
     );
-    let line = |name: &str, value: String| format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value));
+    let line =
+        |name: &str, value: String| format!("  {}: {}\n", Paint::Quiet.on(name), visible(&value));
     text += &line("command", record.command.join(" "));
     if let Some(profile) = &record.profile {
         text += &line("profile", profile.clone());
     }
-    let params: Vec<String> = record.common_params().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let params: Vec<String> = record
+        .common_params()
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     if !params.is_empty() {
         text += &line("params", params.join(" "));
     }
@@ -130,7 +157,11 @@ fn describe(record: &RunRecord) -> String {
             StageState::Failed => Paint::Bad,
             StageState::Skipped => Paint::Warn,
         };
-        let time = if stage.state == StageState::Ran { duration(stage.seconds) } else { String::new() };
+        let time = if stage.state == StageState::Ran {
+            duration(stage.seconds)
+        } else {
+            String::new()
+        };
         let key = stage.key.map_or_else(String::new, |key| key.short());
         table.row([
             stage.name.clone(),
@@ -148,7 +179,10 @@ fn describe(record: &RunRecord) -> String {
         text += "\n";
         let varied = record.varied();
         let title = |stage: &String| title_of(record, &varied, stage);
-        let titled = record.metrics.iter().map(|(stage, metrics)| (title(stage), metrics.clone()));
+        let titled = record
+            .metrics
+            .iter()
+            .map(|(stage, metrics)| (title(stage), metrics.clone()));
         text += &views::metrics_table(&titled.collect());
     }
     text
@@ -167,11 +201,11 @@ fn trials(record: &RunRecord) -> String {
     let mut table = Table::new(&header);
     for trial in record.trials() {
         let mut cells = vec![trial.label.clone()];
-        cells.extend(
-            varied
-                .iter()
-                .map(|name| record.value_of_trial(trial, name).map_or_else(String::new, |value| plain(&value))),
-        );
+        cells.extend(varied.iter().map(|name| {
+            record
+                .value_of_trial(trial, name)
+                .map_or_else(String::new, |value| plain(&value))
+        }));
         cells.extend(has_seeds.then(|| record.seed_of_trial(trial).to_string()));
         table.row(cells);
     }
@@ -185,5 +219,9 @@ fn title_of(record: &RunRecord, varied: &[String], stage: &str) -> String {
     }
     let value = |name: &String| Some(format!("{name}={}", plain(&record.value_at(stage, name)?)));
     let values: Vec<String> = varied.iter().filter_map(value).collect();
-    if values.is_empty() { stage.to_owned() } else { format!("{stage} ({})", values.join(", ")) }
+    if values.is_empty() {
+        stage.to_owned()
+    } else {
+        format!("{stage} ({})", values.join(", "))
+    }
 }

@@ -13,8 +13,13 @@ use crate::engine::CancelToken;
 pub(super) fn install(cancel: &CancelToken) {
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the second signal finds the flag set and ends the process.
-        let armed = signal_hook::flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, cancel.flag());
-        let set = armed.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel.flag())));
+        let armed = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            Exit::Interrupted as i32,
+            cancel.flag(),
+        );
+        let set =
+            armed.and_then(|_| signal_hook::flag::register(signal, Arc::clone(&cancel.flag())));
         if let Err(error) = set {
             tracing::warn!("signal {signal} cannot be handled: {error}");
         }
@@ -45,7 +50,10 @@ pub(super) struct Warnings {
 
 /// Connects what a queue sends to a token, besides [`install`].
 pub(super) fn install_warnings(cancel: &CancelToken) -> Warnings {
-    let warnings = Warnings { time_is_up: Arc::default(), terminated: Arc::default() };
+    let warnings = Warnings {
+        time_is_up: Arc::default(),
+        terminated: Arc::default(),
+    };
     let flags = [
         (SIGUSR1, Arc::clone(&warnings.time_is_up)),
         (SIGUSR1, cancel.flag()),

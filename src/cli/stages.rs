@@ -35,9 +35,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     } else if arguments.kind.is_some() {
         out!("{}", entry(chosen[0]));
     } else {
-        let mut table = Table::new(&[("kind", Align::Left), ("version", Align::Right), ("does", Align::Left)]);
+        let mut table = Table::new(&[
+            ("kind", Align::Left),
+            ("version", Align::Right),
+            ("does", Align::Left),
+        ]);
         for kind in chosen {
-            table.row([Paint::Strong.on(kind.name), kind.version.to_string(), kind.doc.to_owned()]);
+            table.row([
+                Paint::Strong.on(kind.name),
+                kind.version.to_string(),
+                kind.doc.to_owned(),
+            ]);
         }
         out!("{}", table.render());
     }
@@ -83,7 +91,10 @@ fn describe(kind: &StageKind) -> Value {
 
 /// One kind as Markdown.
 fn entry(kind: &StageKind) -> String {
-    let mut text = format!("## {}\n\n{}\n\nVersion {}.\n", kind.name, kind.doc, kind.version);
+    let mut text = format!(
+        "## {}\n\n{}\n\nVersion {}.\n",
+        kind.name, kind.doc, kind.version
+    );
     if let Some((inputs, outputs)) = ports(kind) {
         for (title, ports) in [("Inputs", inputs), ("Outputs", outputs)] {
             if ports.is_empty() {
@@ -93,9 +104,16 @@ fn entry(kind: &StageKind) -> String {
             for port in ports {
                 let optional = if port.optional { ", optional" } else { "" };
                 let many = if port.many { ", any number" } else { "" };
-                let with = port.only_with.map_or_else(String::new, |input| format!(", only with `{input}`"));
-                let _ =
-                    writeln!(text, "- `{}` ({}{optional}{many}{with}): {}", port.name, port.accepts.name(), port.doc);
+                let with = port
+                    .only_with
+                    .map_or_else(String::new, |input| format!(", only with `{input}`"));
+                let _ = writeln!(
+                    text,
+                    "- `{}` ({}{optional}{many}{with}): {}",
+                    port.name,
+                    port.accepts.name(),
+                    port.doc
+                );
             }
         }
     }

@@ -14,8 +14,8 @@ use super::arguments::{Choice, PipelineArguments};
 use super::session::{Fetch, Session};
 use super::{CliError, Exit, Global, signals, sweep};
 use crate::cache::{
-    CacheError, Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store, TransferError,
-    TransferReport,
+    CacheError, Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store,
+    TransferError, TransferReport,
 };
 use crate::diagnostic::counted;
 use crate::engine::CancelToken;
@@ -85,7 +85,11 @@ struct Chosen {
 
 impl Chosen {
     fn keys(keys: BTreeSet<Key>) -> Self {
-        Self { keys, run: None, is_here: false }
+        Self {
+            keys,
+            run: None,
+            is_here: false,
+        }
     }
 }
 
@@ -98,7 +102,11 @@ pub(super) fn pull(global: &Global, arguments: &Arguments) -> Result<Exit, CliEr
 }
 
 fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result<Exit, CliError> {
-    let pipeline = arguments.what.as_deref().map(Path::new).filter(|path| is_pipeline(path));
+    let pipeline = arguments
+        .what
+        .as_deref()
+        .map(Path::new)
+        .filter(|path| is_pipeline(path));
     let folder = pipeline.and_then(Path::parent).unwrap_or(Path::new("."));
     let remote = named_remote(global, folder)?;
     if way == Way::Push {
@@ -119,7 +127,10 @@ fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result
         // Before anything comes: a collection meanwhile leaves it alone.
         store.note_pull(&chosen.keys)?;
     }
-    let options = PushOptions { verify, dry_run: arguments.dry_run };
+    let options = PushOptions {
+        verify,
+        dry_run: arguments.dry_run,
+    };
     let report = copy(global, &store, &remote, way, &chosen.keys, options)?;
     if let Some(record) = &chosen.run
         && !arguments.dry_run
@@ -140,7 +151,9 @@ fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result
 }
 
 fn is_pipeline(path: &Path) -> bool {
-    let ends = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+    let ends = path
+        .extension()
+        .is_some_and(|ending| ending == "yaml" || ending == "yml");
     ends || path.is_file()
 }
 
@@ -172,7 +185,11 @@ fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, CliErr
 /// What a run stands on. To be fetched, a run need not be known here.
 fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen, CliError> {
     let there = |name: &str| -> Result<Option<RunRecord>, RemoteError> {
-        if way == Way::Pull { remote.find_run(name) } else { Ok(None) }
+        if way == Way::Pull {
+            remote.find_run(name)
+        } else {
+            Ok(None)
+        }
     };
     let (record, is_here) = match store.find_run(name) {
         Ok(record) => (record, true),
@@ -196,7 +213,11 @@ fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen
         }
     };
     let keys = record.stages.iter().filter_map(|stage| stage.key).collect();
-    Ok(Chosen { keys, run: Some(record), is_here })
+    Ok(Chosen {
+        keys,
+        run: Some(record),
+        is_here,
+    })
 }
 
 /// The keys of a pipeline's stages whose results are here (to send) or there (to fetch).
@@ -207,7 +228,10 @@ fn keys_of_pipeline(
     arguments: &Arguments,
     cancel: &CancelToken,
 ) -> Result<BTreeSet<Key>, CliError> {
-    let pipeline = PipelineArguments { pipeline: Some(PathBuf::from(path)), choice: arguments.choice.clone() };
+    let pipeline = PipelineArguments {
+        pipeline: Some(PathBuf::from(path)),
+        choice: arguments.choice.clone(),
+    };
     let store = match way {
         Way::Push => Store::open(&global.store),
         Way::Pull => {
@@ -221,7 +245,11 @@ fn keys_of_pipeline(
     }
     let session = Session::open_on(store, global, &pipeline, Fetch::Never)?;
     let plan = session.planner().plan();
-    let keys = session.graph.order().iter().filter_map(|id| plan.stage(*id).hit().map(|action| action.key));
+    let keys = session
+        .graph
+        .order()
+        .iter()
+        .filter_map(|id| plan.stage(*id).hit().map(|action| action.key));
     Ok(keys.collect())
 }
 
@@ -247,14 +275,29 @@ fn copy(
             display.show(&progress);
         }
         display.clear();
-        work.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        work.join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
     let report = report.map_err(|error: TransferError| CliError::from(error))?;
-    tell(global, remote, way, &report, options.dry_run, started.elapsed());
+    tell(
+        global,
+        remote,
+        way,
+        &report,
+        options.dry_run,
+        started.elapsed(),
+    );
     Ok(report)
 }
 
-fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry_run: bool, elapsed: Duration) {
+fn tell(
+    global: &Global,
+    remote: &Remote,
+    way: Way,
+    report: &TransferReport,
+    dry_run: bool,
+    elapsed: Duration,
+) {
     if global.json {
         let mut object = json!(report);
         object["remote"] = remote.address().to_string().into();
@@ -269,7 +312,10 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
     } else {
         let seconds = elapsed.as_secs_f64();
         let rate = bytes((report.bytes as f64 / seconds.max(1e-3)) as u64);
-        (way.done().to_owned(), format!(" in {}, {rate}/s", duration(seconds)))
+        (
+            way.done().to_owned(),
+            format!(" in {}, {rate}/s", duration(seconds)),
+        )
     };
     outln!(
         "{} {verb}: {}, {}, {}{time}",
@@ -288,7 +334,10 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
         );
     }
     if report.objects_wrong + report.actions_wrong as u64 > 0 {
-        let (results, objects) = (counted(report.actions_wrong, "result"), counted(report.objects_wrong, "object"));
+        let (results, objects) = (
+            counted(report.actions_wrong, "result"),
+            counted(report.objects_wrong, "object"),
+        );
         outln!("  there already, but damaged: {results}, {objects}");
     }
     if report.absent > 0 {
@@ -296,7 +345,10 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
         outln!("  not {place}: {}", counted(report.absent, "result"));
     }
     if report.interrupted {
-        outln!("{}: the same command continues where it stopped", Paint::Warn.on("interrupted"));
+        outln!(
+            "{}: the same command continues where it stopped",
+            Paint::Warn.on("interrupted")
+        );
     } else if report.failed > 0 {
         errln!(
             "{}: {} could not be copied; the same command continues where it stopped",
@@ -304,7 +356,10 @@ fn tell(global: &Global, remote: &Remote, way: Way, report: &TransferReport, dry
             counted(report.failed, "result")
         );
     }
-    report.reasons.iter().for_each(|reason| errln!("  because: {reason}"));
+    report
+        .reasons
+        .iter()
+        .for_each(|reason| errln!("  because: {reason}"));
 }
 
 /// Shows how far a transfer is, on a terminal or in a log.
@@ -321,7 +376,14 @@ impl Display {
     fn new(global: &Global, way: Way) -> Self {
         let now = Instant::now();
         let show = !global.quiet && !global.json;
-        Self { way, show, terminal: show && std::io::stderr().is_terminal(), started: now, told: now, drawn: false }
+        Self {
+            way,
+            show,
+            terminal: show && std::io::stderr().is_terminal(),
+            started: now,
+            told: now,
+            drawn: false,
+        }
     }
 
     fn show(&mut self, progress: &Progress) {
@@ -340,11 +402,19 @@ impl Display {
 
     /// `sending 123/10000 objects, 24.1 MiB of 1.9 GiB, 45.0 MiB/s, 41 s left`.
     fn text(&self, progress: &Progress, all: u64) -> String {
-        let [objects, done, total] =
-            [&progress.objects, &progress.bytes, &progress.all_bytes].map(|count| count.load(Ordering::Relaxed));
+        let [objects, done, total] = [&progress.objects, &progress.bytes, &progress.all_bytes]
+            .map(|count| count.load(Ordering::Relaxed));
         let rate = done as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
-        let doing = if progress.checking.load(Ordering::Relaxed) { "checking" } else { self.way.doing() };
-        let mut text = format!("{doing} {objects}/{all} objects, {} of {}", bytes(done), bytes(total));
+        let doing = if progress.checking.load(Ordering::Relaxed) {
+            "checking"
+        } else {
+            self.way.doing()
+        };
+        let mut text = format!(
+            "{doing} {objects}/{all} objects, {} of {}",
+            bytes(done),
+            bytes(total)
+        );
         if rate >= 1.0 {
             let left = duration(total.saturating_sub(done) as f64 / rate);
             text.push_str(&format!(", {}/s, {left} left", bytes(rate as u64)));

@@ -12,7 +12,9 @@ use super::arguments::{Choice, PipelineArguments};
 use super::lock::signing_key;
 use super::session::{read_as_far_as_possible, select, shown};
 use super::{CliError, Exit, Global};
-use crate::audit::{Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run};
+use crate::audit::{
+    Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run,
+};
 use crate::cache::{CacheError, RecordSeal, RunId, Store};
 use crate::diagnostic::counted;
 use crate::ui::{Paint, bytes, err, outln, print_json, redraw};
@@ -58,11 +60,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         }
     };
     let path = Path::new(&arguments.target);
-    let (sealed, mut found) = if path.extension().is_some_and(|extension| extension == "lock") {
+    let (sealed, mut found) = if path
+        .extension()
+        .is_some_and(|extension| extension == "lock")
+    {
         let lock = Lock::read(path)?;
         let seal = Some(lock.seal());
-        let sealed =
-            Sealed { what: Signed::Lock, name: format!("the lock {}", shown(path)), path: path.to_owned(), seal };
+        let sealed = Sealed {
+            what: Signed::Lock,
+            name: format!("the lock {}", shown(path)),
+            path: path.to_owned(),
+            seal,
+        };
         let mut found = verify_lock(&lock, &store, &progress)?;
         verify_header(&lock, &pipeline_of(&lock, path)?, &mut found);
         (sealed, found)
@@ -72,7 +81,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             Ok(RecordSeal::Intact(seal)) => Some(seal),
             _ => None,
         };
-        let sealed = Sealed { what: Signed::Run, name: format!("run {run}"), path: store.run_path(&run), seal };
+        let sealed = Sealed {
+            what: Signed::Run,
+            name: format!("run {run}"),
+            path: store.run_path(&run),
+            seal,
+        };
         (sealed, verify_run(&store, &run, &progress)?)
     };
     if show && found.objects > 0 {
@@ -107,19 +121,28 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 
 /// The pipeline that a lock is about, with what the lock says was made of it.
 fn pipeline_of(lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
-    let file = (!lock.file.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(&lock.file));
+    let file =
+        (!lock.file.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(&lock.file));
     if let Some(file) = file.as_deref().filter(|file| !file.is_file()) {
-        let reason = format!("the pipeline {} is not there, so the lock was not compared with it", shown(file));
+        let reason = format!(
+            "the pipeline {} is not there, so the lock was not compared with it",
+            shown(file)
+        );
         return Ok(Pipeline::Absent(reason));
     }
-    let name = file.as_deref().map_or_else(|| "that is built in".to_owned(), shown);
+    let name = file
+        .as_deref()
+        .map_or_else(|| "that is built in".to_owned(), shown);
     let choice = Choice {
         profile: lock.profile.clone(),
         overrides: lock.overrides.clone(),
         targets: lock.targets.clone(),
         ..Choice::default()
     };
-    let reading = read_as_far_as_possible(&PipelineArguments { pipeline: file, choice })?;
+    let reading = read_as_far_as_possible(&PipelineArguments {
+        pipeline: file,
+        choice,
+    })?;
     let built = reading.built.filter(|_| !reading.diagnostics.has_errors());
     let selected = built.and_then(|(spec, graph)| Some((spec, select(graph, &lock.targets).ok()?)));
     Ok(match selected {
@@ -140,10 +163,22 @@ fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
         found => {
             let matches = |run: &&RunId| !name.is_empty() && run.is_called(name);
             let runs = store.runs()?;
-            let named =
-                runs.iter().rev().filter(|run| store.layout().holds(&store.run_path(run))).find(matches).cloned();
+            let named = runs
+                .iter()
+                .rev()
+                .filter(|run| store.layout().holds(&store.run_path(run)))
+                .find(matches)
+                .cloned();
             let read = found.map(|record| record.run);
-            named.map_or_else(|| Err(read.err().unwrap_or_else(|| CacheError::NoSuchRun(name.to_owned())).into()), Ok)
+            named.map_or_else(
+                || {
+                    Err(read
+                        .err()
+                        .unwrap_or_else(|| CacheError::NoSuchRun(name.to_owned()))
+                        .into())
+                },
+                Ok,
+            )
         }
     }
 }
@@ -163,20 +198,44 @@ fn check_signed(sealed: &Sealed, public: &Path, found: &mut Verification) -> Res
 
 fn print(found: &Verification, sealed: &Sealed, arguments: &Arguments) {
     let size = bytes(found.bytes);
-    let (records, actions) = (counted(found.records, "record"), counted(found.actions, "action"));
-    let checked = format!("{records}, {actions}, {} ({size})", counted(found.objects, "object"));
+    let (records, actions) = (
+        counted(found.records, "record"),
+        counted(found.actions, "action"),
+    );
+    let checked = format!(
+        "{records}, {actions}, {} ({size})",
+        counted(found.objects, "object")
+    );
     if found.problems.is_empty() {
-        let signed = if arguments.verify.is_some() { ", and it is signed" } else { "" };
-        outln!("{}: {}{signed}; {checked}", Paint::Good.on("as written"), sealed.name);
+        let signed = if arguments.verify.is_some() {
+            ", and it is signed"
+        } else {
+            ""
+        };
+        outln!(
+            "{}: {}{signed}; {checked}",
+            Paint::Good.on("as written"),
+            sealed.name
+        );
     } else {
         let problems = counted(found.problems.len(), "problem");
-        outln!("{}: {}, {problems}; {checked}", Paint::Bad.on("not as written"), sealed.name);
+        outln!(
+            "{}: {}, {problems}; {checked}",
+            Paint::Bad.on("not as written"),
+            sealed.name
+        );
     }
     for problem in found.problems.iter().take(LISTED) {
         outln!("  {}: {}", Paint::Strong.on(&problem.what), problem.problem);
     }
     if found.problems.len() > LISTED {
-        outln!("  … and {} more; --json lists all", found.problems.len() - LISTED);
+        outln!(
+            "  … and {} more; --json lists all",
+            found.problems.len() - LISTED
+        );
     }
-    found.notes.iter().for_each(|note| outln!("{}: {note}", Paint::Quiet.on("note")));
+    found
+        .notes
+        .iter()
+        .for_each(|note| outln!("{}: {note}", Paint::Quiet.on("note")));
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rayon::prelude::*;
-use stages::artifact::{Artifact, ArtifactKind, Direction, FileEntry, Files, Folder, Metric, RelativePath};
+use stages::artifact::{
+    Artifact, ArtifactKind, Direction, FileEntry, Files, Folder, Metric, RelativePath,
+};
 
 use crate::cache::{Action, CacheError, FilePaths, Output, OutputPaths, RunId, RunRecord, Store};
 use crate::graph::{Graph, StageId};
@@ -42,7 +44,11 @@ struct OutputFiles {
 
 /// The path of an output below the files of a run.
 fn place_of(paths: &OutputPaths, stage: &str, output: &Output, action: &Action) -> String {
-    paths.path(stage, &output.port, action.outputs.iter().map(|output| output.port.as_str()))
+    paths.path(
+        stage,
+        &output.port,
+        action.outputs.iter().map(|output| output.port.as_str()),
+    )
 }
 
 /// Loads the metrics and lists the files of these actions.
@@ -51,26 +57,51 @@ pub(super) fn results_of(
     store: &Store,
     actions: &BTreeMap<StageId, Arc<Action>>,
 ) -> Result<Results, CacheError> {
-    let shown = |output: &&Output| matches!(output.record.kind, Some(ArtifactKind::Metrics | ArtifactKind::Files));
+    let shown = |output: &&Output| {
+        matches!(
+            output.record.kind,
+            Some(ArtifactKind::Metrics | ArtifactKind::Files)
+        )
+    };
     let of_stage = |id: &StageId| {
-        let outputs = actions.get(id).into_iter().flat_map(|action| action.outputs.iter().filter(shown));
+        let outputs = actions
+            .get(id)
+            .into_iter()
+            .flat_map(|action| action.outputs.iter().filter(shown));
         outputs.map(|output| (*id, output)).collect::<Vec<_>>()
     };
     let outputs: Vec<(StageId, &Output)> = graph.order().iter().flat_map(of_stage).collect();
     let load = |(_, output): &(StageId, &Output)| store.load(&output.record);
-    let loaded: Vec<_> = outputs.par_iter().with_min_len(SPAN_OF_WORK).map(load).collect();
-    let paths = OutputPaths::of(graph.order().iter().map(|id| graph.stage(*id).name.as_str()));
+    let loaded: Vec<_> = outputs
+        .par_iter()
+        .with_min_len(SPAN_OF_WORK)
+        .map(load)
+        .collect();
+    let paths = OutputPaths::of(
+        graph
+            .order()
+            .iter()
+            .map(|id| graph.stage(*id).name.as_str()),
+    );
     let mut results = Results::default();
     for ((id, output), artifact) in outputs.into_iter().zip(loaded) {
         let name = graph.stage(id).name.clone();
         match artifact {
             Ok(Artifact::Metrics(metrics)) => {
-                let entries = metrics.entries.iter().map(|metric| named(metric, output, &actions[&id]));
+                let entries = metrics
+                    .entries
+                    .iter()
+                    .map(|metric| named(metric, output, &actions[&id]));
                 results.metrics.entry(name).or_default().extend(entries);
             }
             Ok(Artifact::Files(files)) => {
                 let place = place_of(&paths, &name, output, &actions[&id]);
-                results.files.push(OutputFiles { stage: name, output: output.port.clone(), place, files });
+                results.files.push(OutputFiles {
+                    stage: name,
+                    output: output.port.clone(),
+                    place,
+                    files,
+                });
             }
             Ok(_) => {}
             Err(error) if error.is_loss() => results.lost.push(id),
@@ -84,17 +115,27 @@ pub(super) fn results_of(
 /// A metric under the name that it has among all of its stage. Where a stage has several outputs of metrics, each may have one
 /// of the same name, so that the output's name stands before it.
 fn named(metric: &Metric, output: &Output, action: &Action) -> Metric {
-    let of_metrics = action.outputs.iter().filter(|other| other.record.kind == Some(ArtifactKind::Metrics));
+    let of_metrics = action
+        .outputs
+        .iter()
+        .filter(|other| other.record.kind == Some(ArtifactKind::Metrics));
     if of_metrics.count() < 2 {
         return metric.clone();
     }
-    Metric { name: format!("{}.{}", output.port, metric.name), ..metric.clone() }
+    Metric {
+        name: format!("{}.{}", output.port, metric.name),
+        ..metric.clone()
+    }
 }
 
 /// The metrics as a table: a block per stage, or a line per stage if there are many.
 pub(super) fn metrics_table(metrics: &IndexMap<String, Vec<Metric>>) -> String {
     if metrics.len() <= WIDE_ABOVE {
-        return metrics.iter().map(|(stage, entries)| block(stage, entries)).collect::<Vec<_>>().join("\n");
+        return metrics
+            .iter()
+            .map(|(stage, entries)| block(stage, entries))
+            .collect::<Vec<_>>()
+            .join("\n");
     }
     let mut names: Vec<&str> = Vec::new();
     for metric in metrics.values().flatten() {
@@ -106,10 +147,22 @@ pub(super) fn metrics_table(metrics: &IndexMap<String, Vec<Metric>>) -> String {
     let titles: Vec<String> = names
         .iter()
         .map(|name| {
-            let flags =
-                |flag: fn(&Metric) -> bool| metrics.values().flatten().any(|one| one.name == *name && flag(one));
-            let oracle = if flags(|metric| metric.oracle) { " (oracle)" } else { "" };
-            let inflating = if flags(|metric| metric.inflating) { " (inflating)" } else { "" };
+            let flags = |flag: fn(&Metric) -> bool| {
+                metrics
+                    .values()
+                    .flatten()
+                    .any(|one| one.name == *name && flag(one))
+            };
+            let oracle = if flags(|metric| metric.oracle) {
+                " (oracle)"
+            } else {
+                ""
+            };
+            let inflating = if flags(|metric| metric.inflating) {
+                " (inflating)"
+            } else {
+                ""
+            };
             format!("{name}{oracle}{inflating}")
         })
         .collect();
@@ -128,7 +181,11 @@ pub(super) fn metrics_table(metrics: &IndexMap<String, Vec<Metric>>) -> String {
 }
 
 fn block(stage: &str, metrics: &[Metric]) -> String {
-    let mut table = Table::new(&[("metric", Align::Left), ("value", Align::Right), ("", Align::Left)]);
+    let mut table = Table::new(&[
+        ("metric", Align::Left),
+        ("value", Align::Right),
+        ("", Align::Left),
+    ]);
     let mut caveats: Vec<&str> = Vec::new();
     for metric in metrics {
         let direction = match metric.direction {
@@ -137,9 +194,17 @@ fn block(stage: &str, metrics: &[Metric]) -> String {
             Direction::Neither => "",
         };
         let mut marks = Vec::new();
-        marks.extend(metric.oracle.then(|| Paint::Warn.on("oracle: knows the test labels")));
+        marks.extend(
+            metric
+                .oracle
+                .then(|| Paint::Warn.on("oracle: knows the test labels")),
+        );
         marks.extend(metric.inflating.then(|| Paint::Warn.on("inflating")));
-        let marks = if marks.is_empty() { Paint::Quiet.on(direction) } else { marks.join(", ") };
+        let marks = if marks.is_empty() {
+            Paint::Quiet.on(direction)
+        } else {
+            marks.join(", ")
+        };
         table.row([
             metric.name.clone(),
             value(metric.value),
@@ -175,24 +240,39 @@ fn value(value: Option<f64>) -> String {
 /// [`OutputPaths`] and [`FilePaths`] write it, so that no two files have one place. No link on the way is followed. Returns their
 /// paths.
 pub(super) fn link_files(results: &Results, store: &Store, run: &RunId) -> Vec<PathBuf> {
-    let link_one = |OutputFiles { stage, output, place, files }: &OutputFiles| {
+    let link_one = |OutputFiles {
+                        stage,
+                        output,
+                        place,
+                        files,
+                    }: &OutputFiles| {
         let place = format!("runs/{run}/files/{place}");
         show_files(files, store, &place).unwrap_or_else(|error| {
             tracing::warn!("the files of {stage}.{output} cannot be shown at {place}: {error}");
             Vec::new()
         })
     };
-    let linked: Vec<Vec<PathBuf>> = results.files.par_iter().with_min_len(SPAN_OF_WORK).map(link_one).collect();
+    let linked: Vec<Vec<PathBuf>> = results
+        .files
+        .par_iter()
+        .with_min_len(SPAN_OF_WORK)
+        .map(link_one)
+        .collect();
     linked.concat()
 }
 
 /// Makes the files of an artifact appear in a folder of the store. Returns their paths.
 fn show_files(files: &Files, store: &Store, place: &str) -> io::Result<Vec<PathBuf>> {
     let mut folder = Folder::open(store.layout().root())?;
-    let paths = files.entries().iter().map(|entry| &entry.path).chain(files.folders());
+    let paths = files
+        .entries()
+        .iter()
+        .map(|entry| &entry.path)
+        .chain(files.folders());
     let paths = FilePaths::of(paths.map(RelativePath::as_str));
     let seen = |path: &RelativePath| {
-        RelativePath::new(format!("{place}/{}", paths.path(path.as_str()))).map_err(io::Error::other)
+        RelativePath::new(format!("{place}/{}", paths.path(path.as_str())))
+            .map_err(io::Error::other)
     };
     folder.make_folder(&RelativePath::new(place).map_err(io::Error::other)?)?;
     for empty in files.folders() {
@@ -200,16 +280,24 @@ fn show_files(files: &Files, store: &Store, place: &str) -> io::Result<Vec<PathB
     }
     let mut linked = Vec::with_capacity(files.entries().len());
     for entry in files.entries() {
-        let entry = FileEntry { path: seen(&entry.path)?, ..entry.clone() };
+        let entry = FileEntry {
+            path: seen(&entry.path)?,
+            ..entry.clone()
+        };
         let source = store.layout().object_named(&entry.digest, "");
         let target = folder.path_of(&entry.path);
-        match store.layout().with_rescue(&source, || folder.link(&entry.path, &source)) {
+        match store
+            .layout()
+            .with_rescue(&source, || folder.link(&entry.path, &source))
+        {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !is_same(&source, &target)? {
                     // Never written over what is there: a link to an object would be emptied with the object.
                     folder.remove_file(&entry.path)?;
-                    folder.link(&entry.path, &source).or_else(|_| folder.write(&entry))?;
+                    folder
+                        .link(&entry.path, &source)
+                        .or_else(|_| folder.write(&entry))?;
                 }
             }
             // Elsewhere, or on a file system without links.
@@ -235,7 +323,9 @@ pub(super) fn link_files_of(store: &Store, record: &RunRecord) -> Vec<PathBuf> {
     let paths = OutputPaths::of(record.stages.iter().map(|stage| stage.name.as_str()));
     for stage in &record.stages {
         let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
-        let outputs = action.iter().flat_map(|action| action.outputs.iter().map(move |output| (action, output)));
+        let outputs = action
+            .iter()
+            .flat_map(|action| action.outputs.iter().map(move |output| (action, output)));
         for (action, output) in outputs {
             if output.record.kind == Some(ArtifactKind::Files)
                 && stage.digests.get(&output.port) == Some(&output.record.digest)

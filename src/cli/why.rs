@@ -48,14 +48,29 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Some(path) => (Some(path.clone()), None),
         None => of_latest(&store).map(|(pipeline, run)| (pipeline, Some(run)))?,
     };
-    let session =
-        Session::open(global, &PipelineArguments { pipeline, choice: arguments.choice.clone() }, Fetch::Never)?;
+    let session = Session::open(
+        global,
+        &PipelineArguments {
+            pipeline,
+            choice: arguments.choice.clone(),
+        },
+        Fetch::Never,
+    )?;
     if let Some(run) = run.filter(|_| !global.json) {
-        outln!("{}", Paint::Quiet.on(format!("in {}, the pipeline of run {run}", shown(Path::new(&session.file)))));
+        outln!(
+            "{}",
+            Paint::Quiet.on(format!(
+                "in {}, the pipeline of run {run}",
+                shown(Path::new(&session.file))
+            ))
+        );
     }
     let stages = find(&session.graph, &arguments.stage)?;
     let (plan, records) = (session.planner().plan(), records(&session)?);
-    let stories: Vec<Story> = stages.into_iter().map(|id| tell(&session, &plan, &records, id)).collect();
+    let stories: Vec<Story> = stages
+        .into_iter()
+        .map(|id| tell(&session, &plan, &records, id))
+        .collect();
     if global.json {
         let stories: Vec<Value> = stories.iter().map(describe).collect();
         print_json(&json!({"file": session.file, "stages": stories}));
@@ -71,7 +86,9 @@ fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), CliError> {
     const NAME_ONE: &str = "name the pipeline file: `runner why STAGE PIPELINE`";
     // An error where there are no runs at all.
     store.find_run("latest")?;
-    let record = store.newest_first()?.find(|record| record.sweep.is_none() && !is_sweep(Path::new(&record.file)));
+    let record = store
+        .newest_first()?
+        .find(|record| record.sweep.is_none() && !is_sweep(Path::new(&record.file)));
     let Some(record) = record else {
         return Err(CliError::wrong("all runs in the store are of sweeps").hint(NAME_ONE));
     };
@@ -80,7 +97,11 @@ fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), CliError> {
     }
     let file = PathBuf::from(&record.file);
     if !file.is_file() {
-        let message = format!("{}, the pipeline of run {}, is gone", shown(&file), record.run);
+        let message = format!(
+            "{}, the pipeline of run {}, is gone",
+            shown(&file),
+            record.run
+        );
         return Err(CliError::wrong(message).hint(NAME_ONE));
     }
     Ok((Some(file), record.run))
@@ -101,8 +122,9 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
     let Some(key) = stage.key else { return story };
     let mut history = history(records, &name);
     if let Verdict::Hit(_) = stage.verdict {
-        let ran =
-            |(record, other): &(&RunRecord, Key)| *other == key && state_in(record, &name) == Some(StageState::Ran);
+        let ran = |(record, other): &(&RunRecord, Key)| {
+            *other == key && state_in(record, &name) == Some(StageState::Ran)
+        };
         if let Some(position) = history.iter().position(ran) {
             let record = history[position].0;
             for below in downstream(session, id) {
@@ -120,9 +142,16 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
         story.reran = downstream(session, id);
     }
     // A run that failed has a key, but no action.
-    let mut others = history.iter().map(|(_, other)| other).filter(|other| **other != key);
+    let mut others = history
+        .iter()
+        .map(|(_, other)| other)
+        .filter(|other| **other != key);
     let earlier = others.find_map(|other| session.store.action(other).ok().flatten());
-    let manifest = stage.manifest.as_ref().map(crate::cache::Manifest::to_text).unwrap_or_default();
+    let manifest = stage
+        .manifest
+        .as_ref()
+        .map(crate::cache::Manifest::to_text)
+        .unwrap_or_default();
     if let Some(earlier) = earlier {
         story.differences = Difference::between(&earlier.manifest, &manifest);
     }
@@ -132,20 +161,30 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
 /// The runs of this pipeline, newest first.
 fn records(session: &Session) -> Result<Vec<RunRecord>, CliError> {
     let records = session.store.newest_first()?;
-    Ok(records.filter(|record| record.file == session.file).collect())
+    Ok(records
+        .filter(|record| record.file == session.file)
+        .collect())
 }
 
 /// The runs that came to this stage, newest first, with its key.
 fn history<'a>(records: &'a [RunRecord], stage: &str) -> Vec<(&'a RunRecord, Key)> {
     let with_key = |record: &'a RunRecord| {
-        let key = record.stages.iter().find(|other| other.name == stage)?.key?;
+        let key = record
+            .stages
+            .iter()
+            .find(|other| other.name == stage)?
+            .key?;
         Some((record, key))
     };
     records.iter().filter_map(with_key).collect()
 }
 
 fn state_in(record: &RunRecord, stage: &str) -> Option<StageState> {
-    record.stages.iter().find(|other| other.name == stage).map(|other| other.state)
+    record
+        .stages
+        .iter()
+        .find(|other| other.name == stage)
+        .map(|other| other.state)
 }
 
 fn downstream(session: &Session, id: StageId) -> Vec<String> {
@@ -153,7 +192,12 @@ fn downstream(session: &Session, id: StageId) -> Vec<String> {
     reached[id.index()] = true;
     let mut names = Vec::new();
     for &next in session.graph.order() {
-        if session.graph.needs(next).iter().any(|need| reached[need.index()]) {
+        if session
+            .graph
+            .needs(next)
+            .iter()
+            .any(|need| reached[need.index()])
+        {
             reached[next.index()] = true;
             names.push(session.graph.stage(next).name.clone());
         }
@@ -165,12 +209,17 @@ fn print(story: &Story) {
     let name = Paint::Strong.on(&story.stage);
     match (&story.last_run, story.verdict) {
         (Some(record), _) => outln!("{name} is up to date; run {} computed it", record.run),
-        (None, "hit") => outln!("{name} is up to date; no recorded run of this pipeline computed it"),
+        (None, "hit") => {
+            outln!("{name} is up to date; no recorded run of this pipeline computed it")
+        }
         (None, "miss") => outln!("{name} must run: {}", story.reason),
         (None, "pending") => outln!("{name} {}", story.reason),
         (None, _) => outln!("{name} cannot run: {}", story.reason),
     }
-    story.differences.iter().for_each(|difference| outln!("  {difference}"));
+    story
+        .differences
+        .iter()
+        .for_each(|difference| outln!("  {difference}"));
     if story.differences.is_empty() && story.verdict == "hit" {
         match recorded_reason(story) {
             Some(reason) => outln!("  it ran then because: {reason}"),
@@ -182,14 +231,26 @@ fn print(story: &Story) {
             outln!("  {}: {}", Paint::Quiet.on(label), names.join(", "));
         }
     };
-    let because = if story.last_run.is_some() { "reran because of it" } else { "may rerun because of it" };
+    let because = if story.last_run.is_some() {
+        "reran because of it"
+    } else {
+        "may rerun because of it"
+    };
     list(because, &story.reran);
-    list("spared, because their inputs kept their content", &story.spared);
+    list(
+        "spared, because their inputs kept their content",
+        &story.spared,
+    );
 }
 
 /// Why the stage ran in the run that computed it, as was recorded then: `never ran`, or that it was forced.
 fn recorded_reason(story: &Story) -> Option<&str> {
-    let stage = story.last_run.as_ref()?.stages.iter().find(|stage| stage.name == story.stage)?;
+    let stage = story
+        .last_run
+        .as_ref()?
+        .stages
+        .iter()
+        .find(|stage| stage.name == story.stage)?;
     Some(stage.reason.as_str()).filter(|reason| !reason.is_empty())
 }
 

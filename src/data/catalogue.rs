@@ -30,7 +30,11 @@ pub struct DataSetStatus {
 /// Lists all data sets. Looks for files, but does not read them.
 pub fn list(sources: &Sources, options: &Options) -> Vec<DataSetStatus> {
     let status = |(name, set): (&str, &DataSet)| {
-        let found = set.files.keys().filter_map(|path| find(path, options)).filter_map(|path| path.metadata().ok());
+        let found = set
+            .files
+            .keys()
+            .filter_map(|path| find(path, options))
+            .filter_map(|path| path.metadata().ok());
         let sizes: Vec<u64> = found.map(|metadata| metadata.len()).collect();
         DataSetStatus {
             name: name.to_owned(),
@@ -40,7 +44,11 @@ pub fn list(sources: &Sources, options: &Options) -> Vec<DataSetStatus> {
             homepage: set.homepage.clone(),
             files: set.files.len(),
             present: sizes.len(),
-            downloadable: set.files.keys().filter(|path| set.url(path).is_some()).count(),
+            downloadable: set
+                .files
+                .keys()
+                .filter(|path| set.url(path).is_some())
+                .count(),
             bytes: sizes.iter().sum(),
         }
     };
@@ -48,7 +56,10 @@ pub fn list(sources: &Sources, options: &Options) -> Vec<DataSetStatus> {
 }
 
 fn find(path: &str, options: &Options) -> Option<PathBuf> {
-    options.places(Path::new(path)).into_iter().find(|path| path.is_file())
+    options
+        .places(Path::new(path))
+        .into_iter()
+        .find(|path| path.is_file())
 }
 
 /// What became of the files that were asked for.
@@ -95,18 +106,28 @@ fn chosen<'a>(
 ) -> Result<Vec<(&'a String, &'a SourceFile)>, DataError> {
     let fits = |path: &str| {
         let Some(filter) = filter else { return true };
-        let whole = |end: usize| !path[end..].starts_with(|next: char| next.is_ascii_alphanumeric());
-        path.match_indices(filter).any(|(start, part)| whole(start + part.len()))
+        let whole =
+            |end: usize| !path[end..].starts_with(|next: char| next.is_ascii_alphanumeric());
+        path.match_indices(filter)
+            .any(|(start, part)| whole(start + part.len()))
     };
     let files: Vec<_> = set.files.iter().filter(|(path, _)| fits(path)).collect();
     match (files.is_empty(), filter) {
         (true, Some(filter)) => {
-            let example = set.files.keys().next().map_or_else(String::new, |path| format!(", such as {path}"));
+            let example = set
+                .files
+                .keys()
+                .next()
+                .map_or_else(String::new, |path| format!(", such as {path}"));
             let hint = format!(
                 "data set `{name}` lists {} files{example}; `runner data get {name}` gets all",
                 set.files.len()
             );
-            Err(DataError::NotFound { path: filter.into(), tried: Vec::new(), hint })
+            Err(DataError::NotFound {
+                path: filter.into(),
+                tried: Vec::new(),
+                hint,
+            })
         }
         _ => Ok(files),
     }
@@ -132,11 +153,21 @@ fn get_file(
         }
     }
     let Some(url) = set.url(path) else {
-        let hint = set.obtain.clone().unwrap_or_else(|| format!("see {}", set.homepage));
-        return Err(DataError::NotFound { path: path.into(), tried: options.places(Path::new(path)), hint });
+        let hint = set
+            .obtain
+            .clone()
+            .unwrap_or_else(|| format!("see {}", set.homepage));
+        return Err(DataError::NotFound {
+            path: path.into(),
+            tried: options.places(Path::new(path)),
+            hint,
+        });
     };
     if options.offline {
-        let (reason, hint) = ("this run is offline".to_owned(), "leave --offline out".to_owned());
+        let (reason, hint) = (
+            "this run is offline".to_owned(),
+            "leave --offline out".to_owned(),
+        );
         return Err(DataError::Download { url, reason, hint });
     }
     fetch::download(&url, file, &own, watch)?;
@@ -186,8 +217,9 @@ pub fn verify(
             let state = match &place {
                 None => FileState::Missing,
                 Some(place) => {
-                    let checked =
-                        memo.fresh_digest(place).and_then(|digest| locate::check(place, file, &digest, dataset));
+                    let checked = memo
+                        .fresh_digest(place)
+                        .and_then(|digest| locate::check(place, file, &digest, dataset));
                     match checked {
                         Err(error) => FileState::Damaged(error),
                         Ok(()) if file.sha256.is_none() => FileState::Unchecked,
@@ -195,7 +227,12 @@ pub fn verify(
                     }
                 }
             };
-            let status = FileStatus { dataset: dataset.to_owned(), path: path.clone(), place, state };
+            let status = FileStatus {
+                dataset: dataset.to_owned(),
+                path: path.clone(),
+                place,
+                state,
+            };
             seen(&status);
             statuses.push(status);
         }
@@ -220,7 +257,12 @@ mod tests {
     }
 
     fn options(folder: &Path) -> Options {
-        Options { data_dir: folder.join("data"), search_path: vec![folder.join("far")], base: None, offline: false }
+        Options {
+            data_dir: folder.join("data"),
+            search_path: vec![folder.join("far")],
+            base: None,
+            offline: false,
+        }
     }
 
     fn write(path: PathBuf, content: &str) {
@@ -242,9 +284,20 @@ mod tests {
         let memo = Memo::in_memory();
         let get = |filter| get("toy", filter, &sources, &options, &memo, &ignore);
         let report = get(Some("m-1")).unwrap();
-        assert_eq!((report.downloaded.len(), report.present.len(), report.failed.len()), (1, 0, 0));
+        assert_eq!(
+            (
+                report.downloaded.len(),
+                report.present.len(),
+                report.failed.len()
+            ),
+            (1, 0, 0)
+        );
         write(folder.path().join("data/t/m-1.txt"), "abd");
-        assert_eq!(get(Some("m-1")).unwrap().downloaded.len(), 1, "a damaged file is replaced");
+        assert_eq!(
+            get(Some("m-1")).unwrap().downloaded.len(),
+            1,
+            "a damaged file is replaced"
+        );
         write(folder.path().join("far/t/m-10.txt"), "abd");
         let report = get(None).unwrap();
         assert_eq!((report.present.len(), report.failed.len()), (1, 2));
@@ -256,25 +309,60 @@ mod tests {
         assert!(matches!(found[1].state, FileState::Damaged(_)));
         assert!(matches!(found[2].state, FileState::Unchecked));
         let status = &list(&sources, &options)[0];
-        assert_eq!((status.files, status.present, status.downloadable, status.bytes), (3, 3, 1, 7));
+        assert_eq!(
+            (
+                status.files,
+                status.present,
+                status.downloadable,
+                status.bytes
+            ),
+            (3, 3, 1, 7)
+        );
     }
 
     #[test]
     fn offline_downloads_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options { offline: true, ..options(folder.path()) };
-        let report =
-            get("toy", Some("m-1"), &sources("http://127.0.0.1:9/"), &options, &Memo::in_memory(), &ignore).unwrap();
+        let options = Options {
+            offline: true,
+            ..options(folder.path())
+        };
+        let report = get(
+            "toy",
+            Some("m-1"),
+            &sources("http://127.0.0.1:9/"),
+            &options,
+            &Memo::in_memory(),
+            &ignore,
+        )
+        .unwrap();
         assert!(report.failed[0].1.to_string().contains("offline"));
     }
 
     #[test]
     fn real_files_match_their_sums() {
-        let Some(_) = stages::testing::real_data("ServerMachineDataset/train/machine-2-1.txt") else { return };
-        let options = Options { data_dir: PathBuf::from("nowhere"), ..Options::from_environment() };
+        let Some(_) = stages::testing::real_data("ServerMachineDataset/train/machine-2-1.txt")
+        else {
+            return;
+        };
+        let options = Options {
+            data_dir: PathBuf::from("nowhere"),
+            ..Options::from_environment()
+        };
         let sources = Sources::built_in().unwrap();
         let found = verify(None, &sources, &options, &Memo::in_memory(), &|_| {}).unwrap();
-        assert!(!found.iter().any(|file| matches!(file.state, FileState::Damaged(_))), "{found:?}");
-        assert!(found.iter().filter(|file| matches!(file.state, FileState::Good)).count() >= 20);
+        assert!(
+            !found
+                .iter()
+                .any(|file| matches!(file.state, FileState::Damaged(_))),
+            "{found:?}"
+        );
+        assert!(
+            found
+                .iter()
+                .filter(|file| matches!(file.state, FileState::Good))
+                .count()
+                >= 20
+        );
     }
 }

@@ -16,15 +16,29 @@ pub enum DataError {
         hint: String,
     },
     #[error("{} is damaged: its {what} is {found}, but {expected} was expected", path.display())]
-    Damaged { path: PathBuf, what: &'static str, found: String, expected: String, hint: String },
+    Damaged {
+        path: PathBuf,
+        what: &'static str,
+        found: String,
+        expected: String,
+        hint: String,
+    },
     #[error("{url} could not be downloaded: {reason}")]
-    Download { url: String, reason: String, hint: String },
+    Download {
+        url: String,
+        reason: String,
+        hint: String,
+    },
     #[error("the list of data sets {origin} cannot be used: {reason}")]
     Sources { origin: String, reason: String },
     #[error("there is no data set `{name}`")]
     UnknownDataSet { name: String, hint: String },
     #[error("{doing} {}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -32,9 +46,16 @@ pub enum DataError {
 
 impl DataError {
     /// Wraps an error of the file system: `doing` reads like "cannot read".
-    pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(super) fn io(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { doing, path, source }
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
     }
 
     /// What the user can do.
@@ -44,8 +65,12 @@ impl DataError {
             | Self::Damaged { hint, .. }
             | Self::Download { hint, .. }
             | Self::UnknownDataSet { hint, .. } => Some(hint.clone()),
-            Self::Sources { .. } => Some("compare it with the list in the documentation, or remove it".to_owned()),
-            Self::Io { .. } => Some("check that the path exists and that its permissions allow this".to_owned()),
+            Self::Sources { .. } => {
+                Some("compare it with the list in the documentation, or remove it".to_owned())
+            }
+            Self::Io { .. } => {
+                Some("check that the path exists and that its permissions allow this".to_owned())
+            }
             Self::Cancelled => None,
         }
     }

@@ -38,7 +38,12 @@ const ATTEMPTS: u32 = 3;
 ///
 /// # Errors
 /// If it cannot be had or is not what the list says.
-pub(super) fn download(url: &str, expected: &SourceFile, target: &Path, watch: Watch<'_>) -> Result<(), DataError> {
+pub(super) fn download(
+    url: &str,
+    expected: &SourceFile,
+    target: &Path,
+    watch: Watch<'_>,
+) -> Result<(), DataError> {
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(DataError::io("cannot create", folder))?;
     }
@@ -47,7 +52,8 @@ pub(super) fn download(url: &str, expected: &SourceFile, target: &Path, watch: W
         let temporary = Temporary::beside(target);
         match transfer(url, expected, target, &temporary.0, watch) {
             Ok(()) => {
-                return std::fs::rename(&temporary.0, target).map_err(DataError::io("cannot write", target));
+                return std::fs::rename(&temporary.0, target)
+                    .map_err(DataError::io("cannot write", target));
             }
             Err(Failure::Passing(_)) if attempt < ATTEMPTS => {
                 std::thread::sleep(Duration::from_millis(300) * attempt * attempt);
@@ -55,7 +61,11 @@ pub(super) fn download(url: &str, expected: &SourceFile, target: &Path, watch: W
             }
             Err(Failure::Passing(reason) | Failure::Final(reason)) => {
                 let hint = "check the network or a proxy (HTTPS_PROXY) and run it again".to_owned();
-                return Err(DataError::Download { url: url.to_owned(), reason, hint });
+                return Err(DataError::Download {
+                    url: url.to_owned(),
+                    reason,
+                    hint,
+                });
             }
             Err(Failure::Other(error)) => return Err(error),
         }
@@ -69,7 +79,11 @@ impl Temporary {
     fn beside(target: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mut name = target.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".part-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        name.push(format!(
+            ".part-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        ));
         Self(target.with_file_name(name))
     }
 }
@@ -118,10 +132,19 @@ fn transfer(
     let mut buffer = vec![0; 64 * 1024];
     let mut done = 0;
     loop {
-        if watch(&Transfer { url, target, done, total }).is_break() {
+        if watch(&Transfer {
+            url,
+            target,
+            done,
+            total,
+        })
+        .is_break()
+        {
             return Err(Failure::Other(DataError::Cancelled));
         }
-        let count = reader.read(&mut buffer).map_err(|error| Failure::Passing(error.to_string()))?;
+        let count = reader
+            .read(&mut buffer)
+            .map_err(|error| Failure::Passing(error.to_string()))?;
         if count == 0 {
             break;
         }
@@ -129,7 +152,9 @@ fn transfer(
         file.write_all(&buffer[..count]).map_err(io)?;
         done += count as u64;
         if done > limit {
-            return Err(Failure::Final(format!("it is larger than the {limit} bytes that are listed")));
+            return Err(Failure::Final(format!(
+                "it is larger than the {limit} bytes that are listed"
+            )));
         }
     }
     let sum: [u8; 32] = hasher.finalize().into();
@@ -153,11 +178,16 @@ fn check(expected: &SourceFile, bytes: u64, sum: &[u8; 32]) -> Result<(), String
     if let Some(listed) = expected.bytes.filter(|listed| *listed != bytes) {
         return Err(format!("{bytes} bytes came where {listed} are listed"));
     }
-    let digest = super::FileDigest { blake3: stages::artifact::Digest([0; 32]), sha256: *sum, bytes };
+    let digest = super::FileDigest {
+        blake3: stages::artifact::Digest([0; 32]),
+        sha256: *sum,
+        bytes,
+    };
     match &expected.sha256 {
-        Some(listed) if *listed != digest.sha256_text() => {
-            Err(format!("its sha256 sum is {} where {listed} is listed", digest.sha256_text()))
-        }
+        Some(listed) if *listed != digest.sha256_text() => Err(format!(
+            "its sha256 sum is {} where {listed} is listed",
+            digest.sha256_text()
+        )),
         _ => Ok(()),
     }
 }
@@ -175,7 +205,8 @@ mod tests {
         std::thread::spawn(move || {
             for (status, body) in answers {
                 let Ok(request) = server.recv() else { return };
-                let _ = request.respond(tiny_http::Response::from_data(body).with_status_code(status));
+                let _ =
+                    request.respond(tiny_http::Response::from_data(body).with_status_code(status));
             }
         });
         address
@@ -183,15 +214,24 @@ mod tests {
 
     fn listed(bytes: u64) -> SourceFile {
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".to_owned();
-        SourceFile { sha256: Some(sha256), bytes: Some(bytes), url: None }
+        SourceFile {
+            sha256: Some(sha256),
+            bytes: Some(bytes),
+            url: None,
+        }
     }
 
-    fn get(url: &str, expected: &SourceFile) -> (Result<(), DataError>, Vec<String>, Option<Vec<u8>>) {
+    fn get(
+        url: &str,
+        expected: &SourceFile,
+    ) -> (Result<(), DataError>, Vec<String>, Option<Vec<u8>>) {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("deep/er/a.txt");
         let result = download(url, expected, &target, &ignore);
         let names = std::fs::read_dir(target.parent().unwrap()).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        let names = names
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
         (result, names, std::fs::read(&target).ok())
     }
 
@@ -199,7 +239,10 @@ mod tests {
     fn a_file_arrives_whole_even_after_a_fault_that_passes() {
         let (result, names, content) = get(&serve(vec![(503, b"busy"), (200, b"abc")]), &listed(3));
         result.unwrap();
-        assert_eq!((names, content), (vec!["a.txt".to_owned()], Some(b"abc".to_vec())));
+        assert_eq!(
+            (names, content),
+            (vec!["a.txt".to_owned()], Some(b"abc".to_vec()))
+        );
     }
 
     #[test]
@@ -220,7 +263,9 @@ mod tests {
     #[test]
     fn a_file_without_a_sum_comes_with_what_to_write_down() {
         let said = without_sum("http://x/a.txt", 3, &sha2::Sha256::digest(b"abc").into());
-        assert!(said.contains("sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad, bytes: 3"));
+        assert!(said.contains(
+            "sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad, bytes: 3"
+        ));
     }
 
     #[test]
@@ -235,7 +280,9 @@ mod tests {
         download(&serve(vec![(200, b"abc")]), &listed(3), &target, &watch).unwrap();
         assert_eq!(*seen.borrow(), [(0, Some(3)), (3, Some(3))]);
         std::fs::remove_file(&target).unwrap();
-        let stopped = download(&serve(vec![(200, b"abc")]), &listed(3), &target, &|_| ControlFlow::Break(()));
+        let stopped = download(&serve(vec![(200, b"abc")]), &listed(3), &target, &|_| {
+            ControlFlow::Break(())
+        });
         assert!(matches!(stopped, Err(DataError::Cancelled)) && !target.exists());
     }
 }

@@ -34,12 +34,18 @@ pub fn locate_folder(
             "name the folder that holds the files; a relative path starts at the pipeline file's folder, the current \
                     directory, or a data folder"
                 .to_owned();
-        return Err(DataError::NotFound { path: request.path.clone(), tried, hint });
+        return Err(DataError::NotFound {
+            path: request.path.clone(),
+            tried,
+            hint,
+        });
     };
     let mut names = Vec::new();
     list(folder, "", DEEPEST, &mut names)?;
     let endings = request.below.as_deref().unwrap_or_default();
-    names.retain(|name| endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str())));
+    names.retain(|name| {
+        endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str()))
+    });
     names.sort();
     let located = |name: String| {
         let located = Located::at(folder.join(&name), memo)?;
@@ -52,16 +58,27 @@ pub fn locate_folder(
 pub fn means_many(request: &FileRequest, options: &Options) -> bool {
     let places = options.places_of_user_path(&request.path);
     let is_pattern = || !request.pattern().as_os_str().is_empty();
-    !places.iter().any(|place| place.is_file()) && (places.iter().any(|place| place.is_dir()) || is_pattern())
+    !places.iter().any(|place| place.is_file())
+        && (places.iter().any(|place| place.is_dir()) || is_pattern())
 }
 
 /// The files of a folder or a pattern, of which there must be one.
-fn locate_many(request: &FileRequest, options: &Options, memo: &Memo) -> Result<Vec<(String, Located)>, DataError> {
+fn locate_many(
+    request: &FileRequest,
+    options: &Options,
+    memo: &Memo,
+) -> Result<Vec<(String, Located)>, DataError> {
     // A name with a bracket in it may be that of a folder.
-    let is_folder = options.places_of_user_path(&request.path).iter().any(|place| place.is_dir());
+    let is_folder = options
+        .places_of_user_path(&request.path)
+        .iter()
+        .any(|place| place.is_dir());
     let (folder, pattern) = match is_folder {
         true => (request.path.clone(), EVERYTHING.to_owned()),
-        false => (request.folder(), request.pattern().to_string_lossy().into_owned()),
+        false => (
+            request.folder(),
+            request.pattern().to_string_lossy().into_owned(),
+        ),
     };
     let tried = options.places_of_user_path(&folder);
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
@@ -79,7 +96,11 @@ fn locate_many(request: &FileRequest, options: &Options, memo: &Memo) -> Result<
                   and `__pycache__` are left out"
             .to_owned(),
     };
-    Err(DataError::NotFound { path: request.path.clone(), tried, hint })
+    Err(DataError::NotFound {
+        path: request.path.clone(),
+        tried,
+        hint,
+    })
 }
 
 /// The pattern of all files below a folder.
@@ -96,7 +117,9 @@ fn matching(
     depth: usize,
     into: &mut BTreeSet<String>,
 ) -> Result<(), DataError> {
-    let [first, rest @ ..] = pattern else { return Ok(()) };
+    let [first, rest @ ..] = pattern else {
+        return Ok(());
+    };
     if *first == "**" {
         matching(folder, above, rest, depth, into)?;
     }
@@ -111,7 +134,9 @@ fn matching(
         match (*first, is_folder, rest.is_empty()) {
             ("**", true, _) => matching(&path, &inside, pattern, depth - 1, into)?,
             ("**", false, true) => drop(into.insert(below)),
-            (part, true, false) if is_like(part, &name) => matching(&path, &inside, rest, depth - 1, into)?,
+            (part, true, false) if is_like(part, &name) => {
+                matching(&path, &inside, rest, depth - 1, into)?
+            }
             (part, false, true) if is_like(part, &name) => drop(into.insert(below)),
             _ => {}
         }
@@ -122,7 +147,8 @@ fn matching(
 /// Whether a name is what a part of a pattern says: `*` stands for anything, `?` for one letter, `[ab]` and `[a-z]` for one
 /// of these, `[!ab]` for none of them.
 fn is_like(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut read) = (0, 0);
     // Where the last `*` stands, and what it has taken so far.
     let mut star: Option<(usize, usize)> = None;
@@ -135,7 +161,9 @@ fn is_like(pattern: &str, name: &str) -> bool {
         match one(&pattern[at..], name[read]) {
             Some(length) => (at, read) = (at + length, read + 1),
             None => {
-                let Some((place, taken)) = star else { return false };
+                let Some((place, taken)) = star else {
+                    return false;
+                };
                 star = Some((place, taken + 1));
                 (at, read) = (place + 1, taken + 1);
             }
@@ -153,7 +181,9 @@ fn one(pattern: &[char], letter: char) -> Option<usize> {
             let is_negated = matches!(pattern.get(1), Some('!' | '^'));
             let start = 1 + usize::from(is_negated);
             let end = (start + 1..pattern.len()).find(|index| pattern[*index] == ']');
-            let Some(end) = end else { return (letter == '[').then_some(1) };
+            let Some(end) = end else {
+                return (letter == '[').then_some(1);
+            };
             let set = &pattern[start..end];
             let mut is_in = false;
             let mut index = 0;
@@ -176,13 +206,17 @@ fn one(pattern: &[char], letter: char) -> Option<usize> {
 fn entries(folder: &Path, depth: usize) -> Result<Vec<(String, PathBuf)>, DataError> {
     let failed = |error| DataError::io("cannot list", folder)(error);
     if depth == 0 {
-        return Err(failed(std::io::Error::other("its folders are nested too deeply; does a link lead back?")));
+        return Err(failed(std::io::Error::other(
+            "its folders are nested too deeply; does a link lead back?",
+        )));
     }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path: PathBuf = entry.map_err(failed)?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(DataError::io("cannot use", &path)(std::io::Error::other("its name is not UTF-8")));
+            return Err(DataError::io("cannot use", &path)(std::io::Error::other(
+                "its name is not UTF-8",
+            )));
         };
         found.push((name.to_owned(), path));
     }
@@ -228,8 +262,15 @@ mod tests {
             ("a[1", "a[1"),
             ("gr*e", "größe"),
         ];
-        let others =
-            [("*.py", "a.pyc"), ("a?", "a"), ("[ab]", "c"), ("[!a]x", "ax"), ("*a*b", "ab."), ("", "a"), ("A", "a")];
+        let others = [
+            ("*.py", "a.pyc"),
+            ("a?", "a"),
+            ("[ab]", "c"),
+            ("[!a]x", "ax"),
+            ("*a*b", "ab."),
+            ("", "a"),
+            ("A", "a"),
+        ];
         for (pattern, name) in fits {
             assert!(is_like(pattern, name), "{pattern} {name}");
         }
@@ -257,7 +298,10 @@ mod tests {
             std::fs::write(path, name).unwrap();
         }
         std::fs::create_dir_all(folder.path().join("empty/.git")).unwrap();
-        let options = Options { base: Some(folder.path().to_owned()), ..options() };
+        let options = Options {
+            base: Some(folder.path().to_owned()),
+            ..options()
+        };
         let memo = Memo::in_memory();
         let found = |path: &str| {
             let request = FileRequest::new("x", path).or_many();
@@ -265,30 +309,63 @@ mod tests {
             let found = locate_folder(&request, &options, &memo);
             found.map(|found| found.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
         };
-        assert_eq!(found("src").unwrap(), ["a.py", "b.txt", "sub/c.py", "sub/d[1].py"]);
+        assert_eq!(
+            found("src").unwrap(),
+            ["a.py", "b.txt", "sub/c.py", "sub/d[1].py"]
+        );
         assert_eq!(found("./src/").unwrap(), found("src").unwrap());
         assert_eq!(found("src/*.py").unwrap(), ["a.py"]);
-        assert_eq!(found("src/**/*.py").unwrap(), ["a.py", "sub/c.py", "sub/d[1].py"]);
-        assert_eq!(found("s*/s?b/*").unwrap(), ["src/sub/c.py", "src/sub/d[1].py"]);
+        assert_eq!(
+            found("src/**/*.py").unwrap(),
+            ["a.py", "sub/c.py", "sub/d[1].py"]
+        );
+        assert_eq!(
+            found("s*/s?b/*").unwrap(),
+            ["src/sub/c.py", "src/sub/d[1].py"]
+        );
         assert_eq!(found("src/.*").unwrap(), [".f.py"]);
         assert_eq!(found("src/.hidden/*.py").unwrap(), ["e.py"]);
-        assert!(found("src/*.csv").unwrap_err().hint().unwrap().contains("no file matches"));
-        assert!(found("empty").unwrap_err().hint().unwrap().contains("has no files"));
+        assert!(
+            found("src/*.csv")
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("no file matches")
+        );
+        assert!(
+            found("empty")
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("has no files")
+        );
         for file in ["src/a.py", "src/sub/d[1].py", "src/none.py"] {
-            assert!(!means_many(&FileRequest::new("x", file).or_many(), &options), "{file}");
+            assert!(
+                !means_many(&FileRequest::new("x", file).or_many(), &options),
+                "{file}"
+            );
         }
     }
 
     fn options() -> Options {
-        Options { data_dir: "nowhere".into(), search_path: Vec::new(), base: None, offline: true }
+        Options {
+            data_dir: "nowhere".into(),
+            search_path: Vec::new(),
+            base: None,
+            offline: true,
+        }
     }
 
     #[test]
     fn files_come_sorted_and_with_their_sums() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in
-            [("b/2.csv", "2"), ("a/1.csv", "1"), ("a/x/3.csv.gz", "3"), ("a/.hidden.csv", ""), ("r.md", "")]
-        {
+        for (name, text) in [
+            ("b/2.csv", "2"),
+            ("a/1.csv", "1"),
+            ("a/x/3.csv.gz", "3"),
+            ("a/.hidden.csv", ""),
+            ("r.md", ""),
+        ] {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
@@ -297,7 +374,10 @@ mod tests {
         let found = locate_folder(&request(folder.path()), &options(), &memo).unwrap();
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a/1.csv", "a/x/3.csv.gz", "b/2.csv"]);
-        assert_eq!(found[2].1.digest, memo.digest(&folder.path().join("b/2.csv")).unwrap());
+        assert_eq!(
+            found[2].1.digest,
+            memo.digest(&folder.path().join("b/2.csv")).unwrap()
+        );
     }
 
     #[test]
@@ -306,10 +386,15 @@ mod tests {
         let missing = folder.path().join("missing");
         let memo = Memo::in_memory();
         assert_eq!(
-            locate_folder(&request(&missing), &options(), &memo).unwrap_err().tried(),
+            locate_folder(&request(&missing), &options(), &memo)
+                .unwrap_err()
+                .tried(),
             std::slice::from_ref(&missing)
         );
-        assert_eq!(locate_folder(&request(&missing).optional(), &options(), &memo).unwrap(), []);
+        assert_eq!(
+            locate_folder(&request(&missing).optional(), &options(), &memo).unwrap(),
+            []
+        );
         std::os::unix::fs::symlink(folder.path(), folder.path().join("circle")).unwrap();
         let error = locate_folder(&request(folder.path()), &options(), &memo).unwrap_err();
         assert!(error.to_string().contains("cannot list"), "{error}");

@@ -29,13 +29,23 @@ impl Options {
     /// The data folder `data` below the current directory and the folders of `RUNNER_DATA_PATH`.
     pub fn from_environment() -> Self {
         let folders = std::env::var_os(SEARCH_PATH).unwrap_or_default();
-        let search_path = std::env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()).collect();
-        Self { data_dir: PathBuf::from("data"), search_path, base: None, offline: false }
+        let search_path = std::env::split_paths(&folders)
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .collect();
+        Self {
+            data_dir: PathBuf::from("data"),
+            search_path,
+            base: None,
+            offline: false,
+        }
     }
 
     /// All places where a file of a data set may lie.
     pub(super) fn places(&self, path: &Path) -> Vec<PathBuf> {
-        std::iter::once(&self.data_dir).chain(&self.search_path).map(|folder| folder.join(path)).collect()
+        std::iter::once(&self.data_dir)
+            .chain(&self.search_path)
+            .map(|folder| folder.join(path))
+            .collect()
     }
 
     /// All places where a path that a user wrote may lead.
@@ -45,7 +55,10 @@ impl Options {
         }
         let beside_the_pipeline = self.base.iter().map(|base| base.join(path));
         let mut places = Vec::new();
-        for place in beside_the_pipeline.chain([path.to_owned()]).chain(self.places(path)) {
+        for place in beside_the_pipeline
+            .chain([path.to_owned()])
+            .chain(self.places(path))
+        {
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -57,7 +70,11 @@ impl Options {
 /// All places where a file that a stage asks for may lie, in the order in which they are tried. `is_listed` says whether it is
 /// one of a data set's, or one that a user named.
 pub fn places_of(path: &Path, is_listed: bool, options: &Options) -> Vec<PathBuf> {
-    if is_listed { options.places(path) } else { options.places_of_user_path(path) }
+    if is_listed {
+        options.places(path)
+    } else {
+        options.places_of_user_path(path)
+    }
 }
 
 /// A file that was found, with its sums.
@@ -76,7 +93,11 @@ impl Located {
     /// If it cannot be read, or changes while it is read.
     pub fn at(path: PathBuf, memo: &Memo) -> Result<Self, DataError> {
         let (digest, identity) = memo.look(&path)?;
-        Ok(Self { path, digest, identity })
+        Ok(Self {
+            path,
+            digest,
+            identity,
+        })
     }
 }
 
@@ -92,7 +113,9 @@ pub fn locate(
     memo: &Memo,
     watch: Watch<'_>,
 ) -> Result<Option<Located>, DataError> {
-    let Some(name) = &request.dataset else { return locate_user_path(request, options, memo) };
+    let Some(name) = &request.dataset else {
+        return locate_user_path(request, options, memo);
+    };
     let set = sources.set(name)?;
     let text = request.path.to_string_lossy();
     let listed = set.files.get(text.as_ref());
@@ -108,17 +131,26 @@ pub fn locate(
         _ if request.optional => Ok(None),
         (Some(file), Some(url)) if !options.offline => {
             let target = options.data_dir.join(&request.path);
-            fetch::download(&url, file, &target, watch).map_err(|error| with_data_hint(error, &request.path))?;
+            fetch::download(&url, file, &target, watch)
+                .map_err(|error| with_data_hint(error, &request.path))?;
             Located::at(target, memo).map(Some)
         }
         (listed, url) => {
             let hint = missing_hint(name, set, &text, listed.is_some(), url.is_some(), options);
-            Err(DataError::NotFound { path: request.path.clone(), tried, hint })
+            Err(DataError::NotFound {
+                path: request.path.clone(),
+                tried,
+                hint,
+            })
         }
     }
 }
 
-fn locate_user_path(request: &FileRequest, options: &Options, memo: &Memo) -> Result<Option<Located>, DataError> {
+fn locate_user_path(
+    request: &FileRequest,
+    options: &Options,
+    memo: &Memo,
+) -> Result<Option<Located>, DataError> {
     let tried = options.places_of_user_path(&request.path);
     if let Some(path) = tried.iter().find(|path| path.is_file()) {
         return Located::at(path.clone(), memo).map(Some);
@@ -137,11 +169,20 @@ fn locate_user_path(request: &FileRequest, options: &Options, memo: &Memo) -> Re
             or a folder of {SEARCH_PATH}; pipelines/quickstart.yaml needs no data at all"
         ),
     };
-    Err(DataError::NotFound { path: request.path.clone(), tried, hint })
+    Err(DataError::NotFound {
+        path: request.path.clone(),
+        tried,
+        hint,
+    })
 }
 
 /// Compares a file with what the list says of it.
-pub(super) fn check(path: &Path, file: &SourceFile, digest: &FileDigest, set: &str) -> Result<(), DataError> {
+pub(super) fn check(
+    path: &Path,
+    file: &SourceFile,
+    digest: &FileDigest,
+    set: &str,
+) -> Result<(), DataError> {
     let hint = || {
         format!(
             "remove it and run `runner data get {set}`, or put the right file there; `runner data verify {set}` checks all \
@@ -149,21 +190,41 @@ pub(super) fn check(path: &Path, file: &SourceFile, digest: &FileDigest, set: &s
         )
     };
     let damaged = |what, found: String, expected: String| {
-        Err(DataError::Damaged { path: path.to_owned(), what, found, expected, hint: hint() })
+        Err(DataError::Damaged {
+            path: path.to_owned(),
+            what,
+            found,
+            expected,
+            hint: hint(),
+        })
     };
     match file {
-        SourceFile { bytes: Some(bytes), .. } if *bytes != digest.bytes => {
+        SourceFile {
+            bytes: Some(bytes), ..
+        } if *bytes != digest.bytes => {
             damaged("size in bytes", digest.bytes.to_string(), bytes.to_string())
         }
-        SourceFile { sha256: Some(sum), .. } if *sum != digest.sha256_text() => {
+        SourceFile {
+            sha256: Some(sum), ..
+        } if *sum != digest.sha256_text() => {
             damaged("sha256 sum", digest.sha256_text(), sum.clone())
         }
         _ => Ok(()),
     }
 }
 
-fn missing_hint(name: &str, set: &DataSet, path: &str, listed: bool, has_url: bool, options: &Options) -> String {
-    let place = format!("put it into {} or name a folder that has it in {SEARCH_PATH}", options.data_dir.display());
+fn missing_hint(
+    name: &str,
+    set: &DataSet,
+    path: &str,
+    listed: bool,
+    has_url: bool,
+    options: &Options,
+) -> String {
+    let place = format!(
+        "put it into {} or name a folder that has it in {SEARCH_PATH}",
+        options.data_dir.display()
+    );
     let rest = "pipelines/quickstart.yaml needs no data at all";
     if !listed {
         return match nearest(path, set.files.keys().map(String::as_str)) {
@@ -172,7 +233,9 @@ fn missing_hint(name: &str, set: &DataSet, path: &str, listed: bool, has_url: bo
         };
     }
     match (&set.obtain, has_url) {
-        (_, true) => format!("{place}; without --offline `runner data get {name}` downloads it; {rest}"),
+        (_, true) => {
+            format!("{place}; without --offline `runner data get {name}` downloads it; {rest}")
+        }
         (Some(obtain), false) => format!("{obtain} Or {place}; {rest}"),
         (None, false) => format!("see {}; {place}; {rest}", set.homepage),
     }
@@ -186,7 +249,11 @@ fn with_data_hint(error: DataError, path: &Path) -> DataError {
                 "{hint}; or put {} into a folder named in {SEARCH_PATH}; pipelines/quickstart.yaml needs no data at all",
                 path.display()
             );
-            DataError::Download { url, reason, hint: more }
+            DataError::Download {
+                url,
+                reason,
+                hint: more,
+            }
         }
         other => other,
     }
@@ -230,7 +297,13 @@ mod tests {
                  files:\n    toy/a.txt: {{sha256: {SUM_OF_ABC}, bytes: 3}}\n"
             );
             let sources = Sources::parse(&text, "test").unwrap();
-            locate(request, &sources, &self.options, &Memo::in_memory(), &ignore)
+            locate(
+                request,
+                &sources,
+                &self.options,
+                &Memo::in_memory(),
+                &ignore,
+            )
         }
     }
 
@@ -256,12 +329,23 @@ mod tests {
         assert_eq!(error.tried().len(), 3);
         let hint = error.hint().unwrap();
         assert!(
-            ["RUNNER_DATA_PATH", "runner data get toy", "pipelines/quickstart.yaml"]
-                .iter()
-                .all(|way| hint.contains(way))
+            [
+                "RUNNER_DATA_PATH",
+                "runner data get toy",
+                "pipelines/quickstart.yaml"
+            ]
+            .iter()
+            .all(|way| hint.contains(way))
         );
         let near = FileRequest::new("b", "toy/b.txt").of_dataset("toy");
-        assert!(place.locate(&near).unwrap_err().hint().unwrap().contains("did you mean `toy/a.txt`?"));
+        assert!(
+            place
+                .locate(&near)
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("did you mean `toy/a.txt`?")
+        );
         assert_eq!(place.locate(&request().optional()).unwrap(), None);
     }
 
@@ -270,9 +354,18 @@ mod tests {
         let place = place();
         place.write("data/toy/a.txt", "abd");
         let error = place.locate(&request()).unwrap_err();
-        assert!(error.to_string().contains(SUM_OF_ABC) && error.to_string().contains("toy/a.txt"), "{error}");
+        assert!(
+            error.to_string().contains(SUM_OF_ABC) && error.to_string().contains("toy/a.txt"),
+            "{error}"
+        );
         place.write("data/toy/a.txt", "ab");
-        assert!(place.locate(&request()).unwrap_err().to_string().contains("size in bytes is 2"));
+        assert!(
+            place
+                .locate(&request())
+                .unwrap_err()
+                .to_string()
+                .contains("size in bytes is 2")
+        );
     }
 
     #[test]
@@ -288,6 +381,13 @@ mod tests {
         let absolute = FileRequest::new("x", &far);
         assert_eq!(place.locate(&absolute).unwrap().unwrap().path, far);
         let folder = FileRequest::new("x", place.folder.path());
-        assert!(place.locate(&folder).unwrap_err().hint().unwrap().contains("is a folder"));
+        assert!(
+            place
+                .locate(&folder)
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("is a folder")
+        );
     }
 }

@@ -53,16 +53,26 @@ impl Memo {
     /// Opens the memo in this file, which need not exist. Whatever cannot be read is as if it were not there.
     pub fn open(path: &Path) -> Self {
         let text = read_plain(path).unwrap_or_default();
-        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        let known: HashMap<Identity, FileDigest> = lines.iter().filter_map(|line| parse(line)).collect();
-        let memo = Self { path: Some(path.to_owned()), known: Mutex::new(known) };
+        let lines: Vec<&[u8]> = text
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .collect();
+        let known: HashMap<Identity, FileDigest> =
+            lines.iter().filter_map(|line| parse(line)).collect();
+        let memo = Self {
+            path: Some(path.to_owned()),
+            known: Mutex::new(known),
+        };
         memo.compact(lines.len());
         memo
     }
 
     /// A memo that is forgotten with the process.
     pub fn in_memory() -> Self {
-        Self { path: None, known: Mutex::default() }
+        Self {
+            path: None,
+            known: Mutex::default(),
+        }
     }
 
     /// The sums of a file, from memory where its identity is known.
@@ -102,7 +112,10 @@ impl Memo {
     }
 
     fn remember(&self, identity: Identity, digest: FileDigest) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identity, digest);
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(identity, digest);
         let Some(path) = &self.path else { return };
         // A memo that cannot be written is no reason to fail: the next run hashes again.
         let _ = append(path, &format(&identity, &digest));
@@ -111,11 +124,23 @@ impl Memo {
     /// Replaces a file that is mostly out of date.
     fn compact(&self, lines: usize) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(path) = self.path.as_ref().filter(|_| lines > MOST_STALE && lines > 2 * known.len()) else { return };
-        let mut text: Vec<String> = known.iter().map(|(identity, digest)| format(identity, digest)).collect();
+        let Some(path) = self
+            .path
+            .as_ref()
+            .filter(|_| lines > MOST_STALE && lines > 2 * known.len())
+        else {
+            return;
+        };
+        let mut text: Vec<String> = known
+            .iter()
+            .map(|(identity, digest)| format(identity, digest))
+            .collect();
         text.sort_unstable();
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        if std::fs::write(&temporary, text.concat()).and_then(|()| std::fs::rename(&temporary, path)).is_err() {
+        if std::fs::write(&temporary, text.concat())
+            .and_then(|()| std::fs::rename(&temporary, path))
+            .is_err()
+        {
             let _ = std::fs::remove_file(&temporary);
         }
     }
@@ -147,7 +172,13 @@ fn ends_with_line(file: &mut File) -> std::io::Result<bool> {
 }
 
 fn format(identity: &Identity, digest: &FileDigest) -> String {
-    let Identity { device, inode, size, modified, changed } = identity;
+    let Identity {
+        device,
+        inode,
+        size,
+        modified,
+        changed,
+    } = identity;
     let sums = format!("{} {}", digest.blake3, digest.sha256_text());
     let body = format!("{VERSION} {device} {inode} {size} {modified} {changed} {sums}");
     format!("{body} {}\n", check_of(body.as_bytes()))
@@ -160,7 +191,19 @@ fn parse(line: &[u8]) -> Option<(Identity, FileDigest)> {
         return None;
     }
     let words: Vec<&str> = body.split(' ').collect();
-    let [VERSION, device, inode, size, modified, changed, blake3, sha256] = words[..] else { return None };
+    let [
+        VERSION,
+        device,
+        inode,
+        size,
+        modified,
+        changed,
+        blake3,
+        sha256,
+    ] = words[..]
+    else {
+        return None;
+    };
     let identity = Identity {
         device: device.parse().ok()?,
         inode: inode.parse().ok()?,
@@ -168,7 +211,14 @@ fn parse(line: &[u8]) -> Option<(Identity, FileDigest)> {
         modified: modified.parse().ok()?,
         changed: changed.parse().ok()?,
     };
-    Some((identity, FileDigest { blake3: blake3.parse().ok()?, sha256: bytes_of(sha256)?, bytes: identity.size }))
+    Some((
+        identity,
+        FileDigest {
+            blake3: blake3.parse().ok()?,
+            sha256: bytes_of(sha256)?,
+            bytes: identity.size,
+        },
+    ))
 }
 
 /// A few digits that tell a whole line from a torn one.
@@ -178,10 +228,12 @@ fn check_of(body: &[u8]) -> String {
 
 fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn bytes_of(text: &str) -> Option<[u8; 32]> {
@@ -197,7 +249,9 @@ fn bytes_of(text: &str) -> Option<[u8; 32]> {
 }
 
 fn now() -> i128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as i128)
 }
 
 /// Hashes a file and makes sure that it was one and the same from the first byte to the last.
@@ -213,7 +267,11 @@ fn hash_unchanging(path: &Path) -> Result<(Identity, FileDigest), DataError> {
         }
     }
     let source = std::io::Error::other("it changes while it is being read");
-    Err(DataError::Io { doing: "cannot read", path: path.to_owned(), source })
+    Err(DataError::Io {
+        doing: "cannot read",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Both sums in one pass, at the same time.
@@ -239,7 +297,11 @@ fn hash(file: &mut File, size: u64) -> std::io::Result<FileDigest> {
         rayon::join(|| fast.update(block), || common.update(block));
         bytes += filled as u64;
     }
-    Ok(FileDigest { blake3: Digest(*fast.finalize().as_bytes()), sha256: common.finalize().into(), bytes })
+    Ok(FileDigest {
+        blake3: Digest(*fast.finalize().as_bytes()),
+        sha256: common.finalize().into(),
+        bytes,
+    })
 }
 
 #[cfg(test)]
@@ -267,9 +329,14 @@ mod tests {
     fn sums_are_the_known_ones() {
         let (_folder, file, _) = folder_with(b"abc");
         let digest = Memo::in_memory().digest(&file).unwrap();
-        assert_eq!(digest.sha256_text(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            digest.sha256_text(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(digest.blake3, Digest::of_bytes(b"abc"));
-        let long: Vec<u8> = (0..3_000_000_u32).map(|index| (index % 251) as u8).collect();
+        let long: Vec<u8> = (0..3_000_000_u32)
+            .map(|index| (index % 251) as u8)
+            .collect();
         std::fs::write(&file, &long).unwrap();
         let digest = Memo::in_memory().digest(&file).unwrap();
         assert_eq!(digest.blake3, Digest::of_bytes(&long));
@@ -281,9 +348,17 @@ mod tests {
         let (_folder, file, path) = folder_with(b"abc");
         let identity = rested(&Memo::open(&path), &file);
         // Poisoned on purpose: if the memo answers, it is this answer.
-        let wrong = FileDigest { blake3: Digest([7; 32]), sha256: [9; 32], bytes: 3 };
+        let wrong = FileDigest {
+            blake3: Digest([7; 32]),
+            sha256: [9; 32],
+            bytes: 3,
+        };
         append(&path, &format(&identity, &wrong)).unwrap();
-        assert_eq!(Memo::open(&path).digest(&file).unwrap(), wrong, "the later line wins and no byte is read");
+        assert_eq!(
+            Memo::open(&path).digest(&file).unwrap(),
+            wrong,
+            "the later line wins and no byte is read"
+        );
         assert_ne!(Memo::open(&path).fresh_digest(&file).unwrap(), wrong);
     }
 
@@ -292,7 +367,10 @@ mod tests {
         let (_folder, file, path) = folder_with(b"abc");
         let memo = Memo::open(&path);
         memo.digest(&file).unwrap();
-        assert!(!path.exists(), "nothing is remembered of a file that was just written");
+        assert!(
+            !path.exists(),
+            "nothing is remembered of a file that was just written"
+        );
         let identity = Identity::of(&std::fs::metadata(&file).unwrap());
         let later = identity.modified.max(identity.changed);
         assert!(!identity.has_rested(later + 1_000_000_000));
@@ -307,7 +385,12 @@ mod tests {
         let modified = std::fs::metadata(&file).unwrap().modified().unwrap();
         std::thread::sleep(Duration::from_millis(20));
         std::fs::write(&file, b"abd").unwrap();
-        File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
         assert_eq!(memo.digest(&file).unwrap().blake3, Digest::of_bytes(b"abd"));
     }
 
@@ -326,12 +409,19 @@ mod tests {
             damaged[place] ^= 0x11;
             std::fs::write(&path, &damaged).unwrap();
             let known = Memo::open(&path).known.into_inner().unwrap();
-            let kept = [first, second].iter().filter(|identity| known.contains_key(identity)).count();
-            assert!(kept >= usize::from(text[place] != b'\n') && kept <= 2, "byte {place}");
+            let kept = [first, second]
+                .iter()
+                .filter(|identity| known.contains_key(identity))
+                .count();
+            assert!(
+                kept >= usize::from(text[place] != b'\n') && kept <= 2,
+                "byte {place}"
+            );
             assert!(
                 known
                     .iter()
-                    .all(|(identity, digest)| identity.size == digest.bytes && [first, second].contains(identity))
+                    .all(|(identity, digest)| identity.size == digest.bytes
+                        && [first, second].contains(identity))
             );
         }
         // A torn last line does not swallow the next one.
@@ -350,8 +440,21 @@ mod tests {
                 scope.spawn(move || {
                     let memo = Memo::open(path);
                     for inode in 0..50 {
-                        let identity = Identity { device: writer, inode, size: 1, modified: 0, changed: 0 };
-                        memo.remember(identity, FileDigest { blake3: Digest([1; 32]), sha256: [2; 32], bytes: 1 });
+                        let identity = Identity {
+                            device: writer,
+                            inode,
+                            size: 1,
+                            modified: 0,
+                            changed: 0,
+                        };
+                        memo.remember(
+                            identity,
+                            FileDigest {
+                                blake3: Digest([1; 32]),
+                                sha256: [2; 32],
+                                bytes: 1,
+                            },
+                        );
                     }
                 });
             }
@@ -363,9 +466,30 @@ mod tests {
     fn stale_lines_are_swept_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("memo");
-        let digest = FileDigest { blake3: Digest([1; 32]), sha256: [2; 32], bytes: 1 };
-        let line = |inode| format(&Identity { device: 1, inode, size: 1, modified: 0, changed: 0 }, &digest);
-        std::fs::write(&path, (0..=MOST_STALE as u64).map(|index| line(index % 10)).collect::<String>()).unwrap();
+        let digest = FileDigest {
+            blake3: Digest([1; 32]),
+            sha256: [2; 32],
+            bytes: 1,
+        };
+        let line = |inode| {
+            format(
+                &Identity {
+                    device: 1,
+                    inode,
+                    size: 1,
+                    modified: 0,
+                    changed: 0,
+                },
+                &digest,
+            )
+        };
+        std::fs::write(
+            &path,
+            (0..=MOST_STALE as u64)
+                .map(|index| line(index % 10))
+                .collect::<String>(),
+        )
+        .unwrap();
         assert_eq!(Memo::open(&path).known.into_inner().unwrap().len(), 10);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 10);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

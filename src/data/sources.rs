@@ -55,7 +55,9 @@ impl DataSet {
     /// Where a file can be downloaded.
     pub fn url(&self, path: &str) -> Option<String> {
         let file = self.files.get(path)?;
-        file.url.clone().or_else(|| self.origin.as_ref().map(|origin| format!("{origin}{path}")))
+        file.url
+            .clone()
+            .or_else(|| self.origin.as_ref().map(|origin| format!("{origin}{path}")))
     }
 }
 
@@ -82,13 +84,19 @@ impl Sources {
 
     /// Reads a list; `origin` names it in messages.
     pub fn parse(text: &str, origin: &str) -> Result<Self, DataError> {
-        let bad = |reason: String| DataError::Sources { origin: origin.to_owned(), reason };
+        let bad = |reason: String| DataError::Sources {
+            origin: origin.to_owned(),
+            reason,
+        };
         // A map takes the last of two equal keys in silence; the untyped value refuses them.
-        let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| bad(error.to_string()))?;
-        let sets: IndexMap<String, DataSet> = serde_yaml::from_value(value).map_err(|error| bad(error.to_string()))?;
+        let value: serde_yaml::Value =
+            serde_yaml::from_str(text).map_err(|error| bad(error.to_string()))?;
+        let sets: IndexMap<String, DataSet> =
+            serde_yaml::from_value(value).map_err(|error| bad(error.to_string()))?;
         for (name, set) in &sets {
             for (path, file) in &set.files {
-                check(path, file).map_err(|reason| bad(format!("data set `{name}`, file `{path}`: {reason}")))?;
+                check(path, file)
+                    .map_err(|reason| bad(format!("data set `{name}`, file `{path}`: {reason}")))?;
             }
         }
         Ok(Self { sets })
@@ -109,7 +117,10 @@ impl Sources {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there are {}", known.join(", ")),
             };
-            DataError::UnknownDataSet { name: name.to_owned(), hint }
+            DataError::UnknownDataSet {
+                name: name.to_owned(),
+                hint,
+            }
         })
     }
 }
@@ -119,7 +130,12 @@ fn check(path: &str, file: &SourceFile) -> Result<(), &'static str> {
         return Err("a path is relative to the data folder and stays inside it");
     }
     match &file.sha256 {
-        Some(sum) if sum.len() != 64 || !sum.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) => {
+        Some(sum)
+            if sum.len() != 64
+                || !sum
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) =>
+        {
             Err("`sha256` has 64 digits, 0-9 and a-f")
         }
         _ => Ok(()),
@@ -128,8 +144,12 @@ fn check(path: &str, file: &SourceFile) -> Result<(), &'static str> {
 
 /// The name most like `wanted`, if one is like it at all.
 pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.map(|name| (strsim::jaro_winkler(wanted, name), name)).filter(|(score, _)| *score > 0.8);
-    scored.max_by(|left, right| left.0.total_cmp(&right.0)).map(|(_, name)| name)
+    let scored = names
+        .map(|name| (strsim::jaro_winkler(wanted, name), name))
+        .filter(|(score, _)| *score > 0.8);
+    scored
+        .max_by(|left, right| left.0.total_cmp(&right.0))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -154,13 +174,22 @@ mod tests {
         assert_eq!(sources.set("smap").unwrap().files.len(), 1 + 2 * 54);
         assert_eq!(sources.set("ett").unwrap().files.len(), 4);
         assert_eq!(sources.set("uea").unwrap().files.len(), 6);
-        assert!(sources.set("exchange_rate").unwrap().url("exchange_rate/exchange_rate.txt.gz").is_some());
+        assert!(
+            sources
+                .set("exchange_rate")
+                .unwrap()
+                .url("exchange_rate/exchange_rate.txt.gz")
+                .is_some()
+        );
     }
 
     #[test]
     fn every_reader_finds_its_files_in_the_list() {
         let sources = Sources::built_in().unwrap();
-        let ingest = stages::kinds().into_iter().find(|kind| kind.name == "ingest").unwrap();
+        let ingest = stages::kinds()
+            .into_iter()
+            .find(|kind| kind.name == "ingest")
+            .unwrap();
         for (dataset, key, value) in [
             ("smd", "entity", "all"),
             ("msl", "entity", "all"),
@@ -168,10 +197,15 @@ mod tests {
             ("ett", "entity", "ETTm2"),
             ("uea", "problem", "Handwriting"),
         ] {
-            let parameters = ingest.complete(serde_json::json!({"dataset": dataset, key: value})).unwrap();
+            let parameters = ingest
+                .complete(serde_json::json!({"dataset": dataset, key: value}))
+                .unwrap();
             for request in ingest.files(&parameters) {
                 let set = sources.set(request.dataset.as_deref().unwrap()).unwrap();
-                assert!(set.files.contains_key(request.path.to_str().unwrap()), "{request:?}");
+                assert!(
+                    set.files.contains_key(request.path.to_str().unwrap()),
+                    "{request:?}"
+                );
             }
         }
     }

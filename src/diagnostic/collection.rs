@@ -16,7 +16,9 @@ impl Diagnostics {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.list
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -35,11 +37,21 @@ impl Diagnostics {
     pub fn summary(&self) -> String {
         let sorted = self.sorted();
         let count = |severity: Severity| {
-            let count = sorted.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+            let count = sorted
+                .iter()
+                .filter(|diagnostic| diagnostic.severity == severity)
+                .count();
             (count > 0).then(|| counted(count, severity.name()))
         };
-        let parts: Vec<String> = [Severity::Error, Severity::Warning].into_iter().filter_map(count).collect();
-        if parts.is_empty() { "no problems".to_owned() } else { parts.join(", ") }
+        let parts: Vec<String> = [Severity::Error, Severity::Warning]
+            .into_iter()
+            .filter_map(count)
+            .collect();
+        if parts.is_empty() {
+            "no problems".to_owned()
+        } else {
+            parts.join(", ")
+        }
     }
 
     /// Makes every warning an error, as strict mode asks.
@@ -54,13 +66,18 @@ impl Diagnostics {
     /// # Errors
     /// All that was gathered.
     pub fn unless_any<T>(self, value: T) -> Result<T, Self> {
-        if self.is_empty() { Ok(value) } else { Err(self) }
+        if self.is_empty() {
+            Ok(value)
+        } else {
+            Err(self)
+        }
     }
 
     /// In the order of the files and of the text in them, those without a place first; each problem once.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
-        let position =
-            |diagnostic: &Diagnostic| -> Option<Span> { diagnostic.primary.as_ref().map(|label| label.span) };
+        let position = |diagnostic: &Diagnostic| -> Option<Span> {
+            diagnostic.primary.as_ref().map(|label| label.span)
+        };
         let mut sorted: Vec<&Diagnostic> = self.list.iter().collect();
         sorted.sort_by_key(|diagnostic| position(diagnostic));
         let mut seen = HashSet::with_capacity(sorted.len());
@@ -71,7 +88,9 @@ impl Diagnostics {
 
 impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
-        Self { list: vec![diagnostic] }
+        Self {
+            list: vec![diagnostic],
+        }
     }
 }
 
@@ -104,7 +123,11 @@ mod tests {
         let nowhere = Diagnostic::error("nowhere", "nowhere");
         let mut diagnostics = Diagnostics::default();
         diagnostics.extend([late.clone(), early, late, nowhere]);
-        let codes: Vec<&str> = diagnostics.sorted().iter().map(|diagnostic| diagnostic.code).collect();
+        let codes: Vec<&str> = diagnostics
+            .sorted()
+            .iter()
+            .map(|diagnostic| diagnostic.code)
+            .collect();
         assert_eq!(codes, ["nowhere", "early", "late"]);
         assert_eq!(diagnostics.summary(), "2 errors, 1 warning");
         assert_eq!(Diagnostics::default().summary(), "no problems");

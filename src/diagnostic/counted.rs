@@ -4,7 +4,11 @@
 pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     // What does not fit is many in any case.
     let count = count.try_into().unwrap_or(u64::MAX);
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {}", plural(noun)) }
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {}", plural(noun))
+    }
 }
 
 /// The plural of a noun, or of the last word of several.
@@ -23,9 +27,15 @@ mod tests {
 
     #[test]
     fn one_is_singular() {
-        assert_eq!([0, 1, 2].map(|count| counted(count, "stage")), ["0 stages", "1 stage", "2 stages"]);
+        assert_eq!(
+            [0, 1, 2].map(|count| counted(count, "stage")),
+            ["0 stages", "1 stage", "2 stages"]
+        );
         assert_eq!(counted(1_u64, "raw file"), "1 raw file");
         assert_eq!(counted(3_usize, "process"), "3 processes");
-        assert_eq!(["entry", "key", "batch"].map(plural), ["entries", "keys", "batches"]);
+        assert_eq!(
+            ["entry", "key", "batch"].map(plural),
+            ["entries", "keys", "batches"]
+        );
     }
 }

@@ -60,7 +60,14 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, code: &'static str, message: String) -> Self {
-        Self { severity, code, message, primary: None, secondary: Vec::new(), hint: None }
+        Self {
+            severity,
+            code,
+            message,
+            primary: None,
+            secondary: Vec::new(),
+            hint: None,
+        }
     }
 
     /// The place at fault.
@@ -72,14 +79,20 @@ impl Diagnostic {
     /// The place at fault, with a few words that stand beside it.
     #[must_use]
     pub fn at_with(mut self, span: Span, text: impl Into<Box<str>>) -> Self {
-        self.primary = Some(Label { span, text: text.into() });
+        self.primary = Some(Label {
+            span,
+            text: text.into(),
+        });
         self
     }
 
     /// Another place that matters.
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<Box<str>>) -> Self {
-        self.secondary.push(Label { span, text: text.into() });
+        self.secondary.push(Label {
+            span,
+            text: text.into(),
+        });
         self
     }
 

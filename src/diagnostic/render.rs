@@ -9,7 +9,11 @@ use super::{Diagnostic, Diagnostics, FileId, Label, Severity, SourceMap, counted
 impl Diagnostics {
     /// All problems in the order of the text, an empty line behind each; with colours of the terminal or without.
     pub fn render(&self, sources: &SourceMap, colour: bool) -> String {
-        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
         let mut sorted = self.sorted();
@@ -23,14 +27,22 @@ impl Diagnostics {
             text.push_str("\n\n");
         }
         if sorted.len() > MOST {
-            text.push_str(&format!("… and {}\n\n", counted(sorted.len() - MOST, "more problem")));
+            text.push_str(&format!(
+                "… and {}\n\n",
+                counted(sorted.len() - MOST, "more problem")
+            ));
         }
         text
     }
 
     /// A list of `{severity, code, message, file, line, column, hint, related}`, in the order of the text.
     pub fn to_json(&self, sources: &SourceMap) -> Value {
-        Value::Array(self.sorted().into_iter().map(|diagnostic| to_json(diagnostic, sources)).collect())
+        Value::Array(
+            self.sorted()
+                .into_iter()
+                .map(|diagnostic| to_json(diagnostic, sources))
+                .collect(),
+        )
     }
 }
 
@@ -49,7 +61,10 @@ fn shown(diagnostic: &Diagnostic) -> Diagnostic {
             None => text.into_owned(),
         }
     };
-    let label = |label: &Label| Label { text: words(&label.text).into(), ..label.clone() };
+    let label = |label: &Label| Label {
+        text: words(&label.text).into(),
+        ..label.clone()
+    };
     Diagnostic {
         message: words(&diagnostic.message),
         primary: diagnostic.primary.as_ref().map(label),
@@ -64,7 +79,11 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()).id(diagnostic.code));
+    let mut group = Group::with_title(
+        level
+            .primary_title(diagnostic.message.as_str())
+            .id(diagnostic.code),
+    );
     for file in files(diagnostic) {
         group = group.element(snippet(diagnostic, file, sources));
     }
@@ -91,15 +110,30 @@ fn snippet<'a>(
     file: FileId,
     sources: &'a SourceMap,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let primary = diagnostic.primary.iter().map(|label| (AnnotationKind::Primary, label));
-    let secondary = diagnostic.secondary.iter().map(|label| (AnnotationKind::Context, label));
-    let labels: Vec<_> = primary.chain(secondary).filter(|(_, label)| label.span.file == file).collect();
-    let lines = || labels.iter().map(|(_, label)| sources.line_index(file, label.span.start));
+    let primary = diagnostic
+        .primary
+        .iter()
+        .map(|label| (AnnotationKind::Primary, label));
+    let secondary = diagnostic
+        .secondary
+        .iter()
+        .map(|label| (AnnotationKind::Context, label));
+    let labels: Vec<_> = primary
+        .chain(secondary)
+        .filter(|(_, label)| label.span.file == file)
+        .collect();
+    let lines = || {
+        labels
+            .iter()
+            .map(|(_, label)| sources.line_index(file, label.span.start))
+    };
     let (first, last) = (lines().min().unwrap_or(0), lines().max().unwrap_or(0));
     let (begin, _) = sources.line_range(file, first);
     let (_, end) = sources.line_range(file, last);
     let text = &sources.text(file)[begin as usize..end as usize];
-    let mut snippet = Snippet::source(text).line_start(first + 1).path(visible(sources.path(file)));
+    let mut snippet = Snippet::source(text)
+        .line_start(first + 1)
+        .path(visible(sources.path(file)));
     for (kind, label) in labels {
         let (start, stop) = on_one_line(label, sources);
         let annotation = kind.span((start - begin) as usize..(stop - begin) as usize);
@@ -118,7 +152,10 @@ fn on_one_line(label: &Label, sources: &SourceMap) -> (u32, u32) {
 }
 
 fn to_json(diagnostic: &Diagnostic, sources: &SourceMap) -> Value {
-    let place = diagnostic.primary.as_ref().map(|label| sources.location(label.span));
+    let place = diagnostic
+        .primary
+        .as_ref()
+        .map(|label| sources.location(label.span));
     let related = |label: &Label| {
         let place = sources.location(label.span);
         json!({"file": place.path, "line": place.line, "column": place.column, "message": label.text})
@@ -141,7 +178,10 @@ mod tests {
 
     fn example() -> (Diagnostics, SourceMap) {
         let mut sources = SourceMap::default();
-        let file = sources.add("p.yaml", "pipeline: größe\nstages:\n  raw:\n    uses: ingset\n");
+        let file = sources.add(
+            "p.yaml",
+            "pipeline: größe\nstages:\n  raw:\n    uses: ingset\n",
+        );
         let other = sources.add("command line", "--set a=1");
         let mut diagnostics = Diagnostics::default();
         let diagnostic = Diagnostic::error("unknown-kind", "there is no stage kind `ingset`")
@@ -149,7 +189,8 @@ mod tests {
             .also(Span::new(other, 6, 7), "set here")
             .hint("did you mean `ingest`?");
         diagnostics.push(diagnostic);
-        diagnostics.push(Diagnostic::warning("odd-name", "an odd name").at(Span::new(file, 10, 45)));
+        diagnostics
+            .push(Diagnostic::warning("odd-name", "an odd name").at(Span::new(file, 10, 45)));
         diagnostics.push(Diagnostic::error("no-file", "cannot read `q.yaml`"));
         (diagnostics, sources)
     }
@@ -186,7 +227,10 @@ mod tests {
         let (diagnostics, sources) = example();
         let json = diagnostics.to_json(&sources);
         assert_eq!(json[2]["file"], "p.yaml");
-        assert_eq!((json[2]["line"].as_u64(), json[2]["column"].as_u64()), (Some(4), Some(11)));
+        assert_eq!(
+            (json[2]["line"].as_u64(), json[2]["column"].as_u64()),
+            (Some(4), Some(11))
+        );
         assert_eq!(json[2]["related"][0]["file"], "command line");
         assert_eq!(json[0]["line"], serde_json::Value::Null);
     }
@@ -206,6 +250,9 @@ mod tests {
         let mut diagnostics = Diagnostics::default();
         diagnostics.push(Diagnostic::error("wrong", "it is wrong").at(Span::new(file, 0, 4)));
         let shown = diagnostics.render(&sources, false);
-        assert!(shown.contains(r" --> trial 1,a\u{7f}\nerror: b=1:1:1"), "{shown}");
+        assert!(
+            shown.contains(r" --> trial 1,a\u{7f}\nerror: b=1:1:1"),
+            "{shown}"
+        );
     }
 }

@@ -21,7 +21,11 @@ pub struct Span {
 
 impl Span {
     pub fn new(file: FileId, start: u32, end: u32) -> Self {
-        Self { file, start, end: end.max(start) }
+        Self {
+            file,
+            start,
+            end: end.max(start),
+        }
     }
 
     /// From the start of this span to the end of another one in the same file.
@@ -73,13 +77,19 @@ pub struct SourceMap {
 impl SourceMap {
     /// An empty map for reading files as they were: these texts are taken instead of what lies at their absolute paths.
     pub fn keeping(texts: impl IntoIterator<Item = (PathBuf, Arc<str>)>) -> Self {
-        Self { sources: Vec::new(), kept: Arc::new(texts.into_iter().collect()) }
+        Self {
+            sources: Vec::new(),
+            kept: Arc::new(texts.into_iter().collect()),
+        }
     }
 
     /// An empty map in which the same files are as they were.
     #[must_use]
     pub fn alike(&self) -> Self {
-        Self { sources: Vec::new(), kept: Arc::clone(&self.kept) }
+        Self {
+            sources: Vec::new(),
+            kept: Arc::clone(&self.kept),
+        }
     }
 
     /// The text that stands for a file.
@@ -92,13 +102,19 @@ impl SourceMap {
 
     /// Adds a text under the name that messages show.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<Arc<str>>) -> FileId {
-        self.sources.push(Source { path: path.into(), text: text.into(), lines: OnceLock::new() });
+        self.sources.push(Source {
+            path: path.into(),
+            text: text.into(),
+            lines: OnceLock::new(),
+        });
         FileId(u32::try_from(self.sources.len() - 1).unwrap_or(u32::MAX))
     }
 
     /// All texts in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<str>)> {
-        self.sources.iter().map(|source| (source.path.as_str(), &source.text))
+        self.sources
+            .iter()
+            .map(|source| (source.path.as_str(), &source.text))
     }
 
     pub fn path(&self, file: FileId) -> &str {
@@ -111,7 +127,9 @@ impl SourceMap {
 
     /// The text that a span covers.
     pub fn excerpt(&self, span: Span) -> &str {
-        self.text(span.file).get(span.start as usize..span.end as usize).unwrap_or("")
+        self.text(span.file)
+            .get(span.start as usize..span.end as usize)
+            .unwrap_or("")
     }
 
     /// Where a span starts.
@@ -120,12 +138,18 @@ impl SourceMap {
         let line = self.line_index(span.file, span.start);
         let begin = self.line_starts(span.file)[line] as usize;
         let before = source.text.get(begin..span.start as usize).unwrap_or("");
-        Location { path: &source.path, line: line + 1, column: before.chars().count() + 1 }
+        Location {
+            path: &source.path,
+            line: line + 1,
+            column: before.chars().count() + 1,
+        }
     }
 
     /// The line, counted from 0, that holds a byte.
     pub(super) fn line_index(&self, file: FileId, offset: u32) -> usize {
-        self.line_starts(file).partition_point(|start| *start <= offset).saturating_sub(1)
+        self.line_starts(file)
+            .partition_point(|start| *start <= offset)
+            .saturating_sub(1)
     }
 
     /// The bytes of a line counted from 0, without its line break.
@@ -140,8 +164,14 @@ impl SourceMap {
     fn line_starts(&self, file: FileId) -> &[u32] {
         let source = self.source(file);
         source.lines.get_or_init(|| {
-            let breaks = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-            std::iter::once(0).chain(breaks.map(|(index, _)| index as u32 + 1)).collect()
+            let breaks = source
+                .text
+                .bytes()
+                .enumerate()
+                .filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0)
+                .chain(breaks.map(|(index, _)| index as u32 + 1))
+                .collect()
         })
     }
 

@@ -2,7 +2,10 @@
 
 /// The candidate that was probably meant: the nearest one by edits, if near enough to be a slip, or the only one that begins
 /// like the word.
-pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     /// Nobody mistypes a longer name, and to compare two of them takes long.
     const LONGEST: usize = 200;
     if word.len() > LONGEST {
@@ -17,15 +20,22 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
         6..=8 => 2,
         _ => 3,
     };
-    let candidates: Vec<&str> = candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST).collect();
+    let candidates: Vec<&str> = candidates
+        .into_iter()
+        .filter(|candidate| candidate.len() <= LONGEST)
+        .collect();
     let mut best: Option<(usize, &str)> = None;
     for &candidate in &candidates {
         let distance = strsim::damerau_levenshtein(&wanted, &plain(candidate));
-        if candidate != word && distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
+        if candidate != word
+            && distance <= allowed
+            && best.is_none_or(|(least, _)| distance < least)
+        {
             best = Some((distance, candidate));
         }
     }
-    best.map(|(_, candidate)| candidate).or_else(|| only_beginning(&wanted, word, &candidates, plain))
+    best.map(|(_, candidate)| candidate)
+        .or_else(|| only_beginning(&wanted, word, &candidates, plain))
 }
 
 /// The only candidate that begins with a word of some length.
@@ -36,9 +46,13 @@ fn only_beginning<'a>(
     plain: impl Fn(&str) -> String,
 ) -> Option<&'a str> {
     const SHORTEST: usize = 3;
-    let mut found =
-        candidates.iter().copied().filter(|candidate| *candidate != word && plain(candidate).starts_with(wanted));
-    let first = found.next().filter(|_| wanted.chars().count() >= SHORTEST)?;
+    let mut found = candidates
+        .iter()
+        .copied()
+        .filter(|candidate| *candidate != word && plain(candidate).starts_with(wanted));
+    let first = found
+        .next()
+        .filter(|_| wanted.chars().count() >= SHORTEST)?;
     found.all(|other| other == first).then_some(first)
 }
 
@@ -54,7 +68,12 @@ pub fn suggestion(word: &str, choices: &[&str]) -> Option<String> {
 /// Words in backticks with commas, at most twenty of them.
 pub fn list(words: &[&str]) -> String {
     const MOST: usize = 20;
-    let shown = words.iter().take(MOST).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let shown = words
+        .iter()
+        .take(MOST)
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     match words.len().saturating_sub(MOST) {
         0 => shown,
         more => format!("{shown} and {more} more"),
@@ -75,7 +94,12 @@ mod tests {
         assert_eq!(did_you_mean("forecast", kinds), None);
         assert_eq!(did_you_mean("trai", kinds), Some("train"));
         assert_eq!(did_you_mean("norm", kinds), Some("normalize"));
-        for (word, far) in [("nope", "mode"), ("raw", "map"), ("score", "store2"), ("model", "metal")] {
+        for (word, far) in [
+            ("nope", "mode"),
+            ("raw", "map"),
+            ("score", "store2"),
+            ("model", "metal"),
+        ] {
             assert_eq!(did_you_mean(word, [far]), None, "{word}");
         }
         assert_eq!(did_you_mean("tra", ["train", "trace"]), None);

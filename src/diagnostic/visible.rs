@@ -8,7 +8,12 @@ use std::borrow::Cow;
 pub fn is_control(character: char) -> bool {
     match character {
         ' '..='~' => false,
-        '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
+        '\u{61c}'
+        | '\u{200b}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' => true,
         '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => true,
         other => other.is_control(),
     }
@@ -21,7 +26,9 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// The text as lines of its own, whose breaks and tabs stay.
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |character| is_control(character) && !matches!(character, '\n' | '\t'))
+    escaped(text, |character| {
+        is_control(character) && !matches!(character, '\n' | '\t')
+    })
 }
 
 /// The text with lines of its own below the first one indented, so that none of them passes for a line of ours.
@@ -33,7 +40,8 @@ pub fn indented(text: &str, by: &str) -> String {
 /// terminal they get the other form that it allows.
 pub fn visible_json(text: &str) -> Cow<'_, str> {
     // What JSON itself forbids in strings can only stand between values.
-    let steers = |character: char| is_control(character) && !matches!(character, '\n' | '\r' | '\t');
+    let steers =
+        |character: char| is_control(character) && !matches!(character, '\n' | '\r' | '\t');
     if !text.chars().any(steers) {
         return Cow::Borrowed(text);
     }
@@ -41,7 +49,10 @@ pub fn visible_json(text: &str) -> Cow<'_, str> {
     for character in text.chars() {
         if steers(character) {
             let mut units = [0; 2];
-            character.encode_utf16(&mut units).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
+            character
+                .encode_utf16(&mut units)
+                .iter()
+                .for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
         } else {
             shown.push(character);
         }
@@ -55,7 +66,11 @@ fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for character in text.chars() {
-        if hidden(character) { shown.extend(character.escape_default()) } else { shown.push(character) }
+        if hidden(character) {
+            shown.extend(character.escape_default())
+        } else {
+            shown.push(character)
+        }
     }
     Cow::Owned(shown)
 }
@@ -79,7 +94,10 @@ mod tests {
             assert_eq!(visible(text), shown);
         }
         assert_eq!(visible_lines("two\nlines\tand\r\n"), "two\nlines\tand\\r\n");
-        assert_eq!(indented("first\nsecond\u{8}\n", "    "), "first\n    second\\u{8}");
+        assert_eq!(
+            indented("first\nsecond\u{8}\n", "    "),
+            "first\n    second\\u{8}"
+        );
     }
 
     proptest! {

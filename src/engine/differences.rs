@@ -36,7 +36,10 @@ pub(super) fn in_words(differences: &[Difference]) -> Vec<String> {
 fn renamed(differences: &[Difference]) -> BTreeMap<&str, &str> {
     let mut pairs: BTreeMap<&str, &str> = BTreeMap::new();
     let sort = |difference: &Difference| content(difference).map(|(sort, _)| sort);
-    for gone in differences.iter().filter(|difference| difference.after.is_none() && sort(difference).is_some()) {
+    for gone in differences
+        .iter()
+        .filter(|difference| difference.after.is_none() && sort(difference).is_some())
+    {
         let is_it = |new: &&Difference| {
             new.before.is_none()
                 && new.after == gone.before
@@ -52,19 +55,28 @@ fn renamed(differences: &[Difference]) -> BTreeMap<&str, &str> {
 
 /// What sort of content a line is about, and its name.
 fn content(difference: &Difference) -> Option<(&'static str, &str)> {
-    let (prefix, sort) = CONTENTS.iter().find(|(prefix, _)| difference.path.starts_with(prefix))?;
+    let (prefix, sort) = CONTENTS
+        .iter()
+        .find(|(prefix, _)| difference.path.starts_with(prefix))?;
     Some((sort, short(&difference.path[prefix.len()..])))
 }
 
 /// The name of an input without the port that takes many, and without its place among them.
 fn short(path: &str) -> &str {
-    let path = CONTENTS.iter().find_map(|(prefix, _)| path.strip_prefix(prefix)).unwrap_or(path);
+    let path = CONTENTS
+        .iter()
+        .find_map(|(prefix, _)| path.strip_prefix(prefix))
+        .unwrap_or(path);
     path.split_once("].").map_or(path, |(_, name)| name)
 }
 
 /// One difference in words: `epochs: 10 -> 20`.
 fn describe(difference: &Difference) -> String {
-    let Difference { path, before, after } = difference;
+    let Difference {
+        path,
+        before,
+        after,
+    } = difference;
     if let Some(variable) = path.strip_prefix("environment.")
         && let (Some(before), Some(after)) = (before, after)
     {
@@ -104,15 +116,37 @@ mod tests {
     fn what_only_has_another_name_was_renamed() {
         let (a, b) = (Some("blake3:aa"), Some("blake3:bb"));
         assert_eq!(told(&[("inputs.raw", a, b)]), "input raw has new content");
-        assert_eq!(told(&[("inputs.new", None, a), ("inputs.old", a, None)]), "input old is called new now");
-        let many = [("inputs.inputs[0].raw", a, None), ("inputs.inputs[0].series", None, a)];
+        assert_eq!(
+            told(&[("inputs.new", None, a), ("inputs.old", a, None)]),
+            "input old is called new now"
+        );
+        let many = [
+            ("inputs.inputs[0].raw", a, None),
+            ("inputs.inputs[0].series", None, a),
+        ];
         assert_eq!(told(&many), "input raw is called series now");
-        let moved = [("inputs.inputs[0].raw", a, None), ("inputs.inputs[1].raw", None, a)];
+        let moved = [
+            ("inputs.inputs[0].raw", a, None),
+            ("inputs.inputs[1].raw", None, a),
+        ];
         assert_eq!(told(&moved), "input raw has another place");
-        assert_eq!(told(&[("files.a", a, None), ("files.b", None, b)]), "file a is gone; file b is new");
-        assert_eq!(told(&[("files.x", a, None), ("inputs.x", None, a)]), "file x is gone; input x is new");
-        let twice = [("inputs.a", a, None), ("inputs.b", a, None), ("inputs.c", None, a)];
+        assert_eq!(
+            told(&[("files.a", a, None), ("files.b", None, b)]),
+            "file a is gone; file b is new"
+        );
+        assert_eq!(
+            told(&[("files.x", a, None), ("inputs.x", None, a)]),
+            "file x is gone; input x is new"
+        );
+        let twice = [
+            ("inputs.a", a, None),
+            ("inputs.b", a, None),
+            ("inputs.c", None, a),
+        ];
         assert_eq!(told(&twice), "input a is called c now; input b is gone");
-        assert_eq!(told(&[("with.epochs", Some("1"), Some("2"))]), "epochs: 1 -> 2");
+        assert_eq!(
+            told(&[("with.epochs", Some("1"), Some("2"))]),
+            "epochs: 1 -> 2"
+        );
     }
 }

@@ -67,11 +67,19 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
         }
     };
     let info = rustix::system::sysinfo();
-    #[expect(clippy::useless_conversion, reason = "the type differs between platforms")]
+    #[expect(
+        clippy::useless_conversion,
+        reason = "the type differs between platforms"
+    )]
     let memory = u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit));
     add("architecture", Some(std::env::consts::ARCH.into()));
     add("simd", simd().map(Value::from));
-    add("cores", std::thread::available_parallelism().ok().map(|cores| cores.get().into()));
+    add(
+        "cores",
+        std::thread::available_parallelism()
+            .ok()
+            .map(|cores| cores.get().into()),
+    );
     add("memory", Some(memory.into()));
     add("memory_limit", memory_limit().map(Value::from));
     add("libc", libc().map(Value::from));
@@ -81,7 +89,10 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
     add("git", here.map(|state| json!(state)));
     add("pipeline_git", pipeline.map(|state| json!(state)));
     let variables = variables::that_matter(std::env::vars_os());
-    add("variables", (!variables.is_empty()).then(|| variables.into()));
+    add(
+        "variables",
+        (!variables.is_empty()).then(|| variables.into()),
+    );
     environment
 }
 
@@ -89,7 +100,9 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
 pub fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_owned());
+    let name = line
+        .and_then(|line| line.split_once(':'))
+        .map(|(_, name)| name.trim().to_owned());
     name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
@@ -131,7 +144,11 @@ fn container() -> Option<String> {
         () if exists("/run/.containerenv") => "podman",
         () if exists("/.dockerenv") => "docker",
         // What systemd's convention asks other engines to say.
-        () => return std::env::var("container").ok().filter(|kind| !kind.is_empty()),
+        () => {
+            return std::env::var("container")
+                .ok()
+                .filter(|kind| !kind.is_empty());
+        }
     };
     Some(kind.to_owned())
 }
@@ -143,12 +160,19 @@ mod tests {
     #[test]
     fn the_whole_begins_with_the_brief() {
         let folder = tempfile::tempdir().unwrap();
-        let setting = Setting { device: Device::Cpu, numeric_class: "cpu/test", threads: 3, folder: folder.path() };
+        let setting = Setting {
+            device: Device::Cpu,
+            numeric_class: "cpu/test",
+            threads: 3,
+            folder: folder.path(),
+        };
         let (brief, whole) = (brief(&setting), capture(&setting));
         for (name, value) in &brief {
             assert_eq!(whole.get(name), Some(value), "{name}");
         }
-        assert!(whole["cores"].as_u64().unwrap() >= 1 && whole["memory"].as_u64().unwrap() > 1 << 20);
+        assert!(
+            whole["cores"].as_u64().unwrap() >= 1 && whole["memory"].as_u64().unwrap() > 1 << 20
+        );
         assert!(!whole.contains_key("gpu"), "no GPU is used");
     }
 }

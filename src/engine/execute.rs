@@ -89,8 +89,18 @@ pub fn execute(
     let (jobs, queue) = channel::<Box<Job>>();
     let queue = Mutex::new(queue);
     let graph = planner.graph;
-    let total = Needs { threads: options.threads.max(1), memory: options.memory, gpus: options.gpus };
-    let guess = |id: StageId| planner.ledger.stages.get(&graph.stage(id).name).map_or(1.0, |action| action.seconds);
+    let total = Needs {
+        threads: options.threads.max(1),
+        memory: options.memory,
+        gpus: options.gpus,
+    };
+    let guess = |id: StageId| {
+        planner
+            .ledger
+            .stages
+            .get(&graph.stage(id).name)
+            .map_or(1.0, |action| action.seconds)
+    };
     let mut coordinator = Coordinator {
         planner,
         graph,
@@ -128,7 +138,9 @@ pub fn execute(
                         }
                     }
                 };
-                let _ = std::thread::Builder::new().name(format!("{WORKER}{worker}")).spawn_scoped(scope, body);
+                let _ = std::thread::Builder::new()
+                    .name(format!("{WORKER}{worker}"))
+                    .spawn_scoped(scope, body);
             }
         }
         coordinator.run(&jobs, &inbox);
@@ -187,8 +199,16 @@ struct Coordinator<'a> {
 
 impl Coordinator<'_> {
     fn announce(&mut self, run: &RunId) {
-        let hits = self.plans.iter().filter(|plan| plan.hit().is_some()).count();
-        let event = Event::RunStarted { run: run.clone(), stages: self.graph.len(), hits };
+        let hits = self
+            .plans
+            .iter()
+            .filter(|plan| plan.hit().is_some())
+            .count();
+        let event = Event::RunStarted {
+            run: run.clone(),
+            stages: self.graph.len(),
+            hits,
+        };
         self.reporter.on(&event);
     }
 
@@ -216,7 +236,11 @@ impl Coordinator<'_> {
                 self.stop("something that it needs did not finish");
                 return;
             }
-            let patience = if self.held.is_empty() { Duration::from_millis(100) } else { POLL };
+            let patience = if self.held.is_empty() {
+                Duration::from_millis(100)
+            } else {
+                POLL
+            };
             match inbox.recv_timeout(patience) {
                 Ok(message) => {
                     self.on(message);
@@ -232,7 +256,8 @@ impl Coordinator<'_> {
     fn decide(&mut self, stage: StageId, again: bool) {
         if again || matches!(self.plans[stage.index()].verdict, Verdict::Pending(_)) {
             let actions = &self.actions;
-            let digest = |source: StageId, port: &str| Some(actions.get(&source)?.output(port)?.digest);
+            let digest =
+                |source: StageId, port: &str| Some(actions.get(&source)?.output(port)?.digest);
             self.plans[stage.index()] = self.planner.assess(stage, &digest);
             if self.rerun.contains(&stage) && self.plans[stage.index()].hit().is_some() {
                 self.plans[stage.index()].verdict = Verdict::Miss(Reason::OutputsLost);
@@ -259,8 +284,14 @@ impl Coordinator<'_> {
     /// A hit has its action in the store: one that only the ledger knew of is written again. `false` if its objects went just
     /// now, so that it is no hit any more.
     fn write_again(&mut self, stage: StageId) -> Result<bool, Failure> {
-        let Some(action) = self.plans[stage.index()].unwritten() else { return Ok(true) };
-        let written = self.planner.store.write_actions(&[&action]).map_err(|error| Failure::from(&error))?;
+        let Some(action) = self.plans[stage.index()].unwritten() else {
+            return Ok(true);
+        };
+        let written = self
+            .planner
+            .store
+            .write_actions(&[&action])
+            .map_err(|error| Failure::from(&error))?;
         Ok(written > 0)
     }
 
@@ -287,10 +318,17 @@ impl Coordinator<'_> {
         };
         let mut inputs = Vec::new();
         for (source, handoff) in self.graph.inputs(stage) {
-            let record = self.actions.get(&source).and_then(|action| action.output(&handoff.output));
+            let record = self
+                .actions
+                .get(&source)
+                .and_then(|action| action.output(&handoff.output));
             let Some(record) = record.cloned() else {
                 self.schedule.release(stage);
-                let message = format!("{} gave no output `{}`", self.graph.stage(source).name, handoff.output);
+                let message = format!(
+                    "{} gave no output `{}`",
+                    self.graph.stage(source).name,
+                    handoff.output
+                );
                 return self.fail(stage, Failure::new(message));
             };
             inputs.push(JobInput {
@@ -298,13 +336,26 @@ impl Coordinator<'_> {
                 item: handoff.item.clone(),
                 source,
                 record,
-                artifact: self.artifacts.get(&(source, handoff.output.clone())).map(|(artifact, _)| artifact.clone()),
+                artifact: self
+                    .artifacts
+                    .get(&(source, handoff.output.clone()))
+                    .map(|(artifact, _)| artifact.clone()),
             });
         }
         let forced = matches!(plan.verdict, Verdict::Miss(Reason::Forced));
         let rerun = self.rerun.contains(&stage) || forced;
         let (files, variable) = (plan.files.clone(), self.planner.environment);
-        let job = Job { id: stage, stage: node.clone(), manifest, key, inputs, files, variable, rerun, forced };
+        let job = Job {
+            id: stage,
+            stage: node.clone(),
+            manifest,
+            key,
+            inputs,
+            files,
+            variable,
+            rerun,
+            forced,
+        };
         self.running += 1;
         let _ = jobs.send(Box::new(job));
     }
@@ -315,7 +366,11 @@ impl Coordinator<'_> {
             Message::Started(stage) => {
                 let node = self.graph.stage(stage);
                 let reason = self.reason(stage);
-                self.reporter.on(&Event::StageStarted { stage: node.name.clone(), kind: node.kind.name, reason });
+                self.reporter.on(&Event::StageStarted {
+                    stage: node.name.clone(),
+                    kind: node.kind.name,
+                    reason,
+                });
             }
             Message::Finished(stage, result) => {
                 self.running -= 1;
@@ -375,7 +430,10 @@ impl Coordinator<'_> {
             }
             WorkResult::Cancelled { is_lost } => {
                 // It waits again, and is skipped with whatever else is open.
-                self.interrupted.push(Interrupted { stage: self.graph.stage(stage).name.clone(), is_lost });
+                self.interrupted.push(Interrupted {
+                    stage: self.graph.stage(stage).name.clone(),
+                    is_lost,
+                });
             }
         }
     }
@@ -386,7 +444,10 @@ impl Coordinator<'_> {
             self.planner.store.forget(&action);
         }
         let note = "its stored outputs are damaged or missing; it runs again".to_owned();
-        self.reporter.on(&Event::StageNote { stage: self.graph.stage(source).name.clone(), text: note });
+        self.reporter.on(&Event::StageNote {
+            stage: self.graph.stage(source).name.clone(),
+            text: note,
+        });
         self.plans[consumer.index()].verdict = Verdict::Pending(vec![source]);
         if self.schedule.status(source) == Status::Settled {
             self.schedule.unsettle(source);
@@ -411,9 +472,16 @@ impl Coordinator<'_> {
 
     fn look_at_held(&mut self) {
         let now = Instant::now();
-        let due: Vec<StageId> = self.held.iter().filter(|(_, at)| **at <= now).map(|(stage, _)| *stage).collect();
+        let due: Vec<StageId> = self
+            .held
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(stage, _)| *stage)
+            .collect();
         for stage in due {
-            let Some(key) = self.plans[stage.index()].key else { continue };
+            let Some(key) = self.plans[stage.index()].key else {
+                continue;
+            };
             if self.schedule.status(stage) != Status::Waiting {
                 // It is queued or looked at by a worker, who will tell; to settle it here would free it twice.
                 self.held.insert(stage, now + POLL);
@@ -421,7 +489,8 @@ impl Coordinator<'_> {
             }
             match self.planner.store.usable_action(&key) {
                 Ok(Some(action))
-                    if !self.rerun.contains(&stage) && has_all(&self.graph.stage(stage).outputs, &action) =>
+                    if !self.rerun.contains(&stage)
+                        && has_all(&self.graph.stage(stage).outputs, &action) =>
                 {
                     self.held.remove(&stage);
                     self.finish(stage, StageState::Hit, &action, 0.0);
@@ -441,10 +510,17 @@ impl Coordinator<'_> {
 
     fn finish(&mut self, stage: StageId, state: StageState, action: &Action, seconds: f64) {
         self.held.remove(&stage);
-        let digests: IndexMap<_, _> =
-            action.outputs.iter().map(|output| (output.port.clone(), output.record.digest)).collect();
+        let digests: IndexMap<_, _> = action
+            .outputs
+            .iter()
+            .map(|output| (output.port.clone(), output.record.digest))
+            .collect();
         let node = self.graph.stage(stage);
-        let reason = if state == StageState::Hit { String::new() } else { self.reason(stage) };
+        let reason = if state == StageState::Hit {
+            String::new()
+        } else {
+            self.reason(stage)
+        };
         let record = StageRecord {
             name: node.name.clone(),
             kind: node.kind.name.to_owned(),
@@ -472,17 +548,31 @@ impl Coordinator<'_> {
         let node = self.graph.stage(stage);
         if failure.hint.is_none() {
             let look_up = |path: &Path| self.planner.files.look_up(path);
-            failure.hint = node.kind.advice(&node.parameters, &failure.causes.join("\n"), &look_up);
+            failure.hint = node
+                .kind
+                .advice(&node.parameters, &failure.causes.join("\n"), &look_up);
         }
         if let Some(manifest) = &self.plans[stage.index()].manifest {
-            let input = |(port, item, digest): &(String, Option<String>, stages::artifact::Digest)| {
-                let item = item.as_ref().map_or_else(String::new, |item| format!("[{item}]"));
-                format!("{port}{item} {}", digest.short())
-            };
+            let input =
+                |(port, item, digest): &(String, Option<String>, stages::artifact::Digest)| {
+                    let item = item
+                        .as_ref()
+                        .map_or_else(String::new, |item| format!("[{item}]"));
+                    format!("{port}{item} {}", digest.short())
+                };
             failure.inputs = manifest.inputs.iter().map(input).collect();
         }
-        self.record_without_outputs(stage, StageState::Failed, &failure.message, failure.causes.clone());
-        let event = Event::StageFailed { stage: node.name.clone(), kind: node.kind.name, failure: failure.clone() };
+        self.record_without_outputs(
+            stage,
+            StageState::Failed,
+            &failure.message,
+            failure.causes.clone(),
+        );
+        let event = Event::StageFailed {
+            stage: node.name.clone(),
+            kind: node.kind.name,
+            failure: failure.clone(),
+        };
         self.reporter.on(&event);
         self.failures.push((node.name.clone(), failure));
         for skipped in self.schedule.fail(stage) {
@@ -516,7 +606,13 @@ impl Coordinator<'_> {
         });
     }
 
-    fn record_without_outputs(&mut self, stage: StageId, state: StageState, reason: &str, causes: Vec<String>) {
+    fn record_without_outputs(
+        &mut self,
+        stage: StageId,
+        state: StageState,
+        reason: &str,
+        causes: Vec<String>,
+    ) {
         let node = self.graph.stage(stage);
         let record = StageRecord {
             name: node.name.clone(),
@@ -532,10 +628,17 @@ impl Coordinator<'_> {
     }
 
     fn conclude(self, run: &RunId, elapsed: Duration) -> Outcome {
-        let count = |state: StageState| self.records.values().filter(|record| record.state == state).count();
+        let count = |state: StageState| {
+            self.records
+                .values()
+                .filter(|record| record.state == state)
+                .count()
+        };
         let status = match () {
             () if !self.failures.is_empty() => RunStatus::Failed,
-            () if self.cancel.is_cancelled() && count(StageState::Skipped) > 0 => RunStatus::Interrupted,
+            () if self.cancel.is_cancelled() && count(StageState::Skipped) > 0 => {
+                RunStatus::Interrupted
+            }
             // Whatever kept them from running, the run did not do what it was asked for.
             () if count(StageState::Skipped) > 0 => RunStatus::Failed,
             () => RunStatus::Done,
@@ -551,8 +654,20 @@ impl Coordinator<'_> {
             skipped: count(StageState::Skipped),
         });
         let mut records = self.records;
-        let stages = self.graph.order().iter().filter_map(|stage| records.remove(stage)).collect();
+        let stages = self
+            .graph
+            .order()
+            .iter()
+            .filter_map(|stage| records.remove(stage))
+            .collect();
         let (actions, failures, interrupted) = (self.actions, self.failures, self.interrupted);
-        Outcome { status, seconds, stages, actions, failures, interrupted }
+        Outcome {
+            status,
+            seconds,
+            stages,
+            actions,
+            failures,
+            interrupted,
+        }
     }
 }

@@ -26,7 +26,13 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), location: None, causes: Vec::new(), hint: None, inputs: Vec::new() }
+        Self {
+            message: message.into(),
+            location: None,
+            causes: Vec::new(),
+            hint: None,
+            inputs: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -71,6 +77,10 @@ impl From<&StageError> for Failure {
 impl From<&CacheError> for Failure {
     fn from(error: &CacheError) -> Self {
         let hint = error.hint().map(str::to_owned);
-        Self { causes: causes(error), hint, ..Self::new(error.to_string()) }
+        Self {
+            causes: causes(error),
+            hint,
+            ..Self::new(error.to_string())
+        }
     }
 }

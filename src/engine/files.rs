@@ -35,7 +35,10 @@ pub trait FileFinder: Sync {
 
     /// The files of the folder that a stage asks for: their paths below it, sorted.
     fn list(&self, request: &FileRequest) -> Result<Vec<(String, FoundFile)>, Failure> {
-        Err(Failure::new(format!("no folder `{}`", request.path.display())))
+        Err(Failure::new(format!(
+            "no folder `{}`",
+            request.path.display()
+        )))
     }
 }
 
@@ -45,6 +48,9 @@ pub struct NoFiles;
 
 impl FileFinder for NoFiles {
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
-        Err(Failure::new(format!("no file `{}`", request.path.display())))
+        Err(Failure::new(format!(
+            "no file `{}`",
+            request.path.display()
+        )))
     }
 }

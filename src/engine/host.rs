@@ -42,7 +42,9 @@ pub(super) struct StageHost {
 
 impl StageHost {
     fn is_late(&self) -> bool {
-        let is_late = self.deadline.is_some_and(|deadline| Instant::now() > deadline);
+        let is_late = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() > deadline);
         self.was_late.fetch_or(is_late, Ordering::Relaxed);
         is_late
     }
@@ -55,18 +57,36 @@ impl StageHost {
 impl Host for StageHost {
     fn progress(&self, progress: Progress) {
         let now = Instant::now();
-        let Ok(mut last) = self.last_progress.lock() else { return };
+        let Ok(mut last) = self.last_progress.lock() else {
+            return;
+        };
         let is_last = progress.done >= progress.total;
         if !is_last && last.is_some_and(|last| now - last < PROGRESS_INTERVAL) {
             return;
         }
         *last = Some(now);
-        let Progress { unit, done, total, phase, figures } = progress;
-        self.send(Event::StageProgress { stage: self.stage.clone(), unit, done, total, phase, figures });
+        let Progress {
+            unit,
+            done,
+            total,
+            phase,
+            figures,
+        } = progress;
+        self.send(Event::StageProgress {
+            stage: self.stage.clone(),
+            unit,
+            done,
+            total,
+            phase,
+            figures,
+        });
     }
 
     fn note(&self, text: &str) {
-        self.send(Event::StageNote { stage: self.stage.clone(), text: text.to_owned() });
+        self.send(Event::StageNote {
+            stage: self.stage.clone(),
+            text: text.to_owned(),
+        });
     }
 
     fn is_cancelled(&self) -> bool {
@@ -98,19 +118,30 @@ impl Host for StageHost {
             return None;
         }
         let found = self.store.load_checkpoint(chain, at_most);
-        self.began_at.store(found.as_ref().map_or(0, |(step, _)| *step), Ordering::Relaxed);
+        self.began_at.store(
+            found.as_ref().map_or(0, |(step, _)| *step),
+            Ordering::Relaxed,
+        );
         found
     }
 
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError> {
-        self.store.save_checkpoint(&self.key, chain, step, bytes, best).map_err(|error| {
-            let hint = error.hint();
-            let failure = StageError::new("a checkpoint could not be written").because(error);
-            match hint {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
-        })?;
+    fn save_checkpoint(
+        &self,
+        chain: &Digest,
+        step: u64,
+        bytes: &[u8],
+        best: Option<u64>,
+    ) -> Result<(), StageError> {
+        self.store
+            .save_checkpoint(&self.key, chain, step, bytes, best)
+            .map_err(|error| {
+                let hint = error.hint();
+                let failure = StageError::new("a checkpoint could not be written").because(error);
+                match hint {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            })?;
         if step > self.began_at.load(Ordering::Relaxed) {
             self.has_advanced.store(true, Ordering::Relaxed);
         }
@@ -140,13 +171,18 @@ pub(super) struct Scratch {
 
 impl Scratch {
     pub fn new(store: &Arc<Store>) -> Self {
-        Self { store: Arc::clone(store), path: store.scratch_folder(), made: std::sync::OnceLock::new() }
+        Self {
+            store: Arc::clone(store),
+            path: store.scratch_folder(),
+            made: std::sync::OnceLock::new(),
+        }
     }
 
     fn path(&self) -> Result<&Path, StageError> {
         if self.made.get().is_none() {
-            std::fs::create_dir_all(&self.path)
-                .map_err(|error| StageError::new("the scratch folder could not be made").because(error))?;
+            std::fs::create_dir_all(&self.path).map_err(|error| {
+                StageError::new("the scratch folder could not be made").because(error)
+            })?;
             let _ = self.made.set(());
         }
         Ok(&self.path)
@@ -158,7 +194,8 @@ impl Drop for Scratch {
         if self.made.get().is_some()
             && let Err(error) = self.store.remove_scratch(&self.path)
         {
-            let why = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+            let why = std::error::Error::source(&error)
+                .map_or_else(String::new, |source| format!(": {source}"));
             tracing::warn!("{error}{why}; `runner cache gc` removes it when it is an hour old");
         }
     }

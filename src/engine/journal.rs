@@ -31,16 +31,25 @@ impl Journal {
         let path = folder.join("events.jsonl");
         // A run that repairs lost results goes through its stages twice and keeps one journal.
         let file = append_plain(&path).map_err(CacheError::io("create", &path))?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 16, file), started: Instant::now() })
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 16, file),
+            started: Instant::now(),
+        })
     }
 }
 
 impl Reporter for Journal {
     fn on(&mut self, event: &Event) {
-        if matches!(event, Event::StageProgress { .. } | Event::RunProgress { .. }) {
+        if matches!(
+            event,
+            Event::StageProgress { .. } | Event::RunProgress { .. }
+        ) {
             return;
         }
-        let line = Line { at: self.started.elapsed().as_secs_f64(), event };
+        let line = Line {
+            at: self.started.elapsed().as_secs_f64(),
+            event,
+        };
         // A journal that cannot be written must not fail the run.
         let written = serde_json::to_writer(&mut self.file, &line).map_err(std::io::Error::from);
         let written = written.and_then(|()| self.file.write_all(b"\n"));

@@ -11,7 +11,9 @@ use stages::contract::{FileRequest, Numerics, Port};
 
 use super::differences::in_words;
 use super::{Failure, FileFinder, FoundFile};
-use crate::cache::{Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store};
+use crate::cache::{
+    Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store,
+};
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -40,11 +42,18 @@ impl fmt::Display for Reason {
         match self {
             Self::New => formatter.write_str("never ran"),
             Self::Forced => formatter.write_str("forced"),
-            Self::Failed(LastFailure { run, reason, .. }) => write!(formatter, "it failed in run {run} ({reason})"),
-            Self::FailedOtherwise(LastFailure { run, reason, .. }) => {
-                write!(formatter, "it changed since it failed in run {run} ({reason})")
+            Self::Failed(LastFailure { run, reason, .. }) => {
+                write!(formatter, "it failed in run {run} ({reason})")
             }
-            Self::OutputsLost => formatter.write_str("its outputs are gone from the store or damaged"),
+            Self::FailedOtherwise(LastFailure { run, reason, .. }) => {
+                write!(
+                    formatter,
+                    "it changed since it failed in run {run} ({reason})"
+                )
+            }
+            Self::OutputsLost => {
+                formatter.write_str("its outputs are gone from the store or damaged")
+            }
             Self::ActionLost => formatter.write_str("its action is gone from the store"),
             Self::Changed(differences) => {
                 let all = in_words(differences);
@@ -89,13 +98,25 @@ pub struct StagePlan {
 
 impl StagePlan {
     fn of(verdict: Verdict) -> Self {
-        Self { verdict, manifest: None, key: None, files: BTreeMap::new(), is_unwritten: false }
+        Self {
+            verdict,
+            manifest: None,
+            key: None,
+            files: BTreeMap::new(),
+            is_unwritten: false,
+        }
     }
 
     /// The action to be written before the stage may count as a hit, whole.
     pub(super) fn unwritten(&self) -> Option<Action> {
-        let (action, manifest) = (self.hit().filter(|_| self.is_unwritten)?, self.manifest.as_ref()?);
-        Some(Action { manifest: manifest.to_text(), ..Action::clone(action) })
+        let (action, manifest) = (
+            self.hit().filter(|_| self.is_unwritten)?,
+            self.manifest.as_ref()?,
+        );
+        Some(Action {
+            manifest: manifest.to_text(),
+            ..Action::clone(action)
+        })
     }
 
     pub fn hit(&self) -> Option<&Arc<Action>> {
@@ -112,7 +133,11 @@ impl StagePlan {
             Verdict::Miss(reason) => reason.to_string(),
             Verdict::Broken(failure) => failure.message.clone(),
             Verdict::Pending(on) => {
-                let names: Vec<&str> = on.iter().take(3).map(|id| graph.stage(*id).name.as_str()).collect();
+                let names: Vec<&str> = on
+                    .iter()
+                    .take(3)
+                    .map(|id| graph.stage(*id).name.as_str())
+                    .collect();
                 let more = if on.len() > names.len() { ", …" } else { "" };
                 format!("waits for the content of {}{more}", names.join(", "))
             }
@@ -132,7 +157,10 @@ impl Plan {
     }
 
     pub fn hits(&self) -> usize {
-        self.stages.iter().filter(|stage| stage.hit().is_some()).count()
+        self.stages
+            .iter()
+            .filter(|stage| stage.hit().is_some())
+            .count()
     }
 
     pub fn len(&self) -> usize {
@@ -143,7 +171,8 @@ impl Plan {
     pub fn still_holds(&self, store: &Store) -> bool {
         let is_there = |plan: &StagePlan| match plan.hit() {
             Some(action) => {
-                store.has_outputs(action) && (plan.is_unwritten || store.action_file(&action.key).is_some())
+                store.has_outputs(action)
+                    && (plan.is_unwritten || store.action_file(&action.key).is_some())
             }
             None => true,
         };
@@ -214,22 +243,33 @@ impl Planner<'_> {
                 }
             }
         }
-        Plan { stages: stages.into_iter().flatten().collect() }
+        Plan {
+            stages: stages.into_iter().flatten().collect(),
+        }
     }
 
     /// A stage that is a miss here may be a hit there.
     fn or_from_remote(&self, plan: StagePlan) -> StagePlan {
         match (&plan.verdict, plan.key) {
-            (Verdict::Miss(reason), Some(key)) if *reason != Reason::Forced => match self.store.remote_action(&key) {
-                Some(action) => StagePlan { verdict: Verdict::Hit(action), ..plan },
-                None => plan,
-            },
+            (Verdict::Miss(reason), Some(key)) if *reason != Reason::Forced => {
+                match self.store.remote_action(&key) {
+                    Some(action) => StagePlan {
+                        verdict: Verdict::Hit(action),
+                        ..plan
+                    },
+                    None => plan,
+                }
+            }
             _ => plan,
         }
     }
 
     /// Assesses one stage, given the digests of the inputs that are known.
-    pub fn assess(&self, id: StageId, digest_of: &dyn Fn(StageId, &str) -> Option<Digest>) -> StagePlan {
+    pub fn assess(
+        &self,
+        id: StageId,
+        digest_of: &dyn Fn(StageId, &str) -> Option<Digest>,
+    ) -> StagePlan {
         let stage = self.graph.stage(id);
         let (mut inputs, mut unknown) = (Vec::new(), Vec::new());
         for (source, handoff) in self.graph.inputs(id) {
@@ -249,12 +289,17 @@ impl Planner<'_> {
         };
         let variable = |name: &String| {
             let digest = |value: &str| self.store.digest_of_secret(name, value);
-            (name.clone(), (self.environment)(name).map(|value| super::environment::recordable(name, value, digest)))
+            (
+                name.clone(),
+                (self.environment)(name)
+                    .map(|value| super::environment::recordable(name, value, digest)),
+            )
         };
         let manifest = Manifest {
             kind: stage.kind.name.to_owned(),
             version: stage.kind.version,
-            numeric_class: (stage.kind.numerics == Numerics::Device).then(|| self.numeric_class.to_owned()),
+            numeric_class: (stage.kind.numerics == Numerics::Device)
+                .then(|| self.numeric_class.to_owned()),
             seed: stage.kind.seeded.then_some(stage.seed),
             parameters: stage.parameters.clone(),
             inputs,
@@ -263,11 +308,20 @@ impl Planner<'_> {
         };
         let key = manifest.key();
         let (verdict, is_unwritten) = self.verdict(id, &manifest, &key);
-        StagePlan { verdict, manifest: Some(manifest), key: Some(key), files, is_unwritten }
+        StagePlan {
+            verdict,
+            manifest: Some(manifest),
+            key: Some(key),
+            files,
+            is_unwritten,
+        }
     }
 
     /// The raw files of these requests by name: what enters the key, and where they are.
-    fn raw_files(&self, requests: &[FileRequest]) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
+    fn raw_files(
+        &self,
+        requests: &[FileRequest],
+    ) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
             let found = match request.below.is_some() || self.files.means_many(request) {
@@ -296,11 +350,16 @@ impl Planner<'_> {
             Err(error) => return (Verdict::Broken(Failure::from(&error)), false),
         };
         match known {
-            Some((action, is_written)) if self.is_whole(id, &action) => (Verdict::Hit(action), !is_written),
+            Some((action, is_written)) if self.is_whole(id, &action) => {
+                (Verdict::Hit(action), !is_written)
+            }
             lost => {
                 self.store.anticipate(key);
                 let reason = lost.map(|_| Reason::OutputsLost);
-                (Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))), false)
+                (
+                    Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))),
+                    false,
+                )
             }
         }
     }
@@ -314,10 +373,16 @@ impl Planner<'_> {
     /// looks as it did then; after that, what the file says, if it can be read.
     fn known(&self, name: &str, key: &Key) -> Result<Option<(Arc<Action>, bool)>, CacheError> {
         let noted = self.ledger.find(name, key).map(Arc::clone);
-        if let Some(action) = noted.clone().filter(|_| self.ledger.is_as_it_was(self.store, name, key)) {
+        if let Some(action) = noted
+            .clone()
+            .filter(|_| self.ledger.is_as_it_was(self.store, name, key))
+        {
             return Ok(Some((action, true)));
         }
-        let written = self.store.action(key)?.map(|action| (Arc::new(action), true));
+        let written = self
+            .store
+            .action(key)?
+            .map(|action| (Arc::new(action), true));
         Ok(written.or_else(|| noted.map(|action| (action, false))))
     }
 
@@ -326,12 +391,22 @@ impl Planner<'_> {
         if let Some(failure) = self.ledger.failure(name, &manifest.key()) {
             return Reason::Failed(failure.clone());
         }
-        let before = self.ledger.stages.get(name).and_then(|last| self.store.action(&last.key).ok().flatten());
+        let before = self
+            .ledger
+            .stages
+            .get(name)
+            .and_then(|last| self.store.action(&last.key).ok().flatten());
         let Some(before) = before else {
             let failure = self.ledger.failed.get(name);
-            return failure.map_or(Reason::New, |failure| Reason::FailedOtherwise(failure.clone()));
+            return failure.map_or(Reason::New, |failure| {
+                Reason::FailedOtherwise(failure.clone())
+            });
         };
         let differences = Difference::between(&before.manifest, &manifest.to_text());
-        if differences.is_empty() { Reason::ActionLost } else { Reason::Changed(differences) }
+        if differences.is_empty() {
+            Reason::ActionLost
+        } else {
+            Reason::Changed(differences)
+        }
     }
 }

@@ -23,14 +23,19 @@ pub(super) struct RawFiles {
 
 impl RawFiles {
     pub fn new(files: BTreeMap<String, FoundFile>) -> Self {
-        Self { files, in_place: Mutex::default() }
+        Self {
+            files,
+            in_place: Mutex::default(),
+        }
     }
 
     /// The path of a file that the stage will read in place.
     pub fn hand_out(&self, name: &str) -> Option<PathBuf> {
         let path = self.files.get(name)?.path.clone();
         let mut in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
-        in_place.entry(name.to_owned()).or_insert_with(|| Identity::at(&path).ok());
+        in_place
+            .entry(name.to_owned())
+            .or_insert_with(|| Identity::at(&path).ok());
         Some(path)
     }
 
@@ -38,16 +43,27 @@ impl RawFiles {
     pub fn below(&self, folder: &str) -> Vec<String> {
         let start = format!("{folder}/");
         let from = self.files.range(start.clone()..);
-        from.map_while(|(name, _)| Some(name.strip_prefix(&start)?.to_owned())).collect()
+        from.map_while(|(name, _)| Some(name.strip_prefix(&start)?.to_owned()))
+            .collect()
     }
 
     /// Copies a file. The copy is checked, so it does not matter what becomes of the original afterwards.
     pub fn copy(&self, name: &str, target: &Path) -> Result<(), StageError> {
-        let file = self.files.get(name).ok_or_else(|| StageError::new(format!("no file `{name}` was asked for")))?;
-        let failed =
-            |error: io::Error| StageError::new("a file could not be copied").at(&file.path, None).because(error);
+        let file = self
+            .files
+            .get(name)
+            .ok_or_else(|| StageError::new(format!("no file `{name}` was asked for")))?;
+        let failed = |error: io::Error| {
+            StageError::new("a file could not be copied")
+                .at(&file.path, None)
+                .because(error)
+        };
         std::fs::copy(&file.path, target).map_err(failed)?;
-        if digest_of(target).map_err(failed)? == file.digest { Ok(()) } else { Err(changed(&file.path)) }
+        if digest_of(target).map_err(failed)? == file.digest {
+            Ok(())
+        } else {
+            Err(changed(&file.path))
+        }
     }
 
     /// Whether all files that were read in place are still those that were hashed into the key.
@@ -56,7 +72,9 @@ impl RawFiles {
     /// If one of them changed since, or while the stage was reading, or cannot be read any more.
     pub fn check(&self) -> Result<(), StageError> {
         let in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut handed_out = in_place.iter().filter_map(|(name, identity)| Some((self.files.get(name)?, *identity)));
+        let mut handed_out = in_place
+            .iter()
+            .filter_map(|(name, identity)| Some((self.files.get(name)?, *identity)));
         handed_out.try_for_each(|(file, identity)| check(file, identity))
     }
 }
@@ -102,13 +120,20 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("data.csv");
             fs::write(&path, "as hashed").unwrap();
-            Self { _folder: folder, path }
+            Self {
+                _folder: folder,
+                path,
+            }
         }
 
         /// As if the file had rested before it was hashed, or not.
         fn files(&self, rested: bool) -> RawFiles {
             let identity = rested.then(|| Identity::at(&self.path).unwrap());
-            let found = FoundFile { path: self.path.clone(), digest: Digest::of_bytes(b"as hashed"), identity };
+            let found = FoundFile {
+                path: self.path.clone(),
+                digest: Digest::of_bytes(b"as hashed"),
+                identity,
+            };
             RawFiles::new([("d".to_owned(), found)].into())
         }
 
@@ -120,7 +145,9 @@ mod tests {
     }
 
     fn is_changed(result: &Result<(), StageError>) -> bool {
-        result.as_ref().is_err_and(|error| error.message().contains("changed"))
+        result
+            .as_ref()
+            .is_err_and(|error| error.message().contains("changed"))
     }
 
     #[test]

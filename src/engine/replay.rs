@@ -21,7 +21,10 @@ struct Past {
 
 impl Past {
     fn makes(&self, kind: ArtifactKind) -> bool {
-        self.action.outputs.iter().any(|output| output.record.kind == Some(kind))
+        self.action
+            .outputs
+            .iter()
+            .any(|output| output.record.kind == Some(kind))
     }
 }
 
@@ -44,17 +47,34 @@ impl<'a> Replay<'a> {
         let mut stages = Vec::with_capacity(run.stages.len());
         store.anticipate_all(run.stages.iter().filter_map(|stage| stage.key));
         for stage in &run.stages {
-            let known =
-                stage.key.map(|key| store.known_action(&key)).transpose().map_err(|error| Failure::from(&error))?;
-            let Some(action) = known.flatten() else { continue };
-            let recorded = Recorded::parse(&action.manifest)
-                .ok_or_else(|| Failure::new(format!("the record of the stage {} is damaged", stage.name)))?;
-            let Some(kind) = kinds.iter().find(|kind| kind.name == recorded.kind).copied() else {
-                let message =
-                    format!("the stage {} is of the kind `{}`, which no longer exists", stage.name, recorded.kind);
+            let known = stage
+                .key
+                .map(|key| store.known_action(&key))
+                .transpose()
+                .map_err(|error| Failure::from(&error))?;
+            let Some(action) = known.flatten() else {
+                continue;
+            };
+            let recorded = Recorded::parse(&action.manifest).ok_or_else(|| {
+                Failure::new(format!("the record of the stage {} is damaged", stage.name))
+            })?;
+            let Some(kind) = kinds
+                .iter()
+                .find(|kind| kind.name == recorded.kind)
+                .copied()
+            else {
+                let message = format!(
+                    "the stage {} is of the kind `{}`, which no longer exists",
+                    stage.name, recorded.kind
+                );
                 return Err(Failure::new(message));
             };
-            stages.push(Past { name: stage.name.clone(), kind, recorded, action });
+            stages.push(Past {
+                name: stage.name.clone(),
+                kind,
+                recorded,
+                action,
+            });
         }
         Ok(Self { store, stages })
     }
@@ -66,17 +86,27 @@ impl<'a> Replay<'a> {
     /// Stages that apply a trained model to data, in the order of the run.
     pub fn appliers(&self) -> Vec<PastStage> {
         let applies = |stage: &usize| {
-            let says = [ArtifactKind::Predictions, ArtifactKind::Forecasts, ArtifactKind::Scores];
-            self.makers(*stage).any(|(_, kind)| kind == ArtifactKind::Model)
+            let says = [
+                ArtifactKind::Predictions,
+                ArtifactKind::Forecasts,
+                ArtifactKind::Scores,
+            ];
+            self.makers(*stage)
+                .any(|(_, kind)| kind == ArtifactKind::Model)
                 && says.into_iter().any(|kind| self.stages[*stage].makes(kind))
         };
-        (0..self.stages.len()).filter(applies).map(PastStage).collect()
+        (0..self.stages.len())
+            .filter(applies)
+            .map(PastStage)
+            .collect()
     }
 
     /// Whether a name means this stage: its own, or that of the stage that made its model.
     pub fn is_meant(&self, stage: PastStage, name: &str) -> bool {
         let called = |past: &Past| past.name == name || past.name.split('[').next() == Some(name);
-        let mut models = self.makers(stage.0).filter(|(_, kind)| *kind == ArtifactKind::Model);
+        let mut models = self
+            .makers(stage.0)
+            .filter(|(_, kind)| *kind == ArtifactKind::Model);
         called(&self.stages[stage.0]) || models.any(|(maker, _)| called(&self.stages[maker]))
     }
 
@@ -107,9 +137,16 @@ impl<'a> Replay<'a> {
     /// If it is gone from the store.
     pub fn stored(&self, stage: PastStage, kind: ArtifactKind) -> Result<Artifact, Failure> {
         let past = &self.stages[stage.0];
-        let output = past.action.outputs.iter().find(|output| output.record.kind == Some(kind));
-        let output = output.ok_or_else(|| Failure::new(format!("the stage {} made no {kind}", past.name)))?;
-        self.store.load(&output.record).map_err(|error| gone(&past.name, &error))
+        let output = past
+            .action
+            .outputs
+            .iter()
+            .find(|output| output.record.kind == Some(kind));
+        let output = output
+            .ok_or_else(|| Failure::new(format!("the stage {} made no {kind}", past.name)))?;
+        self.store
+            .load(&output.record)
+            .map_err(|error| gone(&past.name, &error))
     }
 
     /// Does `stage` and what it needs again with `fresh` in the place of what `entrance` made.
@@ -123,31 +160,54 @@ impl<'a> Replay<'a> {
         fresh: &Artifact,
         device: Device,
     ) -> Result<IndexMap<String, Artifact>, Failure> {
-        let mut pass = Pass { replay: self, entrance: entrance.0, fresh, device, done: BTreeMap::new() };
+        let mut pass = Pass {
+            replay: self,
+            entrance: entrance.0,
+            fresh,
+            device,
+            done: BTreeMap::new(),
+        };
         pass.outputs(stage.0).cloned()
     }
 
     /// What each input of a stage was: the stage that made it and its kind. A run lists its stages in the order of their
     /// dependence; of several that came to the same content, the one nearest above is meant.
     fn makers(&self, stage: usize) -> impl Iterator<Item = (usize, ArtifactKind)> {
-        self.stages[stage].recorded.inputs.iter().filter_map(move |(_, _, digest)| self.maker(digest, stage))
+        self.stages[stage]
+            .recorded
+            .inputs
+            .iter()
+            .filter_map(move |(_, _, digest)| self.maker(digest, stage))
     }
 
     fn maker(&self, digest: &Digest, before: usize) -> Option<(usize, ArtifactKind)> {
-        self.stages[..before].iter().enumerate().rev().find_map(|(index, past)| {
-            let made = past.action.outputs.iter().find(|output| output.record.digest == *digest)?;
-            Some((index, made.record.kind?))
-        })
+        self.stages[..before]
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(index, past)| {
+                let made = past
+                    .action
+                    .outputs
+                    .iter()
+                    .find(|output| output.record.digest == *digest)?;
+                Some((index, made.record.kind?))
+            })
     }
 
     /// Whether what a stage makes follows from what the entrance makes.
     fn depends(&self, stage: usize, entrance: usize) -> bool {
-        stage == entrance || self.makers(stage).any(|(maker, _)| self.depends(maker, entrance))
+        stage == entrance
+            || self
+                .makers(stage)
+                .any(|(maker, _)| self.depends(maker, entrance))
     }
 }
 
 fn gone(stage: &str, error: &crate::cache::CacheError) -> Failure {
-    let mut failure = Failure::new(format!("what the stage {stage} made is gone from the store"));
+    let mut failure = Failure::new(format!(
+        "what the stage {stage} made is gone from the store"
+    ));
     failure.causes.push(error.to_string());
     failure.hint("run the pipeline again: what was lost is computed again")
 }
@@ -177,7 +237,8 @@ impl Pass<'_> {
                 "the stage kind `{}` has changed since the run, from version {} to {}",
                 past.kind.name, past.recorded.version, past.kind.version
             );
-            return Err(Failure::new(message).hint("run the pipeline again with this version of the program"));
+            return Err(Failure::new(message)
+                .hint("run the pipeline again with this version of the program"));
         }
         let mut parameters = past.recorded.parameters.clone();
         // New data are neither for training nor held out: they are what is judged.
@@ -187,7 +248,11 @@ impl Pass<'_> {
         let parameters = past.kind.complete(parameters).map_err(Failure::new)?;
         let mut inputs = Inputs::default();
         for (port, item, digest) in &past.recorded.inputs {
-            inputs.add(port, item.as_deref().unwrap_or(""), self.input(digest, stage)?);
+            inputs.add(
+                port,
+                item.as_deref().unwrap_or(""),
+                self.input(digest, stage)?,
+            );
         }
         self.add_what_was_learned(past, &parameters, &mut inputs)?;
         let host = NullHost::default();
@@ -204,34 +269,63 @@ impl Pass<'_> {
     fn input(&mut self, digest: &Digest, stage: usize) -> Result<Artifact, Failure> {
         let Some((maker, kind)) = self.replay.maker(digest, stage) else {
             let name = &self.replay.stages[stage].name;
-            return Err(Failure::new(format!("what made an input of the stage {name} is gone from the store"))
-                .hint("run the pipeline again: what was lost is computed again"));
+            return Err(Failure::new(format!(
+                "what made an input of the stage {name} is gone from the store"
+            ))
+            .hint("run the pipeline again: what was lost is computed again"));
         };
         if maker == self.entrance && kind == self.fresh.kind() {
             return Ok(self.fresh.clone());
         }
         let past = &self.replay.stages[maker];
-        let output = past.action.outputs.iter().find(|output| output.record.digest == *digest);
-        let output = output.ok_or_else(|| Failure::new(format!("the stage {} made no such thing", past.name)))?;
+        let output = past
+            .action
+            .outputs
+            .iter()
+            .find(|output| output.record.digest == *digest);
+        let output = output
+            .ok_or_else(|| Failure::new(format!("the stage {} made no such thing", past.name)))?;
         let follows = kind != ArtifactKind::Model && self.replay.depends(maker, self.entrance);
         if !follows {
-            return self.replay.store.load(&output.record).map_err(|error| gone(&past.name, &error));
+            return self
+                .replay
+                .store
+                .load(&output.record)
+                .map_err(|error| gone(&past.name, &error));
         }
         let made = self.outputs(maker)?.get(&output.port).cloned();
-        made.ok_or_else(|| Failure::new(format!("the stage {} made no `{}`", past.name, output.port)))
+        made.ok_or_else(|| {
+            Failure::new(format!("the stage {} made no `{}`", past.name, output.port))
+        })
     }
 
     /// A stage that learned something in the run, such as statistics, and can be told it, is told it: nothing is learned
     /// from the new data.
-    fn add_what_was_learned(&self, past: &Past, parameters: &Value, inputs: &mut Inputs) -> Result<(), Failure> {
+    fn add_what_was_learned(
+        &self,
+        past: &Past,
+        parameters: &Value,
+        inputs: &mut Inputs,
+    ) -> Result<(), Failure> {
         if past.kind.learns(parameters).is_empty() {
             return Ok(());
         }
         for port in past.kind.inputs(parameters) {
-            let is_connected = past.recorded.inputs.iter().any(|(name, ..)| *name == port.name);
-            let learned = past.action.output(&port.name).filter(|_| port.optional && !is_connected);
+            let is_connected = past
+                .recorded
+                .inputs
+                .iter()
+                .any(|(name, ..)| *name == port.name);
+            let learned = past
+                .action
+                .output(&port.name)
+                .filter(|_| port.optional && !is_connected);
             if let Some(learned) = learned {
-                let artifact = self.replay.store.load(learned).map_err(|error| gone(&past.name, &error))?;
+                let artifact = self
+                    .replay
+                    .store
+                    .load(learned)
+                    .map_err(|error| gone(&past.name, &error))?;
                 inputs.add(&port.name, "", artifact);
             }
         }

@@ -65,7 +65,11 @@ impl<'a> Schedule<'a> {
     pub fn new(graph: &'a Graph, total: Needs, seconds: impl Fn(StageId) -> f64) -> Self {
         let mut work = vec![0.0; graph.len()];
         for &stage in graph.order() {
-            let threads = graph.stage(stage).needs.threads.clamp(1, total.threads.max(1));
+            let threads = graph
+                .stage(stage)
+                .needs
+                .threads
+                .clamp(1, total.threads.max(1));
             work[stage.index()] = seconds(stage) * threads as f64;
         }
         Self {
@@ -73,7 +77,11 @@ impl<'a> Schedule<'a> {
             status: vec![Status::Waiting; graph.len()],
             left: work.iter().sum(),
             work,
-            urgency: graph.critical_path(seconds).into_iter().map(Seconds).collect(),
+            urgency: graph
+                .critical_path(seconds)
+                .into_iter()
+                .map(Seconds)
+                .collect(),
             most_urgent: BTreeSet::new(),
             nearest: BTreeSet::new(),
             free: total,
@@ -88,14 +96,19 @@ impl<'a> Schedule<'a> {
 
     /// Whether everything that the stage needs is settled.
     pub fn is_unblocked(&self, stage: StageId) -> bool {
-        self.graph.needs(stage).iter().all(|need| self.status(*need) == Status::Settled)
+        self.graph
+            .needs(stage)
+            .iter()
+            .all(|need| self.status(*need) == Status::Settled)
     }
 
     /// The stage's outputs are there. Returns the waiting stages that this unblocks.
     pub fn settle(&mut self, stage: StageId) -> Vec<StageId> {
         self.end(stage, Status::Settled);
         let next = self.graph.needed_by(stage);
-        next.into_iter().filter(|next| self.status(*next) == Status::Waiting && self.is_unblocked(*next)).collect()
+        next.into_iter()
+            .filter(|next| self.status(*next) == Status::Waiting && self.is_unblocked(*next))
+            .collect()
     }
 
     /// The stage must run and can.
@@ -120,7 +133,10 @@ impl<'a> Schedule<'a> {
 
     /// Whether the longest chain that is queued decides when the run ends, rather than all the work that is left.
     fn is_critical(&self) -> bool {
-        let longest = self.most_urgent.first().map_or(0.0, |(Reverse(urgency), _)| urgency.0);
+        let longest = self
+            .most_urgent
+            .first()
+            .map_or(0.0, |(Reverse(urgency), _)| urgency.0);
         longest >= self.left / self.total.threads.max(1) as f64
     }
 
@@ -128,15 +144,28 @@ impl<'a> Schedule<'a> {
     pub fn take(&mut self) -> Option<StageId> {
         let urgent = self.most_urgent.iter().map(|(_, stage)| *stage);
         let near = self.nearest.iter().map(|(_, stage)| *stage);
-        let patience = if self.overtaken < PATIENCE { usize::MAX } else { 1 };
-        let found = if self.is_critical() {
-            urgent.take(patience).enumerate().find(|(_, stage)| self.fits(*stage))
+        let patience = if self.overtaken < PATIENCE {
+            usize::MAX
         } else {
-            near.take(patience).enumerate().find(|(_, stage)| self.fits(*stage))
+            1
+        };
+        let found = if self.is_critical() {
+            urgent
+                .take(patience)
+                .enumerate()
+                .find(|(_, stage)| self.fits(*stage))
+        } else {
+            near.take(patience)
+                .enumerate()
+                .find(|(_, stage)| self.fits(*stage))
         };
         let taken = found.map(|(_, stage)| stage);
         if let Some((passed_over, _)) = found {
-            self.overtaken = if passed_over > 0 { self.overtaken + 1 } else { 0 };
+            self.overtaken = if passed_over > 0 {
+                self.overtaken + 1
+            } else {
+                0
+            };
         }
         if let Some(stage) = taken {
             self.unqueue(stage);
@@ -161,7 +190,9 @@ impl<'a> Schedule<'a> {
 
     fn fits(&self, stage: StageId) -> bool {
         let needs = self.needs(stage);
-        needs.threads <= self.free.threads && needs.memory <= self.free.memory && needs.gpus <= self.free.gpus
+        needs.threads <= self.free.threads
+            && needs.memory <= self.free.memory
+            && needs.gpus <= self.free.gpus
     }
 
     /// The stage no longer runs; it waits until it is settled, queued again, or failed.
@@ -179,7 +210,11 @@ impl<'a> Schedule<'a> {
         let mut lost: BTreeSet<StageId> = BTreeSet::from([stage]);
         let mut skipped = Vec::new();
         for &next in self.graph.order() {
-            let hopeless = self.graph.needs(next).iter().any(|need| lost.contains(need));
+            let hopeless = self
+                .graph
+                .needs(next)
+                .iter()
+                .any(|need| lost.contains(need));
             if hopeless && matches!(self.status(next), Status::Waiting | Status::Queued) {
                 self.unqueue(next);
                 self.end(next, Status::Skipped);
@@ -194,9 +229,11 @@ impl<'a> Schedule<'a> {
     pub fn skip_rest(&mut self) -> Vec<StageId> {
         self.most_urgent.clear();
         self.nearest.clear();
-        let open = |stage: &StageId| matches!(self.status(*stage), Status::Waiting | Status::Queued);
+        let open =
+            |stage: &StageId| matches!(self.status(*stage), Status::Waiting | Status::Queued);
         let rest: Vec<StageId> = self.graph.order().iter().copied().filter(open).collect();
-        rest.iter().for_each(|stage| self.end(*stage, Status::Skipped));
+        rest.iter()
+            .for_each(|stage| self.end(*stage, Status::Skipped));
         rest
     }
 
@@ -209,7 +246,8 @@ impl<'a> Schedule<'a> {
     }
 
     pub fn is_finished(&self) -> bool {
-        let open = |status: &Status| matches!(status, Status::Waiting | Status::Queued | Status::Running);
+        let open =
+            |status: &Status| matches!(status, Status::Waiting | Status::Queued | Status::Running);
         !self.status.iter().any(open)
     }
 }
@@ -237,10 +275,18 @@ stages:
     }
 
     fn read(text: &str) -> Graph {
-        let (spec, _) = load_text(Path::new("test"), text, &LoadOptions::default(), &mut SourceMap::default());
+        let (spec, _) = load_text(
+            Path::new("test"),
+            text,
+            &LoadOptions::default(),
+            &mut SourceMap::default(),
+        );
         let (mut graph, diagnostics) = build(&spec.unwrap(), &stages::kinds());
         assert!(diagnostics.is_empty());
-        graph.place(&Machine { threads: 2, device: Device::Cpu });
+        graph.place(&Machine {
+            threads: 2,
+            device: Device::Cpu,
+        });
         graph
     }
 
@@ -253,7 +299,15 @@ stages:
     }
 
     fn timed(graph: &Graph, seconds: impl Fn(StageId) -> f64) -> Schedule<'_> {
-        let mut schedule = Schedule::new(graph, Needs { threads: 2, memory: 0, gpus: 0 }, seconds);
+        let mut schedule = Schedule::new(
+            graph,
+            Needs {
+                threads: 2,
+                memory: 0,
+                gpus: 0,
+            },
+            seconds,
+        );
         for stage in schedule.settle(id(graph, "raw")) {
             schedule.queue(stage);
         }
@@ -286,13 +340,18 @@ stages:
             )
         };
         let chains: String = ["a", "b", "c"].map(chain).concat();
-        let graph = read(&format!("pipeline: test\nstages:\n  raw: {{uses: generate}}\n{chains}"));
+        let graph = read(&format!(
+            "pipeline: test\nstages:\n  raw: {{uses: generate}}\n{chains}"
+        ));
         let mut schedule = schedule(&graph);
         let mut order = Vec::new();
         while let Some(stage) = schedule.take() {
             order.push(graph.stage(stage).name.clone());
             schedule.release(stage);
-            schedule.settle(stage).into_iter().for_each(|next| schedule.queue(next));
+            schedule
+                .settle(stage)
+                .into_iter()
+                .for_each(|next| schedule.queue(next));
         }
         assert_eq!(order, ["a", "a_end", "b", "b_end", "c", "c_end"]);
     }
@@ -316,7 +375,15 @@ stages:
     #[test]
     fn a_stage_that_never_fits_is_not_overtaken_for_ever() {
         let graph = graph();
-        let mut schedule = Schedule::new(&graph, Needs { threads: 2, memory: 0, gpus: 0 }, |_| 1.0);
+        let mut schedule = Schedule::new(
+            &graph,
+            Needs {
+                threads: 2,
+                memory: 0,
+                gpus: 0,
+            },
+            |_| 1.0,
+        );
         schedule.queue(id(&graph, "b"));
         assert_eq!(schedule.take(), Some(id(&graph, "b")));
         schedule.queue(id(&graph, "wide"));

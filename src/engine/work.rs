@@ -18,7 +18,8 @@ use super::plan::has_all;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event, Failure, FoundFile};
 use crate::cache::{
-    Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output, Publisher, Staged, Store,
+    Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output,
+    Publisher, Staged, Store,
 };
 use crate::graph::{StageId, StageNode};
 
@@ -93,9 +94,15 @@ impl Shared<'_> {
         loop {
             attempt += 1;
             match self.attempt(job, &mut lease) {
-                Result::Failed(failure) if attempt <= job.stage.retries && !self.cancel.is_cancelled() => {
+                Result::Failed(failure)
+                    if attempt <= job.stage.retries && !self.cancel.is_cancelled() =>
+                {
                     let stage = job.stage.name.clone();
-                    let _ = self.messages.send(Message::Event(Event::StageRetried { stage, attempt, failure }));
+                    let _ = self.messages.send(Message::Event(Event::StageRetried {
+                        stage,
+                        attempt,
+                        failure,
+                    }));
                     self.pause(Duration::from_millis(100) * 2_u32.pow(attempt.min(6)));
                 }
                 other => return other,
@@ -143,16 +150,25 @@ impl Shared<'_> {
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(_) if self.cancel.is_cancelled() => {
-                return Result::Cancelled { is_lost: !host.has_advanced.load(Ordering::Relaxed) };
+                return Result::Cancelled {
+                    is_lost: !host.has_advanced.load(Ordering::Relaxed),
+                };
             }
             Err(stopped) if host.was_late.load(Ordering::Relaxed) => {
                 let limit = job.stage.timeout.unwrap_or_default();
                 let hint = "raise `timeout`, or give the stage less to do";
                 let failure = Failure::new(format!("it ran longer than {limit:?}")).hint(hint);
-                return Result::Failed(Failure { causes: stopped.causes, ..failure });
+                return Result::Failed(Failure {
+                    causes: stopped.causes,
+                    ..failure
+                });
             }
             // A file that changed under the stage may be why it failed.
-            Err(failure) => return Result::Failed(unchanged.map_or_else(|error| Failure::from(&error), |()| failure)),
+            Err(failure) => {
+                return Result::Failed(
+                    unchanged.map_or_else(|error| Failure::from(&error), |()| failure),
+                );
+            }
         };
         if let Err(error) = unchanged {
             return Result::Failed(Failure::from(&error));
@@ -211,7 +227,12 @@ impl Shared<'_> {
         let run = || stage.kind.run(&stage.parameters, inputs, &context);
         let own_pool = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let pool = own_pool.then(|| rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads).build().ok());
+            let pool = own_pool.then(|| {
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(stage.needs.threads)
+                    .build()
+                    .ok()
+            });
             match pool.flatten() {
                 Some(pool) => pool.install(run),
                 None => run(),
@@ -248,18 +269,30 @@ impl Shared<'_> {
         seconds: f64,
         lease: &mut Option<Lease>,
     ) -> std::result::Result<(Action, IndexMap<String, Artifact>), Failure> {
-        let known: Vec<ObjectRecord> = job.inputs.iter().map(|input| input.record.clone()).collect();
+        let known: Vec<ObjectRecord> = job
+            .inputs
+            .iter()
+            .map(|input| input.record.clone())
+            .collect();
         let mut staged = Staged::default();
         let mut records = Vec::with_capacity(outputs.len());
         let mut stored = IndexMap::with_capacity(outputs.len());
         for (port, artifact) in outputs {
             let record = self.publisher.stage(&artifact, &known, &mut staged);
             let record = record.map_err(|error| Failure::from(&error))?;
-            records.push(Output { port: port.clone(), record });
+            records.push(Output {
+                port: port.clone(),
+                record,
+            });
             // Files that lie in the scratch folder go with it; from now on they are read from the store.
-            stored.insert(port, artifact.with_blobs_at(|digest| self.store.layout().object_named(digest, "")));
+            stored.insert(
+                port,
+                artifact.with_blobs_at(|digest| self.store.layout().object_named(digest, "")),
+            );
         }
-        let finished = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let finished = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let action = Action {
             key: job.key,
             kind: job.stage.kind.name.to_owned(),
@@ -270,9 +303,13 @@ impl Shared<'_> {
             manifest: job.manifest.to_text(),
         };
         let (messages, id) = (self.messages.clone(), job.id);
-        self.publisher.publish(action.clone(), staged, lease.take(), move |result| {
-            let _ = messages.send(Message::Published(id, result.map_err(|error| Failure::from(&error))));
-        });
+        self.publisher
+            .publish(action.clone(), staged, lease.take(), move |result| {
+                let _ = messages.send(Message::Published(
+                    id,
+                    result.map_err(|error| Failure::from(&error)),
+                ));
+            });
         Ok((action, stored))
     }
 }
@@ -284,6 +321,8 @@ fn bug(message: String) -> Failure {
 /// A panic as a failure: the stage is lost, the run is not.
 fn panicked(payload: &(dyn Any + Send)) -> Failure {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let text = text
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
     bug(format!("it panicked: {text}"))
 }

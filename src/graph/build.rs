@@ -37,8 +37,17 @@ pub fn build(spec: &Spec, kinds: &[StageKind]) -> (Graph, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let context = Context {
         spec,
-        names: spec.stages.iter().enumerate().map(|(index, stage)| (stage.name.value.as_str(), index)).collect(),
-        kinds: spec.stages.iter().map(|stage| find_kind(stage, kinds, &mut diagnostics)).collect(),
+        names: spec
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(index, stage)| (stage.name.value.as_str(), index))
+            .collect(),
+        kinds: spec
+            .stages
+            .iter()
+            .map(|stage| find_kind(stage, kinds, &mut diagnostics))
+            .collect(),
     };
     let scope = spec.scope();
     let needs = stage_needs(&context, &scope, &mut diagnostics);
@@ -56,13 +65,21 @@ pub fn build(spec: &Spec, kinds: &[StageKind]) -> (Graph, Diagnostics) {
     (graph, diagnostics)
 }
 
-fn find_kind<'k>(stage: &StageSpec, kinds: &'k [StageKind], diagnostics: &mut Diagnostics) -> Option<&'k StageKind> {
+fn find_kind<'k>(
+    stage: &StageSpec,
+    kinds: &'k [StageKind],
+    diagnostics: &mut Diagnostics,
+) -> Option<&'k StageKind> {
     let found = kinds.iter().find(|kind| kind.name == stage.uses.value);
     if found.is_none() {
         let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
         let message = format!("unknown stage kind `{}`", stage.uses.value);
         let hint = suggestion(&stage.uses.value, &names);
-        diagnostics.push(Diagnostic::error("unknown-kind", message).at(stage.uses.span).maybe_hint(hint));
+        diagnostics.push(
+            Diagnostic::error("unknown-kind", message)
+                .at(stage.uses.span)
+                .maybe_hint(hint),
+        );
     }
     if !stage.strays.is_empty() {
         let schema = found.map(|kind| (kind.name, kind.schema().to_value()));
@@ -73,7 +90,11 @@ fn find_kind<'k>(stage: &StageSpec, kinds: &'k [StageKind], diagnostics: &mut Di
 }
 
 /// For each stage the stages that it names in `from`.
-fn stage_needs(context: &Context<'_>, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Vec<Vec<usize>> {
+fn stage_needs(
+    context: &Context<'_>,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Vec<usize>> {
     let mut needs = Vec::with_capacity(context.spec.stages.len());
     for stage in &context.spec.stages {
         let mut sources = Vec::new();
@@ -83,7 +104,13 @@ fn stage_needs(context: &Context<'_>, scope: &Scope<'_>, diagnostics: &mut Diagn
                 Err(problems) => diagnostics.extend(problems),
                 Ok(points) => {
                     for point in points {
-                        collect_needs(context, stage, &scope.with(&point), &mut sources, diagnostics);
+                        collect_needs(
+                            context,
+                            stage,
+                            &scope.with(&point),
+                            &mut sources,
+                            diagnostics,
+                        );
                     }
                 }
             }
@@ -116,13 +143,25 @@ fn collect_needs(
         match context.stage(&reference.stage.value) {
             Some(source) => needs.push(source),
             // What is wrong with that stage was told when it was read.
-            None if context.spec.broken.iter().any(|name| name.value == reference.stage.value) => {}
+            None if context
+                .spec
+                .broken
+                .iter()
+                .any(|name| name.value == reference.stage.value) => {}
             None => {
                 let message = format!("there is no stage `{}`", reference.stage.value);
-                let others = context.spec.stages.iter().map(|other| other.name.value.as_str());
+                let others = context
+                    .spec
+                    .stages
+                    .iter()
+                    .map(|other| other.name.value.as_str());
                 let others: Vec<&str> = others.filter(|name| *name != stage.name.value).collect();
                 let hint = suggestion(&reference.stage.value, &others);
-                diagnostics.push(Diagnostic::error("unknown-stage", message).at(reference.stage.span).maybe_hint(hint));
+                diagnostics.push(
+                    Diagnostic::error("unknown-stage", message)
+                        .at(reference.stage.span)
+                        .maybe_hint(hint),
+                );
             }
         }
     }
@@ -150,18 +189,32 @@ fn assemble(
     expansion: &Expansion,
     diagnostics: &mut Diagnostics,
 ) -> (Graph, BTreeSet<StageId>) {
-    let kinds: HashMap<&str, &StageKind> = context.kinds.iter().flatten().map(|kind| (kind.name, *kind)).collect();
-    let schemas: HashMap<&str, serde_json::Value> =
-        kinds.into_iter().map(|(name, kind)| (name, kind.schema().to_value())).collect();
-    let work: Vec<(usize, usize)> =
-        order.iter().flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance))).collect();
+    let kinds: HashMap<&str, &StageKind> = context
+        .kinds
+        .iter()
+        .flatten()
+        .map(|kind| (kind.name, *kind))
+        .collect();
+    let schemas: HashMap<&str, serde_json::Value> = kinds
+        .into_iter()
+        .map(|(name, kind)| (name, kind.schema().to_value()))
+        .collect();
+    let work: Vec<(usize, usize)> = order
+        .iter()
+        .flat_map(|stage| (0..expansion.points(*stage).len()).map(|instance| (*stage, instance)))
+        .collect();
     let implied = implied_axes(context.spec, scope);
-    let common = Common { implied: &implied, budget: Budget::default() };
+    let common = Common {
+        implied: &implied,
+        budget: Budget::default(),
+    };
     let prepared: Vec<(Option<StageNode>, Diagnostics)> = work
         .par_iter()
         .with_min_len(64)
         .map(|(stage, instance)| {
-            let Some(kind) = context.kinds[*stage] else { return (None, Diagnostics::default()) };
+            let Some(kind) = context.kinds[*stage] else {
+                return (None, Diagnostics::default());
+            };
             let point = &expansion.points(*stage)[*instance];
             let (stage, schema) = (&context.spec.stages[*stage], &schemas[kind.name]);
             prepare(stage, kind, schema, point, &scope.with(point), &common)
@@ -169,18 +222,38 @@ fn assemble(
         .collect();
     let (mut graph, mut unsure) = (Graph::default(), BTreeSet::new());
     let mut placed: HashMap<(usize, usize), StageId> = HashMap::with_capacity(work.len());
-    let mut told: Vec<Once> = context.spec.stages.iter().map(|_| Once::default()).collect();
+    let mut told: Vec<Once> = context
+        .spec
+        .stages
+        .iter()
+        .map(|_| Once::default())
+        .collect();
     for (slot, (node, mut problems)) in work.into_iter().zip(prepared) {
         if let Some(node) = node {
-            let id = graph.add(StageNode { seed: context.spec.seed, ..node });
+            let id = graph.add(StageNode {
+                seed: context.spec.seed,
+                ..node
+            });
             placed.insert(slot, id);
-            if !wire(context, expansion, scope, slot, id, &placed, &mut graph, &mut problems) {
+            if !wire(
+                context,
+                expansion,
+                scope,
+                slot,
+                id,
+                &placed,
+                &mut graph,
+                &mut problems,
+            ) {
                 unsure.insert(id);
             }
         }
         if !problems.is_empty() {
             let (stage, instance) = slot;
-            let name = common.instance_name(&context.spec.stages[stage], &expansion.points(stage)[instance]);
+            let name = common.instance_name(
+                &context.spec.stages[stage],
+                &expansion.points(stage)[instance],
+            );
             told[stage].add(&name, problems);
         }
     }

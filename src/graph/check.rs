@@ -14,8 +14,8 @@ use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
 use crate::spec::limits::MOST_PARAMETERS;
 use crate::spec::{
-    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, beside_with, substitute_where_possible,
-    validate, validate_rest,
+    Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, beside_with,
+    substitute_where_possible, validate, validate_rest,
 };
 
 /// What parameters may still take: each of many instances has its own copy of what the file holds once.
@@ -25,7 +25,10 @@ pub(super) struct Budget(AtomicU64);
 impl Budget {
     /// Whether so many bytes more are still within it.
     fn spend(&self, bytes: u64) -> bool {
-        self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= MOST_PARAMETERS
+        self.0
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes)
+            <= MOST_PARAMETERS
     }
 }
 
@@ -62,7 +65,11 @@ pub(super) fn prepare(
             (Some(node), problems)
         }
         Err(problems) => {
-            let stand_in = if kind.ports_vary { None } else { kind.example() };
+            let stand_in = if kind.ports_vary {
+                None
+            } else {
+                kind.example()
+            };
             let node = stand_in.map(|parameters| StageNode {
                 stands_in: true,
                 files: Vec::new(),
@@ -86,7 +93,10 @@ fn complete(
 ) -> Result<Value, Diagnostics> {
     // Instances of a stage have most problems alike: which of them has one is added where it matters.
     let subject = format!("stage `{}`", spec.name.value);
-    let with = spec.with.as_ref().map(|with| substitute_where_possible(with, scope));
+    let with = spec
+        .with
+        .as_ref()
+        .map(|with| substitute_where_possible(with, scope));
     let with = match with {
         None => None,
         Some((with, Ok(()))) => Some(with),
@@ -97,28 +107,48 @@ fn complete(
     };
     if !budget.spend(with.as_ref().map_or(0, Node::weight)) {
         let most = MOST_PARAMETERS >> 20;
-        let message = format!("with `{}` the parameters of all stages have more than {most} MiB", spec.name.value);
-        return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
+        let message = format!(
+            "with `{}` the parameters of all stages have more than {most} MiB",
+            spec.name.value
+        );
+        return Err(Diagnostic::error("too-large", message)
+            .at(spec.name.span)
+            .into());
     }
     let empty = Node::empty(spec.uses.span);
     let written = with.as_ref().unwrap_or(&empty);
     beside_with(written, validate(written, schema, &subject)).unless_any(())?;
-    let given = with.as_ref().map_or_else(|| Value::Object(Map::new()), |with| with.to_json_of(schema));
-    let blame = |path: &str| with.as_ref().map_or(spec.uses.span, |with| with.locate(path));
-    let parameters = kind
-        .complete(given)
-        .map_err(|reason| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame("")))?;
-    kind.check(&parameters)
-        .map_err(|(path, reason)| Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path)))?;
+    let given = with
+        .as_ref()
+        .map_or_else(|| Value::Object(Map::new()), |with| with.to_json_of(schema));
+    let blame = |path: &str| {
+        with.as_ref()
+            .map_or(spec.uses.span, |with| with.locate(path))
+    };
+    let parameters = kind.complete(given).map_err(|reason| {
+        Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(""))
+    })?;
+    kind.check(&parameters).map_err(|(path, reason)| {
+        Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path))
+    })?;
     Ok(parameters)
 }
 
-fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, parameters: Value) -> StageNode {
+fn instance(
+    spec: &StageSpec,
+    kind: &StageKind,
+    point: &Point,
+    name: String,
+    parameters: Value,
+) -> StageNode {
     StageNode {
         name,
         stage: spec.name.value.clone(),
         kind: *kind,
-        point: point.iter().map(|(axis, value)| (axis.to_owned(), value.to_json())).collect(),
+        point: point
+            .iter()
+            .map(|(axis, value)| (axis.to_owned(), value.to_json()))
+            .collect(),
         members: Vec::new(),
         inputs: kind.inputs(&parameters),
         outputs: kind.outputs(&parameters),
@@ -133,7 +163,11 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
         seed: 0,
         retries: spec.retries,
         timeout: spec.timeout,
-        tolerance: spec.tolerance.iter().map(|(port, tolerance)| (port.value.clone(), *tolerance)).collect(),
+        tolerance: spec
+            .tolerance
+            .iter()
+            .map(|(port, tolerance)| (port.value.clone(), *tolerance))
+            .collect(),
         span: spec.name.span,
         faulty: false,
         parameters,
@@ -145,19 +179,38 @@ fn instance(spec: &StageSpec, kind: &StageKind, point: &Point, name: String, par
 fn tolerated_ports(spec: &StageSpec, node: &StageNode) -> Diagnostics {
     let mut problems = Diagnostics::default();
     let ports: Vec<&str> = node.outputs.iter().map(|port| port.name.as_str()).collect();
-    for (port, _) in spec.tolerance.iter().filter(|(port, _)| !ports.contains(&port.value.as_str())) {
-        let message = format!("stage `{}` has no output `{}` that could be tolerated", node.stage, port.value);
+    for (port, _) in spec
+        .tolerance
+        .iter()
+        .filter(|(port, _)| !ports.contains(&port.value.as_str()))
+    {
+        let message = format!(
+            "stage `{}` has no output `{}` that could be tolerated",
+            node.stage, port.value
+        );
         let hint = suggestion(&port.value, &ports);
-        problems.push(Diagnostic::error("unknown-port", message).at(port.span).maybe_hint(hint));
+        problems.push(
+            Diagnostic::error("unknown-port", message)
+                .at(port.span)
+                .maybe_hint(hint),
+        );
     }
     problems
 }
 
 /// The axes whose values others decide wherever they stand: names of instances do without them.
 pub(super) fn implied_axes(spec: &Spec, scope: &Scope<'_>) -> BTreeSet<String> {
-    let axes: Vec<(String, bool)> = spec.stages.iter().flat_map(|stage| stage.axes.implied(scope)).collect();
+    let axes: Vec<(String, bool)> = spec
+        .stages
+        .iter()
+        .flat_map(|stage| stage.axes.implied(scope))
+        .collect();
     let (implied, free): (Vec<_>, Vec<_>) = axes.into_iter().partition(|(_, implied)| *implied);
-    implied.into_iter().map(|(name, _)| name).filter(|name| free.iter().all(|(other, _)| other != name)).collect()
+    implied
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| free.iter().all(|(other, _)| other != name))
+        .collect()
 }
 
 fn instance_name(stage: &str, point: &Point, implied: &BTreeSet<String>) -> String {
@@ -166,7 +219,11 @@ fn instance_name(stage: &str, point: &Point, implied: &BTreeSet<String>) -> Stri
         .filter(|(axis, _)| !implied.contains(*axis))
         .map(|(axis, node)| (axis.into(), node.clone()))
         .collect();
-    if told.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", told.label()) }
+    if told.is_empty() {
+        stage.to_owned()
+    } else {
+        format!("{stage}[{}]", told.label())
+    }
 }
 
 /// Connects one instance to those that it takes from. Returns whether it is known what it takes.
@@ -183,8 +240,20 @@ pub(super) fn wire(
 ) -> bool {
     let spec = &context.spec.stages[stage];
     let point = &expansion.points(stage)[instance];
-    let Ok(sources) = spec.from.sources(&scope.with(point)) else { return false };
-    let mut wiring = Wiring { context, expansion, placed, graph, spec, point, id, edges: Vec::new(), broken: false };
+    let Ok(sources) = spec.from.sources(&scope.with(point)) else {
+        return false;
+    };
+    let mut wiring = Wiring {
+        context,
+        expansion,
+        placed,
+        graph,
+        spec,
+        point,
+        id,
+        edges: Vec::new(),
+        broken: false,
+    };
     let mut found = Diagnostics::default();
     match &*sources {
         Sources::None => {}
@@ -197,10 +266,14 @@ pub(super) fn wire(
     if !broken {
         // Outputs that come with an input that is not there do not exist.
         let connected = |input: &str| edges.iter().any(|(_, handoff)| handoff.input == input);
-        graph.dag[id.0].outputs.retain(|output| output.only_with.is_none_or(connected));
+        graph.dag[id.0]
+            .outputs
+            .retain(|output| output.only_with.is_none_or(connected));
     }
     for (order, (source, handoff)) in edges.into_iter().enumerate() {
-        graph.dag.add_edge(source.0, id.0, Handoff { order, ..handoff });
+        graph
+            .dag
+            .add_edge(source.0, id.0, Handoff { order, ..handoff });
     }
     graph.dag[id.0].faulty |= !found.is_empty();
     diagnostics.extend(found);
@@ -242,9 +315,12 @@ impl Wiring<'_> {
                 None => self.broken = true,
                 Some(id) => {
                     let point = &self.expansion.points(source)[index];
-                    let gathered = point.iter().filter(|(axis, _)| self.point.get(axis).is_none());
-                    let gathered =
-                        gathered.fold(Point::default(), |point, (axis, value)| point.and(axis.into(), value.clone()));
+                    let gathered = point
+                        .iter()
+                        .filter(|(axis, _)| self.point.get(axis).is_none());
+                    let gathered = gathered.fold(Point::default(), |point, (axis, value)| {
+                        point.and(axis.into(), value.clone())
+                    });
                     found.push((*id, gathered.label()));
                 }
             }
@@ -256,39 +332,92 @@ impl Wiring<'_> {
     /// `from: raw`: the one output that fits one port. Where several fit, a port that is called like an output wins.
     fn one(&mut self, reference: &Reference, diagnostics: &mut Diagnostics) {
         let instances = self.instances(reference);
-        let Some((source, _)) = instances.first() else { return };
-        let Some(outputs) = self.outputs(*source, reference, diagnostics) else { return };
+        let Some((source, _)) = instances.first() else {
+            return;
+        };
+        let Some(outputs) = self.outputs(*source, reference, diagnostics) else {
+            return;
+        };
         let fits = |port: &&Port| outputs.iter().any(|output| accepts(port, output));
         let ports: Vec<Port> = self.node().inputs.iter().filter(fits).cloned().collect();
-        let required: Vec<Port> = ports.iter().filter(|port| !port.optional).cloned().collect();
-        let namesake = |port: &&Port| outputs.iter().any(|output| output.name == port.name && accepts(port, output));
+        let required: Vec<Port> = ports
+            .iter()
+            .filter(|port| !port.optional)
+            .cloned()
+            .collect();
+        let namesake = |port: &&Port| {
+            outputs
+                .iter()
+                .any(|output| output.name == port.name && accepts(port, output))
+        };
         let namesakes: Vec<Port> = ports.iter().filter(namesake).cloned().collect();
         let chosen = match (&required[..], &ports[..], &namesakes[..]) {
             ([only], _, _) | ([], [only], _) | ([], _, [only]) => only.clone(),
             ([], [], _) => return self.nothing_fits(reference, &outputs, diagnostics),
             (several, ..) => {
-                let several = if several.is_empty() { &ports[..] } else { several };
-                let names: Vec<String> = several.iter().map(|port| format!("`{}`", port.name)).collect();
-                let message = format!("`{}` fits several inputs: {}", reference.stage.value, names.join(", "));
-                let hint = format!("say which: `from: {{{}: {}}}`", several[0].name, reference.stage.value);
-                return self
-                    .fail(Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint), diagnostics);
+                let several = if several.is_empty() {
+                    &ports[..]
+                } else {
+                    several
+                };
+                let names: Vec<String> = several
+                    .iter()
+                    .map(|port| format!("`{}`", port.name))
+                    .collect();
+                let message = format!(
+                    "`{}` fits several inputs: {}",
+                    reference.stage.value,
+                    names.join(", ")
+                );
+                let hint = format!(
+                    "say which: `from: {{{}: {}}}`",
+                    several[0].name, reference.stage.value
+                );
+                return self.fail(
+                    Diagnostic::error("ambiguous-port", message)
+                        .at(reference.span())
+                        .hint(hint),
+                    diagnostics,
+                );
             }
         };
         self.connect(&chosen, reference, None, instances, diagnostics);
     }
 
-    fn nothing_fits(&mut self, reference: &Reference, outputs: &[Port], diagnostics: &mut Diagnostics) {
-        let given: Vec<String> =
-            outputs.iter().map(|port| format!("`{}` ({})", port.name, port.accepts.name())).collect();
+    fn nothing_fits(
+        &mut self,
+        reference: &Reference,
+        outputs: &[Port],
+        diagnostics: &mut Diagnostics,
+    ) {
+        let given: Vec<String> = outputs
+            .iter()
+            .map(|port| format!("`{}` ({})", port.name, port.accepts.name()))
+            .collect();
         let node = self.node();
-        let message = format!("`{}` takes nothing that `{}` gives", node.stage, reference.stage.value);
+        let message = format!(
+            "`{}` takes nothing that `{}` gives",
+            node.stage, reference.stage.value
+        );
         let hint = if node.inputs.is_empty() {
-            format!("a stage of kind `{}` has no inputs: remove `from`", node.kind.name)
+            format!(
+                "a stage of kind `{}` has no inputs: remove `from`",
+                node.kind.name
+            )
         } else {
-            format!("it gives {}; `{}` takes {}", given.join(", "), node.stage, inputs_in_words(&node.inputs))
+            format!(
+                "it gives {}; `{}` takes {}",
+                given.join(", "),
+                node.stage,
+                inputs_in_words(&node.inputs)
+            )
         };
-        self.fail(Diagnostic::error("wrong-type", message).at(reference.span()).hint(hint), diagnostics);
+        self.fail(
+            Diagnostic::error("wrong-type", message)
+                .at(reference.span())
+                .hint(hint),
+            diagnostics,
+        );
     }
 
     /// `from: [a, b]`: all to the port that takes many.
@@ -300,7 +429,10 @@ impl Wiring<'_> {
                 Some(port) => format!("name a port for each: `from: {{{}: …}}`", port.name),
                 None => "it has no inputs".to_owned(),
             };
-            return self.fail(Diagnostic::error("wrong-port", message).at(span).hint(hint), diagnostics);
+            return self.fail(
+                Diagnostic::error("wrong-port", message).at(span).hint(hint),
+                diagnostics,
+            );
         };
         let label = references.len() > 1;
         for reference in references {
@@ -313,7 +445,11 @@ impl Wiring<'_> {
     /// One entry of `from: {port: source}`.
     fn port(&mut self, sources: &PortSources, diagnostics: &mut Diagnostics) {
         let node = self.node();
-        let named = node.inputs.iter().find(|port| port.name == sources.port.value && !port.many).cloned();
+        let named = node
+            .inputs
+            .iter()
+            .find(|port| port.name == sources.port.value && !port.many)
+            .cloned();
         let many = node.inputs.iter().find(|port| port.many).cloned();
         match (named, many) {
             (Some(port), _) => match &sources.references[..] {
@@ -322,8 +458,15 @@ impl Wiring<'_> {
                     self.connect(&port, reference, None, instances, diagnostics);
                 }
                 references => {
-                    let message = format!("input `{}` takes one source, found {}", port.name, references.len());
-                    self.fail(Diagnostic::error("wrong-port", message).at(sources.port.span), diagnostics);
+                    let message = format!(
+                        "input `{}` takes one source, found {}",
+                        port.name,
+                        references.len()
+                    );
+                    self.fail(
+                        Diagnostic::error("wrong-port", message).at(sources.port.span),
+                        diagnostics,
+                    );
                 }
             },
             (None, Some(port)) => {
@@ -334,7 +477,9 @@ impl Wiring<'_> {
                         (true, 1) => None,
                         (true, _) => Some(format!("stage={}", reference.stage.value)),
                         (false, 1) => Some(sources.port.value.clone()),
-                        (false, _) => Some(format!("{}={}", sources.port.value, reference.stage.value)),
+                        (false, _) => {
+                            Some(format!("{}={}", sources.port.value, reference.stage.value))
+                        }
                     };
                     self.connect(&port, reference, item.as_deref(), instances, diagnostics);
                 }
@@ -343,12 +488,17 @@ impl Wiring<'_> {
                 let names: Vec<&str> = node.inputs.iter().map(|port| port.name.as_str()).collect();
                 let message = format!("`{}` has no input `{}`", node.stage, sources.port.value);
                 let hint = if names.is_empty() {
-                    Some(format!("a stage of kind `{}` has no inputs", node.kind.name))
+                    Some(format!(
+                        "a stage of kind `{}` has no inputs",
+                        node.kind.name
+                    ))
                 } else {
                     suggestion(&sources.port.value, &names)
                 };
                 self.fail(
-                    Diagnostic::error("unknown-port", message).at(sources.port.span).maybe_hint(hint),
+                    Diagnostic::error("unknown-port", message)
+                        .at(sources.port.span)
+                        .maybe_hint(hint),
                     diagnostics,
                 );
             }
@@ -356,16 +506,28 @@ impl Wiring<'_> {
     }
 
     /// The outputs that a reference may mean; reports one that does not exist.
-    fn outputs(&mut self, source: StageId, reference: &Reference, diagnostics: &mut Diagnostics) -> Option<Vec<Port>> {
+    fn outputs(
+        &mut self,
+        source: StageId,
+        reference: &Reference,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<Vec<Port>> {
         let outputs = self.graph.stage(source).outputs.clone();
-        let Some(Spanned { value, span }) = &reference.output else { return Some(outputs) };
+        let Some(Spanned { value, span }) = &reference.output else {
+            return Some(outputs);
+        };
         if let Some(output) = outputs.iter().find(|output| output.name == *value) {
             return Some(vec![output.clone()]);
         }
         let message = format!("`{}` has no output `{value}`", reference.stage.value);
         let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
         let hint = suggestion(value, &names);
-        self.fail(Diagnostic::error("unknown-port", message).at(*span).maybe_hint(hint), diagnostics);
+        self.fail(
+            Diagnostic::error("unknown-port", message)
+                .at(*span)
+                .maybe_hint(hint),
+            diagnostics,
+        );
         None
     }
 
@@ -385,43 +547,73 @@ impl Wiring<'_> {
                 reference.stage.value
             );
             let hint = "gather them first with a `collect` stage";
-            return self.fail(Diagnostic::error("wrong-port", message).at(reference.span()).hint(hint), diagnostics);
+            return self.fail(
+                Diagnostic::error("wrong-port", message)
+                    .at(reference.span())
+                    .hint(hint),
+                diagnostics,
+            );
         }
         for (source, gathered) in instances {
-            let Some(outputs) = self.outputs(source, reference, diagnostics) else { return };
-            let fitting: Vec<&Port> = outputs.iter().filter(|output| accepts(port, output)).collect();
+            let Some(outputs) = self.outputs(source, reference, diagnostics) else {
+                return;
+            };
+            let fitting: Vec<&Port> = outputs
+                .iter()
+                .filter(|output| accepts(port, output))
+                .collect();
             let output = match fitting[..] {
                 [only] => only,
                 // A port that takes anything takes the main output, which is declared first.
                 [main, ..] if matches!(port.accepts, stages::contract::PortType::Any) => main,
                 [] => return self.wrong_type(port, reference, &outputs, diagnostics),
                 [..] => {
-                    let names: Vec<String> = fitting.iter().map(|output| format!("`{}`", output.name)).collect();
+                    let names: Vec<String> = fitting
+                        .iter()
+                        .map(|output| format!("`{}`", output.name))
+                        .collect();
                     let message = format!(
                         "several outputs of `{}` fit input `{}`: {}",
                         reference.stage.value,
                         port.name,
                         names.join(", ")
                     );
-                    let hint = format!("say which: `{}.{}`", reference.stage.value, fitting[0].name);
+                    let hint =
+                        format!("say which: `{}.{}`", reference.stage.value, fitting[0].name);
                     return self.fail(
-                        Diagnostic::error("ambiguous-port", message).at(reference.span()).hint(hint),
+                        Diagnostic::error("ambiguous-port", message)
+                            .at(reference.span())
+                            .hint(hint),
                         diagnostics,
                     );
                 }
             };
             let parts = [item.unwrap_or(""), gathered.as_str()];
-            let label = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(",");
+            let label = parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(",");
             let handoff = Handoff {
                 output: output.name.clone(),
                 input: port.name.clone(),
-                item: port.many.then_some(if label.is_empty() { reference.stage.value.clone() } else { label }),
+                item: port.many.then_some(if label.is_empty() {
+                    reference.stage.value.clone()
+                } else {
+                    label
+                }),
                 carries: output.accepts,
                 order: 0,
             };
-            let taken = |(_, other): &(StageId, Handoff)| other.input == handoff.input && other.item == handoff.item;
+            let taken = |(_, other): &(StageId, Handoff)| {
+                other.input == handoff.input && other.item == handoff.item
+            };
             if self.edges.iter().any(taken) {
-                let message = format!("input `{}` of `{}` is connected twice", port.name, self.node().stage);
+                let message = format!(
+                    "input `{}` of `{}` is connected twice",
+                    port.name,
+                    self.node().stage
+                );
                 let diagnostic = Diagnostic::error("wrong-port", message).at(reference.span());
                 return self.fail(diagnostic.hint("keep one of them"), diagnostics);
             }
@@ -429,7 +621,13 @@ impl Wiring<'_> {
         }
     }
 
-    fn wrong_type(&mut self, port: &Port, reference: &Reference, outputs: &[Port], diagnostics: &mut Diagnostics) {
+    fn wrong_type(
+        &mut self,
+        port: &Port,
+        reference: &Reference,
+        outputs: &[Port],
+        diagnostics: &mut Diagnostics,
+    ) {
         let given: Vec<&str> = outputs.iter().map(|output| output.accepts.name()).collect();
         let message = format!(
             "input `{}` of `{}` takes {}, but `{}` gives {}",
@@ -440,14 +638,30 @@ impl Wiring<'_> {
             given.join(" and ")
         );
         let hint = self.givers_in_words(port);
-        self.fail(Diagnostic::error("wrong-type", message).at(reference.span()).hint(hint), diagnostics);
+        self.fail(
+            Diagnostic::error("wrong-type", message)
+                .at(reference.span())
+                .hint(hint),
+            diagnostics,
+        );
     }
 
     /// The stages that a port could take from.
     fn givers_in_words(&self, port: &Port) -> String {
-        let gives = |id: &&StageId| self.graph.stage(**id).outputs.iter().any(|output| accepts(port, output));
-        let mut names: Vec<&str> =
-            self.graph.order().iter().filter(gives).map(|id| self.graph.stage(*id).stage.as_str()).collect();
+        let gives = |id: &&StageId| {
+            self.graph
+                .stage(**id)
+                .outputs
+                .iter()
+                .any(|output| accepts(port, output))
+        };
+        let mut names: Vec<&str> = self
+            .graph
+            .order()
+            .iter()
+            .filter(gives)
+            .map(|id| self.graph.stage(*id).stage.as_str())
+            .collect();
         names.dedup();
         match names[..] {
             [] => format!("no stage above it gives {}", port.accepts.name()),
@@ -461,17 +675,37 @@ impl Wiring<'_> {
             return;
         }
         let node = self.node();
-        let connected = |port: &Port| self.edges.iter().any(|(_, handoff)| handoff.input == port.name);
-        let missing: Vec<&Port> = node.inputs.iter().filter(|port| !port.optional && !connected(port)).collect();
+        let connected = |port: &Port| {
+            self.edges
+                .iter()
+                .any(|(_, handoff)| handoff.input == port.name)
+        };
+        let missing: Vec<&Port> = node
+            .inputs
+            .iter()
+            .filter(|port| !port.optional && !connected(port))
+            .collect();
         let complete = missing.is_empty();
         for port in missing {
-            let message = format!("`{}` needs its input `{}` ({})", node.stage, port.name, port.accepts.name());
+            let message = format!(
+                "`{}` needs its input `{}` ({})",
+                node.stage,
+                port.name,
+                port.accepts.name()
+            );
             let span = self.spec.from.span().unwrap_or(self.spec.name.span);
             let hint = match self.spec.from.span() {
-                None => format!("add `from: STAGE` with a stage that gives {}", port.accepts.name()),
+                None => format!(
+                    "add `from: STAGE` with a stage that gives {}",
+                    port.accepts.name()
+                ),
                 Some(_) => format!("name it: `from: {{{}: STAGE}}`", port.name),
             };
-            diagnostics.push(Diagnostic::error("missing-port", message).at(span).hint(hint));
+            diagnostics.push(
+                Diagnostic::error("missing-port", message)
+                    .at(span)
+                    .hint(hint),
+            );
         }
         if complete && !self.node().stands_in {
             self.check_inputs(diagnostics);
@@ -483,9 +717,14 @@ impl Wiring<'_> {
         let node = self.node();
         let connected = connected(self.edges.iter().map(|(_, handoff)| handoff));
         let names: Vec<&str> = connected.iter().map(String::as_str).collect();
-        let Err((path, reason)) = node.kind.check_inputs(&node.parameters, &names) else { return };
+        let Err((path, reason)) = node.kind.check_inputs(&node.parameters, &names) else {
+            return;
+        };
         let (code, span) = if path.is_empty() {
-            ("wrong-port", self.spec.from.span().unwrap_or(self.spec.name.span))
+            (
+                "wrong-port",
+                self.spec.from.span().unwrap_or(self.spec.name.span),
+            )
         } else {
             ("bad-value", self.spec.locate(&path))
         };
@@ -502,5 +741,9 @@ fn accepts(port: &Port, output: &Port) -> bool {
 }
 
 fn inputs_in_words(ports: &[Port]) -> String {
-    ports.iter().map(|port| format!("`{}` ({})", port.name, port.accepts.name())).collect::<Vec<_>>().join(", ")
+    ports
+        .iter()
+        .map(|port| format!("`{}` ({})", port.name, port.accepts.name()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -56,9 +56,13 @@ pub(super) fn topological(needs: &[Vec<usize>]) -> Vec<usize> {
         sources.sort_unstable();
         sources.dedup();
         missing[stage] = sources.len();
-        sources.into_iter().for_each(|source| needed_by[source].push(stage));
+        sources
+            .into_iter()
+            .for_each(|source| needed_by[source].push(stage));
     }
-    let ready = (0..needs.len()).filter(|stage| missing[*stage] == 0).map(std::cmp::Reverse);
+    let ready = (0..needs.len())
+        .filter(|stage| missing[*stage] == 0)
+        .map(std::cmp::Reverse);
     let mut ready: std::collections::BinaryHeap<_> = ready.collect();
     let mut order = Vec::with_capacity(needs.len());
     while let Some(std::cmp::Reverse(stage)) = ready.pop() {
@@ -86,7 +90,10 @@ mod tests {
 
     #[test]
     fn order_keeps_to_the_file_where_it_can() {
-        assert_eq!(topological(&[vec![2], vec![], vec![], vec![0, 1]]), [1, 2, 0, 3]);
+        assert_eq!(
+            topological(&[vec![2], vec![], vec![], vec![0, 1]]),
+            [1, 2, 0, 3]
+        );
         assert!(cycles(&[vec![], vec![0, 0], vec![1, 0]]).is_empty());
     }
 }

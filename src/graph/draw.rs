@@ -69,17 +69,29 @@ fn mermaid(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
         let stage = graph.stage(id);
         let name = visible(&stage.name).replace('"', "#quot;");
         let class = colour(id).name();
-        writeln!(text, "    s{}[\"{name}<br/><i>{}</i>\"]:::{class}", id.index(), stage.kind.name).expect("a string");
+        writeln!(
+            text,
+            "    s{}[\"{name}<br/><i>{}</i>\"]:::{class}",
+            id.index(),
+            stage.kind.name
+        )
+        .expect("a string");
     }
     for &id in graph.order() {
         for (source, handoff) in graph.inputs(id) {
             let label = edge_label(handoff.output.as_str(), handoff.input.as_str());
-            writeln!(text, "    s{} -->|{label}| s{}", source.index(), id.index()).expect("a string");
+            writeln!(text, "    s{} -->|{label}| s{}", source.index(), id.index())
+                .expect("a string");
         }
     }
     for class in Colour::ALL {
         let (fill, stroke) = class.hex();
-        writeln!(text, "    classDef {} fill:{fill},stroke:{stroke},color:#1d2129", class.name()).expect("a string");
+        writeln!(
+            text,
+            "    classDef {} fill:{fill},stroke:{stroke},color:#1d2129",
+            class.name()
+        )
+        .expect("a string");
     }
     text
 }
@@ -93,20 +105,34 @@ fn dot(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> String {
         let stage = graph.stage(id);
         let (fill, stroke) = colour(id).hex();
         let (name, kind) = (quoted(&visible(&stage.name)), stage.kind.name);
-        writeln!(text, "    s{} [label=\"{name}\\n{kind}\", fillcolor=\"{fill}\", color=\"{stroke}\"];", id.index())
-            .expect("a string");
+        writeln!(
+            text,
+            "    s{} [label=\"{name}\\n{kind}\", fillcolor=\"{fill}\", color=\"{stroke}\"];",
+            id.index()
+        )
+        .expect("a string");
     }
     for &id in graph.order() {
         for (source, handoff) in graph.inputs(id) {
             let label = edge_label(&handoff.output, &handoff.input);
-            writeln!(text, "    s{} -> s{} [label=\"{label}\"];", source.index(), id.index()).expect("a string");
+            writeln!(
+                text,
+                "    s{} -> s{} [label=\"{label}\"];",
+                source.index(),
+                id.index()
+            )
+            .expect("a string");
         }
     }
     text + "}\n"
 }
 
 fn edge_label(output: &str, input: &str) -> String {
-    if output == input { output.to_owned() } else { format!("{output} to {input}") }
+    if output == input {
+        output.to_owned()
+    } else {
+        format!("{output} to {input}")
+    }
 }
 
 fn describe(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> Value {

@@ -24,20 +24,35 @@ impl Expansion {
 
     /// The instances of `stage` that agree with a point on every axis that both have.
     pub fn matching(&self, stage: usize, point: &Point) -> Vec<usize> {
-        let Some(first) = self.points[stage].first() else { return Vec::new() };
+        let Some(first) = self.points[stage].first() else {
+            return Vec::new();
+        };
         let covered = first.names().all(|axis| point.get(axis).is_some());
         if covered {
             let wanted = label_of(point, first.names());
-            return self.positions[stage].get(&wanted).copied().into_iter().collect();
+            return self.positions[stage]
+                .get(&wanted)
+                .copied()
+                .into_iter()
+                .collect();
         }
-        let shared: Vec<&str> = first.names().filter(|axis| point.get(axis).is_some()).collect();
+        let shared: Vec<&str> = first
+            .names()
+            .filter(|axis| point.get(axis).is_some())
+            .collect();
         let wanted = label_of(point, shared.iter().copied());
         let agrees = |other: &Point| label_of(other, shared.iter().copied()) == wanted;
-        (0..self.points[stage].len()).filter(|index| agrees(&self.points[stage][*index])).collect()
+        (0..self.points[stage].len())
+            .filter(|index| agrees(&self.points[stage][*index]))
+            .collect()
     }
 
     fn put(&mut self, stage: usize, points: Vec<Point>) {
-        self.positions[stage] = points.iter().enumerate().map(|(index, point)| (point.label(), index)).collect();
+        self.positions[stage] = points
+            .iter()
+            .enumerate()
+            .map(|(index, point)| (point.label(), index))
+            .collect();
         self.points[stage] = points;
     }
 }
@@ -59,7 +74,10 @@ pub(super) fn expand(
     diagnostics: &mut Diagnostics,
 ) -> Expansion {
     let count = context.spec.stages.len();
-    let mut expansion = Expansion { points: vec![Vec::new(); count], positions: vec![HashMap::new(); count] };
+    let mut expansion = Expansion {
+        points: vec![Vec::new(); count],
+        positions: vec![HashMap::new(); count],
+    };
     for &stage in order {
         match points_of(context, scope, stage, &expansion) {
             Ok(points) => expansion.put(stage, points),
@@ -101,31 +119,56 @@ fn points_of(
     }
     let others: usize = expansion.points.iter().map(Vec::len).sum();
     if others + points.len() > MOST_INSTANCES {
-        let message = format!("with `{}` the pipeline has more than {MOST_INSTANCES} stages", spec.name.value);
-        let hint = "axes of everything that a stage takes are combined; are all of them meant to be?";
-        return Err(Diagnostic::error("too-many", message).at(spec.name.span).hint(hint).into());
+        let message = format!(
+            "with `{}` the pipeline has more than {MOST_INSTANCES} stages",
+            spec.name.value
+        );
+        let hint =
+            "axes of everything that a stage takes are combined; are all of them meant to be?";
+        return Err(Diagnostic::error("too-many", message)
+            .at(spec.name.span)
+            .hint(hint)
+            .into());
     }
-    if points.iter().any(|point| point.label().len() > LONGEST_LABEL) {
-        let message =
-            format!("the values of its axes make the names of `{}` longer than {LONGEST_LABEL} bytes", spec.name.value);
-        return Err(Diagnostic::error("too-large", message).at(spec.name.span).into());
+    if points
+        .iter()
+        .any(|point| point.label().len() > LONGEST_LABEL)
+    {
+        let message = format!(
+            "the values of its axes make the names of `{}` longer than {LONGEST_LABEL} bytes",
+            spec.name.value
+        );
+        return Err(Diagnostic::error("too-large", message)
+            .at(spec.name.span)
+            .into());
     }
     Ok(points)
 }
 
 /// The stages that this one takes from, each once, in the order of the file. Bad references were reported before.
 fn sources_of(context: &Context<'_>, stage: usize, scope: &Scope<'_>) -> Vec<usize> {
-    let Ok(sources) = context.spec.stages[stage].from.sources(scope) else { return Vec::new() };
+    let Ok(sources) = context.spec.stages[stage].from.sources(scope) else {
+        return Vec::new();
+    };
     let references: Vec<_> = match &*sources {
         Sources::None => return Vec::new(),
         Sources::One(reference) => vec![&reference.stage.value],
-        Sources::Many(references, _) => references.iter().map(|reference| &reference.stage.value).collect(),
-        Sources::Ports(ports, _) => {
-            ports.iter().flat_map(|port| &port.references).map(|reference| &reference.stage.value).collect()
-        }
+        Sources::Many(references, _) => references
+            .iter()
+            .map(|reference| &reference.stage.value)
+            .collect(),
+        Sources::Ports(ports, _) => ports
+            .iter()
+            .flat_map(|port| &port.references)
+            .map(|reference| &reference.stage.value)
+            .collect(),
     };
     let mut seen = BTreeSet::new();
-    references.into_iter().filter_map(|name| context.stage(name)).filter(|source| seen.insert(*source)).collect()
+    references
+        .into_iter()
+        .filter_map(|name| context.stage(name))
+        .filter(|source| seen.insert(*source))
+        .collect()
 }
 
 /// All combinations of instances of the sources that agree on their common axes.
@@ -141,7 +184,11 @@ fn join(expansion: &Expansion, sources: &[usize], start: Point) -> Vec<Point> {
         let mut longer = Vec::with_capacity(rows.len());
         for row in &rows {
             let matching = expansion.matching(source, row);
-            longer.extend(matching.into_iter().filter_map(|index| merge(row, &points[index])));
+            longer.extend(
+                matching
+                    .into_iter()
+                    .filter_map(|index| merge(row, &points[index])),
+            );
             if longer.len() > MOST_INSTANCES {
                 return longer;
             }
@@ -153,8 +200,12 @@ fn join(expansion: &Expansion, sources: &[usize], start: Point) -> Vec<Point> {
 
 /// Both points in one; `None` if they disagree on an axis.
 fn merge(left: &Point, right: &Point) -> Option<Point> {
-    right.iter().try_fold(left.clone(), |merged, (axis, value)| match merged.get(axis) {
-        None => Some(merged.and(axis.into(), value.clone())),
-        Some(present) => (present.to_json() == value.to_json()).then_some(merged),
-    })
+    right
+        .iter()
+        .try_fold(left.clone(), |merged, (axis, value)| {
+            match merged.get(axis) {
+                None => Some(merged.and(axis.into(), value.clone())),
+                Some(present) => (present.to_json() == value.to_json()).then_some(merged),
+            }
+        })
 }

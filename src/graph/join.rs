@@ -50,7 +50,10 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
                     for (StageId(source), handoff) in inputs {
                         joined.graph.dag.add_edge(source, place.0, handoff);
                     }
-                    variants.entry(node.name.clone()).or_default().push((place, label));
+                    variants
+                        .entry(node.name.clone())
+                        .or_default()
+                        .push((place, label));
                     known.insert(identity, place);
                     place
                 }
@@ -61,7 +64,10 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
         joined.places.push(places.into_iter().flatten().collect());
     }
     let count = joined.places.len();
-    for (StageId(place), members) in users.into_iter().filter(|(_, members)| members.len() < count) {
+    for (StageId(place), members) in users
+        .into_iter()
+        .filter(|(_, members)| members.len() < count)
+    {
         joined.graph.dag[place].members = members;
     }
     for (name, variants) in variants {
@@ -76,7 +82,12 @@ pub fn join<'a>(graphs: impl IntoIterator<Item = (&'a str, &'a Graph)>) -> Joine
 
 fn identity(node: &StageNode, inputs: &[(StageId, Handoff)]) -> Identity {
     let input = |(source, handoff): &(StageId, Handoff)| {
-        (*source, handoff.output.clone(), handoff.input.clone(), handoff.item.clone())
+        (
+            *source,
+            handoff.output.clone(),
+            handoff.input.clone(),
+            handoff.item.clone(),
+        )
     };
     Identity {
         name: node.name.clone(),
@@ -106,7 +117,12 @@ mod tests {
              scaled: {{uses: normalize, from: raw, with: {{method: {method}}}}}\n  \
              windows: {{uses: window, from: scaled, with: {{length: 8}}}}"
         );
-        let (spec, _) = load_text(Path::new("test"), &text, &LoadOptions::default(), &mut SourceMap::default());
+        let (spec, _) = load_text(
+            Path::new("test"),
+            &text,
+            &LoadOptions::default(),
+            &mut SourceMap::default(),
+        );
         let (graph, diagnostics) = build(&spec.unwrap(), &stages::kinds());
         assert!(!diagnostics.has_errors());
         graph
@@ -116,25 +132,50 @@ mod tests {
     fn what_is_common_stands_once() {
         let (a, b, c) = (graph(1, "zscore"), graph(1, "minmax"), graph(1, "zscore"));
         let joined = join([("0", &a), ("1", &b), ("2", &c)]);
-        let names: Vec<&str> = joined.graph.order().iter().map(|id| joined.graph.stage(*id).name.as_str()).collect();
-        assert_eq!(names, ["raw", "scaled#0", "windows#0", "scaled#1", "windows#1"]);
+        let names: Vec<&str> = joined
+            .graph
+            .order()
+            .iter()
+            .map(|id| joined.graph.stage(*id).name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            ["raw", "scaled#0", "windows#0", "scaled#1", "windows#1"]
+        );
         assert_eq!(joined.places[0], joined.places[2]);
-        assert_eq!(joined.graph.needs(joined.places[1][2]), [joined.places[1][1]]);
+        assert_eq!(
+            joined.graph.needs(joined.places[1][2]),
+            [joined.places[1][1]]
+        );
         let members = |place: StageId| joined.graph.stage(place).members.as_slice();
         assert_eq!(
-            joined.places[0].iter().map(|place| members(*place)).collect::<Vec<_>>(),
+            joined.places[0]
+                .iter()
+                .map(|place| members(*place))
+                .collect::<Vec<_>>(),
             [&[][..], &[0, 2], &[0, 2]]
         );
         assert_eq!(members(joined.places[1][1]), [1]);
-        assert_eq!(joined.graph.needs(joined.places[1][1]), [joined.places[0][0]]);
+        assert_eq!(
+            joined.graph.needs(joined.places[1][1]),
+            [joined.places[0][0]]
+        );
     }
 
     #[test]
     fn seeds_keep_stages_apart_that_draw_random_numbers() {
         let (a, b) = (graph(1, "zscore"), graph(2, "zscore"));
         let joined = join([("0", &a), ("1", &b)]);
-        assert_eq!(joined.graph.len(), 6, "`generate` draws, and all stand on it");
-        let seeds: Vec<u64> = joined.places.iter().map(|places| joined.graph.stage(places[0]).seed).collect();
+        assert_eq!(
+            joined.graph.len(),
+            6,
+            "`generate` draws, and all stand on it"
+        );
+        let seeds: Vec<u64> = joined
+            .places
+            .iter()
+            .map(|places| joined.graph.stage(places[0]).seed)
+            .collect();
         assert_eq!(seeds, [1, 2]);
     }
 }

@@ -31,30 +31,50 @@ pub(super) fn leaks(graph: &Graph, spec: &Spec) -> Diagnostics {
 }
 
 fn is_leak(learning: &Learning) -> bool {
-    let misused = learning.from.iter().any(|split| !learning.purpose.allows(*split));
+    let misused = learning
+        .from
+        .iter()
+        .any(|split| !learning.purpose.allows(*split));
     misused && !learning.oracle
 }
 
 fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Diagnostic {
     let stage = graph.stage(id);
-    let wrong: Vec<&str> =
-        learning.from.iter().filter(|split| !learning.purpose.allows(**split)).map(|split| split.name()).collect();
+    let wrong: Vec<&str> = learning
+        .from
+        .iter()
+        .filter(|split| !learning.purpose.allows(**split))
+        .map(|split| split.name())
+        .collect();
     let source = if learning.labels { "labels" } else { "rows" };
     let message = match learning.purpose {
         Purpose::Mix => format!("leakage: `{}` makes {}", stage.stage, learning.what),
         _ => {
             let (what, wrong) = (learning.what, wrong.join(" and "));
-            format!("leakage: `{}` learns its {what} from {wrong} {source}{}", stage.stage, self_judged(learning))
+            format!(
+                "leakage: `{}` learns its {what} from {wrong} {source}{}",
+                stage.stage,
+                self_judged(learning)
+            )
         }
     };
-    let place = spec.stages.iter().find(|written| written.name.value == stage.stage);
+    let place = spec
+        .stages
+        .iter()
+        .find(|written| written.name.value == stage.stage);
     let span = place.map_or(stage.span, |written| written.locate(learning.parameter));
     let mut diagnostic = Diagnostic::warning("leakage", message).at(span);
     if let Some(tainted) = tainted(graph, id) {
-        diagnostic = diagnostic.also(stage.span, format!("what comes out of `{tainted}` is affected"));
+        diagnostic = diagnostic.also(
+            stage.span,
+            format!("what comes out of `{tainted}` is affected"),
+        );
     }
-    let allowed: Vec<&str> =
-        Split::ALL.into_iter().filter(|split| learning.purpose.allows(*split)).map(Split::name).collect();
+    let allowed: Vec<&str> = Split::ALL
+        .into_iter()
+        .filter(|split| learning.purpose.allows(*split))
+        .map(Split::name)
+        .collect();
     diagnostic.hint(match learning.purpose {
         Purpose::Mix => "keep each sample within one split".to_owned(),
         _ => format!("sound are: {}", allowed.join(", ")),
@@ -64,7 +84,9 @@ fn describe(graph: &Graph, spec: &Spec, id: StageId, learning: &Learning) -> Dia
 /// The end of a sentence about a threshold that is learned from the rows it is judged by.
 fn self_judged(learning: &Learning) -> &'static str {
     match learning.purpose {
-        Purpose::Threshold { judged } if learning.from.contains(&judged) => ", which are judged by it",
+        Purpose::Threshold { judged } if learning.from.contains(&judged) => {
+            ", which are judged by it"
+        }
         _ => "",
     }
 }
@@ -76,6 +98,10 @@ fn tainted(graph: &Graph, id: StageId) -> Option<&str> {
     for &next in graph.order() {
         reached[next.index()] |= graph.needs(next).iter().any(|need| reached[need.index()]);
     }
-    let last = graph.order().iter().rev().find(|next| reached[next.index()] && **next != id)?;
+    let last = graph
+        .order()
+        .iter()
+        .rev()
+        .find(|next| reached[next.index()] && **next != id)?;
     Some(&graph.stage(*last).stage)
 }

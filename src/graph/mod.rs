@@ -137,7 +137,9 @@ impl Graph {
     /// What a stage takes, in a defined order, with the stage that gives it.
     pub fn inputs(&self, id: StageId) -> Vec<(StageId, &Handoff)> {
         let edges = self.dag.edges_directed(id.0, Direction::Incoming);
-        let mut inputs: Vec<_> = edges.map(|edge| (StageId(edge.source()), edge.weight())).collect();
+        let mut inputs: Vec<_> = edges
+            .map(|edge| (StageId(edge.source()), edge.weight()))
+            .collect();
         inputs.sort_by_key(|(_, handoff)| handoff.order);
         inputs
     }
@@ -153,7 +155,11 @@ impl Graph {
     }
 
     fn neighbours(&self, id: StageId, direction: Direction) -> Vec<StageId> {
-        let mut stages: Vec<StageId> = self.dag.neighbors_directed(id.0, direction).map(StageId).collect();
+        let mut stages: Vec<StageId> = self
+            .dag
+            .neighbors_directed(id.0, direction)
+            .map(StageId)
+            .collect();
         stages.sort();
         stages.dedup();
         stages
@@ -161,7 +167,10 @@ impl Graph {
 
     /// Edges that take a given output.
     pub fn consumers(&self, id: StageId, output: &str) -> usize {
-        self.dag.edges_directed(id.0, Direction::Outgoing).filter(|edge| edge.weight().output == output).count()
+        self.dag
+            .edges_directed(id.0, Direction::Outgoing)
+            .filter(|edge| edge.weight().output == output)
+            .count()
     }
 
     /// The stages with this name: one, or all instances of an expanded stage.
@@ -175,7 +184,11 @@ impl Graph {
 
     /// Names that a user may write for a stage.
     pub fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.order.iter().map(|id| self.stage(*id).stage.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .order
+            .iter()
+            .map(|id| self.stage(*id).stage.as_str())
+            .collect();
         names.dedup();
         names
     }

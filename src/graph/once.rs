@@ -18,23 +18,28 @@ impl Once {
         // One that an instance has twice is one.
         let problems: Vec<Diagnostic> = problems.sorted().into_iter().cloned().collect();
         for problem in problems {
-            let (_, count) = self.found.entry(problem).or_insert_with(|| (instance.to_owned(), 0));
+            let (_, count) = self
+                .found
+                .entry(problem)
+                .or_insert_with(|| (instance.to_owned(), 0));
             *count += 1;
         }
     }
 
     /// All problems of a stage that has so many instances.
     pub fn told(self, instances: usize) -> impl Iterator<Item = Diagnostic> {
-        self.found.into_iter().map(move |(mut problem, (first, count))| {
-            if count < instances {
-                let more = match count - 1 {
-                    0 => String::new(),
-                    more => format!(" and {}", counted(more, "more instance")),
-                };
-                problem.message = format!("{} (in `{first}`{more})", problem.message);
-            }
-            problem
-        })
+        self.found
+            .into_iter()
+            .map(move |(mut problem, (first, count))| {
+                if count < instances {
+                    let more = match count - 1 {
+                        0 => String::new(),
+                        more => format!(" and {}", counted(more, "more instance")),
+                    };
+                    problem.message = format!("{} (in `{first}`{more})", problem.message);
+                }
+                problem
+            })
     }
 }
 
@@ -45,12 +50,24 @@ mod tests {
     #[test]
     fn a_problem_of_all_instances_is_told_once_and_that_of_some_says_which() {
         let mut once = Once::default();
-        for (instance, own) in [("t[a]", Some("one")), ("t[b]", None), ("t[c]", Some("one")), ("t[d]", Some("other"))] {
+        for (instance, own) in [
+            ("t[a]", Some("one")),
+            ("t[b]", None),
+            ("t[c]", Some("one")),
+            ("t[d]", Some("other")),
+        ] {
             let mut problems = Diagnostics::from(Diagnostic::error("x", "all"));
             problems.extend(own.map(|own| Diagnostic::error("x", own)));
             once.add(instance, problems);
         }
         let messages: Vec<String> = once.told(4).map(|problem| problem.message).collect();
-        assert_eq!(messages, ["all", "one (in `t[a]` and 1 more instance)", "other (in `t[d]`)"]);
+        assert_eq!(
+            messages,
+            [
+                "all",
+                "one (in `t[a]` and 1 more instance)",
+                "other (in `t[d]`)"
+            ]
+        );
     }
 }

@@ -21,7 +21,8 @@ impl Graph {
                 Threads::All => machine.threads,
             };
             stage.needs.threads = wanted.clamp(1, machine.threads.max(1));
-            let on_gpu = matches!(machine.device, Device::Cuda(_)) && stage.kind.numerics == Numerics::Device;
+            let on_gpu = matches!(machine.device, Device::Cuda(_))
+                && stage.kind.numerics == Numerics::Device;
             stage.needs.gpus = usize::from(on_gpu);
         }
     }

@@ -14,21 +14,50 @@ use crate::spec::StageSpec;
 
 /// All remarks. `folder` is the pipeline file's; `unsure` are the stages whose inputs are not known, since something is wrong
 /// with them.
-pub(super) fn remarks(context: &Context<'_>, graph: &Graph, unsure: &BTreeSet<StageId>, folder: &Path) -> Diagnostics {
-    let look_up = |path: &Path| [folder.join(path), path.to_owned()].into_iter().find(|place| place.exists());
-    let ids: Vec<StageId> = graph.dag.node_indices().map(StageId).filter(|id| has_remarks(graph, *id)).collect();
+pub(super) fn remarks(
+    context: &Context<'_>,
+    graph: &Graph,
+    unsure: &BTreeSet<StageId>,
+    folder: &Path,
+) -> Diagnostics {
+    let look_up = |path: &Path| {
+        [folder.join(path), path.to_owned()]
+            .into_iter()
+            .find(|place| place.exists())
+    };
+    let ids: Vec<StageId> = graph
+        .dag
+        .node_indices()
+        .map(StageId)
+        .filter(|id| has_remarks(graph, *id))
+        .collect();
     let found = ids.par_iter().with_min_len(64).map(|id| {
         let node = graph.stage(*id);
         let inputs = graph.inputs(*id);
         let connected = connected(inputs.iter().map(|(_, handoff)| *handoff));
         let names: Vec<&str> = connected.iter().map(String::as_str).collect();
         let connected = (!unsure.contains(id)).then_some(&names[..]);
-        (*id, node.kind.remarks(&node.parameters, Surroundings { connected, look_up: &look_up }))
+        (
+            *id,
+            node.kind.remarks(
+                &node.parameters,
+                Surroundings {
+                    connected,
+                    look_up: &look_up,
+                },
+            ),
+        )
     });
     let mut problems = Diagnostics::default();
     for (id, remarks) in found.collect::<Vec<_>>() {
-        let Some(stage) = context.stage(&graph.stage(id).stage) else { continue };
-        problems.extend(remarks.into_iter().map(|remark| diagnostic(&context.spec.stages[stage], remark)));
+        let Some(stage) = context.stage(&graph.stage(id).stage) else {
+            continue;
+        };
+        problems.extend(
+            remarks
+                .into_iter()
+                .map(|remark| diagnostic(&context.spec.stages[stage], remark)),
+        );
     }
     problems
 }
@@ -36,7 +65,10 @@ pub(super) fn remarks(context: &Context<'_>, graph: &Graph, unsure: &BTreeSet<St
 /// The names of the ports that are connected, and of each input on a port that takes many.
 pub(super) fn connected<'a>(handoffs: impl Iterator<Item = &'a Handoff>) -> BTreeSet<String> {
     let names = |handoff: &Handoff| {
-        let item = handoff.item.as_ref().map(|item| format!("{}.{item}", handoff.input));
+        let item = handoff
+            .item
+            .as_ref()
+            .map(|item| format!("{}.{item}", handoff.input));
         std::iter::once(handoff.input.clone()).chain(item)
     };
     handoffs.flat_map(names).collect()
@@ -53,5 +85,7 @@ fn diagnostic(stage: &StageSpec, remark: Remark) -> Diagnostic {
         true => Diagnostic::error(remark.code, message),
         false => Diagnostic::warning(remark.code, message),
     };
-    diagnostic.at(stage.locate(&remark.parameter)).maybe_hint(remark.hint)
+    diagnostic
+        .at(stage.locate(&remark.parameter))
+        .maybe_hint(remark.hint)
 }

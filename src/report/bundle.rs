@@ -49,10 +49,15 @@ pub struct Written {
 
 /// The lock of a run, for a pipeline file that lies at `file` as seen from the lock.
 pub fn lock_of(history: &History<'_>, file: &str) -> Lock {
-    let mut lock = Lock { file: file.to_owned(), ..Lock::of_run(history.record, history.store) };
+    let mut lock = Lock {
+        file: file.to_owned(),
+        ..Lock::of_run(history.record, history.store)
+    };
     for stage in &history.stages {
         let makers = stage.inputs.iter().filter_map(|input| input.maker.as_ref());
-        let needs = makers.map(|(maker, _)| history.stages[*maker].record.name.clone()).collect();
+        let needs = makers
+            .map(|(maker, _)| history.stages[*maker].record.name.clone())
+            .collect();
         if let Some(locked) = lock.stages.get_mut(&stage.record.name) {
             locked.needs = needs;
         }
@@ -71,24 +76,46 @@ pub fn write(
     target: Target,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Written, ReportError> {
-    let Gathered { mut contents, pipeline, has_common_lock } = gather(history, selection)?;
+    let Gathered {
+        mut contents,
+        pipeline,
+        has_common_lock,
+    } = gather(history, selection)?;
     let (carried, left_out) = carried(history, files_up_to);
     let files = carried.len();
-    contents
-        .extend(carried.into_iter().map(|file| (format::raw_entry(&file.digest, file.executable), Content::Raw(file))));
+    contents.extend(carried.into_iter().map(|file| {
+        (
+            format::raw_entry(&file.digest, file.executable),
+            Content::Raw(file),
+        )
+    }));
     let entries: Vec<Entry> = contents
         .iter()
         .map(|(name, content)| match content {
-            Content::Bytes(bytes) => {
-                Entry { name: name.clone(), bytes: bytes.len() as u64, blake3: Digest::of_bytes(bytes) }
-            }
-            Content::Object(record, _) => Entry { name: name.clone(), bytes: record.bytes, blake3: record.object },
-            Content::Raw(file) => Entry { name: name.clone(), bytes: file.bytes, blake3: file.digest },
+            Content::Bytes(bytes) => Entry {
+                name: name.clone(),
+                bytes: bytes.len() as u64,
+                blake3: Digest::of_bytes(bytes),
+            },
+            Content::Object(record, _) => Entry {
+                name: name.clone(),
+                bytes: record.bytes,
+                blake3: record.object,
+            },
+            Content::Raw(file) => Entry {
+                name: name.clone(),
+                bytes: file.bytes,
+                blake3: file.digest,
+            },
         })
         .collect();
     let manifest = Manifest {
         format: NAME.to_owned(),
-        version: if has_common_lock { format::WITH_COMMON_LOCK } else { Manifest::version_of(&entries) },
+        version: if has_common_lock {
+            format::WITH_COMMON_LOCK
+        } else {
+            Manifest::version_of(&entries)
+        },
         runner: env!("CARGO_PKG_VERSION").to_owned(),
         run: history.record.run.0.clone(),
         pipeline: history.record.pipeline.clone(),
@@ -98,14 +125,22 @@ pub fn write(
         entries,
     };
     let file = File::create(target.aside()).map_err(ReportError::io("write", target.aside()))?;
-    let mut sink = Sink { file: BufWriter::with_capacity(1 << 18, file), bytes: 0, path: target.aside().to_owned() };
+    let mut sink = Sink {
+        file: BufWriter::with_capacity(1 << 18, file),
+        bytes: 0,
+        path: target.aside().to_owned(),
+    };
     let first = manifest.to_bytes();
-    sink.entry(format::MANIFEST, first.len() as u64, |sink| sink.put(&first))?;
+    sink.entry(format::MANIFEST, first.len() as u64, |sink| {
+        sink.put(&first)
+    })?;
     let total = manifest.object_bytes();
     let (mut done, mut objects) = (0, 0);
     for (name, content) in &contents {
         match content {
-            Content::Bytes(bytes) => sink.entry(name, bytes.len() as u64, |sink| sink.put(bytes))?,
+            Content::Bytes(bytes) => {
+                sink.entry(name, bytes.len() as u64, |sink| sink.put(bytes))?
+            }
             Content::Object(record, stage) => {
                 let extension = record.kind.map_or("", |kind| kind.extension());
                 let copied = sink.entry(name, record.bytes, |sink| {
@@ -119,7 +154,8 @@ pub fn write(
             }
             Content::Raw(file) => sink.entry(name, file.bytes, |sink| {
                 let path = sink.path.clone();
-                let opened = open_regular(&file.path).map_err(ReportError::io("read", &file.path))?;
+                let opened =
+                    open_regular(&file.path).map_err(ReportError::io("read", &file.path))?;
                 copy_checked(opened, &file.path, &file.digest, sink, &path)
             })?,
         }
@@ -127,11 +163,23 @@ pub fn write(
     sink.put(&[0; 2 * format::BLOCK])?;
     let (bytes, entries) = (sink.bytes, contents.len() + 1);
     let file = sink.file.into_inner().map_err(|error| error.into_error());
-    file.and_then(|file| file.sync_all()).map_err(ReportError::io("write", target.aside()))?;
-    let signatures = [("record", format::RECORD_SIGNATURE), ("lock", format::LOCK_SIGNATURE)];
+    file.and_then(|file| file.sync_all())
+        .map_err(ReportError::io("write", target.aside()))?;
+    let signatures = [
+        ("record", format::RECORD_SIGNATURE),
+        ("lock", format::LOCK_SIGNATURE),
+    ];
     let is_there = |(what, name): (&'static str, &str)| contents.contains_key(name).then_some(what);
     let signed = signatures.into_iter().filter_map(is_there).collect();
-    Ok(Written { path: target.finish()?, bytes, entries, objects, files, left_out, signed })
+    Ok(Written {
+        path: target.finish()?,
+        bytes,
+        entries,
+        objects,
+        files,
+        left_out,
+        signed,
+    })
 }
 
 /// What goes into a bundle besides raw files.
@@ -148,8 +196,14 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
     selection.check(history)?;
     let (store, record) = (history.store, history.record);
     let mut contents = BTreeMap::new();
-    let mut put = |name: String, bytes: Vec<u8>| drop(contents.insert(name, Content::Bytes(bytes.into())));
-    let read = |path: PathBuf| store.layout().read(&path).map_err(ReportError::io("read", &path));
+    let mut put =
+        |name: String, bytes: Vec<u8>| drop(contents.insert(name, Content::Bytes(bytes.into())));
+    let read = |path: PathBuf| {
+        store
+            .layout()
+            .read(&path)
+            .map_err(ReportError::io("read", &path))
+    };
     let bytes = read(store.run_path(&record.run))?;
     if let RecordSeal::Intact(seal) = seal_of(&bytes)
         && let Some(signature) = signature_beside(Signed::Run, &seal, &store.run_path(&record.run))
@@ -162,7 +216,10 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
         put(format::EVENTS.to_owned(), read(events)?);
     }
     let files = pipeline_files(record)?;
-    let main = files.first().map(|(path, _)| path.clone()).unwrap_or_default();
+    let main = files
+        .first()
+        .map(|(path, _)| path.clone())
+        .unwrap_or_default();
     let mut pipeline = Vec::with_capacity(files.len());
     for (index, (path, text)) in files.into_iter().enumerate() {
         let name = format::pipeline_entry(index);
@@ -170,47 +227,85 @@ fn gather(history: &History<'_>, selection: &Selection) -> Result<Gathered, Repo
         pipeline.push((name, path));
     }
     let lock = lock_of(history, &main);
-    let (lock, signature) =
-        signed_lock(history, &lock).map_or((lock, None), |(lock, signature)| (lock, Some(signature)));
+    let (lock, signature) = signed_lock(history, &lock)
+        .map_or((lock, None), |(lock, signature)| (lock, Some(signature)));
     put(format::LOCK.to_owned(), lock.to_text().into_bytes());
     let has_common_lock = !lock.is_of_first_trial(record);
     if let Some(signature) = signature {
         put(format::LOCK_SIGNATURE.to_owned(), signature);
     }
     for stage in &history.stages {
-        let Some(action) = &stage.action else { continue };
-        put(format::action_entry(&action.key), read(store.layout().action(&action.key))?);
+        let Some(action) = &stage.action else {
+            continue;
+        };
+        put(
+            format::action_entry(&action.key),
+            read(store.layout().action(&action.key))?,
+        );
     }
     for (index, stage) in history.stages.iter().enumerate() {
-        let chosen = stage.outputs().iter().filter(|output| selection.has(history, stage, output));
+        let chosen = stage
+            .outputs()
+            .iter()
+            .filter(|output| selection.has(history, stage, output));
         // What no import takes in is not handed on: a list of files that leads elsewhere.
-        let lists = chosen.clone().filter(|output| output.record.kind == Some(ArtifactKind::Files));
+        let lists = chosen
+            .clone()
+            .filter(|output| output.record.kind == Some(ArtifactKind::Files));
         for list in lists {
-            store.load(&list.record).map_err(|error| of_stage(stage, error.into()))?;
+            store
+                .load(&list.record)
+                .map_err(|error| of_stage(stage, error.into()))?;
         }
         for object in all_objects(chosen.map(|output| &output.record)) {
             if !store.is_present(object) {
-                return Err(of_stage(stage, CacheError::Missing { object: object.object }.into()));
+                return Err(of_stage(
+                    stage,
+                    CacheError::Missing {
+                        object: object.object,
+                    }
+                    .into(),
+                ));
             }
-            let name = format::object_entry(&object.object, object.kind.map_or("", |kind| kind.extension()));
-            contents.entry(name).or_insert_with(|| Content::Object(object.clone(), index));
+            let name = format::object_entry(
+                &object.object,
+                object.kind.map_or("", |kind| kind.extension()),
+            );
+            contents
+                .entry(name)
+                .or_insert_with(|| Content::Object(object.clone(), index));
         }
     }
-    Ok(Gathered { contents, pipeline, has_common_lock })
+    Ok(Gathered {
+        contents,
+        pipeline,
+        has_common_lock,
+    })
 }
 
 /// The lock of the run as somebody signed it, with the signature: the one that came along with the run, or that which lies
 /// beside the pipeline. It may name the pipeline's file as seen from the pipeline's own folder; all else is as in `lock`.
 fn signed_lock(history: &History<'_>, lock: &Lock) -> Option<(Lock, Vec<u8>)> {
-    let imported = history.store.run_folder(&history.record.run).join("pipeline.lock");
+    let imported = history
+        .store
+        .run_folder(&history.record.run)
+        .join("pipeline.lock");
     let beside = Path::new(&history.record.file).with_extension("lock");
-    let found = [(imported, Lock::beside(history.store, history.record)), (beside.clone(), Lock::read(&beside).ok())];
+    let found = [
+        (imported, Lock::beside(history.store, history.record)),
+        (beside.clone(), Lock::read(&beside).ok()),
+    ];
     found.into_iter().find_map(|(path, found)| {
         let found = found?;
-        let lock_here = Lock { file: found.file.clone(), ..lock.clone() };
+        let lock_here = Lock {
+            file: found.file.clone(),
+            ..lock.clone()
+        };
         let is_same = lock_here == found || lock_here.with_first_trial(history.record) == found;
-        let is_placed = found.file == lock.file || Some(found.file.as_str()) == file_name(&lock.file);
-        let signature = signature_beside(Signed::Lock, &found.seal(), &path).filter(|_| is_same && is_placed)?;
+        let is_placed =
+            found.file == lock.file || Some(found.file.as_str()) == file_name(&lock.file);
+        let signature = signature_beside(Signed::Lock, &found.seal(), &path)
+            .filter(|_| is_same && is_placed)?;
         Some((found, signature))
     })
 }
@@ -229,7 +324,8 @@ struct Sink {
 
 impl Sink {
     fn put(&mut self, bytes: &[u8]) -> Result<(), ReportError> {
-        self.write_all(bytes).map_err(ReportError::io("write", &self.path))
+        self.write_all(bytes)
+            .map_err(ReportError::io("write", &self.path))
     }
 
     fn entry(
@@ -243,7 +339,8 @@ impl Sink {
         let start = self.bytes;
         content(self)?;
         if self.bytes - start != bytes {
-            let source = std::io::Error::other(format!("{name} has another size than its record says"));
+            let source =
+                std::io::Error::other(format!("{name} has another size than its record says"));
             return Err(ReportError::io("write", &self.path)(source));
         }
         let padding = format::padding(bytes);

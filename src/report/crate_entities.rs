@@ -11,7 +11,10 @@ pub(super) fn link(id: &str) -> Value {
 /// References to entities, each once, in their order.
 pub(super) fn links<'a>(ids: impl IntoIterator<Item = &'a String>) -> Value {
     let mut seen = std::collections::BTreeSet::new();
-    ids.into_iter().filter(|id| seen.insert(id.as_str())).map(|id| link(id)).collect()
+    ids.into_iter()
+        .filter(|id| seen.insert(id.as_str()))
+        .map(|id| link(id))
+        .collect()
 }
 
 /// The `@graph` of a crate.
@@ -27,7 +30,11 @@ impl Entities {
         let mut entity = Map::from_iter([("@id".to_owned(), Value::from(id))]);
         if let Value::Object(attributes) = attributes {
             // What has no value is left out.
-            entity.extend(attributes.into_iter().filter(|(_, value)| !is_nothing(value)));
+            entity.extend(
+                attributes
+                    .into_iter()
+                    .filter(|(_, value)| !is_nothing(value)),
+            );
         }
         self.0.insert(id.to_owned(), entity);
     }
@@ -52,8 +59,12 @@ impl Entities {
 
     /// Adds a text to an attribute that holds a list of them, unless it is there.
     pub fn note(&mut self, id: &str, name: &str, text: &str) {
-        let Some(entity) = self.0.get_mut(id) else { return };
-        let list = entity.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        let Some(entity) = self.0.get_mut(id) else {
+            return;
+        };
+        let list = entity
+            .entry(name)
+            .or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(items) = list
             && !items.iter().any(|item| item == text)
         {
@@ -63,8 +74,12 @@ impl Entities {
 
     /// Adds a reference to an attribute that holds a list of them.
     pub fn push(&mut self, id: &str, name: &str, to: &str) {
-        let Some(entity) = self.0.get_mut(id) else { return };
-        let list = entity.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+        let Some(entity) = self.0.get_mut(id) else {
+            return;
+        };
+        let list = entity
+            .entry(name)
+            .or_insert_with(|| Value::Array(Vec::new()));
         let reference = link(to);
         if let Value::Array(items) = list
             && !items.contains(&reference)
@@ -75,8 +90,13 @@ impl Entities {
 
     /// All entities. A list of one thing is that thing, as RO-Crate recommends.
     pub fn into_graph(self) -> Value {
-        let entities = self.0.into_values().map(|entity| entity.into_iter().map(|(name, value)| (name, alone(value))));
-        entities.map(|entity| Value::Object(entity.collect())).collect()
+        let entities = self
+            .0
+            .into_values()
+            .map(|entity| entity.into_iter().map(|(name, value)| (name, alone(value))));
+        entities
+            .map(|entity| Value::Object(entity.collect()))
+            .collect()
     }
 }
 
@@ -108,7 +128,9 @@ pub(super) fn data_type(value: &Value) -> &'static str {
 
 /// A value as the text of a property.
 pub(super) fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -122,6 +144,9 @@ mod tests {
         entities.add("#a", json!({"@type": "Other"}));
         entities.push("#a", "hasPart", "#b");
         entities.push("#a", "hasPart", "#b");
-        assert_eq!(entities.into_graph(), json!([{"@id": "#a", "@type": "Thing", "hasPart": {"@id": "#b"}}]));
+        assert_eq!(
+            entities.into_graph(),
+            json!([{"@id": "#a", "@type": "Thing", "hasPart": {"@id": "#b"}}])
+        );
     }
 }

@@ -12,7 +12,11 @@ use crate::cache::CacheError;
 #[derive(Debug, Error)]
 pub enum ReportError {
     #[error("cannot {verb} {}", path.display())]
-    Io { verb: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
     #[error("{} is a folder of something else", .0.display())]
@@ -28,7 +32,11 @@ pub enum ReportError {
     #[error("the bundle {} is damaged or was altered: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("{} is a bundle of version {found}, and this program reads version {known}", path.display())]
-    Version { path: PathBuf, found: u64, known: u64 },
+    Version {
+        path: PathBuf,
+        found: u64,
+        known: u64,
+    },
     #[error("the store has another run of the name {0}")]
     OtherRun(String),
     #[error("`{0}` is not the address of a tracking server")]
@@ -36,7 +44,13 @@ pub enum ReportError {
     #[error("the tracking server {server} cannot be used: {reason}")]
     Unreachable { server: String, reason: String },
     #[error("the tracking server {server} refuses {what}: {}", said(*status, code, message))]
-    Refused { server: String, what: String, status: u16, code: String, message: String },
+    Refused {
+        server: String,
+        what: String,
+        status: u16,
+        code: String,
+        message: String,
+    },
     #[error(transparent)]
     Cache(#[from] CacheError),
     #[error("a file of the report would lie elsewhere: {0}")]
@@ -73,12 +87,20 @@ impl ReportError {
             Self::NoSuchStage { hint, .. } => return Some(hint.clone()),
             Self::NoPipeline(_) => "run the pipeline again: records of this version hold it",
             Self::NoBundle { .. } => "`runner export RUN --bundle FILE` makes one",
-            Self::Damaged { .. } => "nothing was imported; get the bundle again from where it was made",
-            Self::Version { .. } => "nothing was imported; use the version of runner that made it, or a newer one",
+            Self::Damaged { .. } => {
+                "nothing was imported; get the bundle again from where it was made"
+            }
+            Self::Version { .. } => {
+                "nothing was imported; use the version of runner that made it, or a newer one"
+            }
             Self::OtherRun(_) => "nothing was imported; import into another store with --store DIR",
-            Self::BadAddress(_) => "write one such as `--to http://HOST:PORT`; a folder is named with -o",
+            Self::BadAddress(_) => {
+                "write one such as `--to http://HOST:PORT`; a folder is named with -o"
+            }
             Self::Unreachable { .. } => "does it run? `mlflow server --port 5000` starts one",
-            Self::Refused { status: 401 | 403, .. } => {
+            Self::Refused {
+                status: 401 | 403, ..
+            } => {
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             }
             Self::Refused { message, .. } if message.contains("Changing param values") => {

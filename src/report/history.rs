@@ -8,7 +8,9 @@ use serde_json::Value;
 use stages::artifact::Digest;
 use stages::contract::StageKind;
 
-use crate::cache::{Action, ObjectRecord, Output, OutputPaths, Recorded, RunRecord, RunStatus, StageRecord, Store};
+use crate::cache::{
+    Action, ObjectRecord, Output, OutputPaths, Recorded, RunRecord, RunStatus, StageRecord, Store,
+};
 use crate::data::{DataSet, SourceFile, Sources};
 
 /// A raw file that a stage read.
@@ -54,7 +56,12 @@ impl StageHistory {
     /// When it was executed, in this run or an earlier one: milliseconds since 1970.
     pub fn times(&self) -> Option<(u64, u64)> {
         let action = self.action.as_ref()?;
-        Some((action.finished.saturating_sub((action.seconds * 1000.0).round() as u64), action.finished))
+        Some((
+            action
+                .finished
+                .saturating_sub((action.seconds * 1000.0).round() as u64),
+            action.finished,
+        ))
     }
 
     pub fn outputs(&self) -> &[Output] {
@@ -84,7 +91,12 @@ pub struct History<'a> {
 
 impl<'a> History<'a> {
     /// Gathers what is known. Actions that are gone from the store are left out.
-    pub fn of(store: &'a Store, record: &'a RunRecord, kinds: &'a [StageKind], sources: &'a Sources) -> Self {
+    pub fn of(
+        store: &'a Store,
+        record: &'a RunRecord,
+        kinds: &'a [StageKind],
+        sources: &'a Sources,
+    ) -> Self {
         let mut stages: Vec<StageHistory> = Vec::with_capacity(record.stages.len());
         // Of several stages that came to the same content, the one nearest above made it.
         let mut makers: BTreeMap<Digest, (usize, String)> = BTreeMap::new();
@@ -92,7 +104,10 @@ impl<'a> History<'a> {
             let action = stage.key.and_then(|key| store.action(&key).ok().flatten());
             // A stage that was done anew since, and came to something else, is not what the run came to.
             let action = action.filter(|action| is_of(action, stage));
-            let recorded = action.as_ref().and_then(|action| Recorded::parse(&action.manifest)).unwrap_or_default();
+            let recorded = action
+                .as_ref()
+                .and_then(|action| Recorded::parse(&action.manifest))
+                .unwrap_or_default();
             let input = |(port, item, digest): &(String, Option<String>, Digest)| Input {
                 port: port.clone(),
                 item: item.clone(),
@@ -104,16 +119,38 @@ impl<'a> History<'a> {
             for output in action.iter().flat_map(|action| &action.outputs) {
                 makers.insert(output.record.digest, (index, output.port.clone()));
             }
-            stages.push(StageHistory { record: stage.clone(), action, recorded, inputs, files });
+            stages.push(StageHistory {
+                record: stage.clone(),
+                action,
+                recorded,
+                inputs,
+                files,
+            });
         }
-        let taken = stages.iter().flat_map(|stage| &stage.inputs).map(|input| input.digest).collect();
+        let taken = stages
+            .iter()
+            .flat_map(|stage| &stage.inputs)
+            .map(|input| input.digest)
+            .collect();
         let paths = OutputPaths::of(record.stages.iter().map(|stage| stage.name.as_str()));
-        Self { store, record, stages, kinds, sources, paths, taken }
+        Self {
+            store,
+            record,
+            stages,
+            kinds,
+            sources,
+            paths,
+            taken,
+        }
     }
 
     /// Where the files of an output belong, below a folder of the whole run.
     pub fn output_path(&self, stage: &StageHistory, output: &Output) -> String {
-        self.paths.path(&stage.record.name, &output.port, stage.outputs().iter().map(|output| output.port.as_str()))
+        self.paths.path(
+            &stage.record.name,
+            &output.port,
+            stage.outputs().iter().map(|output| output.port.as_str()),
+        )
     }
 
     pub fn kind(&self, name: &str) -> Option<&StageKind> {
@@ -126,14 +163,22 @@ impl<'a> History<'a> {
 
     /// The data sets whose files were read, by name.
     pub fn data_sets(&self) -> BTreeMap<&str, &DataSet> {
-        let named = self.stages.iter().flat_map(|stage| &stage.files).filter_map(|file| file.data_set.as_deref());
-        named.filter_map(|name| Some((name, self.data_set(name)?))).collect()
+        let named = self
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.files)
+            .filter_map(|file| file.data_set.as_deref());
+        named
+            .filter_map(|name| Some((name, self.data_set(name)?)))
+            .collect()
     }
 
     /// What was made, by its logical digest, with the object that holds it.
     pub fn artifacts(&self) -> BTreeMap<Digest, &ObjectRecord> {
         let outputs = self.stages.iter().flat_map(StageHistory::outputs);
-        outputs.map(|output| (output.record.digest, &output.record)).collect()
+        outputs
+            .map(|output| (output.record.digest, &output.record))
+            .collect()
     }
 
     /// Whether no stage of the run takes this: it is what the run was for.
@@ -144,7 +189,8 @@ impl<'a> History<'a> {
     /// When the run ended: milliseconds since 1970; `None` for one that goes on or was killed.
     pub fn ended(&self) -> Option<u64> {
         let duration = (self.record.seconds * 1000.0).round() as u64;
-        (self.record.status != RunStatus::Running).then(|| self.record.started.saturating_add(duration))
+        (self.record.status != RunStatus::Running)
+            .then(|| self.record.started.saturating_add(duration))
     }
 
     /// An entry of what was recorded about the machine, as text.
@@ -159,7 +205,12 @@ impl<'a> History<'a> {
 
     /// Who git said worked there.
     pub fn user(&self) -> Option<&str> {
-        self.record.environment.get("git")?.get("user")?.as_str().filter(|name| !name.is_empty())
+        self.record
+            .environment
+            .get("git")?
+            .get("user")?
+            .as_str()
+            .filter(|name| !name.is_empty())
     }
 }
 
@@ -171,22 +222,46 @@ fn is_of(action: &Action, stage: &StageRecord) -> bool {
 
 /// The raw files of a stage, with what the list of its data set says about them.
 fn raw_files(recorded: &Recorded, kinds: &[StageKind], sources: &Sources) -> Vec<RawFile> {
-    let kind = kinds.iter().find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
-    let completed = kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
-    let requests = completed.map(|(kind, parameters)| kind.files(&parameters)).unwrap_or_default();
+    let kind = kinds
+        .iter()
+        .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
+    let completed =
+        kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
+    let requests = completed
+        .map(|(kind, parameters)| kind.files(&parameters))
+        .unwrap_or_default();
     let one = |(name, digest): (&String, &Option<Digest>)| {
         let blake3 = (*digest)?;
-        let request = requests.iter().find(|request| request.name == *name || request.holds(name));
-        let path = request.map(|request| match name.strip_prefix(&format!("{}/", request.name)) {
-            Some(below) if request.holds(name) => request.folder().join(below),
-            _ => request.path.clone(),
-        });
-        let path = path.as_deref().map(Path::to_string_lossy).unwrap_or_default().into_owned();
+        let request = requests
+            .iter()
+            .find(|request| request.name == *name || request.holds(name));
+        let path = request.map(
+            |request| match name.strip_prefix(&format!("{}/", request.name)) {
+                Some(below) if request.holds(name) => request.folder().join(below),
+                _ => request.path.clone(),
+            },
+        );
+        let path = path
+            .as_deref()
+            .map(Path::to_string_lossy)
+            .unwrap_or_default()
+            .into_owned();
         let data_set = request.and_then(|request| request.dataset.clone());
         let set = data_set.as_deref().and_then(|name| sources.set(name).ok());
-        let listed = set.and_then(|set| set.files.get(&path)).cloned().unwrap_or_else(SourceFile::default);
+        let listed = set
+            .and_then(|set| set.files.get(&path))
+            .cloned()
+            .unwrap_or_else(SourceFile::default);
         let url = set.and_then(|set| set.url(&path));
-        Some(RawFile { name: name.clone(), path, blake3, data_set, sha256: listed.sha256, bytes: listed.bytes, url })
+        Some(RawFile {
+            name: name.clone(),
+            path,
+            blake3,
+            data_set,
+            sha256: listed.sha256,
+            bytes: listed.bytes,
+            url,
+        })
     };
     recorded.files.iter().filter_map(one).collect()
 }

@@ -65,18 +65,43 @@ impl<'a> MetricsTable<'a> {
     pub fn of(runs: &'a [RunRecord]) -> Self {
         let parameters = varied(runs);
         let has_trials = runs.iter().any(|run| !run.trials().is_empty());
-        let columns = parameters.iter().map(|name| parameter_column(name)).collect();
-        let mut table = Self { rows: Vec::new(), varied: columns, has_trials };
+        let columns = parameters
+            .iter()
+            .map(|name| parameter_column(name))
+            .collect();
+        let mut table = Self {
+            rows: Vec::new(),
+            varied: columns,
+            has_trials,
+        };
         for run in runs {
             for (stage, metrics) in &run.metrics {
                 let mut values = BTreeMap::new();
                 for name in &parameters {
-                    values.extend(run.value_at(stage, name).map(|value| (parameter_column(name), value)));
+                    values.extend(
+                        run.value_at(stage, name)
+                            .map(|value| (parameter_column(name), value)),
+                    );
                 }
-                values.extend(run.axes_at(stage).into_iter().map(|(axis, value)| (format!("{AXIS}{axis}"), value)));
-                table.varied.extend(run.axes_at(stage).keys().map(|axis| format!("{AXIS}{axis}")));
+                values.extend(
+                    run.axes_at(stage)
+                        .into_iter()
+                        .map(|(axis, value)| (format!("{AXIS}{axis}"), value)),
+                );
+                table.varied.extend(
+                    run.axes_at(stage)
+                        .keys()
+                        .map(|axis| format!("{AXIS}{axis}")),
+                );
                 let (seed, trial) = (run.seed_at(stage), trial_of(run, stage));
-                let row = |metric| Row { run, stage, metric, values: values.clone(), seed, trial: trial.clone() };
+                let row = |metric| Row {
+                    run,
+                    stage,
+                    metric,
+                    values: values.clone(),
+                    seed,
+                    trial: trial.clone(),
+                };
                 table.rows.extend(metrics.iter().map(row));
             }
         }
@@ -115,27 +140,53 @@ impl<'a> MetricsTable<'a> {
             ("run", self.texts(|row| Some(row.run.run.to_string()))),
             ("pipeline", self.texts(|row| Some(row.run.pipeline.clone()))),
             ("started", self.texts(|row| Some(utc(row.run.started)))),
-            ("status", self.texts(|row| Some(row.run.status.name().to_owned()))),
-            ("seed", self.texts(|row| row.seed.map(|seed| seed.to_string()))),
-            ("stage", self.texts(|row| Some(row.run.stage_at(row.stage).to_owned()))),
+            (
+                "status",
+                self.texts(|row| Some(row.run.status.name().to_owned())),
+            ),
+            (
+                "seed",
+                self.texts(|row| row.seed.map(|seed| seed.to_string())),
+            ),
+            (
+                "stage",
+                self.texts(|row| Some(row.run.stage_at(row.stage).to_owned())),
+            ),
             ("instance", self.texts(|row| Some(row.stage.to_owned()))),
             ("metric", self.texts(|row| Some(row.metric.name.clone()))),
-            ("value", Column::Reals(self.rows.iter().map(|row| row.metric.value).collect())),
-            ("direction", self.texts(|row| Some(row.metric.direction.name().to_owned()))),
-            ("oracle", Column::Flags(self.rows.iter().map(|row| row.metric.oracle).collect())),
-            ("inflating", Column::Flags(self.rows.iter().map(|row| row.metric.inflating).collect())),
+            (
+                "value",
+                Column::Reals(self.rows.iter().map(|row| row.metric.value).collect()),
+            ),
+            (
+                "direction",
+                self.texts(|row| Some(row.metric.direction.name().to_owned())),
+            ),
+            (
+                "oracle",
+                Column::Flags(self.rows.iter().map(|row| row.metric.oracle).collect()),
+            ),
+            (
+                "inflating",
+                Column::Flags(self.rows.iter().map(|row| row.metric.inflating).collect()),
+            ),
             ("caveat", self.texts(|row| Some(row.metric.caveat.clone()))),
         ];
         if self.has_trials {
             columns.push(("trial", self.texts(|row| row.trial.clone())));
         }
-        columns.extend(self.varied.iter().map(|name| (name.as_str(), self.values(name))));
+        columns.extend(
+            self.varied
+                .iter()
+                .map(|name| (name.as_str(), self.values(name))),
+        );
         columns
     }
 
     /// A column of numbers if all of its values are, or else of texts.
     fn values(&self, name: &str) -> Column {
-        let values: Vec<Option<&Value>> = self.rows.iter().map(|row| row.values.get(name)).collect();
+        let values: Vec<Option<&Value>> =
+            self.rows.iter().map(|row| row.values.get(name)).collect();
         let all = |is: fn(&Value) -> bool| values.iter().flatten().all(|value| is(value));
         if all(Value::is_i64) {
             return Column::Integers(values.into_iter().map(|value| value?.as_i64()).collect());
@@ -148,9 +199,17 @@ impl<'a> MetricsTable<'a> {
 
     fn to_csv(&self) -> String {
         let columns = self.columns();
-        let mut text = columns.iter().map(|(name, _)| cell(name)).collect::<Vec<_>>().join(",") + "\n";
+        let mut text = columns
+            .iter()
+            .map(|(name, _)| cell(name))
+            .collect::<Vec<_>>()
+            .join(",")
+            + "\n";
         for row in 0..self.rows.len() {
-            let cells: Vec<String> = columns.iter().map(|(_, column)| cell_of(column, row)).collect();
+            let cells: Vec<String> = columns
+                .iter()
+                .map(|(_, column)| cell_of(column, row))
+                .collect();
             let _ = writeln!(text, "{}", cells.join(","));
         }
         text
@@ -179,12 +238,21 @@ fn parameter_column(name: &str) -> String {
 
 /// The label of the trial that stands on a stage; of none or several, nothing.
 fn trial_of(run: &RunRecord, stage: &str) -> Option<String> {
-    let labels: BTreeSet<&str> = run.trials_of(stage).into_iter().map(|trial| trial.label.as_str()).collect();
-    labels.first().filter(|_| labels.len() == 1).map(|label| (*label).to_owned())
+    let labels: BTreeSet<&str> = run
+        .trials_of(stage)
+        .into_iter()
+        .map(|trial| trial.label.as_str())
+        .collect();
+    labels
+        .first()
+        .filter(|_| labels.len() == 1)
+        .map(|label| (*label).to_owned())
 }
 
 fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn cell_of(column: &Column, row: usize) -> String {
@@ -199,7 +267,11 @@ fn cell_of(column: &Column, row: usize) -> String {
 
 /// A cell in quotes where it needs them (RFC 4180).
 fn cell(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -215,7 +287,15 @@ mod tests {
 
     #[test]
     fn no_parameter_hides_a_column() {
-        let names = ["x", "seed", "axis.x", "param.x", "param.seed", "trial", "lr"];
+        let names = [
+            "x",
+            "seed",
+            "axis.x",
+            "param.x",
+            "param.seed",
+            "trial",
+            "lr",
+        ];
         let columns = names.map(parameter_column);
         assert_eq!(columns[0], "x");
         let distinct: BTreeSet<&str> = columns.iter().map(String::as_str).collect();

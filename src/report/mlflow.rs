@@ -70,30 +70,63 @@ fn tracked(history: &History<'_>) -> Result<Vec<Tracked>, ReportError> {
     let record = history.record;
     let parts = parts(history);
     let mut whole = Tracked {
-        params: parameters(record.common_params(), record.common_seed(), IndexMap::new()),
+        params: parameters(
+            record.common_params(),
+            record.common_seed(),
+            IndexMap::new(),
+        ),
         tags: tags(history),
         ..empty(history, record.run.0.clone(), false)
     };
     let stages: Vec<&StageHistory> = history.stages.iter().collect();
-    let of_whole: Vec<&StageHistory> =
-        stages.iter().copied().filter(|stage| !parts.iter().any(|part| part.has(history, stage))).collect();
-    metrics(history, &of_whole, |stage| stage.to_owned(), &mut whole.metrics);
+    let of_whole: Vec<&StageHistory> = stages
+        .iter()
+        .copied()
+        .filter(|stage| !parts.iter().any(|part| part.has(history, stage)))
+        .collect();
+    metrics(
+        history,
+        &of_whole,
+        |stage| stage.to_owned(),
+        &mut whole.metrics,
+    );
     let mut all = vec![whole];
     for part in parts {
         let mut tracked = empty(history, part.name(), true);
-        tracked.tags.insert("runner.part".to_owned(), keys::tag(&part.name()));
-        let own: Vec<&StageHistory> = stages.iter().copied().filter(|stage| part.has(history, stage)).collect();
+        tracked
+            .tags
+            .insert("runner.part".to_owned(), keys::tag(&part.name()));
+        let own: Vec<&StageHistory> = stages
+            .iter()
+            .copied()
+            .filter(|stage| part.has(history, stage))
+            .collect();
         match &part {
             Part::Trial(trial) => {
                 let params = record.params_of_trial(trial);
-                let set = record.varied().into_iter().filter(|name| !params.contains_key(name));
-                let set = set.filter_map(|name| Some((name.clone(), record.value_of_trial(trial, &name)?))).collect();
+                let set = record
+                    .varied()
+                    .into_iter()
+                    .filter(|name| !params.contains_key(name));
+                let set = set
+                    .filter_map(|name| Some((name.clone(), record.value_of_trial(trial, &name)?)))
+                    .collect();
                 tracked.params = parameters(params, Some(record.seed_of_trial(trial)), set);
-                metrics(history, &own, |stage| record.name_in_trial(stage).to_owned(), &mut tracked.metrics);
+                metrics(
+                    history,
+                    &own,
+                    |stage| record.name_in_trial(stage).to_owned(),
+                    &mut tracked.metrics,
+                );
             }
             Part::Axes(axes) => {
                 tracked.params = parameters(record.params.clone(), Some(record.seed), axes.clone());
-                metrics(history, &own, |stage| record.stage_at(stage).to_owned(), &mut tracked.metrics);
+                metrics(
+                    history,
+                    &own,
+                    |stage| record.stage_at(stage).to_owned(),
+                    &mut tracked.metrics,
+                );
             }
         }
         all.push(tracked);
@@ -103,7 +136,11 @@ fn tracked(history: &History<'_>) -> Result<Vec<Tracked>, ReportError> {
 
 fn empty(history: &History<'_>, name: String, is_child: bool) -> Tracked {
     let record = history.record;
-    let text = if is_child { format!("run {} part {name}", record.run) } else { format!("run {}", record.run) };
+    let text = if is_child {
+        format!("run {} part {name}", record.run)
+    } else {
+        format!("run {}", record.run)
+    };
     let user = history.user().unwrap_or("unknown").to_owned();
     let mut tags = BTreeMap::from([("mlflow.user".to_owned(), keys::tag(&user))]);
     tags.insert("runner.run".to_owned(), record.run.0.clone());
@@ -129,13 +166,23 @@ fn parts<'a>(history: &'a History<'_>) -> Vec<Part<'a>> {
         return record.trials().iter().map(Part::Trial).collect();
     }
     let mut seen = BTreeSet::new();
-    let points = history.stages.iter().map(|stage| (stage, record.axes_at(&stage.record.name)));
-    let shown = points.filter(|(stage, axes)| !axes.is_empty() && has_something_to_show(history, stage));
-    shown.map(|(_, axes)| Part::Axes(axes)).filter(|part| seen.insert(part.name())).collect()
+    let points = history
+        .stages
+        .iter()
+        .map(|stage| (stage, record.axes_at(&stage.record.name)));
+    let shown =
+        points.filter(|(stage, axes)| !axes.is_empty() && has_something_to_show(history, stage));
+    shown
+        .map(|(_, axes)| Part::Axes(axes))
+        .filter(|part| seen.insert(part.name()))
+        .collect()
 }
 
 fn has_something_to_show(history: &History<'_>, stage: &StageHistory) -> bool {
-    let tables = stage.outputs().iter().any(|output| output.record.kind == Some(ArtifactKind::Table));
+    let tables = stage
+        .outputs()
+        .iter()
+        .any(|output| output.record.kind == Some(ArtifactKind::Table));
     tables || history.record.metrics.contains_key(&stage.record.name)
 }
 
@@ -143,9 +190,11 @@ impl Part<'_> {
     fn name(&self) -> String {
         match self {
             Self::Trial(trial) => format!("trial {}", trial.label),
-            Self::Axes(axes) => {
-                axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect::<Vec<_>>().join(",")
-            }
+            Self::Axes(axes) => axes
+                .iter()
+                .map(|(axis, value)| format!("{axis}={value}"))
+                .collect::<Vec<_>>()
+                .join(","),
         }
     }
 
@@ -169,18 +218,30 @@ fn parameters(
     seed: Option<u64>,
     more: IndexMap<String, Value>,
 ) -> BTreeMap<String, String> {
-    let seed_name = if params.contains_key("seed") { "pipeline.seed" } else { "seed" };
+    let seed_name = if params.contains_key("seed") {
+        "pipeline.seed"
+    } else {
+        "seed"
+    };
     let mut all: IndexMap<String, Value> = params;
     all.extend(seed.map(|seed| (seed_name.to_owned(), Value::from(seed))));
     for (name, value) in more {
-        let name = if all.contains_key(&name) { format!("axis.{name}") } else { name };
+        let name = if all.contains_key(&name) {
+            format!("axis.{name}")
+        } else {
+            name
+        };
         all.insert(name, value);
     }
-    all.iter().map(|(name, value)| (key(name), keys::parameter(&text_of(value)))).collect()
+    all.iter()
+        .map(|(name, value)| (key(name), keys::parameter(&text_of(value))))
+        .collect()
 }
 
 fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Adds the figures and curves of stages, named by the stage and the figure.
@@ -194,9 +255,22 @@ fn metrics(
     for stage in stages {
         let name = named(&stage.record.name);
         let time = stage.times().map_or(ended, |(_, end)| end);
-        for metric in history.record.metrics.get(&stage.record.name).into_iter().flatten() {
+        for metric in history
+            .record
+            .metrics
+            .get(&stage.record.name)
+            .into_iter()
+            .flatten()
+        {
             if let Some(value) = metric.value {
-                into.insert(key(&format!("{name}.{}", metric.name)), vec![Point { time, value, step: 0 }]);
+                into.insert(
+                    key(&format!("{name}.{}", metric.name)),
+                    vec![Point {
+                        time,
+                        value,
+                        step: 0,
+                    }],
+                );
             }
         }
         for (port, column, points) in curves(history, stage) {
@@ -215,12 +289,22 @@ fn metrics(
 /// The columns of training logs over their epochs, with the port of the log. Epochs are told apart by step; their times are
 /// spread evenly.
 fn curves(history: &History<'_>, stage: &StageHistory) -> Vec<(String, String, Vec<Point>)> {
-    let Some(times) = stage.times() else { return Vec::new() };
+    let Some(times) = stage.times() else {
+        return Vec::new();
+    };
     let mut curves = Vec::new();
-    for output in stage.outputs().iter().filter(|output| output.record.kind == Some(ArtifactKind::Table)) {
+    for output in stage
+        .outputs()
+        .iter()
+        .filter(|output| output.record.kind == Some(ArtifactKind::Table))
+    {
         // A table that is gone from the store is no reason to keep the rest back.
-        let Ok(Artifact::Table(table)) = history.store.load(&output.record) else { continue };
-        let Some(epochs) = table.integers("epoch") else { continue };
+        let Ok(Artifact::Table(table)) = history.store.load(&output.record) else {
+            continue;
+        };
+        let Some(epochs) = table.integers("epoch") else {
+            continue;
+        };
         for column in table.column_names() {
             if column != "epoch"
                 && let Some(points) = curve(&table, &column, &epochs, times)
@@ -232,14 +316,28 @@ fn curves(history: &History<'_>, stage: &StageHistory) -> Vec<(String, String, V
     curves
 }
 
-fn curve(table: &Table, column: &str, epochs: &[Option<i64>], (start, end): (u64, u64)) -> Option<Vec<Point>> {
+fn curve(
+    table: &Table,
+    column: &str,
+    epochs: &[Option<i64>],
+    (start, end): (u64, u64),
+) -> Option<Vec<Point>> {
     let values = table.reals(column)?;
     let count = epochs.len() as u64;
     let point = |(index, (epoch, value)): (usize, (&Option<i64>, &Option<f64>))| {
         let time = start + (end - start) * (index as u64 + 1) / count.max(1);
-        Some(Point { time, value: (*value)?, step: (*epoch)? })
+        Some(Point {
+            time,
+            value: (*value)?,
+            step: (*epoch)?,
+        })
     };
-    let points: Vec<Point> = epochs.iter().zip(&values).enumerate().filter_map(point).collect();
+    let points: Vec<Point> = epochs
+        .iter()
+        .zip(&values)
+        .enumerate()
+        .filter_map(point)
+        .collect();
     (!points.is_empty()).then_some(points)
 }
 
@@ -250,7 +348,12 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
     let mut tag = |name: &str, value: &str| drop(tags.insert(key(name), keys::tag(value)));
     tag("mlflow.source.name", &record.file);
     tag("mlflow.source.type", "LOCAL");
-    if let Some(commit) = record.environment.get("git").and_then(|git| git.get("commit")).and_then(Value::as_str) {
+    if let Some(commit) = record
+        .environment
+        .get("git")
+        .and_then(|git| git.get("commit"))
+        .and_then(Value::as_str)
+    {
         tag("mlflow.source.git.commit", commit);
     }
     tag("runner.status", record.status.name());
@@ -270,12 +373,21 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
     }
     for (stage, metrics) in &record.metrics {
         for metric in metrics {
-            tag(&format!("runner.direction.{stage}.{}", metric.name), metric.direction.name());
-            let marks = [metric.oracle.then_some("oracle"), metric.inflating.then_some("inflating")];
+            tag(
+                &format!("runner.direction.{stage}.{}", metric.name),
+                metric.direction.name(),
+            );
+            let marks = [
+                metric.oracle.then_some("oracle"),
+                metric.inflating.then_some("inflating"),
+            ];
             let caveat = (!metric.caveat.is_empty()).then_some(metric.caveat.as_str());
             let text: Vec<&str> = marks.into_iter().chain([caveat]).flatten().collect();
             if !text.is_empty() {
-                tag(&format!("runner.caveat.{stage}.{}", metric.name), &text.join("; "));
+                tag(
+                    &format!("runner.caveat.{stage}.{}", metric.name),
+                    &text.join("; "),
+                );
             }
         }
     }
@@ -285,15 +397,30 @@ fn tags(history: &History<'_>) -> BTreeMap<String, String> {
 /// The record, the pipeline, and the objects that are asked for: the artifacts of the run of the whole.
 fn attached(history: &History<'_>, selection: &Selection) -> Result<Vec<Attached>, ReportError> {
     let record = history.store.run_path(&history.record.run);
-    let bytes = history.store.layout().read(&record).map_err(ReportError::io("read", &record))?;
+    let bytes = history
+        .store
+        .layout()
+        .read(&record)
+        .map_err(ReportError::io("read", &record))?;
     let mut all = vec![Attached::Bytes("run.json".to_owned(), bytes)];
     for (path, text) in pipeline_files(history.record)? {
-        all.push(Attached::Bytes(format!("pipeline/{path}"), text.as_bytes().to_vec()));
+        all.push(Attached::Bytes(
+            format!("pipeline/{path}"),
+            text.as_bytes().to_vec(),
+        ));
     }
     for (place, stage) in history.stages.iter().enumerate() {
-        for output in stage.outputs().iter().filter(|output| selection.has(history, stage, output)) {
+        for output in stage
+            .outputs()
+            .iter()
+            .filter(|output| selection.has(history, stage, output))
+        {
             let objects = named_objects(history, stage, output)?;
-            all.extend(objects.into_iter().map(|object| Attached::Object(place, object)));
+            all.extend(
+                objects
+                    .into_iter()
+                    .map(|object| Attached::Object(place, object)),
+            );
         }
     }
     Ok(all)

@@ -17,20 +17,28 @@ const BUILT_IN: &str = "quickstart.yaml";
 pub fn pipeline_files(record: &RunRecord) -> Result<Vec<(String, Arc<str>)>, ReportError> {
     let Some(main) = record.pipeline_files.first() else {
         let path = Path::new(&record.file);
-        let text = std::fs::read_to_string(path).map_err(|_| ReportError::NoPipeline(path.to_owned()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|_| ReportError::NoPipeline(path.to_owned()))?;
         return Ok(vec![(last_part(path), text.into())]);
     };
     if main.path.ends_with("(built in)") {
         return Ok(vec![(BUILT_IN.to_owned(), Arc::clone(&main.text))]);
     }
     // The record's own name of the file is absolute; the others are told from the folder of the file as it was opened.
-    let file = record.sweep.as_ref().map_or(&record.file, |sweep| &sweep.pipeline);
+    let file = record
+        .sweep
+        .as_ref()
+        .map_or(&record.file, |sweep| &sweep.pipeline);
     let (opened, home) = (folder_of(&main.path), folder_of(file));
     let place = |path: &str| match Path::new(path).strip_prefix(&opened) {
         Ok(rest) => normal(&home.join(rest)),
         Err(_) => normal(Path::new(path)),
     };
-    let places: Vec<PathBuf> = record.pipeline_files.iter().map(|file| place(&file.path)).collect();
+    let places: Vec<PathBuf> = record
+        .pipeline_files
+        .iter()
+        .map(|file| place(&file.path))
+        .collect();
     let shared = shared_folder(&places);
     let relative = |place: &PathBuf| {
         let parts = place.strip_prefix(&shared).unwrap_or(place).components();
@@ -40,15 +48,30 @@ pub fn pipeline_files(record: &RunRecord) -> Result<Vec<(String, Arc<str>)>, Rep
         });
         parts.collect::<Vec<_>>().join("/")
     };
-    Ok(places.iter().map(relative).zip(record.pipeline_files.iter().map(|file| Arc::clone(&file.text))).collect())
+    Ok(places
+        .iter()
+        .map(relative)
+        .zip(
+            record
+                .pipeline_files
+                .iter()
+                .map(|file| Arc::clone(&file.text)),
+        )
+        .collect())
 }
 
 fn folder_of(path: &str) -> PathBuf {
-    Path::new(path).parent().map(Path::to_owned).unwrap_or_default()
+    Path::new(path)
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 fn last_part(path: &Path) -> String {
-    path.file_name().map_or_else(|| BUILT_IN.to_owned(), |name| name.to_string_lossy().into_owned())
+    path.file_name().map_or_else(
+        || BUILT_IN.to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// The path without `.` and `..`, as far as its text says.
@@ -65,7 +88,11 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 fn shared_folder(places: &[PathBuf]) -> PathBuf {
-    let mut shared = places.first().and_then(|place| place.parent()).map(Path::to_owned).unwrap_or_default();
+    let mut shared = places
+        .first()
+        .and_then(|place| place.parent())
+        .map(Path::to_owned)
+        .unwrap_or_default();
     while !places.iter().all(|place| place.starts_with(&shared)) && shared.pop() {}
     shared
 }
@@ -77,7 +104,10 @@ mod tests {
     use indexmap::IndexMap;
 
     fn paths(file: &str, opened: &[&str]) -> Vec<String> {
-        let file_of = |path: &&str| PipelineFile { path: (*path).to_owned(), text: "t".into() };
+        let file_of = |path: &&str| PipelineFile {
+            path: (*path).to_owned(),
+            text: "t".into(),
+        };
         let record = RunRecord {
             run: RunId("r".into()),
             pipeline: "p".into(),
@@ -100,15 +130,34 @@ mod tests {
             previous: None,
             seal: None,
         };
-        pipeline_files(&record).unwrap().into_iter().map(|(path, _)| path).collect()
+        pipeline_files(&record)
+            .unwrap()
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect()
     }
 
     #[test]
     fn paths_start_at_the_folder_that_all_share() {
         assert_eq!(paths("/x/p.yaml", &["p.yaml"]), ["p.yaml"]);
-        assert_eq!(paths("/x/a/p.yaml", &["a/p.yaml", "a/parts/q.yaml"]), ["p.yaml", "parts/q.yaml"]);
-        assert_eq!(paths("/x/a/p.yaml", &["./p.yaml", "./../b/q.yaml"]), ["a/p.yaml", "b/q.yaml"]);
-        assert_eq!(paths("/x/a/p.yaml", &["/x/a/p.yaml", "/x/b/q.yaml"]), ["a/p.yaml", "b/q.yaml"]);
-        assert_eq!(paths("pipelines/q.yaml (built in)", &["pipelines/q.yaml (built in)"]), ["quickstart.yaml"]);
+        assert_eq!(
+            paths("/x/a/p.yaml", &["a/p.yaml", "a/parts/q.yaml"]),
+            ["p.yaml", "parts/q.yaml"]
+        );
+        assert_eq!(
+            paths("/x/a/p.yaml", &["./p.yaml", "./../b/q.yaml"]),
+            ["a/p.yaml", "b/q.yaml"]
+        );
+        assert_eq!(
+            paths("/x/a/p.yaml", &["/x/a/p.yaml", "/x/b/q.yaml"]),
+            ["a/p.yaml", "b/q.yaml"]
+        );
+        assert_eq!(
+            paths(
+                "pipelines/q.yaml (built in)",
+                &["pipelines/q.yaml (built in)"]
+            ),
+            ["quickstart.yaml"]
+        );
     }
 }

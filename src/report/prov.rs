@@ -51,15 +51,27 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn new(history: &'a History<'a>) -> Self {
-        let prefixes: Map<String, Value> =
-            PREFIXES.iter().map(|(prefix, uri)| ((*prefix).to_owned(), Value::from(*uri))).collect();
+        let prefixes: Map<String, Value> = PREFIXES
+            .iter()
+            .map(|(prefix, uri)| ((*prefix).to_owned(), Value::from(*uri)))
+            .collect();
         let sections = Map::from_iter([("prefix".to_owned(), prefixes.into())]);
         let varied = history.record.varied();
-        Self { history, sections, relations: 0, generated: BTreeSet::new(), done: BTreeSet::new(), varied }
+        Self {
+            history,
+            sections,
+            relations: 0,
+            generated: BTreeSet::new(),
+            done: BTreeSet::new(),
+            varied,
+        }
     }
 
     fn put(&mut self, section: &str, id: &str, attributes: Value) {
-        let entry = self.sections.entry(section).or_insert_with(|| Map::new().into());
+        let entry = self
+            .sections
+            .entry(section)
+            .or_insert_with(|| Map::new().into());
         if let Some(section) = entry.as_object_mut() {
             section.entry(id).or_insert(attributes);
         }
@@ -90,8 +102,15 @@ impl<'a> Document<'a> {
         self.put("agent", &software, attributes);
         if let Some(user) = self.history.user() {
             let person = format!("agent:{}", encoded(user));
-            self.put("agent", &person, json!({"prov:type": qualified("prov:Person"), "prov:label": user}));
-            self.relate("actedOnBehalfOf", json!({"prov:delegate": software, "prov:responsible": person}));
+            self.put(
+                "agent",
+                &person,
+                json!({"prov:type": qualified("prov:Person"), "prov:label": user}),
+            );
+            self.relate(
+                "actedOnBehalfOf",
+                json!({"prov:delegate": software, "prov:responsible": person}),
+            );
         }
     }
 
@@ -113,7 +132,10 @@ impl<'a> Document<'a> {
         }
         if !record.trials().is_empty() {
             let trial = |trial: &SweepMember| {
-                let (params, seed) = (object(record.params_of_trial(trial)), record.seed_of_trial(trial));
+                let (params, seed) = (
+                    object(record.params_of_trial(trial)),
+                    record.seed_of_trial(trial),
+                );
                 json!({"trial": trial.label, "seed": seed, "parameters": params})
             };
             let trials: Vec<Value> = record.trials().iter().map(trial).collect();
@@ -123,17 +145,26 @@ impl<'a> Document<'a> {
             attributes["prov:endTime"] = utc(ended).into();
         }
         for (name, value) in &record.environment {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             attributes[format!("runner:environment.{}", encoded(name))] = text.into();
         }
         self.put("activity", &run, attributes);
         let mut plan = None;
         for (path, text) in pipeline_files(record)? {
             let id = format!("file:{}", Digest::of_bytes(text.as_bytes()));
-            let kind = if plan.is_none() { "prov:Plan" } else { "runner:PipelineFile" };
+            let kind = if plan.is_none() {
+                "prov:Plan"
+            } else {
+                "runner:PipelineFile"
+            };
             let attributes = json!({"prov:type": qualified(kind), "prov:label": path, "runner:bytes": text.len()});
             self.put("entity", &id, attributes);
-            self.relate("used", json!({"prov:activity": run, "prov:entity": id, "prov:role": "pipeline"}));
+            self.relate(
+                "used",
+                json!({"prov:activity": run, "prov:entity": id, "prov:role": "pipeline"}),
+            );
             plan.get_or_insert(id);
         }
         let mut association = json!({"prov:activity": run, "prov:agent": self.software()});
@@ -143,7 +174,10 @@ impl<'a> Document<'a> {
         self.relate("wasAssociatedWith", association);
         if let Some(user) = self.history.user() {
             let person = format!("agent:{}", encoded(user));
-            self.relate("wasAssociatedWith", json!({"prov:activity": run, "prov:agent": person, "prov:role": "user"}));
+            self.relate(
+                "wasAssociatedWith",
+                json!({"prov:activity": run, "prov:agent": person, "prov:role": "user"}),
+            );
         }
         Ok(())
     }
@@ -185,16 +219,21 @@ impl<'a> Document<'a> {
             attributes["runner:error"] = record.reason.as_str().into();
         }
         self.put("activity", &activity, attributes);
-        self.relate("wasAssociatedWith", json!({"prov:activity": activity, "prov:agent": self.software()}));
+        self.relate(
+            "wasAssociatedWith",
+            json!({"prov:activity": activity, "prov:agent": self.software()}),
+        );
         if record.state != StageState::Hit {
-            self.relate("wasInformedBy", json!({"prov:informed": activity, "prov:informant": run}));
+            self.relate(
+                "wasInformedBy",
+                json!({"prov:informed": activity, "prov:informant": run}),
+            );
         }
         let used = self.inputs(stage, &activity);
         for output in stage.outputs() {
             let entity = self.output(stage, output, &activity);
             for source in &used {
-                let derivation =
-                    json!({"prov:generatedEntity": entity, "prov:usedEntity": source, "prov:activity": activity});
+                let derivation = json!({"prov:generatedEntity": entity, "prov:usedEntity": source, "prov:activity": activity});
                 self.relate("wasDerivedFrom", derivation);
             }
         }
@@ -202,7 +241,13 @@ impl<'a> Document<'a> {
 
     /// Another name of an activity.
     fn call_too(&mut self, activity: &str, name: &str) {
-        let Some(attributes) = self.sections.get_mut("activity").and_then(|all| all.get_mut(activity)) else { return };
+        let Some(attributes) = self
+            .sections
+            .get_mut("activity")
+            .and_then(|all| all.get_mut(activity))
+        else {
+            return;
+        };
         let label = &mut attributes["prov:label"];
         match label {
             Value::Array(labels) => labels.push(name.into()),
@@ -219,7 +264,10 @@ impl<'a> Document<'a> {
         }
         let labels: Vec<&str> = trials.iter().map(|trial| trial.label.as_str()).collect();
         attributes["runner:trials"] = labels.join(" ").into();
-        let values = self.varied.iter().filter_map(|name| Some((name.clone(), record.value_at(stage, name)?)));
+        let values = self
+            .varied
+            .iter()
+            .filter_map(|name| Some((name.clone(), record.value_at(stage, name)?)));
         attributes["runner:trialParameters"] = object(values.collect()).to_string().into();
     }
 
@@ -228,15 +276,29 @@ impl<'a> Document<'a> {
         let mut used = Vec::new();
         for input in &stage.inputs {
             let id = format!("content:{}", input.digest);
-            self.put("entity", &id, json!({"prov:type": qualified("runner:Artifact")}));
-            let role = input.item.as_ref().map_or_else(|| input.port.clone(), |item| format!("{}.{item}", input.port));
-            self.relate("used", json!({"prov:activity": activity, "prov:entity": id, "prov:role": role}));
+            self.put(
+                "entity",
+                &id,
+                json!({"prov:type": qualified("runner:Artifact")}),
+            );
+            let role = input.item.as_ref().map_or_else(
+                || input.port.clone(),
+                |item| format!("{}.{item}", input.port),
+            );
+            self.relate(
+                "used",
+                json!({"prov:activity": activity, "prov:entity": id, "prov:role": role}),
+            );
             used.push(id);
         }
         for file in &stage.files {
             let id = format!("file:{}", file.blake3);
             let mut attributes = json!({"prov:type": qualified("runner:RawFile")});
-            let label = if file.path.is_empty() { &file.name } else { &file.path };
+            let label = if file.path.is_empty() {
+                &file.name
+            } else {
+                &file.path
+            };
             attributes["prov:label"] = label.as_str().into();
             if let Some(sum) = &file.sha256 {
                 attributes["runner:sha256"] = sum.as_str().into();
@@ -248,7 +310,10 @@ impl<'a> Document<'a> {
                 attributes["prov:location"] = url.as_str().into();
             }
             self.put("entity", &id, attributes);
-            self.relate("used", json!({"prov:activity": activity, "prov:entity": id, "prov:role": file.name}));
+            self.relate(
+                "used",
+                json!({"prov:activity": activity, "prov:entity": id, "prov:role": file.name}),
+            );
             if let Some(name) = &file.data_set {
                 self.data_set(name, &id);
             }
@@ -260,7 +325,9 @@ impl<'a> Document<'a> {
     }
 
     fn data_set(&mut self, name: &str, file: &str) {
-        let Some(set) = self.history.data_set(name) else { return };
+        let Some(set) = self.history.data_set(name) else {
+            return;
+        };
         let id = format!("dataset:{}", encoded(name));
         let attributes = json!({
             "prov:type": qualified("prov:Collection"),
@@ -271,7 +338,10 @@ impl<'a> Document<'a> {
         });
         self.put("entity", &id, attributes);
         if self.done.insert(format!("{id} has {file}")) {
-            self.relate("hadMember", json!({"prov:collection": id, "prov:entity": file}));
+            self.relate(
+                "hadMember",
+                json!({"prov:collection": id, "prov:entity": file}),
+            );
         }
     }
 
@@ -287,12 +357,20 @@ impl<'a> Document<'a> {
             "runner:object": format!("blake3:{}", output.record.object),
         });
         let first = self.generated.insert(output.record.digest);
-        let id = if first { content.clone() } else { format!("{}/{}", activity, encoded(&output.port)) };
+        let id = if first {
+            content.clone()
+        } else {
+            format!("{}/{}", activity, encoded(&output.port))
+        };
         self.put("entity", &id, attributes);
         if !first {
-            self.relate("alternateOf", json!({"prov:alternate1": id, "prov:alternate2": content}));
+            self.relate(
+                "alternateOf",
+                json!({"prov:alternate1": id, "prov:alternate2": content}),
+            );
         }
-        let mut generation = json!({"prov:entity": id, "prov:activity": activity, "prov:role": output.port});
+        let mut generation =
+            json!({"prov:entity": id, "prov:activity": activity, "prov:role": output.port});
         if let Some((_, end)) = stage.times() {
             generation["prov:time"] = utc(end).into();
         }

@@ -41,11 +41,24 @@ pub struct LeftOut {
 pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<LeftOut>) {
     let options = options_of(history.record);
     let (mut seen, mut found, mut left_out) = (BTreeSet::new(), Vec::new(), Vec::new());
-    for file in history.stages.iter().flat_map(|stage| &stage.files).filter(|file| seen.insert(file.blake3)) {
-        let name = if file.path.is_empty() { &file.name } else { &file.path };
+    for file in history
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.files)
+        .filter(|file| seen.insert(file.blake3))
+    {
+        let name = if file.path.is_empty() {
+            &file.name
+        } else {
+            &file.path
+        };
         let came = came_along(history.store, history.record, &file.blake3);
         let places = places_of(Path::new(&file.path), file.data_set.is_some(), &options);
-        match came.into_iter().chain(places).find_map(|path| is_it(&path, &file.blake3, up_to)) {
+        match came
+            .into_iter()
+            .chain(places)
+            .find_map(|path| is_it(&path, &file.blake3, up_to))
+        {
             Some(carried) => found.push((file.data_set.is_some(), carried, name.clone())),
             None => {
                 let bytes = places_of(Path::new(&file.path), file.data_set.is_some(), &options)
@@ -57,7 +70,11 @@ pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<L
                     Some(_) => "not what it was any more",
                     None => "not found",
                 };
-                left_out.push(LeftOut { path: name.clone(), bytes, reason });
+                left_out.push(LeftOut {
+                    path: name.clone(),
+                    bytes,
+                    reason,
+                });
             }
         }
     }
@@ -69,7 +86,11 @@ pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<L
                 sum = more;
                 chosen.push(carried);
             }
-            None => left_out.push(LeftOut { path: name, bytes: Some(carried.bytes), reason: "too large" }),
+            None => left_out.push(LeftOut {
+                path: name,
+                bytes: Some(carried.bytes),
+                reason: "too large",
+            }),
         }
     }
     left_out.sort_by(|left, right| left.path.cmp(&right.path));
@@ -78,17 +99,30 @@ pub(super) fn carried(history: &History<'_>, up_to: u64) -> (Vec<Carried>, Vec<L
 
 /// Where a run looked for files.
 fn options_of(record: &RunRecord) -> Options {
-    let pipeline = record.sweep.as_ref().map_or(&record.file, |sweep| &sweep.pipeline);
+    let pipeline = record
+        .sweep
+        .as_ref()
+        .map_or(&record.file, |sweep| &sweep.pipeline);
     let base = Path::new(pipeline).parent().map(Path::to_owned);
-    Options { base, ..Options::from_environment() }
+    Options {
+        base,
+        ..Options::from_environment()
+    }
 }
 
 /// The file at a path, if it has these bytes and is no larger than what may go along.
 fn is_it(path: &Path, digest: &Digest, up_to: u64) -> Option<Carried> {
-    let metadata = fs::metadata(path).ok().filter(|metadata| metadata.is_file() && metadata.len() <= up_to)?;
+    let metadata = fs::metadata(path)
+        .ok()
+        .filter(|metadata| metadata.is_file() && metadata.len() <= up_to)?;
     let (found, bytes) = Digest::of_reader(fs::File::open(path).ok()?).ok()?;
     let executable = metadata.permissions().mode() & 0o111 != 0;
-    (found == *digest).then(|| Carried { path: path.to_owned(), digest: found, bytes, executable })
+    (found == *digest).then(|| Carried {
+        path: path.to_owned(),
+        digest: found,
+        bytes,
+        executable,
+    })
 }
 
 /// The folder of a run in which raw files lie that came in a bundle, by their digests.
@@ -97,7 +131,8 @@ pub(super) fn folder_of(store: &Store, record: &RunRecord) -> PathBuf {
 }
 
 fn came_along(store: &Store, record: &RunRecord, digest: &Digest) -> Option<PathBuf> {
-    Some(folder_of(store, record).join(digest.to_string())).filter(|path| store.layout().holds(path))
+    Some(folder_of(store, record).join(digest.to_string()))
+        .filter(|path| store.layout().holds(path))
 }
 
 /// A request of a stage for a file or for many, and the files that came along for it.
@@ -118,10 +153,19 @@ pub fn brought(store: &Store, record: &RunRecord, kinds: &[StageKind]) -> Brough
     if store.layout().look_at(&folder_of(store, record)).is_none() {
         return brought;
     }
-    let Some(lock) = Lock::beside(store, record) else { return brought };
+    let Some(lock) = Lock::beside(store, record) else {
+        return brought;
+    };
     for asked in asked_for(&lock, kinds) {
-        let Some(path) = came_along(store, record, &asked.digest) else { continue };
-        let entry = brought.entry((asked.dataset, asked.path)).or_insert(Brought { file: None, many: Vec::new() });
+        let Some(path) = came_along(store, record, &asked.digest) else {
+            continue;
+        };
+        let entry = brought
+            .entry((asked.dataset, asked.path))
+            .or_insert(Brought {
+                file: None,
+                many: Vec::new(),
+            });
         match asked.below {
             None => entry.file = Some(path),
             Some(below) if entry.many.iter().any(|(known, _)| *known == below) => {}
@@ -146,10 +190,19 @@ struct Asked {
 /// What the stages of a lock asked for, in the order of their names.
 fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
     let mut all = Vec::new();
-    for recorded in lock.stages.values().filter_map(|stage| Recorded::parse(&stage.manifest)) {
-        let kind = kinds.iter().find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
-        let complete = kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
-        let Some((kind, parameters)) = complete else { continue };
+    for recorded in lock
+        .stages
+        .values()
+        .filter_map(|stage| Recorded::parse(&stage.manifest))
+    {
+        let kind = kinds
+            .iter()
+            .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
+        let complete =
+            kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
+        let Some((kind, parameters)) = complete else {
+            continue;
+        };
         for request in kind.files(&parameters) {
             let start = format!("{}/", request.name);
             for (name, digest) in &recorded.files {
@@ -160,7 +213,13 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
                 };
                 let Some(digest) = *digest else { continue };
                 let (dataset, path) = (request.dataset.clone(), request.path.clone());
-                all.push(Asked { dataset, path, folder: request.folder(), below, digest });
+                all.push(Asked {
+                    dataset,
+                    path,
+                    folder: request.folder(),
+                    below,
+                    digest,
+                });
             }
         }
     }
@@ -169,8 +228,13 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
 
 /// Digests of all raw files of the stages of a lock.
 pub(super) fn digests_of(lock: &Lock) -> BTreeSet<Digest> {
-    let recorded = lock.stages.values().filter_map(|stage| Recorded::parse(&stage.manifest));
-    recorded.flat_map(|recorded| recorded.files.into_values().flatten().collect::<Vec<_>>()).collect()
+    let recorded = lock
+        .stages
+        .values()
+        .filter_map(|stage| Recorded::parse(&stage.manifest));
+    recorded
+        .flat_map(|recorded| recorded.files.into_values().flatten().collect::<Vec<_>>())
+        .collect()
 }
 
 /// A raw file that came along, and where it belongs below a folder into which the pipeline of its lock is written.
@@ -208,20 +272,35 @@ pub(super) fn placed_files<T>(
             Some(below) => asked.folder.join(below),
             None => asked.path,
         };
-        let place = asked.dataset.is_none().then(|| staying(home, &path)).flatten();
+        let place = asked
+            .dataset
+            .is_none()
+            .then(|| staying(home, &path))
+            .flatten();
         let digest = asked.digest;
         match place {
-            Some(path) if brought.contains_key(&digest) => drop(placed.entry(path).or_insert(digest)),
+            Some(path) if brought.contains_key(&digest) => {
+                drop(placed.entry(path).or_insert(digest))
+            }
             _ if brought.contains_key(&digest) => {}
             place => {
                 let (path, data_set) = (path.to_string_lossy().into_owned(), asked.dataset);
                 // One place may have several names, such as `x` and `./x`.
-                let one = place.as_ref().map_or_else(|| path.clone(), |place| place.as_str().to_owned());
-                absent.entry((data_set.clone(), one)).or_insert(AbsentFile { path, data_set, place, digest });
+                let one = place
+                    .as_ref()
+                    .map_or_else(|| path.clone(), |place| place.as_str().to_owned());
+                absent.entry((data_set.clone(), one)).or_insert(AbsentFile {
+                    path,
+                    data_set,
+                    place,
+                    digest,
+                });
             }
         }
     }
-    let placed = placed.into_iter().map(|(path, digest)| PlacedFile { path, digest });
+    let placed = placed
+        .into_iter()
+        .map(|(path, digest)| PlacedFile { path, digest });
     (placed.collect(), absent.into_values().collect())
 }
 
@@ -232,7 +311,9 @@ fn staying(home: &Path, path: &Path) -> Option<RelativePath> {
         match part {
             Component::CurDir => {}
             Component::ParentDir => drop(parts.pop()?),
-            Component::Normal(name) => parts.push(name.to_str().filter(|name| !name.starts_with('.'))?),
+            Component::Normal(name) => {
+                parts.push(name.to_str().filter(|name| !name.starts_with('.'))?)
+            }
             Component::RootDir | Component::Prefix(_) => return None,
         }
     }
@@ -251,11 +332,23 @@ mod tests {
 
     #[test]
     fn files_are_laid_out_only_beneath_the_folder() {
-        let place =
-            |home: &str, path: &str| staying(Path::new(home), Path::new(path)).map(|place| place.as_str().to_owned());
+        let place = |home: &str, path: &str| {
+            staying(Path::new(home), Path::new(path)).map(|place| place.as_str().to_owned())
+        };
         assert_eq!(place("", "s.sh").as_deref(), Some("s.sh"));
-        assert_eq!(place("own", "../shared/./s.sh").as_deref(), Some("shared/s.sh"));
-        for path in ["../s.sh", "../../etc/passwd", "/etc/passwd", ".git/hooks/pre-commit", "a/.env", "..", ""] {
+        assert_eq!(
+            place("own", "../shared/./s.sh").as_deref(),
+            Some("shared/s.sh")
+        );
+        for path in [
+            "../s.sh",
+            "../../etc/passwd",
+            "/etc/passwd",
+            ".git/hooks/pre-commit",
+            "a/.env",
+            "..",
+            "",
+        ] {
             assert_eq!(place("", path), None, "{path}");
         }
         assert_eq!(place("own", "../../own/s.sh"), None);

@@ -17,14 +17,29 @@ use super::{History, RawFile, ReportError, Selection, StageHistory, Target};
 use crate::cache::{Output, StageState, utc};
 use crate::diagnostic::visible;
 
-const CONTEXT: [&str; 2] = ["https://w3id.org/ro/crate/1.1/context", "https://w3id.org/ro/terms/workflow-run/context"];
+const CONTEXT: [&str; 2] = [
+    "https://w3id.org/ro/crate/1.1/context",
+    "https://w3id.org/ro/terms/workflow-run/context",
+];
 const CRATE: &str = "https://w3id.org/ro/crate/1.1";
 const WORKFLOW_CRATE: &str = "https://w3id.org/workflowhub/workflow-ro-crate/1.0";
 /// The profiles that the crate follows: address, name, version.
 const PROFILES: [(&str, &str, &str); 4] = [
-    ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
-    ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
-    ("https://w3id.org/ro/wfrun/provenance/0.5", "Provenance Run Crate", "0.5"),
+    (
+        "https://w3id.org/ro/wfrun/process/0.5",
+        "Process Run Crate",
+        "0.5",
+    ),
+    (
+        "https://w3id.org/ro/wfrun/workflow/0.5",
+        "Workflow Run Crate",
+        "0.5",
+    ),
+    (
+        "https://w3id.org/ro/wfrun/provenance/0.5",
+        "Provenance Run Crate",
+        "0.5",
+    ),
     (WORKFLOW_CRATE, "Workflow RO-Crate", "1.0"),
 ];
 const METADATA: &str = "ro-crate-metadata.json";
@@ -72,7 +87,9 @@ pub fn write_ro_crate(
     for place in 0..history.stages.len() {
         writer.stage(place)?;
     }
-    let Writer { target, entities, .. } = writer;
+    let Writer {
+        target, entities, ..
+    } = writer;
     let metadata = json!({"@context": CONTEXT, "@graph": entities.into_graph()});
     let text = serde_json::to_string_pretty(&metadata).unwrap_or_default();
     target.write(METADATA, (text + "\n").as_bytes())?;
@@ -120,18 +137,24 @@ impl<'a> Writer<'a> {
         });
         self.entities.add("./", root);
         for (address, name, version) in PROFILES {
-            self.entities.add(address, json!({"@type": "CreativeWork", "name": name, "version": version}));
+            self.entities.add(
+                address,
+                json!({"@type": "CreativeWork", "name": name, "version": version}),
+            );
         }
     }
 
     /// An address or SPDX identifier becomes an entity; a sentence stays one.
     fn licence(&mut self, licence: Option<&str>) -> Value {
         let Some(text) = licence else {
-            let none = json!({"@type": "CreativeWork", "name": "No licence", "description": NO_LICENCE});
+            let none =
+                json!({"@type": "CreativeWork", "name": "No licence", "description": NO_LICENCE});
             self.entities.add("#licence", none);
             return link("#licence");
         };
-        let is_identifier = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.+".contains(&byte));
+        let is_identifier = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-.+".contains(&byte));
         let address = match text {
             _ if text.starts_with("http://") || text.starts_with("https://") => text.to_owned(),
             _ if is_identifier => format!("https://spdx.org/licenses/{text}"),
@@ -149,9 +172,15 @@ impl<'a> Writer<'a> {
     fn file(&mut self, path: &str, bytes: &[u8], attributes: Value) -> Result<String, ReportError> {
         self.target.write(path, bytes)?;
         let id = encoded_path(path);
-        self.describe(&id, bytes.len() as u64, &Digest::of_bytes(bytes), attributes);
+        self.describe(
+            &id,
+            bytes.len() as u64,
+            &Digest::of_bytes(bytes),
+            attributes,
+        );
         let sum: [u8; 32] = Sha256::digest(bytes).into();
-        self.entities.set(&id, "sha256", Digest(sum).to_string().into());
+        self.entities
+            .set(&id, "sha256", Digest(sum).to_string().into());
         self.entities.push("./", "hasPart", &id);
         Ok(id)
     }
@@ -159,8 +188,10 @@ impl<'a> Writer<'a> {
     /// Size and digest of a file; `attributes` comes first.
     fn describe(&mut self, id: &str, bytes: u64, object: &Digest, attributes: Value) {
         self.entities.add(id, attributes);
-        self.entities.set(id, "contentSize", bytes.to_string().into());
-        self.entities.set(id, "identifier", format!("blake3:{object}").into());
+        self.entities
+            .set(id, "contentSize", bytes.to_string().into());
+        self.entities
+            .set(id, "identifier", format!("blake3:{object}").into());
     }
 
     fn pipeline(&mut self) -> Result<(), ReportError> {
@@ -211,7 +242,12 @@ impl<'a> Writer<'a> {
     /// The record and the lock, as traces of the engine.
     fn records(&mut self) -> Result<(), ReportError> {
         let path = self.history.store.run_path(&self.history.record.run);
-        let bytes = self.history.store.layout().read(&path).map_err(ReportError::io("read", &path))?;
+        let bytes = self
+            .history
+            .store
+            .layout()
+            .read(&path)
+            .map_err(ReportError::io("read", &path))?;
         let record = json!({
             "@type": "File",
             "name": "Record of the run",
@@ -250,7 +286,8 @@ impl<'a> Writer<'a> {
         self.entities.add(ENGINE, engine);
         self.agent = history.user().map(|user| {
             let id = format!("#person-{}", encoded(user));
-            self.entities.add(&id, json!({"@type": "Person", "name": user}));
+            self.entities
+                .add(&id, json!({"@type": "Person", "name": user}));
             self.entities.set("./", "author", link(&id));
             id
         });
@@ -287,11 +324,21 @@ impl<'a> Writer<'a> {
         self.entities.add(RUN, run);
         self.entities.push("./", "mentions", ORGANIZE);
         self.params();
-        let variables = record.environment.get("variables").and_then(Value::as_object);
+        let variables = record
+            .environment
+            .get("variables")
+            .and_then(Value::as_object);
         for (name, value) in variables.into_iter().flatten() {
             let id = format!("#variable/{}", encoded(name));
-            let value = if value.is_string() { text_of(value) } else { "(set, its value is not kept)".to_owned() };
-            self.entities.add(&id, json!({"@type": "PropertyValue", "name": name, "value": value}));
+            let value = if value.is_string() {
+                text_of(value)
+            } else {
+                "(set, its value is not kept)".to_owned()
+            };
+            self.entities.add(
+                &id,
+                json!({"@type": "PropertyValue", "name": name, "value": value}),
+            );
             self.entities.push(RUN, "environment", &id);
         }
     }
@@ -300,19 +347,30 @@ impl<'a> Writer<'a> {
     fn params(&mut self) {
         let record = self.history.record;
         let common = record.common_params().into_iter();
-        let seed = record.common_seed().map(|seed| (SEED.to_owned(), Value::from(seed)));
+        let seed = record
+            .common_seed()
+            .map(|seed| (SEED.to_owned(), Value::from(seed)));
         for (name, value) in common.chain(seed) {
             let actual = format!("#param/{}", encoded(&name));
             self.param(&name, &actual, &value);
         }
         let varied = self.varied.clone();
         for trial in record.trials() {
-            let values = varied.iter().filter_map(|name| Some((name.as_str(), record.value_of_trial(trial, name)?)));
-            let own = record.common_seed().is_none().then(|| (SEED, Value::from(record.seed_of_trial(trial))));
+            let values = varied
+                .iter()
+                .filter_map(|name| Some((name.as_str(), record.value_of_trial(trial, name)?)));
+            let own = record
+                .common_seed()
+                .is_none()
+                .then(|| (SEED, Value::from(record.seed_of_trial(trial))));
             for (name, value) in values.chain(own).collect::<Vec<_>>() {
                 let actual = in_trial(&trial.label, name);
                 self.param(name, &actual, &value);
-                self.entities.set(&actual, "description", format!("in the trial {}", trial.label).into());
+                self.entities.set(
+                    &actual,
+                    "description",
+                    format!("in the trial {}", trial.label).into(),
+                );
             }
         }
     }
@@ -330,9 +388,18 @@ impl<'a> Writer<'a> {
     fn values_of_trials(&self, stage: &StageHistory) -> Vec<String> {
         let record = self.history.record;
         let trials = record.trials_of(&stage.record.name);
-        let Some(first) = trials.first().filter(|_| trials.len() < record.trials().len()) else { return Vec::new() };
+        let Some(first) = trials
+            .first()
+            .filter(|_| trials.len() < record.trials().len())
+        else {
+            return Vec::new();
+        };
         let name = &stage.record.name;
-        let varied = self.varied.iter().filter(|value| record.value_at(name, value).is_some()).cloned();
+        let varied = self
+            .varied
+            .iter()
+            .filter(|value| record.value_at(name, value).is_some())
+            .cloned();
         let seed = record.common_seed().is_none() && record.seed_at(name).is_some();
         let names = varied.chain(seed.then(|| SEED.to_owned()));
         names.map(|value| in_trial(&first.label, &value)).collect()
@@ -342,7 +409,8 @@ impl<'a> Writer<'a> {
     fn value(&mut self, formal: &str, actual: &str, name: &str, value: &Value) {
         let parameter = json!({"@type": "FormalParameter", "additionalType": [], "name": name, "workExample": []});
         self.entities.add(formal, parameter);
-        self.entities.note(formal, "additionalType", data_type(value));
+        self.entities
+            .note(formal, "additionalType", data_type(value));
         self.entities.push(formal, "workExample", actual);
         let property = json!({
             "@type": "PropertyValue", "exampleOfWork": link(formal), "name": name, "value": text_of(value),
@@ -377,7 +445,11 @@ impl<'a> Writer<'a> {
         let record = &stage.record;
         let name = encoded(&record.name);
         let (action, control) = (format!("#action/{name}"), format!("#control/{name}"));
-        let (step, tool, main) = (format!("{}#step/{name}", self.main), self.tool(stage), self.main.clone());
+        let (step, tool, main) = (
+            format!("{}#step/{name}", self.main),
+            self.tool(stage),
+            self.main.clone(),
+        );
         let how = json!({
             "@type": "HowToStep", "name": record.name, "position": place.to_string(), "workExample": link(&tool),
         });
@@ -420,7 +492,10 @@ impl<'a> Writer<'a> {
     fn inputs(&mut self, stage: &'a StageHistory, tool: &str) -> Vec<String> {
         let mut used = Vec::new();
         for input in &stage.inputs {
-            let known = input.maker.as_ref().and_then(|maker| self.made.get(maker).cloned());
+            let known = input
+                .maker
+                .as_ref()
+                .and_then(|maker| self.made.get(maker).cloned());
             let id = known.unwrap_or_else(|| self.content(&input.digest));
             let formal = format!("{tool}/input/{}", encoded(&input.port));
             self.port(&formal, &input.port, &id);
@@ -458,7 +533,10 @@ impl<'a> Writer<'a> {
         let id = format!("#content/{digest}");
         let value = format!("{CONTENT}{digest}");
         let name = format!("Artifact {}", digest.short());
-        self.entities.add(&id, json!({"@type": "PropertyValue", "name": name, "value": value, "identifier": value}));
+        self.entities.add(
+            &id,
+            json!({"@type": "PropertyValue", "name": name, "value": value, "identifier": value}),
+        );
         id
     }
 
@@ -474,15 +552,34 @@ impl<'a> Writer<'a> {
             self.entities.push(tool, "output", &formal);
             if self.history.is_final(&output.record.digest) {
                 let main = self.main.clone();
-                let of_run = format!("{main}#output/{}/{}", encoded(&stage.record.name), encoded(&output.port));
-                self.port(&of_run, &format!("{}.{}", stage.record.name, output.port), &id);
+                let of_run = format!(
+                    "{main}#output/{}/{}",
+                    encoded(&stage.record.name),
+                    encoded(&output.port)
+                );
+                self.port(
+                    &of_run,
+                    &format!("{}.{}", stage.record.name, output.port),
+                    &id,
+                );
                 self.entities.push(&main, "output", &of_run);
                 self.entities.push(RUN, "result", &id);
             }
             made.push(id);
         }
-        for metric in self.history.record.metrics.get(&stage.record.name).into_iter().flatten() {
-            let id = format!("#metric/{}/{}", encoded(&stage.record.name), encoded(&metric.name));
+        for metric in self
+            .history
+            .record
+            .metrics
+            .get(&stage.record.name)
+            .into_iter()
+            .flatten()
+        {
+            let id = format!(
+                "#metric/{}/{}",
+                encoded(&stage.record.name),
+                encoded(&metric.name)
+            );
             self.entities.add(&id, property_of(metric));
             self.entities.push(RUN, "result", &id);
             made.push(id);
@@ -495,9 +592,16 @@ impl<'a> Writer<'a> {
         let record = &output.record;
         let kind = record.kind.map_or("Artifact", ArtifactKind::name);
         let title = format!("{}.{} ({kind})", stage.record.name, output.port);
-        let identifiers = json!([format!("{CONTENT}{}", record.digest), format!("blake3:{}", record.object)]);
+        let identifiers = json!([
+            format!("{CONTENT}{}", record.digest),
+            format!("blake3:{}", record.object)
+        ]);
         if !self.selection.has(self.history, stage, output) {
-            let id = format!("#artifact/{}/{}", encoded(&stage.record.name), encoded(&output.port));
+            let id = format!(
+                "#artifact/{}/{}",
+                encoded(&stage.record.name),
+                encoded(&output.port)
+            );
             let property = json!({
                 "@type": "PropertyValue",
                 "name": title,
@@ -515,20 +619,23 @@ impl<'a> Writer<'a> {
                 let attributes = json!({"@type": "File", "name": title, "encodingFormat": format_of(record.kind)});
                 ids.push(self.object(stage, object, attributes)?);
             }
-            let id = ids.into_iter().next().unwrap_or_else(|| self.content(&record.digest));
+            let id = ids
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| self.content(&record.digest));
             self.entities.set(&id, "identifier", identifiers);
             return Ok(id);
         }
         let folder = format!("objects/{}", self.history.output_path(stage, output));
         self.target.folder(&folder)?;
         let id = format!("{}/", encoded_path(&folder));
-        let set = json!({"@type": "Dataset", "name": title, "identifier": identifiers, "hasPart": []});
+        let set =
+            json!({"@type": "Dataset", "name": title, "identifier": identifiers, "hasPart": []});
         self.entities.add(&id, set);
         self.entities.push("./", "hasPart", &id);
         for object in &objects {
             let name = object.path.rsplit('/').next().unwrap_or(&object.path);
-            let attributes =
-                json!({"@type": "File", "name": format!("{title}: {name}"), "encodingFormat": format_of_name(name)});
+            let attributes = json!({"@type": "File", "name": format!("{title}: {name}"), "encodingFormat": format_of_name(name)});
             let file = self.object(stage, object, attributes)?;
             self.entities.push(&id, "hasPart", &file);
         }
@@ -536,7 +643,12 @@ impl<'a> Writer<'a> {
     }
 
     /// A file of an output that lies in the crate.
-    fn object(&mut self, stage: &StageHistory, object: &NamedObject, attributes: Value) -> Result<String, ReportError> {
+    fn object(
+        &mut self,
+        stage: &StageHistory,
+        object: &NamedObject,
+        attributes: Value,
+    ) -> Result<String, ReportError> {
         let path = format!("objects/{}", object.path);
         let to = self.target.below(&path)?;
         extract(self.history, object, &to).map_err(|error| of_stage(stage, error))?;
@@ -548,7 +660,11 @@ impl<'a> Writer<'a> {
 
     /// A file from outside, at its address if it has one, with the data set that it belongs to.
     fn raw_file(&mut self, file: &RawFile) -> String {
-        let name = if file.path.is_empty() { &file.name } else { &file.path };
+        let name = if file.path.is_empty() {
+            &file.name
+        } else {
+            &file.path
+        };
         let id = match &file.url {
             Some(url) => url.clone(),
             None => format!("#file/{}/{}", file.blake3, encoded(name)),
@@ -564,7 +680,10 @@ impl<'a> Writer<'a> {
         if file.url.is_some() {
             self.entities.push("./", "hasPart", &id);
         }
-        let set = file.data_set.as_deref().and_then(|name| Some((name, self.history.data_set(name)?)));
+        let set = file
+            .data_set
+            .as_deref()
+            .and_then(|name| Some((name, self.history.data_set(name)?)));
         if let Some((name, set)) = set {
             let of_set = format!("#dataset/{}", encoded(name));
             let work = json!({
@@ -600,21 +719,33 @@ fn read_me(history: &History<'_>) -> String {
     let cell = |text: &str| visible(text).replace('|', "\\|");
     let mut table = "| stage | kind | state |\n|---|---|---|\n".to_owned();
     for stage in &record.stages {
-        table += &format!("| {} | {} | {} |\n", cell(&stage.name), stage.kind, stage.state.name());
+        table += &format!(
+            "| {} | {} | {} |\n",
+            cell(&stage.name),
+            stage.kind,
+            stage.state.name()
+        );
     }
     text + &table
 }
 
 /// A metric with what one must know to read it.
 fn property_of(metric: &Metric) -> Value {
-    let marks = [metric.oracle.then_some("oracle: knows the test labels"), metric.inflating.then_some("inflating")];
+    let marks = [
+        metric.oracle.then_some("oracle: knows the test labels"),
+        metric.inflating.then_some("inflating"),
+    ];
     let caveat = (!metric.caveat.is_empty()).then_some(metric.caveat.as_str());
     let direction = match metric.direction {
         Direction::Higher => "higher is better",
         Direction::Lower => "lower is better",
         Direction::Neither => "a description",
     };
-    let notes: Vec<&str> = [direction].into_iter().chain(marks.into_iter().flatten()).chain(caveat).collect();
+    let notes: Vec<&str> = [direction]
+        .into_iter()
+        .chain(marks.into_iter().flatten())
+        .chain(caveat)
+        .collect();
     json!({
         "@type": "PropertyValue",
         "name": metric.name,
@@ -631,14 +762,17 @@ fn in_trial(label: &str, name: &str) -> String {
 /// A time as the profiles want it, with an offset in figures.
 fn time(milliseconds: u64) -> String {
     let text = utc(milliseconds);
-    text.strip_suffix('Z').map_or_else(|| text.clone(), |text| format!("{text}+00:00"))
+    text.strip_suffix('Z')
+        .map_or_else(|| text.clone(), |text| format!("{text}+00:00"))
 }
 
 /// What a stage did, in a sentence.
 fn describe(stage: &StageHistory) -> String {
     let record = &stage.record;
     let mut text = match record.state {
-        StageState::Hit => "Its outputs were there from an earlier execution, which the times are of".to_owned(),
+        StageState::Hit => {
+            "Its outputs were there from an earlier execution, which the times are of".to_owned()
+        }
         StageState::Ran => format!("Executed in this run, because: {}", record.reason),
         StageState::Failed => "It failed".to_owned(),
         StageState::Skipped => "It did not run".to_owned(),
@@ -653,7 +787,11 @@ fn describe(stage: &StageHistory) -> String {
 }
 
 fn status(good: bool) -> &'static str {
-    if good { "http://schema.org/CompletedActionStatus" } else { "http://schema.org/FailedActionStatus" }
+    if good {
+        "http://schema.org/CompletedActionStatus"
+    } else {
+        "http://schema.org/FailedActionStatus"
+    }
 }
 
 fn format_of(kind: Option<ArtifactKind>) -> &'static str {

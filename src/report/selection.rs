@@ -50,11 +50,22 @@ impl Selection {
     /// For the first that it has not.
     pub fn check(&self, history: &History<'_>) -> Result<(), ReportError> {
         for name in &self.stages {
-            if !history.stages.iter().any(|stage| is_called(history, stage, name)) {
-                let names: Vec<&str> = history.stages.iter().map(|stage| stage.record.name.as_str()).collect();
+            if !history
+                .stages
+                .iter()
+                .any(|stage| is_called(history, stage, name))
+            {
+                let names: Vec<&str> = history
+                    .stages
+                    .iter()
+                    .map(|stage| stage.record.name.as_str())
+                    .collect();
                 let hint = suggestion(name, &names);
                 let hint = hint.unwrap_or_else(|| "`runner show RUN` lists its stages".to_owned());
-                return Err(ReportError::NoSuchStage { name: name.clone(), hint });
+                return Err(ReportError::NoSuchStage {
+                    name: name.clone(),
+                    hint,
+                });
             }
         }
         Ok(())
@@ -65,19 +76,30 @@ impl Selection {
         let is_meant = match self.objects {
             Objects::None => false,
             Objects::Metrics => {
-                matches!(output.record.kind, Some(ArtifactKind::Metrics | ArtifactKind::Table))
+                matches!(
+                    output.record.kind,
+                    Some(ArtifactKind::Metrics | ArtifactKind::Table)
+                )
             }
             Objects::Outputs => {
-                output.record.kind == Some(ArtifactKind::Metrics) || history.is_final(&output.record.digest)
+                output.record.kind == Some(ArtifactKind::Metrics)
+                    || history.is_final(&output.record.digest)
             }
             Objects::All => true,
         };
-        is_meant || self.stages.iter().any(|name| is_called(history, stage, name))
+        is_meant
+            || self
+                .stages
+                .iter()
+                .any(|name| is_called(history, stage, name))
     }
 
     /// Whether all outputs of a stage go along.
     pub fn has_all(&self, history: &History<'_>, stage: &StageHistory) -> bool {
-        stage.outputs().iter().all(|output| self.has(history, stage, output))
+        stage
+            .outputs()
+            .iter()
+            .all(|output| self.has(history, stage, output))
     }
 }
 
@@ -110,9 +132,18 @@ pub(super) fn named_objects(
         let extension = record.kind.map_or("", ArtifactKind::extension);
         let dot = if extension.is_empty() { "" } else { "." };
         let path = format!("{folder}{dot}{extension}");
-        return Ok(vec![NamedObject { path, object: record.object, extension, bytes: record.bytes }]);
+        return Ok(vec![NamedObject {
+            path,
+            object: record.object,
+            extension,
+            bytes: record.bytes,
+        }]);
     }
-    let files = match history.store.load(record).map_err(|error| gone(stage, error))? {
+    let files = match history
+        .store
+        .load(record)
+        .map_err(|error| gone(stage, error))?
+    {
         Artifact::Files(files) => files,
         other => return Err(gone(stage, wrong_kind(record, other.kind()))),
     };
@@ -127,17 +158,28 @@ pub(super) fn named_objects(
 }
 
 fn wrong_kind(record: &ObjectRecord, found: ArtifactKind) -> CacheError {
-    CacheError::Damaged { object: record.object, reason: format!("it holds {found}") }
+    CacheError::Damaged {
+        object: record.object,
+        reason: format!("it holds {found}"),
+    }
 }
 
 pub(super) fn gone(stage: &StageHistory, source: CacheError) -> ReportError {
-    ReportError::Gone { stage: stage.record.name.clone(), source }
+    ReportError::Gone {
+        stage: stage.record.name.clone(),
+        source,
+    }
 }
 
 /// All objects of an output, parts included, each once.
-pub(super) fn all_objects<'a>(records: impl Iterator<Item = &'a ObjectRecord>) -> Vec<&'a ObjectRecord> {
+pub(super) fn all_objects<'a>(
+    records: impl Iterator<Item = &'a ObjectRecord>,
+) -> Vec<&'a ObjectRecord> {
     let mut seen = BTreeSet::new();
-    records.flat_map(ObjectRecord::all).filter(|record| seen.insert((record.object, record.kind))).collect()
+    records
+        .flat_map(ObjectRecord::all)
+        .filter(|record| seen.insert((record.object, record.kind)))
+        .collect()
 }
 
 /// Copies an object out of the store and checks its bytes on the way.
@@ -152,7 +194,10 @@ pub(super) fn copy_object(
     name: &Path,
 ) -> Result<(), ReportError> {
     let from = store.layout().object_named(object, extension);
-    let file = store.layout().open(&from).map_err(|_| CacheError::Missing { object: *object })?;
+    let file = store
+        .layout()
+        .open(&from)
+        .map_err(|_| CacheError::Missing { object: *object })?;
     copy_checked(file, &from, object, to, name)
 }
 
@@ -169,23 +214,34 @@ pub(super) fn copy_checked(
 ) -> Result<(), ReportError> {
     let (mut digest, mut piece) = (ByteDigest::default(), vec![0; 256 * 1024]);
     loop {
-        let read = file.read(&mut piece).map_err(CacheError::io("read", from))?;
+        let read = file
+            .read(&mut piece)
+            .map_err(CacheError::io("read", from))?;
         if read == 0 {
             break;
         }
         digest.update(&piece[..read]);
-        to.write_all(&piece[..read]).map_err(ReportError::io("write", name))?;
+        to.write_all(&piece[..read])
+            .map_err(ReportError::io("write", name))?;
     }
     let found = digest.finish();
     if found != *object {
         let reason = format!("its bytes have the digest {}", found.short());
-        return Err(CacheError::Damaged { object: *object, reason }.into());
+        return Err(CacheError::Damaged {
+            object: *object,
+            reason,
+        }
+        .into());
     }
     Ok(())
 }
 
 /// [`copy_object`] into a new file.
-pub(super) fn extract(history: &History<'_>, from: &NamedObject, to: &Path) -> Result<(), ReportError> {
+pub(super) fn extract(
+    history: &History<'_>,
+    from: &NamedObject,
+    to: &Path,
+) -> Result<(), ReportError> {
     let mut file = fs::File::create(to).map_err(ReportError::io("write", to))?;
     copy_object(history.store, &from.object, from.extension, &mut file, to)
 }

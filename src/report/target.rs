@@ -27,13 +27,22 @@ impl Target {
         if let Ok(there) = path.symlink_metadata()
             && (!force || there.is_dir() && !is_replaceable(&path))
         {
-            return Err(if force { ReportError::Foreign(path) } else { ReportError::Exists(path) });
+            return Err(if force {
+                ReportError::Foreign(path)
+            } else {
+                ReportError::Exists(path)
+            });
         }
         let folder = path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder).map_err(ReportError::io("create", folder))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let aside = folder.join(format!(".{name}.{}.part", std::process::id()));
-        Ok(Self { path, aside, force, done: false })
+        Ok(Self {
+            path,
+            aside,
+            force,
+            done: false,
+        })
     }
 
     /// Where it will be.
@@ -95,7 +104,11 @@ impl Target {
     pub fn finish(mut self) -> Result<PathBuf, ReportError> {
         // A folder cannot be renamed over a full one: the old one steps aside first, and goes when the new one is there.
         let old = self.aside.with_extension("old");
-        let stood = self.force && self.path.symlink_metadata().is_ok_and(|there| there.is_dir());
+        let stood = self.force
+            && self
+                .path
+                .symlink_metadata()
+                .is_ok_and(|there| there.is_dir());
         if stood {
             fs::rename(&self.path, &old).map_err(ReportError::io("move aside", &self.path))?;
         }
@@ -131,8 +144,14 @@ fn is_replaceable(folder: &Path) -> bool {
 }
 
 fn remove(path: &Path) {
-    let is_folder = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let is_folder = path
+        .symlink_metadata()
+        .is_ok_and(|metadata| metadata.is_dir());
+    let _ = if is_folder {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
 }
 
 #[cfg(test)]
@@ -141,7 +160,9 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -152,17 +173,32 @@ mod tests {
         assert!(names(folder.path()).is_empty());
         let target = Target::new(&path, false).unwrap();
         for outside in ["../x", "/tmp/x", "a/../../x", "", "a//b"] {
-            assert!(matches!(target.write(outside, b"x"), Err(ReportError::Path(_))), "{outside}");
+            assert!(
+                matches!(target.write(outside, b"x"), Err(ReportError::Path(_))),
+                "{outside}"
+            );
         }
         target.write("a/b", b"whole").unwrap();
         target.finish().unwrap();
-        assert!(matches!(Target::new(&path, false), Err(ReportError::Exists(_))));
-        assert!(matches!(Target::new(&path, true), Err(ReportError::Foreign(_))), "whose folder is it?");
+        assert!(matches!(
+            Target::new(&path, false),
+            Err(ReportError::Exists(_))
+        ));
+        assert!(
+            matches!(Target::new(&path, true), Err(ReportError::Foreign(_))),
+            "whose folder is it?"
+        );
         assert_eq!(fs::read(path.join("a/b")).unwrap(), b"whole");
         fs::write(path.join(OURS[0]), b"{}").unwrap();
-        Target::new(&path, true).unwrap().file(b"now a file").unwrap();
+        Target::new(&path, true)
+            .unwrap()
+            .file(b"now a file")
+            .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"now a file");
-        Target::new(&path, true).unwrap().file(b"and another").unwrap();
+        Target::new(&path, true)
+            .unwrap()
+            .file(b"and another")
+            .unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"and another");
         assert_eq!(names(folder.path()), ["report"]);
     }

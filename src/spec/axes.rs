@@ -19,7 +19,10 @@ pub struct Point {
 
 impl Point {
     pub fn get(&self, axis: &str) -> Option<&Node> {
-        self.values.iter().find(|(name, _)| &**name == axis).map(|(_, value)| value)
+        self.values
+            .iter()
+            .find(|(name, _)| &**name == axis)
+            .map(|(_, value)| value)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -55,7 +58,9 @@ impl Point {
 
 impl FromIterator<(Arc<str>, Node)> for Point {
     fn from_iter<T: IntoIterator<Item = (Arc<str>, Node)>>(values: T) -> Self {
-        Self { values: values.into_iter().collect() }
+        Self {
+            values: values.into_iter().collect(),
+        }
     }
 }
 
@@ -105,10 +110,14 @@ impl Axes {
         match (foreach, matrix) {
             (None, None) => Self::None,
             (Some((first, _)), Some((second, _))) => {
-                let diagnostic = Diagnostic::error("bad-axes", "a stage has `foreach` or `matrix`, not both");
+                let diagnostic =
+                    Diagnostic::error("bad-axes", "a stage has `foreach` or `matrix`, not both");
                 let diagnostic = diagnostic.at(second.span).also(first.span, "the other one");
-                diagnostics
-                    .push(diagnostic.hint("`matrix` makes every combination, `foreach` takes points one by one"));
+                diagnostics.push(
+                    diagnostic.hint(
+                        "`matrix` makes every combination, `foreach` takes points one by one",
+                    ),
+                );
                 Self::None
             }
             (Some((_, node)), None) if node.items().is_some() || node.entries().is_none() => {
@@ -118,19 +127,27 @@ impl Axes {
             (Some((_, node)), None) => {
                 let axes = read_axes(node, diagnostics);
                 if let [_, second, ..] = &axes[..] {
-                    let diagnostic = Diagnostic::error("bad-axes", "a map below `foreach` has one axis");
+                    let diagnostic =
+                        Diagnostic::error("bad-axes", "a map below `foreach` has one axis");
                     let hint = "use `matrix` for every combination, or list points: `foreach: [{a: 1, b: 2}, …]`";
                     diagnostics.push(diagnostic.at(second.name.span).hint(hint));
                 }
-                Self::Product { axes, span: node.span() }
+                Self::Product {
+                    axes,
+                    span: node.span(),
+                }
             }
             (None, Some((_, node))) => {
                 if node.entries().is_none() {
-                    let message = format!("`matrix` must be a map of axes, found {}", node.describe());
+                    let message =
+                        format!("`matrix` must be a map of axes, found {}", node.describe());
                     let diagnostic = Diagnostic::error("bad-axes", message).at(node.span());
                     diagnostics.push(diagnostic.hint("write `matrix: {axis: [value, value]}`"));
                 }
-                Self::Product { axes: read_axes(node, diagnostics), span: node.span() }
+                Self::Product {
+                    axes: read_axes(node, diagnostics),
+                    span: node.span(),
+                }
             }
         }
     }
@@ -144,13 +161,23 @@ impl Axes {
         match self {
             Self::None => Vec::new(),
             Self::Points(node) => {
-                let points = substitute(node, scope).and_then(|node| listed(&node)).unwrap_or_default();
-                points.first().into_iter().flat_map(Point::names).map(|name| (name.to_owned(), false)).collect()
+                let points = substitute(node, scope)
+                    .and_then(|node| listed(&node))
+                    .unwrap_or_default();
+                points
+                    .first()
+                    .into_iter()
+                    .flat_map(Point::names)
+                    .map(|name| (name.to_owned(), false))
+                    .collect()
             }
             Self::Product { axes, .. } => {
                 let implied = |(index, axis): (usize, &Axis)| {
                     let resolved = axis.resolved(&axes[..index], scope);
-                    (axis.name.text.to_string(), resolved.is_ok_and(|axis| axis.is_implied()))
+                    (
+                        axis.name.text.to_string(),
+                        resolved.is_ok_and(|axis| axis.is_implied()),
+                    )
                 };
                 axes.iter().enumerate().map(implied).collect()
             }
@@ -185,8 +212,16 @@ impl Axes {
 }
 
 fn repeated(point: &Point, first: &Point) -> Diagnostic {
-    let place = |point: &Point| point.values.last().map(|(_, value)| value.origin().unwrap_or(value.span()));
-    let mut diagnostic = Diagnostic::error("repeated-point", format!("the point {} comes twice", point.label()));
+    let place = |point: &Point| {
+        point
+            .values
+            .last()
+            .map(|(_, value)| value.origin().unwrap_or(value.span()))
+    };
+    let mut diagnostic = Diagnostic::error(
+        "repeated-point",
+        format!("the point {} comes twice", point.label()),
+    );
     if let (Some(again), Some(before)) = (place(point), place(first)) {
         diagnostic = diagnostic.at(again).hint("remove one of them");
         if again != before {
@@ -209,13 +244,25 @@ fn check_points(node: &Node, diagnostics: &mut Diagnostics) {
 /// The points of a list of maps with the same keys.
 fn listed(node: &Node) -> Result<Vec<Point>, Diagnostics> {
     let bad = |node: &Node, message: String| {
-        let hint = "write `foreach: {axis: [value, value]}` or `foreach: [{a: 1, b: 2}, {a: 3, b: 4}]`";
-        Diagnostic::error("bad-axes", message).at(node.span()).hint(hint)
+        let hint =
+            "write `foreach: {axis: [value, value]}` or `foreach: [{a: 1, b: 2}, {a: 3, b: 4}]`";
+        Diagnostic::error("bad-axes", message)
+            .at(node.span())
+            .hint(hint)
     };
     let items = match node.items() {
         Some([]) => return Err(bad(node, "`foreach` has no points".to_owned()).into()),
         Some(items) => items,
-        None => return Err(bad(node, format!("`foreach` must be a list of points, found {}", node.describe())).into()),
+        None => {
+            return Err(bad(
+                node,
+                format!(
+                    "`foreach` must be a list of points, found {}",
+                    node.describe()
+                ),
+            )
+            .into());
+        }
     };
     let mut diagnostics = Diagnostics::default();
     let mut points: Vec<Point> = Vec::with_capacity(items.len());
@@ -224,17 +271,30 @@ fn listed(node: &Node) -> Result<Vec<Point>, Diagnostics> {
             continue;
         }
         let Some(entries) = item.entries().filter(|entries| !entries.is_empty()) else {
-            diagnostics.push(bad(item, format!("a point must be a map of axes, found {}", item.describe())));
+            diagnostics.push(bad(
+                item,
+                format!("a point must be a map of axes, found {}", item.describe()),
+            ));
             continue;
         };
         for (key, _) in entries {
             check_axis_name(key, &mut diagnostics);
         }
-        let point =
-            Point { values: entries.iter().map(|(key, value)| (Arc::clone(&key.text), value.clone())).collect() };
-        if let Some(first) = points.first().filter(|first| !first.names().eq(point.names())) {
+        let point = Point {
+            values: entries
+                .iter()
+                .map(|(key, value)| (Arc::clone(&key.text), value.clone()))
+                .collect(),
+        };
+        if let Some(first) = points
+            .first()
+            .filter(|first| !first.names().eq(point.names()))
+        {
             let names: Vec<&str> = first.names().collect();
-            let message = format!("every point must have the axes of the first one, in its order: {}", list(&names));
+            let message = format!(
+                "every point must have the axes of the first one, in its order: {}",
+                list(&names)
+            );
             diagnostics.push(bad(item, message));
         }
         points.push(point);
@@ -244,7 +304,10 @@ fn listed(node: &Node) -> Result<Vec<Point>, Diagnostics> {
 
 fn check_axis_name(key: &Key, diagnostics: &mut Diagnostics) {
     if !is_name(&key.text) {
-        let diagnostic = Diagnostic::error("bad-name", format!("`{}` cannot be the name of an axis", key.text));
+        let diagnostic = Diagnostic::error(
+            "bad-name",
+            format!("`{}` cannot be the name of an axis", key.text),
+        );
         diagnostics.push(diagnostic.at(key.span).hint(name_hint()));
     }
 }
@@ -252,8 +315,11 @@ fn check_axis_name(key: &Key, diagnostics: &mut Diagnostics) {
 fn read_axes(node: &Node, diagnostics: &mut Diagnostics) -> Vec<Axis> {
     let entries = node.entries().unwrap_or(&[]);
     if node.entries().is_some_and(<[_]>::is_empty) {
-        diagnostics
-            .push(Diagnostic::error("bad-axes", "there is no axis").at(node.span()).hint("write `axis: [value]`"));
+        diagnostics.push(
+            Diagnostic::error("bad-axes", "there is no axis")
+                .at(node.span())
+                .hint("write `axis: [value]`"),
+        );
     }
     let mut axes: Vec<Axis> = Vec::with_capacity(entries.len());
     for (key, value) in entries {
@@ -262,7 +328,10 @@ fn read_axes(node: &Node, diagnostics: &mut Diagnostics) -> Vec<Axis> {
             diagnostics.extend(problems);
             Values::Unknown
         });
-        axes.push(Axis { name: key.clone(), values });
+        axes.push(Axis {
+            name: key.clone(),
+            values,
+        });
     }
     axes
 }
@@ -275,9 +344,16 @@ fn read_values(key: &Key, node: &Node, earlier: &[Axis]) -> Result<Values, Diagn
         return Ok(Values::List(node.clone()));
     };
     let Some(axis) = node.get("by") else {
-        let message = format!("the map of axis `{}` does not say by which earlier axis it goes", key.text);
-        let hint = "write `{by: earlier_axis, its_value: [...], default: [...]}`, or a list of values";
-        return Err(Diagnostic::error("bad-axes", message).at(node.span()).hint(hint).into());
+        let message = format!(
+            "the map of axis `{}` does not say by which earlier axis it goes",
+            key.text
+        );
+        let hint =
+            "write `{by: earlier_axis, its_value: [...], default: [...]}`, or a list of values";
+        return Err(Diagnostic::error("bad-axes", message)
+            .at(node.span())
+            .hint(hint)
+            .into());
     };
     let mut diagnostics = Diagnostics::default();
     diagnostics.extend(check_by(key, axis, earlier));
@@ -293,43 +369,82 @@ fn read_values(key: &Key, node: &Node, earlier: &[Axis]) -> Result<Values, Diagn
         }
     }
     diagnostics.extend(unused_cases(&key.text, axis, &cases, earlier));
-    diagnostics.unless_any(Values::By { axis: axis.clone(), cases, default })
+    diagnostics.unless_any(Values::By {
+        axis: axis.clone(),
+        cases,
+        default,
+    })
 }
 
 /// `by` must name an axis that stands before this one.
 fn check_by(key: &Key, axis: &Node, earlier: &[Axis]) -> Option<Diagnostic> {
-    let name = axis.as_str().unwrap_or_default().split('.').next().unwrap_or_default();
+    let name = axis
+        .as_str()
+        .unwrap_or_default()
+        .split('.')
+        .next()
+        .unwrap_or_default();
     if earlier.iter().any(|other| &*other.name.text == name) {
         return None;
     }
     let names: Vec<&str> = earlier.iter().map(|other| &*other.name.text).collect();
-    let message = format!("`by` of axis `{}` must name an earlier axis, found {}", key.text, axis.describe());
+    let message = format!(
+        "`by` of axis `{}` must name an earlier axis, found {}",
+        key.text,
+        axis.describe()
+    );
     let hint = match did_you_mean(name, names.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if names.is_empty() => "no axis stands before it; axes are read from top to bottom".to_owned(),
+        None if names.is_empty() => {
+            "no axis stands before it; axes are read from top to bottom".to_owned()
+        }
         None => format!("before it stand {}", list(&names)),
     };
-    Some(Diagnostic::error("bad-axes", message).at(axis.span()).hint(hint))
+    Some(
+        Diagnostic::error("bad-axes", message)
+            .at(axis.span())
+            .hint(hint),
+    )
 }
 
 /// A case for a value that the earlier axis never has is a slip. Values that were set from elsewhere do not make it one.
-fn unused_cases(name: &str, axis: &Node, cases: &[(Key, Node)], earlier: &[Axis]) -> Vec<Diagnostic> {
+fn unused_cases(
+    name: &str,
+    axis: &Node,
+    cases: &[(Key, Node)],
+    earlier: &[Axis],
+) -> Vec<Diagnostic> {
     let by = axis.as_str().unwrap_or_default();
-    let values = match earlier.iter().find(|other| &*other.name.text == by).map(|other| &other.values) {
+    let values = match earlier
+        .iter()
+        .find(|other| &*other.name.text == by)
+        .map(|other| &other.values)
+    {
         Some(Values::List(node)) if !node.is_templated() => node.items().unwrap_or(&[]),
         _ => return Vec::new(),
     };
     let texts: Vec<&str> = values.iter().filter_map(scalar_text).collect();
-    let near = |case: &Key| values.first().is_some_and(|value| value.span().file == case.span.file);
-    let unused = cases.iter().filter(|(case, _)| near(case) && !values.iter().any(|value| is_case(case, value)));
+    let near = |case: &Key| {
+        values
+            .first()
+            .is_some_and(|value| value.span().file == case.span.file)
+    };
+    let unused = cases
+        .iter()
+        .filter(|(case, _)| near(case) && !values.iter().any(|value| is_case(case, value)));
     unused
         .map(|(case, _)| {
-            let message = format!("axis `{name}` has a case `{}`, but `{by}` never has this value", case.text);
+            let message = format!(
+                "axis `{name}` has a case `{}`, but `{by}` never has this value",
+                case.text
+            );
             let hint = match did_you_mean(&case.text, texts.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("the values of `{by}` are {}", list(&texts)),
             };
-            Diagnostic::error("bad-axes", message).at(case.span).hint(hint)
+            Diagnostic::error("bad-axes", message)
+                .at(case.span)
+                .hint(hint)
         })
         .collect()
 }
@@ -356,12 +471,18 @@ fn is_case(case: &Key, value: &Node) -> bool {
 /// The values of a list that has some.
 fn items<'a>(axis: &str, node: &'a Node) -> Result<&'a [Node], Diagnostics> {
     let bad = |message: String| {
-        Diagnostic::error("bad-axes", message).at(node.span()).hint(format!("write `{axis}: [value, value]`"))
+        Diagnostic::error("bad-axes", message)
+            .at(node.span())
+            .hint(format!("write `{axis}: [value, value]`"))
     };
     match node.items() {
         Some([]) => Err(bad(format!("axis `{axis}` has no values")).into()),
         Some(items) => Ok(items),
-        None => Err(bad(format!("axis `{axis}` must be a list of values, found {}", node.describe())).into()),
+        None => Err(bad(format!(
+            "axis `{axis}` must be a list of values, found {}",
+            node.describe()
+        ))
+        .into()),
     }
 }
 
@@ -376,7 +497,11 @@ fn product(axes: &[Axis], scope: &Scope<'_>) -> Result<Vec<Point>, Diagnostics> 
             if extended.len() + values.len() > MOST_INSTANCES {
                 return Err(too_many(&axis.name).into());
             }
-            extended.extend(values.into_iter().map(|value| point.and(Arc::clone(&axis.name.text), value)));
+            extended.extend(
+                values
+                    .into_iter()
+                    .map(|value| point.and(Arc::clone(&axis.name.text), value)),
+            );
         }
         points = extended;
     }
@@ -384,7 +509,10 @@ fn product(axes: &[Axis], scope: &Scope<'_>) -> Result<Vec<Point>, Diagnostics> 
 }
 
 fn too_many(axis: &Key) -> Diagnostic {
-    let message = format!("with the axis `{}` the stage has more than {MOST_INSTANCES} combinations", axis.text);
+    let message = format!(
+        "with the axis `{}` the stage has more than {MOST_INSTANCES} combinations",
+        axis.text
+    );
     let diagnostic = Diagnostic::error("too-many", message).at(axis.span);
     diagnostic.hint("are all axes meant to be combined? `foreach` takes points one by one")
 }
@@ -396,8 +524,9 @@ fn check_label(point: &Point, label: &str) -> Result<(), Diagnostic> {
     }
     let longest = point.iter().max_by_key(|(_, value)| value.weight());
     let (axis, value) = longest.map_or(("", None), |(axis, value)| (axis, Some(value)));
-    let message =
-        format!("the value of axis `{axis}` is too long to name a stage: {LONGEST_LABEL} bytes are the limit");
+    let message = format!(
+        "the value of axis `{axis}` is too long to name a stage: {LONGEST_LABEL} bytes are the limit"
+    );
     let mut diagnostic = Diagnostic::error("too-large", message);
     if let Some(value) = value {
         diagnostic = diagnostic.at(value.origin().unwrap_or(value.span()));
@@ -407,7 +536,9 @@ fn check_label(point: &Point, label: &str) -> Result<(), Diagnostic> {
 
 /// Whether a list refers to one of these axes, so that it differs from point to point.
 fn names_axis(node: &Node, axes: &[Axis]) -> bool {
-    references(node).iter().any(|(name, _)| axes.iter().any(|axis| *axis.name.text == **name))
+    references(node)
+        .iter()
+        .any(|(name, _)| axes.iter().any(|axis| *axis.name.text == **name))
 }
 
 impl Axis {
@@ -426,7 +557,10 @@ impl Axis {
             }
             other => other.clone(),
         };
-        Ok(Self { name: self.name.clone(), values })
+        Ok(Self {
+            name: self.name.clone(),
+            values,
+        })
     }
 
     /// The values at a point of the earlier axes.
@@ -435,7 +569,11 @@ impl Axis {
             Values::Known(values) => return Ok(values.clone()),
             Values::One(value) => return Ok(vec![value.clone()]),
             Values::List(node) => node,
-            Values::By { axis, cases, default } => self.case(point, axis, cases, default.as_ref())?,
+            Values::By {
+                axis,
+                cases,
+                default,
+            } => self.case(point, axis, cases, default.as_ref())?,
             Values::Unknown => return Err(Diagnostics::default()),
         };
         Ok(items(&self.name.text, &substitute(list, &scope.with(point))?)?.to_vec())
@@ -445,7 +583,11 @@ impl Axis {
     fn is_implied(&self) -> bool {
         let single = |node: &Node| node.items().is_some_and(|items| items.len() == 1);
         match &self.values {
-            Values::By { cases, default, .. } => cases.iter().map(|(_, node)| node).chain(default).all(single),
+            Values::By { cases, default, .. } => cases
+                .iter()
+                .map(|(_, node)| node)
+                .chain(default)
+                .all(single),
             Values::One(_) => true,
             Values::List(_) | Values::Known(_) | Values::Unknown => false,
         }
@@ -459,16 +601,30 @@ impl Axis {
         default: Option<&'a Node>,
     ) -> Result<&'a Node, Diagnostic> {
         let path: Vec<&str> = axis.as_str().unwrap_or_default().split('.').collect();
-        let value = path.split_first().and_then(|(name, rest)| point.get(name)?.at(rest));
+        let value = path
+            .split_first()
+            .and_then(|(name, rest)| point.get(name)?.at(rest));
         let value = value.ok_or_else(|| {
-            Diagnostic::error("bad-axes", format!("{} is not a value of every point", axis.describe())).at(axis.span())
+            Diagnostic::error(
+                "bad-axes",
+                format!("{} is not a value of every point", axis.describe()),
+            )
+            .at(axis.span())
         })?;
-        let found = cases.iter().find(|(case, _)| is_case(case, value)).map(|(_, values)| values);
+        let found = cases
+            .iter()
+            .find(|(case, _)| is_case(case, value))
+            .map(|(_, values)| values);
         found.or(default).ok_or_else(|| {
             let names: Vec<&str> = cases.iter().map(|(case, _)| &*case.text).collect();
             let (name, by) = (&self.name.text, path.join("."));
-            let message = format!("axis `{name}` says nothing about {} of `{by}`", value.describe());
-            let diagnostic = Diagnostic::error("bad-axes", message).at(self.name.span).also(value.span(), "this value");
+            let message = format!(
+                "axis `{name}` says nothing about {} of `{by}`",
+                value.describe()
+            );
+            let diagnostic = Diagnostic::error("bad-axes", message)
+                .at(self.name.span)
+                .also(value.span(), "this value");
             diagnostic.hint(format!("add it or `default` to the cases {}", list(&names)))
         })
     }

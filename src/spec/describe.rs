@@ -13,9 +13,13 @@ pub fn describe_schema(schema: &Value) -> String {
 
 fn object(schema: &Value, depth: usize, text: &mut String) {
     if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
-        choices.iter().for_each(|choice| alternative(choice, depth, text));
+        choices
+            .iter()
+            .for_each(|choice| alternative(choice, depth, text));
     }
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     let required = |name: &str| {
         let names = schema.get("required").and_then(Value::as_array);
         names.is_some_and(|names| names.iter().any(|required| required == name))
@@ -37,12 +41,19 @@ fn parameter(name: &str, schema: &Value, required: bool, depth: usize, text: &mu
         None => {}
     }
     let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
-    let doc = schema.get("description").and_then(Value::as_str).unwrap_or("").replace('\n', " ");
+    let doc = schema
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .replace('\n', " ");
     let _ = writeln!(text, "{indent}- `{name}` ({}): {doc}", facts.join(", "));
     let inner = non_null(schema);
     object(inner, depth + 1, text);
     // What each item of a list, or each value of a map, is made of.
-    for each in ["items", "additionalProperties"].into_iter().filter_map(|keyword| inner.get(keyword)) {
+    for each in ["items", "additionalProperties"]
+        .into_iter()
+        .filter_map(|keyword| inner.get(keyword))
+    {
         object(each, depth + 1, text);
     }
 }
@@ -52,9 +63,15 @@ fn alternative(choice: &Value, depth: usize, text: &mut String) {
     let indent = "  ".repeat(depth);
     let properties = choice.get("properties").and_then(Value::as_object);
     let tag = properties.and_then(|properties| {
-        properties.iter().find_map(|(name, property)| Some((name, property.get("const")?.as_str()?)))
+        properties
+            .iter()
+            .find_map(|(name, property)| Some((name, property.get("const")?.as_str()?)))
     });
-    let doc = choice.get("description").and_then(Value::as_str).unwrap_or("").replace('\n', " ");
+    let doc = choice
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .replace('\n', " ");
     if let Some((name, value)) = tag {
         let _ = writeln!(text, "{indent}- `{name}: {value}`: {doc}");
         object(choice, depth + 1, text);
@@ -67,7 +84,9 @@ fn alternative(choice: &Value, depth: usize, text: &mut String) {
 fn non_null(schema: &Value) -> &Value {
     let options = schema.get("anyOf").and_then(Value::as_array);
     let is_null = |option: &&Value| option.get("type").and_then(Value::as_str) != Some("null");
-    options.and_then(|options| options.iter().find(is_null)).unwrap_or(schema)
+    options
+        .and_then(|options| options.iter().find(is_null))
+        .unwrap_or(schema)
 }
 
 fn kind_of(schema: &Value) -> String {
@@ -85,11 +104,19 @@ fn kind_of(schema: &Value) -> String {
     match schema.get("type") {
         Some(Value::String(name)) if name == "array" => {
             let items = schema.get("items").map(kind_of).unwrap_or_default();
-            if items.is_empty() { "list".to_owned() } else { format!("list of {items}") }
+            if items.is_empty() {
+                "list".to_owned()
+            } else {
+                format!("list of {items}")
+            }
         }
         Some(Value::String(name)) => name.clone(),
         Some(Value::Array(names)) => {
-            let names: Vec<&str> = names.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect();
+            let names: Vec<&str> = names
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|name| *name != "null")
+                .collect();
             names.join(" or ")
         }
         _ => String::new(),
@@ -99,10 +126,14 @@ fn kind_of(schema: &Value) -> String {
 fn range_of(schema: &Value) -> Option<String> {
     let schema = non_null(schema);
     let bound = |keys: [&str; 2], words: [&str; 2]| {
-        let found = keys.iter().zip(words).find_map(|(key, word)| Some((schema.get(key)?, word)));
+        let found = keys
+            .iter()
+            .zip(words)
+            .find_map(|(key, word)| Some((schema.get(key)?, word)));
         found.map(|(bound, word)| format!("{word} {bound}"))
     };
-    let low = bound(["minimum", "exclusiveMinimum"], ["at least", "above"]).filter(|low| low != "at least 0");
+    let low = bound(["minimum", "exclusiveMinimum"], ["at least", "above"])
+        .filter(|low| low != "at least 0");
     let high = bound(["maximum", "exclusiveMaximum"], ["at most", "below"]);
     let parts: Vec<String> = low.into_iter().chain(high).collect();
     (!parts.is_empty()).then(|| parts.join(" and "))

@@ -61,10 +61,13 @@ impl<'a> Reader<'a> {
         match self.read_text(path) {
             Ok(text) => self.pipeline_text(path, text),
             Err(reason) => {
-                let diagnostic =
-                    Diagnostic::error("unreadable-file", format!("cannot read `{}`: {reason}", path.display()));
-                let hint = similar_file(path)
-                    .unwrap_or_else(|| "`runner new NAME` writes a pipeline to start from".to_owned());
+                let diagnostic = Diagnostic::error(
+                    "unreadable-file",
+                    format!("cannot read `{}`: {reason}", path.display()),
+                );
+                let hint = similar_file(path).unwrap_or_else(|| {
+                    "`runner new NAME` writes a pipeline to start from".to_owned()
+                });
                 self.diagnostics.push(diagnostic.hint(hint));
                 None
             }
@@ -76,21 +79,39 @@ impl<'a> Reader<'a> {
         let root = self.mapping(path, text, &OUTLINE, "the pipeline")?;
         let (params, stages) = self.contents(path, &root);
         let (includes, overridden) = (take(&mut self.includes), take(&mut self.overridden));
-        Some(Document { root, params, stages, includes, overridden, set: IndexMap::new() })
+        Some(Document {
+            root,
+            params,
+            stages,
+            includes,
+            overridden,
+            set: IndexMap::new(),
+        })
     }
 
     /// Parses a file and checks its top level.
-    fn mapping(&mut self, path: &Path, text: String, schema: &Value, subject: &str) -> Option<Node> {
+    fn mapping(
+        &mut self,
+        path: &Path,
+        text: String,
+        schema: &Value,
+        subject: &str,
+    ) -> Option<Node> {
         let text: Arc<str> = text.into();
-        let file = self.sources.add(path.display().to_string(), Arc::clone(&text));
+        let file = self
+            .sources
+            .add(path.display().to_string(), Arc::clone(&text));
         let (node, diagnostics) = yaml::parse(&text, file, 0);
         let failed = diagnostics.has_errors();
         self.diagnostics.extend(diagnostics);
         let nowhere = Span::new(file, 0, 0);
         let Some(node) = node else {
             if !failed {
-                let diagnostic = Diagnostic::error("missing-key", format!("`{}` is empty", path.display())).at(nowhere);
-                self.diagnostics.push(diagnostic.hint("begin with `pipeline: NAME` and `stages:`"));
+                let diagnostic =
+                    Diagnostic::error("missing-key", format!("`{}` is empty", path.display()))
+                        .at(nowhere);
+                self.diagnostics
+                    .push(diagnostic.hint("begin with `pipeline: NAME` and `stages:`"));
             }
             return None;
         };
@@ -107,12 +128,19 @@ impl<'a> Reader<'a> {
         let own_stages = self.named(root.get("stages"), "a stage");
         let (mut params, mut stages) = (Named::new(), Named::new());
         for include in root.get("include").and_then(Node::items).unwrap_or(&[]) {
-            let Some((other_params, other_stages)) = self.include(path, include) else { continue };
+            let Some((other_params, other_stages)) = self.include(path, include) else {
+                continue;
+            };
             for (name, (span, node)) in other_params {
-                let twice = params.get(&name).filter(|_| !own_params.contains_key(&name)).map(|(span, _)| *span);
+                let twice = params
+                    .get(&name)
+                    .filter(|_| !own_params.contains_key(&name))
+                    .map(|(span, _)| *span);
                 if let Some(first) = twice {
                     let message = format!("two fragments define the parameter `{name}`");
-                    let diagnostic = Diagnostic::error("duplicate-key", message).at(span).also(first, "the other one");
+                    let diagnostic = Diagnostic::error("duplicate-key", message)
+                        .at(span)
+                        .also(first, "the other one");
                     let hint = "define it in the including file, which then decides";
                     self.diagnostics.push(diagnostic.hint(hint));
                 }
@@ -120,8 +148,11 @@ impl<'a> Reader<'a> {
             }
             self.add_stages(&mut stages, other_stages);
         }
-        let anew = params.iter().filter(|(name, _)| own_params.contains_key(*name));
-        self.overridden.extend(anew.map(|(name, (span, _))| (Arc::clone(name), span.file)));
+        let anew = params
+            .iter()
+            .filter(|(name, _)| own_params.contains_key(*name));
+        self.overridden
+            .extend(anew.map(|(name, (span, _))| (Arc::clone(name), span.file)));
         params.extend(own_params);
         self.add_stages(&mut stages, own_stages);
         self.chain.pop();
@@ -132,19 +163,24 @@ impl<'a> Reader<'a> {
     fn too_many(&self) -> Option<String> {
         let bytes: u64 = self.sources.iter().map(|(_, text)| text.len() as u64).sum();
         match () {
-            () if self.chain.len() >= DEEPEST_INCLUDE => {
-                Some(format!("files include each other more than {DEEPEST_INCLUDE} deep"))
+            () if self.chain.len() >= DEEPEST_INCLUDE => Some(format!(
+                "files include each other more than {DEEPEST_INCLUDE} deep"
+            )),
+            () if self.read.len() >= MOST_FILES => {
+                Some(format!("a pipeline has at most {MOST_FILES} files"))
             }
-            () if self.read.len() >= MOST_FILES => Some(format!("a pipeline has at most {MOST_FILES} files")),
-            () if bytes > LARGEST_FILE => {
-                Some(format!("the files of a pipeline have at most {} MiB together", LARGEST_FILE >> 20))
-            }
+            () if bytes > LARGEST_FILE => Some(format!(
+                "the files of a pipeline have at most {} MiB together",
+                LARGEST_FILE >> 20
+            )),
             () => None,
         }
     }
 
     fn read_text(&self, path: &Path) -> Result<String, String> {
-        self.sources.kept(path).map_or_else(|| read_text(path), |text| Ok(text.to_string()))
+        self.sources
+            .kept(path)
+            .map_or_else(|| read_text(path), |text| Ok(text.to_string()))
     }
 
     fn add_stages(&mut self, stages: &mut Named, more: Named) {
@@ -156,8 +192,13 @@ impl<'a> Reader<'a> {
                 }
                 Some((first, _)) => {
                     let message = format!("the stage `{name}` is defined twice");
-                    let diagnostic = Diagnostic::error("duplicate-stage", message).at_with(span, "again here");
-                    self.diagnostics.push(diagnostic.also(*first, "first here").hint("rename one of them"));
+                    let diagnostic =
+                        Diagnostic::error("duplicate-stage", message).at_with(span, "again here");
+                    self.diagnostics.push(
+                        diagnostic
+                            .also(*first, "first here")
+                            .hint("rename one of them"),
+                    );
                 }
             }
         }
@@ -172,7 +213,11 @@ impl<'a> Reader<'a> {
                 named.insert(Arc::clone(&key.text), (key.span, value.clone()));
             } else {
                 let message = format!("`{}` cannot be the name of {what}", key.text);
-                self.diagnostics.push(Diagnostic::error("bad-name", message).at(key.span).hint(name_hint()));
+                self.diagnostics.push(
+                    Diagnostic::error("bad-name", message)
+                        .at(key.span)
+                        .hint(name_hint()),
+                );
             }
         }
         named
@@ -184,17 +229,25 @@ impl<'a> Reader<'a> {
         let path = from.parent().unwrap_or(Path::new("")).join(written);
         let identity = path.canonicalize().unwrap_or_else(|_| path.clone());
         if let Some(start) = self.chain.iter().position(|(other, _)| *other == identity) {
-            let mut names: Vec<String> = self.chain[start..].iter().map(|(_, name)| format!("`{name}`")).collect();
+            let mut names: Vec<String> = self.chain[start..]
+                .iter()
+                .map(|(_, name)| format!("`{name}`"))
+                .collect();
             names.push(names[0].clone());
             let message = format!("files include each other: {}", names.join(" -> "));
-            self.diagnostics.push(Diagnostic::error("include-cycle", message).at(node.span()).hint("remove this one"));
+            self.diagnostics.push(
+                Diagnostic::error("include-cycle", message)
+                    .at(node.span())
+                    .hint("remove this one"),
+            );
             return None;
         }
         if self.read.contains(&identity) {
             return None;
         }
         if let Some(message) = self.too_many() {
-            self.diagnostics.push(Diagnostic::error("too-many", message).at(node.span()));
+            self.diagnostics
+                .push(Diagnostic::error("too-many", message).at(node.span()));
             return None;
         }
         match self.read_text(&path) {
@@ -206,7 +259,8 @@ impl<'a> Reader<'a> {
             Err(reason) => {
                 let message = format!("cannot read `{}`: {reason}", path.display());
                 let diagnostic = Diagnostic::error("unreadable-file", message).at(node.span());
-                let hint = similar_file(&path).unwrap_or_else(|| "paths are relative to the including file".to_owned());
+                let hint = similar_file(&path)
+                    .unwrap_or_else(|| "paths are relative to the including file".to_owned());
                 self.diagnostics.push(diagnostic.hint(hint));
                 None
             }
@@ -216,13 +270,22 @@ impl<'a> Reader<'a> {
 
 /// A file in the same folder whose name is nearly that of a missing one.
 fn similar_file(path: &Path) -> Option<String> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
         .collect();
     names.sort();
-    let meant = did_you_mean(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
-    Some(format!("did you mean `{}`?", path.with_file_name(meant).display()))
+    let meant = did_you_mean(
+        path.file_name()?.to_str()?,
+        names.iter().map(String::as_str),
+    )?;
+    Some(format!(
+        "did you mean `{}`?",
+        path.with_file_name(meant).display()
+    ))
 }

@@ -51,7 +51,10 @@ pub fn read_text(path: &Path) -> Result<String, String> {
         _ => plain(&error),
     })?;
     String::from_utf8(bytes).map_err(|error| {
-        format!("it is not UTF-8 text (byte {} is the first that is wrong)", error.utf8_error().valid_up_to())
+        format!(
+            "it is not UTF-8 text (byte {} is the first that is wrong)",
+            error.utf8_error().valid_up_to()
+        )
     })
 }
 
@@ -64,7 +67,10 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(file.metadata()?.len().min(LARGEST_FILE) as usize);
     file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST_FILE >> 20)));
+        return Err(io::Error::other(format!(
+            "it is larger than {} MiB",
+            LARGEST_FILE >> 20
+        )));
     }
     Ok(bytes)
 }
@@ -77,7 +83,10 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     // To open some devices already does something, so the first look is from outside.
     refuse_special(&std::fs::metadata(path)?)?;
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file: File = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
     refuse_special(&file.metadata()?)?;
     Ok(file)
 }
@@ -97,7 +106,10 @@ fn refuse_special(metadata: &std::fs::Metadata) -> io::Result<()> {
 /// The system's words without its number.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -112,15 +124,24 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
         std::os::unix::fs::symlink(&pipe, folder.path().join("link")).unwrap();
         std::fs::write(folder.path().join("latin"), [b'a', 0xe4]).unwrap();
-        File::create(folder.path().join("large")).unwrap().set_len(LARGEST_FILE + 1).unwrap();
+        File::create(folder.path().join("large"))
+            .unwrap()
+            .set_len(LARGEST_FILE + 1)
+            .unwrap();
         let said = |name: &str| read_text(&folder.path().join(name)).unwrap_err();
         assert_eq!(said("pipe"), "it is a pipe, not a file");
         assert_eq!(said("link"), "it is a pipe, not a file");
         assert_eq!(said("socket"), "it is a socket, not a file");
         assert_eq!(said(""), "it is a folder");
         assert_eq!(said("nothing"), "there is no such file");
-        assert_eq!(said("latin"), "it is not UTF-8 text (byte 1 is the first that is wrong)");
+        assert_eq!(
+            said("latin"),
+            "it is not UTF-8 text (byte 1 is the first that is wrong)"
+        );
         assert_eq!(said("large"), "it is larger than 64 MiB");
-        assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "it is a device, not a file");
+        assert_eq!(
+            read_text(Path::new("/dev/zero")).unwrap_err(),
+            "it is a device, not a file"
+        );
     }
 }

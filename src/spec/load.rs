@@ -12,7 +12,10 @@ use super::node::Node;
 use super::scalar::Resolved;
 use super::schema::STAGE;
 use super::substitute::{Scope, substitute};
-use super::{Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, tolerance, units, unused, validate};
+use super::{
+    Axes, From, Resources, Spec, StageSpec, overrides, params, profiles, tolerance, units, unused,
+    validate,
+};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Spanned};
 
 /// Stages that a thread reads at a time; fewer are not worth another thread.
@@ -36,7 +39,11 @@ pub struct LoadOptions {
 
 /// Reads a pipeline file. The `Spec` holds whatever could be understood even if the diagnostics hold errors, so that
 /// later checks can add theirs; nothing may run then. Stages without a usable `uses` are named in [`Spec::broken`].
-pub fn load(path: &Path, options: &LoadOptions, sources: &mut SourceMap) -> (Option<Spec>, Diagnostics) {
+pub fn load(
+    path: &Path,
+    options: &LoadOptions,
+    sources: &mut SourceMap,
+) -> (Option<Spec>, Diagnostics) {
     let mut diagnostics = Diagnostics::default();
     let earlier = sources.iter().count();
     let document = Reader::new(sources, &mut diagnostics).pipeline(path);
@@ -64,11 +71,26 @@ fn finish(
     earlier: usize,
     mut diagnostics: Diagnostics,
 ) -> (Option<Spec>, Diagnostics) {
-    let Some(mut document) = document else { return (None, diagnostics) };
-    let files = sources.iter().skip(earlier).map(|(path, text)| (path.to_owned(), Arc::clone(text))).collect();
-    profiles::apply(&mut document, options.profile.as_deref(), sources, &mut diagnostics);
+    let Some(mut document) = document else {
+        return (None, diagnostics);
+    };
+    let files = sources
+        .iter()
+        .skip(earlier)
+        .map(|(path, text)| (path.to_owned(), Arc::clone(text)))
+        .collect();
+    profiles::apply(
+        &mut document,
+        options.profile.as_deref(),
+        sources,
+        &mut diagnostics,
+    );
     overrides::apply(&mut document, options, sources, &mut diagnostics);
-    let spec = Spec { profile: options.profile.clone(), files, ..spec(&document, &mut diagnostics) };
+    let spec = Spec {
+        profile: options.profile.clone(),
+        files,
+        ..spec(&document, &mut diagnostics)
+    };
     if !diagnostics.has_errors() {
         unused::warn(&document, options.profile.as_deref(), &mut diagnostics);
     }
@@ -79,18 +101,23 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
     let params = params::resolve(&document.params, diagnostics);
     let scope = Scope::new(&params);
     let root = &document.root;
-    let name = root.get("pipeline").and_then(|node| Some(Spanned::new(node.as_str()?.to_owned(), node.span())));
+    let name = root
+        .get("pipeline")
+        .and_then(|node| Some(Spanned::new(node.as_str()?.to_owned(), node.span())));
     let seed = top_level(root, "seed", &scope, diagnostics);
     let strict = top_level(root, "strict", &scope, diagnostics);
     let mut stages = Vec::with_capacity(document.stages.len());
     let mut broken = Vec::new();
     let written: Vec<_> = document.stages.iter().collect();
-    let read = written.par_iter().with_min_len(SPAN_OF_WORK).map(|(name, (span, node))| {
-        let mut found = Diagnostics::default();
-        let name = Spanned::new(name.to_string(), *span);
-        let stage = stage(&name, node, &scope, &mut found);
-        (stage.ok_or(name), found)
-    });
+    let read = written
+        .par_iter()
+        .with_min_len(SPAN_OF_WORK)
+        .map(|(name, (span, node))| {
+            let mut found = Diagnostics::default();
+            let name = Spanned::new(name.to_string(), *span);
+            let stage = stage(&name, node, &scope, &mut found);
+            (stage.ok_or(name), found)
+        });
     for (stage, found) in read.collect::<Vec<_>>() {
         diagnostics.extend(found);
         match stage {
@@ -100,10 +127,16 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
     }
     Spec {
         name: name.unwrap_or_else(|| Spanned::new("pipeline".to_owned(), root.span())),
-        description: root.get("description").and_then(Node::as_str).map(str::to_owned),
+        description: root
+            .get("description")
+            .and_then(Node::as_str)
+            .map(str::to_owned),
         seed: seed.and_then(|node| integer(&node)).unwrap_or(0),
         profile: None,
-        strict: matches!(strict.as_ref().and_then(Node::resolve), Some(Resolved::Bool(true))),
+        strict: matches!(
+            strict.as_ref().and_then(Node::resolve),
+            Some(Resolved::Bool(true))
+        ),
         params,
         stages,
         files: Vec::new(),
@@ -112,11 +145,20 @@ fn spec(document: &Document, diagnostics: &mut Diagnostics) -> Spec {
 }
 
 /// A top-level value with `${name}` put in, checked again if that changed it.
-fn top_level(root: &Node, key: &str, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<Node> {
+fn top_level(
+    root: &Node,
+    key: &str,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Node> {
     let node = root.get(key)?;
     match substitute(node, scope) {
         Ok(value) => {
-            let problems = validate(&value, &super::schema::PIPELINE["properties"][key], &format!("`{key}`"));
+            let problems = validate(
+                &value,
+                &super::schema::PIPELINE["properties"][key],
+                &format!("`{key}`"),
+            );
             diagnostics.extend(problems);
             Some(value)
         }
@@ -135,13 +177,29 @@ fn integer<T: TryFrom<i128>>(node: &Node) -> Option<T> {
 }
 
 /// Keys of a stage that may refer to parameters and are read at once.
-const IMMEDIATE: [&str; 5] = ["resources", "retries", "timeout", "tolerance", "description"];
+const IMMEDIATE: [&str; 5] = [
+    "resources",
+    "retries",
+    "timeout",
+    "tolerance",
+    "description",
+];
 
-fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Option<StageSpec> {
+fn stage(
+    name: &Spanned<String>,
+    node: &Node,
+    scope: &Scope<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Option<StageSpec> {
     let node = immediate(node, scope, diagnostics);
-    let (strays, problems) = strays(&node, validate(&node, &STAGE, &format!("stage `{}`", name.value)));
+    let (strays, problems) = strays(
+        &node,
+        validate(&node, &STAGE, &format!("stage `{}`", name.value)),
+    );
     diagnostics.extend(problems);
-    let Some(uses) = node.get("uses").and_then(|uses| Some(Spanned::new(uses.as_str()?.to_owned(), uses.span())))
+    let Some(uses) = node
+        .get("uses")
+        .and_then(|uses| Some(Spanned::new(uses.as_str()?.to_owned(), uses.span())))
     else {
         diagnostics.extend(strays.iter().map(|stray| stray.told(None)));
         return None;
@@ -150,7 +208,10 @@ fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &m
     Some(StageSpec {
         name: name.clone(),
         uses,
-        with: node.get("with").filter(|with| with.entries().is_some()).cloned(),
+        with: node
+            .get("with")
+            .filter(|with| with.entries().is_some())
+            .cloned(),
         from: From::new(node.get("from"), diagnostics),
         axes,
         resources: resources(node.get("resources"), diagnostics),
@@ -165,7 +226,10 @@ fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &m
             )
         }),
         tolerance: tolerance::read(node.get("tolerance")),
-        description: node.get("description").and_then(Node::as_str).map(str::to_owned),
+        description: node
+            .get("description")
+            .and_then(Node::as_str)
+            .map(str::to_owned),
         strays,
         span: node.span(),
     })
@@ -175,7 +239,11 @@ fn stage(name: &Spanned<String>, node: &Node, scope: &Scope<'_>, diagnostics: &m
 fn immediate(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> Node {
     let is_immediate = |key: &str, value: &Node| IMMEDIATE.contains(&key) && value.is_templated();
     match node.entries() {
-        Some(entries) if entries.iter().any(|(key, value)| is_immediate(&key.text, value)) => {
+        Some(entries)
+            if entries
+                .iter()
+                .any(|(key, value)| is_immediate(&key.text, value)) =>
+        {
             let mut changed = Vec::with_capacity(entries.len());
             for (key, value) in entries {
                 if !is_immediate(&key.text, value) {
@@ -194,11 +262,19 @@ fn immediate(node: &Node, scope: &Scope<'_>, diagnostics: &mut Diagnostics) -> N
 }
 
 fn resources(node: Option<&Node>, diagnostics: &mut Diagnostics) -> Resources {
-    let Some(node) = node else { return Resources::default() };
+    let Some(node) = node else {
+        return Resources::default();
+    };
     Resources {
         cpus: node.get("cpus").and_then(integer),
         memory: node.get("memory").and_then(|node| {
-            measured(node, units::size, "`memory` must be a size", "write it as `500 MB` or `4 GiB`", diagnostics)
+            measured(
+                node,
+                units::size,
+                "`memory` must be a size",
+                "write it as `500 MB` or `4 GiB`",
+                diagnostics,
+            )
         }),
         gpus: node.get("gpus").and_then(integer),
     }
@@ -215,7 +291,11 @@ fn measured<T>(
     let value = node.as_str().and_then(read);
     if value.is_none() {
         let message = format!("{message}, found {}", node.describe());
-        diagnostics.push(Diagnostic::error("bad-unit", message).at(node.span()).hint(hint));
+        diagnostics.push(
+            Diagnostic::error("bad-unit", message)
+                .at(node.span())
+                .hint(hint),
+        );
     }
     value
 }

@@ -18,7 +18,12 @@ impl Stray {
     /// The problem, in the light of the schema of the kind's parameters if the kind is known.
     pub fn told(&self, kind: Option<(&str, &Value)>) -> Diagnostic {
         let meant = kind.filter(|(_, schema)| schema["properties"].get(&self.key).is_some());
-        let hint = meant.map(|(kind, _)| format!("`{}` is a parameter of `{kind}`: put it under `with`", self.key));
+        let hint = meant.map(|(kind, _)| {
+            format!(
+                "`{}` is a parameter of `{kind}`: put it under `with`",
+                self.key
+            )
+        });
         self.problem.clone().maybe_hint(hint)
     }
 }
@@ -28,7 +33,10 @@ pub(super) fn strays(stage: &Node, problems: Diagnostics) -> (Vec<Stray>, Diagno
     let (mut strays, mut others) = (Vec::new(), Diagnostics::default());
     for problem in problems {
         match unknown_key(stage, &problem) {
-            Some(key) => strays.push(Stray { key: key.to_owned(), problem }),
+            Some(key) => strays.push(Stray {
+                key: key.to_owned(),
+                problem,
+            }),
             None => others.push(problem),
         }
     }
@@ -48,7 +56,11 @@ pub fn beside_with(with: &Node, problems: Diagnostics) -> Diagnostics {
 
 /// The key of a map that is unknown, if that is the problem.
 fn unknown_key<'a>(node: &'a Node, problem: &Diagnostic) -> Option<&'a str> {
-    let place = problem.primary.as_ref().filter(|_| problem.code == "unknown-key")?.span;
+    let place = problem
+        .primary
+        .as_ref()
+        .filter(|_| problem.code == "unknown-key")?
+        .span;
     let (key, _) = node.entries()?.iter().find(|(key, _)| key.span == place)?;
     Some(&key.text)
 }

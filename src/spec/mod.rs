@@ -74,7 +74,10 @@ impl Spec {
 
     /// The parameters as plain values.
     pub fn values(&self) -> IndexMap<String, serde_json::Value> {
-        self.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect()
+        self.params
+            .iter()
+            .map(|(name, param)| (name.clone(), param.value.to_json()))
+            .collect()
     }
 }
 
@@ -90,7 +93,11 @@ pub struct Param {
 
 impl Param {
     pub fn new(value: Node, span: Span) -> Self {
-        Self { value, span, failed: false }
+        Self {
+            value,
+            span,
+            failed: false,
+        }
     }
 }
 
@@ -120,7 +127,9 @@ pub struct StageSpec {
 impl StageSpec {
     /// The place to blame for a parameter, given as a dotted path below `with`: as much of it as was written.
     pub fn locate(&self, path: &str) -> Span {
-        self.with.as_ref().map_or(self.uses.span, |with| with.locate(path))
+        self.with
+            .as_ref()
+            .map_or(self.uses.span, |with| with.locate(path))
     }
 }
 
@@ -136,7 +145,9 @@ pub struct Resources {
 /// Whether a text can name a stage, an axis or a parameter: `[A-Za-z_][A-Za-z0-9_-]*`.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
-    bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 

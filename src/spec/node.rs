@@ -62,22 +62,51 @@ impl Node {
 
     pub fn sequence(items: Vec<Self>, span: Span) -> Self {
         let templated = items.iter().any(|item| item.templated);
-        let weight = items.iter().fold(OVERHEAD, |sum, item| sum.saturating_add(item.weight));
+        let weight = items
+            .iter()
+            .fold(OVERHEAD, |sum, item| sum.saturating_add(item.weight));
         let depth = 1 + items.iter().map(|item| item.depth).max().unwrap_or(0);
-        Self { span, origin: None, kind: Kind::Sequence(items.into()), templated, weight, depth }
+        Self {
+            span,
+            origin: None,
+            kind: Kind::Sequence(items.into()),
+            templated,
+            weight,
+            depth,
+        }
     }
 
     pub fn mapping(entries: Vec<(Key, Self)>, span: Span) -> Self {
         let templated = entries.iter().any(|(_, value)| value.templated);
         let entry = |(key, value): &(Key, Self)| value.weight.saturating_add(key.text.len() as u64);
-        let weight = entries.iter().fold(OVERHEAD, |sum, pair| sum.saturating_add(entry(pair)));
-        let depth = 1 + entries.iter().map(|(_, value)| value.depth).max().unwrap_or(0);
-        Self { span, origin: None, kind: Kind::Mapping(entries.into()), templated, weight, depth }
+        let weight = entries
+            .iter()
+            .fold(OVERHEAD, |sum, pair| sum.saturating_add(entry(pair)));
+        let depth = 1 + entries
+            .iter()
+            .map(|(_, value)| value.depth)
+            .max()
+            .unwrap_or(0);
+        Self {
+            span,
+            origin: None,
+            kind: Kind::Mapping(entries.into()),
+            templated,
+            weight,
+            depth,
+        }
     }
 
     fn leaf(scalar: Scalar, templated: bool, span: Span) -> Self {
         let weight = OVERHEAD + scalar.text.len() as u64;
-        Self { span, origin: None, kind: Kind::Scalar(scalar), templated, weight, depth: 0 }
+        Self {
+            span,
+            origin: None,
+            kind: Kind::Scalar(scalar),
+            templated,
+            weight,
+            depth: 0,
+        }
     }
 
     /// About how many bytes its JSON takes.
@@ -99,10 +128,22 @@ impl Node {
     pub fn from_json(value: &Value, span: Span) -> Self {
         match value {
             Value::String(text) => Self::scalar(text.as_str(), true, span),
-            Value::Array(items) => Self::sequence(items.iter().map(|item| Self::from_json(item, span)).collect(), span),
+            Value::Array(items) => Self::sequence(
+                items
+                    .iter()
+                    .map(|item| Self::from_json(item, span))
+                    .collect(),
+                span,
+            ),
             Value::Object(entries) => {
                 let entry = |(key, value): (&String, &Value)| {
-                    (Key { text: key.as_str().into(), span }, Self::from_json(value, span))
+                    (
+                        Key {
+                            text: key.as_str().into(),
+                            span,
+                        },
+                        Self::from_json(value, span),
+                    )
                 };
                 Self::mapping(entries.iter().map(entry).collect(), span)
             }
@@ -113,7 +154,11 @@ impl Node {
     /// This value at another place, which remembers where it was written.
     #[must_use]
     pub fn used_at(&self, span: Span) -> Self {
-        Self { span, origin: Some(self.origin.unwrap_or(self.span)), ..self.clone() }
+        Self {
+            span,
+            origin: Some(self.origin.unwrap_or(self.span)),
+            ..self.clone()
+        }
     }
 
     /// A string in which all references were replaced: what looks like one now is text.
@@ -123,13 +168,20 @@ impl Node {
 
     #[must_use]
     pub(super) fn with_origin(self, origin: Span) -> Self {
-        Self { origin: Some(origin), ..self }
+        Self {
+            origin: Some(origin),
+            ..self
+        }
     }
 
     /// The same place with another value.
     #[must_use]
     pub(super) fn replaced(&self, value: Self) -> Self {
-        Self { span: self.span, origin: self.origin, ..value }
+        Self {
+            span: self.span,
+            origin: self.origin,
+            ..value
+        }
     }
 
     pub fn span(&self) -> Span {
@@ -208,7 +260,9 @@ impl Node {
     /// The place of a dotted path such as `optimizer.lr`, or of as much of it as there is.
     pub fn locate(&self, path: &str) -> Span {
         let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
-        let longest = (0..=steps.len()).rev().find_map(|length| self.at(&steps[..length]));
+        let longest = (0..=steps.len())
+            .rev()
+            .find_map(|length| self.at(&steps[..length]));
         longest.map_or(self.span, |node| node.span)
     }
 
@@ -216,19 +270,27 @@ impl Node {
         match &self.kind {
             Kind::Scalar(scalar) => scalar.to_json(),
             Kind::Sequence(items) => Value::Array(items.iter().map(Self::to_json).collect()),
-            Kind::Mapping(entries) => {
-                Value::Object(entries.iter().map(|(key, value)| (key.text.to_string(), value.to_json())).collect())
-            }
+            Kind::Mapping(entries) => Value::Object(
+                entries
+                    .iter()
+                    .map(|(key, value)| (key.text.to_string(), value.to_json()))
+                    .collect(),
+            ),
         }
     }
 
     /// As JSON of the form that a schema describes: where it wants a text as it was written, a number is its text.
     pub fn to_json_of(&self, schema: &Value) -> Value {
         match &self.kind {
-            Kind::Scalar(scalar) if is_text_as_written(schema) && !self.is_null() => Value::from(&*scalar.text),
-            Kind::Sequence(items) if schema.get("items").is_some() => {
-                Value::Array(items.iter().map(|item| item.to_json_of(&schema["items"])).collect())
+            Kind::Scalar(scalar) if is_text_as_written(schema) && !self.is_null() => {
+                Value::from(&*scalar.text)
             }
+            Kind::Sequence(items) if schema.get("items").is_some() => Value::Array(
+                items
+                    .iter()
+                    .map(|item| item.to_json_of(&schema["items"]))
+                    .collect(),
+            ),
             Kind::Mapping(entries) => {
                 let of = |key: &Key| {
                     schema
@@ -237,7 +299,8 @@ impl Node {
                         .or(schema.get("additionalProperties"))
                 };
                 let entry = |(key, value): &(Key, Self)| {
-                    let value = of(key).map_or_else(|| value.to_json(), |schema| value.to_json_of(schema));
+                    let value =
+                        of(key).map_or_else(|| value.to_json(), |schema| value.to_json_of(schema));
                     (key.text.to_string(), value)
                 };
                 Value::Object(entries.iter().map(entry).collect())
@@ -253,7 +316,9 @@ impl Node {
             Kind::Sequence(_) => "a list".to_owned(),
             Kind::Mapping(entries) if entries.is_empty() => "an empty map".to_owned(),
             Kind::Mapping(_) => "a map".to_owned(),
-            Kind::Scalar(scalar) if scalar.quoted => format!("the string \"{}\"", shortened(&scalar.text)),
+            Kind::Scalar(scalar) if scalar.quoted => {
+                format!("the string \"{}\"", shortened(&scalar.text))
+            }
             Kind::Scalar(scalar) if scalar.text.is_empty() => "nothing".to_owned(),
             Kind::Scalar(scalar) => format!("`{}`", shortened(&scalar.text)),
         }
@@ -305,7 +370,10 @@ mod tests {
         assert_ne!(node(&json!(1), 0), node(&json!("1"), 0));
         assert_ne!(node(&json!({"a": 1}), 0), node(&json!({"b": 1}), 0));
         let span = node(&value, 0).span();
-        assert_eq!(Node::scalar("a", true, span), Node::scalar("a", false, span));
+        assert_eq!(
+            Node::scalar("a", true, span),
+            Node::scalar("a", false, span)
+        );
     }
 
     #[test]
@@ -319,6 +387,9 @@ mod tests {
         for (value, words) in cases {
             assert_eq!(node(&value, 0).describe(), words);
         }
-        assert_eq!(node(&json!("x".repeat(100)), 0).describe().chars().count(), 54);
+        assert_eq!(
+            node(&json!("x".repeat(100)), 0).describe().chars().count(),
+            54
+        );
     }
 }

@@ -23,7 +23,10 @@ pub(super) fn apply(
     sources: &mut SourceMap,
     diagnostics: &mut Diagnostics,
 ) {
-    let (giver, word) = options.given_by.as_deref().map_or((COMMAND_LINE, "--set "), |giver| (giver, ""));
+    let (giver, word) = options
+        .given_by
+        .as_deref()
+        .map_or((COMMAND_LINE, "--set "), |giver| (giver, ""));
     for (name, value) in &options.overrides {
         let text: Arc<str> = format!("{word}{name}={value}").into();
         let file = sources.add(giver, Arc::clone(&text));
@@ -39,7 +42,8 @@ pub(super) fn apply(
             continue;
         }
         let value = node.unwrap_or_else(|| Node::scalar("", false, name_span));
-        if !failed && let Err(diagnostic) = set(document, &steps(name, name_span), name_span, value) {
+        if !failed && let Err(diagnostic) = set(document, &steps(name, name_span), name_span, value)
+        {
             diagnostics.push(diagnostic);
         }
     }
@@ -60,9 +64,16 @@ fn text_length(text: &str) -> u32 {
 }
 
 /// Finds what a name means: a parameter first, then a top-level key, then a stage.
-fn set(document: &mut Document, steps: &[Step<'_>], span: Span, value: Node) -> Result<(), Diagnostic> {
-    let (&(first, place), rest) =
-        steps.split_first().filter(|((first, _), _)| !first.is_empty()).ok_or_else(|| nothing_named(span))?;
+fn set(
+    document: &mut Document,
+    steps: &[Step<'_>],
+    span: Span,
+    value: Node,
+) -> Result<(), Diagnostic> {
+    let (&(first, place), rest) = steps
+        .split_first()
+        .filter(|((first, _), _)| !first.is_empty())
+        .ok_or_else(|| nothing_named(span))?;
     if document.params.contains_key(first) {
         return set_param(document, steps, value);
     }
@@ -79,43 +90,74 @@ fn set(document: &mut Document, steps: &[Step<'_>], span: Span, value: Node) -> 
 }
 
 fn nothing_named(span: Span) -> Diagnostic {
-    Diagnostic::error("bad-override", "nothing is named before `=`").at(span).hint("write `--set name=value`")
+    Diagnostic::error("bad-override", "nothing is named before `=`")
+        .at(span)
+        .hint("write `--set name=value`")
 }
 
 fn unknown(document: &Document, name: &str, span: Span) -> Diagnostic {
     let params: Vec<&str> = document.params.keys().map(|name| &**name).collect();
-    let others = document.stages.keys().map(|name| &**name).chain(["seed", "strict"]);
+    let others = document
+        .stages
+        .keys()
+        .map(|name| &**name)
+        .chain(["seed", "strict"]);
     let hint = match did_you_mean(name, params.iter().copied().chain(others)) {
         Some(meant) => format!("did you mean `{meant}`?"),
-        None if params.is_empty() => "the pipeline has no `params`; a stage is set as `STAGE.with.KEY`".to_owned(),
-        None => format!("the parameters are {}; a stage is set as `STAGE.with.KEY`", list(&params)),
+        None if params.is_empty() => {
+            "the pipeline has no `params`; a stage is set as `STAGE.with.KEY`".to_owned()
+        }
+        None => format!(
+            "the parameters are {}; a stage is set as `STAGE.with.KEY`",
+            list(&params)
+        ),
     };
-    Diagnostic::error("unknown-parameter", format!("unknown parameter `{name}`")).at(span).hint(hint)
+    Diagnostic::error("unknown-parameter", format!("unknown parameter `{name}`"))
+        .at(span)
+        .hint(hint)
 }
 
 fn set_param(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result<(), Diagnostic> {
-    let Some(((name, place), rest)) = steps.split_first() else { return Ok(()) };
-    let Some((_, node)) = document.params.get_mut(*name) else { return Err(unknown(document, name, *place)) };
+    let Some(((name, place), rest)) = steps.split_first() else {
+        return Ok(());
+    };
+    let Some((_, node)) = document.params.get_mut(*name) else {
+        return Err(unknown(document, name, *place));
+    };
     *node = with_value(Some(node), rest, value)?;
     document.set.insert((*name).into(), *place);
     Ok(())
 }
 
 fn set_stage(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result<(), Diagnostic> {
-    let Some((&(name, place), rest)) = steps.split_first() else { return Ok(()) };
+    let Some((&(name, place), rest)) = steps.split_first() else {
+        return Ok(());
+    };
     let Some((_, node)) = document.stages.get_mut(name) else {
         let names: Vec<&str> = document.stages.keys().map(|name| &**name).collect();
-        let diagnostic = Diagnostic::error("unknown-stage", format!("there is no stage `{name}`")).at(place);
+        let diagnostic =
+            Diagnostic::error("unknown-stage", format!("there is no stage `{name}`")).at(place);
         return Err(diagnostic.maybe_hint(suggestion(name, &names)));
     };
     match rest {
         [] => {
-            let diagnostic = Diagnostic::error("bad-override", format!("`{name}` is a stage, not a parameter"));
-            Err(diagnostic.at(place).hint(format!("name the key to set, such as `{name}.with.KEY`")))
+            let diagnostic = Diagnostic::error(
+                "bad-override",
+                format!("`{name}` is a stage, not a parameter"),
+            );
+            Err(diagnostic
+                .at(place)
+                .hint(format!("name the key to set, such as `{name}.with.KEY`")))
         }
         [(key, place), ..] if !STAGE_KEYS.contains(key) => {
-            let path = rest.iter().map(|(step, _)| *step).collect::<Vec<_>>().join(".");
-            let diagnostic = Diagnostic::error("bad-override", format!("`{key}` is not a key of a stage")).at(*place);
+            let path = rest
+                .iter()
+                .map(|(step, _)| *step)
+                .collect::<Vec<_>>()
+                .join(".");
+            let diagnostic =
+                Diagnostic::error("bad-override", format!("`{key}` is not a key of a stage"))
+                    .at(*place);
             Err(diagnostic.hint(match did_you_mean(key, STAGE_KEYS) {
                 Some(meant) => format!("did you mean `{name}.{meant}`?"),
                 None => format!("parameters of a stage stand below `with`: `{name}.with.{path}`"),
@@ -130,10 +172,18 @@ fn set_stage(document: &mut Document, steps: &[Step<'_>], value: Node) -> Result
 
 /// A tree with one value replaced or added; maps that are not there yet are made.
 fn with_value(node: Option<&Node>, steps: &[Step<'_>], value: Node) -> Result<Node, Diagnostic> {
-    let Some(((step, place), rest)) = steps.split_first() else { return Ok(value) };
+    let Some(((step, place), rest)) = steps.split_first() else {
+        return Ok(value);
+    };
     let Some(node) = node.filter(|node| !node.is_null()) else {
-        let key = Key { text: (*step).into(), span: *place };
-        return Ok(Node::mapping(vec![(key, with_value(None, rest, value)?)], *place));
+        let key = Key {
+            text: (*step).into(),
+            span: *place,
+        };
+        return Ok(Node::mapping(
+            vec![(key, with_value(None, rest, value)?)],
+            *place,
+        ));
     };
     match node.kind() {
         Kind::Mapping(entries) => {
@@ -141,7 +191,10 @@ fn with_value(node: Option<&Node>, steps: &[Step<'_>], value: Node) -> Result<No
             match entries.iter_mut().find(|(key, _)| &*key.text == *step) {
                 Some((_, old)) => *old = with_value(Some(old), rest, value)?,
                 None => {
-                    let key = Key { text: (*step).into(), span: *place };
+                    let key = Key {
+                        text: (*step).into(),
+                        span: *place,
+                    };
                     entries.push((key, with_value(None, rest, value)?));
                 }
             }
@@ -150,20 +203,30 @@ fn with_value(node: Option<&Node>, steps: &[Step<'_>], value: Node) -> Result<No
         Kind::Sequence(items) => {
             let mut items = items.to_vec();
             let count = items.len();
-            let old = step.parse::<usize>().ok().and_then(|index| items.get_mut(index)).ok_or_else(|| {
-                let message = format!("`{step}` is not an item of a list of {count}");
-                Diagnostic::error("bad-override", message)
-                    .at(*place)
-                    .also(node.span(), "the list")
-                    .hint("items count from 0")
-            })?;
+            let old = step
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get_mut(index))
+                .ok_or_else(|| {
+                    let message = format!("`{step}` is not an item of a list of {count}");
+                    Diagnostic::error("bad-override", message)
+                        .at(*place)
+                        .also(node.span(), "the list")
+                        .hint("items count from 0")
+                })?;
             *old = with_value(Some(old), rest, value)?;
             Ok(Node::sequence(items, node.span()))
         }
         Kind::Scalar(_) => {
             let message = format!("there is no `{step}` in {}", node.describe());
-            let diagnostic = Diagnostic::error("bad-override", message).at(*place).also(node.span(), "the value");
-            Err(if node.is_templated() { diagnostic.hint("set the parameter that it refers to") } else { diagnostic })
+            let diagnostic = Diagnostic::error("bad-override", message)
+                .at(*place)
+                .also(node.span(), "the value");
+            Err(if node.is_templated() {
+                diagnostic.hint("set the parameter that it refers to")
+            } else {
+                diagnostic
+            })
         }
     }
 }

@@ -12,13 +12,20 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 
 /// Puts parameters into parameters; all of them in the order of the files, those without a value marked as failed.
 pub(super) fn resolve(raw: &Named, diagnostics: &mut Diagnostics) -> IndexMap<String, Param> {
-    let mut resolver =
-        Resolver { raw, resolved: IndexMap::with_capacity(raw.len()), diagnostics, weight: 0, told: false };
+    let mut resolver = Resolver {
+        raw,
+        resolved: IndexMap::with_capacity(raw.len()),
+        diagnostics,
+        weight: 0,
+        told: false,
+    };
     for index in 0..raw.len() {
         resolver.resolve(index);
     }
     let mut resolved = resolver.resolved;
-    raw.keys().filter_map(|name| resolved.swap_remove_entry(&**name)).collect()
+    raw.keys()
+        .filter_map(|name| resolved.swap_remove_entry(&**name))
+        .collect()
 }
 
 struct Resolver<'a> {
@@ -62,9 +69,15 @@ impl<'a> Resolver<'a> {
     }
 
     fn open(&self, index: usize, open: &mut Vec<Open>) {
-        let Some((name, (_, node))) = self.raw.get_index(index) else { return };
+        let Some((name, (_, node))) = self.raw.get_index(index) else {
+            return;
+        };
         if !self.resolved.contains_key(&**name) {
-            open.push(Open { index, references: references(node).into_iter(), failed: false });
+            open.push(Open {
+                index,
+                references: references(node).into_iter(),
+                failed: false,
+            });
         }
     }
 
@@ -80,14 +93,21 @@ impl<'a> Resolver<'a> {
         };
         if let Some(start) = open.iter().position(|open| open.index == index) {
             let circle = open[start..].iter().chain([&open[start]]);
-            let names: Vec<String> =
-                circle.filter_map(|open| self.raw.get_index(open.index)).map(|(name, _)| format!("`{name}`")).collect();
+            let names: Vec<String> = circle
+                .filter_map(|open| self.raw.get_index(open.index))
+                .map(|(name, _)| format!("`{name}`"))
+                .collect();
             let message = match names.len() {
                 2 => format!("the parameter {} refers to itself", names[0]),
-                _ => format!("parameters refer to each other in a circle: {}", names.join(" -> ")),
+                _ => format!(
+                    "parameters refer to each other in a circle: {}",
+                    names.join(" -> ")
+                ),
             };
             let diagnostic = Diagnostic::error("parameter-cycle", message).at(span);
-            self.diagnostics.push(diagnostic.hint("give one of them a value that does not refer to the others"));
+            self.diagnostics.push(
+                diagnostic.hint("give one of them a value that does not refer to the others"),
+            );
             return false;
         }
         self.open(index, open);
@@ -106,15 +126,20 @@ impl<'a> Resolver<'a> {
         if !self.told {
             self.told = true;
             let most = LARGEST_VALUE >> 20;
-            let message = format!("with their references followed, the parameters have more than {most} MiB together");
-            self.diagnostics.push(Diagnostic::error("too-large", message).at(node.span()));
+            let message = format!(
+                "with their references followed, the parameters have more than {most} MiB together"
+            );
+            self.diagnostics
+                .push(Diagnostic::error("too-large", message).at(node.span()));
         }
         false
     }
 
     /// Computes a parameter whose references are all done; false if it has no value.
     fn close(&mut self, done: &Open) -> bool {
-        let Some((name, (span, node))) = self.raw.get_index(done.index) else { return false };
+        let Some((name, (span, node))) = self.raw.get_index(done.index) else {
+            return false;
+        };
         let value = match done.failed {
             true => None,
             false => match substitute(node, &Scope::new(&self.resolved)) {
@@ -128,7 +153,14 @@ impl<'a> Resolver<'a> {
         let value = value.filter(|value| self.is_within_limits(node, value));
         let failed = value.is_none();
         let value = value.unwrap_or_else(|| node.clone());
-        self.resolved.insert(name.to_string(), Param { value, span: *span, failed });
+        self.resolved.insert(
+            name.to_string(),
+            Param {
+                value,
+                span: *span,
+                failed,
+            },
+        );
         !failed
     }
 }

@@ -32,15 +32,24 @@ pub(super) fn apply(
 fn check(document: &Document, name: &Key, values: &Node, diagnostics: &mut Diagnostics) {
     if !is_name(&name.text) {
         let message = format!("`{}` cannot be the name of a profile", name.text);
-        diagnostics.push(Diagnostic::error("bad-name", message).at(name.span).hint(name_hint()));
+        diagnostics.push(
+            Diagnostic::error("bad-name", message)
+                .at(name.span)
+                .hint(name_hint()),
+        );
     }
     let params: Vec<&str> = document.params.keys().map(|name| &**name).collect();
     for (key, _) in values.entries().unwrap_or(&[]) {
         if !document.params.contains_key(&key.text) {
-            let message = format!("the profile `{}` sets `{}`, which is not a parameter", name.text, key.text);
+            let message = format!(
+                "the profile `{}` sets `{}`, which is not a parameter",
+                name.text, key.text
+            );
             let diagnostic = Diagnostic::error("unknown-parameter", message).at(key.span);
-            let declare = || "declare it in `params` with the value of a run without the profile".to_owned();
-            diagnostics.push(diagnostic.hint(suggestion(&key.text, &params).unwrap_or_else(declare)));
+            let declare =
+                || "declare it in `params` with the value of a run without the profile".to_owned();
+            diagnostics
+                .push(diagnostic.hint(suggestion(&key.text, &params).unwrap_or_else(declare)));
         }
     }
 }
@@ -59,8 +68,12 @@ fn unknown(chosen: &str, profiles: &[(Key, Node)], sources: &mut SourceMap) -> D
     let (start, end) = (OPTION.len() as u32, text.len() as u32);
     let span = Span::new(sources.add(COMMAND_LINE, text), start, end);
     let names: Vec<&str> = profiles.iter().map(|(name, _)| &*name.text).collect();
-    let none = || "the pipeline has no `profiles`; parameters are set one by one with `--set name=value`".to_owned();
-    let diagnostic = Diagnostic::error("unknown-profile", format!("unknown profile `{chosen}`")).at(span);
+    let none = || {
+        "the pipeline has no `profiles`; parameters are set one by one with `--set name=value`"
+            .to_owned()
+    };
+    let diagnostic =
+        Diagnostic::error("unknown-profile", format!("unknown profile `{chosen}`")).at(span);
     diagnostic.hint(suggestion(chosen, &names).unwrap_or_else(none))
 }
 
@@ -83,10 +96,19 @@ stages: {}
 ";
 
     /// Reads a text with a profile, and overrides that come after it.
-    fn read(text: &str, profile: Option<&str>, overrides: &[(&str, &str)]) -> (Option<Spec>, String) {
-        let overrides = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let options =
-            LoadOptions { profile: profile.map(str::to_owned), overrides: overrides.collect(), given_by: None };
+    fn read(
+        text: &str,
+        profile: Option<&str>,
+        overrides: &[(&str, &str)],
+    ) -> (Option<Spec>, String) {
+        let overrides = overrides
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let options = LoadOptions {
+            profile: profile.map(str::to_owned),
+            overrides: overrides.collect(),
+            given_by: None,
+        };
         let mut sources = SourceMap::default();
         let (spec, diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
         (spec, diagnostics.render(&sources, false))
@@ -98,25 +120,44 @@ stages: {}
         assert!(!report.contains("error["), "{report}");
         let spec = spec.unwrap();
         assert_eq!(spec.profile.as_deref(), profile);
-        Value::Object(spec.params.iter().map(|(name, param)| (name.clone(), param.value.to_json())).collect())
+        Value::Object(
+            spec.params
+                .iter()
+                .map(|(name, param)| (name.clone(), param.value.to_json()))
+                .collect(),
+        )
     }
 
     #[test]
     fn a_profile_sets_parameters_and_the_command_line_wins() {
-        assert_eq!(params(None, &[]), json!({"epochs": 10, "stride": 1, "total": "10x1"}));
-        assert_eq!(params(Some("smoke"), &[]), json!({"epochs": 1, "stride": 50, "total": "1x50"}));
-        assert_eq!(params(Some("smoke"), &[("epochs", "2")]), json!({"epochs": 2, "stride": 50, "total": "2x50"}));
+        assert_eq!(
+            params(None, &[]),
+            json!({"epochs": 10, "stride": 1, "total": "10x1"})
+        );
+        assert_eq!(
+            params(Some("smoke"), &[]),
+            json!({"epochs": 1, "stride": 50, "total": "1x50"})
+        );
+        assert_eq!(
+            params(Some("smoke"), &[("epochs", "2")]),
+            json!({"epochs": 2, "stride": 50, "total": "2x50"})
+        );
         assert_eq!(params(Some("plain"), &[]), params(None, &[]));
     }
 
     #[test]
     fn a_profile_may_refer_to_parameters() {
-        assert_eq!(params(Some("long"), &[("stride", "3")]), json!({"epochs": "300", "stride": 3, "total": "300x3"}));
+        assert_eq!(
+            params(Some("long"), &[("stride", "3")]),
+            json!({"epochs": "300", "stride": 3, "total": "300x3"})
+        );
     }
 
     #[test]
     fn faults_are_reported_where_they_stand() {
-        let faulty = EXAMPLE.replace("stride: 50", "strid: 50, width: 3").replace("  plain:", "  2nd: [1]");
+        let faulty = EXAMPLE
+            .replace("stride: 50", "strid: 50, width: 3")
+            .replace("  plain:", "  2nd: [1]");
         let reports = [
             read(EXAMPLE, Some("smok"), &[]).1,
             read(EXAMPLE, Some("overnight"), &[]).1,

@@ -32,11 +32,18 @@ impl PartialEq for Scalar {
 
 impl Scalar {
     pub fn new(text: impl Into<Arc<str>>, quoted: bool) -> Self {
-        Self { text: text.into(), quoted }
+        Self {
+            text: text.into(),
+            quoted,
+        }
     }
 
     pub fn resolve(&self) -> Resolved<'_> {
-        if self.quoted { Resolved::Text(&self.text) } else { resolve(&self.text) }
+        if self.quoted {
+            Resolved::Text(&self.text)
+        } else {
+            resolve(&self.text)
+        }
     }
 
     /// As JSON. Infinities and not-a-number, which JSON lacks, keep their text.
@@ -45,7 +52,9 @@ impl Scalar {
             Resolved::Null => Value::Null,
             Resolved::Bool(value) => Value::Bool(value),
             Resolved::Integer(value) => Number::from_i128(value).map_or(Value::Null, Value::Number),
-            Resolved::Float(value) => Number::from_f64(value).map_or_else(|| Value::from(&*self.text), Value::Number),
+            Resolved::Float(value) => {
+                Number::from_f64(value).map_or_else(|| Value::from(&*self.text), Value::Number)
+            }
             Resolved::Text(text) => Value::from(text),
         }
     }
@@ -53,7 +62,9 @@ impl Scalar {
 
 /// The value of a plain scalar.
 pub fn resolve(text: &str) -> Resolved<'_> {
-    let Some(first) = text.bytes().next() else { return Resolved::Null };
+    let Some(first) = text.bytes().next() else {
+        return Resolved::Null;
+    };
     match first {
         b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' => word(text),
         b'0'..=b'9' | b'+' | b'-' | b'.' => number(text).unwrap_or(Resolved::Text(text)),
@@ -79,16 +90,24 @@ fn number(text: &str) -> Option<Resolved<'static>> {
     }
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     match unsigned {
-        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => return Some(Resolved::Float(f64::NEG_INFINITY)),
+        ".inf" | ".Inf" | ".INF" if text.starts_with('-') => {
+            return Some(Resolved::Float(f64::NEG_INFINITY));
+        }
         ".inf" | ".Inf" | ".INF" => return Some(Resolved::Float(f64::INFINITY)),
-        ".nan" | ".NaN" | ".NAN" if unsigned.len() == text.len() => return Some(Resolved::Float(f64::NAN)),
+        ".nan" | ".NaN" | ".NAN" if unsigned.len() == text.len() => {
+            return Some(Resolved::Float(f64::NAN));
+        }
         _ => {}
     }
     if !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         let fits = text.parse::<i128>().ok().filter(|value| in_range(*value));
-        return fits.map(Resolved::Integer).or_else(|| text.parse().ok().map(Resolved::Float));
+        return fits
+            .map(Resolved::Integer)
+            .or_else(|| text.parse().ok().map(Resolved::Float));
     }
-    is_float(unsigned).then(|| text.parse().ok().map(Resolved::Float)).flatten()
+    is_float(unsigned)
+        .then(|| text.parse().ok().map(Resolved::Float))
+        .flatten()
 }
 
 fn in_range(value: i128) -> bool {
@@ -97,8 +116,14 @@ fn in_range(value: i128) -> bool {
 
 fn radix(digits: &str, radix: u32) -> Option<Resolved<'static>> {
     let clean = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    let value = clean.then(|| i128::from_str_radix(digits, radix).ok()).flatten()?;
-    Some(if in_range(value) { Resolved::Integer(value) } else { Resolved::Float(value as f64) })
+    let value = clean
+        .then(|| i128::from_str_radix(digits, radix).ok())
+        .flatten()?;
+    Some(if in_range(value) {
+        Resolved::Integer(value)
+    } else {
+        Resolved::Float(value as f64)
+    })
 }
 
 /// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
@@ -109,7 +134,9 @@ fn is_float(unsigned: &str) -> bool {
     };
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let sound_mantissa = match mantissa.split_once('.') {
-        Some((whole, fraction)) => digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty()),
+        Some((whole, fraction)) => {
+            digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())
+        }
         None => digits(mantissa) && !mantissa.is_empty(),
     };
     let sound_exponent = exponent.is_none_or(|exponent| {
@@ -141,8 +168,14 @@ mod tests {
             ("0o17", Resolved::Integer(15)),
             ("-0x1", Resolved::Text("-0x1")),
             ("0xfg", Resolved::Text("0xfg")),
-            ("18446744073709551615", Resolved::Integer(i128::from(u64::MAX))),
-            ("18446744073709551616", Resolved::Float(18_446_744_073_709_551_616.0)),
+            (
+                "18446744073709551615",
+                Resolved::Integer(i128::from(u64::MAX)),
+            ),
+            (
+                "18446744073709551616",
+                Resolved::Float(18_446_744_073_709_551_616.0),
+            ),
             ("1e-4", Resolved::Float(1e-4)),
             ("1.0E+3", Resolved::Float(1000.0)),
             (".5", Resolved::Float(0.5)),

@@ -7,8 +7,18 @@ use serde_json::{Map, Value, json};
 use stages::contract::StageKind;
 
 /// The keys of a stage.
-pub(super) const STAGE_KEYS: [&str; 10] =
-    ["uses", "with", "from", "foreach", "matrix", "resources", "retries", "timeout", "tolerance", "description"];
+pub(super) const STAGE_KEYS: [&str; 10] = [
+    "uses",
+    "with",
+    "from",
+    "foreach",
+    "matrix",
+    "resources",
+    "retries",
+    "timeout",
+    "tolerance",
+    "description",
+];
 
 const NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_-]*$";
 
@@ -23,8 +33,14 @@ pub(super) static OUTLINE: LazyLock<Value> = LazyLock::new(|| {
 /// The top level of a pipeline file.
 pub(super) static PIPELINE: LazyLock<Value> = LazyLock::new(|| {
     let mut properties = Map::from_iter([
-        ("pipeline".to_owned(), json!({"type": "string", "minLength": 1, "description": "The name of the pipeline."})),
-        ("description".to_owned(), json!({"type": "string", "description": "What the pipeline is for."})),
+        (
+            "pipeline".to_owned(),
+            json!({"type": "string", "minLength": 1, "description": "The name of the pipeline."}),
+        ),
+        (
+            "description".to_owned(),
+            json!({"type": "string", "description": "What the pipeline is for."}),
+        ),
         (
             "seed".to_owned(),
             json!({"type": "integer", "minimum": 0, "default": 0, "description": "From it follows all randomness."}),
@@ -52,8 +68,14 @@ pub(super) static FRAGMENT: LazyLock<Value> = LazyLock::new(|| object(shared_pro
 /// A stage, whatever its kind. What is more than a type is checked when it is read.
 pub(super) static STAGE: LazyLock<Value> = LazyLock::new(|| {
     let mut properties = Map::from_iter([
-        ("uses".to_owned(), json!({"type": "string", "description": "The stage kind."})),
-        ("with".to_owned(), json!({"type": ["object", "null"], "description": "The parameters of the stage."})),
+        (
+            "uses".to_owned(),
+            json!({"type": "string", "description": "The stage kind."}),
+        ),
+        (
+            "with".to_owned(),
+            json!({"type": ["object", "null"], "description": "The parameters of the stage."}),
+        ),
         ("from".to_owned(), json!(true)),
         ("foreach".to_owned(), json!(true)),
         ("matrix".to_owned(), json!(true)),
@@ -87,14 +109,16 @@ fn shared_properties() -> Map<String, Value> {
                 "description": "Values to refer to as `${name}`. A run can set them: `--set name=value`.",
             }),
         ),
-        ("stages".to_owned(), json!({"type": "object", "description": "The stages by name."})),
+        (
+            "stages".to_owned(),
+            json!({"type": "object", "description": "The stages by name."}),
+        ),
     ])
 }
 
 /// How a stage is run; none of it changes its outputs.
 fn run_properties() -> Map<String, Value> {
-    let count =
-        |least: u32, doc: &str| json!({"type": "integer", "minimum": least, "maximum": u32::MAX, "description": doc});
+    let count = |least: u32, doc: &str| json!({"type": "integer", "minimum": least, "maximum": u32::MAX, "description": doc});
     let resources = json!({
         "cpus": count(1, "Threads."),
         "memory": {"type": "string", "description": "A size such as `4 GiB`."},
@@ -110,10 +134,19 @@ fn run_properties() -> Map<String, Value> {
                 "description": "What the stage needs of the machine.",
             }),
         ),
-        ("retries".to_owned(), count(0, "How often the stage is tried again after a failure.")),
-        ("timeout".to_owned(), json!({"type": "string", "description": "A duration such as `90 s` or `2h`."})),
+        (
+            "retries".to_owned(),
+            count(0, "How often the stage is tried again after a failure."),
+        ),
+        (
+            "timeout".to_owned(),
+            json!({"type": "string", "description": "A duration such as `90 s` or `2h`."}),
+        ),
         ("tolerance".to_owned(), super::tolerance::schema()),
-        ("description".to_owned(), json!({"type": "string", "description": "What the stage is for."})),
+        (
+            "description".to_owned(),
+            json!({"type": "string", "description": "What the stage is for."}),
+        ),
     ])
 }
 
@@ -145,7 +178,10 @@ pub fn pipeline_schema(kinds: &[StageKind]) -> Value {
 /// A stage of one kind.
 fn stage(kind: &StageKind) -> Value {
     let parameters = kind.schema().to_value();
-    let needs_parameters = parameters.get("required").and_then(Value::as_array).is_some_and(|names| !names.is_empty());
+    let needs_parameters = parameters
+        .get("required")
+        .and_then(Value::as_array)
+        .is_some_and(|names| !names.is_empty());
     let mut with = relaxed(&parameters);
     if let Some(with) = with.as_object_mut() {
         with.shift_remove("title");
@@ -153,7 +189,10 @@ fn stage(kind: &StageKind) -> Value {
         with.insert("description".to_owned(), kind.doc.into());
     }
     let mut properties = Map::from_iter([
-        ("uses".to_owned(), json!({"const": kind.name, "description": kind.doc})),
+        (
+            "uses".to_owned(),
+            json!({"const": kind.name, "description": kind.doc}),
+        ),
         ("with".to_owned(), with),
         (
             "from".to_owned(),
@@ -171,7 +210,14 @@ fn stage(kind: &StageKind) -> Value {
     for (name, schema) in run_properties() {
         properties.insert(name, or_reference(&relaxed(&schema)));
     }
-    object(properties, if needs_parameters { &["uses", "with"] } else { &["uses"] })
+    object(
+        properties,
+        if needs_parameters {
+            &["uses", "with"]
+        } else {
+            &["uses"]
+        },
+    )
 }
 
 fn values() -> Value {
@@ -208,16 +254,26 @@ fn matrix() -> Value {
 
 /// A copy in which every part below may also be a reference.
 fn relaxed(schema: &Value) -> Value {
-    let Some(schema) = schema.as_object() else { return schema.clone() };
+    let Some(schema) = schema.as_object() else {
+        return schema.clone();
+    };
     let relax = |(keyword, value): (&String, &Value)| {
         let value = match (keyword.as_str(), value) {
-            ("properties" | "patternProperties", Value::Object(parts)) => {
-                Value::Object(parts.iter().map(|(name, part)| (name.clone(), or_reference(&relaxed(part)))).collect())
-            }
+            ("properties" | "patternProperties", Value::Object(parts)) => Value::Object(
+                parts
+                    .iter()
+                    .map(|(name, part)| (name.clone(), or_reference(&relaxed(part))))
+                    .collect(),
+            ),
             ("items" | "additionalProperties", part) => or_reference(&relaxed(part)),
-            ("prefixItems", Value::Array(parts)) => parts.iter().map(|part| or_reference(&relaxed(part))).collect(),
+            ("prefixItems", Value::Array(parts)) => parts
+                .iter()
+                .map(|part| or_reference(&relaxed(part)))
+                .collect(),
             // A reference in the place of the whole value is added around the options, once.
-            ("oneOf" | "anyOf" | "allOf", Value::Array(options)) => options.iter().map(relaxed).collect(),
+            ("oneOf" | "anyOf" | "allOf", Value::Array(options)) => {
+                options.iter().map(relaxed).collect()
+            }
             (_, other) => other.clone(),
         };
         (keyword.clone(), value)
@@ -227,9 +283,14 @@ fn relaxed(schema: &Value) -> Value {
 
 /// The schema or a reference, unless strings fit it anyway or it is a fixed word.
 fn or_reference(schema: &Value) -> Value {
-    let Some(object) = schema.as_object() else { return schema.clone() };
-    let is_string = super::schema_words::type_names(object).contains(&"string") && !object.contains_key("enum");
-    let limits = ["type", "enum", "oneOf", "anyOf", "allOf"].iter().any(|keyword| object.contains_key(*keyword));
+    let Some(object) = schema.as_object() else {
+        return schema.clone();
+    };
+    let is_string =
+        super::schema_words::type_names(object).contains(&"string") && !object.contains_key("enum");
+    let limits = ["type", "enum", "oneOf", "anyOf", "allOf"]
+        .iter()
+        .any(|keyword| object.contains_key(*keyword));
     if is_string || !limits || object.contains_key("const") {
         return schema.clone();
     }
@@ -240,7 +301,10 @@ fn or_reference(schema: &Value) -> Value {
             outer.insert(keyword.to_owned(), value);
         }
     }
-    outer.insert("anyOf".to_owned(), json!([inner, {"$ref": "#/$defs/reference"}]));
+    outer.insert(
+        "anyOf".to_owned(),
+        json!([inner, {"$ref": "#/$defs/reference"}]),
+    );
     Value::Object(outer)
 }
 
@@ -249,7 +313,8 @@ mod tests {
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
     use stages::contract::{
-        Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, StageError, Threads,
+        Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, StageError,
+        Threads,
     };
 
     use super::*;
@@ -269,7 +334,10 @@ mod tests {
         const WHAT: &'static str = "model";
 
         fn entries() -> Vec<Entry> {
-            vec![Entry::new::<Layers>("wide", "A wide one."), Entry::new::<Layers>("deep", "A deep one.")]
+            vec![
+                Entry::new::<Layers>("wide", "A wide one."),
+                Entry::new::<Layers>("deep", "A deep one."),
+            ]
         }
     }
 
@@ -342,11 +410,13 @@ mod tests {
     #[test]
     fn documentation_is_kept_beside_references() {
         let schema = pipeline_schema(&[StageKind::of::<Fit>()]);
-        let epochs = &schema["$defs"]["stage"]["oneOf"][0]["properties"]["with"]["properties"]["epochs"];
+        let epochs =
+            &schema["$defs"]["stage"]["oneOf"][0]["properties"]["with"]["properties"]["epochs"];
         assert_eq!(epochs["description"], "Passes over the data.");
         assert_eq!(epochs["anyOf"][0]["type"], "integer");
         assert_eq!(epochs["anyOf"][1]["$ref"], "#/$defs/reference");
-        let note = &schema["$defs"]["stage"]["oneOf"][0]["properties"]["with"]["properties"]["note"];
+        let note =
+            &schema["$defs"]["stage"]["oneOf"][0]["properties"]["with"]["properties"]["note"];
         assert_eq!(note["type"], "string");
     }
 }

@@ -17,7 +17,9 @@ pub struct Reference {
 impl Reference {
     /// The place of the whole reference.
     pub fn span(&self) -> Span {
-        self.output.as_ref().map_or(self.stage.span, |output| self.stage.span.to(output.span))
+        self.output
+            .as_ref()
+            .map_or(self.stage.span, |output| self.stage.span.to(output.span))
     }
 }
 
@@ -67,7 +69,10 @@ impl From {
                 }
             },
         };
-        Self { node: node.cloned(), literal }
+        Self {
+            node: node.cloned(),
+            literal,
+        }
     }
 
     /// The place of the value of `from`.
@@ -142,7 +147,9 @@ fn references(node: &Node, diagnostics: &mut Diagnostics) -> Vec<Reference> {
 fn wrong_form(node: &Node) -> Diagnostic {
     let message = format!("`from` must name a stage, found {}", node.describe());
     let hint = "write `from: stage`, `from: stage.output`, `from: [a, b]` or `from: {port: stage}`";
-    Diagnostic::error("bad-from", message).at(node.span()).hint(hint)
+    Diagnostic::error("bad-from", message)
+        .at(node.span())
+        .hint(hint)
 }
 
 fn reference(node: &Node) -> Result<Reference, Diagnostic> {
@@ -154,7 +161,9 @@ fn reference(node: &Node) -> Result<Reference, Diagnostic> {
     if !is_name(stage) || output.is_some_and(|output| !is_name(output)) {
         let message = format!("`{text}` is not a reference to a stage");
         let hint = format!("write `stage` or `stage.output`; {}", name_hint());
-        return Err(Diagnostic::error("bad-from", message).at(node.span()).hint(hint));
+        return Err(Diagnostic::error("bad-from", message)
+            .at(node.span())
+            .hint(hint));
     }
     let (stage_span, output_span) = spans(node.span(), text.len(), stage.len());
     Ok(Reference {
@@ -173,7 +182,10 @@ fn spans(span: Span, length: usize, stage: usize) -> (Span, Span) {
     let begin = span.start + quotes;
     let middle = begin + stage as u32;
     let behind = begin + length as u32;
-    (Span::new(span.file, begin, middle), Span::new(span.file, (middle + 1).min(behind), behind))
+    (
+        Span::new(span.file, begin, middle),
+        Span::new(span.file, (middle + 1).min(behind), behind),
+    )
 }
 
 #[cfg(test)]
@@ -203,13 +215,20 @@ mod tests {
     #[test]
     fn the_three_forms() {
         let (one, sources) = run("raw.labels").unwrap();
-        let Sources::One(reference) = one else { panic!("{one:?}") };
+        let Sources::One(reference) = one else {
+            panic!("{one:?}")
+        };
         assert_eq!(sources.excerpt(reference.stage.span), "raw");
-        assert_eq!(sources.excerpt(reference.output.clone().unwrap().span), "labels");
+        assert_eq!(
+            sources.excerpt(reference.output.clone().unwrap().span),
+            "labels"
+        );
         assert_eq!(sources.excerpt(reference.span()), "raw.labels");
         assert!(matches!(run("[a, b.c]").unwrap().0, Sources::Many(list, _) if list.len() == 2));
         let (ports, sources) = run("{model: 'm.best', all: [a]}").unwrap();
-        let Sources::Ports(ports, _) = ports else { panic!("{ports:?}") };
+        let Sources::Ports(ports, _) = ports else {
+            panic!("{ports:?}")
+        };
         assert_eq!(sources.excerpt(ports[0].references[0].span()), "m.best");
         assert_eq!((ports[0].list, ports[1].list), (false, true));
         assert_eq!(run("").unwrap().0, Sources::None);
@@ -217,7 +236,13 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        let cases = ["[]", "{a: , b: [x, {}], c: x.y.z}", "5", "two words", "\"${stage}\""];
+        let cases = [
+            "[]",
+            "{a: , b: [x, {}], c: x.y.z}",
+            "5",
+            "two words",
+            "\"${stage}\"",
+        ];
         let report: String = cases.iter().map(|text| run(text).unwrap_err()).collect();
         insta::assert_snapshot!(report, @r#"
         error[bad-from]: `from` must name a stage, found an empty list

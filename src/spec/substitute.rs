@@ -28,12 +28,18 @@ enum Layer<'a> {
 
 impl<'a> Scope<'a> {
     pub fn new(params: &'a IndexMap<String, Param>) -> Self {
-        Self { layer: Layer::Params(params), outer: None }
+        Self {
+            layer: Layer::Params(params),
+            outer: None,
+        }
     }
 
     /// This scope with the axis values of a point before it.
     pub fn with<'b>(&'b self, point: &'b Point) -> Scope<'b> {
-        Scope { layer: Layer::Point(point), outer: Some(self) }
+        Scope {
+            layer: Layer::Point(point),
+            outer: Some(self),
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&'a Node> {
@@ -69,14 +75,24 @@ impl<'a> Scope<'a> {
         if self.is_failed(name) {
             return Err(None);
         }
-        let value = self.get(name).ok_or_else(|| undefined(name, &self.names(), span))?;
+        let value = self
+            .get(name)
+            .ok_or_else(|| undefined(name, &self.names(), span))?;
         let steps: Vec<&str> = path.split('.').filter(|step| !step.is_empty()).collect();
         let found = value.at(&steps).ok_or_else(|| {
             let message = format!("`{name}` has no `{path}`");
-            let keys: Vec<&str> = value.entries().unwrap_or(&[]).iter().map(|(key, _)| &*key.text).collect();
+            let keys: Vec<&str> = value
+                .entries()
+                .unwrap_or(&[])
+                .iter()
+                .map(|(key, _)| &*key.text)
+                .collect();
             Diagnostic::error("undefined-name", message)
                 .at(span)
-                .also(value.origin().unwrap_or(value.span()), format!("the value of `{name}`"))
+                .also(
+                    value.origin().unwrap_or(value.span()),
+                    format!("the value of `{name}`"),
+                )
                 .maybe_hint(suggestion(steps.first().unwrap_or(&""), &keys))
         });
         Ok(found?)
@@ -89,8 +105,10 @@ fn split(reference: &str) -> (&str, &str) {
 }
 
 pub(super) fn undefined(name: &str, names: &[&str], span: Span) -> Diagnostic {
-    let diagnostic = Diagnostic::error("undefined-name", format!("`{name}` is not defined")).at(span);
-    diagnostic.hint(suggestion(name, names).unwrap_or_else(|| "define it under `params`".to_owned()))
+    let diagnostic =
+        Diagnostic::error("undefined-name", format!("`{name}` is not defined")).at(span);
+    diagnostic
+        .hint(suggestion(name, names).unwrap_or_else(|| "define it under `params`".to_owned()))
 }
 
 /// Part of a scalar.
@@ -118,7 +136,11 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, (String, usize, usize)> {
             return Err(("`${` without a closing `}`".to_owned(), start, text.len()));
         };
         let name = text[start + 2..start + length].trim();
-        if !name.split('.').enumerate().all(|(index, part)| is_name(part) || (index > 0 && is_number(part))) {
+        if !name
+            .split('.')
+            .enumerate()
+            .all(|(index, part)| is_name(part) || (index > 0 && is_number(part)))
+        {
             return Err((format!("`{name}` is not a name"), start, start + length + 1));
         }
         pieces.push(Piece::Text(&text[literal..start]));
@@ -147,7 +169,10 @@ pub fn substitute(node: &Node, scope: &Scope<'_>) -> Result<Node, Diagnostics> {
 
 /// [`substitute`] that also gives what it made if it fails: scalars with a faulty reference stay as they were written,
 /// so that the rest can be checked (see [`validate_rest`](super::validate_rest)).
-pub fn substitute_where_possible(node: &Node, scope: &Scope<'_>) -> (Node, Result<(), Diagnostics>) {
+pub fn substitute_where_possible(
+    node: &Node,
+    scope: &Scope<'_>,
+) -> (Node, Result<(), Diagnostics>) {
     let mut problems = Vec::new();
     let mut result = walk(node, scope, &mut problems);
     if node.is_templated()
@@ -168,23 +193,36 @@ pub fn substitute_where_possible(node: &Node, scope: &Scope<'_>) -> (Node, Resul
 fn too_large(value: &Node) -> Option<Diagnostic> {
     let message = match () {
         () if value.weight() > LARGEST_VALUE => {
-            format!("with its references followed, this value has more than {} MiB", LARGEST_VALUE >> 20)
+            format!(
+                "with its references followed, this value has more than {} MiB",
+                LARGEST_VALUE >> 20
+            )
         }
         () if value.depth() > DEEPEST => {
             format!("with its references followed, this value is nested more than {DEEPEST} deep")
         }
         () => return None,
     };
-    Some(Diagnostic::error("too-large", message).at(value.span()).hint(REFERENCES_DOUBLE))
+    Some(
+        Diagnostic::error("too-large", message)
+            .at(value.span())
+            .hint(REFERENCES_DOUBLE),
+    )
 }
 
 /// How a small file comes to a large value.
 const REFERENCES_DOUBLE: &str = "does a parameter hold another one twice, and that one a third?";
 
 fn too_long(value: &Node, name: &str, span: Span) -> Diagnostic {
-    let message = format!("with its references followed, this text has more than {LONGEST_TEXT} bytes");
-    let diagnostic = Diagnostic::error("too-large", message).at(span).hint(REFERENCES_DOUBLE);
-    diagnostic.also(value.origin().unwrap_or(value.span()), format!("the value of `{name}`"))
+    let message =
+        format!("with its references followed, this text has more than {LONGEST_TEXT} bytes");
+    let diagnostic = Diagnostic::error("too-large", message)
+        .at(span)
+        .hint(REFERENCES_DOUBLE);
+    diagnostic.also(
+        value.origin().unwrap_or(value.span()),
+        format!("the value of `{name}`"),
+    )
 }
 
 fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Vec<Option<Diagnostic>>) -> Node {
@@ -197,18 +235,29 @@ fn walk(node: &Node, scope: &Scope<'_>, diagnostics: &mut Vec<Option<Diagnostic>
             node.clone()
         }),
         Kind::Sequence(items) => {
-            let items = items.iter().map(|item| walk(item, scope, diagnostics)).collect();
+            let items = items
+                .iter()
+                .map(|item| walk(item, scope, diagnostics))
+                .collect();
             node.replaced(Node::sequence(items, node.span()))
         }
         Kind::Mapping(entries) => {
             let entry = |(key, value): &(Key, Node)| (key.clone(), walk(value, scope, diagnostics));
-            node.replaced(Node::mapping(entries.iter().map(entry).collect(), node.span()))
+            node.replaced(Node::mapping(
+                entries.iter().map(entry).collect(),
+                node.span(),
+            ))
         }
     }
 }
 
-fn scalar_value(node: &Node, scalar: &Scalar, scope: &Scope<'_>) -> Result<Node, Option<Diagnostic>> {
-    let pieces = pieces(&scalar.text).map_err(|(message, start, end)| malformed(node, scalar, &message, start, end))?;
+fn scalar_value(
+    node: &Node,
+    scalar: &Scalar,
+    scope: &Scope<'_>,
+) -> Result<Node, Option<Diagnostic>> {
+    let pieces = pieces(&scalar.text)
+        .map_err(|(message, start, end)| malformed(node, scalar, &message, start, end))?;
     if let [Piece::Reference(name, ..)] = pieces[..] {
         return Ok(scope.find(name, node.span())?.used_at(node.span()));
     }
@@ -229,7 +278,9 @@ fn scalar_value(node: &Node, scalar: &Scalar, scope: &Scope<'_>) -> Result<Node,
         }
     }
     let result = Node::finished(text, node.span());
-    Ok(origin.map_or(result.clone(), |value| result.with_origin(value.origin().unwrap_or(value.span()))))
+    Ok(origin.map_or(result.clone(), |value| {
+        result.with_origin(value.origin().unwrap_or(value.span()))
+    }))
 }
 
 /// The text of a value that becomes part of a longer text.
@@ -237,17 +288,26 @@ fn spliced(name: &str, value: &Node, span: Span) -> Result<Arc<str>, Diagnostic>
     match value.kind() {
         Kind::Scalar(scalar) if !value.is_null() => Ok(Arc::clone(&scalar.text)),
         _ => {
-            let message = format!("`{name}` is {}, which cannot become part of a text", value.describe());
+            let message = format!(
+                "`{name}` is {}, which cannot become part of a text",
+                value.describe()
+            );
             let diagnostic = Diagnostic::error("bad-splice", message).at(span);
-            let diagnostic = diagnostic.also(value.origin().unwrap_or(value.span()), format!("the value of `{name}`"));
-            Err(diagnostic.hint(format!("use \"${{{name}}}\" alone to put in the value itself")))
+            let diagnostic = diagnostic.also(
+                value.origin().unwrap_or(value.span()),
+                format!("the value of `{name}`"),
+            );
+            Err(diagnostic.hint(format!(
+                "use \"${{{name}}}\" alone to put in the value itself"
+            )))
         }
     }
 }
 
 fn malformed(node: &Node, scalar: &Scalar, message: &str, start: usize, end: usize) -> Diagnostic {
     let diagnostic = Diagnostic::error("bad-reference", message).at(part(node, scalar, start, end));
-    diagnostic.hint("write `${name}` for a parameter or an axis, `$${` for the characters themselves")
+    diagnostic
+        .hint("write `${name}` for a parameter or an axis, `$${` for the characters themselves")
 }
 
 /// The place of some bytes of a scalar, as far as it can be told: escapes and folded lines shift them.
@@ -303,10 +363,14 @@ mod tests {
             node.unwrap()
         };
         let (params, node) = (read("params", params), read("p.yaml", text));
-        let param = |(key, value): &(Key, Node)| (key.text.to_string(), Param::new(value.clone(), key.span));
+        let param = |(key, value): &(Key, Node)| {
+            (key.text.to_string(), Param::new(value.clone(), key.span))
+        };
         let params = params.entries().unwrap().iter().map(param).collect();
         let result = substitute(&node, &Scope::new(&params));
-        result.map(|node| node.to_json()).map_err(|diagnostics| diagnostics.render(&sources, false))
+        result
+            .map(|node| node.to_json())
+            .map_err(|diagnostics| diagnostics.render(&sources, false))
     }
 
     #[test]
@@ -345,7 +409,10 @@ mod tests {
             "a: \"x ${model}\"\n",
         ];
         let params = "machine: machine-2-1\nwindow: 100\nmodel: {kind: tvnet}\n";
-        let report: String = cases.iter().map(|text| run(params, text).unwrap_err()).collect();
+        let report: String = cases
+            .iter()
+            .map(|text| run(params, text).unwrap_err())
+            .collect();
         insta::assert_snapshot!(report, @r#"
         error[undefined-name]: `machin` is not defined
          --> p.yaml:1:4

@@ -60,7 +60,10 @@ pub(super) fn schema() -> Value {
 /// The tolerances of a stage by port, once they were checked against the schema.
 pub(super) fn read(node: Option<&Node>) -> Vec<(Spanned<String>, Tolerance)> {
     let entries = node.and_then(Node::entries).unwrap_or_default();
-    entries.iter().map(|(port, node)| (Spanned::new(port.text.to_string(), port.span), bounds(node))).collect()
+    entries
+        .iter()
+        .map(|(port, node)| (Spanned::new(port.text.to_string(), port.span), bounds(node)))
+        .collect()
 }
 
 fn bounds(node: &Node) -> Tolerance {
@@ -73,5 +76,9 @@ fn bounds(node: &Node) -> Tolerance {
         Some(Resolved::Integer(value)) => u64::try_from(value).unwrap_or(u64::MAX),
         _ => 0,
     };
-    Tolerance { abs: real("abs"), rel: real("rel"), ulps }
+    Tolerance {
+        abs: real("abs"),
+        rel: real("rel"),
+        ulps,
+    }
 }

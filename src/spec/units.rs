@@ -4,7 +4,14 @@
 use std::time::Duration;
 
 /// Units of time in milliseconds.
-const TIMES: &[(&str, f64)] = &[("ms", 1.0), ("s", 1e3), ("min", 6e4), ("m", 6e4), ("h", 3.6e6), ("d", 8.64e7)];
+const TIMES: &[(&str, f64)] = &[
+    ("ms", 1.0),
+    ("s", 1e3),
+    ("min", 6e4),
+    ("m", 6e4),
+    ("h", 3.6e6),
+    ("d", 8.64e7),
+];
 
 /// Units of memory in bytes.
 const SIZES: &[(&str, f64)] = &[
@@ -41,10 +48,13 @@ fn sum(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let mut rest = text.trim();
     let mut total = None;
     while !rest.is_empty() {
-        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let digits =
+            rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
         rest = rest[digits..].trim_start();
-        let letters = rest.find(|character: char| !character.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|character: char| !character.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
         let (_, factor) = units.iter().find(|(unit, _)| *unit == &rest[..letters])?;
         total = Some(total.unwrap_or(0.0) + number * factor);
         rest = rest[letters..].trim_start();
@@ -60,19 +70,44 @@ mod tests {
 
     #[test]
     fn durations() {
-        let cases =
-            [("90 s", 90.0), ("2h", 7200.0), ("1h 30m", 5400.0), ("1.5 min", 90.0), ("250ms", 0.25), ("1d", 86400.0)];
+        let cases = [
+            ("90 s", 90.0),
+            ("2h", 7200.0),
+            ("1h 30m", 5400.0),
+            ("1.5 min", 90.0),
+            ("250ms", 0.25),
+            ("1d", 86400.0),
+        ];
         for (text, seconds) in cases {
-            assert_eq!(duration(text), Some(Duration::from_secs_f64(seconds)), "{text}");
+            assert_eq!(
+                duration(text),
+                Some(Duration::from_secs_f64(seconds)),
+                "{text}"
+            );
         }
-        for text in ["", "90", "s", "90 sec", "-1 s", "0 s", "1..2 s", "1e3 s", "99999999999999999999999 d"] {
+        for text in [
+            "",
+            "90",
+            "s",
+            "90 sec",
+            "-1 s",
+            "0 s",
+            "1..2 s",
+            "1e3 s",
+            "99999999999999999999999 d",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("4 GiB", 4 << 30), ("500 MB", 500_000_000), ("1.5KiB", 1536), ("7 B", 7)] {
+        for (text, bytes) in [
+            ("4 GiB", 4 << 30),
+            ("500 MB", 500_000_000),
+            ("1.5KiB", 1536),
+            ("7 B", 7),
+        ] {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
         for text in ["4", "4 gigs", "4 Gib", "0 GiB", "99999999 TiB"] {

@@ -42,7 +42,9 @@ impl Names {
     fn of(document: &Document) -> Self {
         let mut used = BTreeSet::new();
         let mut open: Vec<String> = Vec::new();
-        let roots = ["seed", "strict"].into_iter().filter_map(|key| document.root.get(key));
+        let roots = ["seed", "strict"]
+            .into_iter()
+            .filter_map(|key| document.root.get(key));
         for node in roots.chain(document.stages.values().map(|(_, node)| node)) {
             open.extend(references(node).into_iter().map(|(name, _)| name));
         }
@@ -52,11 +54,16 @@ impl Names {
                 continue;
             }
             let value = document.params.get(name.as_str()).map(|(_, node)| node);
-            let values = value.into_iter().chain(elsewhere.get(name.as_str()).into_iter().flatten().copied());
+            let values = value
+                .into_iter()
+                .chain(elsewhere.get(name.as_str()).into_iter().flatten().copied());
             open.extend(values.flat_map(references).map(|(name, _)| name));
             used.insert(name);
         }
-        Self { used, params: document.params.keys().cloned().collect() }
+        Self {
+            used,
+            params: document.params.keys().cloned().collect(),
+        }
     }
 
     fn is_used(&self, name: &str) -> bool {
@@ -69,15 +76,25 @@ impl Names {
     }
 
     fn in_use(&self) -> impl Iterator<Item = &str> {
-        self.params.iter().map(|name| &**name).filter(|name| self.is_used(name))
+        self.params
+            .iter()
+            .map(|name| &**name)
+            .filter(|name| self.is_used(name))
     }
 }
 
 /// What any profile gives a parameter: one that was not chosen may refer to a parameter that is for it alone.
 fn by_profiles(document: &Document) -> BTreeMap<&str, Vec<&Node>> {
     let mut values: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
-    let profiles = document.root.get("profiles").and_then(Node::entries).unwrap_or(&[]);
-    for (key, value) in profiles.iter().flat_map(|(_, profile)| profile.entries().unwrap_or(&[])) {
+    let profiles = document
+        .root
+        .get("profiles")
+        .and_then(Node::entries)
+        .unwrap_or(&[]);
+    for (key, value) in profiles
+        .iter()
+        .flat_map(|(_, profile)| profile.entries().unwrap_or(&[]))
+    {
         values.entry(&*key.text).or_default().push(value);
     }
     values
@@ -89,7 +106,9 @@ fn unused_parameter(name: &str, span: Span, names: &Names) -> Diagnostic {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("write `${{{name}}}` where it is meant, or remove it"),
     };
-    Diagnostic::warning("unused-parameter", message).at(span).hint(hint)
+    Diagnostic::warning("unused-parameter", message)
+        .at(span)
+        .hint(hint)
 }
 
 fn set_in_vain(name: &str, span: Span, names: &Names) -> Diagnostic {
@@ -100,27 +119,48 @@ fn set_in_vain(name: &str, span: Span, names: &Names) -> Diagnostic {
         None if used.is_empty() => "no stage refers to a parameter".to_owned(),
         None => format!("stages refer to {}", list(&used)),
     };
-    Diagnostic::warning("unused-parameter", message).at(span).hint(hint)
+    Diagnostic::warning("unused-parameter", message)
+        .at(span)
+        .hint(hint)
 }
 
 /// Axes of a stage to which nothing refers: neither the stage, nor what takes from it, nor another axis.
 fn unused_axes(stage: &str, node: &Node, names: &Names) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    for (form, axes) in ["matrix", "foreach"].into_iter().filter_map(|form| Some((form, node.get(form)?))) {
+    for (form, axes) in ["matrix", "foreach"]
+        .into_iter()
+        .filter_map(|form| Some((form, node.get(form)?)))
+    {
         // Points that are listed have the same axes; the first says which.
-        let axes = axes.entries().or_else(|| axes.items()?.first()?.entries()).unwrap_or(&[]);
+        let axes = axes
+            .entries()
+            .or_else(|| axes.items()?.first()?.entries())
+            .unwrap_or(&[]);
         for (key, values) in axes {
             let goes_by = |(_, other): &(super::Key, Node)| {
-                other.get("by").and_then(Node::as_str).and_then(|by| by.split('.').next()) == Some(&*key.text)
+                other
+                    .get("by")
+                    .and_then(Node::as_str)
+                    .and_then(|by| by.split('.').next())
+                    == Some(&*key.text)
             };
             let only = values.items().is_some_and(|items| items.len() < 2);
             if names.is_used(&key.text) || axes.iter().any(goes_by) || only {
                 continue;
             }
-            let message =
-                format!("nothing refers to the axis `{}` of `{stage}`: its instances are all the same", key.text);
-            let hint = format!("write `${{{}}}` where its value is meant, or remove it from `{form}`", key.text);
-            found.push(Diagnostic::warning("unused-axis", message).at(key.span).hint(hint));
+            let message = format!(
+                "nothing refers to the axis `{}` of `{stage}`: its instances are all the same",
+                key.text
+            );
+            let hint = format!(
+                "write `${{{}}}` where its value is meant, or remove it from `{form}`",
+                key.text
+            );
+            found.push(
+                Diagnostic::warning("unused-axis", message)
+                    .at(key.span)
+                    .hint(hint),
+            );
         }
     }
     found
@@ -131,27 +171,59 @@ fn idle_profile(document: &Document, chosen: &str) -> Option<Diagnostic> {
     let (key, values) = document.root.get("profiles")?.entry(chosen)?;
     let written = document.root.get("params");
     let differs = |(name, value): &(super::Key, Node)| {
-        written.and_then(|params| params.get(&name.text)).is_none_or(|usual| usual != value)
+        written
+            .and_then(|params| params.get(&name.text))
+            .is_none_or(|usual| usual != value)
     };
     if values.entries().unwrap_or(&[]).iter().any(differs) {
         return None;
     }
     let message = format!("the profile `{chosen}` changes nothing");
     let hint = "give it values that differ from those in `params`";
-    Some(Diagnostic::warning("unused-profile", message).at(key.span).hint(hint))
+    Some(
+        Diagnostic::warning("unused-profile", message)
+            .at(key.span)
+            .hint(hint),
+    )
 }
 
 /// Fragments that bring no stage and no parameter in use. One that includes others may be there for theirs.
 fn unused_includes(document: &Document, names: &Names) -> Vec<Diagnostic> {
-    let mut needed: BTreeSet<FileId> = document.stages.values().map(|(span, _)| span.file).collect();
-    needed.extend(document.params.iter().filter(|(name, _)| names.is_used(name)).map(|(_, (span, _))| span.file));
+    let mut needed: BTreeSet<FileId> = document
+        .stages
+        .values()
+        .map(|(span, _)| span.file)
+        .collect();
+    needed.extend(
+        document
+            .params
+            .iter()
+            .filter(|(name, _)| names.is_used(name))
+            .map(|(_, (span, _))| span.file),
+    );
     // A parameter of a fragment that the including file sets anew is why the fragment is there.
-    needed.extend(document.overridden.iter().filter(|(name, _)| names.is_used(name)).map(|(_, file)| *file));
-    let includes_others: BTreeSet<FileId> = document.includes.iter().map(|(span, _)| span.file).collect();
-    let idle = document.includes.iter().filter(|(_, file)| !needed.contains(file) && !includes_others.contains(file));
+    needed.extend(
+        document
+            .overridden
+            .iter()
+            .filter(|(name, _)| names.is_used(name))
+            .map(|(_, file)| *file),
+    );
+    let includes_others: BTreeSet<FileId> = document
+        .includes
+        .iter()
+        .map(|(span, _)| span.file)
+        .collect();
+    let idle = document
+        .includes
+        .iter()
+        .filter(|(_, file)| !needed.contains(file) && !includes_others.contains(file));
     let warning = |(span, _): &(Span, FileId)| {
-        let message = "nothing of this file is used: it has no stages, and nothing refers to its parameters";
-        Diagnostic::warning("unused-include", message).at(*span).hint("remove it from `include`")
+        let message =
+            "nothing of this file is used: it has no stages, and nothing refers to its parameters";
+        Diagnostic::warning("unused-include", message)
+            .at(*span)
+            .hint("remove it from `include`")
     };
     idle.map(warning).collect()
 }
@@ -164,23 +236,46 @@ mod tests {
     use crate::spec::{LoadOptions, load};
 
     /// What is said about a pipeline beside some fragments: code and place of each problem.
-    fn said(pipeline: &str, fragments: &[(&str, &str)], profile: Option<&str>, set: &[(&str, &str)]) -> Vec<String> {
+    fn said(
+        pipeline: &str,
+        fragments: &[(&str, &str)],
+        profile: Option<&str>,
+        set: &[(&str, &str)],
+    ) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in fragments.iter().chain(&[("p.yaml", pipeline)]) {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let overrides = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = LoadOptions { profile: profile.map(str::to_owned), overrides, given_by: None };
+        let overrides = set
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let options = LoadOptions {
+            profile: profile.map(str::to_owned),
+            overrides,
+            given_by: None,
+        };
         let mut sources = SourceMap::default();
         let (_, diagnostics) = load(&folder.path().join("p.yaml"), &options, &mut sources);
         let place = |span| {
             let place = sources.location(span);
-            let file = Path::new(place.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let file = Path::new(place.path)
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             format!("{file}:{}:{}", place.line, place.column)
         };
         let line = |problem: &crate::diagnostic::Diagnostic| {
-            let place = problem.primary.as_ref().map_or_else(String::new, |label| place(label.span));
-            format!("{} {place} {}", problem.code, problem.hint.as_deref().unwrap_or_default())
+            let place = problem
+                .primary
+                .as_ref()
+                .map_or_else(String::new, |label| place(label.span));
+            format!(
+                "{} {place} {}",
+                problem.code,
+                problem.hint.as_deref().unwrap_or_default()
+            )
         };
         diagnostics.sorted().into_iter().map(line).collect()
     }
@@ -189,7 +284,8 @@ mod tests {
 
     #[test]
     fn a_parameter_that_nothing_refers_to_is_told_at_its_place() {
-        let pipeline = format!("pipeline: p\nparams:\n  width: 3\n  widht: 4\n  epochs: 5\n{STAGE}");
+        let pipeline =
+            format!("pipeline: p\nparams:\n  width: 3\n  widht: 4\n  epochs: 5\n{STAGE}");
         assert_eq!(
             said(&pipeline, &[], None, &[]),
             [
@@ -212,7 +308,11 @@ mod tests {
         let seed = "pipeline: p\nseed: \"${s}\"\nparams: {s: 1}\nstages: {}\n";
         assert!(said(seed, &[], None, &[]).is_empty());
         let idle = "pipeline: p\nparams: {a: 1, b: \"${a}\"}\nstages: {}\n";
-        assert_eq!(said(idle, &[], None, &[]).len(), 2, "a chain that ends nowhere");
+        assert_eq!(
+            said(idle, &[], None, &[]).len(),
+            2,
+            "a chain that ends nowhere"
+        );
     }
 
     #[test]
@@ -221,7 +321,9 @@ mod tests {
                     b: {uses: window, from: a, with: {length: \"${used}\"}}\n";
         assert_eq!(
             said(text, &[], None, &[]),
-            ["unused-axis p.yaml:3:46 write `${idle}` where its value is meant, or remove it from `matrix`"]
+            [
+                "unused-axis p.yaml:3:46 write `${idle}` where its value is meant, or remove it from `matrix`"
+            ]
         );
     }
 
@@ -230,18 +332,33 @@ mod tests {
         let text = format!(
             "pipeline: p\nparams: {{width: 3}}\nprofiles:\n  same: {{width: 3}}\n  more: {{width: 4}}\n{STAGE}"
         );
-        assert!(said(&text, &[], None, &[]).is_empty() && said(&text, &[], Some("more"), &[]).is_empty());
+        assert!(
+            said(&text, &[], None, &[]).is_empty()
+                && said(&text, &[], Some("more"), &[]).is_empty()
+        );
         let told = said(&text, &[], Some("same"), &[]);
-        assert_eq!(told, ["unused-profile p.yaml:4:3 give it values that differ from those in `params`"]);
+        assert_eq!(
+            told,
+            ["unused-profile p.yaml:4:3 give it values that differ from those in `params`"]
+        );
     }
 
     #[test]
     fn a_fragment_that_nobody_needs_is_told_and_its_spare_parameters_are_not() {
-        let fragments = [("f.yaml", "params: {width: 3, spare: 1}\n"), ("g.yaml", "params: {other: 1}\n")];
+        let fragments = [
+            ("f.yaml", "params: {width: 3, spare: 1}\n"),
+            ("g.yaml", "params: {other: 1}\n"),
+        ];
         let text = format!("pipeline: p\ninclude: [f.yaml, g.yaml]\n{STAGE}");
-        assert_eq!(said(&text, &fragments, None, &[]), ["unused-include p.yaml:2:19 remove it from `include`"]);
+        assert_eq!(
+            said(&text, &fragments, None, &[]),
+            ["unused-include p.yaml:2:19 remove it from `include`"]
+        );
         let told = said(&text, &fragments[..], None, &[("spare", "2")]);
-        assert_eq!(told[1], "unused-parameter command line:1:7 stages refer to `width`");
+        assert_eq!(
+            told[1],
+            "unused-parameter command line:1:7 stages refer to `width`"
+        );
         let anew = format!("pipeline: p\ninclude: [f.yaml]\nparams: {{width: 4}}\n{STAGE}");
         assert!(said(&anew, &fragments, None, &[]).is_empty());
     }

@@ -15,7 +15,10 @@ use crate::diagnostic::{Diagnostic, Diagnostics, FileId, Span};
 pub fn parse(text: &str, file: FileId, offset: u32) -> (Option<Node>, Diagnostics) {
     let mut builder = Builder::new(text, file, offset);
     if u32::try_from(text.len()).is_err() {
-        builder.diagnostics.push(Diagnostic::error("bad-yaml", "a file of 4 GiB or more cannot be a pipeline"));
+        builder.diagnostics.push(Diagnostic::error(
+            "bad-yaml",
+            "a file of 4 GiB or more cannot be a pipeline",
+        ));
         return (None, builder.diagnostics);
     }
     let mut parser = Parser::new_from_str(text);
@@ -50,7 +53,10 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<(Key, Node)>, key: PendingKey },
+    Mapping {
+        entries: Vec<(Key, Node)>,
+        key: PendingKey,
+    },
 }
 
 enum PendingKey {
@@ -79,7 +85,8 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(text: &'a str, file: FileId, offset: u32) -> Self {
-        let bytes = (!text.is_ascii()).then(|| text.char_indices().map(|(index, _)| index as u32).collect());
+        let bytes = (!text.is_ascii())
+            .then(|| text.char_indices().map(|(index, _)| index as u32).collect());
         Self {
             text,
             file,
@@ -112,7 +119,14 @@ impl<'a> Builder<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
-                return self.start(Content::Mapping { entries: Vec::new(), key: PendingKey::None }, anchor, span);
+                return self.start(
+                    Content::Mapping {
+                        entries: Vec::new(),
+                        key: PendingKey::None,
+                    },
+                    anchor,
+                    span,
+                );
             }
             Event::SequenceEnd | Event::MappingEnd => self.finish(span),
             Event::Alias(anchor) => return self.alias(anchor, span),
@@ -124,36 +138,60 @@ impl<'a> Builder<'a> {
     fn on_syntax_error(&mut self, error: &ScanError) -> bool {
         let (message, hint) = explain(error.info());
         let at = self.byte(error.marker().index());
-        let mut diagnostic = Diagnostic::error("bad-yaml", message).at(Span::new(self.file, at, at));
-        if let Some(open) = self.open.iter().rev().find(|open| self.is_bracket(open.start)) {
-            diagnostic = diagnostic.also(Span::new(self.file, open.start, open.start + 1), "opened here");
+        let mut diagnostic =
+            Diagnostic::error("bad-yaml", message).at(Span::new(self.file, at, at));
+        if let Some(open) = self
+            .open
+            .iter()
+            .rev()
+            .find(|open| self.is_bracket(open.start))
+        {
+            diagnostic = diagnostic.also(
+                Span::new(self.file, open.start, open.start + 1),
+                "opened here",
+            );
         }
-        self.diagnostics.push(diagnostic.maybe_hint(hint.map(str::to_owned)));
+        self.diagnostics
+            .push(diagnostic.maybe_hint(hint.map(str::to_owned)));
         false
     }
 
     fn on_document(&mut self, span: Span) -> bool {
         self.documents += 1;
         if self.documents > 1 {
-            let diagnostic = Diagnostic::error("bad-yaml", "a second document starts here; a file holds one").at(span);
-            self.diagnostics.push(diagnostic.hint("put it into a separate file"));
+            let diagnostic = Diagnostic::error(
+                "bad-yaml",
+                "a second document starts here; a file holds one",
+            )
+            .at(span);
+            self.diagnostics
+                .push(diagnostic.hint("put it into a separate file"));
         }
         self.documents == 1
     }
 
     fn refuse_tag(&mut self, tagged: bool, span: Span) {
         if tagged {
-            let diagnostic = Diagnostic::error("yaml-tag", "YAML tags such as `!name` have no meaning here").at(span);
-            self.diagnostics.push(diagnostic.hint("remove the tag; quote a value to make it a string"));
+            let diagnostic =
+                Diagnostic::error("yaml-tag", "YAML tags such as `!name` have no meaning here")
+                    .at(span);
+            self.diagnostics
+                .push(diagnostic.hint("remove the tag; quote a value to make it a string"));
         }
     }
 
     fn start(&mut self, content: Content, anchor: usize, span: Span) -> bool {
         if self.open.len() == DEEPEST {
-            self.diagnostics.push(Diagnostic::error("bad-yaml", too_deep()).at(span));
+            self.diagnostics
+                .push(Diagnostic::error("bad-yaml", too_deep()).at(span));
             return false;
         }
-        self.open.push(Open { content, start: span.start, anchor, nodes_before: self.nodes });
+        self.open.push(Open {
+            content,
+            start: span.start,
+            anchor,
+            nodes_before: self.nodes,
+        });
         self.nodes += 1;
         true
     }
@@ -165,12 +203,20 @@ impl<'a> Builder<'a> {
         let node = match open.content {
             Content::Sequence(items) => {
                 let last = items.last().map(|item| item.span().end);
-                Node::sequence(items, Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)))
+                Node::sequence(
+                    items,
+                    Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)),
+                )
             }
             Content::Mapping { entries, .. } => {
-                let last = entries.last().map(|(key, value)| value.span().end.max(key.span.end));
+                let last = entries
+                    .last()
+                    .map(|(key, value)| value.span().end.max(key.span.end));
                 let entries = self.without_duplicates(entries);
-                Node::mapping(entries, Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)))
+                Node::mapping(
+                    entries,
+                    Span::new(self.file, open.start, closed.or(last).unwrap_or(open.start)),
+                )
             }
         };
         self.deliver(node, open.anchor, size);
@@ -178,15 +224,23 @@ impl<'a> Builder<'a> {
 
     /// Whether a collection that starts here is written in brackets or braces.
     fn is_bracket(&self, start: u32) -> bool {
-        matches!(self.text.as_bytes().get((start - self.offset) as usize), Some(b'[' | b'{'))
+        matches!(
+            self.text.as_bytes().get((start - self.offset) as usize),
+            Some(b'[' | b'{')
+        )
     }
 
     fn without_duplicates(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
         const FEW: usize = 12;
         let duplicated = if entries.len() <= FEW {
-            (1..entries.len()).any(|index| entries[..index].iter().any(|(key, _)| key.text == entries[index].0.text))
+            (1..entries.len()).any(|index| {
+                entries[..index]
+                    .iter()
+                    .any(|(key, _)| key.text == entries[index].0.text)
+            })
         } else {
-            let distinct: std::collections::HashSet<&str> = entries.iter().map(|(key, _)| &*key.text).collect();
+            let distinct: std::collections::HashSet<&str> =
+                entries.iter().map(|(key, _)| &*key.text).collect();
             distinct.len() < entries.len()
         };
         if !duplicated {
@@ -199,8 +253,13 @@ impl<'a> Builder<'a> {
                 None => kept.push((key, value)),
                 Some(place) => {
                     let message = format!("`{}` is given twice", key.text);
-                    let diagnostic = Diagnostic::error("duplicate-key", message).at_with(key.span, "again here");
-                    self.diagnostics.push(diagnostic.also(place, "first here").hint("keep one of them"));
+                    let diagnostic =
+                        Diagnostic::error("duplicate-key", message).at_with(key.span, "again here");
+                    self.diagnostics.push(
+                        diagnostic
+                            .also(place, "first here")
+                            .hint("keep one of them"),
+                    );
                 }
             }
         }
@@ -209,7 +268,9 @@ impl<'a> Builder<'a> {
 
     fn alias(&mut self, anchor: usize, span: Span) -> bool {
         let Some((node, size)) = self.anchors.get(&anchor) else {
-            self.diagnostics.push(Diagnostic::error("bad-yaml", "this alias is part of what it refers to").at(span));
+            self.diagnostics.push(
+                Diagnostic::error("bad-yaml", "this alias is part of what it refers to").at(span),
+            );
             return false;
         };
         let (node, size) = (node.used_at(span), *size);
@@ -218,16 +279,20 @@ impl<'a> Builder<'a> {
         if self.aliased > LARGEST_VALUE {
             let most = LARGEST_VALUE >> 20;
             let message = format!("with its aliases followed, the file has more than {most} MiB");
-            self.diagnostics.push(Diagnostic::error("too-large", message).at(span));
+            self.diagnostics
+                .push(Diagnostic::error("too-large", message).at(span));
             return false;
         }
         if self.open.len() + node.depth() > DEEPEST {
-            self.diagnostics.push(Diagnostic::error("bad-yaml", too_deep()).at(span));
+            self.diagnostics
+                .push(Diagnostic::error("bad-yaml", too_deep()).at(span));
             return false;
         }
         if self.nodes > MOST_NODES {
-            let message = format!("with its aliases followed, the file has more than {MOST_NODES} values");
-            self.diagnostics.push(Diagnostic::error("bad-yaml", message).at(span));
+            let message =
+                format!("with its aliases followed, the file has more than {MOST_NODES} values");
+            self.diagnostics
+                .push(Diagnostic::error("bad-yaml", message).at(span));
             return false;
         }
         self.deliver(node, 0, size);
@@ -239,9 +304,14 @@ impl<'a> Builder<'a> {
         let missing = !quoted && text.is_empty();
         match self.open.last() {
             // Nothing was written: the key says best where.
-            Some(Open { content: Content::Mapping { key: PendingKey::Some(key), .. }, .. }) if missing => {
-                Node::scalar(text, quoted, key.span)
-            }
+            Some(Open {
+                content:
+                    Content::Mapping {
+                        key: PendingKey::Some(key),
+                        ..
+                    },
+                ..
+            }) if missing => Node::scalar(text, quoted, key.span),
             _ => Node::scalar(text, quoted, span),
         }
     }
@@ -274,7 +344,10 @@ impl<'a> Builder<'a> {
     }
 
     fn span(&self, extent: Extent) -> Span {
-        let (start, end) = (self.byte(extent.start.index()), self.byte(extent.end.index()));
+        let (start, end) = (
+            self.byte(extent.start.index()),
+            self.byte(extent.end.index()),
+        );
         let end = end.max(start);
         let blank = self.text_of(Span::new(self.file, start, end));
         let trimmed = blank.trim_end_matches([' ', '\t', '\n', '\r']).len() as u32;
@@ -319,8 +392,13 @@ fn as_key(node: &Node) -> Result<Key, Diagnostic> {
             let hint = "repeat the keys, or share them through `params` or `include`";
             Err(refused("merge keys (`<<`) are not supported").hint(hint))
         }
-        Kind::Scalar(scalar) if scalar.text.is_empty() => Err(refused("a key is missing before `:`")),
-        Kind::Scalar(scalar) => Ok(Key { text: scalar.text.clone(), span: node.span() }),
+        Kind::Scalar(scalar) if scalar.text.is_empty() => {
+            Err(refused("a key is missing before `:`"))
+        }
+        Kind::Scalar(scalar) => Ok(Key {
+            text: scalar.text.clone(),
+            span: node.span(),
+        }),
         _ => Err(refused("a key must be a word, not a list or a map")
             .hint("a value such as `${name}` in braces must be quoted: \"${name}\"")),
     }
@@ -329,18 +407,22 @@ fn as_key(node: &Node) -> Result<Key, Diagnostic> {
 /// The parser's words, in words for people.
 fn explain(info: &str) -> (String, Option<&'static str>) {
     let (message, hint) = match info {
-        "mapping values are not allowed in this context" => {
-            ("a `:` is not possible here", "quote a text that holds `: `, and check the indentation of this line")
-        }
-        "simple key expect ':'" | "simple key expected" => {
-            ("a key without `:`", "write `key: value`, with a blank after the colon")
-        }
-        "while parsing a block mapping, did not find expected key" => {
-            ("a `key: value` pair should stand here", "check the indentation of this line and of the one above")
-        }
-        "while parsing a block collection, did not find expected '-' indicator" => {
-            ("a list item should stand here", "start it with `- `, indented like the items above")
-        }
+        "mapping values are not allowed in this context" => (
+            "a `:` is not possible here",
+            "quote a text that holds `: `, and check the indentation of this line",
+        ),
+        "simple key expect ':'" | "simple key expected" => (
+            "a key without `:`",
+            "write `key: value`, with a blank after the colon",
+        ),
+        "while parsing a block mapping, did not find expected key" => (
+            "a `key: value` pair should stand here",
+            "check the indentation of this line and of the one above",
+        ),
+        "while parsing a block collection, did not find expected '-' indicator" => (
+            "a list item should stand here",
+            "start it with `- `, indented like the items above",
+        ),
         "while parsing a flow mapping, did not find expected ',' or '}'" => (
             "a `,` or `}` should stand here",
             "write `{key: value, key: value}`, and quote a text that holds braces: \"${name}\"",
@@ -348,19 +430,26 @@ fn explain(info: &str) -> (String, Option<&'static str>) {
         "while parsing a flow sequence, expected ',' or ']'" => {
             ("a `,` or `]` should stand here", "write `[value, value]`")
         }
-        "while parsing a node, did not find expected node content" => ("a value is missing here", "add it"),
+        "while parsing a node, did not find expected node content" => {
+            ("a value is missing here", "add it")
+        }
         "while scanning a quoted scalar, found unexpected end of stream" => {
             ("a quoted text is not closed", "add the closing quote")
         }
-        "while parsing node, found unknown anchor" => {
-            ("there is no anchor of this name", "quote the text if the `*` belongs to it")
-        }
-        "illegal placement of ':' indicator" => {
-            ("a `:` is not possible here", "close the bracket before it, or write `{key: value}` for a map in a list")
-        }
-        "invalid indentation" | "invalid indentation in flow construct" | "invalid indentation in quoted scalar" => {
-            ("this line is not indented as its context asks", "indent it further than the key it belongs to")
-        }
+        "while parsing node, found unknown anchor" => (
+            "there is no anchor of this name",
+            "quote the text if the `*` belongs to it",
+        ),
+        "illegal placement of ':' indicator" => (
+            "a `:` is not possible here",
+            "close the bracket before it, or write `{key: value}` for a map in a list",
+        ),
+        "invalid indentation"
+        | "invalid indentation in flow construct"
+        | "invalid indentation in quoted scalar" => (
+            "this line is not indented as its context asks",
+            "indent it further than the key it belongs to",
+        ),
         "recursion limit exceeded" => return (too_deep(), None),
         _ if info.contains("tab") => ("a tab stands where YAML wants blanks", "indent with blanks"),
         other => return (format!("this is not YAML: {other}"), None),

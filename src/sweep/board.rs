@@ -64,7 +64,16 @@ pub struct Row {
 }
 
 /// Columns of the leaderboard besides axes and objective.
-const COLUMNS: [&str; 8] = ["rank", "trial", "deviation", "seeds", "level", "state", "seconds", "failure"];
+const COLUMNS: [&str; 8] = [
+    "rank",
+    "trial",
+    "deviation",
+    "seeds",
+    "level",
+    "state",
+    "seconds",
+    "failure",
+];
 
 /// All trials, the best first; those without a figure come last.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +102,12 @@ pub struct Note {
 
 impl Board {
     /// Gathers members into rows. `states` and `notes` go by the members of the progress.
-    pub fn new(file: &SweepFile, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Self {
+    pub fn new(
+        file: &SweepFile,
+        progress: &Progress,
+        states: &[MemberState],
+        notes: &[Note],
+    ) -> Self {
         let direction = direction(file, states);
         let mut rows: Vec<Row> = progress
             .points
@@ -107,13 +121,26 @@ impl Board {
             (None, _) => f64::INFINITY,
         };
         // Figures of a lower level say less: those of trials that went further stand above them.
-        let last = |row: &Row| (row.mean.is_none(), std::cmp::Reverse(row.level.unwrap_or(0)));
+        let last = |row: &Row| {
+            (
+                row.mean.is_none(),
+                std::cmp::Reverse(row.level.unwrap_or(0)),
+            )
+        };
         rows.sort_by(|left, right| {
-            last(left).cmp(&last(right)).then(worse(left).total_cmp(&worse(right))).then(left.trial.cmp(&right.trial))
+            last(left)
+                .cmp(&last(right))
+                .then(worse(left).total_cmp(&worse(right)))
+                .then(left.trial.cmp(&right.trial))
         });
         Self {
             axes: file.space.axes().into_iter().map(str::to_owned).collect(),
-            domains: file.space.axes().into_iter().map(|axis| file.space.domain_of(axis)).collect(),
+            domains: file
+                .space
+                .axes()
+                .into_iter()
+                .map(|axis| file.space.domain_of(axis))
+                .collect(),
             metric: file.objective.metric.clone(),
             direction,
             rows,
@@ -127,19 +154,31 @@ impl Board {
 
     /// The number of trials of a standing.
     pub fn count(&self, name: &str) -> usize {
-        self.rows.iter().filter(|row| row.standing.name() == name).count()
+        self.rows
+            .iter()
+            .filter(|row| row.standing.name() == name)
+            .count()
     }
 
     /// The name of an axis among the columns: its own, unless another column is or could be called so.
     pub fn column_of(&self, axis: &str) -> String {
-        let is_taken = COLUMNS.contains(&axis) || axis == self.metric_column() || axis.starts_with("params.");
-        if is_taken { format!("params.{axis}") } else { axis.to_owned() }
+        let is_taken =
+            COLUMNS.contains(&axis) || axis == self.metric_column() || axis.starts_with("params.");
+        if is_taken {
+            format!("params.{axis}")
+        } else {
+            axis.to_owned()
+        }
     }
 
     /// The name of the objective among the columns.
     pub fn metric_column(&self) -> String {
         let is_taken = COLUMNS.contains(&self.metric.as_str());
-        if is_taken { format!("metric.{}", self.metric) } else { self.metric.clone() }
+        if is_taken {
+            format!("metric.{}", self.metric)
+        } else {
+            self.metric.clone()
+        }
     }
 
     /// The leaderboard as a table: a column for each axis. Axes with numbers alone are numbers.
@@ -149,8 +188,17 @@ impl Board {
     pub fn table(&self) -> Result<Table, ArtifactError> {
         let rows = &self.rows;
         let mut columns: Vec<(String, Column)> = vec![
-            ("rank".to_owned(), (1..=rows.len() as i64).collect::<Vec<_>>().into()),
-            ("trial".to_owned(), rows.iter().map(|row| row.trial as i64 + 1).collect::<Vec<_>>().into()),
+            (
+                "rank".to_owned(),
+                (1..=rows.len() as i64).collect::<Vec<_>>().into(),
+            ),
+            (
+                "trial".to_owned(),
+                rows.iter()
+                    .map(|row| row.trial as i64 + 1)
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
         ];
         for axis in &self.axes {
             columns.push((self.column_of(axis), axis_column(rows, axis)));
@@ -161,15 +209,50 @@ impl Board {
             _ => None,
         };
         columns.extend([
-            (self.metric_column(), Column::Reals(rows.iter().map(|row| row.mean).collect())),
-            ("deviation".to_owned(), Column::Reals(rows.iter().map(|row| row.deviation).collect())),
-            ("seeds".to_owned(), rows.iter().map(|row| row.values.len() as i64).collect::<Vec<_>>().into()),
-            ("level".to_owned(), Column::Integers(rows.iter().map(level).collect())),
-            ("state".to_owned(), rows.iter().map(|row| row.standing.name().to_owned()).collect::<Vec<_>>().into()),
-            ("seconds".to_owned(), rows.iter().map(|row| row.seconds).collect::<Vec<_>>().into()),
-            ("failure".to_owned(), Column::Texts(rows.iter().map(failure).collect())),
+            (
+                self.metric_column(),
+                Column::Reals(rows.iter().map(|row| row.mean).collect()),
+            ),
+            (
+                "deviation".to_owned(),
+                Column::Reals(rows.iter().map(|row| row.deviation).collect()),
+            ),
+            (
+                "seeds".to_owned(),
+                rows.iter()
+                    .map(|row| row.values.len() as i64)
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
+            (
+                "level".to_owned(),
+                Column::Integers(rows.iter().map(level).collect()),
+            ),
+            (
+                "state".to_owned(),
+                rows.iter()
+                    .map(|row| row.standing.name().to_owned())
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
+            (
+                "seconds".to_owned(),
+                rows.iter()
+                    .map(|row| row.seconds)
+                    .collect::<Vec<_>>()
+                    .into(),
+            ),
+            (
+                "failure".to_owned(),
+                Column::Texts(rows.iter().map(failure).collect()),
+            ),
         ]);
-        Table::new(columns.iter().map(|(name, column)| (name.as_str(), column.clone())).collect::<Vec<_>>())
+        Table::new(
+            columns
+                .iter()
+                .map(|(name, column)| (name.as_str(), column.clone()))
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -181,23 +264,44 @@ fn row(
     states: &[MemberState],
     notes: &[Note],
 ) -> Row {
-    let members = || progress.members.iter().enumerate().filter(move |(_, member)| member.trial == trial);
+    let members = || {
+        progress
+            .members
+            .iter()
+            .enumerate()
+            .filter(move |(_, member)| member.trial == trial)
+    };
     let is_known = |index: usize| matches!(states[index], MemberState::Done { .. });
     // The highest level at which every seed has come to an end, or else the lowest.
     let mut levels: Vec<Option<u64>> = members().map(|(_, member)| member.level).collect();
     levels.sort_unstable();
     levels.dedup();
     let complete = |level: &&Option<u64>| {
-        members().filter(|(_, member)| member.level == **level).all(|(index, _)| is_known(index))
+        members()
+            .filter(|(_, member)| member.level == **level)
+            .all(|(index, _)| is_known(index))
     };
-    let level = levels.iter().rev().find(complete).or(levels.first()).copied().flatten();
-    let at_level: Vec<(usize, &Member)> = members().filter(|(_, member)| member.level == level).collect();
-    let is_whole = !at_level.is_empty() && at_level.iter().all(|(index, _)| has_figure(&states[*index]));
+    let level = levels
+        .iter()
+        .rev()
+        .find(complete)
+        .or(levels.first())
+        .copied()
+        .flatten();
+    let at_level: Vec<(usize, &Member)> = members()
+        .filter(|(_, member)| member.level == level)
+        .collect();
+    let is_whole = !at_level.is_empty()
+        && at_level
+            .iter()
+            .all(|(index, _)| has_figure(&states[*index]));
     let at_level = one_per_execution(at_level, notes);
     let figures: Vec<(Option<u64>, f64)> = at_level
         .iter()
         .filter_map(|(index, member)| match states[*index] {
-            MemberState::Done { value: Some(value), .. } => Some((member.seed, value)),
+            MemberState::Done {
+                value: Some(value), ..
+            } => Some((member.seed, value)),
             _ => None,
         })
         .collect();
@@ -212,8 +316,14 @@ fn row(
         deviation: is_whole.then(|| deviation(&values)).flatten(),
         seeds: figures.into_iter().map(|(seed, _)| seed).collect(),
         values,
-        seconds: at_level.iter().map(|(index, _)| notes[*index].seconds).sum(),
-        finished: at_level.iter().filter_map(|(index, _)| notes[*index].finished).max(),
+        seconds: at_level
+            .iter()
+            .map(|(index, _)| notes[*index].seconds)
+            .sum(),
+        finished: at_level
+            .iter()
+            .filter_map(|(index, _)| notes[*index].finished)
+            .max(),
     }
 }
 
@@ -222,33 +332,65 @@ fn has_figure(state: &MemberState) -> bool {
 }
 
 /// Seeds on which nothing depends come to one execution, which is no sample of several.
-fn one_per_execution<'a>(members: Vec<(usize, &'a Member)>, notes: &[Note]) -> Vec<(usize, &'a Member)> {
+fn one_per_execution<'a>(
+    members: Vec<(usize, &'a Member)>,
+    notes: &[Note],
+) -> Vec<(usize, &'a Member)> {
     let mut seen = BTreeSet::new();
-    let is_new = |(index, _): &(usize, &Member)| notes[*index].execution.is_none_or(|stage| seen.insert(stage));
+    let is_new = |(index, _): &(usize, &Member)| {
+        notes[*index]
+            .execution
+            .is_none_or(|stage| seen.insert(stage))
+    };
     members.into_iter().filter(is_new).collect()
 }
 
-fn standing(file: &SweepFile, trial: usize, progress: &Progress, states: &[MemberState], notes: &[Note]) -> Standing {
+fn standing(
+    file: &SweepFile,
+    trial: usize,
+    progress: &Progress,
+    states: &[MemberState],
+    notes: &[Note],
+) -> Standing {
     let (mut open, mut running, mut queued) = (false, false, false);
-    for (index, _) in progress.members.iter().enumerate().filter(|(_, member)| member.trial == trial) {
+    for (index, _) in progress
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| member.trial == trial)
+    {
         let note = &notes[index];
         match &states[index] {
             MemberState::Done { .. } => {}
             MemberState::Without { found } => {
                 let (stage, metric) = (&file.objective.stage, &file.objective.metric);
-                return Standing::Failed(format!("{stage} made no `{metric}`, but {}", found.join(", ")));
+                return Standing::Failed(format!(
+                    "{stage} made no `{metric}`, but {}",
+                    found.join(", ")
+                ));
             }
             MemberState::Missing { .. } => {
                 (open, running, queued) = (true, running || note.running, queued || note.queued);
-                if let Some(reason) = note.failure.as_ref().filter(|_| !note.running && !note.queued) {
+                if let Some(reason) = note
+                    .failure
+                    .as_ref()
+                    .filter(|_| !note.running && !note.queued)
+                {
                     return Standing::Failed(reason.clone());
                 }
             }
         }
     }
-    let reached =
-        progress.members.iter().filter(|member| member.trial == trial).filter_map(|member| member.level).max();
-    let last = file.stopping.as_ref().and_then(|stopping| stopping.levels.last().copied());
+    let reached = progress
+        .members
+        .iter()
+        .filter(|member| member.trial == trial)
+        .filter_map(|member| member.level)
+        .max();
+    let last = file
+        .stopping
+        .as_ref()
+        .and_then(|stopping| stopping.levels.last().copied());
     match progress.stopped.get(&trial) {
         _ if running => Standing::Running,
         _ if queued => Standing::Queued,
@@ -268,19 +410,32 @@ fn deviation(values: &[f64]) -> Option<f64> {
 }
 
 fn axis_column(rows: &[Row], axis: &str) -> Column {
-    let values: Vec<Option<&serde_json::Value>> = rows.iter().map(|row| row.point.get(axis)).collect();
+    let values: Vec<Option<&serde_json::Value>> =
+        rows.iter().map(|row| row.point.get(axis)).collect();
     if values.iter().flatten().all(|value| value.is_i64()) {
-        return Column::Integers(values.iter().map(|value| value.and_then(serde_json::Value::as_i64)).collect());
+        return Column::Integers(
+            values
+                .iter()
+                .map(|value| value.and_then(serde_json::Value::as_i64))
+                .collect(),
+        );
     }
     if values.iter().flatten().all(|value| value.is_number()) {
-        return Column::Reals(values.iter().map(|value| value.and_then(serde_json::Value::as_f64)).collect());
+        return Column::Reals(
+            values
+                .iter()
+                .map(|value| value.and_then(serde_json::Value::as_f64))
+                .collect(),
+        );
     }
     Column::Texts(values.iter().map(|value| value.map(shown)).collect())
 }
 
 /// A value as people write it: text without quotes, the rest as JSON.
 pub fn shown(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -300,14 +455,24 @@ mod tests {
     /// Who is done first at the first level is not done with the sweep.
     #[test]
     fn a_trial_waits_for_the_others_of_its_level() {
-        let file = file("axes: {a: [1, 2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2], factor: 2}");
-        let done = |value| MemberState::Done { value: Some(value), direction: Direction::Higher };
+        let file = file(
+            "axes: {a: [1, 2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2], factor: 2}",
+        );
+        let done = |value| MemberState::Done {
+            value: Some(value),
+            direction: Direction::Higher,
+        };
         let states = [done(0.2), MemberState::Missing { stages: 1 }];
         let progress = Course::new(&file).progress(&|member| match member.trial {
             0 => Outcome::Loss(Some(-0.2)),
             _ => Outcome::Unknown,
         });
-        let board = Board::new(&file, &progress, &states, &[Note::default(), Note::default()]);
+        let board = Board::new(
+            &file,
+            &progress,
+            &states,
+            &[Note::default(), Note::default()],
+        );
         let standings: Vec<&str> = board.rows.iter().map(|row| row.standing.name()).collect();
         assert_eq!(standings, ["undecided", "missing"]);
     }
@@ -316,9 +481,19 @@ mod tests {
     fn seeds_are_averaged_and_the_best_stands_first() {
         let file = file("axes: {a: [1, 2, 3]}\nseeds: [1, 2]");
         let progress = Course::new(&file).progress(&|_| Outcome::Unknown);
-        let done = |value| MemberState::Done { value: Some(value), direction: Direction::Higher };
-        let states =
-            [done(0.2), done(0.4), done(0.9), MemberState::Missing { stages: 2 }, done(0.5), done(0.7)].to_vec();
+        let done = |value| MemberState::Done {
+            value: Some(value),
+            direction: Direction::Higher,
+        };
+        let states = [
+            done(0.2),
+            done(0.4),
+            done(0.9),
+            MemberState::Missing { stages: 2 },
+            done(0.5),
+            done(0.7),
+        ]
+        .to_vec();
         let mut notes = vec![Note::default(); 6];
         notes[3].failure = Some("it ran out of luck".into());
         let board = Board::new(&file, &progress, &states, &notes);
@@ -327,7 +502,10 @@ mod tests {
         let best = board.best().unwrap();
         assert!((best.mean.unwrap() - 0.6).abs() < 1e-12);
         assert!((best.deviation.unwrap() - 0.141_421_356).abs() < 1e-6);
-        assert_eq!(board.rows[2].standing, Standing::Failed("it ran out of luck".into()));
+        assert_eq!(
+            board.rows[2].standing,
+            Standing::Failed("it ran out of luck".into())
+        );
         assert_eq!(board.rows[2].mean, None, "one of two seeds is no mean");
         let table = board.table().unwrap();
         assert_eq!(table.integers("a").unwrap(), [Some(3), Some(1), Some(2)]);

@@ -61,8 +61,13 @@ impl<'a> Course<'a> {
 
     /// Goes through the course as far as outcomes are known.
     pub fn progress(&self, outcome: &dyn Fn(&Member) -> Outcome) -> Progress {
-        let mut walk =
-            Walk { file: self.file, outcome, progress: Progress::default(), losses: Vec::new(), levels: Vec::new() };
+        let mut walk = Walk {
+            file: self.file,
+            outcome,
+            progress: Progress::default(),
+            losses: Vec::new(),
+            levels: Vec::new(),
+        };
         let grid = match &self.file.sampler {
             Sampler::Grid => self.file.space.grid(),
             _ => Vec::new(),
@@ -101,14 +106,23 @@ impl Walk<'_> {
         let space = &self.file.space;
         match self.file.sampler {
             Sampler::Grid => grid.to_vec(),
-            Sampler::Random { seed, .. } => (start..total).map(|number| sampler::draw(space, seed, number)).collect(),
-            Sampler::Tpe { seed, startup, .. } if start == 0 => {
-                (0..startup.min(total)).map(|number| sampler::draw(space, seed, number)).collect()
-            }
+            Sampler::Random { seed, .. } => (start..total)
+                .map(|number| sampler::draw(space, seed, number))
+                .collect(),
+            Sampler::Tpe { seed, startup, .. } if start == 0 => (0..startup.min(total))
+                .map(|number| sampler::draw(space, seed, number))
+                .collect(),
             Sampler::Tpe { seed, batch, .. } => {
-                let told: Vec<(&Point, f64)> = self.progress.points.iter().zip(self.comparable_losses()).collect();
+                let told: Vec<(&Point, f64)> = self
+                    .progress
+                    .points
+                    .iter()
+                    .zip(self.comparable_losses())
+                    .collect();
                 let numbers = start..total.min(start + batch.max(1));
-                numbers.map(|number| sampler::suggest(space, seed, number, &told)).collect()
+                numbers
+                    .map(|number| sampler::suggest(space, seed, number, &told))
+                    .collect()
             }
         }
     }
@@ -121,19 +135,28 @@ impl Walk<'_> {
         let mut order: Vec<usize> = (0..self.losses.len()).collect();
         order.sort_by(|left, right| {
             let levels = self.levels[*right].cmp(&self.levels[*left]);
-            levels.then(self.losses[*left].total_cmp(&self.losses[*right])).then(left.cmp(right))
+            levels
+                .then(self.losses[*left].total_cmp(&self.losses[*right]))
+                .then(left.cmp(right))
         });
         let mut places = vec![f64::INFINITY; self.losses.len()];
-        let known = order.into_iter().filter(|trial| self.losses[*trial].is_finite());
-        known.enumerate().for_each(|(place, trial)| places[trial] = place as f64);
+        let known = order
+            .into_iter()
+            .filter(|trial| self.losses[*trial].is_finite());
+        known
+            .enumerate()
+            .for_each(|(place, trial)| places[trial] = place as f64);
         places
     }
 
     /// Takes trials through all levels. Says whether all outcomes are known.
     fn run(&mut self, mut trials: Vec<usize>) -> bool {
-        self.losses.resize(self.progress.points.len(), f64::INFINITY);
+        self.losses
+            .resize(self.progress.points.len(), f64::INFINITY);
         self.levels.resize(self.progress.points.len(), 0);
-        let Some(stopping) = &self.file.stopping else { return self.level(&trials, None) };
+        let Some(stopping) = &self.file.stopping else {
+            return self.level(&trials, None);
+        };
         for (index, level) in stopping.levels.iter().enumerate() {
             if !self.level(&trials, Some(*level)) {
                 return false;
@@ -141,7 +164,9 @@ impl Walk<'_> {
             if index + 1 < stopping.levels.len() {
                 let kept = survivors(stopping, &trials, &self.losses);
                 let gone = trials.iter().filter(|trial| !kept.contains(trial));
-                self.progress.stopped.extend(gone.map(|trial| (*trial, *level)));
+                self.progress
+                    .stopped
+                    .extend(gone.map(|trial| (*trial, *level)));
                 trials = kept;
             }
         }
@@ -176,16 +201,27 @@ impl Walk<'_> {
 /// The trials that go on, in their order. Ties go to the earlier trial.
 fn survivors(stopping: &Stopping, trials: &[usize], losses: &[f64]) -> Vec<usize> {
     let mut ranked = trials.to_vec();
-    ranked.sort_by(|left, right| losses[*left].total_cmp(&losses[*right]).then(left.cmp(right)));
+    ranked.sort_by(|left, right| {
+        losses[*left]
+            .total_cmp(&losses[*right])
+            .then(left.cmp(right))
+    });
     let kept = match stopping.rule {
         Rule::Halving { factor } => ((trials.len() as f64 / factor).floor() as usize).max(1),
         Rule::Median => {
             let median = losses[ranked[(ranked.len() - 1) / 2]];
-            ranked.iter().filter(|trial| losses[**trial] <= median).count()
+            ranked
+                .iter()
+                .filter(|trial| losses[**trial] <= median)
+                .count()
         }
     };
     // A trial that failed or has no figure is of no use at a higher level.
-    let mut kept: Vec<usize> = ranked.into_iter().take(kept).filter(|trial| losses[*trial].is_finite()).collect();
+    let mut kept: Vec<usize> = ranked
+        .into_iter()
+        .take(kept)
+        .filter(|trial| losses[*trial].is_finite())
+        .collect();
     kept.sort_unstable();
     kept
 }
@@ -199,19 +235,31 @@ mod tests {
     fn file(text: &str) -> SweepFile {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sweep.yaml");
-        std::fs::write(&path, format!("sweep: s\npipeline: p.yaml\nobjective: {{stage: m, metric: f}}\n{text}"))
-            .unwrap();
+        std::fs::write(
+            &path,
+            format!("sweep: s\npipeline: p.yaml\nobjective: {{stage: m, metric: f}}\n{text}"),
+        )
+        .unwrap();
         let mut sources = SourceMap::default();
         let (file, diagnostics) = SweepFile::load(&path, &mut sources);
         file.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)))
     }
 
     /// Runs a sweep to its end; the loss of a member is told by `loss`. Gives the members of each round.
-    fn play(file: &SweepFile, loss: impl Fn(&Point, &Member) -> Outcome) -> (Vec<Vec<Member>>, Progress) {
+    fn play(
+        file: &SweepFile,
+        loss: impl Fn(&Point, &Member) -> Outcome,
+    ) -> (Vec<Vec<Member>>, Progress) {
         let known: RefCell<BTreeMap<Member, Outcome>> = RefCell::default();
         let mut rounds = Vec::new();
         loop {
-            let look = |member: &Member| known.borrow().get(member).copied().unwrap_or(Outcome::Unknown);
+            let look = |member: &Member| {
+                known
+                    .borrow()
+                    .get(member)
+                    .copied()
+                    .unwrap_or(Outcome::Unknown)
+            };
             let progress = Course::new(file).progress(&look);
             if progress.open.is_empty() {
                 return (rounds, progress);
@@ -230,13 +278,21 @@ mod tests {
         let (rounds, progress) = play(&file, |_, _| Outcome::Loss(Some(1.0)));
         assert_eq!((rounds.len(), rounds[0].len()), (1, 12));
         assert_eq!(progress.members.len(), 12);
-        assert_eq!(rounds[0][1], Member { trial: 0, seed: Some(5), level: None });
+        assert_eq!(
+            rounds[0][1],
+            Member {
+                trial: 0,
+                seed: Some(5),
+                level: None
+            }
+        );
     }
 
     #[test]
     fn halving_keeps_the_best_of_each_level() {
-        let file =
-            file("axes: {a: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nstopping: {rule: halving, over: epochs, levels: [1, 3, 9]}");
+        let file = file(
+            "axes: {a: [1, 2, 3, 4, 5, 6, 7, 8, 9]}\nstopping: {rule: halving, over: epochs, levels: [1, 3, 9]}",
+        );
         let (rounds, progress) = play(&file, |point, member| match point["a"].as_f64().unwrap() {
             // One fails, one is undefined; neither may go on.
             9.0 => Outcome::Failed,
@@ -244,7 +300,10 @@ mod tests {
             value => Outcome::Loss(Some(-value - member.level.unwrap() as f64)),
         });
         let trials = |round: &[Member]| round.iter().map(|member| member.trial).collect::<Vec<_>>();
-        assert_eq!(rounds.iter().map(|round| trials(round)).collect::<Vec<_>>()[1..], [vec![4, 5, 6], vec![6]]);
+        assert_eq!(
+            rounds.iter().map(|round| trials(round)).collect::<Vec<_>>()[1..],
+            [vec![4, 5, 6], vec![6]]
+        );
         assert_eq!(rounds[2][0].level, Some(9));
         assert_eq!(progress.stopped.len(), 8);
         assert_eq!(progress.stopped[&5], 3);
@@ -252,28 +311,45 @@ mod tests {
 
     #[test]
     fn the_median_rule_keeps_the_better_half() {
-        let file = file("axes: {a: [1, 2, 3, 4]}\nstopping: {rule: median, over: epochs, levels: [1, 2]}");
+        let file =
+            file("axes: {a: [1, 2, 3, 4]}\nstopping: {rule: median, over: epochs, levels: [1, 2]}");
         let (rounds, _) = play(&file, |point, _| Outcome::Loss(point["a"].as_f64()));
-        assert_eq!(rounds[1].iter().map(|member| member.trial).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(
+            rounds[1]
+                .iter()
+                .map(|member| member.trial)
+                .collect::<Vec<_>>(),
+            [0, 1]
+        );
     }
 
     #[test]
     fn an_estimator_waits_for_its_batches_and_comes_by_the_same_points() {
-        let text = "axes: {a: {uniform: [0, 1]}}\nsampler: {kind: tpe, trials: 20, startup: 6, batch: 5}";
+        let text =
+            "axes: {a: {uniform: [0, 1]}}\nsampler: {kind: tpe, trials: 20, startup: 6, batch: 5}";
         let file = file(text);
         let loss = |point: &Point, _: &Member| Outcome::Loss(point["a"].as_f64());
         let (rounds, progress) = play(&file, loss);
-        assert_eq!(rounds.iter().map(Vec::len).collect::<Vec<_>>(), [6, 5, 5, 4]);
+        assert_eq!(
+            rounds.iter().map(Vec::len).collect::<Vec<_>>(),
+            [6, 5, 5, 4]
+        );
         assert_eq!(play(&file, loss).1, progress);
         assert_eq!(progress.total, 20);
     }
 
     #[test]
     fn more_trials_go_on_from_those_that_are_there() {
-        let few =
-            play(&file("axes: {a: {uniform: [0, 1]}}\nsampler: {kind: random, trials: 3}"), |_, _| Outcome::Failed).1;
-        let many =
-            play(&file("axes: {a: {uniform: [0, 1]}}\nsampler: {kind: random, trials: 5}"), |_, _| Outcome::Failed).1;
+        let few = play(
+            &file("axes: {a: {uniform: [0, 1]}}\nsampler: {kind: random, trials: 3}"),
+            |_, _| Outcome::Failed,
+        )
+        .1;
+        let many = play(
+            &file("axes: {a: {uniform: [0, 1]}}\nsampler: {kind: random, trials: 5}"),
+            |_, _| Outcome::Failed,
+        )
+        .1;
         assert_eq!(few.points[..], many.points[..3]);
     }
 }

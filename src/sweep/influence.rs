@@ -23,16 +23,28 @@ pub struct Influence {
 pub fn influence(axes: &[String], rows: &[Row]) -> Vec<Influence> {
     let known: Vec<&Row> = rows.iter().filter(|row| row.mean.is_some()).collect();
     let is_mixed = known.windows(2).any(|pair| pair[0].level != pair[1].level);
-    let figure = |(place, row): (usize, &&Row)| if is_mixed { place as f64 } else { row.mean.unwrap_or_default() };
+    let figure = |(place, row): (usize, &&Row)| {
+        if is_mixed {
+            place as f64
+        } else {
+            row.mean.unwrap_or_default()
+        }
+    };
     let figures: Vec<f64> = known.iter().enumerate().map(figure).collect();
-    let mut found: Vec<Influence> = axes.iter().filter_map(|axis| of_axis(axis, &known, &figures)).collect();
+    let mut found: Vec<Influence> = axes
+        .iter()
+        .filter_map(|axis| of_axis(axis, &known, &figures))
+        .collect();
     found.sort_by(|left, right| right.share.total_cmp(&left.share));
     found
 }
 
 fn of_axis(axis: &str, rows: &[&Row], figures: &[f64]) -> Option<Influence> {
-    let known: Vec<(&serde_json::Value, f64)> =
-        rows.iter().zip(figures).filter_map(|(row, figure)| Some((row.point.get(axis)?, *figure))).collect();
+    let known: Vec<(&serde_json::Value, f64)> = rows
+        .iter()
+        .zip(figures)
+        .filter_map(|(row, figure)| Some((row.point.get(axis)?, *figure)))
+        .collect();
     let groups = grouped(&known);
     if groups.len() < 2 || known.len() <= groups.len() {
         return None;
@@ -41,9 +53,21 @@ fn of_axis(axis: &str, rows: &[&Row], figures: &[f64]) -> Option<Influence> {
     let all: Vec<f64> = known.iter().map(|(_, figure)| *figure).collect();
     let centre = mean(&all);
     let total: f64 = all.iter().map(|value| (value - centre).powi(2)).sum();
-    let between: f64 = groups.iter().map(|group| group.len() as f64 * (mean(group) - centre).powi(2)).sum();
-    let share = if total > 0.0 { (between / total).clamp(0.0, 1.0) } else { 0.0 };
-    Some(Influence { axis: axis.to_owned(), share, trials: known.len(), groups: groups.len() })
+    let between: f64 = groups
+        .iter()
+        .map(|group| group.len() as f64 * (mean(group) - centre).powi(2))
+        .sum();
+    let share = if total > 0.0 {
+        (between / total).clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    Some(Influence {
+        axis: axis.to_owned(),
+        share,
+        trials: known.len(),
+        groups: groups.len(),
+    })
 }
 
 /// The figures by the value of the axis; numbers of many values in groups of about one size.
@@ -60,7 +84,10 @@ fn grouped(known: &[(&serde_json::Value, f64)]) -> Vec<Vec<f64>> {
     let Some(numbers) = numbers.filter(|_| by_value.len() > GROUPS) else {
         return by_value.into_iter().map(|(_, figures)| figures).collect();
     };
-    let mut sorted: Vec<(f64, f64)> = numbers.into_iter().zip(known.iter().map(|(_, figure)| *figure)).collect();
+    let mut sorted: Vec<(f64, f64)> = numbers
+        .into_iter()
+        .zip(known.iter().map(|(_, figure)| *figure))
+        .collect();
     sorted.sort_by(|left, right| left.0.total_cmp(&right.0));
     let size = sorted.len().div_ceil(GROUPS);
     let mut groups: Vec<Vec<f64>> = Vec::new();
@@ -87,9 +114,12 @@ mod tests {
         let rows: Vec<Row> = (0..24)
             .map(|trial| Row {
                 trial,
-                point: [("a".to_owned(), json!(trial as f64 / 7.0)), ("b".to_owned(), json!(trial % 2))]
-                    .into_iter()
-                    .collect(),
+                point: [
+                    ("a".to_owned(), json!(trial as f64 / 7.0)),
+                    ("b".to_owned(), json!(trial % 2)),
+                ]
+                .into_iter()
+                .collect(),
                 standing: Standing::Done,
                 level: None,
                 values: Vec::new(),
@@ -101,7 +131,13 @@ mod tests {
             })
             .collect();
         let found = influence(&["b".to_owned(), "a".to_owned(), "c".to_owned()], &rows);
-        assert_eq!(found.iter().map(|one| one.axis.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            found
+                .iter()
+                .map(|one| one.axis.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         assert!(found[0].share > 0.9 && found[1].share < 0.05, "{found:?}");
         assert_eq!((found[0].groups, found[1].groups), (5, 2));
     }

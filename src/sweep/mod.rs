@@ -16,16 +16,20 @@ mod sampler;
 mod space;
 mod submission;
 
-pub use backend::{Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends, shell_line};
+pub use backend::{
+    Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends, shell_line,
+};
 pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
 pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, is_sweep, sweep_schema};
 pub use influence::{Influence, influence};
-pub use members::{Assembly, MemberState, Roster, assemble, direction, figure, label, outcomes, overrides};
+pub use members::{
+    Assembly, MemberState, Roster, assemble, direction, figure, label, outcomes, overrides,
+};
 pub use options::EngineOptions;
 pub use pictures::{objective_in_order, parallel_coordinates, parallel_width};
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
-    Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves, submissions, sweep_folder,
-    sweep_id, task_count,
+    Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves,
+    submissions, sweep_folder, sweep_id, task_count,
 };

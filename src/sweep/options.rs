@@ -10,7 +10,14 @@ use crate::graph::{Graph, Needs, StageId};
 use crate::spec::units;
 
 /// Options that are sbatch's own and are passed on under their name.
-const PASSED_ON: [&str; 6] = ["partition", "account", "qos", "constraint", "reservation", "exclude"];
+const PASSED_ON: [&str; 6] = [
+    "partition",
+    "account",
+    "qos",
+    "constraint",
+    "reservation",
+    "exclude",
+];
 
 /// What the file says about jobs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,10 +36,12 @@ pub struct EngineOptions {
 /// The JSON Schema of the key `slurm`.
 pub(super) fn schema() -> Value {
     let mut properties = needs_properties();
-    let list = |doc: &str| json!({"type": "array", "items": {"type": "string"}, "description": doc});
+    let list =
+        |doc: &str| json!({"type": "array", "items": {"type": "string"}, "description": doc});
     let count = |doc: &str| json!({"type": "integer", "minimum": 1, "description": doc});
     properties["cap"] = count("Tasks that may run at the same time.");
-    properties["trials_per_job"] = count("Trials that one task runs; by default as many as keep a sweep to 200 tasks.");
+    properties["trials_per_job"] =
+        count("Trials that one task runs; by default as many as keep a sweep to 200 tasks.");
     properties["setup"] = list("Lines of shell before the program, such as `module load cuda`.");
     properties["extra"] = list("Further flags of sbatch, such as `--exclusive`.");
     properties["stages"] = json!({
@@ -68,22 +77,30 @@ impl EngineOptions {
         Self::read(&file.slurm)
     }
 
-    fn read<'a>(map: impl IntoIterator<Item = (&'a String, &'a Value)>) -> Result<Self, (String, &'static str)> {
+    fn read<'a>(
+        map: impl IntoIterator<Item = (&'a String, &'a Value)>,
+    ) -> Result<Self, (String, &'static str)> {
         let mut options = Self::default();
         for (name, value) in map {
             let count = || value.as_u64().map(|count| count as usize);
-            let texts =
-                || value.as_array().map(|items| items.iter().map(text_of).collect::<Vec<_>>()).unwrap_or_default();
+            let texts = || {
+                value
+                    .as_array()
+                    .map(|items| items.iter().map(text_of).collect::<Vec<_>>())
+                    .unwrap_or_default()
+            };
             match name.as_str() {
                 "cpus" => options.needs.cpus = count().unwrap_or(0),
                 "gpus" => options.needs.gpus = count().unwrap_or(0),
                 "memory" => {
                     let size = units::size(&text_of(value));
-                    options.needs.memory = Some(size.ok_or_else(|| (name.clone(), "write a size such as `8 GiB`"))?);
+                    options.needs.memory =
+                        Some(size.ok_or_else(|| (name.clone(), "write a size such as `8 GiB`"))?);
                 }
                 "time" => {
                     let time = units::duration(&text_of(value));
-                    options.needs.time = Some(time.ok_or_else(|| (name.clone(), "write a duration such as `2h`"))?);
+                    options.needs.time =
+                        Some(time.ok_or_else(|| (name.clone(), "write a duration such as `2h`"))?);
                 }
                 "cap" => options.cap = count(),
                 "trials_per_job" => options.trials_per_job = count(),
@@ -112,7 +129,15 @@ impl EngineOptions {
     ) -> (JobNeeds, IndexMap<String, String>) {
         let (mut needs, mut passed_on) = (self.needs, self.passed_on.clone());
         if part == Part::Next {
-            return (JobNeeds { cpus: 1, gpus: 0, memory: None, ..needs }, passed_on);
+            return (
+                JobNeeds {
+                    cpus: 1,
+                    gpus: 0,
+                    memory: None,
+                    ..needs
+                },
+                passed_on,
+            );
         }
         for &stage in stages {
             let own = declared[stage.index()];

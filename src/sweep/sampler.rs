@@ -29,10 +29,16 @@ pub(super) fn suggest(space: &Space, seed: u64, number: usize, told: &[(&Point, 
     for dimension in &space.dimensions {
         match dimension {
             Dimension::Axis { name, domain } => {
-                let Some(domain) = domain.at(&point).cloned() else { continue };
+                let Some(domain) = domain.at(&point).cloned() else {
+                    continue;
+                };
                 // Only what was tried in the same case says something about it.
-                let alike = told.iter().filter(|(other, _)| case(dimension, other) == Some(&domain));
-                let positions = alike.filter_map(|(other, loss)| Some((position(&domain, other.get(name)?)?, *loss)));
+                let alike = told
+                    .iter()
+                    .filter(|(other, _)| case(dimension, other) == Some(&domain));
+                let positions = alike.filter_map(|(other, loss)| {
+                    Some((position(&domain, other.get(name)?)?, *loss))
+                });
                 if let Some(value) = estimate(&domain, positions, &mut generator) {
                     point.insert(name.clone(), value);
                 }
@@ -40,13 +46,24 @@ pub(super) fn suggest(space: &Space, seed: u64, number: usize, told: &[(&Point, 
             Dimension::Zip { names, rows } => {
                 let choices = Domain::Values((0..rows.len()).map(Value::from).collect());
                 let index = |other: &Point| {
-                    rows.iter()
-                        .position(|row| names.iter().zip(row).all(|(name, value)| other.get(name) == Some(value)))
+                    rows.iter().position(|row| {
+                        names
+                            .iter()
+                            .zip(row)
+                            .all(|(name, value)| other.get(name) == Some(value))
+                    })
                 };
-                let positions = told.iter().filter_map(|(other, loss)| Some((index(other)? as f64 + 0.5, *loss)));
-                let row =
-                    estimate(&choices, positions, &mut generator).and_then(|value| rows.get(value.as_u64()? as usize));
-                point.extend(names.iter().cloned().zip(row.unwrap_or(&rows[0]).iter().cloned()));
+                let positions = told
+                    .iter()
+                    .filter_map(|(other, loss)| Some((index(other)? as f64 + 0.5, *loss)));
+                let row = estimate(&choices, positions, &mut generator)
+                    .and_then(|value| rows.get(value.as_u64()? as usize));
+                point.extend(
+                    names
+                        .iter()
+                        .cloned()
+                        .zip(row.unwrap_or(&rows[0]).iter().cloned()),
+                );
             }
         }
     }
@@ -64,7 +81,9 @@ fn case<'a>(dimension: &'a Dimension, point: &Point) -> Option<&'a Domain> {
 /// Where a value lies for the estimator: the middle of its place in a list, or its share of a range.
 fn position(domain: &Domain, value: &Value) -> Option<f64> {
     match domain {
-        Domain::Values(values) => Some(values.iter().position(|other| other == value)? as f64 + 0.5),
+        Domain::Values(values) => {
+            Some(values.iter().position(|other| other == value)? as f64 + 0.5)
+        }
         range => range.share(value).map(|share| share.min(LARGEST_SHARE)),
     }
 }
@@ -73,9 +92,16 @@ fn position(domain: &Domain, value: &Value) -> Option<f64> {
 const LARGEST_SHARE: f64 = 1.0 - 1e-9;
 
 /// The next value of one axis.
-fn estimate(domain: &Domain, told: impl Iterator<Item = (f64, f64)>, generator: &mut Generator) -> Option<Value> {
+fn estimate(
+    domain: &Domain,
+    told: impl Iterator<Item = (f64, f64)>,
+    generator: &mut Generator,
+) -> Option<Value> {
     let (range, estimator): (_, DefaultEstimatorBuilder) = match domain {
-        Domain::Values(values) => (tpe::categorical_range(values.len()), tpe::histogram_estimator()),
+        Domain::Values(values) => (
+            tpe::categorical_range(values.len()),
+            tpe::histogram_estimator(),
+        ),
         _ => (tpe::range(0.0, 1.0), tpe::parzen_estimator()),
     };
     let mut optimizer = TpeOptimizer::new(estimator, range.ok()?);
@@ -117,10 +143,25 @@ mod tests {
     use serde_json::json;
 
     fn space() -> Space {
-        let range = Domain::Range { low: 1e-5, high: 1e-1, log: true, whole: false, points: None };
-        let axis = |name: &str, domain| Dimension::Axis { name: name.into(), domain };
+        let range = Domain::Range {
+            low: 1e-5,
+            high: 1e-1,
+            log: true,
+            whole: false,
+            points: None,
+        };
+        let axis = |name: &str, domain| Dimension::Axis {
+            name: name.into(),
+            domain,
+        };
         Space {
-            dimensions: vec![axis("lr", range), axis("kind", Domain::Values(vec![json!("a"), json!("b"), json!("c")]))],
+            dimensions: vec![
+                axis("lr", range),
+                axis(
+                    "kind",
+                    Domain::Values(vec![json!("a"), json!("b"), json!("c")]),
+                ),
+            ],
         }
     }
 
@@ -158,7 +199,12 @@ mod tests {
     #[test]
     fn losses_without_end_and_zips_are_taken() {
         let rows = vec![vec![json!(1), json!(2)], vec![json!(3), json!(4)]];
-        let space = Space { dimensions: vec![Dimension::Zip { names: vec!["a".into(), "b".into()], rows }] };
+        let space = Space {
+            dimensions: vec![Dimension::Zip {
+                names: vec!["a".into(), "b".into()],
+                rows,
+            }],
+        };
         let (bad, good) = (draw(&space, 0, 0), space.grid().remove(1));
         let point = suggest(&space, 0, 9, &[(&bad, f64::INFINITY), (&good, 0.0)]);
         assert_eq!(point.len(), 2);

@@ -25,7 +25,11 @@ pub enum Domain {
         points: Option<usize>,
     },
     /// What the axis may be where an earlier one has a value.
-    By { axis: String, cases: Vec<(Value, Self)>, default: Option<Box<Self>> },
+    By {
+        axis: String,
+        cases: Vec<(Value, Self)>,
+        default: Option<Box<Self>>,
+    },
 }
 
 /// A direction of the space.
@@ -63,9 +67,16 @@ impl Domain {
     /// The domain at a point: that of the case which applies. `None` if none does.
     pub fn at(&self, point: &Point) -> Option<&Self> {
         match self {
-            Self::By { axis, cases, default } => {
+            Self::By {
+                axis,
+                cases,
+                default,
+            } => {
                 let value = point.get(axis)?;
-                let case = cases.iter().find(|(case, _)| same(case, value)).map(|(_, domain)| domain);
+                let case = cases
+                    .iter()
+                    .find(|(case, _)| same(case, value))
+                    .map(|(_, domain)| domain);
                 case.or(default.as_deref())?.at(point)
             }
             other => Some(other),
@@ -74,8 +85,14 @@ impl Domain {
 
     /// All that the axis may be at any point; `None` where its cases are too unlike.
     fn hull(&self) -> Option<Self> {
-        let Self::By { cases, default, .. } = self else { return Some(self.clone()) };
-        let mut hulls = cases.iter().map(|(_, domain)| domain).chain(default.as_deref()).map(Self::hull);
+        let Self::By { cases, default, .. } = self else {
+            return Some(self.clone());
+        };
+        let mut hulls = cases
+            .iter()
+            .map(|(_, domain)| domain)
+            .chain(default.as_deref())
+            .map(Self::hull);
         let first = hulls.next()??;
         hulls.try_fold(first, |all, next| all.joined(next?))
     }
@@ -83,10 +100,24 @@ impl Domain {
     /// Both of two domains, if they are of one kind.
     fn joined(self, other: Self) -> Option<Self> {
         match (self, other) {
-            (Self::Values(all), Self::Values(more)) => Some(Self::Values(all.into_iter().chain(more).collect())),
+            (Self::Values(all), Self::Values(more)) => {
+                Some(Self::Values(all.into_iter().chain(more).collect()))
+            }
             (
-                Self::Range { low, high, log, whole, .. },
-                Self::Range { low: lower, high: higher, log: other, whole: other_whole, .. },
+                Self::Range {
+                    low,
+                    high,
+                    log,
+                    whole,
+                    ..
+                },
+                Self::Range {
+                    low: lower,
+                    high: higher,
+                    log: other,
+                    whole: other_whole,
+                    ..
+                },
             ) if log == other => Some(Self::Range {
                 low: low.min(lower),
                 high: high.max(higher),
@@ -104,8 +135,15 @@ impl Domain {
             Self::Values(values) => Some(values.clone()),
             Self::Range { points, .. } => {
                 let count = (*points)?;
-                let share = |index: usize| if count == 1 { 0.5 } else { index as f64 / (count - 1) as f64 };
-                let mut values: Vec<Value> = (0..count).map(|index| self.number(share(index))).collect();
+                let share = |index: usize| {
+                    if count == 1 {
+                        0.5
+                    } else {
+                        index as f64 / (count - 1) as f64
+                    }
+                };
+                let mut values: Vec<Value> =
+                    (0..count).map(|index| self.number(share(index))).collect();
                 values.dedup();
                 Some(values)
             }
@@ -115,25 +153,52 @@ impl Domain {
 
     /// The number at a share of the range between 0 and 1.
     pub fn number(&self, share: f64) -> Value {
-        let Self::Range { low, high, log, whole, .. } = self else { return Value::Null };
+        let Self::Range {
+            low,
+            high,
+            log,
+            whole,
+            ..
+        } = self
+        else {
+            return Value::Null;
+        };
         if *whole {
             // Every whole number owns an equal stretch (of the logarithm, if that is even).
             let (low, high) = (low - 0.5, high + 0.5);
-            let value = interpolate(low.max(if *log { 0.5 } else { f64::MIN }), high, *log, share);
+            let value = interpolate(
+                low.max(if *log { 0.5 } else { f64::MIN }),
+                high,
+                *log,
+                share,
+            );
             return Value::from(value.round().clamp(low + 0.5, high - 0.5) as i64);
         }
         let value = interpolate(*low, *high, *log, share);
-        let value = shortened(value, if *log { 0.0 } else { (high - low) / low.abs().max(high.abs()) });
+        let value = shortened(
+            value,
+            if *log {
+                0.0
+            } else {
+                (high - low) / low.abs().max(high.abs())
+            },
+        );
         Number::from_f64(value.clamp(*low, *high)).map_or(Value::Null, Value::Number)
     }
 
     /// Where a number lies in the range, between 0 and 1: the inverse of [`Self::number`].
     pub fn share(&self, value: &Value) -> Option<f64> {
-        let Self::Range { low, high, log, .. } = self else { return None };
+        let Self::Range { low, high, log, .. } = self else {
+            return None;
+        };
         let value = value.as_f64()?;
         let position = |value: f64| if *log { value.ln() } else { value };
         let width = position(*high) - position(*low);
-        Some(if width > 0.0 { ((position(value) - position(*low)) / width).clamp(0.0, 1.0) } else { 0.5 })
+        Some(if width > 0.0 {
+            ((position(value) - position(*low)) / width).clamp(0.0, 1.0)
+        } else {
+            0.5
+        })
     }
 
     fn draw(&self, random: &mut Random) -> Value {
@@ -145,19 +210,33 @@ impl Domain {
 }
 
 fn interpolate(low: f64, high: f64, log: bool, share: f64) -> f64 {
-    if log { (low.ln() + (high.ln() - low.ln()) * share).exp() } else { low + (high - low) * share }
+    if log {
+        (low.ln() + (high.ln() - low.ln()) * share).exp()
+    } else {
+        low + (high - low) * share
+    }
 }
 
 /// Six significant digits: what people read, type and compare. More in a range that is narrow beside its values:
 /// `spread` is its width relative to them, or 0 where that does not matter.
 fn shortened(value: f64, spread: f64) -> f64 {
-    let more = if spread > 0.0 && spread < 1.0 { (-spread.log10()).ceil() as usize } else { 0 };
-    format!("{value:.*e}", (5 + more).min(16)).parse().unwrap_or(value)
+    let more = if spread > 0.0 && spread < 1.0 {
+        (-spread.log10()).ceil() as usize
+    } else {
+        0
+    };
+    format!("{value:.*e}", (5 + more).min(16))
+        .parse()
+        .unwrap_or(value)
 }
 
 /// Equal, or numbers of one value: `1` and `1.0`.
 fn same(left: &Value, right: &Value) -> bool {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     // The name of a case is text.
     let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
     left == right
@@ -173,37 +252,56 @@ impl Space {
 
     /// All that an axis can be: its range or its values. `None` where it depends on others in kind.
     pub fn domain_of(&self, wanted: &str) -> Option<Domain> {
-        self.dimensions.iter().find_map(|dimension| match dimension {
-            Dimension::Axis { name, domain } if name == wanted => domain.hull(),
-            Dimension::Zip { names, rows } => {
-                let column = names.iter().position(|name| name == wanted)?;
-                Some(Domain::Values(rows.iter().map(|row| row[column].clone()).collect()))
-            }
-            Dimension::Axis { .. } => None,
-        })
+        self.dimensions
+            .iter()
+            .find_map(|dimension| match dimension {
+                Dimension::Axis { name, domain } if name == wanted => domain.hull(),
+                Dimension::Zip { names, rows } => {
+                    let column = names.iter().position(|name| name == wanted)?;
+                    Some(Domain::Values(
+                        rows.iter().map(|row| row[column].clone()).collect(),
+                    ))
+                }
+                Dimension::Axis { .. } => None,
+            })
     }
 
     /// The values that an axis can take in a grid, where they are known beforehand.
     pub fn values_of(&self, wanted: &str) -> Option<Vec<Value>> {
-        self.dimensions.iter().find_map(|dimension| match dimension {
-            Dimension::Axis { name, domain } if name == wanted => domain.grid(),
-            Dimension::Zip { names, rows } => {
-                let column = names.iter().position(|name| name == wanted)?;
-                Some(rows.iter().map(|row| row[column].clone()).collect())
-            }
-            Dimension::Axis { .. } => None,
-        })
+        self.dimensions
+            .iter()
+            .find_map(|dimension| match dimension {
+                Dimension::Axis { name, domain } if name == wanted => domain.grid(),
+                Dimension::Zip { names, rows } => {
+                    let column = names.iter().position(|name| name == wanted)?;
+                    Some(rows.iter().map(|row| row[column].clone()).collect())
+                }
+                Dimension::Axis { .. } => None,
+            })
     }
 
     /// A dependent axis and a value by which it has neither a case nor a default, if there is such.
     pub fn without_case(&self) -> Option<(&str, Value)> {
-        self.dimensions.iter().find_map(|dimension| match dimension {
-            Dimension::Axis { name, domain: Domain::By { axis, cases, default: None } } => {
-                let lacking = |value: &Value| !cases.iter().any(|(case, _)| same(case, value));
-                Some((name.as_str(), self.values_of(axis)?.into_iter().find(lacking)?))
-            }
-            _ => None,
-        })
+        self.dimensions
+            .iter()
+            .find_map(|dimension| match dimension {
+                Dimension::Axis {
+                    name,
+                    domain:
+                        Domain::By {
+                            axis,
+                            cases,
+                            default: None,
+                        },
+                } => {
+                    let lacking = |value: &Value| !cases.iter().any(|(case, _)| same(case, value));
+                    Some((
+                        name.as_str(),
+                        self.values_of(axis)?.into_iter().find(lacking)?,
+                    ))
+                }
+                _ => None,
+            })
     }
 
     /// How many points the grid has, without making them. Dependent axes are counted at their most.
@@ -212,9 +310,13 @@ impl Space {
             match domain {
                 Domain::Values(values) => values.len(),
                 Domain::Range { points, .. } => points.unwrap_or(1),
-                Domain::By { cases, default, .. } => {
-                    cases.iter().map(|(_, domain)| domain).chain(default.as_deref()).map(most).max().unwrap_or(0)
-                }
+                Domain::By { cases, default, .. } => cases
+                    .iter()
+                    .map(|(_, domain)| domain)
+                    .chain(default.as_deref())
+                    .map(most)
+                    .max()
+                    .unwrap_or(0),
             }
         }
         let sizes = self.dimensions.iter().map(|dimension| match dimension {
@@ -233,11 +335,19 @@ impl Space {
                 .flat_map(|point| match dimension {
                     Dimension::Axis { name, domain } => {
                         let values = domain.at(&point).and_then(Domain::grid).unwrap_or_default();
-                        values.into_iter().map(|value| with(&point, [(name.as_str(), value)])).collect::<Vec<_>>()
+                        values
+                            .into_iter()
+                            .map(|value| with(&point, [(name.as_str(), value)]))
+                            .collect::<Vec<_>>()
                     }
                     Dimension::Zip { names, rows } => {
-                        let named =
-                            |row: &Vec<Value>| names.iter().map(String::as_str).zip(row.clone()).collect::<Vec<_>>();
+                        let named = |row: &Vec<Value>| {
+                            names
+                                .iter()
+                                .map(String::as_str)
+                                .zip(row.clone())
+                                .collect::<Vec<_>>()
+                        };
                         rows.iter().map(|row| with(&point, named(row))).collect()
                     }
                 })
@@ -268,7 +378,11 @@ impl Space {
 
 fn with<'a>(point: &Point, values: impl IntoIterator<Item = (&'a str, Value)>) -> Point {
     let mut point = point.clone();
-    point.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    point.extend(
+        values
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
     point
 }
 
@@ -278,11 +392,20 @@ mod tests {
     use serde_json::json;
 
     fn axis(name: &str, domain: Domain) -> Dimension {
-        Dimension::Axis { name: name.into(), domain }
+        Dimension::Axis {
+            name: name.into(),
+            domain,
+        }
     }
 
     fn range(low: f64, high: f64, log: bool, whole: bool, points: Option<usize>) -> Domain {
-        Domain::Range { low, high, log, whole, points }
+        Domain::Range {
+            low,
+            high,
+            log,
+            whole,
+            points,
+        }
     }
 
     #[test]
@@ -303,7 +426,10 @@ mod tests {
             ],
         };
         let points = space.grid();
-        let shown: Vec<String> = points.iter().map(|point| json!(point).to_string()).collect();
+        let shown: Vec<String> = points
+            .iter()
+            .map(|point| json!(point).to_string())
+            .collect();
         assert_eq!(points.len(), 6);
         assert_eq!(shown[0], r#"{"window":50,"patch":5,"d":64,"h":4}"#);
         assert_eq!(shown[5], r#"{"window":100,"patch":20,"d":128,"h":8}"#);
@@ -314,7 +440,16 @@ mod tests {
     #[test]
     fn ranges_keep_their_bounds_and_their_evenness() {
         let log = range(1e-5, 1e-1, true, false, Some(5));
-        assert_eq!(log.grid().unwrap(), [json!(1e-5), json!(1e-4), json!(1e-3), json!(1e-2), json!(1e-1)]);
+        assert_eq!(
+            log.grid().unwrap(),
+            [
+                json!(1e-5),
+                json!(1e-4),
+                json!(1e-3),
+                json!(1e-2),
+                json!(1e-1)
+            ]
+        );
         let mut random = Random::new(7, "test");
         let whole = range(2.0, 4.0, false, true, None);
         let mut counts = [0; 5];
@@ -325,9 +460,15 @@ mod tests {
             let share = log.share(&json!(drawn)).unwrap();
             assert!((log.number(share).as_f64().unwrap() / drawn - 1.0).abs() < 1e-4);
         }
-        assert!(counts[2..].iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+        assert!(
+            counts[2..].iter().all(|count| (900..1100).contains(count)),
+            "{counts:?}"
+        );
         assert_eq!(range(3.0, 3.0, false, true, None).number(0.7), json!(3));
-        assert_eq!(range(1.0, 64.0, true, true, Some(2)).grid().unwrap(), [json!(1), json!(64)]);
+        assert_eq!(
+            range(1.0, 64.0, true, true, Some(2)).grid().unwrap(),
+            [json!(1), json!(64)]
+        );
     }
 
     #[test]
@@ -337,30 +478,66 @@ mod tests {
             cases: vec![(json!("pot"), Domain::Values(vec![json!(1)]))],
             default: None,
         };
-        let space = Space { dimensions: vec![axis("kind", Domain::Values(vec![json!("sigma")])), axis("risk", by)] };
+        let space = Space {
+            dimensions: vec![
+                axis("kind", Domain::Values(vec![json!("sigma")])),
+                axis("risk", by),
+            ],
+        };
         assert_eq!(space.draw(&mut Random::new(0, "test")).len(), 1);
-        assert!(space.grid().is_empty(), "a grid needs every case; the file is refused before");
+        assert!(
+            space.grid().is_empty(),
+            "a grid needs every case; the file is refused before"
+        );
         assert_eq!(space.without_case(), Some(("risk", json!("sigma"))));
     }
 
     #[test]
     fn cases_go_by_numbers_however_they_are_written() {
         let cases = vec![(json!("1.0e-3"), Domain::Values(vec![json!(5)]))];
-        let by = Domain::By { axis: "a".into(), cases, default: Some(Box::new(Domain::Values(vec![json!(7)]))) };
-        let space =
-            Space { dimensions: vec![axis("a", Domain::Values(vec![json!(0.001), json!(0.01)])), axis("b", by)] };
-        let found: Vec<Value> = space.grid().iter().map(|point| point["b"].clone()).collect();
-        assert_eq!((found, space.without_case()), (vec![json!(5), json!(7)], None));
+        let by = Domain::By {
+            axis: "a".into(),
+            cases,
+            default: Some(Box::new(Domain::Values(vec![json!(7)]))),
+        };
+        let space = Space {
+            dimensions: vec![
+                axis("a", Domain::Values(vec![json!(0.001), json!(0.01)])),
+                axis("b", by),
+            ],
+        };
+        let found: Vec<Value> = space
+            .grid()
+            .iter()
+            .map(|point| point["b"].clone())
+            .collect();
+        assert_eq!(
+            (found, space.without_case()),
+            (vec![json!(5), json!(7)], None)
+        );
     }
 
     #[test]
     fn numbers_stay_in_their_range() {
-        for (low, high) in [(1_234_567.0, 1_234_569.0), (0.123_456_78, 0.123_456_79), (-1.0, 1.0)] {
-            let range = Domain::Range { low, high, log: false, whole: false, points: None };
+        for (low, high) in [
+            (1_234_567.0, 1_234_569.0),
+            (0.123_456_78, 0.123_456_79),
+            (-1.0, 1.0),
+        ] {
+            let range = Domain::Range {
+                low,
+                high,
+                log: false,
+                whole: false,
+                points: None,
+            };
             for share in [0.0, 0.25, 0.5, 1.0] {
                 let number = range.number(share).as_f64().unwrap();
                 assert!((low..=high).contains(&number), "{number}");
-                assert!((number - (low + share * (high - low))).abs() < 1e-4 * (high - low), "{number}");
+                assert!(
+                    (number - (low + share * (high - low))).abs() < 1e-4 * (high - low),
+                    "{number}"
+                );
             }
         }
     }

@@ -131,7 +131,11 @@ pub struct Stand<'a> {
 
 /// All submissions of all sweeps of a store that can be read.
 pub fn submissions(layout: &Layout) -> Vec<Submission> {
-    layout.folders_in(&layout.sweeps()).iter().flat_map(|sweep| Submission::all(layout, sweep)).collect()
+    layout
+        .folders_in(&layout.sweeps())
+        .iter()
+        .flat_map(|sweep| Submission::all(layout, sweep))
+        .collect()
 }
 
 /// The folder of a sweep's submissions.
@@ -143,13 +147,23 @@ pub fn sweep_folder(layout: &Layout, name: &str, record: &str) -> PathBuf {
 /// different names in one file.
 pub fn sweep_id(name: &str, record: &str) -> String {
     const LONGEST: usize = 80;
-    let plain: String = name.chars().map(|one| if is_plain(one) { one } else { '_' }).take(LONGEST).collect();
+    let plain: String = name
+        .chars()
+        .map(|one| if is_plain(one) { one } else { '_' })
+        .take(LONGEST)
+        .collect();
     if plain == name && !name.is_empty() {
-        return format!("{plain}-{}", &Digest::of_bytes(record.as_bytes()).to_string()[..8]);
+        return format!(
+            "{plain}-{}",
+            &Digest::of_bytes(record.as_bytes()).to_string()[..8]
+        );
     }
     // More digits behind the last dash than above, so that it is the name of no plain one either.
     let whole = format!("{} {name}{record}", name.len());
-    format!("{plain}-{}", &Digest::of_bytes(whole.as_bytes()).to_string()[..32])
+    format!(
+        "{plain}-{}",
+        &Digest::of_bytes(whole.as_bytes()).to_string()[..32]
+    )
 }
 
 fn is_plain(character: char) -> bool {
@@ -168,8 +182,15 @@ impl Submission {
         shared: &[Wave],
         tasks: usize,
     ) -> Self {
-        let Stand { points, roster, graph, plan } = *stand;
-        let submitted = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Stand {
+            points,
+            roster,
+            graph,
+            plan,
+        } = *stand;
+        let submitted = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let whole = |place: &usize| {
             let member = roster.members[*place];
             UnitMember {
@@ -180,11 +201,30 @@ impl Submission {
             }
         };
         let per_unit = open.len().div_ceil(tasks.max(1)).max(1);
-        let trials = open.chunks(per_unit).map(|places| Unit { members: places.iter().map(whole).collect() }).collect();
-        let first_user = |stage: &StageId| open.iter().copied().find(|place| roster.stages(*place).contains(stage));
-        let member = |place: usize, targets| UnitMember { targets, ..whole(&place) };
-        let shared = shared.iter().map(|wave| wave.units(graph, tasks, &first_user, &member)).collect();
-        let mut keys: Vec<Key> = graph.order().iter().filter_map(|id| plan.stage(*id).key).collect();
+        let trials = open
+            .chunks(per_unit)
+            .map(|places| Unit {
+                members: places.iter().map(whole).collect(),
+            })
+            .collect();
+        let first_user = |stage: &StageId| {
+            open.iter()
+                .copied()
+                .find(|place| roster.stages(*place).contains(stage))
+        };
+        let member = |place: usize, targets| UnitMember {
+            targets,
+            ..whole(&place)
+        };
+        let shared = shared
+            .iter()
+            .map(|wave| wave.units(graph, tasks, &first_user, &member))
+            .collect();
+        let mut keys: Vec<Key> = graph
+            .order()
+            .iter()
+            .filter_map(|id| plan.stage(*id).key)
+            .collect();
         keys.sort();
         keys.dedup();
         Self {
@@ -220,7 +260,10 @@ impl Submission {
     pub fn save(&self, layout: &Layout, sweep: &Path) -> Result<(), CacheError> {
         let folder = self.folder(sweep);
         layout.make_new(&folder)?;
-        layout.write(&folder.join(UNITS), &serde_json::to_vec_pretty(self).unwrap_or_default())
+        layout.write(
+            &folder.join(UNITS),
+            &serde_json::to_vec_pretty(self).unwrap_or_default(),
+        )
     }
 
     /// Reads the submission in this folder.
@@ -230,12 +273,19 @@ impl Submission {
     pub fn load(layout: &Layout, folder: &Path) -> Result<Self, CacheError> {
         let path = folder.join(UNITS);
         let text = layout.read(&path).map_err(CacheError::io("read", &path))?;
-        serde_json::from_slice(&text).map_err(|error| CacheError::Record { path, reason: error.to_string() })
+        serde_json::from_slice(&text).map_err(|error| CacheError::Record {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     /// All submissions of a sweep that can be read, oldest first.
     pub fn all(layout: &Layout, sweep: &Path) -> Vec<Self> {
-        layout.folders_in(sweep).iter().filter_map(|folder| Self::load(layout, folder).ok()).collect()
+        layout
+            .folders_in(sweep)
+            .iter()
+            .filter_map(|folder| Self::load(layout, folder).ok())
+            .collect()
     }
 
     pub fn units(&self, part: Part) -> &[Unit] {
@@ -248,12 +298,18 @@ impl Submission {
 
     /// For reading its files as they were.
     pub fn sources(&self) -> SourceMap {
-        SourceMap::keeping(self.texts.iter().map(|(path, text)| (path.clone(), Arc::clone(text))))
+        SourceMap::keeping(
+            self.texts
+                .iter()
+                .map(|(path, text)| (path.clone(), Arc::clone(text))),
+        )
     }
 
     /// Its parts, each after those that it waits for.
     pub fn parts(&self) -> impl Iterator<Item = Part> {
-        (0..self.shared.len()).map(Part::Shared).chain([Part::Trials, Part::Next])
+        (0..self.shared.len())
+            .map(Part::Shared)
+            .chain([Part::Trials, Part::Next])
     }
 
     /// All members of its trials.
@@ -298,14 +354,26 @@ impl Wave {
             let mut by_member: BTreeMap<usize, Vec<String>> = BTreeMap::new();
             for &stage in groups.iter().flatten() {
                 // What another stage of the unit needs runs with that one.
-                if graph.needed_by(stage).iter().any(|next| groups.iter().any(|group| group.contains(next))) {
+                if graph
+                    .needed_by(stage)
+                    .iter()
+                    .any(|next| groups.iter().any(|group| group.contains(next)))
+                {
                     continue;
                 }
                 if let Some(user) = first_user(&stage) {
-                    by_member.entry(user).or_default().push(plain_name(graph, stage).to_owned());
+                    by_member
+                        .entry(user)
+                        .or_default()
+                        .push(plain_name(graph, stage).to_owned());
                 }
             }
-            Unit { members: by_member.into_iter().map(|(place, targets)| member(place, targets)).collect() }
+            Unit {
+                members: by_member
+                    .into_iter()
+                    .map(|(place, targets)| member(place, targets))
+                    .collect(),
+            }
         };
         self.0.chunks(per_unit).map(unit).collect()
     }
@@ -330,14 +398,30 @@ pub fn shared_waves(roster: &Roster, graph: &Graph, plan: &Plan, open: &[usize])
         }
     }
     users.retain(|_, users| users.len() > 1);
-    let ordered: Vec<StageId> = graph.order().iter().copied().filter(|stage| users.contains_key(stage)).collect();
-    let mut group: BTreeMap<StageId, usize> =
-        ordered.iter().enumerate().map(|(index, stage)| (*stage, index)).collect();
-    let shared_needs = |stage: StageId| graph.needs(stage).into_iter().filter(|need| users.contains_key(need));
+    let ordered: Vec<StageId> = graph
+        .order()
+        .iter()
+        .copied()
+        .filter(|stage| users.contains_key(stage))
+        .collect();
+    let mut group: BTreeMap<StageId, usize> = ordered
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| (*stage, index))
+        .collect();
+    let shared_needs = |stage: StageId| {
+        graph
+            .needs(stage)
+            .into_iter()
+            .filter(|need| users.contains_key(need))
+    };
     for &stage in &ordered {
         for need in shared_needs(stage).filter(|need| users[need] == users[&stage]) {
             let (from, to) = (group[&stage], group[&need]);
-            group.values_mut().filter(|value| **value == from).for_each(|value| *value = to);
+            group
+                .values_mut()
+                .filter(|value| **value == from)
+                .for_each(|value| *value = to);
         }
     }
     // Needs never have fewer users than what stands on them, so that groups cannot wait for each other in a circle.
@@ -347,7 +431,9 @@ pub fn shared_waves(roster: &Roster, graph: &Graph, plan: &Plan, open: &[usize])
         for &stage in &ordered {
             for need in shared_needs(stage).filter(|need| group[need] != group[&stage]) {
                 let least = wave_of[&group[&need]] + 1;
-                wave_of.entry(group[&stage]).and_modify(|wave| *wave = least.max(*wave));
+                wave_of
+                    .entry(group[&stage])
+                    .and_modify(|wave| *wave = least.max(*wave));
             }
         }
         if wave_of == before {
@@ -357,9 +443,17 @@ pub fn shared_waves(roster: &Roster, graph: &Graph, plan: &Plan, open: &[usize])
     let mut waves: BTreeMap<usize, BTreeMap<usize, Vec<StageId>>> = BTreeMap::new();
     for stage in ordered {
         let number = group[&stage];
-        waves.entry(wave_of[&number]).or_default().entry(number).or_default().push(stage);
+        waves
+            .entry(wave_of[&number])
+            .or_default()
+            .entry(number)
+            .or_default()
+            .push(stage);
     }
-    waves.into_values().map(|groups| Wave(groups.into_values().collect())).collect()
+    waves
+        .into_values()
+        .map(|groups| Wave(groups.into_values().collect()))
+        .collect()
 }
 
 /// How many tasks the trials of a sweep are divided into.
@@ -375,5 +469,7 @@ pub fn task_count(members: usize, options: &EngineOptions, largest_array: usize)
 
 /// Values of a submission's options as text.
 pub(super) fn text_of(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::lines::{failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text};
+use super::lines::{
+    failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text,
+};
 use super::screen::err;
 use super::style::styled;
 use super::{Colours, Paint};
@@ -54,18 +56,23 @@ impl Bars {
     }
 
     fn progress(&mut self, stage: &str, unit: &str, done: u64, total: u64, tail: String) {
-        let Some(bar) = self.running.get(stage) else { return };
+        let Some(bar) = self.running.get(stage) else {
+            return;
+        };
         if bar.length() != Some(total) {
             let template = format!(
                 "{{spinner}} {{prefix}}  {{bar:24}} {{percent:>3}} %  {{msg}}  {{per_sec}} {unit}s/s  {{eta}} left"
             );
             let style = ProgressStyle::with_template(&template);
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─").with_key(
-                "per_sec",
-                |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
-                    let _ = writer.write_str(&super::number(state.per_sec()));
-                },
-            );
+            let style = style
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("━╸─")
+                .with_key(
+                    "per_sec",
+                    |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
+                        let _ = writer.write_str(&super::number(state.per_sec()));
+                    },
+                );
             bar.set_style(style);
             bar.set_length(total);
             // What a resumed stage finds done says nothing about its pace.
@@ -79,8 +86,11 @@ impl Bars {
     fn whole(&mut self, done: usize, total: usize, text: String) {
         let bar = self.whole.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("  {bar:24} {msg}");
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─");
-            self.screen.add(ProgressBar::new(total as u64).with_style(style))
+            let style = style
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("━╸─");
+            self.screen
+                .add(ProgressBar::new(total as u64).with_style(style))
         });
         bar.set_position(done as u64);
         bar.set_message(visible(&text).into_owned());
@@ -97,19 +107,41 @@ impl Bars {
 impl Reporter for Bars {
     fn on(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { run, .. } => self.line(&format!("{} {run}", Paint::Quiet.on("run"))),
-            Event::StageStarted { stage, kind, reason } => self.start(stage, kind, reason),
-            Event::StageProgress { stage, unit, done, total, phase, figures } => {
+            Event::RunStarted { run, .. } => {
+                self.line(&format!("{} {run}", Paint::Quiet.on("run")))
+            }
+            Event::StageStarted {
+                stage,
+                kind,
+                reason,
+            } => self.start(stage, kind, reason),
+            Event::StageProgress {
+                stage,
+                unit,
+                done,
+                total,
+                phase,
+                figures,
+            } => {
                 self.progress(stage, unit, *done, *total, progress_tail(phase, figures));
             }
-            Event::StageNote { stage, text } => {
-                self.line(&format!("{} {}", Paint::Quiet.on("note"), note_text(stage, text)))
-            }
+            Event::StageNote { stage, text } => self.line(&format!(
+                "{} {}",
+                Paint::Quiet.on("note"),
+                note_text(stage, text)
+            )),
             Event::StageWaiting { stage } => {
                 let stage = visible(stage);
-                self.line(&format!("{} {stage}: another process is working on it", Paint::Warn.on("wait")));
+                self.line(&format!(
+                    "{} {stage}: another process is working on it",
+                    Paint::Warn.on("wait")
+                ));
             }
-            Event::StageRetried { stage, attempt, failure } => {
+            Event::StageRetried {
+                stage,
+                attempt,
+                failure,
+            } => {
                 self.line(&retry_text(stage, *attempt, failure));
             }
             Event::StageFinished { stage, .. } => {

@@ -28,24 +28,37 @@ pub struct Lines {
 
 impl Lines {
     pub fn new(verbose: bool) -> Self {
-        Self { verbose, ..Self::default() }
+        Self {
+            verbose,
+            ..Self::default()
+        }
     }
 
     /// Only failures and warnings.
     pub fn quiet() -> Self {
-        Self { quiet: true, ..Self::default() }
+        Self {
+            quiet: true,
+            ..Self::default()
+        }
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: u64, unit: &str, tail: &str) {
         let now = Instant::now();
         let (since, found) = *self.first.entry(stage.to_owned()).or_insert((now, done));
-        let last = self.told.entry(stage.to_owned()).or_insert_with(|| self.started.get(stage).copied().unwrap_or(now));
+        let last = self
+            .told
+            .entry(stage.to_owned())
+            .or_insert_with(|| self.started.get(stage).copied().unwrap_or(now));
         if now - *last < INTERVAL {
             return;
         }
         *last = now;
         let pace = done.saturating_sub(found) as f64 / (now - since).as_secs_f64();
-        errln!("  {}: {}", visible(stage), progress_text(done, total, unit, pace, tail));
+        errln!(
+            "  {}: {}",
+            visible(stage),
+            progress_text(done, total, unit, pace, tail)
+        );
     }
 }
 
@@ -53,25 +66,50 @@ impl Reporter for Lines {
     fn on(&mut self, event: &Event) {
         match event {
             Event::StageFailed { stage, failure, .. } => err!("{}\n", failure_text(stage, failure)),
-            Event::StageRetried { stage, attempt, failure } => {
+            Event::StageRetried {
+                stage,
+                attempt,
+                failure,
+            } => {
                 err!("{}\n", retry_text(stage, *attempt, failure));
             }
             _ if self.quiet => {}
             Event::RunStarted { run, stages, hits } => {
-                errln!("run {run}: {}, {hits} up to date", counted(*stages, "stage"));
+                errln!(
+                    "run {run}: {}, {hits} up to date",
+                    counted(*stages, "stage")
+                );
             }
-            Event::StageStarted { stage, kind, reason } => {
+            Event::StageStarted {
+                stage,
+                kind,
+                reason,
+            } => {
                 self.started.insert(stage.clone(), Instant::now());
                 self.first.remove(stage);
-                errln!("{} {}", Paint::Busy.on("start"), visible(&format!("{stage} ({kind}): {reason}")));
+                errln!(
+                    "{} {}",
+                    Paint::Busy.on("start"),
+                    visible(&format!("{stage} ({kind}): {reason}"))
+                );
             }
-            Event::StageProgress { stage, unit, done, total, phase, figures } => {
+            Event::StageProgress {
+                stage,
+                unit,
+                done,
+                total,
+                phase,
+                figures,
+            } => {
                 let tail = progress_tail(phase, figures);
                 self.progress(stage, *done, *total, unit, &tail);
             }
             Event::StageNote { stage, text } => err!("  {}\n", note_text(stage, text)),
             Event::StageWaiting { stage } => {
-                errln!("  {}: another process is working on it; waiting for its result", visible(stage));
+                errln!(
+                    "  {}: another process is working on it; waiting for its result",
+                    visible(stage)
+                );
             }
             Event::StageFinished { .. } => {
                 if let Some(line) = finished_text(event, self.verbose) {
@@ -93,29 +131,55 @@ impl Reporter for Lines {
 
 /// `epoch 3/10, loss 0.0123`.
 pub(super) fn progress_tail(phase: &str, figures: &[(&'static str, f64)]) -> String {
-    let figures = figures.iter().map(|(name, value)| format!("{name} {}", number(*value)));
+    let figures = figures
+        .iter()
+        .map(|(name, value)| format!("{name} {}", number(*value)));
     let phase = (!phase.is_empty()).then(|| phase.to_owned());
-    phase.into_iter().chain(figures).collect::<Vec<_>>().join(", ")
+    phase
+        .into_iter()
+        .chain(figures)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// `45 %, epoch 3/10, loss 0.0123, 5120 samples/s, 12 s left`.
 fn progress_text(done: u64, total: u64, unit: &str, pace: f64, tail: &str) -> String {
-    let share = if total == 0 { 0.0 } else { done as f64 / total as f64 };
+    let share = if total == 0 {
+        0.0
+    } else {
+        done as f64 / total as f64
+    };
     let mut parts = vec![format!("{:.0} %", share * 100.0)];
     parts.extend((!tail.is_empty()).then(|| tail.to_owned()));
     if pace.is_finite() && pace > 0.0 {
         parts.push(format!("{} {unit}s/s", number(pace)));
-        parts.push(format!("{} left", duration(total.saturating_sub(done) as f64 / pace)));
+        parts.push(format!(
+            "{} left",
+            duration(total.saturating_sub(done) as f64 / pace)
+        ));
     }
     parts.join(", ")
 }
 
 /// `12 of 24 trials, best f1 0.412 (7), 3 min 05 s left`.
 pub(super) fn whole_text(event: &Event) -> String {
-    let Event::RunProgress { unit, done, total, phase, seconds_left } = event else { return String::new() };
+    let Event::RunProgress {
+        unit,
+        done,
+        total,
+        phase,
+        seconds_left,
+    } = event
+    else {
+        return String::new();
+    };
     let mut parts = vec![format!("{done} of {total} {unit}s")];
     parts.extend((!phase.is_empty()).then(|| phase.clone()));
-    parts.extend(seconds_left.filter(|_| done < total).map(|left| format!("{} left", duration(left))));
+    parts.extend(
+        seconds_left
+            .filter(|_| done < total)
+            .map(|left| format!("{} left", duration(left))),
+    );
     parts.join(", ")
 }
 
@@ -127,20 +191,35 @@ pub(super) fn note_text(stage: &str, text: &str) -> String {
 /// That a stage is tried again, and why.
 pub(super) fn retry_text(stage: &str, attempt: u32, failure: &Failure) -> String {
     let why = indented(&failure.message, DEEPER);
-    format!("{} {}: attempt {attempt} failed: {why}", Paint::Warn.on("retry"), visible(stage))
+    format!(
+        "{} {}: attempt {attempt} failed: {why}",
+        Paint::Warn.on("retry"),
+        visible(stage)
+    )
 }
 
 /// A failure in full: stage, sentence, place, causes, inputs, hint.
 pub(super) fn failure_text(stage: &str, failure: &Failure) -> String {
     let message = indented(&failure.message, DEEPER);
-    let mut text = format!("{} in stage {}: {message}", Paint::Bad.on("error"), Paint::Strong.on(stage));
+    let mut text = format!(
+        "{} in stage {}: {message}",
+        Paint::Bad.on("error"),
+        Paint::Strong.on(stage)
+    );
     let mut line = |label: &str, value: &str| {
-        text.push_str(&format!("\n  {}: {}", Paint::Quiet.on(label), indented(value, DEEPER)));
+        text.push_str(&format!(
+            "\n  {}: {}",
+            Paint::Quiet.on(label),
+            indented(value, DEEPER)
+        ));
     };
     if let Some(location) = &failure.location {
         line("at", location);
     }
-    failure.causes.iter().for_each(|cause| line("because", cause));
+    failure
+        .causes
+        .iter()
+        .for_each(|cause| line("because", cause));
     if !failure.inputs.is_empty() {
         line("inputs", &failure.inputs.join(", "));
     }
@@ -152,14 +231,30 @@ pub(super) fn failure_text(stage: &str, failure: &Failure) -> String {
 
 /// The line for a finished stage; hits only when `verbose`.
 pub(super) fn finished_text(event: &Event, verbose: bool) -> Option<String> {
-    let Event::StageFinished { stage, kind, state, seconds, bytes, reason, .. } = event else { return None };
+    let Event::StageFinished {
+        stage,
+        kind,
+        state,
+        seconds,
+        bytes,
+        reason,
+        ..
+    } = event
+    else {
+        return None;
+    };
     let named = || visible(&format!("{stage} ({kind})")).into_owned();
     match state {
         StageState::Ran => {
             let cost = format!("{}, {}", duration(*seconds), super::bytes(*bytes));
             Some(format!("{}  {}: {cost}", Paint::Good.on("done"), named()))
         }
-        StageState::Skipped => Some(format!("{}  {}: {}", Paint::Warn.on("skip"), named(), visible(reason))),
+        StageState::Skipped => Some(format!(
+            "{}  {}: {}",
+            Paint::Warn.on("skip"),
+            named(),
+            visible(reason)
+        )),
         StageState::Hit if verbose => Some(format!("{}   {}", Paint::Quiet.on("hit"), named())),
         StageState::Hit | StageState::Failed => None,
     }
@@ -167,7 +262,18 @@ pub(super) fn finished_text(event: &Event, verbose: bool) -> Option<String> {
 
 /// The last line of a run.
 pub(super) fn summary_text(event: &Event) -> String {
-    let Event::RunFinished { run, status, seconds, ran, hits, failed, skipped } = event else { return String::new() };
+    let Event::RunFinished {
+        run,
+        status,
+        seconds,
+        ran,
+        hits,
+        failed,
+        skipped,
+    } = event
+    else {
+        return String::new();
+    };
     let colour = match status {
         RunStatus::Done => Paint::Good,
         RunStatus::Failed => Paint::Bad,
@@ -177,7 +283,11 @@ pub(super) fn summary_text(event: &Event) -> String {
     parts.extend((*failed > 0).then(|| format!("{failed} failed")));
     parts.extend((*skipped > 0).then(|| format!("{skipped} skipped")));
     let status = colour.on(status.name());
-    format!("{status}: {} in {} (run {run})", parts.join(", "), duration(*seconds))
+    format!(
+        "{status}: {} in {} (run {run})",
+        parts.join(", "),
+        duration(*seconds)
+    )
 }
 
 #[cfg(test)]

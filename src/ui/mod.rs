@@ -33,7 +33,8 @@ pub enum Mode {
 
 /// The reporter for a mode. Hits are told one by one only when asked for.
 pub fn reporter(mode: Mode, verbose: bool) -> Box<dyn Reporter> {
-    let terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    let terminal = std::io::stderr().is_terminal()
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     match mode {
         Mode::Json => Box::new(JsonLines::new()),
         Mode::Quiet => Box::new(Lines::quiet()),

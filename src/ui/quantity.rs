@@ -25,7 +25,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// A figure with four significant digits, in plain or scientific notation as its size asks for.
@@ -48,9 +52,18 @@ mod tests {
     #[test]
     fn quantities_read_well() {
         let durations = [0.0004, 0.012, 3.12, 125.0, 4320.0].map(duration);
-        assert_eq!(durations, ["0.4 ms", "12 ms", "3.1 s", "2 min 05 s", "1 h 12 min"]);
-        assert_eq!([512, 7_444_889, 1 << 40].map(bytes), ["512 B", "7.1 MiB", "1.0 TiB"]);
+        assert_eq!(
+            durations,
+            ["0.4 ms", "12 ms", "3.1 s", "2 min 05 s", "1 h 12 min"]
+        );
+        assert_eq!(
+            [512, 7_444_889, 1 << 40].map(bytes),
+            ["512 B", "7.1 MiB", "1.0 TiB"]
+        );
         let numbers = [0.0, 0.123_456, 12.3456, 1234.5, 4.2e-7, -0.5].map(number);
-        assert_eq!(numbers, ["0", "0.1235", "12.35", "1234", "4.200e-7", "-0.5000"]);
+        assert_eq!(
+            numbers,
+            ["0", "0.1235", "12.35", "1234", "4.200e-7", "-0.5000"]
+        );
     }
 }

@@ -70,7 +70,9 @@ pub fn raw(bytes: &[u8]) {
 
 /// Text for standard error. Where that cannot be written, there is nobody left to tell.
 pub fn report(text: &str) {
-    let _ = io::stderr().lock().write_all(styled(text, Colours::of_stderr()).as_bytes());
+    let _ = io::stderr()
+        .lock()
+        .write_all(styled(text, Colours::of_stderr()).as_bytes());
 }
 
 /// The result of a command as JSON. Warnings that were given by [`beside`] become part of it: it is the only document.
@@ -98,7 +100,10 @@ fn with_warnings(value: &Value) -> Cow<'_, Value> {
 
 /// Keeps warnings for the document that [`print_json`] writes.
 pub fn beside(diagnostics: Vec<Value>) {
-    BESIDE.lock().unwrap_or_else(PoisonError::into_inner).extend(diagnostics);
+    BESIDE
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .extend(diagnostics);
 }
 
 /// One document of a stream of JSON lines, such as an event.
@@ -110,7 +115,10 @@ pub fn json_line(value: &Value) {
 pub fn json_event(value: &Value) {
     let line = visible_json(&value.to_string()).into_owned() + "\n";
     let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+    if let Err(error) = stdout
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         let _ = FAILURE.set(error);
     }
 }
@@ -127,7 +135,9 @@ pub fn clear_line() {
 
 fn note(written: io::Result<()>) {
     match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(NOBODY_READS.into()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            std::process::exit(NOBODY_READS.into())
+        }
         Err(error) => {
             let _ = FAILURE.set(error);
         }
@@ -147,7 +157,9 @@ pub struct Log;
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        io::stderr().lock().write_all(with_colours_of_others(&text).as_bytes())?;
+        io::stderr()
+            .lock()
+            .write_all(with_colours_of_others(&text).as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -158,7 +170,9 @@ impl Write for Log {
 
 /// Text that another library has coloured, and in which it made everything else harmless: only `ESC [ … m` stays.
 pub fn report_coloured(text: &str) {
-    let _ = io::stderr().lock().write_all(with_colours_of_others(text).as_bytes());
+    let _ = io::stderr()
+        .lock()
+        .write_all(with_colours_of_others(text).as_bytes());
 }
 
 fn with_colours_of_others(text: &str) -> String {
@@ -193,6 +207,9 @@ mod tests {
     fn only_colours_of_libraries_are_let_through() {
         let text = "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: \u{1b}]0;x\u{7}\u{1b}[2J\n\u{1b}";
         let shown = with_colours_of_others(text);
-        assert_eq!(shown, "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: \\u{1b}]0;x\\u{7}\\u{1b}[2J\n\\u{1b}");
+        assert_eq!(
+            shown,
+            "\u{1b}[1m\u{1b}[31merror\u{1b}[0m: \\u{1b}]0;x\\u{7}\\u{1b}[2J\n\\u{1b}"
+        );
     }
 }

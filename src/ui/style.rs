@@ -24,7 +24,14 @@ pub enum Paint {
 }
 
 /// All of them, in the order of their marks.
-const PAINTS: [Paint; 6] = [Paint::Good, Paint::Bad, Paint::Warn, Paint::Busy, Paint::Quiet, Paint::Strong];
+const PAINTS: [Paint; 6] = [
+    Paint::Good,
+    Paint::Bad,
+    Paint::Warn,
+    Paint::Busy,
+    Paint::Quiet,
+    Paint::Strong,
+];
 
 /// The mark that ends a colour; those that begin one come after it. They lie in a plane for private use, at a place that
 /// every process chooses anew: no text that was written before can hold one on purpose.
@@ -66,7 +73,11 @@ impl Paint {
 
     /// The text in this colour, as part of one line; print it through [`screen`](super::screen).
     pub fn on<T: fmt::Display>(self, text: T) -> String {
-        let number = PAINTS.iter().position(|paint| *paint == self).unwrap_or_default() as u32 + 1;
+        let number = PAINTS
+            .iter()
+            .position(|paint| *paint == self)
+            .unwrap_or_default() as u32
+            + 1;
         format!("{}{}{}", mark(number), visible(&text.to_string()), mark(0))
     }
 }
@@ -92,7 +103,9 @@ pub(super) fn styled(text: &str, colours: Colours) -> String {
 
 /// How many characters of a text are seen: all but marks.
 pub(super) fn width(text: &str) -> usize {
-    text.chars().filter(|character| meaning(*character).is_none()).count()
+    text.chars()
+        .filter(|character| meaning(*character).is_none())
+        .count()
 }
 
 /// Whether to show colours.
@@ -122,7 +135,10 @@ mod tests {
         let plain = "a\\nb: \\u{1b}[32mgood\\u{1b}[0m\\u{1b}]8;;http://x\\u{7}\n";
         assert_eq!(styled(&text, Colours(false)), plain);
         let coloured = styled(&text, Colours(true));
-        assert!(coloured.starts_with("\u{1b}[1m\u{1b}[31ma\\nb\u{1b}[0m: "), "{coloured:?}");
+        assert!(
+            coloured.starts_with("\u{1b}[1m\u{1b}[31ma\\nb\u{1b}[0m: "),
+            "{coloured:?}"
+        );
         assert_eq!(coloured.matches('\u{1b}').count(), 3);
     }
 }

@@ -20,12 +20,23 @@ pub struct Table {
 
 impl Table {
     pub fn new(columns: &[(&str, Align)]) -> Self {
-        Self { columns: columns.iter().map(|(name, align)| ((*name).to_owned(), *align)).collect(), rows: Vec::new() }
+        Self {
+            columns: columns
+                .iter()
+                .map(|(name, align)| ((*name).to_owned(), *align))
+                .collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// A line break in a cell would break the table: it is shown as its escape.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| visible(&cell).into_owned()).collect());
+        self.rows.push(
+            cells
+                .into_iter()
+                .map(|cell| visible(&cell).into_owned())
+                .collect(),
+        );
     }
 
     pub fn is_empty(&self) -> bool {
@@ -36,7 +47,11 @@ impl Table {
     pub fn render(&self) -> String {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell));
+                let cells = self
+                    .rows
+                    .iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| width(cell));
                 cells.max().unwrap_or(0).max(width(&self.columns[column].0))
             })
             .collect();
@@ -55,7 +70,11 @@ impl Table {
                 line.push(' ');
             }
             let line = line.trim_end();
-            text.push_str(&if index == 0 { Paint::Quiet.on(line) } else { line.to_owned() });
+            text.push_str(&if index == 0 {
+                Paint::Quiet.on(line)
+            } else {
+                line.to_owned()
+            });
             text.push('\n');
         }
         text
@@ -75,8 +94,12 @@ mod tests {
         table.row(["a\nb\u{1b}[2J".into(), "1".into()]);
         let plain = styled(&table.render(), Colours(false));
         let lines: Vec<&str> = plain.lines().collect();
-        let expected =
-            ["  name           value", "  f1               0.5", "  precision      12.25", "  a\\nb\\u{1b}[2J      1"];
+        let expected = [
+            "  name           value",
+            "  f1               0.5",
+            "  precision      12.25",
+            "  a\\nb\\u{1b}[2J      1",
+        ];
         assert_eq!(lines, expected);
     }
 }

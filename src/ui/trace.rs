@@ -23,7 +23,12 @@ pub struct Trace {
 impl Trace {
     pub fn create(path: &Path) -> io::Result<Self> {
         let file = File::create(path)?;
-        Ok(Self { file, origin: Instant::now(), running: BTreeMap::new(), events: Vec::new() })
+        Ok(Self {
+            file,
+            origin: Instant::now(),
+            running: BTreeMap::new(),
+            events: Vec::new(),
+        })
     }
 
     fn now(&self) -> f64 {
@@ -33,11 +38,14 @@ impl Trace {
     fn start(&mut self, stage: &str, reason: &str) {
         let taken: Vec<usize> = self.running.values().map(|(lane, ..)| *lane).collect();
         let lane = (0..).find(|lane| !taken.contains(lane)).unwrap_or(0);
-        self.running.insert(stage.to_owned(), (lane, self.now(), reason.to_owned()));
+        self.running
+            .insert(stage.to_owned(), (lane, self.now(), reason.to_owned()));
     }
 
     fn end(&mut self, stage: &str, kind: &str, state: &str) {
-        let Some((lane, start, reason)) = self.running.remove(stage) else { return };
+        let Some((lane, start, reason)) = self.running.remove(stage) else {
+            return;
+        };
         let length = self.now() - start;
         self.events.push(json!({
             "name": stage, "cat": kind, "ph": "X", "ts": start, "dur": length, "pid": 1, "tid": lane + 1,
@@ -47,7 +55,10 @@ impl Trace {
 
     fn write(&mut self) -> io::Result<()> {
         let mut writer = BufWriter::new(&self.file);
-        serde_json::to_writer(&mut writer, &json!({"displayTimeUnit": "ms", "traceEvents": self.events}))?;
+        serde_json::to_writer(
+            &mut writer,
+            &json!({"displayTimeUnit": "ms", "traceEvents": self.events}),
+        )?;
         writer.flush()
     }
 }
@@ -56,12 +67,18 @@ impl Reporter for Trace {
     fn on(&mut self, event: &Event) {
         match event {
             Event::StageStarted { stage, reason, .. } => self.start(stage, reason),
-            Event::StageFinished { stage, kind, state, .. } => self.end(stage, kind, state.name()),
+            Event::StageFinished {
+                stage, kind, state, ..
+            } => self.end(stage, kind, state.name()),
             Event::StageFailed { stage, kind, .. } => self.end(stage, kind, "failed"),
             Event::StageProgress { stage, figures, .. } if !figures.is_empty() => {
-                let values: serde_json::Map<String, Value> =
-                    figures.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-                self.events.push(json!({"name": stage, "ph": "C", "ts": self.now(), "pid": 1, "args": values}));
+                let values: serde_json::Map<String, Value> = figures
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                    .collect();
+                self.events.push(
+                    json!({"name": stage, "ph": "C", "ts": self.now(), "pid": 1, "args": values}),
+                );
             }
             Event::RunFinished { .. } => {
                 if let Err(error) = self.write() {

@@ -59,30 +59,64 @@ struct Work {
 
 impl Work {
     fn new(root: &Path, target: PathBuf) -> Self {
-        let kind = |name: &str| stages::kinds().into_iter().find(|kind| kind.name == name).expect("a known kind");
+        let kind = |name: &str| {
+            stages::kinds()
+                .into_iter()
+                .find(|kind| kind.name == name)
+                .expect("a known kind")
+        };
         let (ingest, normalize) = (kind("ingest"), kind("normalize"));
-        let ingest_parameters =
-            ingest.complete(json!({"dataset": "smd", "entity": MACHINE})).expect("sound parameters");
+        let ingest_parameters = ingest
+            .complete(json!({"dataset": "smd", "entity": MACHINE}))
+            .expect("sound parameters");
         let normalize_parameters = normalize.complete(json!({})).expect("sound parameters");
-        let files =
-            ingest.files(&ingest_parameters).into_iter().map(|file| (file.name, root.join(file.path))).collect();
-        Self { ingest, normalize, ingest_parameters, normalize_parameters, host: NullHost { files }, target }
+        let files = ingest
+            .files(&ingest_parameters)
+            .into_iter()
+            .map(|file| (file.name, root.join(file.path)))
+            .collect();
+        Self {
+            ingest,
+            normalize,
+            ingest_parameters,
+            normalize_parameters,
+            host: NullHost { files },
+            target,
+        }
     }
 
     fn read_bytes(&self) -> usize {
-        self.host.files.iter().map(|(_, path)| std::fs::read(path).expect("a readable file").len()).sum()
+        self.host
+            .files
+            .iter()
+            .map(|(_, path)| std::fs::read(path).expect("a readable file").len())
+            .sum()
     }
 
     fn ingest(&self) -> Artifact {
-        let outputs = self.ingest.run(&self.ingest_parameters, &Inputs::default(), &self.host.context(0));
-        outputs.expect("sound data").into_map().swap_remove("series").expect("an output")
+        let outputs = self.ingest.run(
+            &self.ingest_parameters,
+            &Inputs::default(),
+            &self.host.context(0),
+        );
+        outputs
+            .expect("sound data")
+            .into_map()
+            .swap_remove("series")
+            .expect("an output")
     }
 
     fn normalize(&self, series: Artifact) -> Artifact {
         let mut inputs = Inputs::default();
         inputs.add("series", "raw", series);
-        let outputs = self.normalize.run(&self.normalize_parameters, &inputs, &self.host.context(0));
-        outputs.expect("sound data").into_map().swap_remove("series").expect("an output")
+        let outputs =
+            self.normalize
+                .run(&self.normalize_parameters, &inputs, &self.host.context(0));
+        outputs
+            .expect("sound data")
+            .into_map()
+            .swap_remove("series")
+            .expect("an output")
     }
 
     /// From text to a normalised Parquet file.
@@ -95,27 +129,44 @@ impl Work {
 
 /// Encodes without a disk.
 fn encode(artifact: &Artifact) {
-    artifact.encode_to(&mut std::io::sink()).expect("an encodable series");
+    artifact
+        .encode_to(&mut std::io::sink())
+        .expect("an encodable series");
 }
 
 /// The folder that holds the data set.
 fn root() -> Option<PathBuf> {
     let path = format!("ServerMachineDataset/train/{MACHINE}.txt");
-    Some(stages::testing::real_data(&path)?.ancestors().nth(3)?.to_owned())
+    Some(
+        stages::testing::real_data(&path)?
+            .ancestors()
+            .nth(3)?
+            .to_owned(),
+    )
 }
 
 fn criterion(work: &Work) {
     let mut criterion = Criterion::default().configure_from_args().sample_size(30);
     let mut group = criterion.benchmark_group("ingest");
     group.throughput(Throughput::Bytes(work.read_bytes() as u64));
-    group.bench_function("read the bytes", |bencher| bencher.iter(|| black_box(work.read_bytes())));
-    group.bench_function("ingest", |bencher| bencher.iter(|| black_box(work.ingest())));
+    group.bench_function("read the bytes", |bencher| {
+        bencher.iter(|| black_box(work.read_bytes()))
+    });
+    group.bench_function("ingest", |bencher| {
+        bencher.iter(|| black_box(work.ingest()))
+    });
     let series = work.ingest();
-    group.bench_function("normalize", |bencher| bencher.iter(|| black_box(work.normalize(series.clone()))));
+    group.bench_function("normalize", |bencher| {
+        bencher.iter(|| black_box(work.normalize(series.clone())))
+    });
     let scaled = work.normalize(series);
     group.bench_function("encode", |bencher| bencher.iter(|| encode(&scaled)));
-    group.bench_function("digest", |bencher| bencher.iter(|| black_box(scaled.digest())));
-    group.bench_function("text to normalised Parquet", |bencher| bencher.iter(|| work.whole()));
+    group.bench_function("digest", |bencher| {
+        bencher.iter(|| black_box(scaled.digest()))
+    });
+    group.bench_function("text to normalised Parquet", |bencher| {
+        bencher.iter(|| work.whole())
+    });
     group.finish();
     criterion.final_summary();
 }
@@ -132,7 +183,9 @@ fn once(work: &Work, count: usize) {
     let times: Vec<f64> = (0..count).map(time).collect();
     let peak = peak_kilobytes();
     let (ingest, series) = most_in_use(|| work.ingest());
-    let Artifact::Series(content) = &series else { return };
+    let Artifact::Series(content) = &series else {
+        return;
+    };
     let own = (content.values.len() * 4 + content.labels.len()) as f64;
     let raw = series.clone();
     // The stage's input is alive while it runs: it counts.
@@ -142,7 +195,10 @@ fn once(work: &Work, count: usize) {
     let most = json!({
         "ingest": ingest / own, "normalize with its input": normalize / own + 1.0, "encode with its input": encode / own + 1.0,
     });
-    println!("{}", json!({"milliseconds": times, "peak_kilobytes": peak, "idle_kilobytes": idle, "most_in_use": most}));
+    println!(
+        "{}",
+        json!({"milliseconds": times, "peak_kilobytes": peak, "idle_kilobytes": idle, "most_in_use": most})
+    );
 }
 
 /// The most bytes that `work` had allocated at once beyond what was there before.
@@ -150,21 +206,33 @@ fn most_in_use<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let before = IN_USE.load(Ordering::Relaxed);
     MOST_IN_USE.store(before, Ordering::Relaxed);
     let result = work();
-    ((MOST_IN_USE.load(Ordering::Relaxed) - before) as f64, result)
+    (
+        (MOST_IN_USE.load(Ordering::Relaxed) - before) as f64,
+        result,
+    )
 }
 
 /// The high-water mark of resident memory, from the kernel.
 fn peak_kilobytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 fn main() {
     let Some(root) = root() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let work = Work::new(&root, folder.path().join("series.parquet"));
-    match std::env::var("RUNNER_BENCH_ONCE").ok().and_then(|count| count.parse().ok()) {
+    match std::env::var("RUNNER_BENCH_ONCE")
+        .ok()
+        .and_then(|count| count.parse().ok())
+    {
         Some(count) => once(&work, count),
         None => criterion(&work),
     }

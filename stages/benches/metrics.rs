@@ -34,33 +34,66 @@ fn rows() -> (Vec<f64>, Vec<bool>) {
         row = end;
     }
     // Scores travel as 32-bit floats.
-    let score = |label: &bool| f64::from((random.normal() * random.normal() + f64::from(u8::from(*label))) as f32);
+    let score = |label: &bool| {
+        f64::from((random.normal() * random.normal() + f64::from(u8::from(*label))) as f32)
+    };
     (labels.iter().map(score).collect(), labels)
 }
 
 fn of_detection() -> impl Iterator<Item = &'static Declaration> {
-    metrics::METRICS.iter().filter(|metric| metric.subject == Subject::Detection)
+    metrics::METRICS
+        .iter()
+        .filter(|metric| metric.subject == Subject::Detection)
 }
 
 fn case(scores: &[f64], labels: &[bool]) -> Case {
     let length = ROWS / STRETCHES;
-    let stretches = (0..STRETCHES).map(|index| index * length..(index + 1) * length).collect();
-    Case::new(scores.to_vec(), labels.to_vec(), stretches).expect("finite scores").at(THRESHOLD)
+    let stretches = (0..STRETCHES)
+        .map(|index| index * length..(index + 1) * length)
+        .collect();
+    Case::new(scores.to_vec(), labels.to_vec(), stretches)
+        .expect("finite scores")
+        .at(THRESHOLD)
 }
 
 /// Writes `scores.f64`, `labels.u8` and `figures.json`.
 fn dump(folder: &Path, scores: &[f64], labels: &[bool]) -> std::io::Result<()> {
-    std::fs::write(folder.join("scores.f64"), scores.iter().flat_map(|score| score.to_le_bytes()).collect::<Vec<_>>())?;
-    std::fs::write(folder.join("labels.u8"), labels.iter().map(|label| u8::from(*label)).collect::<Vec<_>>())?;
-    let case = Case::of_one_stretch(scores.to_vec(), labels.to_vec()).expect("finite scores").at(THRESHOLD);
+    std::fs::write(
+        folder.join("scores.f64"),
+        scores
+            .iter()
+            .flat_map(|score| score.to_le_bytes())
+            .collect::<Vec<_>>(),
+    )?;
+    std::fs::write(
+        folder.join("labels.u8"),
+        labels
+            .iter()
+            .map(|label| u8::from(*label))
+            .collect::<Vec<_>>(),
+    )?;
+    let case = Case::of_one_stretch(scores.to_vec(), labels.to_vec())
+        .expect("finite scores")
+        .at(THRESHOLD);
     let figure = |name: &'static str| {
-        let choice: MetricChoice = serde_json::from_value(name.into()).expect("a metric by its bare name");
-        (name.to_owned(), metrics::evaluate(&choice, &case, false).expect("defaults are right").value.into())
+        let choice: MetricChoice =
+            serde_json::from_value(name.into()).expect("a metric by its bare name");
+        (
+            name.to_owned(),
+            metrics::evaluate(&choice, &case, false)
+                .expect("defaults are right")
+                .value
+                .into(),
+        )
     };
-    let mut figures: serde_json::Map<String, serde_json::Value> =
-        of_detection().map(|declaration| figure(declaration.name)).collect();
+    let mut figures: serde_json::Map<String, serde_json::Value> = of_detection()
+        .map(|declaration| figure(declaration.name))
+        .collect();
     figures.insert("threshold".to_owned(), THRESHOLD.into());
-    std::fs::write(folder.join("figures.json"), serde_json::Value::Object(figures).to_string())
+    std::fs::write(
+        folder.join("figures.json"),
+        serde_json::Value::Object(figures).to_string(),
+    )
 }
 
 fn bench(criterion: &mut Criterion) {
@@ -70,10 +103,13 @@ fn bench(criterion: &mut Criterion) {
     }
     let mut group = criterion.benchmark_group("700k rows");
     group.sample_size(10);
-    group.bench_function("sort and threshold", |bencher| bencher.iter(|| case(black_box(&scores), &labels)));
+    group.bench_function("sort and threshold", |bencher| {
+        bencher.iter(|| case(black_box(&scores), &labels))
+    });
     let sorted = case(&scores, &labels);
     for declaration in of_detection() {
-        let choice: MetricChoice = serde_json::from_value(declaration.name.into()).expect("a metric by its bare name");
+        let choice: MetricChoice =
+            serde_json::from_value(declaration.name.into()).expect("a metric by its bare name");
         group.bench_function(declaration.name, |bencher| {
             bencher.iter(|| metrics::evaluate(&choice, black_box(&sorted), false));
         });
@@ -82,7 +118,8 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| {
             let case = case(&scores, &labels);
             for declaration in of_detection() {
-                let choice: MetricChoice = serde_json::from_value(declaration.name.into()).expect("a name");
+                let choice: MetricChoice =
+                    serde_json::from_value(declaration.name.into()).expect("a name");
                 black_box(metrics::evaluate(&choice, &case, false)).expect("defaults are right");
             }
         });
@@ -97,8 +134,17 @@ fn forecasts() -> Forecasts {
     Forecasts {
         channels: (0..CHANNELS).map(|channel| format!("c{channel}")).collect(),
         horizon: HORIZON,
-        origins: (0..WINDOWS).map(|row| Origin { split: Split::Test, entity: "ETTh1".into(), row }).collect(),
-        predicted: actual.iter().map(|value| value * 0.5 + random.normal() as f32 * 0.5).collect(),
+        origins: (0..WINDOWS)
+            .map(|row| Origin {
+                split: Split::Test,
+                entity: "ETTh1".into(),
+                row,
+            })
+            .collect(),
+        predicted: actual
+            .iter()
+            .map(|value| value * 0.5 + random.normal() as f32 * 0.5)
+            .collect(),
         actual,
         judged: Vec::new(),
         naive_error: vec![1.0; CHANNELS],
@@ -110,18 +156,30 @@ fn bench_forecasts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("2785 windows of 96 x 7");
     group.sample_size(10);
     let case = ForecastCase::new(Arc::clone(&forecasts), Split::Test).expect("finite values");
-    for declaration in metrics::METRICS.iter().filter(|metric| metric.subject == Subject::Forecast) {
-        let choice: MetricChoice = serde_json::from_value(declaration.name.into()).expect("a metric by its bare name");
+    for declaration in metrics::METRICS
+        .iter()
+        .filter(|metric| metric.subject == Subject::Forecast)
+    {
+        let choice: MetricChoice =
+            serde_json::from_value(declaration.name.into()).expect("a metric by its bare name");
         group.bench_function(declaration.name, |bencher| {
             bencher.iter(|| metrics::evaluate(&choice, black_box(&case), false));
         });
     }
     let kind = StageKind::of::<Evaluate>();
-    let parameters = kind.complete(serde_json::json!({})).expect("all parameters have defaults");
+    let parameters = kind
+        .complete(serde_json::json!({}))
+        .expect("all parameters have defaults");
     let mut inputs = Inputs::default();
     inputs.add("forecasts", "", Artifact::Forecasts(forecasts));
     group.bench_function("the stage: whole, by step and by channel", |bencher| {
-        bencher.iter(|| kind.run(&parameters, black_box(&inputs), &NullHost::default().context(0)));
+        bencher.iter(|| {
+            kind.run(
+                &parameters,
+                black_box(&inputs),
+                &NullHost::default().context(0),
+            )
+        });
     });
     group.finish();
 }

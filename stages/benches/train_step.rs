@@ -130,7 +130,10 @@ const CASES: &[Case] = &[
         name: "vae",
         model: "vae",
         parameters: || json!({"of": "images", "hidden": [32, 64, 128, 256, 512], "latent": 128, "deviation": 0.5}),
-        shape: || DataShape { width: 224, ..DataShape::detect(224, 3) },
+        shape: || DataShape {
+            width: 224,
+            ..DataShape::detect(224, 3)
+        },
         batch: 8,
         graph: false,
     },
@@ -138,13 +141,26 @@ const CASES: &[Case] = &[
 
 /// A batch of noise of this shape.
 fn batch(shape: DataShape, count: usize, device: &Device, random: &mut Random) -> Batch {
-    let DataShape { length, channels, horizon, classes, width, .. } = shape;
+    let DataShape {
+        length,
+        channels,
+        horizon,
+        classes,
+        width,
+        ..
+    } = shape;
     let mut tensor = |dims: &[usize]| {
-        let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+        let values: Vec<f32> = (0..dims.iter().product())
+            .map(|_| random.normal() as f32)
+            .collect();
         Tensor::from_vec(values, dims, device).expect("sizes agree")
     };
     let windows = [count, length, channels];
-    let inputs = if width == 0 { tensor(&windows) } else { tensor(&[count, channels, length, width]) };
+    let inputs = if width == 0 {
+        tensor(&windows)
+    } else {
+        tensor(&[count, channels, length, width])
+    };
     let mut batch = Batch::of(inputs);
     match shape.task {
         Task::Detect => {}
@@ -152,7 +168,10 @@ fn batch(shape: DataShape, count: usize, device: &Device, random: &mut Random) -
         Task::Impute => {
             batch.targets = Some(batch.inputs.clone());
             batch.mask = Some(
-                tensor(&windows).gt(-0.5).and_then(|mask| mask.to_dtype(candle_core::DType::F32)).expect("a mask"),
+                tensor(&windows)
+                    .gt(-0.5)
+                    .and_then(|mask| mask.to_dtype(candle_core::DType::F32))
+                    .expect("a mask"),
             );
         }
         Task::Classify => {
@@ -166,11 +185,19 @@ fn batch(shape: DataShape, count: usize, device: &Device, random: &mut Random) -
 /// All phases of a step.
 fn step(network: &dyn Network, optimizers: &mut [Optimizer], batch: &Batch, random: &mut Random) {
     for (phase, optimizer) in optimizers.iter_mut().enumerate() {
-        let (loss, gradients) = network.gradients(phase, batch, random).expect("the batch fits");
-        optimizer.step(network.state(), &gradients, 1e-4).expect("the gradients fit");
+        let (loss, gradients) = network
+            .gradients(phase, batch, random)
+            .expect("the batch fits");
+        optimizer
+            .step(network.state(), &gradients, 1e-4)
+            .expect("the gradients fit");
         black_box(loss);
     }
-    network.state().device().synchronize().expect("the device answers");
+    network
+        .state()
+        .device()
+        .synchronize()
+        .expect("the device answers");
 }
 
 /// The device that the environment asks for.
@@ -196,9 +223,12 @@ fn train_step(criterion: &mut Criterion) {
     let device = device();
     for case in CASES {
         let mut random = Random::new(0, "bench");
-        let choice: Choice<Models> = Choice::new(case.model, (case.parameters)()).expect("the model is in the table");
-        let network = models::build(&choice, (case.shape)(), &device, &mut random).expect("the sizes are possible");
-        let adam: Choice<Optimizers> = Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
+        let choice: Choice<Models> =
+            Choice::new(case.model, (case.parameters)()).expect("the model is in the table");
+        let network = models::build(&choice, (case.shape)(), &device, &mut random)
+            .expect("the sizes are possible");
+        let adam: Choice<Optimizers> =
+            Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
         let optimizer = |_: &_| Optimizer::new(&adam, network.state()).expect("the optimizer fits");
         let mut optimizers: Vec<Optimizer> = network.phases().iter().map(optimizer).collect();
         let batch = batch((case.shape)(), case.batch, &device, &mut random);
@@ -210,16 +240,26 @@ fn train_step(criterion: &mut Criterion) {
         if case.graph {
             group.bench_function("train_step_graph", |bencher| {
                 bencher.iter(|| {
-                    let loss = network.loss(&batch, Mode::Train, &mut random).expect("the batch fits");
-                    let gradients = Gradients::of(network.state(), &loss.backward().expect("a differentiable loss"));
-                    optimizers[0].step(network.state(), &gradients, 1e-4).expect("the gradients fit");
+                    let loss = network
+                        .loss(&batch, Mode::Train, &mut random)
+                        .expect("the batch fits");
+                    let gradients = Gradients::of(
+                        network.state(),
+                        &loss.backward().expect("a differentiable loss"),
+                    );
+                    optimizers[0]
+                        .step(network.state(), &gradients, 1e-4)
+                        .expect("the gradients fit");
                 });
             });
         }
         group.bench_function("evaluate", |bencher| {
             bencher.iter(|| {
-                let output =
-                    if (case.shape)().task == Task::Detect { network.errors(&batch) } else { network.predict(&batch) };
+                let output = if (case.shape)().task == Task::Detect {
+                    network.errors(&batch)
+                } else {
+                    network.predict(&batch)
+                };
                 black_box(output.expect("the batch fits"));
                 device.synchronize().expect("the device answers");
             });

@@ -40,13 +40,20 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         let Selection { splits, batch } = Selection::default();
-        Self { of: Of::Windows, splits, batch }
+        Self {
+            of: Of::Windows,
+            splits,
+            batch,
+        }
     }
 }
 
 impl Params {
     fn selection(&self) -> Selection {
-        Selection { splits: self.splits.clone(), batch: self.batch }
+        Selection {
+            splits: self.splits.clone(),
+            batch: self.batch,
+        }
     }
 }
 
@@ -62,10 +69,25 @@ impl Stage for Classify {
 
     fn inputs(params: &Params) -> Vec<Port> {
         let samples = match params.of {
-            Of::Windows => Port::new("windows", ArtifactKind::Windows, "windows of the length of the training"),
-            Of::Images => Port::new("images", ArtifactKind::Images, "images of the size of the training"),
+            Of::Windows => Port::new(
+                "windows",
+                ArtifactKind::Windows,
+                "windows of the length of the training",
+            ),
+            Of::Images => Port::new(
+                "images",
+                ArtifactKind::Images,
+                "images of the size of the training",
+            ),
         };
-        vec![Port::new("model", ArtifactKind::Model, "a model that was trained to classify"), samples]
+        vec![
+            Port::new(
+                "model",
+                ArtifactKind::Model,
+                "a model that was trained to classify",
+            ),
+            samples,
+        ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
@@ -80,11 +102,25 @@ impl Stage for Classify {
         params.selection().check()
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let (model, selection) = (inputs.get::<Model>("model")?, params.selection());
         let predictions = match params.of {
-            Of::Windows => classify(&model, &*inputs.get::<Windows>("windows")?, &selection, context)?,
-            Of::Images => classify(&model, &*inputs.get::<Images>("images")?, &selection, context)?,
+            Of::Windows => classify(
+                &model,
+                &*inputs.get::<Windows>("windows")?,
+                &selection,
+                context,
+            )?,
+            Of::Images => classify(
+                &model,
+                &*inputs.get::<Images>("images")?,
+                &selection,
+                context,
+            )?,
         };
         Ok(Outputs::one("predictions", predictions))
     }
@@ -102,20 +138,37 @@ fn classify(
     let numbers = numbers(&classes, &samples.classes())?;
     // Unless all have classes, samples are gathered as for a task that needs to know nothing about them.
     let count = |split: &Split, task| samples.of_split(*split, task).len();
-    let labelled = selection.splits.iter().all(|split| count(split, Task::Classify) == count(split, Task::Detect));
-    let task = if labelled && !numbers.is_empty() { Task::Classify } else { Task::Detect };
-    let mut predictions = Predictions { classes, ..Predictions::default() };
+    let labelled = selection
+        .splits
+        .iter()
+        .all(|split| count(split, Task::Classify) == count(split, Task::Detect));
+    let task = if labelled && !numbers.is_empty() {
+        Task::Classify
+    } else {
+        Task::Detect
+    };
+    let mut predictions = Predictions {
+        classes,
+        ..Predictions::default()
+    };
     inference.run(selection, task, Ok, |answer| {
         for sample in answer.samples {
             predictions.samples.push(samples.name(*sample));
             predictions.splits.push(answer.split);
         }
         if let Some(own) = &answer.batch.classes {
-            predictions.truth.extend(own.to_vec1::<u32>()?.into_iter().map(|class| numbers[class as usize]));
+            predictions.truth.extend(
+                own.to_vec1::<u32>()?
+                    .into_iter()
+                    .map(|class| numbers[class as usize]),
+            );
         }
-        answer.output.chunks_exact(predictions.classes.len()).for_each(|logits| {
-            predictions.probabilities.extend(softmax(logits));
-        });
+        answer
+            .output
+            .chunks_exact(predictions.classes.len())
+            .for_each(|logits| {
+                predictions.probabilities.extend(softmax(logits));
+            });
         Ok(())
     })?;
     predictions.validate().map_err(StageError::new)?;
@@ -135,10 +188,18 @@ fn numbers(known: &[String], own: &[String]) -> Result<Vec<u32>, StageError> {
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
-    let largest = logits.iter().fold(f32::NEG_INFINITY, |largest, logit| largest.max(*logit));
-    let powers: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - largest))).collect();
+    let largest = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |largest, logit| largest.max(*logit));
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|logit| libm::exp(f64::from(logit - largest)))
+        .collect();
     let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| (power / sum) as f32).collect()
+    powers
+        .into_iter()
+        .map(|power| (power / sum) as f32)
+        .collect()
 }
 
 #[cfg(test)]
@@ -166,20 +227,46 @@ mod tests {
             let rising = index % 3 == 0;
             let first = series.values.len();
             let wave = |row: usize| (row as f32 - 5.5) * 0.2 + 0.1 * ((row * index) as f32).sin();
-            series.values.extend((0..12).map(|row| if rising { wave(row) } else { -wave(row) }));
-            let class = labelled.then(|| if rising { "rising".to_owned() } else { "falling".to_owned() });
-            series.segments.push(Segment::new(split, format!("s{index}"), first..first + 12).of_class(class));
-            runs.push(WindowRun { split, first, stride: 1, count: 1, rows: (first, first + 12) });
+            series
+                .values
+                .extend((0..12).map(|row| if rising { wave(row) } else { -wave(row) }));
+            let class = labelled.then(|| {
+                if rising {
+                    "rising".to_owned()
+                } else {
+                    "falling".to_owned()
+                }
+            });
+            series
+                .segments
+                .push(Segment::new(split, format!("s{index}"), first..first + 12).of_class(class));
+            runs.push(WindowRun {
+                split,
+                first,
+                stride: 1,
+                count: 1,
+                rows: (first, first + 12),
+            });
         }
-        Windows { series: series.into(), spec: WindowSpec { length: 12, horizon: 0 }, runs }
+        Windows {
+            series: series.into(),
+            spec: WindowSpec {
+                length: 12,
+                horizon: 0,
+            },
+            runs,
+        }
     }
 
     fn run(model: &Model, windows: &Windows) -> Result<Arc<Predictions>, StageError> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());
-        let outputs = Classify::run(&Params::default(), &inputs, &NullHost::default().context(1))?.into_map();
-        let Artifact::Predictions(predictions) = &outputs["predictions"] else { panic!("not predictions") };
+        let outputs =
+            Classify::run(&Params::default(), &inputs, &NullHost::default().context(1))?.into_map();
+        let Artifact::Predictions(predictions) = &outputs["predictions"] else {
+            panic!("not predictions")
+        };
         Ok(Arc::clone(predictions))
     }
 
@@ -189,11 +276,14 @@ mod tests {
         let changes = json!({
             "model": {"kind": "tvnet", "patch": 4, "blocks": 1, "cm": 8}, "task": "classify", "epochs": 30,
         });
-        let model = train(&recipe(changes), &windows, &NullHost::default().context(3)).unwrap().model;
+        let model = train(&recipe(changes), &windows, &NullHost::default().context(3))
+            .unwrap()
+            .model;
         let found = run(&model, &windows).unwrap();
         assert_eq!(found.classes, ["falling", "rising"]);
         assert_eq!(found.samples[..2], ["s2", "s6"]);
-        let right = (0..found.samples.len()).filter(|sample| found.predicted(*sample) as u32 == found.truth[*sample]);
+        let right = (0..found.samples.len())
+            .filter(|sample| found.predicted(*sample) as u32 == found.truth[*sample]);
         assert!(right.count() >= 11);
         let unlabelled = run(&model, &samples(false)).unwrap();
         assert_eq!(unlabelled.probabilities, found.probabilities);
@@ -201,7 +291,14 @@ mod tests {
 
         let mut strange = Series::clone(&windows.series);
         strange.segments[2].class = Some("level".into());
-        let error = run(&model, &Windows { series: strange.into(), ..windows }).unwrap_err();
+        let error = run(
+            &model,
+            &Windows {
+                series: strange.into(),
+                ..windows
+            },
+        )
+        .unwrap_err();
         assert!(error.message().contains("`level`"), "{error}");
     }
 

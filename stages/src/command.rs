@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::ArtifactKind;
 use crate::contract::{
-    FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext, StageError, Surroundings,
-    Threads,
+    FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext, StageError,
+    Surroundings, Threads,
 };
 
 /// Parameters of `command`.
@@ -95,7 +95,14 @@ impl Stage for Command {
         r#"{"run": ["cp", "{in.scores}", "{out.copy}"], "outputs": {"copy": {"path": "copy"}}}"#;
 
     fn inputs(_: &CommandParams) -> Vec<Port> {
-        vec![Port::any("inputs", "Each becomes a file, or a folder for Files, under its name.").many().optional()]
+        vec![
+            Port::any(
+                "inputs",
+                "Each becomes a file, or a folder for Files, under its name.",
+            )
+            .many()
+            .optional(),
+        ]
     }
 
     fn outputs(params: &CommandParams) -> Vec<Port> {
@@ -114,7 +121,11 @@ impl Stage for Command {
     }
 
     fn files(params: &CommandParams) -> Vec<FileRequest> {
-        params.files.iter().map(|(name, path)| FileRequest::new(name, path).or_many()).collect()
+        params
+            .files
+            .iter()
+            .map(|(name, path)| FileRequest::new(name, path).or_many())
+            .collect()
     }
 
     fn remarks(params: &CommandParams, around: Surroundings<'_>) -> Vec<Remark> {
@@ -131,10 +142,17 @@ impl Stage for Command {
         params.pass_env.iter().cloned().collect()
     }
 
-    fn run(params: &CommandParams, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        params: &CommandParams,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let layout = layout::lay_out(params, inputs, context)?;
-        let arguments: Vec<String> =
-            params.run.iter().map(|text| layout.fill(text)).collect::<Result<_, StageError>>()?;
+        let arguments: Vec<String> = params
+            .run
+            .iter()
+            .map(|text| layout.fill(text))
+            .collect::<Result<_, StageError>>()?;
         let variables = environment::variables(params, context);
         process::run_to_end(&arguments, &variables, layout.folder(), context)?;
         outputs::collect(params, &layout)

@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Forecasts, Predictions, Scores, Split};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+};
 use crate::metrics::{self, MetricChoice, Subject};
 use crate::thresholds::{self, Basis, ThresholdChoice};
 
@@ -40,7 +42,9 @@ fn default_split() -> Split {
 impl Params {
     /// The figures to compute.
     fn choices(&self, subject: Subject) -> Vec<MetricChoice> {
-        self.metrics.clone().unwrap_or_else(|| metrics::usual(subject))
+        self.metrics
+            .clone()
+            .unwrap_or_else(|| metrics::usual(subject))
     }
 }
 
@@ -50,15 +54,27 @@ const PREDICTIONS: &str = "predictions";
 
 /// What the connected inputs ask to be judged.
 fn subject(connected: &[&str]) -> Result<Subject, String> {
-    let subjects =
-        [(SCORES, Subject::Detection), (FORECASTS, Subject::Forecast), (PREDICTIONS, Subject::Classification)];
-    let given: Vec<_> = subjects.into_iter().filter(|(port, _)| connected.contains(port)).collect();
+    let subjects = [
+        (SCORES, Subject::Detection),
+        (FORECASTS, Subject::Forecast),
+        (PREDICTIONS, Subject::Classification),
+    ];
+    let given: Vec<_> = subjects
+        .into_iter()
+        .filter(|(port, _)| connected.contains(port))
+        .collect();
     match given[..] {
         [(_, subject)] => Ok(subject),
-        [] => Err("there is nothing to judge: connect one of `scores`, `forecasts` and `predictions`".to_owned()),
+        [] => Err(
+            "there is nothing to judge: connect one of `scores`, `forecasts` and `predictions`"
+                .to_owned(),
+        ),
         [..] => {
             let names: Vec<String> = given.iter().map(|(port, _)| format!("`{port}`")).collect();
-            Err(format!("{} are connected, but one evaluation judges one of them", names.join(" and ")))
+            Err(format!(
+                "{} are connected, but one evaluation judges one of them",
+                names.join(" and ")
+            ))
         }
     }
 }
@@ -68,8 +84,7 @@ impl Stage for Evaluate {
 
     const NAME: &'static str = "evaluate";
     const VERSION: u32 = 2;
-    const DOC: &'static str =
-        "Judges one split: anomaly scores at a threshold, forecasts or filled-in values, or class predictions.";
+    const DOC: &'static str = "Judges one split: anomaly scores at a threshold, forecasts or filled-in values, or class predictions.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
@@ -78,19 +93,46 @@ impl Stage for Evaluate {
     fn inputs(_: &Params) -> Vec<Port> {
         vec![
             Port::new(SCORES, ArtifactKind::Scores, "anomaly scores with labels").optional(),
-            Port::new(FORECASTS, ArtifactKind::Forecasts, "forecast or filled-in values").optional(),
-            Port::new(PREDICTIONS, ArtifactKind::Predictions, "class probabilities").optional(),
+            Port::new(
+                FORECASTS,
+                ArtifactKind::Forecasts,
+                "forecast or filled-in values",
+            )
+            .optional(),
+            Port::new(
+                PREDICTIONS,
+                ArtifactKind::Predictions,
+                "class probabilities",
+            )
+            .optional(),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        let table = |name: &str, input, doc| Port::new(name, ArtifactKind::Table, doc).only_with(input);
+        let table =
+            |name: &str, input, doc| Port::new(name, ArtifactKind::Table, doc).only_with(input);
         vec![
-            Port::new("metrics", ArtifactKind::Metrics, "the figures; of scores, the threshold first"),
-            table("by_step", FORECASTS, "the figures of each step of the horizon"),
+            Port::new(
+                "metrics",
+                ArtifactKind::Metrics,
+                "the figures; of scores, the threshold first",
+            ),
+            table(
+                "by_step",
+                FORECASTS,
+                "the figures of each step of the horizon",
+            ),
             table("by_channel", FORECASTS, "the figures of each channel"),
-            table("confusion", PREDICTIONS, "true class, predicted class, number of samples"),
-            table("by_class", PREDICTIONS, "precision, recall, F1 and number of samples of each class"),
+            table(
+                "confusion",
+                PREDICTIONS,
+                "true class, predicted class, number of samples",
+            ),
+            table(
+                "by_class",
+                PREDICTIONS,
+                "precision, recall, F1 and number of samples of each class",
+            ),
         ]
     }
 
@@ -103,7 +145,10 @@ impl Stage for Evaluate {
             let blame = |reason: String| (format!("metrics.{index}"), reason);
             metrics::check(choice).map_err(blame)?;
             if choices[..index].contains(choice) {
-                return Err(blame(format!("metric `{}` is asked for twice", metrics::label(choice))));
+                return Err(blame(format!(
+                    "metric `{}` is asked for twice",
+                    metrics::label(choice)
+                )));
             }
         }
         Ok(())
@@ -117,18 +162,24 @@ impl Stage for Evaluate {
                 return Err((String::new(), reason.to_owned()));
             }
             (Subject::Forecast | Subject::Classification, Some(_)) => {
-                return Err(("threshold".to_owned(), format!("{} have no threshold: remove it", subject.name())));
+                return Err((
+                    "threshold".to_owned(),
+                    format!("{} have no threshold: remove it", subject.name()),
+                ));
             }
             _ => {}
         }
         for (index, choice) in params.metrics.iter().flatten().enumerate() {
-            metrics::check_subject(choice, subject).map_err(|reason| (format!("metrics.{index}"), reason))?;
+            metrics::check_subject(choice, subject)
+                .map_err(|reason| (format!("metrics.{index}"), reason))?;
         }
         Ok(())
     }
 
     fn learns(params: &Params) -> Vec<Learning> {
-        let Some(threshold) = &params.threshold else { return Vec::new() };
+        let Some(threshold) = &params.threshold else {
+            return Vec::new();
+        };
         let learning = |purpose, from, oracle, parameter| Learning {
             what: "threshold",
             purpose,
@@ -140,22 +191,42 @@ impl Stage for Evaluate {
         let purpose = Purpose::Threshold { judged: params.on };
         let mut learned = match thresholds::basis(threshold) {
             Ok(Basis::Scores(splits)) if splits.is_empty() => {
-                vec![learning(purpose, vec![Split::Calibration, Split::Train], false, "threshold")]
+                vec![learning(
+                    purpose,
+                    vec![Split::Calibration, Split::Train],
+                    false,
+                    "threshold",
+                )]
             }
             Ok(Basis::Scores(splits)) => vec![learning(purpose, splits, false, "threshold.over")],
-            Ok(Basis::JudgedLabels) => vec![learning(purpose, vec![params.on], true, "threshold.kind")],
+            Ok(Basis::JudgedLabels) => {
+                vec![learning(purpose, vec![params.on], true, "threshold.kind")]
+            }
             Ok(Basis::Nothing) | Err(_) => Vec::new(),
         };
         if thresholds::adapts(threshold) == Ok(true) {
-            learned.push(learning(Purpose::Adapt, vec![params.on], false, "threshold.kind"));
+            learned.push(learning(
+                Purpose::Adapt,
+                vec![params.on],
+                false,
+                "threshold.kind",
+            ));
         }
         learned
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
-        Self::check_inputs(params, &inputs.connected()).map_err(|(_, reason)| StageError::new(reason))?;
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        Self::check_inputs(params, &inputs.connected())
+            .map_err(|(_, reason)| StageError::new(reason))?;
         if let Some(scores) = inputs.optional::<Scores>(SCORES)? {
-            return Ok(Outputs::one("metrics", detection::judge(params, &scores, context)?));
+            return Ok(Outputs::one(
+                "metrics",
+                detection::judge(params, &scores, context)?,
+            ));
         }
         if let Some(forecasts) = inputs.optional::<Forecasts>(FORECASTS)? {
             return forecast::judge(params, forecasts, context);

@@ -36,19 +36,33 @@ impl Stage for Fold {
     const EXAMPLE: &'static str = r#"{"folds": 5, "index": 0}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("series", ArtifactKind::Series, "the series to divide")]
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "the series to divide",
+        )]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("series", ArtifactKind::Series, "the same rows, divided for one fold")]
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "the same rows, divided for one fold",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
         if params.folds < 2 {
-            return Err(("folds".to_owned(), format!("must be at least 2, not {}", params.folds)));
+            return Err((
+                "folds".to_owned(),
+                format!("must be at least 2, not {}", params.folds),
+            ));
         }
         if params.index >= params.folds {
-            let reason = format!("must be below the number of folds, {}, not {}", params.folds, params.index);
+            let reason = format!(
+                "must be below the number of folds, {}, not {}",
+                params.folds, params.index
+            );
             return Err(("index".to_owned(), reason));
         }
         Ok(())
@@ -57,7 +71,13 @@ impl Stage for Fold {
     fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
         let series = inputs.get::<Series>("series")?;
         let segments = divide(params, &series)?;
-        Ok(Outputs::one("series", Series { segments, ..Series::clone(&series) }))
+        Ok(Outputs::one(
+            "series",
+            Series {
+                segments,
+                ..Series::clone(&series)
+            },
+        ))
     }
 }
 
@@ -67,15 +87,34 @@ fn takes_part(segment: &Segment) -> bool {
 }
 
 fn divide(params: &Params, series: &Series) -> Result<Vec<Segment>, StageError> {
-    let samples = series.segments.iter().filter(|segment| takes_part(segment) && segment.class.is_some()).count();
-    let rows: usize =
-        series.segments.iter().filter(|segment| takes_part(segment)).map(|segment| segment.rows.len()).sum();
-    let (count, what) = if samples > 0 { (samples, "samples") } else { (rows, "rows") };
+    let samples = series
+        .segments
+        .iter()
+        .filter(|segment| takes_part(segment) && segment.class.is_some())
+        .count();
+    let rows: usize = series
+        .segments
+        .iter()
+        .filter(|segment| takes_part(segment))
+        .map(|segment| segment.rows.len())
+        .sum();
+    let (count, what) = if samples > 0 {
+        (samples, "samples")
+    } else {
+        (rows, "rows")
+    };
     if count < params.folds {
-        let message = format!("{count} {what} to train and validate cannot be divided into {} folds", params.folds);
+        let message = format!(
+            "{count} {what} to train and validate cannot be divided into {} folds",
+            params.folds
+        );
         return Err(StageError::new(message).hint("ask for fewer folds"));
     }
-    Ok(if samples > 0 { by_sample(params, series) } else { by_block(params, series) })
+    Ok(if samples > 0 {
+        by_sample(params, series)
+    } else {
+        by_block(params, series)
+    })
 }
 
 /// The samples of each class in turn to the folds, so that every fold has its share of every class.
@@ -86,9 +125,16 @@ fn by_sample(params: &Params, series: &Series) -> Vec<Segment> {
             return segment.clone();
         }
         let number = seen.entry(segment.class.clone()).or_default();
-        let split = if *number % params.folds == params.index { Split::Validation } else { Split::Train };
+        let split = if *number % params.folds == params.index {
+            Split::Validation
+        } else {
+            Split::Train
+        };
         *number += 1;
-        Segment { split, ..segment.clone() }
+        Segment {
+            split,
+            ..segment.clone()
+        }
     };
     series.segments.iter().map(place).collect()
 }
@@ -102,17 +148,33 @@ fn by_block(params: &Params, series: &Series) -> Vec<Segment> {
     let mut passed: BTreeMap<&str, usize> = BTreeMap::new();
     let mut divided: Vec<Segment> = Vec::new();
     for segment in &series.segments {
-        let Some(total) = totals.get(segment.entity.as_str()).filter(|_| takes_part(segment)) else {
+        let Some(total) = totals
+            .get(segment.entity.as_str())
+            .filter(|_| takes_part(segment))
+        else {
             divided.push(segment.clone());
             continue;
         };
         let before = passed.entry(&segment.entity).or_default();
-        let cut = |fold: usize| (fold * total / params.folds).clamp(*before, *before + segment.rows.len()) - *before;
+        let cut = |fold: usize| {
+            (fold * total / params.folds).clamp(*before, *before + segment.rows.len()) - *before
+        };
         let (first, last, length) = (cut(params.index), cut(params.index + 1), segment.rows.len());
-        let parts = [(0, first, Split::Train), (first, last, Split::Validation), (last, length, Split::Train)];
+        let parts = [
+            (0, first, Split::Train),
+            (first, last, Split::Validation),
+            (last, length, Split::Train),
+        ];
         for (start, end, split) in parts.into_iter().filter(|(start, end, _)| start < end) {
             let rows = segment.rows.start + start..segment.rows.start + end;
-            push_or_extend(&mut divided, Segment { split, rows, ..segment.clone() });
+            push_or_extend(
+                &mut divided,
+                Segment {
+                    split,
+                    rows,
+                    ..segment.clone()
+                },
+            );
         }
         *before += length;
     }
@@ -121,7 +183,12 @@ fn by_block(params: &Params, series: &Series) -> Vec<Segment> {
 
 /// Joins a segment to the one before it where only the old division parted them.
 fn push_or_extend(segments: &mut Vec<Segment>, next: Segment) {
-    let same = |last: &Segment| Segment { rows: next.rows.clone(), ..last.clone() } == next;
+    let same = |last: &Segment| {
+        Segment {
+            rows: next.rows.clone(),
+            ..last.clone()
+        } == next
+    };
     match segments.last_mut() {
         Some(last) if last.rows.end == next.rows.start && takes_part(last) && same(last) => {
             last.rows.end = next.rows.end
@@ -137,11 +204,21 @@ mod tests {
 
     fn series(segments: Vec<Segment>) -> Series {
         let rows = segments.last().map_or(0, |segment| segment.rows.end);
-        Series { channels: vec!["a".into()], values: vec![0.0; rows], labels: vec![], times: vec![], segments }
+        Series {
+            channels: vec!["a".into()],
+            values: vec![0.0; rows],
+            labels: vec![],
+            times: vec![],
+            segments,
+        }
     }
 
     fn rows_of(segments: &[Segment], split: Split) -> Vec<usize> {
-        segments.iter().filter(|segment| segment.split == split).flat_map(|segment| segment.rows.clone()).collect()
+        segments
+            .iter()
+            .filter(|segment| segment.split == split)
+            .flat_map(|segment| segment.rows.clone())
+            .collect()
     }
 
     #[test]
@@ -152,23 +229,53 @@ mod tests {
             Segment::new(Split::Test, "a", 10..12),
         ]);
         let fold = |index| divide(&Params { folds: 2, index }, &series).unwrap();
-        let found: Vec<_> = fold(0).into_iter().map(|segment| (segment.split, segment.rows)).collect();
-        assert_eq!(found, [(Split::Validation, 0..5), (Split::Train, 5..10), (Split::Test, 10..12)]);
+        let found: Vec<_> = fold(0)
+            .into_iter()
+            .map(|segment| (segment.split, segment.rows))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Split::Validation, 0..5),
+                (Split::Train, 5..10),
+                (Split::Test, 10..12)
+            ]
+        );
         assert_eq!(rows_of(&fold(1), Split::Validation), [5, 6, 7, 8, 9]);
-        assert!(divide(&Params { folds: 11, index: 0 }, &series).unwrap_err().message().contains("10 rows"));
+        assert!(
+            divide(
+                &Params {
+                    folds: 11,
+                    index: 0
+                },
+                &series
+            )
+            .unwrap_err()
+            .message()
+            .contains("10 rows")
+        );
     }
 
     #[test]
     fn every_fold_has_its_share_of_every_class() {
         let sample = |number: usize| {
-            let class = if number.is_multiple_of(3) { "rare" } else { "common" };
-            Segment::new(Split::Train, number.to_string(), number..number + 1).of_class(Some(class.to_owned()))
+            let class = if number.is_multiple_of(3) {
+                "rare"
+            } else {
+                "common"
+            };
+            Segment::new(Split::Train, number.to_string(), number..number + 1)
+                .of_class(Some(class.to_owned()))
         };
         let series = series((0..12).map(sample).collect());
         for index in 0..4 {
             let segments = divide(&Params { folds: 4, index }, &series).unwrap();
-            let chosen = segments.iter().filter(|segment| segment.split == Split::Validation);
-            let classes: Vec<&str> = chosen.filter_map(|segment| segment.class.as_deref()).collect();
+            let chosen = segments
+                .iter()
+                .filter(|segment| segment.split == Split::Validation);
+            let classes: Vec<&str> = chosen
+                .filter_map(|segment| segment.class.as_deref())
+                .collect();
             assert_eq!(classes.iter().filter(|class| **class == "rare").count(), 1);
             assert_eq!(classes.len(), 3);
         }
@@ -176,8 +283,14 @@ mod tests {
 
     #[test]
     fn unusable_folds_are_named() {
-        assert_eq!(Fold::check(&Params { folds: 1, index: 0 }).unwrap_err().0, "folds");
-        assert_eq!(Fold::check(&Params { folds: 3, index: 3 }).unwrap_err().0, "index");
+        assert_eq!(
+            Fold::check(&Params { folds: 1, index: 0 }).unwrap_err().0,
+            "folds"
+        );
+        assert_eq!(
+            Fold::check(&Params { folds: 3, index: 3 }).unwrap_err().0,
+            "index"
+        );
     }
 
     proptest! {

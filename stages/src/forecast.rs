@@ -31,13 +31,20 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         let Selection { splits, batch } = Selection::default();
-        Self { splits, batch, season: 1 }
+        Self {
+            splits,
+            batch,
+            season: 1,
+        }
     }
 }
 
 impl Params {
     fn selection(&self) -> Selection {
-        Selection { splits: self.splits.clone(), batch: self.batch }
+        Selection {
+            splits: self.splits.clone(),
+            batch: self.batch,
+        }
     }
 }
 
@@ -53,13 +60,25 @@ impl Stage for Forecast {
 
     fn inputs(_: &Params) -> Vec<Port> {
         vec![
-            Port::new("model", ArtifactKind::Model, "a model that was trained to forecast"),
-            Port::new("windows", ArtifactKind::Windows, "windows of the length and horizon of the training"),
+            Port::new(
+                "model",
+                ArtifactKind::Model,
+                "a model that was trained to forecast",
+            ),
+            Port::new(
+                "windows",
+                ArtifactKind::Windows,
+                "windows of the length and horizon of the training",
+            ),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("forecasts", ArtifactKind::Forecasts, "forecast rows beside those that came")]
+        vec![Port::new(
+            "forecasts",
+            ArtifactKind::Forecasts,
+            "forecast rows beside those that came",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
@@ -69,8 +88,15 @@ impl Stage for Forecast {
         params.selection().check()
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
-        let (windows, model) = (inputs.get::<Windows>("windows")?, inputs.get::<Model>("model")?);
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        let (windows, model) = (
+            inputs.get::<Windows>("windows")?,
+            inputs.get::<Model>("model")?,
+        );
         let inference = Inference::new(&model, Task::Forecast, &*windows, context)?;
         let mut forecasts = Forecasts {
             channels: windows.series.channels.clone(),
@@ -81,8 +107,15 @@ impl Stage for Forecast {
         inference.run(&params.selection(), Task::Forecast, Ok, |answer| {
             for start in answer.samples {
                 let row = start + windows.spec.length;
-                let entity = windows.series.segment_at(row).map_or_else(String::new, |segment| segment.entity.clone());
-                forecasts.origins.push(Origin { split: answer.split, entity, row });
+                let entity = windows
+                    .series
+                    .segment_at(row)
+                    .map_or_else(String::new, |segment| segment.entity.clone());
+                forecasts.origins.push(Origin {
+                    split: answer.split,
+                    entity,
+                    row,
+                });
                 forecasts.actual.extend_from_slice(windows.target(*start));
             }
             forecasts.predicted.extend_from_slice(&answer.output);
@@ -99,7 +132,11 @@ fn naive_error(series: &Series, season: usize) -> Vec<f64> {
     let mut count = 0_usize;
     for segment in series.of_split(Split::Train) {
         for row in segment.rows.clone().skip(season) {
-            for ((sum, now), before) in sums.iter_mut().zip(series.row(row)).zip(series.row(row - season)) {
+            for ((sum, now), before) in sums
+                .iter_mut()
+                .zip(series.row(row))
+                .zip(series.row(row - season))
+            {
                 *sum += f64::from((now - before).abs());
             }
             count += 1;
@@ -122,12 +159,18 @@ mod tests {
     use serde_json::json;
     use std::sync::Arc;
 
-    fn forecasts(params: &Params, model: &Model, windows: &Windows) -> Result<Arc<Forecasts>, StageError> {
+    fn forecasts(
+        params: &Params,
+        model: &Model,
+        windows: &Windows,
+    ) -> Result<Arc<Forecasts>, StageError> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());
         let outputs = Forecast::run(params, &inputs, &NullHost::default().context(1))?.into_map();
-        let Artifact::Forecasts(forecasts) = &outputs["forecasts"] else { panic!("not forecasts") };
+        let Artifact::Forecasts(forecasts) = &outputs["forecasts"] else {
+            panic!("not forecasts")
+        };
         Ok(Arc::clone(forecasts))
     }
 
@@ -140,8 +183,11 @@ mod tests {
     }
 
     fn model(windows: &Windows) -> Model {
-        let changes = json!({"model": {"kind": "tvnet", "patch": 4, "blocks": 1, "cm": 8}, "epochs": 2});
-        train(&recipe(changes), windows, &NullHost::default().context(3)).unwrap().model
+        let changes =
+            json!({"model": {"kind": "tvnet", "patch": 4, "blocks": 1, "cm": 8}, "epochs": 2});
+        train(&recipe(changes), windows, &NullHost::default().context(3))
+            .unwrap()
+            .model
     }
 
     #[test]
@@ -155,11 +201,30 @@ mod tests {
         assert_eq!(found.origins[0].entity, "waves");
         assert_eq!(found.actual[..12], *windows.target(starts[0]));
         assert_eq!(found.naive_error.len(), 3);
-        let small = forecasts(&Params { batch: 3, ..Params::default() }, &model, &windows).unwrap();
+        let small = forecasts(
+            &Params {
+                batch: 3,
+                ..Params::default()
+            },
+            &model,
+            &windows,
+        )
+        .unwrap();
         assert_eq!(found.digest(), small.digest());
         let splits = vec![Split::Validation, Split::Test];
-        let more = forecasts(&Params { splits, ..Params::default() }, &model, &windows).unwrap();
-        assert_eq!(more.windows(), starts.len() + windows.count(Split::Validation));
+        let more = forecasts(
+            &Params {
+                splits,
+                ..Params::default()
+            },
+            &model,
+            &windows,
+        )
+        .unwrap();
+        assert_eq!(
+            more.windows(),
+            starts.len() + windows.count(Split::Validation)
+        );
     }
 
     #[test]
@@ -169,22 +234,49 @@ mod tests {
         let mut other = windows.clone();
         other.spec.length = 11;
         let error = forecasts(&Params::default(), &model, &other).unwrap_err();
-        assert!(error.message().contains("12 rows") && error.message().contains("11 rows"), "{error}");
-        let detector =
-            train(&recipe(json!({"epochs": 1})), &waves(12, 1, [60, 30, 0]), &NullHost::default().context(3));
+        assert!(
+            error.message().contains("12 rows") && error.message().contains("11 rows"),
+            "{error}"
+        );
+        let detector = train(
+            &recipe(json!({"epochs": 1})),
+            &waves(12, 1, [60, 30, 0]),
+            &NullHost::default().context(3),
+        );
         let error = forecasts(&Params::default(), &detector.unwrap().model, &windows).unwrap_err();
         assert!(error.message().contains("to detect"), "{error}");
-        let nothing = Windows { runs: Vec::new(), ..windows };
-        assert!(forecasts(&Params::default(), &model, &nothing).unwrap_err().message().contains("test"));
-        assert_eq!(Forecast::check(&Params { season: 0, ..Params::default() }).unwrap_err().0, "season");
+        let nothing = Windows {
+            runs: Vec::new(),
+            ..windows
+        };
+        assert!(
+            forecasts(&Params::default(), &model, &nothing)
+                .unwrap_err()
+                .message()
+                .contains("test")
+        );
+        assert_eq!(
+            Forecast::check(&Params {
+                season: 0,
+                ..Params::default()
+            })
+            .unwrap_err()
+            .0,
+            "season"
+        );
     }
 
     #[test]
     fn the_naive_error_stays_within_training_segments() {
         let mut series = Series::clone(&waves(4, 1, [6, 4, 0]).series);
-        series.values.iter_mut().enumerate().for_each(|(index, value)| {
-            *value = [0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 900.0, 0.0, 0.0, 0.0][index / 3] * (1 + index % 3) as f32;
-        });
+        series
+            .values
+            .iter_mut()
+            .enumerate()
+            .for_each(|(index, value)| {
+                *value = [0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 900.0, 0.0, 0.0, 0.0][index / 3]
+                    * (1 + index % 3) as f32;
+            });
         let error = naive_error(&series, 2);
         let expected = (4.0 + 8.0 + 12.0 + 16.0) / 4.0;
         assert_eq!(error, [expected, 2.0 * expected, 3.0 * expected]);

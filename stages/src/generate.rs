@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use self::signal::{Rhythm, Signal};
 use crate::artifact::{ArtifactKind, Segment, Series, Split};
-use crate::contract::{Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads,
+};
 
 pub use anomaly::Kind;
 
@@ -69,7 +71,12 @@ pub struct Rows {
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { train: 4032, validation: 576, calibration: 1440, test: 4032 }
+        Self {
+            train: 4032,
+            validation: 576,
+            calibration: 1440,
+            test: 4032,
+        }
     }
 }
 
@@ -99,7 +106,8 @@ impl Stage for Generate {
 
     const NAME: &'static str = "generate";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Simulates the metrics of a server, with labelled anomalies in the test part.";
+    const DOC: &'static str =
+        "Simulates the metrics of a server, with labelled anomalies in the test part.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = true;
@@ -109,31 +117,49 @@ impl Stage for Generate {
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("series", ArtifactKind::Series, "train, validation, calibration and a labelled test part")]
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "train, validation, calibration and a labelled test part",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
         let fault = |parameter: &str, reason: String| Err((parameter.to_owned(), reason));
         if !(1..=1000).contains(&params.channels) {
-            return fault("channels", format!("{} is not from 1 to 1000", params.channels));
+            return fault(
+                "channels",
+                format!("{} is not from 1 to 1000", params.channels),
+            );
         }
-        let total = Split::ALL.iter().try_fold(0_usize, |sum, split| sum.checked_add(params.rows.of(*split)));
+        let total = Split::ALL.iter().try_fold(0_usize, |sum, split| {
+            sum.checked_add(params.rows.of(*split))
+        });
         match total.and_then(|total| total.checked_mul(params.channels)) {
             Some(0) => return fault("rows", "all splits are empty".to_owned()),
             Some(values) if values <= MOST_VALUES => {}
             _ => return fault("rows", format!("more than {MOST_VALUES} values in all")),
         }
         if !(2..=86_400).contains(&params.day) {
-            return fault("day", format!("{} rows a day is not from 2 to 86400", params.day));
+            return fault(
+                "day",
+                format!("{} rows a day is not from 2 to 86400", params.day),
+            );
         }
         if !(0.0..=1.0).contains(&params.noise) {
             return fault("noise", format!("{} is not from 0 to 1", params.noise));
         }
         if !(0.0..=0.3).contains(&params.anomaly_ratio) {
-            return fault("anomaly_ratio", format!("{} is not from 0 to 0.3", params.anomaly_ratio));
+            return fault(
+                "anomaly_ratio",
+                format!("{} is not from 0 to 0.3", params.anomaly_ratio),
+            );
         }
         if params.kinds.is_empty() && params.anomaly_ratio > 0.0 {
-            return fault("kinds", "an empty list: name a kind, or set `anomaly_ratio: 0`".to_owned());
+            return fault(
+                "kinds",
+                "an empty list: name a kind, or set `anomaly_ratio: 0`".to_owned(),
+            );
         }
         Ok(())
     }
@@ -145,7 +171,11 @@ impl Stage for Generate {
 
 fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
     let rows = params.rows.total();
-    let rhythm = Rhythm { rows, day: params.day, noise: params.noise };
+    let rhythm = Rhythm {
+        rows,
+        day: params.day,
+        noise: params.noise,
+    };
     let mut signal = Signal::new(rhythm, params.channels, seed);
     let segments = segments(&params.rows);
     let mut labels = Vec::new();
@@ -154,7 +184,13 @@ fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
         let clean = signal.columns.clone();
         let mut random = Random::new(seed, "anomalies");
         let budget = (params.anomaly_ratio * test.rows.len() as f64).round() as usize;
-        for fault in anomaly::plan(&params.kinds, &test.rows, budget, &signal.variable, &mut random) {
+        for fault in anomaly::plan(
+            &params.kinds,
+            &test.rows,
+            budget,
+            &signal.variable,
+            &mut random,
+        ) {
             anomaly::disturb(&fault, &mut signal, &clean, params.day, &mut random);
             labels[fault.rows].fill(1);
         }
@@ -162,13 +198,19 @@ fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
     let step = 86_400_000.0 / params.day as f64;
     let columns = &signal.columns;
     let series = Series {
-        values: (0..rows).flat_map(|row| columns.iter().map(move |column| column[row] as f32)).collect(),
+        values: (0..rows)
+            .flat_map(|row| columns.iter().map(move |column| column[row] as f32))
+            .collect(),
         channels: signal.names,
         labels,
-        times: (0..rows).map(|row| START + (row as f64 * step).round() as i64).collect(),
+        times: (0..rows)
+            .map(|row| START + (row as f64 * step).round() as i64)
+            .collect(),
         segments,
     };
-    series.validate().map_err(|reason| StageError::new(format!("the simulated series is unsound: {reason}")))?;
+    series
+        .validate()
+        .map_err(|reason| StageError::new(format!("the simulated series is unsound: {reason}")))?;
     Ok(series)
 }
 
@@ -180,7 +222,11 @@ fn segments(rows: &Rows) -> Vec<Segment> {
         start = end;
         segment
     };
-    Split::ALL.into_iter().filter(|split| rows.of(*split) > 0).map(segment).collect()
+    Split::ALL
+        .into_iter()
+        .filter(|split| rows.of(*split) > 0)
+        .map(segment)
+        .collect()
 }
 
 #[cfg(test)]
@@ -194,7 +240,11 @@ mod tests {
         let series = generate(&Params::default(), 42).unwrap();
         let test = series.of_split(Split::Test).next().unwrap().rows.clone();
         assert!(series.labels[..test.start].iter().all(|label| *label == 0));
-        let share = series.labels[test.clone()].iter().map(|label| f64::from(*label)).sum::<f64>() / test.len() as f64;
+        let share = series.labels[test.clone()]
+            .iter()
+            .map(|label| f64::from(*label))
+            .sum::<f64>()
+            / test.len() as f64;
         assert!((share - 0.06).abs() < 0.002, "{share}");
         assert!(series.values.iter().all(|value| value.is_finite()));
         assert_eq!((series.width(), series.segments.len()), (12, 4));
@@ -211,39 +261,77 @@ mod tests {
     /// If this fails, outputs have changed: raise `Generate::VERSION` and put the new digest here.
     #[test]
     fn the_bits_are_those_of_this_version() {
-        let found = generate(&Params::default(), 42).unwrap().digest().to_string();
+        let found = generate(&Params::default(), 42)
+            .unwrap()
+            .digest()
+            .to_string();
         assert_eq!(
             (Generate::VERSION, found.as_str()),
-            (1, "f8e152e21940452a8c953c7522df10c535d8d81aa0f5f39ba70c2346c0745f48")
+            (
+                1,
+                "f8e152e21940452a8c953c7522df10c535d8d81aa0f5f39ba70c2346c0745f48"
+            )
         );
     }
 
     #[test]
     fn faults_show_in_the_values_and_nowhere_else() {
         let params = Params::default();
-        let clean = generate(&Params { anomaly_ratio: 0.0, ..params.clone() }, 7).unwrap();
+        let clean = generate(
+            &Params {
+                anomaly_ratio: 0.0,
+                ..params.clone()
+            },
+            7,
+        )
+        .unwrap();
         let faulty = generate(&params, 7).unwrap();
         for row in 0..clean.rows() {
             let differs = clean.row(row) != faulty.row(row);
-            assert!(faulty.labels[row] == 1 || !differs, "row {row} differs without a label");
+            assert!(
+                faulty.labels[row] == 1 || !differs,
+                "row {row} differs without a label"
+            );
         }
-        let shown = (0..clean.rows()).filter(|row| clean.row(*row) != faulty.row(*row)).count();
+        let shown = (0..clean.rows())
+            .filter(|row| clean.row(*row) != faulty.row(*row))
+            .count();
         let labelled = faulty.labels.iter().filter(|label| **label == 1).count();
-        assert!(shown * 100 >= labelled * 99, "{shown} of {labelled} labelled rows differ");
+        assert!(
+            shown * 100 >= labelled * 99,
+            "{shown} of {labelled} labelled rows differ"
+        );
     }
 
     /// The chance that an anomalous row lies further out than a normal one, in its worst channel.
     fn chance_of_standing_out(kinds: Vec<Kind>) -> f64 {
-        let series = generate(&Params { kinds, ..Params::default() }, 11).unwrap();
+        let series = generate(
+            &Params {
+                kinds,
+                ..Params::default()
+            },
+            11,
+        )
+        .unwrap();
         let train = series.of_split(Split::Train).next().unwrap().rows.clone();
         let count = train.len() as f64;
-        let channel =
-            |channel: usize| series.values.iter().skip(channel).step_by(series.width()).map(|value| f64::from(*value));
+        let channel = |channel: usize| {
+            series
+                .values
+                .iter()
+                .skip(channel)
+                .step_by(series.width())
+                .map(|value| f64::from(*value))
+        };
         let moments = |index: usize| {
             let mean = channel(index).take(train.end).sum::<f64>() / count;
             (
                 mean,
-                (channel(index).take(train.end).map(|value| (value - mean).powi(2)).sum::<f64>() / count)
+                (channel(index)
+                    .take(train.end)
+                    .map(|value| (value - mean).powi(2))
+                    .sum::<f64>()
+                    / count)
                     .sqrt()
                     .max(1e-9),
             )
@@ -251,13 +339,22 @@ mod tests {
         let moments: Vec<(f64, f64)> = (0..series.width()).map(moments).collect();
         let distance = |row: usize| {
             let values = series.row(row).iter().zip(&moments);
-            values.map(|(value, (mean, deviation))| ((f64::from(*value) - mean) / deviation).abs()).fold(0.0, f64::max)
+            values
+                .map(|(value, (mean, deviation))| ((f64::from(*value) - mean) / deviation).abs())
+                .fold(0.0, f64::max)
         };
         let test = series.of_split(Split::Test).next().unwrap().rows.clone();
-        let (anomalous, normal): (Vec<usize>, Vec<usize>) = test.partition(|row| series.labels[*row] == 1);
+        let (anomalous, normal): (Vec<usize>, Vec<usize>) =
+            test.partition(|row| series.labels[*row] == 1);
         let normal: Vec<f64> = normal.into_iter().map(distance).collect();
-        let wins = |row: usize| normal.iter().filter(|other| distance(row) > **other).count() as f64;
-        anomalous.iter().map(|row| wins(*row)).sum::<f64>() / (anomalous.len() * normal.len()) as f64
+        let wins = |row: usize| {
+            normal
+                .iter()
+                .filter(|other| distance(row) > **other)
+                .count() as f64
+        };
+        anomalous.iter().map(|row| wins(*row)).sum::<f64>()
+            / (anomalous.len() * normal.len()) as f64
     }
 
     #[test]
@@ -279,7 +376,10 @@ mod tests {
     fn checks_its_parameters() {
         for (value, parameter) in [
             (json!({"channels": 0}), "channels"),
-            (json!({"rows": {"train": 0, "validation": 0, "calibration": 0, "test": 0}}), "rows"),
+            (
+                json!({"rows": {"train": 0, "validation": 0, "calibration": 0, "test": 0}}),
+                "rows",
+            ),
             (json!({"rows": {"train": u64::MAX}}), "rows"),
             (json!({"noise": -1}), "noise"),
             (json!({"anomaly_ratio": 0.5}), "anomaly_ratio"),

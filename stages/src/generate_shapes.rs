@@ -20,7 +20,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Segment, Series, Split};
-use crate::contract::{Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads,
+};
 use crate::readers::SplitPlan;
 
 /// The stage kind `generate-shapes`.
@@ -55,11 +57,27 @@ type Draw = fn(usize, &mut Random) -> Vec<f64>;
 
 /// All kinds with their names and how they are drawn: a line each.
 const KINDS: [(Kind, &str, Draw); 9] = [
-    (Kind::CollectiveAnomaly, "collective_anomaly", collective_anomaly::draw),
-    (Kind::ContextualAnomaly, "contextual_anomaly", contextual_anomaly::draw),
+    (
+        Kind::CollectiveAnomaly,
+        "collective_anomaly",
+        collective_anomaly::draw,
+    ),
+    (
+        Kind::ContextualAnomaly,
+        "contextual_anomaly",
+        contextual_anomaly::draw,
+    ),
     (Kind::PointAnomaly, "point_anomaly", point_anomaly::draw),
-    (Kind::DeterministicTrend, "deterministic_trend", deterministic_trend::draw),
-    (Kind::StochasticTrend, "stochastic_trend", stochastic_trend::draw),
+    (
+        Kind::DeterministicTrend,
+        "deterministic_trend",
+        deterministic_trend::draw,
+    ),
+    (
+        Kind::StochasticTrend,
+        "stochastic_trend",
+        stochastic_trend::draw,
+    ),
     (Kind::MeanShift, "mean_shift", mean_shift::draw),
     (Kind::TrendShift, "trend_shift", trend_shift::draw),
     (Kind::VarianceShift, "variance_shift", variance_shift::draw),
@@ -102,7 +120,10 @@ pub struct Bounds {
 impl Length {
     fn bounds(self) -> Bounds {
         match self {
-            Self::Fixed(rows) => Bounds { from: rows, to: rows },
+            Self::Fixed(rows) => Bounds {
+                from: rows,
+                to: rows,
+            },
             Self::Drawn(bounds) => bounds,
         }
     }
@@ -114,7 +135,12 @@ impl Default for Params {
             kinds: KINDS.map(|(kind, ..)| kind).to_vec(),
             samples: 100,
             length: Length::Fixed(256),
-            split: SplitPlan { train: 0.7, validation: 0.15, calibration: 0.0, test: 0.15 },
+            split: SplitPlan {
+                train: 0.7,
+                validation: 0.15,
+                calibration: 0.0,
+                test: 0.15,
+            },
         }
     }
 }
@@ -129,8 +155,7 @@ impl Stage for GenerateShapes {
 
     const NAME: &'static str = "generate-shapes";
     const VERSION: u32 = 1;
-    const DOC: &'static str =
-        "Draws short series of nine kinds, such as shifts, trends and anomalies, each with its class.";
+    const DOC: &'static str = "Draws short series of nine kinds, such as shifts, trends and anomalies, each with its class.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = true;
@@ -140,7 +165,11 @@ impl Stage for GenerateShapes {
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("series", ArtifactKind::Series, "one segment per sample, with its class; splits are balanced")]
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "one segment per sample, with its class; splits are balanced",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
@@ -148,24 +177,40 @@ impl Stage for GenerateShapes {
         if params.kinds.is_empty() {
             return fault("kinds", "an empty list: name at least one".to_owned());
         }
-        if let Some((_, twice)) =
-            params.kinds.iter().enumerate().find(|(index, kind)| params.kinds[..*index].contains(kind))
+        if let Some((_, twice)) = params
+            .kinds
+            .iter()
+            .enumerate()
+            .find(|(index, kind)| params.kinds[..*index].contains(kind))
         {
             return fault("kinds", format!("`{}` is listed twice", entry(*twice).1));
         }
         let Bounds { from, to } = params.length.bounds();
         if from < LEAST_ROWS || to < from {
-            return fault("length", format!("from {from} to {to} rows; at least {LEAST_ROWS}, and a range that rises"));
+            return fault(
+                "length",
+                format!("from {from} to {to} rows; at least {LEAST_ROWS}, and a range that rises"),
+            );
         }
-        let values = params.kinds.len().checked_mul(params.samples).and_then(|series| series.checked_mul(to));
+        let values = params
+            .kinds
+            .len()
+            .checked_mul(params.samples)
+            .and_then(|series| series.checked_mul(to));
         if params.samples == 0 || values.is_none_or(|values| values > MOST_VALUES) {
             return fault(
                 "samples",
-                format!("{} series of each kind: none, or more than memory holds", params.samples),
+                format!(
+                    "{} series of each kind: none, or more than memory holds",
+                    params.samples
+                ),
             );
         }
         params.split.check(false)?;
-        params.split.cut(params.samples).map_err(|error| ("split".to_owned(), error.message().to_owned()))?;
+        params
+            .split
+            .cut(params.samples)
+            .map_err(|error| ("split".to_owned(), error.message().to_owned()))?;
         Ok(())
     }
 
@@ -176,17 +221,25 @@ impl Stage for GenerateShapes {
 
 fn entry(kind: Kind) -> &'static (Kind, &'static str, Draw) {
     // The table holds every kind; a test counts them.
-    KINDS.iter().find(|(known, ..)| *known == kind).unwrap_or(&KINDS[0])
+    KINDS
+        .iter()
+        .find(|(known, ..)| *known == kind)
+        .unwrap_or(&KINDS[0])
 }
 
 /// Splits one after the other, in each the kinds in turn: every part of the series is balanced.
 fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
-    let mut samples: Vec<(Split, Kind, usize)> = Vec::with_capacity(params.kinds.len() * params.samples);
+    let mut samples: Vec<(Split, Kind, usize)> =
+        Vec::with_capacity(params.kinds.len() * params.samples);
     for (split, numbers) in params.split.cut(params.samples)? {
-        samples.extend(numbers.flat_map(|number| params.kinds.iter().map(move |kind| (split, *kind, number))));
+        samples.extend(
+            numbers.flat_map(|number| params.kinds.iter().map(move |kind| (split, *kind, number))),
+        );
     }
-    let drawn: Vec<Vec<f32>> =
-        samples.par_iter().map(|(_, kind, number)| sample(*kind, *number, params.length, seed)).collect();
+    let drawn: Vec<Vec<f32>> = samples
+        .par_iter()
+        .map(|(_, kind, number)| sample(*kind, *number, params.length, seed))
+        .collect();
     let mut start = 0;
     let segment = |((split, kind, number), values): (&(Split, Kind, usize), &Vec<f32>)| {
         let rows: Range<usize> = start..start + values.len();
@@ -202,7 +255,9 @@ fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
         times: Vec::new(),
         segments,
     };
-    series.validate().map_err(|reason| StageError::new(format!("the drawn series are unsound: {reason}")))?;
+    series
+        .validate()
+        .map_err(|reason| StageError::new(format!("the drawn series are unsound: {reason}")))?;
     Ok(series)
 }
 
@@ -214,7 +269,10 @@ fn sample(kind: Kind, number: usize, length: Length, seed: u64) -> Vec<f32> {
     let rows = from + random.below((to - from) as u64 + 1) as usize;
     let scale = libm::exp10(random.range(-0.5, 1.5));
     let level = scale * random.range(-20.0, 20.0);
-    draw(rows, &mut random).into_iter().map(|value| (level + scale * value) as f32).collect()
+    draw(rows, &mut random)
+        .into_iter()
+        .map(|value| (level + scale * value) as f32)
+        .collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Column, Series, Split, Table};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+};
 
 /// The stage kind `normalize`.
 pub struct Normalize;
@@ -111,7 +113,12 @@ impl Stage for Normalize {
     fn inputs(_: &Params) -> Vec<Port> {
         vec![
             Port::new("series", ArtifactKind::Series, "the series to scale"),
-            Port::new("statistics", ArtifactKind::Table, "statistics to apply instead of fitting").optional(),
+            Port::new(
+                "statistics",
+                ArtifactKind::Table,
+                "statistics to apply instead of fitting",
+            )
+            .optional(),
         ]
     }
 
@@ -124,15 +131,22 @@ impl Stage for Normalize {
 
     fn check(params: &Params) -> Result<(), (String, String)> {
         if params.fit.splits().is_empty() {
-            return Err(("fit".to_owned(), "an empty list: name the splits that give the statistics".to_owned()));
+            return Err((
+                "fit".to_owned(),
+                "an empty list: name the splits that give the statistics".to_owned(),
+            ));
         }
         if params.splits.as_ref().is_some_and(Vec::is_empty) {
-            return Err(("splits".to_owned(), "names no split; leave it out to scale all".to_owned()));
+            return Err((
+                "splits".to_owned(),
+                "names no split; leave it out to scale all".to_owned(),
+            ));
         }
         match params.clip.map(Clip::bounds) {
-            Some((low, high)) if !(low < high && low.is_finite() && high.is_finite()) => {
-                Err(("clip".to_owned(), format!("the lower bound {low} is not below the upper bound {high}")))
-            }
+            Some((low, high)) if !(low < high && low.is_finite() && high.is_finite()) => Err((
+                "clip".to_owned(),
+                format!("the lower bound {low} is not below the upper bound {high}"),
+            )),
             _ => Ok(()),
         }
     }
@@ -186,39 +200,71 @@ impl Statistics {
     fn fit(method: Method, series: &Series, splits: &[Split]) -> Result<Self, StageError> {
         let width = series.width();
         if method == Method::None {
-            return Ok(Self { offsets: vec![0.0; width], scales: vec![1.0; width] });
+            return Ok(Self {
+                offsets: vec![0.0; width],
+                scales: vec![1.0; width],
+            });
         }
         let blocks = blocks(series, splits);
         if blocks.is_empty() {
             let names: Vec<&str> = splits.iter().map(|split| split.name()).collect();
-            let message = format!("the series has no rows in {}, so there is nothing to fit", names.join(", "));
-            return Err(StageError::new(message).hint("see `fit` here and `split` of the stage that reads the series"));
+            let message = format!(
+                "the series has no rows in {}, so there is nothing to fit",
+                names.join(", ")
+            );
+            return Err(StageError::new(message)
+                .hint("see `fit` here and `split` of the stage that reads the series"));
         }
         let mut statistics = match method {
             Method::Robust => Self::quartiles(series, &blocks),
             Method::Zscore => Self::moments(series, &blocks),
             Method::Minmax | Method::None => Self::range(series, &blocks),
         };
-        statistics.scales.iter_mut().filter(|scale| **scale == 0.0).for_each(|scale| *scale = 1.0);
+        statistics
+            .scales
+            .iter_mut()
+            .filter(|scale| **scale == 0.0)
+            .for_each(|scale| *scale = 1.0);
         Ok(statistics)
     }
 
     /// Minimum and range. The difference of two 32-bit floats is exact enough in 64.
     fn range(series: &Series, blocks: &[Range<usize>]) -> Self {
         let (low, high) = extremes(series, blocks);
-        let scales = low.iter().zip(&high).map(|(low, high)| high - low).collect();
-        Self { offsets: low, scales }
+        let scales = low
+            .iter()
+            .zip(&high)
+            .map(|(low, high)| high - low)
+            .collect();
+        Self {
+            offsets: low,
+            scales,
+        }
     }
 
     /// Mean and standard deviation, in two passes.
     fn moments(series: &Series, blocks: &[Range<usize>]) -> Self {
         let count = blocks.iter().map(ExactSizeIterator::len).sum::<usize>() as f64;
         // Sums of differences from a first guess stay small, and are exactly 0 for a constant channel.
-        let guess: Vec<f64> = series.row(blocks[0].start).iter().map(|value| f64::from(*value)).collect();
+        let guess: Vec<f64> = series
+            .row(blocks[0].start)
+            .iter()
+            .map(|value| f64::from(*value))
+            .collect();
         let sums = sum(series, blocks, &guess, |difference| difference);
-        let means: Vec<f64> = guess.iter().zip(sums).map(|(guess, sum)| guess + sum / count).collect();
+        let means: Vec<f64> = guess
+            .iter()
+            .zip(sums)
+            .map(|(guess, sum)| guess + sum / count)
+            .collect();
         let squares = sum(series, blocks, &means, |difference| difference * difference);
-        Self { offsets: means, scales: squares.iter().map(|square| (square / count).sqrt()).collect() }
+        Self {
+            offsets: means,
+            scales: squares
+                .iter()
+                .map(|square| (square / count).sqrt())
+                .collect(),
+        }
     }
 
     /// Median and interquartile range.
@@ -226,7 +272,9 @@ impl Statistics {
         let width = series.width();
         let channel = |channel: usize| {
             let rows = blocks.iter().cloned().flatten();
-            let mut sorted: Vec<f32> = rows.map(|row| series.values[row * width + channel]).collect();
+            let mut sorted: Vec<f32> = rows
+                .map(|row| series.values[row * width + channel])
+                .collect();
             sorted.sort_unstable_by(f32::total_cmp);
             let [low, middle, high] = [0.25, 0.5, 0.75].map(|fraction| quantile(&sorted, fraction));
             (middle, high - low)
@@ -241,12 +289,15 @@ impl Statistics {
         let (low, high) = clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
         let inverses: Vec<f64> = self.scales.iter().map(|scale| 1.0 / scale).collect();
         let mut values = vec![0.0; series.values.len()];
-        let blocks = values.par_chunks_mut(BLOCK * width).zip(series.values.par_chunks(BLOCK * width));
+        let blocks = values
+            .par_chunks_mut(BLOCK * width)
+            .zip(series.values.par_chunks(BLOCK * width));
         let finite = blocks.map(|(scaled, raw)| {
             let mut finite = true;
             for (scaled, raw) in scaled.chunks_exact_mut(width).zip(raw.chunks_exact(width)) {
                 let statistics = self.offsets.iter().zip(&inverses);
-                for ((scaled, raw), (offset, inverse)) in scaled.iter_mut().zip(raw).zip(statistics) {
+                for ((scaled, raw), (offset, inverse)) in scaled.iter_mut().zip(raw).zip(statistics)
+                {
                     *scaled = ((f64::from(*raw) - offset) * inverse).max(low).min(high) as f32;
                     finite &= scaled.is_finite();
                 }
@@ -256,12 +307,17 @@ impl Statistics {
         if finite.reduce(|| true, |left, right| left && right) {
             return Ok(values);
         }
-        let channel = values.iter().position(|value| !value.is_finite()).unwrap_or(0) % width;
+        let channel = values
+            .iter()
+            .position(|value| !value.is_finite())
+            .unwrap_or(0)
+            % width;
         let message = format!(
             "channel `{}` does not fit into 32 bits after division by {:e}",
             series.channels[channel], self.scales[channel]
         );
-        Err(StageError::new(message).hint("set `clip`, or leave the channel out when the data are read"))
+        Err(StageError::new(message)
+            .hint("set `clip`, or leave the channel out when the data are read"))
     }
 
     fn to_table(&self, channels: &[String]) -> Result<Table, StageError> {
@@ -274,23 +330,44 @@ impl Statistics {
     }
 
     fn from_table(table: &Table, channels: &[String]) -> Result<Self, StageError> {
-        let hint = "connect the `statistics` that another normalize stage made for the same channels";
+        let hint =
+            "connect the `statistics` that another normalize stage made for the same channels";
         let bad = |message: String| StageError::new(message).hint(hint);
-        let names = table.texts("channel").ok_or_else(|| bad("the statistics have no column `channel`".to_owned()))?;
+        let names = table
+            .texts("channel")
+            .ok_or_else(|| bad("the statistics have no column `channel`".to_owned()))?;
         let names: Vec<String> = names.into_iter().map(Option::unwrap_or_default).collect();
         if names != channels {
             let (found, expected) = (names.join(", "), channels.join(", "));
-            return Err(bad(format!("the statistics are of the channels {found}, but the series has {expected}")));
+            return Err(bad(format!(
+                "the statistics are of the channels {found}, but the series has {expected}"
+            )));
         }
         let numbers = |name: &str| {
-            let column = table.reals(name).and_then(|column| column.into_iter().collect::<Option<Vec<f64>>>());
+            let column = table
+                .reals(name)
+                .and_then(|column| column.into_iter().collect::<Option<Vec<f64>>>());
             column
                 .filter(|column| column.iter().all(|value| value.is_finite()))
-                .ok_or_else(|| bad(format!("the statistics have no column `{name}` of finite numbers")))
+                .ok_or_else(|| {
+                    bad(format!(
+                        "the statistics have no column `{name}` of finite numbers"
+                    ))
+                })
         };
-        let statistics = Self { offsets: numbers("offset")?, scales: numbers("scale")? };
-        match statistics.scales.iter().zip(channels).find(|(scale, _)| **scale <= 0.0) {
-            Some((scale, channel)) => Err(bad(format!("the scale of `{channel}` is {scale}, but must be above 0"))),
+        let statistics = Self {
+            offsets: numbers("offset")?,
+            scales: numbers("scale")?,
+        };
+        match statistics
+            .scales
+            .iter()
+            .zip(channels)
+            .find(|(scale, _)| **scale <= 0.0)
+        {
+            Some((scale, channel)) => Err(bad(format!(
+                "the scale of `{channel}` is {scale}, but must be above 0"
+            ))),
             None => Ok(statistics),
         }
     }
@@ -299,7 +376,11 @@ impl Statistics {
 /// Gives the rows outside these splits their raw values back.
 fn restore(series: &Series, splits: &[Split], values: &mut [f32]) {
     let width = series.width();
-    for segment in series.segments.iter().filter(|segment| !splits.contains(&segment.split)) {
+    for segment in series
+        .segments
+        .iter()
+        .filter(|segment| !splits.contains(&segment.split))
+    {
         let range = segment.rows.start * width..segment.rows.end * width;
         values[range.clone()].copy_from_slice(&series.values[range]);
     }
@@ -307,16 +388,27 @@ fn restore(series: &Series, splits: &[Split], values: &mut [f32]) {
 
 /// The rows of these splits in blocks of fixed size.
 fn blocks(series: &Series, splits: &[Split]) -> Vec<Range<usize>> {
-    let segments = series.segments.iter().filter(|segment| splits.contains(&segment.split));
+    let segments = series
+        .segments
+        .iter()
+        .filter(|segment| splits.contains(&segment.split));
     let cut = |rows: Range<usize>| {
         let end = rows.end;
-        rows.step_by(BLOCK).map(move |start| start..end.min(start + BLOCK))
+        rows.step_by(BLOCK)
+            .map(move |start| start..end.min(start + BLOCK))
     };
-    segments.flat_map(|segment| cut(segment.rows.clone())).collect()
+    segments
+        .flat_map(|segment| cut(segment.rows.clone()))
+        .collect()
 }
 
 /// Sums `term(value - offset)` per channel: within each block row by row, then block by block.
-fn sum(series: &Series, blocks: &[Range<usize>], offsets: &[f64], term: impl Fn(f64) -> f64 + Sync) -> Vec<f64> {
+fn sum(
+    series: &Series,
+    blocks: &[Range<usize>],
+    offsets: &[f64],
+    term: impl Fn(f64) -> f64 + Sync,
+) -> Vec<f64> {
     let width = series.width().max(1);
     let of_block = |rows: &Range<usize>| {
         let mut sums = vec![0.0; offsets.len()];
@@ -330,7 +422,10 @@ fn sum(series: &Series, blocks: &[Range<usize>], offsets: &[f64], term: impl Fn(
     let partial: Vec<Vec<f64>> = blocks.par_iter().map(of_block).collect();
     let mut total = vec![0.0; offsets.len()];
     for sums in partial {
-        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        total
+            .iter_mut()
+            .zip(sums)
+            .for_each(|(total, sum)| *total += sum);
     }
     total
 }
@@ -348,13 +443,19 @@ fn extremes(series: &Series, blocks: &[Range<usize>]) -> (Vec<f64>, Vec<f64>) {
     let start = || (vec![f32::INFINITY; width], vec![f32::NEG_INFINITY; width]);
     let rows = blocks.iter().cloned().flatten();
     let (low, high) = rows.fold(start(), |extremes, row| fold(extremes, series.row(row)));
-    (low.into_iter().map(f64::from).collect(), high.into_iter().map(f64::from).collect())
+    (
+        low.into_iter().map(f64::from).collect(),
+        high.into_iter().map(f64::from).collect(),
+    )
 }
 
 /// The quantile between the two nearest order statistics, weighted by distance.
 fn quantile(sorted: &[f32], fraction: f64) -> f64 {
     let place = fraction * (sorted.len() - 1) as f64;
-    let (low, high) = (f64::from(sorted[place as usize]), f64::from(sorted[place.ceil() as usize]));
+    let (low, high) = (
+        f64::from(sorted[place as usize]),
+        f64::from(sorted[place.ceil() as usize]),
+    );
     low + (high - low) * place.fract()
 }
 
@@ -375,11 +476,18 @@ mod tests {
             values,
             labels: vec![],
             times: vec![],
-            segments: vec![segment(Split::Train, 0..train), segment(Split::Test, train..rows)],
+            segments: vec![
+                segment(Split::Train, 0..train),
+                segment(Split::Test, train..rows),
+            ],
         }
     }
 
-    fn run(series: &Series, parameters: Value, statistics: Option<Table>) -> Result<(Series, Table), StageError> {
+    fn run(
+        series: &Series,
+        parameters: Value,
+        statistics: Option<Table>,
+    ) -> Result<(Series, Table), StageError> {
         let mut inputs = Inputs::default();
         inputs.add("series", "", series.clone().into());
         if let Some(statistics) = statistics {
@@ -389,8 +497,13 @@ mod tests {
         Normalize::check(&params).map_err(|(_, reason)| StageError::new(reason))?;
         let outputs = Normalize::run(&params, &inputs, &NullHost::default().context(0))?.into_map();
         let mut again = Inputs::default();
-        outputs.into_iter().for_each(|(name, artifact)| again.add(&name, "", artifact));
-        Ok(((*again.get::<Series>("series")?).clone(), (*again.get::<Table>("statistics")?).clone()))
+        outputs
+            .into_iter()
+            .for_each(|(name, artifact)| again.add(&name, "", artifact));
+        Ok((
+            (*again.get::<Series>("series")?).clone(),
+            (*again.get::<Table>("statistics")?).clone(),
+        ))
     }
 
     #[test]
@@ -414,7 +527,12 @@ mod tests {
         let raw = series(1, vec![1.0, 2.0, 3.0, 5.0, 10.0, 20.0], 4);
         let (once, _) = run(&raw, json!({"method": "minmax", "splits": ["train"]}), None).unwrap();
         assert_eq!(once.values, [0.0, 0.25, 0.5, 1.0, 10.0, 20.0]);
-        let (twice, _) = run(&once, json!({"method": "minmax", "fit": "test", "splits": ["test"]}), None).unwrap();
+        let (twice, _) = run(
+            &once,
+            json!({"method": "minmax", "fit": "test", "splits": ["test"]}),
+            None,
+        )
+        .unwrap();
         assert_eq!(twice.values, [0.0, 0.25, 0.5, 1.0, 0.0, 1.0]);
         assert!(run(&raw, json!({"splits": []}), None).is_err());
     }
@@ -425,22 +543,38 @@ mod tests {
         let mut values = vec![0.1; 5000];
         values.push(0.6);
         for method in ["zscore", "minmax", "robust"] {
-            let (scaled, statistics) = run(&series(1, values.clone(), 5000), json!({"method": method}), None).unwrap();
+            let (scaled, statistics) = run(
+                &series(1, values.clone(), 5000),
+                json!({"method": method}),
+                None,
+            )
+            .unwrap();
             assert_eq!(statistics.reals("scale").unwrap(), [Some(1.0)], "{method}");
-            assert!(scaled.values[..5000].iter().all(|value| *value == 0.0), "{method}");
+            assert!(
+                scaled.values[..5000].iter().all(|value| *value == 0.0),
+                "{method}"
+            );
             assert!((scaled.values[5000] - 0.5).abs() < 1e-6, "{method}");
         }
     }
 
     #[test]
     fn statistics_apply_to_another_series() {
-        let (_, statistics) = run(&series(2, vec![0.0, 1.0, 2.0, 5.0, 9.0, 9.0], 2), json!({}), None).unwrap();
+        let (_, statistics) = run(
+            &series(2, vec![0.0, 1.0, 2.0, 5.0, 9.0, 9.0], 2),
+            json!({}),
+            None,
+        )
+        .unwrap();
         let other = series(2, vec![3.0, 3.0], 0);
         let (scaled, again) = run(&other, json!({}), Some(statistics.clone())).unwrap();
         assert_eq!(scaled.values, [2.0, 0.0]);
         assert_eq!(again, statistics);
         let error = run(&series(1, vec![1.0], 1), json!({}), Some(statistics)).unwrap_err();
-        assert!(error.message().contains("c0, c1, but the series has c0"), "{error}");
+        assert!(
+            error.message().contains("c0, c1, but the series has c0"),
+            "{error}"
+        );
         let error = run(&other, json!({}), None).unwrap_err();
         assert!(error.message().contains("no rows in train"), "{error}");
     }
@@ -448,9 +582,22 @@ mod tests {
     #[test]
     fn clips_and_refuses_what_does_not_fit() {
         let raw = series(1, vec![0.0, 1e-38, 1e38], 2);
-        assert!(run(&raw, json!({"method": "minmax"}), None).unwrap_err().message().contains("`c0` does not fit"));
-        assert_eq!(run(&raw, json!({"method": "minmax", "clip": 5}), None).unwrap().0.values[2], 5.0);
-        let bounded = run(&raw, json!({"method": "minmax", "clip": [0.5, 2]}), None).unwrap().0;
+        assert!(
+            run(&raw, json!({"method": "minmax"}), None)
+                .unwrap_err()
+                .message()
+                .contains("`c0` does not fit")
+        );
+        assert_eq!(
+            run(&raw, json!({"method": "minmax", "clip": 5}), None)
+                .unwrap()
+                .0
+                .values[2],
+            5.0
+        );
+        let bounded = run(&raw, json!({"method": "minmax", "clip": [0.5, 2]}), None)
+            .unwrap()
+            .0;
         assert_eq!(bounded.values[0], 0.5);
         assert!(run(&raw, json!({"clip": -1}), None).is_err());
     }
@@ -460,7 +607,10 @@ mod tests {
         let learns = |value: Value| Normalize::learns(&serde_json::from_value(value).unwrap());
         assert_eq!(learns(json!({}))[0].from, [Split::Train]);
         assert_eq!(learns(json!({"fit": "all"}))[0].from, Split::ALL);
-        assert_eq!(learns(json!({"fit": ["train", "test"]}))[0].from, [Split::Train, Split::Test]);
+        assert_eq!(
+            learns(json!({"fit": ["train", "test"]}))[0].from,
+            [Split::Train, Split::Test]
+        );
         assert!(learns(json!({"method": "none"})).is_empty());
     }
 

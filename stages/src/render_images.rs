@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Image, Images, Segment, Series};
-use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+};
 use crate::plot::{LinePlot, LinePlotStyle};
 
 /// The stage kind.
@@ -37,7 +39,13 @@ pub struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        Self { width: 224, height: 224, dpi: 100.0, line_width: 1.5, axes: true }
+        Self {
+            width: 224,
+            height: 224,
+            dpi: 100.0,
+            line_width: 1.5,
+            axes: true,
+        }
     }
 }
 
@@ -46,17 +54,26 @@ impl Stage for RenderImages {
 
     const NAME: &'static str = "render-images";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Draws each segment of a series as a line plot, in the look of matplotlib's default.";
+    const DOC: &'static str =
+        "Draws each segment of a series as a line plot, in the look of matplotlib's default.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("series", ArtifactKind::Series, "each segment is a sample; each channel becomes a line")]
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "each segment is a sample; each channel becomes a line",
+        )]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("images", ArtifactKind::Images, "a picture per segment, with its split and class")]
+        vec![Port::new(
+            "images",
+            ArtifactKind::Images,
+            "a picture per segment, with its split and class",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
@@ -64,7 +81,10 @@ impl Stage for RenderImages {
             if (low..=high).contains(&value) {
                 return Ok(());
             }
-            Err((name.to_owned(), format!("{value} is not between {low} and {high}")))
+            Err((
+                name.to_owned(),
+                format!("{value} is not between {low} and {high}"),
+            ))
         };
         within("width", params.width as f32, 16.0, 4096.0)?;
         within("height", params.height as f32, 16.0, 4096.0)?;
@@ -72,16 +92,37 @@ impl Stage for RenderImages {
         within("line_width", params.line_width, 0.1, 50.0)
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let series = inputs.get::<Series>("series")?;
         Ok(Outputs::one("images", render(params, &series, context)?))
     }
 }
 
-fn render(params: &Params, series: &Series, context: &StageContext<'_>) -> Result<Images, StageError> {
-    let Params { width, height, dpi, line_width, axes } = *params;
-    let plot = LinePlot::new(LinePlotStyle { width, height, dpi, line_width, axes });
-    let plot = plot.map_err(|reason| StageError::new(format!("the pictures cannot be drawn: {reason}")))?;
+fn render(
+    params: &Params,
+    series: &Series,
+    context: &StageContext<'_>,
+) -> Result<Images, StageError> {
+    let Params {
+        width,
+        height,
+        dpi,
+        line_width,
+        axes,
+    } = *params;
+    let plot = LinePlot::new(LinePlotStyle {
+        width,
+        height,
+        dpi,
+        line_width,
+        axes,
+    });
+    let plot =
+        plot.map_err(|reason| StageError::new(format!("the pictures cannot be drawn: {reason}")))?;
     let classes = series.classes();
     let names = names(&series.segments);
     let size = (height as usize, width as usize);
@@ -90,16 +131,35 @@ fn render(params: &Params, series: &Series, context: &StageContext<'_>) -> Resul
         context.check_cancelled()?;
         let rows = segment.rows.start * series.width()..segment.rows.end * series.width();
         let raster = plot.draw(&series.values[rows], series.width());
-        let label = segment.class.as_ref().and_then(|class| classes.iter().position(|known| known == class));
+        let label = segment
+            .class
+            .as_ref()
+            .and_then(|class| classes.iter().position(|known| known == class));
         let label = label.and_then(|label| u32::try_from(label).ok());
         let image = Image::from_rgb(name, segment.split, label, size, raster.rgb())?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         let total = series.segments.len() as u64;
-        context.host.progress(Progress { unit: "image", done, total, phase: String::new(), figures: vec![] });
+        context.host.progress(Progress {
+            unit: "image",
+            done,
+            total,
+            phase: String::new(),
+            figures: vec![],
+        });
         Ok(image)
     };
-    let images = series.segments.par_iter().zip(&names).map(draw).collect::<Result<Vec<Image>, StageError>>()?;
-    Ok(Images { height: size.0, width: size.1, classes, images })
+    let images = series
+        .segments
+        .par_iter()
+        .zip(&names)
+        .map(draw)
+        .collect::<Result<Vec<Image>, StageError>>()?;
+    Ok(Images {
+        height: size.0,
+        width: size.1,
+        classes,
+        images,
+    })
 }
 
 /// A name for each segment: its entity, with its first row behind it where an entity has several segments.
@@ -127,7 +187,8 @@ mod tests {
 
     fn series() -> Series {
         let segment = |index: usize, split, entity: &str, class: Option<&str>| {
-            Segment::new(split, entity, index * 50..(index + 1) * 50).of_class(class.map(str::to_owned))
+            Segment::new(split, entity, index * 50..(index + 1) * 50)
+                .of_class(class.map(str::to_owned))
         };
         Series {
             channels: vec!["value".into()],
@@ -155,7 +216,11 @@ mod tests {
         images.validate().unwrap();
         assert_eq!((images.height, images.width, images.len()), (48, 64, 4));
         assert_eq!(images.classes, ["flat", "steep"]);
-        let found: Vec<_> = images.images.iter().map(|image| (image.name.as_str(), image.split, image.label)).collect();
+        let found: Vec<_> = images
+            .images
+            .iter()
+            .map(|image| (image.name.as_str(), image.split, image.label))
+            .collect();
         let expected = [
             ("a", Split::Train, Some(1)),
             ("b/50", Split::Train, Some(0)),
@@ -170,14 +235,20 @@ mod tests {
     #[test]
     fn the_bits_are_those_of_this_version_whatever_the_threads() {
         let digest = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| rendered(json!({})).digest().to_string())
         };
         let found = digest(1);
         assert_eq!(found, digest(3));
         assert_eq!(
             (RenderImages::VERSION, found.as_str()),
-            (1, "9ef8368eff5c17ecdd261e2316c17b6dfcc9b65e218c8bb4b99d00c135adf404")
+            (
+                1,
+                "9ef8368eff5c17ecdd261e2316c17b6dfcc9b65e218c8bb4b99d00c135adf404"
+            )
         );
     }
 

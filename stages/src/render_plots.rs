@@ -15,9 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{
-    ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, RelativePath, Scores, Series, Split, Table,
+    ArtifactKind, FileEntry, Files, Forecasts, Metrics, Predictions, RelativePath, Scores, Series,
+    Split, Table,
 };
-use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+};
 use crate::plot::{Canvas, Raster, Svg};
 use pictures::{Drawing, Picture};
 
@@ -134,12 +137,42 @@ impl Stage for RenderPlots {
                 "the channels to draw, or with forecasts the scaled rows before them",
             )
             .optional(),
-            Port::new("scores", ArtifactKind::Scores, "the scores to draw, with labels").optional(),
-            Port::new("metrics", ArtifactKind::Metrics, "threshold and figures for the titles").optional(),
-            Port::new("forecasts", ArtifactKind::Forecasts, "the windows to draw, forecast or filled in").optional(),
-            Port::new("predictions", ArtifactKind::Predictions, "the classes whose confusion is drawn").optional(),
-            Port::new("table", ArtifactKind::Table, "a table to draw, a bar per row").optional(),
-            Port::new("graph", ArtifactKind::Table, "a graph to draw: from, to, weight").optional(),
+            Port::new(
+                "scores",
+                ArtifactKind::Scores,
+                "the scores to draw, with labels",
+            )
+            .optional(),
+            Port::new(
+                "metrics",
+                ArtifactKind::Metrics,
+                "threshold and figures for the titles",
+            )
+            .optional(),
+            Port::new(
+                "forecasts",
+                ArtifactKind::Forecasts,
+                "the windows to draw, forecast or filled in",
+            )
+            .optional(),
+            Port::new(
+                "predictions",
+                ArtifactKind::Predictions,
+                "the classes whose confusion is drawn",
+            )
+            .optional(),
+            Port::new(
+                "table",
+                ArtifactKind::Table,
+                "a table to draw, a bar per row",
+            )
+            .optional(),
+            Port::new(
+                "graph",
+                ArtifactKind::Table,
+                "a graph to draw: from, to, weight",
+            )
+            .optional(),
         ]
     }
 
@@ -152,7 +185,14 @@ impl Stage for RenderPlots {
             if range.contains(&pixels) {
                 return Ok(());
             }
-            Err((name.to_owned(), format!("{pixels} pixels is not between {} and {}", range.start(), range.end())))
+            Err((
+                name.to_owned(),
+                format!(
+                    "{pixels} pixels is not between {} and {}",
+                    range.start(),
+                    range.end()
+                ),
+            ))
         };
         side("width", params.width, 200..=10_000)?;
         side("height", params.height, 150..=5_000)?;
@@ -170,23 +210,43 @@ impl Stage for RenderPlots {
     }
 
     fn check_inputs(_: &Params, connected: &[&str]) -> Result<(), (String, String)> {
-        let drawn = ["series", "scores", "forecasts", "predictions", "table", "graph"];
+        let drawn = [
+            "series",
+            "scores",
+            "forecasts",
+            "predictions",
+            "table",
+            "graph",
+        ];
         if drawn.iter().any(|port| connected.contains(port)) {
             return Ok(());
         }
         let names = drawn.map(|port| format!("`{port}`")).join(", ");
-        Err((String::new(), format!("there is nothing to draw: connect at least one of {names}")))
+        Err((
+            String::new(),
+            format!("there is nothing to draw: connect at least one of {names}"),
+        ))
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let series = inputs.optional::<Series>("series")?;
         let scores = inputs.optional::<Scores>("scores")?;
         let metrics = inputs.optional::<Metrics>("metrics")?;
-        Self::check_inputs(params, &inputs.connected()).map_err(|(_, reason)| StageError::new(reason))?;
+        Self::check_inputs(params, &inputs.connected())
+            .map_err(|(_, reason)| StageError::new(reason))?;
         let mut pictures = Vec::new();
         let forecasts = inputs.optional::<Forecasts>("forecasts")?;
         if series.is_some() && forecasts.is_none() || scores.is_some() {
-            pictures.extend(pictures::plan(params, series.as_deref(), scores.as_deref(), metrics.as_deref())?);
+            pictures.extend(pictures::plan(
+                params,
+                series.as_deref(),
+                scores.as_deref(),
+                metrics.as_deref(),
+            )?);
         }
         if let Some(forecasts) = forecasts {
             pictures.extend(forecasts::plan(params, &forecasts, series.as_deref())?);
@@ -206,25 +266,44 @@ impl Stage for RenderPlots {
             let entry = draw(picture, params)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             let total = pictures.len() as u64;
-            context.host.progress(Progress { unit: "image", done, total, phase: String::new(), figures: vec![] });
+            context.host.progress(Progress {
+                unit: "image",
+                done,
+                total,
+                phase: String::new(),
+                figures: vec![],
+            });
             Ok(entry)
         };
-        let entries = pictures.par_iter().map(draw).collect::<Result<Vec<FileEntry>, StageError>>()?;
+        let entries = pictures
+            .par_iter()
+            .map(draw)
+            .collect::<Result<Vec<FileEntry>, StageError>>()?;
         Ok(Outputs::one("plots", Files::new(entries)?))
     }
 }
 
 fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
-    let failed =
-        |reason: String| StageError::new(format!("the picture `{}` could not be drawn: {reason}", picture.name));
+    let failed = |reason: String| {
+        StageError::new(format!(
+            "the picture `{}` could not be drawn: {reason}",
+            picture.name
+        ))
+    };
     let (width, height) = match &picture.drawing {
-        Drawing::Chart(_) => (params.width, params.height + picture.channels as u32 * (params.height / 3)),
+        Drawing::Chart(_) => (
+            params.width,
+            params.height + picture.channels as u32 * (params.height / 3),
+        ),
         Drawing::Matrix(matrix) => matrix.size(),
         Drawing::Ranking(ranking) => (params.width, ranking.height()),
         Drawing::Network(_) => (params.width, params.width),
     };
     let (mut canvas, extension): (Box<dyn Canvas>, _) = match params.format {
-        Format::Png => (Box::new(Raster::new(width, height).map_err(failed)?.compact()), "png"),
+        Format::Png => (
+            Box::new(Raster::new(width, height).map_err(failed)?.compact()),
+            "png",
+        ),
         Format::Svg => (Box::new(Svg::new(width, height)), "svg"),
     };
     match &picture.drawing {
@@ -234,7 +313,10 @@ fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
         Drawing::Network(network) => network.draw(canvas.as_mut()),
     }
     let path = RelativePath::new(format!("{}.{extension}", picture.name))?;
-    Ok(FileEntry::from_bytes(path, canvas.finish().map_err(failed)?))
+    Ok(FileEntry::from_bytes(
+        path,
+        canvas.finish().map_err(failed)?,
+    ))
 }
 
 #[cfg(test)]

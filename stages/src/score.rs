@@ -7,8 +7,12 @@ use candle_core::Device;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows};
-use crate::contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads};
+use crate::artifact::{
+    ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows,
+};
+use crate::contract::{
+    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+};
 use crate::models::{self, DataShape, Loaded, Network, Task};
 use crate::nn;
 use crate::training::Samples;
@@ -74,7 +78,15 @@ pub struct Params {
 impl Default for Params {
     fn default() -> Self {
         let (of, overlap) = (Of::Windows, Overlap::Last);
-        Self { of, overlap, batch: 128, contributions: true, splits: None, anomalous: None, normal: None }
+        Self {
+            of,
+            overlap,
+            batch: 128,
+            contributions: true,
+            splits: None,
+            anomalous: None,
+            normal: None,
+        }
     }
 }
 
@@ -83,8 +95,7 @@ impl Stage for Score {
 
     const NAME: &'static str = "score";
     const VERSION: u32 = 2;
-    const DOC: &'static str =
-        "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
+    const DOC: &'static str = "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
     const NUMERICS: Numerics = Numerics::Device;
     const THREADS: Threads = Threads::All;
     const SEEDED: bool = false;
@@ -93,13 +104,24 @@ impl Stage for Score {
         let windows = "windows of the length that the model was trained on";
         let samples = match params.of {
             Of::Windows => Port::new("windows", ArtifactKind::Windows, windows),
-            Of::Images => Port::new("images", ArtifactKind::Images, "images of the size that the model was trained on"),
+            Of::Images => Port::new(
+                "images",
+                ArtifactKind::Images,
+                "images of the size that the model was trained on",
+            ),
         };
-        vec![Port::new("model", ArtifactKind::Model, "a trained model"), samples]
+        vec![
+            Port::new("model", ArtifactKind::Model, "a trained model"),
+            samples,
+        ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("scores", ArtifactKind::Scores, "a score per row, and each channel's part of it")]
+        vec![Port::new(
+            "scores",
+            ArtifactKind::Scores,
+            "a score per row, and each channel's part of it",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
@@ -107,27 +129,49 @@ impl Stage for Score {
             return Err(("batch".to_owned(), "must be at least 1".to_owned()));
         }
         if params.splits.as_ref().is_some_and(Vec::is_empty) {
-            return Err(("splits".to_owned(), "names no split; leave it out to score all".to_owned()));
+            return Err((
+                "splits".to_owned(),
+                "names no split; leave it out to score all".to_owned(),
+            ));
         }
         if params.anomalous.is_some() && params.of != Of::Images {
-            return Err(("anomalous".to_owned(), "is for images, not for the rows of a series".to_owned()));
+            return Err((
+                "anomalous".to_owned(),
+                "is for images, not for the rows of a series".to_owned(),
+            ));
         }
         if params.anomalous.as_ref().is_some_and(Vec::is_empty) {
-            return Err(("anomalous".to_owned(), "names no class; leave it out for scores without labels".to_owned()));
+            return Err((
+                "anomalous".to_owned(),
+                "names no class; leave it out for scores without labels".to_owned(),
+            ));
         }
         images::check_normal(params)
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let device = nn::device(context.device)?;
         if params.of == Of::Images {
-            let (images, model) = (inputs.get::<Images>("images")?, inputs.get::<Model>("model")?);
-            return Ok(Outputs::one("scores", images::score(params, &images, &model, &device, context)?));
+            let (images, model) = (
+                inputs.get::<Images>("images")?,
+                inputs.get::<Model>("model")?,
+            );
+            return Ok(Outputs::one(
+                "scores",
+                images::score(params, &images, &model, &device, context)?,
+            ));
         }
         let windows = inputs.get::<Windows>("windows")?;
         let fits = |shape: DataShape| {
             if shape.task != Task::Detect {
-                return Err(StageError::new(format!("the model was trained to {}, which gives no scores", shape.task)));
+                return Err(StageError::new(format!(
+                    "the model was trained to {}, which gives no scores",
+                    shape.task
+                )));
             }
             if shape.width > 0 {
                 let error = StageError::new("the model was trained on images, these are windows");
@@ -137,8 +181,14 @@ impl Stage for Score {
         };
         let Loaded { network, .. } = models::load(&*inputs.get::<Model>("model")?, &device, fits)?;
         let segments = wanted_segments(params, &windows.series)?;
-        let mut scorer =
-            Scorer { params, windows: &windows, context, device, network, rows: Rows::new(&windows.series) };
+        let mut scorer = Scorer {
+            params,
+            windows: &windows,
+            context,
+            device,
+            network,
+            rows: Rows::new(&windows.series),
+        };
         scorer.run(&segments)?;
         Ok(Outputs::one("scores", scorer.finish(&segments)?))
     }
@@ -156,12 +206,26 @@ fn check_shape(shape: DataShape, windows: &Windows) -> Result<(), StageError> {
     .hint("score with the windows of the training, or with others of the same length and series of the same channels"))
 }
 
-fn wanted_segments<'a>(params: &Params, series: &'a Series) -> Result<Vec<&'a Segment>, StageError> {
-    let wanted = |split: Split| params.splits.as_ref().is_none_or(|splits| splits.contains(&split));
-    let segments: Vec<&Segment> = series.segments.iter().filter(|segment| wanted(segment.split)).collect();
+fn wanted_segments<'a>(
+    params: &Params,
+    series: &'a Series,
+) -> Result<Vec<&'a Segment>, StageError> {
+    let wanted = |split: Split| {
+        params
+            .splits
+            .as_ref()
+            .is_none_or(|splits| splits.contains(&split))
+    };
+    let segments: Vec<&Segment> = series
+        .segments
+        .iter()
+        .filter(|segment| wanted(segment.split))
+        .collect();
     let rows: usize = segments.iter().map(|segment| segment.rows.len()).sum();
     if rows == 0 {
-        return Err(StageError::new("the splits to score have no rows").hint("name others in `splits`"));
+        return Err(
+            StageError::new("the splits to score have no rows").hint("name others in `splits`")
+        );
     }
     Ok(segments)
 }
@@ -176,7 +240,11 @@ struct Rows {
 impl Rows {
     fn new(series: &Series) -> Self {
         let (rows, channels) = (series.rows(), series.width());
-        Self { channels, errors: vec![0.0; rows * channels], windows: vec![0; rows] }
+        Self {
+            channels,
+            errors: vec![0.0; rows * channels],
+            windows: vec![0; rows],
+        }
     }
 
     /// Takes the errors of a row in one more window into account.
@@ -188,7 +256,9 @@ impl Rows {
             _ if *seen == 1 => own.copy_from_slice(errors),
             Overlap::Mean => {
                 let share = 1.0 / *seen as f32;
-                own.iter_mut().zip(errors).for_each(|(own, error)| *own += (error - *own) * share);
+                own.iter_mut()
+                    .zip(errors)
+                    .for_each(|(own, error)| *own += (error - *own) * share);
             }
             Overlap::Max if errors.iter().sum::<f32>() <= own.iter().sum::<f32>() => {}
             Overlap::Max | Overlap::Last | Overlap::Window => own.copy_from_slice(errors),
@@ -213,7 +283,10 @@ impl Scorer<'_> {
         let wanted = |run: &&WindowRun| segments.iter().any(|segment| segment.split == run.split);
         let runs: Vec<WindowRun> = self.windows.runs.iter().filter(wanted).copied().collect();
         let length = self.windows.spec.length;
-        let starts: Vec<Vec<usize>> = runs.iter().map(|run| window_starts(run, length, self.params.overlap)).collect();
+        let starts: Vec<Vec<usize>> = runs
+            .iter()
+            .map(|run| window_starts(run, length, self.params.overlap))
+            .collect();
         let total: u64 = starts.iter().map(|starts| starts.len() as u64).sum();
         let mut done = 0;
         for (run, starts) in runs.iter().zip(&starts) {
@@ -223,7 +296,13 @@ impl Scorer<'_> {
                 self.batch(starts, run, &own)?;
                 done += starts.len() as u64;
                 let phase = format!("split {}", run.split);
-                self.context.host.progress(Progress { unit: "window", done, total, phase, figures: Vec::new() });
+                self.context.host.progress(Progress {
+                    unit: "window",
+                    done,
+                    total,
+                    phase,
+                    figures: Vec::new(),
+                });
             }
         }
         Ok(())
@@ -232,17 +311,27 @@ impl Scorer<'_> {
     /// One batch of windows of a run. A run may borrow rows of other splits for context; only its `own` get scores.
     fn batch(&mut self, starts: &[usize], run: &WindowRun, own: &[bool]) -> Result<(), StageError> {
         let batch = self.windows.gather(starts, Task::Detect, &self.device)?;
-        let errors = self.network.errors(&batch)?.flatten_all()?.to_vec1::<f32>()?;
+        let errors = self
+            .network
+            .errors(&batch)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         let (length, channels) = (self.windows.spec.length, self.rows.channels);
         for (start, errors) in starts.iter().zip(errors.chunks_exact(length * channels)) {
             let overlap = self.params.overlap;
-            let ends_only = matches!(overlap, Overlap::Last | Overlap::Window) && *start != run.rows.0;
+            let ends_only =
+                matches!(overlap, Overlap::Last | Overlap::Window) && *start != run.rows.0;
             let skipped = if ends_only { length - 1 } else { 0 };
-            let whole = if overlap == Overlap::Window { mean_row(errors, channels) } else { Vec::new() };
+            let whole = if overlap == Overlap::Window {
+                mean_row(errors, channels)
+            } else {
+                Vec::new()
+            };
             for (offset, errors) in errors.chunks_exact(channels).enumerate().skip(skipped) {
                 let row = start + offset;
                 if own[row - run.rows.0] {
-                    self.rows.add(row, if whole.is_empty() { errors } else { &whole }, overlap);
+                    self.rows
+                        .add(row, if whole.is_empty() { errors } else { &whole }, overlap);
                 }
             }
         }
@@ -257,7 +346,11 @@ impl Scorer<'_> {
             scores: Vec::with_capacity(total),
             labels: Vec::new(),
             segments: Vec::new(),
-            channels: if self.params.contributions { series.channels.clone() } else { Vec::new() },
+            channels: if self.params.contributions {
+                series.channels.clone()
+            } else {
+                Vec::new()
+            },
             contributions: Vec::new(),
         };
         let mut parts = vec![0.0; channels];
@@ -268,11 +361,16 @@ impl Scorer<'_> {
                     return Err(uncovered(row, segment, self.windows.spec.length));
                 }
                 let errors = &self.rows.errors[row * channels..(row + 1) * channels];
-                parts.iter_mut().zip(errors).for_each(|(part, error)| *part = error / channels as f32);
+                parts
+                    .iter_mut()
+                    .zip(errors)
+                    .for_each(|(part, error)| *part = error / channels as f32);
                 let score: f32 = parts.iter().sum();
                 if !score.is_finite() {
-                    return Err(StageError::new(format!("the score of row {row} is {score}"))
-                        .hint("are the model's weights and the series finite?"));
+                    return Err(
+                        StageError::new(format!("the score of row {row} is {score}"))
+                            .hint("are the model's weights and the series finite?"),
+                    );
                 }
                 scores.scores.push(score);
                 if self.params.contributions {
@@ -280,9 +378,14 @@ impl Scorer<'_> {
                 }
             }
             if !series.labels.is_empty() {
-                scores.labels.extend_from_slice(&series.labels[segment.rows.clone()]);
+                scores
+                    .labels
+                    .extend_from_slice(&series.labels[segment.rows.clone()]);
             }
-            scores.segments.push(Segment { rows: first..scores.scores.len(), ..(*segment).clone() });
+            scores.segments.push(Segment {
+                rows: first..scores.scores.len(),
+                ..(*segment).clone()
+            });
         }
         Ok(scores)
     }
@@ -306,7 +409,9 @@ fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
     let count = (rows.len() / channels) as f64;
     let mut sums = vec![0.0_f64; channels];
     for row in rows.chunks_exact(channels) {
-        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += f64::from(*value));
     }
     sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }
@@ -315,7 +420,10 @@ fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
 fn rows_of_split(segments: &[&Segment], run: &WindowRun) -> Vec<bool> {
     let mut own = vec![false; run.rows.1 - run.rows.0];
     for segment in segments.iter().filter(|segment| segment.split == run.split) {
-        let (first, last) = (segment.rows.start.max(run.rows.0), segment.rows.end.min(run.rows.1));
+        let (first, last) = (
+            segment.rows.start.max(run.rows.0),
+            segment.rows.end.min(run.rows.1),
+        );
         if first < last {
             own[first - run.rows.0..last - run.rows.0].fill(true);
         }
@@ -324,9 +432,19 @@ fn rows_of_split(segments: &[&Segment], run: &WindowRun) -> Vec<bool> {
 }
 
 fn uncovered(row: usize, segment: &Segment, length: usize) -> StageError {
-    let Segment { split, entity, rows, .. } = segment;
-    StageError::new(format!("no window covers row {row}, in the split {split} of {entity} with {} rows", rows.len()))
-        .hint(format!("windows are {length} rows long: make windows of that split, or leave it out with `splits`"))
+    let Segment {
+        split,
+        entity,
+        rows,
+        ..
+    } = segment;
+    StageError::new(format!(
+        "no window covers row {row}, in the split {split} of {entity} with {} rows",
+        rows.len()
+    ))
+    .hint(format!(
+        "windows are {length} rows long: make windows of that split, or leave it out with `splits`"
+    ))
 }
 
 #[cfg(test)]
@@ -340,25 +458,54 @@ mod tests {
 
     const LENGTH: usize = 10;
 
-    fn scores(params: &Params, model: &Model, windows: &Windows) -> Result<Arc<Scores>, StageError> {
+    fn scores(
+        params: &Params,
+        model: &Model,
+        windows: &Windows,
+    ) -> Result<Arc<Scores>, StageError> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());
         let outputs = Score::run(params, &inputs, &NullHost::default().context(1))?.into_map();
-        let crate::artifact::Artifact::Scores(scores) = &outputs["scores"] else { panic!("not scores") };
+        let crate::artifact::Artifact::Scores(scores) = &outputs["scores"] else {
+            panic!("not scores")
+        };
         Ok(Arc::clone(scores))
     }
 
     fn model(windows: &Windows) -> Model {
-        train(&recipe(json!({"epochs": 2})), windows, &NullHost::default().context(3)).unwrap().model
+        train(
+            &recipe(json!({"epochs": 2})),
+            windows,
+            &NullHost::default().context(3),
+        )
+        .unwrap()
+        .model
     }
 
     /// Every window's errors by itself, `[length][channel]`, by first row.
-    fn errors(model: &Model, windows: &Windows, rows: std::ops::Range<usize>) -> Vec<(usize, Vec<f32>)> {
-        let network = models::load(model, &Device::Cpu, |_| Ok(())).unwrap().network;
+    fn errors(
+        model: &Model,
+        windows: &Windows,
+        rows: std::ops::Range<usize>,
+    ) -> Vec<(usize, Vec<f32>)> {
+        let network = models::load(model, &Device::Cpu, |_| Ok(()))
+            .unwrap()
+            .network;
         let window = |start: usize| {
-            let batch = windows.gather(&[start], Task::Detect, &Device::Cpu).unwrap();
-            (start, network.errors(&batch).unwrap().flatten_all().unwrap().to_vec1().unwrap())
+            let batch = windows
+                .gather(&[start], Task::Detect, &Device::Cpu)
+                .unwrap();
+            (
+                start,
+                network
+                    .errors(&batch)
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap(),
+            )
         };
         (rows.start..=rows.end - LENGTH).map(window).collect()
     }
@@ -367,18 +514,39 @@ mod tests {
     fn every_overlap_follows_its_definition() {
         let windows = waves(LENGTH, 3, [50, 25, 21]);
         let model = model(&windows);
-        for overlap in [Overlap::Last, Overlap::Window, Overlap::Mean, Overlap::Max, Overlap::Tile] {
-            let found = scores(&Params { overlap, batch: 4, ..Params::default() }, &model, &windows).unwrap();
+        for overlap in [
+            Overlap::Last,
+            Overlap::Window,
+            Overlap::Mean,
+            Overlap::Max,
+            Overlap::Tile,
+        ] {
+            let found = scores(
+                &Params {
+                    overlap,
+                    batch: 4,
+                    ..Params::default()
+                },
+                &model,
+                &windows,
+            )
+            .unwrap();
             assert_eq!(found.segments, windows.series.segments);
             assert_eq!(found.labels, windows.series.labels);
             assert_eq!(found.contributions.len(), 96 * 3);
             for segment in &windows.series.segments {
                 let errors = errors(&model, &windows, segment.rows.clone());
                 for row in segment.rows.clone() {
-                    let covering = errors.iter().filter(|(start, _)| (*start..start + LENGTH).contains(&row));
+                    let covering = errors
+                        .iter()
+                        .filter(|(start, _)| (*start..start + LENGTH).contains(&row));
                     let at = |(start, errors): &(usize, Vec<f32>)| {
                         let first = (row - start) * 3;
-                        errors[first..first + 3].iter().map(|error| f64::from(*error)).sum::<f64>() / 3.0
+                        errors[first..first + 3]
+                            .iter()
+                            .map(|error| f64::from(*error))
+                            .sum::<f64>()
+                            / 3.0
                     };
                     let values: Vec<f64> = covering.map(at).collect();
                     let tile = (row - segment.rows.start) / LENGTH * LENGTH;
@@ -389,7 +557,8 @@ mod tests {
                         Overlap::Window => {
                             let ends = row.max(segment.rows.start + LENGTH - 1);
                             let (_, errors) = &errors[ends + 1 - LENGTH - segment.rows.start];
-                            errors.iter().map(|error| f64::from(*error)).sum::<f64>() / errors.len() as f64
+                            errors.iter().map(|error| f64::from(*error)).sum::<f64>()
+                                / errors.len() as f64
                         }
                         Overlap::Mean => values.iter().sum::<f64>() / values.len() as f64,
                         Overlap::Max => values.iter().copied().fold(0.0, f64::max),
@@ -412,24 +581,52 @@ mod tests {
         let windows = waves(LENGTH, 1, [50, 25, 40]);
         let model = model(&windows);
         let digest = |batch, threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| scores(&Params { batch, ..Params::default() }, &model, &windows).unwrap().digest())
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                scores(
+                    &Params {
+                        batch,
+                        ..Params::default()
+                    },
+                    &model,
+                    &windows,
+                )
+                .unwrap()
+                .digest()
+            })
         };
         let expected = digest(128, 1);
         assert!(
-            [(128, 2), (128, 5), (1, 2), (7, 3)].into_iter().all(|(batch, threads)| digest(batch, threads) == expected)
+            [(128, 2), (128, 5), (1, 2), (7, 3)]
+                .into_iter()
+                .all(|(batch, threads)| digest(batch, threads) == expected)
         );
     }
 
     #[test]
     fn tiles_cover_a_run_once_but_for_its_tail() {
         let starts = |rows| {
-            let run = WindowRun { split: Split::Test, first: rows, stride: 1, count: 0, rows: (rows, rows + 31) };
+            let run = WindowRun {
+                split: Split::Test,
+                first: rows,
+                stride: 1,
+                count: 0,
+                rows: (rows, rows + 31),
+            };
             [LENGTH, 31, 32].map(|length| window_starts(&run, length, Overlap::Tile))
         };
         assert_eq!(starts(0), [vec![0, 10, 20, 21], vec![0], vec![]]);
         assert_eq!(starts(7), [vec![7, 17, 27, 28], vec![7], vec![]]);
-        let even = WindowRun { split: Split::Test, first: 0, stride: 1, count: 0, rows: (0, 30) };
+        let even = WindowRun {
+            split: Split::Test,
+            first: 0,
+            stride: 1,
+            count: 0,
+            rows: (0, 30),
+        };
         assert_eq!(window_starts(&even, LENGTH, Overlap::Tile), [0, 10, 20]);
     }
 
@@ -438,7 +635,11 @@ mod tests {
         let windows = waves(LENGTH, 1, [50, 25, 40]);
         let model = model(&windows);
         let all = scores(&Params::default(), &model, &windows).unwrap();
-        let params = Params { splits: Some(vec![Split::Test]), contributions: false, ..Params::default() };
+        let params = Params {
+            splits: Some(vec![Split::Test]),
+            contributions: false,
+            ..Params::default()
+        };
         let test = scores(&params, &model, &windows).unwrap();
         assert_eq!(test.scores, all.scores[75..]);
         assert_eq!(test.labels, all.labels[75..]);
@@ -451,11 +652,30 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let windows = waves(LENGTH, 1, [50, 25, 40]);
         let model = model(&windows);
-        let other = scores(&Params::default(), &model, &waves(LENGTH + 2, 1, [50, 25, 40])).unwrap_err();
-        assert!(other.message().contains("windows of 10 rows") && other.message().contains("12 rows"), "{other}");
+        let other = scores(
+            &Params::default(),
+            &model,
+            &waves(LENGTH + 2, 1, [50, 25, 40]),
+        )
+        .unwrap_err();
+        assert!(
+            other.message().contains("windows of 10 rows") && other.message().contains("12 rows"),
+            "{other}"
+        );
         let short = scores(&Params::default(), &model, &waves(LENGTH, 1, [50, 25, 4])).unwrap_err();
-        assert!(short.message().contains("row 75") && short.hint_text().is_some(), "{short}");
-        let none = Params { splits: Some(vec![Split::Calibration]), ..Params::default() };
-        assert!(scores(&none, &model, &windows).unwrap_err().message().contains("no rows"));
+        assert!(
+            short.message().contains("row 75") && short.hint_text().is_some(),
+            "{short}"
+        );
+        let none = Params {
+            splits: Some(vec![Split::Calibration]),
+            ..Params::default()
+        };
+        assert!(
+            scores(&none, &model, &windows)
+                .unwrap_err()
+                .message()
+                .contains("no rows")
+        );
     }
 }

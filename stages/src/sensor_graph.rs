@@ -21,7 +21,8 @@ impl Stage for SensorGraph {
 
     const NAME: &'static str = "sensor-graph";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Takes the graph of channels out of a model that has learned one, such as gdn";
+    const DOC: &'static str =
+        "Takes the graph of channels out of a model that has learned one, such as gdn";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
@@ -29,19 +30,33 @@ impl Stage for SensorGraph {
     fn inputs(_: &Params) -> Vec<Port> {
         vec![
             Port::new("model", ArtifactKind::Model, "a trained model"),
-            Port::new("windows", ArtifactKind::Windows, "windows of the series that it was trained on, for the names"),
+            Port::new(
+                "windows",
+                ArtifactKind::Windows,
+                "windows of the series that it was trained on, for the names",
+            ),
         ]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("graph", ArtifactKind::Table, "a row per edge: from, to, weight")]
+        vec![Port::new(
+            "graph",
+            ArtifactKind::Table,
+            "a row per edge: from, to, weight",
+        )]
     }
 
     fn run(_: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
-        let (model, windows) = (inputs.get::<Model>("model")?, inputs.get::<Windows>("windows")?);
+        let (model, windows) = (
+            inputs.get::<Model>("model")?,
+            inputs.get::<Windows>("windows")?,
+        );
         let channels = &windows.series.channels;
         let fits = |shape: models::DataShape| {
-            let (length, rows) = (shape.length.saturating_add(shape.horizon), windows.series.rows());
+            let (length, rows) = (
+                shape.length.saturating_add(shape.horizon),
+                windows.series.rows(),
+            );
             if shape.channels == channels.len() && length <= rows {
                 return Ok(());
             }
@@ -54,11 +69,19 @@ impl Stage for SensorGraph {
         };
         let loaded = models::load(&model, &nn::device(crate::contract::Device::Cpu)?, fits)?;
         let edges = loaded.network.graph()?.ok_or_else(|| {
-            let kind = model.config.get("kind").and_then(serde_json::Value::as_str).unwrap_or("this model");
-            StageError::new(format!("{kind} learns no graph of channels")).hint("train a model that does, such as gdn")
+            let kind = model
+                .config
+                .get("kind")
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or("this model");
+            StageError::new(format!("{kind} learns no graph of channels"))
+                .hint("train a model that does, such as gdn")
         })?;
         let names = |end: fn(&models::Edge) -> usize| -> Vec<String> {
-            edges.iter().map(|edge| channels[end(edge)].clone()).collect()
+            edges
+                .iter()
+                .map(|edge| channels[end(edge)].clone())
+                .collect()
         };
         let weights: Vec<f64> = edges.iter().map(|edge| edge.weight).collect();
         let columns = vec![
@@ -80,14 +103,21 @@ mod tests {
     fn graph(kind: serde_json::Value) -> Result<Table, StageError> {
         let values: Vec<f32> = (0..120).map(|index| (index as f32 * 0.7).sin()).collect();
         let windows = crate::testing::training_windows(values, 3, 5);
-        let recipe =
-            serde_json::from_value(json!({"model": kind, "task": "detect", "epochs": 1, "keep": "last"})).unwrap();
-        let model = train(&recipe, &windows, &NullHost::default().context(1)).unwrap().model;
+        let recipe = serde_json::from_value(
+            json!({"model": kind, "task": "detect", "epochs": 1, "keep": "last"}),
+        )
+        .unwrap();
+        let model = train(&recipe, &windows, &NullHost::default().context(1))
+            .unwrap()
+            .model;
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.into());
         inputs.add("windows", "windows", windows.into());
-        let outputs = SensorGraph::run(&Params {}, &inputs, &NullHost::default().context(1))?.into_map();
-        let crate::artifact::Artifact::Table(table) = &outputs["graph"] else { panic!("not a table") };
+        let outputs =
+            SensorGraph::run(&Params {}, &inputs, &NullHost::default().context(1))?.into_map();
+        let crate::artifact::Artifact::Table(table) = &outputs["graph"] else {
+            panic!("not a table")
+        };
         Ok(table.as_ref().clone())
     }
 
@@ -97,7 +127,19 @@ mod tests {
         assert_eq!(table.rows(), 6);
         let to: Vec<String> = table.texts("to").unwrap().into_iter().flatten().collect();
         assert_eq!(to, ["c0", "c0", "c1", "c1", "c2", "c2"]);
-        assert!(table.reals("weight").unwrap().iter().flatten().all(|weight| weight.abs() <= 1.0 + 1e-6));
-        assert!(graph(json!({"kind": "naive"})).unwrap_err().message().contains("naive learns no graph"));
+        assert!(
+            table
+                .reals("weight")
+                .unwrap()
+                .iter()
+                .flatten()
+                .all(|weight| weight.abs() <= 1.0 + 1e-6)
+        );
+        assert!(
+            graph(json!({"kind": "naive"}))
+                .unwrap_err()
+                .message()
+                .contains("naive learns no graph")
+        );
     }
 }

@@ -14,14 +14,22 @@ use crate::artifact::{Segment, Series, Split, WindowRun, WindowSpec, Windows};
 /// Where `CI` is set to `true` and the file is missing: no check may be skipped there unseen.
 pub fn real_data(path: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("RUNNER_DATA_PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).map(|folder| folder.join(path)).find(|file| file.is_file());
+    let found = std::env::split_paths(&folders)
+        .map(|folder| folder.join(path))
+        .find(|file| file.is_file());
     if found.is_none() {
         let strict = std::env::var("CI").is_ok_and(|value| value == "true");
-        assert!(!strict, "{path} is in no folder of RUNNER_DATA_PATH, and CI=true allows no skipped test");
+        assert!(
+            !strict,
+            "{path} is in no folder of RUNNER_DATA_PATH, and CI=true allows no skipped test"
+        );
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("a test");
         // A failure to complain is no reason to fail.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {path} is in no folder of RUNNER_DATA_PATH");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {name}: {path} is in no folder of RUNNER_DATA_PATH"
+        );
     }
     found
 }
@@ -36,6 +44,16 @@ pub fn training_windows(values: Vec<f32>, channels: usize, length: usize) -> Win
         times: Vec::new(),
         segments: vec![Segment::new(Split::Train, "rows", 0..rows)],
     };
-    let run = WindowRun { split: Split::Train, first: 0, stride: 1, count: rows + 1 - length, rows: (0, rows) };
-    Windows { series: Arc::new(series), spec: WindowSpec { length, horizon: 0 }, runs: vec![run] }
+    let run = WindowRun {
+        split: Split::Train,
+        first: 0,
+        stride: 1,
+        count: rows + 1 - length,
+        rows: (0, rows),
+    };
+    Windows {
+        series: Arc::new(series),
+        spec: WindowSpec { length, horizon: 0 },
+        runs: vec![run],
+    }
 }

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{ArtifactKind, Segment, Series, Split, WindowRun, WindowSpec, Windows};
-use crate::contract::{Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads};
+use crate::contract::{
+    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+};
 
 /// The stage kind `window`.
 pub struct Window;
@@ -62,18 +64,27 @@ impl Stage for Window {
 
     const NAME: &'static str = "window";
     const VERSION: u32 = 1;
-    const DOC: &'static str = "Cuts sliding windows from a series, as an index that copies nothing.";
+    const DOC: &'static str =
+        "Cuts sliding windows from a series, as an index that copies nothing.";
     const NUMERICS: Numerics = Numerics::Exact;
     const THREADS: Threads = Threads::One;
     const SEEDED: bool = false;
     const EXAMPLE: &'static str = r#"{"length": 100}"#;
 
     fn inputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("series", ArtifactKind::Series, "the series to cut windows from")]
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "the series to cut windows from",
+        )]
     }
 
     fn outputs(_: &Params) -> Vec<Port> {
-        vec![Port::new("windows", ArtifactKind::Windows, "the index of the windows, over the series")]
+        vec![Port::new(
+            "windows",
+            ArtifactKind::Windows,
+            "the index of the windows, over the series",
+        )]
     }
 
     fn check(params: &Params) -> Result<(), (String, String)> {
@@ -82,13 +93,19 @@ impl Stage for Window {
             return fault("length", "a window has at least one row");
         }
         if params.length.checked_add(params.horizon).is_none() {
-            return fault("horizon", "a window and its horizon have more rows than can be counted");
+            return fault(
+                "horizon",
+                "a window and its horizon have more rows than can be counted",
+            );
         }
         if Split::ALL.iter().any(|split| params.stride.of(*split) == 0) {
             return fault("stride", "windows are at least one row apart");
         }
         if params.splits.as_ref().is_some_and(Vec::is_empty) {
-            return fault("splits", "an empty list: name a split or leave the parameter out for all of them");
+            return fault(
+                "splits",
+                "an empty list: name a split or leave the parameter out for all of them",
+            );
         }
         Ok(())
     }
@@ -108,27 +125,47 @@ impl Stage for Window {
         }]
     }
 
-    fn run(params: &Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let series = inputs.get::<Series>("series")?;
         let runs = index(params, &series, &|text| context.host.note(text))?;
-        let spec = WindowSpec { length: params.length, horizon: params.horizon };
+        let spec = WindowSpec {
+            length: params.length,
+            horizon: params.horizon,
+        };
         Ok(Outputs::one("windows", Windows { series, spec, runs }))
     }
 }
 
 /// The windows of all segments, in the order of the rows.
-fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<WindowRun>, StageError> {
-    let present: Vec<Split> = Split::ALL.into_iter().filter(|split| series.of_split(*split).next().is_some()).collect();
+fn index(
+    params: &Params,
+    series: &Series,
+    note: &dyn Fn(&str),
+) -> Result<Vec<WindowRun>, StageError> {
+    let present: Vec<Split> = Split::ALL
+        .into_iter()
+        .filter(|split| series.of_split(*split).next().is_some())
+        .collect();
     let wanted = params.splits.as_ref().unwrap_or(&present);
     if let Some(absent) = wanted.iter().find(|split| !present.contains(split)) {
         let names: Vec<&str> = present.iter().map(|split| split.name()).collect();
-        let hint =
-            format!("the series has {}; see `splits` here and `split` of the stage that reads it", names.join(", "));
+        let hint = format!(
+            "the series has {}; see `splits` here and `split` of the stage that reads it",
+            names.join(", ")
+        );
         return Err(StageError::new(format!("the series has no split `{absent}`")).hint(hint));
     }
     let mut runs = Vec::new();
     let mut short = Vec::new();
-    for (position, segment) in series.segments.iter().enumerate().filter(|(_, segment)| wanted.contains(&segment.split))
+    for (position, segment) in series
+        .segments
+        .iter()
+        .enumerate()
+        .filter(|(_, segment)| wanted.contains(&segment.split))
     {
         match run_of(params, &series.segments, position) {
             Some(run) => runs.push(run),
@@ -136,7 +173,10 @@ fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<Wi
         }
     }
     for split in wanted {
-        let shortest: Vec<&&Segment> = short.iter().filter(|segment| segment.split == *split).collect();
+        let shortest: Vec<&&Segment> = short
+            .iter()
+            .filter(|segment| segment.split == *split)
+            .collect();
         if !runs.iter().any(|run| run.split == *split) {
             return Err(no_window(params, *split, &shortest));
         }
@@ -161,11 +201,19 @@ fn run_of(params: &Params, segments: &[Segment], position: usize) -> Option<Wind
     if params.cross_boundaries {
         // The rows that must lie in the segment itself: what is forecast, or the last row of what is seen.
         let own = params.horizon.max(1);
-        first = (segment.rows.start + own).saturating_sub(extent).max(reachable(segments, position));
+        first = (segment.rows.start + own)
+            .saturating_sub(extent)
+            .max(reachable(segments, position));
     }
     let rows = (first, segment.rows.end);
     let room = (rows.1 - rows.0).checked_sub(extent)?;
-    Some(WindowRun { split: segment.split, first, stride, count: room / stride + 1, rows })
+    Some(WindowRun {
+        split: segment.split,
+        first,
+        stride,
+        count: room / stride + 1,
+        rows,
+    })
 }
 
 /// The first row of the unbroken history of a segment: the same entity, earlier splits, directly before it.
@@ -183,12 +231,15 @@ fn reachable(segments: &[Segment], position: usize) -> usize {
 fn no_window(params: &Params, split: Split, short: &[&&Segment]) -> StageError {
     let extent = params.length + params.horizon;
     let longest = short.iter().max_by_key(|segment| segment.rows.len());
-    let (name, rows) = longest.map_or(("", 0), |segment| (segment.entity.as_str(), segment.rows.len()));
+    let (name, rows) = longest.map_or(("", 0), |segment| {
+        (segment.entity.as_str(), segment.rows.len())
+    });
     let message = format!(
         "the split `{split}` gives no window: its longest segment, {name}, has {rows} rows, and a window needs {extent}"
     );
-    StageError::new(message)
-        .hint("use a smaller `length`, give the split more rows, or list the other splits in `splits`")
+    StageError::new(message).hint(
+        "use a smaller `length`, give the split more rows, or list the other splits in `splits`",
+    )
 }
 
 #[cfg(test)]
@@ -208,7 +259,13 @@ mod tests {
             Segment::new(*split, *entity, start..next)
         };
         let segments: Vec<Segment> = segments.iter().map(&mut segment).collect();
-        Series { channels: vec!["a".into()], values: vec![0.0; next], labels: vec![], times: vec![], segments }
+        Series {
+            channels: vec!["a".into()],
+            values: vec![0.0; next],
+            labels: vec![],
+            times: vec![],
+            segments,
+        }
     }
 
     fn params(value: serde_json::Value) -> Params {
@@ -217,27 +274,53 @@ mod tests {
 
     fn starts(params: &Params, series: &Series) -> Result<Vec<usize>, StageError> {
         let runs = index(params, series, &|_| {})?;
-        Ok(runs.iter().flat_map(|run| (0..run.count).map(|window| run.start(window))).collect())
+        Ok(runs
+            .iter()
+            .flat_map(|run| (0..run.count).map(|window| run.start(window)))
+            .collect())
     }
 
     #[test]
     fn stays_within_segments() {
-        let series = series(&[(Split::Train, "a", 5), (Split::Test, "a", 4), (Split::Train, "b", 3)]);
-        assert_eq!(starts(&params(json!({"length": 3})), &series).unwrap(), [0, 1, 2, 5, 6, 9]);
-        assert_eq!(starts(&params(json!({"length": 2, "horizon": 1, "stride": 2})), &series).unwrap(), [0, 2, 5, 9]);
+        let series = series(&[
+            (Split::Train, "a", 5),
+            (Split::Test, "a", 4),
+            (Split::Train, "b", 3),
+        ]);
+        assert_eq!(
+            starts(&params(json!({"length": 3})), &series).unwrap(),
+            [0, 1, 2, 5, 6, 9]
+        );
+        assert_eq!(
+            starts(
+                &params(json!({"length": 2, "horizon": 1, "stride": 2})),
+                &series
+            )
+            .unwrap(),
+            [0, 2, 5, 9]
+        );
         let strides = params(json!({"length": 3, "stride": {"train": 10}}));
         assert_eq!(starts(&strides, &series).unwrap(), [0, 5, 6, 9]);
-        assert_eq!(starts(&params(json!({"length": 3, "splits": ["test"]})), &series).unwrap(), [5, 6]);
+        assert_eq!(
+            starts(&params(json!({"length": 3, "splits": ["test"]})), &series).unwrap(),
+            [5, 6]
+        );
     }
 
     #[test]
     fn crossing_only_reaches_back_within_the_entity() {
-        let series =
-            series(&[(Split::Train, "a", 5), (Split::Test, "a", 4), (Split::Train, "b", 3), (Split::Test, "b", 1)]);
+        let series = series(&[
+            (Split::Train, "a", 5),
+            (Split::Test, "a", 4),
+            (Split::Train, "b", 3),
+            (Split::Test, "b", 1),
+        ]);
         let detection = params(json!({"length": 3, "splits": ["test"], "cross_boundaries": true}));
         // Every row of the test part is the last of one window.
         assert_eq!(starts(&detection, &series).unwrap(), [3, 4, 5, 6, 10]);
-        let forecast = params(json!({"length": 2, "horizon": 2, "splits": ["test"], "cross_boundaries": true}));
+        let forecast = params(
+            json!({"length": 2, "horizon": 2, "splits": ["test"], "cross_boundaries": true}),
+        );
         assert_eq!(starts(&forecast, &series).unwrap(), [3, 4, 5]);
         assert_eq!(Window::learns(&detection)[0].parameter, "cross_boundaries");
         assert!(Window::learns(&params(json!({"length": 3}))).is_empty());
@@ -245,15 +328,33 @@ mod tests {
 
     #[test]
     fn a_split_without_windows_is_an_error_and_a_short_segment_a_note() {
-        let series = series(&[(Split::Train, "a", 5), (Split::Train, "b", 2), (Split::Test, "a", 2)]);
+        let series = series(&[
+            (Split::Train, "a", 5),
+            (Split::Train, "b", 2),
+            (Split::Test, "a", 2),
+        ]);
         let error = index(&params(json!({"length": 3})), &series, &|_| {}).unwrap_err();
-        assert!(error.message().contains("`test`") && error.message().contains("has 2 rows"), "{error}");
+        assert!(
+            error.message().contains("`test`") && error.message().contains("has 2 rows"),
+            "{error}"
+        );
         let notes = RefCell::new(Vec::new());
         let only_train = params(json!({"length": 3, "splits": ["train"]}));
-        index(&only_train, &series, &|text| notes.borrow_mut().push(text.to_owned())).unwrap();
+        index(&only_train, &series, &|text| {
+            notes.borrow_mut().push(text.to_owned())
+        })
+        .unwrap();
         assert!(notes.borrow()[0].contains("such as b with 2"), "{notes:?}");
-        let error = index(&params(json!({"length": 1, "splits": ["validation"]})), &series, &|_| {}).unwrap_err();
-        assert!(error.hint_text().unwrap().contains("train, test"), "{error}");
+        let error = index(
+            &params(json!({"length": 1, "splits": ["validation"]})),
+            &series,
+            &|_| {},
+        )
+        .unwrap_err();
+        assert!(
+            error.hint_text().unwrap().contains("train, test"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray, UInt8Array,
-    UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, UInt8Array, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
@@ -20,9 +20,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
 use stages::artifact::{
-    Artifact, ArtifactError, ArtifactKind, Column, Digest, Direction, FileEntry, Files, Forecasts, Image, Images,
-    Metric, Metrics, Model, Origin, Parts, Predictions, RelativePath, Scores, Segment, Series, Split, Table,
-    TensorData, WindowRun, WindowSpec, Windows,
+    Artifact, ArtifactError, ArtifactKind, Column, Digest, Direction, FileEntry, Files, Forecasts,
+    Image, Images, Metric, Metrics, Model, Origin, Parts, Predictions, RelativePath, Scores,
+    Segment, Series, Split, Table, TensorData, WindowRun, WindowSpec, Windows,
 };
 
 use crate::frame::fuzz;
@@ -73,7 +73,10 @@ static SERIES: LazyLock<Series> = LazyLock::new(|| Series {
     values: (0..14).map(|value| value as f32 * 0.5).collect(),
     labels: vec![0, 0, 0, 0, 1, 1, 0],
     times: (0..7).collect(),
-    segments: vec![Segment::new(Split::Train, "m", 0..4), Segment::new(Split::Test, "m", 4..7).labelled(true)],
+    segments: vec![
+        Segment::new(Split::Train, "m", 0..4),
+        Segment::new(Split::Test, "m", 4..7).labelled(true),
+    ],
 });
 
 fn path(text: &str) -> RelativePath {
@@ -83,13 +86,26 @@ fn path(text: &str) -> RelativePath {
 /// One of each kind, in the order of [`ArtifactKind::ALL`].
 fn one_of_each() -> Vec<Artifact> {
     let series = SERIES.clone();
-    let run = WindowRun { split: Split::Train, first: 0, stride: 1, count: 2, rows: (0, 4) };
+    let run = WindowRun {
+        split: Split::Train,
+        first: 0,
+        stride: 1,
+        count: 2,
+        rows: (0, 4),
+    };
     let rgb: Vec<u8> = (0..12).collect();
     let files = vec![FileEntry::from_bytes(path("a/b.txt"), b"text".to_vec())];
     vec![
         series.clone().into(),
-        Windows { series: Arc::new(series.clone()), spec: WindowSpec { length: 2, horizon: 1 }, runs: vec![run] }
-            .into(),
+        Windows {
+            series: Arc::new(series.clone()),
+            spec: WindowSpec {
+                length: 2,
+                horizon: 1,
+            },
+            runs: vec![run],
+        }
+        .into(),
         Model {
             config: json!({"kind": "x"}),
             training: json!({"losses": [0.5, null]}),
@@ -107,7 +123,11 @@ fn one_of_each() -> Vec<Artifact> {
         Forecasts {
             channels: vec!["a".into()],
             horizon: 2,
-            origins: vec![Origin { split: Split::Test, entity: "m".into(), row: 3 }],
+            origins: vec![Origin {
+                split: Split::Test,
+                entity: "m".into(),
+                row: 3,
+            }],
             predicted: vec![1.0, 2.0],
             actual: vec![1.0, 3.0],
             judged: vec![1, 0],
@@ -147,7 +167,9 @@ fn one_of_each() -> Vec<Artifact> {
         ])
         .unwrap()
         .into(),
-        Files::with_folders(files, vec![path("empty")]).unwrap().into(),
+        Files::with_folders(files, vec![path("empty")])
+            .unwrap()
+            .into(),
     ]
 }
 
@@ -207,9 +229,24 @@ const COLUMNS: &[&str] = &[
     "",
 ];
 
-const TEXTS: &[&str] = &["train", "test", "a", "b", "", "higher", "../x", "/x", "a/b", "a/", ".", "\u{0}", "x.png"];
+const TEXTS: &[&str] = &[
+    "train", "test", "a", "b", "", "higher", "../x", "/x", "a/b", "a/", ".", "\u{0}", "x.png",
+];
 
-const NUMBERS: &[u64] = &[0, 1, 2, 3, 4, 7, 1 << 20, 1 << 31, 1 << 32, 1 << 62, u64::MAX - 1, u64::MAX];
+const NUMBERS: &[u64] = &[
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    1 << 20,
+    1 << 31,
+    1 << 32,
+    1 << 62,
+    u64::MAX - 1,
+    u64::MAX,
+];
 
 /// A column of some type with so many rows.
 fn column(rows: usize) -> impl Strategy<Value = ArrayRef> {
@@ -242,11 +279,51 @@ fn layout() -> impl Strategy<Value = (usize, Vec<&'static str>)> {
     let layouts: Vec<(usize, Vec<&str>)> = vec![
         (0, vec!["runner.time", "runner.label", "a", "b"]),
         (0, vec!["a"]),
-        (1, vec!["split", "first", "stride", "count", "rows_start", "rows_end"]),
+        (
+            1,
+            vec![
+                "split",
+                "first",
+                "stride",
+                "count",
+                "rows_start",
+                "rows_end",
+            ],
+        ),
         (3, vec!["score", "label", "contribution.a"]),
-        (4, vec!["runner.split", "runner.entity", "runner.row", "runner.step", "actual.a", "predicted.a"]),
-        (5, vec!["sample", "split", "class", "predicted", "probability.a", "probability.b"]),
-        (6, vec!["name", "value", "direction", "oracle", "inflating", "caveat"]),
+        (
+            4,
+            vec![
+                "runner.split",
+                "runner.entity",
+                "runner.row",
+                "runner.step",
+                "actual.a",
+                "predicted.a",
+            ],
+        ),
+        (
+            5,
+            vec![
+                "sample",
+                "split",
+                "class",
+                "predicted",
+                "probability.a",
+                "probability.b",
+            ],
+        ),
+        (
+            6,
+            vec![
+                "name",
+                "value",
+                "direction",
+                "oracle",
+                "inflating",
+                "caveat",
+            ],
+        ),
         (7, vec!["image", "label", "class", "split"]),
         (8, vec!["a", "b"]),
         (9, vec!["path", "executable", "size", "digest"]),
@@ -266,14 +343,28 @@ fn metadata(kind: usize) -> impl Strategy<Value = Vec<(&'static str, String)>> {
         };
         json!(parts.iter().map(segment).collect::<Vec<_>>()).to_string()
     });
-    let names =
-        ["series", "windows", "model", "scores", "forecasts", "predictions", "metrics", "images", "table", "files"];
+    let names = [
+        "series",
+        "windows",
+        "model",
+        "scores",
+        "forecasts",
+        "predictions",
+        "metrics",
+        "images",
+        "table",
+        "files",
+    ];
     let texts = || vec(select(TEXTS), 0..4).prop_map(|texts| json!(texts).to_string());
-    let spec =
-        (number(), number()).prop_map(|(length, horizon)| json!({"length": length, "horizon": horizon}).to_string());
+    let spec = (number(), number())
+        .prop_map(|(length, horizon)| json!({"length": length, "horizon": horizon}).to_string());
     let size = (number(), number()).prop_map(|(height, width)| json!([height, width]).to_string());
     let errors = vec(
-        prop_oneof![Just("1.5".to_owned()), Just("\"7ff0000000000000\"".to_owned()), Just("\"x\"".to_owned())],
+        prop_oneof![
+            Just("1.5".to_owned()),
+            Just("\"7ff0000000000000\"".to_owned()),
+            Just("\"x\"".to_owned())
+        ],
         0..3,
     )
     .prop_map(|values| format!("[{}]", values.join(",")));
@@ -296,12 +387,17 @@ fn metadata(kind: usize) -> impl Strategy<Value = Vec<(&'static str, String)>> {
 
 /// Parquet files whose schema and footer are right in form.
 fn forged() -> impl Strategy<Value = Vec<u8>> {
-    (layout(), 0..5_usize, 0..3_u8, any::<bool>()).prop_flat_map(|((kind, names), rows, form, bare)| {
-        let columns: Vec<_> = names.iter().map(|_| column(rows)).collect();
-        (columns, metadata(kind)).prop_map(move |(columns, metadata)| {
-            input(kind, written(&names, columns, &metadata, form, bare).unwrap_or_default())
-        })
-    })
+    (layout(), 0..5_usize, 0..3_u8, any::<bool>()).prop_flat_map(
+        |((kind, names), rows, form, bare)| {
+            let columns: Vec<_> = names.iter().map(|_| column(rows)).collect();
+            (columns, metadata(kind)).prop_map(move |(columns, metadata)| {
+                input(
+                    kind,
+                    written(&names, columns, &metadata, form, bare).unwrap_or_default(),
+                )
+            })
+        },
+    )
 }
 
 fn written(
@@ -311,25 +407,34 @@ fn written(
     form: u8,
     bare: bool,
 ) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let field = |(name, array): (&&str, &ArrayRef)| Field::new(*name, array.data_type().clone(), false);
+    let field =
+        |(name, array): (&&str, &ArrayRef)| Field::new(*name, array.data_type().clone(), false);
     let fields: Vec<Field> = names.iter().zip(&columns).map(field).collect();
-    let pairs = metadata.iter().map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone())).collect();
+    let pairs = metadata
+        .iter()
+        .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()))
+        .collect();
     let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs));
     let properties = match form {
         0 => properties.set_dictionary_enabled(false),
         1 => properties.set_compression(Compression::SNAPPY),
         // Encodings are by name, so that two columns of one name stay plain.
-        _ => names.iter().zip(&columns).fold(properties.set_dictionary_enabled(false), |properties, (name, array)| {
-            let is_once = names.iter().filter(|other| *other == name).count() == 1;
-            let encoding = match array.data_type() {
-                DataType::Utf8 if is_once => Encoding::DELTA_BYTE_ARRAY,
-                DataType::UInt64 | DataType::Int64 if is_once => Encoding::DELTA_BINARY_PACKED,
-                _ => Encoding::PLAIN,
-            };
-            properties.set_column_encoding(ColumnPath::new(vec![(*name).to_owned()]), encoding)
-        }),
+        _ => names.iter().zip(&columns).fold(
+            properties.set_dictionary_enabled(false),
+            |properties, (name, array)| {
+                let is_once = names.iter().filter(|other| *other == name).count() == 1;
+                let encoding = match array.data_type() {
+                    DataType::Utf8 if is_once => Encoding::DELTA_BYTE_ARRAY,
+                    DataType::UInt64 | DataType::Int64 if is_once => Encoding::DELTA_BINARY_PACKED,
+                    _ => Encoding::PLAIN,
+                };
+                properties.set_column_encoding(ColumnPath::new(vec![(*name).to_owned()]), encoding)
+            },
+        ),
     };
-    let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(bare);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.build())
+        .with_skip_arrow_metadata(bare);
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new_with_options(&mut bytes, batch.schema(), options)?;
@@ -340,16 +445,27 @@ fn written(
 
 #[test]
 fn artifacts() {
-    fuzz("artifacts", prop_oneof![mutate::mutated(examples(), WORDS), forged()], judge);
+    fuzz(
+        "artifacts",
+        prop_oneof![mutate::mutated(examples(), WORDS), forged()],
+        judge,
+    );
 }
 
 fn judge(input: &[u8]) -> Result<(), String> {
-    let Some((kind, bytes)) = input.split_first() else { return Ok(()) };
+    let Some((kind, bytes)) = input.split_first() else {
+        return Ok(());
+    };
     let kind = ArtifactKind::ALL[usize::from(*kind) % ArtifactKind::ALL.len()];
-    let Ok(artifact) = Artifact::decode(kind, bytes.to_vec().into(), &Known) else { return Ok(()) };
+    let Ok(artifact) = Artifact::decode(kind, bytes.to_vec().into(), &Known) else {
+        return Ok(());
+    };
     let digest = artifact.digest();
     if let Artifact::Windows(windows) = &artifact {
-        for start in Split::ALL.into_iter().flat_map(|split| windows.starts(split)) {
+        for start in Split::ALL
+            .into_iter()
+            .flat_map(|split| windows.starts(split))
+        {
             let _ = (windows.input(start), windows.target(start));
         }
     }
@@ -357,7 +473,14 @@ fn judge(input: &[u8]) -> Result<(), String> {
         let _ = leaf.shape.iter().product::<usize>();
     }
     let mut again = Vec::new();
-    artifact.encode_to(&mut again).map_err(|error| format!("it cannot be written again: {error}"))?;
-    let again = Artifact::decode(kind, again.into(), &Known).map_err(|error| format!("nor be read again: {error}"))?;
-    if again.digest() == digest { Ok(()) } else { Err("it comes back with another digest".to_owned()) }
+    artifact
+        .encode_to(&mut again)
+        .map_err(|error| format!("it cannot be written again: {error}"))?;
+    let again = Artifact::decode(kind, again.into(), &Known)
+        .map_err(|error| format!("nor be read again: {error}"))?;
+    if again.digest() == digest {
+        Ok(())
+    } else {
+        Err("it comes back with another digest".to_owned())
+    }
 }

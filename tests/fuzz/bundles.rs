@@ -51,10 +51,21 @@ type Entries = Vec<(String, Vec<u8>)>;
 static EXAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pipeline.yaml"), PIPELINE).unwrap();
-    for arguments in [&["run", "--quiet", "pipeline.yaml"][..], &["export", "latest", "--bundle", "run.bundle"]] {
+    for arguments in [
+        &["run", "--quiet", "pipeline.yaml"][..],
+        &["export", "latest", "--bundle", "run.bundle"],
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        let output = command.args(arguments).current_dir(folder.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = command
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     std::fs::read(folder.path().join("run.bundle")).unwrap()
 });
@@ -77,7 +88,13 @@ static PARTS: LazyLock<(Value, Entries)> = LazyLock::new(|| {
 
 /// The bytes of an entry of the example.
 pub fn entry(name: &str) -> Vec<u8> {
-    PARTS.1.iter().find(|(other, _)| other == name).unwrap().1.clone()
+    PARTS
+        .1
+        .iter()
+        .find(|(other, _)| other == name)
+        .unwrap()
+        .1
+        .clone()
 }
 
 /// A bundle of these entries, with the sums of what they hold.
@@ -88,7 +105,10 @@ fn packed(manifest: &Value, entries: &Entries) -> Vec<u8> {
         .map(|(name, content)| json!({"name": name, "bytes": content.len(), "blake3": Digest::of_bytes(content)}));
     manifest["entries"] = list.collect();
     let line = manifest.to_string();
-    let first = ("MANIFEST.json".to_owned(), format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes());
+    let first = (
+        "MANIFEST.json".to_owned(),
+        format!("{line}\n{}\n", Digest::of_bytes(line.as_bytes())).into_bytes(),
+    );
     let mut bytes = Vec::new();
     for (name, content) in [&first].into_iter().chain(entries) {
         let mut header = tar::Header::new_ustar();
@@ -112,14 +132,25 @@ fn packed(manifest: &Value, entries: &Entries) -> Vec<u8> {
 /// A record's own sum, made right.
 fn sealed(name: &str, content: Vec<u8>) -> Vec<u8> {
     if name.starts_with("actions/") {
-        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = content
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         return [line, format!("\n{}\n", Digest::of_bytes(line)).as_bytes()].concat();
     }
     let seal = b",\"seal\":\"";
-    let place = (name == "run/run.json").then(|| content.windows(seal.len()).rposition(|part| part == seal)).flatten();
+    let place = (name == "run/run.json")
+        .then(|| content.windows(seal.len()).rposition(|part| part == seal))
+        .flatten();
     let Some(place) = place else { return content };
     let body = &content[..place];
-    [body, seal, Digest::of_bytes(body).to_string().as_bytes(), b"\"}"].concat()
+    [
+        body,
+        seal,
+        Digest::of_bytes(body).to_string().as_bytes(),
+        b"\"}",
+    ]
+    .concat()
 }
 
 /// One entry with changed bytes, and everything that names it made right: an object, an action, a record.
@@ -136,7 +167,9 @@ fn one_changed() -> impl Strategy<Value = Vec<u8>> {
             *content = sealed(name, changed);
             if name.starts_with("objects/") {
                 let new = Digest::of_bytes(content).to_string();
-                let ending = name.split_once('.').map_or(String::new(), |(_, ending)| format!(".{ending}"));
+                let ending = name
+                    .split_once('.')
+                    .map_or(String::new(), |(_, ending)| format!(".{ending}"));
                 let length = content.len();
                 *name = format!("objects/{}/{}{ending}", &new[..2], &new[2..]);
                 rename(&mut entries, &old, &new, length);
@@ -149,9 +182,17 @@ fn one_changed() -> impl Strategy<Value = Vec<u8>> {
 
 /// Actions that name the object by its old digest name it by the new one, and its new size.
 fn rename(entries: &mut Entries, old: &str, new: &str, bytes: usize) {
-    for (name, content) in entries.iter_mut().filter(|(name, _)| name.starts_with("actions/")) {
-        let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let Ok(mut action) = serde_json::from_slice::<Value>(line) else { continue };
+    for (name, content) in entries
+        .iter_mut()
+        .filter(|(name, _)| name.starts_with("actions/"))
+    {
+        let line = content
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let Ok(mut action) = serde_json::from_slice::<Value>(line) else {
+            continue;
+        };
         replace(&mut action, old, new, bytes);
         *content = sealed(name, action.to_string().into_bytes());
     }
@@ -164,9 +205,12 @@ fn replace(value: &mut Value, old: &str, new: &str, bytes: usize) {
                 map.insert("object".to_owned(), new.into());
                 map.insert("bytes".to_owned(), bytes.into());
             }
-            map.values_mut().for_each(|value| replace(value, old, new, bytes));
+            map.values_mut()
+                .for_each(|value| replace(value, old, new, bytes));
         }
-        Value::Array(items) => items.iter_mut().for_each(|value| replace(value, old, new, bytes)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|value| replace(value, old, new, bytes)),
         _ => {}
     }
 }
@@ -222,16 +266,29 @@ fn judge(input: &[u8]) -> Result<(), String> {
     }
     let taken = bundle::import(&file, &Store::open(&store), false, &|_, _| {});
     if rehearsed.is_ok() != taken.is_ok() {
-        return Err(format!("rehearsed: {:?}, taken in: {:?}", rehearsed.err(), taken.err()));
+        return Err(format!(
+            "rehearsed: {:?}, taken in: {:?}",
+            rehearsed.err(),
+            taken.err()
+        ));
     }
     let names = |folder: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
     };
-    if names(folder.path()).iter().any(|name| name != "in.bundle" && name != "store") {
+    if names(folder.path())
+        .iter()
+        .any(|name| name != "in.bundle" && name != "store")
+    {
         return Err(format!("beside the store: {:?}", names(folder.path())));
     }
-    if taken.is_err() && !runner::cache::files_below(&store).map_err(|error| error.to_string())?.is_empty() {
+    if taken.is_err()
+        && !runner::cache::files_below(&store)
+            .map_err(|error| error.to_string())?
+            .is_empty()
+    {
         return Err("what was refused left something".to_owned());
     }
     Ok(())

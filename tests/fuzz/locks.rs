@@ -70,24 +70,38 @@ static EXAMPLE: LazyLock<String> = LazyLock::new(|| {
 
 #[test]
 fn locks() {
-    fuzz("locks", mutate::mutated(vec![EXAMPLE.clone().into_bytes()], WORDS), judge);
+    fuzz(
+        "locks",
+        mutate::mutated(vec![EXAMPLE.clone().into_bytes()], WORDS),
+        judge,
+    );
 }
 
 /// Names of any sort, as a record may hold them.
 fn named() -> impl Strategy<Value = Lock> {
     let name = || prop_oneof![4 => select(NAMES).prop_map(str::to_owned), 1 => any::<String>()];
     let digest = || any::<[u8; 32]>().prop_map(Digest);
-    let figure = option::of(any::<f64>().prop_filter("JSON has no others", |figure| figure.is_finite()));
-    let stage = (digest(), vec(name(), 0..3), vec((name(), digest()), 0..3), vec((name(), figure), 0..3)).prop_map(
-        |(key, needs, outputs, metrics)| LockedStage {
+    let figure =
+        option::of(any::<f64>().prop_filter("JSON has no others", |figure| figure.is_finite()));
+    let stage = (
+        digest(),
+        vec(name(), 0..3),
+        vec((name(), digest()), 0..3),
+        vec((name(), figure), 0..3),
+    )
+        .prop_map(|(key, needs, outputs, metrics)| LockedStage {
             key: Key(key),
             needs: needs.into_iter().collect(),
             outputs: outputs.into_iter().collect(),
             metrics: metrics.into_iter().collect(),
             manifest: String::new(),
-        },
+        });
+    let lists = (
+        vec(name(), 0..3),
+        vec(name(), 0..3),
+        vec((name(), name()), 0..3),
+        vec((name(), stage), 0..4),
     );
-    let lists = (vec(name(), 0..3), vec(name(), 0..3), vec((name(), name()), 0..3), vec((name(), stage), 0..4));
     (name(), name(), option::of(name()), any::<u64>(), lists).prop_map(
         |(pipeline, file, profile, seed, (overrides, targets, params, stages))| Lock {
             runner: "0".to_owned(),
@@ -97,7 +111,10 @@ fn named() -> impl Strategy<Value = Lock> {
             overrides,
             targets,
             seed: seed.checked_sub(1),
-            params: params.into_iter().map(|(name, value)| (name, value.into())).collect(),
+            params: params
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
             stages: stages.into_iter().collect(),
         },
     )
@@ -119,7 +136,11 @@ fn judge(text: &[u8]) -> Result<(), String> {
     match Lock::parse(&text, Path::new("fuzzed.lock")) {
         Ok(lock) => {
             let again = Lock::parse(&lock.to_text(), Path::new("fuzzed.lock"));
-            if again.is_ok_and(|again| again == lock) { Ok(()) } else { Err("it does not come back".to_owned()) }
+            if again.is_ok_and(|again| again == lock) {
+                Ok(())
+            } else {
+                Err("it does not come back".to_owned())
+            }
         }
         Err(error) if error.to_string().len() > 10_000 => Err("a very long message".to_owned()),
         Err(_) => Ok(()),

@@ -22,7 +22,10 @@ enum Change {
 }
 
 /// Examples with a few changes; `words` are what is put in whole.
-pub fn mutated(examples: Vec<Vec<u8>>, words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+pub fn mutated(
+    examples: Vec<Vec<u8>>,
+    words: &'static [&'static str],
+) -> impl Strategy<Value = Vec<u8>> {
     (select(examples), vec(change(words), 0..8)).prop_map(|(mut bytes, changes)| {
         for change in changes {
             apply(&change, &mut bytes);
@@ -67,10 +70,17 @@ const EXTREMES: [&str; 30] = [
 
 fn change(words: &'static [&'static str]) -> impl Strategy<Value = Change> {
     let at = any::<Index>;
-    let word = if words.is_empty() { Just("\u{0}").boxed() } else { select(words).boxed() };
+    let word = if words.is_empty() {
+        Just("\u{0}").boxed()
+    } else {
+        select(words).boxed()
+    };
     let extreme = || select(&EXTREMES[..]).prop_map(|text| text.as_bytes().to_vec());
-    let sizes =
-        prop_oneof![0..40_u64, (0..64_u32).prop_map(|bit| 1 << bit), (0..64_u32).prop_map(|bit| u64::MAX >> bit)];
+    let sizes = prop_oneof![
+        0..40_u64,
+        (0..64_u32).prop_map(|bit| 1 << bit),
+        (0..64_u32).prop_map(|bit| u64::MAX >> bit)
+    ];
     prop_oneof![
         2 => (at(), any::<u8>()).prop_map(|(index, byte)| Change::Set(index, byte)),
         2 => (at(), 0..8_u8).prop_map(|(index, bit)| Change::Flip(index, bit)),
@@ -108,7 +118,10 @@ fn apply(change: &Change, bytes: &mut Vec<u8>) {
         }
         Change::Swap(first, second, length) => {
             for step in 0..*length {
-                let (a, b) = (first.index(bytes.len()) + step, second.index(bytes.len()) + step);
+                let (a, b) = (
+                    first.index(bytes.len()) + step,
+                    second.index(bytes.len()) + step,
+                );
                 let length = bytes.len();
                 bytes.swap(a % length, b % length);
             }
@@ -134,7 +147,10 @@ fn numbers(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     let mut start = None;
     for (index, byte) in bytes.iter().chain([&b' ']).enumerate() {
-        match (byte.is_ascii_digit() || (start.is_some() && *byte == b'.'), start) {
+        match (
+            byte.is_ascii_digit() || (start.is_some() && *byte == b'.'),
+            start,
+        ) {
             (true, None) => start = Some(index),
             (false, Some(first)) => {
                 found.push(first..index);

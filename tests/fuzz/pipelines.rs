@@ -98,11 +98,17 @@ fn folder() -> PathBuf {
 
 /// The texts of all shipped pipelines.
 pub fn shipped(folder: &Path) -> Vec<Vec<u8>> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "yaml"));
     paths.sort();
     assert!(!paths.is_empty(), "{} holds no example", folder.display());
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    paths
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
 }
 
 /// A small text that uses every key.
@@ -126,7 +132,10 @@ fn pipelines() {
     let mut examples = shipped(&folder());
     examples.push(EVERYTHING.as_bytes().to_vec());
     let trees = tree::trees(&examples);
-    let strategy = prop_oneof![mutate::mutated(examples, WORDS), tree::mutated(trees, WORDS)];
+    let strategy = prop_oneof![
+        mutate::mutated(examples, WORDS),
+        tree::mutated(trees, WORDS)
+    ];
     fuzz("pipelines", strategy, judge);
 }
 
@@ -144,7 +153,11 @@ fn judge(text: &[u8]) -> Result<(), String> {
     });
     placed(&diagnostics, &sources)?;
     let Some(graph) = graph.filter(|_| !diagnostics.has_errors()) else {
-        return if diagnostics.has_errors() { Ok(()) } else { Err("no pipeline, and no word about it".to_owned()) };
+        return if diagnostics.has_errors() {
+            Ok(())
+        } else {
+            Err("no pipeline, and no word about it".to_owned())
+        };
     };
     let store = Store::open(Path::new("there-is-no-such-store"));
     let ledger = Ledger::default();
@@ -170,12 +183,20 @@ fn judge(text: &[u8]) -> Result<(), String> {
 /// Every problem has a place, and can be shown.
 pub fn placed(diagnostics: &Diagnostics, sources: &SourceMap) -> Result<(), String> {
     // What says that a file cannot be read names the file, and there is no place in it.
-    let nowhere = diagnostics.iter().find(|problem| problem.primary.is_none() && problem.code != "unreadable-file");
+    let nowhere = diagnostics
+        .iter()
+        .find(|problem| problem.primary.is_none() && problem.code != "unreadable-file");
     if let Some(diagnostic) = nowhere.filter(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(format!("[{}] has no place: {}", diagnostic.code, diagnostic.message));
+        return Err(format!(
+            "[{}] has no place: {}",
+            diagnostic.code, diagnostic.message
+        ));
     }
     let shown = diagnostics.render(sources, false);
-    if let Some(control) = shown.chars().find(|character| character.is_ascii_control() && *character != '\n') {
+    if let Some(control) = shown
+        .chars()
+        .find(|character| character.is_ascii_control() && *character != '\n')
+    {
         return Err(format!("the report holds {control:?}"));
     }
     let _ = diagnostics.to_json(sources).to_string();

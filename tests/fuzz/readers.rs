@@ -59,7 +59,15 @@ struct Form {
 fn columns() -> RecordBatch {
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("t", Arc::new(Int64Array::from(vec![5, 6, 7, 8]))),
-        ("a", Arc::new(Float64Array::from(vec![Some(1.0), None, Some(3.0), Some(4.0)]))),
+        (
+            "a",
+            Arc::new(Float64Array::from(vec![
+                Some(1.0),
+                None,
+                Some(3.0),
+                Some(4.0),
+            ])),
+        ),
         ("y", Arc::new(Int64Array::from(vec![0, 1, 0, 1]))),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
@@ -68,11 +76,13 @@ fn columns() -> RecordBatch {
 fn arrow(stream: bool) -> Vec<u8> {
     let batch = columns();
     if stream {
-        let mut writer = arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        let mut writer =
+            arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
         writer.write(&batch).unwrap();
         writer.into_inner().unwrap()
     } else {
-        let mut writer = arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        let mut writer =
+            arrow::ipc::writer::FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
         writer.write(&batch).unwrap();
         writer.into_inner().unwrap()
     }
@@ -81,7 +91,8 @@ fn arrow(stream: bool) -> Vec<u8> {
 fn parquet() -> Vec<u8> {
     let batch = columns();
     let mut bytes = Vec::new();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     bytes
@@ -103,7 +114,8 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 }
 
 static FORMS: LazyLock<Vec<Form>> = LazyLock::new(|| {
-    let table = b"t,a,y\n2020-01-01,1.25,0\n2020-01-02,,1\n2020-01-03,3e4,0\n2020-01-04,-4,1\n".to_vec();
+    let table =
+        b"t,a,y\n2020-01-01,1.25,0\n2020-01-02,,1\n2020-01-03,3e4,0\n2020-01-04,-4,1\n".to_vec();
     let whole = json!({"train": 0.5, "test": 0.5});
     let form = |dataset, parameters, files: &[&'static str], example| Form {
         dataset,
@@ -112,7 +124,8 @@ static FORMS: LazyLock<Vec<Form>> = LazyLock::new(|| {
         example,
     };
     let csv = |missing: &str| json!({"path": "f", "time": "t", "label": "y", "missing": missing, "split": whole});
-    let columnar = json!({"path": "f", "time": "t", "label": "y", "missing": "ffill", "split": whole});
+    let columnar =
+        json!({"path": "f", "time": "t", "label": "y", "missing": "ffill", "split": whole});
     let uea = |format: &str| json!({"problem": "P", "format": format});
     let rows = vec![vec!["0.123456"; 38].join(","); 10].join("\n");
     vec![
@@ -160,7 +173,10 @@ static FORMS: LazyLock<Vec<Form>> = LazyLock::new(|| {
 
 #[test]
 fn readers() {
-    let examples = FORMS.iter().enumerate().map(|(number, form)| [&[number as u8][..], &form.example].concat());
+    let examples = FORMS
+        .iter()
+        .enumerate()
+        .map(|(number, form)| [&[number as u8][..], &form.example].concat());
     fuzz("readers", mutate::mutated(examples.collect(), WORDS), judge);
 }
 
@@ -172,10 +188,18 @@ fn beside(form: &Form, folder: &Path) -> Vec<(String, PathBuf)> {
         (name.to_owned(), path)
     };
     match form.dataset {
-        "smd" => vec![write("ServerMachineDataset/test_label/machine-1-1.txt", b"0\n1\n0\n1\n0\n1\n0\n1\n0\n1\n")],
+        "smd" => vec![write(
+            "ServerMachineDataset/test_label/machine-1-1.txt",
+            b"0\n1\n0\n1\n0\n1\n0\n1\n0\n1\n",
+        )],
         "msl" => ["train", "test"]
             .iter()
-            .map(|part| write(&format!("SMAP_MSL/{part}/C-1.npy"), &npy("(4, 55)", &[0; 880])))
+            .map(|part| {
+                write(
+                    &format!("SMAP_MSL/{part}/C-1.npy"),
+                    &npy("(4, 55)", &[0; 880]),
+                )
+            })
             .collect(),
         "csv-classes" => vec![write("f/b/2.csv", b"v,w\n5,6\n")],
         _ => Vec::new(),
@@ -183,18 +207,26 @@ fn beside(form: &Form, folder: &Path) -> Vec<(String, PathBuf)> {
 }
 
 fn judge(input: &[u8]) -> Result<(), String> {
-    let Some((number, bytes)) = input.split_first() else { return Ok(()) };
+    let Some((number, bytes)) = input.split_first() else {
+        return Ok(());
+    };
     let form = &FORMS[usize::from(*number) % FORMS.len()];
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = folder.path().join("changed");
     std::fs::write(&path, bytes).map_err(|error| error.to_string())?;
     let mut files = beside(form, folder.path());
-    files.extend(form.files.iter().map(|name| ((*name).to_owned(), path.clone())));
+    files.extend(
+        form.files
+            .iter()
+            .map(|name| ((*name).to_owned(), path.clone())),
+    );
     let choice = Choice::<Datasets>::new(form.dataset, form.parameters.clone())?;
     let host = NullHost { files };
     match readers::read(&choice, &host.context(0)) {
         Ok(series) => series.validate(),
-        Err(error) if error.message().len() > 10_000 => Err(format!("a message of {} bytes", error.message().len())),
+        Err(error) if error.message().len() > 10_000 => {
+            Err(format!("a message of {} bytes", error.message().len()))
+        }
         Err(_) => Ok(()),
     }
 }

@@ -83,7 +83,10 @@ const PROCESSES: u64 = 40;
 
 #[test]
 fn settings() {
-    let examples = EXAMPLES.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let examples = EXAMPLES
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
     fuzz("settings", mutate::mutated(examples, WORDS), judge);
 }
 
@@ -102,12 +105,22 @@ struct Said<'a> {
 
 fn read(text: &str) -> Said<'_> {
     let (lines, toml) = text.split_once("toml\n").unwrap_or((text, ""));
-    let mut said = Said { toml, ..Said::default() };
+    let mut said = Said {
+        toml,
+        ..Said::default()
+    };
     for line in lines.lines() {
-        let pair = |rest: &'static str| line.strip_prefix(rest).and_then(|rest| rest.split_once('='));
-        said.set.extend(pair("set ").map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let pair = |rest: &'static str| {
+            line.strip_prefix(rest)
+                .and_then(|rest| rest.split_once('='))
+        };
+        said.set
+            .extend(pair("set ").map(|(name, value)| (name.to_owned(), value.to_owned())));
         said.env.extend(pair("env "));
-        said.profile = line.strip_prefix("profile ").map(str::to_owned).or(said.profile);
+        said.profile = line
+            .strip_prefix("profile ")
+            .map(str::to_owned)
+            .or(said.profile);
     }
     said
 }
@@ -125,33 +138,61 @@ fn judge(input: &[u8]) -> Result<(), String> {
         let _ = Address::parse(value);
     }
     let mut sources = SourceMap::default();
-    let options = LoadOptions { profile: said.profile.clone(), overrides: said.set.clone(), given_by: None };
-    let (spec, mut diagnostics) = load_text(Path::new("quickstart.yaml"), PIPELINE, &options, &mut sources);
+    let options = LoadOptions {
+        profile: said.profile.clone(),
+        overrides: said.set.clone(),
+        given_by: None,
+    };
+    let (spec, mut diagnostics) = load_text(
+        Path::new("quickstart.yaml"),
+        PIPELINE,
+        &options,
+        &mut sources,
+    );
     if let Some(spec) = spec {
         diagnostics.extend(build(&spec, &KINDS).1);
     }
     placed(&diagnostics, &sources)?;
-    let sum = input.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add((*byte).into()));
-    if sum.is_multiple_of(PROCESSES) { by_the_program(&said) } else { Ok(()) }
+    let sum = input.iter().fold(0_u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add((*byte).into())
+    });
+    if sum.is_multiple_of(PROCESSES) {
+        by_the_program(&said)
+    } else {
+        Ok(())
+    }
 }
 
 /// The program with these settings: it plans, or says what is wrong, and ends with a code that it promises.
 fn by_the_program(said: &Said<'_>) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let write =
-        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).map_err(|error| error.to_string());
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).map_err(|error| error.to_string())
+    };
     write("runner.toml", said.toml)?;
     write("p.yaml", "pipeline: p\nstages: {raw: {uses: generate}}\n")?;
     let is_sound = |text: &str| !text.contains('\0');
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-    command.current_dir(folder.path()).args(["plan", "p.yaml"]).env_remove("RUNNER_STORE").env_remove("RUNNER_REMOTE");
-    for (name, value) in said.set.iter().filter(|(name, value)| is_sound(name) && is_sound(value)) {
+    command
+        .current_dir(folder.path())
+        .args(["plan", "p.yaml"])
+        .env_remove("RUNNER_STORE")
+        .env_remove("RUNNER_REMOTE");
+    for (name, value) in said
+        .set
+        .iter()
+        .filter(|(name, value)| is_sound(name) && is_sound(value))
+    {
         command.arg("--set").arg(format!("{name}={value}"));
     }
     // A remote would be asked; what is no address, or is none that leads out, may be tried.
     let leads_out = |value: &str| value.contains("://") && !value.starts_with("file:///");
     let ours = |name: &str| name.starts_with("RUNNER_") && !name.contains('=') && is_sound(name);
-    for (name, value) in said.env.iter().filter(|(name, value)| ours(name) && is_sound(value) && !leads_out(value)) {
+    for (name, value) in said
+        .env
+        .iter()
+        .filter(|(name, value)| ours(name) && is_sound(value) && !leads_out(value))
+    {
         command.env(name, value);
     }
     command.env("HOME", folder.path());

@@ -56,16 +56,30 @@ struct Template {
 static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("there is a folder for temporary files");
     let mut sources = SourceMap::default();
-    let (spec, diagnostics) = load_text(Path::new(NAME), PIPELINE, &LoadOptions::default(), &mut sources);
+    let (spec, diagnostics) = load_text(
+        Path::new(NAME),
+        PIPELINE,
+        &LoadOptions::default(),
+        &mut sources,
+    );
     let spec = spec.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)));
     let (mut graph, _) = build(&spec, &stages::kinds());
-    graph.place(&Machine { threads: 1, device: Device::Cpu });
+    graph.place(&Machine {
+        threads: 1,
+        device: Device::Cpu,
+    });
     let store = Arc::new(Store::open(folder.path()));
     for step in [4, 6, 9] {
-        store.save_checkpoint(&Key(CHAIN), &CHAIN, step, &[7; 100], Some(4)).expect("the store can be written");
+        store
+            .save_checkpoint(&Key(CHAIN), &CHAIN, step, &[7; 100], Some(4))
+            .expect("the store can be written");
     }
     let results = run(&store, &graph).expect("nothing is damaged yet");
-    Template { folder, graph, results }
+    Template {
+        folder,
+        graph,
+        results,
+    }
 });
 
 struct Silent;
@@ -87,13 +101,30 @@ fn run(store: &Arc<Store>, graph: &Graph) -> Result<Results, String> {
         forced: Default::default(),
         environment: |_| None,
     };
-    let options = RunOptions { jobs: 1, threads: 1, device: Device::Cpu, memory: 1 << 30, gpus: 0, keep_going: false };
+    let options = RunOptions {
+        jobs: 1,
+        threads: 1,
+        device: Device::Cpu,
+        memory: 1 << 30,
+        gpus: 0,
+        keep_going: false,
+    };
     let id = RunId::now();
-    let outcome = execute(&planner, planner.plan(), store, &options, &id, &CancelToken::default(), &mut Silent);
+    let outcome = execute(
+        &planner,
+        planner.plan(),
+        store,
+        &options,
+        &id,
+        &CancelToken::default(),
+        &mut Silent,
+    );
     for (stage, action) in &outcome.actions {
         ledger.note(store, &graph.stage(*stage).name, action);
     }
-    ledger.save(store, NAME).map_err(|error| error.to_string())?;
+    ledger
+        .save(store, NAME)
+        .map_err(|error| error.to_string())?;
     let record = RunRecord {
         run: id,
         pipeline: "damaged".to_owned(),
@@ -118,16 +149,26 @@ fn run(store: &Arc<Store>, graph: &Graph) -> Result<Results, String> {
     };
     store.save_run(&record).map_err(|error| error.to_string())?;
     if outcome.status != RunStatus::Done {
-        return Err(format!("it ended as {}: {:?}", outcome.status.name(), outcome.failures));
+        return Err(format!(
+            "it ended as {}: {:?}",
+            outcome.status.name(),
+            outcome.failures
+        ));
     }
-    Ok(record.stages.into_iter().map(|stage| (stage.name, stage.digests)).collect())
+    Ok(record
+        .stages
+        .into_iter()
+        .map(|stage| (stage.name, stage.digests))
+        .collect())
 }
 
 #[test]
 fn stores() {
     let damage = vec((0..KINDS, any::<u8>(), any::<u8>()), 1..8);
     let strategy = (any::<u8>(), damage).prop_map(|(order, damage)| {
-        let three = damage.into_iter().flat_map(|(kind, target, how)| [kind, target, how]);
+        let three = damage
+            .into_iter()
+            .flat_map(|(kind, target, how)| [kind, target, how]);
         std::iter::once(order).chain(three).collect()
     });
     fuzz("stores", strategy, judge);
@@ -152,12 +193,20 @@ fn judge(input: &[u8]) -> Result<(), String> {
     let store = Arc::new(Store::open(&top));
     look(&store, &template.graph, *order);
     check_outside(folder.path(), &victim)?;
-    store.verify(&|_, _| {}).map_err(|error| format!("a verification: {error}"))?;
-    let results = run(&store, &template.graph).map_err(|error| format!("a run after a verification: {error}"))?;
+    store
+        .verify(&|_, _| {})
+        .map_err(|error| format!("a verification: {error}"))?;
+    let results = run(&store, &template.graph)
+        .map_err(|error| format!("a run after a verification: {error}"))?;
     if results != template.results {
-        return Err(format!("other results after a verification: {results:?}, not {:?}", template.results));
+        return Err(format!(
+            "other results after a verification: {results:?}, not {:?}",
+            template.results
+        ));
     }
-    let report = store.verify(&|_, _| {}).map_err(|error| format!("a second verification: {error}"))?;
+    let report = store
+        .verify(&|_, _| {})
+        .map_err(|error| format!("a second verification: {error}"))?;
     if !report.damaged.is_empty() {
         return Err(format!("still damaged: {:?}", report.damaged));
     }
@@ -171,14 +220,22 @@ fn look(store: &Arc<Store>, graph: &Graph, order: u8) {
     for step in 0..4 {
         match (order >> (2 * step)) & 3 {
             0 => drop(run(store, graph)),
-            1 => collect(GcOptions { dry_run: order & 1 == 0, ..GcOptions::default() }),
+            1 => collect(GcOptions {
+                dry_run: order & 1 == 0,
+                ..GcOptions::default()
+            }),
             2 => collect(GcOptions {
                 max_bytes: Some(u64::from(order)),
                 max_age: (order & 1 == 0).then_some(Duration::ZERO),
                 ..GcOptions::default()
             }),
             _ => {
-                let _ = (store.stats(), store.leased(), store.chain_head(), store.forgotten_runs());
+                let _ = (
+                    store.stats(),
+                    store.leased(),
+                    store.chain_head(),
+                    store.forgotten_runs(),
+                );
                 let _ = store.load_checkpoint(&CHAIN, u64::MAX);
                 let runs: Vec<RunRecord> = store.newest_first().into_iter().flatten().collect();
                 let _ = store.find_run("latest");
@@ -193,10 +250,17 @@ fn look(store: &Arc<Store>, graph: &Graph, order: u8) {
 /// Nothing has been written outside, and nothing has gone.
 fn check_outside(folder: &Path, victim: &Path) -> Result<(), String> {
     let files = files_below(victim).map_err(|error| error.to_string())?;
-    let intact = files.iter().filter(|path| fs::read(path).is_ok_and(|bytes| bytes == PRECIOUS.as_bytes())).count();
-    let beside = fs::read_dir(folder).map_err(|error| error.to_string())?.count();
+    let intact = files
+        .iter()
+        .filter(|path| fs::read(path).is_ok_and(|bytes| bytes == PRECIOUS.as_bytes()))
+        .count();
+    let beside = fs::read_dir(folder)
+        .map_err(|error| error.to_string())?
+        .count();
     if (files.len(), intact, beside) != (4, 4, 2) {
-        return Err(format!("outside the store there are {files:?}, of which {intact} are as they were"));
+        return Err(format!(
+            "outside the store there are {files:?}, of which {intact} are as they were"
+        ));
     }
     Ok(())
 }
@@ -217,11 +281,29 @@ const KINDS: u8 = 18;
 /// Does something to the store. `target` chooses what to, `how` the rest.
 fn harm(top: &Path, victim: &Path, kind: u8, target: u8, how: u8) -> io::Result<()> {
     let files = files_below(top).map_err(io::Error::other)?;
-    let pick = |number: u8| files.get(usize::from(number) % files.len().max(1)).cloned().unwrap_or_default();
+    let pick = |number: u8| {
+        files
+            .get(usize::from(number) % files.len().max(1))
+            .cloned()
+            .unwrap_or_default()
+    };
     let (path, other) = (pick(target), pick(how));
-    let folders: Vec<PathBuf> = path.ancestors().skip(1).take_while(|above| *above != top).map(PathBuf::from).collect();
-    let folder = folders.get(usize::from(how) % folders.len().max(1)).cloned().unwrap_or_else(|| top.join("objects"));
-    let outside = [victim.to_owned(), victim.join("doc"), victim.join("objects/ab"), victim.join("nothing")];
+    let folders: Vec<PathBuf> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|above| *above != top)
+        .map(PathBuf::from)
+        .collect();
+    let folder = folders
+        .get(usize::from(how) % folders.len().max(1))
+        .cloned()
+        .unwrap_or_else(|| top.join("objects"));
+    let outside = [
+        victim.to_owned(),
+        victim.join("doc"),
+        victim.join("objects/ab"),
+        victim.join("nothing"),
+    ];
     let outside = &outside[usize::from(how) % outside.len()];
     // To write through a link or to open a pipe would be the fault of this function.
     let needs_a_file = [0, 1, 8, 9, 10, 15, 16, 17].contains(&(kind % KINDS));
@@ -229,11 +311,17 @@ fn harm(top: &Path, victim: &Path, kind: u8, target: u8, how: u8) -> io::Result<
         return Err(io::ErrorKind::InvalidInput.into());
     }
     match kind % KINDS {
-        0 => File::options().write(true).open(&path)?.set_len(u64::from(how)),
+        0 => File::options()
+            .write(true)
+            .open(&path)?
+            .set_len(u64::from(how)),
         1 => {
             let mut bytes = fs::read(&path)?;
             let at = (usize::from(how) * bytes.len()) / 256;
-            bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= 1 << (how % 8));
+            bytes
+                .get_mut(at)
+                .into_iter()
+                .for_each(|byte| *byte ^= 1 << (how % 8));
             fs::write(&path, bytes)
         }
         2 => fs::remove_file(&path),
@@ -247,13 +335,25 @@ fn harm(top: &Path, victim: &Path, kind: u8, target: u8, how: u8) -> io::Result<
             fs::rename(&other, &path)?;
             fs::rename(&aside, &other)
         }
-        8 => File::options().write(true).open(&path)?.set_len(1 << (38 + how % 8)),
+        8 => File::options()
+            .write(true)
+            .open(&path)?
+            .set_len(1 << (38 + how % 8)),
         9 => fs::write(&path, vec![how; usize::from(how)]),
         10 => fs::copy(&other, &path).map(drop),
         11 => fs::remove_dir_all(&folder).and_then(|()| fs::write(&folder, "a file")),
-        12 => inside(top, &folder).and_then(|()| symlink(outside, folder.join(format!("stray-{how}")))),
+        12 => inside(top, &folder)
+            .and_then(|()| symlink(outside, folder.join(format!("stray-{how}")))),
         13 => {
-            let names = ["tmp", "trash", "leases", "pulls", "quarantine", "sweeps", "checkpoints"];
+            let names = [
+                "tmp",
+                "trash",
+                "leases",
+                "pulls",
+                "quarantine",
+                "sweeps",
+                "checkpoints",
+            ];
             let place = top.join(names[usize::from(target) % names.len()]);
             let _ = fs::remove_dir_all(&place);
             symlink(outside, place)
@@ -267,7 +367,13 @@ fn harm(top: &Path, victim: &Path, kind: u8, target: u8, how: u8) -> io::Result<
 
 fn pipe(path: &Path) -> io::Result<()> {
     let mode = rustix::fs::Mode::RWXU;
-    Ok(rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)?)
+    Ok(rustix::fs::mknodat(
+        rustix::fs::CWD,
+        path,
+        rustix::fs::FileType::Fifo,
+        mode,
+        0,
+    )?)
 }
 
 /// Files that have no business where they are.
@@ -322,15 +428,27 @@ fn read_sealed(path: &Path) -> io::Result<Value> {
 /// Fails for what a link leads to.
 fn inside(top: &Path, path: &Path) -> io::Result<()> {
     let mut way = path.ancestors().take_while(|above| *above != top);
-    let leads_out = way.any(|above| above.symlink_metadata().is_ok_and(|there| there.is_symlink()));
-    if leads_out { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+    let leads_out = way.any(|above| {
+        above
+            .symlink_metadata()
+            .is_ok_and(|there| there.is_symlink())
+    });
+    if leads_out {
+        Err(io::ErrorKind::InvalidInput.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Fails for what is not a regular file, and for one that earlier damage has made so long that a copy of it would not end.
 fn plain(path: &Path) -> io::Result<()> {
     const LONGEST: u64 = 64 << 20;
     let metadata = path.symlink_metadata()?;
-    if metadata.is_file() && metadata.len() <= LONGEST { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    if metadata.is_file() && metadata.len() <= LONGEST {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
 }
 
 /// Says something else of an output, with the right sum.
@@ -351,10 +469,15 @@ fn forge_output(output: &mut Value, how: u8) {
 
 fn forge_action(top: &Path, how: u8) -> io::Result<()> {
     let files = files_below(&top.join("actions")).map_err(io::Error::other)?;
-    let path = files.get(usize::from(how) % files.len().max(1)).ok_or(io::ErrorKind::NotFound)?;
+    let path = files
+        .get(usize::from(how) % files.len().max(1))
+        .ok_or(io::ErrorKind::NotFound)?;
     let mut action = read_sealed(path)?;
     // Earlier damage may have left no output to forge.
-    let output = action.get_mut("outputs").and_then(|outputs| outputs.get_mut(0)).ok_or(io::ErrorKind::NotFound)?;
+    let output = action
+        .get_mut("outputs")
+        .and_then(|outputs| outputs.get_mut(0))
+        .ok_or(io::ErrorKind::NotFound)?;
     forge_output(output, how);
     // What is forged is not what the ledger remembers.
     fs::remove_file(path)?;
@@ -365,7 +488,9 @@ fn forge_ledger(top: &Path, how: u8) -> io::Result<()> {
     let files = files_below(&top.join("ledger")).map_err(io::Error::other)?;
     let path = files.first().ok_or(io::ErrorKind::NotFound)?;
     let mut ledger = read_sealed(path)?;
-    let stages = ledger["stages"].as_object_mut().ok_or(io::ErrorKind::InvalidData)?;
+    let stages = ledger["stages"]
+        .as_object_mut()
+        .ok_or(io::ErrorKind::InvalidData)?;
     let count = stages.len().max(1);
     if let Some((_, action)) = stages.iter_mut().nth(usize::from(how) % count) {
         forge_output(&mut action["outputs"][0], how);
@@ -375,10 +500,15 @@ fn forge_ledger(top: &Path, how: u8) -> io::Result<()> {
 
 fn forge_record(top: &Path, how: u8) -> io::Result<()> {
     let files = files_below(&top.join("runs")).map_err(io::Error::other)?;
-    let path = files.iter().find(|path| path.ends_with("run.json")).ok_or(io::ErrorKind::NotFound)?;
+    let path = files
+        .iter()
+        .find(|path| path.ends_with("run.json"))
+        .ok_or(io::ErrorKind::NotFound)?;
     plain(path)?;
     let text = fs::read_to_string(path)?;
-    let (content, _) = text.rsplit_once(",\"seal\"").ok_or(io::ErrorKind::InvalidData)?;
+    let (content, _) = text
+        .rsplit_once(",\"seal\"")
+        .ok_or(io::ErrorKind::InvalidData)?;
     let forged = match how % 5 {
         0 => content.replacen("\"started\":0", "\"started\":18446744073709551615", 1),
         1 => content.replacen("\"seconds\":", "\"seconds\":1e308,\"was\":", 1),
@@ -386,5 +516,11 @@ fn forge_record(top: &Path, how: u8) -> io::Result<()> {
         3 => content.replacen("\"run\":\"", "\"run\":\"../../../victim/", 1),
         _ => content.replacen("\"run\":null", "\"run\":\"20000101-000000-000abc\"", 1),
     };
-    fs::write(path, format!("{forged},\"seal\":\"{}\"}}", Digest::of_bytes(forged.as_bytes())))
+    fs::write(
+        path,
+        format!(
+            "{forged},\"seal\":\"{}\"}}",
+            Digest::of_bytes(forged.as_bytes())
+        ),
+    )
 }

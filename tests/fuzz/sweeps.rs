@@ -110,7 +110,10 @@ fn sweeps() {
     let mut examples = shipped(&folder());
     examples.push(EVERYTHING.as_bytes().to_vec());
     let trees = tree::trees(&examples);
-    let strategy = prop_oneof![mutate::mutated(examples, WORDS), tree::mutated(trees, WORDS)];
+    let strategy = prop_oneof![
+        mutate::mutated(examples, WORDS),
+        tree::mutated(trees, WORDS)
+    ];
     fuzz("sweeps", strategy, judge);
 }
 
@@ -126,7 +129,11 @@ fn judge(text: &[u8]) -> Result<(), String> {
     let (file, diagnostics) = SweepFile::load(&path, &mut sources);
     placed(&diagnostics, &sources)?;
     let Some(file) = file else {
-        return if diagnostics.has_errors() { Ok(()) } else { Err("no sweep, and no word about it".to_owned()) };
+        return if diagnostics.has_errors() {
+            Ok(())
+        } else {
+            Err("no sweep, and no word about it".to_owned())
+        };
     };
     // Some end well, some fail, some are not known.
     let outcome = |member: &runner::sweep::Member| match member.trial % 4 {

@@ -31,7 +31,10 @@ pub fn trees(texts: &[Vec<u8>]) -> Vec<Value> {
 }
 
 /// Examples with a few changes, as YAML; `words` become keys and values.
-pub fn mutated(examples: Vec<Value>, words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+pub fn mutated(
+    examples: Vec<Value>,
+    words: &'static [&'static str],
+) -> impl Strategy<Value = Vec<u8>> {
     (select(examples), vec(change(words), 1..6)).prop_map(|(mut tree, changes)| {
         for change in &changes {
             apply(change, &mut tree);
@@ -70,8 +73,10 @@ fn value(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 20, 5, move |inner| {
         prop_oneof![
             vec(inner.clone(), 0..5).prop_map(Value::Array),
-            vec((select(words), inner), 0..5)
-                .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            vec((select(words), inner), 0..5).prop_map(|entries| entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect()),
         ]
     })
 }
@@ -118,8 +123,12 @@ fn remove(place: &mut Value) {
 
 /// Calls the first key something else.
 fn rename(place: &mut Value, name: &str) {
-    let Value::Object(entries) = place else { return };
-    let Some(first) = entries.keys().next().cloned() else { return };
+    let Value::Object(entries) = place else {
+        return;
+    };
+    let Some(first) = entries.keys().next().cloned() else {
+        return;
+    };
     if let Some(value) = entries.shift_remove(&first) {
         entries.insert(name.to_owned(), value);
     }

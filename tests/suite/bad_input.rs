@@ -58,22 +58,30 @@ fn wrong_types() {
 
 #[test]
 fn an_unknown_stage_kind() {
-    assert_snapshot!(report_with("  more: {uses: generat}\n  other: {uses: transmogrify}\n"));
+    assert_snapshot!(report_with(
+        "  more: {uses: generat}\n  other: {uses: transmogrify}\n"
+    ));
 }
 
 #[test]
 fn an_unknown_model() {
-    assert_snapshot!(report_with("  model: {uses: train, from: windows, with: {model: {kind: tvnet-reco}}}\n"));
+    assert_snapshot!(report_with(
+        "  model: {uses: train, from: windows, with: {model: {kind: tvnet-reco}}}\n"
+    ));
 }
 
 #[test]
 fn a_missing_parameter() {
-    assert_snapshot!(report_with("  more: {uses: window, from: raw}\n  model: {uses: train, from: windows}\n"));
+    assert_snapshot!(report_with(
+        "  more: {uses: window, from: raw}\n  model: {uses: train, from: windows}\n"
+    ));
 }
 
 #[test]
 fn a_missing_port() {
-    assert_snapshot!(report_with("  scores: {uses: score, from: windows}\n  more: {uses: normalize}\n"));
+    assert_snapshot!(report_with(
+        "  scores: {uses: score, from: windows}\n  more: {uses: normalize}\n"
+    ));
 }
 
 #[test]
@@ -105,7 +113,13 @@ fn a_wrong_artifact_type() {
 #[test]
 fn an_unknown_parameter_on_the_command_line() {
     let set = |text: &str| report_of(HEAD, &["--set", text]);
-    let all = [set("lenght=5"), set("windows.with.lenght=5"), set("length"), set("length=[1,"), set("length=\"5\"")];
+    let all = [
+        set("lenght=5"),
+        set("windows.with.lenght=5"),
+        set("length"),
+        set("length=[1,"),
+        set("length=\"5\""),
+    ];
     assert_snapshot!(all.join("\n"));
 }
 
@@ -159,13 +173,18 @@ fn a_file_that_is_no_text() {
 #[test]
 fn a_document_of_another_kind() {
     assert_snapshot!(
-        ["- a\n- b\n", "just text\n", "pipeline: x\n", "stages: {}\n"].map(|text| report_of(text, &[])).join("\n")
+        ["- a\n- b\n", "just text\n", "pipeline: x\n", "stages: {}\n"]
+            .map(|text| report_of(text, &[]))
+            .join("\n")
     );
 }
 
 #[test]
 fn an_unknown_target() {
-    let all = [report_of(HEAD, &["--target", "scalled"]), report_of(HEAD, &["--force", "metrics"])];
+    let all = [
+        report_of(HEAD, &["--target", "scalled"]),
+        report_of(HEAD, &["--force", "metrics"]),
+    ];
     assert_snapshot!(all.join("\n"));
 }
 
@@ -173,13 +192,17 @@ fn an_unknown_target() {
 fn a_missing_pipeline_file() {
     let environment = TestEnvironment::new();
     environment.write("pipelines/other.yaml", HEAD);
-    let all = ["pipelines/nothing.yaml", "pipelines"].map(|file| report_in(&environment, &["run", file]));
+    let all =
+        ["pipelines/nothing.yaml", "pipelines"].map(|file| report_in(&environment, &["run", file]));
     assert_snapshot!(all.join("\n"));
 }
 
 #[test]
 fn a_missing_fragment() {
-    assert_snapshot!(report_of("pipeline: faulty\ninclude: [shared.yaml]\nstages:\n  raw: {uses: generate}\n", &[]));
+    assert_snapshot!(report_of(
+        "pipeline: faulty\ninclude: [shared.yaml]\nstages:\n  raw: {uses: generate}\n",
+        &[]
+    ));
 }
 
 #[test]
@@ -245,7 +268,11 @@ fn options_that_make_no_sense() {
     ];
     let told = |arguments: &&[&str]| {
         let finished = environment.run(arguments).expect(2);
-        assert!(!environment.path("cache").exists(), "{}", finished.describe());
+        assert!(
+            !environment.path("cache").exists(),
+            "{}",
+            finished.describe()
+        );
         format!("$ runner {}\n{}", arguments.join(" "), finished.stderr)
     };
     assert_snapshot!(lines.iter().map(told).collect::<Vec<_>>().join("\n"));
@@ -254,7 +281,9 @@ fn options_that_make_no_sense() {
 #[test]
 fn as_json_each_problem_has_its_place() {
     let environment = TestEnvironment::with_pipeline(&format!("{HEAD}  a: {{uses: generat}}\n"));
-    let finished = environment.run(&["run", "--json", "pipeline.yaml"]).expect(2);
+    let finished = environment
+        .run(&["run", "--json", "pipeline.yaml"])
+        .expect(2);
     assert_eq!(finished.stderr, "");
     insta::assert_json_snapshot!(finished.json());
 }

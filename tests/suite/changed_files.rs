@@ -10,7 +10,10 @@ use crate::environment::TestEnvironment;
 /// A stage that reads a number from `number.txt`, with more parameters.
 fn reader(engine: &Engine, more: &str) -> String {
     fs::write(engine.path("number.txt"), "7").unwrap();
-    format!("  it: {{uses: reader, with: {{file: {}{more}}}}}\n", engine.path("number.txt").display())
+    format!(
+        "  it: {{uses: reader, with: {{file: {}{more}}}}}\n",
+        engine.path("number.txt").display()
+    )
 }
 
 #[test]
@@ -19,8 +22,17 @@ fn a_file_that_is_edited_while_a_stage_reads_it_fails_the_stage() {
         let engine = Engine::new();
         let story = engine.run(&reader(&engine, &format!(", then: \"{then}\"")));
         assert_eq!(story.state("it"), StageState::Failed, "then {then}");
-        assert!(story.reason("it").contains("changed after its content was hashed"), "{}", story.reason("it"));
-        assert_eq!(story.outcome.failures[0].1.location, Some(engine.path("number.txt").display().to_string()));
+        assert!(
+            story
+                .reason("it")
+                .contains("changed after its content was hashed"),
+            "{}",
+            story.reason("it")
+        );
+        assert_eq!(
+            story.outcome.failures[0].1.location,
+            Some(engine.path("number.txt").display().to_string())
+        );
     }
 }
 
@@ -28,7 +40,11 @@ fn a_file_that_is_edited_while_a_stage_reads_it_fails_the_stage() {
 fn a_stage_that_fails_for_a_changed_file_names_the_file() {
     let engine = Engine::new();
     let story = engine.run(&reader(&engine, ", then: \"8\", fails: true"));
-    assert!(story.reason("it").contains("changed"), "{}", story.reason("it"));
+    assert!(
+        story.reason("it").contains("changed"),
+        "{}",
+        story.reason("it")
+    );
     let engine = Engine::new();
     let story = engine.run(&reader(&engine, ", fails: true"));
     assert_eq!(story.reason("it"), "the number is no good");
@@ -57,7 +73,14 @@ fn results_of_an_edited_script_are_not_those_of_the_old_one() {
     environment.write("script.sh", script);
     environment.write("edit", "");
     environment
-        .run(&["run", "--quiet", "--jobs", "1", "--keep-going", "pipeline.yaml"])
+        .run(&[
+            "run",
+            "--quiet",
+            "--jobs",
+            "1",
+            "--keep-going",
+            "pipeline.yaml",
+        ])
         .expect(1)
         .says("changed after");
     environment.write("script.sh", script);
@@ -66,6 +89,9 @@ fn results_of_an_edited_script_are_not_those_of_the_old_one() {
     let written = environment.files(&format!("cache/v1/runs/{run}/files"));
     assert_eq!(written.len(), 3, "{written:?}");
     for path in written {
-        assert_eq!(fs::read_to_string(environment.path(path.to_str().unwrap())).unwrap(), "first\n");
+        assert_eq!(
+            fs::read_to_string(environment.path(path.to_str().unwrap())).unwrap(),
+            "first\n"
+        );
     }
 }

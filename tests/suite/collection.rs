@@ -45,20 +45,33 @@ fn beside_runs(pipeline: &str, rounds: usize, collect: &dyn Fn(&TestEnvironment)
                 let collected = environment.start(collect(&environment)).wait();
                 failed.extend((collected.code() != Some(0)).then(|| collected.describe()));
             }
-            let ended = running.into_iter().map(Running::wait).filter(|run| run.code() != Some(0));
+            let ended = running
+                .into_iter()
+                .map(Running::wait)
+                .filter(|run| run.code() != Some(0));
             failed.extend(ended.map(|run: Finished| run.describe()));
         }
         assert!(failed.is_empty(), "round {round}:\n{}", failed.join("\n"));
         let verified = environment.run(&["cache", "verify"]);
-        assert_eq!(verified.code(), Some(0), "round {round}: {}", verified.describe());
+        assert_eq!(
+            verified.code(),
+            Some(0),
+            "round {round}: {}",
+            verified.describe()
+        );
         let left = environment.files("cache/v1/trash");
-        assert!(left.is_empty() && environment.files("cache/v1/leases").is_empty(), "{left:?}");
+        assert!(
+            left.is_empty() && environment.files("cache/v1/leases").is_empty(),
+            "{left:?}"
+        );
     }
 }
 
 #[test]
 fn runs_beside_a_collection_that_spares_nothing_end_well() {
-    beside_runs(EQUAL, 6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));
+    beside_runs(EQUAL, 6, &|environment| {
+        environment.command(&["cache", "gc", "--max-size", "1 B"])
+    });
 }
 
 /// What goes while it is looked for is not damaged.
@@ -67,24 +80,40 @@ fn a_verification_beside_a_collection_finds_no_damage() {
     for round in 0..6 {
         let environment = TestEnvironment::with_pipeline(EQUAL);
         for n in ["1", "2"] {
-            environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", &format!("n={n}")]);
+            environment.succeed(&[
+                "run",
+                "--quiet",
+                "pipeline.yaml",
+                "--set",
+                &format!("n={n}"),
+            ]);
         }
-        let collect = environment.command(&["cache", "gc", "--max-size", "1 B", "--max-age", "1 ms"]);
+        let collect =
+            environment.command(&["cache", "gc", "--max-size", "1 B", "--max-age", "1 ms"]);
         let collecting = environment.start(collect);
         let verified = environment.run(&["cache", "verify"]);
         collecting.wait().expect(0);
-        assert_eq!(verified.code(), Some(0), "round {round}: {}", verified.describe());
+        assert_eq!(
+            verified.code(),
+            Some(0),
+            "round {round}: {}",
+            verified.describe()
+        );
     }
 }
 
 #[test]
 fn programs_find_their_inputs_beside_a_collection() {
-    beside_runs(CHAINS, 6, &|environment| environment.command(&["cache", "gc", "--max-size", "1 B"]));
+    beside_runs(CHAINS, 6, &|environment| {
+        environment.command(&["cache", "gc", "--max-size", "1 B"])
+    });
 }
 
 #[test]
 fn runs_beside_a_collection_that_forgets_everything_end_well() {
-    beside_runs(EQUAL, 4, &|environment| environment.command(&["cache", "gc", "--max-age", "1 ms"]));
+    beside_runs(EQUAL, 4, &|environment| {
+        environment.command(&["cache", "gc", "--max-age", "1 ms"])
+    });
 }
 
 /// A library that sets the clock of a process on, as that of another host may be; `None` without a compiler.
@@ -101,8 +130,11 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 ";
     environment.write("clock.c", source.replace("OFFSET", "100000"));
     let library = environment.path("clock.so");
-    let built =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(environment.path("clock.c")).output();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(environment.path("clock.c"))
+        .output();
     let is_built = built.is_ok_and(|output| output.status.success());
     if !is_built {
         eprintln!("SKIPPED: there is no C compiler");
@@ -113,28 +145,59 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 #[test]
 fn a_collection_goes_by_the_clock_of_the_file_system() {
     let place = TestEnvironment::new();
-    let Some(library) = faulty_clock(&place) else { return };
+    let Some(library) = faulty_clock(&place) else {
+        return;
+    };
     let ahead = |environment: &TestEnvironment, arguments: &[&str]| {
         let mut command = environment.command(arguments);
         command.env("LD_PRELOAD", &library);
         command
     };
-    beside_runs(EQUAL, 3, &|environment| ahead(environment, &["cache", "gc"]));
+    beside_runs(EQUAL, 3, &|environment| {
+        ahead(environment, &["cache", "gc"])
+    });
     // What is a minute old is not old, whatever the host says; nor is the work of others gone.
     let environment = TestEnvironment::with_pipeline(EQUAL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     environment.write("cache/v1/tmp/elsewhere-1-2-3", "on its way");
     let orphan = environment.write("cache/v1/objects/00/11", "on its way, too");
-    let collected =
-        environment.start(ahead(&environment, &["cache", "gc", "--max-age", "1 h", "--json"])).wait().expect(0);
-    assert_eq!(collected.json()["removed"], serde_json::json!([]), "{}", collected.describe());
+    let collected = environment
+        .start(ahead(
+            &environment,
+            &["cache", "gc", "--max-age", "1 h", "--json"],
+        ))
+        .wait()
+        .expect(0);
+    assert_eq!(
+        collected.json()["removed"],
+        serde_json::json!([]),
+        "{}",
+        collected.describe()
+    );
     assert!(orphan.exists());
     let mut remote = TestEnvironment::with_pipeline(EQUAL);
-    remote.set("RUNNER_REMOTE", format!("file://{}", remote.path("shared").display()));
+    remote.set(
+        "RUNNER_REMOTE",
+        format!("file://{}", remote.path("shared").display()),
+    );
     remote.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    let gc = ["cache", "gc", "--on-remote", "--older-than", "1 h", "--store", "none", "--json"];
+    let gc = [
+        "cache",
+        "gc",
+        "--on-remote",
+        "--older-than",
+        "1 h",
+        "--store",
+        "none",
+        "--json",
+    ];
     let collected = remote.start(ahead(&remote, &gc)).wait().expect(0);
-    assert_eq!(collected.json()["removed"], serde_json::json!([]), "{}", collected.describe());
+    assert_eq!(
+        collected.json()["removed"],
+        serde_json::json!([]),
+        "{}",
+        collected.describe()
+    );
 }
 
 /// A process that dies while it collects takes nothing with it.
@@ -157,10 +220,22 @@ fn a_collection_that_is_killed_at_any_step_takes_nothing_along() {
         }
         finished.expect_killed();
         let verified = environment.run(&["cache", "verify"]);
-        assert_eq!(verified.code(), Some(0), "killed at step {step}: {}", verified.describe());
-        assert_eq!(hits(&environment.json(&["plan", "pipeline.yaml"])), hits(&needed), "killed at step {step}");
+        assert_eq!(
+            verified.code(),
+            Some(0),
+            "killed at step {step}: {}",
+            verified.describe()
+        );
+        assert_eq!(
+            hits(&environment.json(&["plan", "pipeline.yaml"])),
+            hits(&needed),
+            "killed at step {step}"
+        );
     }
-    assert_eq!(hits(&environment.json(&["plan", "pipeline.yaml"])), hits(&needed));
+    assert_eq!(
+        hits(&environment.json(&["plan", "pipeline.yaml"])),
+        hits(&needed)
+    );
     assert!(environment.files("cache/v1/trash").is_empty());
 }
 

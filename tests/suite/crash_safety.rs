@@ -65,7 +65,12 @@ fn killed_again_and_again_on_one_store() {
         finished.expect_killed();
         kills += 1;
         let verified = environment.run(&["cache", "verify"]);
-        assert_eq!(verified.code(), Some(0), "after {kills} kills: {}", verified.describe());
+        assert_eq!(
+            verified.code(),
+            Some(0),
+            "after {kills} kills: {}",
+            verified.describe()
+        );
     }
     assert!(kills >= 3, "only {kills} kills");
     check_aftermath(&environment, &expected, &format!("after {kills} kills"));
@@ -93,7 +98,14 @@ fn killed_at_random_moments() {
         std::thread::sleep(whole.mul_f64(fraction));
         running.kill();
         kills += usize::from(running.wait().code().is_none());
-        check_aftermath(&environment, &expected, &format!("round {round}, killed after {fraction:.3} of a run"));
+        check_aftermath(
+            &environment,
+            &expected,
+            &format!("round {round}, killed after {fraction:.3} of a run"),
+        );
     }
-    assert!(kills >= ROUNDS / 4, "only {kills} of {ROUNDS} runs were still going when they were killed");
+    assert!(
+        kills >= ROUNDS / 4,
+        "only {kills} of {ROUNDS} runs were still going when they were killed"
+    );
 }

@@ -18,13 +18,18 @@ fn after_one_run() -> (TestEnvironment, Value) {
 }
 
 fn short(environment: &TestEnvironment, path: &Path) -> String {
-    path.strip_prefix(environment.folder()).unwrap().display().to_string()
+    path.strip_prefix(environment.folder())
+        .unwrap()
+        .display()
+        .to_string()
 }
 
 /// `cache verify` names the path and the stage kind, with exit code 3, and is clean afterwards.
 fn verify_names(environment: &TestEnvironment, path: &Path, kind: &str) -> Finished {
     let found = environment.run(&["cache", "verify"]).expect(3);
-    found.prints(&short(environment, path)).prints(&format!("(made by {kind}"));
+    found
+        .prints(&short(environment, path))
+        .prints(&format!("(made by {kind}"));
     environment.succeed(&["cache", "verify"]);
     found
 }
@@ -37,7 +42,11 @@ fn recovers(environment: &TestEnvironment, before: &Value, place: &str) {
     assert_eq!(after["metrics"], before["metrics"], "{place}");
     environment.succeed(&["cache", "verify"]);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    assert_eq!(ran(&environment.latest()), Vec::<String>::new(), "{place}: it is mended");
+    assert_eq!(
+        ran(&environment.latest()),
+        Vec::<String>::new(),
+        "{place}: it is mended"
+    );
 }
 
 #[test]
@@ -57,7 +66,11 @@ fn verification_finds_every_kind_of_object() {
         let path = object_path(&environment, stage, port);
         harm.happen_to(&path);
         verify_names(&environment, &path, kind);
-        recovers(&environment, &before, &format!("{harm:?} of {stage}.{port}"));
+        recovers(
+            &environment,
+            &before,
+            &format!("{harm:?} of {stage}.{port}"),
+        );
     }
 }
 
@@ -76,14 +89,29 @@ fn verification_finds_a_damaged_file_of_a_folder() {
 #[test]
 fn verification_reports_everything_in_one_go() {
     let (environment, before) = after_one_run();
-    let paths = [("raw", "series"), ("model", "model"), ("metrics", "metrics")]
-        .map(|(stage, port)| object_path(&environment, stage, port));
+    let paths = [
+        ("raw", "series"),
+        ("model", "model"),
+        ("metrics", "metrics"),
+    ]
+    .map(|(stage, port)| object_path(&environment, stage, port));
     paths.iter().for_each(|path| Harm::FlipBit.happen_to(path));
-    let report = environment.run(&["cache", "verify", "--json"]).expect(3).json();
-    let named: Vec<&str> =
-        report["damaged"].as_array().unwrap().iter().map(|one| one["path"].as_str().unwrap()).collect();
+    let report = environment
+        .run(&["cache", "verify", "--json"])
+        .expect(3)
+        .json();
+    let named: Vec<&str> = report["damaged"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
     for path in &paths {
-        assert!(named.contains(&path.to_str().unwrap()), "{} is not in {report}", path.display());
+        assert!(
+            named.contains(&path.to_str().unwrap()),
+            "{} is not in {report}",
+            path.display()
+        );
     }
     assert_eq!(named.len(), paths.len());
     recovers(&environment, &before, "three objects");
@@ -102,11 +130,20 @@ fn a_run_that_reads_a_damaged_input_recomputes_it() {
         let after = environment.latest();
         assert_eq!(digests(&after), digests(&before), "{harm:?}");
         assert_eq!(after["metrics"], before["metrics"], "{harm:?}");
-        assert!(ran(&after).contains(&"scores".to_owned()), "{harm:?}: {after}");
+        assert!(
+            ran(&after).contains(&"scores".to_owned()),
+            "{harm:?}: {after}"
+        );
         if matches!(harm, Harm::FlipBit) {
-            finished.says(&name[..8]).says("is damaged").says("scores: its stored outputs are damaged or missing");
+            finished
+                .says(&name[..8])
+                .says("is damaged")
+                .says("scores: its stored outputs are damaged or missing");
             let aside = environment.files("cache/v1/quarantine");
-            assert!(aside.len() == 1 && aside[0].to_str().unwrap().contains(&name), "{aside:?}");
+            assert!(
+                aside.len() == 1 && aside[0].to_str().unwrap().contains(&name),
+                "{aside:?}"
+            );
         }
         recovers(&environment, &before, &format!("{harm:?}"));
     }
@@ -116,13 +153,23 @@ fn a_run_that_reads_a_damaged_input_recomputes_it() {
 #[test]
 fn damage_of_an_input_of_what_is_recomputed_is_mended_as_well() {
     let (environment, before) = after_one_run();
-    for (stage, port) in [("scores", "scores"), ("windows", "windows"), ("model", "model"), ("scaled", "series")] {
+    for (stage, port) in [
+        ("scores", "scores"),
+        ("windows", "windows"),
+        ("model", "model"),
+        ("scaled", "series"),
+    ] {
         Harm::FlipBit.happen_to(&object_path(&environment, stage, port));
     }
     environment.succeed(&["run", "pipeline.yaml", "--force", "metrics"]);
     let after = environment.latest();
     assert_eq!(digests(&after), digests(&before));
-    for stage in after["stages"].as_array().unwrap().iter().filter(|stage| stage["state"] == "ran") {
+    for stage in after["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|stage| stage["state"] == "ran")
+    {
         assert_ne!(stage["reason"], "", "what runs says why: {stage}");
     }
     recovers(&environment, &before, "a chain");
@@ -132,7 +179,10 @@ fn damage_of_an_input_of_what_is_recomputed_is_mended_as_well() {
 #[test]
 fn damaged_results_are_recomputed_by_a_run_in_which_nothing_else_runs() {
     for (stage, path_of) in [
-        ("metrics", object_path as fn(&TestEnvironment, &str, &str) -> std::path::PathBuf),
+        (
+            "metrics",
+            object_path as fn(&TestEnvironment, &str, &str) -> std::path::PathBuf,
+        ),
         ("plots", object_path),
         ("plots", part_path),
     ] {
@@ -141,7 +191,10 @@ fn damaged_results_are_recomputed_by_a_run_in_which_nothing_else_runs() {
         let finished = environment.succeed(&["run", "pipeline.yaml"]);
         let after = environment.latest();
         assert_eq!(ran(&after), [stage], "{}", finished.describe());
-        assert_eq!((digests(&after), &after["metrics"]), (digests(&before), &before["metrics"]));
+        assert_eq!(
+            (digests(&after), &after["metrics"]),
+            (digests(&before), &before["metrics"])
+        );
         assert_eq!(environment.files("cache/v1/quarantine").len(), 1);
         recovers(&environment, &before, stage);
     }
@@ -155,7 +208,11 @@ fn a_truncated_or_missing_object_is_no_hit() {
         let plan = environment.succeed(&["plan", "pipeline.yaml"]);
         plan.prints("its outputs are gone from the store or damaged");
         environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-        assert_eq!(ran(&environment.latest()), ["model"], "{harm:?}: nothing below it reruns");
+        assert_eq!(
+            ran(&environment.latest()),
+            ["model"],
+            "{harm:?}: nothing below it reruns"
+        );
         recovers(&environment, &before, &format!("{harm:?}"));
     }
 }
@@ -166,7 +223,10 @@ fn a_damaged_action_is_found_and_not_believed() {
     let (environment, before) = after_one_run();
     let path = action_path(&environment, "scores");
     let whole = fs::read(&path).unwrap();
-    let digest = action(&environment, "scores").outputs[0].record.digest.to_string();
+    let digest = action(&environment, "scores").outputs[0]
+        .record
+        .digest
+        .to_string();
     let at = String::from_utf8_lossy(&whole).find(&digest).unwrap();
     let mut other_digest = whole.clone();
     other_digest[at] = if whole[at] == b'0' { b'1' } else { b'0' };
@@ -193,13 +253,21 @@ fn a_damaged_action_is_found_and_not_believed() {
 fn a_damaged_ledger_is_found_and_not_believed() {
     let (environment, before) = after_one_run();
     let ledgers = environment.files("cache/v1/ledger");
-    let [path] = &ledgers[..] else { panic!("one pipeline has one ledger: {ledgers:?}") };
+    let [path] = &ledgers[..] else {
+        panic!("one pipeline has one ledger: {ledgers:?}")
+    };
     let whole = fs::read(path).unwrap();
-    let digest = action(&environment, "scores").outputs[0].record.digest.to_string();
+    let digest = action(&environment, "scores").outputs[0]
+        .record
+        .digest
+        .to_string();
     let at = String::from_utf8_lossy(&whole).find(&digest).unwrap();
     let mut other_digest = whole.clone();
     other_digest[at] = if whole[at] == b'0' { b'1' } else { b'0' };
-    for (place, bytes) in [("cut off", whole[..whole.len() / 2].to_vec()), ("with another digest", other_digest)] {
+    for (place, bytes) in [
+        ("cut off", whole[..whole.len() / 2].to_vec()),
+        ("with another digest", other_digest),
+    ] {
         fs::write(path, &bytes).unwrap();
         let found = environment.run(&["cache", "verify"]);
         assert_eq!(found.code(), Some(3), "{place}: {}", found.describe());
@@ -208,7 +276,11 @@ fn a_damaged_ledger_is_found_and_not_believed() {
 
         fs::write(path, &bytes).unwrap();
         environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-        assert_eq!(ran(&environment.latest()), Vec::<String>::new(), "{place}: it is a shortcut only");
+        assert_eq!(
+            ran(&environment.latest()),
+            Vec::<String>::new(),
+            "{place}: it is a shortcut only"
+        );
         recovers(&environment, &before, place);
     }
 }
@@ -248,13 +320,25 @@ fn an_action_that_the_ledger_knows_is_written_again() {
             }
             environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
             let after = environment.latest();
-            assert_eq!((ran(&after), digests(&after)), (Vec::new(), digests(&before)), "harm {number}");
-            assert_eq!(paths.map(|path| fs::read(path).unwrap()), whole, "harm {number}: to the byte");
+            assert_eq!(
+                (ran(&after), digests(&after)),
+                (Vec::new(), digests(&before)),
+                "harm {number}"
+            );
+            assert_eq!(
+                paths.map(|path| fs::read(path).unwrap()),
+                whole,
+                "harm {number}: to the byte"
+            );
             environment.succeed(&["verify", "latest"]);
             environment.succeed(&["cache", "verify"]);
             let remote = format!("file://{}", environment.path("shared").display());
             environment.succeed(&["cache", "push", "--remote", &remote]);
-            assert_eq!(environment.files("shared/v1/actions").len(), 8, "all of them are sent");
+            assert_eq!(
+                environment.files("shared/v1/actions").len(),
+                8,
+                "all of them are sent"
+            );
         }
     }
 }
@@ -272,11 +356,18 @@ fn a_plan_writes_no_action() {
 /// A record that was cut short once ended every collection of garbage, and nothing said which one it was.
 #[test]
 fn a_record_of_a_run_that_cannot_be_read_is_named_and_set_aside() {
-    for (harm, is_sealed) in [("cut", false), ("empty", false), ("of a newer version", true)] {
+    for (harm, is_sealed) in [
+        ("cut", false),
+        ("empty", false),
+        ("of a newer version", true),
+    ] {
         let (environment, run) = after_one_run();
         let name = run["run"].as_str().unwrap();
         environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "seed=7"]);
-        let path = environment.path("cache/v1/runs").join(name).join("run.json");
+        let path = environment
+            .path("cache/v1/runs")
+            .join(name)
+            .join("run.json");
         let bytes = fs::read(&path).unwrap();
         let damaged = match harm {
             "cut" => bytes[..bytes.len() / 2].to_vec(),
@@ -290,7 +381,12 @@ fn a_record_of_a_run_that_cannot_be_read_is_named_and_set_aside() {
         environment.run(&["show", name]).expect(1).says("run.json");
         let verified = environment.run(&["cache", "verify"]);
         if is_sealed {
-            assert_eq!(verified.code(), Some(0), "{harm}: it is as it was written: {}", verified.describe());
+            assert_eq!(
+                verified.code(),
+                Some(0),
+                "{harm}: it is as it was written: {}",
+                verified.describe()
+            );
             assert!(path.exists());
             continue;
         }
@@ -298,7 +394,10 @@ fn a_record_of_a_run_that_cannot_be_read_is_named_and_set_aside() {
         environment.succeed(&["cache", "verify"]);
         environment.succeed(&["cache", "gc"]);
         environment.succeed(&["runs"]);
-        environment.run(&["verify", "latest"]).expect(3).prints(name);
+        environment
+            .run(&["verify", "latest"])
+            .expect(3)
+            .prints(name);
     }
 }
 
@@ -321,7 +420,9 @@ fn an_edit_of_a_shown_file_leaves_the_object_as_it_was() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--remote", &remote]);
     environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
     environment.succeed(&["--store", "imported", "import", "run.bundle"]);
-    environment.succeed(&["--store", "pulled", "cache", "pull", "--all", "--remote", &remote]);
+    environment.succeed(&[
+        "--store", "pulled", "cache", "pull", "--all", "--remote", &remote,
+    ]);
     for store in ["cache", "imported", "pulled"] {
         let objects = environment.files(&format!("{store}/v1/objects"));
         assert!(!objects.is_empty());
@@ -330,9 +431,22 @@ fn an_edit_of_a_shown_file_leaves_the_object_as_it_was() {
             assert_eq!(mode & 0o777, 0o444, "{}", object.display());
         }
     }
-    let shown = environment.files("cache/v1/runs").into_iter().find(|path| path.ends_with("size.txt")).unwrap();
-    assert_eq!(fs::metadata(&shown).unwrap().permissions().mode() & 0o222, 0);
-    let edit = std::process::Command::new("sed").args(["-i", "s/^/edited /"]).arg(&shown).status().unwrap();
+    let shown = environment
+        .files("cache/v1/runs")
+        .into_iter()
+        .find(|path| path.ends_with("size.txt"))
+        .unwrap();
+    assert_eq!(
+        fs::metadata(&shown).unwrap().permissions().mode() & 0o222,
+        0
+    );
+    let edit = std::process::Command::new("sed")
+        .args(["-i", "s/^/edited /"])
+        .arg(&shown)
+        .status()
+        .unwrap();
     assert!(edit.success() && fs::read_to_string(&shown).unwrap().starts_with("edited"));
-    environment.succeed(&["cache", "verify"]).prints("all intact");
+    environment
+        .succeed(&["cache", "verify"])
+        .prints("all intact");
 }

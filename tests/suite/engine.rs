@@ -7,7 +7,8 @@ use std::sync::Arc;
 use runner::cache::{Ledger, RunId, StageState, Store};
 use runner::diagnostic::SourceMap;
 use runner::engine::{
-    CancelToken, Event, Failure, FileFinder, FoundFile, Outcome, Planner, Reporter, RunOptions, execute,
+    CancelToken, Event, Failure, FileFinder, FoundFile, Outcome, Planner, Reporter, RunOptions,
+    execute,
 };
 use runner::graph::{Graph, Machine, build};
 use runner::spec::{LoadOptions, load_text};
@@ -31,8 +32,13 @@ struct AnyFile;
 
 impl FileFinder for AnyFile {
     fn find(&self, request: &FileRequest) -> Result<Option<FoundFile>, Failure> {
-        let bytes = std::fs::read(&request.path).map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Some(FoundFile { path: request.path.clone(), digest: Digest::of_bytes(&bytes), identity: None }))
+        let bytes =
+            std::fs::read(&request.path).map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Some(FoundFile {
+            path: request.path.clone(),
+            digest: Digest::of_bytes(&bytes),
+            identity: None,
+        }))
     }
 }
 
@@ -57,8 +63,20 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&folder.path().join("cache")));
         let memory = 1 << 30;
-        let options = RunOptions { jobs: 2, threads: 2, device: Device::Cpu, memory, gpus: 0, keep_going: false };
-        Self { folder, store, options, cancel: CancelToken::default() }
+        let options = RunOptions {
+            jobs: 2,
+            threads: 2,
+            device: Device::Cpu,
+            memory,
+            gpus: 0,
+            keep_going: false,
+        };
+        Self {
+            folder,
+            store,
+            options,
+            cancel: CancelToken::default(),
+        }
     }
 
     pub fn keep_going() -> Self {
@@ -75,12 +93,20 @@ impl Engine {
         let text = format!("pipeline: toys\nstages:\n{stages}");
         let mut sources = SourceMap::default();
         let options = LoadOptions::default();
-        let (spec, mut diagnostics) = load_text(Path::new("toys.yaml"), &text, &options, &mut sources);
+        let (spec, mut diagnostics) =
+            load_text(Path::new("toys.yaml"), &text, &options, &mut sources);
         let spec = spec.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)));
         let (mut graph, found) = build(&spec, &toys::kinds());
         diagnostics.extend(found);
-        assert!(diagnostics.is_empty(), "{}", diagnostics.render(&sources, false));
-        graph.place(&Machine { threads: self.options.threads, device: Device::Cpu });
+        assert!(
+            diagnostics.is_empty(),
+            "{}",
+            diagnostics.render(&sources, false)
+        );
+        graph.place(&Machine {
+            threads: self.options.threads,
+            device: Device::Cpu,
+        });
         graph
     }
 
@@ -99,15 +125,30 @@ impl Engine {
         let mut recorder = Recorder::default();
         let plan = planner.plan();
         let run = RunId("20260101-000000-000000".into());
-        let outcome = execute(&planner, plan, &self.store, &self.options, &run, &self.cancel, &mut recorder);
-        Story { outcome, events: recorder.0 }
+        let outcome = execute(
+            &planner,
+            plan,
+            &self.store,
+            &self.options,
+            &run,
+            &self.cancel,
+            &mut recorder,
+        );
+        Story {
+            outcome,
+            events: recorder.0,
+        }
     }
 }
 
 impl Story {
     /// The state of every stage.
     pub fn states(&self) -> BTreeMap<&str, StageState> {
-        self.outcome.stages.iter().map(|stage| (stage.name.as_str(), stage.state)).collect()
+        self.outcome
+            .stages
+            .iter()
+            .map(|stage| (stage.name.as_str(), stage.state))
+            .collect()
     }
 
     pub fn state(&self, stage: &str) -> StageState {
@@ -116,12 +157,23 @@ impl Story {
 
     /// Why a stage ran, was skipped, or failed.
     pub fn reason(&self, stage: &str) -> &str {
-        &self.outcome.stages.iter().find(|record| record.name == stage).unwrap().reason
+        &self
+            .outcome
+            .stages
+            .iter()
+            .find(|record| record.name == stage)
+            .unwrap()
+            .reason
     }
 
     /// The value that a stage came to.
     pub fn digest(&self, stage: &str) -> String {
-        let record = self.outcome.stages.iter().find(|record| record.name == stage).unwrap();
+        let record = self
+            .outcome
+            .stages
+            .iter()
+            .find(|record| record.name == stage)
+            .unwrap();
         record.digests["value"].to_string()
     }
 }

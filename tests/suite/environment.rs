@@ -29,7 +29,12 @@ pub struct TestEnvironment {
 impl TestEnvironment {
     pub fn new() -> Self {
         let folder = || tempfile::tempdir().expect("the system has a folder for temporary files");
-        Self { work: folder(), printed: folder(), count: Cell::new(0), variables: Vec::new() }
+        Self {
+            work: folder(),
+            printed: folder(),
+            count: Cell::new(0),
+            variables: Vec::new(),
+        }
     }
 
     /// An environment with one file in it, `pipeline.yaml`.
@@ -72,9 +77,14 @@ impl TestEnvironment {
     /// The program, ready to be started in the working folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program());
-        command.args(arguments).current_dir(self.folder()).env_clear();
+        command
+            .args(arguments)
+            .current_dir(self.folder())
+            .env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.folder()).env("TMPDIR", self.printed.path());
+        command
+            .env("HOME", self.folder())
+            .env("TMPDIR", self.printed.path());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -87,12 +97,24 @@ impl TestEnvironment {
     /// Starts a command of [`Self::command`], with what the test has changed about it.
     pub fn start(&self, mut command: Command) -> Running {
         let number = self.count.replace(self.count.get() + 1);
-        let [out, err] = ["out", "err"].map(|name| self.printed.path().join(format!("{number}.{name}")));
+        let [out, err] =
+            ["out", "err"].map(|name| self.printed.path().join(format!("{number}.{name}")));
         command.stdin(std::process::Stdio::null());
-        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        command
+            .stdout(File::create(&out).unwrap())
+            .stderr(File::create(&err).unwrap());
         let line = format!("{command:?}");
-        let child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
-        Running { child, line, out, err, started: Instant::now(), ended: false }
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{line}: {error}"));
+        Running {
+            child,
+            line,
+            out,
+            err,
+            started: Instant::now(),
+            ended: false,
+        }
     }
 
     /// Runs the program to its end.
@@ -129,7 +151,8 @@ impl TestEnvironment {
 
 /// The program under test: `RUNNER_UNDER_TEST` if it is set, as for a released binary, or the one just built.
 pub fn program() -> PathBuf {
-    std::env::var_os("RUNNER_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_runner").into(), PathBuf::from)
+    std::env::var_os("RUNNER_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_runner").into(), PathBuf::from)
 }
 
 /// A started process. It is killed if the test ends before it does.
@@ -154,7 +177,11 @@ impl Running {
                     stderr: text_of(&self.err),
                 };
             }
-            assert!(self.started.elapsed() < LIMIT, "{} ran longer than {LIMIT:?}", self.line);
+            assert!(
+                self.started.elapsed() < LIMIT,
+                "{} ran longer than {LIMIT:?}",
+                self.line
+            );
             std::thread::sleep(POLL);
         }
     }
@@ -186,7 +213,8 @@ impl Running {
 
     /// The most memory that it has had in it at once, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
         kibibytes.map_or(0, |number: u64| number * 1024)
@@ -194,7 +222,8 @@ impl Running {
 
     pub fn signal(&self, signal: rustix::process::Signal) {
         // The child was not waited for yet, so its id is still its own.
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
     }
 
     /// Waits until a condition holds while the process is running. `false` if the process ended first.
@@ -206,7 +235,11 @@ impl Running {
             if self.has_ended() {
                 return false;
             }
-            assert!(self.started.elapsed() < LIMIT, "{}: waited longer than {LIMIT:?}", self.line);
+            assert!(
+                self.started.elapsed() < LIMIT,
+                "{}: waited longer than {LIMIT:?}",
+                self.line
+            );
             std::thread::sleep(POLL);
         }
     }
@@ -257,31 +290,45 @@ impl Finished {
     /// What it printed as one JSON document.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{}", self.describe()))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.describe()))
     }
 
     /// What it printed as JSON lines.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<Value> {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
         self.stdout.lines().map(parse).collect()
     }
 
     pub fn describe(&self) -> String {
-        format!("{} ended with {}\n{}\n{}", self.line, self.status, self.stdout, self.stderr)
+        format!(
+            "{} ended with {}\n{}\n{}",
+            self.line, self.status, self.stdout, self.stderr
+        )
     }
 
     /// Fails the test unless standard error holds this text.
     #[track_caller]
     pub fn says(&self, text: &str) -> &Self {
-        assert!(self.stderr.contains(text), "`{text}` is not in:\n{}", self.describe());
+        assert!(
+            self.stderr.contains(text),
+            "`{text}` is not in:\n{}",
+            self.describe()
+        );
         self
     }
 
     /// Fails the test unless standard output holds this text.
     #[track_caller]
     pub fn prints(&self, text: &str) -> &Self {
-        assert!(self.stdout.contains(text), "`{text}` is not in:\n{}", self.describe());
+        assert!(
+            self.stdout.contains(text),
+            "`{text}` is not in:\n{}",
+            self.describe()
+        );
         self
     }
 }

@@ -21,7 +21,10 @@ stages:
 "#;
 
 fn names(run: &Value) -> Vec<&str> {
-    stages(run).iter().map(|stage| stage["name"].as_str().unwrap()).collect()
+    stages(run)
+        .iter()
+        .map(|stage| stage["name"].as_str().unwrap())
+        .collect()
 }
 
 #[test]
@@ -29,8 +32,13 @@ fn every_combination_runs_the_first_axis_slowest() {
     let environment = TestEnvironment::with_pipeline(GRID);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let run = environment.latest();
-    let expected =
-        ["figure[size=2,kind=b]", "figure[size=2,kind=a]", "figure[size=1,kind=b]", "figure[size=1,kind=a]", "all"];
+    let expected = [
+        "figure[size=2,kind=b]",
+        "figure[size=2,kind=a]",
+        "figure[size=1,kind=b]",
+        "figure[size=1,kind=a]",
+        "all",
+    ];
     assert_eq!(names(&run), expected);
     assert_eq!(run["metrics"]["all"]["figure"], 1.5);
     assert_eq!(run["metrics"]["figure[size=2,kind=a]"]["figure"], 2.0);
@@ -43,11 +51,23 @@ fn the_rows_of_a_collection_are_in_the_order_of_the_axes() {
     let environment = TestEnvironment::with_pipeline(&slow);
     environment.succeed(&["run", "--quiet", "--jobs", "4", "pipeline.yaml"]);
     let record = crate::store::action(&environment, "all");
-    let table = crate::store::open(&environment).load(record.output("table").unwrap()).unwrap();
-    let stages::artifact::Artifact::Table(table) = table else { panic!("not a table") };
-    let sizes: Vec<i64> = table.integers("size").unwrap().into_iter().flatten().collect();
+    let table = crate::store::open(&environment)
+        .load(record.output("table").unwrap())
+        .unwrap();
+    let stages::artifact::Artifact::Table(table) = table else {
+        panic!("not a table")
+    };
+    let sizes: Vec<i64> = table
+        .integers("size")
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect();
     let kinds: Vec<String> = table.texts("kind").unwrap().into_iter().flatten().collect();
-    assert_eq!((sizes, kinds.concat()), (vec![2, 2, 1, 1], "baba".to_owned()));
+    assert_eq!(
+        (sizes, kinds.concat()),
+        (vec![2, 2, 1, 1], "baba".to_owned())
+    );
 }
 
 #[test]
@@ -55,7 +75,12 @@ fn an_axis_may_depend_on_an_earlier_one() {
     let depends = GRID.replace("kind: [b, a]", "kind: {by: size, 2: [x, y], default: [z]}");
     let environment = TestEnvironment::with_pipeline(&depends);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    let expected = ["figure[size=2,kind=x]", "figure[size=2,kind=y]", "figure[size=1,kind=z]", "all"];
+    let expected = [
+        "figure[size=2,kind=x]",
+        "figure[size=2,kind=y]",
+        "figure[size=1,kind=z]",
+        "all",
+    ];
     assert_eq!(names(&environment.latest()), expected);
 }
 
@@ -65,23 +90,36 @@ fn names_leave_out_what_an_earlier_axis_decides() {
     let implied = GRID.replace("kind: [b, a]", "kind: {by: size, 2: [x], default: [z]}");
     let environment = TestEnvironment::with_pipeline(&implied);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    assert_eq!(names(&environment.latest()), ["figure[size=2]", "figure[size=1]", "all"]);
-    let set =
-        GRID.replace("kind: [b, a]", "kind: \"${kinds}\"") + "params: {kinds: {by: size, 2: [x], default: [z]}}\n";
+    assert_eq!(
+        names(&environment.latest()),
+        ["figure[size=2]", "figure[size=1]", "all"]
+    );
+    let set = GRID.replace("kind: [b, a]", "kind: \"${kinds}\"")
+        + "params: {kinds: {by: size, 2: [x], default: [z]}}\n";
     environment.write("pipeline.yaml", set);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     assert!(ran(&environment.latest()).is_empty());
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "kinds=q"]);
-    assert_eq!(names(&environment.latest()), ["figure[size=2]", "figure[size=1]", "all"]);
+    assert_eq!(
+        names(&environment.latest()),
+        ["figure[size=2]", "figure[size=1]", "all"]
+    );
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "kinds=[q]"]);
-    assert_eq!(names(&environment.latest()), ["figure[size=2,kind=q]", "figure[size=1,kind=q]", "all"]);
+    assert_eq!(
+        names(&environment.latest()),
+        ["figure[size=2,kind=q]", "figure[size=1,kind=q]", "all"]
+    );
 }
 
 /// Stages below an expanded one are expanded with it; `collect` ends that.
 #[test]
 fn axes_flow_downstream_to_the_collection() {
-    let text = SMALL.replace("  scaled: {uses", "  scaled: {foreach: {method: [zscore, minmax]}, uses");
-    let text = text.replace("{method: zscore}", "{method: \"${method}\"}") + "  all: {uses: collect, from: metrics}\n";
+    let text = SMALL.replace(
+        "  scaled: {uses",
+        "  scaled: {foreach: {method: [zscore, minmax]}, uses",
+    );
+    let text = text.replace("{method: zscore}", "{method: \"${method}\"}")
+        + "  all: {uses: collect, from: metrics}\n";
     let environment = TestEnvironment::with_pipeline(&text);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let run = environment.latest();
@@ -96,12 +134,20 @@ fn a_new_point_runs_alone() {
     let pipeline = GRID;
     let environment = TestEnvironment::with_pipeline(pipeline);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    environment.write("pipeline.yaml", pipeline.replace("size: [2, 1]", "size: [2, 3, 1]"));
+    environment.write(
+        "pipeline.yaml",
+        pipeline.replace("size: [2, 1]", "size: [2, 3, 1]"),
+    );
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     // Both kinds of a size run the same command, so one of them does it for both.
     let finished = ran(&environment.latest());
-    let [figure, all] = &finished[..] else { panic!("{finished:?} ran") };
-    assert!(figure.starts_with("figure[size=3,kind=") && all == "all", "{figure}, {all}");
+    let [figure, all] = &finished[..] else {
+        panic!("{finished:?} ran")
+    };
+    assert!(
+        figure.starts_with("figure[size=3,kind=") && all == "all",
+        "{figure}, {all}"
+    );
 }
 
 #[test]
@@ -112,7 +158,10 @@ fn listed_points_run_as_they_are_listed() {
     );
     let environment = TestEnvironment::with_pipeline(&pipeline);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    assert_eq!(names(&environment.latest()), ["figure[size=5,kind=p]", "figure[size=4,kind=q]", "all"]);
+    assert_eq!(
+        names(&environment.latest()),
+        ["figure[size=5,kind=p]", "figure[size=4,kind=q]", "all"]
+    );
 }
 
 #[test]
@@ -127,8 +176,18 @@ fn fragments_are_shared() {
     environment.succeed(&["run", "--quiet", "pipelines/one.yaml"]);
     assert_eq!(ran(&environment.latest()), ["raw", "scaled"]);
     environment.succeed(&["run", "--quiet", "pipelines/two.yaml"]);
-    assert_eq!(ran(&environment.latest()), ["windows"], "what pipelines share is computed once");
-    environment.succeed(&["run", "--quiet", "pipelines/two.yaml", "--set", "channels=3"]);
+    assert_eq!(
+        ran(&environment.latest()),
+        ["windows"],
+        "what pipelines share is computed once"
+    );
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipelines/two.yaml",
+        "--set",
+        "channels=3",
+    ]);
     assert_eq!(ran(&environment.latest()), ["raw", "windows"]);
 }
 
@@ -137,7 +196,15 @@ fn a_target_needs_only_what_is_above_it() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--target", "windows"]);
     assert_eq!(names(&environment.latest()), &SMALL_STAGES[..3]);
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--target", "scores", "--target", "size"]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--target",
+        "scores",
+        "--target",
+        "size",
+    ]);
     let run = environment.latest();
     assert_eq!(in_state(&run, "hit"), &SMALL_STAGES[..3]);
     assert_eq!(ran(&run), ["model", "scores", "metrics", "size"]);
@@ -149,13 +216,27 @@ fn a_target_needs_only_what_is_above_it() {
 fn a_forced_stage_runs_and_its_content_decides_about_the_rest() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--force", "scaled", "--force", "plots"]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--force",
+        "scaled",
+        "--force",
+        "plots",
+    ]);
     assert_eq!(ran(&environment.latest()), ["scaled", "plots"]);
 }
 
 #[test]
 fn an_instance_is_a_target_by_its_full_name() {
     let environment = TestEnvironment::with_pipeline(GRID);
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--target", "figure[size=1,kind=a]"]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--target",
+        "figure[size=1,kind=a]",
+    ]);
     assert_eq!(ran(&environment.latest()), ["figure[size=1,kind=a]"]);
 }

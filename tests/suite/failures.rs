@@ -19,9 +19,17 @@ fn toys_run_and_are_kept() {
     let stages = "  a: {uses: number, with: {value: 2}}\n  b: {uses: number, with: {value: 3}}\n  c: {uses: sum, from: [a, b]}\n";
     let first = engine.run(stages);
     assert_eq!(first.outcome.status, RunStatus::Done);
-    assert!(first.states().values().all(|state| *state == Ran), "{:?}", first.states());
+    assert!(
+        first.states().values().all(|state| *state == Ran),
+        "{:?}",
+        first.states()
+    );
     let second = engine.run(stages);
-    assert!(second.states().values().all(|state| *state == Hit), "{:?}", second.states());
+    assert!(
+        second.states().values().all(|state| *state == Hit),
+        "{:?}",
+        second.states()
+    );
     assert_eq!(second.digest("c"), first.digest("c"));
     let five = engine.run("  five: {uses: number, with: {value: 5}}\n");
     assert_eq!(five.digest("five"), first.digest("c"), "2 + 3 = 5");
@@ -33,13 +41,25 @@ fn a_failure_has_message_place_cause_hint_and_inputs() {
     let story = engine
         .run("  a: {uses: number, with: {value: 2}}\n  bad: {uses: fail, from: a}\n  c: {uses: sum, from: bad}\n");
     assert_eq!(story.outcome.status, RunStatus::Failed);
-    assert_eq!((story.state("a"), story.state("bad"), story.state("c")), (Ran, Failed, Skipped));
+    assert_eq!(
+        (story.state("a"), story.state("bad"), story.state("c")),
+        (Ran, Failed, Skipped)
+    );
     let (name, failure) = &story.outcome.failures[0];
-    assert_eq!((name.as_str(), failure.message.as_str()), ("bad", "row 3 holds no number"));
+    assert_eq!(
+        (name.as_str(), failure.message.as_str()),
+        ("bad", "row 3 holds no number")
+    );
     assert_eq!(failure.location.as_deref(), Some("table.csv:3"));
     assert_eq!(failure.causes, ["`x` is no digit"]);
     assert_eq!(failure.hint.as_deref(), Some("set `missing`"));
-    assert_eq!(failure.inputs, [format!("items[a] {}", &story.digest("a")[..failure.inputs[0].len() - 9])]);
+    assert_eq!(
+        failure.inputs,
+        [format!(
+            "items[a] {}",
+            &story.digest("a")[..failure.inputs[0].len() - 9]
+        )]
+    );
     assert_eq!(story.reason("c"), "it needs bad");
 }
 
@@ -48,10 +68,20 @@ fn a_panic_is_a_failure_of_its_stage() {
     let engine = Engine::keep_going();
     let story = engine
         .run("  bad: {uses: panic}\n  below: {uses: sum, from: bad}\n  other: {uses: number, with: {value: 1}}\n");
-    assert_eq!((story.state("bad"), story.state("below"), story.state("other")), (Failed, Skipped, Ran));
+    assert_eq!(
+        (
+            story.state("bad"),
+            story.state("below"),
+            story.state("other")
+        ),
+        (Failed, Skipped, Ran)
+    );
     let (_, failure) = &story.outcome.failures[0];
     assert_eq!(failure.message, "it panicked: index 7 is out of bounds");
-    assert_eq!(failure.hint.as_deref(), Some("this is a fault of the stage kind, not of the pipeline"));
+    assert_eq!(
+        failure.hint.as_deref(),
+        Some("this is a fault of the stage kind, not of the pipeline")
+    );
 }
 
 #[test]
@@ -63,7 +93,12 @@ fn nothing_of_a_failed_stage_is_kept() {
             assert_eq!(engine.run(&stages).state("bad"), Failed, "{kind}");
         }
         let stats = engine.store.stats().unwrap();
-        let left = [stats.objects.count, stats.actions.count, stats.leases.count, stats.temporary.count];
+        let left = [
+            stats.objects.count,
+            stats.actions.count,
+            stats.leases.count,
+            stats.temporary.count,
+        ];
         assert_eq!(left, [0; 4], "{kind}");
     }
 }
@@ -71,7 +106,10 @@ fn nothing_of_a_failed_stage_is_kept() {
 #[test]
 fn a_kind_that_forgets_an_output_is_found_out() {
     let story = Engine::new().run("  bad: {uses: forgetful}\n");
-    assert_eq!(story.outcome.failures[0].1.message, "it made no output `value`");
+    assert_eq!(
+        story.outcome.failures[0].1.message,
+        "it made no output `value`"
+    );
 }
 
 /// `bad` fails while `slow` runs; `later` has not begun.
@@ -87,8 +125,18 @@ const MIXED: &str = "  bad: {uses: fail}
 fn the_others_finish_with_keep_going() {
     let story = Engine::keep_going().run(MIXED);
     assert_eq!(story.outcome.status, RunStatus::Failed);
-    assert_eq!((story.state("bad"), story.state("below"), story.state("deeper")), (Failed, Skipped, Skipped));
-    assert_eq!((story.state("one"), story.state("two"), story.state("three")), (Ran, Ran, Ran));
+    assert_eq!(
+        (
+            story.state("bad"),
+            story.state("below"),
+            story.state("deeper")
+        ),
+        (Failed, Skipped, Skipped)
+    );
+    assert_eq!(
+        (story.state("one"), story.state("two"), story.state("three")),
+        (Ran, Ran, Ran)
+    );
     assert_eq!(story.reason("deeper"), "it needs bad");
 }
 
@@ -97,16 +145,32 @@ fn without_it_nothing_new_begins() {
     let mut engine = Engine::new();
     engine.options.jobs = 1;
     let story = engine.run(MIXED);
-    let begun = story.states().values().filter(|state| **state == Ran).count();
+    let begun = story
+        .states()
+        .values()
+        .filter(|state| **state == Ran)
+        .count();
     assert!(begun < 3, "{:?}", story.states());
     assert_eq!(story.state("three"), Skipped);
     assert_eq!(story.reason("three"), "another stage failed");
     let again = engine.run(MIXED);
-    assert_eq!(again.states().values().filter(|state| **state == Hit).count(), begun, "what was done stays done");
+    assert_eq!(
+        again
+            .states()
+            .values()
+            .filter(|state| **state == Hit)
+            .count(),
+        begun,
+        "what was done stays done"
+    );
 }
 
 fn retries(story: &Story) -> usize {
-    story.events.iter().filter(|event| matches!(event, Event::StageRetried { .. })).count()
+    story
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::StageRetried { .. }))
+        .count()
 }
 
 #[test]
@@ -118,7 +182,10 @@ fn a_stage_is_tried_again_as_often_as_it_asks_for() {
         let story = engine.run(&format!("  s: {{uses: flaky, retries: 2, with: {with}}}\n"));
         assert_eq!(story.state("s"), state);
         assert_eq!(retries(&story), 2);
-        assert_eq!(std::fs::read_to_string(attempts).unwrap().lines().count(), 3);
+        assert_eq!(
+            std::fs::read_to_string(attempts).unwrap().lines().count(),
+            3
+        );
     }
 }
 
@@ -131,15 +198,23 @@ fn a_stage_that_takes_too_long_is_stopped() {
     assert_eq!((story.state("s"), story.state("t")), (Failed, Ran));
     let (_, failure) = &story.outcome.failures[0];
     assert_eq!(failure.message, "it ran longer than 50ms");
-    assert_eq!(failure.hint.as_deref(), Some("raise `timeout`, or give the stage less to do"));
+    assert_eq!(
+        failure.hint.as_deref(),
+        Some("raise `timeout`, or give the stage less to do")
+    );
 }
 
 /// Its own failure, and not the clock, is why it has no outputs.
 #[test]
 fn what_fails_by_itself_when_its_time_is_over_says_why() {
     let engine = Engine::new();
-    let with = format!("{{failures: 1, attempts: {}, seconds: 0.2}}", engine.path("attempts").display());
-    let story = engine.run(&format!("  s: {{uses: flaky, timeout: 10 ms, with: {with}}}\n"));
+    let with = format!(
+        "{{failures: 1, attempts: {}, seconds: 0.2}}",
+        engine.path("attempts").display()
+    );
+    let story = engine.run(&format!(
+        "  s: {{uses: flaky, timeout: 10 ms, with: {with}}}\n"
+    ));
     assert_eq!(story.outcome.failures[0].1.message, "the weather is bad");
 }
 
@@ -149,7 +224,12 @@ fn a_pause_before_the_next_attempt_ends_with_the_run() {
     let (cancel, attempts) = (engine.cancel.clone(), engine.path("attempts"));
     let with = format!("{{failures: 9, attempts: {}}}", attempts.display());
     let stopper = std::thread::spawn(move || {
-        while std::fs::read_to_string(&attempts).unwrap_or_default().lines().count() < 3 {
+        while std::fs::read_to_string(&attempts)
+            .unwrap_or_default()
+            .lines()
+            .count()
+            < 3
+        {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         cancel.cancel();
@@ -171,18 +251,31 @@ fn a_run_that_is_cancelled_is_interrupted_not_failed() {
     let story = engine.run("  quick: {uses: number, with: {value: 1}}\n  s: {uses: slow, with: {seconds: 60}}\n  t: {uses: sum, from: s}\n");
     stopper.join().unwrap();
     assert_eq!(story.outcome.status, RunStatus::Interrupted);
-    assert_eq!((story.state("quick"), story.state("s"), story.state("t")), (Ran, Skipped, Skipped));
+    assert_eq!(
+        (story.state("quick"), story.state("s"), story.state("t")),
+        (Ran, Skipped, Skipped)
+    );
     assert!(story.outcome.failures.is_empty());
     let skipped = |event: &&Event| matches!(event, Event::StageFinished { stage, state: Skipped, .. } if stage == "s");
-    assert_eq!(story.events.iter().filter(skipped).count(), 1, "it is told once");
-    let lost: Vec<(&str, bool)> =
-        story.outcome.interrupted.iter().map(|stage| (stage.stage.as_str(), stage.is_lost)).collect();
+    assert_eq!(
+        story.events.iter().filter(skipped).count(),
+        1,
+        "it is told once"
+    );
+    let lost: Vec<(&str, bool)> = story
+        .outcome
+        .interrupted
+        .iter()
+        .map(|stage| (stage.stage.as_str(), stage.is_lost))
+        .collect();
     assert_eq!(lost, [("s", true)]);
 }
 
 #[test]
 fn more_jobs_than_stages_and_more_stages_than_jobs() {
-    let stages: String = (0..60).map(|n| format!("  n{n}: {{uses: number, with: {{value: {n}}}}}\n")).collect();
+    let stages: String = (0..60)
+        .map(|n| format!("  n{n}: {{uses: number, with: {{value: {n}}}}}\n"))
+        .collect();
     let all: Vec<String> = (0..60).map(|n| format!("n{n}")).collect();
     let stages = format!("{stages}  all: {{uses: sum, from: [{}]}}\n", all.join(", "));
     for jobs in [1, 3, 100] {
@@ -190,7 +283,12 @@ fn more_jobs_than_stages_and_more_stages_than_jobs() {
         engine.options.jobs = jobs;
         let story = engine.run(&stages);
         assert_eq!(story.outcome.status, RunStatus::Done);
-        assert_eq!(story.digest("all"), engine.run("  x: {uses: number, with: {value: 1770}}\n").digest("x"));
+        assert_eq!(
+            story.digest("all"),
+            engine
+                .run("  x: {uses: number, with: {value: 1770}}\n")
+                .digest("x")
+        );
     }
 }
 
@@ -209,7 +307,9 @@ stages:
 #[test]
 fn the_command_line_tells_the_whole_story() {
     let environment = TestEnvironment::with_pipeline(BROKEN);
-    let finished = environment.run(&["run", "--quiet", "--keep-going", "pipeline.yaml"]).expect(1);
+    let finished = environment
+        .run(&["run", "--quiet", "--keep-going", "pipeline.yaml"])
+        .expect(1);
     assert_eq!(finished.stdout, "");
     let run = environment.latest();
     assert_eq!(in_state(&run, "failed"), ["bad"]);
@@ -224,7 +324,9 @@ fn the_command_line_tells_the_whole_story() {
 #[test]
 fn after_a_failure_only_the_rest_runs() {
     let environment = TestEnvironment::with_pipeline(BROKEN);
-    environment.run(&["run", "--keep-going", "pipeline.yaml"]).expect(1);
+    environment
+        .run(&["run", "--keep-going", "pipeline.yaml"])
+        .expect(1);
     environment.write("pipeline.yaml", BROKEN.replace("exit 4", "echo > {out.o}"));
     environment.succeed(&["run", "pipeline.yaml"]);
     assert_eq!(in_state(&environment.latest(), "ran"), ["bad", "below"]);
@@ -236,17 +338,29 @@ fn a_stage_that_failed_is_not_said_to_be_new() {
     let text = "pipeline: p\nparams: {x: 1}\nstages:\n  a: {uses: command, with: {run: [sh, -c, \"test ${x} = 2 && echo > {out.o}\"], \
                 outputs: {o: {path: o}}}}\n  b: {uses: command, from: {i: a}, with: {run: [sh, -c, \"ls {in.i} > {out.o}\"], outputs: {o: {path: o}}}}\n";
     let environment = TestEnvironment::with_pipeline(text);
-    environment.run(&["run", "--quiet", "pipeline.yaml"]).expect(1);
+    environment
+        .run(&["run", "--quiet", "pipeline.yaml"])
+        .expect(1);
     let run = environment.latest()["run"].as_str().unwrap().to_owned();
     let said = format!("it failed in run {run} (");
-    environment.succeed(&["plan", "pipeline.yaml"]).prints(&said);
-    environment.succeed(&["why", "a", "pipeline.yaml"]).prints(&format!("a must run: {said}"));
+    environment
+        .succeed(&["plan", "pipeline.yaml"])
+        .prints(&said);
+    environment
+        .succeed(&["why", "a", "pipeline.yaml"])
+        .prints(&format!("a must run: {said}"));
     // With another value it is another execution, and when that is done, it is up to date.
     let changed = format!("it changed since it failed in run {run} (");
-    environment.succeed(&["plan", "pipeline.yaml", "--set", "x=2"]).prints(&changed);
-    environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints(&format!("a must run: {changed}"));
+    environment
+        .succeed(&["plan", "pipeline.yaml", "--set", "x=2"])
+        .prints(&changed);
+    environment
+        .succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"])
+        .prints(&format!("a must run: {changed}"));
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--set", "x=2"]);
-    environment.succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"]).prints("a is up to date");
+    environment
+        .succeed(&["why", "a", "pipeline.yaml", "--set", "x=2"])
+        .prints("a is up to date");
 }
 
 /// Two stages become ready at once, and neither can run: the first fails, and the other is skipped, and not both.
@@ -258,10 +372,20 @@ fn a_stage_is_skipped_or_fails_and_not_both() {
     let environment = TestEnvironment::with_pipeline(text);
     let finished = environment.run(&["run", "pipeline.yaml"]).expect(1);
     finished.says("1 failed, 1 skipped");
-    let lines: Vec<&str> = finished.stderr.lines().filter(|line| !line.starts_with(' ')).collect();
+    let lines: Vec<&str> = finished
+        .stderr
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .collect();
     let about = |stage: &str| {
-        let told = [format!("error in stage {stage}:"), format!("skip  {stage} (")];
-        lines.iter().filter(|line| told.iter().any(|told| line.starts_with(told.as_str()))).count()
+        let told = [
+            format!("error in stage {stage}:"),
+            format!("skip  {stage} ("),
+        ];
+        lines
+            .iter()
+            .filter(|line| told.iter().any(|told| line.starts_with(told.as_str())))
+            .count()
     };
     assert_eq!((about("b"), about("c")), (1, 1), "{}", finished.describe());
 }
@@ -277,8 +401,18 @@ fn a_program_that_misses_a_file_beside_the_pipeline_is_advised_to_declare_it() {
     let environment = TestEnvironment::with_pipeline(&text("cat notes > {out.o}"));
     environment.write("notes", "");
     let advice = "add `files: {notes: notes}` under `with`";
-    environment.run(&["run", "pipeline.yaml"]).expect(1).says(advice);
-    environment.write("pipeline.yaml", text("echo notes not found >&2; exit 1; : {out.o}"));
+    environment
+        .run(&["run", "pipeline.yaml"])
+        .expect(1)
+        .says(advice);
+    environment.write(
+        "pipeline.yaml",
+        text("echo notes not found >&2; exit 1; : {out.o}"),
+    );
     let finished = environment.run(&["run", "pipeline.yaml"]).expect(1);
-    assert!(!finished.stderr.contains("add `files"), "{}", finished.describe());
+    assert!(
+        !finished.stderr.contains("add `files"),
+        "{}",
+        finished.describe()
+    );
 }

@@ -88,7 +88,11 @@ impl FaultyServer {
                 }
             }
         });
-        Self { address, state, thread: Some(thread) }
+        Self {
+            address,
+            state,
+            thread: Some(thread),
+        }
     }
 
     /// The address of a remote on this server.
@@ -132,7 +136,10 @@ impl State {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let mut words = line.split_whitespace().map(str::to_owned);
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (method, path) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let (mut length, mut from) = (0, None);
         loop {
             let mut header = String::new();
@@ -145,18 +152,27 @@ impl State {
                 length = value.parse().unwrap_or(0);
             }
             if let Some(value) = value("range:") {
-                from = value.strip_prefix("bytes=").and_then(|range| range.split('-').next()?.parse().ok());
+                from = value
+                    .strip_prefix("bytes=")
+                    .and_then(|range| range.split('-').next()?.parse().ok());
             }
         }
         let fault = *self.fault.lock().unwrap();
         if fault == Fault::Deaf && method == "PUT" {
-            self.requests.lock().unwrap().push(Request { method, path, from });
+            self.requests
+                .lock()
+                .unwrap()
+                .push(Request { method, path, from });
             self.wait_while(fault);
             return Ok(());
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
-        self.requests.lock().unwrap().push(Request { method: method.clone(), path: path.clone(), from });
+        self.requests.lock().unwrap().push(Request {
+            method: method.clone(),
+            path: path.clone(),
+            from,
+        });
         self.answer(stream, fault, &method, &path, from, body)
     }
 
@@ -221,7 +237,12 @@ impl State {
         let whole = file.len();
         let rest = &file[from.unwrap_or(0).min(whole)..];
         let status = if from.is_some() { 206 } else { 200 };
-        head(&mut stream, status, rest.len(), from.map(|from| (from, whole)))?;
+        head(
+            &mut stream,
+            status,
+            rest.len(),
+            from.map(|from| (from, whole)),
+        )?;
         match fault {
             Fault::CutAfter(most) if rest.len() > most => stream.write_all(&rest[..most]),
             Fault::Stuck if path.contains("/objects/") => {
@@ -238,10 +259,22 @@ impl State {
     }
 }
 
-fn head(stream: &mut TcpStream, status: u16, length: usize, range: Option<(usize, usize)>) -> std::io::Result<()> {
+fn head(
+    stream: &mut TcpStream,
+    status: u16,
+    length: usize,
+    range: Option<(usize, usize)>,
+) -> std::io::Result<()> {
     let range = range.map_or_else(String::new, |(from, whole)| {
-        format!("Content-Range: bytes {from}-{}/{whole}\r\n", whole.saturating_sub(1))
+        format!(
+            "Content-Range: bytes {from}-{}/{whole}\r\n",
+            whole.saturating_sub(1)
+        )
     });
-    let fixed = "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nETag: \"x\"\r\nConnection: close\r\n";
-    write!(stream, "HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n{range}{fixed}\r\n")
+    let fixed =
+        "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nETag: \"x\"\r\nConnection: close\r\n";
+    write!(
+        stream,
+        "HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n{range}{fixed}\r\n"
+    )
 }

@@ -38,15 +38,25 @@ fn forged(name: &str) -> TestEnvironment {
     assert_eq!(name.len(), NAME.len(), "the file keeps its length");
     let environment = TestEnvironment::with_pipeline(PIPELINE);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    let holds = |bytes: &[u8]| bytes.windows(NAME.len()).position(|part| part == NAME.as_bytes());
-    let list = environment.files("cache/v1/objects").into_iter().find(|path| holds(&fs::read(path).unwrap()).is_some());
+    let holds = |bytes: &[u8]| {
+        bytes
+            .windows(NAME.len())
+            .position(|part| part == NAME.as_bytes())
+    };
+    let list = environment
+        .files("cache/v1/objects")
+        .into_iter()
+        .find(|path| holds(&fs::read(path).unwrap()).is_some());
     let mut bytes = fs::read(list.unwrap()).unwrap();
     let old = Digest::of_bytes(&bytes).to_string();
     while let Some(place) = holds(&bytes) {
         bytes[place..place + NAME.len()].copy_from_slice(name.as_bytes());
     }
     let new = Digest::of_bytes(&bytes).to_string();
-    environment.write(&format!("cache/v1/objects/{}/{}.parquet", &new[..2], &new[2..]), &bytes);
+    environment.write(
+        &format!("cache/v1/objects/{}/{}.parquet", &new[..2], &new[2..]),
+        &bytes,
+    );
     for path in environment.files("cache/v1/actions") {
         let text = fs::read_to_string(&path).unwrap();
         let mut action: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
@@ -64,7 +74,11 @@ fn forged(name: &str) -> TestEnvironment {
 /// The name is said, on one line and without what steers a terminal; nothing was written where it leads.
 fn refused(environment: &TestEnvironment, finished: &Finished, shown: &str) {
     let said = format!("{}{}", finished.stdout, finished.stderr);
-    assert!(said.contains(&format!("the path `{shown}` has a part `..`")), "{}", finished.describe());
+    assert!(
+        said.contains(&format!("the path `{shown}` has a part `..`")),
+        "{}",
+        finished.describe()
+    );
     assert!(!said.contains('\u{1b}'), "{}", finished.describe());
     fn look(folder: &Path) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -76,14 +90,30 @@ fn refused(environment: &TestEnvironment, finished: &Finished, shown: &str) {
         }
     }
     look(environment.folder());
-    assert!(!environment.folder().parent().unwrap().join("victim.txt").exists());
+    assert!(
+        !environment
+            .folder()
+            .parent()
+            .unwrap()
+            .join("victim.txt")
+            .exists()
+    );
 }
 
 #[test]
 fn verification_and_export_name_the_path_that_leads_elsewhere() {
-    for (name, shown) in [(UPWARDS, UPWARDS), ("\u{1b}[2Jx/../victim.txt", r"\u{1b}[2Jx/../victim.txt")] {
+    for (name, shown) in [
+        (UPWARDS, UPWARDS),
+        ("\u{1b}[2Jx/../victim.txt", r"\u{1b}[2Jx/../victim.txt"),
+    ] {
         let environment = forged(name);
-        refused(&environment, &environment.run(&["export", "latest", "--bundle", "evil.bundle"]).expect(1), shown);
+        refused(
+            &environment,
+            &environment
+                .run(&["export", "latest", "--bundle", "evil.bundle"])
+                .expect(1),
+            shown,
+        );
         assert!(!environment.path("evil.bundle").exists());
         let environment = forged(name);
         let verified = environment.run(&["cache", "verify"]);
@@ -95,9 +125,18 @@ fn verification_and_export_name_the_path_that_leads_elsewhere() {
 #[test]
 fn a_run_over_a_forged_list_computes_it_again() {
     let environment = forged(UPWARDS);
-    refused(&environment, &environment.run(&["run", "pipeline.yaml", "--force", "user"]).expect(0), UPWARDS);
+    refused(
+        &environment,
+        &environment
+            .run(&["run", "pipeline.yaml", "--force", "user"])
+            .expect(0),
+        UPWARDS,
+    );
     let run = environment.latest()["run"].as_str().unwrap().to_owned();
-    assert_eq!(environment.read(&format!("cache/v1/runs/{run}/files/user/n/n")), "fine\n");
+    assert_eq!(
+        environment.read(&format!("cache/v1/runs/{run}/files/user/n/n")),
+        "fine\n"
+    );
 }
 
 #[test]
@@ -106,8 +145,21 @@ fn a_remote_brings_no_file_outside() {
     let remote = format!("file://{}", environment.path("cache").display());
     let elsewhere = TestEnvironment::with_pipeline(PIPELINE);
     elsewhere.write("precious/victim.txt", "precious");
-    let run = ["run", "pipeline.yaml", "--remote", &remote, "--remote-mode", "read", "--force", "user"];
+    let run = [
+        "run",
+        "pipeline.yaml",
+        "--remote",
+        &remote,
+        "--remote-mode",
+        "read",
+        "--force",
+        "user",
+    ];
     let finished = elsewhere.run(&run).expect(0);
-    assert!(finished.stderr.contains(UPWARDS) || finished.stdout.contains(UPWARDS), "{}", finished.describe());
+    assert!(
+        finished.stderr.contains(UPWARDS) || finished.stdout.contains(UPWARDS),
+        "{}",
+        finished.describe()
+    );
     assert_eq!(elsewhere.read("precious/victim.txt"), "precious");
 }

@@ -24,19 +24,30 @@ fn begun() -> (TestEnvironment, Running) {
 fn hearing_hangups(environment: &TestEnvironment) -> Command {
     let run = environment.command(&["run", "--quiet", "pipeline.yaml"]);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     if ignored.is_none_or(|ignored| ignored & 1 == 0) {
         return run;
     }
     let mut hearing = Command::new("env");
-    hearing.arg("--default-signal=HUP").arg(run.get_program()).args(run.get_args());
+    hearing
+        .arg("--default-signal=HUP")
+        .arg(run.get_program())
+        .args(run.get_args());
     hearing.current_dir(environment.folder()).env_clear();
-    hearing.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    hearing.envs(
+        run.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     hearing
 }
 
 fn status(environment: &TestEnvironment) -> String {
-    environment.json(&["runs"])["runs"][0]["status"].as_str().unwrap().to_owned()
+    environment.json(&["runs"])["runs"][0]["status"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -48,7 +59,10 @@ fn a_run_whose_terminal_is_gone_ends_as_if_it_were_interrupted() {
     running.signal(Signal::HUP);
     running.wait().expect(130);
     assert_eq!(status(&environment), "interrupted");
-    assert_eq!(environment.files("cache/v1/tmp").len() + environment.files("cache/v1/leases").len(), 0);
+    assert_eq!(
+        environment.files("cache/v1/tmp").len() + environment.files("cache/v1/leases").len(),
+        0
+    );
 }
 
 #[test]
@@ -72,7 +86,13 @@ fn nothing_that_a_program_has_started_outlives_a_killed_runner() {
     let mark = environment.path("mark").display().to_string();
     environment.set("MARK", mark);
     let mut running = environment.spawn(&["run", "--quiet", "pipeline.yaml"]);
-    let number = |name: &str| std::fs::read_to_string(environment.path(name)).ok()?.trim().parse::<u32>().ok();
+    let number = |name: &str| {
+        std::fs::read_to_string(environment.path(name))
+            .ok()?
+            .trim()
+            .parse::<u32>()
+            .ok()
+    };
     let mut numbers = Vec::new();
     for name in ["mark.inner", "mark.outer"] {
         assert!(running.wait_until(|| number(name).is_some()));
@@ -81,7 +101,10 @@ fn nothing_that_a_program_has_started_outlives_a_killed_runner() {
     running.kill();
     running.wait().expect_killed();
     let begun = std::time::Instant::now();
-    while numbers.iter().any(|number| runner::cache::process_start(*number).is_some()) {
+    while numbers
+        .iter()
+        .any(|number| runner::cache::process_start(*number).is_some())
+    {
         assert!(begun.elapsed().as_secs() < 60, "one of {numbers:?} goes on");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -97,8 +120,15 @@ fn what_nohup_starts_goes_on_without_a_terminal() {
     environment.set("MARK", mark);
     let run = environment.command(&["run", "--quiet", "pipeline.yaml"]);
     let mut nohup = Command::new("nohup");
-    nohup.arg(run.get_program()).args(run.get_args()).current_dir(environment.folder()).env_clear();
-    nohup.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    nohup
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(environment.folder())
+        .env_clear();
+    nohup.envs(
+        run.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     let mut running = environment.start(nohup);
     assert!(running.wait_until(|| environment.path("mark.begun").exists()));
     running.signal(Signal::HUP);

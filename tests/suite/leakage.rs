@@ -16,10 +16,25 @@ fn changed(from: &str, to: &str) -> String {
 /// Every kind of leak that a stage kind can declare.
 fn leaks() -> [(&'static str, String); 4] {
     [
-        ("a normaliser fitted on all rows", changed("{method: zscore}", "{method: zscore, fit: all}")),
-        ("a normaliser fitted on test rows", changed("{method: zscore}", "{method: zscore, fit: [train, test]}")),
-        ("windows across boundaries", changed("{length: 16}", "{length: 16, cross_boundaries: true}")),
-        ("a threshold from test scores", changed("anomaly_ratio: 2}", "anomaly_ratio: 2, over: [train, test]}")),
+        (
+            "a normaliser fitted on all rows",
+            changed("{method: zscore}", "{method: zscore, fit: all}"),
+        ),
+        (
+            "a normaliser fitted on test rows",
+            changed("{method: zscore}", "{method: zscore, fit: [train, test]}"),
+        ),
+        (
+            "windows across boundaries",
+            changed("{length: 16}", "{length: 16, cross_boundaries: true}"),
+        ),
+        (
+            "a threshold from test scores",
+            changed(
+                "anomaly_ratio: 2}",
+                "anomaly_ratio: 2, over: [train, test]}",
+            ),
+        ),
     ]
 }
 
@@ -33,9 +48,16 @@ fn each_leak_is_a_warning_and_the_pipeline_runs() {
     for (name, pipeline) in leaks() {
         let environment = TestEnvironment::with_pipeline(&pipeline);
         let planned = environment.succeed(&["plan", "pipeline.yaml"]);
-        assert_eq!(planned.stderr.matches("warning[leakage]").count(), 1, "{name}: {}", planned.describe());
+        assert_eq!(
+            planned.stderr.matches("warning[leakage]").count(),
+            1,
+            "{name}: {}",
+            planned.describe()
+        );
         told.push(planned.stderr);
-        environment.succeed(&["run", "--quiet", "pipeline.yaml"]).says("warning[leakage]");
+        environment
+            .succeed(&["run", "--quiet", "pipeline.yaml"])
+            .says("warning[leakage]");
     }
     assert_snapshot!(told.join("\n"));
 }
@@ -46,7 +68,12 @@ fn a_strict_pipeline_does_not_run_with_a_leak() {
         let environment = TestEnvironment::with_pipeline(&strict(&pipeline));
         for verb in ["run", "plan"] {
             let refused = environment.run(&[verb, "pipeline.yaml"]).expect(2);
-            assert_eq!(refused.stderr.matches("error[leakage]").count(), 1, "{name}: {}", refused.describe());
+            assert_eq!(
+                refused.stderr.matches("error[leakage]").count(),
+                1,
+                "{name}: {}",
+                refused.describe()
+            );
         }
         assert!(!environment.path("cache").exists(), "{name}");
     }
@@ -57,10 +84,19 @@ fn a_strict_pipeline_does_not_run_with_a_leak() {
 #[test]
 fn a_threshold_from_the_judged_rows_is_a_leak() {
     let judging = |more: &str| {
-        let pipeline = changed("anomaly_ratio: 2}", &format!("anomaly_ratio: 2{more}}}, on: calibration"));
-        TestEnvironment::with_pipeline(&pipeline).succeed(&["plan", "pipeline.yaml"]).stderr
+        let pipeline = changed(
+            "anomaly_ratio: 2}",
+            &format!("anomaly_ratio: 2{more}}}, on: calibration"),
+        );
+        TestEnvironment::with_pipeline(&pipeline)
+            .succeed(&["plan", "pipeline.yaml"])
+            .stderr
     };
-    for default_or_named in ["", ", over: [calibration]", ", over: [validation, calibration]"] {
+    for default_or_named in [
+        "",
+        ", over: [calibration]",
+        ", over: [validation, calibration]",
+    ] {
         let told = judging(default_or_named);
         let message = "learns its threshold from calibration rows, which are judged by it";
         assert_eq!(told.matches(message).count(), 1, "{told}");
@@ -79,18 +115,32 @@ fn a_sound_pipeline_is_no_leak() {
 /// Fitting nothing leaks nothing, whatever rows are named.
 #[test]
 fn no_statistics_no_leak() {
-    let environment = TestEnvironment::with_pipeline(&strict(&changed("{method: zscore}", "{method: none, fit: all}")));
+    let environment = TestEnvironment::with_pipeline(&strict(&changed(
+        "{method: zscore}",
+        "{method: none, fit: all}",
+    )));
     assert_eq!(environment.succeed(&["plan", "pipeline.yaml"]).stderr, "");
 }
 
 #[test]
 fn an_oracle_is_allowed_and_marked() {
-    let pipeline = strict(&changed("{kind: quantile, anomaly_ratio: 2}", "{kind: best-f1}"));
+    let pipeline = strict(&changed(
+        "{kind: quantile, anomaly_ratio: 2}",
+        "{kind: best-f1}",
+    ));
     let environment = TestEnvironment::with_pipeline(&pipeline);
     let finished = environment.succeed(&["run", "pipeline.yaml"]);
-    assert!(!finished.stderr.contains("leakage"), "{}", finished.describe());
+    assert!(
+        !finished.stderr.contains("leakage"),
+        "{}",
+        finished.describe()
+    );
     for metric in ["threshold", "precision", "recall", "f1", "best_f1"] {
-        let row = finished.stdout.lines().find(|line| line.trim_start().starts_with(&format!("{metric} "))).unwrap();
+        let row = finished
+            .stdout
+            .lines()
+            .find(|line| line.trim_start().starts_with(&format!("{metric} ")))
+            .unwrap();
         assert!(row.contains("oracle: knows the test labels"), "{row}");
     }
 }
@@ -100,7 +150,11 @@ fn an_oracle_is_allowed_and_marked() {
 fn an_honest_threshold_is_not_marked() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let finished = environment.succeed(&["run", "pipeline.yaml"]);
-    let marked: Vec<&str> = finished.stdout.lines().filter(|line| line.contains("oracle")).collect();
+    let marked: Vec<&str> = finished
+        .stdout
+        .lines()
+        .filter(|line| line.contains("oracle"))
+        .collect();
     assert_eq!(marked.len(), 1, "{marked:?}");
     assert!(marked[0].trim_start().starts_with("best_f1 "));
 }
@@ -114,5 +168,10 @@ fn instances_are_told_once() {
     );
     let environment = TestEnvironment::with_pipeline(&text);
     let planned = environment.succeed(&["plan", "pipeline.yaml"]);
-    assert_eq!(planned.stderr.matches("warning[leakage]").count(), 1, "{}", planned.describe());
+    assert_eq!(
+        planned.stderr.matches("warning[leakage]").count(),
+        1,
+        "{}",
+        planned.describe()
+    );
 }

@@ -7,7 +7,12 @@ use crate::environment::TestEnvironment;
 use crate::pipelines::{SMALL, SMALL_STAGES};
 
 fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 #[test]
@@ -19,15 +24,26 @@ fn quiet_prints_results_and_nothing_else() {
         finished.prints("best_f1").prints("plots/score.png");
     }
     let silent = environment.succeed(&["run", "--quiet", "pipeline.yaml", "--target", "windows"]);
-    assert_eq!((silent.stdout.as_str(), silent.stderr.as_str()), ("", ""), "no results, no output");
+    assert_eq!(
+        (silent.stdout.as_str(), silent.stderr.as_str()),
+        ("", ""),
+        "no results, no output"
+    );
 }
 
 #[test]
 fn the_story_goes_to_standard_error() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let finished = environment.succeed(&["run", "pipeline.yaml"]);
-    assert!(finished.stdout.starts_with("metrics\n"), "{}", finished.stdout);
-    finished.says("plan: 8 stages, 0 up to date").says("start model (train)").says("done: 8 ran, 0 up to date");
+    assert!(
+        finished.stdout.starts_with("metrics\n"),
+        "{}",
+        finished.stdout
+    );
+    finished
+        .says("plan: 8 stages, 0 up to date")
+        .says("start model (train)")
+        .says("done: 8 ran, 0 up to date");
 }
 
 #[test]
@@ -36,7 +52,9 @@ fn verbose_tells_hits() {
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
     let brief = environment.succeed(&["run", "pipeline.yaml"]);
     assert!(!brief.stderr.contains("model"), "{}", brief.stderr);
-    environment.succeed(&["run", "--verbose", "pipeline.yaml"]).says("hit   model (train)");
+    environment
+        .succeed(&["run", "--verbose", "pipeline.yaml"])
+        .says("hit   model (train)");
 }
 
 const ESCAPE: char = '\u{1b}';
@@ -61,7 +79,11 @@ fn pipes_get_no_escape_codes() {
     ];
     for arguments in verbs {
         let finished = environment.run(arguments);
-        assert!(!finished.stdout.contains(ESCAPE) && !finished.stderr.contains(ESCAPE), "{}", finished.describe());
+        assert!(
+            !finished.stdout.contains(ESCAPE) && !finished.stderr.contains(ESCAPE),
+            "{}",
+            finished.describe()
+        );
     }
 }
 
@@ -71,9 +93,19 @@ fn colours_can_be_had_and_refused() {
     let coloured = environment.succeed(&["plan", "--color", "always", "pipeline.yaml"]);
     assert!(coloured.stdout.contains(ESCAPE), "{}", coloured.describe());
     environment.set("CLICOLOR_FORCE", "1");
-    assert!(environment.succeed(&["plan", "pipeline.yaml"]).stdout.contains(ESCAPE));
+    assert!(
+        environment
+            .succeed(&["plan", "pipeline.yaml"])
+            .stdout
+            .contains(ESCAPE)
+    );
     environment.set("NO_COLOR", "1");
-    assert!(!environment.succeed(&["plan", "--color", "never", "pipeline.yaml"]).stdout.contains(ESCAPE));
+    assert!(
+        !environment
+            .succeed(&["plan", "--color", "never", "pipeline.yaml"])
+            .stdout
+            .contains(ESCAPE)
+    );
 }
 
 #[test]
@@ -88,19 +120,44 @@ fn show_has_the_promised_fields() {
     found.retain(|key| !promised.contains(key));
     assert_eq!(found.join(" "), more, "the rest of the record");
     let stages = run["stages"].as_array().unwrap();
-    let names: Vec<&str> = stages.iter().map(|stage| stage["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = stages
+        .iter()
+        .map(|stage| stage["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, SMALL_STAGES);
     for stage in stages {
-        assert_eq!(keys(stage), ["name", "kind", "state", "key", "digests", "seconds", "reason"]);
+        assert_eq!(
+            keys(stage),
+            [
+                "name", "kind", "state", "key", "digests", "seconds", "reason"
+            ]
+        );
         assert_eq!(stage["key"].as_str().unwrap().len(), 64);
         assert!(stage["seconds"].as_f64().unwrap() >= 0.0);
     }
-    assert_eq!((&run["pipeline"], &run["status"], &run["seed"]), (&"small".into(), &"done".into(), &7.into()));
+    assert_eq!(
+        (&run["pipeline"], &run["status"], &run["seed"]),
+        (&"small".into(), &"done".into(), &7.into())
+    );
     assert_eq!(keys(&run["metrics"]), ["metrics"]);
-    assert_eq!(keys(&run["metrics"]["metrics"]), ["threshold", "precision", "recall", "f1", "best_f1"]);
-    assert_eq!(run["params"], serde_json::json!({"epochs": 2, "channels": 3}));
-    for name in ["latest", run["run"].as_str().unwrap(), &run["run"].as_str().unwrap()[9..]] {
-        assert_eq!(environment.json(&["show", name])["run"], run["run"], "{name}");
+    assert_eq!(
+        keys(&run["metrics"]["metrics"]),
+        ["threshold", "precision", "recall", "f1", "best_f1"]
+    );
+    assert_eq!(
+        run["params"],
+        serde_json::json!({"epochs": 2, "channels": 3})
+    );
+    for name in [
+        "latest",
+        run["run"].as_str().unwrap(),
+        &run["run"].as_str().unwrap()[9..],
+    ] {
+        assert_eq!(
+            environment.json(&["show", name])["run"],
+            run["run"],
+            "{name}"
+        );
     }
 }
 
@@ -110,11 +167,20 @@ fn a_run_in_json_is_a_stream_of_events_and_the_record() {
     let finished = environment.succeed(&["run", "--json", "pipeline.yaml"]);
     assert_eq!(finished.stderr, "");
     let lines = finished.json_lines();
-    let events: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
-    assert_eq!((events[0], events[events.len() - 2]), ("run-started", "run-finished"));
+    let events: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["event"].as_str())
+        .collect();
+    assert_eq!(
+        (events[0], events[events.len() - 2]),
+        ("run-started", "run-finished")
+    );
     let of = |kind: &str| events.iter().filter(|event| **event == kind).count();
     assert_eq!((of("stage-started"), of("stage-finished")), (8, 8));
-    assert!(of("stage-progress") >= 2, "the training tells how far it is");
+    assert!(
+        of("stage-progress") >= 2,
+        "the training tells how far it is"
+    );
     let mut record = lines.last().unwrap().clone();
     let event = record.as_object_mut().unwrap().remove("event");
     assert_eq!(event, Some("result".into()));
@@ -124,7 +190,9 @@ fn a_run_in_json_is_a_stream_of_events_and_the_record() {
 #[test]
 fn errors_in_json_are_one_object() {
     let environment = TestEnvironment::with_pipeline(SMALL);
-    let finished = environment.run(&["plan", "--json", "pipeline.yaml", "--target", "scalled"]).expect(2);
+    let finished = environment
+        .run(&["plan", "--json", "pipeline.yaml", "--target", "scalled"])
+        .expect(2);
     assert_eq!(
         finished.json(),
         serde_json::json!({
@@ -161,11 +229,17 @@ fn every_verb_that_prints_results_can_print_json() {
 fn a_closed_pipe_is_no_panic() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let mut command = environment.command(&["schema"]);
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!told.contains("panicked"), "{told}");
-    assert_eq!(output.status.code(), Some(141), "as if SIGPIPE had ended it");
+    assert_eq!(
+        output.status.code(),
+        Some(141),
+        "as if SIGPIPE had ended it"
+    );
 }

@@ -32,7 +32,9 @@ stages:
 "#;
 
 /// The stages of [`SMALL`] in order.
-pub const SMALL_STAGES: [&str; 8] = ["raw", "scaled", "windows", "model", "scores", "metrics", "plots", "size"];
+pub const SMALL_STAGES: [&str; 8] = [
+    "raw", "scaled", "windows", "model", "scores", "metrics", "plots", "size",
+];
 
 /// A training that takes long enough to be interrupted: an epoch lasts tens of milliseconds, and there are many.
 pub const LONG_TRAINING: &str = r#"pipeline: long

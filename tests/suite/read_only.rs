@@ -25,10 +25,19 @@ fn a_folder_without_permission() {
     let store = environment.path("store");
     std::fs::create_dir(&store).unwrap();
     set_permissions(&store, Permissions::from_mode(0o555)).unwrap();
-    let finished = run_unprivileged(&environment, &["run", "--store", "store", "pipeline.yaml"]).expect(1);
-    finished.says("error: cannot create").says("store/v1").says("Permission denied");
-    finished.says("hint: the store must be writable: choose another with --store DIR or RUNNER_STORE");
-    assert!(!finished.stderr.contains("start "), "nothing was begun: {}", finished.stderr);
+    let finished =
+        run_unprivileged(&environment, &["run", "--store", "store", "pipeline.yaml"]).expect(1);
+    finished
+        .says("error: cannot create")
+        .says("store/v1")
+        .says("Permission denied");
+    finished
+        .says("hint: the store must be writable: choose another with --store DIR or RUNNER_STORE");
+    assert!(
+        !finished.stderr.contains("start "),
+        "nothing was begun: {}",
+        finished.stderr
+    );
     assert_eq!(environment.files("store"), Vec::<std::path::PathBuf>::new());
     set_permissions(&store, Permissions::from_mode(0o755)).unwrap();
 }
@@ -37,9 +46,13 @@ fn a_folder_without_permission() {
 fn results_can_be_read_without_permission_to_write() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    for arguments in
-        [&["plan", "pipeline.yaml"][..], &["show"], &["runs"], &["why", "model", "pipeline.yaml"], &["cache", "stats"]]
-    {
+    for arguments in [
+        &["plan", "pipeline.yaml"][..],
+        &["show"],
+        &["runs"],
+        &["why", "model", "pipeline.yaml"],
+        &["cache", "stats"],
+    ] {
         let finished = run_unprivileged(&environment, arguments);
         assert_eq!(finished.code(), Some(0), "{}", finished.describe());
     }
@@ -49,21 +62,30 @@ fn results_can_be_read_without_permission_to_write() {
 fn a_file_where_the_store_should_be() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     environment.write("store", "not a folder");
-    let finished = environment.run(&["run", "--store", "store", "pipeline.yaml"]).expect(1);
+    let finished = environment
+        .run(&["run", "--store", "store", "pipeline.yaml"])
+        .expect(1);
     finished.says("error: cannot create").says("hint: ");
     assert_eq!(environment.read("store"), "not a folder");
 }
 
 /// Runs the program in a mount namespace in which `store` is a small disk of its own; `None` where the system does not
 /// allow that.
-fn run_on_disk(environment: &TestEnvironment, options: &str, arguments: &[&str]) -> Option<Finished> {
+fn run_on_disk(
+    environment: &TestEnvironment,
+    options: &str,
+    arguments: &[&str],
+) -> Option<Finished> {
     std::fs::create_dir_all(environment.path("store")).unwrap();
     let alone = ["--mount"];
     let as_user = ["--user", "--map-root-user", "--mount"];
     let mount = format!("mount -t tmpfs -o {options} tmpfs store");
     let works = |namespaces: &&[&str]| {
         let mut tried = std::process::Command::new("unshare");
-        tried.args(*namespaces).args(["sh", "-c", &mount]).current_dir(environment.folder());
+        tried
+            .args(*namespaces)
+            .args(["sh", "-c", &mount])
+            .current_dir(environment.folder());
         tried.output().is_ok_and(|output| output.status.success())
     };
     let Some(namespaces) = [&alone[..], &as_user].into_iter().find(works) else {
@@ -72,31 +94,64 @@ fn run_on_disk(environment: &TestEnvironment, options: &str, arguments: &[&str])
     };
     let like = environment.command(arguments);
     let mut command = std::process::Command::new("unshare");
-    command.args(namespaces).args(["sh", "-c", &format!("{mount} && exec \"$@\""), "sh"]);
-    command.arg(crate::environment::program()).args(arguments).current_dir(environment.folder()).env_clear();
-    command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .args(namespaces)
+        .args(["sh", "-c", &format!("{mount} && exec \"$@\""), "sh"]);
+    command
+        .arg(crate::environment::program())
+        .args(arguments)
+        .current_dir(environment.folder())
+        .env_clear();
+    command.envs(
+        like.get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
     Some(environment.start(command).wait())
 }
 
 #[test]
 fn a_disk_that_is_mounted_read_only() {
     let environment = TestEnvironment::with_pipeline(SMALL);
-    let Some(finished) = run_on_disk(&environment, "ro", &["run", "--store", "store", "pipeline.yaml"]) else { return };
+    let Some(finished) = run_on_disk(
+        &environment,
+        "ro",
+        &["run", "--store", "store", "pipeline.yaml"],
+    ) else {
+        return;
+    };
     let finished = finished.expect(1);
-    finished.says("error: cannot create").says("Read-only file system").says("hint: the store must be writable");
-    assert!(!finished.stderr.contains("start "), "nothing was begun: {}", finished.stderr);
+    finished
+        .says("error: cannot create")
+        .says("Read-only file system")
+        .says("hint: the store must be writable");
+    assert!(
+        !finished.stderr.contains("start "),
+        "nothing was begun: {}",
+        finished.stderr
+    );
 }
 
 #[test]
 fn a_disk_that_is_full() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let run = ["run", "--store", "store", "pipeline.yaml"];
-    let Some(finished) = run_on_disk(&environment, "size=128k", &run) else { return };
-    finished.expect(1).says("No space left").says("hint: the disk is full: free space with `runner cache gc");
+    let Some(finished) = run_on_disk(&environment, "size=128k", &run) else {
+        return;
+    };
+    finished
+        .expect(1)
+        .says("No space left")
+        .says("hint: the disk is full: free space with `runner cache gc");
     environment.succeed(&["run", "pipeline.yaml"]);
     let remote = format!("file://{}", environment.path("cache").display());
-    let pull = ["cache", "pull", "--all", "--remote", &remote, "--store", "store"];
-    let finished = run_on_disk(&environment, "size=128k", &pull).expect("it was allowed just now").expect(1);
-    finished.says("No space left").says("hint: the disk is full");
+    let pull = [
+        "cache", "pull", "--all", "--remote", &remote, "--store", "store",
+    ];
+    let finished = run_on_disk(&environment, "size=128k", &pull)
+        .expect("it was allowed just now")
+        .expect(1);
+    finished
+        .says("No space left")
+        .says("hint: the disk is full");
     environment.succeed(&["cache", "verify"]);
 }

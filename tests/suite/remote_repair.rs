@@ -27,7 +27,11 @@ stages:
 "#;
 
 fn objects_at(server: &FaultyServer) -> Vec<String> {
-    server.files().into_iter().filter(|path| path.contains("/objects/")).collect()
+    server
+        .files()
+        .into_iter()
+        .filter(|path| path.contains("/objects/"))
+        .collect()
 }
 
 fn harm(server: &FaultyServer, path: &str) {
@@ -51,31 +55,79 @@ fn a_push_that_verifies_replaces_what_is_damaged_there() {
     let objects = objects_at(&server);
     harm(&server, &objects[0]);
     harm(&server, &objects[1]);
-    let action = server.files().into_iter().find(|path| path.contains("/actions/")).unwrap();
+    let action = server
+        .files()
+        .into_iter()
+        .find(|path| path.contains("/actions/"))
+        .unwrap();
     harm(&server, &action);
     let finished = environment.run(&["cache", "pull", "pipeline.yaml", "--store", "b"]);
-    finished.says("has wrong bytes for object").says("runner cache push --verify");
+    finished
+        .says("has wrong bytes for object")
+        .says("runner cache push --verify");
     let planned = environment.json(&["cache", "push", "--store", "a", "--verify", "--dry-run"]);
-    assert_eq!((&planned["objects_wrong"], &planned["actions_wrong"]), (&2.into(), &1.into()), "{planned}");
+    assert_eq!(
+        (&planned["objects_wrong"], &planned["actions_wrong"]),
+        (&2.into(), &1.into()),
+        "{planned}"
+    );
     let plain = environment.json(&["cache", "push", "--store", "a"]);
-    assert_eq!((&plain["objects"], &plain["objects_wrong"]), (&0.into(), &0.into()), "only sizes are looked at");
+    assert_eq!(
+        (&plain["objects"], &plain["objects_wrong"]),
+        (&0.into(), &0.into()),
+        "only sizes are looked at"
+    );
     let report = environment.json(&["cache", "push", "--store", "a", "--verify"]);
-    let counts = ["objects_wrong", "objects", "actions_wrong", "actions", "failed"].map(|name| report[name].as_u64());
-    assert_eq!(counts, [Some(2), Some(2), Some(1), Some(1), Some(0)], "{report}");
+    let counts = [
+        "objects_wrong",
+        "objects",
+        "actions_wrong",
+        "actions",
+        "failed",
+    ]
+    .map(|name| report[name].as_u64());
+    assert_eq!(
+        counts,
+        [Some(2), Some(2), Some(1), Some(1), Some(0)],
+        "{report}"
+    );
     let pulled = environment.json(&["cache", "pull", "pipeline.yaml", "--store", "c"]);
-    assert_eq!((&pulled["actions"], &pulled["failed"]), (&SMALL_STAGES.len().into(), &0.into()), "{pulled}");
+    assert_eq!(
+        (&pulled["actions"], &pulled["failed"]),
+        (&SMALL_STAGES.len().into(), &0.into()),
+        "{pulled}"
+    );
     assert_clean(&environment, "c");
     let again = environment.json(&["cache", "push", "--store", "a", "--verify"]);
-    assert_eq!((&again["objects_wrong"], &again["objects"]), (&0.into(), &0.into()));
+    assert_eq!(
+        (&again["objects_wrong"], &again["objects"]),
+        (&0.into(), &0.into())
+    );
 }
 
 #[test]
 fn reading_through_tells_damage_once_and_what_mends_it() {
     let (server, environment) = filled();
-    objects_at(&server).iter().for_each(|path| harm(&server, path));
-    let finished = environment.succeed(&["run", "pipeline.yaml", "--store", "b", "--remote-mode", "read"]);
-    finished.says("runner cache push --verify").says("found damaged there");
-    assert_eq!(finished.stderr.matches("has wrong bytes").count(), 1, "{}", finished.stderr);
+    objects_at(&server)
+        .iter()
+        .for_each(|path| harm(&server, path));
+    let finished = environment.succeed(&[
+        "run",
+        "pipeline.yaml",
+        "--store",
+        "b",
+        "--remote-mode",
+        "read",
+    ]);
+    finished
+        .says("runner cache push --verify")
+        .says("found damaged there");
+    assert_eq!(
+        finished.stderr.matches("has wrong bytes").count(),
+        1,
+        "{}",
+        finished.stderr
+    );
     assert!(!ran(&latest_in(&environment, "b")).is_empty());
     assert_clean(&environment, "b");
 }
@@ -93,19 +145,34 @@ fn interrupt(server: &FaultyServer, mut running: Running, method: &str) {
     let since = Instant::now();
     running.interrupt();
     let finished = running.wait().expect(130);
-    assert!(since.elapsed() < SOON, "{:?}: {}", since.elapsed(), finished.describe());
+    assert!(
+        since.elapsed() < SOON,
+        "{:?}: {}",
+        since.elapsed(),
+        finished.describe()
+    );
 }
 
 fn nothing_half_written(environment: &TestEnvironment, store: &str) {
     assert_clean(environment, store);
     let left = environment.files(&format!("{store}/v1/tmp"));
-    let is_partial = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("partial-");
+    let is_partial = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("partial-")
+    };
     assert!(left.iter().all(is_partial), "{left:?}");
 }
 
 #[test]
 fn an_interrupt_ends_a_push_at_once() {
-    for (fault, method) in [(Fault::Silent, "HEAD"), (Fault::SilentWrites, "PUT"), (Fault::Status(503), "HEAD")] {
+    for (fault, method) in [
+        (Fault::Silent, "HEAD"),
+        (Fault::SilentWrites, "PUT"),
+        (Fault::Status(503), "HEAD"),
+    ] {
         let (server, environment) = filled();
         environment.succeed(&[
             "run",
@@ -169,21 +236,34 @@ fn an_interrupt_ends_the_sending_at_the_end_of_a_run() {
     server.set(Fault::SilentWrites);
     environment.write("runner.toml", "[remote]\ntimeout = \"10 min\"\n");
     let mut running = environment.spawn(&["run", "pipeline.yaml", "--store", "a"]);
-    let recorded = || environment.files("a/v1/runs").iter().any(|path| path.ends_with("run.json"));
+    let recorded = || {
+        environment
+            .files("a/v1/runs")
+            .iter()
+            .any(|path| path.ends_with("run.json"))
+    };
     let done = || recorded() && latest_in(&environment, "a")["status"] == "done";
     assert!(running.wait_until(done), "it ended too soon");
     interrupt(&server, running, "PUT");
-    assert_eq!(latest_in(&environment, "a")["status"], "done", "what was computed stays");
+    assert_eq!(
+        latest_in(&environment, "a")["status"],
+        "done",
+        "what was computed stays"
+    );
     nothing_half_written(&environment, "a");
     server.set(Fault::None);
-    environment.succeed(&["cache", "push", "--store", "a"]).prints("8 results");
+    environment
+        .succeed(&["cache", "push", "--store", "a"])
+        .prints("8 results");
 }
 
 #[test]
 fn a_server_that_sends_no_parts_sends_all_again() {
     let (server, environment) = filled();
     for (path, bytes) in objects_at(&server).iter().map(|path| (path, 700)) {
-        let name = path.trim_start_matches("/shared/v1/objects/").replace('/', "");
+        let name = path
+            .trim_start_matches("/shared/v1/objects/")
+            .replace('/', "");
         let object = name.split('.').next().unwrap();
         let local = environment.path(&format!("a/v1/objects/{}/{}", &name[..2], &name[2..]));
         let mut start = fs::read(local).unwrap();
@@ -193,8 +273,18 @@ fn a_server_that_sends_no_parts_sends_all_again() {
     server.requests();
     server.set(Fault::NoRange);
     let pulled = environment.json(&["cache", "pull", "pipeline.yaml", "--store", "b"]);
-    assert_eq!((&pulled["actions"], &pulled["failed"]), (&SMALL_STAGES.len().into(), &0.into()), "{pulled}");
-    assert!(server.requests().iter().any(|request| request.from.is_some()), "a part was asked for");
+    assert_eq!(
+        (&pulled["actions"], &pulled["failed"]),
+        (&SMALL_STAGES.len().into(), &0.into()),
+        "{pulled}"
+    );
+    assert!(
+        server
+            .requests()
+            .iter()
+            .any(|request| request.from.is_some()),
+        "a part was asked for"
+    );
     assert_clean(&environment, "b");
     assert_eq!(environment.files("b/v1/tmp"), Vec::<PathBuf>::new());
 }
@@ -204,14 +294,41 @@ fn a_server_that_sends_no_parts_sends_all_again() {
 fn a_part_beyond_the_end_is_no_dead_end() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let url = format!("file://{}", environment.path("shared").display());
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", "a", "--remote", &url]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--store",
+        "a",
+        "--remote",
+        &url,
+    ]);
     let object = environment.files("shared/v1/objects").remove(0);
     let whole = fs::read(&object).unwrap();
     fs::write(&object, &whole[..whole.len() / 2]).unwrap();
-    let folder = object.parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let folder = object
+        .parent()
+        .unwrap()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap();
     let name = object.file_stem().unwrap().to_str().unwrap();
-    environment.write(&format!("b/v1/tmp/partial-{folder}{name}"), &whole[..whole.len() - 1]);
-    let finished = environment.run(&["cache", "pull", "pipeline.yaml", "--store", "b", "--remote", &url]).expect(1);
+    environment.write(
+        &format!("b/v1/tmp/partial-{folder}{name}"),
+        &whole[..whole.len() - 1],
+    );
+    let finished = environment
+        .run(&[
+            "cache",
+            "pull",
+            "pipeline.yaml",
+            "--store",
+            "b",
+            "--remote",
+            &url,
+        ])
+        .expect(1);
     finished.says("has wrong bytes for object");
 }
 
@@ -219,7 +336,15 @@ fn a_part_beyond_the_end_is_no_dead_end() {
 fn a_large_file_is_never_in_memory_and_may_take_its_time() {
     let server = FaultyServer::start();
     let environment = sharing(LARGE_FILE, &server.url());
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", "a", "--remote", "off"]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--store",
+        "a",
+        "--remote",
+        "off",
+    ]);
     let mut pushing = environment.spawn(&["cache", "push", "--store", "a", "--json"]);
     let mut most = 0;
     while !pushing.has_ended() {
@@ -228,7 +353,10 @@ fn a_large_file_is_never_in_memory_and_may_take_its_time() {
     }
     let report = pushing.wait().expect(0).json();
     assert!(report["bytes"].as_u64().unwrap() > LARGE, "{report}");
-    assert!(most > 0 && most < LARGE / 2, "{most} bytes of memory for {LARGE}");
+    assert!(
+        most > 0 && most < LARGE / 2,
+        "{most} bytes of memory for {LARGE}"
+    );
     environment.succeed(&["cache", "pull", "pipeline.yaml", "--store", "b"]);
     assert_clean(&environment, "b");
 }
@@ -237,26 +365,55 @@ fn a_large_file_is_never_in_memory_and_may_take_its_time() {
 fn a_server_that_takes_nothing_of_a_large_file_is_given_up_soon() {
     let server = FaultyServer::start();
     let environment = sharing(LARGE_FILE, &server.url());
-    environment.write("runner.toml", "[remote]\ntimeout = \"400 ms\"\nretries = 1\n");
+    environment.write(
+        "runner.toml",
+        "[remote]\ntimeout = \"400 ms\"\nretries = 1\n",
+    );
     server.set(Fault::Deaf);
     let started = Instant::now();
-    environment.succeed(&["run", "pipeline.yaml", "--store", "a"]).says("1 result was not sent");
-    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    environment
+        .succeed(&["run", "pipeline.yaml", "--store", "a"])
+        .says("1 result was not sent");
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
 fn a_damaged_large_file_is_not_sent() {
     let server = FaultyServer::start();
     let environment = sharing(LARGE_FILE, &server.url());
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", "a", "--remote", "off"]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--store",
+        "a",
+        "--remote",
+        "off",
+    ]);
     let large = |path: &PathBuf| fs::metadata(path).unwrap().len() == LARGE;
-    let path = environment.files("a/v1/objects").into_iter().find(large).unwrap();
+    let path = environment
+        .files("a/v1/objects")
+        .into_iter()
+        .find(large)
+        .unwrap();
     let mut bytes = fs::read(&path).unwrap();
     bytes[1] ^= 1;
     fs::remove_file(&path).unwrap();
     fs::write(&path, bytes).unwrap();
-    environment.run(&["cache", "push", "--store", "a"]).expect(1).says("damaged").says("runner cache verify");
-    assert_eq!(objects_at(&server).len(), 1, "the table of the files, and nothing else");
+    environment
+        .run(&["cache", "push", "--store", "a"])
+        .expect(1)
+        .says("damaged")
+        .says("runner cache verify");
+    assert_eq!(
+        objects_at(&server).len(),
+        1,
+        "the table of the files, and nothing else"
+    );
 }
 
 #[test]
@@ -264,33 +421,84 @@ fn the_store_of_somebody_is_not_collected_as_a_remote() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", "theirs"]);
     let url = format!("file://{}", environment.path("theirs").display());
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", "a", "--remote", &url]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--store",
+        "a",
+        "--remote",
+        &url,
+    ]);
     std::thread::sleep(Duration::from_millis(1100));
-    let gc = ["cache", "gc", "--store", "b", "--on-remote", "--older-than", "1 s", "--remote", &url];
+    let gc = [
+        "cache",
+        "gc",
+        "--store",
+        "b",
+        "--on-remote",
+        "--older-than",
+        "1 s",
+        "--remote",
+        &url,
+    ];
     let finished = environment.run(&gc).expect(2);
-    finished.says("is the store of somebody").says("runner cache gc --store");
-    assert_eq!(environment.files("theirs/v1/actions").len(), SMALL_STAGES.len());
+    finished
+        .says("is the store of somebody")
+        .says("runner cache gc --store");
+    assert_eq!(
+        environment.files("theirs/v1/actions").len(),
+        SMALL_STAGES.len()
+    );
 }
 
 #[test]
 fn what_killed_uploads_left_goes_when_it_is_old() {
     let environment = TestEnvironment::with_pipeline(SMALL);
     let url = format!("file://{}", environment.path("shared").display());
-    environment.succeed(&["run", "--quiet", "pipeline.yaml", "--store", "a", "--remote", &url]);
+    environment.succeed(&[
+        "run",
+        "--quiet",
+        "pipeline.yaml",
+        "--store",
+        "a",
+        "--remote",
+        &url,
+    ]);
     let object = environment.files("shared/v1/objects").remove(0);
     let [old, young] = ["#1", "#2"].map(|end| PathBuf::from(format!("{}{end}", object.display())));
     for path in [&old, &young] {
         fs::write(path, "half of it").unwrap();
     }
     let long_ago = SystemTime::now() - Duration::from_secs(48 * 3600);
-    fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
-    let gc = ["cache", "gc", "--store", "a", "--on-remote", "--older-than", "30 d", "--remote", &url];
+    fs::File::options()
+        .write(true)
+        .open(&old)
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+    let gc = [
+        "cache",
+        "gc",
+        "--store",
+        "a",
+        "--on-remote",
+        "--older-than",
+        "30 d",
+        "--remote",
+        &url,
+    ];
     let planned = environment.json(&[&gc[..], &["--dry-run"]].concat());
     assert!(old.exists());
     let report = environment.json(&gc);
     assert_eq!(planned["removed"], report["removed"]);
-    let [removal] = &report["removed"].as_array().unwrap()[..] else { panic!("{report}") };
-    assert!(removal["path"].as_str().unwrap().ends_with("#1"), "{removal}");
+    let [removal] = &report["removed"].as_array().unwrap()[..] else {
+        panic!("{report}")
+    };
+    assert!(
+        removal["path"].as_str().unwrap().ends_with("#1"),
+        "{removal}"
+    );
     assert!(!old.exists() && young.exists() && object.exists());
 }
 
@@ -300,20 +508,35 @@ fn what_was_fetched_stays_for_a_while() {
     environment.succeed(&["cache", "pull", "pipeline.yaml", "--store", "b"]);
     let gc = |more: &[&str]| environment.json(&[&["cache", "gc", "--store", "b"], more].concat());
     let report = gc(&[]);
-    assert_eq!((&report["removed"], &report["kept_for"]["pulls"]), (&Value::Array(vec![]), &SMALL_STAGES.len().into()));
+    assert_eq!(
+        (&report["removed"], &report["kept_for"]["pulls"]),
+        (&Value::Array(vec![]), &SMALL_STAGES.len().into())
+    );
     let notes = environment.files("b/v1/pulls");
-    let [note] = &notes[..] else { panic!("{notes:?}") };
+    let [note] = &notes[..] else {
+        panic!("{notes:?}")
+    };
     let age = |days: u64| {
         let then = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
-        fs::File::options().write(true).open(note).unwrap().set_modified(then).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(note)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
     };
     let actions = |report: &Value| {
         let removed = report["removed"].as_array().unwrap().iter();
-        removed.filter(|removal| removal["path"].as_str().unwrap().contains("/actions/")).count()
+        removed
+            .filter(|removal| removal["path"].as_str().unwrap().contains("/actions/"))
+            .count()
     };
     age(2);
     assert_eq!(
-        (actions(&gc(&["--dry-run"])), actions(&gc(&["--max-age", "1 d", "--dry-run"]))),
+        (
+            actions(&gc(&["--dry-run"])),
+            actions(&gc(&["--max-age", "1 d", "--dry-run"]))
+        ),
         (0, SMALL_STAGES.len())
     );
     age(8);

@@ -14,26 +14,33 @@ fn root() -> &'static Path {
 /// All pipeline files below `pipelines/`.
 fn pipelines() -> Vec<PathBuf> {
     let files = runner::cache::files_below(&root().join("pipelines")).unwrap();
-    let files: Vec<PathBuf> =
-        files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    let files: Vec<PathBuf> = files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "yaml"))
+        .collect();
     assert!(files.len() >= 3, "{files:?}");
     files
 }
 
 /// Whether a pipeline follows a published program to the letter, leaks included.
 fn is_reference(path: &Path) -> bool {
-    path.parent().is_some_and(|folder| folder.ends_with("reference"))
+    path.parent()
+        .is_some_and(|folder| folder.ends_with("reference"))
 }
 
 /// Whether a file is a sweep over pipelines.
 fn is_sweep(path: &Path) -> bool {
-    path.parent().is_some_and(|folder| folder.ends_with("sweeps"))
+    path.parent()
+        .is_some_and(|folder| folder.ends_with("sweeps"))
 }
 
 /// Whatever data a sweep needs, its trials can be told.
 #[test]
 fn all_sweeps_have_trials() {
-    let sweeps: Vec<PathBuf> = pipelines().into_iter().filter(|path| is_sweep(path)).collect();
+    let sweeps: Vec<PathBuf> = pipelines()
+        .into_iter()
+        .filter(|path| is_sweep(path))
+        .collect();
     assert!(sweeps.len() >= 2, "{sweeps:?}");
     for path in sweeps {
         let environment = TestEnvironment::new();
@@ -45,18 +52,32 @@ fn all_sweeps_have_trials() {
 /// Without the data a plan says what is missing; the file itself gives no reason for a word.
 #[test]
 fn all_plan_without_errors_or_warnings() {
-    for path in pipelines().into_iter().filter(|path| !is_reference(path) && !is_sweep(path)) {
+    for path in pipelines()
+        .into_iter()
+        .filter(|path| !is_reference(path) && !is_sweep(path))
+    {
         let environment = TestEnvironment::new();
         let planned = environment.run(&["plan", "--json", path.to_str().unwrap()]);
         assert_eq!(planned.stderr, "", "{}", planned.describe());
         let plan = planned.json();
         assert!(plan.get("diagnostics").is_none(), "{}", planned.describe());
         let stages = plan["stages"].as_array().unwrap();
-        let broken: Vec<_> = stages.iter().filter(|stage| stage["verdict"] == "broken").collect();
-        assert_eq!(planned.code(), Some(if broken.is_empty() { 0 } else { 1 }), "{}", planned.describe());
+        let broken: Vec<_> = stages
+            .iter()
+            .filter(|stage| stage["verdict"] == "broken")
+            .collect();
+        assert_eq!(
+            planned.code(),
+            Some(if broken.is_empty() { 0 } else { 1 }),
+            "{}",
+            planned.describe()
+        );
         for stage in broken {
             assert_eq!(stage["kind"], "ingest", "only data may be missing: {stage}");
-            assert!(stage["failure"]["hint"].is_string(), "what is missing comes with a way out: {stage}");
+            assert!(
+                stage["failure"]["hint"].is_string(),
+                "what is missing comes with a way out: {stage}"
+            );
         }
     }
 }
@@ -67,15 +88,27 @@ const LEAKS: &[(&str, &[&str])] = &[
     ("etth1_dynonet", &[]),
     ("etth1_tvnet", &[]),
     ("etth1_tvnet_seed", &[]),
-    ("handwriting_tvnet", &["`scaled` learns its normalisation statistics from test rows"]),
+    (
+        "handwriting_tvnet",
+        &["`scaled` learns its normalisation statistics from test rows"],
+    ),
     (
         "msl_anomaly_transformer",
-        &["`model` learns its choice of the epoch from test rows", "`metrics` learns its threshold from test rows"],
+        &[
+            "`model` learns its choice of the epoch from test rows",
+            "`metrics` learns its threshold from test rows",
+        ],
     ),
-    ("plots_resnet50", &["`model` learns its choice of the epoch and its learning rate from test rows"]),
+    (
+        "plots_resnet50",
+        &["`model` learns its choice of the epoch and its learning rate from test rows"],
+    ),
     (
         "smd_anomaly_transformer",
-        &["`model` learns its choice of the epoch from test rows", "`metrics` learns its threshold from test rows"],
+        &[
+            "`model` learns its choice of the epoch from test rows",
+            "`metrics` learns its threshold from test rows",
+        ],
     ),
     (
         "smd_omni_anomaly",
@@ -111,9 +144,18 @@ fn references_plan_with_each_of_their_leaks_named() {
         let environment = TestEnvironment::new();
         let planned = environment.run(&["plan", path.to_str().unwrap()]);
         for leak in *leaks {
-            assert!(planned.stderr.contains(&format!("leakage: {leak}")), "{leak}: {}", planned.describe());
+            assert!(
+                planned.stderr.contains(&format!("leakage: {leak}")),
+                "{leak}: {}",
+                planned.describe()
+            );
         }
-        assert_eq!(planned.stderr.matches("warning[").count(), leaks.len(), "{}", planned.describe());
+        assert_eq!(
+            planned.stderr.matches("warning[").count(),
+            leaks.len(),
+            "{}",
+            planned.describe()
+        );
         assert!(!planned.stderr.contains("error["), "{}", planned.describe());
     }
 }
@@ -126,7 +168,11 @@ fn all_name_their_schema() {
         let line = text.lines().next().unwrap();
         let schema = line.strip_prefix("# yaml-language-server: $schema=");
         let schema = schema.unwrap_or_else(|| panic!("{} begins with `{line}`", path.display()));
-        assert!(path.parent().unwrap().join(schema).exists(), "{}: there is no {schema}", path.display());
+        assert!(
+            path.parent().unwrap().join(schema).exists(),
+            "{}: there is no {schema}",
+            path.display()
+        );
     }
 }
 
@@ -137,11 +183,22 @@ fn the_quickstart_runs() {
     let started = Instant::now();
     let finished = environment.succeed(&["run", "--set", "epochs=1"]);
     let whole = started.elapsed();
-    finished.prints("f1_point_adjusted").prints("oracle: knows the test labels").prints("plots/");
-    assert!(cfg!(debug_assertions) || whole.as_secs() < 60, "it took {whole:?}");
+    finished
+        .prints("f1_point_adjusted")
+        .prints("oracle: knows the test labels")
+        .prints("plots/");
+    assert!(
+        cfg!(debug_assertions) || whole.as_secs() < 60,
+        "it took {whole:?}"
+    );
     let run = environment.latest();
-    assert_eq!((&run["pipeline"], ran(&run).len()), (&"quickstart".into(), 7));
-    environment.succeed(&["run", "--set", "epochs=1"]).says("0 ran, 7 up to date");
+    assert_eq!(
+        (&run["pipeline"], ran(&run).len()),
+        (&"quickstart".into(), 7)
+    );
+    environment
+        .succeed(&["run", "--set", "epochs=1"])
+        .says("0 ran, 7 up to date");
 }
 
 /// The built-in pipeline is the file of that name.
@@ -150,6 +207,15 @@ fn the_built_in_pipeline_is_the_file() {
     let environment = TestEnvironment::new();
     let keys = |plan: &serde_json::Value| plan["stages"][0]["key"].clone();
     let built_in = environment.json(&["plan"]);
-    let file = environment.json(&["plan", root().join("pipelines/quickstart.yaml").to_str().unwrap()]);
-    assert_eq!((keys(&built_in), built_in["stages"].as_array().unwrap().len()), (keys(&file), 7));
+    let file = environment.json(&[
+        "plan",
+        root().join("pipelines/quickstart.yaml").to_str().unwrap(),
+    ]);
+    assert_eq!(
+        (
+            keys(&built_in),
+            built_in["stages"].as_array().unwrap().len()
+        ),
+        (keys(&file), 7)
+    );
 }

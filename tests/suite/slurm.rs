@@ -56,15 +56,28 @@ impl Cluster {
         let is_there = |program: &str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let folders = std::env::split_paths(&path).chain([Path::new("/usr/sbin").to_owned()]);
-            folders.into_iter().any(|folder| folder.join(program).exists())
+            folders
+                .into_iter()
+                .any(|folder| folder.join(program).exists())
         };
-        if !["sbatch", "slurmctld", "slurmd", "munged"].into_iter().all(is_there) {
-            assert!(std::env::var_os("RUNNER_REQUIRE_SERVERS").is_none(), "Slurm is not installed");
+        if !["sbatch", "slurmctld", "slurmd", "munged"]
+            .into_iter()
+            .all(is_there)
+        {
+            assert!(
+                std::env::var_os("RUNNER_REQUIRE_SERVERS").is_none(),
+                "Slurm is not installed"
+            );
             eprintln!("SKIPPED: Slurm is not installed");
             return None;
         }
         // The path of a socket must be short.
-        let cluster = Self { folder: tempfile::Builder::new().prefix("sl").tempdir_in("/tmp").unwrap() };
+        let cluster = Self {
+            folder: tempfile::Builder::new()
+                .prefix("sl")
+                .tempdir_in("/tmp")
+                .unwrap(),
+        };
         cluster.script(&["up"], &[&nodes.to_string(), &port.to_string()]);
         Some(cluster)
     }
@@ -74,7 +87,11 @@ impl Cluster {
         let mut command = Command::new(script);
         command.args(verb).arg(self.folder.path()).args(rest);
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 
     fn kill(&self, what: &str) {
@@ -87,7 +104,10 @@ impl Cluster {
 
     fn environment(&self, sweep: &str) -> TestEnvironment {
         let mut environment = TestEnvironment::new();
-        environment.set("SLURM_CONF", self.folder.path().join("slurm.conf").display().to_string());
+        environment.set(
+            "SLURM_CONF",
+            self.folder.path().join("slurm.conf").display().to_string(),
+        );
         environment.write("pipeline.yaml", PIPELINE);
         environment.write("sweep.yaml", sweep);
         environment
@@ -100,20 +120,33 @@ impl Cluster {
         std::thread::sleep(Duration::from_secs(5));
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(500));
-            if self.squeue(&["--states=RUNNING", "--format=%A"]).split_whitespace().count() >= tasks {
+            if self
+                .squeue(&["--states=RUNNING", "--format=%A"])
+                .split_whitespace()
+                .count()
+                >= tasks
+            {
                 return;
             }
-            for job in self.squeue(&["--states=PENDING", "--format=%A"]).split_whitespace() {
+            for job in self
+                .squeue(&["--states=PENDING", "--format=%A"])
+                .split_whitespace()
+            {
                 let mut command = Command::new("scontrol");
                 command.env("SLURM_CONF", self.folder.path().join("slurm.conf"));
-                let _ = command.args(["update", &format!("jobid={job}"), "StartTime=now"]).output();
+                let _ = command
+                    .args(["update", &format!("jobid={job}"), "StartTime=now"])
+                    .output();
             }
         }
     }
 
     fn squeue(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("squeue");
-        command.env("SLURM_CONF", self.folder.path().join("slurm.conf")).arg("--noheader").args(arguments);
+        command
+            .env("SLURM_CONF", self.folder.path().join("slurm.conf"))
+            .arg("--noheader")
+            .args(arguments);
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     }
 }
@@ -121,7 +154,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/slurm-cluster.sh");
-        let _ = Command::new(script).arg("down").arg(self.folder.path()).status();
+        let _ = Command::new(script)
+            .arg("down")
+            .arg(self.folder.path())
+            .status();
     }
 }
 
@@ -129,7 +165,9 @@ fn wait_until(environment: &TestEnvironment, what: &str, mut condition: impl FnM
     let started = Instant::now();
     while !condition() {
         if started.elapsed() > PATIENCE {
-            let logs = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+            let logs = environment
+                .run(&["sweep", "logs", "sweep.yaml", "1"])
+                .stdout;
             let status = environment.run(&["sweep", "status", "sweep.yaml"]).stdout;
             panic!("waited too long until {what}\n{status}\n{logs}");
         }
@@ -142,15 +180,23 @@ fn status(environment: &TestEnvironment) -> Value {
 }
 
 fn wait_for_the_end(environment: &TestEnvironment, trials: u64) {
-    wait_until(environment, "all trials are done", || status(environment)["done"] == trials);
+    wait_until(environment, "all trials are done", || {
+        status(environment)["done"] == trials
+    });
 }
 
 /// Every stage was executed once in all runs together, and the results are those of one process.
 fn assert_each_result_once(environment: &TestEnvironment) {
     let mut executed: Vec<String> = runs(environment).iter().flat_map(ran).collect();
     executed.sort();
-    let models = executed.iter().filter(|name| name.starts_with("model")).count();
-    let shared = executed.iter().filter(|name| ["raw", "scaled", "windows"].contains(&name.as_str())).count();
+    let models = executed
+        .iter()
+        .filter(|name| name.starts_with("model"))
+        .count();
+    let shared = executed
+        .iter()
+        .filter(|name| ["raw", "scaled", "windows"].contains(&name.as_str()))
+        .count();
     assert_eq!((models, shared), (4, 3), "{executed:?}");
     assert_same_figures(environment);
     environment.succeed(&["cache", "verify"]);
@@ -158,7 +204,12 @@ fn assert_each_result_once(environment: &TestEnvironment) {
 
 fn figures(environment: &TestEnvironment) -> Vec<(Value, Value)> {
     let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-    board["trials"].as_array().unwrap().iter().map(|row| (row["trial"].clone(), row["mean"].clone())).collect()
+    board["trials"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["trial"].clone(), row["mean"].clone()))
+        .collect()
 }
 
 fn assert_same_figures(environment: &TestEnvironment) {
@@ -171,22 +222,39 @@ fn assert_same_figures(environment: &TestEnvironment) {
 
 #[test]
 fn a_sweep_runs_as_jobs_and_is_issued_again_for_nothing() {
-    let Some(cluster) = Cluster::start(4, 18_500) else { return };
+    let Some(cluster) = Cluster::start(4, 18_500) else {
+        return;
+    };
     let environment = cluster.environment(SWEEP);
-    let dry = environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm", "--dry-run"]).stdout;
-    for line in ["#SBATCH --array=0-3", "#SBATCH --dependency=afterany:JOB_OF_SHARED", "#SBATCH --cpus-per-task=1"] {
+    let dry = environment
+        .succeed(&["sweep", "sweep.yaml", "--on", "slurm", "--dry-run"])
+        .stdout;
+    for line in [
+        "#SBATCH --array=0-3",
+        "#SBATCH --dependency=afterany:JOB_OF_SHARED",
+        "#SBATCH --cpus-per-task=1",
+    ] {
         assert!(dry.contains(line), "{line} in {dry}");
     }
     let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "slurm"]);
     assert_eq!(submitted["members"].as_array().unwrap().len(), 4);
-    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("nothing to submit: all 4 open members");
+    environment
+        .succeed(&["sweep", "sweep.yaml", "--on", "slurm"])
+        .prints("nothing to submit: all 4 open members");
     wait_for_the_end(&environment, 4);
     assert_each_result_once(&environment);
-    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("4 trials: 4 done");
-    environment.succeed(&["sweep", "logs", "sweep.yaml", "2"]).prints("model");
+    environment
+        .succeed(&["sweep", "sweep.yaml", "--on", "slurm"])
+        .prints("4 trials: 4 done");
+    environment
+        .succeed(&["sweep", "logs", "sweep.yaml", "2"])
+        .prints("model");
 
     // A partition that is not there, before anything is written.
-    let text = environment.read("sweep.yaml").replace("{cpus: 1}", "{partition: gpu}").replace("1.0e-5, ", "");
+    let text = environment
+        .read("sweep.yaml")
+        .replace("{cpus: 1}", "{partition: gpu}")
+        .replace("1.0e-5, ", "");
     environment.write("sweep.yaml", text.replace("1.0e-2]", "2.0e-2]"));
     environment
         .run(&["sweep", "sweep.yaml", "--on", "slurm"])
@@ -197,10 +265,14 @@ fn a_sweep_runs_as_jobs_and_is_issued_again_for_nothing() {
 
 #[test]
 fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
-    let Some(cluster) = Cluster::start(3, 18_520) else { return };
+    let Some(cluster) = Cluster::start(3, 18_520) else {
+        return;
+    };
     let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [150], lr:"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "trainings are under way", || epochs(&environment) > 10);
+    wait_until(&environment, "trainings are under way", || {
+        epochs(&environment) > 10
+    });
     cluster.kill("n1");
     cluster.kill("slurmctld");
     std::thread::sleep(Duration::from_secs(1));
@@ -217,24 +289,38 @@ fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
 
 #[test]
 fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
-    let Some(cluster) = Cluster::start(2, 18_540) else { return };
-    let environment =
-        cluster.environment(&SWEEP.replace("lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]", "epochs: [800], lr: [1.0e-3]"));
+    let Some(cluster) = Cluster::start(2, 18_540) else {
+        return;
+    };
+    let environment = cluster.environment(&SWEEP.replace(
+        "lr: [1.0e-5, 1.0e-4, 1.0e-3, 1.0e-2]",
+        "epochs: [800], lr: [1.0e-3]",
+    ));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "the training is under way", || epochs(&environment) > 5);
+    wait_until(&environment, "the training is under way", || {
+        epochs(&environment) > 5
+    });
     // What Slurm sends before the end of the time limit, and when others need the node.
     for (signal, times) in [("USR1", 1), ("TERM", 2)] {
         let running = || cluster.squeue(&["--states=RUNNING", "--format=%A"]);
         wait_until(&environment, "the training goes on", || {
-            let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
-            !running().trim().is_empty() && log.matches("training continues inside epoch").count() == times - 1
+            let log = environment
+                .run(&["sweep", "logs", "sweep.yaml", "1"])
+                .stdout;
+            !running().trim().is_empty()
+                && log.matches("training continues inside epoch").count() == times - 1
         });
         let mut command = Command::new("scancel");
         command.env("SLURM_CONF", cluster.folder.path().join("slurm.conf"));
-        let sent = command.args(["--batch", &format!("--signal={signal}"), running().trim()]).status().unwrap();
+        let sent = command
+            .args(["--batch", &format!("--signal={signal}"), running().trim()])
+            .status()
+            .unwrap();
         assert!(sent.success());
         wait_until(&environment, "the task is told to wait again", || {
-            let log = environment.run(&["sweep", "logs", "sweep.yaml", "1"]).stdout;
+            let log = environment
+                .run(&["sweep", "logs", "sweep.yaml", "1"])
+                .stdout;
             log.matches("goes back into the queue").count() == times
                 && log.matches("training stopped inside epoch").count() == times
         });
@@ -246,7 +332,9 @@ fn a_task_whose_time_is_up_goes_on_to_the_same_bits() {
 
 #[test]
 fn failed_trials_are_told_and_cancelled_ones_can_be_issued_again() {
-    let Some(cluster) = Cluster::start(2, 18_560) else { return };
+    let Some(cluster) = Cluster::start(2, 18_560) else {
+        return;
+    };
     let environment = cluster.environment(&SWEEP.replace("1.0e-2]", "1.0e+30]"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
     wait_until(&environment, "three are done and one has failed", || {
@@ -258,22 +346,32 @@ fn failed_trials_are_told_and_cancelled_ones_can_be_issued_again() {
 
     let environment = cluster.environment(&SWEEP.replace("lr:", "epochs: [3000], lr:"));
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "trainings are under way", || epochs(&environment) > 5);
-    environment.succeed(&["sweep", "cancel", "sweep.yaml"]).prints("cancelled");
+    wait_until(&environment, "trainings are under way", || {
+        epochs(&environment) > 5
+    });
+    environment
+        .succeed(&["sweep", "cancel", "sweep.yaml"])
+        .prints("cancelled");
     wait_until(&environment, "nothing is in the queue", || {
         status(&environment)["tasks"] == serde_json::json!({"waiting": 0, "running": 0})
     });
     let kept = epochs(&environment);
     assert!(status(&environment)["missing"].as_u64().unwrap() >= 1);
-    environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]).prints("submitted");
-    wait_until(&environment, "trainings go on", || epochs(&environment) > kept + 3);
+    environment
+        .succeed(&["sweep", "sweep.yaml", "--on", "slurm"])
+        .prints("submitted");
+    wait_until(&environment, "trainings go on", || {
+        epochs(&environment) > kept + 3
+    });
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
 }
 
 /// Stages that trials share fail once, not once for each trial.
 #[test]
 fn a_failing_shared_stage_is_not_tried_by_every_trial() {
-    let Some(cluster) = Cluster::start(2, 18_580) else { return };
+    let Some(cluster) = Cluster::start(2, 18_580) else {
+        return;
+    };
     let mut environment = cluster.environment(&SWEEP.replace("slurm:", "targets: [guard]\nslurm:"));
     let guard = "  guard:
     uses: command
@@ -285,16 +383,23 @@ fn a_failing_shared_stage_is_not_tried_by_every_trial() {
     let tries = environment.path("tries").display().to_string();
     environment.set("TRIES", tries);
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "every trial has failed", || status(&environment)["failed"] == 4);
-    wait_until(&environment, "nothing is in the queue", || status(&environment)["tasks"]["running"] == 0);
+    wait_until(&environment, "every trial has failed", || {
+        status(&environment)["failed"] == 4
+    });
+    wait_until(&environment, "nothing is in the queue", || {
+        status(&environment)["tasks"]["running"] == 0
+    });
     assert_eq!(environment.read("tries").lines().count(), 1);
 }
 
 /// Epochs that trainings of this store have come to, all together.
 fn epochs(environment: &TestEnvironment) -> u64 {
-    let mut newest: std::collections::BTreeMap<std::path::PathBuf, u64> = std::collections::BTreeMap::new();
+    let mut newest: std::collections::BTreeMap<std::path::PathBuf, u64> =
+        std::collections::BTreeMap::new();
     for path in environment.files("cache/v1/checkpoints") {
-        let step: Option<u64> = path.file_stem().and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
+        let step: Option<u64> = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.split_once('-')?.0.parse().ok());
         let known = newest.entry(path.parent().unwrap().to_owned()).or_default();
         *known = step.unwrap_or(0).max(*known);
     }

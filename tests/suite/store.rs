@@ -16,9 +16,15 @@ pub type Digests = BTreeMap<String, BTreeMap<String, String>>;
 pub fn digests(run: &Value) -> Digests {
     let ports = |stage: &Value| {
         let digests = stage["digests"].as_object().unwrap();
-        digests.iter().map(|(port, digest)| (port.clone(), digest.as_str().unwrap().to_owned())).collect()
+        digests
+            .iter()
+            .map(|(port, digest)| (port.clone(), digest.as_str().unwrap().to_owned()))
+            .collect()
     };
-    stages(run).iter().map(|stage| (name(stage), ports(stage))).collect()
+    stages(run)
+        .iter()
+        .map(|stage| (name(stage), ports(stage)))
+        .collect()
 }
 
 pub fn stages(run: &Value) -> &Vec<Value> {
@@ -31,7 +37,11 @@ fn name(stage: &Value) -> String {
 
 /// The names of the stages in this state, in the order of the graph.
 pub fn in_state(run: &Value, state: &str) -> Vec<String> {
-    stages(run).iter().filter(|stage| stage["state"] == state).map(name).collect()
+    stages(run)
+        .iter()
+        .filter(|stage| stage["state"] == state)
+        .map(name)
+        .collect()
 }
 
 /// The names of the stages that were executed.
@@ -41,20 +51,34 @@ pub fn ran(run: &Value) -> Vec<String> {
 
 /// The stage of a run.
 pub fn stage<'a>(run: &'a Value, wanted: &str) -> &'a Value {
-    stages(run).iter().find(|stage| stage["name"] == wanted).unwrap_or_else(|| panic!("no stage {wanted} in {run}"))
+    stages(run)
+        .iter()
+        .find(|stage| stage["name"] == wanted)
+        .unwrap_or_else(|| panic!("no stage {wanted} in {run}"))
 }
 
 /// All run records of a store, oldest first.
 pub fn runs(environment: &TestEnvironment) -> Vec<Value> {
     let listed = environment.json(&["runs", "-n", "1000"]);
-    let names = listed["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned());
+    let names = listed["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["run"].as_str().unwrap().to_owned());
     names.map(|run| environment.json(&["show", &run])).collect()
 }
 
 /// The lines of a run's journal.
 pub fn journal(environment: &TestEnvironment, run: &Value) -> Vec<Value> {
-    let path = format!("cache/v1/runs/{}/events.jsonl", run["run"].as_str().unwrap());
-    environment.read(&path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let path = format!(
+        "cache/v1/runs/{}/events.jsonl",
+        run["run"].as_str().unwrap()
+    );
+    environment
+        .read(&path)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The store of an environment, opened by this process.
@@ -66,18 +90,25 @@ pub fn open(environment: &TestEnvironment) -> Store {
 pub fn action(environment: &TestEnvironment, wanted: &str) -> Action {
     let run = environment.latest();
     let key = serde_json::from_value(stage(&run, wanted)["key"].clone()).unwrap();
-    open(environment).action(&key).unwrap().unwrap_or_else(|| panic!("{wanted} has no action"))
+    open(environment)
+        .action(&key)
+        .unwrap()
+        .unwrap_or_else(|| panic!("{wanted} has no action"))
 }
 
 /// Where the action of a stage lies.
 pub fn action_path(environment: &TestEnvironment, wanted: &str) -> PathBuf {
-    open(environment).layout().action(&action(environment, wanted).key)
+    open(environment)
+        .layout()
+        .action(&action(environment, wanted).key)
 }
 
 /// Where the object on an output of a stage lies.
 pub fn object_path(environment: &TestEnvironment, stage: &str, port: &str) -> PathBuf {
     let action = action(environment, stage);
-    open(environment).layout().object(action.output(port).unwrap())
+    open(environment)
+        .layout()
+        .object(action.output(port).unwrap())
 }
 
 /// Where the first part of an output, such as the file of a Files artifact, lies.

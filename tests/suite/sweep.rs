@@ -37,7 +37,8 @@ stages:
 fn environment(sweep: &str) -> TestEnvironment {
     let environment = TestEnvironment::new();
     environment.write("pipeline.yaml", PIPELINE);
-    let head = "sweep: test\npipeline: pipeline.yaml\nobjective: {stage: metrics, metric: roc_auc}\n";
+    let head =
+        "sweep: test\npipeline: pipeline.yaml\nobjective: {stage: metrics, metric: roc_auc}\n";
     environment.write("sweep.yaml", format!("{head}{sweep}"));
     environment
 }
@@ -50,37 +51,71 @@ fn trials(board: &Value) -> &Vec<Value> {
 fn ran_stages(environment: &TestEnvironment) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for name in ran(&environment.latest()) {
-        *counts.entry(name.split('#').next().unwrap().to_owned()).or_default() += 1;
+        *counts
+            .entry(name.split('#').next().unwrap().to_owned())
+            .or_default() += 1;
     }
     counts
 }
 
 fn counts<const N: usize>(pairs: [(&str, usize); N]) -> BTreeMap<String, usize> {
-    pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    pairs
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
 }
 
 #[test]
 fn what_is_common_runs_once_and_again_nothing_runs() {
     let environment = environment("axes: {lr: [0.001, 0.01], ratio: [1, 5]}");
     let dry = environment.json(&["sweep", "sweep.yaml", "--dry-run"]);
-    assert_eq!((&dry["members"], &dry["stages"]), (&Value::from(4), &Value::from(3 + 2 + 2 + 4)));
-    assert!(environment.files("cache").is_empty(), "a dry run writes nothing");
+    assert_eq!(
+        (&dry["members"], &dry["stages"]),
+        (&Value::from(4), &Value::from(3 + 2 + 2 + 4))
+    );
+    assert!(
+        environment.files("cache").is_empty(),
+        "a dry run writes nothing"
+    );
 
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    let expected = counts([("raw", 1), ("scaled", 1), ("windows", 1), ("model", 2), ("scores", 2), ("metrics", 4)]);
+    let expected = counts([
+        ("raw", 1),
+        ("scaled", 1),
+        ("windows", 1),
+        ("model", 2),
+        ("scores", 2),
+        ("metrics", 4),
+    ]);
     assert_eq!(ran_stages(&environment), expected);
     let recorded = runs(&environment).len();
-    environment.succeed(&["sweep", "sweep.yaml"]).says("4 trials: 4 done");
+    environment
+        .succeed(&["sweep", "sweep.yaml"])
+        .says("4 trials: 4 done");
     assert_eq!(runs(&environment).len(), recorded, "nothing was missing");
 
     // One more value: only what is new runs.
-    let text = environment.read("sweep.yaml").replace("ratio: [1, 5]", "ratio: [1, 5, 9]");
+    let text = environment
+        .read("sweep.yaml")
+        .replace("ratio: [1, 5]", "ratio: [1, 5, 9]");
     environment.write("sweep.yaml", text);
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     assert_eq!(ran_stages(&environment), counts([("metrics", 2)]));
     // A trial is the pipeline with its values: by itself it is there already.
-    environment.succeed(&["run", "pipeline.yaml", "--set", "lr=0.01", "--set", "ratio=9", "--quiet"]);
-    assert_eq!(ran(&environment.latest()), Vec::<String>::new(), "every stage was a hit");
+    environment.succeed(&[
+        "run",
+        "pipeline.yaml",
+        "--set",
+        "lr=0.01",
+        "--set",
+        "ratio=9",
+        "--quiet",
+    ]);
+    assert_eq!(
+        ran(&environment.latest()),
+        Vec::<String>::new(),
+        "every stage was a hit"
+    );
 }
 
 #[test]
@@ -91,21 +126,41 @@ fn seeds_are_averaged_and_the_best_can_be_run_by_itself() {
     let rows = trials(&board);
     assert_eq!(rows.len(), 2);
     for row in rows {
-        let values: Vec<f64> =
-            row["per_seed"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+        let values: Vec<f64> = row["per_seed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|value| value.as_f64().unwrap())
+            .collect();
         let mean = values.iter().sum::<f64>() / 3.0;
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 2.0;
+        let variance = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / 2.0;
         assert!((row["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
         assert!((row["deviation"].as_f64().unwrap() - variance.sqrt()).abs() < 1e-12);
     }
-    assert!(rows[0]["mean"].as_f64() >= rows[1]["mean"].as_f64(), "ROC-AUC is better when it is higher");
+    assert!(
+        rows[0]["mean"].as_f64() >= rows[1]["mean"].as_f64(),
+        "ROC-AUC is better when it is higher"
+    );
     let best = environment.json(&["sweep", "best", "sweep.yaml"]);
-    let command: Vec<&str> =
-        best["command"].as_array().unwrap()[1..].iter().map(|word| word.as_str().unwrap()).collect();
+    let command: Vec<&str> = best["command"].as_array().unwrap()[1..]
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
     environment.succeed(&[&command[..], &["--target", "metrics", "--quiet"]].concat());
     let first = best["per_seed"][0].as_f64().unwrap();
-    let shown = environment.succeed(&[&command[..], &["--json"]].concat()).json_lines().pop().unwrap();
-    assert_eq!(shown["metrics"]["metrics"]["roc_auc"].as_f64().unwrap(), first);
+    let shown = environment
+        .succeed(&[&command[..], &["--json"]].concat())
+        .json_lines()
+        .pop()
+        .unwrap();
+    assert_eq!(
+        shown["metrics"]["metrics"]["roc_auc"].as_f64().unwrap(),
+        first
+    );
 }
 
 #[test]
@@ -114,32 +169,71 @@ fn the_leaderboard_comes_in_every_form_and_pictures_are_drawn() {
         "axes: {lr: {log_uniform: [1.0e-4, 1.0e-2]}, ratio: {int: [1, 9]}}\nsampler: {kind: random, trials: 5, seed: 1}",
     );
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    let csv = environment.succeed(&["sweep", "table", "sweep.yaml", "--format", "csv"]).stdout;
+    let csv = environment
+        .succeed(&["sweep", "table", "sweep.yaml", "--format", "csv"])
+        .stdout;
     let lines: Vec<&str> = csv.lines().collect();
-    assert_eq!(lines[0], "rank,trial,lr,ratio,roc_auc,deviation,seeds,level,state,seconds,failure");
+    assert_eq!(
+        lines[0],
+        "rank,trial,lr,ratio,roc_auc,deviation,seeds,level,state,seconds,failure"
+    );
     assert_eq!(lines.len(), 6);
-    environment.succeed(&["sweep", "table", "sweep.yaml", "--format", "parquet", "--output", "board.parquet"]);
+    environment.succeed(&[
+        "sweep",
+        "table",
+        "sweep.yaml",
+        "--format",
+        "parquet",
+        "--output",
+        "board.parquet",
+    ]);
     let bytes = std::fs::read(environment.path("board.parquet")).unwrap();
-    assert_eq!((&bytes[..4], &bytes[bytes.len() - 4..]), (&b"PAR1"[..], &b"PAR1"[..]));
-    environment.run(&["sweep", "table", "sweep.yaml", "--format", "parquet"]).expect(2).says("--output FILE");
+    assert_eq!(
+        (&bytes[..4], &bytes[bytes.len() - 4..]),
+        (&b"PAR1"[..], &b"PAR1"[..])
+    );
+    environment
+        .run(&["sweep", "table", "sweep.yaml", "--format", "parquet"])
+        .expect(2)
+        .says("--output FILE");
     let drawn = environment.json(&["sweep", "plot", "sweep.yaml"]);
     assert_eq!(drawn["files"].as_array().unwrap().len(), 3);
     let picture = environment.read("test-plots/parallel.svg");
     for text in ["lr", "ratio", "roc_auc"] {
         assert!(picture.contains(text), "{text}");
     }
-    environment.succeed(&["sweep", "status", "sweep.yaml"]).prints("5 trials: 5 done");
+    environment
+        .succeed(&["sweep", "status", "sweep.yaml"])
+        .prints("5 trials: 5 done");
 }
 
 #[test]
 fn a_failed_trial_leaves_the_others_and_runs_again_with_the_sweep() {
     let environment = environment("axes: {lr: [0.001, 1.0e+30]}");
-    environment.run(&["sweep", "sweep.yaml"]).expect(1).says("1 done, 1 failed");
+    environment
+        .run(&["sweep", "sweep.yaml"])
+        .expect(1)
+        .says("1 done, 1 failed");
     let status = environment.json(&["sweep", "status", "sweep.yaml"]);
-    assert_eq!((&status["done"], &status["failed"]), (&Value::from(1), &Value::from(1)));
-    assert!(status["failures"][0]["reason"].as_str().unwrap().contains("loss became"), "{status}");
-    environment.run(&["sweep", "sweep.yaml", "--quiet"]).expect(1);
-    assert_eq!(ran(&environment.latest()), Vec::<String>::new(), "only the failed training was tried again");
+    assert_eq!(
+        (&status["done"], &status["failed"]),
+        (&Value::from(1), &Value::from(1))
+    );
+    assert!(
+        status["failures"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("loss became"),
+        "{status}"
+    );
+    environment
+        .run(&["sweep", "sweep.yaml", "--quiet"])
+        .expect(1);
+    assert_eq!(
+        ran(&environment.latest()),
+        Vec::<String>::new(),
+        "only the failed training was tried again"
+    );
 }
 
 #[test]
@@ -147,23 +241,47 @@ fn trials_whose_data_are_missing_have_failed() {
     let environment = environment("axes: {ratio: [1, 2]}");
     let (before, after) = PIPELINE.split_once("    uses: generate\n").unwrap();
     let (_, after) = after.split_once('\n').unwrap();
-    let text = format!("{before}    uses: ingest\n    with: {{dataset: csv, path: table.csv}}\n{after}");
+    let text =
+        format!("{before}    uses: ingest\n    with: {{dataset: csv, path: table.csv}}\n{after}");
     environment.write("pipeline.yaml", text);
-    environment.run(&["sweep", "sweep.yaml"]).expect(1).says("2 failed");
-    assert_eq!(environment.json(&["sweep", "status", "sweep.yaml"])["failed"], 2);
+    environment
+        .run(&["sweep", "sweep.yaml"])
+        .expect(1)
+        .says("2 failed");
+    assert_eq!(
+        environment.json(&["sweep", "status", "sweep.yaml"])["failed"],
+        2
+    );
 }
 
 #[test]
 fn a_run_tells_how_many_trials_are_done_and_which_is_best() {
     let environment = environment("axes: {lr: [0.001, 0.002, 1.0e+30]}");
-    let told = environment.run(&["sweep", "sweep.yaml", "--json"]).expect(1).stdout;
-    let events = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let progress: Vec<Value> = events.filter(|event| event["event"] == "run-progress").collect();
-    let done: Vec<i64> = progress.iter().map(|event| event["done"].as_i64().unwrap()).collect();
+    let told = environment
+        .run(&["sweep", "sweep.yaml", "--json"])
+        .expect(1)
+        .stdout;
+    let events = told
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let progress: Vec<Value> = events
+        .filter(|event| event["event"] == "run-progress")
+        .collect();
+    let done: Vec<i64> = progress
+        .iter()
+        .map(|event| event["done"].as_i64().unwrap())
+        .collect();
     assert!(done.is_sorted() && done.last() == Some(&3), "{done:?}");
-    assert!(progress.iter().all(|event| event["total"] == 3 && event["unit"] == "trial"));
+    assert!(
+        progress
+            .iter()
+            .all(|event| event["total"] == 3 && event["unit"] == "trial")
+    );
     let phase = progress.last().unwrap()["phase"].as_str().unwrap();
-    assert!(phase.contains("1 failed") && phase.contains("best roc_auc"), "{phase}");
+    assert!(
+        phase.contains("1 failed") && phase.contains("best roc_auc"),
+        "{phase}"
+    );
 }
 
 #[test]
@@ -173,13 +291,28 @@ fn halving_trains_further_from_the_level_before() {
     );
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-    let levels: Vec<i64> = trials(&board).iter().map(|row| row["level"].as_i64().unwrap()).collect();
-    assert_eq!(levels, [4, 2, 1, 1], "the trials that went furthest stand first");
+    let levels: Vec<i64> = trials(&board)
+        .iter()
+        .map(|row| row["level"].as_i64().unwrap())
+        .collect();
+    assert_eq!(
+        levels,
+        [4, 2, 1, 1],
+        "the trials that went furthest stand first"
+    );
     // Four trainings of one epoch, two that go on to the second, one to the fourth: no epoch is done twice.
     let notes = |after: &str| {
-        let journals = environment.files("cache/v1/runs").into_iter().filter(|path| path.ends_with("events.jsonl"));
+        let journals = environment
+            .files("cache/v1/runs")
+            .into_iter()
+            .filter(|path| path.ends_with("events.jsonl"));
         let texts = journals.map(|path| std::fs::read_to_string(path).unwrap());
-        texts.map(|text| text.matches(&format!("training continues after epoch {after}")).count()).sum::<usize>()
+        texts
+            .map(|text| {
+                text.matches(&format!("training continues after epoch {after}"))
+                    .count()
+            })
+            .sum::<usize>()
     };
     assert_eq!((notes("1"), notes("2")), (2, 1));
     let again = environment.json(&["sweep", "sweep.yaml"]);
@@ -188,20 +321,38 @@ fn halving_trains_further_from_the_level_before() {
     let values = &trials(&board)[0]["values"];
     let straight = TestEnvironment::with_pipeline(PIPELINE);
     let lr = format!("lr={}", values["lr"]);
-    straight.succeed(&["run", "pipeline.yaml", "--set", &lr, "--set", "epochs=4", "--quiet"]);
+    straight.succeed(&[
+        "run",
+        "pipeline.yaml",
+        "--set",
+        &lr,
+        "--set",
+        "epochs=4",
+        "--quiet",
+    ]);
     let figure = straight.latest()["metrics"]["metrics"]["roc_auc"].as_f64();
     assert_eq!(trials(&board)[0]["mean"].as_f64(), figure);
 }
 
 #[test]
 fn an_estimator_comes_by_the_same_trials_whatever_the_order_of_their_end() {
-    let sweep =
-        "axes: {lr: {log_uniform: [1.0e-5, 1.0e-1]}}\nsampler: {kind: tpe, trials: 8, startup: 3, batch: 2, seed: 5}";
+    let sweep = "axes: {lr: {log_uniform: [1.0e-5, 1.0e-1]}}\nsampler: {kind: tpe, trials: 8, startup: 3, batch: 2, seed: 5}";
     let values = |jobs: &str| {
         let environment = environment(sweep);
-        environment.succeed(&["sweep", "sweep.yaml", "--quiet", "--jobs", jobs, "--threads", jobs]);
+        environment.succeed(&[
+            "sweep",
+            "sweep.yaml",
+            "--quiet",
+            "--jobs",
+            jobs,
+            "--threads",
+            jobs,
+        ]);
         let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-        trials(&board).iter().map(|row| (row["values"].clone(), row["mean"].clone())).collect::<Vec<_>>()
+        trials(&board)
+            .iter()
+            .map(|row| (row["values"].clone(), row["mean"].clone()))
+            .collect::<Vec<_>>()
     };
     let one = values("1");
     assert_eq!(one.len(), 8);
@@ -213,21 +364,33 @@ fn a_failed_trial_ends_no_search() {
     let environment = environment(
         "axes: {lr: [0.001, 0.01, 1.0e+30], ratio: {int: [1, 9]}}\nsampler: {kind: tpe, trials: 8, startup: 4, batch: 2, seed: 1}",
     );
-    environment.run(&["sweep", "sweep.yaml", "--quiet"]).expect(1);
+    environment
+        .run(&["sweep", "sweep.yaml", "--quiet"])
+        .expect(1);
     let status = environment.json(&["sweep", "status", "sweep.yaml"]);
     let count = |name: &str| status[name].as_u64().unwrap();
-    assert!(count("failed") > 0 && count("done") + count("failed") == 8, "{status}");
+    assert!(
+        count("failed") > 0 && count("done") + count("failed") == 8,
+        "{status}"
+    );
     // Whoever asks sees what the sweep saw.
-    assert_eq!(trials(&environment.json(&["sweep", "table", "sweep.yaml"])).len(), 8);
+    assert_eq!(
+        trials(&environment.json(&["sweep", "table", "sweep.yaml"])).len(),
+        8
+    );
 }
 
 #[test]
 fn an_interrupted_sweep_goes_on_with_what_is_missing() {
-    let environment = environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
+    let environment =
+        environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
     let mut running = environment.spawn(&["sweep", "sweep.yaml", "--jobs", "1"]);
     let chains = || {
         let files = environment.files("cache/v1/checkpoints").into_iter();
-        files.map(|path| path.parent().unwrap().to_owned()).collect::<std::collections::BTreeSet<_>>().len()
+        files
+            .map(|path| path.parent().unwrap().to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
     };
     let some = || chains() > 1;
     assert!(running.wait_until(some), "the sweep ended too soon");
@@ -236,11 +399,15 @@ fn an_interrupted_sweep_goes_on_with_what_is_missing() {
     let status = environment.json(&["sweep", "status", "sweep.yaml"]);
     assert!(status["missing"].as_u64().unwrap() > 0, "{status}");
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
-    let straight = self::environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
+    let straight =
+        self::environment("set: {epochs: 30}\naxes: {lr: [1.0e-4, 1.0e-3, 1.0e-2, 1.0e-5]}");
     straight.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let figures = |environment: &TestEnvironment| {
         let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-        trials(&board).iter().map(|row| (row["trial"].clone(), row["mean"].clone())).collect::<Vec<_>>()
+        trials(&board)
+            .iter()
+            .map(|row| (row["trial"].clone(), row["mean"].clone()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(figures(&environment), figures(&straight));
     assert_eq!(digests(&straight.latest()).len(), 3 + 3 * 4);
@@ -250,28 +417,64 @@ fn an_interrupted_sweep_goes_on_with_what_is_missing() {
 #[test]
 fn wrong_sweeps_are_told_at_their_place() {
     let cases = [
-        ("axes: {ratio: [1, 2], lr: {by: ratio, 1: [0.1]}}", "axis `lr` has no case for `2`"),
+        (
+            "axes: {ratio: [1, 2], lr: {by: ratio, 1: [0.1]}}",
+            "axis `lr` has no case for `2`",
+        ),
         ("axes: {learning: [1]}", "unknown parameter `learning`"),
         ("axes: {lr: []}", "axis `lr` has no values"),
         ("axes: {lr: [1, 1]}", "has the value 1 twice"),
-        ("axes: {lr: {uniform: [2, 1]}}\nsampler: {kind: random, trials: 2}", "the lower bound is above the upper one"),
-        ("axes: {lr: {log_uniform: [0, 1]}}\nsampler: {kind: random, trials: 2}", "must lie above 0"),
-        ("axes: {lr: {uniform: [0, 1]}}", "of which a grid cannot take every value"),
+        (
+            "axes: {lr: {uniform: [2, 1]}}\nsampler: {kind: random, trials: 2}",
+            "the lower bound is above the upper one",
+        ),
+        (
+            "axes: {lr: {log_uniform: [0, 1]}}\nsampler: {kind: random, trials: 2}",
+            "must lie above 0",
+        ),
+        (
+            "axes: {lr: {uniform: [0, 1]}}",
+            "of which a grid cannot take every value",
+        ),
         ("axes: {lr: {unifrom: [0, 1]}}", "did you mean `uniform`?"),
-        ("axes: {ratio: {by: lr, default: [1]}}", "must name an earlier axis"),
-        ("axes: {lr: [1]}\nzip: {ratio: [1, 2], clip: [1]}", "has 1 values, `ratio` has 2"),
-        ("zip: {ratio: [1, 2, 1], clip: [1, 2, 1]}", "items 1 and 3 below `zip` are the same"),
+        (
+            "axes: {ratio: {by: lr, default: [1]}}",
+            "must name an earlier axis",
+        ),
+        (
+            "axes: {lr: [1]}\nzip: {ratio: [1, 2], clip: [1]}",
+            "has 1 values, `ratio` has 2",
+        ),
+        (
+            "zip: {ratio: [1, 2, 1], clip: [1, 2, 1]}",
+            "items 1 and 3 below `zip` are the same",
+        ),
         ("axes: {lr: [1]}\nset: {lr: 2}", "`lr` is given twice"),
-        ("axes: {lr: [1]}\nsampler: {kind: tpe}", "the sampler `tpe` needs `trials`"),
-        ("axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}", "`levels` must rise"),
-        ("axes: {lr: [1]}\nslurm: {time: soon}", "`time` of `slurm` cannot be read"),
+        (
+            "axes: {lr: [1]}\nsampler: {kind: tpe}",
+            "the sampler `tpe` needs `trials`",
+        ),
+        (
+            "axes: {lr: [1]}\nstopping: {rule: median, over: epochs, levels: [3, 2]}",
+            "`levels` must rise",
+        ),
+        (
+            "axes: {lr: [1]}\nslurm: {time: soon}",
+            "`time` of `slurm` cannot be read",
+        ),
         ("axis: {lr: [1]}", "did you mean `axes`?"),
         ("axes: {lr: [x]}", "trial 1 of sweep.yaml:1:4"),
-        ("axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}", "has no case for `0.1`"),
+        (
+            "axes: {lr: [0.1], ratio: {by: lr, 0.2: [1]}}",
+            "has no case for `0.1`",
+        ),
     ];
     for (text, words) in cases {
         let environment = environment(text);
-        environment.run(&["sweep", "sweep.yaml"]).expect(2).says(words);
+        environment
+            .run(&["sweep", "sweep.yaml"])
+            .expect(2)
+            .says(words);
         assert!(environment.files("cache").is_empty(), "{text}");
     }
 }
@@ -282,35 +485,67 @@ fn wrong_objectives_are_told_at_their_place() {
         ("{stage: metric, metric: f1}", "did you mean `metrics`?"),
         ("{stage: scores, metric: f1}", "makes no metrics"),
         ("{stage: metrics, metric: f2}", "did you mean `f1`?"),
-        ("{stage: metrics, metric: threshold}", "nothing says whether a larger `threshold` is better"),
+        (
+            "{stage: metrics, metric: threshold}",
+            "nothing says whether a larger `threshold` is better",
+        ),
     ];
     for (objective, words) in cases {
         let environment = environment("axes: {lr: [0.001]}");
-        let text = environment.read("sweep.yaml").replace("{stage: metrics, metric: roc_auc}", objective);
+        let text = environment
+            .read("sweep.yaml")
+            .replace("{stage: metrics, metric: roc_auc}", objective);
         environment.write("sweep.yaml", text);
-        environment.run(&["sweep", "sweep.yaml"]).expect(2).says(words);
+        environment
+            .run(&["sweep", "sweep.yaml"])
+            .expect(2)
+            .says(words);
     }
     let environment = environment("axes: {lr: [0.001]}");
-    environment.run(&["sweep", "pipeline.yaml"]).expect(2).says("this is a pipeline, not a sweep");
-    environment.run(&["sweep", "nowhere.yaml"]).expect(2).says("cannot read `nowhere.yaml`");
-    environment.run(&["sweep", "sweep.yaml", "--on", "kubernetes"]).expect(2).says("there are slurm and local");
+    environment
+        .run(&["sweep", "pipeline.yaml"])
+        .expect(2)
+        .says("this is a pipeline, not a sweep");
+    environment
+        .run(&["sweep", "nowhere.yaml"])
+        .expect(2)
+        .says("cannot read `nowhere.yaml`");
+    environment
+        .run(&["sweep", "sweep.yaml", "--on", "kubernetes"])
+        .expect(2)
+        .says("there are slurm and local");
 }
 
 #[test]
 fn options_that_would_be_ignored_are_refused() {
     let environment = environment("axes: {lr: [0.001, 0.01]}\nseeds: [1, 2]");
-    environment.run(&["sweep", "sweep.yaml", "--set", "lr=0.1"]).expect(2).says("--set lr would take away");
-    environment.run(&["sweep", "sweep.yaml", "--set", "seed=9"]).expect(2).says("--set seed would take away");
-    let forced = environment.run(&["sweep", "sweep.yaml", "--on", "local", "--force", "metrics"]).expect(2);
+    environment
+        .run(&["sweep", "sweep.yaml", "--set", "lr=0.1"])
+        .expect(2)
+        .says("--set lr would take away");
+    environment
+        .run(&["sweep", "sweep.yaml", "--set", "seed=9"])
+        .expect(2)
+        .says("--set seed would take away");
+    let forced = environment
+        .run(&["sweep", "sweep.yaml", "--on", "local", "--force", "metrics"])
+        .expect(2);
     forced.says("--force does not go with --on");
     assert!(environment.files("cache").is_empty());
 }
 
 #[test]
 fn a_sweep_of_a_million_trials_asks_first() {
-    let thousand = (0..1000).map(|value| value.to_string()).collect::<Vec<_>>().join(", ");
+    let thousand = (0..1000)
+        .map(|value| value.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     let environment = environment(&format!("axes: {{lr: [{thousand}], ratio: [{thousand}]}}"));
-    environment.run(&["sweep", "sweep.yaml"]).expect(2).says("1000000 members").says("--yes");
+    environment
+        .run(&["sweep", "sweep.yaml"])
+        .expect(2)
+        .says("1000000 members")
+        .says("--yes");
 }
 
 #[test]
@@ -319,12 +554,18 @@ fn without_slurm_it_is_said() {
     environment.set("PATH", "/nowhere");
     let mut command = environment.command(&["sweep", "sweep.yaml", "--on", "slurm"]);
     command.env("PATH", "/nowhere");
-    environment.start(command).wait().expect(1).says("there is no Slurm here");
+    environment
+        .start(command)
+        .wait()
+        .expect(1)
+        .says("there is no Slurm here");
     // What would be submitted can be read all the same.
     let mut command = environment.command(&["sweep", "sweep.yaml", "--on", "slurm", "--dry-run"]);
     command.env("PATH", "/nowhere");
     let finished = environment.start(command).wait().expect(0);
-    finished.says("it would be refused: there is no Slurm here").prints("#SBATCH --array=0-0");
+    finished
+        .says("it would be refused: there is no Slurm here")
+        .prints("#SBATCH --array=0-0");
 }
 
 /// The sweep goes on after the command that started it has left.
@@ -337,18 +578,36 @@ fn processes_of_this_machine_do_a_sweep_by_themselves() {
     assert_eq!(submitted["members"].as_array().unwrap().len(), 3);
     wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 1);
     let board = environment.json(&["sweep", "table", "sweep.yaml"]);
-    let levels: Vec<i64> = trials(&board).iter().map(|row| row["level"].as_i64().unwrap()).collect();
+    let levels: Vec<i64> = trials(&board)
+        .iter()
+        .map(|row| row["level"].as_i64().unwrap())
+        .collect();
     assert_eq!(levels, [2, 1, 1]);
-    environment.succeed(&["sweep", "logs", "sweep.yaml", "1"]).prints("model");
-    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]).prints("nothing to submit");
+    environment
+        .succeed(&["sweep", "logs", "sweep.yaml", "1"])
+        .prints("model");
+    environment
+        .succeed(&["sweep", "sweep.yaml", "--on", "local"])
+        .prints("nothing to submit");
     // The same in one process comes to the same.
-    let figures = board["trials"].as_array().unwrap().iter().map(|row| row["mean"].clone()).collect::<Vec<_>>();
+    let figures = board["trials"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["mean"].clone())
+        .collect::<Vec<_>>();
     let whole = self::environment(
         "axes: {lr: [1.0e-4, 1.0e-3, 1.0e-2]}\nstopping: {rule: halving, over: epochs, levels: [1, 2], factor: 3}",
     );
     whole.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let board = whole.json(&["sweep", "table", "sweep.yaml"]);
-    assert_eq!(figures, trials(&board).iter().map(|row| row["mean"].clone()).collect::<Vec<_>>());
+    assert_eq!(
+        figures,
+        trials(&board)
+            .iter()
+            .map(|row| row["mean"].clone())
+            .collect::<Vec<_>>()
+    );
 }
 
 /// Trainings that trials of a later axis share run beside each other, after what all need.
@@ -361,15 +620,28 @@ fn what_some_trials_share_runs_in_waves() {
         .prints("# shared-2: ")
         .prints("# trials: ")
         .prints("afterany:JOB_OF_SHARED:JOB_OF_SHARED_2");
-    let arrays: Vec<&str> = scripts.stdout.lines().filter_map(|line| line.strip_prefix("#SBATCH --array=")).collect();
+    let arrays: Vec<&str> = scripts
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("#SBATCH --array="))
+        .collect();
     assert_eq!(arrays, ["0-0", "0-1", "0-3"]);
     environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
     wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 4);
     let mut count = BTreeMap::<String, usize>::new();
     for name in runs(&environment).iter().flat_map(ran) {
-        *count.entry(name.split('#').next().unwrap().to_owned()).or_default() += 1;
+        *count
+            .entry(name.split('#').next().unwrap().to_owned())
+            .or_default() += 1;
     }
-    let once = [("raw", 1), ("scaled", 1), ("windows", 1), ("model", 2), ("scores", 2), ("metrics", 4)];
+    let once = [
+        ("raw", 1),
+        ("scaled", 1),
+        ("windows", 1),
+        ("model", 2),
+        ("scores", 2),
+        ("metrics", 4),
+    ];
     assert_eq!(count, counts(once));
 }
 
@@ -379,14 +651,32 @@ fn files_may_change_once_a_sweep_is_submitted() {
     let environment = environment("axes: {lr: [1.0e-3]}\nslurm: {cpus: 1, setup: [sleep 2]}");
     environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
     environment.write("pipeline.yaml", "stages: {}\n");
-    wait_until(|| environment.files("cache/v1/sweeps").iter().any(|path| path.ends_with("trials.0.rc")));
+    wait_until(|| {
+        environment
+            .files("cache/v1/sweeps")
+            .iter()
+            .any(|path| path.ends_with("trials.0.rc"))
+    });
     environment.write("pipeline.yaml", PIPELINE);
-    assert_eq!(environment.json(&["sweep", "status", "sweep.yaml"])["done"], 1);
-    let edited = environment.read("sweep.yaml").replace("[1.0e-3]", "[1.0e-4, 1.0e-3]");
+    assert_eq!(
+        environment.json(&["sweep", "status", "sweep.yaml"])["done"],
+        1
+    );
+    let edited = environment
+        .read("sweep.yaml")
+        .replace("[1.0e-3]", "[1.0e-4, 1.0e-3]");
     environment.write("sweep.yaml", edited);
-    environment.run(&["sweep", "logs", "sweep.yaml", "1"]).expect(1).says("no log of trial 1");
-    environment.succeed(&["sweep", "logs", "sweep.yaml", "2"]).prints("model");
-    environment.run(&["sweep", "logs", "sweep.yaml", "3"]).expect(2).says("there are trials 1 to 2");
+    environment
+        .run(&["sweep", "logs", "sweep.yaml", "1"])
+        .expect(1)
+        .says("no log of trial 1");
+    environment
+        .succeed(&["sweep", "logs", "sweep.yaml", "2"])
+        .prints("model");
+    environment
+        .run(&["sweep", "logs", "sweep.yaml", "3"])
+        .expect(2)
+        .says("there are trials 1 to 2");
 }
 
 /// A submission lies in the store, whatever links stand in its way.
@@ -396,19 +686,35 @@ fn a_submission_is_written_through_no_link() {
     environment.write("victim/doc", "precious");
     environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
-    let units = environment.files("cache/v1/sweeps").into_iter().find(|path| path.ends_with("units.json")).unwrap();
+    let units = environment
+        .files("cache/v1/sweeps")
+        .into_iter()
+        .find(|path| path.ends_with("units.json"))
+        .unwrap();
     let sweep = units.parent().and_then(Path::parent).unwrap();
     std::fs::remove_dir_all(sweep).unwrap();
     std::os::unix::fs::symlink(environment.path("victim"), sweep).unwrap();
     environment.succeed(&["sweep", "status", "sweep.yaml"]);
     environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]);
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
-    assert_eq!(environment.files("victim").len(), 1, "{:?}", environment.files("victim"));
+    assert_eq!(
+        environment.files("victim").len(),
+        1,
+        "{:?}",
+        environment.files("victim")
+    );
     assert!(sweep.symlink_metadata().unwrap().is_dir());
     // Nor is a link followed that stands for all submissions.
     std::fs::remove_dir_all(environment.path("cache/v1/sweeps")).unwrap();
-    std::os::unix::fs::symlink(environment.path("victim"), environment.path("cache/v1/sweeps")).unwrap();
-    environment.run(&["sweep", "sweep.yaml", "--on", "local"]).expect(1).says("nothing in a store is followed");
+    std::os::unix::fs::symlink(
+        environment.path("victim"),
+        environment.path("cache/v1/sweeps"),
+    )
+    .unwrap();
+    environment
+        .run(&["sweep", "sweep.yaml", "--on", "local"])
+        .expect(1)
+        .says("nothing in a store is followed");
     assert_eq!(environment.files("victim").len(), 1);
 }
 
@@ -422,7 +728,9 @@ fn results_of_another_numeric_class_count() {
     let table = environment.json(&["sweep", "table", "sweep.yaml"]);
     environment.unset("RUNNER_SIMD");
     assert_eq!(environment.json(&["sweep", "table", "sweep.yaml"]), table);
-    environment.succeed(&["sweep", "sweep.yaml", "--on", "local"]).prints("nothing to submit");
+    environment
+        .succeed(&["sweep", "sweep.yaml", "--on", "local"])
+        .prints("nothing to submit");
 }
 
 /// A task does not do the work of another job with less than that one has, and one that would begin anew for ever says so.
@@ -435,35 +743,81 @@ fn a_task_keeps_to_what_it_has() {
     environment.write("pipeline.yaml", format!("{PIPELINE}{slow}"));
     let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "local"]);
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
-    let folder = environment.files("cache/v1/sweeps").into_iter().find(|path| path.ends_with("units.json")).unwrap();
+    let folder = environment
+        .files("cache/v1/sweeps")
+        .into_iter()
+        .find(|path| path.ends_with("units.json"))
+        .unwrap();
     let folder = folder.parent().unwrap().to_str().unwrap();
     assert!(folder.ends_with(submitted["submission"].as_str().unwrap()));
-    let task = |part| ["sweep", "work", "--folder", folder, "--part", part, "--threads", "1", "0"];
+    let task = |part| {
+        [
+            "sweep",
+            "work",
+            "--folder",
+            folder,
+            "--part",
+            part,
+            "--threads",
+            "1",
+            "0",
+        ]
+    };
     let failed = environment.run(&task("trials")).expect(1);
     failed.says("trial 1 is left out: `model` asks for 3.0 GiB of memory, and this task for none");
     environment.succeed(&["run", "pipeline.yaml", "--target", "scores", "--quiet"]);
     let mut running = environment.spawn(&task("shared"));
     assert!(running.wait_until(|| !environment.files("cache/v1/leases").is_empty()));
     running.warn();
-    running.wait().expect(1).says("has kept nothing from which it can continue");
+    running
+        .wait()
+        .expect(1)
+        .says("has kept nothing from which it can continue");
 }
 
 /// By its file, a sweep's results go to a remote and come from it, and what its tasks do goes there by itself.
 #[test]
 fn results_of_a_sweep_are_shared() {
     let environment = environment("axes: {lr: [1.0e-3, 1.0e-2]}\nslurm: {cpus: 1}");
-    let [pushed, through] = ["pushed", "through"].map(|name| format!("file://{}", environment.path(name).display()));
+    let [pushed, through] =
+        ["pushed", "through"].map(|name| format!("file://{}", environment.path(name).display()));
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let sent = environment.json(&["cache", "push", "sweep.yaml", "--remote", &pushed]);
     assert_eq!(sent["actions"], 3 + 3 * 2);
-    environment.succeed(&["cache", "pull", "sweep.yaml", "--store", "other", "--remote", &pushed]);
+    environment.succeed(&[
+        "cache",
+        "pull",
+        "sweep.yaml",
+        "--store",
+        "other",
+        "--remote",
+        &pushed,
+    ]);
     let done = |store: &str, remote: &str| {
-        environment.json(&["sweep", "status", "sweep.yaml", "--store", store, "--remote", remote])["done"].clone()
+        environment.json(&[
+            "sweep",
+            "status",
+            "sweep.yaml",
+            "--store",
+            store,
+            "--remote",
+            remote,
+        ])["done"]
+            .clone()
     };
     assert_eq!(done("other", "off"), 2);
     environment.succeed(&["cache", "verify", "--store", "other"]);
 
-    environment.succeed(&["sweep", "sweep.yaml", "--on", "local", "--store", "third", "--remote", &through]);
+    environment.succeed(&[
+        "sweep",
+        "sweep.yaml",
+        "--on",
+        "local",
+        "--store",
+        "third",
+        "--remote",
+        &through,
+    ]);
     wait_until(|| done("third", "off") == 2);
     wait_until(|| done("fourth", &through) == 2);
 }
@@ -476,7 +830,9 @@ fn results_of_a_sweep_are_no_garbage() {
     let done = || environment.json(&["sweep", "status", "sweep.yaml"])["done"] == 2;
     wait_until(done);
     wait_until(|| environment.json(&["sweep", "status", "sweep.yaml"])["tasks"]["running"] == 0);
-    environment.succeed(&["cache", "gc", "--max-age", "1 ms", "--verbose"]).prints("kept for sweeps");
+    environment
+        .succeed(&["cache", "gc", "--max-age", "1 ms", "--verbose"])
+        .prints("kept for sweeps");
     assert!(done(), "collected");
 }
 
@@ -493,7 +849,9 @@ fn wait_until(condition: impl Fn() -> bool) {
 #[test]
 fn pictures_tell_levels_apart() {
     let stopping = "stopping: {rule: halving, over: epochs, levels: [1, 2], factor: 2}";
-    let environment = environment(&format!("axes: {{lr: [0.001, 0.01], ratio: [1, 5]}}\n{stopping}"));
+    let environment = environment(&format!(
+        "axes: {{lr: [0.001, 0.01], ratio: [1, 5]}}\n{stopping}"
+    ));
     environment.succeed(&["sweep", "sweep.yaml", "--quiet"]);
     let made = environment.json(&["sweep", "plot", "sweep.yaml"]);
     assert_eq!(made["files"].as_array().unwrap().len(), 3, "{made}");
@@ -501,7 +859,10 @@ fn pictures_tell_levels_apart() {
     assert!(picture("parallel").contains("2 ended at a lower level"));
     assert!(picture("objective").contains("at a lower level: not to be compared"));
     for mark in [">0<", ">0.2<", ">1.0<"] {
-        assert!(picture("influence").contains(mark), "a share lies between 0 and 1");
+        assert!(
+            picture("influence").contains(mark),
+            "a share lies between 0 and 1"
+        );
     }
     environment.succeed(&["sweep", "plot", "sweep.yaml", "--format", "png"]);
 }
@@ -514,17 +875,25 @@ fn seeds_without_effect_give_no_deviation() {
             "pipeline: p\nparams: {{x: 1, seed: 0}}\nstages:\n  it: {{uses: command, with: {{run: [sh, -c, \"{run}\"], outputs: {{m: {{path: m.json, kind: metrics}}}}}}}}\n"
         )
     };
-    let environment =
-        TestEnvironment::with_pipeline(&pipeline("echo '{\\\"acc\\\": ${x}}' > {out.m}").replace(", seed: 0", ""));
+    let environment = TestEnvironment::with_pipeline(
+        &pipeline("echo '{\\\"acc\\\": ${x}}' > {out.m}").replace(", seed: 0", ""),
+    );
     let sweep = "sweep: s\npipeline: pipeline.yaml\naxes: {x: [1, 2]}\nseeds: [1, 2, 3]\nobjective: {stage: it, metric: acc, direction: maximize}\n";
     environment.write("s.yaml", sweep);
     let finished = environment.succeed(&["sweep", "s.yaml"]);
     finished.says("[unused-seeds]").says("s.yaml:4:1");
     assert!(!finished.stdout.contains('±'), "{}", finished.describe());
     // A program that is told the seed draws by it.
-    environment.write("pipeline.yaml", pipeline("echo '{\\\"acc\\\": ${x}${seed}}' > {out.m}"));
+    environment.write(
+        "pipeline.yaml",
+        pipeline("echo '{\\\"acc\\\": ${x}${seed}}' > {out.m}"),
+    );
     let finished = environment.succeed(&["sweep", "s.yaml"]);
-    assert!(!finished.stderr.contains("unused-seeds") && finished.stdout.contains('±'), "{}", finished.describe());
+    assert!(
+        !finished.stderr.contains("unused-seeds") && finished.stdout.contains('±'),
+        "{}",
+        finished.describe()
+    );
 }
 
 /// An axis that sets what nothing refers to makes the same trial again and again.
@@ -537,5 +906,7 @@ fn an_axis_that_reaches_nothing_is_told() {
         "s.yaml",
         "sweep: s\npipeline: pipeline.yaml\naxes: {rate: [1, 2]}\nobjective: {stage: it, metric: acc, direction: maximize}\n",
     );
-    environment.succeed(&["sweep", "s.yaml"]).says("nothing refers to the parameter `rate`");
+    environment
+        .succeed(&["sweep", "s.yaml"])
+        .says("nothing refers to the parameter `rate`");
 }

@@ -11,7 +11,11 @@ const HOSTILE: &str = r#"p\u001b]0;TITLE\u0007\u001b[2J\u009b31m\u202e\nfalse: l
 
 /// A program whose words do the same, and which makes a file of such a name.
 fn pipeline(ends_well: bool) -> String {
-    let end = if ends_well { "echo '{\"f\\u001b[5m\": 1}' > {out.m}" } else { "exit 3" };
+    let end = if ends_well {
+        "echo '{\"f\\u001b[5m\": 1}' > {out.m}"
+    } else {
+        "exit 3"
+    };
     let note = r"printf '\033]0;PWN\007\033[2J\302\233note\n' | tee /dev/stderr";
     let run = serde_json::json!(["sh", "-c", format!("{note}; {end}")]);
     format!(
@@ -25,11 +29,29 @@ fn pipeline(ends_well: bool) -> String {
 #[track_caller]
 fn is_harmless(finished: &Finished) {
     for text in [&finished.stdout, &finished.stderr] {
-        let ours = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[2m", "\u{1b}[3", "\u{1b}[9"];
-        let plain = ours.iter().fold(text.clone(), |text, sequence| text.replace(sequence, ""));
-        let steers = |one: &char| runner::diagnostic::is_control(*one) && !matches!(one, '\n' | '\t');
-        assert_eq!(plain.chars().find(steers), None, "{}", finished.describe().escape_debug());
-        assert!(!text.lines().any(|line| line.starts_with("false: line")), "{}", finished.describe());
+        let ours = [
+            "\u{1b}[0m",
+            "\u{1b}[1m",
+            "\u{1b}[2m",
+            "\u{1b}[3",
+            "\u{1b}[9",
+        ];
+        let plain = ours
+            .iter()
+            .fold(text.clone(), |text, sequence| text.replace(sequence, ""));
+        let steers =
+            |one: &char| runner::diagnostic::is_control(*one) && !matches!(one, '\n' | '\t');
+        assert_eq!(
+            plain.chars().find(steers),
+            None,
+            "{}",
+            finished.describe().escape_debug()
+        );
+        assert!(
+            !text.lines().any(|line| line.starts_with("false: line")),
+            "{}",
+            finished.describe()
+        );
     }
 }
 
@@ -58,13 +80,17 @@ fn no_verb_hands_on_what_steers_a_terminal() {
             is_harmless(&environment.run(&[arguments, &["--color", "always"]].concat()));
             is_harmless(&environment.run(&[arguments, &["--json"]].concat()));
         }
-        environment.succeed(&["runs"]).prints(r"p\u{1b}]0;TITLE\u{7}\u{1b}[2J\u{9b}31m\u{202e}\nfalse: line");
+        environment
+            .succeed(&["runs"])
+            .prints(r"p\u{1b}]0;TITLE\u{7}\u{1b}[2J\u{9b}31m\u{202e}\nfalse: line");
     }
 }
 
 #[test]
 fn reports_and_usage_show_what_they_quote() {
-    let environment = TestEnvironment::with_pipeline("pipeline: p\nstages: {a: {uses: \"gen\\u001b[2J\\u202e\"}}\n");
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nstages: {a: {uses: \"gen\\u001b[2J\\u202e\"}}\n",
+    );
     is_harmless(&environment.run(&["plan", "pipeline.yaml"]).expect(2));
     is_harmless(&environment.run(&["plan", "no\u{1b}[2Jfile.yaml"]).expect(2));
     is_harmless(&environment.run(&["frob\u{1b}[2Jnicate"]).expect(2));
@@ -79,13 +105,21 @@ fn reports_and_usage_show_what_they_quote() {
 fn onto_a_full_disk(environment: &TestEnvironment, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = environment.command(arguments);
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let output = command.stdout(full).stderr(Stdio::piped()).output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    let output = command
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
 fn output_that_cannot_be_written_is_an_error_in_every_verb() {
-    let environment = TestEnvironment::with_pipeline("pipeline: p\nstages: {raw: {uses: generate}}\n");
+    let environment =
+        TestEnvironment::with_pipeline("pipeline: p\nstages: {raw: {uses: generate}}\n");
     environment.succeed(&["run", "pipeline.yaml"]);
     let verbs: [&[&str]; 16] = [
         &["plan", "pipeline.yaml"],
@@ -108,29 +142,50 @@ fn output_that_cannot_be_written_is_an_error_in_every_verb() {
     for arguments in verbs {
         let (code, told) = onto_a_full_disk(&environment, arguments);
         assert_eq!(code, Some(1), "{arguments:?}: {told}");
-        assert!(told.ends_with("error: cannot write the output: No space left on device\n"), "{arguments:?}: {told}");
+        assert!(
+            told.ends_with("error: cannot write the output: No space left on device\n"),
+            "{arguments:?}: {told}"
+        );
     }
     // The command line was wrong whether or not that can be said.
-    assert_eq!(onto_a_full_disk(&environment, &["plan", "--frob", "--json"]).0, Some(2));
+    assert_eq!(
+        onto_a_full_disk(&environment, &["plan", "--frob", "--json"]).0,
+        Some(2)
+    );
 }
 
 #[test]
 fn a_reader_that_goes_away_ends_the_process_quietly() {
     let environment = TestEnvironment::new();
-    for arguments in [&["schema"][..], &["--help"], &["completions", "zsh"], &["stages", "--markdown"]] {
-        let mut child = environment.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for arguments in [
+        &["schema"][..],
+        &["--help"],
+        &["completions", "zsh"],
+        &["stages", "--markdown"],
+    ] {
+        let mut child = environment
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         // A short text may be in the pipe before anybody knows that nobody reads it.
-        assert!(matches!(output.status.code(), Some(141 | 0)), "{arguments:?}: {:?} {told}", output.status);
+        assert!(
+            matches!(output.status.code(), Some(141 | 0)),
+            "{arguments:?}: {:?} {told}",
+            output.status
+        );
         assert_eq!(told, "", "{arguments:?}");
     }
 }
 
 #[test]
 fn a_wrong_command_line_is_one_json_document_too() {
-    let environment = TestEnvironment::with_pipeline("pipeline: p\nstages: {raw: {uses: generate}}\n");
+    let environment =
+        TestEnvironment::with_pipeline("pipeline: p\nstages: {raw: {uses: generate}}\n");
     for (arguments, part) in [
         (&["run", "pipeline.yaml", "--nonsense"][..], "--nonsense"),
         (&["run", "pipeline.yaml", "--set"], "--set"),
@@ -143,19 +198,28 @@ fn a_wrong_command_line_is_one_json_document_too() {
         (&["plan", "absent.yaml"], "1 error"),
         (&["sweep", "absent.yaml"], "1 error"),
     ] {
-        let finished = environment.run(&[arguments, &["--json"]].concat()).expect(2);
-        let error = finished.json()["error"].as_str().unwrap_or_default().to_owned();
+        let finished = environment
+            .run(&[arguments, &["--json"]].concat())
+            .expect(2);
+        let error = finished.json()["error"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         assert!(error.contains(part), "{}", finished.describe());
         assert_eq!(finished.stderr, "", "{}", finished.describe());
     }
     // Behind `--` it is no option.
-    environment.run(&["show", "--frob", "--", "--json"]).expect(2).says("--frob");
+    environment
+        .run(&["show", "--frob", "--", "--json"])
+        .expect(2)
+        .says("--frob");
 }
 
 #[test]
 fn warnings_are_part_of_the_one_document() {
-    let environment =
-        TestEnvironment::with_pipeline("pipeline: p\nparams: {spare: 1}\nstages: {raw: {uses: generate}}\n");
+    let environment = TestEnvironment::with_pipeline(
+        "pipeline: p\nparams: {spare: 1}\nstages: {raw: {uses: generate}}\n",
+    );
     let plan = environment.json(&["plan", "pipeline.yaml"]);
     assert_eq!(plan["stages"][0]["name"], "raw");
     assert_eq!(plan["diagnostics"][0]["code"], "unused-parameter");

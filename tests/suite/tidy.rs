@@ -23,7 +23,9 @@ fn files() -> Vec<PathBuf> {
             let is_foreign = folder == root() && FOREIGN.contains(&name.as_str());
             match entry.file_type().unwrap() {
                 kind if kind.is_dir() && !is_foreign => walk(&entry.path(), found),
-                kind if kind.is_file() && !is_foreign && !name.ends_with(".snap.new") => found.push(entry.path()),
+                kind if kind.is_file() && !is_foreign && !name.ends_with(".snap.new") => {
+                    found.push(entry.path())
+                }
                 _ => {}
             }
         }
@@ -32,21 +34,39 @@ fn files() -> Vec<PathBuf> {
     walk(root(), &mut found);
     found.push(root().join("data/sources.yaml"));
     found.sort();
-    found.into_iter().map(|path| path.strip_prefix(root()).unwrap().to_owned()).collect()
+    found
+        .into_iter()
+        .map(|path| path.strip_prefix(root()).unwrap().to_owned())
+        .collect()
 }
 
 /// Rust files with their text.
 fn rust_files() -> Vec<(String, String)> {
-    let rust = files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
-    let all: Vec<(String, String)> =
-        rust.map(|path| (path.display().to_string(), fs::read_to_string(root().join(&path)).unwrap())).collect();
-    assert!(all.len() > 200, "only {} files: the walk misses some", all.len());
+    let rust = files()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    let all: Vec<(String, String)> = rust
+        .map(|path| {
+            (
+                path.display().to_string(),
+                fs::read_to_string(root().join(&path)).unwrap(),
+            )
+        })
+        .collect();
+    assert!(
+        all.len() > 200,
+        "only {} files: the walk misses some",
+        all.len()
+    );
     all
 }
 
 /// Lines that are code, with their numbers.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    let lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line));
     lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
@@ -58,18 +78,26 @@ fn none(problems: Vec<String>) {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let bad = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//! "));
-    none(bad.map(|(path, _)| format!("{path} does not begin with `//! `")).collect());
+    let bad = rust_files()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "));
+    none(
+        bad.map(|(path, _)| format!("{path} does not begin with `//! `"))
+            .collect(),
+    );
 }
 
 /// The modules of this crate that a line names: `crate::a::b`, `crate::{a, b::c}`.
 fn modules_named(line: &str) -> Vec<String> {
     let identifier = |text: &str| -> String {
-        text.chars().take_while(|character| character.is_ascii_alphanumeric() || *character == '_').collect()
+        text.chars()
+            .take_while(|character| character.is_ascii_alphanumeric() || *character == '_')
+            .collect()
     };
     let mut named = Vec::new();
     for (position, marker) in line.match_indices("crate::") {
-        let is_ours = !line[..position].ends_with(|character: char| character.is_alphanumeric() || character == '_');
+        let is_ours = !line[..position]
+            .ends_with(|character: char| character.is_alphanumeric() || character == '_');
         let rest = &line[position + marker.len()..];
         match rest.strip_prefix('{') {
             _ if !is_ours => {}
@@ -83,9 +111,18 @@ fn modules_named(line: &str) -> Vec<String> {
 #[test]
 fn named_modules_are_found() {
     assert_eq!(modules_named("use crate::cache::{Key, Store};"), ["cache"]);
-    assert_eq!(modules_named("let a = crate::ui::b(crate::spec::c);"), ["ui", "spec"]);
-    assert_eq!(modules_named("use crate::{cache, ui::Paint};"), ["cache", "ui"]);
-    assert_eq!(modules_named("use other_crate::cache;"), Vec::<String>::new());
+    assert_eq!(
+        modules_named("let a = crate::ui::b(crate::spec::c);"),
+        ["ui", "spec"]
+    );
+    assert_eq!(
+        modules_named("use crate::{cache, ui::Paint};"),
+        ["cache", "ui"]
+    );
+    assert_eq!(
+        modules_named("use other_crate::cache;"),
+        Vec::<String>::new()
+    );
 }
 
 /// The module that a file below `folder` belongs to.
@@ -103,10 +140,15 @@ fn wrong_imports(
 ) -> Vec<String> {
     let mut problems = Vec::new();
     for (path, text) in rust_files() {
-        let Some(module) = module_of(&path, folder) else { continue };
+        let Some(module) = module_of(&path, folder) else {
+            continue;
+        };
         let Some(own) = rank(&module) else { continue };
         for (number, line) in code(&text) {
-            for other in modules_named(line).into_iter().filter(|other| *other != module) {
+            for other in modules_named(line)
+                .into_iter()
+                .filter(|other| *other != module)
+            {
                 let Some(theirs) = rank(&other) else { continue };
                 if theirs > own || (theirs == own && !may_share_a_rank(own)) {
                     problems.push(format!("{path}:{number}: `{module}` may not use `{other}`"));
@@ -118,8 +160,19 @@ fn wrong_imports(
 }
 
 /// The modules of the program, each of which may use those before it.
-const PROGRAM: [&str; 11] =
-    ["diagnostic", "spec", "graph", "cache", "data", "engine", "audit", "sweep", "report", "ui", "cli"];
+const PROGRAM: [&str; 11] = [
+    "diagnostic",
+    "spec",
+    "graph",
+    "cache",
+    "data",
+    "engine",
+    "audit",
+    "sweep",
+    "report",
+    "ui",
+    "cli",
+];
 
 #[test]
 fn the_program_imports_leftwards() {
@@ -130,7 +183,11 @@ fn the_program_imports_leftwards() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !name.ends_with(".rs"))
         .collect();
-    assert_eq!(declared, PROGRAM.map(str::to_owned).into(), "a new module needs its place in the order");
+    assert_eq!(
+        declared,
+        PROGRAM.map(str::to_owned).into(),
+        "a new module needs its place in the order"
+    );
 }
 
 /// Files of the crate `stages` that stand outside its order.
@@ -146,7 +203,10 @@ fn stages_import_leftwards_and_never_each_other() {
         "models" => Some(3),
         "training" => Some(4),
         _ if OUTSIDE.contains(&module) => None,
-        _ => root().join(format!("stages/src/{module}.rs")).exists().then_some(STAGES),
+        _ => root()
+            .join(format!("stages/src/{module}.rs"))
+            .exists()
+            .then_some(STAGES),
     };
     none(wrong_imports("stages/src/", rank, |rank| rank != STAGES));
 }
@@ -155,9 +215,15 @@ fn stages_import_leftwards_and_never_each_other() {
 const DOORS: [(&[&str], &[&str]); 7] = [
     (&["candle_core", "candle_nn"], &["stages/"]),
     (&["petgraph"], &["src/graph/"]),
-    (&["object_store", "tokio", "reqwest", "rustls", "futures_util"], &["src/cache/remote/"]),
+    (
+        &["object_store", "tokio", "reqwest", "rustls", "futures_util"],
+        &["src/cache/remote/"],
+    ),
     (&["toml"], &["src/cli/settings.rs"]),
-    (&["saphyr_parser", "serde_yaml"], &["src/spec/", "src/data/"]),
+    (
+        &["saphyr_parser", "serde_yaml"],
+        &["src/spec/", "src/data/"],
+    ),
     (
         &["arrow", "parquet", "safetensors"],
         &[
@@ -169,7 +235,10 @@ const DOORS: [(&[&str], &[&str]); 7] = [
             "tests/fuzz/",
         ],
     ),
-    (&["blake3"], &["src/cache/", "src/data/", "stages/src/artifact/"]),
+    (
+        &["blake3"],
+        &["src/cache/", "src/data/", "stages/src/artifact/"],
+    ),
 ];
 
 #[test]
@@ -185,12 +254,12 @@ fn heavy_crates_have_one_door() {
             }
             for (number, line) in code(&text) {
                 let names = |name: &&&str| uses_crate(line, name);
-                problems.extend(
-                    crates
-                        .iter()
-                        .filter(names)
-                        .map(|name| format!("{path}:{number}: `{name}` is used outside {}", places.join(" and "))),
-                );
+                problems.extend(crates.iter().filter(names).map(|name| {
+                    format!(
+                        "{path}:{number}: `{name}` is used outside {}",
+                        places.join(" and ")
+                    )
+                }));
             }
         }
     }
@@ -208,13 +277,26 @@ fn uses_crate(line: &str, name: &str) -> bool {
 
 #[test]
 fn used_crates_are_found() {
-    assert!(uses_crate("use arrow::array::Array;", "arrow") && uses_crate("let a = arrow::array::new();", "arrow"));
-    assert!(!uses_crate("use crate::readers::arrow::read;", "arrow") && !uses_crate("use narrow::x;", "arrow"));
+    assert!(
+        uses_crate("use arrow::array::Array;", "arrow")
+            && uses_crate("let a = arrow::array::new();", "arrow")
+    );
+    assert!(
+        !uses_crate("use crate::readers::arrow::read;", "arrow")
+            && !uses_crate("use narrow::x;", "arrow")
+    );
 }
 
 /// Ways to the screen that pass its one filter by.
-const PAST_THE_FILTER: [&str; 7] =
-    ["println!(", " print!(", "eprintln!(", " eprint!(", "stdout().lock()", "stderr().lock()", "write!(std::io::std"];
+const PAST_THE_FILTER: [&str; 7] = [
+    "println!(",
+    " print!(",
+    "eprintln!(",
+    " eprint!(",
+    "stdout().lock()",
+    "stderr().lock()",
+    "write!(std::io::std",
+];
 
 #[test]
 fn output_has_one_door() {
@@ -225,8 +307,12 @@ fn output_has_one_door() {
         }
         let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
         for (number, line) in code(&text[..tests]) {
-            let found = PAST_THE_FILTER.iter().find(|way| format!(" {}", line.trim_start()).contains(**way));
-            problems.extend(found.map(|way| format!("{path}:{number}: `{way}…` passes src/ui/screen.rs by")));
+            let found = PAST_THE_FILTER
+                .iter()
+                .find(|way| format!(" {}", line.trim_start()).contains(**way));
+            problems.extend(
+                found.map(|way| format!("{path}:{number}: `{way}…` passes src/ui/screen.rs by")),
+            );
         }
     }
     none(problems);
@@ -236,17 +322,27 @@ fn output_has_one_door() {
 fn a_stage_kind_and_its_file_have_one_name() {
     let mut named = BTreeSet::new();
     for (path, text) in rust_files() {
-        let Some(stem) = path.strip_prefix("stages/src/").and_then(|rest| rest.strip_suffix(".rs")) else { continue };
+        let Some(stem) = path
+            .strip_prefix("stages/src/")
+            .and_then(|rest| rest.strip_suffix(".rs"))
+        else {
+            continue;
+        };
         if stem.contains('/') {
             continue;
         }
-        let declared = text.lines().find_map(|line| line.trim().strip_prefix("const NAME: &'static str = \""));
+        let declared = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("const NAME: &'static str = \""));
         if let Some(name) = declared.and_then(|rest| rest.split('"').next()) {
             assert_eq!(stem, name.replace('-', "_"), "{path}");
             named.insert(name.to_owned());
         }
     }
-    let kinds: BTreeSet<String> = stages::kinds().iter().map(|kind| kind.name.to_owned()).collect();
+    let kinds: BTreeSet<String> = stages::kinds()
+        .iter()
+        .map(|kind| kind.name.to_owned())
+        .collect();
     assert_eq!(named, kinds, "files and the table of kinds");
 }
 
@@ -260,8 +356,14 @@ fn generated(path: &str, arguments: &[&str]) {
         fs::write(&path, &printed).unwrap();
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    let first = found.lines().zip(printed.lines()).position(|(old, new)| old != new);
-    let place = first.map_or_else(|| "at its end".to_owned(), |index| format!("in line {}", index + 1));
+    let first = found
+        .lines()
+        .zip(printed.lines())
+        .position(|(old, new)| old != new);
+    let place = first.map_or_else(
+        || "at its end".to_owned(),
+        |index| format!("in line {}", index + 1),
+    );
     assert!(
         found == printed,
         "{} is out of date {place}: `UPDATE_GENERATED=1 cargo test --release --workspace --test suite tidy` writes it anew",
@@ -281,18 +383,25 @@ fn the_schema_for_editors_is_up_to_date() {
 }
 
 /// Beginnings of paths that exist on somebody's machine only; written so that this file holds none of them.
-const PRIVATE: [&str; 4] =
-    [concat!("/", "home/"), concat!("/", "root/"), concat!("/", "work/"), concat!("/", "Users/")];
+const PRIVATE: [&str; 4] = [
+    concat!("/", "home/"),
+    concat!("/", "root/"),
+    concat!("/", "work/"),
+    concat!("/", "Users/"),
+];
 
 #[test]
 fn no_file_names_a_path_of_one_machine() {
     let mut problems = Vec::new();
     for path in files() {
-        let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
+        let Ok(text) = fs::read_to_string(root().join(&path)) else {
+            continue;
+        };
         for (index, line) in text.lines().enumerate() {
             // An address may have such a folder; a path begins after a space, a quote or the like.
             let begins = |(position, _): (usize, &str)| {
-                !line[..position].ends_with(|before: char| before.is_alphanumeric() || "._-]}".contains(before))
+                !line[..position]
+                    .ends_with(|before: char| before.is_alphanumeric() || "._-]}".contains(before))
             };
             problems.extend(
                 PRIVATE

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use stages::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
 use stages::contract::{
-    FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind, Threads,
+    FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind,
+    Threads,
 };
 
 /// All toys.
@@ -34,7 +35,9 @@ fn value(value: f64) -> Metrics {
         inflating: false,
         caveat: String::new(),
     };
-    Metrics { entries: vec![entry] }
+    Metrics {
+        entries: vec![entry],
+    }
 }
 
 fn output() -> Vec<Port> {
@@ -68,7 +71,11 @@ macro_rules! toy {
                 output()
             }
 
-            fn run($with: &$params, $inputs: &Inputs, $context: &StageContext<'_>) -> Result<Outputs, StageError> {
+            fn run(
+                $with: &$params,
+                $inputs: &Inputs,
+                $context: &StageContext<'_>,
+            ) -> Result<Outputs, StageError> {
                 $body
             }
         }
@@ -103,14 +110,22 @@ struct SlowParams {
     seconds: f64,
 }
 
-toy!(Number, "number", NumberParams, |with, _inputs, _context| Ok(Outputs::one("value", value(with.value))));
+toy!(
+    Number,
+    "number",
+    NumberParams,
+    |with, _inputs, _context| Ok(Outputs::one("value", value(with.value)))
+);
 
 toy!(Sum, "sum", None, |_with, inputs, _context| {
     let number = |(_, artifact): &(String, Artifact)| match artifact {
         Artifact::Metrics(metrics) => metrics.entries[0].value.unwrap_or(0.0),
         _ => 0.0,
     };
-    Ok(Outputs::one("value", value(inputs.all("items").iter().map(number).sum())))
+    Ok(Outputs::one(
+        "value",
+        value(inputs.all("items").iter().map(number).sum()),
+    ))
 });
 
 toy!(Fail, "fail", None, |_with, _inputs, _context| {
@@ -120,7 +135,9 @@ toy!(Fail, "fail", None, |_with, _inputs, _context| {
         .hint("set `missing`"))
 });
 
-toy!(Panic, "panic", None, |_with, _inputs, _context| panic!("index 7 is out of bounds"));
+toy!(Panic, "panic", None, |_with, _inputs, _context| panic!(
+    "index 7 is out of bounds"
+));
 
 toy!(Flaky, "flaky", FlakyParams, |with, _inputs, _context| {
     let before = fs::read_to_string(&with.attempts).unwrap_or_default();
@@ -141,7 +158,9 @@ toy!(Slow, "slow", SlowParams, |with, _inputs, context| {
     Ok(Outputs::one("value", value(with.seconds)))
 });
 
-toy!(Forgetful, "forgetful", None, |_with, _inputs, _context| Ok(Outputs::default()));
+toy!(Forgetful, "forgetful", None, |_with, _inputs, _context| Ok(
+    Outputs::default()
+));
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -180,7 +199,11 @@ impl Stage for Reader {
         vec![FileRequest::new("number", &with.file)]
     }
 
-    fn run(with: &ReaderParams, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(
+        with: &ReaderParams,
+        _: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         let path = context.file("number")?;
         let text = fs::read_to_string(&path)?;
         if let Some(then) = &with.then {
@@ -191,6 +214,9 @@ impl Stage for Reader {
         if with.fails {
             return Err(StageError::new("the number is no good"));
         }
-        Ok(Outputs::one("value", value(text.trim().parse().unwrap_or(f64::NAN))))
+        Ok(Outputs::one(
+            "value",
+            value(text.trim().parse().unwrap_or(f64::NAN)),
+        ))
     }
 }

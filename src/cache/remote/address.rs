@@ -62,44 +62,77 @@ impl Address {
             wrong(format!("`{}` is not a URL", discreet(text))).hint(hint)
         })?;
         if url.username() != "" || url.password().is_some() {
-            return Err(wrong(format!("the address of a remote must not hold credentials: {}", shown(&url)))
-                .hint("set them in the environment"));
+            return Err(wrong(format!(
+                "the address of a remote must not hold credentials: {}",
+                shown(&url)
+            ))
+            .hint("set them in the environment"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong(format!("the address of a remote ends with its path: {}", shown(&url)))
-                .hint("what a query would say is set in the environment, such as AZURE_STORAGE_SAS_KEY"));
+            return Err(wrong(format!(
+                "the address of a remote ends with its path: {}",
+                shown(&url)
+            ))
+            .hint(
+                "what a query would say is set in the environment, such as AZURE_STORAGE_SAS_KEY",
+            ));
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| {
             let near = did_you_mean(url.scheme(), SCHEMES);
             let hint = match (near, url.host_str()) {
                 (Some(near), _) if near != url.scheme() => format!("did you mean `{near}://`?"),
                 (_, None) => form.to_owned(),
-                _ if url.scheme() == "file" => "a folder of this machine has no host: file:///folder".to_owned(),
+                _ if url.scheme() == "file" => {
+                    "a folder of this machine has no host: file:///folder".to_owned()
+                }
                 _ => format!("there are {}", SCHEMES.join(", ")),
             };
-            wrong(format!("`{}` is not the address of a remote", discreet(text))).hint(hint)
+            wrong(format!(
+                "`{}` is not the address of a remote",
+                discreet(text)
+            ))
+            .hint(hint)
         })?;
         let provider = match scheme {
             ObjectStoreScheme::Local => {
-                let folder = url.to_file_path().map_err(|()| wrong(format!("`{text}` names no folder")).hint(form))?;
+                let folder = url
+                    .to_file_path()
+                    .map_err(|()| wrong(format!("`{text}` names no folder")).hint(form))?;
                 // Variables that are not set, and relative paths, would end up there.
                 if folder.parent().is_none() || !text.starts_with("file:///") {
                     return Err(wrong(format!("`{text}` names no folder for a remote")).hint(form));
                 }
-                return Ok(Self { url, provider: Provider::Folder(folder), prefix: ObjectPath::default() });
+                return Ok(Self {
+                    url,
+                    provider: Provider::Folder(folder),
+                    prefix: ObjectPath::default(),
+                });
             }
             ObjectStoreScheme::AmazonS3 => Provider::Amazon,
             ObjectStoreScheme::GoogleCloudStorage => Provider::Google,
             ObjectStoreScheme::MicrosoftAzure => Provider::Azure,
             ObjectStoreScheme::Http => Provider::Http,
-            _ => return Err(wrong(format!("`{}` is not a remote that others can reach", discreet(text))).hint(form)),
+            _ => {
+                return Err(wrong(format!(
+                    "`{}` is not a remote that others can reach",
+                    discreet(text)
+                ))
+                .hint(form));
+            }
         };
-        Ok(Self { url, provider, prefix })
+        Ok(Self {
+            url,
+            provider,
+            prefix,
+        })
     }
 
     /// The name that a file of the store has there.
     pub(super) fn place(&self, name: &str) -> ObjectPath {
-        self.prefix.parts().chain(ObjectPath::from(name).parts()).collect()
+        self.prefix
+            .parts()
+            .chain(ObjectPath::from(name).parts())
+            .collect()
     }
 
     /// What follows the prefix in a name there.
@@ -140,32 +173,57 @@ impl Address {
             max_retries: retries as usize,
             retry_timeout: options.timeout * 4,
         };
-        let to_connect = options.timeout.clamp(Duration::from_millis(100), Duration::from_secs(10));
+        let to_connect = options
+            .timeout
+            .clamp(Duration::from_millis(100), Duration::from_secs(10));
         let connect_timeout = format!("{} ms", to_connect.as_millis());
-        let client = [(ClientConfigKey::Timeout, NO_TIMEOUT), (ClientConfigKey::ConnectTimeout, &connect_timeout)];
+        let client = [
+            (ClientConfigKey::Timeout, NO_TIMEOUT),
+            (ClientConfigKey::ConnectTimeout, &connect_timeout),
+        ];
         let made = match &self.provider {
             Provider::Folder(folder) => return self.open_folder(folder, options),
             Provider::Amazon => {
                 refuse_plain_http()?;
-                let builder = AmazonS3Builder::from_env().with_url(self.url.as_str()).with_retry(retry);
+                let builder = AmazonS3Builder::from_env()
+                    .with_url(self.url.as_str())
+                    .with_retry(retry);
                 let with = |builder: AmazonS3Builder, (key, value): (ClientConfigKey, &str)| {
                     builder.with_config(AmazonS3ConfigKey::Client(key), value)
                 };
-                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+                client
+                    .into_iter()
+                    .fold(builder, with)
+                    .build()
+                    .map(|store| Arc::new(store) as _)
             }
             Provider::Google => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_url(self.url.as_str()).with_retry(retry);
-                let with = |builder: GoogleCloudStorageBuilder, (key, value): (ClientConfigKey, &str)| {
+                let builder = GoogleCloudStorageBuilder::from_env()
+                    .with_url(self.url.as_str())
+                    .with_retry(retry);
+                let with = |builder: GoogleCloudStorageBuilder,
+                            (key, value): (ClientConfigKey, &str)| {
                     builder.with_config(GoogleConfigKey::Client(key), value)
                 };
-                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+                client
+                    .into_iter()
+                    .fold(builder, with)
+                    .build()
+                    .map(|store| Arc::new(store) as _)
             }
             Provider::Azure => {
-                let builder = MicrosoftAzureBuilder::from_env().with_url(self.url.as_str()).with_retry(retry);
-                let with = |builder: MicrosoftAzureBuilder, (key, value): (ClientConfigKey, &str)| {
+                let builder = MicrosoftAzureBuilder::from_env()
+                    .with_url(self.url.as_str())
+                    .with_retry(retry);
+                let with = |builder: MicrosoftAzureBuilder,
+                            (key, value): (ClientConfigKey, &str)| {
                     builder.with_config(AzureConfigKey::Client(key), value)
                 };
-                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+                client
+                    .into_iter()
+                    .fold(builder, with)
+                    .build()
+                    .map(|store| Arc::new(store) as _)
             }
             Provider::Http => {
                 let mut root = self.url.clone();
@@ -175,7 +233,11 @@ impl Address {
                 let builder = builder.with_config(ClientConfigKey::AllowHttp, "true");
                 let builder = builder.with_http_connector(self.sending(files, to_connect)?);
                 let with = |builder: HttpBuilder, (key, value)| builder.with_config(key, value);
-                client.into_iter().fold(builder, with).build().map(|store| Arc::new(store) as _)
+                client
+                    .into_iter()
+                    .fold(builder, with)
+                    .build()
+                    .map(|store| Arc::new(store) as _)
             }
         };
         made.map_err(|error| {
@@ -186,12 +248,26 @@ impl Address {
         })
     }
 
-    fn sending(&self, files: &Arc<Files>, to_connect: Duration) -> Result<FileConnector, RemoteError> {
-        let client = reqwest::Client::builder().http1_only().connect_timeout(to_connect).build().map_err(|error| {
-            RemoteError::new(RemoteFault::Address, format!("{self} cannot be used as it is set up"))
+    fn sending(
+        &self,
+        files: &Arc<Files>,
+        to_connect: Duration,
+    ) -> Result<FileConnector, RemoteError> {
+        let client = reqwest::Client::builder()
+            .http1_only()
+            .connect_timeout(to_connect)
+            .build()
+            .map_err(|error| {
+                RemoteError::new(
+                    RemoteFault::Address,
+                    format!("{self} cannot be used as it is set up"),
+                )
                 .because(error.to_string())
-        })?;
-        Ok(FileConnector { files: Arc::clone(files), client })
+            })?;
+        Ok(FileConnector {
+            files: Arc::clone(files),
+            client,
+        })
     }
 
     fn open_folder(
@@ -200,7 +276,8 @@ impl Address {
         options: &RemoteOptions,
     ) -> Result<Arc<dyn ObjectStore>, RemoteError> {
         let trouble = |verb: &str, error: &std::io::Error| {
-            let mut trouble = RemoteError::new(RemoteFault::Unusable, format!("{self} cannot be {verb}"));
+            let mut trouble =
+                RemoteError::new(RemoteFault::Unusable, format!("{self} cannot be {verb}"));
             trouble.causes.push(error.to_string());
             trouble.hint("is the disk or the share mounted, and may you use it?")
         };
@@ -210,7 +287,9 @@ impl Address {
             return Err(trouble("read", &error));
         }
         let opened = LocalFileSystem::new_with_prefix(folder);
-        opened.map(|store| Arc::new(store) as _).map_err(|error| RemoteError::of(&error, self))
+        opened
+            .map(|store| Arc::new(store) as _)
+            .map_err(|error| RemoteError::of(&error, self))
     }
 
     /// How to give credentials.
@@ -220,7 +299,9 @@ impl Address {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT for a server that is not Amazon's; \
                  profiles are not read, but `eval \"$(aws configure export-credentials --format env)\"` sets them"
             }
-            Provider::Google => "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account",
+            Provider::Google => {
+                "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account"
+            }
             Provider::Azure => "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
             Provider::Http | Provider::Folder(_) => "is the address right?",
         }
@@ -236,22 +317,31 @@ impl Address {
             Provider::Google | Provider::Azure => {
                 "are the credentials in the environment right, and may they read, list and write there?"
             }
-            Provider::Http => "the server wants a login or allows no writing; use it with `mode = \"read\"`",
-            Provider::Folder(_) => "you may not use this folder; `mode = \"read\"` needs no permission to write",
+            Provider::Http => {
+                "the server wants a login or allows no writing; use it with `mode = \"read\"`"
+            }
+            Provider::Folder(_) => {
+                "you may not use this folder; `mode = \"read\"` needs no permission to write"
+            }
         }
     }
 }
 
 /// A server without encryption must be asked for.
 fn refuse_plain_http() -> Result<(), RemoteError> {
-    let variable = |name: &&str| std::env::var(name).is_ok_and(|value| value.starts_with("http://"));
-    let plain = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"].into_iter().find(variable);
-    let allowed = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| ["true", "1", "yes"].contains(&value.as_str()));
+    let variable =
+        |name: &&str| std::env::var(name).is_ok_and(|value| value.starts_with("http://"));
+    let plain = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
+        .into_iter()
+        .find(variable);
+    let allowed = std::env::var("AWS_ALLOW_HTTP")
+        .is_ok_and(|value| ["true", "1", "yes"].contains(&value.as_str()));
     match plain {
-        Some(name) if !allowed => {
-            Err(RemoteError::new(RemoteFault::Address, format!("{name} is not encrypted, and that must be allowed"))
-                .hint("set AWS_ALLOW_HTTP=true if the network can be trusted, or use https"))
-        }
+        Some(name) if !allowed => Err(RemoteError::new(
+            RemoteFault::Address,
+            format!("{name} is not encrypted, and that must be allowed"),
+        )
+        .hint("set AWS_ALLOW_HTTP=true if the network can be trusted, or use https")),
         _ => Ok(()),
     }
 }
@@ -269,9 +359,17 @@ fn shown(url: &Url) -> String {
 /// What was written for an address, without what may be a secret in it: all before an `@`, and all behind a `?`.
 fn discreet(text: &str) -> String {
     let plain = text.split(['?', '#']).next().unwrap_or_default();
-    let (scheme, rest) = plain.split_once("://").map_or(("", plain), |(scheme, rest)| (scheme, rest));
-    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
-    let rest = rest.rsplit_once('@').map_or_else(|| rest.to_owned(), |(_, host)| format!("...@{host}"));
+    let (scheme, rest) = plain
+        .split_once("://")
+        .map_or(("", plain), |(scheme, rest)| (scheme, rest));
+    let scheme = if scheme.is_empty() {
+        String::new()
+    } else {
+        format!("{scheme}://")
+    };
+    let rest = rest
+        .rsplit_once('@')
+        .map_or_else(|| rest.to_owned(), |(_, host)| format!("...@{host}"));
     scheme + &rest
 }
 
@@ -293,7 +391,11 @@ mod tests {
             ("gs://bucket/a/", Provider::Google, "a/v1/x"),
             ("az://container/a", Provider::Azure, "a/v1/x"),
             ("https://example.org/store", Provider::Http, "store/v1/x"),
-            ("file:///tmp/a%20b", Provider::Folder("/tmp/a b".into()), "v1/x"),
+            (
+                "file:///tmp/a%20b",
+                Provider::Folder("/tmp/a b".into()),
+                "v1/x",
+            ),
         ] {
             let address = Address::parse(text).unwrap();
             assert_eq!(address.provider, provider, "{text}");
@@ -314,9 +416,15 @@ mod tests {
         ] {
             let error = Address::parse(text).unwrap_err();
             assert_eq!(error.fault, RemoteFault::Address, "{text}");
-            assert!(error.hint.as_ref().unwrap().contains(part), "{text}: {error:?}");
+            assert!(
+                error.hint.as_ref().unwrap().contains(part),
+                "{text}: {error:?}"
+            );
         }
         let error = Address::parse("https://me:secret@host/x").unwrap_err();
-        assert!(!error.message.contains("secret") && !error.message.contains("me@"), "{error}");
+        assert!(
+            !error.message.contains("secret") && !error.message.contains("me@"),
+            "{error}"
+        );
     }
 }

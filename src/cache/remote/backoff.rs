@@ -18,9 +18,15 @@ pub(super) struct Backoff {
 impl Backoff {
     /// Pauses that differ from those of every other request. They decide when something is asked, never what comes of it.
     pub fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let place = std::ptr::from_ref(&since) as usize as u64;
-        Self::seeded(u64::from(since.subsec_nanos()) ^ since.as_secs().rotate_left(32) ^ place.rotate_left(17))
+        Self::seeded(
+            u64::from(since.subsec_nanos())
+                ^ since.as_secs().rotate_left(32)
+                ^ place.rotate_left(17),
+        )
     }
 
     fn seeded(state: u64) -> Self {
@@ -29,7 +35,9 @@ impl Backoff {
 
     /// The pause after so many failures, from half of the longest that is due to all of it.
     pub fn pause(&mut self, failures: u32) -> Duration {
-        let due = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);
+        let due = FIRST
+            .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+            .min(LONGEST);
         due.mul_f64(0.5 + 0.5 * self.fraction())
     }
 
@@ -50,9 +58,14 @@ mod tests {
     fn pauses_grow_to_a_limit_and_differ() {
         let mut backoff = Backoff::seeded(7);
         for failures in 1..40 {
-            let due = FIRST.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST);
+            let due = FIRST
+                .saturating_mul(1 << (failures - 1).min(16))
+                .min(LONGEST);
             let pause = backoff.pause(failures);
-            assert!(pause >= due / 2 && pause <= due, "{pause:?} after {failures} failures");
+            assert!(
+                pause >= due / 2 && pause <= due,
+                "{pause:?} after {failures} failures"
+            );
         }
         let first: Vec<Duration> = (0..8).map(|seed| Backoff::seeded(seed).pause(5)).collect();
         assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "{first:?}");

@@ -19,7 +19,10 @@ struct State {
 
 impl Breaker {
     pub fn new(patience: u32) -> Self {
-        Self { patience: patience.max(1), state: Mutex::default() }
+        Self {
+            patience: patience.max(1),
+            state: Mutex::default(),
+        }
     }
 
     /// Fails if the remote was given up.
@@ -38,7 +41,10 @@ impl Breaker {
     /// Counts a failure; one that will not mend itself counts for all. Says whether the remote is given up because of
     /// this one.
     pub fn failed(&self, error: &RemoteError) -> bool {
-        let is_final = matches!(error.fault, RemoteFault::Refused | RemoteFault::Unusable | RemoteFault::Address);
+        let is_final = matches!(
+            error.fault,
+            RemoteFault::Refused | RemoteFault::Unusable | RemoteFault::Address
+        );
         self.count(error, is_final)
     }
 
@@ -75,7 +81,9 @@ mod tests {
             breaker.succeeded();
         }
         assert_eq!(breaker.check(), Ok(()));
-        let opened: Vec<bool> = (0..4).map(|_| breaker.failed(&trouble(RemoteFault::Trouble))).collect();
+        let opened: Vec<bool> = (0..4)
+            .map(|_| breaker.failed(&trouble(RemoteFault::Trouble)))
+            .collect();
         assert_eq!(opened, [false, false, true, false]);
         assert_eq!(breaker.check(), Err(trouble(RemoteFault::Trouble)));
         breaker.succeeded();

@@ -127,12 +127,18 @@ impl Client {
     }
 
     pub fn is_interrupted(&self) -> bool {
-        self.interrupt.get().is_some_and(|flag| flag.load(Ordering::SeqCst))
+        self.interrupt
+            .get()
+            .is_some_and(|flag| flag.load(Ordering::SeqCst))
     }
 
     /// Fails if the user wants an end.
     pub fn check_interrupt(&self) -> Result<(), RemoteError> {
-        if self.is_interrupted() { Err(RemoteError::interrupted(&self.address)) } else { Ok(()) }
+        if self.is_interrupted() {
+            Err(RemoteError::interrupted(&self.address))
+        } else {
+            Ok(())
+        }
     }
 
     pub fn trouble(&self) -> Option<RemoteError> {
@@ -172,7 +178,11 @@ impl Client {
             | RemoteFault::Interrupted => false,
         };
         let rest = if is_general {
-            let other = if is_reading { Direction::Writing } else { Direction::Reading };
+            let other = if is_reading {
+                Direction::Writing
+            } else {
+                Direction::Reading
+            };
             self.breaker(other).give_up(error);
             "it is not used from now on"
         } else if is_reading {
@@ -180,8 +190,15 @@ impl Client {
         } else {
             "nothing is sent there from now on"
         };
-        let causes: String = error.causes.iter().map(|cause| format!("\n  because: {cause}")).collect();
-        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        let causes: String = error
+            .causes
+            .iter()
+            .map(|cause| format!("\n  because: {cause}"))
+            .collect();
+        let hint = error
+            .hint
+            .as_ref()
+            .map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
         if self.options.by_request {
             // Who copies by request is told in the report.
             tracing::debug!("{error}; {rest}{causes}");
@@ -193,13 +210,24 @@ impl Client {
     fn connection(&self) -> Result<&Connection, RemoteError> {
         let made = self.connection.get_or_init(|| {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(2).thread_name("remote").enable_all().build();
+            let runtime = runtime
+                .worker_threads(2)
+                .thread_name("remote")
+                .enable_all()
+                .build();
             let runtime = runtime.map_err(|error| {
-                RemoteError::new(RemoteFault::Trouble, "no threads for the remote").because(error.to_string())
+                RemoteError::new(RemoteFault::Trouble, "no threads for the remote")
+                    .because(error.to_string())
             })?;
             let store = self.address.connect(&self.options, 0, &self.files)?;
-            let patient = self.address.connect(&self.options, self.options.retries, &self.files)?;
-            Ok(Connection { runtime, store, patient })
+            let patient = self
+                .address
+                .connect(&self.options, self.options.retries, &self.files)?;
+            Ok(Connection {
+                runtime,
+                store,
+                patient,
+            })
         });
         made.as_ref().map_err(RemoteError::clone)
     }
@@ -211,15 +239,30 @@ impl Client {
     /// Fails if a file of the remote is a folder's, and something on the way to it is a link, or the file itself is
     /// neither a regular one nor absent: nothing in a store is followed.
     pub(super) fn check_way(&self, name: &str) -> Result<(), RemoteError> {
-        let Some(folder) = self.address.folder() else { return Ok(()) };
+        let Some(folder) = self.address.folder() else {
+            return Ok(());
+        };
         let path = folder.join(name);
-        let foreign = path.ancestors().take_while(|above| *above != folder).find(|above| {
-            let is_right = |found: std::fs::Metadata| if *above == path { found.is_file() } else { found.is_dir() };
-            above.symlink_metadata().is_ok_and(|found| !is_right(found))
-        });
-        let Some(foreign) = foreign else { return Ok(()) };
-        let message =
-            format!("{} is neither a file nor a folder, and nothing in a store is followed", foreign.display());
+        let foreign = path
+            .ancestors()
+            .take_while(|above| *above != folder)
+            .find(|above| {
+                let is_right = |found: std::fs::Metadata| {
+                    if *above == path {
+                        found.is_file()
+                    } else {
+                        found.is_dir()
+                    }
+                };
+                above.symlink_metadata().is_ok_and(|found| !is_right(found))
+            });
+        let Some(foreign) = foreign else {
+            return Ok(());
+        };
+        let message = format!(
+            "{} is neither a file nor a folder, and nothing in a store is followed",
+            foreign.display()
+        );
         Err(RemoteError::new(RemoteFault::Damaged, message).hint("remove it"))
     }
 
@@ -236,7 +279,15 @@ impl Client {
             return Err(error);
         }
         let started = Instant::now();
-        Ok(Attempts { client: self, direction, backoff: Backoff::new(), failures: 0, most, started, limit })
+        Ok(Attempts {
+            client: self,
+            direction,
+            backoff: Backoff::new(),
+            failures: 0,
+            most,
+            started,
+            limit,
+        })
     }
 
     /// One request, as often as it takes within limits.
@@ -261,7 +312,11 @@ impl Client {
     pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>, RemoteError> {
         self.check_way(name)?;
         let place = self.place(name);
-        let attempts = self.attempts(Direction::Reading, self.options.retries.min(3), self.options.timeout * 2)?;
+        let attempts = self.attempts(
+            Direction::Reading,
+            self.options.retries.min(3),
+            self.options.timeout * 2,
+        )?;
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.store), place.clone());
             async move {
@@ -273,7 +328,10 @@ impl Client {
                     bytes.extend_from_slice(&piece);
                     self.check_pace(begun, bytes.len() as u64)?;
                     if bytes.len() as u64 > LONGEST_RECORD {
-                        return Err(RemoteError::new(RemoteFault::Damaged, format!("{name} has no end")));
+                        return Err(RemoteError::new(
+                            RemoteFault::Damaged,
+                            format!("{name} has no end"),
+                        ));
                     }
                 }
                 Ok(bytes)
@@ -299,8 +357,13 @@ impl Client {
             let begun = Instant::now();
             let operation = async {
                 let range = (before > 0).then_some(GetRange::Offset(before));
-                let options = GetOptions { range, ..GetOptions::default() };
-                let answer = self.in_time(connection.store.get_opts(&place, options)).await?;
+                let options = GetOptions {
+                    range,
+                    ..GetOptions::default()
+                };
+                let answer = self
+                    .in_time(connection.store.get_opts(&place, options))
+                    .await?;
                 let mut stream = answer.into_stream();
                 while let Some(piece) = self.next(&mut stream).await? {
                     sink.take(&piece)?;
@@ -313,7 +376,9 @@ impl Client {
                     attempts.succeeded();
                     return Ok(());
                 }
-                Err(error) if error.fault == RemoteFault::Whole && before > 0 => sends_rests = false,
+                Err(error) if error.fault == RemoteFault::Whole && before > 0 => {
+                    sends_rests = false
+                }
                 Err(error) => {
                     // A trickle is no progress: going on like this would never end.
                     let came = sink.length().saturating_sub(before);
@@ -330,7 +395,11 @@ impl Client {
     pub fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
         self.check_way(name)?;
         let place = self.place(name);
-        let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(0))?;
+        let attempts = self.attempts(
+            Direction::Writing,
+            self.options.retries,
+            self.patience_for(0),
+        )?;
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.store), place.clone());
             async move { Ok(self.in_time(store.head(&place)).await?.size) }
@@ -341,10 +410,20 @@ impl Client {
     /// When a file there was last changed, in seconds since 1970; `None` if there is none.
     pub fn modified(&self, name: &str) -> Result<Option<i64>, RemoteError> {
         let place = self.place(name);
-        let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(0))?;
+        let attempts = self.attempts(
+            Direction::Writing,
+            self.options.retries,
+            self.patience_for(0),
+        )?;
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.store), place.clone());
-            async move { Ok(self.in_time(store.head(&place)).await?.last_modified.timestamp()) }
+            async move {
+                Ok(self
+                    .in_time(store.head(&place))
+                    .await?
+                    .last_modified
+                    .timestamp())
+            }
         };
         absent_is_none(self.request(attempts, operation))
     }
@@ -359,13 +438,19 @@ impl Client {
                 let mut stream = store.list(Some(&place));
                 let mut listed = Vec::new();
                 while let Some(entry) = self.next(&mut stream).await? {
-                    let Some(name) = self.address.name(&entry.location) else { continue };
+                    let Some(name) = self.address.name(&entry.location) else {
+                        continue;
+                    };
                     // In a folder, links lead to what is not the remote's.
                     if self.check_way(name).is_err() {
                         continue;
                     }
                     let modified = entry.last_modified.timestamp();
-                    listed.push(Listed { name: name.to_owned(), bytes: entry.size, modified });
+                    listed.push(Listed {
+                        name: name.to_owned(),
+                        bytes: entry.size,
+                        modified,
+                    });
                 }
                 listed.sort_by(|left, right| left.name.cmp(&right.name));
                 Ok(listed)
@@ -378,7 +463,11 @@ impl Client {
     pub fn remove(&self, name: &str) -> Result<(), RemoteError> {
         self.check_way(name)?;
         let place = self.place(name);
-        let attempts = self.attempts(Direction::Writing, self.options.retries, self.patience_for(0))?;
+        let attempts = self.attempts(
+            Direction::Writing,
+            self.options.retries,
+            self.patience_for(0),
+        )?;
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.store), place.clone());
             async move { self.in_time(store.delete(&place)).await }
@@ -423,7 +512,12 @@ impl Client {
                 tokio::time::sleep(GLANCE).await;
             }
         };
-        match select(pin!(tokio::time::timeout(limit, operation)), pin!(interrupted)).await {
+        match select(
+            pin!(tokio::time::timeout(limit, operation)),
+            pin!(interrupted),
+        )
+        .await
+        {
             Either::Left((ended, _)) => Ok(ended.ok()),
             Either::Right(_) => Err(RemoteError::interrupted(&self.address)),
         }
@@ -439,7 +533,10 @@ impl Client {
 
     /// Whether so many bytes since then are more than a trickle.
     pub(super) fn check_pace(&self, begun: Instant, bytes: u64) -> Result<(), RemoteError> {
-        let (taken, limit) = (begun.elapsed(), self.options.timeout + Duration::from_secs(bytes / SLOWEST));
+        let (taken, limit) = (
+            begun.elapsed(),
+            self.options.timeout + Duration::from_secs(bytes / SLOWEST),
+        );
         if taken > limit {
             return Err(RemoteError::slow(&self.address, bytes, taken.as_secs_f64()));
         }
@@ -455,7 +552,10 @@ impl Client {
             Some(Some(Ok(piece))) => Ok(Some(piece)),
             Some(Some(Err(error))) => Err(RemoteError::of(&error, &self.address)),
             Some(None) => Ok(None),
-            None => Err(RemoteError::silent(&self.address, self.options.timeout.as_secs_f64())),
+            None => Err(RemoteError::silent(
+                &self.address,
+                self.options.timeout.as_secs_f64(),
+            )),
         }
     }
 }
@@ -478,7 +578,11 @@ impl Attempts<'_> {
     /// Retries that are due to a remote that was there, or may never have been.
     fn most(&self) -> u32 {
         let known = self.client.answered.load(Ordering::Relaxed);
-        if known { self.most } else { self.most.min(UNKNOWN) }
+        if known {
+            self.most
+        } else {
+            self.most.min(UNKNOWN)
+        }
     }
 
     /// Something came before it failed: what counts are failures without progress.
@@ -535,5 +639,10 @@ pub(super) fn missing_place(error: RemoteError, address: &Address) -> RemoteErro
         return error;
     }
     let message = format!("there is no such bucket, container or folder as {address} names");
-    RemoteError { fault: RemoteFault::Unusable, message, ..error }.hint("make it first, or mend the address")
+    RemoteError {
+        fault: RemoteFault::Unusable,
+        message,
+        ..error
+    }
+    .hint("make it first, or mend the address")
 }

@@ -18,7 +18,14 @@ use super::{Remote, RemoteError, RemoteFault};
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// What lies in a store where somebody works, and never in what is only a remote.
-const OF_A_STORE: [&str; 6] = ["tmp", "leases", "ledger", "runs.head", "sweeps", "files.memo"];
+const OF_A_STORE: [&str; 6] = [
+    "tmp",
+    "leases",
+    "ledger",
+    "runs.head",
+    "sweeps",
+    "files.memo",
+];
 
 /// What to keep at a remote.
 #[derive(Clone, Debug)]
@@ -48,27 +55,46 @@ impl Remote {
     /// If the remote cannot be listed, or an action that stays cannot be read: then its objects are not known.
     pub fn gc(&self, options: &RemoteGcOptions) -> Result<RemoteGcReport, RemoteError> {
         let now = self.clock(options.dry_run);
-        let age = |file: &Listed| now.saturating_sub(Duration::from_secs(u64::try_from(file.modified).unwrap_or(0)));
+        let age = |file: &Listed| {
+            now.saturating_sub(Duration::from_secs(
+                u64::try_from(file.modified).unwrap_or(0),
+            ))
+        };
         let client = &self.shared.client;
         self.refuse_a_store()?;
         // Objects are listed first: what comes later is not among them, and so cannot be taken for garbage.
         let objects = client.list(Names::OBJECTS)?;
-        let (old_runs, runs): (Vec<Listed>, Vec<Listed>) =
-            client.list(Names::RUNS)?.into_iter().partition(|file| age(file) > options.older_than);
+        let (old_runs, runs): (Vec<Listed>, Vec<Listed>) = client
+            .list(Names::RUNS)?
+            .into_iter()
+            .partition(|file| age(file) > options.older_than);
         let mut roots = options.roots.clone();
         for run in runs.iter().filter_map(|file| Names::run_of(&file.name)) {
             let record = self.run(&run)?;
-            roots.extend(record.iter().flat_map(|record| &record.stages).filter_map(|stage| stage.key));
+            roots.extend(
+                record
+                    .iter()
+                    .flat_map(|record| &record.stages)
+                    .filter_map(|stage| stage.key),
+            );
         }
-        let needed = |file: &Listed| Names::digest(&file.name).is_some_and(|digest| roots.contains(&Key(digest)));
-        let (kept, old): (Vec<Listed>, Vec<Listed>) =
-            client.list(Names::ACTIONS)?.into_iter().partition(|file| age(file) <= options.older_than || needed(file));
+        let needed = |file: &Listed| {
+            Names::digest(&file.name).is_some_and(|digest| roots.contains(&Key(digest)))
+        };
+        let (kept, old): (Vec<Listed>, Vec<Listed>) = client
+            .list(Names::ACTIONS)?
+            .into_iter()
+            .partition(|file| age(file) <= options.older_than || needed(file));
         let actions = self.read_all(&kept)?;
-        let named: BTreeMap<String, u64> =
-            actions.iter().flat_map(Action::objects).map(|record| (Names::object(record), record.bytes)).collect();
+        let named: BTreeMap<String, u64> = actions
+            .iter()
+            .flat_map(Action::objects)
+            .map(|record| (Names::object(record), record.bytes))
+            .collect();
         let grace = options.older_than.min(GRACE);
-        let (kept_objects, orphans): (Vec<Listed>, Vec<Listed>) =
-            objects.into_iter().partition(|file| named.contains_key(&file.name) || age(file) <= grace);
+        let (kept_objects, orphans): (Vec<Listed>, Vec<Listed>) = objects
+            .into_iter()
+            .partition(|file| named.contains_key(&file.name) || age(file) <= grace);
         let mut report = RemoteGcReport {
             kept_actions: kept.len(),
             kept_objects: kept_objects.len(),
@@ -78,7 +104,10 @@ impl Remote {
         // Actions first: in no moment does one name what is gone.
         let groups = [
             (old_runs, "the record of a run older than the limit"),
-            (old, "older than the limit, and no run, lock or sweep here needs it"),
+            (
+                old,
+                "older than the limit, and no run, lock or sweep here needs it",
+            ),
             (orphans, "no action there needs it"),
         ];
         for (files, reason) in groups {
@@ -96,12 +125,19 @@ impl Remote {
 
     /// The folder of a store is collected by what its own runs need, of which nothing is known here.
     fn refuse_a_store(&self) -> Result<(), RemoteError> {
-        let Some(folder) = self.address().folder() else { return Ok(()) };
-        let is_store = OF_A_STORE.iter().any(|name| folder.join("v1").join(name).symlink_metadata().is_ok());
+        let Some(folder) = self.address().folder() else {
+            return Ok(());
+        };
+        let is_store = OF_A_STORE
+            .iter()
+            .any(|name| folder.join("v1").join(name).symlink_metadata().is_ok());
         if !is_store {
             return Ok(());
         }
-        let message = format!("{} is the store of somebody who works there, not only a remote", self.address());
+        let message = format!(
+            "{} is the store of somebody who works there, not only a remote",
+            self.address()
+        );
         let hint = format!(
             "`runner cache gc --store {} --dry-run` says what goes when it is collected as a store: also what others sent \
              and no run there needs",
@@ -112,15 +148,35 @@ impl Remote {
 
     /// What uploads to a folder that were killed left there. Such files have no name that a listing would show.
     fn leftovers(&self) -> Result<Vec<(PathBuf, Listed)>, RemoteError> {
-        let Some(folder) = self.address().folder() else { return Ok(Vec::new()) };
+        let Some(folder) = self.address().folder() else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
         for part in [Names::OBJECTS, Names::ACTIONS, Names::RUNS] {
-            let files = walk(folder, &folder.join(part)).map_err(|error| self.unusable("listed", &error))?;
+            let files = walk(folder, &folder.join(part))
+                .map_err(|error| self.unusable("listed", &error))?;
             for file in files.into_iter().filter(|file| is_unfinished(&file.path)) {
-                let name = file.path.strip_prefix(folder).unwrap_or(&file.path).display().to_string();
-                let modified = file.seen.modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let name = file
+                    .path
+                    .strip_prefix(folder)
+                    .unwrap_or(&file.path)
+                    .display()
+                    .to_string();
+                let modified = file
+                    .seen
+                    .modified
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default()
+                    .as_secs();
                 let modified = i64::try_from(modified).unwrap_or(i64::MAX);
-                found.push((file.path, Listed { name, bytes: file.seen.bytes, modified }));
+                found.push((
+                    file.path,
+                    Listed {
+                        name,
+                        bytes: file.seen.bytes,
+                        modified,
+                    },
+                ));
             }
         }
         Ok(found)
@@ -128,7 +184,8 @@ impl Remote {
 
     /// Removes a file that lies in the remote's folder, and in no other.
     fn clear(&self, path: &Path) -> Result<(), RemoteError> {
-        let (Some(folder), Some(parent), Some(name)) = (self.address().folder(), path.parent(), path.file_name())
+        let (Some(folder), Some(parent), Some(name)) =
+            (self.address().folder(), path.parent(), path.file_name())
         else {
             return Ok(());
         };
@@ -141,8 +198,13 @@ impl Remote {
 
     /// The time by the clock of whoever keeps the remote, which dates its files: that of this host may be wrong.
     fn clock(&self, dry_run: bool) -> Duration {
-        let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (client, name) = (&self.shared.client, format!("{}/clock-{:x}", Names::CLOCKS, here.as_nanos()));
+        let here = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let (client, name) = (
+            &self.shared.client,
+            format!("{}/clock-{:x}", Names::CLOCKS, here.as_nanos()),
+        );
         if dry_run || client.put(&name, Vec::new()).is_err() {
             return here;
         }
@@ -155,24 +217,33 @@ impl Remote {
     }
 
     fn unusable(&self, verb: &str, error: &dyn std::error::Error) -> RemoteError {
-        RemoteError::new(RemoteFault::Unusable, format!("{} cannot be {verb}", self.address()))
-            .because(error.to_string())
+        RemoteError::new(
+            RemoteFault::Unusable,
+            format!("{} cannot be {verb}", self.address()),
+        )
+        .because(error.to_string())
     }
 
     /// The actions in these files.
     fn read_all(&self, files: &[Listed]) -> Result<Vec<Action>, RemoteError> {
         let read = |file: &Listed| {
             let digest = Names::digest(&file.name);
-            let Some(key) = digest.map(Key) else { return Ok(None) };
+            let Some(key) = digest.map(Key) else {
+                return Ok(None);
+            };
             self.shared.look_up(&key)
         };
         let read = in_parallel(files, self.options().parallel, read);
         let actions: Vec<Option<Action>> = read.into_iter().collect::<Result<_, _>>()?;
         let damaged = actions.iter().filter(|action| action.is_none()).count();
         if damaged > 0 {
-            let message = format!("{damaged} actions at {} cannot be read, so nothing is removed", self.address());
-            return Err(RemoteError::new(RemoteFault::Damaged, message)
-                .hint("`runner cache push --all --verify` from a store that has them puts them right"));
+            let message = format!(
+                "{damaged} actions at {} cannot be read, so nothing is removed",
+                self.address()
+            );
+            return Err(RemoteError::new(RemoteFault::Damaged, message).hint(
+                "`runner cache push --all --verify` from a store that has them puts them right",
+            ));
         }
         Ok(actions.into_iter().flatten().collect())
     }
@@ -185,7 +256,9 @@ impl Remote {
         report: &mut RemoteGcReport,
     ) -> Result<(), RemoteError> {
         if !dry_run {
-            let removed = in_parallel(files, self.options().parallel, |file| self.shared.client.remove(&file.name));
+            let removed = in_parallel(files, self.options().parallel, |file| {
+                self.shared.client.remove(&file.name)
+            });
             removed.into_iter().collect::<Result<(), RemoteError>>()?;
         }
         files.iter().for_each(|file| report.note(file, reason));
@@ -197,13 +270,21 @@ impl RemoteGcReport {
     fn note(&mut self, file: &Listed, reason: &str) {
         self.freed += file.bytes;
         let path = file.name.clone().into();
-        self.removed.push(Removal { path, bytes: file.bytes, reason: reason.to_owned() });
+        self.removed.push(Removal {
+            path,
+            bytes: file.bytes,
+            reason: reason.to_owned(),
+        });
     }
 }
 
 /// Whether `object_store` is writing this file, or was: it puts a number behind the name.
 fn is_unfinished(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.rsplit_once('#')
-        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|each| each.is_ascii_digit()))
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    name.rsplit_once('#').is_some_and(|(_, number)| {
+        !number.is_empty() && number.bytes().all(|each| each.is_ascii_digit())
+    })
 }

@@ -29,14 +29,28 @@ struct State<T> {
 
 impl<T> fmt::Debug for Crew<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Crew").field("name", &self.inner.name).finish_non_exhaustive()
+        formatter
+            .debug_struct("Crew")
+            .field("name", &self.inner.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl<T: Send + 'static> Crew<T> {
     pub fn new(name: &'static str, most: usize, work: impl Fn(T) + Send + Sync + 'static) -> Self {
-        let state = Mutex::new(State { queue: VecDeque::new(), workers: 0 });
-        Self { inner: Arc::new(Inner { name, most: most.max(1), state, idle: Condvar::new(), work: Box::new(work) }) }
+        let state = Mutex::new(State {
+            queue: VecDeque::new(),
+            workers: 0,
+        });
+        Self {
+            inner: Arc::new(Inner {
+                name,
+                most: most.max(1),
+                state,
+                idle: Condvar::new(),
+                work: Box::new(work),
+            }),
+        }
     }
 
     /// Hands in work; it is done in the order of its coming, by several at a time.
@@ -46,7 +60,9 @@ impl<T: Send + 'static> Crew<T> {
         if state.workers < self.inner.most {
             state.workers += 1;
             let inner = Arc::clone(&self.inner);
-            let spawned = std::thread::Builder::new().name(self.inner.name.into()).spawn(move || inner.labour());
+            let spawned = std::thread::Builder::new()
+                .name(self.inner.name.into())
+                .spawn(move || inner.labour());
             if spawned.is_err() {
                 state.workers -= 1;
                 if state.workers == 0 {
@@ -79,7 +95,11 @@ impl<T: Send + 'static> Crew<T> {
     pub fn wait(&self, limit: Duration) -> bool {
         let state = lock(&self.inner.state);
         let busy = |state: &mut State<T>| state.workers > 0;
-        let (state, _) = self.inner.idle.wait_timeout_while(state, limit, busy).unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = self
+            .inner
+            .idle
+            .wait_timeout_while(state, limit, busy)
+            .unwrap_or_else(PoisonError::into_inner);
         state.workers == 0
     }
 }
@@ -101,7 +121,11 @@ impl<T> Inner<T> {
 }
 
 /// Does the work on all items, by up to `most` threads at a time. The results stand in the order of the items.
-pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], most: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(super) fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    most: usize,
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let threads = most.clamp(1, items.len().max(1));
     if threads == 1 {
         return items.iter().map(work).collect();
@@ -122,7 +146,10 @@ pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], most: usize, work: impl
         }
         labour();
     });
-    results.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    results
+        .into_iter()
+        .filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
 }
 
 #[cfg(test)]
@@ -133,7 +160,11 @@ mod tests {
 
     #[test]
     fn all_work_is_done_by_no_more_than_so_many() {
-        let counts = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0)));
+        let counts = Arc::new((
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+        ));
         let crew = Crew::new("test", 3, {
             let counts = Arc::clone(&counts);
             move |item: usize| {
@@ -156,7 +187,13 @@ mod tests {
     #[test]
     fn results_stand_in_order() {
         let items: Vec<usize> = (0..100).collect();
-        assert_eq!(in_parallel(&items, 7, |item| item * 2), items.iter().map(|item| item * 2).collect::<Vec<_>>());
-        assert_eq!(in_parallel(&[] as &[usize], 7, |item| *item), Vec::<usize>::new());
+        assert_eq!(
+            in_parallel(&items, 7, |item| item * 2),
+            items.iter().map(|item| item * 2).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            in_parallel(&[] as &[usize], 7, |item| *item),
+            Vec::<usize>::new()
+        );
     }
 }

@@ -40,7 +40,12 @@ pub struct RemoteError {
 
 impl RemoteError {
     pub(super) fn new(fault: RemoteFault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), causes: Vec::new(), hint: None }
+        Self {
+            fault,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -55,20 +60,29 @@ impl RemoteError {
 
     /// The user wanted an end while this was under way.
     pub(super) fn interrupted(address: &Address) -> Self {
-        Self::new(RemoteFault::Interrupted, format!("interrupted while {address} was being asked"))
-            .hint("the same command continues where it stopped")
+        Self::new(
+            RemoteFault::Interrupted,
+            format!("interrupted while {address} was being asked"),
+        )
+        .hint("the same command continues where it stopped")
     }
 
     /// The server was silent for too long.
     pub(super) fn silent(address: &Address, seconds: f64) -> Self {
-        Self::new(RemoteFault::Trouble, format!("{address} did not answer within {seconds:.0} s"))
-            .hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
+        Self::new(
+            RemoteFault::Trouble,
+            format!("{address} did not answer within {seconds:.0} s"),
+        )
+        .hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
     }
 
     /// The server sends, but so slowly that nothing would come of it.
     pub(super) fn slow(address: &Address, bytes: u64, seconds: f64) -> Self {
-        Self::new(RemoteFault::Trouble, format!("{address} sent no more than {bytes} B within {seconds:.0} s"))
-            .hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
+        Self::new(
+            RemoteFault::Trouble,
+            format!("{address} sent no more than {bytes} B within {seconds:.0} s"),
+        )
+        .hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
     }
 
     /// Sorts an error of `object_store`.
@@ -78,23 +92,47 @@ impl RemoteError {
         let text = chain.join(": ");
         let said = |words: &[&str]| words.iter().any(|word| text.contains(word));
         // Without any credentials the clients ask the machine whether it is one of the provider's own.
-        if said(&["/latest/api/token", "/latest/meta-data", "169.254.169.254", "metadata.google.internal"]) {
-            return Self::new(RemoteFault::Unusable, format!("there are no credentials for {address}"))
-                .because("the environment has none, and this machine has no role")
-                .hint(address.credentials_hint());
+        if said(&[
+            "/latest/api/token",
+            "/latest/meta-data",
+            "169.254.169.254",
+            "metadata.google.internal",
+        ]) {
+            return Self::new(
+                RemoteFault::Unusable,
+                format!("there are no credentials for {address}"),
+            )
+            .because("the environment has none, and this machine has no role")
+            .hint(address.credentials_hint());
         }
-        if said(&["NoSuchBucket", "BucketNotFound", "ContainerNotFound", "The specified bucket does not exist"]) {
-            return Self::new(RemoteFault::Unusable, format!("there is no bucket or container as {address} names it"))
-                .hint("make it first, or mend the address: `runner` makes objects, not buckets");
+        if said(&[
+            "NoSuchBucket",
+            "BucketNotFound",
+            "ContainerNotFound",
+            "The specified bucket does not exist",
+        ]) {
+            return Self::new(
+                RemoteFault::Unusable,
+                format!("there is no bucket or container as {address} names it"),
+            )
+            .hint("make it first, or mend the address: `runner` makes objects, not buckets");
         }
         let fault = match error {
             Source::NotFound { .. } => RemoteFault::Absent,
             _ if said(&NO_REST) => RemoteFault::Whole,
-            Source::PermissionDenied { .. } | Source::Unauthenticated { .. } => RemoteFault::Refused,
-            Source::NotImplemented { .. } | Source::NotSupported { .. } | Source::UnknownConfigurationKey { .. } => {
+            Source::PermissionDenied { .. } | Source::Unauthenticated { .. } => {
                 RemoteFault::Refused
             }
-            _ if said(&["403 Forbidden", "401 Unauthorized", "405 Method Not Allowed", "501 Not Implemented"]) => {
+            Source::NotImplemented { .. }
+            | Source::NotSupported { .. }
+            | Source::UnknownConfigurationKey { .. } => RemoteFault::Refused,
+            _ if said(&[
+                "403 Forbidden",
+                "401 Unauthorized",
+                "405 Method Not Allowed",
+                "501 Not Implemented",
+            ]) =>
+            {
                 RemoteFault::Refused
             }
             _ if said(&FULL) => RemoteFault::Refused,
@@ -102,12 +140,23 @@ impl RemoteError {
         };
         let (message, hint) = match fault {
             RemoteFault::Absent => (format!("{address} has no such object"), None),
-            RemoteFault::Refused if said(&["405 Method", "501 Not", "not yet implemented", "not supported"]) => {
-                (format!("{address} cannot do what was asked"), Some("use it with `mode = \"read\"`".to_owned()))
+            RemoteFault::Refused
+                if said(&[
+                    "405 Method",
+                    "501 Not",
+                    "not yet implemented",
+                    "not supported",
+                ]) =>
+            {
+                (
+                    format!("{address} cannot do what was asked"),
+                    Some("use it with `mode = \"read\"`".to_owned()),
+                )
             }
-            RemoteFault::Refused if !said(&FULL) => {
-                (format!("{address} refuses these credentials"), Some(address.permissions_hint().to_owned()))
-            }
+            RemoteFault::Refused if !said(&FULL) => (
+                format!("{address} refuses these credentials"),
+                Some(address.permissions_hint().to_owned()),
+            ),
             _ if said(&[
                 "onnection refused",
                 "dns error",
@@ -116,23 +165,44 @@ impl RemoteError {
                 "failed to lookup",
             ]) =>
             {
-                (format!("{address} cannot be reached"), Some("is the server up, and is the address right?".to_owned()))
+                (
+                    format!("{address} cannot be reached"),
+                    Some("is the server up, and is the address right?".to_owned()),
+                )
             }
             _ if said(&FULL) => (
                 format!("{address} is full"),
-                Some("free space there: `runner cache gc --on-remote --older-than \"30 d\"`".to_owned()),
+                Some(
+                    "free space there: `runner cache gc --on-remote --older-than \"30 d\"`"
+                        .to_owned(),
+                ),
             ),
             _ => (format!("{address} fails"), None),
         };
         let unreachable = message.ends_with("cannot be reached");
         // Nothing was answered: only the last cause says something.
-        let causes = if unreachable { &chain[chain.len() - 1..] } else { &chain[..] };
-        Self { fault, message, causes: causes.iter().map(|cause| shortened(cause)).collect(), hint }
+        let causes = if unreachable {
+            &chain[chain.len() - 1..]
+        } else {
+            &chain[..]
+        };
+        Self {
+            fault,
+            message,
+            causes: causes.iter().map(|cause| shortened(cause)).collect(),
+            hint,
+        }
     }
 }
 
 /// What servers and disks say when nothing more fits.
-const FULL: [&str; 5] = ["No space left", "507 Insufficient", "InsufficientStorage", "QuotaExceeded", "StorageFull"];
+const FULL: [&str; 5] = [
+    "No space left",
+    "507 Insufficient",
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "StorageFull",
+];
 
 /// What is said where the rest of a file cannot be had: the server does not know of parts, or there is no such part.
 const NO_REST: [&str; 6] = [

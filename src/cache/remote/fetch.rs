@@ -43,9 +43,15 @@ impl InFlight {
     fn take(&self, object: Digest) -> Turn<'_> {
         let objects = lock(&self.objects);
         let taken = |objects: &mut BTreeSet<Digest>| objects.contains(&object);
-        let mut objects = self.landed.wait_while(objects, taken).unwrap_or_else(PoisonError::into_inner);
+        let mut objects = self
+            .landed
+            .wait_while(objects, taken)
+            .unwrap_or_else(PoisonError::into_inner);
         objects.insert(object);
-        Turn { flights: self, object }
+        Turn {
+            flights: self,
+            object,
+        }
     }
 }
 
@@ -66,7 +72,10 @@ impl Shared {
     ) -> Result<(), FetchError> {
         let _turn = self.fetching.take(record.object);
         let place = layout.object(record);
-        if layout.look_at(&place).is_some_and(|found| found.is_file() && found.len() == record.bytes) {
+        if layout
+            .look_at(&place)
+            .is_some_and(|found| found.is_file() && found.len() == record.bytes)
+        {
             return Ok(());
         }
         if self.is_distrusted(&record.object) {
@@ -103,7 +112,11 @@ impl Shared {
     }
 
     /// Brings the file to its length, or finds that the bytes cannot be right.
-    fn download(&self, arriving: &mut Arriving<'_>, record: &ObjectRecord) -> Result<(), FetchError> {
+    fn download(
+        &self,
+        arriving: &mut Arriving<'_>,
+        record: &ObjectRecord,
+    ) -> Result<(), FetchError> {
         if arriving.length() == record.bytes {
             return Ok(());
         }
@@ -119,16 +132,26 @@ impl Shared {
 
     /// Reads an object there to see whether it has the bytes of its name.
     pub fn is_right(&self, record: &ObjectRecord) -> Result<bool, RemoteError> {
-        let mut reading = Reading { digest: ByteDigest::default(), length: 0, bytes: record.bytes };
+        let mut reading = Reading {
+            digest: ByteDigest::default(),
+            length: 0,
+            bytes: record.bytes,
+        };
         match self.client.stream(&Names::object(record), &mut reading) {
             Ok(()) => Ok(reading.digest.finish() == record.object),
-            Err(error) if matches!(error.fault, RemoteFault::Damaged | RemoteFault::Absent) => Ok(false),
+            Err(error) if matches!(error.fault, RemoteFault::Damaged | RemoteFault::Absent) => {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
 
     fn wrong_bytes(&self, record: &ObjectRecord) -> RemoteError {
-        let message = format!("{} has wrong bytes for object {}", self.client.address(), record.object.short());
+        let message = format!(
+            "{} has wrong bytes for object {}",
+            self.client.address(),
+            record.object.short()
+        );
         RemoteError::new(RemoteFault::Damaged, message)
             .hint("`runner cache push --verify` from a store that has it puts it right")
     }
@@ -140,7 +163,10 @@ impl Shared {
             is_first = traffic.wrong == 0;
             traffic.wrong += 1;
         });
-        let hint = wrong.hint.as_ref().map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
+        let hint = wrong
+            .hint
+            .as_ref()
+            .map_or_else(String::new, |hint| format!("\n  hint: {hint}"));
         if is_first && !self.client.options().by_request {
             tracing::warn!("{wrong}; it is not used{hint}");
         } else {
@@ -166,7 +192,11 @@ impl Sink for Reading {
     fn take(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
         self.digest.update(bytes);
         self.length += bytes.len() as u64;
-        if self.length > self.bytes { Err(too_many()) } else { Ok(()) }
+        if self.length > self.bytes {
+            Err(too_many())
+        } else {
+            Ok(())
+        }
     }
 
     fn restart(&mut self) -> Result<(), RemoteError> {

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 
 use object_store::ClientOptions;
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
-    ReqwestConnector,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
+    HttpResponseBody, HttpService, ReqwestConnector,
 };
 use reqwest::Url;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
@@ -52,12 +52,19 @@ impl Files {
     pub fn announce(&self, name: &str, file: Outgoing) -> Announced<'_> {
         let file = Arc::new(file);
         lock(&self.0).insert(name.to_owned(), Arc::clone(&file));
-        Announced { files: self, name: name.to_owned(), file }
+        Announced {
+            files: self,
+            name: name.to_owned(),
+            file,
+        }
     }
 
     /// The file that a request to this path is to carry. Names hold digests: none is the end of another.
     fn of(&self, path: &str) -> Option<Arc<Outgoing>> {
-        lock(&self.0).iter().find(|(name, _)| path.ends_with(name.as_str())).map(|(_, file)| Arc::clone(file))
+        lock(&self.0)
+            .iter()
+            .find(|(name, _)| path.ends_with(name.as_str()))
+            .map(|(_, file)| Arc::clone(file))
     }
 }
 
@@ -75,7 +82,13 @@ impl Drop for Announced<'_> {
 
 impl Outgoing {
     pub fn new(path: &Path, length: u64, digest: Digest) -> Self {
-        Self { path: path.to_owned(), length, digest, taken: AtomicU64::new(0), failure: Mutex::default() }
+        Self {
+            path: path.to_owned(),
+            length,
+            digest,
+            taken: AtomicU64::new(0),
+            failure: Mutex::default(),
+        }
     }
 
     pub fn taken(&self) -> u64 {
@@ -95,9 +108,17 @@ impl Outgoing {
     fn body(self: Arc<Self>) -> io::Result<reqwest::Body> {
         let file = File::open(&self.path).inspect_err(|error| self.fails(error))?;
         self.taken.store(0, Ordering::Relaxed);
-        let reading = Reading { outgoing: self, file, digest: ByteDigest::default(), read: 0 };
+        let reading = Reading {
+            outgoing: self,
+            file,
+            digest: ByteDigest::default(),
+            read: 0,
+        };
         let chunks = futures_util::stream::unfold(reading, |mut reading| async {
-            let chunk = reading.next().inspect_err(|error| reading.outgoing.fails(error)).transpose()?;
+            let chunk = reading
+                .next()
+                .inspect_err(|error| reading.outgoing.fails(error))
+                .transpose()?;
             Some((chunk, reading))
         });
         Ok(reqwest::Body::wrap_stream(chunks))
@@ -123,10 +144,19 @@ impl Reading {
             return Ok(None);
         }
         let mut chunk = Vec::with_capacity(usize::try_from(CHUNK.min(left)).unwrap_or_default());
-        let count = self.file.by_ref().take(CHUNK.min(left)).read_to_end(&mut chunk)? as u64;
+        let count = self
+            .file
+            .by_ref()
+            .take(CHUNK.min(left))
+            .read_to_end(&mut chunk)? as u64;
         self.digest.update(&chunk);
         self.read += count;
-        let wrong = |reason: &str| Err(io::Error::new(io::ErrorKind::InvalidData, reason.to_owned()));
+        let wrong = |reason: &str| {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                reason.to_owned(),
+            ))
+        };
         if count == 0 {
             return wrong("it is shorter than it should be");
         }
@@ -156,7 +186,11 @@ struct FileService {
 impl HttpConnector for FileConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let usual = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(FileService { files: Arc::clone(&self.files), client: self.client.clone(), usual }))
+        Ok(HttpClient::new(FileService {
+            files: Arc::clone(&self.files),
+            client: self.client.clone(),
+            usual,
+        }))
     }
 }
 
@@ -179,21 +213,37 @@ impl HttpService for FileService {
 }
 
 impl FileService {
-    async fn send(&self, request: HttpRequest, file: Arc<Outgoing>) -> Result<HttpResponse, HttpError> {
+    async fn send(
+        &self,
+        request: HttpRequest,
+        file: Arc<Outgoing>,
+    ) -> Result<HttpResponse, HttpError> {
         let (parts, _) = request.into_parts();
         let unknown = HttpErrorKind::Unknown;
-        let url = Url::parse(&parts.uri.to_string()).map_err(|error| HttpError::new(unknown, error))?;
+        let url =
+            Url::parse(&parts.uri.to_string()).map_err(|error| HttpError::new(unknown, error))?;
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = parts.headers;
-        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(file.length));
-        *request.body_mut() = Some(file.body().map_err(|error| HttpError::new(unknown, error))?);
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(file.length));
+        *request.body_mut() = Some(
+            file.body()
+                .map_err(|error| HttpError::new(unknown, error))?,
+        );
         let failed = |error: reqwest::Error| {
-            let kind = if error.is_connect() { HttpErrorKind::Connect } else { unknown };
+            let kind = if error.is_connect() {
+                HttpErrorKind::Connect
+            } else {
+                unknown
+            };
             HttpError::new(kind, error.without_url())
         };
         let answer = self.client.execute(request).await.map_err(failed)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut response = HttpResponse::new(HttpResponseBody::from(answer.bytes().await.map_err(failed)?));
+        let mut response = HttpResponse::new(HttpResponseBody::from(
+            answer.bytes().await.map_err(failed)?,
+        ));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
@@ -208,7 +258,12 @@ mod tests {
         let length = std::fs::metadata(path).unwrap().len();
         let outgoing = Arc::new(Outgoing::new(path, length, digest));
         let file = File::open(path).unwrap();
-        let mut reading = Reading { outgoing: Arc::clone(&outgoing), file, digest: ByteDigest::default(), read: 0 };
+        let mut reading = Reading {
+            outgoing: Arc::clone(&outgoing),
+            file,
+            digest: ByteDigest::default(),
+            read: 0,
+        };
         loop {
             match reading.next() {
                 Ok(Some(_)) => {}
@@ -233,8 +288,12 @@ mod tests {
     fn a_request_gets_the_file_of_its_name_as_long_as_it_is_announced() {
         let files = Files::default();
         let digest = Digest::of_bytes(b"");
-        let announced = files.announce("v1/objects/ab/cd", Outgoing::new(Path::new("a"), 0, digest));
-        assert!(files.of("/prefix/v1/objects/ab/cd").is_some() && files.of("/prefix/v1/objects/ab/ce").is_none());
+        let announced =
+            files.announce("v1/objects/ab/cd", Outgoing::new(Path::new("a"), 0, digest));
+        assert!(
+            files.of("/prefix/v1/objects/ab/cd").is_some()
+                && files.of("/prefix/v1/objects/ab/ce").is_none()
+        );
         drop(announced);
         assert!(files.of("/prefix/v1/objects/ab/cd").is_none());
     }

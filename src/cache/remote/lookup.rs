@@ -47,7 +47,11 @@ impl Lookups {
             let (shared, answers) = (Arc::clone(&shared), Arc::clone(&answers));
             move |key| answers.ask(&shared, key)
         });
-        Self { shared, answers, crew }
+        Self {
+            shared,
+            answers,
+            crew,
+        }
     }
 
     /// Begins to look a key up, if nothing is known about it.
@@ -116,8 +120,12 @@ impl Answers {
     }
 
     fn wait(&self, key: &Key) -> Option<Arc<Action>> {
-        let asked = |known: &mut BTreeMap<Key, Lookup>| matches!(known.get(key), Some(Lookup::Asked));
-        let known = self.changed.wait_while(lock(&self.known), asked).unwrap_or_else(PoisonError::into_inner);
+        let asked =
+            |known: &mut BTreeMap<Key, Lookup>| matches!(known.get(key), Some(Lookup::Asked));
+        let known = self
+            .changed
+            .wait_while(lock(&self.known), asked)
+            .unwrap_or_else(PoisonError::into_inner);
         match known.get(key) {
             Some(Lookup::Found(action)) => Some(Arc::clone(action)),
             _ => None,
@@ -131,12 +139,18 @@ impl Shared {
         if self.is_distrusted(&key.0) {
             return Ok(None);
         }
-        let Some(text) = self.client.record(&Names::action(key))? else { return Ok(None) };
+        let Some(text) = self.client.record(&Names::action(key))? else {
+            return Ok(None);
+        };
         if let Some(action) = unseal::<Action>(&text).filter(|action| action.key == *key) {
             return Ok(Some(action));
         }
         self.distrust(key.0);
-        let message = format!("{} has a damaged action for key {}", self.client.address(), key.short());
+        let message = format!(
+            "{} has a damaged action for key {}",
+            self.client.address(),
+            key.short()
+        );
         let wrong = RemoteError::new(RemoteFault::Damaged, message)
             .hint("`runner cache push --verify` from a store that has its results puts it right");
         self.tell_wrong(&wrong);

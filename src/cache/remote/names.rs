@@ -37,7 +37,10 @@ impl Names {
 
     /// The run that a record belongs to.
     pub fn run_of(name: &str) -> Option<RunId> {
-        let (run, file) = name.strip_prefix(Self::RUNS)?.strip_prefix('/')?.split_once('/')?;
+        let (run, file) = name
+            .strip_prefix(Self::RUNS)?
+            .strip_prefix('/')?
+            .split_once('/')?;
         (file == "run.json" && RunId::is_name(run)).then(|| RunId(run.to_owned()))
     }
 }
@@ -55,17 +58,37 @@ mod tests {
     #[test]
     fn names_are_those_of_the_layout() {
         let object = Digest([0xab; 32]);
-        let mut record = ObjectRecord { digest: object, object, kind: None, bytes: 0, parts: Vec::new() };
+        let mut record = ObjectRecord {
+            digest: object,
+            object,
+            kind: None,
+            bytes: 0,
+            parts: Vec::new(),
+        };
         let rest = "ab".repeat(31);
-        assert_eq!(Names::object(&record), format!("{}/ab/{rest}", Names::OBJECTS));
+        assert_eq!(
+            Names::object(&record),
+            format!("{}/ab/{rest}", Names::OBJECTS)
+        );
         record.kind = Some(ArtifactKind::Series);
-        assert_eq!(Names::object(&record), format!("{}/ab/{rest}.parquet", Names::OBJECTS));
+        assert_eq!(
+            Names::object(&record),
+            format!("{}/ab/{rest}.parquet", Names::OBJECTS)
+        );
         assert_eq!(Names::digest(&Names::object(&record)), Some(object));
-        assert_eq!(Names::action(&Key(object)), format!("{}/ab/{rest}.json", Names::ACTIONS));
+        assert_eq!(
+            Names::action(&Key(object)),
+            format!("{}/ab/{rest}.json", Names::ACTIONS)
+        );
         assert_eq!(Names::digest("v1/objects/ab/x"), None);
         let run = RunId("20260101-120000-250c1f".into());
         assert_eq!(Names::run_of(&Names::run(&run)), Some(run));
-        for name in ["v1/runs/../run.json", "v1/runs//run.json", "v1/runs/a/../run.json", "v1/runs/.x/run.json"] {
+        for name in [
+            "v1/runs/../run.json",
+            "v1/runs//run.json",
+            "v1/runs/a/../run.json",
+            "v1/runs/.x/run.json",
+        ] {
             assert_eq!(Names::run_of(name), None, "{name}");
         }
     }

@@ -39,18 +39,35 @@ impl Partial {
                 (path, file, true)
             }
         };
-        let mut partial = Self { path, file, digest: ByteDigest::default(), length: 0, private, placed: false };
+        let mut partial = Self {
+            path,
+            file,
+            digest: ByteDigest::default(),
+            length: 0,
+            private,
+            placed: false,
+        };
         partial.read_back(most)?;
         Ok(partial)
     }
 
     fn read_back(&mut self, most: u64) -> Result<(), CacheError> {
-        if self.file.metadata().map_err(CacheError::io("read", &self.path))?.len() > most {
+        if self
+            .file
+            .metadata()
+            .map_err(CacheError::io("read", &self.path))?
+            .len()
+            > most
+        {
             return self.restart();
         }
         let mut buffer = vec![0; 1 << 16];
         loop {
-            match self.file.read(&mut buffer).map_err(CacheError::io("read", &self.path))? {
+            match self
+                .file
+                .read(&mut buffer)
+                .map_err(CacheError::io("read", &self.path))?
+            {
                 0 => break,
                 count => {
                     self.digest.update(&buffer[..count]);
@@ -58,7 +75,11 @@ impl Partial {
                 }
             }
         }
-        if self.length > most { self.restart() } else { Ok(()) }
+        if self.length > most {
+            self.restart()
+        } else {
+            Ok(())
+        }
     }
 
     pub fn length(&self) -> u64 {
@@ -81,8 +102,12 @@ impl Partial {
 
     /// Forgets what is there.
     pub fn restart(&mut self) -> Result<(), CacheError> {
-        self.file.set_len(0).map_err(CacheError::io("write", &self.path))?;
-        self.file.seek(SeekFrom::Start(0)).map_err(CacheError::io("write", &self.path))?;
+        self.file
+            .set_len(0)
+            .map_err(CacheError::io("write", &self.path))?;
+        self.file
+            .seek(SeekFrom::Start(0))
+            .map_err(CacheError::io("write", &self.path))?;
         self.digest = ByteDigest::default();
         self.length = 0;
         Ok(())
@@ -107,16 +132,28 @@ impl Drop for Partial {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Opens the file or makes it; a link or a pipe in its place is not followed or waited for.
 fn create(path: &Path) -> io::Result<File> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
     let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).custom_flags(flags.cast_signed());
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(flags.cast_signed());
     let file = options.open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// The file, if nobody else has it.
@@ -130,7 +167,9 @@ fn claim(path: &Path) -> io::Result<Option<File>> {
         // It may have been placed among the objects before the lock was free: then this is an object now.
         let mine = file.metadata()?;
         match fs::symlink_metadata(path) {
-            Ok(named) if (named.dev(), named.ino()) == (mine.dev(), mine.ino()) => return Ok(Some(file)),
+            Ok(named) if (named.dev(), named.ino()) == (mine.dev(), mine.ino()) => {
+                return Ok(Some(file));
+            }
             _ => {}
         }
     }
@@ -155,8 +194,13 @@ mod tests {
         assert_eq!(third.length(), 5);
         third.append(b" world").unwrap();
         assert_eq!(third.digest(), object);
-        third.place(&layout, &layout.object_named(&object, "")).unwrap();
-        assert_eq!(fs::read(layout.object_named(&object, "")).unwrap(), b"hello world");
+        third
+            .place(&layout, &layout.object_named(&object, ""))
+            .unwrap();
+        assert_eq!(
+            fs::read(layout.object_named(&object, "")).unwrap(),
+            b"hello world"
+        );
         assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0);
     }
 
@@ -190,6 +234,10 @@ mod tests {
         assert_eq!(partial.digest(), object);
         partial.restart().unwrap();
         drop(partial);
-        assert_eq!(fs::read_dir(layout.tmp()).unwrap().count(), 0, "nothing is not kept");
+        assert_eq!(
+            fs::read_dir(layout.tmp()).unwrap().count(),
+            0,
+            "nothing is not kept"
+        );
     }
 }

@@ -41,7 +41,9 @@ impl Uploads {
         let crews = parallel.div_ceil(4);
         let crew = Crew::new("remote-upload", crews, {
             let shared = Arc::clone(&shared);
-            move |(layout, action): (Layout, Arc<Action>)| shared.send(&layout, &action, parallel / crews)
+            move |(layout, action): (Layout, Arc<Action>)| {
+                shared.send(&layout, &action, parallel / crews)
+            }
         });
         Self { shared, crew }
     }
@@ -76,7 +78,9 @@ impl Shared {
     /// Sends an action and what it names; a failure is counted and told, and nothing else.
     fn send(&self, layout: &Layout, action: &Action, parallel: usize) {
         let objects: Vec<&ObjectRecord> = action.objects().collect();
-        let sent = in_parallel(&objects, parallel, |record| self.send_object(layout, record));
+        let sent = in_parallel(&objects, parallel, |record| {
+            self.send_object(layout, record)
+        });
         let all: Result<Vec<Sent>, RemoteError> = sent.into_iter().collect();
         match all.and_then(|_| self.send_action(action)) {
             Ok(()) => {}
@@ -111,17 +115,28 @@ impl Shared {
     }
 
     /// What is damaged here is not sent: it would be damaged everywhere.
-    fn put_object(&self, layout: &Layout, record: &ObjectRecord, name: &str) -> Result<(), RemoteError> {
+    fn put_object(
+        &self,
+        layout: &Layout,
+        record: &ObjectRecord,
+        name: &str,
+    ) -> Result<(), RemoteError> {
         let path = layout.object(record);
         if Client::is_large(record.bytes) {
-            return self.client.put_large(name, record.bytes, &record.object, &path);
+            return self
+                .client
+                .put_large(name, record.bytes, &record.object, &path);
         }
         let damaged = |reason: String| {
-            RemoteError::new(RemoteFault::Damaged, format!("object {} here is damaged or gone", record.object.short()))
-                .because(reason)
-                .hint("`runner cache verify` looks at all of them")
+            RemoteError::new(
+                RemoteFault::Damaged,
+                format!("object {} here is damaged or gone", record.object.short()),
+            )
+            .because(reason)
+            .hint("`runner cache verify` looks at all of them")
         };
-        let bytes = read_whole(layout, &path, record.bytes).map_err(|error| damaged(error.to_string()))?;
+        let bytes =
+            read_whole(layout, &path, record.bytes).map_err(|error| damaged(error.to_string()))?;
         if Digest::of_bytes(&bytes) != record.object {
             return Err(damaged("its bytes are not those of its name".to_owned()));
         }
@@ -140,6 +155,9 @@ impl Shared {
 /// Reads an object of this length; what is longer is not it.
 fn read_whole(layout: &Layout, path: &Path, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    layout.open(path)?.take(length + 1).read_to_end(&mut bytes)?;
+    layout
+        .open(path)?
+        .take(length + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }

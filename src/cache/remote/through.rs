@@ -59,7 +59,8 @@ impl Store {
     /// Says that these keys will be asked for.
     pub fn anticipate_all(&self, keys: impl Iterator<Item = Key>) {
         if self.remote.is_some() {
-            keys.filter(|key| !self.layout().holds(&self.layout().action(key))).for_each(|key| self.anticipate(&key));
+            keys.filter(|key| !self.layout().holds(&self.layout().action(key)))
+                .for_each(|key| self.anticipate(&key));
         }
     }
 
@@ -69,7 +70,9 @@ impl Store {
     /// # Errors
     /// If the store here cannot take it.
     pub fn bring(&self, records: &[&ObjectRecord]) -> Result<(), CacheError> {
-        let Some(remote) = &self.remote else { return Ok(()) };
+        let Some(remote) = &self.remote else {
+            return Ok(());
+        };
         let all = records.iter().flat_map(|record| record.all());
         let missing: Vec<&ObjectRecord> = all.filter(|record| !self.is_present(record)).collect();
         if missing.is_empty() {
@@ -90,7 +93,11 @@ impl Store {
 
     /// Hands in an action that is published here.
     pub(in super::super) fn offer(&self, action: Action) {
-        if let Some(remote) = self.remote.as_ref().filter(|remote| remote.options().mode == RemoteMode::ReadWrite) {
+        if let Some(remote) = self
+            .remote
+            .as_ref()
+            .filter(|remote| remote.options().mode == RemoteMode::ReadWrite)
+        {
             remote.uploads.offer(self.layout(), action);
         }
     }
@@ -98,13 +105,18 @@ impl Store {
     /// Keeps the actions of which everything has come meanwhile, so that the next run asks nobody for them. As with
     /// results of this machine, an action appears when its objects are on disk.
     pub fn keep_fetched(&self) -> Result<usize, CacheError> {
-        let Some(remote) = &self.remote else { return Ok(0) };
+        let Some(remote) = &self.remote else {
+            return Ok(0);
+        };
         let found = remote.lookups.found();
         self.keep(found.iter().map(AsRef::as_ref))
     }
 
     /// Writes those of these actions that are whole and not here yet.
-    pub(super) fn keep<'a>(&self, actions: impl Iterator<Item = &'a Action>) -> Result<usize, CacheError> {
+    pub(super) fn keep<'a>(
+        &self,
+        actions: impl Iterator<Item = &'a Action>,
+    ) -> Result<usize, CacheError> {
         let is_news = |action: &&Action| {
             self.has_outputs(action)
                 && !matches!(self.usable_action(&action.key), Ok(Some(known)) if known.outputs == action.outputs)
@@ -129,17 +141,23 @@ impl Store {
         let layout = self.layout();
         let gripped = |action: &&Action| {
             let mut hold = Hold::default();
-            let all = action.outputs.iter().all(|output| hold.grip_all(layout, &output.record, Grip::Loose));
+            let all = action
+                .outputs
+                .iter()
+                .all(|output| hold.grip_all(layout, &output.record, Grip::Loose));
             all.then_some(hold)
         };
-        let held: Vec<(&Action, Hold)> =
-            actions.iter().filter_map(|action| Some((*action, gripped(action)?))).collect();
+        let held: Vec<(&Action, Hold)> = actions
+            .iter()
+            .filter_map(|action| Some((*action, gripped(action)?)))
+            .collect();
         let mut written = 0;
         for (action, hold) in held {
             let (aside, file) = write_aside(layout, &seal(action))?;
             file.sync_data().map_err(CacheError::io("flush", &aside))?;
             match appear(self, &aside, action, hold) {
-                Err(CacheError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                Err(CacheError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound => {}
                 other => {
                     other?;
                     written += 1;

@@ -95,13 +95,22 @@ impl Reasons {
         if error.fault == RemoteFault::Interrupted {
             return;
         }
-        lock(&self.0).entry(error.message.clone()).or_insert_with(|| error.clone());
+        lock(&self.0)
+            .entry(error.message.clone())
+            .or_insert_with(|| error.clone());
     }
 
     fn texts(&self) -> Vec<String> {
         let text = |error: &RemoteError| {
-            let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
-            let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
+            let causes: String = error
+                .causes
+                .iter()
+                .map(|cause| format!(": {cause}"))
+                .collect();
+            let hint = error
+                .hint
+                .as_ref()
+                .map_or_else(String::new, |hint| format!(" ({hint})"));
             format!("{error}{causes}{hint}")
         };
         lock(&self.0).values().map(text).collect()
@@ -111,7 +120,11 @@ impl Reasons {
 /// Every object of these actions once, in the order in which they are named.
 fn distinct(actions: &[Action]) -> Vec<&ObjectRecord> {
     let mut seen = BTreeSet::new();
-    actions.iter().flat_map(Action::objects).filter(|record| seen.insert(record.object)).collect()
+    actions
+        .iter()
+        .flat_map(Action::objects)
+        .filter(|record| seen.insert(record.object))
+        .collect()
 }
 
 impl Remote {
@@ -141,13 +154,17 @@ impl Remote {
             report.objects_wrong = self.drop_wrong_objects(&objects, &mut present, progress)?;
             report.actions_wrong = self.drop_wrong_actions(&actions, &mut known)?;
         }
-        let (there, new): (Vec<&ObjectRecord>, _) =
-            objects.into_iter().partition(|record| present.contains(&record.object));
+        let (there, new): (Vec<&ObjectRecord>, _) = objects
+            .into_iter()
+            .partition(|record| present.contains(&record.object));
         report.objects_present = there.len() as u64;
         report.bytes_present = there.iter().map(|record| record.bytes).sum();
         report.actions_present = known.len();
         progress.begin(new.iter().copied());
-        let unsent: Vec<&Action> = actions.iter().filter(|action| !known.contains(&action.key)).collect();
+        let unsent: Vec<&Action> = actions
+            .iter()
+            .filter(|action| !known.contains(&action.key))
+            .collect();
         if options.dry_run {
             report.objects = new.len() as u64;
             report.bytes = new.iter().map(|record| record.bytes).sum();
@@ -162,14 +179,30 @@ impl Remote {
             progress.bytes.fetch_add(record.bytes, Ordering::Relaxed);
             Some((record.object, record.bytes))
         };
-        let sent: Vec<(Digest, u64)> = in_parallel(&new, self.options().parallel, send).into_iter().flatten().collect();
+        let sent: Vec<(Digest, u64)> = in_parallel(&new, self.options().parallel, send)
+            .into_iter()
+            .flatten()
+            .collect();
         report.objects = sent.len() as u64;
         report.bytes = sent.iter().map(|(_, bytes)| bytes).sum();
-        let arrived: BTreeSet<Digest> = sent.into_iter().map(|(object, _)| object).chain(present).collect();
+        let arrived: BTreeSet<Digest> = sent
+            .into_iter()
+            .map(|(object, _)| object)
+            .chain(present)
+            .collect();
         // Objects that were there already may have lost their action, or not have had one yet.
-        let whole = |action: &&&Action| action.objects().all(|record| arrived.contains(&record.object));
+        let whole = |action: &&&Action| {
+            action
+                .objects()
+                .all(|record| arrived.contains(&record.object))
+        };
         let sendable: Vec<&Action> = unsent.iter().filter(whole).copied().collect();
-        let send = |action: &&Action| self.shared.send_action(action).inspect_err(|error| reasons.note(error)).is_ok();
+        let send = |action: &&Action| {
+            self.shared
+                .send_action(action)
+                .inspect_err(|error| reasons.note(error))
+                .is_ok()
+        };
         let sent = in_parallel(&sendable, self.options().parallel, send);
         report.actions = sent.iter().filter(|sent| **sent).count();
         report.failed = unsent.len() - report.actions;
@@ -181,14 +214,20 @@ impl Remote {
     /// Which of these objects are there with their size.
     fn objects_there(&self, objects: &[&ObjectRecord]) -> Result<BTreeSet<Digest>, RemoteError> {
         let sizes = self.sizes(Names::OBJECTS, objects, |record| Names::object(record))?;
-        let there = objects.iter().zip(sizes).filter(|(record, size)| *size == Some(record.bytes));
+        let there = objects
+            .iter()
+            .zip(sizes)
+            .filter(|(record, size)| *size == Some(record.bytes));
         Ok(there.map(|(record, _)| record.object).collect())
     }
 
     /// Which of these actions are there, by size.
     fn actions_there(&self, actions: &[Action]) -> Result<BTreeSet<Key>, RemoteError> {
         let sizes = self.sizes(Names::ACTIONS, actions, |action| Names::action(&action.key))?;
-        let there = actions.iter().zip(sizes).filter(|(action, size)| *size == Some(seal(action).len() as u64));
+        let there = actions
+            .iter()
+            .zip(sizes)
+            .filter(|(action, size)| *size == Some(seal(action).len() as u64));
         Ok(there.map(|(action, _)| action.key).collect())
     }
 
@@ -199,8 +238,11 @@ impl Remote {
         present: &mut BTreeSet<Digest>,
         progress: &Progress,
     ) -> Result<u64, RemoteError> {
-        let there: Vec<&ObjectRecord> =
-            objects.iter().filter(|record| present.contains(&record.object)).copied().collect();
+        let there: Vec<&ObjectRecord> = objects
+            .iter()
+            .filter(|record| present.contains(&record.object))
+            .copied()
+            .collect();
         progress.checking.store(true, Ordering::Relaxed);
         progress.begin(there.iter().copied());
         let is_right = |record: &&ObjectRecord| {
@@ -225,14 +267,27 @@ impl Remote {
     }
 
     /// Takes the actions from the set that are there, but cannot be read or name other outputs. Says how many those were.
-    fn drop_wrong_actions(&self, actions: &[Action], known: &mut BTreeSet<Key>) -> Result<usize, RemoteError> {
-        let there: Vec<&Action> = actions.iter().filter(|action| known.contains(&action.key)).collect();
+    fn drop_wrong_actions(
+        &self,
+        actions: &[Action],
+        known: &mut BTreeSet<Key>,
+    ) -> Result<usize, RemoteError> {
+        let there: Vec<&Action> = actions
+            .iter()
+            .filter(|action| known.contains(&action.key))
+            .collect();
         let is_right = |action: &&Action| {
-            let text = self.shared.client.record(&Names::action(&action.key))?.unwrap_or_default();
+            let text = self
+                .shared
+                .client
+                .record(&Names::action(&action.key))?
+                .unwrap_or_default();
             let found = unseal::<Action>(&text);
-            Ok(found.is_some_and(|found| found.key == action.key && found.outputs == action.outputs))
+            Ok(found
+                .is_some_and(|found| found.key == action.key && found.outputs == action.outputs))
         };
-        let right: Vec<Result<bool, RemoteError>> = in_parallel(&there, self.options().parallel, is_right);
+        let right: Vec<Result<bool, RemoteError>> =
+            in_parallel(&there, self.options().parallel, is_right);
         let mut wrong = 0;
         for (action, right) in there.into_iter().zip(right) {
             if !right? {
@@ -253,10 +308,18 @@ impl Remote {
         if items.len() > LIST_ABOVE
             && let Ok(listed) = self.shared.client.list(folder)
         {
-            let listed: BTreeMap<String, u64> = listed.into_iter().map(|file| (file.name, file.bytes)).collect();
-            return Ok(items.iter().map(|item| listed.get(&name(item)).copied()).collect());
+            let listed: BTreeMap<String, u64> = listed
+                .into_iter()
+                .map(|file| (file.name, file.bytes))
+                .collect();
+            return Ok(items
+                .iter()
+                .map(|item| listed.get(&name(item)).copied())
+                .collect());
         }
-        let sizes = in_parallel(items, self.options().parallel, |item| self.shared.client.size(&name(item)));
+        let sizes = in_parallel(items, self.options().parallel, |item| {
+            self.shared.client.size(&name(item))
+        });
         sizes.into_iter().collect()
     }
 
@@ -285,7 +348,9 @@ impl Remote {
         }
         let reasons = Reasons::default();
         let mut actions = Vec::new();
-        for found in in_parallel(&missing, self.options().parallel, |key| self.shared.look_up(key)) {
+        for found in in_parallel(&missing, self.options().parallel, |key| {
+            self.shared.look_up(key)
+        }) {
             match found {
                 Ok(Some(action)) => actions.push(action),
                 Ok(None) => report.absent += 1,
@@ -295,8 +360,9 @@ impl Remote {
                 }
             }
         }
-        let (here, new): (Vec<&ObjectRecord>, _) =
-            distinct(&actions).into_iter().partition(|record| store.is_present(record));
+        let (here, new): (Vec<&ObjectRecord>, _) = distinct(&actions)
+            .into_iter()
+            .partition(|record| store.is_present(record));
         report.objects_present += here.len() as u64;
         report.bytes_present += here.iter().map(|record| record.bytes).sum::<u64>();
         progress.begin(new.iter().copied());
@@ -344,13 +410,20 @@ impl Remote {
     /// The keys of all actions at the remote.
     pub fn keys(&self) -> Result<BTreeSet<Key>, RemoteError> {
         let listed = self.shared.client.list(Names::ACTIONS)?;
-        Ok(listed.iter().filter_map(|file| Names::digest(&file.name)).map(Key).collect())
+        Ok(listed
+            .iter()
+            .filter_map(|file| Names::digest(&file.name))
+            .map(Key)
+            .collect())
     }
 
     /// Sends the record of a run, so that others can name it.
     pub fn push_run(&self, store: &Store, run: &RunId) -> Result<(), TransferError> {
         let path = store.run_path(run);
-        let text = store.layout().read(&path).map_err(CacheError::io("read", &path))?;
+        let text = store
+            .layout()
+            .read(&path)
+            .map_err(CacheError::io("read", &path))?;
         Ok(self.shared.client.put(&Names::run(run), text)?)
     }
 
@@ -364,7 +437,10 @@ impl Remote {
             return Ok(Some(record));
         }
         let listed = self.shared.client.list(Names::RUNS)?;
-        let mut runs: Vec<RunId> = listed.iter().filter_map(|file| Names::run_of(&file.name)).collect();
+        let mut runs: Vec<RunId> = listed
+            .iter()
+            .filter_map(|file| Names::run_of(&file.name))
+            .collect();
         runs.sort();
         let is_meant = |run: &&RunId| !name.is_empty() && run.is_called(name);
         match runs.iter().rev().find(is_meant) {
@@ -379,15 +455,24 @@ impl Remote {
         /// Of more, the latest is hardly to be found among those that were sent before them.
         const LOOKED_AT: usize = 200;
         let listed = self.shared.client.list(Names::RUNS)?;
-        let mut sent: Vec<(i64, RunId)> =
-            listed.iter().filter_map(|file| Some((file.modified, Names::run_of(&file.name)?))).collect();
+        let mut sent: Vec<(i64, RunId)> = listed
+            .iter()
+            .filter_map(|file| Some((file.modified, Names::run_of(&file.name)?)))
+            .collect();
         sent.sort();
-        let runs: Vec<RunId> = sent.into_iter().rev().take(LOOKED_AT).map(|(_, run)| run).collect();
+        let runs: Vec<RunId> = sent
+            .into_iter()
+            .rev()
+            .take(LOOKED_AT)
+            .map(|(_, run)| run)
+            .collect();
         let (mut records, mut damaged) = (Vec::new(), None);
         for found in in_parallel(&runs, self.options().parallel, |run| self.run(run)) {
             match found {
                 Ok(record) => records.extend(record),
-                Err(error) if error.fault == RemoteFault::Damaged => damaged = damaged.or(Some(error)),
+                Err(error) if error.fault == RemoteFault::Damaged => {
+                    damaged = damaged.or(Some(error))
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -399,21 +484,35 @@ impl Remote {
 
     /// The record of a run at the remote.
     pub(super) fn run(&self, run: &RunId) -> Result<Option<RunRecord>, RemoteError> {
-        let is_name = !run.0.is_empty() && run.0.chars().all(|each| each.is_ascii_alphanumeric() || each == '-');
+        let is_name = !run.0.is_empty()
+            && run
+                .0
+                .chars()
+                .all(|each| each.is_ascii_alphanumeric() || each == '-');
         if !is_name {
             return Ok(None);
         }
-        let Some(text) = self.shared.client.record(&Names::run(run))? else { return Ok(None) };
+        let Some(text) = self.shared.client.record(&Names::run(run))? else {
+            return Ok(None);
+        };
         let damaged = |reason: &str| {
-            RemoteError::new(RemoteFault::Damaged, format!("the record of run {run} at {} is damaged", self.address()))
-                .because(reason)
+            RemoteError::new(
+                RemoteFault::Damaged,
+                format!("the record of run {run} at {} is damaged", self.address()),
+            )
+            .because(reason)
         };
         if seal_of(&text) == RecordSeal::Broken {
             return Err(damaged("its seal does not fit"));
         }
-        let record: RunRecord = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
+        let record: RunRecord =
+            serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
         // Its name becomes a path.
-        if record.run == *run { Ok(Some(record)) } else { Err(damaged("it belongs to another run")) }
+        if record.run == *run {
+            Ok(Some(record))
+        } else {
+            Err(damaged("it belongs to another run"))
+        }
     }
 }
 
@@ -459,19 +558,30 @@ mod tests {
         std::fs::create_dir_all(place("remote")).unwrap();
         let remote = Remote::new(address, RemoteOptions::default());
         let [mine, other] = ["mine", "other"].map(|name| Store::open(&place(name)));
-        let latest = || remote.find_run("latest").unwrap().map(|record| record.run.0);
+        let latest = || {
+            remote
+                .find_run("latest")
+                .unwrap()
+                .map(|record| record.run.0)
+        };
         assert_eq!(latest(), None);
         let send = |store: &Store, run: &str, seconds: u64| {
             remote.push_run(store, &RunId(run.into())).unwrap();
-            let sent = File::options().append(true).open(place(&format!("remote/v1/runs/{run}/run.json"))).unwrap();
-            sent.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+            let sent = File::options()
+                .append(true)
+                .open(place(&format!("remote/v1/runs/{run}/run.json")))
+                .unwrap();
+            sent.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+                .unwrap();
         };
         for run in ["c", "b", "a"] {
             mine.save_run(&record(run, RunStatus::Done)).unwrap();
         }
         other.save_run(&record("b2", RunStatus::Done)).unwrap();
         // Sent together, within a second.
-        ["a", "b", "c"].into_iter().for_each(|run| send(&mine, run, 100));
+        ["a", "b", "c"]
+            .into_iter()
+            .for_each(|run| send(&mine, run, 100));
         assert_eq!(latest().as_deref(), Some("a"));
         send(&other, "b2", 200);
         assert_eq!(latest().as_deref(), Some("b2"), "it was sent after them");

@@ -32,12 +32,25 @@ impl Client {
         let place = self.place(name);
         let length = bytes.len() as u64;
         let payload = PutPayload::from(bytes);
-        let attempts = self.attempts(Direction::Writing, self.options().retries, self.patience_for(length))?;
+        let attempts = self.attempts(
+            Direction::Writing,
+            self.options().retries,
+            self.patience_for(length),
+        )?;
         let operation = |connection: &Connection| {
-            let (store, place, payload) = (Arc::clone(&connection.store), place.clone(), payload.clone());
-            async move { self.in_time_for(length, store.put(&place, payload)).await.map(drop) }
+            let (store, place, payload) = (
+                Arc::clone(&connection.store),
+                place.clone(),
+                payload.clone(),
+            );
+            async move {
+                self.in_time_for(length, store.put(&place, payload))
+                    .await
+                    .map(drop)
+            }
         };
-        self.request(attempts, operation).map_err(|error| missing_place(error, self.address()))
+        self.request(attempts, operation)
+            .map_err(|error| missing_place(error, self.address()))
     }
 
     /// Whether a file of this length is better sent by [`Self::put_large`].
@@ -46,7 +59,13 @@ impl Client {
     }
 
     /// Writes a large file. Nothing is seen there unless its bytes have this digest.
-    pub fn put_large(&self, name: &str, length: u64, digest: &Digest, file: &Path) -> Result<(), RemoteError> {
+    pub fn put_large(
+        &self,
+        name: &str,
+        length: u64,
+        digest: &Digest,
+        file: &Path,
+    ) -> Result<(), RemoteError> {
         self.check_way(name)?;
         let sent = if self.address().takes_pieces() {
             self.put_pieces(name, length, digest, file)
@@ -56,14 +75,22 @@ impl Client {
         sent.map_err(|error| missing_place(error, self.address()))
     }
 
-    fn put_pieces(&self, name: &str, length: u64, digest: &Digest, file: &Path) -> Result<(), RemoteError> {
+    fn put_pieces(
+        &self,
+        name: &str,
+        length: u64,
+        digest: &Digest,
+        file: &Path,
+    ) -> Result<(), RemoteError> {
         let place = self.place(name);
         let attempts = self.attempts(Direction::Writing, 2, self.patience_for(length))?;
         let operation = |connection: &Connection| {
             let (store, place) = (Arc::clone(&connection.patient), place.clone());
             async move {
                 let mut upload = self.in_time(store.put_multipart(&place)).await?;
-                let sent = self.send_pieces(upload.as_mut(), length, digest, file).await;
+                let sent = self
+                    .send_pieces(upload.as_mut(), length, digest, file)
+                    .await;
                 if sent.is_err() {
                     // What would lie there for ever and cost something goes, also when the user wants an end.
                     let _ = tokio::time::timeout(FAREWELL, upload.abort()).await;
@@ -86,12 +113,16 @@ impl Client {
         let piece = usize::try_from(PIECE.max(length / 9_000 + 1)).unwrap_or(usize::MAX);
         loop {
             let mut bytes = Vec::with_capacity(piece);
-            file.by_ref().take(piece as u64).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+            file.by_ref()
+                .take(piece as u64)
+                .read_to_end(&mut bytes)
+                .map_err(|error| unreadable(error.to_string()))?;
             if bytes.is_empty() {
                 break;
             }
             read.update(&bytes);
-            self.in_time_for(bytes.len() as u64 * 2, upload.put_part(bytes.into())).await?;
+            self.in_time_for(bytes.len() as u64 * 2, upload.put_part(bytes.into()))
+                .await?;
         }
         if read.finish() != *digest {
             return Err(unreadable("its bytes are not those of its name"));
@@ -99,15 +130,30 @@ impl Client {
         self.in_time_for(length, upload.complete()).await.map(drop)
     }
 
-    fn put_stream(&self, name: &str, length: u64, digest: &Digest, file: &Path) -> Result<(), RemoteError> {
+    fn put_stream(
+        &self,
+        name: &str,
+        length: u64,
+        digest: &Digest,
+        file: &Path,
+    ) -> Result<(), RemoteError> {
         let place = self.place(name);
         let attempts = self.attempts(Direction::Writing, 2, self.patience_for(length))?;
-        let outgoing = self.files.announce(name, Outgoing::new(file, length, *digest));
+        let outgoing = self
+            .files
+            .announce(name, Outgoing::new(file, length, *digest));
         let operation = |connection: &Connection| {
-            let (store, place, outgoing) = (Arc::clone(&connection.store), place.clone(), outgoing.file());
+            let (store, place, outgoing) = (
+                Arc::clone(&connection.store),
+                place.clone(),
+                outgoing.file(),
+            );
             async move {
-                let sent = self.while_it_moves(&outgoing, store.put(&place, PutPayload::default())).await;
-                sent.map(drop).map_err(|error| outgoing.failure().map_or(error, unreadable))
+                let sent = self
+                    .while_it_moves(&outgoing, store.put(&place, PutPayload::default()))
+                    .await;
+                sent.map(drop)
+                    .map_err(|error| outgoing.failure().map_or(error, unreadable))
             }
         };
         self.request(attempts, operation)
@@ -142,7 +188,10 @@ impl Client {
 
 /// The fault is here, not there.
 fn unreadable(reason: impl Into<String>) -> RemoteError {
-    RemoteError::new(RemoteFault::Damaged, "the local object is damaged or cannot be read")
-        .because(reason)
-        .hint("`runner cache verify` looks at all of them")
+    RemoteError::new(
+        RemoteFault::Damaged,
+        "the local object is damaged or cannot be read",
+    )
+    .because(reason)
+    .hint("`runner cache verify` looks at all of them")
 }

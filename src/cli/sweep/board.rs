@@ -24,9 +24,10 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
     if global.json {
         let mut object = counts(&board, &view);
         object["sweep"] = json!(campaign.file.name);
-        object["tasks"] =
-            json!({"waiting": queue.count(TaskState::Waiting), "running": queue.count(TaskState::Running)});
-        object["best"] = board.best().map_or(Value::Null, |row| row_json(&board, row));
+        object["tasks"] = json!({"waiting": queue.count(TaskState::Waiting), "running": queue.count(TaskState::Running)});
+        object["best"] = board
+            .best()
+            .map_or(Value::Null, |row| row_json(&board, row));
         object["failures"] = board
             .rows
             .iter()
@@ -41,17 +42,34 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
     outln!("{}", summary(&campaign, &board, &view));
     for row in &board.rows {
         if let Standing::Failed(reason) = &row.standing {
-            outln!("  {} trial {}: {reason}", Paint::Bad.on("failed"), row.trial + 1);
+            outln!(
+                "  {} trial {}: {reason}",
+                Paint::Bad.on("failed"),
+                row.trial + 1
+            );
         }
     }
     let open = |task: &&Task| matches!(task.state, TaskState::Waiting | TaskState::Running);
     for task in queue.tasks.iter().filter(open).take(TASKS_LISTED) {
-        let state =
-            if task.state == TaskState::Running { Paint::Good.on("running") } else { Paint::Warn.on("waiting") };
+        let state = if task.state == TaskState::Running {
+            Paint::Good.on("running")
+        } else {
+            Paint::Warn.on("waiting")
+        };
         let part = task.comment.split(':').nth(1).unwrap_or_default();
-        outln!("  {state} job {}, task {} ({part}) {}", task.job.0, task.number, task.detail);
+        outln!(
+            "  {state} job {}, task {} ({part}) {}",
+            task.job.0,
+            task.number,
+            task.detail
+        );
     }
-    let more = queue.tasks.iter().filter(open).count().saturating_sub(TASKS_LISTED);
+    let more = queue
+        .tasks
+        .iter()
+        .filter(open)
+        .count()
+        .saturating_sub(TASKS_LISTED);
     if more > 0 {
         outln!("  … and {}", counted(more, "more task"));
     }
@@ -63,7 +81,11 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
     if let Some(limit) = arguments.limit {
         board.rows.truncate(limit);
     }
-    let format = if global.json { Format::Json } else { arguments.format };
+    let format = if global.json {
+        Format::Json
+    } else {
+        arguments.format
+    };
     let bytes = match format {
         Format::Text => screen::plain(&text_table(&campaign, &board, None)).into_bytes(),
         Format::Json => format!("{}\n", board_json(&campaign, &board)).into_bytes(),
@@ -77,7 +99,8 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
         }
         None => match format {
             Format::Parquet => {
-                return Err(CliError::wrong("Parquet is not for a screen").hint("name a file with `--output FILE`"));
+                return Err(CliError::wrong("Parquet is not for a screen")
+                    .hint("name a file with `--output FILE`"));
             }
             Format::Text => out!("{}", text_table(&campaign, &board, None)),
             Format::Json => print_json(&board_json(&campaign, &board)),
@@ -102,8 +125,14 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
     let Some(row) = board.best() else {
         return Err(no_figure(&board, &about.file));
     };
-    let member = view.roster.members.iter().find(|member| member.trial == row.trial && member.level == row.level);
-    let values = member.map(|member| crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member));
+    let member = view
+        .roster
+        .members
+        .iter()
+        .find(|member| member.trial == row.trial && member.level == row.level);
+    let values = member.map(|member| {
+        crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member)
+    });
     let command = command_of(&campaign, &values.unwrap_or_default());
     if global.json {
         let mut object = row_json(&board, row);
@@ -125,8 +154,18 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
 
 /// The command line that runs one member.
 fn command_of(campaign: &Campaign, values: &[(String, String)]) -> Vec<String> {
-    let mut words = vec!["runner".to_owned(), "run".to_owned(), shown_path(&campaign.file.pipeline)];
-    words.extend(campaign.file.profile.iter().flat_map(|profile| ["--profile".to_owned(), profile.clone()]));
+    let mut words = vec![
+        "runner".to_owned(),
+        "run".to_owned(),
+        shown_path(&campaign.file.pipeline),
+    ];
+    words.extend(
+        campaign
+            .file
+            .profile
+            .iter()
+            .flat_map(|profile| ["--profile".to_owned(), profile.clone()]),
+    );
     for (name, value) in values {
         let pair = format!("{name}={value}");
         words.extend(["--set".to_owned(), pair]);
@@ -164,19 +203,37 @@ pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String
         "stopped" => Paint::Quiet,
         _ => Paint::Warn,
     };
-    let mut parts: Vec<String> = ["done", "undecided", "stopped", "running", "queued", "failed", "missing"]
-        .into_iter()
-        .filter(|name| board.count(name) > 0)
-        .map(|name| format!("{} {}", board.count(name), colour(name).on(name)))
-        .collect();
+    let mut parts: Vec<String> = [
+        "done",
+        "undecided",
+        "stopped",
+        "running",
+        "queued",
+        "failed",
+        "missing",
+    ]
+    .into_iter()
+    .filter(|name| board.count(name) > 0)
+    .map(|name| format!("{} {}", board.count(name), colour(name).on(name)))
+    .collect();
     let later = view.progress.total - view.progress.points.len();
     if later > 0 {
         parts.push(format!("{later} to be chosen"));
     }
     let trials = counted(view.progress.total, "trial");
-    let mut text = format!("{}: {trials}: {}", Paint::Strong.on(&campaign.file.name), parts.join(", "));
+    let mut text = format!(
+        "{}: {trials}: {}",
+        Paint::Strong.on(&campaign.file.name),
+        parts.join(", ")
+    );
     if let Some(best) = board.best() {
-        let _ = write!(text, "; best {} {} (trial {})", board.metric, figure(best), best.trial + 1);
+        let _ = write!(
+            text,
+            "; best {} {} (trial {})",
+            board.metric,
+            figure(best),
+            best.trial + 1
+        );
     }
     text
 }
@@ -203,17 +260,33 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
         _ => "",
     };
     let title = format!("{}{sense}", board.metric);
-    let levels = campaign.file.stopping.as_ref().map(|stopping| stopping.over.as_str());
+    let levels = campaign
+        .file
+        .stopping
+        .as_ref()
+        .map(|stopping| stopping.over.as_str());
     let mut header = vec![("rank", Align::Right), ("trial", Align::Right)];
     header.extend(board.axes.iter().map(|axis| (axis.as_str(), Align::Right)));
     header.extend(levels.map(|over| (over, Align::Right)));
-    header.extend([(title.as_str(), Align::Right), ("state", Align::Left), ("time", Align::Right)]);
+    header.extend([
+        (title.as_str(), Align::Right),
+        ("state", Align::Left),
+        ("time", Align::Right),
+    ]);
     let mut table = Table::new(&header);
     let rows = limit.unwrap_or(board.rows.len());
     for (index, row) in board.rows.iter().enumerate().take(rows) {
         let mut cells = vec![(index + 1).to_string(), (row.trial + 1).to_string()];
-        cells.extend(board.axes.iter().map(|axis| row.point.get(axis).map_or_else(String::new, shown)));
-        cells.extend(levels.map(|_| row.level.map_or_else(String::new, |level| level.to_string())));
+        cells.extend(
+            board
+                .axes
+                .iter()
+                .map(|axis| row.point.get(axis).map_or_else(String::new, shown)),
+        );
+        cells.extend(levels.map(|_| {
+            row.level
+                .map_or_else(String::new, |level| level.to_string())
+        }));
         cells.push(figure(row));
         let paint = match row.standing {
             Standing::Done => Paint::Good,
@@ -226,14 +299,23 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
     }
     let more = board.rows.len().saturating_sub(rows);
     let file = shell_line(&[campaign.file.path.display().to_string()]);
-    let tail = if more > 0 { format!("  … and {more} more: `runner sweep table {file}`\n") } else { String::new() };
+    let tail = if more > 0 {
+        format!("  … and {more} more: `runner sweep table {file}`\n")
+    } else {
+        String::new()
+    };
     table.render() + &tail
 }
 
 /// `0.412`, or `0.412 ± 0.021 (3)` over seeds.
 fn figure(row: &Row) -> String {
     match (row.mean, row.deviation) {
-        (Some(mean), Some(deviation)) => format!("{} ± {} ({})", number(mean), number(deviation), row.values.len()),
+        (Some(mean), Some(deviation)) => format!(
+            "{} ± {} ({})",
+            number(mean),
+            number(deviation),
+            row.values.len()
+        ),
         (Some(mean), None) => number(mean),
         (None, _) if !row.values.is_empty() => format!("{} of its seeds", row.values.len()),
         (None, _) => "–".to_owned(),
@@ -275,19 +357,37 @@ pub(super) fn board_json(campaign: &Campaign, board: &Board) -> Value {
 /// Comma-separated values after RFC 4180.
 fn csv(board: &Board) -> String {
     let quoted = |text: String| {
-        if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+        if text.contains([',', '"', '\n']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text
+        }
     };
     let mut header = vec!["rank".to_owned(), "trial".to_owned()];
     header.extend(board.axes.iter().map(|axis| board.column_of(axis)));
     header.extend([board.metric_column()]);
-    header.extend(["deviation", "seeds", "level", "state", "seconds", "failure"].map(str::to_owned));
+    header
+        .extend(["deviation", "seeds", "level", "state", "seconds", "failure"].map(str::to_owned));
     let mut lines = vec![header];
     for (index, row) in board.rows.iter().enumerate() {
-        let optional = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+        let optional =
+            |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let mut cells = vec![(index + 1).to_string(), (row.trial + 1).to_string()];
-        cells.extend(board.axes.iter().map(|axis| row.point.get(axis).map_or_else(String::new, shown)));
-        cells.extend([optional(row.mean), optional(row.deviation), row.values.len().to_string()]);
-        cells.push(row.level.map_or_else(String::new, |level| level.to_string()));
+        cells.extend(
+            board
+                .axes
+                .iter()
+                .map(|axis| row.point.get(axis).map_or_else(String::new, shown)),
+        );
+        cells.extend([
+            optional(row.mean),
+            optional(row.deviation),
+            row.values.len().to_string(),
+        ]);
+        cells.push(
+            row.level
+                .map_or_else(String::new, |level| level.to_string()),
+        );
         cells.extend([row.standing.name().to_owned(), row.seconds.to_string()]);
         cells.push(match &row.standing {
             Standing::Failed(reason) => reason.clone(),
@@ -295,18 +395,22 @@ fn csv(board: &Board) -> String {
         });
         lines.push(cells);
     }
-    let line = |cells: Vec<String>| cells.into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
+    let line =
+        |cells: Vec<String>| cells.into_iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
     lines.into_iter().map(line).collect()
 }
 
 fn parquet(board: &Board) -> Result<Vec<u8>, CliError> {
     let failed = |error: stages::artifact::ArtifactError| CliError::failed(error.to_string());
     let mut bytes = Vec::new();
-    Artifact::Table(std::sync::Arc::new(board.table().map_err(failed)?)).encode_to(&mut bytes).map_err(failed)?;
+    Artifact::Table(std::sync::Arc::new(board.table().map_err(failed)?))
+        .encode_to(&mut bytes)
+        .map_err(failed)?;
     Ok(bytes)
 }
 
 /// Makes the folder of a picture or a table.
 pub(super) fn make_folder(folder: &Path) -> Result<(), CliError> {
-    fs::create_dir_all(folder).map_err(|error| CliError::failed(format!("cannot create {}: {error}", folder.display())))
+    fs::create_dir_all(folder)
+        .map_err(|error| CliError::failed(format!("cannot create {}: {error}", folder.display())))
 }

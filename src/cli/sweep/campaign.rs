@@ -19,8 +19,8 @@ use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
 use crate::sweep::{
-    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState, assemble, direction,
-    label, outcomes, overrides,
+    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState,
+    assemble, direction, label, outcomes, overrides,
 };
 use crate::ui::err;
 
@@ -66,9 +66,18 @@ pub(super) struct Lacking<'a> {
 impl View {
     /// The stages that a member lacks.
     pub fn lacking(&self, member: usize) -> Vec<Lacking<'_>> {
-        let stages = self.roster.stages(member).iter().map(|id| (id, self.plan.stage(*id)));
+        let stages = self
+            .roster
+            .stages(member)
+            .iter()
+            .map(|id| (id, self.plan.stage(*id)));
         let missing = stages.filter(|(_, stage)| stage.hit().is_none());
-        missing.map(|(id, stage)| Lacking { name: &self.session.graph.stage(*id).name, key: stage.key }).collect()
+        missing
+            .map(|(id, stage)| Lacking {
+                name: &self.session.graph.stage(*id).name,
+                key: stage.key,
+            })
+            .collect()
     }
 }
 
@@ -91,7 +100,12 @@ impl Failures {
 
 impl Campaign {
     /// Reads the sweep file; its problems are printed, all of them.
-    pub fn open(global: &Global, path: &Path, choice: &Choice, offline: bool) -> Result<Self, CliError> {
+    pub fn open(
+        global: &Global,
+        path: &Path,
+        choice: &Choice,
+        offline: bool,
+    ) -> Result<Self, CliError> {
         let store = global.open_store(path.parent().unwrap_or(Path::new(".")))?;
         Self::open_on(store, global, path, choice, offline)
     }
@@ -122,16 +136,30 @@ impl Campaign {
         let mut file = file.ok_or_else(|| CliError::told(Exit::Wrong))?;
         file.profile = choice.profile.clone().or(file.profile);
         let set = choice.overrides()?;
-        let over = file.stopping.as_ref().map(|stopping| stopping.over.as_str());
+        let over = file
+            .stopping
+            .as_ref()
+            .map(|stopping| stopping.over.as_str());
         let seeds = (!file.seeds.is_empty()).then_some("seed");
-        let axes: Vec<&str> = file.space.axes().into_iter().chain(over).chain(seeds).collect();
+        let axes: Vec<&str> = file
+            .space
+            .axes()
+            .into_iter()
+            .chain(over)
+            .chain(seeds)
+            .collect();
         if let Some((name, _)) = set.iter().find(|(name, _)| axes.contains(&name.as_str())) {
             let message = format!("--set {name} would take away what the sweep varies");
-            return Err(CliError::wrong(message).hint("leave it out, or change the axis in the sweep file"));
+            return Err(
+                CliError::wrong(message).hint("leave it out, or change the axis in the sweep file")
+            );
         }
         file.fixed.extend(set);
         file.targets.extend(choice.targets.iter().cloned());
-        let name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+        let name = std::fs::canonicalize(path)
+            .unwrap_or_else(|_| path.to_owned())
+            .display()
+            .to_string();
         Ok(Self {
             file,
             store: Arc::new(store),
@@ -148,9 +176,17 @@ impl Campaign {
 
     /// The texts of the sweep file, the pipeline and what it includes, by their absolute paths.
     pub fn texts(&self, view: &View) -> BTreeMap<PathBuf, Arc<str>> {
-        let sweep = self.sources.iter().next().map(|(path, text)| (path.to_owned(), Arc::clone(text)));
-        let files = sweep.into_iter().chain(view.session.spec.files.iter().cloned());
-        files.filter_map(|(path, text)| Some((std::path::absolute(path).ok()?, text))).collect()
+        let sweep = self
+            .sources
+            .iter()
+            .next()
+            .map(|(path, text)| (path.to_owned(), Arc::clone(text)));
+        let files = sweep
+            .into_iter()
+            .chain(view.session.spec.files.iter().cloned());
+        files
+            .filter_map(|(path, text)| Some((std::path::absolute(path).ok()?, text)))
+            .collect()
     }
 
     /// Forced stages have run; from now on they are as any other.
@@ -198,7 +234,11 @@ impl Campaign {
         let mut view: Option<View> = None;
         loop {
             let look = |member: &Member| {
-                let fallback = if failed.contains(member) { Outcome::Failed } else { Outcome::Unknown };
+                let fallback = if failed.contains(member) {
+                    Outcome::Failed
+                } else {
+                    Outcome::Unknown
+                };
                 known.get(member).copied().unwrap_or(fallback)
             };
             let progress = Course::new(&self.file).progress(&look);
@@ -210,14 +250,21 @@ impl Campaign {
                 _ => {}
             }
             let next = self.assembled(global, progress)?;
-            known = outcomes(&self.file, &next.roster.members, &next.states, &|member| failed.contains(member));
+            known = outcomes(&self.file, &next.roster.members, &next.states, &|member| {
+                failed.contains(member)
+            });
             self.check_direction(&next.states)?;
             view = Some(next);
         }
     }
 
     /// The same without members that failed: their stages are left out.
-    pub fn without(&mut self, global: &Global, view: View, failed: &BTreeSet<Member>) -> Result<View, CliError> {
+    pub fn without(
+        &mut self,
+        global: &Global,
+        view: View,
+        failed: &BTreeSet<Member>,
+    ) -> Result<View, CliError> {
         let mut progress = view.progress;
         progress.members.retain(|member| !failed.contains(member));
         self.assembled(global, progress)
@@ -239,14 +286,18 @@ impl Campaign {
         global: &Global,
         has_failed: impl Fn(&Vec<(String, String)>, &[Lacking<'_>]) -> bool,
     ) -> Result<View, CliError> {
-        self.classes.get_or_insert_with(|| classes_of(&self.store, &self.name));
+        self.classes
+            .get_or_insert_with(|| classes_of(&self.store, &self.name));
         let mut failed = BTreeSet::new();
         loop {
             let view = self.view(global, &failed)?;
             let known = failed.len();
             for (number, member) in view.roster.members.iter().enumerate() {
                 let missing = view.lacking(number);
-                if has_failed(&overrides(&self.file, &view.progress.points[member.trial], member), &missing) {
+                if has_failed(
+                    &overrides(&self.file, &view.progress.points[member.trial], member),
+                    &missing,
+                ) {
                     failed.insert(*member);
                 }
             }
@@ -268,7 +319,9 @@ impl Campaign {
             self.warned = true;
         }
         let graph = &assembly.graph;
-        let declared = (0..graph.len()).map(|_| Needs::default()).collect::<Vec<_>>();
+        let declared = (0..graph.len())
+            .map(|_| Needs::default())
+            .collect::<Vec<_>>();
         let declared = graph.order().iter().fold(declared, |mut declared, id| {
             declared[id.index()] = graph.stage(*id).needs;
             declared
@@ -287,18 +340,44 @@ impl Campaign {
         let mut session = Session::of(parts, &self.choice, folder, self.offline, &self.cancel)?;
         session.spec.name.value.clone_from(&self.file.name);
         let mut plan = session.planner().plan();
-        for class in self.classes.iter().flatten().filter(|class| **class != session.numeric_class) {
-            plan.or_hits_of(Planner { numeric_class: class, ..session.planner() }.plan());
+        for class in self
+            .classes
+            .iter()
+            .flatten()
+            .filter(|class| **class != session.numeric_class)
+        {
+            plan.or_hits_of(
+                Planner {
+                    numeric_class: class,
+                    ..session.planner()
+                }
+                .plan(),
+            );
         }
         let roster = assembly.roster;
         let states = roster.states(&self.file, &plan, &self.store);
-        Ok(View { progress, session, roster, plan, states, declared })
+        Ok(View {
+            progress,
+            session,
+            roster,
+            plan,
+            states,
+            declared,
+        })
     }
 
     /// The members as a record holds them.
-    fn part(&self, roster: &Roster, values: Vec<(IndexMap<String, Value>, u64)>, progress: &Progress) -> SweepPart {
+    fn part(
+        &self,
+        roster: &Roster,
+        values: Vec<(IndexMap<String, Value>, u64)>,
+        progress: &Progress,
+    ) -> SweepPart {
         let file = &self.file;
-        let first = values.first().map(|(params, _)| params.clone()).unwrap_or_default();
+        let first = values
+            .first()
+            .map(|(params, _)| params.clone())
+            .unwrap_or_default();
         let member = |(member, (params, seed)): (&Member, (IndexMap<String, Value>, u64))| {
             let member = SweepMember {
                 label: label(file, member),
@@ -309,18 +388,33 @@ impl Campaign {
             };
             member.with_values(params, seed, &first)
         };
-        let pipeline = std::fs::canonicalize(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone());
+        let pipeline =
+            std::fs::canonicalize(&file.pipeline).unwrap_or_else(|_| file.pipeline.clone());
         let members = roster.members.iter().zip(values).map(member).collect();
-        SweepPart { pipeline: pipeline.display().to_string(), members }
+        SweepPart {
+            pipeline: pipeline.display().to_string(),
+            members,
+        }
     }
 
     /// A figure that points nowhere cannot be sought.
     fn check_direction(&self, states: &[MemberState]) -> Result<(), CliError> {
-        let neither =
-            states.iter().any(|state| matches!(state, MemberState::Done { direction: Direction::Neither, .. }));
+        let neither = states.iter().any(|state| {
+            matches!(
+                state,
+                MemberState::Done {
+                    direction: Direction::Neither,
+                    ..
+                }
+            )
+        });
         if neither && direction(&self.file, states).is_none() {
-            let message = format!("nothing says whether a larger `{}` is better", self.file.objective.metric);
-            return Err(CliError::wrong(message).hint("add `direction: maximize` or `minimize` to the objective"));
+            let message = format!(
+                "nothing says whether a larger `{}` is better",
+                self.file.objective.metric
+            );
+            return Err(CliError::wrong(message)
+                .hint("add `direction: maximize` or `minimize` to the objective"));
         }
         Ok(())
     }
@@ -330,7 +424,8 @@ impl Campaign {
     pub fn failures(&self) -> Failures {
         let mut failures = Failures::default();
         let records = self.store.newest_first().into_iter().flatten();
-        let mut records: Vec<RunRecord> = records.filter(|record| record.file == self.name).collect();
+        let mut records: Vec<RunRecord> =
+            records.filter(|record| record.file == self.name).collect();
         records.reverse();
         for record in records {
             for stage in record.stages {
@@ -353,14 +448,17 @@ impl Campaign {
     pub fn board(&self, view: &View, queue: &Queue) -> Result<Board, CliError> {
         let failures = self.failures();
         let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
-        let [in_queue, in_tasks] = [TaskState::Waiting, TaskState::Running].map(|state| queue.members(&[state]));
+        let [in_queue, in_tasks] =
+            [TaskState::Waiting, TaskState::Running].map(|state| queue.members(&[state]));
         let lost = queue.lost();
-        let values = |member: &Member| overrides(&self.file, &view.progress.points[member.trial], member);
+        let values =
+            |member: &Member| overrides(&self.file, &view.progress.points[member.trial], member);
         let note = |member: usize| {
             let own = values(&view.roster.members[member]);
             let open = view.lacking(member);
             let failure = open.iter().find_map(|stage| failures.of(stage).cloned());
-            let is_leased = |stage: &Lacking<'_>| stage.key.is_some_and(|key| leased.contains(&key));
+            let is_leased =
+                |stage: &Lacking<'_>| stage.key.is_some_and(|key| leased.contains(&key));
             Note {
                 failure: failure.or_else(|| lost.get(&own).filter(|_| !open.is_empty()).cloned()),
                 running: in_tasks.contains(&own) || open.iter().any(is_leased),
@@ -378,8 +476,21 @@ impl Campaign {
 /// The numeric classes of machines on which something of a sweep ran, by its run records.
 fn classes_of(store: &Store, name: &str) -> BTreeSet<String> {
     let records = store.runs().unwrap_or_default();
-    let records = records.iter().filter_map(|run| store.load_run(run).ok()).filter(|record| record.file == name);
-    records.filter_map(|record| Some(record.environment.get("numeric_class")?.as_str()?.to_owned())).collect()
+    let records = records
+        .iter()
+        .filter_map(|run| store.load_run(run).ok())
+        .filter(|record| record.file == name);
+    records
+        .filter_map(|record| {
+            Some(
+                record
+                    .environment
+                    .get("numeric_class")?
+                    .as_str()?
+                    .to_owned(),
+            )
+        })
+        .collect()
 }
 
 /// How a run of a sweep ended, as an exit code.

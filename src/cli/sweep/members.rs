@@ -26,7 +26,9 @@ pub(super) struct Read<'a> {
 impl Read<'_> {
     /// The member as a record holds it; `first` are the parameters of the record's first member.
     pub fn recorded(&self, first: &IndexMap<String, Value>) -> SweepMember {
-        self.member.clone().with_values(self.spec.values(), self.spec.seed, first)
+        self.member
+            .clone()
+            .with_values(self.spec.values(), self.spec.seed, first)
     }
 }
 
@@ -39,7 +41,11 @@ pub(super) fn read<'a>(
     mut sources: SourceMap,
 ) -> Result<Read<'a>, CliError> {
     let given_by = Some(format!("trial {}", member.label));
-    let options = LoadOptions { profile: profile.map(str::to_owned), overrides: member.overrides.clone(), given_by };
+    let options = LoadOptions {
+        profile: profile.map(str::to_owned),
+        overrides: member.overrides.clone(),
+        given_by,
+    };
     let (spec, mut diagnostics) = load(pipeline, &options, &mut sources);
     let built = spec.map(|spec| {
         let (graph, found) = build(&spec, &stages::kinds());
@@ -48,8 +54,16 @@ pub(super) fn read<'a>(
     });
     match built {
         Some((spec, graph)) if !diagnostics.has_errors() => {
-            let targets = member.targets.iter().map(|name| find(&graph, name)).collect::<Result<Vec<_>, CliError>>()?;
-            Ok(Read { member, spec, graph: graph.prune(&targets.concat()) })
+            let targets = member
+                .targets
+                .iter()
+                .map(|name| find(&graph, name))
+                .collect::<Result<Vec<_>, CliError>>()?;
+            Ok(Read {
+                member,
+                spec,
+                graph: graph.prune(&targets.concat()),
+            })
         }
         _ => {
             report(global, &diagnostics, &sources);
@@ -60,7 +74,11 @@ pub(super) fn read<'a>(
 
 /// The graphs of members in one.
 pub(super) fn joined(read: &[Read<'_>]) -> Graph {
-    join(read.iter().map(|read| (read.member.label.as_str(), &read.graph))).graph
+    join(
+        read.iter()
+            .map(|read| (read.member.label.as_str(), &read.graph)),
+    )
+    .graph
 }
 
 /// A session about what a run carried out of a sweep, with the pipeline that lies at `pipeline` now.
@@ -79,7 +97,10 @@ pub(in super::super) fn session_of(
         .map(|member| read(global, pipeline, profile, member, SourceMap::default()))
         .collect::<Result<_, _>>()?;
     let graph = joined(&members);
-    let first = members.into_iter().next().ok_or_else(|| CliError::wrong("the run is of a sweep without members"))?;
+    let first = members
+        .into_iter()
+        .next()
+        .ok_or_else(|| CliError::wrong("the run is of a sweep without members"))?;
     let parts = Parts {
         spec: first.spec,
         graph,
@@ -90,5 +111,11 @@ pub(in super::super) fn session_of(
         threads,
     };
     let folder = pipeline.parent().unwrap_or(Path::new("."));
-    Session::of(parts, choice, folder, choice.offline, &CancelToken::default())
+    Session::of(
+        parts,
+        choice,
+        folder,
+        choice.offline,
+        &CancelToken::default(),
+    )
 }

@@ -141,10 +141,17 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// The keys of all results of a sweep that this store has, or finds at its remote.
-pub(super) fn keys_of(store: Store, global: &Global, file: &Path, choice: &Choice) -> Result<BTreeSet<Key>, CliError> {
+pub(super) fn keys_of(
+    store: Store,
+    global: &Global,
+    file: &Path,
+    choice: &Choice,
+) -> Result<BTreeSet<Key>, CliError> {
     let mut campaign = Campaign::open_on(store, global, file, choice, true)?;
     let queue = submit::Queue::of(&campaign);
     let view = campaign.stand(global, &queue)?;
     let stages = view.session.graph.order().iter();
-    Ok(stages.filter_map(|id| view.plan.stage(*id).hit().map(|action| action.key)).collect())
+    Ok(stages
+        .filter_map(|id| view.plan.stage(*id).hit().map(|action| action.key))
+        .collect())
 }

@@ -11,7 +11,9 @@ use super::board::make_folder;
 use super::campaign::Campaign;
 use super::submit::Queue;
 use crate::cache::file_name;
-use crate::sweep::{Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width};
+use crate::sweep::{
+    Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width,
+};
 use crate::ui::{outln, print_json};
 
 /// Forms of pictures.
@@ -41,13 +43,25 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, C
     let ranking = influence_ranking(&board, &influences);
     let form = arguments.format;
     let mut written = vec![
-        save(&folder, "parallel", form, (parallel_width(&board, WIDTH), HEIGHT), |canvas| {
-            parallel_coordinates(&board, canvas)
+        save(
+            &folder,
+            "parallel",
+            form,
+            (parallel_width(&board, WIDTH), HEIGHT),
+            |canvas| parallel_coordinates(&board, canvas),
+        )?,
+        save(&folder, "objective", form, (WIDTH, HEIGHT), |canvas| {
+            objective_in_order(&board, canvas)
         })?,
-        save(&folder, "objective", form, (WIDTH, HEIGHT), |canvas| objective_in_order(&board, canvas))?,
     ];
     if !influences.is_empty() {
-        written.push(save(&folder, "influence", form, (WIDTH, ranking.height()), |canvas| ranking.draw(canvas))?);
+        written.push(save(
+            &folder,
+            "influence",
+            form,
+            (WIDTH, ranking.height()),
+            |canvas| ranking.draw(canvas),
+        )?);
     }
     if global.json {
         let shares = influences.iter().map(
@@ -71,7 +85,11 @@ fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
         figure: "share of variance".to_owned(),
         bars: influences
             .iter()
-            .map(|one| Bar { name: one.axis.clone(), value: Some(one.share), deviation: None })
+            .map(|one| Bar {
+                name: one.axis.clone(),
+                value: Some(one.share),
+                deviation: None,
+            })
             .collect(),
         marks: Vec::new(),
         range: Some((0.0, 1.0)),

@@ -19,7 +19,9 @@ use crate::ui::{Paint, errln, outln, print_json};
 const TRIALS_LISTED: usize = 20;
 
 pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, CliError> {
-    let Some(path) = &arguments.file else { return Err(CliError::wrong("no sweep file is named")) };
+    let Some(path) = &arguments.file else {
+        return Err(CliError::wrong("no sweep file is named"));
+    };
     let mut campaign = Campaign::open(global, path, &arguments.choice, arguments.dry_run)?;
     campaign.confirm_size(arguments.yes)?;
     if let Some(name) = &arguments.on {
@@ -48,12 +50,19 @@ pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Cli
         }
         if view.progress.open == before {
             let hint = "look at them with `runner cache verify`";
-            return Err(CliError::failed("results of the sweep are gone right after they were made").hint(hint));
+            return Err(CliError::failed(
+                "results of the sweep are gone right after they were made",
+            )
+            .hint(hint));
         }
         before.clone_from(&view.progress.open);
         announce(global, &campaign, &view);
         // What failed before is not tried again in every round.
-        let view = if failed.is_empty() { view } else { campaign.without(global, view, &failed)? };
+        let view = if failed.is_empty() {
+            view
+        } else {
+            campaign.without(global, view, &failed)?
+        };
         let (ended, losses) = round(global, &campaign, view, arguments)?;
         if ended == RunStatus::Interrupted {
             let view = ManuallyDrop::new(campaign.view(global, &failed)?);
@@ -76,16 +85,45 @@ fn round(
     arguments: &RunArguments,
 ) -> Result<(RunStatus, Vec<Member>), CliError> {
     let mut tally = Tally::new(campaign, &view);
-    let View { progress, mut session, roster, plan, .. } = view;
+    let View {
+        progress,
+        mut session,
+        roster,
+        plan,
+        ..
+    } = view;
     // One trial that fails is no reason to leave the others.
-    let execution = super::Execution { keep_going: true, ..arguments.execution.clone() };
-    let carried = ManuallyDrop::new(carry_out_counting(&mut session, plan, global, &execution, &mut tally)?);
-    let Carried { record, outcome, .. } = &*carried;
+    let execution = super::Execution {
+        keep_going: true,
+        ..arguments.execution.clone()
+    };
+    let carried = ManuallyDrop::new(carry_out_counting(
+        &mut session,
+        plan,
+        global,
+        &execution,
+        &mut tally,
+    )?);
+    let Carried {
+        record, outcome, ..
+    } = &*carried;
     session.store.save_run(record)?;
-    let settled = |member: usize| roster.stages(member).iter().all(|id| outcome.actions.contains_key(id));
+    let settled = |member: usize| {
+        roster
+            .stages(member)
+            .iter()
+            .all(|id| outcome.actions.contains_key(id))
+    };
     let is_open = |member: &Member| progress.open.contains(member);
-    let numbered = roster.members.iter().enumerate().filter(|(_, member)| is_open(member));
-    let losses = numbered.filter(|(number, _)| !settled(*number)).map(|(_, member)| *member).collect();
+    let numbered = roster
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| is_open(member));
+    let losses = numbered
+        .filter(|(number, _)| !settled(*number))
+        .map(|(_, member)| *member)
+        .collect();
     Ok((outcome.status, losses))
 }
 
@@ -97,7 +135,11 @@ fn announce(global: &Global, campaign: &Campaign, view: &View) {
     let open = &view.progress.open;
     if global.verbose && open.len() <= TRIALS_LISTED {
         for member in open {
-            errln!("  {}: {}", label(&campaign.file, member), point(view, member));
+            errln!(
+                "  {}: {}",
+                label(&campaign.file, member),
+                point(view, member)
+            );
         }
     }
 }
@@ -105,13 +147,34 @@ fn announce(global: &Global, campaign: &Campaign, view: &View) {
 /// `24 trials, 12 done; 60 of 91 stages to run, 4 of them for more than one trial`.
 fn headline(campaign: &Campaign, view: &View) -> String {
     let members = view.roster.members.len();
-    let done = view.states.iter().filter(|state| !matches!(state, MemberState::Missing { .. })).count();
+    let done = view
+        .states
+        .iter()
+        .filter(|state| !matches!(state, MemberState::Missing { .. }))
+        .count();
     let graph = &view.session.graph;
-    let open = graph.order().iter().filter(|id| view.plan.stage(**id).hit().is_none()).count();
-    let shared = view.roster.shared(graph).into_iter().filter(|id| view.plan.stage(*id).hit().is_none()).count();
-    let unit = if campaign.file.seeds.is_empty() && campaign.file.stopping.is_none() { "trial" } else { "member" };
+    let open = graph
+        .order()
+        .iter()
+        .filter(|id| view.plan.stage(**id).hit().is_none())
+        .count();
+    let shared = view
+        .roster
+        .shared(graph)
+        .into_iter()
+        .filter(|id| view.plan.stage(*id).hit().is_none())
+        .count();
+    let unit = if campaign.file.seeds.is_empty() && campaign.file.stopping.is_none() {
+        "trial"
+    } else {
+        "member"
+    };
     let later = view.progress.total - view.progress.points.len();
-    let later = if later > 0 { format!(", {} to be chosen later", counted(later, "trial")) } else { String::new() };
+    let later = if later > 0 {
+        format!(", {} to be chosen later", counted(later, "trial"))
+    } else {
+        String::new()
+    };
     format!(
         "{}, {done} done{later}; {open} of {} to run, {shared} of them for more than one",
         counted(members, unit),
@@ -121,7 +184,10 @@ fn headline(campaign: &Campaign, view: &View) -> String {
 
 fn point(view: &View, member: &Member) -> String {
     let values = view.progress.points[member.trial].iter();
-    values.map(|(name, value)| format!("{name}={}", crate::sweep::shown(value))).collect::<Vec<_>>().join(", ")
+    values
+        .map(|(name, value)| format!("{name}={}", crate::sweep::shown(value)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
@@ -136,7 +202,9 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
             })
         });
         let stages = view.session.graph.order().iter();
-        let open_stages = stages.filter(|id| view.plan.stage(**id).hit().is_none()).count();
+        let open_stages = stages
+            .filter(|id| view.plan.stage(**id).hit().is_none())
+            .count();
         print_json(&serde_json::json!({
             "sweep": campaign.file.name,
             "members": view.roster.members.len(),
@@ -149,7 +217,11 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
     }
     outln!("{}", headline(campaign, &view));
     for member in view.progress.open.iter().take(TRIALS_LISTED) {
-        outln!("  {}: {}", label(&campaign.file, member), point(&view, member));
+        outln!(
+            "  {}: {}",
+            label(&campaign.file, member),
+            point(&view, member)
+        );
     }
     let more = view.progress.open.len().saturating_sub(TRIALS_LISTED);
     if more > 0 {
@@ -158,7 +230,12 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn conclude(global: &Global, campaign: &Campaign, view: &View, status: RunStatus) -> Result<Exit, CliError> {
+fn conclude(
+    global: &Global,
+    campaign: &Campaign,
+    view: &View,
+    status: RunStatus,
+) -> Result<Exit, CliError> {
     let board = campaign.board(view, &Queue::of(campaign))?;
     let interrupted = remote::settle(&campaign.store, global, &campaign.cancel);
     print_board(global, campaign, &board, Some(TRIALS_LISTED))?;

@@ -39,24 +39,37 @@ pub(super) struct Tally {
 impl Tally {
     pub fn new(campaign: &Campaign, view: &View) -> Self {
         let graph = &view.session.graph;
-        let (mut users, mut objectives) =
-            (BTreeMap::<String, Vec<usize>>::new(), BTreeMap::<String, Vec<usize>>::new());
+        let (mut users, mut objectives) = (
+            BTreeMap::<String, Vec<usize>>::new(),
+            BTreeMap::<String, Vec<usize>>::new(),
+        );
         let mut members = Vec::with_capacity(view.roster.members.len());
         for (number, member) in view.roster.members.iter().enumerate() {
             let stages = view.roster.stages(number);
             for stage in stages {
-                users.entry(graph.stage(*stage).name.clone()).or_default().push(number);
+                users
+                    .entry(graph.stage(*stage).name.clone())
+                    .or_default()
+                    .push(number);
             }
             let objective = graph.stage(view.roster.objective(number)).name.clone();
             objectives.entry(objective).or_default().push(number);
             members.push((label(&campaign.file, member), stages.len()));
         }
         let is_plain = |member: &Member| member.seed.is_none() && member.level.is_none();
-        let before = view.states.iter().filter(|state| !matches!(state, MemberState::Missing { .. })).count();
+        let before = view
+            .states
+            .iter()
+            .filter(|state| !matches!(state, MemberState::Missing { .. }))
+            .count();
         Self {
             store: Arc::clone(&campaign.store),
             metric: campaign.file.objective.metric.clone(),
-            unit: if view.roster.members.iter().all(is_plain) { "trial" } else { "member" },
+            unit: if view.roster.members.iter().all(is_plain) {
+                "trial"
+            } else {
+                "member"
+            },
             direction: direction(&campaign.file, &view.states),
             total: members.len(),
             members,
@@ -75,13 +88,27 @@ impl Tally {
         let unread = std::mem::take(&mut self.unread);
         for (key, number) in unread {
             let action = self.store.action(&key).ok().flatten();
-            let Some(state) = action.and_then(|action| figure(&Arc::new(action), &self.metric, &self.store)) else {
+            let Some(state) =
+                action.and_then(|action| figure(&Arc::new(action), &self.metric, &self.store))
+            else {
                 self.unread.push((key, number));
                 continue;
             };
-            let MemberState::Done { value: Some(value), direction } = state else { continue };
+            let MemberState::Done {
+                value: Some(value),
+                direction,
+            } = state
+            else {
+                continue;
+            };
             let direction = *self.direction.get_or_insert(direction);
-            let is_better = |best: f64| if direction == Direction::Lower { value < best } else { value > best };
+            let is_better = |best: f64| {
+                if direction == Direction::Lower {
+                    value < best
+                } else {
+                    value > best
+                }
+            };
             if self.best.is_none_or(|(best, _)| is_better(best)) {
                 self.best = Some((value, number));
             }
@@ -92,7 +119,12 @@ impl Tally {
         let mut parts = Vec::new();
         parts.extend((!self.failed.is_empty()).then(|| format!("{} failed", self.failed.len())));
         parts.extend(self.best.map(|(value, number)| {
-            format!("best {} {} ({})", self.metric, crate::ui::number(value), self.members[number].0)
+            format!(
+                "best {} {} ({})",
+                self.metric,
+                crate::ui::number(value),
+                self.members[number].0
+            )
         }));
         let ended = self.done + self.failed.len();
         let here = ended.saturating_sub(self.before) as f64;
@@ -112,7 +144,12 @@ impl Count for Tally {
     fn note(&mut self, event: &Event) -> Option<Event> {
         let before = self.done + self.failed.len();
         match event {
-            Event::StageFinished { stage, state: StageState::Ran | StageState::Hit, key, .. } => {
+            Event::StageFinished {
+                stage,
+                state: StageState::Ran | StageState::Hit,
+                key,
+                ..
+            } => {
                 for number in self.users.get(stage).into_iter().flatten() {
                     let open = &mut self.members[*number].1;
                     if *open > 0 {
@@ -121,10 +158,13 @@ impl Count for Tally {
                     }
                 }
                 if let (Some(key), Some(numbers)) = (key, self.objectives.get(stage)) {
-                    self.unread.extend(numbers.iter().map(|number| (*key, *number)));
+                    self.unread
+                        .extend(numbers.iter().map(|number| (*key, *number)));
                 }
             }
-            Event::StageFailed { stage, .. } => self.failed.extend(self.users.get(stage).into_iter().flatten()),
+            Event::StageFailed { stage, .. } => self
+                .failed
+                .extend(self.users.get(stage).into_iter().flatten()),
             _ => {}
         }
         let best = self.best;

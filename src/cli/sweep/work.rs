@@ -41,7 +41,8 @@ pub(super) struct Arguments {
 }
 
 fn part(name: &str) -> Result<Part, String> {
-    Part::parse(name).ok_or_else(|| format!("`{name}` is not a part: choose from shared, trials and next"))
+    Part::parse(name)
+        .ok_or_else(|| format!("`{name}` is not a part: choose from shared, trials and next"))
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
@@ -50,7 +51,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         return next(global, arguments, &submission);
     }
     let Some(unit) = submission.units(arguments.part).get(arguments.task) else {
-        return Err(CliError::wrong(format!("the submission has no task {}", arguments.task)));
+        return Err(CliError::wrong(format!(
+            "the submission has no task {}",
+            arguments.task
+        )));
     };
     let folder = submission.pipeline.parent().unwrap_or(Path::new("."));
     let store = Arc::new(global.open_store(folder)?);
@@ -58,37 +62,62 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let cancel = CancelToken::default();
     signals::install(&cancel);
     let warnings = signals::install_warnings(&cancel);
-    let task =
-        Task { global, arguments, submission: &submission, store, cancel, threads: size_pool(&arguments.choice) };
+    let task = Task {
+        global,
+        arguments,
+        submission: &submission,
+        store,
+        cancel,
+        threads: size_pool(&arguments.choice),
+    };
     let Ended { exit, in_vain } = task.run(&unit.members)?;
     let interrupted = remote::settle(&task.store, global, &task.cancel);
     let backend = || find_backend(&submission.backend);
     if warnings.time_is_up.load(Ordering::Relaxed) {
         if let Some(stage) = in_vain {
-            let message =
-                format!("the time of the task is up, and `{stage}` has kept nothing from which it can continue");
+            let message = format!(
+                "the time of the task is up, and `{stage}` has kept nothing from which it can continue"
+            );
             let hint = "give it more `time` below `slurm`; again with as much, it would end at the same place";
             return Err(CliError::failed(message).hint(hint));
         }
         errln!("the time of the task is up; what it did is kept, and it goes back into the queue");
         backend()?.requeue_own_task()?;
-    } else if exit == Exit::Interrupted && warnings.terminated.load(Ordering::Relaxed) && backend()?.wants_own_task() {
+    } else if exit == Exit::Interrupted
+        && warnings.terminated.load(Ordering::Relaxed)
+        && backend()?.wants_own_task()
+    {
         errln!("the task must make room; what it did is kept, and it goes back into the queue");
         backend()?.requeue_own_task()?;
     }
-    Ok(if interrupted && exit == Exit::Done { Exit::Interrupted } else { exit })
+    Ok(if interrupted && exit == Exit::Done {
+        Exit::Interrupted
+    } else {
+        exit
+    })
 }
 
 /// Submits what comes after a submission whose tasks are over.
 fn next(global: &Global, arguments: &Arguments, submission: &Submission) -> Result<Exit, CliError> {
     let choice = Choice {
         profile: submission.profile.clone(),
-        overrides: submission.overrides.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        overrides: submission
+            .overrides
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
         targets: submission.targets.clone(),
         ..arguments.choice.clone()
     };
     let store = global.open_store(submission.file.parent().unwrap_or(Path::new(".")))?;
-    let mut campaign = Campaign::open_with(store, global, &submission.file, &choice, false, submission.sources())?;
+    let mut campaign = Campaign::open_with(
+        store,
+        global,
+        &submission.file,
+        &choice,
+        false,
+        submission.sources(),
+    )?;
     let sweep = arguments.folder.parent().unwrap_or(Path::new("."));
     let mut before: Vec<Submission> = submission
         .before
@@ -117,7 +146,10 @@ struct Ended {
 
 impl Ended {
     fn with(exit: Exit) -> Self {
-        Self { exit, in_vain: None }
+        Self {
+            exit,
+            in_vain: None,
+        }
     }
 }
 
@@ -133,8 +165,13 @@ struct Task<'a> {
 impl Task<'_> {
     fn run(&self, members: &[UnitMember]) -> Result<Ended, CliError> {
         let members: Vec<SweepMember> = members.iter().map(UnitMember::recorded).collect();
-        let mut kept = members.iter().map(|member| self.read(member)).collect::<Result<Vec<_>, _>>()?;
-        let Some(mut session) = self.session(&kept)? else { return Ok(Ended::with(Exit::Done)) };
+        let mut kept = members
+            .iter()
+            .map(|member| self.read(member))
+            .collect::<Result<Vec<_>, _>>()?;
+        let Some(mut session) = self.session(&kept)? else {
+            return Ok(Ended::with(Exit::Done));
+        };
         let lost = self.hopeless(&session, &kept);
         for (label, why) in &lost {
             errln!("trial {label} is left out: {why}");
@@ -149,38 +186,72 @@ impl Task<'_> {
         session.spec.name.value = self.sweep_name();
         let plan = session.planner().plan();
         let memory = self.needs().memory;
-        let execution = Execution { keep_going: true, memory, ..Execution::default() };
+        let execution = Execution {
+            keep_going: true,
+            memory,
+            ..Execution::default()
+        };
         let carried = ManuallyDrop::new(carry_out(&mut session, plan, self.global, &execution)?);
-        let Carried { record, outcome, .. } = &*carried;
+        let Carried {
+            record, outcome, ..
+        } = &*carried;
         self.store.save_run(record)?;
         if matches!(self.arguments.part, Part::Shared(_)) {
             self.note_failures(record)?;
         }
         let exit = exit_of(outcome.status);
-        let exit = if exit == Exit::Done && !lost.is_empty() { Exit::Failed } else { exit };
+        let exit = if exit == Exit::Done && !lost.is_empty() {
+            Exit::Failed
+        } else {
+            exit
+        };
         let is_lost = outcome.interrupted.iter().all(|stage| stage.is_lost)
-            && !record.stages.iter().any(|stage| stage.state == StageState::Ran);
-        let in_vain = outcome.interrupted.first().filter(|_| is_lost).map(|stage| stage.stage.clone());
+            && !record
+                .stages
+                .iter()
+                .any(|stage| stage.state == StageState::Ran);
+        let in_vain = outcome
+            .interrupted
+            .first()
+            .filter(|_| is_lost)
+            .map(|stage| stage.stage.clone());
         Ok(Ended { exit, in_vain })
     }
 
     /// What this task has of its machine.
     fn needs(&self) -> JobNeeds {
-        self.submission.needs.get(&self.arguments.part.name()).copied().unwrap_or_default()
+        self.submission
+            .needs
+            .get(&self.arguments.part.name())
+            .copied()
+            .unwrap_or_default()
     }
 
     fn sweep_name(&self) -> String {
-        self.submission.file.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        self.submission
+            .file
+            .file_stem()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 
     fn read<'a>(&self, member: &'a SweepMember) -> Result<Read<'a>, CliError> {
-        let Submission { pipeline, profile, .. } = self.submission;
-        members::read(self.global, pipeline, profile.as_deref(), member, self.submission.sources())
+        let Submission {
+            pipeline, profile, ..
+        } = self.submission;
+        members::read(
+            self.global,
+            pipeline,
+            profile.as_deref(),
+            member,
+            self.submission.sources(),
+        )
     }
 
     /// `None` without members.
     fn session(&self, members: &[Read<'_>]) -> Result<Option<Session>, CliError> {
-        let Some(first) = members.first() else { return Ok(None) };
+        let Some(first) = members.first() else {
+            return Ok(None);
+        };
         let choice = &self.arguments.choice;
         let values = first.spec.values();
         let sweep = SweepPart {
@@ -204,10 +275,17 @@ impl Task<'_> {
     /// each of them, or it asks for more than this task has.
     fn hopeless(&self, session: &Session, members: &[Read<'_>]) -> BTreeMap<String, String> {
         let plan = session.planner().plan();
-        let open = session.graph.order().iter().filter(|stage| plan.stage(**stage).hit().is_none());
+        let open = session
+            .graph
+            .order()
+            .iter()
+            .filter(|stage| plan.stage(**stage).hit().is_none());
         let lost: Vec<(&str, String)> = open
             .filter_map(|stage| {
-                let why = self.trouble(plain_name(&session.graph, *stage), plan.stage(*stage).key.as_ref())?;
+                let why = self.trouble(
+                    plain_name(&session.graph, *stage),
+                    plan.stage(*stage).key.as_ref(),
+                )?;
                 Some((session.graph.stage(*stage).name.as_str(), why))
             })
             .collect();
@@ -218,7 +296,11 @@ impl Task<'_> {
                     let own = &read.graph.stage(*stage).name;
                     name == own || *name == format!("{own}#{label}")
                 };
-                read.graph.order().iter().any(is_it).then(|| (label.clone(), why.clone()))
+                read.graph
+                    .order()
+                    .iter()
+                    .any(is_it)
+                    .then(|| (label.clone(), why.clone()))
             })
         };
         members.iter().filter_map(why).collect()
@@ -226,7 +308,11 @@ impl Task<'_> {
 
     /// Why a stage that is not there yet must not run in this task.
     fn trouble(&self, name: &str, key: Option<&Key>) -> Option<String> {
-        if key.is_some_and(|key| self.store.layout().holds(&self.failures().join(key.to_string()))) {
+        if key.is_some_and(|key| {
+            self.store
+                .layout()
+                .holds(&self.failures().join(key.to_string()))
+        }) {
             return Some(format!("`{name}`, which it shares with others, has failed"));
         }
         let (what, wanted, has) = self.needs().lack(self.submission.stage_needs.get(name)?)?;
@@ -247,9 +333,14 @@ impl Task<'_> {
 
     /// Leaves word of stages that failed, for the tasks that come after.
     fn note_failures(&self, record: &crate::cache::RunRecord) -> Result<(), CliError> {
-        let failed = record.stages.iter().filter(|stage| stage.state == StageState::Failed);
+        let failed = record
+            .stages
+            .iter()
+            .filter(|stage| stage.state == StageState::Failed);
         for (key, reason) in failed.filter_map(|stage| Some((stage.key?, &stage.reason))) {
-            self.store.layout().write(&self.failures().join(key.to_string()), reason.as_bytes())?;
+            self.store
+                .layout()
+                .write(&self.failures().join(key.to_string()), reason.as_bytes())?;
         }
         if record.status == RunStatus::Interrupted {
             errln!("interrupted; what was done is kept");

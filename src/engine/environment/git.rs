@@ -36,7 +36,11 @@ pub(super) struct State {
 /// The state of the current folder's repository, and that of the pipeline's where it is another one.
 pub(super) fn states(folder: &Path) -> (Option<State>, Option<State>) {
     let here = Path::new(".");
-    let folder = if folder.as_os_str().is_empty() { here } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        here
+    } else {
+        folder
+    };
     std::thread::scope(|scope| {
         let other = scope.spawn(|| root(folder));
         let (mine, other) = (root(here), other.join().unwrap_or_default());
@@ -57,20 +61,51 @@ fn root(folder: &Path) -> Option<String> {
 fn state(root: &str) -> Option<State> {
     let root = Path::new(root);
     let (status, settings) = std::thread::scope(|scope| {
-        let settings = scope
-            .spawn(|| ask(git(root).args(["config", "--get-regexp", r"^(user\.name|remote\.origin\.url)$"]), LIMIT));
-        let status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules"];
-        (ask(git(root).args(status), LIMIT), settings.join().unwrap_or_default().unwrap_or_default())
+        let settings = scope.spawn(|| {
+            ask(
+                git(root).args([
+                    "config",
+                    "--get-regexp",
+                    r"^(user\.name|remote\.origin\.url)$",
+                ]),
+                LIMIT,
+            )
+        });
+        let status = [
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "--untracked-files=no",
+            "--ignore-submodules",
+        ];
+        (
+            ask(git(root).args(status), LIMIT),
+            settings.join().unwrap_or_default().unwrap_or_default(),
+        )
     });
     let mut state = match status {
         Some(text) => parse(&text)?,
         None => {
-            let commit = ask(git(root).args(["rev-parse", "HEAD"]), LIMIT)?.trim().to_owned();
-            State { commit, branch: None, dirty: None, changed_files: None, origin: None, user: None }
+            let commit = ask(git(root).args(["rev-parse", "HEAD"]), LIMIT)?
+                .trim()
+                .to_owned();
+            State {
+                commit,
+                branch: None,
+                dirty: None,
+                changed_files: None,
+                origin: None,
+                user: None,
+            }
         }
     };
     // The last one of a name counts, as in git.
-    let setting = |name: &str| settings.lines().rev().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+    let setting = |name: &str| {
+        settings
+            .lines()
+            .rev()
+            .find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+    };
     state.origin = setting("remote.origin.url ").map(|url| without_credentials(&url));
     state.user = setting("user.name ");
     Some(state)
@@ -78,7 +113,10 @@ fn state(root: &str) -> Option<State> {
 
 /// Reads what `git status --porcelain=v2 --branch` says; `None` before the first commit.
 fn parse(text: &str) -> Option<State> {
-    let header = |name: &str| text.lines().find_map(|line| line.strip_prefix("# branch.")?.strip_prefix(name));
+    let header = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("# branch.")?.strip_prefix(name))
+    };
     let commit = header("oid ").filter(|commit| !commit.starts_with('('))?;
     let branch = header("head ").filter(|branch| !branch.starts_with('('));
     let changed = text.lines().filter(|line| !line.starts_with('#')).count();
@@ -95,9 +133,21 @@ fn parse(text: &str) -> Option<State> {
 /// `git` in a folder: it changes nothing, asks nobody, and starts no program that a repository names.
 fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
-    command.arg("-C").arg(folder).args(["-c", "core.fsmonitor=false"]);
-    command.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"] {
+    command
+        .arg("-C")
+        .arg(folder)
+        .args(["-c", "core.fsmonitor=false"]);
+    command
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C");
+    for variable in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_COMMON_DIR",
+        "GIT_PREFIX",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -109,10 +159,12 @@ mod tests {
 
     #[test]
     fn what_git_prints_is_understood() {
-        let text =
-            "# branch.oid 0123abc\n# branch.head main\n# branch.upstream origin/main\n1 .M N... 100644 100644 a b c\n";
+        let text = "# branch.oid 0123abc\n# branch.head main\n# branch.upstream origin/main\n1 .M N... 100644 100644 a b c\n";
         let state = parse(text).unwrap();
-        assert_eq!((state.commit.as_str(), state.branch.as_deref()), ("0123abc", Some("main")));
+        assert_eq!(
+            (state.commit.as_str(), state.branch.as_deref()),
+            ("0123abc", Some("main"))
+        );
         assert_eq!((state.dirty, state.changed_files), (Some(true), Some(1)));
         let detached = parse("# branch.oid 0123abc\n# branch.head (detached)\n").unwrap();
         assert_eq!((detached.branch, detached.dirty), (None, Some(false)));

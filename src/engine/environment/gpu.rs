@@ -17,7 +17,10 @@ pub(super) fn describe(device: Device, numeric_class: &str) -> Option<Value> {
     if device == Device::Cpu {
         return None;
     }
-    let query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits"];
+    let query = [
+        "--query-gpu=name,driver_version,memory.total",
+        "--format=csv,noheader,nounits",
+    ];
     let mut found = match ask(Command::new("nvidia-smi").args(query), LIMIT) {
         Some(text) => of_table(&text),
         None => of_driver(),
@@ -35,9 +38,15 @@ fn cuda_version(numeric_class: &str) -> Option<&str> {
 
 /// Reads lines such as `NVIDIA H100 80GB HBM3, 580.82.07, 81559`.
 fn of_table(text: &str) -> Map<String, Value> {
-    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split(',').map(str::trim).collect())
+        .collect();
     let column = |index: usize| {
-        let mut values: Vec<&str> = rows.iter().filter_map(|row| row.get(index).copied()).collect();
+        let mut values: Vec<&str> = rows
+            .iter()
+            .filter_map(|row| row.get(index).copied())
+            .collect();
         values.dedup();
         values
     };
@@ -65,10 +74,20 @@ fn of_driver() -> Map<String, Value> {
     if let Some(driver) = driver_version(&version) {
         found.insert("driver".to_owned(), driver.into());
     }
-    let folders = fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let folders = fs::read_dir("/proc/driver/nvidia/gpus")
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut names: Vec<String> = folders
         .filter_map(|folder| fs::read_to_string(folder.path().join("information")).ok())
-        .filter_map(|text| Some(text.lines().find_map(|line| line.strip_prefix("Model:"))?.trim().to_owned()))
+        .filter_map(|text| {
+            Some(
+                text.lines()
+                    .find_map(|line| line.strip_prefix("Model:"))?
+                    .trim()
+                    .to_owned(),
+            )
+        })
         .collect();
     if !names.is_empty() {
         found.insert("count".to_owned(), names.len().into());
@@ -87,7 +106,10 @@ fn of_driver() -> Map<String, Value> {
 fn driver_version(text: &str) -> Option<&str> {
     let line = text.lines().find(|line| line.starts_with("NVRM version"))?;
     line.split_whitespace().find(|word| {
-        word.contains('.') && word.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+        word.contains('.')
+            && word
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
     })
 }
 
@@ -97,9 +119,17 @@ mod tests {
 
     #[test]
     fn equal_devices_are_named_once_and_different_ones_all() {
-        let one = of_table("NVIDIA H100 80GB HBM3, 580.82.07, 81559\nNVIDIA H100 80GB HBM3, 580.82.07, 81559\n");
-        assert_eq!((&one["name"], &one["count"]), (&json!("NVIDIA H100 80GB HBM3"), &json!(2)));
-        assert_eq!((&one["driver"], &one["memory"]), (&json!("580.82.07"), &json!(81559_u64 << 20)));
+        let one = of_table(
+            "NVIDIA H100 80GB HBM3, 580.82.07, 81559\nNVIDIA H100 80GB HBM3, 580.82.07, 81559\n",
+        );
+        assert_eq!(
+            (&one["name"], &one["count"]),
+            (&json!("NVIDIA H100 80GB HBM3"), &json!(2))
+        );
+        assert_eq!(
+            (&one["driver"], &one["memory"]),
+            (&json!("580.82.07"), &json!(81559_u64 << 20))
+        );
         let two = of_table("A, 1.2, 10\nB, 1.2, 20\n");
         assert_eq!(two["name"], json!(["A", "B"]));
     }
@@ -108,7 +138,8 @@ mod tests {
     fn versions_are_found() {
         let text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.82.07  Thu Aug 28 02:00:00 UTC 2025\nGCC version: 12\n";
         assert_eq!(driver_version(text), Some("580.82.07"));
-        let open = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  Release Build\n";
+        let open =
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.82.07  Release Build\n";
         assert_eq!(driver_version(open), Some("580.82.07"));
         assert_eq!(cuda_version("cuda/sm_90/13.0"), Some("13.0"));
         assert_eq!(cuda_version("cpu/x86_64/avx2"), None);

@@ -12,7 +12,12 @@ const POLL: Duration = Duration::from_micros(500);
 
 /// What a program prints on standard output; `None` if it cannot say within the limit. It is ended then.
 pub(super) fn ask(command: &mut Command, limit: Duration) -> Option<String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
     let output = child.stdout.take()?;
     let reader = std::thread::spawn(move || {
         let mut text = Vec::new();
@@ -33,7 +38,9 @@ pub(super) fn ask(command: &mut Command, limit: Duration) -> Option<String> {
     // A program that was ended may have left one of its own behind, which keeps the pipe open: no waiting for that.
     let status = status?;
     let text = reader.join().ok()?.ok()?;
-    status.success().then(|| String::from_utf8_lossy(&text).into_owned())
+    status
+        .success()
+        .then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
 #[cfg(test)]
@@ -49,7 +56,10 @@ mod tests {
         let limit = Duration::from_secs(30);
         assert_eq!(shell("echo yes", limit).as_deref(), Some("yes\n"));
         assert_eq!(shell("echo no; exit 1", limit), None);
-        assert_eq!(ask(&mut Command::new("no-such-program-anywhere"), limit), None);
+        assert_eq!(
+            ask(&mut Command::new("no-such-program-anywhere"), limit),
+            None
+        );
         let started = Instant::now();
         assert_eq!(shell("exec sleep 30", Duration::from_millis(20)), None);
         assert!(started.elapsed() < Duration::from_secs(10), "it was ended");

@@ -20,21 +20,38 @@ const ANYWHERE: [&str; 10] = [
 ];
 
 /// Words of a name that say so only as whole words: `MONKEY` is no key.
-const WORDS: [&str; 9] = ["KEY", "KEYS", "PASS", "PWD", "AUTH", "COOKIE", "SIG", "SIGNATURE", "PRIVATE"];
+const WORDS: [&str; 9] = [
+    "KEY",
+    "KEYS",
+    "PASS",
+    "PWD",
+    "AUTH",
+    "COOKIE",
+    "SIG",
+    "SIGNATURE",
+    "PRIVATE",
+];
 
 /// Whether a name says that its value is a secret.
 pub(super) fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     ANYWHERE.iter().any(|part| name.contains(part))
-        || name.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
+        || name
+            .split(|character: char| !character.is_ascii_alphanumeric())
+            .any(|word| WORDS.contains(&word))
 }
 
 /// What is written down of a variable that a result depends on: a digest, which tells whether it is the same one. A name
 /// proves nothing, so a value is only shown where the variable is known as a setting of the machine, such as
 /// `CUDA_VISIBLE_DEVICES`, and nothing about it looks like a secret.
 pub fn recordable(name: &str, value: String, digest: impl FnOnce(&str) -> String) -> String {
-    let looks_secret = is_secret_name(name) || is_secret_value(&value) || without_credentials(&value) != value;
-    if is_setting(name) && !looks_secret { value } else { digest(&value) }
+    let looks_secret =
+        is_secret_name(name) || is_secret_value(&value) || without_credentials(&value) != value;
+    if is_setting(name) && !looks_secret {
+        value
+    } else {
+        digest(&value)
+    }
 }
 
 /// Whether a value is a secret whatever its name.
@@ -49,7 +66,9 @@ pub fn without_credentials(text: &str) -> String {
     while let Some(position) = rest.find("://") {
         let (before, after) = rest.split_at(position + "://".len());
         clean.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "\"'<>,".contains(c)).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_whitespace() || "\"'<>,".contains(c))
+            .unwrap_or(after.len());
         clean.push_str(&address(&after[..end]));
         rest = &after[end..];
     }
@@ -61,9 +80,13 @@ fn address(text: &str) -> String {
     let end = text.find(['/', '?', '#']).unwrap_or(text.len());
     let (authority, path) = text.split_at(end);
     // A password may hold an `@` that should have been encoded: the last one counts.
-    let host =
-        authority.rsplit_once('@').map_or_else(|| authority.to_owned(), |(_, host)| format!("{LEFT_OUT}@{host}"));
-    let Some((path, query)) = path.split_once('?') else { return host + path };
+    let host = authority.rsplit_once('@').map_or_else(
+        || authority.to_owned(),
+        |(_, host)| format!("{LEFT_OUT}@{host}"),
+    );
+    let Some((path, query)) = path.split_once('?') else {
+        return host + path;
+    };
     let pair = |pair: &str| match pair.split_once('=') {
         Some((name, _)) if is_secret_name(name) => format!("{name}={LEFT_OUT}"),
         _ => pair.to_owned(),
@@ -92,10 +115,20 @@ mod tests {
         ] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in ["RUNNER_STORE", "OMP_NUM_THREADS", "MONKEY", "LANG", "SLURM_JOB_ID", "COMPASS", "TZ"] {
+        for name in [
+            "RUNNER_STORE",
+            "OMP_NUM_THREADS",
+            "MONKEY",
+            "LANG",
+            "SLURM_JOB_ID",
+            "COMPASS",
+            "TZ",
+        ] {
             assert!(!is_secret_name(name), "{name}");
         }
-        assert!(is_secret_value("-----BEGIN PRIVATE KEY-----\nabc") && !is_secret_value("/keys/a.pem"));
+        assert!(
+            is_secret_value("-----BEGIN PRIVATE KEY-----\nabc") && !is_secret_value("/keys/a.pem")
+        );
     }
 
     #[test]
@@ -118,11 +151,23 @@ mod tests {
     fn addresses_lose_what_gives_access() {
         for (text, clean) in [
             ("https://ann:s3cret@host.org/a", "https://...@host.org/a"),
-            ("https://ghp_abc@host.org/a.git", "https://...@host.org/a.git"),
-            ("s3://k:p@ss@host/b?x=1&X-Amz-Signature=abc&sig=d", "s3://...@host/b?x=1&X-Amz-Signature=...&sig=..."),
-            ("--remote=http://a:b@c d http://e:f@g", "--remote=http://...@c d http://...@g"),
+            (
+                "https://ghp_abc@host.org/a.git",
+                "https://...@host.org/a.git",
+            ),
+            (
+                "s3://k:p@ss@host/b?x=1&X-Amz-Signature=abc&sig=d",
+                "s3://...@host/b?x=1&X-Amz-Signature=...&sig=...",
+            ),
+            (
+                "--remote=http://a:b@c d http://e:f@g",
+                "--remote=http://...@c d http://...@g",
+            ),
             ("git@host.org:a/b.git", "git@host.org:a/b.git"),
-            ("https://host.org/@user?page=2", "https://host.org/@user?page=2"),
+            (
+                "https://host.org/@user?page=2",
+                "https://host.org/@user?page=2",
+            ),
             ("no address: a@b", "no address: a@b"),
         ] {
             assert_eq!(without_credentials(text), clean);

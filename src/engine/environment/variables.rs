@@ -8,8 +8,19 @@ use serde_json::{Map, Value};
 use super::secrets::{is_secret_name, is_secret_value, without_credentials};
 
 /// Variables that begin so.
-const PREFIXES: [&str; 11] =
-    ["RUNNER_", "CUDA_", "CUBLAS_", "CUDNN_", "NCCL_", "NVIDIA_", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "RAYON_"];
+const PREFIXES: [&str; 11] = [
+    "RUNNER_",
+    "CUDA_",
+    "CUBLAS_",
+    "CUDNN_",
+    "NCCL_",
+    "NVIDIA_",
+    "OMP_",
+    "KMP_",
+    "MKL_",
+    "OPENBLAS_",
+    "RAYON_",
+];
 
 /// Variables of these names.
 const NAMES: [&str; 26] = [
@@ -45,11 +56,19 @@ const NAMES: [&str; 26] = [
 const LONGEST: usize = 1000;
 
 /// Name to value, sorted; `true` for one that is set and whose value looks like a secret.
-pub(super) fn that_matter(variables: impl Iterator<Item = (OsString, OsString)>) -> Map<String, Value> {
+pub(super) fn that_matter(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Map<String, Value> {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
-    let mut found: Vec<(String, OsString)> = variables.filter_map(text).filter(|(name, _)| matters(name)).collect();
+    let mut found: Vec<(String, OsString)> = variables
+        .filter_map(text)
+        .filter(|(name, _)| matters(name))
+        .collect();
     found.sort();
-    found.into_iter().map(|(name, value)| (name.clone(), kept(&name, &value.to_string_lossy()))).collect()
+    found
+        .into_iter()
+        .map(|(name, value)| (name.clone(), kept(&name, &value.to_string_lossy())))
+        .collect()
 }
 
 /// Whether a variable is known as a setting of the machine and its libraries. What users call `RUNNER_…` is theirs.
@@ -66,7 +85,11 @@ fn kept(name: &str, value: &str) -> Value {
         return Value::Bool(true);
     }
     // Cut first, an address could lose the sign by which its password is known.
-    without_credentials(value).chars().take(LONGEST).collect::<String>().into()
+    without_credentials(value)
+        .chars()
+        .take(LONGEST)
+        .collect::<String>()
+        .into()
 }
 
 #[cfg(test)]
@@ -85,7 +108,11 @@ mod tests {
             ("CUDA_VISIBLE_DEVICES", "0,1"),
             ("AWS_ACCESS_KEY_ID", "abc"),
         ];
-        let found = that_matter(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let found = that_matter(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        );
         let expected = json!({
             "CUDA_VISIBLE_DEVICES": "0,1", "HOME": "/anywhere", "RUNNER_REMOTE_TOKEN": true, "RUNNER_STORE": "s3://...@host/store", "TZ": "UTC",
         });

@@ -104,14 +104,21 @@ impl Manifest {
 
     /// Bytes of all objects.
     pub(super) fn object_bytes(&self) -> u64 {
-        self.entries.iter().filter(|entry| entry.name.starts_with("objects/")).map(|entry| entry.bytes).sum()
+        self.entries
+            .iter()
+            .filter(|entry| entry.name.starts_with("objects/"))
+            .map(|entry| entry.bytes)
+            .sum()
     }
 }
 
 /// The line of JSON in a manifest's bytes; `None` if its sum does not fit.
 pub(super) fn manifest_line(bytes: &[u8]) -> Option<&[u8]> {
     let (line, sum) = bytes.split_at(bytes.len().checked_sub(TAIL)?);
-    let sum = std::str::from_utf8(sum).ok()?.strip_prefix('\n')?.strip_suffix('\n')?;
+    let sum = std::str::from_utf8(sum)
+        .ok()?
+        .strip_prefix('\n')?
+        .strip_suffix('\n')?;
     (Digest::of_bytes(line).to_string() == sum).then_some(line)
 }
 
@@ -144,17 +151,24 @@ impl Place {
             return (pipeline_entry(index) == name).then_some(Self::Pipeline);
         }
         if let Some(rest) = name.strip_prefix("actions/") {
-            let key = Key(rest.strip_suffix(".json")?.replacen('/', "", 1).parse().ok()?);
+            let key = Key(rest
+                .strip_suffix(".json")?
+                .replacen('/', "", 1)
+                .parse()
+                .ok()?);
             return (action_entry(&key) == name).then_some(Self::Action(key));
         }
         if let Some(rest) = name.strip_prefix("files/") {
             let plain = rest.strip_suffix(PROGRAM);
             let digest = plain.unwrap_or(rest).replacen('/', "", 1).parse().ok()?;
-            return (raw_entry(&digest, plain.is_some()) == name).then_some(Self::Raw(digest, plain.is_some()));
+            return (raw_entry(&digest, plain.is_some()) == name)
+                .then_some(Self::Raw(digest, plain.is_some()));
         }
         let rest = name.strip_prefix("objects/")?;
         let (digest, extension) = rest.split_once('.').unwrap_or((rest, ""));
-        let extension = ["", "parquet", "safetensors"].into_iter().find(|known| *known == extension)?;
+        let extension = ["", "parquet", "safetensors"]
+            .into_iter()
+            .find(|known| *known == extension)?;
         let digest = digest.replacen('/', "", 1).parse().ok()?;
         (object_entry(&digest, extension) == name).then_some(Self::Object(digest, extension))
     }
@@ -170,7 +184,10 @@ pub(super) fn action_entry(key: &Key) -> String {
 }
 
 pub(super) fn object_entry(object: &Digest, extension: &str) -> String {
-    let (name, dot) = (object.to_string(), if extension.is_empty() { "" } else { "." });
+    let (name, dot) = (
+        object.to_string(),
+        if extension.is_empty() { "" } else { "." },
+    );
     format!("objects/{}/{}{dot}{extension}", &name[..2], &name[2..])
 }
 
@@ -179,7 +196,12 @@ const PROGRAM: &str = ".x";
 
 pub(super) fn raw_entry(file: &Digest, executable: bool) -> String {
     let name = file.to_string();
-    format!("files/{}/{}{}", &name[..2], &name[2..], if executable { PROGRAM } else { "" })
+    format!(
+        "files/{}/{}{}",
+        &name[..2],
+        &name[2..],
+        if executable { PROGRAM } else { "" }
+    )
 }
 
 /// The one header that an entry of this name and size can have.
@@ -225,7 +247,10 @@ mod tests {
             let name = object_entry(&digest, extension);
             assert_eq!(Place::of(&name), Some(Place::Object(digest, extension)));
             assert_eq!(Place::of(&name.to_uppercase()), None);
-            assert_eq!(header(&name, 7).path().unwrap().to_str(), Some(name.as_str()));
+            assert_eq!(
+                header(&name, 7).path().unwrap().to_str(),
+                Some(name.as_str())
+            );
         }
         let hex = digest.to_string();
         for executable in [false, true] {

@@ -10,7 +10,9 @@ use stages::artifact::{Content, Digest, FileEntry, RelativePath};
 use super::file_name;
 use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
 use crate::audit::{Lock, Signed, holds_by_itself};
-use crate::cache::{CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, check_file, seal_of};
+use crate::cache::{
+    CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, check_file, seal_of,
+};
 use crate::report::raw_files::{AbsentFile, PlacedFile, digests_of, placed_files};
 use crate::report::{ReportError, pipeline_files};
 use crate::spec::limits::{MOST_RAW_FILES, open_regular};
@@ -53,7 +55,12 @@ pub struct Arrival {
 ///
 /// # Errors
 /// If it is no bundle, of another version, damaged or altered, or the store cannot be written. Nothing is different then.
-pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64, u64)) -> Result<Arrival, ReportError> {
+pub fn import(
+    path: &Path,
+    store: &Store,
+    rehearse: bool,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Arrival, ReportError> {
     let mut bundle = Bundle::open(path)?;
     let manifest = bundle.manifest()?;
     let places = bundle.places(&manifest)?;
@@ -83,7 +90,10 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
         }
         bundle.zeros(format::padding(entry.bytes))?;
         bundle.passed += entry.bytes;
-        progress(bundle.passed, manifest.entries.iter().map(|entry| entry.bytes).sum());
+        progress(
+            bundle.passed,
+            manifest.entries.iter().map(|entry| entry.bytes).sum(),
+        );
     }
     bundle.zeros(2 * BLOCK)?;
     let record = bundle.record(&manifest, small.get(format::RECORD))?;
@@ -97,25 +107,50 @@ pub fn import(path: &Path, store: &Store, rehearse: bool, progress: &dyn Fn(u64,
     let signed = bundle.signed(&small, &lock)?;
     let same = same_run(store, &record, &small[format::RECORD])?;
     let without_objects = bundle.actions(&manifest, &places, &mut small, &mut intake, &record)?;
-    intake.check_contents().map_err(|error| bundle.blame(error))?;
-    let files = |(entry, path): &(String, String)| Some((path.clone(), small.get(entry.as_str())?.clone()));
+    intake
+        .check_contents()
+        .map_err(|error| bundle.blame(error))?;
+    let files =
+        |(entry, path): &(String, String)| Some((path.clone(), small.get(entry.as_str())?.clone()));
     let pipeline_files = manifest.pipeline_files.iter().filter_map(files).collect();
     let count = |is: fn(&Place) -> bool| places.iter().filter(|place| is(place)).count();
-    let (objects, actions) =
-        (count(|place| matches!(place, Place::Object(..))), count(|place| matches!(place, Place::Action(_))));
+    let (objects, actions) = (
+        count(|place| matches!(place, Place::Object(..))),
+        count(|place| matches!(place, Place::Action(_))),
+    );
     let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
-    let (laid_out, absent_files) = placed_files(&lock, main, &stages::kinds(), &raw_digests(&manifest, &places));
+    let (laid_out, absent_files) = placed_files(
+        &lock,
+        main,
+        &stages::kinds(),
+        &raw_digests(&manifest, &places),
+    );
     let lock = small[format::LOCK].clone();
     let taken = if rehearse {
-        Taken { objects: new_objects, actions: intake.new_actions(), run: !same }
+        Taken {
+            objects: new_objects,
+            actions: intake.new_actions(),
+            run: !same,
+        }
     } else {
-        let beside = [format::EVENTS, format::LOCK, format::LOCK_SIGNATURE, format::RECORD_SIGNATURE];
-        let beside = beside.into_iter().filter_map(|entry| Some((file_name(entry)?, small.get(entry)?.as_slice())));
+        let beside = [
+            format::EVENTS,
+            format::LOCK,
+            format::LOCK_SIGNATURE,
+            format::RECORD_SIGNATURE,
+        ];
+        let beside = beside
+            .into_iter()
+            .filter_map(|entry| Some((file_name(entry)?, small.get(entry)?.as_slice())));
         let beside: Vec<(&str, &[u8])> = beside.collect();
         intake.commit(&record.run, &small[format::RECORD], &beside)?
     };
     let lock_signature = small.get(format::LOCK_SIGNATURE).cloned();
-    let raw_files = if rehearse { Vec::new() } else { raw_files(store, &manifest, &places, laid_out)? };
+    let raw_files = if rehearse {
+        Vec::new()
+    } else {
+        raw_files(store, &manifest, &places, laid_out)?
+    };
     let files = count(|place| matches!(place, Place::Raw(..)));
     Ok(Arrival {
         record,
@@ -145,7 +180,12 @@ fn raw_digests(manifest: &Manifest, places: &[Place]) -> BTreeMap<Digest, (u64, 
         Place::Raw(digest, executable) => Some((*digest, (entry.bytes, *executable))),
         _ => None,
     };
-    manifest.entries.iter().zip(places).filter_map(raw).collect()
+    manifest
+        .entries
+        .iter()
+        .zip(places)
+        .filter_map(raw)
+        .collect()
 }
 
 /// Raw files with their places. However many places one has, its content is there once, in the store.
@@ -159,12 +199,20 @@ fn raw_files(
     let folder = raw_folder(store, &manifest.run);
     let (mut checked, mut entries) = (BTreeSet::new(), Vec::with_capacity(laid_out.len()));
     for PlacedFile { path, digest } in laid_out {
-        let Some(&(size, executable)) = brought.get(&digest) else { continue };
+        let Some(&(size, executable)) = brought.get(&digest) else {
+            continue;
+        };
         let content = folder.join(digest.to_string());
         if checked.insert(digest) {
             check_file(&content, &digest)?;
         }
-        entries.push(FileEntry { path, executable, size, digest, content: Content::Disk(content) });
+        entries.push(FileEntry {
+            path,
+            executable,
+            size,
+            digest,
+            content: Content::Disk(content),
+        });
     }
     Ok(entries)
 }
@@ -173,7 +221,10 @@ fn raw_files(
 pub fn is_bundle(path: &Path) -> bool {
     let mut name = [0; format::MANIFEST.len() + 1];
     let read = open_regular(path).and_then(|mut file| file.read_exact(&mut name));
-    read.is_ok() && name.strip_suffix(&[0]).is_some_and(|name| name == format::MANIFEST.as_bytes())
+    read.is_ok()
+        && name
+            .strip_suffix(&[0])
+            .is_some_and(|name| name == format::MANIFEST.as_bytes())
 }
 
 /// Whether the store has this very record already.
@@ -200,7 +251,10 @@ struct Bundle {
 
 impl Bundle {
     fn open(path: &Path) -> Result<Self, ReportError> {
-        let no_bundle = |reason: String| ReportError::NoBundle { path: path.to_owned(), reason };
+        let no_bundle = |reason: String| ReportError::NoBundle {
+            path: path.to_owned(),
+            reason,
+        };
         let file = open_regular(path).map_err(|error| match error.kind() {
             ErrorKind::Other => no_bundle(error.to_string()),
             ErrorKind::NotFound => no_bundle("there is no such file".to_owned()),
@@ -208,15 +262,27 @@ impl Bundle {
         })?;
         let metadata = file.metadata().map_err(ReportError::io("read", path))?;
         let file = BufReader::with_capacity(1 << 18, file);
-        Ok(Self { path: path.to_owned(), file, length: metadata.len(), passed: 0, first: 0 })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length: metadata.len(),
+            passed: 0,
+            first: 0,
+        })
     }
 
     fn damaged(&self, reason: impl Into<String>) -> ReportError {
-        ReportError::Damaged { path: self.path.clone(), reason: reason.into() }
+        ReportError::Damaged {
+            path: self.path.clone(),
+            reason: reason.into(),
+        }
     }
 
     fn no_bundle(&self, reason: &str) -> ReportError {
-        ReportError::NoBundle { path: self.path.clone(), reason: reason.to_owned() }
+        ReportError::NoBundle {
+            path: self.path.clone(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// What is wrong with an object is the bundle's fault; what is wrong with the store is not.
@@ -233,8 +299,15 @@ impl Bundle {
 
     fn read(&mut self, bytes: u64) -> Result<Vec<u8>, ReportError> {
         let mut content = Vec::new();
-        (&mut self.file).take(bytes).read_to_end(&mut content).map_err(ReportError::io("read", &self.path))?;
-        if content.len() as u64 == bytes { Ok(content) } else { Err(self.damaged("it ends too early")) }
+        (&mut self.file)
+            .take(bytes)
+            .read_to_end(&mut content)
+            .map_err(ReportError::io("read", &self.path))?;
+        if content.len() as u64 == bytes {
+            Ok(content)
+        } else {
+            Err(self.damaged("it ends too early"))
+        }
     }
 
     /// The header of the next entry is the one that it must be.
@@ -242,7 +315,9 @@ impl Bundle {
         if self.read(BLOCK as u64)? == format::header(name, bytes).as_bytes() {
             return Ok(());
         }
-        Err(self.damaged(format!("what stands before {name} is not what a bundle has there")))
+        Err(self.damaged(format!(
+            "what stands before {name} is not what a bundle has there"
+        )))
     }
 
     fn zeros(&mut self, bytes: usize) -> Result<(), ReportError> {
@@ -257,32 +332,47 @@ impl Bundle {
         if Digest::of_bytes(&content) == entry.blake3 {
             return Ok(content);
         }
-        Err(self.damaged(format!("the bytes of {} are not those that were written", entry.name)))
+        Err(self.damaged(format!(
+            "the bytes of {} are not those that were written",
+            entry.name
+        )))
     }
 
     fn manifest(&mut self) -> Result<Manifest, ReportError> {
         let mut block = [0; BLOCK];
-        self.file.read_exact(&mut block).map_err(|_| self.no_bundle("it is too short"))?;
+        self.file
+            .read_exact(&mut block)
+            .map_err(|_| self.no_bundle("it is too short"))?;
         let header = tar::Header::from_byte_slice(&block);
         let begins = header.path_bytes().as_ref() == format::MANIFEST.as_bytes();
         let size = header.entry_size().ok().filter(|_| begins);
         let size = size.ok_or_else(|| self.no_bundle("it does not begin with a manifest"))?;
-        if header.as_bytes() != format::header(format::MANIFEST, size).as_bytes() || size > LONGEST_MANIFEST {
+        if header.as_bytes() != format::header(format::MANIFEST, size).as_bytes()
+            || size > LONGEST_MANIFEST
+        {
             return Err(self.damaged("the header of its manifest is not what a bundle has"));
         }
         let bytes = self.read(size)?;
         let line = format::manifest_line(&bytes);
-        let line = line.ok_or_else(|| self.damaged("the bytes of its manifest are not those that were written"))?;
-        let head: Header = serde_json::from_slice(line).map_err(|error| self.no_bundle(&error.to_string()))?;
+        let line = line.ok_or_else(|| {
+            self.damaged("the bytes of its manifest are not those that were written")
+        })?;
+        let head: Header =
+            serde_json::from_slice(line).map_err(|error| self.no_bundle(&error.to_string()))?;
         if head.format != format::NAME {
             return Err(self.no_bundle(&format!("its format is `{}`", head.format)));
         }
         if !(1..=format::VERSION).contains(&head.version) {
             let (found, known) = (head.version, format::VERSION);
-            return Err(ReportError::Version { path: self.path.clone(), found, known });
+            return Err(ReportError::Version {
+                path: self.path.clone(),
+                found,
+                known,
+            });
         }
         let manifest = serde_json::from_slice(line);
-        let manifest = manifest.map_err(|error| self.damaged(format!("its manifest cannot be understood: {error}")))?;
+        let manifest = manifest
+            .map_err(|error| self.damaged(format!("its manifest cannot be understood: {error}")))?;
         self.zeros(format::padding(size))?;
         self.first = size;
         Ok(manifest)
@@ -291,11 +381,13 @@ impl Bundle {
     /// Raw files are those that stages of the run asked for.
     fn check_raw(&self, places: &[Place], lock: &Lock) -> Result<(), ReportError> {
         let asked = digests_of(lock);
-        let is_foreign = |place: &&Place| matches!(place, Place::Raw(digest, _) if !asked.contains(digest));
+        let is_foreign =
+            |place: &&Place| matches!(place, Place::Raw(digest, _) if !asked.contains(digest));
         match places.iter().find(is_foreign) {
-            Some(Place::Raw(digest, _)) => {
-                Err(self.damaged(format!("no stage of the run asked for its file {}", digest.short())))
-            }
+            Some(Place::Raw(digest, _)) => Err(self.damaged(format!(
+                "no stage of the run asked for its file {}",
+                digest.short()
+            ))),
             _ => Ok(()),
         }
     }
@@ -306,16 +398,28 @@ impl Bundle {
         if !is_run(&manifest.run) {
             return Err(self.damaged(format!("its record is of the run `{}`", manifest.run)));
         }
-        let is_sorted = manifest.entries.windows(2).all(|pair| pair[0].name < pair[1].name);
+        let is_sorted = manifest
+            .entries
+            .windows(2)
+            .all(|pair| pair[0].name < pair[1].name);
         if !is_sorted {
             return Err(self.damaged("its entries are not in order"));
         }
-        if ![Manifest::version_of(&manifest.entries), format::WITH_COMMON_LOCK].contains(&manifest.version) {
+        if ![
+            Manifest::version_of(&manifest.entries),
+            format::WITH_COMMON_LOCK,
+        ]
+        .contains(&manifest.version)
+        {
             return Err(self.damaged("its version is not that of its entries"));
         }
         let place = |entry: &Entry| {
-            let place = Place::of(&entry.name)
-                .ok_or_else(|| self.damaged(format!("it has an entry `{}`, which no bundle has", entry.name)))?;
+            let place = Place::of(&entry.name).ok_or_else(|| {
+                self.damaged(format!(
+                    "it has an entry `{}`, which no bundle has",
+                    entry.name
+                ))
+            })?;
             match &place {
                 Place::Object(digest, _) if *digest != entry.blake3 => {
                     Err(self.damaged(format!("{} has another digest than its name", entry.name)))
@@ -334,7 +438,9 @@ impl Bundle {
         for (entry, path) in &manifest.pipeline_files {
             let is_there = manifest.entries.iter().any(|other| other.name == *entry);
             if !is_there || Place::of(entry) != Some(Place::Pipeline) || !is_pipeline(path) {
-                return Err(self.damaged(format!("it names a pipeline file `{path}`, which leads elsewhere")));
+                return Err(self.damaged(format!(
+                    "it names a pipeline file `{path}`, which leads elsewhere"
+                )));
             }
         }
         manifest.entries.iter().map(place).collect()
@@ -342,33 +448,56 @@ impl Bundle {
 
     /// The raw files are no more than a bundle may have.
     fn check_amount(&self, manifest: &Manifest) -> Result<(), ReportError> {
-        let raw = manifest.entries.iter().filter(|entry| matches!(Place::of(&entry.name), Some(Place::Raw(..))));
+        let raw = manifest
+            .entries
+            .iter()
+            .filter(|entry| matches!(Place::of(&entry.name), Some(Place::Raw(..))));
         let sum = raw.fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
         if sum <= MOST_RAW_FILES {
             return Ok(());
         }
-        Err(self.damaged(format!("its raw files have {sum} bytes, and a bundle has {MOST_RAW_FILES} of them at most")))
+        Err(self.damaged(format!(
+            "its raw files have {sum} bytes, and a bundle has {MOST_RAW_FILES} of them at most"
+        )))
     }
 
     /// The file is as long as its entries say, so that nothing large can hide in it and nothing is missing.
     fn expect_length(&self, manifest: &Manifest) -> Result<(), ReportError> {
-        let of_entry = |bytes: u64| bytes.checked_next_multiple_of(BLOCK as u64)?.checked_add(BLOCK as u64);
-        let sizes = manifest.entries.iter().map(|entry| entry.bytes).chain([self.first]);
-        let expected = sizes.map(of_entry).try_fold(2 * BLOCK as u64, |sum, bytes| sum.checked_add(bytes?));
+        let of_entry = |bytes: u64| {
+            bytes
+                .checked_next_multiple_of(BLOCK as u64)?
+                .checked_add(BLOCK as u64)
+        };
+        let sizes = manifest
+            .entries
+            .iter()
+            .map(|entry| entry.bytes)
+            .chain([self.first]);
+        let expected = sizes
+            .map(of_entry)
+            .try_fold(2 * BLOCK as u64, |sum, bytes| sum.checked_add(bytes?));
         match expected {
             Some(expected) if expected == self.length => Ok(()),
-            Some(expected) => Err(self.damaged(format!("it has {} bytes instead of {expected}", self.length))),
+            Some(expected) => Err(self.damaged(format!(
+                "it has {} bytes instead of {expected}",
+                self.length
+            ))),
             None => Err(self.damaged("its entries are larger than any file")),
         }
     }
 
-    fn record(&self, manifest: &Manifest, bytes: Option<&Vec<u8>>) -> Result<RunRecord, ReportError> {
+    fn record(
+        &self,
+        manifest: &Manifest,
+        bytes: Option<&Vec<u8>>,
+    ) -> Result<RunRecord, ReportError> {
         let bytes = bytes.ok_or_else(|| self.damaged("it has no record of a run"))?;
         if seal_of(bytes) == RecordSeal::Broken {
             return Err(self.damaged("the record of the run was changed after it was sealed"));
         }
-        let record: RunRecord = serde_json::from_slice(bytes)
-            .map_err(|error| self.damaged(format!("its record of a run cannot be understood: {error}")))?;
+        let record: RunRecord = serde_json::from_slice(bytes).map_err(|error| {
+            self.damaged(format!("its record of a run cannot be understood: {error}"))
+        })?;
         if record.run != RunId(manifest.run.clone()) || !is_run(&manifest.run) {
             return Err(self.damaged(format!("its record is of the run `{}`", record.run)));
         }
@@ -387,21 +516,37 @@ impl Bundle {
         }
         let recorded = pipeline_files(record)?;
         let brought = manifest.pipeline_files.iter();
-        let brought =
-            brought.map(|(entry, path)| (path.as_str(), small.get(entry.as_str()).map_or(&[][..], Vec::as_slice)));
-        if brought.eq(recorded.iter().map(|(path, text)| (path.as_str(), text.as_bytes()))) {
+        let brought = brought.map(|(entry, path)| {
+            (
+                path.as_str(),
+                small.get(entry.as_str()).map_or(&[][..], Vec::as_slice),
+            )
+        });
+        if brought.eq(recorded
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_bytes())))
+        {
             return Ok(());
         }
         Err(self.damaged("its pipeline is not that of its record"))
     }
 
     /// The lock, which says the same as the record.
-    fn lock(&self, small: &BTreeMap<&str, Vec<u8>>, record: &RunRecord) -> Result<Lock, ReportError> {
-        let bytes = small.get(format::LOCK).ok_or_else(|| self.damaged("it has no lock"))?;
+    fn lock(
+        &self,
+        small: &BTreeMap<&str, Vec<u8>>,
+        record: &RunRecord,
+    ) -> Result<Lock, ReportError> {
+        let bytes = small
+            .get(format::LOCK)
+            .ok_or_else(|| self.damaged("it has no lock"))?;
         let text = std::str::from_utf8(bytes).map_err(|_| self.damaged("its lock is not text"))?;
-        let lock = Lock::parse(text, Path::new(format::LOCK)).map_err(|error| self.damaged(error.to_string()))?;
+        let lock = Lock::parse(text, Path::new(format::LOCK))
+            .map_err(|error| self.damaged(error.to_string()))?;
         match lock.disagreement(record) {
-            Some(what) => Err(self.damaged(format!("its lock does not agree with its record: {what}"))),
+            Some(what) => {
+                Err(self.damaged(format!("its lock does not agree with its record: {what}")))
+            }
             None => Ok(lock),
         }
     }
@@ -420,17 +565,33 @@ impl Bundle {
     }
 
     /// What is signed. A signature is of what it lies beside, and holds for the key that it names.
-    fn signed(&self, small: &BTreeMap<&str, Vec<u8>>, lock: &Lock) -> Result<Vec<&'static str>, ReportError> {
+    fn signed(
+        &self,
+        small: &BTreeMap<&str, Vec<u8>>,
+        lock: &Lock,
+    ) -> Result<Vec<&'static str>, ReportError> {
         let seal_of_record = match seal_of(&small[format::RECORD]) {
             RecordSeal::Intact(seal) => Some(seal),
             _ => None,
         };
         let mut signed = Vec::new();
         for (what, name, entry, seal) in [
-            (Signed::Run, "record", format::RECORD_SIGNATURE, seal_of_record),
-            (Signed::Lock, "lock", format::LOCK_SIGNATURE, Some(lock.seal())),
+            (
+                Signed::Run,
+                "record",
+                format::RECORD_SIGNATURE,
+                seal_of_record,
+            ),
+            (
+                Signed::Lock,
+                "lock",
+                format::LOCK_SIGNATURE,
+                Some(lock.seal()),
+            ),
         ] {
-            let Some(signature) = small.get(entry) else { continue };
+            let Some(signature) = small.get(entry) else {
+                continue;
+            };
             if !seal.is_some_and(|seal| holds_by_itself(what, &seal, signature)) {
                 return Err(self.damaged(format!("the signature of its {name} does not hold")));
             }
@@ -453,7 +614,9 @@ impl Bundle {
             let Place::Action(key) = place else { continue };
             let bytes = small.remove(entry.name.as_str()).unwrap_or_default();
             let action = Intake::read_action(&bytes).filter(|action| action.key == *key);
-            let action = action.ok_or_else(|| self.damaged(format!("{} is not an action of that key", entry.name)))?;
+            let action = action.ok_or_else(|| {
+                self.damaged(format!("{} is not an action of that key", entry.name))
+            })?;
             if !intake.action(action, bytes)? {
                 let stages = record.stages.iter().filter(|stage| stage.key == Some(*key));
                 without.extend(stages.map(|stage| stage.name.clone()));
@@ -473,5 +636,7 @@ fn is_pipeline(path: &str) -> bool {
 /// A name such as runs have.
 fn is_run(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_digit())
-        && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '-')
+        && name
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || character == '-')
 }

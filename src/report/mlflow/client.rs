@@ -52,28 +52,44 @@ impl Tracking {
     ///
     /// # Errors
     /// If the text is not the address of a server.
-    pub fn new(address: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ReportError> {
+    pub fn new(
+        address: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ReportError> {
         let wrong = || ReportError::BadAddress(without_credentials(address));
         let (scheme, rest) = address.split_once("://").ok_or_else(wrong)?;
         let is_known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
-        let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
-        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        let (authority, path) = rest
+            .split_once('/')
+            .map_or((rest, ""), |(authority, path)| (authority, path));
+        let (user, host) = authority
+            .rsplit_once('@')
+            .map_or((None, authority), |(user, host)| (Some(user), host));
         if !is_known || host.is_empty() || path.contains(['?', '#']) || host.contains(['?', '#']) {
             return Err(wrong());
         }
         let path = path.trim_end_matches('/');
         let slash = if path.is_empty() { "" } else { "/" };
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let credentials = match (user, set("MLFLOW_TRACKING_USERNAME"), set("MLFLOW_TRACKING_TOKEN")) {
+        let credentials = match (
+            user,
+            set("MLFLOW_TRACKING_USERNAME"),
+            set("MLFLOW_TRACKING_TOKEN"),
+        ) {
             (Some(user), ..) => {
                 let (name, password) = user.split_once(':').unwrap_or((user, ""));
                 Credentials::User(decoded(name), decoded(password))
             }
-            (None, Some(user), _) => Credentials::User(user, set("MLFLOW_TRACKING_PASSWORD").unwrap_or_default()),
+            (None, Some(user), _) => {
+                Credentials::User(user, set("MLFLOW_TRACKING_PASSWORD").unwrap_or_default())
+            }
             (None, None, Some(token)) => Credentials::Token(token),
             (None, None, None) => Credentials::None,
         };
-        Ok(Self { address: format!("{scheme}://{host}{slash}{path}"), credentials })
+        Ok(Self {
+            address: format!("{scheme}://{host}{slash}{path}"),
+            credentials,
+        })
     }
 
     /// The server's address, without credentials.
@@ -85,7 +101,9 @@ impl Tracking {
 /// An address without what stands before an `@` in it.
 fn without_credentials(address: &str) -> String {
     match (address.find("://"), address.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}://{}", &address[..scheme], &address[at + 1..]),
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}://{}", &address[..scheme], &address[at + 1..])
+        }
         (None, Some(at)) => address[at + 1..].to_owned(),
         _ => address.to_owned(),
     }
@@ -96,7 +114,9 @@ fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut decoded, mut place) = (Vec::with_capacity(bytes.len()), 0);
     while place < bytes.len() {
-        let code = (bytes[place] == b'%').then(|| text.get(place + 1..place + 3)).flatten();
+        let code = (bytes[place] == b'%')
+            .then(|| text.get(place + 1..place + 3))
+            .flatten();
         match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);
@@ -145,9 +165,20 @@ impl<'a> Client<'a> {
     }
 
     /// Asks for something. `Ok(Err(…))` is an answer of the server that it refuses.
-    pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Result<Value, Refusal>, ReportError> {
-        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let address = format!("{}/api/2.0/mlflow/{path}?{}", self.tracking.address, query.join("&"));
+    pub fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Result<Value, Refusal>, ReportError> {
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        let address = format!(
+            "{}/api/2.0/mlflow/{path}?{}",
+            self.tracking.address,
+            query.join("&")
+        );
         self.answer(Again::Yes, || {
             let mut request = self.agent.get(&address);
             if let Some(authorization) = self.authorization() {
@@ -157,11 +188,19 @@ impl<'a> Client<'a> {
         })
     }
 
-    pub fn post(&self, path: &str, body: &Value, again: Again) -> Result<Result<Value, Refusal>, ReportError> {
+    pub fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        again: Again,
+    ) -> Result<Result<Value, Refusal>, ReportError> {
         let address = format!("{}/api/2.0/mlflow/{path}", self.tracking.address);
         let text = body.to_string();
         self.answer(again, || {
-            let mut request = self.agent.post(&address).header("Content-Type", "application/json");
+            let mut request = self
+                .agent
+                .post(&address)
+                .header("Content-Type", "application/json");
             if let Some(authorization) = self.authorization() {
                 request = request.header("Authorization", authorization);
             }
@@ -171,15 +210,23 @@ impl<'a> Client<'a> {
 
     /// [`Self::post`] for what must not be refused.
     pub fn tell(&self, path: &str, body: &Value, again: Again) -> Result<Value, ReportError> {
-        self.post(path, body, again)?.map_err(|refusal| self.refused(path, refusal))
+        self.post(path, body, again)?
+            .map_err(|refusal| self.refused(path, refusal))
     }
 
     /// Puts a file among the artifacts that the server keeps. `path` is that below all artifacts.
     pub fn put(&self, path: &str, content: Content<'_>) -> Result<(), ReportError> {
         let path: Vec<String> = path.split('/').map(encoded).collect();
-        let address = format!("{}/api/2.0/mlflow-artifacts/artifacts/{}", self.tracking.address, path.join("/"));
+        let address = format!(
+            "{}/api/2.0/mlflow-artifacts/artifacts/{}",
+            self.tracking.address,
+            path.join("/")
+        );
         let answer = self.answer(Again::Yes, || {
-            let mut request = self.agent.put(&address).header("Content-Type", "application/octet-stream");
+            let mut request = self
+                .agent
+                .put(&address)
+                .header("Content-Type", "application/octet-stream");
             if let Some(authorization) = self.authorization() {
                 request = request.header("Authorization", authorization);
             }
@@ -188,16 +235,19 @@ impl<'a> Client<'a> {
                 Content::File(path) => request.send(File::open(path).map_err(ureq::Error::Io)?),
             }
         })?;
-        answer.map(drop).map_err(|refusal| self.refused("artifacts", refusal))
+        answer
+            .map(drop)
+            .map_err(|refusal| self.refused("artifacts", refusal))
     }
 
     fn authorization(&self) -> Option<String> {
         match &self.tracking.credentials {
             Credentials::None => None,
             Credentials::Token(token) => Some(format!("Bearer {token}")),
-            Credentials::User(user, password) => {
-                Some(format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))
-            }
+            Credentials::User(user, password) => Some(format!(
+                "Basic {}",
+                base64(format!("{user}:{password}").as_bytes())
+            )),
         }
     }
 
@@ -212,7 +262,11 @@ impl<'a> Client<'a> {
         loop {
             let read = send().and_then(|mut response| {
                 let status = response.status().as_u16();
-                let text = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec()?;
+                let text = response
+                    .body_mut()
+                    .with_config()
+                    .limit(LONGEST_ANSWER)
+                    .read_to_vec()?;
                 Ok((status, text))
             });
             let passes = match &read {
@@ -225,22 +279,41 @@ impl<'a> Client<'a> {
                 continue;
             }
             let (status, text) = read.map_err(|error| self.unreachable(&error.to_string()))?;
-            return Ok(if status < 300 { Ok(value_of(&text)) } else { Err(refusal(status, &text)) });
+            return Ok(if status < 300 {
+                Ok(value_of(&text))
+            } else {
+                Err(refusal(status, &text))
+            });
         }
     }
 
     fn unreachable(&self, reason: &str) -> ReportError {
-        ReportError::Unreachable { server: self.tracking.address.clone(), reason: reason.to_owned() }
+        ReportError::Unreachable {
+            server: self.tracking.address.clone(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// An answer that is not what MLflow answers.
     pub fn strange(&self, what: &str) -> ReportError {
-        self.unreachable(&format!("its answer has no {what}; is it a tracking server of MLflow?"))
+        self.unreachable(&format!(
+            "its answer has no {what}; is it a tracking server of MLflow?"
+        ))
     }
 
     pub fn refused(&self, what: &str, refusal: Refusal) -> ReportError {
-        let Refusal { status, code, message } = refusal;
-        ReportError::Refused { server: self.tracking.address.clone(), what: what.to_owned(), status, code, message }
+        let Refusal {
+            status,
+            code,
+            message,
+        } = refusal;
+        ReportError::Refused {
+            server: self.tracking.address.clone(),
+            what: what.to_owned(),
+            status,
+            code,
+            message,
+        }
     }
 }
 
@@ -258,16 +331,30 @@ fn value_of(text: &[u8]) -> Value {
 fn refusal(status: u16, text: &[u8]) -> Refusal {
     const LONGEST: usize = 500;
     let value = value_of(text);
-    let part = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let part = |name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let mut message = part("message");
     if message.is_empty() {
         let plain = String::from_utf8_lossy(text);
-        message = if plain.trim_start().starts_with('<') { String::new() } else { plain.trim().to_owned() };
+        message = if plain.trim_start().starts_with('<') {
+            String::new()
+        } else {
+            plain.trim().to_owned()
+        };
     }
     if message.chars().nth(LONGEST).is_some() {
         message = message.chars().take(LONGEST).chain(['…']).collect();
     }
-    Refusal { status, code: part("error_code"), message }
+    Refusal {
+        status,
+        code: part("error_code"),
+        message,
+    }
 }
 
 /// Base64 with padding (RFC 4648).
@@ -275,11 +362,17 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for piece in bytes.chunks(3) {
-        let number =
-            piece.iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte)) << (8 * (3 - piece.len()));
+        let number = piece
+            .iter()
+            .fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
+            << (8 * (3 - piece.len()));
         for place in 0..4 {
             let letter = LETTERS[number >> (18 - 6 * place) & 63];
-            text.push(if place <= piece.len() { char::from(letter) } else { '=' });
+            text.push(if place <= piece.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     text
@@ -292,26 +385,46 @@ mod tests {
     #[test]
     fn credentials_come_from_the_address_or_the_usual_variables() {
         let with = |address: &str, set: &[(&str, &str)]| {
-            let variable =
-                |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            let variable = |name: &str| {
+                set.iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
             let tracking = Tracking::new(address, variable).unwrap();
             let client = Client::new(&tracking);
             (tracking.address().to_owned(), client.authorization())
         };
         let token = ("MLFLOW_TRACKING_TOKEN", "t0");
-        let user = [("MLFLOW_TRACKING_USERNAME", "ann"), ("MLFLOW_TRACKING_PASSWORD", "p:w"), token];
+        let user = [
+            ("MLFLOW_TRACKING_USERNAME", "ann"),
+            ("MLFLOW_TRACKING_PASSWORD", "p:w"),
+            token,
+        ];
         assert_eq!(with("http://h:5000/", &[]), ("http://h:5000".into(), None));
-        assert_eq!(with("https://h/ml/", &[token]), ("https://h/ml".into(), Some("Bearer t0".into())));
+        assert_eq!(
+            with("https://h/ml/", &[token]),
+            ("https://h/ml".into(), Some("Bearer t0".into()))
+        );
         assert_eq!(with("http://h", &user).1, Some("Basic YW5uOnA6dw==".into()));
         let (address, authorization) = with("http://a%40b:c@h:1", &user);
-        assert_eq!((address.as_str(), authorization.as_deref()), ("http://h:1", Some("Basic YUBiOmM=")));
+        assert_eq!(
+            (address.as_str(), authorization.as_deref()),
+            ("http://h:1", Some("Basic YUBiOmM="))
+        );
         let secret = Tracking::new("http://ann:secret@h", |_| None).unwrap();
         assert!(!format!("{secret:?}").contains("secret"));
     }
 
     #[test]
     fn what_is_not_an_address_is_refused_without_its_secrets() {
-        for address in ["mlruns", "file:///x", "http://", "http://u:geheim@", "ftp://u:geheim@h", "http://h/x?y"] {
+        for address in [
+            "mlruns",
+            "file:///x",
+            "http://",
+            "http://u:geheim@",
+            "ftp://u:geheim@h",
+            "http://h/x?y",
+        ] {
             let error = Tracking::new(address, |_| None).unwrap_err().to_string();
             assert!(!error.contains("geheim"), "{error}");
         }
@@ -319,7 +432,13 @@ mod tests {
 
     #[test]
     fn base64_is_that_of_others() {
-        let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        let pairs = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ];
         for (text, expected) in pairs {
             assert_eq!(base64(text.as_bytes()), expected);
         }

@@ -40,28 +40,46 @@ pub fn write_mlflow(
     }
     if is_new {
         let meta = folder.join("meta.yaml");
-        Target::new(&meta, true)?.file(experiment_meta(history, &folder, &experiment).as_bytes())?;
+        Target::new(&meta, true)?
+            .file(experiment_meta(history, &folder, &experiment).as_bytes())?;
     }
     // The run of the whole comes last: where it is, all is.
-    targets.into_iter().rev().try_fold(PathBuf::new(), |_, target| target.finish())
+    targets
+        .into_iter()
+        .rev()
+        .try_fold(PathBuf::new(), |_, target| target.finish())
 }
 
-fn write_run(run: &Tracked, parent: &str, folder: &Path, experiment: &str, target: &Target) -> Result<(), ReportError> {
+fn write_run(
+    run: &Tracked,
+    parent: &str,
+    folder: &Path,
+    experiment: &str,
+    target: &Target,
+) -> Result<(), ReportError> {
     for part in ["metrics", "params", "tags", "artifacts"] {
         target.folder(part)?;
     }
-    target.write("meta.yaml", run_meta(run, &folder.join(&run.id), experiment).as_bytes())?;
+    target.write(
+        "meta.yaml",
+        run_meta(run, &folder.join(&run.id), experiment).as_bytes(),
+    )?;
     for (name, value) in &run.params {
         target.write(&format!("params/{name}"), value.as_bytes())?;
     }
     for (name, points) in &run.metrics {
-        let line = |point: &super::Point| format!("{} {:?} {}\n", point.time, point.value, point.step);
+        let line =
+            |point: &super::Point| format!("{} {:?} {}\n", point.time, point.value, point.step);
         let text: String = points.iter().map(line).collect();
         target.write(&format!("metrics/{name}"), text.as_bytes())?;
     }
     let parent = run.is_child.then_some((PARENT, parent));
-    let tags = run.tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    tags.chain(parent).try_for_each(|(name, value)| target.write(&format!("tags/{name}"), value.as_bytes()))
+    let tags = run
+        .tags
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    tags.chain(parent)
+        .try_for_each(|(name, value)| target.write(&format!("tags/{name}"), value.as_bytes()))
 }
 
 /// The number of the experiment that holds runs of this pipeline: that of its name, or one that follows from the name.
@@ -76,22 +94,34 @@ fn experiment(root: &Path, pipeline: &str) -> Result<String, ReportError> {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let text = fs::read_to_string(entry.path().join("meta.yaml")).ok()?;
-            let name = text.lines().find_map(|line| line.strip_prefix("name:"))?.trim();
+            let name = text
+                .lines()
+                .find_map(|line| line.strip_prefix("name:"))?
+                .trim();
             // Names are written as JSON here, and plainly or in simple quotes by MLflow.
-            let plain = serde_json::from_str(name).unwrap_or_else(|_| name.trim_matches('\'').replace("''", "'"));
+            let plain = serde_json::from_str(name)
+                .unwrap_or_else(|_| name.trim_matches('\'').replace("''", "'"));
             Some((entry.file_name().into_string().ok()?, plain))
         })
         .collect();
     known.sort();
-    let found = known.into_iter().find(|(_, name)| name == pipeline).map(|(id, _)| id);
+    let found = known
+        .into_iter()
+        .find(|(_, name)| name == pipeline)
+        .map(|(id, _)| id);
     let digest = Digest::of_bytes(format!("experiment {pipeline}").as_bytes());
-    let number = digest.0[..7].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let number = digest.0[..7]
+        .iter()
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     Ok(found.unwrap_or_else(|| number.to_string()))
 }
 
 /// Lines of YAML; values are JSON, which is YAML.
 fn yaml(entries: &[(&str, Value)]) -> String {
-    entries.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+    entries
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\n"))
+        .collect()
 }
 
 fn address(folder: &Path) -> String {
@@ -138,14 +168,19 @@ fn run_meta(run: &Tracked, folder: &Path, experiment: &str) -> String {
     ])
 }
 
-fn artifacts(history: &History<'_>, selection: &Selection, target: &Target) -> Result<(), ReportError> {
+fn artifacts(
+    history: &History<'_>,
+    selection: &Selection,
+    target: &Target,
+) -> Result<(), ReportError> {
     for attached in attached(history, selection)? {
         let path = format!("artifacts/{}", attached.path());
         match attached {
             Attached::Bytes(_, bytes) => target.write(&path, &bytes)?,
             Attached::Object(place, object) => {
                 let to = target.below(&path)?;
-                extract(history, &object, &to).map_err(|error| of_stage(&history.stages[place], error))?;
+                extract(history, &object, &to)
+                    .map_err(|error| of_stage(&history.stages[place], error))?;
             }
         }
     }
@@ -160,8 +195,15 @@ mod tests {
     fn the_experiment_of_a_name_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let first = experiment(folder.path(), "it's").unwrap();
-        assert_eq!(first, experiment(&folder.path().join("none"), "it's").unwrap());
-        for (id, line) in [("7", "name: plain"), ("8", "name: 'it''s'"), ("9", "name: \"quoted\"")] {
+        assert_eq!(
+            first,
+            experiment(&folder.path().join("none"), "it's").unwrap()
+        );
+        for (id, line) in [
+            ("7", "name: plain"),
+            ("8", "name: 'it''s'"),
+            ("9", "name: \"quoted\""),
+        ] {
             fs::create_dir(folder.path().join(id)).unwrap();
             fs::write(folder.path().join(id).join("meta.yaml"), line).unwrap();
         }

@@ -36,7 +36,11 @@ pub(super) fn key(name: &str) -> String {
             character => escape(character, &mut key),
         }
     }
-    if key.len() <= LONGEST { key } else { cut(&key, name) }
+    if key.len() <= LONGEST {
+        key
+    } else {
+        cut(&key, name)
+    }
 }
 
 fn escape(character: char, into: &mut String) {
@@ -51,14 +55,21 @@ fn cut(key: &str, name: &str) -> String {
     while !key.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}:-{}", &key[..end], &Digest::of_bytes(name.as_bytes()).to_string()[..DIGITS])
+    format!(
+        "{}:-{}",
+        &key[..end],
+        &Digest::of_bytes(name.as_bytes()).to_string()[..DIGITS]
+    )
 }
 
 /// The path of an artifact as a server takes it. Servers decode percent signs again and again and read `#` and `?` as parts of an
 /// address, so that all of these are written behind `~`. The path is made of names as [`crate::cache::file_name`] writes them,
 /// which have no other escapes than behind a percent sign; different ones stay different.
 pub(super) fn artifact_path(path: &str) -> String {
-    path.split('/').map(artifact_part).collect::<Vec<_>>().join("/")
+    path.split('/')
+        .map(artifact_part)
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 fn artifact_part(part: &str) -> String {
@@ -82,7 +93,11 @@ fn artifact_part(part: &str) -> String {
     while !written.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}~-{}", &written[..end], &Digest::of_bytes(part.as_bytes()).to_string()[..DIGITS])
+    format!(
+        "{}~-{}",
+        &written[..end],
+        &Digest::of_bytes(part.as_bytes()).to_string()[..DIGITS]
+    )
 }
 
 /// Characters that MLflow's pattern has: `\w` of Python, as far as it certainly goes, and some signs.
@@ -125,10 +140,22 @@ mod tests {
     #[test]
     fn keys_are_those_that_mlflow_takes() {
         assert_eq!(key("metrics.vus_pr"), "metrics.vus_pr");
-        assert_eq!(key("model[machine=m-1,lr=1.0e-2].f1"), "model: machine::m-1:_lr::1.0e-2:..f1");
-        assert_eq!(key("../x/ü%"), ":2E./x/ü%".replace('/', ":2F").replace('%', ":25"));
-        assert_eq!([key(""), key(":"), key("e\u{301}")], [":", ":3A", "e:CC:81"]);
-        let (one, other) = (key(&format!("{}1", "é".repeat(300))), key(&format!("{}2", "é".repeat(300))));
+        assert_eq!(
+            key("model[machine=m-1,lr=1.0e-2].f1"),
+            "model: machine::m-1:_lr::1.0e-2:..f1"
+        );
+        assert_eq!(
+            key("../x/ü%"),
+            ":2E./x/ü%".replace('/', ":2F").replace('%', ":25")
+        );
+        assert_eq!(
+            [key(""), key(":"), key("e\u{301}")],
+            [":", ":3A", "e:CC:81"]
+        );
+        let (one, other) = (
+            key(&format!("{}1", "é".repeat(300))),
+            key(&format!("{}2", "é".repeat(300))),
+        );
         assert!(one != other && one.len() <= LONGEST);
     }
 
@@ -138,17 +165,26 @@ mod tests {
         let path = |path: &str| artifact_path(&FilePaths::of([path]).path(path));
         assert_eq!(path("it[v=a b]/é.txt"), "it[v=a b]/é.txt");
         assert_eq!(path("a%2Fb/c#d?~e"), "a~252Fb/c~23d~3F~7Ee");
-        let names = ["a%b", "a~b", "a~25b", "a~7Eb", "", "~", "a.", "a~2E", "a#", "a~23"];
-        let distinct: std::collections::BTreeSet<String> = names.iter().map(|name| path(name)).collect();
+        let names = [
+            "a%b", "a~b", "a~25b", "a~7Eb", "", "~", "a.", "a~2E", "a#", "a~23",
+        ];
+        let distinct: std::collections::BTreeSet<String> =
+            names.iter().map(|name| path(name)).collect();
         assert_eq!(distinct.len(), names.len());
         assert!(path(&"\"".repeat(200)).len() <= LONGEST);
     }
 
     #[test]
     fn long_values_stay_apart() {
-        let (one, other) = (format!("{}1", "é".repeat(7000)), format!("{}2", "é".repeat(7000)));
+        let (one, other) = (
+            format!("{}1", "é".repeat(7000)),
+            format!("{}2", "é".repeat(7000)),
+        );
         assert_ne!(parameter(&one), parameter(&other));
-        assert_eq!((parameter(&one).chars().count(), tag(&one)), (LONGEST_PARAMETER, one));
+        assert_eq!(
+            (parameter(&one).chars().count(), tag(&one)),
+            (LONGEST_PARAMETER, one)
+        );
     }
 
     proptest! {
@@ -168,7 +204,8 @@ mod tests {
     fn hostile_name() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             proptest::sample::select(vec![
-                "a", "[", "]", "=", ",", ":", " ", ".", "..", "/", "_", "-", ":-", ":5B", "5B", "é", "e\u{301}", "\n",
+                "a", "[", "]", "=", ",", ":", " ", ".", "..", "/", "_", "-", ":-", ":5B", "5B",
+                "é", "e\u{301}", "\n",
             ])
             .prop_map(str::to_owned),
             (1_usize..300).prop_map(|count| "x".repeat(count)),

@@ -60,12 +60,18 @@ pub fn send_mlflow(
 ) -> Result<Sent, ReportError> {
     let runs = tracked(history)?;
     let attached = attached(history, selection)?;
-    let mut sender = Sender { client: Client::new(tracking), experiment: String::new() };
+    let mut sender = Sender {
+        client: Client::new(tracking),
+        experiment: String::new(),
+    };
     sender.experiment = sender.experiment(&history.record.pipeline)?;
     let digest = digest_of(&runs, &attached);
     let mut all_known = sender.find(&history.record.run.0)?;
     let known = all_known.remove(&runs[0].id);
-    let was_there = !anew && known.as_ref().is_some_and(|known| known.complete.as_deref() == Some(digest.as_str()));
+    let was_there = !anew
+        && known
+            .as_ref()
+            .is_some_and(|known| known.complete.as_deref() == Some(digest.as_str()));
     let mut sent = Sent {
         address: String::new(),
         run_id: String::new(),
@@ -92,7 +98,12 @@ pub fn send_mlflow(
             whole
         }
     };
-    sent.address = format!("{}/#/experiments/{}/runs/{}", tracking.address(), sender.experiment, whole.id);
+    sent.address = format!(
+        "{}/#/experiments/{}/runs/{}",
+        tracking.address(),
+        sender.experiment,
+        whole.id
+    );
     sent.run_id = whole.id;
     Ok(sent)
 }
@@ -140,7 +151,11 @@ impl Known {
 /// A tag of a run.
 fn tag_of(run: &Value, name: &str) -> Option<String> {
     let tags = run.get("data")?.get("tags")?.as_array()?;
-    tags.iter().find(|tag| tag["key"] == name)?.get("value")?.as_str().map(str::to_owned)
+    tags.iter()
+        .find(|tag| tag["key"] == name)?
+        .get("value")?
+        .as_str()
+        .map(str::to_owned)
 }
 
 struct Sender<'a> {
@@ -155,12 +170,16 @@ impl Sender<'_> {
         if let Some(id) = self.experiment_called(name)? {
             return Ok(id);
         }
-        match self.client.post("experiments/create", &json!({"name": name}), Again::No)? {
-            Ok(answer) => text_at(&answer, "experiment_id").ok_or_else(|| self.client.strange("experiment_id")),
+        match self
+            .client
+            .post("experiments/create", &json!({"name": name}), Again::No)?
+        {
+            Ok(answer) => text_at(&answer, "experiment_id")
+                .ok_or_else(|| self.client.strange("experiment_id")),
             // Somebody else was faster.
-            Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => {
-                self.experiment_called(name)?.ok_or_else(|| self.client.refused("experiments/create", refusal))
-            }
+            Err(refusal) if refusal.code == "RESOURCE_ALREADY_EXISTS" => self
+                .experiment_called(name)?
+                .ok_or_else(|| self.client.refused("experiments/create", refusal)),
             Err(refusal) => Err(self.client.refused("experiments/create", refusal)),
         }
     }
@@ -170,10 +189,17 @@ impl Sender<'_> {
         match self.client.get(PATH, &[("experiment_name", name)])? {
             Ok(answer) => {
                 let experiment = &answer["experiment"];
-                let id = text_at(experiment, "experiment_id").ok_or_else(|| self.client.strange("experiment"))?;
+                let id = text_at(experiment, "experiment_id")
+                    .ok_or_else(|| self.client.strange("experiment"))?;
                 if experiment["lifecycle_stage"] == "deleted" {
-                    let message = format!("the experiment `{name}` was deleted; `mlflow experiments restore -x {id}`");
-                    let refusal = Refusal { status: 200, code: String::new(), message };
+                    let message = format!(
+                        "the experiment `{name}` was deleted; `mlflow experiments restore -x {id}`"
+                    );
+                    let refusal = Refusal {
+                        status: 200,
+                        code: String::new(),
+                        message,
+                    };
                     return Err(self.client.refused(PATH, refusal));
                 }
                 Ok(Some(id))
@@ -211,10 +237,17 @@ impl Sender<'_> {
     }
 
     /// Makes a run, or goes on with the one that is there, and fills it.
-    fn run(&self, run: &Tracked, known: Option<Known>, parent: Option<&str>, anew: bool) -> Result<Known, ReportError> {
+    fn run(
+        &self,
+        run: &Tracked,
+        known: Option<Known>,
+        parent: Option<&str>,
+        anew: bool,
+    ) -> Result<Known, ReportError> {
         let known = match known {
             Some(known) if anew => {
-                self.client.tell("runs/delete", &json!({"run_id": known.id}), Again::Yes)?;
+                self.client
+                    .tell("runs/delete", &json!({"run_id": known.id}), Again::Yes)?;
                 None
             }
             other => other,
@@ -230,7 +263,11 @@ impl Sender<'_> {
     fn create(&self, run: &Tracked, parent: Option<&str>) -> Result<Known, ReportError> {
         // The tags by which it is found and placed are there from the beginning.
         let mut tags = vec![json!({"key": ID, "value": run.id})];
-        tags.extend(run.tags.get(RUN).map(|name| json!({"key": RUN, "value": name})));
+        tags.extend(
+            run.tags
+                .get(RUN)
+                .map(|name| json!({"key": RUN, "value": name})),
+        );
         tags.extend(parent.map(|parent| json!({"key": PARENT, "value": parent})));
         let body = json!({
             "experiment_id": self.experiment,
@@ -246,7 +283,10 @@ impl Sender<'_> {
     /// Sends parameters, tags and metrics in as many requests as it takes.
     fn log(&self, run: &Tracked, id: &str) -> Result<(), ReportError> {
         let pair = |(name, value): (&String, &String)| json!({"key": name, "value": value});
-        let points = run.metrics.iter().flat_map(|(name, points)| points.iter().map(move |point| metric(name, point)));
+        let points = run
+            .metrics
+            .iter()
+            .flat_map(|(name, points)| points.iter().map(move |point| metric(name, point)));
         let params = batches(run.params.iter().map(pair).collect(), MOST_PARAMS);
         let tags = batches(run.tags.iter().map(pair).collect(), MOST_TAGS);
         let metrics = batches(points.collect(), MOST_METRICS);
@@ -280,18 +320,35 @@ impl Sender<'_> {
     }
 
     /// Puts files among the artifacts of the run; returns how many.
-    fn artifacts(&self, history: &History<'_>, all: &[Attached], below: &str) -> Result<usize, ReportError> {
+    fn artifacts(
+        &self,
+        history: &History<'_>,
+        all: &[Attached],
+        below: &str,
+    ) -> Result<usize, ReportError> {
         for attached in all {
             let path = format!("{below}/{}", artifact_path(&attached.path()));
             match attached {
                 Attached::Bytes(_, bytes) => self.client.put(&path, Content::Bytes(bytes))?,
                 Attached::Object(place, object) => {
-                    let file = history.store.layout().object_named(&object.object, object.extension);
+                    let file = history
+                        .store
+                        .layout()
+                        .object_named(&object.object, object.extension);
                     // What is damaged goes nowhere.
-                    copy_object(history.store, &object.object, object.extension, &mut std::io::sink(), &file)
-                        .map_err(|error| of_stage(&history.stages[*place], error))?;
+                    copy_object(
+                        history.store,
+                        &object.object,
+                        object.extension,
+                        &mut std::io::sink(),
+                        &file,
+                    )
+                    .map_err(|error| of_stage(&history.stages[*place], error))?;
                     if !file.exists() {
-                        return Err(CacheError::Missing { object: object.object }.into());
+                        return Err(CacheError::Missing {
+                            object: object.object,
+                        }
+                        .into());
                     }
                     self.client.put(&path, Content::File(&file))?;
                 }
@@ -341,7 +398,12 @@ mod tests {
 
     #[test]
     fn requests_hold_no_more_than_they_may() {
-        let sizes = |items: Vec<Value>, most| batches(items, most).iter().map(Vec::len).collect::<Vec<_>>();
+        let sizes = |items: Vec<Value>, most| {
+            batches(items, most)
+                .iter()
+                .map(Vec::len)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sizes(vec![json!(1); 2500], 1000), [1000, 1000, 500]);
         assert_eq!(sizes(vec![json!("x".repeat(140_000)); 5], 100), [2, 2, 1]);
         assert!(sizes(Vec::new(), 100).is_empty());
@@ -349,16 +411,38 @@ mod tests {
 
     #[test]
     fn artifacts_go_where_the_server_keeps_them() {
-        let below =
-            |uri: &str| Known { id: String::new(), artifact_uri: uri.to_owned(), complete: None }.artifacts_below();
-        assert_eq!(below("mlflow-artifacts:/1/ab/artifacts").as_deref(), Some("1/ab/artifacts"));
-        assert_eq!(below("mlflow-artifacts://h:5000/1/ab/artifacts").as_deref(), Some("1/ab/artifacts"));
+        let below = |uri: &str| {
+            Known {
+                id: String::new(),
+                artifact_uri: uri.to_owned(),
+                complete: None,
+            }
+            .artifacts_below()
+        };
+        assert_eq!(
+            below("mlflow-artifacts:/1/ab/artifacts").as_deref(),
+            Some("1/ab/artifacts")
+        );
+        assert_eq!(
+            below("mlflow-artifacts://h:5000/1/ab/artifacts").as_deref(),
+            Some("1/ab/artifacts")
+        );
         assert_eq!(below("s3://bucket/1/ab/artifacts"), None);
     }
 
     #[test]
     fn numbers_that_json_lacks_are_words() {
-        let point = |value| metric("m", &Point { time: 1, value, step: 2 })["value"].clone();
+        let point = |value| {
+            metric(
+                "m",
+                &Point {
+                    time: 1,
+                    value,
+                    step: 2,
+                },
+            )["value"]
+                .clone()
+        };
         assert_eq!(
             [point(f64::NAN), point(f64::NEG_INFINITY), point(1.5)],
             [json!("NaN"), json!("-Infinity"), json!(1.5)]

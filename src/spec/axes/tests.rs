@@ -11,7 +11,11 @@ fn run(text: &str) -> Result<Vec<String>, String> {
     let mut sources = SourceMap::default();
     let file = sources.add("p.yaml", text);
     let (node, mut diagnostics) = yaml::parse(text, file, 0);
-    assert!(diagnostics.is_empty(), "{}", diagnostics.render(&sources, false));
+    assert!(
+        diagnostics.is_empty(),
+        "{}",
+        diagnostics.render(&sources, false)
+    );
     let node = node.unwrap();
     let params: IndexMap<String, Param> = node
         .get("params")
@@ -20,7 +24,11 @@ fn run(text: &str) -> Result<Vec<String>, String> {
         .iter()
         .map(|(key, value)| (key.text.to_string(), Param::new(value.clone(), key.span)))
         .collect();
-    let axes = Axes::new(node.entry("foreach"), node.entry("matrix"), &mut diagnostics);
+    let axes = Axes::new(
+        node.entry("foreach"),
+        node.entry("matrix"),
+        &mut diagnostics,
+    );
     let points = match diagnostics.is_empty() {
         true => axes.points(&Scope::new(&params)),
         false => Err(diagnostics),
@@ -34,25 +42,51 @@ fn run(text: &str) -> Result<Vec<String>, String> {
 #[test]
 fn the_first_axis_is_the_slowest() {
     assert_eq!(run("{}").unwrap(), [""]);
-    assert_eq!(run("matrix: {a: [1, 2], b: [x, 'y']}").unwrap(), ["a=1,b=x", "a=1,b=y", "a=2,b=x", "a=2,b=y"]);
+    assert_eq!(
+        run("matrix: {a: [1, 2], b: [x, 'y']}").unwrap(),
+        ["a=1,b=x", "a=1,b=y", "a=2,b=x", "a=2,b=y"]
+    );
     assert_eq!(run("foreach: {m: [b, a]}").unwrap(), ["m=b", "m=a"]);
-    assert_eq!(run("foreach: [{a: 1, b: 2}, {a: 1, b: 3}]").unwrap(), ["a=1,b=2", "a=1,b=3"]);
+    assert_eq!(
+        run("foreach: [{a: 1, b: 2}, {a: 1, b: 3}]").unwrap(),
+        ["a=1,b=2", "a=1,b=3"]
+    );
 }
 
 #[test]
 fn axes_depend_on_earlier_ones() {
     let text = "params: {base: 8, some: [1, 2]}\nmatrix:\n  model: [tvnet, moment]\n  lr: {by: model, tvnet: [0.1, 0.2], default: [0.5]}\n";
-    assert_eq!(run(text).unwrap(), ["model=tvnet,lr=0.1", "model=tvnet,lr=0.2", "model=moment,lr=0.5"]);
-    let text = "params: {base: 8, some: [1, 2]}\nmatrix: {a: \"${some}\", b: [\"${a}0\", \"${base}\"]}";
-    assert_eq!(run(text).unwrap(), ["a=1,b=10", "a=1,b=8", "a=2,b=20", "a=2,b=8"]);
+    assert_eq!(
+        run(text).unwrap(),
+        [
+            "model=tvnet,lr=0.1",
+            "model=tvnet,lr=0.2",
+            "model=moment,lr=0.5"
+        ]
+    );
+    let text =
+        "params: {base: 8, some: [1, 2]}\nmatrix: {a: \"${some}\", b: [\"${a}0\", \"${base}\"]}";
+    assert_eq!(
+        run(text).unwrap(),
+        ["a=1,b=10", "a=1,b=8", "a=2,b=20", "a=2,b=8"]
+    );
     let text = "matrix: {n: [1, 2.0], m: {by: n, 1: [x], 2: [y]}}";
     assert_eq!(run(text).unwrap(), ["n=1,m=x", "n=2.0,m=y"]);
     let text = "matrix: {m: [{kind: a}, {kind: b}], n: {by: m.kind, a: [1], b: [2]}}";
-    assert_eq!(run(text).unwrap(), ["m={\"kind\":\"a\"},n=1", "m={\"kind\":\"b\"},n=2"]);
+    assert_eq!(
+        run(text).unwrap(),
+        ["m={\"kind\":\"a\"},n=1", "m={\"kind\":\"b\"},n=2"]
+    );
     let text = "params: {rate: {by: m, a: [1], default: [2, 3]}, m: b}\nmatrix: {m: [a, \"${m}\"], n: \"${rate}\"}";
     assert_eq!(run(text).unwrap(), ["m=a,n=1", "m=b,n=2", "m=b,n=3"]);
-    assert_eq!(run("params: {a: 7}\nmatrix: {a: \"${a}\"}").unwrap(), ["a=7"]);
-    assert_eq!(run("params: {p: [{a: 1}]}\nforeach: \"${p}\"").unwrap(), ["a=1"]);
+    assert_eq!(
+        run("params: {a: 7}\nmatrix: {a: \"${a}\"}").unwrap(),
+        ["a=7"]
+    );
+    assert_eq!(
+        run("params: {p: [{a: 1}]}\nforeach: \"${p}\"").unwrap(),
+        ["a=1"]
+    );
 }
 
 #[test]
@@ -223,6 +257,10 @@ fn points_are_compared_by_value() {
     let points: Vec<Point> = [0, 3].into_iter().map(point).collect();
     assert_eq!(points[0], points[1]);
     assert_ne!(points[0], Point::default());
-    let twice: Point = points.iter().flat_map(Point::iter).map(|(name, value)| (name.into(), value.clone())).collect();
+    let twice: Point = points
+        .iter()
+        .flat_map(Point::iter)
+        .map(|(name, value)| (name.into(), value.clone()))
+        .collect();
     assert_eq!(twice.label(), "a=1,a=1");
 }

@@ -30,15 +30,22 @@ stages:
 
 /// Reads a text with overrides, each as `name=value`.
 fn read(text: &str, overrides: &[&str]) -> (Option<Spec>, String) {
-    let overrides = overrides.iter().map(|set| set.split_once('=').unwrap_or((set, "")));
+    let overrides = overrides
+        .iter()
+        .map(|set| set.split_once('=').unwrap_or((set, "")));
     let options = LoadOptions {
-        overrides: overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        overrides: overrides
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         ..LoadOptions::default()
     };
     let mut sources = SourceMap::default();
     let (spec, mut diagnostics) = load_text(Path::new("p.yaml"), text, &options, &mut sources);
     // The graph reports these, since it knows the stage kinds.
-    let strays = spec.iter().flat_map(|spec| &spec.stages).flat_map(|stage| &stage.strays);
+    let strays = spec
+        .iter()
+        .flat_map(|spec| &spec.stages)
+        .flat_map(|stage| &stage.strays);
     diagnostics.extend(strays.map(|stray| stray.told(None)));
     (spec, diagnostics.render(&sources, false))
 }
@@ -50,25 +57,54 @@ fn good(text: &str, overrides: &[&str]) -> Spec {
 }
 
 fn with(spec: &Spec, stage: &str) -> serde_json::Value {
-    let stage = spec.stages.iter().find(|other| other.name.value == stage).unwrap();
-    substitute(stage.with.as_ref().unwrap(), &spec.scope()).unwrap().to_json()
+    let stage = spec
+        .stages
+        .iter()
+        .find(|other| other.name.value == stage)
+        .unwrap();
+    substitute(stage.with.as_ref().unwrap(), &spec.scope())
+        .unwrap()
+        .to_json()
 }
 
 #[test]
 fn the_example_becomes_a_spec() {
     let spec = good(EXAMPLE, &[]);
-    assert_eq!((spec.name.value.as_str(), spec.seed, spec.strict), ("smd_tvnet", 42, false));
-    assert_eq!(spec.params.keys().collect::<Vec<_>>(), ["machine", "window", "epochs", "label"]);
-    assert_eq!(spec.params["label"].value.to_json(), json!("machine-2-1-w100"));
+    assert_eq!(
+        (spec.name.value.as_str(), spec.seed, spec.strict),
+        ("smd_tvnet", 42, false)
+    );
+    assert_eq!(
+        spec.params.keys().collect::<Vec<_>>(),
+        ["machine", "window", "epochs", "label"]
+    );
+    assert_eq!(
+        spec.params["label"].value.to_json(),
+        json!("machine-2-1-w100")
+    );
     assert_eq!(with(&spec, "windows"), json!({"length": 100, "stride": 1}));
     let model = &spec.stages[3];
     assert_eq!(model.uses.value, "train");
-    assert_eq!(model.resources, Resources { cpus: Some(2), memory: Some(4 << 30), gpus: None });
-    assert_eq!((model.retries, model.timeout), (2, Some(Duration::from_secs(5400))));
+    assert_eq!(
+        model.resources,
+        Resources {
+            cpus: Some(2),
+            memory: Some(4 << 30),
+            gpus: None
+        }
+    );
+    assert_eq!(
+        (model.retries, model.timeout),
+        (2, Some(Duration::from_secs(5400)))
+    );
     assert_eq!(model.axes.points(&spec.scope()).unwrap().len(), 2);
-    assert!(matches!(&*model.from.sources(&spec.scope()).unwrap(), Sources::One(one) if one.stage.value == "windows"));
+    assert!(
+        matches!(&*model.from.sources(&spec.scope()).unwrap(), Sources::One(one) if one.stage.value == "windows")
+    );
     let scores = spec.stages[4].from.sources(&spec.scope()).unwrap();
-    assert!(matches!(&*scores, Sources::Ports(ports, _) if ports[0].references[0].output.is_some()));
+    assert!(
+        matches!(&*scores, Sources::Ports(ports, _) if ports[0].references[0].output.is_some())
+    );
 }
 
 #[test]
@@ -88,15 +124,26 @@ fn overrides_reach_parameters_top_level_and_stages() {
         ],
     );
     assert_eq!((spec.seed, spec.strict), (7, true));
-    assert_eq!(spec.params["label"].value.to_json(), json!("machine-1-6-w50"));
-    assert_eq!(with(&spec, "model")["optimizer"], json!({"kind": "adam", "lr": 1e-3}));
+    assert_eq!(
+        spec.params["label"].value.to_json(),
+        json!("machine-1-6-w50")
+    );
+    assert_eq!(
+        with(&spec, "model")["optimizer"],
+        json!({"kind": "adam", "lr": 1e-3})
+    );
     assert_eq!(with(&spec, "scores"), json!({"overlap": "mean"}));
     assert_eq!(spec.stages[3].retries, 0);
     assert_eq!(spec.stages[3].axes.points(&spec.scope()).unwrap().len(), 3);
-    let spec =
-        good("pipeline: p\nseed: ${s}\nparams: {s: 1, m: {a: [1, 2]}}\nstages: {}\n", &["s=9", "m.a.1=5", "m.b=x"]);
+    let spec = good(
+        "pipeline: p\nseed: ${s}\nparams: {s: 1, m: {a: [1, 2]}}\nstages: {}\n",
+        &["s=9", "m.a.1=5", "m.b=x"],
+    );
     assert_eq!(spec.seed, 9);
-    assert_eq!(spec.params["m"].value.to_json(), json!({"a": [1, 5], "b": "x"}));
+    assert_eq!(
+        spec.params["m"].value.to_json(),
+        json!({"a": [1, 5], "b": "x"})
+    );
 }
 
 #[test]
@@ -114,7 +161,10 @@ fn bad_overrides_point_at_the_command_line() {
         &["nonsense=1"],
         &["model.timeout=90", "model.resources.memory=4"],
     ];
-    let report: String = cases.iter().map(|overrides| read(EXAMPLE, overrides).1).collect();
+    let report: String = cases
+        .iter()
+        .map(|overrides| read(EXAMPLE, overrides).1)
+        .collect();
     insta::assert_snapshot!(report, @r#"
     error[unknown-parameter]: unknown parameter `machin`
      --> command line:1:7
@@ -429,11 +479,17 @@ stages:
 
 #[test]
 fn files_that_are_no_pipelines() {
-    let report: String =
-        ["", "- a\n", "just words\n", "pipeline: p\n", "pipeline: p\nstages:\n", "pipeline: 5\nstages: {}\n"]
-            .iter()
-            .map(|text| read(text, &[]).1)
-            .collect();
+    let report: String = [
+        "",
+        "- a\n",
+        "just words\n",
+        "pipeline: p\n",
+        "pipeline: p\nstages:\n",
+        "pipeline: 5\nstages: {}\n",
+    ]
+    .iter()
+    .map(|text| read(text, &[]).1)
+    .collect();
     insta::assert_snapshot!(report, @r#"
     error[missing-key]: `p.yaml` is empty
      --> p.yaml:1:1
@@ -507,9 +563,15 @@ fn fragments_are_shared_and_the_including_file_wins() {
             "p.yaml",
             "pipeline: p\ninclude: [parts/a.yaml, parts/b.yaml]\nparams: {x: mine}\nstages: {own: {uses: k, with: {a: \"${x}\", b: \"${w}\"}}}\n",
         ),
-        ("parts/a.yaml", "include: [deep.yaml]\nparams: {x: a, y: \"${x}-y\"}\nstages: {from_a: {uses: k}}\n"),
+        (
+            "parts/a.yaml",
+            "include: [deep.yaml]\nparams: {x: a, y: \"${x}-y\"}\nstages: {from_a: {uses: k}}\n",
+        ),
         ("parts/b.yaml", "include: [deep.yaml]\nparams: {w: 4}\n"),
-        ("parts/deep.yaml", "params: {z: 3}\nstages: {deep: {uses: k}}\n"),
+        (
+            "parts/deep.yaml",
+            "params: {z: 3}\nstages: {deep: {uses: k}}\n",
+        ),
     ]);
     insta::assert_snapshot!(report, @r#"
     z = 3
@@ -525,13 +587,19 @@ fn fragments_are_shared_and_the_including_file_wins() {
 #[test]
 fn bad_includes_are_explained() {
     let cycle = in_folder(&[
-        ("p.yaml", "pipeline: p\ninclude: [a.yaml, commn.yaml]\nstages: {}\n"),
+        (
+            "p.yaml",
+            "pipeline: p\ninclude: [a.yaml, commn.yaml]\nstages: {}\n",
+        ),
         ("a.yaml", "include: [parts/b.yaml]\n"),
         ("parts/b.yaml", "include: [../a.yaml]\npipeline: b\n"),
         ("common.yaml", ""),
     ]);
     let twice = in_folder(&[
-        ("p.yaml", "pipeline: p\ninclude: [a.yaml, b.yaml]\nstages: {s: {uses: k}}\n"),
+        (
+            "p.yaml",
+            "pipeline: p\ninclude: [a.yaml, b.yaml]\nstages: {s: {uses: k}}\n",
+        ),
         ("a.yaml", "params: {x: 1}\nstages: {s: {uses: k}}\n"),
         ("b.yaml", "params: {x: 2}\n"),
     ]);

@@ -35,7 +35,10 @@ impl Registry for Optimizers {
     const BARE: bool = true;
 
     fn entries() -> Vec<Entry> {
-        vec![Entry::new::<Adam>("adam", "Adam."), Entry::new::<Sgd>("sgd", "Gradient descent.")]
+        vec![
+            Entry::new::<Adam>("adam", "Adam."),
+            Entry::new::<Sgd>("sgd", "Gradient descent."),
+        ]
     }
 }
 
@@ -46,7 +49,10 @@ impl Registry for Models {
     const WHAT: &'static str = "model";
 
     fn entries() -> Vec<Entry> {
-        vec![Entry::new::<Sgd>("tvnet-recon", "TVNet."), Entry::new::<Adam>("moment", "MOMENT.")]
+        vec![
+            Entry::new::<Sgd>("tvnet-recon", "TVNet."),
+            Entry::new::<Adam>("moment", "MOMENT."),
+        ]
     }
 }
 
@@ -88,7 +94,10 @@ fn problems(text: &str) -> String {
     let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
     });
-    let schema = settings.into_generator().into_root_schema_for::<Params>().to_value();
+    let schema = settings
+        .into_generator()
+        .into_root_schema_for::<Params>()
+        .to_value();
     let mut sources = SourceMap::default();
     let file = sources.add("p.yaml", text);
     let (node, diagnostics) = yaml::parse(text, file, 0);
@@ -97,7 +106,11 @@ fn problems(text: &str) -> String {
     let diagnostics = validate(&node, &schema, "stage `model`");
     let parsed = serde_json::from_value::<Params>(node.to_json());
     // What passes is read; what serde refuses was reported, with better words.
-    assert!(parsed.is_ok() || diagnostics.has_errors(), "{text}: {}", parsed.err().unwrap());
+    assert!(
+        parsed.is_ok() || diagnostics.has_errors(),
+        "{text}: {}",
+        parsed.err().unwrap()
+    );
     diagnostics.render(&sources, false)
 }
 
@@ -106,7 +119,10 @@ fn good_values_pass() {
     let text = "epochs: 3\nshuffle: true\nnote: ~\noptimizer: {kind: adam, lr: 1e-4, betas: [0.9, 1]}\nmodels: [{kind: \
                 moment}]\nlayers: [1, 2]\noverlap: mean\nwidth: {fixed: 3}\nnames: {a: 1}\n";
     assert_eq!(problems(text), "");
-    assert_eq!(problems("epochs: 3\noptimizer: adam\nwidth: full\nlayers:\n"), "");
+    assert_eq!(
+        problems("epochs: 3\noptimizer: adam\nwidth: full\nlayers:\n"),
+        ""
+    );
 }
 
 #[test]
@@ -442,7 +458,10 @@ fn any_value() -> impl Strategy<Value = Value> {
         r#"{"a": 1, "b": -2}"#,
         r#"[[1], ["x"]]"#,
     ];
-    proptest::sample::select(pool.map(|text| serde_json::from_str(text).unwrap()).to_vec())
+    proptest::sample::select(
+        pool.map(|text| serde_json::from_str(text).unwrap())
+            .to_vec(),
+    )
 }
 
 proptest! {

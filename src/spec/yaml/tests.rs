@@ -15,7 +15,11 @@ fn read(text: &str) -> (Option<Node>, Diagnostics, SourceMap) {
 
 fn value(text: &str) -> Value {
     let (node, diagnostics, sources) = read(text);
-    assert!(diagnostics.is_empty(), "{}", diagnostics.render(&sources, false));
+    assert!(
+        diagnostics.is_empty(),
+        "{}",
+        diagnostics.render(&sources, false)
+    );
     node.map_or(Value::Null, |node| node.to_json())
 }
 
@@ -34,8 +38,7 @@ fn values_keep_their_types() {
 
 #[test]
 fn spans_cover_what_was_written() {
-    let text =
-        "größe: 'ä ö'\nlist:\n  - one two \n  - {a: 1, b: [x, y]} # note\nblock:\n  k: v\n  empty:\nlast: |\n  text\n";
+    let text = "größe: 'ä ö'\nlist:\n  - one two \n  - {a: 1, b: [x, y]} # note\nblock:\n  k: v\n  empty:\nlast: |\n  text\n";
     let (node, _, sources) = read(text);
     let node = node.unwrap();
     let at = |path: &[&str]| sources.excerpt(node.at(path).unwrap().span());
@@ -46,26 +49,48 @@ fn spans_cover_what_was_written() {
     assert_eq!(at(&["list", "1", "b"]), "[x, y]");
     assert_eq!(at(&["block"]), "k: v\n  empty");
     assert_eq!(at(&["block", "empty"]), "empty");
-    assert_eq!(sources.excerpt(node.entry("block").unwrap().0.span), "block");
-    assert_eq!(node.locate("list.1.b.7"), node.at(&["list", "1", "b"]).unwrap().span());
+    assert_eq!(
+        sources.excerpt(node.entry("block").unwrap().0.span),
+        "block"
+    );
+    assert_eq!(
+        node.locate("list.1.b.7"),
+        node.at(&["list", "1", "b"]).unwrap().span()
+    );
 }
 
 #[test]
 fn line_breaks_of_windows_and_byte_order_marks_do_no_harm() {
     let text = "\u{feff}a: 1\r\nb: [x,\r\n  y]\r\nc:\r\n  d: 'ü'\r\n";
     let (node, diagnostics, sources) = read(text);
-    assert!(diagnostics.is_empty(), "{}", diagnostics.render(&sources, false));
+    assert!(
+        diagnostics.is_empty(),
+        "{}",
+        diagnostics.render(&sources, false)
+    );
     let node = node.unwrap();
-    assert_eq!(node.to_json(), json!({"a": 1, "b": ["x", "y"], "c": {"d": "ü"}}));
+    assert_eq!(
+        node.to_json(),
+        json!({"a": 1, "b": ["x", "y"], "c": {"d": "ü"}})
+    );
     let at = |path: &[&str]| sources.excerpt(node.at(path).unwrap().span());
-    assert_eq!((at(&["a"]), at(&["b"]), at(&["c", "d"])), ("1", "[x,\r\n  y]", "'ü'"));
-    assert_eq!(sources.location(node.at(&["c", "d"]).unwrap().span()).line, 5);
+    assert_eq!(
+        (at(&["a"]), at(&["b"]), at(&["c", "d"])),
+        ("1", "[x,\r\n  y]", "'ü'")
+    );
+    assert_eq!(
+        sources.location(node.at(&["c", "d"]).unwrap().span()).line,
+        5
+    );
 }
 
 #[test]
 fn aliases_stand_for_what_they_name() {
     let text = "a: &x {k: 1}\nb: *x\nc: &y 5\nd: [*y, *y]\n";
-    assert_eq!(value(text), json!({"a": {"k": 1}, "b": {"k": 1}, "c": 5, "d": [5, 5]}));
+    assert_eq!(
+        value(text),
+        json!({"a": {"k": 1}, "b": {"k": 1}, "c": 5, "d": [5, 5]})
+    );
     let (node, _, sources) = read(text);
     let node = node.unwrap();
     let alias = node.get("b").unwrap();

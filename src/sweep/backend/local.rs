@@ -7,7 +7,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, failure_of, keep_script, quoted};
+use super::{
+    Backend, Job, JobId, TASK, Task, TaskState, command_line, failure_of, keep_script, quoted,
+};
 use crate::cache::{Layout, append_plain, is_gone, process_start, read_plain};
 use crate::engine::Failure;
 
@@ -22,7 +24,9 @@ struct Traces {
 
 impl Traces {
     fn of(script: &Path) -> Self {
-        Self { base: script.with_extension("") }
+        Self {
+            base: script.with_extension(""),
+        }
     }
 
     fn file(&self, ending: &str) -> PathBuf {
@@ -63,18 +67,31 @@ impl Backend for Local {
         let traces = Traces::of(&job.script);
         let quote = |path: &Path| quoted(&path.display().to_string());
         let base = quote(&traces.base);
-        let mut lines = vec!["#!/bin/bash".to_owned(), format!("# {} {}", job.name, job.comment)];
+        let mut lines = vec![
+            "#!/bin/bash".to_owned(),
+            format!("# {} {}", job.name, job.comment),
+        ];
         lines.push(format!("cd {}", quote(&job.directory)));
         for JobId(before) in &job.after {
             // Until the process is gone, or nobody but its parent knows that it is.
             let stat = format!("{{ read -r stat < /proc/{before}/stat; }} 2>/dev/null");
-            lines.push(format!("while {stat} && [[ ${{stat##*) }} != [ZX]* ]]; do sleep 0.1; done"));
+            lines.push(format!(
+                "while {stat} && [[ ${{stat##*) }} != [ZX]* ]]; do sleep 0.1; done"
+            ));
         }
         lines.extend(job.setup.iter().cloned());
         let log = job.log.split_once(TASK).map_or_else(
             || quoted(&job.log),
             |(before, after)| {
-                format!("{}\"$1\"{}", quoted(before), if after.is_empty() { String::new() } else { quoted(after) })
+                format!(
+                    "{}\"$1\"{}",
+                    quoted(before),
+                    if after.is_empty() {
+                        String::new()
+                    } else {
+                        quoted(after)
+                    }
+                )
             },
         );
         lines.extend([
@@ -83,8 +100,13 @@ impl Backend for Local {
             format!("    {} >> {log} 2>&1", command_line(&job.command, "$1")),
             format!("    echo $? > {base}.\"$1\".rc"),
             "}".to_owned(),
-            "for ((number = 0; number < ".to_owned() + &job.tasks.max(1).to_string() + "; number++)); do",
-            format!("    while (($(jobs -rp | wc -l) >= {})); do wait -n; done", job.cap.unwrap_or(job.tasks.max(1))),
+            "for ((number = 0; number < ".to_owned()
+                + &job.tasks.max(1).to_string()
+                + "; number++)); do",
+            format!(
+                "    while (($(jobs -rp | wc -l) >= {})); do wait -n; done",
+                job.cap.unwrap_or(job.tasks.max(1))
+            ),
             "    task \"$number\" &".to_owned(),
             "done".to_owned(),
             "wait".to_owned(),
@@ -96,8 +118,15 @@ impl Backend for Local {
         keep_script(job, &self.script(job), layout)?;
         let traces = Traces::of(&job.script);
         let mut shell = Command::new("bash");
-        shell.arg(&job.script).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        let child = shell.spawn().map_err(|error| Failure::new(format!("bash could not be started: {error}")))?;
+        shell
+            .arg(&job.script)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        let child = shell
+            .spawn()
+            .map_err(|error| Failure::new(format!("bash could not be started: {error}")))?;
         let note = format!(
             "{} {} {} {} {}\n",
             child.id(),
@@ -106,14 +135,19 @@ impl Backend for Local {
             job.name,
             job.comment
         );
-        layout.write(&traces.job(), note.as_bytes()).map_err(|error| failure_of(&error))?;
+        layout
+            .write(&traces.job(), note.as_bytes())
+            .map_err(|error| failure_of(&error))?;
         // Whoever waits for it is the system, once this process is gone; until then nobody minds a zombie.
         Ok(JobId(child.id().to_string()))
     }
 
     fn tasks(&self, name: &str, scripts: &[PathBuf]) -> Result<Vec<Task>, Failure> {
         let mut tasks = Vec::new();
-        for (traces, noted) in noted(scripts).into_iter().filter(|(_, noted)| noted.name == name) {
+        for (traces, noted) in noted(scripts)
+            .into_iter()
+            .filter(|(_, noted)| noted.name == name)
+        {
             let (alive, cancelled) = (noted.is_alive(), traces.cancelled().exists());
             for number in 0..noted.tasks {
                 let code = read(&traces.exit_code(number));
@@ -132,7 +166,13 @@ impl Backend for Local {
                     None => String::new(),
                 };
                 let job = JobId(noted.process.to_string());
-                tasks.push(Task { job, comment: noted.comment.clone(), number, state, detail });
+                tasks.push(Task {
+                    job,
+                    comment: noted.comment.clone(),
+                    number,
+                    state,
+                    detail,
+                });
             }
         }
         Ok(tasks)
@@ -153,7 +193,9 @@ impl Backend for Local {
     }
 
     fn withdraw(&self, jobs: &[JobId]) -> Result<(), Failure> {
-        let groups = jobs.iter().filter_map(|JobId(job)| rustix::process::Pid::from_raw(job.parse().ok()?));
+        let groups = jobs
+            .iter()
+            .filter_map(|JobId(job)| rustix::process::Pid::from_raw(job.parse().ok()?));
         for group in groups {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::TERM);
         }
@@ -165,7 +207,9 @@ impl Backend for Local {
     }
 
     fn requeue_own_task(&self) -> Result<(), Failure> {
-        Err(Failure::new("processes of this machine have no queue to go back to"))
+        Err(Failure::new(
+            "processes of this machine have no queue to go back to",
+        ))
     }
 
     fn largest_array(&self) -> usize {

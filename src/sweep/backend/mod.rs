@@ -28,7 +28,9 @@ pub fn backends() -> Vec<Box<dyn Backend>> {
 
 /// The backend of a name.
 pub fn backend(name: &str) -> Option<Box<dyn Backend>> {
-    backends().into_iter().find(|backend| backend.name() == name)
+    backends()
+        .into_iter()
+        .find(|backend| backend.name() == name)
 }
 
 /// The text that stands for the number of the task in a command.
@@ -84,7 +86,11 @@ impl JobNeeds {
         // A task that asked for no memory has what the cluster gives by default.
         let amounts = [
             ("gpus", wanted.gpus as u64, self.gpus as u64),
-            ("memory", wanted.memory.unwrap_or(0), self.memory.unwrap_or(0)),
+            (
+                "memory",
+                wanted.memory.unwrap_or(0),
+                self.memory.unwrap_or(0),
+            ),
             ("cpus", wanted.cpus as u64, self.cpus as u64),
         ];
         amounts.into_iter().find(|(_, wanted, has)| wanted > has)
@@ -179,20 +185,30 @@ fn quoted(word: &str) -> String {
 
 /// Words as a line that the shell takes apart into them again.
 pub fn shell_line(words: &[String]) -> String {
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The command as a line of shell, with a variable for the number of the task.
 fn command_line(command: &[String], task: &str) -> String {
     let word = |word: &String| match word.split_once(TASK) {
-        Some((before, after)) => format!("{}\"{task}\"{}", maybe_quoted(before), maybe_quoted(after)),
+        Some((before, after)) => {
+            format!("{}\"{task}\"{}", maybe_quoted(before), maybe_quoted(after))
+        }
         None => quoted(word),
     };
     command.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn maybe_quoted(part: &str) -> String {
-    if part.is_empty() { String::new() } else { quoted(part) }
+    if part.is_empty() {
+        String::new()
+    } else {
+        quoted(part)
+    }
 }
 
 /// Refuses what would become a line of its own in a script, such as the name of a folder with a line break: what
@@ -205,14 +221,19 @@ pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
         ("name", job.name.as_str()),
         ("comment", job.comment.as_str()),
     ];
-    let options = job.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let options = job
+        .options
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     let extra = job.extra.iter().map(|flag| ("extra", flag.as_str()));
     for (what, text) in told.into_iter().chain(options).chain(extra) {
         if text.chars().any(char::is_control) {
-            let message = format!("the {what} `{}` of the job has a control character", visible(text));
-            return Err(
-                Failure::new(message).hint("a script has one line for it: rename the folder, or mend the option")
+            let message = format!(
+                "the {what} `{}` of the job has a control character",
+                visible(text)
             );
+            return Err(Failure::new(message)
+                .hint("a script has one line for it: rename the folder, or mend the option"));
         }
     }
     Ok(())
@@ -222,14 +243,18 @@ pub(super) fn check_lines(job: &Job) -> Result<(), Failure> {
 fn keep_script(job: &Job, text: &str, layout: &Layout) -> Result<(), Failure> {
     check_lines(job)?;
     let logs = Path::new(&job.log).parent().unwrap_or(Path::new(""));
-    let kept = layout.write(&job.script, text.as_bytes()).and_then(|()| layout.make(logs));
+    let kept = layout
+        .write(&job.script, text.as_bytes())
+        .and_then(|()| layout.make(logs));
     kept.map_err(|error| failure_of(&error))
 }
 
 /// A failure of the store as one of a backend.
 fn failure_of(error: &CacheError) -> Failure {
     let mut failure = Failure::new(error.to_string());
-    failure.causes.extend(std::error::Error::source(error).map(ToString::to_string));
+    failure
+        .causes
+        .extend(std::error::Error::source(error).map(ToString::to_string));
     match error.hint() {
         Some(hint) => failure.hint(hint),
         None => failure,
@@ -242,18 +267,36 @@ mod tests {
 
     #[test]
     fn no_name_becomes_a_line_of_the_script() {
-        let job = |directory: &str| Job { directory: directory.into(), ..Job::default() };
+        let job = |directory: &str| Job {
+            directory: directory.into(),
+            ..Job::default()
+        };
         assert!(check_lines(&job("/a b/ü")).is_ok());
         let refused = check_lines(&job("/a\n#SBATCH --uid=0")).unwrap_err();
-        assert_eq!(refused.message, "the folder `/a\\n#SBATCH --uid=0` of the job has a control character");
-        let option = |value: &str| Job { options: IndexMap::from([("qos".to_owned(), value.to_owned())]), ..job("/") };
+        assert_eq!(
+            refused.message,
+            "the folder `/a\\n#SBATCH --uid=0` of the job has a control character"
+        );
+        let option = |value: &str| Job {
+            options: IndexMap::from([("qos".to_owned(), value.to_owned())]),
+            ..job("/")
+        };
         assert!(check_lines(&option("long\r")).is_err() && check_lines(&option("long")).is_ok());
-        assert!(check_lines(&Job { extra: vec!["--x\ntouch y".into()], ..job("/") }).is_err());
+        assert!(
+            check_lines(&Job {
+                extra: vec!["--x\ntouch y".into()],
+                ..job("/")
+            })
+            .is_err()
+        );
     }
 
     #[test]
     fn words_reach_the_shell_as_they_are() {
         let words = ["a b", "it's", "--n", "{task}", "x{task}.log", ""].map(str::to_owned);
-        assert_eq!(command_line(&words, "$T"), r#"'a b' 'it'\''s' --n "$T" x"$T".log ''"#);
+        assert_eq!(
+            command_line(&words, "$T"),
+            r#"'a b' 'it'\''s' --n "$T" x"$T".log ''"#
+        );
     }
 }

@@ -37,13 +37,20 @@ impl Backend for Slurm {
         for program in ["sbatch", "squeue", "scancel", "scontrol"] {
             if !is_on_path(program) {
                 let hint = "run this on a login node of the cluster, or without `--on slurm` to use this machine";
-                return Err(Failure::new(format!("there is no Slurm here: `{program}` is not on the path")).hint(hint));
+                return Err(Failure::new(format!(
+                    "there is no Slurm here: `{program}` is not on the path"
+                ))
+                .hint(hint));
             }
         }
         let known = answer(self.command("sinfo").args(["--noheader", "--format", "%R"]))?;
         let names: Vec<&str> = known.lines().map(str::trim).collect();
-        for partition in
-            job.options.get("partition").map_or("", String::as_str).split(',').filter(|name| !name.is_empty())
+        for partition in job
+            .options
+            .get("partition")
+            .map_or("", String::as_str)
+            .split(',')
+            .filter(|name| !name.is_empty())
         {
             if !names.contains(&partition) {
                 let message = format!("Slurm has no partition `{partition}`");
@@ -55,7 +62,9 @@ impl Backend for Slurm {
 
     fn script(&self, job: &Job) -> String {
         let mut lines = vec!["#!/bin/bash".to_owned()];
-        let mut option = |name: &str, value: String| lines.push(format!("#SBATCH --{name}={}", directive(&value)));
+        let mut option = |name: &str, value: String| {
+            lines.push(format!("#SBATCH --{name}={}", directive(&value)))
+        };
         option("job-name", job.name.clone());
         option("comment", job.comment.clone());
         let cap = job.cap.map_or_else(String::new, |cap| format!("%{cap}"));
@@ -70,7 +79,10 @@ impl Backend for Slurm {
         if let Some(time) = job.needs.time {
             option("time", time.as_secs().div_ceil(60).max(1).to_string());
             // It is told in time to keep its state; the signal goes to the script's process, which is the program.
-            option("signal", format!("B:USR1@{}", WARNING.min(time.as_secs() / 4).max(1)));
+            option(
+                "signal",
+                format!("B:USR1@{}", WARNING.min(time.as_secs() / 4).max(1)),
+            );
         }
         if !job.after.is_empty() {
             let jobs: Vec<&str> = job.after.iter().map(|JobId(job)| job.as_str()).collect();
@@ -78,7 +90,10 @@ impl Backend for Slurm {
             option("kill-on-invalid-dep", "yes".to_owned());
         }
         // A percent sign of a folder is none of Slurm's.
-        option("output", job.log.replace('%', "%%").replace(super::TASK, "%a"));
+        option(
+            "output",
+            job.log.replace('%', "%%").replace(super::TASK, "%a"),
+        );
         option("open-mode", "append".to_owned());
         option("chdir", job.directory.display().to_string());
         for (name, value) in &job.options {
@@ -88,7 +103,10 @@ impl Backend for Slurm {
         lines.extend(job.extra.iter().map(|flag| format!("#SBATCH {flag}")));
         lines.push(String::new());
         lines.extend(job.setup.iter().cloned());
-        lines.push(format!("exec {}", command_line(&job.command, "$SLURM_ARRAY_TASK_ID")));
+        lines.push(format!(
+            "exec {}",
+            command_line(&job.command, "$SLURM_ARRAY_TASK_ID")
+        ));
         lines.join("\n") + "\n"
     }
 
@@ -97,7 +115,10 @@ impl Backend for Slurm {
         let told = answer(self.command("sbatch").arg("--parsable").arg(&job.script))?;
         let id = told.trim().split(';').next().unwrap_or_default().to_owned();
         if id.parse::<u64>().is_err() {
-            return Err(Failure::new(format!("sbatch answered `{}`, which is not a job", told.trim())));
+            return Err(Failure::new(format!(
+                "sbatch answered `{}`, which is not a job",
+                told.trim()
+            )));
         }
         Ok(JobId(id))
     }
@@ -107,13 +128,24 @@ impl Backend for Slurm {
         let states = "PENDING,RUNNING,SUSPENDED,COMPLETING,COMPLETED,CONFIGURING,FAILED,TIMEOUT,CANCELLED,NODE_FAIL,\
                       PREEMPTED,OUT_OF_MEMORY,BOOT_FAIL,DEADLINE,REQUEUED,SPECIAL_EXIT";
         let mut command = self.command("squeue");
-        command.args(["--noheader", "--array", "--states", states, "--name", name, "--format", &format]);
+        command.args([
+            "--noheader",
+            "--array",
+            "--states",
+            states,
+            "--name",
+            name,
+            "--format",
+            &format,
+        ]);
         Ok(answer(&mut command)?.lines().filter_map(task).collect())
     }
 
     fn cancel(&self, name: &str, scripts: &[PathBuf]) -> Result<usize, Failure> {
         let tasks = self.tasks(name, scripts)?;
-        let open = tasks.iter().filter(|task| matches!(task.state, TaskState::Waiting | TaskState::Running));
+        let open = tasks
+            .iter()
+            .filter(|task| matches!(task.state, TaskState::Waiting | TaskState::Running));
         let mut jobs: Vec<JobId> = open.map(|task| task.job.clone()).collect();
         jobs.sort();
         jobs.dedup();
@@ -125,25 +157,38 @@ impl Backend for Slurm {
         if jobs.is_empty() {
             return Ok(());
         }
-        answer(self.command("scancel").args(jobs.iter().map(|JobId(job)| job))).map(drop)
+        answer(
+            self.command("scancel")
+                .args(jobs.iter().map(|JobId(job)| job)),
+        )
+        .map(drop)
     }
 
     fn wants_own_task(&self) -> bool {
         // A job that was cancelled is told to end only after its state says so.
-        let Ok(job) = std::env::var("SLURM_JOB_ID") else { return false };
-        let state = answer(self.command("squeue").args(["--noheader", "--jobs", &job, "--format", "%T"]));
+        let Ok(job) = std::env::var("SLURM_JOB_ID") else {
+            return false;
+        };
+        let state =
+            answer(
+                self.command("squeue")
+                    .args(["--noheader", "--jobs", &job, "--format", "%T"]),
+            );
         state.is_ok_and(|state| state.trim() == "RUNNING")
     }
 
     fn requeue_own_task(&self) -> Result<(), Failure> {
-        let job = std::env::var("SLURM_JOB_ID").map_err(|_| Failure::new("this process is not a Slurm task"))?;
+        let job = std::env::var("SLURM_JOB_ID")
+            .map_err(|_| Failure::new("this process is not a Slurm task"))?;
         answer(self.command("scontrol").args(["requeue", &job])).map(drop)
     }
 
     fn largest_array(&self) -> usize {
         const USUAL: usize = 1001;
         let config = answer(self.command("scontrol").args(["show", "config"])).unwrap_or_default();
-        let line = config.lines().find(|line| line.trim_start().starts_with("MaxArraySize"));
+        let line = config
+            .lines()
+            .find(|line| line.trim_start().starts_with("MaxArraySize"));
         let size = line.and_then(|line| line.split('=').nth(1)?.trim().parse().ok());
         // Numbers go up to one less than the size.
         size.unwrap_or(USUAL).max(2) - 1
@@ -162,10 +207,16 @@ fn directive(value: &str) -> String {
 /// One line of squeue.
 fn task(line: &str) -> Option<Task> {
     let mut fields = line.split(SEPARATOR).map(str::trim);
-    let (job, number, ending, comment, detail) =
-        (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next().unwrap_or_default());
+    let (job, number, ending, comment, detail) = (
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+        fields.next()?,
+        fields.next().unwrap_or_default(),
+    );
     let state = match ending {
-        "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "SPECIAL_EXIT" => TaskState::Waiting,
+        "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED"
+        | "SPECIAL_EXIT" => TaskState::Waiting,
         "RUNNING" | "SUSPENDED" | "STAGE_OUT" | "SIGNALING" | "STOPPED" => TaskState::Running,
         // The process has ended, only the node is not tidy yet.
         "COMPLETED" | "COMPLETING" => TaskState::Done,
@@ -176,7 +227,11 @@ fn task(line: &str) -> Option<Task> {
     let detail = match (state, detail) {
         (TaskState::Failed, "" | "None" | "(None)") => ending.to_lowercase(),
         (TaskState::Failed, reason) => {
-            format!("{} ({})", ending.to_lowercase(), reason.trim_start_matches('(').trim_end_matches(')'))
+            format!(
+                "{} ({})",
+                ending.to_lowercase(),
+                reason.trim_start_matches('(').trim_end_matches(')')
+            )
         }
         _ => detail.to_owned(),
     };
@@ -195,7 +250,8 @@ fn is_on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| {
         let file = folder.join(program);
-        std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+        std::fs::metadata(file)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     })
 }
 
@@ -203,13 +259,18 @@ fn is_on_path(program: &str) -> bool {
 fn answer(command: &mut Command) -> Result<String, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output();
-    let Output { status, stdout, stderr } =
-        output.map_err(|error| Failure::new(format!("`{name}` could not be run: {error}")))?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output.map_err(|error| Failure::new(format!("`{name}` could not be run: {error}")))?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
     let mut failure = Failure::new(format!("`{name}` refused"));
-    failure.causes.extend(String::from_utf8_lossy(&stderr).lines().map(str::to_owned));
+    failure
+        .causes
+        .extend(String::from_utf8_lossy(&stderr).lines().map(str::to_owned));
     Err(failure.hint("is the cluster up, and may you use it? `sinfo` and `squeue` tell"))
 }
 
@@ -227,13 +288,25 @@ mod tests {
             tasks: 12,
             cap: Some(4),
             after: vec![JobId("7".into()), JobId("8".into())],
-            command: vec!["/usr/bin/runner".into(), "sweep".into(), "work".into(), TASK.into()],
+            command: vec![
+                "/usr/bin/runner".into(),
+                "sweep".into(),
+                "work".into(),
+                TASK.into(),
+            ],
             script: "/s/trials.sh".into(),
             log: format!("/s/logs/trials-{TASK}.out"),
             directory: "/project".into(),
-            needs: JobNeeds { cpus: 2, memory: Some(3 << 30), gpus: 1, time: Some(Duration::from_secs(5400)) },
+            needs: JobNeeds {
+                cpus: 2,
+                memory: Some(3 << 30),
+                gpus: 1,
+                time: Some(Duration::from_secs(5400)),
+            },
             setup: vec!["module load cuda".into()],
-            options: [("partition".to_owned(), "gpu".to_owned())].into_iter().collect(),
+            options: [("partition".to_owned(), "gpu".to_owned())]
+                .into_iter()
+                .collect(),
             extra: vec!["--exclusive".into()],
         };
         insta::assert_snapshot!(Slurm::default().script(&job), @r#"
@@ -268,14 +341,25 @@ mod tests {
 
         fn start(port: u16) -> Option<Self> {
             if !["slurmctld", "slurmd", "munged"].into_iter().all(is_there) {
-                assert!(std::env::var_os("RUNNER_REQUIRE_SERVERS").is_none(), "Slurm is not installed");
+                assert!(
+                    std::env::var_os("RUNNER_REQUIRE_SERVERS").is_none(),
+                    "Slurm is not installed"
+                );
                 eprintln!("skipped: Slurm is not installed");
                 return None;
             }
             // The path of a socket must be short.
-            let cluster = Self(tempfile::Builder::new().prefix("sl").tempdir_in("/tmp").unwrap());
+            let cluster = Self(
+                tempfile::Builder::new()
+                    .prefix("sl")
+                    .tempdir_in("/tmp")
+                    .unwrap(),
+            );
             let mut command = Command::new(Self::SCRIPT);
-            command.arg("up").arg(cluster.0.path()).args(["2", &port.to_string()]);
+            command
+                .arg("up")
+                .arg(cluster.0.path())
+                .args(["2", &port.to_string()]);
             answer(&mut command).unwrap();
             Some(cluster)
         }
@@ -283,7 +367,10 @@ mod tests {
 
     impl Drop for Cluster {
         fn drop(&mut self) {
-            let _ = Command::new(Self::SCRIPT).arg("down").arg(self.0.path()).status();
+            let _ = Command::new(Self::SCRIPT)
+                .arg("down")
+                .arg(self.0.path())
+                .status();
         }
     }
 
@@ -294,10 +381,19 @@ mod tests {
 
     #[test]
     fn keeps_what_a_backend_promises() {
-        let Some(cluster) = Cluster::start(18_200) else { return };
-        let slurm = Slurm { config: Some(cluster.0.path().join("slurm.conf")) };
+        let Some(cluster) = Cluster::start(18_200) else {
+            return;
+        };
+        let slurm = Slurm {
+            config: Some(cluster.0.path().join("slurm.conf")),
+        };
         crate::sweep::backend::conformance::conforms(&slurm);
-        let job = Job { options: [("partition".to_owned(), "gpu".to_owned())].into_iter().collect(), ..Job::default() };
+        let job = Job {
+            options: [("partition".to_owned(), "gpu".to_owned())]
+                .into_iter()
+                .collect(),
+            ..Job::default()
+        };
         let failure = slurm.check(&job).unwrap_err();
         assert_eq!(failure.message, "Slurm has no partition `gpu`");
         assert_eq!(failure.hint.unwrap(), "there are main");
@@ -308,11 +404,17 @@ mod tests {
     fn lines_of_squeue_are_understood() {
         let line = ["41", "3", "RUNNING", "a:trials", "n2"].join(SEPARATOR);
         let found = task(&line).unwrap();
-        assert_eq!((found.job.0.as_str(), found.number, found.state), ("41", 3, TaskState::Running));
+        assert_eq!(
+            (found.job.0.as_str(), found.number, found.state),
+            ("41", 3, TaskState::Running)
+        );
         assert_eq!(found.comment, "a:trials");
         let line = ["41", "N/A", "NODE_FAIL", "a:next", ""].join(SEPARATOR);
         let found = task(&line).unwrap();
-        assert_eq!((found.state, found.detail.as_str()), (TaskState::Failed, "node_fail"));
+        assert_eq!(
+            (found.state, found.detail.as_str()),
+            (TaskState::Failed, "node_fail")
+        );
         assert_eq!(task("error"), None);
     }
 }

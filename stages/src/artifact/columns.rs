@@ -7,11 +7,15 @@ use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, Float32Array, RecordBatch, RecordBatchOptions, StringViewArray,
+};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::basic::{Compression, Encoding, Type};
 use parquet::column::page::PageReader;
@@ -85,8 +89,11 @@ impl Metadata {
 
     pub fn get<T: DeserializeOwned>(&self, name: &str) -> Result<T, ArtifactError> {
         let text = self.entries.get(&format!("runner.{name}"));
-        let text = text.ok_or_else(|| ArtifactError::corrupt(self.what, format!("no `{name}` in the footer")))?;
-        serde_json::from_str(text).map_err(|error| ArtifactError::corrupt(self.what, format!("`{name}`: {error}")))
+        let text = text.ok_or_else(|| {
+            ArtifactError::corrupt(self.what, format!("no `{name}` in the footer"))
+        })?;
+        serde_json::from_str(text)
+            .map_err(|error| ArtifactError::corrupt(self.what, format!("`{name}`: {error}")))
     }
 }
 
@@ -142,9 +149,16 @@ fn properties() -> WriterPropertiesBuilder {
 
 /// Columns of text that say the same over and over are written as a dictionary.
 fn properties_with_repeated_text(schema: &Schema) -> WriterProperties {
-    let texts = schema.fields().iter().filter(|field| field.data_type() == &DataType::Utf8);
+    let texts = schema
+        .fields()
+        .iter()
+        .filter(|field| field.data_type() == &DataType::Utf8);
     let column = |field: &Arc<Field>| ColumnPath::new(vec![field.name().clone()]);
-    texts.fold(properties(), |builder, field| builder.set_column_dictionary_enabled(column(field), true)).build()
+    texts
+        .fold(properties(), |builder, field| {
+            builder.set_column_dictionary_enabled(column(field), true)
+        })
+        .build()
 }
 
 /// Values that are encoded, or decoded, at a time where rows become columns, or columns rows. It bounds the memory beside
@@ -172,19 +186,37 @@ pub(super) fn write_rows(
         let rows = leading.first().map_or(0, |array| array.len());
         let arrays = leading.into_iter().chain((0..width).map(empty)).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        return write_batch(&RecordBatch::try_new_with_options(schema, arrays, &options)?, sink);
+        return write_batch(
+            &RecordBatch::try_new_with_options(schema, arrays, &options)?,
+            sink,
+        );
     }
-    let writer = ArrowWriter::try_new(sink, Arc::clone(&schema), Some(properties_with_repeated_text(&schema)))?;
+    let writer = ArrowWriter::try_new(
+        sink,
+        Arc::clone(&schema),
+        Some(properties_with_repeated_text(&schema)),
+    )?;
     let (mut file, factory) = writer.into_serialized_writer()?;
     let block_width = width / blocks.len();
     let rows = blocks[0].len() / block_width;
     let rows_at_once = (VALUES_AT_ONCE / width).max(LEAST_ROWS);
     for (index, first) in (0..rows).step_by(rows_at_once).enumerate() {
         let count = rows_at_once.min(rows - first);
-        let leading: Vec<ArrayRef> = leading.iter().map(|array| array.slice(first, count)).collect();
+        let leading: Vec<ArrayRef> = leading
+            .iter()
+            .map(|array| array.slice(first, count))
+            .collect();
         let stretch = first * block_width..(first + count) * block_width;
-        let blocks: Vec<&[f32]> = blocks.iter().map(|values| &values[stretch.clone()]).collect();
-        let chunks = encode_rows(&schema, &leading, &blocks, factory.create_column_writers(index)?)?;
+        let blocks: Vec<&[f32]> = blocks
+            .iter()
+            .map(|values| &values[stretch.clone()])
+            .collect();
+        let chunks = encode_rows(
+            &schema,
+            &leading,
+            &blocks,
+            factory.create_column_writers(index)?,
+        )?;
         let mut row_group = file.next_row_group()?;
         for chunk in chunks {
             chunk.append_to_row_group(&mut row_group)?;
@@ -218,18 +250,32 @@ fn encode_rows(
     }
     let encode_group = |(block, first, writers): (usize, usize, Vec<ArrowColumnWriter>)| {
         let columns = gather(blocks[block], width, first, writers.len());
-        let parts = writers.into_iter().zip(&fields[block * width + first..]).zip(columns);
+        let parts = writers
+            .into_iter()
+            .zip(&fields[block * width + first..])
+            .zip(columns);
         let chunk = |((writer, field), column): ((_, &Arc<Field>), Vec<f32>)| {
-            encode(writer, field, &(Arc::new(Float32Array::from(column)) as ArrayRef))
+            encode(
+                writer,
+                field,
+                &(Arc::new(Float32Array::from(column)) as ArrayRef),
+            )
         };
         parts.map(chunk).collect::<Result<Vec<_>, _>>()
     };
-    let encoded = groups.into_par_iter().map(encode_group).collect::<Result<Vec<_>, _>>()?;
+    let encoded = groups
+        .into_par_iter()
+        .map(encode_group)
+        .collect::<Result<Vec<_>, _>>()?;
     chunks.extend(encoded.into_iter().flatten());
     Ok(chunks)
 }
 
-fn encode(mut writer: ArrowColumnWriter, field: &Field, array: &ArrayRef) -> Result<ArrowColumnChunk, ArtifactError> {
+fn encode(
+    mut writer: ArrowColumnWriter,
+    field: &Field,
+    array: &ArrayRef,
+) -> Result<ArrowColumnChunk, ArtifactError> {
     for leaf in compute_leaves(field, array)? {
         writer.write(&leaf)?;
     }
@@ -245,8 +291,13 @@ fn gather(values: &[f32], width: usize, first: usize, count: usize) -> Vec<Vec<f
     for start in (0..rows).step_by(BLOCK) {
         let end = rows.min(start + BLOCK);
         for (offset, column) in columns.iter_mut().enumerate() {
-            let source = values[start * width + first + offset..].iter().step_by(width);
-            column[start..end].iter_mut().zip(source).for_each(|(value, source)| *value = *source);
+            let source = values[start * width + first + offset..]
+                .iter()
+                .step_by(width);
+            column[start..end]
+                .iter_mut()
+                .zip(source)
+                .for_each(|(value, source)| *value = *source);
         }
     }
     columns
@@ -280,7 +331,10 @@ impl ColumnFile {
     }
 
     /// Hands on all rows, batch after batch, so that the columns are never in memory as a whole.
-    pub fn read_rows(self, take: impl FnMut(&RecordBatch) -> Result<(), ArtifactError>) -> Result<(), ArtifactError> {
+    pub fn read_rows(
+        self,
+        take: impl FnMut(&RecordBatch) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
         let width = self.builder.schema().fields().len().max(1);
         self.read_batches((VALUES_AT_ONCE / width).max(1), take)
     }
@@ -299,17 +353,28 @@ impl ColumnFile {
 /// Reads the footer, which must say that the file holds `what`.
 pub(super) fn open(source: Source, what: &'static str) -> Result<ColumnFile, ArtifactError> {
     let footer = ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())?;
-    let metadata = Metadata { what, entries: footer.schema().metadata().clone().into() };
+    let metadata = Metadata {
+        what,
+        entries: footer.schema().metadata().clone().into(),
+    };
     let format = metadata.entries.get(FORMAT).map(String::as_str);
     if format != Some(&format!("{what}/{VERSION}")) {
-        return Err(ArtifactError::corrupt(what, format!("the footer says {format:?}")));
+        return Err(ArtifactError::corrupt(
+            what,
+            format!("the footer says {format:?}"),
+        ));
     }
     let allowance = allowance(source.len());
-    check_sizes(&source, footer.metadata(), allowance).map_err(|reason| ArtifactError::corrupt(what, reason))?;
+    check_sizes(&source, footer.metadata(), allowance)
+        .map_err(|reason| ArtifactError::corrupt(what, reason))?;
     let options = ArrowReaderOptions::new().with_schema(Arc::new(with_views(footer.schema())));
     let footer = ArrowReaderMetadata::try_new(Arc::clone(footer.metadata()), options)?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, footer);
-    Ok(ColumnFile { builder, metadata, allowance })
+    Ok(ColumnFile {
+        builder,
+        metadata,
+        allowance,
+    })
 }
 
 /// How many bytes may be decoded from a file of this length. Pages are plain; only texts that come often, and values that
@@ -324,19 +389,30 @@ fn allowance(length: u64) -> usize {
 fn check_sizes(source: &Source, footer: &ParquetMetaData, allowance: usize) -> Result<(), String> {
     let (mut rows, mut decoded) = (0_i64, 0_usize);
     for group in footer.row_groups() {
-        rows = rows.checked_add(group.num_rows()).ok_or("more rows than can be counted")?;
-        let in_group = usize::try_from(group.num_rows()).map_err(|_| "a negative number of rows")?;
+        rows = rows
+            .checked_add(group.num_rows())
+            .ok_or("more rows than can be counted")?;
+        let in_group =
+            usize::try_from(group.num_rows()).map_err(|_| "a negative number of rows")?;
         for column in group.columns() {
             check_column(source, column, in_group)?;
             let bytes = in_group.checked_mul(width_in_memory(column.column_type())?);
-            decoded = bytes.and_then(|bytes| decoded.checked_add(bytes)).ok_or("more rows than can be counted")?;
+            decoded = bytes
+                .and_then(|bytes| decoded.checked_add(bytes))
+                .ok_or("more rows than can be counted")?;
         }
     }
     if rows != footer.file_metadata().num_rows() {
-        return Err(format!("{rows} rows where the footer announces {}", footer.file_metadata().num_rows()));
+        return Err(format!(
+            "{rows} rows where the footer announces {}",
+            footer.file_metadata().num_rows()
+        ));
     }
     if decoded > allowance {
-        return Err(format!("{} bytes cannot hold the {rows} rows that the footer announces", source.len()));
+        return Err(format!(
+            "{} bytes cannot hold the {rows} rows that the footer announces",
+            source.len()
+        ));
     }
     Ok(())
 }
@@ -356,21 +432,36 @@ fn width_in_memory(kind: Type) -> Result<usize, String> {
 fn check_column(source: &Source, column: &ColumnChunkMetaData, rows: usize) -> Result<(), String> {
     let name = super::Shown(column.column_descr().name());
     // Other tools write Snappy, which makes at most twenty-one bytes of one. What shrinks further is none of ours.
-    if !matches!(column.compression(), Compression::UNCOMPRESSED | Compression::SNAPPY) {
-        return Err(format!("the column `{name}` is compressed by {}", column.compression()));
+    if !matches!(
+        column.compression(),
+        Compression::UNCOMPRESSED | Compression::SNAPPY
+    ) {
+        return Err(format!(
+            "the column `{name}` is compressed by {}",
+            column.compression()
+        ));
     }
-    if column.column_descr().max_rep_level() > 0 || usize::try_from(column.num_values()) != Ok(rows) {
+    if column.column_descr().max_rep_level() > 0 || usize::try_from(column.num_values()) != Ok(rows)
+    {
         return Err(format!("the column `{name}` has not one value a row"));
     }
-    let (start, length) =
-        (column.dictionary_page_offset().unwrap_or(column.data_page_offset()), column.compressed_size());
+    let (start, length) = (
+        column
+            .dictionary_page_offset()
+            .unwrap_or(column.data_page_offset()),
+        column.compressed_size(),
+    );
     let range = u64::try_from(start).ok().zip(u64::try_from(length).ok());
     let end = range.and_then(|(start, length)| start.checked_add(length));
     if end.is_none_or(|end| end > source.len()) {
         return Err(format!("the column `{name}` lies outside of the file"));
     }
     super::check_page_sizes(source, column)?;
-    if column.column_type() == Type::BYTE_ARRAY { check_pages(source, column, rows) } else { Ok(()) }
+    if column.column_type() == Type::BYTE_ARRAY {
+        check_pages(source, column, rows)
+    } else {
+        Ok(())
+    }
 }
 
 /// Other encodings of texts are short for texts of any length.
@@ -380,7 +471,10 @@ fn check_pages(source: &Source, column: &ColumnChunkMetaData, rows: usize) -> Re
     while let Some(page) = pages.get_next_page().map_err(|error| error.to_string())? {
         let encoding = page.encoding();
         #[allow(deprecated, reason = "what older writers call a dictionary")]
-        let is_known = matches!(encoding, Encoding::PLAIN | Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY);
+        let is_known = matches!(
+            encoding,
+            Encoding::PLAIN | Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY
+        );
         if !is_known {
             return Err(format!("a page of text is written as {encoding}"));
         }
@@ -399,11 +493,18 @@ fn with_views(schema: &Schema) -> Schema {
         };
         Arc::new(field.as_ref().clone().with_data_type(kind))
     }
-    Schema::new_with_metadata(schema.fields().iter().map(viewed).collect::<Vec<_>>(), schema.metadata().clone())
+    Schema::new_with_metadata(
+        schema.fields().iter().map(viewed).collect::<Vec<_>>(),
+        schema.metadata().clone(),
+    )
 }
 
 /// The batch with its texts in place, if they come to no more than is allowed.
-fn without_views(batch: &RecordBatch, mut allowance: usize, what: &'static str) -> Result<RecordBatch, ArtifactError> {
+fn without_views(
+    batch: &RecordBatch,
+    mut allowance: usize,
+    what: &'static str,
+) -> Result<RecordBatch, ArtifactError> {
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
         let Some(texts) = array.as_any().downcast_ref::<StringViewArray>() else {
@@ -412,13 +513,21 @@ fn without_views(batch: &RecordBatch, mut allowance: usize, what: &'static str) 
             continue;
         };
         let bytes: usize = texts.lengths().map(|length| length as usize).sum();
-        allowance = allowance.checked_sub(bytes).ok_or_else(|| too_much_text(what))?;
-        fields.push(Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)));
+        allowance = allowance
+            .checked_sub(bytes)
+            .ok_or_else(|| too_much_text(what))?;
+        fields.push(Arc::new(
+            field.as_ref().clone().with_data_type(DataType::Utf8),
+        ));
         arrays.push(cast(array, &DataType::Utf8)?);
     }
     let schema = Schema::new_with_metadata(fields, batch.schema().metadata().clone());
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::new(schema), arrays, &options)?)
+    Ok(RecordBatch::try_new_with_options(
+        Arc::new(schema),
+        arrays,
+        &options,
+    )?)
 }
 
 /// For files whose texts or files come to more than their bytes can hold.
@@ -427,10 +536,17 @@ pub(super) fn too_much_text(what: &'static str) -> ArtifactError {
 }
 
 /// All rows of a small file in one piece, with its metadata.
-pub(super) fn read(bytes: Vec<u8>, what: &'static str) -> Result<(RecordBatch, Metadata), ArtifactError> {
+pub(super) fn read(
+    bytes: Vec<u8>,
+    what: &'static str,
+) -> Result<(RecordBatch, Metadata), ArtifactError> {
     let file = open(bytes.into(), what)?;
     let (schema, rows) = (Arc::clone(file.builder.schema()), file.rows());
-    let batches = file.builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
+    let batches = file
+        .builder
+        .with_batch_size(rows.max(1))
+        .build()?
+        .collect::<Result<Vec<_>, _>>()?;
     let batch = match <[RecordBatch; 1]>::try_from(batches) {
         Ok([batch]) => batch,
         Err(batches) => concat_batches(&schema, &batches)?,
@@ -444,13 +560,25 @@ pub(super) fn column<'a, T: Array + 'static>(
     place: usize,
     what: &'static str,
 ) -> Result<&'a T, ArtifactError> {
-    let array = batch.columns().get(place).and_then(|array| array.as_any().downcast_ref::<T>());
+    let array = batch
+        .columns()
+        .get(place)
+        .and_then(|array| array.as_any().downcast_ref::<T>());
     let array = array.filter(|array| array.null_count() == 0);
-    array.ok_or_else(|| ArtifactError::corrupt(what, format!("column {place} is missing or of another type")))
+    array.ok_or_else(|| {
+        ArtifactError::corrupt(
+            what,
+            format!("column {place} is missing or of another type"),
+        )
+    })
 }
 
 /// Gathers the float columns from `first` on into row-major values.
-pub(super) fn to_rows(batch: &RecordBatch, first: usize, what: &'static str) -> Result<Vec<f32>, ArtifactError> {
+pub(super) fn to_rows(
+    batch: &RecordBatch,
+    first: usize,
+    what: &'static str,
+) -> Result<Vec<f32>, ArtifactError> {
     columns_to_rows(batch, first..batch.num_columns(), what)
 }
 
@@ -477,21 +605,34 @@ pub(super) fn append_rows(
         .get(columns)
         .ok_or_else(|| ArtifactError::corrupt(what, "a column is missing"))?
         .iter()
-        .map(|array| array.as_any().downcast_ref::<Float32Array>().filter(|array| array.null_count() == 0))
+        .map(|array| {
+            array
+                .as_any()
+                .downcast_ref::<Float32Array>()
+                .filter(|array| array.null_count() == 0)
+        })
         .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| ArtifactError::corrupt(what, "a channel is not a column of 32-bit floats without nulls"))?;
+        .ok_or_else(|| {
+            ArtifactError::corrupt(
+                what,
+                "a channel is not a column of 32-bit floats without nulls",
+            )
+        })?;
     let width = columns.len();
     let start = values.len();
     values.resize(start + batch.num_rows() * width, 0.0);
     // Blocks of rows keep both sides of the transposition in the cache.
     const BLOCK: usize = 256;
-    values[start..].par_chunks_mut((BLOCK * width).max(1)).enumerate().for_each(|(block, rows)| {
-        for (column, array) in columns.iter().enumerate() {
-            let source = &array.values()[block * BLOCK..];
-            for (row, value) in rows.chunks_exact_mut(width).zip(source) {
-                row[column] = *value;
+    values[start..]
+        .par_chunks_mut((BLOCK * width).max(1))
+        .enumerate()
+        .for_each(|(block, rows)| {
+            for (column, array) in columns.iter().enumerate() {
+                let source = &array.values()[block * BLOCK..];
+                for (row, value) in rows.chunks_exact_mut(width).zip(source) {
+                    row[column] = *value;
+                }
             }
-        }
-    });
+        });
     Ok(())
 }

@@ -61,8 +61,8 @@ impl FromStr for Digest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hash =
-            blake3::Hash::from_hex(text).map_err(|_| format!("`{}` is not a blake3 digest", super::Shown(text)))?;
+        let hash = blake3::Hash::from_hex(text)
+            .map_err(|_| format!("`{}` is not a blake3 digest", super::Shown(text)))?;
         Ok(Self(*hash.as_bytes()))
     }
 }
@@ -125,7 +125,10 @@ pub struct DigestWriter {
 impl DigestWriter {
     /// Starts a digest in the domain `what`: equal content of two domains never collides.
     pub fn new(what: &str) -> Self {
-        let mut writer = Self { hasher: blake3::Hasher::new(), gathered: Vec::with_capacity(GATHERED) };
+        let mut writer = Self {
+            hasher: blake3::Hasher::new(),
+            gathered: Vec::with_capacity(GATHERED),
+        };
         writer.text(what);
         writer
     }
@@ -136,7 +139,8 @@ impl DigestWriter {
             self.hash_gathered();
         }
         self.gathered.push(tag);
-        self.gathered.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.gathered
+            .extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         if HEAD + bytes.len() > GATHERED {
             self.hash_gathered();
             self.hasher.update(bytes);
@@ -192,7 +196,12 @@ impl DigestWriter {
 
 /// The memory of plain numbers as bytes.
 fn little_endian_bytes<T: arrow::datatypes::ArrowNativeType>(values: &[T]) -> &[u8] {
-    const { assert!(cfg!(target_endian = "little"), "digests are defined over little-endian content") };
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "digests are defined over little-endian content"
+        )
+    };
     arrow::datatypes::ToByteSlice::to_byte_slice(values)
 }
 
@@ -203,8 +212,16 @@ mod tests {
     #[test]
     fn gathering_changes_no_digest() {
         let content: Vec<u8> = (0..3 * GATHERED).map(|index| index as u8).collect();
-        let (mut writer, mut stream) = (DigestWriter::new("test"), b"t\x04\0\0\0\0\0\0\0test".to_vec());
-        for length in (0..content.len()).step_by(97).chain([GATHERED - 10, GATHERED - 9, GATHERED - 8, GATHERED]) {
+        let (mut writer, mut stream) = (
+            DigestWriter::new("test"),
+            b"t\x04\0\0\0\0\0\0\0test".to_vec(),
+        );
+        for length in (0..content.len()).step_by(97).chain([
+            GATHERED - 10,
+            GATHERED - 9,
+            GATHERED - 8,
+            GATHERED,
+        ]) {
             writer.bytes(&content[..length]);
             stream.push(b'b');
             stream.extend_from_slice(&(length as u64).to_le_bytes());
@@ -217,10 +234,15 @@ mod tests {
 
     #[test]
     fn pieces_make_the_digest_of_the_whole() {
-        let content: Vec<u8> = (0..2 * PIECE + 3).map(|index| (index % 255) as u8).collect();
+        let content: Vec<u8> = (0..2 * PIECE + 3)
+            .map(|index| (index % 255) as u8)
+            .collect();
         for length in [0, 1, PIECE, PIECE + 1, content.len()] {
             let whole = &content[..length];
-            assert_eq!(Digest::of_reader(whole).unwrap(), (Digest::of_bytes(whole), length as u64));
+            assert_eq!(
+                Digest::of_reader(whole).unwrap(),
+                (Digest::of_bytes(whole), length as u64)
+            );
             let mut digest = ByteDigest::default();
             whole.chunks(1000).for_each(|piece| digest.update(piece));
             assert_eq!(digest.finish(), Digest::of_bytes(whole));
@@ -233,7 +255,10 @@ mod tests {
         let text = serde_json::to_string(&digest).unwrap();
         assert_eq!(text, format!("\"{digest}\""));
         assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
-        assert_eq!(serde_json::from_reader::<_, Digest>(text.as_bytes()).unwrap(), digest);
+        assert_eq!(
+            serde_json::from_reader::<_, Digest>(text.as_bytes()).unwrap(),
+            digest
+        );
         assert!(serde_json::from_str::<Digest>("\"abc\"").is_err());
         assert!(serde_json::from_str::<Digest>("7").is_err());
     }

@@ -23,6 +23,9 @@ pub enum ArtifactError {
 
 impl ArtifactError {
     pub(crate) fn corrupt(what: &'static str, reason: impl Into<String>) -> Self {
-        Self::Corrupt { what, reason: reason.into() }
+        Self::Corrupt {
+            what,
+            reason: reason.into(),
+        }
     }
 }

@@ -45,13 +45,18 @@ impl Content {
     /// Opens a file on disk, which must be a plain one: a link leads elsewhere, and a pipe would be waited for.
     pub(super) fn open(&self) -> io::Result<File> {
         use rustix::fs::{Mode, OFlags};
-        let Self::Disk(path) = self else { return Err(io::ErrorKind::NotFound.into()) };
+        let Self::Disk(path) = self else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
         if file.metadata()?.is_file() {
             return Ok(file);
         }
-        Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a plain file", path.display())))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} is not a plain file", path.display()),
+        ))
     }
 }
 
@@ -97,8 +102,12 @@ impl Files {
     ///
     /// # Errors
     /// If the paths cannot exist together.
-    pub fn with_folders(mut entries: Vec<FileEntry>, mut folders: Vec<RelativePath>) -> Result<Self, PathFault> {
-        let filled: BTreeSet<RelativePath> = together(&entries, &folders)?.into_iter().cloned().collect();
+    pub fn with_folders(
+        mut entries: Vec<FileEntry>,
+        mut folders: Vec<RelativePath>,
+    ) -> Result<Self, PathFault> {
+        let filled: BTreeSet<RelativePath> =
+            together(&entries, &folders)?.into_iter().cloned().collect();
         folders.retain(|folder| !filled.contains(folder));
         entries.sort_by(|left, right| left.path.cmp(&right.path));
         folders.sort();
@@ -118,13 +127,23 @@ impl Files {
     /// The same folder with the contents of its files elsewhere.
     #[must_use]
     pub(super) fn with_contents(&self, content: impl Fn(&FileEntry) -> Content) -> Self {
-        let moved = |entry: &FileEntry| FileEntry { content: content(entry), ..entry.clone() };
-        Self { entries: self.entries.iter().map(moved).collect(), folders: self.folders.clone() }
+        let moved = |entry: &FileEntry| FileEntry {
+            content: content(entry),
+            ..entry.clone()
+        };
+        Self {
+            entries: self.entries.iter().map(moved).collect(),
+            folders: self.folders.clone(),
+        }
     }
 
     pub fn digest(&self) -> Digest {
         // Folders without empty ones keep the digest that they had before empty ones were kept.
-        let mut writer = DigestWriter::new(if self.folders.is_empty() { "files" } else { "files and folders" });
+        let mut writer = DigestWriter::new(if self.folders.is_empty() {
+            "files"
+        } else {
+            "files and folders"
+        });
         writer.number(self.entries.len() as u64);
         for entry in &self.entries {
             writer.text(entry.path.as_str());
@@ -133,7 +152,9 @@ impl Files {
         }
         if !self.folders.is_empty() {
             writer.number(self.folders.len() as u64);
-            self.folders.iter().for_each(|folder| writer.text(folder.as_str()));
+            self.folders
+                .iter()
+                .for_each(|folder| writer.text(folder.as_str()));
         }
         writer.finish()
     }
@@ -162,10 +183,22 @@ impl Files {
         columns::write(
             Schema::new(fields),
             vec![
-                Arc::new(rows.iter().map(|row| Some(row.path.as_str())).collect::<StringArray>()),
-                Arc::new(rows.iter().map(|row| Some(row.executable)).collect::<BooleanArray>()),
+                Arc::new(
+                    rows.iter()
+                        .map(|row| Some(row.path.as_str()))
+                        .collect::<StringArray>(),
+                ),
+                Arc::new(
+                    rows.iter()
+                        .map(|row| Some(row.executable))
+                        .collect::<BooleanArray>(),
+                ),
                 Arc::new(rows.iter().map(|row| row.size).collect::<UInt64Array>()),
-                Arc::new(rows.iter().map(|row| Some(row.digest.to_string())).collect::<StringArray>()),
+                Arc::new(
+                    rows.iter()
+                        .map(|row| Some(row.digest.to_string()))
+                        .collect::<StringArray>(),
+                ),
             ],
             rows.len(),
             Metadata::new("files"),
@@ -175,19 +208,34 @@ impl Files {
     pub(super) fn decode(bytes: Vec<u8>, parts: &dyn Parts) -> Result<Self, ArtifactError> {
         let (mut entries, mut folders) = (Vec::new(), Vec::new());
         for row in Row::read_all(bytes)? {
-            let Row { path, executable, size, digest } = row;
+            let Row {
+                path,
+                executable,
+                size,
+                digest,
+            } = row;
             if let Some(path) = path.strip_suffix('/') {
                 folders.push(RelativePath::new(path).map_err(refused)?);
                 continue;
             }
             let path = RelativePath::new(path).map_err(refused)?;
             // Its content is looked for once all paths are known to be good.
-            entries.push(FileEntry { path, executable, size, digest, content: Content::Disk(PathBuf::new()) });
+            entries.push(FileEntry {
+                path,
+                executable,
+                size,
+                digest,
+                content: Content::Disk(PathBuf::new()),
+            });
         }
         let filled = together(&entries, &folders).map_err(refused)?;
-        let is_sorted = entries.is_sorted_by(|left, right| left.path < right.path) && folders.is_sorted();
+        let is_sorted =
+            entries.is_sorted_by(|left, right| left.path < right.path) && folders.is_sorted();
         if !is_sorted || !filled.is_empty() {
-            return Err(ArtifactError::corrupt("files", "its paths are not in order"));
+            return Err(ArtifactError::corrupt(
+                "files",
+                "its paths are not in order",
+            ));
         }
         for entry in &mut entries {
             entry.content = Content::Disk(parts.blob(&entry.digest)?);
@@ -201,9 +249,14 @@ fn refused(fault: PathFault) -> ArtifactError {
 }
 
 /// Checks that files and folders can exist together, and names the folders that are not empty.
-fn together<'a>(entries: &'a [FileEntry], folders: &'a [RelativePath]) -> Result<Vec<&'a RelativePath>, PathFault> {
+fn together<'a>(
+    entries: &'a [FileEntry],
+    folders: &'a [RelativePath],
+) -> Result<Vec<&'a RelativePath>, PathFault> {
     let files = entries.iter().map(|entry| (&entry.path, Stands::File));
-    let mut all: Vec<_> = files.chain(folders.iter().map(|folder| (folder, Stands::Folder))).collect();
+    let mut all: Vec<_> = files
+        .chain(folders.iter().map(|folder| (folder, Stands::Folder)))
+        .collect();
     check_together(&mut all)
 }
 
@@ -229,7 +282,10 @@ impl Row {
                 path: paths.value(row).to_owned(),
                 executable: executable.value(row),
                 size: sizes.value(row),
-                digest: digests.value(row).parse().map_err(|reason: String| corrupt(&reason))?,
+                digest: digests
+                    .value(row)
+                    .parse()
+                    .map_err(|reason: String| corrupt(&reason))?,
             })
         };
         (0..batch.num_rows()).map(row).collect()
@@ -275,13 +331,22 @@ mod tests {
             Arc::new(UInt64Array::from(vec![4; paths.len()])),
             Arc::new(StringArray::from(vec![digest; paths.len()])),
         ];
-        columns::write(Schema::new(fields), arrays, paths.len(), Metadata::new("files")).unwrap()
+        columns::write(
+            Schema::new(fields),
+            arrays,
+            paths.len(),
+            Metadata::new("files"),
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_forged_list_names_the_path_that_leads_elsewhere() {
         for (paths, expected) in [
-            (&["fine", "../../x\x1b[2J"][..], r"`../../x\u{1b}[2J` has a part `..`"),
+            (
+                &["fine", "../../x\x1b[2J"][..],
+                r"`../../x\u{1b}[2J` has a part `..`",
+            ),
             (&["/tmp/x"], "`/tmp/x` is absolute"),
             (&["a", "a/b"], "`a` is a file and a folder at once"),
             (&["a", "a"], "`a` comes twice"),
@@ -293,29 +358,53 @@ mod tests {
             (&["a/", "a/b"], "not in order"),
         ] {
             let error = Files::decode(forged(paths), &Blobs).unwrap_err();
-            assert!(matches!(error, ArtifactError::Corrupt { .. }) && error.to_string().contains(expected), "{error}");
+            assert!(
+                matches!(error, ArtifactError::Corrupt { .. })
+                    && error.to_string().contains(expected),
+                "{error}"
+            );
         }
-        assert_eq!(Files::decode(forged(&["a", "b/c"]), &Blobs).unwrap().entries().len(), 2);
+        assert_eq!(
+            Files::decode(forged(&["a", "b/c"]), &Blobs)
+                .unwrap()
+                .entries()
+                .len(),
+            2
+        );
     }
 
     /// The digest as it was before empty folders were kept, since keys are made of it.
     #[test]
     fn what_was_stored_stays_as_it_was() {
         let files = Files::new(vec![entry("b/c"), entry("a")]).unwrap();
-        assert_eq!(files.digest().to_string(), "532a03ed7bf1662dc38147bf4eb7516a6ecb8e2d3d8559c65661490ca648fbfa");
+        assert_eq!(
+            files.digest().to_string(),
+            "532a03ed7bf1662dc38147bf4eb7516a6ecb8e2d3d8559c65661490ca648fbfa"
+        );
     }
 
     #[test]
     fn empty_folders_come_back() {
         let files = Files::new(vec![entry("b/c")]).unwrap();
-        let folders = ["d", "b", "e/f", "e", "b/x"].into_iter().map(path).collect();
+        let folders = ["d", "b", "e/f", "e", "b/x"]
+            .into_iter()
+            .map(path)
+            .collect();
         let with = Files::with_folders(vec![entry("b/c")], folders).unwrap();
         let names: Vec<&str> = with.folders().iter().map(RelativePath::as_str).collect();
         assert_eq!(names, ["b/x", "d", "e/f"]);
         let again = Files::decode(with.encode().unwrap(), &Blobs).unwrap();
-        assert_eq!((again.digest(), again.folders()), (with.digest(), with.folders()));
+        assert_eq!(
+            (again.digest(), again.folders()),
+            (with.digest(), with.folders())
+        );
         assert_ne!(with.digest(), files.digest());
         let only = Files::with_folders(vec![], vec![path("a")]).unwrap();
-        assert_eq!(Files::decode(only.encode().unwrap(), &Blobs).unwrap().folders(), only.folders());
+        assert_eq!(
+            Files::decode(only.encode().unwrap(), &Blobs)
+                .unwrap()
+                .folders(),
+            only.folders()
+        );
     }
 }

@@ -11,7 +11,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use super::path::Shown;
 use super::{Content, FileEntry, Files, RelativePath};
 
-const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const OPEN_FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// An open folder.
 #[derive(Debug)]
@@ -43,7 +46,11 @@ impl Folder {
     /// If there is something else, or the folder cannot be made.
     pub fn open(place: &Path) -> io::Result<Self> {
         fs::create_dir_all(place).map_err(|error| cannot("create", &place.display(), &error))?;
-        let root = rustix::fs::open(place, OPEN_FOLDER.difference(OFlags::NOFOLLOW), Mode::empty());
+        let root = rustix::fs::open(
+            place,
+            OPEN_FOLDER.difference(OFlags::NOFOLLOW),
+            Mode::empty(),
+        );
         Ok(Self {
             place: place.to_owned(),
             root: root.map_err(|error| cannot("open", &place.display(), &error.into()))?,
@@ -61,7 +68,9 @@ impl Folder {
     /// # Errors
     /// If a file or a link is in the way.
     pub fn make_folder(&mut self, path: &RelativePath) -> io::Result<()> {
-        self.enter(Some(path.as_str())).map(drop).map_err(|error| self.refused(path, &error))
+        self.enter(Some(path.as_str()))
+            .map(drop)
+            .map_err(|error| self.refused(path, &error))
     }
 
     /// Makes a new file, and the folders above it.
@@ -70,10 +79,14 @@ impl Folder {
     /// If anything is there already, or a file or a link is in the way.
     pub fn make_file(&mut self, path: &RelativePath, executable: bool) -> io::Result<File> {
         let (folder, name) = path.split();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(if executable { 0o777 } else { 0o666 });
-        let made = self.enter(folder).and_then(|folder| Ok(rustix::fs::openat(folder, name, flags, mode)?));
-        made.map(File::from).map_err(|error| self.refused(path, &error))
+        let made = self
+            .enter(folder)
+            .and_then(|folder| Ok(rustix::fs::openat(folder, name, flags, mode)?));
+        made.map(File::from)
+            .map_err(|error| self.refused(path, &error))
     }
 
     /// Gives a file a second name beneath this folder.
@@ -82,8 +95,15 @@ impl Folder {
     /// As for [`Self::make_file`], and if the file lies on another file system.
     pub fn link(&mut self, path: &RelativePath, file: &Path) -> io::Result<()> {
         let (folder, name) = path.split();
-        let linked =
-            self.enter(folder).and_then(|folder| Ok(rustix::fs::linkat(CWD, file, folder, name, AtFlags::empty())?));
+        let linked = self.enter(folder).and_then(|folder| {
+            Ok(rustix::fs::linkat(
+                CWD,
+                file,
+                folder,
+                name,
+                AtFlags::empty(),
+            )?)
+        });
         linked.map_err(|error| self.refused(path, &error))
     }
 
@@ -93,7 +113,9 @@ impl Folder {
     /// If there is none, it is a folder, or a link is in the way.
     pub fn remove_file(&mut self, path: &RelativePath) -> io::Result<()> {
         let (folder, name) = path.split();
-        let removed = self.enter(folder).and_then(|folder| Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?));
+        let removed = self
+            .enter(folder)
+            .and_then(|folder| Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?));
         removed.map_err(|error| cannot("remove", &self.path_of(path).display(), &error))
     }
 
@@ -105,14 +127,22 @@ impl Folder {
     pub fn write(&mut self, entry: &FileEntry) -> io::Result<()> {
         let mut file = self.make_file(&entry.path, entry.executable)?;
         let written = match &entry.content {
-            Content::Memory(bytes) => io::Write::write_all(&mut file, bytes).map(|()| bytes.len() as u64),
-            Content::Disk(_) => entry.content.open().and_then(|mut content| io::copy(&mut content, &mut file)),
+            Content::Memory(bytes) => {
+                io::Write::write_all(&mut file, bytes).map(|()| bytes.len() as u64)
+            }
+            Content::Disk(_) => entry
+                .content
+                .open()
+                .and_then(|mut content| io::copy(&mut content, &mut file)),
         };
         match written {
             Ok(bytes) if bytes == entry.size => Ok(()),
             Ok(bytes) => {
                 let reason = format!("it has {bytes} bytes instead of {}", entry.size);
-                Err(self.refused(&entry.path, &io::Error::new(io::ErrorKind::InvalidData, reason)))
+                Err(self.refused(
+                    &entry.path,
+                    &io::Error::new(io::ErrorKind::InvalidData, reason),
+                ))
             }
             Err(error) => Err(self.refused(&entry.path, &error)),
         }
@@ -120,7 +150,9 @@ impl Folder {
 
     /// The folder of this path, made if it is not there.
     fn enter(&mut self, path: Option<&str>) -> io::Result<&OwnedFd> {
-        let Some(path) = path else { return Ok(&self.root) };
+        let Some(path) = path else {
+            return Ok(&self.root);
+        };
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
             let mut inner: Option<OwnedFd> = None;
             for part in path.split('/') {
@@ -132,7 +164,11 @@ impl Folder {
     }
 
     fn refused(&self, path: &RelativePath, error: &io::Error) -> io::Error {
-        cannot("write", &format_args!("{}/{}", self.place.display(), Shown(path.as_str())), error)
+        cannot(
+            "write",
+            &format_args!("{}/{}", self.place.display(), Shown(path.as_str())),
+            error,
+        )
     }
 }
 
@@ -159,8 +195,12 @@ impl Files {
     /// If the folder is there, or a file cannot be written.
     pub fn lay_out(&self, place: &Path) -> io::Result<()> {
         let mut folder = Folder::create(place)?;
-        self.entries().iter().try_for_each(|entry| folder.write(entry))?;
-        self.folders().iter().try_for_each(|path| folder.make_folder(path))
+        self.entries()
+            .iter()
+            .try_for_each(|entry| folder.write(entry))?;
+        self.folders()
+            .iter()
+            .try_for_each(|path| folder.make_folder(path))
     }
 }
 
@@ -183,28 +223,56 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let blob = scratch.path().join("blob");
         fs::write(&blob, b"from disk").unwrap();
-        let disk = FileEntry { content: Content::Disk(blob.clone()), executable: true, ..entry("x/run", b"from disk") };
-        let files = vec![entry("x/y/z", b"1"), entry("x.txt", b"2"), entry("x/a", b""), disk];
-        let files = Files::with_folders(files, vec![path("empty/inner"), path("x/y"), path("x/none")]).unwrap();
+        let disk = FileEntry {
+            content: Content::Disk(blob.clone()),
+            executable: true,
+            ..entry("x/run", b"from disk")
+        };
+        let files = vec![
+            entry("x/y/z", b"1"),
+            entry("x.txt", b"2"),
+            entry("x/a", b""),
+            disk,
+        ];
+        let files = Files::with_folders(
+            files,
+            vec![path("empty/inner"), path("x/y"), path("x/none")],
+        )
+        .unwrap();
         let place = scratch.path().join("place");
         files.lay_out(&place).unwrap();
         assert_eq!(fs::read(place.join("x/y/z")).unwrap(), b"1");
         assert_eq!(fs::read(place.join("x/run")).unwrap(), b"from disk");
-        let mode = |name: &str| fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o100;
+        let mode =
+            |name: &str| fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o100;
         assert_eq!((mode("x/run"), mode("x/a")), (0o100, 0));
-        assert!(fs::read_dir(place.join("empty/inner")).unwrap().next().is_none());
+        assert!(
+            fs::read_dir(place.join("empty/inner"))
+                .unwrap()
+                .next()
+                .is_none()
+        );
         assert!(place.join("x/none").is_dir());
         let again = files.lay_out(&place).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists, "{again}");
         fs::write(&blob, b"longer than before").unwrap();
-        let changed = files.lay_out(&scratch.path().join("other")).unwrap_err().to_string();
-        assert!(changed.ends_with("x/run: it has 18 bytes instead of 9"), "{changed}");
+        let changed = files
+            .lay_out(&scratch.path().join("other"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            changed.ends_with("x/run: it has 18 bytes instead of 9"),
+            "{changed}"
+        );
     }
 
     #[test]
     fn nothing_is_followed_and_nothing_overwritten() {
         let scratch = tempfile::tempdir().unwrap();
-        let (inside, outside) = (scratch.path().join("inside"), scratch.path().join("outside"));
+        let (inside, outside) = (
+            scratch.path().join("inside"),
+            scratch.path().join("outside"),
+        );
         fs::create_dir_all(&inside).unwrap();
         fs::create_dir_all(outside.join("deep")).unwrap();
         fs::write(outside.join("file"), b"mine").unwrap();
@@ -213,18 +281,35 @@ mod tests {
         symlink(outside.join("new"), inside.join("dangling")).unwrap();
         fs::write(inside.join("taken"), b"mine").unwrap();
         let mut folder = Folder::open(&inside).unwrap();
-        for name in ["folder/x", "folder/deep/x", "name", "dangling", "taken", "taken/x", "name/x", "dangling/x"] {
+        for name in [
+            "folder/x",
+            "folder/deep/x",
+            "name",
+            "dangling",
+            "taken",
+            "taken/x",
+            "name/x",
+            "dangling/x",
+        ] {
             let error = folder.write(&entry(name, b"evil")).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
-            assert!(folder.link(&path(name), &outside.join("file")).is_err(), "{name}");
+            assert!(
+                folder.link(&path(name), &outside.join("file")).is_err(),
+                "{name}"
+            );
         }
         assert!(folder.remove_file(&path("folder/file")).is_err());
         folder.remove_file(&path("dangling")).unwrap();
-        assert!(folder.make_folder(&path("folder/new")).is_err() && folder.make_folder(&path("folder")).is_err());
+        assert!(
+            folder.make_folder(&path("folder/new")).is_err()
+                && folder.make_folder(&path("folder")).is_err()
+        );
         assert_eq!(fs::read(outside.join("file")).unwrap(), b"mine");
         assert_eq!(fs::read(inside.join("taken")).unwrap(), b"mine");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 2);
-        folder.link(&path("a/b/linked"), &outside.join("file")).unwrap();
+        folder
+            .link(&path("a/b/linked"), &outside.join("file"))
+            .unwrap();
         folder.write(&entry("a/b/c", b"fine")).unwrap();
         assert_eq!(fs::read(inside.join("a/b/linked")).unwrap(), b"mine");
     }
@@ -235,7 +320,14 @@ mod tests {
         fs::write(scratch.path().join("secret"), b"secret").unwrap();
         symlink(scratch.path().join("secret"), scratch.path().join("link")).unwrap();
         let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(CWD, scratch.path().join("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            scratch.path().join("pipe"),
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .unwrap();
         for name in ["link", "pipe", "."] {
             let content = Content::Disk(scratch.path().join(name));
             assert!(content.open().is_err() && content.read().is_err(), "{name}");

@@ -53,7 +53,11 @@ impl Forecasts {
 
     /// Numbers of the windows of one split.
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = usize> {
-        self.origins.iter().enumerate().filter(move |(_, origin)| origin.split == split).map(|(window, _)| window)
+        self.origins
+            .iter()
+            .enumerate()
+            .filter(move |(_, origin)| origin.split == split)
+            .map(|(window, _)| window)
     }
 
     /// Checks that the parts fit each other; stages call it before they hand forecasts on.
@@ -66,21 +70,36 @@ impl Forecasts {
             return Err(format!("forecasts of {horizon} steps and {width} channels"));
         }
         let shape = format!("{windows} windows of {horizon} steps and {width} channels");
-        let values = windows.checked_mul(horizon).and_then(|steps| steps.checked_mul(width));
+        let values = windows
+            .checked_mul(horizon)
+            .and_then(|steps| steps.checked_mul(width));
         let values = values.ok_or_else(|| format!("more values than can be counted in {shape}"))?;
-        if let Some(origin) = self.origins.iter().find(|origin| origin.row.checked_add(horizon).is_none()) {
+        if let Some(origin) = self
+            .origins
+            .iter()
+            .find(|origin| origin.row.checked_add(horizon).is_none())
+        {
             return Err(format!("a window from row {} on", origin.row));
         }
-        for (name, length) in [("forecast", self.predicted.len()), ("measured", self.actual.len())] {
+        for (name, length) in [
+            ("forecast", self.predicted.len()),
+            ("measured", self.actual.len()),
+        ] {
             if length != values {
                 return Err(format!("{length} {name} values for {shape}"));
             }
         }
         if !self.judged.is_empty() && self.judged.len() != values {
-            return Err(format!("{} marks of judged values for {shape}", self.judged.len()));
+            return Err(format!(
+                "{} marks of judged values for {shape}",
+                self.judged.len()
+            ));
         }
         if !self.naive_error.is_empty() && self.naive_error.len() != width {
-            return Err(format!("{} naive errors for {width} channels", self.naive_error.len()));
+            return Err(format!(
+                "{} naive errors for {width} channels",
+                self.naive_error.len()
+            ));
         }
         Ok(())
     }
@@ -88,7 +107,9 @@ impl Forecasts {
     pub fn digest(&self) -> Digest {
         let mut writer = DigestWriter::new(WHAT);
         writer.number(self.channels.len() as u64);
-        self.channels.iter().for_each(|channel| writer.text(channel));
+        self.channels
+            .iter()
+            .for_each(|channel| writer.text(channel));
         writer.number(self.horizon as u64);
         writer.number(self.origins.len() as u64);
         for origin in &self.origins {
@@ -100,26 +121,50 @@ impl Forecasts {
         writer.floats(&self.actual);
         writer.bytes(&self.judged);
         writer.number(self.naive_error.len() as u64);
-        self.naive_error.iter().for_each(|error| writer.real(*error));
+        self.naive_error
+            .iter()
+            .for_each(|error| writer.real(*error));
         writer.finish()
     }
 
     /// A row per window and step: where it lies, then `judged.CHANNEL` if not all values are judged, `actual.CHANNEL` and
     /// `predicted.CHANNEL`.
     pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
-        self.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
+        self.validate()
+            .map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         let mut fields = vec![
             Field::new("runner.split", DataType::Utf8, false),
             Field::new("runner.entity", DataType::Utf8, false),
             Field::new("runner.row", DataType::UInt64, false),
             Field::new("runner.step", DataType::UInt32, false),
         ];
-        let steps = || self.origins.iter().flat_map(|origin| std::iter::repeat_n(origin, self.horizon));
+        let steps = || {
+            self.origins
+                .iter()
+                .flat_map(|origin| std::iter::repeat_n(origin, self.horizon))
+        };
         let mut leading: Vec<ArrayRef> = vec![
-            Arc::new(steps().map(|origin| Some(origin.split.name())).collect::<StringArray>()),
-            Arc::new(steps().map(|origin| Some(origin.entity.as_str())).collect::<StringArray>()),
-            Arc::new(steps().map(|origin| origin.row as u64).collect::<UInt64Array>()),
-            Arc::new(self.origins.iter().flat_map(|_| 0..self.horizon as u32).collect::<UInt32Array>()),
+            Arc::new(
+                steps()
+                    .map(|origin| Some(origin.split.name()))
+                    .collect::<StringArray>(),
+            ),
+            Arc::new(
+                steps()
+                    .map(|origin| Some(origin.entity.as_str()))
+                    .collect::<StringArray>(),
+            ),
+            Arc::new(
+                steps()
+                    .map(|origin| origin.row as u64)
+                    .collect::<UInt64Array>(),
+            ),
+            Arc::new(
+                self.origins
+                    .iter()
+                    .flat_map(|_| 0..self.horizon as u32)
+                    .collect::<UInt32Array>(),
+            ),
         ];
         if !self.judged.is_empty() {
             for (channel, name) in self.channels.iter().enumerate() {
@@ -129,14 +174,29 @@ impl Forecasts {
             }
         }
         for block in ["actual", "predicted"] {
-            let field = |name: &String| Field::new(format!("{block}.{name}"), DataType::Float32, false);
+            let field =
+                |name: &String| Field::new(format!("{block}.{name}"), DataType::Float32, false);
             fields.extend(self.channels.iter().map(field));
         }
         let metadata = Metadata::new(WHAT)
             .with("channels", &self.channels)
             .with("horizon", &self.horizon)
-            .with("naive_error", &self.naive_error.iter().copied().map(Real).collect::<Vec<_>>());
-        columns::write_rows(Schema::new(fields), leading, &[&self.actual, &self.predicted], metadata, sink)
+            .with(
+                "naive_error",
+                &self
+                    .naive_error
+                    .iter()
+                    .copied()
+                    .map(Real)
+                    .collect::<Vec<_>>(),
+            );
+        columns::write_rows(
+            Schema::new(fields),
+            leading,
+            &[&self.actual, &self.predicted],
+            metadata,
+            sink,
+        )
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
@@ -150,8 +210,15 @@ impl Forecasts {
         let horizon: usize = metadata.get("horizon")?;
         let naive_error: Vec<Real> = metadata.get("naive_error")?;
         let origin = |at: usize| {
-            let split = splits.value(at).parse().map_err(|reason: String| ArtifactError::corrupt(WHAT, reason))?;
-            Ok(Origin { split, entity: entities.value(at).to_owned(), row: rows.value(at) as usize })
+            let split = splits
+                .value(at)
+                .parse()
+                .map_err(|reason: String| ArtifactError::corrupt(WHAT, reason))?;
+            Ok(Origin {
+                split,
+                entity: entities.value(at).to_owned(),
+                row: rows.value(at) as usize,
+            })
         };
         let origins = (0..batch.num_rows()).step_by(horizon.max(1)).map(origin);
         // Columns are found by their places, since two channels may have one name.
@@ -159,7 +226,12 @@ impl Forecasts {
         let first = match batch.num_columns().checked_sub(LEADING) {
             Some(columns) if columns == 2 * width => LEADING,
             Some(columns) if columns == 3 * width => LEADING + width,
-            _ => return Err(ArtifactError::corrupt(WHAT, "it has other columns than its footer announces")),
+            _ => {
+                return Err(ArtifactError::corrupt(
+                    WHAT,
+                    "it has other columns than its footer announces",
+                ));
+            }
         };
         let mut judged = Vec::new();
         if first > LEADING {
@@ -167,7 +239,9 @@ impl Forecasts {
             for channel in 0..width {
                 let marks = columns::column::<UInt8Array>(&batch, LEADING + channel, WHAT)?;
                 let places = judged.iter_mut().skip(channel).step_by(width);
-                places.zip(marks.values()).for_each(|(place, mark)| *place = *mark);
+                places
+                    .zip(marks.values())
+                    .for_each(|(place, mark)| *place = *mark);
             }
         }
         let forecasts = Self {
@@ -179,7 +253,9 @@ impl Forecasts {
             channels,
             horizon,
         };
-        forecasts.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
+        forecasts
+            .validate()
+            .map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         Ok(forecasts)
     }
 }
@@ -189,7 +265,11 @@ mod tests {
     use super::*;
 
     fn sample() -> Forecasts {
-        let origin = |split, row| Origin { split, entity: "m".into(), row };
+        let origin = |split, row| Origin {
+            split,
+            entity: "m".into(),
+            row,
+        };
         Forecasts {
             channels: vec!["load".into(), "oil temperature".into()],
             horizon: 3,

@@ -8,7 +8,8 @@ use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BinaryViewArray, Int64Array, RecordBatch, StringArray, StringViewArray, StructArray,
+    Array, ArrayRef, BinaryArray, BinaryViewArray, Int64Array, RecordBatch, StringArray,
+    StringViewArray, StructArray,
 };
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use rayon::prelude::*;
@@ -52,12 +53,29 @@ impl Image {
         rgb: &[u8],
     ) -> Result<Self, ArtifactError> {
         let file = png::encode(height, width, rgb)?.into();
-        Ok(Self { name: name.into(), split, label, file, digest: OnceLock::from(digest_of(height, width, rgb)) })
+        Ok(Self {
+            name: name.into(),
+            split,
+            label,
+            file,
+            digest: OnceLock::from(digest_of(height, width, rgb)),
+        })
     }
 
     /// A picture from a PNG file.
-    pub fn from_file(name: impl Into<String>, split: Split, label: Option<u32>, file: Vec<u8>) -> Self {
-        Self { name: name.into(), split, label, file: file.into(), digest: OnceLock::new() }
+    pub fn from_file(
+        name: impl Into<String>,
+        split: Split,
+        label: Option<u32>,
+        file: Vec<u8>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            split,
+            label,
+            file: file.into(),
+            digest: OnceLock::new(),
+        }
     }
 
     /// The bytes of the PNG file.
@@ -92,7 +110,9 @@ impl Image {
     /// The digest of the decoded pixels.
     fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
-            let decoded = self.to_rgb().map(|(height, width, rgb)| digest_of(height, width, &rgb));
+            let decoded = self
+                .to_rgb()
+                .map(|(height, width, rgb)| digest_of(height, width, &rgb));
             // What cannot be decoded is told apart by its bytes; whoever looks at the picture gets the error.
             decoded.unwrap_or_else(|_| Digest::of_bytes(&self.file))
         })
@@ -130,7 +150,9 @@ impl Images {
 
     /// Indices of the pictures of one split, in order.
     pub fn of_split(&self, split: Split) -> Vec<usize> {
-        (0..self.len()).filter(|index| self.images[*index].split == split).collect()
+        (0..self.len())
+            .filter(|index| self.images[*index].split == split)
+            .collect()
     }
 
     /// Decodes some pictures, in parallel, into `[indices, height, width, 3]`: red, green and blue from 0 to 255.
@@ -138,7 +160,10 @@ impl Images {
     /// # Errors
     /// If a picture is damaged.
     pub fn pixels(&self, indices: &[usize]) -> Result<Vec<u8>, ArtifactError> {
-        let size = self.height.saturating_mul(self.width).saturating_mul(COLOURS);
+        let size = self
+            .height
+            .saturating_mul(self.width)
+            .saturating_mul(COLOURS);
         let mut pixels = vec![0; indices.len() * size];
         let pairs = pixels.par_chunks_mut(size.max(1)).zip(indices);
         pairs.try_for_each(|(rgb, index)| self.images[*index].decode_into(rgb))?;
@@ -152,14 +177,23 @@ impl Images {
     pub fn validate(&self) -> Result<(), String> {
         for image in &self.images {
             let name = &image.name;
-            let (height, width) = image.size().map_err(|error| format!("the picture `{}`: {error}", Shown(name)))?;
+            let (height, width) = image
+                .size()
+                .map_err(|error| format!("the picture `{}`: {error}", Shown(name)))?;
             if (height, width) != (self.height, self.width) {
                 let (name, expected) = (Shown(name), format!("{}x{}", self.width, self.height));
-                return Err(format!("the picture `{name}` is {width}x{height}, not {expected}"));
+                return Err(format!(
+                    "the picture `{name}` is {width}x{height}, not {expected}"
+                ));
             }
-            if image.label.is_some_and(|label| label as usize >= self.classes.len()) {
+            if image
+                .label
+                .is_some_and(|label| label as usize >= self.classes.len())
+            {
                 let (name, classes) = (Shown(name), self.classes.len());
-                return Err(format!("the picture `{name}` has a label beyond the {classes} classes"));
+                return Err(format!(
+                    "the picture `{name}` has a label beyond the {classes} classes"
+                ));
             }
         }
         Ok(())
@@ -200,13 +234,30 @@ impl Images {
 
     fn columns(&self, images: &[Image]) -> Vec<ArrayRef> {
         let files: BinaryArray = images.iter().map(|image| Some(image.file())).collect();
-        let paths: StringArray = images.iter().map(|image| Some(format!("{}.png", image.name))).collect();
+        let paths: StringArray = images
+            .iter()
+            .map(|image| Some(format!("{}.png", image.name)))
+            .collect();
         let class = |image: &Image| Some(self.classes.get(image.label? as usize)?.as_str());
         vec![
-            Arc::new(StructArray::new(image_fields(), vec![Arc::new(files), Arc::new(paths)], None)),
-            Arc::new(images.iter().map(|image| image.label.map(i64::from)).collect::<Int64Array>()),
+            Arc::new(StructArray::new(
+                image_fields(),
+                vec![Arc::new(files), Arc::new(paths)],
+                None,
+            )),
+            Arc::new(
+                images
+                    .iter()
+                    .map(|image| image.label.map(i64::from))
+                    .collect::<Int64Array>(),
+            ),
             Arc::new(images.iter().map(class).collect::<StringArray>()),
-            Arc::new(images.iter().map(|image| Some(image.split.name())).collect::<StringArray>()),
+            Arc::new(
+                images
+                    .iter()
+                    .map(|image| Some(image.split.name()))
+                    .collect::<StringArray>(),
+            ),
         ]
     }
 
@@ -228,28 +279,54 @@ impl Images {
         let mut images = Vec::with_capacity(file.rows());
         let mut allowance = file.allowance();
         file.read_batches(BATCH, |batch| append(batch, &mut images, &mut allowance))?;
-        let images = Self { height, width, classes, images };
-        images.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
+        let images = Self {
+            height,
+            width,
+            classes,
+            images,
+        };
+        images
+            .validate()
+            .map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         Ok(images)
     }
 }
 
 /// Appends the pictures of a batch, as far as their bytes are allowed.
-fn append(batch: &RecordBatch, images: &mut Vec<Image>, allowance: &mut usize) -> Result<(), ArtifactError> {
+fn append(
+    batch: &RecordBatch,
+    images: &mut Vec<Image>,
+    allowance: &mut usize,
+) -> Result<(), ArtifactError> {
     let corrupt = |reason: &str| ArtifactError::corrupt(WHAT, reason);
     let missing = || corrupt("a column is missing");
     let pictures = optional::<StructArray>(batch, "image").ok_or_else(missing)?;
     let part = |name: &str| pictures.column_by_name(name).ok_or_else(missing);
-    let files = part("bytes")?.as_any().downcast_ref::<BinaryViewArray>().ok_or_else(missing)?;
-    let paths = part("path")?.as_any().downcast_ref::<StringViewArray>().ok_or_else(missing)?;
+    let files = part("bytes")?
+        .as_any()
+        .downcast_ref::<BinaryViewArray>()
+        .ok_or_else(missing)?;
+    let paths = part("path")?
+        .as_any()
+        .downcast_ref::<StringViewArray>()
+        .ok_or_else(missing)?;
     let labels = optional::<Int64Array>(batch, "label").ok_or_else(missing)?;
     let splits = optional::<StringViewArray>(batch, "split").ok_or_else(missing)?;
     for row in 0..batch.num_rows() {
-        let label = labels.is_valid(row).then(|| u32::try_from(labels.value(row)));
-        let label = label.transpose().map_err(|_| corrupt("a label is out of range"))?;
-        let split = splits.value(row).parse().map_err(|reason: String| corrupt(&reason))?;
+        let label = labels
+            .is_valid(row)
+            .then(|| u32::try_from(labels.value(row)));
+        let label = label
+            .transpose()
+            .map_err(|_| corrupt("a label is out of range"))?;
+        let split = splits
+            .value(row)
+            .parse()
+            .map_err(|reason: String| corrupt(&reason))?;
         let (path, file) = (paths.value(row), files.value(row));
-        let left = allowance.checked_sub(path.len()).and_then(|left| left.checked_sub(file.len()));
+        let left = allowance
+            .checked_sub(path.len())
+            .and_then(|left| left.checked_sub(file.len()));
         *allowance = left.ok_or_else(|| columns::too_much_text(WHAT))?;
         let name = path.strip_suffix(".png").unwrap_or(path);
         images.push(Image::from_file(name, split, label, file.to_vec()));
@@ -260,7 +337,11 @@ fn append(batch: &RecordBatch, images: &mut Vec<Image>, allowance: &mut usize) -
 /// The fields of a picture as `datasets` lays them out. It takes a column for pictures only if its type is the very same,
 /// which includes that values may be missing, although none are.
 fn image_fields() -> Fields {
-    vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)].into()
+    vec![
+        Field::new("bytes", DataType::Binary, true),
+        Field::new("path", DataType::Utf8, true),
+    ]
+    .into()
 }
 
 #[cfg(test)]
@@ -272,13 +353,27 @@ mod tests {
     fn sample(count: usize) -> Images {
         let (height, width) = (5, 7);
         let image = |index: usize| {
-            let rgb: Vec<u8> = (0..height * width * COLOURS).map(|value| (value * (index + 3)) as u8).collect();
+            let rgb: Vec<u8> = (0..height * width * COLOURS)
+                .map(|value| (value * (index + 3)) as u8)
+                .collect();
             let split = Split::ALL[index % 4];
             let label = (index % 3 < 2).then_some(index as u32 % 3);
-            Image::from_rgb(format!("sample/{index}"), split, label, (height, width), &rgb).unwrap()
+            Image::from_rgb(
+                format!("sample/{index}"),
+                split,
+                label,
+                (height, width),
+                &rgb,
+            )
+            .unwrap()
         };
         let classes = vec!["flat".to_owned(), "steep".to_owned()];
-        Images { height, width, classes, images: (0..count).map(image).collect() }
+        Images {
+            height,
+            width,
+            classes,
+            images: (0..count).map(image).collect(),
+        }
     }
 
     #[test]
@@ -289,12 +384,19 @@ mod tests {
             let mut bytes = Vec::new();
             images.encode_to(&mut bytes).unwrap();
             let again = Images::decode(bytes.into()).unwrap();
-            assert_eq!(again.digest(), images.digest(), "decoding again gives the digest that the maker gave");
+            assert_eq!(
+                again.digest(),
+                images.digest(),
+                "decoding again gives the digest that the maker gave"
+            );
             assert_eq!((again.len(), &again.classes), (count, &images.classes));
             let all: Vec<usize> = (0..count).collect();
             assert_eq!(again.pixels(&all).unwrap(), images.pixels(&all).unwrap());
             for (left, right) in images.images.iter().zip(&again.images) {
-                assert_eq!((&left.name, left.split, left.label), (&right.name, right.split, right.label));
+                assert_eq!(
+                    (&left.name, left.split, left.label),
+                    (&right.name, right.split, right.label)
+                );
             }
         }
     }
@@ -306,7 +408,10 @@ mod tests {
         sample(3).encode_to(&mut bytes).unwrap();
         let file = ParquetRecordBatchReaderBuilder::try_new(Source::from(bytes)).unwrap();
         let part = |name, of| Field::new(name, of, true);
-        let parts = vec![part("bytes", DataType::Binary), part("path", DataType::Utf8)];
+        let parts = vec![
+            part("bytes", DataType::Binary),
+            part("path", DataType::Utf8),
+        ];
         let expected = Field::new("image", DataType::Struct(parts.into()), true);
         assert_eq!(*file.schema().field(0), expected);
         assert_eq!(file.metadata().file_metadata().num_rows(), 3);
@@ -329,7 +434,12 @@ mod tests {
         for image in &mut stored.images {
             let mut rgb = vec![0; 5 * 7 * COLOURS];
             image.decode_into(&mut rgb).unwrap();
-            *image = Image::from_file(&image.name, image.split, image.label, png::tests::uncompressed(5, 7, &rgb));
+            *image = Image::from_file(
+                &image.name,
+                image.split,
+                image.label,
+                png::tests::uncompressed(5, 7, &rgb),
+            );
         }
         assert_ne!(images.images[0].file(), stored.images[0].file());
         assert_eq!(images.digest(), stored.digest());
@@ -338,7 +448,8 @@ mod tests {
         let mut class = images.clone();
         class.classes[0] = "level".into();
         let mut pixel = images.clone();
-        pixel.images[1] = Image::from_rgb("sample/1", Split::Validation, Some(1), (5, 7), &[9; 105]).unwrap();
+        pixel.images[1] =
+            Image::from_rgb("sample/1", Split::Validation, Some(1), (5, 7), &[9; 105]).unwrap();
         for changed in [label, class, pixel] {
             assert_ne!(changed.digest(), images.digest());
         }
@@ -348,7 +459,12 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let mut images = sample(3);
         images.images[1].label = Some(2);
-        assert!(images.validate().unwrap_err().contains("`sample/1` has a label beyond the 2 classes"));
+        assert!(
+            images
+                .validate()
+                .unwrap_err()
+                .contains("`sample/1` has a label beyond the 2 classes")
+        );
         images.height = 6;
         assert!(images.validate().unwrap_err().contains("is 7x5, not 7x6"));
         images.images[0] = Image::from_file("x", Split::Test, None, vec![1, 2, 3]);

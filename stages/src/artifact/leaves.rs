@@ -7,8 +7,9 @@ use arrow::array::{Array, ArrayRef, Float64Array, Int64Array, StringArray};
 use serde_json::Value;
 
 use super::{
-    Artifact, ArtifactError, COLOURS, Content, ElementType, Files, Forecasts, Image, Images, Metric, Metrics, Model,
-    Origin, Predictions, Scores, Segment, Series, Table, TensorData, WindowRun, Windows,
+    Artifact, ArtifactError, COLOURS, Content, ElementType, Files, Forecasts, Image, Images,
+    Metric, Metrics, Model, Origin, Predictions, Scores, Segment, Series, Table, TensorData,
+    WindowRun, Windows,
 };
 
 /// One array of an artifact.
@@ -82,7 +83,11 @@ impl Values {
 
 impl<'a> Leaf<'a> {
     fn new(name: impl Into<String>, shape: Vec<usize>, content: LeafContent<'a>) -> Self {
-        Self { name: name.into(), shape, content }
+        Self {
+            name: name.into(),
+            shape,
+            content,
+        }
     }
 
     fn ready(name: impl Into<String>, values: Values) -> Self {
@@ -95,12 +100,32 @@ impl<'a> Leaf<'a> {
     /// If a file or a picture cannot be read.
     pub fn values(&self) -> Result<Values, ArtifactError> {
         Ok(match &self.content {
-            LeafContent::Floats { values, first, stride } => {
-                Values::Float32(values.iter().skip(*first).step_by(*stride).copied().collect())
-            }
-            LeafContent::Bytes { values, first, stride } => {
+            LeafContent::Floats {
+                values,
+                first,
+                stride,
+            } => Values::Float32(
+                values
+                    .iter()
+                    .skip(*first)
+                    .step_by(*stride)
+                    .copied()
+                    .collect(),
+            ),
+            LeafContent::Bytes {
+                values,
+                first,
+                stride,
+            } => {
                 let number = |value: &u8| Some(i64::from(*value));
-                Values::Integers(values.iter().skip(*first).step_by(*stride).map(number).collect())
+                Values::Integers(
+                    values
+                        .iter()
+                        .skip(*first)
+                        .step_by(*stride)
+                        .map(number)
+                        .collect(),
+                )
             }
             LeafContent::Tensor(tensor) => of_tensor(tensor),
             LeafContent::Column(array) => of_column(array)?,
@@ -118,7 +143,14 @@ fn of_tensor(tensor: &TensorData) -> Values {
     let integers = |values: Vec<i64>| Values::Integers(values.into_iter().map(Some).collect());
     match tensor.element {
         ElementType::F32 => Values::Float32(tensor.to_f32().unwrap_or_default()),
-        ElementType::F64 => Values::Float64(tensor.to_f64().unwrap_or_default().into_iter().map(Some).collect()),
+        ElementType::F64 => Values::Float64(
+            tensor
+                .to_f64()
+                .unwrap_or_default()
+                .into_iter()
+                .map(Some)
+                .collect(),
+        ),
         ElementType::I64 => integers(tensor.to_i64().unwrap_or_default()),
     }
 }
@@ -132,8 +164,13 @@ fn of_column(array: &ArrayRef) -> Result<Values, ArtifactError> {
         return Ok(Values::Integers(values.iter().collect()));
     }
     match any.downcast_ref::<StringArray>() {
-        Some(values) => Ok(Values::Texts(values.iter().map(|text| text.map(str::to_owned)).collect())),
-        None => Err(ArtifactError::corrupt("table", format!("a column of type {}", array.data_type()))),
+        Some(values) => Ok(Values::Texts(
+            values.iter().map(|text| text.map(str::to_owned)).collect(),
+        )),
+        None => Err(ArtifactError::corrupt(
+            "table",
+            format!("a column of type {}", array.data_type()),
+        )),
     }
 }
 
@@ -166,12 +203,16 @@ fn of_series(series: &Series) -> Vec<Leaf<'_>> {
 }
 
 fn of_windows(windows: &Windows) -> Vec<Leaf<'_>> {
-    let column =
-        |name: &str, get: fn(&WindowRun) -> usize| integers(name, windows.runs.iter().map(|run| get(run) as i64));
+    let column = |name: &str, get: fn(&WindowRun) -> usize| {
+        integers(name, windows.runs.iter().map(|run| get(run) as i64))
+    };
     let mut leaves = vec![
         integers("length", [windows.spec.length as i64]),
         integers("horizon", [windows.spec.horizon as i64]),
-        texts("split", windows.runs.iter().map(|run| run.split.name().to_owned())),
+        texts(
+            "split",
+            windows.runs.iter().map(|run| run.split.name().to_owned()),
+        ),
         column("first", |run| run.first),
         column("stride", |run| run.stride),
         column("count", |run| run.count),
@@ -179,14 +220,21 @@ fn of_windows(windows: &Windows) -> Vec<Leaf<'_>> {
         column("rows_end", |run| run.rows.1),
     ];
     let series = of_series(&windows.series).into_iter();
-    leaves.extend(series.map(|leaf| Leaf { name: format!("series.{}", leaf.name), ..leaf }));
+    leaves.extend(series.map(|leaf| Leaf {
+        name: format!("series.{}", leaf.name),
+        ..leaf
+    }));
     leaves
 }
 
 fn of_model(model: &Model) -> Vec<Leaf<'_>> {
     let mut leaves = Vec::new();
     for (name, data) in &model.tensors {
-        leaves.push(Leaf::new(name.as_str(), data.shape.clone(), LeafContent::Tensor(data)));
+        leaves.push(Leaf::new(
+            name.as_str(),
+            data.shape.clone(),
+            LeafContent::Tensor(data),
+        ));
     }
     json_leaves("config", &model.config, &mut leaves);
     json_leaves("training", &model.training, &mut leaves);
@@ -197,18 +245,39 @@ fn of_scores(scores: &Scores) -> Vec<Leaf<'_>> {
     let mut leaves = float_columns("", &["score".to_owned()], &scores.scores, scores.rows());
     leaves.push(marks("label", &scores.labels));
     leaves.push(segments(&scores.segments));
-    leaves.extend(float_columns("contribution.", &scores.channels, &scores.contributions, scores.rows()));
+    leaves.extend(float_columns(
+        "contribution.",
+        &scores.channels,
+        &scores.contributions,
+        scores.rows(),
+    ));
     leaves
 }
 
 fn of_forecasts(forecasts: &Forecasts) -> Vec<Leaf<'_>> {
     let rows = forecasts.windows() * forecasts.horizon;
-    let mut leaves = float_columns("predicted.", &forecasts.channels, &forecasts.predicted, rows);
-    leaves.extend(float_columns("actual.", &forecasts.channels, &forecasts.actual, rows));
+    let mut leaves = float_columns(
+        "predicted.",
+        &forecasts.channels,
+        &forecasts.predicted,
+        rows,
+    );
+    leaves.extend(float_columns(
+        "actual.",
+        &forecasts.channels,
+        &forecasts.actual,
+        rows,
+    ));
     leaves.push(marks("judged", &forecasts.judged));
-    leaves.push(Leaf::ready("naive_error", reals(forecasts.naive_error.iter().copied().map(Some))));
+    leaves.push(Leaf::ready(
+        "naive_error",
+        reals(forecasts.naive_error.iter().copied().map(Some)),
+    ));
     leaves.push(integers("horizon", [forecasts.horizon as i64]));
-    leaves.push(integers("runner.row", forecasts.origins.iter().map(|origin| origin.row as i64)));
+    leaves.push(integers(
+        "runner.row",
+        forecasts.origins.iter().map(|origin| origin.row as i64),
+    ));
     let place = |origin: &Origin| format!("{} {}", origin.split.name(), origin.entity);
     leaves.push(texts("runner.entity", forecasts.origins.iter().map(place)));
     leaves
@@ -218,8 +287,17 @@ fn of_predictions(predictions: &Predictions) -> Vec<Leaf<'_>> {
     let (classes, samples) = (&predictions.classes, predictions.samples.len());
     let mut leaves = float_columns("probability.", classes, &predictions.probabilities, samples);
     leaves.push(texts("sample", predictions.samples.iter().cloned()));
-    leaves.push(texts("split", predictions.splits.iter().map(|split| split.name().to_owned())));
-    leaves.push(integers("class", predictions.truth.iter().map(|class| i64::from(*class))));
+    leaves.push(texts(
+        "split",
+        predictions
+            .splits
+            .iter()
+            .map(|split| split.name().to_owned()),
+    ));
+    leaves.push(integers(
+        "class",
+        predictions.truth.iter().map(|class| i64::from(*class)),
+    ));
     leaves
 }
 
@@ -228,7 +306,12 @@ fn of_metrics(metrics: &Metrics) -> Vec<Leaf<'_>> {
     let figure = |metric: &Metric| Leaf::ready(metric.name.as_str(), reals([metric.value]));
     let about = |metric: &Metric| {
         let flags = (metric.oracle, metric.inflating);
-        format!("{} {} {flags:?} {}", metric.name, metric.direction.name(), metric.caveat)
+        format!(
+            "{} {} {flags:?} {}",
+            metric.name,
+            metric.direction.name(),
+            metric.caveat
+        )
     };
     let mut leaves: Vec<Leaf<'_>> = metrics.entries.iter().map(figure).collect();
     leaves.push(texts("about", metrics.entries.iter().map(about)));
@@ -239,32 +322,66 @@ fn of_images(images: &Images) -> Vec<Leaf<'_>> {
     let size = [images.height, images.width, COLOURS];
     let mut leaves = Vec::with_capacity(images.len() + 4);
     for image in &images.images {
-        leaves.push(Leaf::new(image.name.as_str(), size.to_vec(), LeafContent::Picture(image)));
+        leaves.push(Leaf::new(
+            image.name.as_str(),
+            size.to_vec(),
+            LeafContent::Picture(image),
+        ));
     }
     let labels = images.images.iter().map(|image| image.label.map(i64::from));
     leaves.push(Leaf::ready("label", Values::Integers(labels.collect())));
-    leaves.push(texts("name", images.images.iter().map(|image| image.name.clone())));
-    leaves.push(texts("split", images.images.iter().map(|image| image.split.name().to_owned())));
+    leaves.push(texts(
+        "name",
+        images.images.iter().map(|image| image.name.clone()),
+    ));
+    leaves.push(texts(
+        "split",
+        images
+            .images
+            .iter()
+            .map(|image| image.split.name().to_owned()),
+    ));
     leaves.push(texts("classes", images.classes.iter().cloned()));
     leaves
 }
 
 fn of_table(table: &Table) -> Vec<Leaf<'_>> {
-    let columns = table.column_names().into_iter().zip(table.batch().columns());
-    let leaf =
-        |(name, array): (String, &ArrayRef)| Leaf::new(name, vec![array.len()], LeafContent::Column(Arc::clone(array)));
+    let columns = table
+        .column_names()
+        .into_iter()
+        .zip(table.batch().columns());
+    let leaf = |(name, array): (String, &ArrayRef)| {
+        Leaf::new(
+            name,
+            vec![array.len()],
+            LeafContent::Column(Arc::clone(array)),
+        )
+    };
     columns.map(leaf).collect()
 }
 
 fn of_files(files: &Files) -> Vec<Leaf<'_>> {
     let mut leaves = Vec::with_capacity(files.entries().len() + 2);
     for entry in files.entries() {
-        leaves.push(Leaf::new(entry.path.as_str(), vec![entry.size as usize], LeafContent::File(&entry.content)));
+        leaves.push(Leaf::new(
+            entry.path.as_str(),
+            vec![entry.size as usize],
+            LeafContent::File(&entry.content),
+        ));
     }
     let programs = files.entries().iter().filter(|entry| entry.executable);
-    leaves.push(texts("(executable)", programs.map(|entry| entry.path.as_str().to_owned())));
+    leaves.push(texts(
+        "(executable)",
+        programs.map(|entry| entry.path.as_str().to_owned()),
+    ));
     if !files.folders().is_empty() {
-        leaves.push(texts("(empty folders)", files.folders().iter().map(|folder| folder.as_str().to_owned())));
+        leaves.push(texts(
+            "(empty folders)",
+            files
+                .folders()
+                .iter()
+                .map(|folder| folder.as_str().to_owned()),
+        ));
     }
     leaves
 }
@@ -281,20 +398,44 @@ fn number_repeated_names(leaves: &mut [Leaf<'_>]) {
     }
 }
 
-fn float_columns<'a>(prefix: &str, names: &[String], values: &'a [f32], rows: usize) -> Vec<Leaf<'a>> {
+fn float_columns<'a>(
+    prefix: &str,
+    names: &[String],
+    values: &'a [f32],
+    rows: usize,
+) -> Vec<Leaf<'a>> {
     let stride = names.len().max(1);
     let column = |(first, name): (usize, &String)| {
-        Leaf::new(format!("{prefix}{name}"), vec![rows], LeafContent::Floats { values, first, stride })
+        Leaf::new(
+            format!("{prefix}{name}"),
+            vec![rows],
+            LeafContent::Floats {
+                values,
+                first,
+                stride,
+            },
+        )
     };
     names.iter().enumerate().map(column).collect()
 }
 
 fn marks<'a>(name: &str, values: &'a [u8]) -> Leaf<'a> {
-    Leaf::new(name, vec![values.len()], LeafContent::Bytes { values, first: 0, stride: 1 })
+    Leaf::new(
+        name,
+        vec![values.len()],
+        LeafContent::Bytes {
+            values,
+            first: 0,
+            stride: 1,
+        },
+    )
 }
 
 fn integers(name: &str, values: impl IntoIterator<Item = i64>) -> Leaf<'static> {
-    Leaf::ready(name, Values::Integers(values.into_iter().map(Some).collect()))
+    Leaf::ready(
+        name,
+        Values::Integers(values.into_iter().map(Some).collect()),
+    )
 }
 
 fn texts(name: &str, values: impl IntoIterator<Item = String>) -> Leaf<'static> {
@@ -313,9 +454,19 @@ fn segments(segments: &[Segment]) -> Leaf<'static> {
 /// A leaf per number or text in a JSON value: losses of a training may be close to each other without being equal.
 fn json_leaves(name: &str, value: &Value, leaves: &mut Vec<Leaf<'_>>) {
     match value {
-        Value::Object(map) => map.iter().for_each(|(key, value)| json_leaves(&format!("{name}.{key}"), value, leaves)),
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| json_leaves(&format!("{name}.{key}"), value, leaves)),
         Value::Array(items) => {
-            let values = || items.iter().map(|item| if item.is_null() { Some(None) } else { item.as_f64().map(Some) });
+            let values = || {
+                items.iter().map(|item| {
+                    if item.is_null() {
+                        Some(None)
+                    } else {
+                        item.as_f64().map(Some)
+                    }
+                })
+            };
             if let Some(numbers) = values().collect::<Option<Vec<_>>>() {
                 return leaves.push(Leaf::ready(name, Values::Float64(numbers)));
             }
@@ -335,13 +486,32 @@ mod tests {
     use super::*;
 
     fn all(artifact: &Artifact) -> Vec<(String, Vec<usize>, Values)> {
-        artifact.leaves().iter().map(|leaf| (leaf.name.clone(), leaf.shape.clone(), leaf.values().unwrap())).collect()
+        artifact
+            .leaves()
+            .iter()
+            .map(|leaf| {
+                (
+                    leaf.name.clone(),
+                    leaf.shape.clone(),
+                    leaf.values().unwrap(),
+                )
+            })
+            .collect()
     }
 
     fn samples() -> Vec<Artifact> {
         let series = super::super::series::tests::sample();
-        let run = WindowRun { split: Split::Train, first: 0, stride: 1, count: 2, rows: (0, 4) };
-        let spec = WindowSpec { length: 3, horizon: 0 };
+        let run = WindowRun {
+            split: Split::Train,
+            first: 0,
+            stride: 1,
+            count: 2,
+            rows: (0, 4),
+        };
+        let spec = WindowSpec {
+            length: 3,
+            horizon: 0,
+        };
         let metric = |value| Metric {
             name: "f1".to_owned(),
             value,
@@ -352,7 +522,12 @@ mod tests {
         };
         let rgb: Vec<u8> = (0..12).collect();
         vec![
-            Windows { series: Arc::new(series.clone()), spec, runs: vec![run] }.into(),
+            Windows {
+                series: Arc::new(series.clone()),
+                spec,
+                runs: vec![run],
+            }
+            .into(),
             Scores {
                 scores: vec![0.5; 7],
                 labels: series.labels.clone(),
@@ -364,13 +539,20 @@ mod tests {
             Model {
                 config: serde_json::json!({"kind": "x"}),
                 training: serde_json::json!({"losses": [0.5, null], "best": {"epoch": 2}}),
-                tensors: BTreeMap::from([("w".to_owned(), TensorData::from_f32(&[2, 1], &[1.0, 2.0]))]),
+                tensors: BTreeMap::from([(
+                    "w".to_owned(),
+                    TensorData::from_f32(&[2, 1], &[1.0, 2.0]),
+                )]),
             }
             .into(),
             Forecasts {
                 channels: vec!["a".into()],
                 horizon: 2,
-                origins: vec![Origin { split: Split::Test, entity: "m".into(), row: 3 }],
+                origins: vec![Origin {
+                    split: Split::Test,
+                    entity: "m".into(),
+                    row: 3,
+                }],
                 predicted: vec![1.0, 2.0],
                 actual: vec![1.0, 3.0],
                 judged: vec![1, 0],
@@ -385,7 +567,10 @@ mod tests {
                 probabilities: vec![0.25, 0.75],
             }
             .into(),
-            Metrics { entries: vec![metric(Some(0.5)), metric(None)] }.into(),
+            Metrics {
+                entries: vec![metric(Some(0.5)), metric(None)],
+            }
+            .into(),
             Images {
                 height: 2,
                 width: 2,
@@ -400,9 +585,12 @@ mod tests {
             ])
             .unwrap()
             .into(),
-            Files::new(vec![FileEntry::from_bytes(RelativePath::new("a/b.txt").unwrap(), b"text".to_vec())])
-                .unwrap()
-                .into(),
+            Files::new(vec![FileEntry::from_bytes(
+                RelativePath::new("a/b.txt").unwrap(),
+                b"text".to_vec(),
+            )])
+            .unwrap()
+            .into(),
             series.into(),
         ]
     }
@@ -414,19 +602,42 @@ mod tests {
         for artifact in &samples {
             let leaves = all(artifact);
             assert!(!leaves.is_empty(), "{}", artifact.kind());
-            let names: std::collections::BTreeSet<&String> = leaves.iter().map(|(name, ..)| name).collect();
-            assert_eq!(names.len(), leaves.len(), "{}: names are unique", artifact.kind());
+            let names: std::collections::BTreeSet<&String> =
+                leaves.iter().map(|(name, ..)| name).collect();
+            assert_eq!(
+                names.len(),
+                leaves.len(),
+                "{}: names are unique",
+                artifact.kind()
+            );
             for (name, shape, values) in &leaves {
-                assert_eq!(shape.iter().product::<usize>(), values.len(), "{} {name}", artifact.kind());
+                assert_eq!(
+                    shape.iter().product::<usize>(),
+                    values.len(),
+                    "{} {name}",
+                    artifact.kind()
+                );
             }
         }
         let find = |artifact: &Artifact, name: &str| {
-            all(artifact).into_iter().find(|(found, ..)| found == name).map(|(.., values)| values)
+            all(artifact)
+                .into_iter()
+                .find(|(found, ..)| found == name)
+                .map(|(.., values)| values)
         };
-        assert_eq!(find(&samples[2], "training.losses"), Some(Values::Float64(vec![Some(0.5), None])));
-        assert_eq!(find(&samples[2], "training.best.epoch"), Some(Values::Float64(vec![Some(2.0)])));
+        assert_eq!(
+            find(&samples[2], "training.losses"),
+            Some(Values::Float64(vec![Some(0.5), None]))
+        );
+        assert_eq!(
+            find(&samples[2], "training.best.epoch"),
+            Some(Values::Float64(vec![Some(2.0)]))
+        );
         assert_eq!(find(&samples[5], "f1#2"), Some(Values::Float64(vec![None])));
-        assert_eq!(find(&samples[9], "memory"), Some(Values::Float32(vec![0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5])));
+        assert_eq!(
+            find(&samples[9], "memory"),
+            Some(Values::Float32(vec![0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]))
+        );
         assert!(find(&samples[0], "series.cpu").is_some());
     }
 

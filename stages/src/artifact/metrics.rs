@@ -30,7 +30,9 @@ impl Direction {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Higher, Self::Lower, Self::Neither].into_iter().find(|direction| direction.name() == text)
+        [Self::Higher, Self::Lower, Self::Neither]
+            .into_iter()
+            .find(|direction| direction.name() == text)
     }
 }
 
@@ -56,7 +58,10 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.entries.iter().find(|metric| metric.name == name)?.value
+        self.entries
+            .iter()
+            .find(|metric| metric.name == name)?
+            .value
     }
 
     pub fn digest(&self) -> Digest {
@@ -84,25 +89,46 @@ impl Metrics {
             Field::new("caveat", DataType::Utf8, false),
         ];
         let text = |get: fn(&Metric) -> &str| -> ArrayRef {
-            Arc::new(self.entries.iter().map(|metric| Some(get(metric))).collect::<StringArray>())
+            Arc::new(
+                self.entries
+                    .iter()
+                    .map(|metric| Some(get(metric)))
+                    .collect::<StringArray>(),
+            )
         };
         let flag = |get: fn(&Metric) -> bool| -> ArrayRef {
-            Arc::new(self.entries.iter().map(|metric| Some(get(metric))).collect::<BooleanArray>())
+            Arc::new(
+                self.entries
+                    .iter()
+                    .map(|metric| Some(get(metric)))
+                    .collect::<BooleanArray>(),
+            )
         };
         let arrays: Vec<ArrayRef> = vec![
             text(|metric| &metric.name),
-            Arc::new(self.entries.iter().map(|metric| metric.value).collect::<Float64Array>()),
+            Arc::new(
+                self.entries
+                    .iter()
+                    .map(|metric| metric.value)
+                    .collect::<Float64Array>(),
+            ),
             text(|metric| metric.direction.name()),
             flag(|metric| metric.oracle),
             flag(|metric| metric.inflating),
             text(|metric| &metric.caveat),
         ];
-        columns::write(Schema::new(fields), arrays, self.entries.len(), Metadata::new("metrics"))
+        columns::write(
+            Schema::new(fields),
+            arrays,
+            self.entries.len(),
+            Metadata::new("metrics"),
+        )
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
         let (batch, _) = columns::read(bytes, "metrics")?;
-        let corrupt = || ArtifactError::corrupt("metrics", "a column is missing or of another type");
+        let corrupt =
+            || ArtifactError::corrupt("metrics", "a column is missing or of another type");
         let text = |name: &str| optional::<StringArray>(&batch, name).ok_or_else(corrupt);
         let flag = |name: &str| optional::<BooleanArray>(&batch, name).ok_or_else(corrupt);
         let (names, directions, caveats) = (text("name")?, text("direction")?, text("caveat")?);
@@ -118,7 +144,11 @@ impl Metrics {
                 caveat: caveats.value(row).to_owned(),
             })
         };
-        Ok(Self { entries: (0..batch.num_rows()).map(entry).collect::<Result<_, ArtifactError>>()? })
+        Ok(Self {
+            entries: (0..batch.num_rows())
+                .map(entry)
+                .collect::<Result<_, ArtifactError>>()?,
+        })
     }
 }
 
@@ -136,7 +166,9 @@ mod tests {
             inflating: true,
             caveat: "point adjustment".to_owned(),
         };
-        let metrics = Metrics { entries: vec![metric("f1", Some(0.5)), metric("roc_auc", None)] };
+        let metrics = Metrics {
+            entries: vec![metric("f1", Some(0.5)), metric("roc_auc", None)],
+        };
         let again = Metrics::decode(metrics.encode().unwrap()).unwrap();
         assert_eq!(metrics, again);
         assert_eq!(metrics.digest(), again.digest());

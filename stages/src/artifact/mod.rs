@@ -129,7 +129,9 @@ impl FromStr for ArtifactKind {
 
     fn from_str(text: &str) -> Result<Self, ArtifactError> {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or_else(|| ArtifactError::corrupt("artifact", format!("unknown artifact kind `{text}`")))
+        found.ok_or_else(|| {
+            ArtifactError::corrupt("artifact", format!("unknown artifact kind `{text}`"))
+        })
     }
 }
 
@@ -210,10 +212,14 @@ impl Artifact {
     /// The parts that are stored as objects of their own.
     pub fn parts(&self) -> Vec<Part> {
         match self {
-            Self::Windows(windows) => vec![Part::Artifact(Self::Series(Arc::clone(&windows.series)))],
-            Self::Files(files) => {
-                files.entries().iter().map(|entry| Part::Blob(entry.digest, entry.content.clone())).collect()
+            Self::Windows(windows) => {
+                vec![Part::Artifact(Self::Series(Arc::clone(&windows.series)))]
             }
+            Self::Files(files) => files
+                .entries()
+                .iter()
+                .map(|entry| Part::Blob(entry.digest, entry.content.clone()))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -222,7 +228,9 @@ impl Artifact {
     #[must_use]
     pub fn with_blobs_at(&self, place: impl Fn(&Digest) -> PathBuf) -> Self {
         match self {
-            Self::Files(files) => files.with_contents(|entry| Content::Disk(place(&entry.digest))).into(),
+            Self::Files(files) => files
+                .with_contents(|entry| Content::Disk(place(&entry.digest)))
+                .into(),
             other => other.clone(),
         }
     }
@@ -252,12 +260,20 @@ impl Artifact {
     ///
     /// # Errors
     /// If the file is damaged or of another kind, or a part is missing.
-    pub fn decode(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
+    pub fn decode(
+        kind: ArtifactKind,
+        source: Source,
+        parts: &dyn Parts,
+    ) -> Result<Self, ArtifactError> {
         let decoded = guarded(|| Self::decode_unguarded(kind, source, parts));
         decoded.unwrap_or_else(|reason| Err(ArtifactError::corrupt(kind.name(), reason)))
     }
 
-    fn decode_unguarded(kind: ArtifactKind, source: Source, parts: &dyn Parts) -> Result<Self, ArtifactError> {
+    fn decode_unguarded(
+        kind: ArtifactKind,
+        source: Source,
+        parts: &dyn Parts,
+    ) -> Result<Self, ArtifactError> {
         Ok(match kind {
             ArtifactKind::Series => Series::decode(source)?.into(),
             ArtifactKind::Scores => Scores::decode(source)?.into(),
@@ -297,4 +313,15 @@ macro_rules! typed {
         }
     )*};
 }
-typed!(Series, Windows, Model, Scores, Forecasts, Predictions, Metrics, Images, Table, Files);
+typed!(
+    Series,
+    Windows,
+    Model,
+    Scores,
+    Forecasts,
+    Predictions,
+    Metrics,
+    Images,
+    Table,
+    Files
+);

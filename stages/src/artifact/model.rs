@@ -38,7 +38,9 @@ impl ElementType {
     }
 
     fn of(dtype: Dtype) -> Option<Self> {
-        [Self::F32, Self::F64, Self::I64].into_iter().find(|element| element.dtype() == dtype)
+        [Self::F32, Self::F64, Self::I64]
+            .into_iter()
+            .find(|element| element.dtype() == dtype)
     }
 }
 
@@ -52,18 +54,39 @@ pub struct TensorData {
 
 impl TensorData {
     pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self { element: ElementType::F32, shape: shape.to_vec(), bytes }
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Self {
+            element: ElementType::F32,
+            shape: shape.to_vec(),
+            bytes,
+        }
     }
 
     pub fn from_f64(shape: &[usize], values: &[f64]) -> Self {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self { element: ElementType::F64, shape: shape.to_vec(), bytes }
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Self {
+            element: ElementType::F64,
+            shape: shape.to_vec(),
+            bytes,
+        }
     }
 
     pub fn from_i64(shape: &[usize], values: &[i64]) -> Self {
-        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        Self { element: ElementType::I64, shape: shape.to_vec(), bytes }
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Self {
+            element: ElementType::I64,
+            shape: shape.to_vec(),
+            bytes,
+        }
     }
 
     /// The elements, if they are 32-bit floats.
@@ -81,7 +104,8 @@ impl TensorData {
     /// The elements, if they are 64-bit integers.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         let integer = |chunk: &[u8]| i64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
-        (self.element == ElementType::I64).then(|| self.bytes.chunks_exact(8).map(integer).collect())
+        (self.element == ElementType::I64)
+            .then(|| self.bytes.chunks_exact(8).map(integer).collect())
     }
 }
 
@@ -106,7 +130,10 @@ impl Model {
             writer.text(name);
             writer.text(tensor.element.name());
             writer.number(tensor.shape.len() as u64);
-            tensor.shape.iter().for_each(|size| writer.number(*size as u64));
+            tensor
+                .shape
+                .iter()
+                .for_each(|size| writer.number(*size as u64));
             writer.bytes(&tensor.bytes);
         }
         writer.finish()
@@ -118,7 +145,10 @@ impl Model {
     /// If a tensor has not as many bytes as its shape says, or a name that the format keeps for itself.
     pub fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
         if self.tensors.contains_key(METADATA) {
-            return Err(ArtifactError::corrupt("model", format!("a tensor cannot be called `{METADATA}`")));
+            return Err(ArtifactError::corrupt(
+                "model",
+                format!("a tensor cannot be called `{METADATA}`"),
+            ));
         }
         let header = HashMap::from([
             ("runner.format".to_owned(), "model/1".to_owned()),
@@ -129,7 +159,10 @@ impl Model {
             .tensors
             .iter()
             .map(|(name, tensor)| {
-                Ok((name, TensorView::new(tensor.element.dtype(), tensor.shape.clone(), &tensor.bytes)?))
+                Ok((
+                    name,
+                    TensorView::new(tensor.element.dtype(), tensor.shape.clone(), &tensor.bytes)?,
+                ))
             })
             .collect::<Result<Vec<_>, ArtifactError>>()?;
         Ok(sorted_header(serialize(views, Some(header))?))
@@ -139,13 +172,21 @@ impl Model {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
         let header = header.metadata().clone().unwrap_or_default();
         if header.get("runner.format").map(String::as_str) != Some("model/1") {
-            return Err(ArtifactError::corrupt("model", "the header does not name the format model/1"));
+            return Err(ArtifactError::corrupt(
+                "model",
+                "the header does not name the format model/1",
+            ));
         }
         let json = |name: &str| {
             let text = header.get(name).map_or("null", String::as_str);
-            serde_json::from_str(text).map_err(|error| ArtifactError::corrupt("model", format!("{name}: {error}")))
+            serde_json::from_str(text)
+                .map_err(|error| ArtifactError::corrupt("model", format!("{name}: {error}")))
         };
-        Ok(Self { config: json("runner.config")?, training: json("runner.training")?, tensors: tensors_of(bytes)? })
+        Ok(Self {
+            config: json("runner.config")?,
+            training: json("runner.training")?,
+            tensors: tensors_of(bytes)?,
+        })
     }
 }
 
@@ -155,16 +196,32 @@ impl Model {
 /// If the file is damaged or holds elements of a type that is not ours.
 pub fn tensors_of(bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, ArtifactError> {
     let tensor = |(name, view): (String, TensorView<'_>)| {
-        let element = ElementType::of(view.dtype())
-            .ok_or_else(|| ArtifactError::corrupt("model", format!("{name} has type {:?}", view.dtype())))?;
-        Ok((name, TensorData { element, shape: view.shape().to_vec(), bytes: view.data().to_vec() }))
+        let element = ElementType::of(view.dtype()).ok_or_else(|| {
+            ArtifactError::corrupt("model", format!("{name} has type {:?}", view.dtype()))
+        })?;
+        Ok((
+            name,
+            TensorData {
+                element,
+                shape: view.shape().to_vec(),
+                bytes: view.data().to_vec(),
+            },
+        ))
     };
-    SafeTensors::deserialize(bytes)?.tensors().into_iter().map(tensor).collect()
+    SafeTensors::deserialize(bytes)?
+        .tensors()
+        .into_iter()
+        .map(tensor)
+        .collect()
 }
 
 /// The library writes the header's metadata in the order of a hash map; the same model must give the same bytes.
 fn sorted_header(bytes: Vec<u8>) -> Vec<u8> {
-    let length = u64::from_le_bytes(bytes[..8].try_into().expect("a safetensors file starts with its header's length"));
+    let length = u64::from_le_bytes(
+        bytes[..8]
+            .try_into()
+            .expect("a safetensors file starts with its header's length"),
+    );
     let (header, data) = bytes[8..].split_at(length as usize);
     let mut header: serde_json::Map<String, Value> =
         serde_json::from_slice(header).expect("the library wrote this header");
@@ -191,13 +248,19 @@ mod tests {
             training: serde_json::json!({"best_epoch": 2}),
             tensors: BTreeMap::from([
                 ("b.count".to_owned(), TensorData::from_i64(&[], &[7])),
-                ("a.weight".to_owned(), TensorData::from_f32(&[2, 2], &[1.0, -2.0, 3.5, 0.0])),
+                (
+                    "a.weight".to_owned(),
+                    TensorData::from_f32(&[2, 2], &[1.0, -2.0, 3.5, 0.0]),
+                ),
             ]),
         };
         let bytes = model.encode().unwrap();
         let again = Model::decode(&bytes).unwrap();
         assert_eq!(model, again);
         assert_eq!(bytes, again.encode().unwrap());
-        assert_eq!(again.tensors["a.weight"].to_f32().unwrap(), [1.0, -2.0, 3.5, 0.0]);
+        assert_eq!(
+            again.tensors["a.weight"].to_f32().unwrap(),
+            [1.0, -2.0, 3.5, 0.0]
+        );
     }
 }

@@ -39,22 +39,41 @@ pub fn check_page_sizes(source: &Source, column: &ColumnChunkMetaData) -> Result
     }
     let name = column.column_descr().name();
     let wrong = |what: &str| format!("the column `{}` {what}", Shown(name));
-    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
-    let (start, length) = (u64::try_from(start).ok(), u64::try_from(column.compressed_size()).ok());
-    let end = start.zip(length).and_then(|(start, length)| start.checked_add(length));
-    let end = end.filter(|end| *end <= source.len()).ok_or_else(|| wrong("lies outside of the file"))?;
+    let start = column
+        .dictionary_page_offset()
+        .unwrap_or(column.data_page_offset());
+    let (start, length) = (
+        u64::try_from(start).ok(),
+        u64::try_from(column.compressed_size()).ok(),
+    );
+    let end = start
+        .zip(length)
+        .and_then(|(start, length)| start.checked_add(length));
+    let end = end
+        .filter(|end| *end <= source.len())
+        .ok_or_else(|| wrong("lies outside of the file"))?;
     let mut place = start.unwrap_or(end);
     while place < end {
-        let read = source.get_read(place).map_err(io::Error::other).and_then(|mut bytes| read_header(&mut bytes));
+        let read = source
+            .get_read(place)
+            .map_err(io::Error::other)
+            .and_then(|mut bytes| read_header(&mut bytes));
         let header = read.map_err(|_| wrong("has a page whose header cannot be read"))?;
-        let sizes = u64::try_from(header.content).ok().zip(u64::try_from(header.compressed).ok());
-        let (content, compressed) = sizes.ok_or_else(|| wrong("has a page of a negative length"))?;
-        place = place.saturating_add(header.length).saturating_add(compressed);
+        let sizes = u64::try_from(header.content)
+            .ok()
+            .zip(u64::try_from(header.compressed).ok());
+        let (content, compressed) =
+            sizes.ok_or_else(|| wrong("has a page of a negative length"))?;
+        place = place
+            .saturating_add(header.length)
+            .saturating_add(compressed);
         if place > end {
             return Err(wrong("has a page that is longer than the column"));
         }
         if content > most(column, compressed, header.values) {
-            return Err(wrong(&format!("has a page of {compressed} bytes that announces {content}")));
+            return Err(wrong(&format!(
+                "has a page of {compressed} bytes that announces {content}"
+            )));
         }
     }
     Ok(())
@@ -79,7 +98,11 @@ fn most(column: &ColumnChunkMetaData, compressed: u64, values: i64) -> u64 {
     let values = u64::try_from(values.min(column.num_values())).unwrap_or(0);
     let of_values = width.map_or_else(
         || u64::try_from(column.uncompressed_size()).unwrap_or(0),
-        |width| values.saturating_mul(width.saturating_add(BESIDE_A_VALUE)).saturating_add(BEFORE_VALUES),
+        |width| {
+            values
+                .saturating_mul(width.saturating_add(BESIDE_A_VALUE))
+                .saturating_add(BEFORE_VALUES)
+        },
     );
     FREE.max(compressed.saturating_mul(ratio).min(of_values))
 }
@@ -98,7 +121,10 @@ fn read_header(bytes: &mut dyn Read) -> io::Result<PageHeader> {
         }),
         _ => thrift.skip(kind, DEEPEST),
     })?;
-    Ok(PageHeader { length: thrift.length, ..header })
+    Ok(PageHeader {
+        length: thrift.length,
+        ..header
+    })
 }
 
 /// Types of the compact protocol.
@@ -137,13 +163,21 @@ impl Thrift<'_> {
 
     fn pass(&mut self, bytes: u64) -> io::Result<()> {
         self.length = self.length.saturating_add(bytes);
-        if self.length > LONGEST_HEADER { Err(invalid()) } else { Ok(()) }
+        if self.length > LONGEST_HEADER {
+            Err(invalid())
+        } else {
+            Ok(())
+        }
     }
 
     fn discard(&mut self, bytes: u64) -> io::Result<()> {
         self.pass(bytes)?;
         let read = io::copy(&mut (&mut *self.bytes).take(bytes), &mut io::sink())?;
-        if read == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if read == bytes {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     fn unsigned(&mut self) -> io::Result<u64> {
@@ -165,7 +199,10 @@ impl Thrift<'_> {
     }
 
     /// Hands on the number and the type of each field of a struct; what it is given must be read.
-    fn fields(&mut self, take: &mut dyn FnMut(&mut Self, i64, u8) -> io::Result<()>) -> io::Result<()> {
+    fn fields(
+        &mut self,
+        take: &mut dyn FnMut(&mut Self, i64, u8) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut number = 0_i64;
         loop {
             let head = self.byte()?;
@@ -193,7 +230,11 @@ impl Thrift<'_> {
             STRUCT => self.fields(&mut |thrift, _, kind| thrift.skip(kind, depth)),
             LIST | SET => {
                 let head = self.byte()?;
-                let count = if head >> 4 == 15 { self.unsigned()? } else { u64::from(head >> 4) };
+                let count = if head >> 4 == 15 {
+                    self.unsigned()?
+                } else {
+                    u64::from(head >> 4)
+                };
                 (0..count).try_for_each(|_| self.skip_item(head & 0x0f, depth))
             }
             MAP => {
@@ -210,7 +251,11 @@ impl Thrift<'_> {
 
     /// In a list, true and false take a byte.
     fn skip_item(&mut self, kind: u8, depth: usize) -> io::Result<()> {
-        if matches!(kind, TRUE | FALSE) { self.discard(1) } else { self.skip(kind, depth) }
+        if matches!(kind, TRUE | FALSE) {
+            self.discard(1)
+        } else {
+            self.skip(kind, depth)
+        }
     }
 }
 
@@ -230,16 +275,24 @@ mod tests {
     fn headers_of_pages_are_understood() {
         // Type 0, 300 bytes, 20 of them compressed, a checksum; of 7 values, with statistics of three bytes and a list.
         let header = [
-            0x15, 0x00, 0x15, 0xd8, 0x04, 0x15, 0x28, 0x15, 0x02, 0x1c, 0x15, 0x0e, 0x15, 0x00, 0x4c, 0x18, 0x03, b'a',
-            b'b', b'c', 0x11, 0x19, 0x22, 0x01, 0x02, 0x00, 0x00, 0x00,
+            0x15, 0x00, 0x15, 0xd8, 0x04, 0x15, 0x28, 0x15, 0x02, 0x1c, 0x15, 0x0e, 0x15, 0x00,
+            0x4c, 0x18, 0x03, b'a', b'b', b'c', 0x11, 0x19, 0x22, 0x01, 0x02, 0x00, 0x00, 0x00,
         ];
-        let expected = PageHeader { content: 300, compressed: 20, values: 7, length: header.len() as u64 };
+        let expected = PageHeader {
+            content: 300,
+            compressed: 20,
+            values: 7,
+            length: header.len() as u64,
+        };
         assert_eq!(read(&[&header[..], &[9; 40]].concat()).unwrap(), expected);
         for end in 0..header.len() {
             assert!(read(&header[..end]).is_err(), "{end}");
         }
         assert!(read(&[0x1c; 100]).is_err(), "nested without end");
-        assert!(read(&[0x18, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err(), "a text without end");
+        assert!(
+            read(&[0x18, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err(),
+            "a text without end"
+        );
         assert_eq!(read(&[0x15, 0x00, 0x15, 0x01, 0x00]).unwrap().content, -1);
     }
 }

@@ -59,7 +59,10 @@ enum Reason {
 
 impl PathFault {
     fn new(path: impl Into<String>, reason: Reason) -> Self {
-        Self { path: path.into(), reason }
+        Self {
+            path: path.into(),
+            reason,
+        }
     }
 }
 
@@ -79,7 +82,9 @@ impl RelativePath {
     /// # Errors
     /// As for [`Self::new`], and if the path is not UTF-8.
     pub fn from_path(path: &Path) -> Result<Self, PathFault> {
-        let text = path.to_str().ok_or_else(|| PathFault::new(path.to_string_lossy(), Reason::NotText))?;
+        let text = path
+            .to_str()
+            .ok_or_else(|| PathFault::new(path.to_string_lossy(), Reason::NotText))?;
         Self::new(text)
     }
 
@@ -101,7 +106,9 @@ impl RelativePath {
 
     /// Whether it lies below a folder of that path.
     fn is_below(&self, folder: &Self) -> bool {
-        self.0.strip_prefix(&folder.0).is_some_and(|rest| rest.starts_with('/'))
+        self.0
+            .strip_prefix(&folder.0)
+            .is_some_and(|rest| rest.starts_with('/'))
     }
 }
 
@@ -143,7 +150,9 @@ fn fault(path: &str) -> Option<Reason> {
         return Some(reason);
     }
     // A name may hold a backslash. It must be harmless where the backslash means more than itself.
-    let is_harmless = path.split(['/', '\\']).all(|part| fault_of_part(part).is_none());
+    let is_harmless = path
+        .split(['/', '\\'])
+        .all(|part| fault_of_part(part).is_none());
     (!is_harmless).then_some(Reason::Backslash)
 }
 
@@ -165,15 +174,27 @@ pub(super) enum Stands {
 
 /// Checks that paths can exist together. Returns the folders among them that hold something else of the list, which is
 /// why they need no mention.
-pub(super) fn check_together<'a>(paths: &mut [(&'a RelativePath, Stands)]) -> Result<Vec<&'a RelativePath>, PathFault> {
+pub(super) fn check_together<'a>(
+    paths: &mut [(&'a RelativePath, Stands)],
+) -> Result<Vec<&'a RelativePath>, PathFault> {
     // With `/` before every other character, what lies below a path comes right after it.
-    let key = |path: &'a RelativePath| path.0.bytes().map(|byte| if byte == b'/' { 0 } else { byte });
+    let key = |path: &'a RelativePath| {
+        path.0
+            .bytes()
+            .map(|byte| if byte == b'/' { 0 } else { byte })
+    };
     paths.sort_by(|left, right| key(left.0).cmp(key(right.0)));
     let mut filled = Vec::new();
     for pair in paths.windows(2) {
-        let [(first, stands), (second, also)] = pair else { continue };
+        let [(first, stands), (second, also)] = pair else {
+            continue;
+        };
         if first == second {
-            let reason = if stands == also { Reason::Twice } else { Reason::FileAndFolder };
+            let reason = if stands == also {
+                Reason::Twice
+            } else {
+                Reason::FileAndFolder
+            };
             return Err(PathFault::new(first.as_str(), reason));
         }
         if second.is_below(first) {
@@ -198,11 +219,17 @@ impl fmt::Display for Shown<'_> {
                 '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                     write!(formatter, "{}", character.escape_unicode())?;
                 }
-                character if character.is_control() => write!(formatter, "{}", character.escape_default())?,
+                character if character.is_control() => {
+                    write!(formatter, "{}", character.escape_default())?
+                }
                 character => formatter.write_char(character)?,
             }
         }
-        if self.0.chars().nth(MOST).is_some() { formatter.write_str("…") } else { Ok(()) }
+        if self.0.chars().nth(MOST).is_some() {
+            formatter.write_str("…")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -216,12 +243,16 @@ mod tests {
 
     #[test]
     fn only_what_leads_to_one_place_beneath_is_a_path() {
-        for path in
-            ["a", "a/b.txt", "...", "..a", "a..", ".hidden", "a b", "ü/é", "a\nb", "c:", r"a\b", r"x\x2dy", "-", "~"]
-        {
+        for path in [
+            "a", "a/b.txt", "...", "..a", "a..", ".hidden", "a b", "ü/é", "a\nb", "c:", r"a\b",
+            r"x\x2dy", "-", "~",
+        ] {
             assert_eq!(RelativePath::new(path).unwrap().as_str(), path);
         }
-        assert!(RelativePath::new("é".repeat(127)).is_ok() && RelativePath::new("a".repeat(255)).is_ok());
+        assert!(
+            RelativePath::new("é".repeat(127)).is_ok()
+                && RelativePath::new("a".repeat(255)).is_ok()
+        );
         for (path, reason) in [
             ("", "is empty"),
             ("/etc/passwd", "is absolute"),
@@ -249,7 +280,10 @@ mod tests {
 
     #[test]
     fn messages_steer_no_terminal() {
-        assert_eq!(refused("a\x1b[31m/../\u{202e}\n"), r"the path `a\u{1b}[31m/../\u{202e}\n` has a part `..`");
+        assert_eq!(
+            refused("a\x1b[31m/../\u{202e}\n"),
+            r"the path `a\u{1b}[31m/../\u{202e}\n` has a part `..`"
+        );
         assert!(refused(&format!("{}/..", "x".repeat(250))).len() < 260);
     }
 
@@ -258,26 +292,52 @@ mod tests {
     fn names_that_are_no_text_are_refused() {
         use std::os::unix::ffi::OsStrExt;
         let name = Path::new(std::ffi::OsStr::from_bytes(b"a\xff"));
-        assert!(RelativePath::from_path(name).unwrap_err().to_string().ends_with("is not UTF-8 text"));
+        assert!(
+            RelativePath::from_path(name)
+                .unwrap_err()
+                .to_string()
+                .ends_with("is not UTF-8 text")
+        );
     }
 
     #[test]
     fn a_path_is_one_thing() {
         let together = |files: &[&str], folders: &[&str]| {
             let path = |path: &&str| RelativePath::new(*path).unwrap();
-            let (files, folders): (Vec<_>, Vec<_>) =
-                (files.iter().map(path).collect(), folders.iter().map(path).collect());
+            let (files, folders): (Vec<_>, Vec<_>) = (
+                files.iter().map(path).collect(),
+                folders.iter().map(path).collect(),
+            );
             let files = files.iter().map(|path| (path, Stands::File));
-            let mut all: Vec<_> = files.chain(folders.iter().map(|path| (path, Stands::Folder))).collect();
+            let mut all: Vec<_> = files
+                .chain(folders.iter().map(|path| (path, Stands::Folder)))
+                .collect();
             let filled = check_together(&mut all);
             filled
-                .map(|paths| paths.into_iter().map(|path| path.0.clone()).collect::<Vec<_>>())
+                .map(|paths| {
+                    paths
+                        .into_iter()
+                        .map(|path| path.0.clone())
+                        .collect::<Vec<_>>()
+                })
                 .map_err(|fault| fault.to_string())
         };
-        assert_eq!(together(&["a.txt", "a", "a-/b", "b/c", "b/d"], &["e", "b/e"]), Ok(vec![]));
-        assert_eq!(together(&["a/b"], &["a", "c", "c/d"]), Ok(vec!["a".into(), "c".into()]));
-        assert_eq!(together(&["a", "b", "a"], &[]), Err("the path `a` comes twice".into()));
-        assert_eq!(together(&[], &["a", "a"]), Err("the path `a` comes twice".into()));
+        assert_eq!(
+            together(&["a.txt", "a", "a-/b", "b/c", "b/d"], &["e", "b/e"]),
+            Ok(vec![])
+        );
+        assert_eq!(
+            together(&["a/b"], &["a", "c", "c/d"]),
+            Ok(vec!["a".into(), "c".into()])
+        );
+        assert_eq!(
+            together(&["a", "b", "a"], &[]),
+            Err("the path `a` comes twice".into())
+        );
+        assert_eq!(
+            together(&[], &["a", "a"]),
+            Err("the path `a` comes twice".into())
+        );
         // `a.txt` and `a-` sort between `a` and `a/b` as text.
         let both = Err("the path `a` is a file and a folder at once".to_owned());
         assert_eq!(together(&["a", "a-", "a.txt", "a/b"], &[]), both);

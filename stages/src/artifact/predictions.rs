@@ -36,12 +36,19 @@ impl Predictions {
     /// The number of the most probable class; of several, the first.
     pub fn predicted(&self, sample: usize) -> usize {
         let row = self.row(sample);
-        (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best })
+        (1..row.len()).fold(
+            0,
+            |best, class| if row[class] > row[best] { class } else { best },
+        )
     }
 
     /// Numbers of the samples of one split.
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = usize> {
-        self.splits.iter().enumerate().filter(move |(_, other)| **other == split).map(|(sample, _)| sample)
+        self.splits
+            .iter()
+            .enumerate()
+            .filter(move |(_, other)| **other == split)
+            .map(|(sample, _)| sample)
     }
 
     /// Checks that the parts fit each other; stages call it before they hand predictions on.
@@ -58,13 +65,21 @@ impl Predictions {
             return Err(format!("two classes are called `{}`", Shown(class)));
         }
         if self.splits.len() != samples {
-            return Err(format!("{} splits for {samples} samples", self.splits.len()));
+            return Err(format!(
+                "{} splits for {samples} samples",
+                self.splits.len()
+            ));
         }
         if !self.truth.is_empty() && self.truth.len() != samples {
-            return Err(format!("{} true classes for {samples} samples", self.truth.len()));
+            return Err(format!(
+                "{} true classes for {samples} samples",
+                self.truth.len()
+            ));
         }
         if let Some(class) = self.truth.iter().find(|class| **class as usize >= classes) {
-            return Err(format!("true class {class}, but there are {classes} classes"));
+            return Err(format!(
+                "true class {class}, but there are {classes} classes"
+            ));
         }
         if samples.checked_mul(classes) != Some(self.probabilities.len()) {
             return Err(format!(
@@ -81,34 +96,60 @@ impl Predictions {
         self.classes.iter().for_each(|class| writer.text(class));
         writer.number(self.samples.len() as u64);
         self.samples.iter().for_each(|sample| writer.text(sample));
-        self.splits.iter().for_each(|split| writer.text(split.name()));
+        self.splits
+            .iter()
+            .for_each(|split| writer.text(split.name()));
         writer.number(self.truth.len() as u64);
-        self.truth.iter().for_each(|class| writer.number(u64::from(*class)));
+        self.truth
+            .iter()
+            .for_each(|class| writer.number(u64::from(*class)));
         writer.floats(&self.probabilities);
         writer.finish()
     }
 
     /// A row per sample: `sample`, `split`, `class` if it is known, `predicted`, and `probability.CLASS` for each class.
     pub(super) fn encode_to(&self, sink: &mut (dyn Write + Send)) -> Result<(), ArtifactError> {
-        self.validate().map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
+        self.validate()
+            .map_err(|reason| ArtifactError::corrupt(WHAT, reason))?;
         let mut leading: Vec<ArrayRef> = vec![
             Arc::new(self.samples.iter().map(Some).collect::<StringArray>()),
-            Arc::new(self.splits.iter().map(|split| Some(split.name())).collect::<StringArray>()),
+            Arc::new(
+                self.splits
+                    .iter()
+                    .map(|split| Some(split.name()))
+                    .collect::<StringArray>(),
+            ),
         ];
         let mut names = vec!["sample", "split"];
         if !self.truth.is_empty() {
             names.push("class");
             let class = |class: &u32| Some(self.classes[*class as usize].as_str());
-            leading.push(Arc::new(self.truth.iter().map(class).collect::<StringArray>()));
+            leading.push(Arc::new(
+                self.truth.iter().map(class).collect::<StringArray>(),
+            ));
         }
         names.push("predicted");
         let predicted = |sample| Some(self.classes[self.predicted(sample)].as_str());
-        leading.push(Arc::new((0..self.samples.len()).map(predicted).collect::<StringArray>()));
-        let mut fields: Vec<Field> = names.into_iter().map(|name| Field::new(name, DataType::Utf8, false)).collect();
-        let probability = |name: &String| Field::new(format!("probability.{name}"), DataType::Float32, false);
+        leading.push(Arc::new(
+            (0..self.samples.len())
+                .map(predicted)
+                .collect::<StringArray>(),
+        ));
+        let mut fields: Vec<Field> = names
+            .into_iter()
+            .map(|name| Field::new(name, DataType::Utf8, false))
+            .collect();
+        let probability =
+            |name: &String| Field::new(format!("probability.{name}"), DataType::Float32, false);
         fields.extend(self.classes.iter().map(probability));
         let metadata = Metadata::new(WHAT).with("classes", &self.classes);
-        columns::write_rows(Schema::new(fields), leading, &[&self.probabilities], metadata, sink)
+        columns::write_rows(
+            Schema::new(fields),
+            leading,
+            &[&self.probabilities],
+            metadata,
+            sink,
+        )
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
@@ -116,15 +157,26 @@ impl Predictions {
         let corrupt = |reason: &str| ArtifactError::corrupt(WHAT, reason);
         let classes: Vec<String> = metadata.get("classes")?;
         let first = batch.num_columns().checked_sub(classes.len());
-        let first = first.ok_or_else(|| corrupt("it has other columns than its footer announces"))?;
+        let first =
+            first.ok_or_else(|| corrupt("it has other columns than its footer announces"))?;
         let texts = |place: usize| {
             let column = columns::column::<StringArray>(&batch, place, WHAT)?;
-            Ok::<_, ArtifactError>((0..batch.num_rows()).map(|row| column.value(row)).collect::<Vec<_>>())
+            Ok::<_, ArtifactError>(
+                (0..batch.num_rows())
+                    .map(|row| column.value(row))
+                    .collect::<Vec<_>>(),
+            )
         };
-        let numbers: BTreeMap<&str, u32> =
-            classes.iter().zip(0..).map(|(class, number)| (class.as_str(), number)).collect();
+        let numbers: BTreeMap<&str, u32> = classes
+            .iter()
+            .zip(0..)
+            .map(|(class, number)| (class.as_str(), number))
+            .collect();
         let number = |name: &str| {
-            numbers.get(name).copied().ok_or_else(|| corrupt(&format!("there is no class `{}`", Shown(name))))
+            numbers
+                .get(name)
+                .copied()
+                .ok_or_else(|| corrupt(&format!("there is no class `{}`", Shown(name))))
         };
         let split = |name: &str| name.parse().map_err(|reason: String| corrupt(&reason));
         // Sample, split, the class if it is known, and what is predicted.
@@ -163,7 +215,10 @@ mod tests {
     fn survives_its_file() {
         let mut unlabelled = sample();
         unlabelled.truth.clear();
-        let none = Predictions { classes: vec!["a".into()], ..Predictions::default() };
+        let none = Predictions {
+            classes: vec!["a".into()],
+            ..Predictions::default()
+        };
         for predictions in [sample(), unlabelled, none] {
             let mut bytes = Vec::new();
             predictions.encode_to(&mut bytes).unwrap();

@@ -30,12 +30,17 @@ impl Scores {
     }
 
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = &Segment> {
-        self.segments.iter().filter(move |segment| segment.split == split)
+        self.segments
+            .iter()
+            .filter(move |segment| segment.split == split)
     }
 
     /// All scores of one split, segment after segment.
     pub fn values(&self, split: Split) -> Vec<f32> {
-        self.of_split(split).flat_map(|segment| &self.scores[segment.rows.clone()]).copied().collect()
+        self.of_split(split)
+            .flat_map(|segment| &self.scores[segment.rows.clone()])
+            .copied()
+            .collect()
     }
 
     /// Checks that the parts fit each other.
@@ -47,7 +52,10 @@ impl Scores {
         let mut next = 0;
         for segment in &self.segments {
             if segment.rows.start != next || segment.rows.end < segment.rows.start {
-                return Err(format!("segment {} does not start at row {next}", Shown(&segment.entity)));
+                return Err(format!(
+                    "segment {} does not start at row {next}",
+                    Shown(&segment.entity)
+                ));
             }
             next = segment.rows.end;
         }
@@ -59,7 +67,9 @@ impl Scores {
         }
         let (width, contributions) = (self.channels.len(), self.contributions.len());
         if rows.checked_mul(width) != Some(contributions) {
-            return Err(format!("{contributions} contributions for {rows} rows of {width} channels"));
+            return Err(format!(
+                "{contributions} contributions for {rows} rows of {width} channels"
+            ));
         }
         Ok(())
     }
@@ -70,7 +80,9 @@ impl Scores {
         writer.floats(&self.scores);
         writer.bytes(&self.labels);
         writer.number(self.channels.len() as u64);
-        self.channels.iter().for_each(|channel| writer.text(channel));
+        self.channels
+            .iter()
+            .for_each(|channel| writer.text(channel));
         writer.floats(&self.contributions);
         writer.finish()
     }
@@ -82,10 +94,19 @@ impl Scores {
             fields.push(Field::new("label", DataType::UInt8, false));
             arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
         }
-        let contribution = |name: &String| Field::new(format!("contribution.{name}"), DataType::Float32, false);
+        let contribution =
+            |name: &String| Field::new(format!("contribution.{name}"), DataType::Float32, false);
         fields.extend(self.channels.iter().map(contribution));
-        let metadata = Metadata::new("scores").with("segments", &self.segments).with("channels", &self.channels);
-        columns::write_rows(Schema::new(fields), arrays, &[&self.contributions], metadata, sink)
+        let metadata = Metadata::new("scores")
+            .with("segments", &self.segments)
+            .with("channels", &self.channels);
+        columns::write_rows(
+            Schema::new(fields),
+            arrays,
+            &[&self.contributions],
+            metadata,
+            sink,
+        )
     }
 
     pub(super) fn decode(source: Source) -> Result<Self, ArtifactError> {
@@ -94,21 +115,39 @@ impl Scores {
         let segments = file.metadata().get("segments")?;
         let width = channels.len();
         // Only the second column can be the labels: contributions have other names and another type.
-        let labels = file.fields().get(1).is_some_and(|field| field.data_type() == &DataType::UInt8);
+        let labels = file
+            .fields()
+            .get(1)
+            .is_some_and(|field| field.data_type() == &DataType::UInt8);
         if file.fields().len() != 1 + usize::from(labels) + width {
-            return Err(ArtifactError::corrupt("scores", "it has other columns than its footer announces"));
+            return Err(ArtifactError::corrupt(
+                "scores",
+                "it has other columns than its footer announces",
+            ));
         }
-        let mut scores = Self { scores: Vec::new(), labels: Vec::new(), segments, channels, contributions: Vec::new() };
+        let mut scores = Self {
+            scores: Vec::new(),
+            labels: Vec::new(),
+            segments,
+            channels,
+            contributions: Vec::new(),
+        };
         scores.contributions.reserve_exact(file.rows() * width);
         file.read_rows(|batch| {
-            scores.scores.extend_from_slice(columns::column::<Float32Array>(batch, 0, "scores")?.values());
+            scores
+                .scores
+                .extend_from_slice(columns::column::<Float32Array>(batch, 0, "scores")?.values());
             if labels {
-                scores.labels.extend_from_slice(columns::column::<UInt8Array>(batch, 1, "scores")?.values());
+                scores
+                    .labels
+                    .extend_from_slice(columns::column::<UInt8Array>(batch, 1, "scores")?.values());
             }
             let columns = batch.num_columns() - width..batch.num_columns();
             columns::append_rows(batch, columns, &mut scores.contributions, "scores")
         })?;
-        scores.validate().map_err(|reason| ArtifactError::corrupt("scores", reason))?;
+        scores
+            .validate()
+            .map_err(|reason| ArtifactError::corrupt("scores", reason))?;
         Ok(scores)
     }
 }

@@ -29,7 +29,13 @@ pub struct Segment {
 impl Segment {
     /// A segment without labels and class.
     pub fn new(split: Split, entity: impl Into<String>, rows: Range<usize>) -> Self {
-        Self { split, entity: entity.into(), rows, labelled: false, class: None }
+        Self {
+            split,
+            entity: entity.into(),
+            rows,
+            labelled: false,
+            class: None,
+        }
     }
 
     #[must_use]
@@ -75,18 +81,27 @@ impl Series {
 
     /// The segments of one split.
     pub fn of_split(&self, split: Split) -> impl Iterator<Item = &Segment> {
-        self.segments.iter().filter(move |segment| segment.split == split)
+        self.segments
+            .iter()
+            .filter(move |segment| segment.split == split)
     }
 
     /// The names of all classes, sorted.
     pub fn classes(&self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.segments.iter().filter_map(|segment| segment.class.as_ref()).collect();
+        let names: BTreeSet<&String> = self
+            .segments
+            .iter()
+            .filter_map(|segment| segment.class.as_ref())
+            .collect();
         names.into_iter().cloned().collect()
     }
 
     /// The segment that a row belongs to.
     pub fn segment_at(&self, row: usize) -> Option<&Segment> {
-        self.segments.get(self.segments.partition_point(|segment| segment.rows.end <= row))
+        self.segments.get(
+            self.segments
+                .partition_point(|segment| segment.rows.end <= row),
+        )
     }
 
     /// The class of the sample that a row belongs to.
@@ -103,12 +118,19 @@ impl Series {
         let mut next = 0;
         for segment in &self.segments {
             if segment.rows.start != next || segment.rows.end < segment.rows.start {
-                return Err(format!("segment {} does not start at row {next}", Shown(&segment.entity)));
+                return Err(format!(
+                    "segment {} does not start at row {next}",
+                    Shown(&segment.entity)
+                ));
             }
             next = segment.rows.end;
         }
         if rows.checked_mul(self.width()) != Some(self.values.len()) {
-            return Err(format!("{} values for {rows} rows of {} channels", self.values.len(), self.width()));
+            return Err(format!(
+                "{} values for {rows} rows of {} channels",
+                self.values.len(),
+                self.width()
+            ));
         }
         if !self.labels.is_empty() && self.labels.len() != rows {
             return Err(format!("{} labels for {rows} rows", self.labels.len()));
@@ -122,7 +144,9 @@ impl Series {
     pub fn digest(&self) -> Digest {
         let mut writer = DigestWriter::new("series");
         writer.number(self.channels.len() as u64);
-        self.channels.iter().for_each(|channel| writer.text(channel));
+        self.channels
+            .iter()
+            .for_each(|channel| writer.text(channel));
         digest_segments(&mut writer, &self.segments);
         writer.floats(&self.values);
         writer.bytes(&self.labels);
@@ -141,7 +165,11 @@ impl Series {
             fields.push(Field::new("runner.label", DataType::UInt8, false));
             arrays.push(Arc::new(UInt8Array::from(self.labels.clone())));
         }
-        fields.extend(self.channels.iter().map(|name| Field::new(name, DataType::Float32, false)));
+        fields.extend(
+            self.channels
+                .iter()
+                .map(|name| Field::new(name, DataType::Float32, false)),
+        );
         let metadata = Metadata::new("series").with("segments", &self.segments);
         columns::write_rows(Schema::new(fields), arrays, &[&self.values], metadata, sink)
     }
@@ -150,26 +178,48 @@ impl Series {
         let file = columns::open(source, "series")?;
         // Times and labels stand before the channels. They are told apart by place and type: a channel may have any name.
         let is_own = |name: &str, kind: &DataType, place: usize| {
-            file.fields().get(place).is_some_and(|field| field.name() == name && field.data_type() == kind)
+            file.fields()
+                .get(place)
+                .is_some_and(|field| field.name() == name && field.data_type() == kind)
         };
         let times = is_own("runner.time", &DataType::Int64, 0);
         let labels = is_own("runner.label", &DataType::UInt8, usize::from(times));
         let first = usize::from(times) + usize::from(labels);
-        let channels: Vec<String> = file.fields()[first..].iter().map(|field| field.name().clone()).collect();
+        let channels: Vec<String> = file.fields()[first..]
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         let segments = file.metadata().get("segments")?;
-        let mut series = Self { channels, values: Vec::new(), labels: Vec::new(), times: Vec::new(), segments };
+        let mut series = Self {
+            channels,
+            values: Vec::new(),
+            labels: Vec::new(),
+            times: Vec::new(),
+            segments,
+        };
         series.values.reserve_exact(file.rows() * series.width());
         file.read_rows(|batch| {
-            columns::append_rows(batch, first..batch.num_columns(), &mut series.values, "series")?;
+            columns::append_rows(
+                batch,
+                first..batch.num_columns(),
+                &mut series.values,
+                "series",
+            )?;
             if times {
-                series.times.extend_from_slice(columns::column::<Int64Array>(batch, 0, "series")?.values());
+                series
+                    .times
+                    .extend_from_slice(columns::column::<Int64Array>(batch, 0, "series")?.values());
             }
             if labels {
-                series.labels.extend_from_slice(columns::column::<UInt8Array>(batch, first - 1, "series")?.values());
+                series.labels.extend_from_slice(
+                    columns::column::<UInt8Array>(batch, first - 1, "series")?.values(),
+                );
             }
             Ok(())
         })?;
-        series.validate().map_err(|reason| ArtifactError::corrupt("series", reason))?;
+        series
+            .validate()
+            .map_err(|reason| ArtifactError::corrupt("series", reason))?;
         Ok(series)
     }
 }
@@ -193,7 +243,10 @@ pub(super) fn digest_segments(writer: &mut DigestWriter, segments: &[Segment]) {
     }
 }
 
-pub(super) fn optional<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Option<&'a T> {
+pub(super) fn optional<'a, T: Array + 'static>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Option<&'a T> {
     batch.column_by_name(name)?.as_any().downcast_ref()
 }
 
@@ -207,7 +260,10 @@ pub(super) mod tests {
             values: (0..14).map(|i| i as f32 * 0.5).collect(),
             labels: vec![0, 0, 0, 0, 1, 1, 0],
             times: vec![],
-            segments: vec![Segment::new(Split::Train, "m", 0..4), Segment::new(Split::Test, "m", 4..7).labelled(true)],
+            segments: vec![
+                Segment::new(Split::Train, "m", 0..4),
+                Segment::new(Split::Test, "m", 4..7).labelled(true),
+            ],
         }
     }
 
@@ -237,10 +293,19 @@ pub(super) mod tests {
                 times: (0..rows as i64).collect(),
                 segments: vec![Segment::new(Split::Test, "m", rows_at).labelled(true)],
             };
-            let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = |threads| {
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap()
+            };
             let bytes = pool(1).install(|| encoded(&series));
             assert_eq!(bytes, pool(3).install(|| encoded(&series)));
-            assert_eq!(Series::decode(bytes.into()).unwrap(), series, "{rows} x {width}");
+            assert_eq!(
+                Series::decode(bytes.into()).unwrap(),
+                series,
+                "{rows} x {width}"
+            );
         }
     }
 

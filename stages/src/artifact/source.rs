@@ -68,10 +68,16 @@ impl ChunkReader for Source {
         /// What is read this way are headers of pages.
         const HEADER: usize = 256;
         match self {
-            Self::Memory(bytes) => Ok(Box::new(bytes.slice(checked(start, 0, self.len())?.0..).reader())),
-            Self::Disk(file, _) => {
-                Ok(Box::new(BufReader::with_capacity(HEADER, Stretch { file: Arc::clone(file), position: start })))
-            }
+            Self::Memory(bytes) => Ok(Box::new(
+                bytes.slice(checked(start, 0, self.len())?.0..).reader(),
+            )),
+            Self::Disk(file, _) => Ok(Box::new(BufReader::with_capacity(
+                HEADER,
+                Stretch {
+                    file: Arc::clone(file),
+                    position: start,
+                },
+            ))),
         }
     }
 
@@ -93,7 +99,9 @@ fn checked(start: u64, length: usize, whole: u64) -> Result<(usize, usize)> {
     let end = start.checked_add(length as u64).filter(|end| *end <= whole);
     match (usize::try_from(start), end.map(usize::try_from)) {
         (Ok(start), Some(Ok(end))) => Ok((start, end)),
-        _ => Err(ParquetError::EOF(format!("{length} bytes from byte {start} on of a file of {whole}"))),
+        _ => Err(ParquetError::EOF(format!(
+            "{length} bytes from byte {start} on of a file of {whole}"
+        ))),
     }
 }
 
@@ -126,7 +134,11 @@ mod tests {
             assert_eq!(source.get_bytes(9_990, 10).unwrap(), content[9_990..]);
             assert!(source.get_bytes(9_990, 11).is_err() && source.get_bytes(u64::MAX, 2).is_err());
             let mut rest = Vec::new();
-            source.get_read(1_000).unwrap().read_to_end(&mut rest).unwrap();
+            source
+                .get_read(1_000)
+                .unwrap()
+                .read_to_end(&mut rest)
+                .unwrap();
             assert_eq!(rest, content[1_000..]);
             assert_eq!(source.into_bytes().unwrap(), content);
         }

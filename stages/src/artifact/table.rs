@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+    StringArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 
@@ -24,7 +25,10 @@ impl Table {
     pub fn new(columns: Vec<(&str, Column)>) -> Result<Self, ArtifactError> {
         let field = |(name, column): &(&str, Column)| Field::new(*name, column.data_type(), true);
         let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-        let arrays = columns.into_iter().map(|(_, column)| column.into_array()).collect();
+        let arrays = columns
+            .into_iter()
+            .map(|(_, column)| column.into_array())
+            .collect();
         Ok(Self(RecordBatch::try_new(Arc::new(schema), arrays)?))
     }
 
@@ -33,7 +37,12 @@ impl Table {
     }
 
     pub fn column_names(&self) -> Vec<String> {
-        self.0.schema().fields().iter().map(|field| field.name().clone()).collect()
+        self.0
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
     }
 
     /// The Arrow columns themselves, for printing and export.
@@ -50,7 +59,12 @@ impl Table {
     }
 
     pub fn texts(&self, name: &str) -> Option<Vec<Option<String>>> {
-        Some(optional::<StringArray>(&self.0, name)?.iter().map(|text| text.map(str::to_owned)).collect())
+        Some(
+            optional::<StringArray>(&self.0, name)?
+                .iter()
+                .map(|text| text.map(str::to_owned))
+                .collect(),
+        )
     }
 
     pub fn digest(&self) -> Digest {
@@ -66,19 +80,46 @@ impl Table {
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, ArtifactError> {
         let schema = self.0.schema().as_ref().clone();
-        columns::write(schema, self.0.columns().to_vec(), self.rows(), Metadata::new("table"))
+        columns::write(
+            schema,
+            self.0.columns().to_vec(),
+            self.rows(),
+            Metadata::new("table"),
+        )
     }
 
     pub(super) fn decode(bytes: Vec<u8>) -> Result<Self, ArtifactError> {
         let (batch, _) = columns::read(bytes, "table")?;
-        let known = [DataType::Float64, DataType::Int64, DataType::Utf8, DataType::Boolean];
-        if let Some(field) = batch.schema().fields().iter().find(|field| !known.contains(field.data_type())) {
-            let reason = format!("the column `{}` is of type {}", Shown(field.name()), field.data_type());
+        let known = [
+            DataType::Float64,
+            DataType::Int64,
+            DataType::Utf8,
+            DataType::Boolean,
+        ];
+        if let Some(field) = batch
+            .schema()
+            .fields()
+            .iter()
+            .find(|field| !known.contains(field.data_type()))
+        {
+            let reason = format!(
+                "the column `{}` is of type {}",
+                Shown(field.name()),
+                field.data_type()
+            );
             return Err(ArtifactError::corrupt("table", reason));
         }
-        let schema = batch.schema().as_ref().clone().with_metadata(HashMap::new());
+        let schema = batch
+            .schema()
+            .as_ref()
+            .clone()
+            .with_metadata(HashMap::new());
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(Self(RecordBatch::try_new_with_options(Arc::new(schema), batch.columns().to_vec(), &options)?))
+        Ok(Self(RecordBatch::try_new_with_options(
+            Arc::new(schema),
+            batch.columns().to_vec(),
+            &options,
+        )?))
     }
 }
 

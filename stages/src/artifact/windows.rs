@@ -67,7 +67,9 @@ impl Windows {
 
     /// First rows of the windows of one split, in order of time.
     pub fn starts(&self, split: Split) -> Vec<usize> {
-        self.of_split(split).flat_map(|run| (0..run.count).map(|index| run.start(index))).collect()
+        self.of_split(split)
+            .flat_map(|run| (0..run.count).map(|index| run.start(index)))
+            .collect()
     }
 
     /// The values the model sees: `[length, channels]`, row-major, borrowed from the series.
@@ -93,20 +95,37 @@ impl Windows {
         let rows = self.series.rows();
         let WindowSpec { length, horizon } = self.spec;
         let extent = length.checked_add(horizon).filter(|_| length > 0);
-        let extent = extent.ok_or_else(|| format!("windows of {length} rows with {horizon} to forecast"))?;
+        let extent =
+            extent.ok_or_else(|| format!("windows of {length} rows with {horizon} to forecast"))?;
         let mut left = rows;
         for (number, run) in self.runs.iter().enumerate() {
-            let WindowRun { first, stride, count, rows: (start, end), .. } = *run;
-            let last = count.checked_sub(1).and_then(|steps| steps.checked_mul(stride)?.checked_add(first));
+            let WindowRun {
+                first,
+                stride,
+                count,
+                rows: (start, end),
+                ..
+            } = *run;
+            let last = count
+                .checked_sub(1)
+                .and_then(|steps| steps.checked_mul(stride)?.checked_add(first));
             let fits = match last {
-                Some(last) => stride > 0 && last.checked_add(extent).is_some_and(|after| after <= end),
+                Some(last) => {
+                    stride > 0 && last.checked_add(extent).is_some_and(|after| after <= end)
+                }
                 None => count == 0,
             };
             if !fits || start > first || start > end || end > rows {
-                let shape = format!("{count} windows of {extent} rows, {stride} apart, from row {first} on");
-                return Err(format!("run {number}: {shape} do not fit into rows {start} to {end} of {rows}"));
+                let shape = format!(
+                    "{count} windows of {extent} rows, {stride} apart, from row {first} on"
+                );
+                return Err(format!(
+                    "run {number}: {shape} do not fit into rows {start} to {end} of {rows}"
+                ));
             }
-            left = left.checked_sub(count).ok_or_else(|| format!("more windows than the {rows} rows"))?;
+            left = left
+                .checked_sub(count)
+                .ok_or_else(|| format!("more windows than the {rows} rows"))?;
         }
         Ok(())
     }
@@ -131,17 +150,29 @@ impl Windows {
         let mut fields = vec![Field::new("split", DataType::Utf8, false)];
         fields.extend(["first", "stride", "count", "rows_start", "rows_end"].map(number));
         let column = |get: fn(&WindowRun) -> usize| -> ArrayRef {
-            Arc::new(self.runs.iter().map(|run| get(run) as u64).collect::<UInt64Array>())
+            Arc::new(
+                self.runs
+                    .iter()
+                    .map(|run| get(run) as u64)
+                    .collect::<UInt64Array>(),
+            )
         };
         let arrays: Vec<ArrayRef> = vec![
-            Arc::new(self.runs.iter().map(|run| Some(run.split.name())).collect::<StringArray>()),
+            Arc::new(
+                self.runs
+                    .iter()
+                    .map(|run| Some(run.split.name()))
+                    .collect::<StringArray>(),
+            ),
             column(|run| run.first),
             column(|run| run.stride),
             column(|run| run.count),
             column(|run| run.rows.0),
             column(|run| run.rows.1),
         ];
-        let metadata = Metadata::new("windows").with("spec", &self.spec).with("series", &self.series.digest());
+        let metadata = Metadata::new("windows")
+            .with("spec", &self.spec)
+            .with("series", &self.series.digest());
         columns::write(Schema::new(fields), arrays, self.runs.len(), metadata)
     }
 
@@ -153,8 +184,10 @@ impl Windows {
         let (first, stride, count) = (number("first")?, number("stride")?, number("count")?);
         let (rows_start, rows_end) = (number("rows_start")?, number("rows_end")?);
         let run = |row: usize| {
-            let split =
-                splits.value(row).parse().map_err(|reason: String| ArtifactError::corrupt("windows", reason))?;
+            let split = splits
+                .value(row)
+                .parse()
+                .map_err(|reason: String| ArtifactError::corrupt("windows", reason))?;
             Ok(WindowRun {
                 split,
                 first: first.value(row) as usize,
@@ -163,13 +196,24 @@ impl Windows {
                 rows: (rows_start.value(row) as usize, rows_end.value(row) as usize),
             })
         };
-        let runs = (0..batch.num_rows()).map(run).collect::<Result<_, ArtifactError>>()?;
+        let runs = (0..batch.num_rows())
+            .map(run)
+            .collect::<Result<_, ArtifactError>>()?;
         let digest: Digest = metadata.get("series")?;
         let Artifact::Series(series) = parts.artifact(&digest)? else {
-            return Err(ArtifactError::corrupt("windows", "the part below the windows is not a series"));
+            return Err(ArtifactError::corrupt(
+                "windows",
+                "the part below the windows is not a series",
+            ));
         };
-        let windows = Self { series, spec: metadata.get("spec")?, runs };
-        windows.validate().map_err(|reason| ArtifactError::corrupt("windows", reason))?;
+        let windows = Self {
+            series,
+            spec: metadata.get("spec")?,
+            runs,
+        };
+        windows
+            .validate()
+            .map_err(|reason| ArtifactError::corrupt("windows", reason))?;
         Ok(windows)
     }
 }
@@ -195,9 +239,21 @@ mod tests {
     #[test]
     fn survives_its_file_and_borrows_from_the_series() {
         let series = Arc::new(super::super::series::tests::sample());
-        let run = WindowRun { split: Split::Train, first: 0, stride: 1, count: 2, rows: (0, 4) };
-        let windows =
-            Windows { series: Arc::clone(&series), spec: WindowSpec { length: 2, horizon: 1 }, runs: vec![run] };
+        let run = WindowRun {
+            split: Split::Train,
+            first: 0,
+            stride: 1,
+            count: 2,
+            rows: (0, 4),
+        };
+        let windows = Windows {
+            series: Arc::clone(&series),
+            spec: WindowSpec {
+                length: 2,
+                horizon: 1,
+            },
+            runs: vec![run],
+        };
         let again = Windows::decode(windows.encode().unwrap(), &One(series)).unwrap();
         assert_eq!(windows.digest(), again.digest());
         assert_eq!(again.starts(Split::Train), [0, 1]);

@@ -8,7 +8,11 @@ pub fn axes_of(name: &str) -> Row {
         let (axis, value) = part.split_once('=').unwrap_or(("instance", part));
         (axis.trim().to_owned(), cell_of_text(value.trim()))
     };
-    parts_of(name).into_iter().filter(|part| !part.trim().is_empty()).map(pair).collect()
+    parts_of(name)
+        .into_iter()
+        .filter(|part| !part.trim().is_empty())
+        .map(pair)
+        .collect()
 }
 
 /// The parts of a name between its commas. A comma inside brackets or quotes belongs to a value that is a list or a map.
@@ -32,15 +36,31 @@ fn parts_of(name: &str) -> Vec<&str> {
     }
     parts.push(&name[start..]);
     // Text with a bracket that nothing closes is no list.
-    if depth == 0 && !quoted { parts } else { name.split(',').collect() }
+    if depth == 0 && !quoted {
+        parts
+    } else {
+        name.split(',').collect()
+    }
 }
 
 fn cell_of_text(text: &str) -> Cell {
-    let number = || text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Cell::Real);
+    let number = || {
+        text.parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite())
+            .map(Cell::Real)
+    };
     // Text such as 007 stays text.
-    let integer = text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Cell::Integer);
-    let looks_like_number = text.contains(['.', 'e']) && !text.starts_with(['+', '.', 'e', 'i', 'n']);
-    integer.or_else(|| number().filter(|_| looks_like_number)).unwrap_or_else(|| Cell::Text(text.to_owned()))
+    let integer = text
+        .parse::<i64>()
+        .ok()
+        .filter(|number| number.to_string() == text)
+        .map(Cell::Integer);
+    let looks_like_number =
+        text.contains(['.', 'e']) && !text.starts_with(['+', '.', 'e', 'i', 'n']);
+    integer
+        .or_else(|| number().filter(|_| looks_like_number))
+        .unwrap_or_else(|| Cell::Text(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -55,17 +75,29 @@ mod tests {
     fn values_are_integers_numbers_or_text() {
         let axes = axes_of("machine=machine-2-1,seed=1,lr=1.0e-3");
         assert_eq!(axes["machine"], text("machine-2-1"));
-        assert_eq!((&axes["seed"], &axes["lr"]), (&Cell::Integer(1), &Cell::Real(1e-3)));
+        assert_eq!(
+            (&axes["seed"], &axes["lr"]),
+            (&Cell::Integer(1), &Cell::Real(1e-3))
+        );
         assert_eq!(axes_of("plain")["instance"], text("plain"));
-        assert_eq!((cell_of_text("007"), cell_of_text("inf")), (text("007"), text("inf")));
+        assert_eq!(
+            (cell_of_text("007"), cell_of_text("inf")),
+            (text("007"), text("inf"))
+        );
     }
 
     #[test]
     fn lists_and_maps_are_one_value() {
         let axes = axes_of(r#"model={"kind":"naive","season":24},channels=[8, 16],seed=2"#);
         assert_eq!(axes["model"], text(r#"{"kind":"naive","season":24}"#));
-        assert_eq!((&axes["channels"], &axes["seed"]), (&text("[8, 16]"), &Cell::Integer(2)));
-        assert_eq!(axes_of(r#"note={"text":"a}, \"b"},seed=3"#)["seed"], Cell::Integer(3));
+        assert_eq!(
+            (&axes["channels"], &axes["seed"]),
+            (&text("[8, 16]"), &Cell::Integer(2))
+        );
+        assert_eq!(
+            axes_of(r#"note={"text":"a}, \"b"},seed=3"#)["seed"],
+            Cell::Integer(3)
+        );
         assert_eq!(axes_of("note=[half,seed=4")["seed"], Cell::Integer(4));
     }
 }

@@ -25,10 +25,18 @@ fn text_as_written() -> Schema {
 pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
     for (name, output) in &params.outputs {
         let has_files = !params.files.is_empty();
-        output_path(&output.path, has_files).map_err(|reason| (format!("outputs.{name}.path"), reason))?;
+        output_path(&output.path, has_files)
+            .map_err(|reason| (format!("outputs.{name}.path"), reason))?;
     }
-    if params.run.first().is_some_and(|program| program.trim().is_empty()) {
-        return Err(("run.0".to_owned(), "the program to run has no name".to_owned()));
+    if params
+        .run
+        .first()
+        .is_some_and(|program| program.trim().is_empty())
+    {
+        return Err((
+            "run.0".to_owned(),
+            "the program to run has no name".to_owned(),
+        ));
     }
     for (index, argument) in params.run.iter().enumerate() {
         let place = format!("run.{index}");
@@ -38,27 +46,49 @@ pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
     }
     for name in params.env.keys().chain(&params.pass_env) {
         if name.is_empty() || name.contains(['=', '\0']) {
-            let reason = format!("`{}` is not a name of an environment variable", name.escape_debug());
-            return Err((if params.env.contains_key(name) { "env" } else { "pass_env" }.to_owned(), reason));
+            let reason = format!(
+                "`{}` is not a name of an environment variable",
+                name.escape_debug()
+            );
+            return Err((
+                if params.env.contains_key(name) {
+                    "env"
+                } else {
+                    "pass_env"
+                }
+                .to_owned(),
+                reason,
+            ));
         }
     }
     match params.env.iter().find(|(_, value)| value.contains('\0')) {
-        Some((name, _)) => Err((format!("env.{name}"), "a value cannot hold a NUL character".to_owned())),
+        Some((name, _)) => Err((
+            format!("env.{name}"),
+            "a value cannot hold a NUL character".to_owned(),
+        )),
         None => Ok(()),
     }
 }
 
 fn output_path(path: &Path, has_files: bool) -> Result<(), String> {
     let shown = path.display();
-    let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let is_inside = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     if !is_inside || path.as_os_str().is_empty() || path.to_string_lossy().contains('\0') {
-        return Err(format!("`{shown}` is not a path below the folder of the command"));
+        return Err(format!(
+            "`{shown}` is not a path below the folder of the command"
+        ));
     }
     if path.starts_with(INPUTS) {
-        return Err(format!("`{shown}` is not a path for an output: `{INPUTS}` holds the inputs"));
+        return Err(format!(
+            "`{shown}` is not a path for an output: `{INPUTS}` holds the inputs"
+        ));
     }
     if has_files && path.starts_with(FILES) {
-        return Err(format!("`{shown}` is not a path for an output: `{FILES}` holds the copies of declared files"));
+        return Err(format!(
+            "`{shown}` is not a path for an output: `{FILES}` holds the copies of declared files"
+        ));
     }
     Ok(())
 }

@@ -29,9 +29,13 @@ impl Group {
     }
 
     fn has_living_member(self) -> bool {
-        let Ok(listed) = fs::read_dir("/proc") else { return true };
+        let Ok(listed) = fs::read_dir("/proc") else {
+            return true;
+        };
         let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter_map(Status::of).any(|status| status.group == self.0.as_raw_nonzero().get() && status.is_alive)
+        numbers
+            .filter_map(Status::of)
+            .any(|status| status.group == self.0.as_raw_nonzero().get() && status.is_alive)
     }
 }
 
@@ -49,19 +53,28 @@ pub(super) struct Traces {
 impl Traces {
     /// Processes that the program started and that are in no group of its own any more.
     pub fn strays(&self) -> Vec<Pid> {
-        self.candidates().into_iter().filter_map(Pid::from_raw).filter(|process| self.is_stray(*process)).collect()
+        self.candidates()
+            .into_iter()
+            .filter_map(Pid::from_raw)
+            .filter(|process| self.is_stray(*process))
+            .collect()
     }
 
     /// Numbers that were given to processes after the first one.
     fn candidates(&self) -> Vec<i32> {
         let first = self.first.as_raw_nonzero().get();
         match newest_number() {
-            Some(newest) if newest >= first && newest - first <= FEW => (first + 1..=newest).collect(),
+            Some(newest) if newest >= first && newest - first <= FEW => {
+                (first + 1..=newest).collect()
+            }
             _ => {
                 let listed = fs::read_dir("/proc").into_iter().flatten();
-                let numbers = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+                let numbers =
+                    listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
                 let started = Status::of(first).map(|status| status.started);
-                let is_later = |number: &i32| Status::of(*number).is_some_and(|status| Some(status.started) >= started);
+                let is_later = |number: &i32| {
+                    Status::of(*number).is_some_and(|status| Some(status.started) >= started)
+                };
                 numbers.filter(is_later).collect()
             }
         }
@@ -69,19 +82,24 @@ impl Traces {
 
     fn is_stray(&self, process: Pid) -> bool {
         let place = PathBuf::from(format!("/proc/{}", process.as_raw_nonzero()));
-        let is_here = fs::read_link(place.join("cwd")).is_ok_and(|folder| folder.starts_with(&self.folder));
+        let is_here =
+            fs::read_link(place.join("cwd")).is_ok_and(|folder| folder.starts_with(&self.folder));
         if !is_here && !self.holds_pipe(&place) {
             return false;
         }
-        let Some(status) = Status::of(process.as_raw_nonzero().get()) else { return false };
+        let Some(status) = Status::of(process.as_raw_nonzero().get()) else {
+            return false;
+        };
         // Threads, among them our own, have numbers, too. And a child of ours in our session may be a program that another
         // stage is starting now: until it is under way it holds copies of all our files. Such a one still runs our own program
         // or is in the folder of its stage, beside this one. Others have come to us from a program that ended, where
         // we are the first process of a container.
         let own = rustix::process::getpid().as_raw_nonzero().get();
-        let own_session = rustix::process::getsid(None).is_ok_and(|own| own.as_raw_nonzero().get() == status.session);
+        let own_session = rustix::process::getsid(None)
+            .is_ok_and(|own| own.as_raw_nonzero().get() == status.session);
         let is_ours = status.parent == own && own_session;
-        let may_be_starting = !is_here && is_ours && (self.is_in_a_folder_beside(&place) || runs_our_program(&place));
+        let may_be_starting =
+            !is_here && is_ours && (self.is_in_a_folder_beside(&place) || runs_our_program(&place));
         if !is_process(&place) || may_be_starting {
             return false;
         }
@@ -100,28 +118,43 @@ impl Traces {
         }
         let open = fs::read_dir(place.join("fd")).into_iter().flatten();
         let mut targets = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        targets.any(|target| self.pipes.iter().any(|pipe| target.as_os_str() == pipe.as_str()))
+        targets.any(|target| {
+            self.pipes
+                .iter()
+                .any(|pipe| target.as_os_str() == pipe.as_str())
+        })
     }
 }
 
 /// Whether a process runs the program that this one runs.
 fn runs_our_program(place: &Path) -> bool {
-    let [theirs, ours] = [place.join("exe"), PathBuf::from("/proc/self/exe")].map(|link| fs::read_link(link).ok());
+    let [theirs, ours] =
+        [place.join("exe"), PathBuf::from("/proc/self/exe")].map(|link| fs::read_link(link).ok());
     theirs == ours
 }
 
 /// Whether the number is that of a process, not of a thread.
 fn is_process(place: &Path) -> bool {
     let text = fs::read_to_string(place.join("status")).unwrap_or_default();
-    let group = text.lines().find_map(|line| line.strip_prefix("Tgid:")).map(str::trim);
+    let group = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:"))
+        .map(str::trim);
     group.is_some() && group == place.file_name().and_then(|name| name.to_str())
 }
 
 /// Sends a signal to each process.
 pub(super) fn send_to_all(processes: &[Pid], signal: Signal) {
     let own = rustix::process::getpid();
-    let unique: BTreeSet<i32> = processes.iter().map(|process| process.as_raw_nonzero().get()).collect();
-    for process in unique.into_iter().filter_map(Pid::from_raw).filter(|process| *process != own) {
+    let unique: BTreeSet<i32> = processes
+        .iter()
+        .map(|process| process.as_raw_nonzero().get())
+        .collect();
+    for process in unique
+        .into_iter()
+        .filter_map(Pid::from_raw)
+        .filter(|process| *process != own)
+    {
         let _ = kill_process(process, signal);
     }
 }
@@ -134,7 +167,12 @@ pub(super) fn pipe_name(stream: impl std::os::fd::AsFd) -> Option<String> {
 
 /// The number that was given last to a process or thread of this namespace.
 fn newest_number() -> Option<i32> {
-    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().last()?.parse().ok()
+    fs::read_to_string("/proc/loadavg")
+        .ok()?
+        .split_whitespace()
+        .last()?
+        .parse()
+        .ok()
 }
 
 /// What `/proc/PID/stat` says.

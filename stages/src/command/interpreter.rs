@@ -20,7 +20,10 @@ const INTERPRETERS: [(&str, &str); 11] = [
 /// The program that runs a script of this name.
 pub(super) fn interpreter(script: &Path) -> Option<&'static str> {
     let ending = script.extension()?.to_str()?.to_lowercase();
-    INTERPRETERS.iter().find(|(known, _)| *known == ending).map(|(_, program)| *program)
+    INTERPRETERS
+        .iter()
+        .find(|(known, _)| *known == ending)
+        .map(|(_, program)| *program)
 }
 
 /// How `run` begins where a script is run that is declared under this name. One that is a program itself needs no other.
@@ -44,6 +47,9 @@ mod tests {
         assert_eq!(line("x.jl"), "run: [julia, \"{file.it}\", …]");
         assert_eq!(line("prepare.sh"), "run: [sh, \"{file.it}\", …]");
         assert_eq!(line("tool"), "run: [PROGRAM, \"{file.it}\", …]");
-        assert_eq!(run_line(Path::new("train.py"), "it", true), "run: [\"{file.it}\", …]");
+        assert_eq!(
+            run_line(Path::new("train.py"), "it", true),
+            "run: [\"{file.it}\", …]"
+        );
     }
 }

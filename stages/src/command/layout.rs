@@ -48,11 +48,17 @@ impl Layout {
         for part in parts(text) {
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Placeholder(name) => filled.push_str(self.paths.get(name).ok_or_else(|| {
-                    let known: Vec<String> = self.paths.keys().map(|name| format!("{{{name}}}")).collect();
-                    StageError::new(format!("`{{{name}}}` is not an input of this stage"))
-                        .hint(format!("there are {}", known.join(", ")))
-                })?),
+                Part::Placeholder(name) => {
+                    filled.push_str(self.paths.get(name).ok_or_else(|| {
+                        let known: Vec<String> = self
+                            .paths
+                            .keys()
+                            .map(|name| format!("{{{name}}}"))
+                            .collect();
+                        StageError::new(format!("`{{{name}}}` is not an input of this stage"))
+                            .hint(format!("there are {}", known.join(", ")))
+                    })?)
+                }
             }
         }
         Ok(filled)
@@ -77,16 +83,32 @@ pub(super) fn lay_out(
         }
         paths.insert(format!("out.{name}"), as_argument(&path));
     }
-    let is_given = |kind: &str| paths.keys().any(|placeholder| placeholder.starts_with(kind));
+    let is_given = |kind: &str| {
+        paths
+            .keys()
+            .any(|placeholder| placeholder.starts_with(kind))
+    };
     let folders = [("in.", INPUTS), ("file.", FILES)];
-    let given = folders.into_iter().filter(|(kind, _)| is_given(kind)).map(|(_, folder)| folder).collect();
-    Ok(Layout { folder: folder.to_owned(), paths, given })
+    let given = folders
+        .into_iter()
+        .filter(|(kind, _)| is_given(kind))
+        .map(|(_, folder)| folder)
+        .collect();
+    Ok(Layout {
+        folder: folder.to_owned(),
+        paths,
+        given,
+    })
 }
 
 /// A relative path as it stands in an argument. One that begins with a dash would be taken for an option.
 fn as_argument(path: &Path) -> String {
     let text = path.to_string_lossy();
-    if text.starts_with('-') { format!("./{text}") } else { text.into_owned() }
+    if text.starts_with('-') {
+        format!("./{text}")
+    } else {
+        text.into_owned()
+    }
 }
 
 fn lay_out_inputs(
@@ -110,7 +132,9 @@ fn lay_out_inputs(
         let path = Path::new(INPUTS).join(unused(&file_name(name), &ending, &mut taken));
         let target = folder.join(&path);
         match artifact {
-            Artifact::Files(files) => files.lay_out(&target).map_err(|error| input_error(name, error))?,
+            Artifact::Files(files) => files
+                .lay_out(&target)
+                .map_err(|error| input_error(name, error))?,
             other => {
                 let file = File::create_new(&target).map_err(cannot("write", &target))?;
                 let mut sink = BufWriter::new(file);
@@ -176,7 +200,10 @@ fn lay_out_files(
                 context.copy_file(&name, &target)?;
             }
         }
-        paths.insert(format!("file.{name}"), as_argument(&Path::new(FILES).join(place)));
+        paths.insert(
+            format!("file.{name}"),
+            as_argument(&Path::new(FILES).join(place)),
+        );
     }
     Ok(())
 }
@@ -186,25 +213,41 @@ fn asked_for(name: &str, below: Vec<String>, place: &Path) -> Vec<(String, PathB
     if below.is_empty() {
         return vec![(name.to_owned(), place.to_owned())];
     }
-    below.into_iter().map(|below| (format!("{name}/{below}"), place.join(below))).collect()
+    below
+        .into_iter()
+        .map(|below| (format!("{name}/{below}"), place.join(below)))
+        .collect()
 }
 
 /// What declared paths begin with, so that no folder of a file that lies elsewhere is called so.
 fn folders_beside(files: &BTreeMap<String, PathBuf>) -> BTreeSet<String> {
-    let first = |path: &PathBuf| plain(path).components().next().map(|part| part.as_os_str().to_string_lossy().into());
+    let first = |path: &PathBuf| {
+        plain(path)
+            .components()
+            .next()
+            .map(|part| part.as_os_str().to_string_lossy().into())
+    };
     files.values().filter_map(first).collect()
 }
 
 /// The path without parts that lead nowhere.
 fn plain(path: &Path) -> PathBuf {
-    path.components().filter(|part| *part != Component::CurDir).collect()
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .collect()
 }
 
 /// Where a declared file or folder goes below the folder of declared files. Two that lie at different places get different
 /// ones: `taken` holds the names that are used.
 fn place(request: &FileRequest, is_file: bool, taken: &mut BTreeSet<String>) -> PathBuf {
-    let path = plain(&if is_file { request.path.clone() } else { request.folder() });
-    let is_below = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let path = plain(&if is_file {
+        request.path.clone()
+    } else {
+        request.folder()
+    });
+    let is_below = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     if is_below && path.components().next().is_some() {
         return path;
     }
@@ -219,7 +262,10 @@ fn place(request: &FileRequest, is_file: bool, taken: &mut BTreeSet<String>) -> 
 }
 
 /// Says which file it was.
-pub(super) fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StageError {
+pub(super) fn cannot(
+    doing: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> StageError {
     let message = format!("cannot {doing} {}", path.display());
     move |error| StageError::new(message).because(error)
 }
@@ -230,36 +276,68 @@ mod tests {
 
     #[test]
     fn names_of_files_are_plain_and_distinct() {
-        let names =
-            ["raw", "machine=m-1,lr=1e-4", "a/b", "a_b", "a%2Fb", "a b", "it's", ".hidden", "-rf", "größe", "a\nb"];
+        let names = [
+            "raw",
+            "machine=m-1,lr=1e-4",
+            "a/b",
+            "a_b",
+            "a%2Fb",
+            "a b",
+            "it's",
+            ".hidden",
+            "-rf",
+            "größe",
+            "a\nb",
+        ];
         let mut seen = BTreeSet::new();
         for name in names {
             let safe = file_name(name);
-            assert!(safe.bytes().all(|byte| byte.is_ascii_graphic() && !b"'\"\\/ $`".contains(&byte)), "{safe}");
+            assert!(
+                safe.bytes()
+                    .all(|byte| byte.is_ascii_graphic() && !b"'\"\\/ $`".contains(&byte)),
+                "{safe}"
+            );
             assert!(!safe.starts_with(['-', '.']), "{safe}");
             assert!(seen.insert(safe), "{name}");
         }
         assert_eq!(file_name("machine=m-1,lr=1e-4"), "machine=m-1,lr=1e-4");
         let mut taken = BTreeSet::new();
         let long = file_name(&"x".repeat(1000));
-        let both = [unused(&long, ".parquet", &mut taken), unused(&long, ".parquet", &mut taken)];
+        let both = [
+            unused(&long, ".parquet", &mut taken),
+            unused(&long, ".parquet", &mut taken),
+        ];
         assert!(both[0] != both[1] && both.iter().all(|name| name.len() < 255));
     }
 
     fn placed(name: &str, path: &str, is_file: bool) -> PathBuf {
-        let all = BTreeMap::from([(name.to_owned(), PathBuf::from(path)), ("other".to_owned(), "shared/x".into())]);
-        place(&FileRequest::new(name, path).or_many(), is_file, &mut folders_beside(&all))
+        let all = BTreeMap::from([
+            (name.to_owned(), PathBuf::from(path)),
+            ("other".to_owned(), "shared/x".into()),
+        ]);
+        place(
+            &FileRequest::new(name, path).or_many(),
+            is_file,
+            &mut folders_beside(&all),
+        )
     }
 
     #[test]
     fn files_from_elsewhere_never_share_a_place() {
-        let all = BTreeMap::from([("lib".to_owned(), "/opt/s.py".into()), ("x".to_owned(), "./lib/s.py".into())]);
+        let all = BTreeMap::from([
+            ("lib".to_owned(), "/opt/s.py".into()),
+            ("x".to_owned(), "./lib/s.py".into()),
+        ]);
         let mut taken = folders_beside(&all);
-        let mut placed = |name: &str, path: &str| place(&FileRequest::new(name, path), true, &mut taken);
+        let mut placed =
+            |name: &str, path: &str| place(&FileRequest::new(name, path), true, &mut taken);
         assert_eq!(placed("lib", "/opt/s.py"), Path::new("lib~/s.py"));
         assert_eq!(placed("x", "./lib/s.py"), Path::new("lib/s.py"));
         let long = |end: char| format!("{}{end}", "n".repeat(400));
-        assert_ne!(placed(&long('a'), "/a/data.csv"), placed(&long('b'), "/b/data.csv"));
+        assert_ne!(
+            placed(&long('a'), "/a/data.csv"),
+            placed(&long('b'), "/b/data.csv")
+        );
     }
 
     #[test]
@@ -273,6 +351,9 @@ mod tests {
         assert_eq!(placed("all", "*.py", false), Path::new("all"));
         assert_eq!(placed("up", "../x/s.py", true), Path::new("up/s.py"));
         assert_eq!(placed("abs", "/opt/x/s.py", true), Path::new("abs/s.py"));
-        assert_eq!(placed("shared", "/opt/x/s.py", true), Path::new("shared~/s.py"));
+        assert_eq!(
+            placed("shared", "/opt/x/s.py", true),
+            Path::new("shared~/s.py")
+        );
     }
 }

@@ -73,9 +73,15 @@ impl<'a> Log<'a> {
         }
         if self.tail.left_out > 0 {
             let (lines, bytes) = (self.tail.left_out, self.tail.left_out_bytes);
-            self.host.note(&format!("… {lines} lines ({bytes} bytes) are left out here …"));
+            self.host.note(&format!(
+                "… {lines} lines ({bytes} bytes) are left out here …"
+            ));
         }
-        self.tail.lines.drain(..).chain(self.remarks.drain(..)).for_each(|line| self.host.note(&line));
+        self.tail
+            .lines
+            .drain(..)
+            .chain(self.remarks.drain(..))
+            .for_each(|line| self.host.note(&line));
     }
 
     /// Adds a line that is not the program's, at the end.
@@ -86,7 +92,15 @@ impl<'a> Log<'a> {
     /// The end of what the program said of a fault: its messages, or if there are none its output.
     pub fn last_words(&self) -> String {
         let [output, messages] = &self.said;
-        let of = |ring: &Ring| ring.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n").trim().to_owned();
+        let of = |ring: &Ring| {
+            ring.lines
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim()
+                .to_owned()
+        };
         let said = of(messages);
         if said.is_empty() { of(output) } else { said }
     }
@@ -101,7 +115,8 @@ impl<'a> Log<'a> {
         }
         if self.head > 0 {
             self.head = 0;
-            self.host.note("… it says more than is kept; from here on only the end will be …");
+            self.host
+                .note("… it says more than is kept; from here on only the end will be …");
         }
         self.tail.push(text);
     }
@@ -133,7 +148,8 @@ impl Line {
                 (self.cut, self.returned) = (0, false);
             }
             let room = LONGEST - self.bytes.len();
-            self.bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+            self.bytes
+                .extend_from_slice(&piece[..piece.len().min(room)]);
             self.cut += piece.len().saturating_sub(room);
         }
     }
@@ -163,14 +179,23 @@ struct Ring {
 
 impl Ring {
     fn new(most: usize, per_line: usize) -> Self {
-        Self { lines: VecDeque::new(), cost: 0, most, per_line, left_out: 0, left_out_bytes: 0 }
+        Self {
+            lines: VecDeque::new(),
+            cost: 0,
+            most,
+            per_line,
+            left_out: 0,
+            left_out_bytes: 0,
+        }
     }
 
     fn push(&mut self, line: String) {
         self.cost += line.len() + self.per_line;
         self.lines.push_back(line);
         while self.cost > self.most && self.lines.len() > 1 {
-            let Some(oldest) = self.lines.pop_front() else { return };
+            let Some(oldest) = self.lines.pop_front() else {
+                return;
+            };
             self.cost -= oldest.len() + self.per_line;
             self.left_out += 1;
             self.left_out_bytes += oldest.len() as u64 + 1;
@@ -183,21 +208,27 @@ fn readable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         push_plain(&mut text, chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
 }
 
 fn push_plain(text: &mut String, valid: &str) {
     let mut rest = valid;
-    while let Some(start) = rest.find(|character: char| character.is_control() && character != '\t') {
+    while let Some(start) = rest.find(|character: char| character.is_control() && character != '\t')
+    {
         text.push_str(&rest[..start]);
         rest = &rest[start..];
         if let Some(length) = styling(rest) {
             rest = &rest[length..];
             continue;
         }
-        let Some(control) = rest.chars().next() else { break };
+        let Some(control) = rest.chars().next() else {
+            break;
+        };
         text.extend(control.escape_default());
         rest = &rest[control.len_utf8()..];
     }
@@ -246,7 +277,13 @@ mod tests {
         fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
             None
         }
-        fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
+        fn save_checkpoint(
+            &self,
+            _: &Digest,
+            _: u64,
+            _: &[u8],
+            _: Option<u64>,
+        ) -> Result<(), StageError> {
             Ok(())
         }
     }
@@ -254,7 +291,9 @@ mod tests {
     fn notes(pieces: &[(Stream, &[u8])]) -> (Vec<String>, String) {
         let host = Notes::default();
         let mut log = Log::new(&host);
-        pieces.iter().for_each(|(stream, bytes)| log.take(*stream, bytes));
+        pieces
+            .iter()
+            .for_each(|(stream, bytes)| log.take(*stream, bytes));
         log.finish();
         let words = log.last_words();
         drop(log);
@@ -273,18 +312,27 @@ mod tests {
         ]);
         assert_eq!(said, ["one", "two", "warning", "last"]);
         assert_eq!(words, "warning");
-        assert_eq!(notes(&[(Output, b"a\nb\n"), (Messages, b"\n \n")]).1, "a\nb");
+        assert_eq!(
+            notes(&[(Output, b"a\nb\n"), (Messages, b"\n \n")]).1,
+            "a\nb"
+        );
     }
 
     #[test]
     fn a_progress_bar_is_one_line() {
-        let (said, _) = notes(&[(Stream::Messages, b"10 %\r50 %\r"), (Stream::Messages, b"\r100 %\r\ndone\n")]);
+        let (said, _) = notes(&[
+            (Stream::Messages, b"10 %\r50 %\r"),
+            (Stream::Messages, b"\r100 %\r\ndone\n"),
+        ]);
         assert_eq!(said, ["100 %", "done"]);
     }
 
     #[test]
     fn nothing_reaches_a_terminal_but_text() {
-        let (said, _) = notes(&[(Stream::Output, b"\x1b[1;31mred\x1b[0m\t\xff\xfe\x1b]0;title\x07 gr\xc3\xb6\xc3\n")]);
+        let (said, _) = notes(&[(
+            Stream::Output,
+            b"\x1b[1;31mred\x1b[0m\t\xff\xfe\x1b]0;title\x07 gr\xc3\xb6\xc3\n",
+        )]);
         assert_eq!(said, ["red\t\\xff\\xfe\\u{1b}]0;title\\u{7} grö\\xc3"]);
     }
 
@@ -301,10 +349,19 @@ mod tests {
         let said = host.0.lock().unwrap();
         let bytes: usize = said.iter().map(String::len).sum();
         assert!(bytes <= HEAD + TAIL + 2 * LONGEST, "{bytes}");
-        assert_eq!((said[0].as_str(), said[100].as_str()), ("line 0", "line 100"));
+        assert_eq!(
+            (said[0].as_str(), said[100].as_str()),
+            ("line 0", "line 100")
+        );
         let last = said.last().unwrap();
-        assert!(last.ends_with(&format!("xx… ({} more bytes)", 9 * LONGEST)), "{last}");
-        let told: Vec<&String> = said.iter().filter(|line| line.contains("left out")).collect();
+        assert!(
+            last.ends_with(&format!("xx… ({} more bytes)", 9 * LONGEST)),
+            "{last}"
+        );
+        let told: Vec<&String> = said
+            .iter()
+            .filter(|line| line.contains("left out"))
+            .collect();
         let left_out: usize = told[0].split(' ').nth(1).unwrap().parse().unwrap();
         // Every line is shown or counted; two notes are not the program's.
         assert_eq!(told.len(), 1);

@@ -12,7 +12,9 @@ use serde_json::error::Category;
 
 use super::layout::{Layout, cannot};
 use super::{CommandParams, OutputKind};
-use crate::artifact::{Content, Digest, Direction, FileEntry, Files, Metric, Metrics, RelativePath};
+use crate::artifact::{
+    Content, Digest, Direction, FileEntry, Files, Metric, Metrics, RelativePath,
+};
 use crate::contract::{Outputs, StageError};
 
 /// A file of metrics is not longer.
@@ -22,19 +24,33 @@ const LONGEST_METRICS: u64 = 16 << 20;
 pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs, StageError> {
     let folder = layout.folder();
     let written = Written::below(folder, &|path| layout.is_given(path))?;
-    let is_declared = |path: &Path| params.outputs.values().any(|output| path.starts_with(&output.path));
-    let extra = written.found.iter().find(|(path, sort)| **sort != Sort::Folder && !is_declared(path));
+    let is_declared = |path: &Path| {
+        params
+            .outputs
+            .values()
+            .any(|output| path.starts_with(&output.path))
+    };
+    let extra = written
+        .found
+        .iter()
+        .find(|(path, sort)| **sort != Sort::Folder && !is_declared(path));
     if let Some((path, _)) = extra {
         let hint = "declare it below `outputs`, or write temporary files to TMPDIR";
-        return Err(StageError::new(format!("the command wrote `{}`, which is not declared", shown(path))).hint(hint));
+        return Err(StageError::new(format!(
+            "the command wrote `{}`, which is not declared",
+            shown(path)
+        ))
+        .hint(hint));
     }
     let mut outputs = Outputs::default();
     for (name, output) in &params.outputs {
         let path: PathBuf = output.path.components().collect();
         let Some(sort) = written.found.get(&path) else {
-            return Err(StageError::new(format!("the command did not write its output `{name}`"))
-                .at(&output.path, None)
-                .hint(format!("`{{out.{name}}}` in `run` is its path")));
+            return Err(
+                StageError::new(format!("the command did not write its output `{name}`"))
+                    .at(&output.path, None)
+                    .hint(format!("`{{out.{name}}}` in `run` is its path")),
+            );
         };
         outputs = match output.kind {
             OutputKind::Files => outputs.with(name, files(folder, &path, *sort, &written)?),
@@ -57,7 +73,9 @@ impl Sort {
     fn of(metadata: &Metadata) -> Self {
         let sort = metadata.file_type();
         match () {
-            () if sort.is_file() => Self::File { executable: metadata.permissions().mode() & 0o111 != 0 },
+            () if sort.is_file() => Self::File {
+                executable: metadata.permissions().mode() & 0o111 != 0,
+            },
             () if sort.is_dir() => Self::Folder,
             () if sort.is_symlink() => Self::Link,
             () if sort.is_fifo() => Self::Other("a named pipe"),
@@ -103,7 +121,8 @@ fn make_readable(folder: &Path, metadata: &Metadata) -> Result<(), StageError> {
     if mode & ALL == ALL {
         return Ok(());
     }
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode | ALL)).map_err(cannot("open", folder))
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode | ALL))
+        .map_err(cannot("open", folder))
 }
 
 /// A path in a message, whatever its bytes are.
@@ -115,7 +134,10 @@ fn shown(path: &Path) -> String {
             control if control.is_control() => text.extend(control.escape_default()),
             other => text.push(other),
         });
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
     text
 }
@@ -126,7 +148,11 @@ fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Fi
         return Ok(Files::new(vec![entry(folder, root, path, sort)?])?);
     }
     let (mut entries, mut folders) = (Vec::new(), Vec::new());
-    let below = written.found.range(path.to_owned()..).take_while(|(below, _)| below.starts_with(path)).skip(1);
+    let below = written
+        .found
+        .range(path.to_owned()..)
+        .take_while(|(below, _)| below.starts_with(path))
+        .skip(1);
     for (below, sort) in below {
         match sort {
             Sort::Folder => folders.push(relative(path, below)?),
@@ -139,25 +165,39 @@ fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Fi
 /// The exact name of something below an output.
 fn relative(root: &Path, path: &Path) -> Result<RelativePath, StageError> {
     if path.to_str().is_none() {
-        return Err(StageError::new(format!("the command wrote `{}`, whose name is not UTF-8", shown(path)))
-            .hint("let the program give it another name, or remove it"));
+        return Err(StageError::new(format!(
+            "the command wrote `{}`, whose name is not UTF-8",
+            shown(path)
+        ))
+        .hint("let the program give it another name, or remove it"));
     }
-    Ok(RelativePath::from_path(path.strip_prefix(root).unwrap_or(path))?)
+    Ok(RelativePath::from_path(
+        path.strip_prefix(root).unwrap_or(path),
+    )?)
 }
 
 fn entry(folder: &Path, root: &Path, path: &Path, sort: Sort) -> Result<FileEntry, StageError> {
     let place = folder.join(path);
-    let Sort::File { executable } = sort else { return Err(not_kept(&place, path, sort)) };
+    let Sort::File { executable } = sort else {
+        return Err(not_kept(&place, path, sort));
+    };
     let name = relative(root, path)?;
     let (digest, size) = Digest::of_reader(open(&place, path)?).map_err(unreadable(path))?;
     // The scratch folder stays until the outputs are stored.
-    Ok(FileEntry { path: name, executable, size, digest, content: Content::Disk(place) })
+    Ok(FileEntry {
+        path: name,
+        executable,
+        size,
+        digest,
+        content: Content::Disk(place),
+    })
 }
 
 /// Opens a plain file; nothing else, should it have become something else.
 fn open(place: &Path, path: &Path) -> Result<File, StageError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(place, flags, Mode::empty()).map_err(|error| unreadable(path)(error.into()))?;
+    let file = rustix::fs::open(place, flags, Mode::empty())
+        .map_err(|error| unreadable(path)(error.into()))?;
     Ok(File::from(file))
 }
 
@@ -169,16 +209,24 @@ fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StageError {
 /// Why something is not a part of an output.
 fn not_kept(place: &Path, path: &Path, sort: Sort) -> StageError {
     let path = shown(path);
-    let hint = "an output holds plain files and folders; let the program remove the others before it ends";
+    let hint =
+        "an output holds plain files and folders; let the program remove the others before it ends";
     match sort {
         Sort::Link => {
-            let target = fs::read_link(place).map_or_else(|_| "something".to_owned(), |target| shown(&target));
-            let nothing = if place.exists() { "" } else { ", where nothing is" };
+            let target = fs::read_link(place)
+                .map_or_else(|_| "something".to_owned(), |target| shown(&target));
+            let nothing = if place.exists() {
+                ""
+            } else {
+                ", where nothing is"
+            };
             let hint = "links are not kept, as they may lead elsewhere or nowhere on another machine; let the program copy \
                         what is meant, or remove the link before it ends";
             StageError::new(format!("`{path}` is a link to `{target}`{nothing}")).hint(hint)
         }
-        Sort::Other(what) => StageError::new(format!("`{path}` is {what}, not a plain file")).hint(hint),
+        Sort::Other(what) => {
+            StageError::new(format!("`{path}` is {what}, not a plain file")).hint(hint)
+        }
         Sort::Folder => StageError::new(format!("`{path}` is a folder, not a plain file")),
         Sort::File { .. } => StageError::new(format!("`{path}` cannot be kept")),
     }
@@ -187,7 +235,9 @@ fn not_kept(place: &Path, path: &Path, sort: Sort) -> StageError {
 fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError> {
     let place = folder.join(path);
     let name = PathBuf::from(path.file_name().unwrap_or_default());
-    let Sort::File { .. } = sort else { return Err(not_kept(&place, path, sort)) };
+    let Sort::File { .. } = sort else {
+        return Err(not_kept(&place, path, sort));
+    };
     let mut file = open(&place, path)?;
     let bytes = file.metadata().map_err(unreadable(path))?.len();
     if bytes > LONGEST_METRICS {
@@ -198,8 +248,8 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
     }
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut text).map_err(unreadable(path))?;
-    let values: Values =
-        serde_json::from_slice(&text).map_err(|error| not_metrics(&text, &error).at(name, Some(error.line())))?;
+    let values: Values = serde_json::from_slice(&text)
+        .map_err(|error| not_metrics(&text, &error).at(name, Some(error.line())))?;
     let entry = |(name, value)| Metric {
         name,
         value,
@@ -208,7 +258,9 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
         inflating: false,
         caveat: String::new(),
     };
-    Ok(Metrics { entries: values.0.into_iter().map(entry).collect() })
+    Ok(Metrics {
+        entries: values.0.into_iter().map(entry).collect(),
+    })
 }
 
 /// Why a text is not metrics, in words for people who do not know the parser.
@@ -230,7 +282,8 @@ fn not_metrics(text: &[u8], error: &serde_json::Error) -> StageError {
             // The parser adds the place, which the message has already.
             let told = error.to_string();
             let told = told.split(" at line ").next().unwrap_or_default();
-            told.replace("invalid type: ", "found ").replace("f64", "a number")
+            told.replace("invalid type: ", "found ")
+                .replace("f64", "a number")
         }
     };
     failed.because(reason).hint(FORM)
@@ -253,7 +306,9 @@ impl<'de> serde::Deserialize<'de> for Values {
                 let mut values = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
                     if values.insert(name.clone(), value).is_some() {
-                        return Err(M::Error::custom(format!("there are two metrics called `{name}`")));
+                        return Err(M::Error::custom(format!(
+                            "there are two metrics called `{name}`"
+                        )));
                     }
                 }
                 Ok(Values(values))

@@ -56,10 +56,16 @@ pub(super) fn remarks(params: &CommandParams, connected: Option<&[&str]>) -> Vec
     let mut found = Vec::new();
     for (index, argument) in params.run.iter().enumerate() {
         let place = format!("run.{index}");
-        let unknown: BTreeSet<&str> = placeholders(argument).filter(|name| names.lacks(name)).collect();
+        let unknown: BTreeSet<&str> = placeholders(argument)
+            .filter(|name| names.lacks(name))
+            .collect();
         found.extend(unknown.into_iter().map(|name| names.unknown(&place, name)));
         let almost: BTreeSet<&str> = in_braces(argument).collect();
-        found.extend(almost.into_iter().filter_map(|text| names.almost(&place, text)));
+        found.extend(
+            almost
+                .into_iter()
+                .filter_map(|text| names.almost(&place, text)),
+        );
     }
     for (name, value) in &params.env {
         let filled = placeholders(value).next();
@@ -69,7 +75,8 @@ pub(super) fn remarks(params: &CommandParams, connected: Option<&[&str]>) -> Vec
 }
 
 fn in_a_variable(place: &str, placeholder: &str) -> Remark {
-    let message = format!("`{{{placeholder}}}` is passed on as it is written: `env` has no placeholders");
+    let message =
+        format!("`{{{placeholder}}}` is passed on as it is written: `env` has no placeholders");
     let hint = format!("give `\"{{{placeholder}}}\"` to the program as an argument in `run`");
     Remark::warning(NOT_A_PLACEHOLDER, place, message).hint(hint)
 }
@@ -84,7 +91,12 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn of(params: &'a CommandParams, connected: Option<&[&'a str]>) -> Self {
-        let items = |connected: &[&'a str]| connected.iter().filter_map(|name| name.strip_prefix("inputs.")).collect();
+        let items = |connected: &[&'a str]| {
+            connected
+                .iter()
+                .filter_map(|name| name.strip_prefix("inputs."))
+                .collect()
+        };
         Self {
             outputs: params.outputs.keys().map(String::as_str).collect(),
             files: params.files.keys().map(String::as_str).collect(),
@@ -102,19 +114,32 @@ impl<'a> Names<'a> {
 
     /// Whether a placeholder stands for nothing, as far as is known.
     fn lacks(&self, placeholder: &str) -> bool {
-        let Some((kind, name)) = split(placeholder) else { return false };
-        self.of_kind(kind).is_some_and(|names| !names.contains(&name))
+        let Some((kind, name)) = split(placeholder) else {
+            return false;
+        };
+        self.of_kind(kind)
+            .is_some_and(|names| !names.contains(&name))
     }
 
     /// The placeholders for what has this name.
     fn called(&self, name: &str) -> Vec<String> {
-        let has = |kind: &Kind| self.of_kind(*kind).is_some_and(|names| names.contains(&name));
-        KINDS.into_iter().filter(has).map(|kind| written(kind, name)).collect()
+        let has = |kind: &Kind| {
+            self.of_kind(*kind)
+                .is_some_and(|names| names.contains(&name))
+        };
+        KINDS
+            .into_iter()
+            .filter(has)
+            .map(|kind| written(kind, name))
+            .collect()
     }
 
     fn unknown(&self, place: &str, placeholder: &str) -> Remark {
         let (kind, name) = split(placeholder).unwrap_or((Kind::Input, placeholder));
-        let message = format!("`{{{placeholder}}}` is not {} of this stage", kind.article_and_name());
+        let message = format!(
+            "`{{{placeholder}}}` is not {} of this stage",
+            kind.article_and_name()
+        );
         let hint = match &self.called(name)[..] {
             [] => self.choices(kind, name),
             meant => format!("did you mean {}?", meant.join(" or ")),
@@ -126,10 +151,16 @@ impl<'a> Names<'a> {
     fn choices(&self, kind: Kind, name: &str) -> String {
         const MOST: usize = 20;
         let names = self.of_kind(kind).unwrap_or_default();
-        let shown: Vec<String> = names.iter().take(MOST).map(|name| written(kind, name)).collect();
+        let shown: Vec<String> = names
+            .iter()
+            .take(MOST)
+            .map(|name| written(kind, name))
+            .collect();
         match (kind, &shown[..]) {
             (Kind::Input, []) => "the stage has no inputs: name a stage in `from`".to_owned(),
-            (Kind::File, []) => format!("no files are declared: add `files: {{{name}: PATH}}` under `with`"),
+            (Kind::File, []) => {
+                format!("no files are declared: add `files: {{{name}: PATH}}` under `with`")
+            }
             (Kind::Output, []) => format!("add `outputs: {{{name}: {{path: PATH}}}}` under `with`"),
             (_, [only]) => format!("there is {only}"),
             (_, several) => format!("there are {}", several.join(", ")),
@@ -154,14 +185,18 @@ impl<'a> Names<'a> {
             },
             (None, []) => return None,
         };
-        let message = format!("`{{{text}}}` is passed on as it is written: it is not a placeholder");
+        let message =
+            format!("`{{{text}}}` is passed on as it is written: it is not a placeholder");
         Some(Remark::warning(NOT_A_PLACEHOLDER, place, message).hint(meant))
     }
 }
 
 fn split(placeholder: &str) -> Option<(Kind, &str)> {
     let (word, name) = placeholder.split_once('.')?;
-    KINDS.into_iter().find(|kind| kind.word() == word).map(|kind| (kind, name))
+    KINDS
+        .into_iter()
+        .find(|kind| kind.word() == word)
+        .map(|kind| (kind, name))
 }
 
 fn written(kind: Kind, name: &str) -> String {
@@ -177,7 +212,9 @@ fn in_braces(argument: &str) -> impl Iterator<Item = &str> {
     texts.flat_map(|text| {
         text.match_indices('{').filter_map(|(start, _)| {
             let rest = &text[start + 1..];
-            let end = rest.find(['{', '}']).filter(|end| rest[*end..].starts_with('}'))?;
+            let end = rest
+                .find(['{', '}'])
+                .filter(|end| rest[*end..].starts_with('}'))?;
             (!text[..start].ends_with('$')).then(|| rest[..end].trim())
         })
     })
@@ -199,15 +236,29 @@ mod tests {
         .unwrap();
         let shown = |remark: Remark| {
             let mark = if remark.fatal { "!" } else { "" };
-            let name = remark.message.split('`').nth(1).unwrap_or_default().to_owned();
-            format!("{}{mark} {name}: {}", remark.parameter, remark.hint.unwrap_or_default())
+            let name = remark
+                .message
+                .split('`')
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned();
+            format!(
+                "{}{mark} {name}: {}",
+                remark.parameter,
+                remark.hint.unwrap_or_default()
+            )
         };
         remarks(&params, connected).into_iter().map(shown).collect()
     }
 
     #[test]
     fn every_wrong_placeholder_is_reported_with_what_there_is() {
-        let run = json!(["x", "{in.rwa} {file.metrics}", "{out.o}{out.o}", "{file.script} {out.metrics} {in.raw}"]);
+        let run = json!([
+            "x",
+            "{in.rwa} {file.metrics}",
+            "{out.o}{out.o}",
+            "{file.script} {out.metrics} {in.raw}"
+        ]);
         assert_eq!(
             told(run.clone(), Some(&["inputs", "inputs.raw"])),
             [
@@ -237,20 +288,43 @@ mod tests {
             ("{input}", "there are `{in.raw}`, `{in.both}`"),
         ] {
             let found = told(json!(["x", text]), connected);
-            assert!(found.len() == 1 && found[0].ends_with(&format!(": {hint}")), "{text}: {found:?}");
+            assert!(
+                found.len() == 1 && found[0].ends_with(&format!(": {hint}")),
+                "{text}: {found:?}"
+            );
             assert!(found[0].starts_with("run.1 {"), "{found:?}");
         }
-        for fine in
-            ["{}", "{x}", "${metrics}", "awk '{print $1}'", "{ echo; }", "{\"metrics\": 1}", "{in.raw}", "f() {"]
-        {
-            assert_eq!(told(json!(["x", fine]), connected), Vec::<String>::new(), "{fine}");
+        for fine in [
+            "{}",
+            "{x}",
+            "${metrics}",
+            "awk '{print $1}'",
+            "{ echo; }",
+            "{\"metrics\": 1}",
+            "{in.raw}",
+            "f() {",
+        ] {
+            assert_eq!(
+                told(json!(["x", fine]), connected),
+                Vec::<String>::new(),
+                "{fine}"
+            );
         }
     }
 
     #[test]
     fn variables_have_no_placeholders() {
         let with = json!({"run": ["x"], "env": {"A": "{in.raw}", "B": "{b}"}, "outputs": {"o": {"path": "o"}}});
-        let found = remarks(&serde_json::from_value(with).unwrap(), Some(&["inputs.raw"]));
-        assert_eq!(found.iter().map(|remark| remark.parameter.as_str()).collect::<Vec<_>>(), ["env.A"]);
+        let found = remarks(
+            &serde_json::from_value(with).unwrap(),
+            Some(&["inputs.raw"]),
+        );
+        assert_eq!(
+            found
+                .iter()
+                .map(|remark| remark.parameter.as_str())
+                .collect::<Vec<_>>(),
+            ["env.A"]
+        );
     }
 }

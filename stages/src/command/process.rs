@@ -54,13 +54,20 @@ pub(super) fn run_to_end(
         Ok(status) => Err(failed(arguments, status, &log)),
         Err(stopped) => {
             let words = log.last_words();
-            Err(if words.is_empty() { stopped } else { stopped.because(words) })
+            Err(if words.is_empty() {
+                stopped
+            } else {
+                stopped.because(words)
+            })
         }
     }
 }
 
 fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> StageError {
-    let error = StageError::new(format!("`{}` ended with {status}", shortened(&arguments.join(" "))));
+    let error = StageError::new(format!(
+        "`{}` ended with {status}",
+        shortened(&arguments.join(" "))
+    ));
     let words = log.last_words();
     if words.is_empty() {
         return error.because("it said nothing about why");
@@ -79,7 +86,11 @@ fn shortened(line: &str) -> String {
 }
 
 fn printable(character: char) -> Vec<char> {
-    if character.is_control() { character.escape_default().collect() } else { vec![character] }
+    if character.is_control() {
+        character.escape_default().collect()
+    } else {
+        vec![character]
+    }
 }
 
 /// A program at work.
@@ -96,19 +107,39 @@ struct Running {
 }
 
 impl Running {
-    fn start(arguments: &[String], variables: &BTreeMap<String, OsString>, folder: &Path) -> Result<Self, StageError> {
-        let (name, rest) = arguments.split_first().ok_or_else(|| StageError::new("there is nothing to run"))?;
+    fn start(
+        arguments: &[String],
+        variables: &BTreeMap<String, OsString>,
+        folder: &Path,
+    ) -> Result<Self, StageError> {
+        let (name, rest) = arguments
+            .split_first()
+            .ok_or_else(|| StageError::new("there is nothing to run"))?;
         let program = program::find(name, variables, folder)?;
         let mut command = Command::new(&program);
         // A group of its own, so that a stop reaches what the program started.
-        command.arg0(name).args(rest).current_dir(folder).env_clear().envs(variables).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg0(name)
+            .args(rest)
+            .current_dir(folder)
+            .env_clear()
+            .envs(variables)
+            .process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
         let mut watched = Watched::new(&folder);
-        let mut child = spawn(&mut command).map_err(|error| program::cannot_start(name, &program, &folder, error))?;
+        let mut child = spawn(&mut command)
+            .map_err(|error| program::cannot_start(name, &program, &folder, error))?;
         let first = Pid::from_child(&child);
         watched.begin(first);
-        let traces = Traces { first, folder, pipes: Vec::new() };
+        let traces = Traces {
+            first,
+            folder,
+            pipes: Vec::new(),
+        };
         Ok(Self {
             group: Group(first),
             end: pidfd_open(first, PidfdFlags::empty()).ok(),
@@ -122,7 +153,11 @@ impl Running {
     }
 
     /// Waits for the end of the program, or for the wish to stop it.
-    fn wait_for_end(&mut self, log: &mut Log<'_>, context: &StageContext<'_>) -> Result<ExitStatus, StageError> {
+    fn wait_for_end(
+        &mut self,
+        log: &mut Log<'_>,
+        context: &StageContext<'_>,
+    ) -> Result<ExitStatus, StageError> {
         while !self.has_ended() {
             if context.host.is_cancelled() {
                 self.stop(log);
@@ -146,13 +181,23 @@ impl Running {
     /// Waits until there is something to read, the program ends, or the time is over.
     fn wait(&self, most: Duration) {
         let output = self.output.as_ref().map(AsFd::as_fd);
-        let streams = [output, self.messages.as_ref().map(AsFd::as_fd), self.end.as_ref().map(AsFd::as_fd)];
-        let mut sources: Vec<PollFd<'_>> =
-            streams.iter().flatten().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
+        let streams = [
+            output,
+            self.messages.as_ref().map(AsFd::as_fd),
+            self.end.as_ref().map(AsFd::as_fd),
+        ];
+        let mut sources: Vec<PollFd<'_>> = streams
+            .iter()
+            .flatten()
+            .map(|stream| PollFd::new(stream, PollFlags::IN))
+            .collect();
         if sources.is_empty() {
             return std::thread::sleep(most);
         }
-        let most = Timespec { tv_sec: 0, tv_nsec: most.subsec_nanos().into() };
+        let most = Timespec {
+            tv_sec: 0,
+            tv_nsec: most.subsec_nanos().into(),
+        };
         let _ = poll(&mut sources, Some(&most));
     }
 
@@ -201,7 +246,10 @@ impl Running {
                 self.wait_for_group(LAST_WAIT, log);
             }
         }
-        let pipes = [self.output.as_ref().and_then(pipe_name), self.messages.as_ref().and_then(pipe_name)];
+        let pipes = [
+            self.output.as_ref().and_then(pipe_name),
+            self.messages.as_ref().and_then(pipe_name),
+        ];
         self.traces.pipes = pipes.into_iter().flatten().collect();
         let strays = self.end_strays(log);
         if is_left || strays {
@@ -243,7 +291,9 @@ fn spawn(command: &mut Command) -> std::io::Result<Child> {
     const TRIES: u32 = 100;
     for _ in 0..TRIES {
         match command.spawn() {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::sleep(BLIND_POLL * 10),
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(BLIND_POLL * 10)
+            }
             other => return other,
         }
     }

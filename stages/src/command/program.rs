@@ -10,17 +10,25 @@ use super::interpreter::run_line;
 use crate::contract::StageError;
 
 /// Commands of shells that are not programs.
-const BUILT_IN: [&str; 13] =
-    [".", "alias", "cd", "eval", "exec", "export", "if", "for", "set", "source", "ulimit", "umask", "while"];
+const BUILT_IN: [&str; 13] = [
+    ".", "alias", "cd", "eval", "exec", "export", "if", "for", "set", "source", "ulimit", "umask",
+    "while",
+];
 
 /// The program as it is started: found on PATH, or a path from the folder that it runs in.
-pub(super) fn find(name: &str, variables: &BTreeMap<String, OsString>, folder: &Path) -> Result<PathBuf, StageError> {
+pub(super) fn find(
+    name: &str,
+    variables: &BTreeMap<String, OsString>,
+    folder: &Path,
+) -> Result<PathBuf, StageError> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
     let path = variables.get("PATH").cloned().unwrap_or_default();
     // What is relative would be looked for in the program's folder, where nothing is.
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .collect();
     let places = || folders.iter().map(|folder| folder.join(name));
     if let Some(found) = places().find(|place| is_program(place)) {
         return Ok(found);
@@ -28,7 +36,9 @@ pub(super) fn find(name: &str, variables: &BTreeMap<String, OsString>, folder: &
     let error = StageError::new(format!("cannot start `{}`", name.escape_debug()));
     if let Some(found) = places().find(|place| place.is_file()) {
         let hint = format!("make it executable: `chmod +x {}`", found.display());
-        return Err(error.because(format!("{} is not executable", found.display())).hint(hint));
+        return Err(error
+            .because(format!("{} is not executable", found.display()))
+            .hint(hint));
     }
     let reason = match folders.is_empty() {
         true => "PATH is empty",
@@ -38,18 +48,28 @@ pub(super) fn find(name: &str, variables: &BTreeMap<String, OsString>, folder: &
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
     if BUILT_IN.contains(&name) {
-        return format!("`{name}` is a shell command, and no shell is involved: write `[sh, -c, \"{name} …\"]`");
+        return format!(
+            "`{name}` is a shell command, and no shell is involved: write `[sh, -c, \"{name} …\"]`"
+        );
     }
     if name.contains(char::is_whitespace) {
         let words: Vec<&str> = name.split_whitespace().collect();
-        return format!("write the program and each argument as a separate item: `[{}]`", words.join(", "));
+        return format!(
+            "write the program and each argument as a separate item: `[{}]`",
+            words.join(", ")
+        );
     }
-    if name == "python" && path.iter().any(|folder| is_program(&folder.join("python3"))) {
+    if name == "python"
+        && path
+            .iter()
+            .any(|folder| is_program(&folder.join("python3")))
+    {
         return "there is `python3`".to_owned();
     }
     if name.starts_with(['~', '$']) || name.contains("${") {
@@ -64,7 +84,12 @@ fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
 }
 
 /// Why a program that was found, or is a path, did not start.
-pub(super) fn cannot_start(name: &str, program: &Path, folder: &Path, error: io::Error) -> StageError {
+pub(super) fn cannot_start(
+    name: &str,
+    program: &Path,
+    folder: &Path,
+    error: io::Error,
+) -> StageError {
     let failed = StageError::new(format!("cannot start `{}`", name.escape_debug()));
     let place = folder.join(program);
     let hint = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
@@ -98,5 +123,8 @@ fn first_line(path: &Path) -> String {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(200).read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(&bytes);
-    read.ok().and_then(|_| text.split('\n').next()).unwrap_or_default().to_owned()
+    read.ok()
+        .and_then(|_| text.split('\n').next())
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -15,11 +15,15 @@ use crate::contract::{LookUp, Remark};
 const UNDECLARED: &str = "undeclared-file";
 
 /// Below these a file belongs to the machine, as programs do.
-const MACHINE: [&str; 9] = ["/bin", "/dev", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr"];
+const MACHINE: [&str; 9] = [
+    "/bin", "/dev", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/sys", "/usr",
+];
 
 /// What cuts the text of a shell, or of a value such as `--config=a.yaml,b.yaml`, into words.
-const BETWEEN: &[char] =
-    &[' ', '\t', '\n', '\r', '"', '\'', '`', ';', '|', '&', '<', '>', '(', ')', '=', ',', ':', '[', ']', '{', '}', '$'];
+const BETWEEN: &[char] = &[
+    ' ', '\t', '\n', '\r', '"', '\'', '`', ';', '|', '&', '<', '>', '(', ')', '=', ',', ':', '[',
+    ']', '{', '}', '$',
+];
 
 pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark> {
     let mut found: Vec<Remark> = program(params, look_up).into_iter().collect();
@@ -36,7 +40,10 @@ pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark
         }
     }
     for (name, value) in &params.env {
-        let word = Word { text: value.clone(), is_whole: true };
+        let word = Word {
+            text: value.clone(),
+            is_whole: true,
+        };
         let remark = undeclared(params, &format!("env.{name}"), &word, look_up);
         found.extend(remark.map(|remark| remark.hint(hint_for_a_variable(params, value))));
     }
@@ -47,7 +54,9 @@ pub(super) fn remarks(params: &CommandParams, look_up: LookUp<'_>) -> Vec<Remark
 fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
     let name = params.run.first()?;
     let path = Path::new(name);
-    let is_filled_in = parts(name).iter().any(|part| matches!(part, Part::Placeholder(_)));
+    let is_filled_in = parts(name)
+        .iter()
+        .any(|part| matches!(part, Part::Placeholder(_)));
     let fatal = |message: String, hint: String| Some(Remark::error("run.0", message).hint(hint));
     if !is_filled_in && name.starts_with(['~', '$']) && name.contains('/') {
         let message = format!("there is no program `{name}`: no shell replaces its beginning");
@@ -55,17 +64,28 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
     }
     if !is_filled_in && name.contains(char::is_whitespace) && path.is_relative() {
         let words: Vec<&str> = name.split_whitespace().collect();
-        let message = format!("the program's name `{}` has blanks in it", name.escape_debug());
+        let message = format!(
+            "the program's name `{}` has blanks in it",
+            name.escape_debug()
+        );
         return fatal(
             message,
-            format!("write the program and each argument as a separate item: `[{}, …]`", words.join(", ")),
+            format!(
+                "write the program and each argument as a separate item: `[{}, …]`",
+                words.join(", ")
+            ),
         );
     }
     if !is_filled_in && name.contains('/') && path.is_relative() && !is_given(path) {
-        let message = format!("there is no program `{name}` where the stage runs, which is in its own folder");
+        let message = format!(
+            "there is no program `{name}` where the stage runs, which is in its own folder"
+        );
         return match look_up(path) {
             Some(place) => fatal(message, hint_for_a_program(params, name, &place)),
-            None => fatal(message, "there is no such file beside the pipeline either: check its path".to_owned()),
+            None => fatal(
+                message,
+                "there is no such file beside the pipeline either: check its path".to_owned(),
+            ),
         };
     }
     // A bare name is looked for on PATH only; a script beside the pipeline is not found there.
@@ -81,10 +101,16 @@ fn program(params: &CommandParams, look_up: LookUp<'_>) -> Option<Remark> {
 /// A declared script that is to be the program and cannot be executed.
 fn not_executable(params: &CommandParams, name: &str, look_up: LookUp<'_>) -> Option<Remark> {
     let key = placeholders(name).next()?.strip_prefix("file.")?;
-    let path = params.files.get(key).filter(|_| name == format!("{{file.{key}}}"))?;
+    let path = params
+        .files
+        .get(key)
+        .filter(|_| name == format!("{{file.{key}}}"))?;
     let place = look_up(path).filter(|place| place.is_file() && !is_executable(place))?;
     let message = format!("`{}` is not executable", path.display());
-    let hint = format!("write `{}`, or make it executable with `chmod +x`", run_line(&place, key, false));
+    let hint = format!(
+        "write `{}`, or make it executable with `chmod +x`",
+        run_line(&place, key, false)
+    );
     Some(Remark::warning("not-executable", "run.0", message).hint(hint))
 }
 
@@ -105,12 +131,18 @@ struct Word {
 fn words(argument: &str) -> Vec<Word> {
     let mut words = Vec::new();
     // What is filled in is not a path of the user's, nor is what follows it.
-    if parts(argument).iter().all(|part| matches!(part, Part::Text(_))) {
+    if parts(argument)
+        .iter()
+        .all(|part| matches!(part, Part::Text(_)))
+    {
         let value = match argument.split_once('=') {
             Some((option, value)) if option.starts_with('-') => value,
             _ => argument,
         };
-        words.push(Word { text: value.to_owned(), is_whole: true });
+        words.push(Word {
+            text: value.to_owned(),
+            is_whole: true,
+        });
     }
     let text: String = parts(argument)
         .into_iter()
@@ -120,19 +152,40 @@ fn words(argument: &str) -> Vec<Word> {
         })
         .collect();
     let looks_like_a_path = |word: &&str| !word.contains('\0') && word.contains(['.', '/']);
-    let pieces =
-        text.split(BETWEEN).filter(looks_like_a_path).map(|word| Word { text: word.to_owned(), is_whole: false });
+    let pieces = text
+        .split(BETWEEN)
+        .filter(looks_like_a_path)
+        .map(|word| Word {
+            text: word.to_owned(),
+            is_whole: false,
+        });
     words.extend(pieces);
     words
 }
 
-fn undeclared(params: &CommandParams, parameter: &str, word: &Word, look_up: LookUp<'_>) -> Option<Remark> {
+fn undeclared(
+    params: &CommandParams,
+    parameter: &str,
+    word: &Word,
+    look_up: LookUp<'_>,
+) -> Option<Remark> {
     let text = word.text.as_str();
     let path = Path::new(text);
-    let is_output = params.outputs.values().any(|output| path.starts_with(&output.path));
+    let is_output = params
+        .outputs
+        .values()
+        .any(|output| path.starts_with(&output.path));
     let is_machine = MACHINE.iter().any(|folder| path.starts_with(folder));
-    let names_something = path.components().any(|part| matches!(part, Component::Normal(_)));
-    if text.is_empty() || text.starts_with('-') || !names_something || is_output || is_machine || is_given(path) {
+    let names_something = path
+        .components()
+        .any(|part| matches!(part, Component::Normal(_)));
+    if text.is_empty()
+        || text.starts_with('-')
+        || !names_something
+        || is_output
+        || is_machine
+        || is_given(path)
+    {
         return None;
     }
     let place = look_up(path)?;
@@ -145,15 +198,21 @@ fn undeclared(params: &CommandParams, parameter: &str, word: &Word, look_up: Loo
     }
     let what = if place.is_dir() { "folder" } else { "file" };
     let message = match declared_as(params, text) {
-        Some(_) => format!("the {what} `{text}` is named by its path, where the program does not find its copy"),
+        Some(_) => format!(
+            "the {what} `{text}` is named by its path, where the program does not find its copy"
+        ),
         None if path.is_absolute() => {
             format!(
                 "the {what} `{text}` is not declared: what it holds determines the outputs, and it is not in the key"
             )
         }
-        None => format!("the {what} `{text}` is not declared: the program does not find it in its folder"),
+        None => format!(
+            "the {what} `{text}` is not declared: the program does not find it in its folder"
+        ),
     };
-    let argument = parameter.strip_prefix("run.").and_then(|index| params.run.get(index.parse::<usize>().ok()?));
+    let argument = parameter
+        .strip_prefix("run.")
+        .and_then(|index| params.run.get(index.parse::<usize>().ok()?));
     let hint = hint_for_an_argument(params, word, argument.map_or(text, String::as_str));
     Some(Remark::warning(UNDECLARED, parameter, message).hint(hint))
 }
@@ -165,7 +224,9 @@ fn is_program(place: &Path) -> bool {
 
 fn is_executable(place: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    place.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+    place
+        .metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// How to name a file in an argument: the whole argument where it can be said, in quotes, since YAML takes braces for a map.
@@ -173,7 +234,10 @@ fn hint_for_an_argument(params: &CommandParams, word: &Word, argument: &str) -> 
     let (key, declare) = declaration(params, &word.text);
     let placeholder = format!("{{file.{key}}}");
     let write = match word.is_whole {
-        true => format!("write `{}`", quoted(&with_placeholder(argument, &word.text, &placeholder))),
+        true => format!(
+            "write `{}`",
+            quoted(&with_placeholder(argument, &word.text, &placeholder))
+        ),
         false => format!("write `{placeholder}` in its place"),
     };
     format!("{declare}{write}")
@@ -193,15 +257,24 @@ fn hint_for_a_program(params: &CommandParams, text: &str, place: &Path) -> Strin
         return "it is a folder: name a file in it".to_owned();
     }
     let (key, declare) = declaration(params, text);
-    format!("{declare}write `{}`", run_line(place, &key, is_executable(place)))
+    format!(
+        "{declare}write `{}`",
+        run_line(place, &key, is_executable(place))
+    )
 }
 
 /// How to name a file in a variable, where placeholders are not filled in: by the place of its copy.
 fn hint_for_a_variable(params: &CommandParams, text: &str) -> String {
     let (key, declare) = declaration(params, text);
     let path = plain(Path::new(text));
-    if path.components().all(|part| matches!(part, Component::Normal(_))) {
-        return format!("{declare}write `{}`, where the program finds its copy", Path::new(FILES).join(path).display());
+    if path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
+        return format!(
+            "{declare}write `{}`, where the program finds its copy",
+            Path::new(FILES).join(path).display()
+        );
     }
     format!("{declare}give `\"{{file.{key}}}\"` to the program as an argument in `run`")
 }
@@ -214,7 +287,9 @@ pub(super) fn declaration(params: &CommandParams, text: &str) -> (String, String
     let path = plain(Path::new(text));
     let key = free_key(params, &path);
     let path = path.display().to_string();
-    let needs_quotes = path.chars().any(|c| c.is_whitespace() || ",[]{}#&*!|>'\"%@`:?".contains(c));
+    let needs_quotes = path
+        .chars()
+        .any(|c| c.is_whitespace() || ",[]{}#&*!|>'\"%@`:?".contains(c));
     let path = if needs_quotes { quoted(&path) } else { path };
     let declare = match params.files.is_empty() {
         true => format!("add `files: {{{key}: {path}}}` under `with`, and "),
@@ -230,19 +305,35 @@ fn quoted(text: &str) -> String {
 
 fn declared_as<'a>(params: &'a CommandParams, text: &str) -> Option<&'a str> {
     let path = plain(Path::new(text));
-    params.files.iter().find(|(_, declared)| plain(declared) == path).map(|(key, _)| key.as_str())
+    params
+        .files
+        .iter()
+        .find(|(_, declared)| plain(declared) == path)
+        .map(|(key, _)| key.as_str())
 }
 
 pub(super) fn plain(path: &Path) -> PathBuf {
-    path.components().filter(|part| *part != Component::CurDir).collect()
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .collect()
 }
 
 /// A name for a path that no other file has.
 fn free_key(params: &CommandParams, path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let base: String = stem.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let base = if base.chars().any(|c| c.is_ascii_alphanumeric()) { base } else { "file".to_owned() };
+    let base: String = stem
+        .chars()
+        .map(|c| if is_plain(c) { c } else { '_' })
+        .collect();
+    let base = if base.chars().any(|c| c.is_ascii_alphanumeric()) {
+        base
+    } else {
+        "file".to_owned()
+    };
     let numbered = (2..).map(|number| format!("{base}{number}"));
-    std::iter::once(base.clone()).chain(numbered).find(|key| !params.files.contains_key(key)).unwrap_or(base)
+    std::iter::once(base.clone())
+        .chain(numbered)
+        .find(|key| !params.files.contains_key(key))
+        .unwrap_or(base)
 }

@@ -18,7 +18,9 @@ pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
         position = start + 1;
         let rest = &text[start + 1..];
         // Up to the next brace only: an argument may be long and full of them.
-        let Some(end) = rest.find(['{', '}']) else { break };
+        let Some(end) = rest.find(['{', '}']) else {
+            break;
+        };
         let name = &rest[..end];
         if !rest[end..].starts_with('}') || !KINDS.iter().any(|kind| name.starts_with(kind)) {
             continue;
@@ -49,15 +51,28 @@ mod tests {
     fn placeholders_are_found_among_other_braces() {
         let found = |text| placeholders(text).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(found("{in.a}"), ["in.a"]);
-        assert_eq!(found("x={in.a},{out.b}{file.c}"), ["in.a", "out.b", "file.c"]);
-        assert_eq!(found("awk '{print $1}' {in.a=1,b=2}/x > {out.o}"), ["in.a=1,b=2", "out.o"]);
+        assert_eq!(
+            found("x={in.a},{out.b}{file.c}"),
+            ["in.a", "out.b", "file.c"]
+        );
+        assert_eq!(
+            found("awk '{print $1}' {in.a=1,b=2}/x > {out.o}"),
+            ["in.a=1,b=2", "out.o"]
+        );
         assert_eq!(found("{ {in.a} }"), ["in.a"]);
         assert_eq!(found("{{in.a}}"), ["in.a"]);
         assert!(found("{} {x} {in} {in.a ${HOME} in.a}").is_empty());
-        assert_eq!(parts("a{out.o}"), [Part::Text("a"), Part::Placeholder("out.o")]);
+        assert_eq!(
+            parts("a{out.o}"),
+            [Part::Text("a"), Part::Placeholder("out.o")]
+        );
         assert_eq!(parts("no braces"), [Part::Text("no braces")]);
         assert_eq!(parts(""), []);
         let many = "{".repeat(1 << 20);
-        assert_eq!(parts(&many), [Part::Text(&many)], "in one go, however many there are");
+        assert_eq!(
+            parts(&many),
+            [Part::Text(&many)],
+            "in one go, however many there are"
+        );
     }
 }

@@ -34,7 +34,11 @@ impl Host for Bench {
     }
 
     fn is_cancelled(&self) -> bool {
-        let is_late = self.deadline.lock().unwrap().is_some_and(|deadline| Instant::now() > deadline);
+        let is_late = self
+            .deadline
+            .lock()
+            .unwrap()
+            .is_some_and(|deadline| Instant::now() > deadline);
         is_late || self.cancelled.load(Ordering::Relaxed)
     }
 
@@ -43,7 +47,9 @@ impl Host for Bench {
     }
 
     fn names_below(&self, folder: &str) -> Vec<String> {
-        let below = |(name, _): &(String, PathBuf)| Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned());
+        let below = |(name, _): &(String, PathBuf)| {
+            Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned())
+        };
         self.files.iter().filter_map(below).collect()
     }
 
@@ -64,17 +70,35 @@ impl Host for Bench {
         None
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
+    fn save_checkpoint(
+        &self,
+        _: &Digest,
+        _: u64,
+        _: &[u8],
+        _: Option<u64>,
+    ) -> Result<(), StageError> {
         Ok(())
     }
 }
 
 impl Bench {
     fn new() -> Self {
-        let folder = || tempfile::Builder::new().prefix("it's a folder ").tempdir().unwrap();
+        let folder = || {
+            tempfile::Builder::new()
+                .prefix("it's a folder ")
+                .tempdir()
+                .unwrap()
+        };
         let (scratch, beside) = (folder(), folder());
         let (files, notes) = (Vec::new(), Mutex::default());
-        Self { scratch, beside, files, notes, cancelled: AtomicBool::new(false), deadline: Mutex::default() }
+        Self {
+            scratch,
+            beside,
+            files,
+            notes,
+            cancelled: AtomicBool::new(false),
+            deadline: Mutex::default(),
+        }
     }
 
     /// Provides a file under a name, as the engine does.
@@ -90,7 +114,13 @@ impl Bench {
         let kind = StageKind::of::<Command>();
         let parameters = kind.complete(with).unwrap();
         kind.check(&parameters).unwrap();
-        let context = StageContext { device: Device::Cpu, threads: 1, seed: 0, lineage: Digest([0; 32]), host: self };
+        let context = StageContext {
+            device: Device::Cpu,
+            threads: 1,
+            seed: 0,
+            lineage: Digest([0; 32]),
+            host: self,
+        };
         kind.run(&parameters, inputs, &context)
     }
 
@@ -112,9 +142,20 @@ impl Bench {
 fn listed(outputs: Outputs) -> Vec<(String, Option<String>)> {
     let outputs = outputs.into_map();
     let files = Files::from_artifact(&outputs["o"]).unwrap();
-    let text = |entry: &FileEntry| String::from_utf8(entry.content.read().unwrap().to_vec()).unwrap();
-    let entries = files.entries().iter().map(|entry| (entry.path.as_str().to_owned(), Some(text(entry))));
-    entries.chain(files.folders().iter().map(|folder| (folder.as_str().to_owned(), None))).collect()
+    let text =
+        |entry: &FileEntry| String::from_utf8(entry.content.read().unwrap().to_vec()).unwrap();
+    let entries = files
+        .entries()
+        .iter()
+        .map(|entry| (entry.path.as_str().to_owned(), Some(text(entry))));
+    entries
+        .chain(
+            files
+                .folders()
+                .iter()
+                .map(|folder| (folder.as_str().to_owned(), None)),
+        )
+        .collect()
 }
 
 /// The text of the only file.
@@ -128,13 +169,17 @@ fn folder_of(files: &[(&str, &str)]) -> Artifact {
     let entry = |(path, text): &(&str, &str)| {
         FileEntry::from_bytes(RelativePath::new(*path).unwrap(), text.as_bytes().to_vec())
     };
-    Files::new(files.iter().map(entry).collect()).unwrap().into()
+    Files::new(files.iter().map(entry).collect())
+        .unwrap()
+        .into()
 }
 
 /// Whether a process with this number is alive.
 fn lives(process: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/stat", process.trim())).unwrap_or_default();
-    status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    status
+        .rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 #[test]
@@ -158,7 +203,8 @@ fn a_program_sees_short_relative_paths() {
 
 #[test]
 fn an_output_that_looks_like_an_option_is_a_path() {
-    let with = json!({"run": ["sh", "-c", "echo 1 > {out.o}", "x"], "outputs": {"o": {"path": "-n"}}});
+    let with =
+        json!({"run": ["sh", "-c", "echo 1 > {out.o}", "x"], "outputs": {"o": {"path": "-n"}}});
     let listed = listed(Bench::new().run(with).unwrap());
     assert_eq!(listed, [("-n".to_owned(), Some("1\n".to_owned()))]);
     let with = json!({"run": ["touch", "{out.o}"], "outputs": {"o": {"path": "-n"}}});
@@ -168,7 +214,11 @@ fn an_output_that_looks_like_an_option_is_a_path() {
 #[test]
 fn declared_files_are_copies_beside_each_other() {
     let bench = Bench::new()
-        .with_file("main", "src/main.sh", ". ./files/src/lib/part.sh; echo $part")
+        .with_file(
+            "main",
+            "src/main.sh",
+            ". ./files/src/lib/part.sh; echo $part",
+        )
         .with_file("lib/part.sh", "src/lib/part.sh", "part=found")
         .with_file("up", "elsewhere/data.txt", "data");
     let text = "sh {file.main} > {out.o}; ls {file.lib} {file.up} >> {out.o}; echo more >> {file.up}; find files -type f | sort >> {out.o}";
@@ -180,13 +230,19 @@ fn declared_files_are_copies_beside_each_other() {
     let expected = "found\nfiles/up/data.txt\n\nfiles/src/lib:\npart.sh\n\
                     files/src/lib/part.sh\nfiles/src/main.sh\nfiles/up/data.txt\n";
     assert_eq!(only(bench.run(with).unwrap()), expected);
-    assert_eq!(fs::read_to_string(bench.beside.path().join("elsewhere/data.txt")).unwrap(), "data");
+    assert_eq!(
+        fs::read_to_string(bench.beside.path().join("elsewhere/data.txt")).unwrap(),
+        "data"
+    );
 }
 
 #[test]
 fn an_output_may_be_called_files_where_no_files_are_declared() {
     let with = json!({"run": ["sh", "-c", "mkdir files; echo 1 > files/x"], "outputs": {"o": {"path": "files"}}});
-    assert_eq!(listed(Bench::new().run(with).unwrap()), [("x".to_owned(), Some("1\n".to_owned()))]);
+    assert_eq!(
+        listed(Bench::new().run(with).unwrap()),
+        [("x".to_owned(), Some("1\n".to_owned()))]
+    );
 }
 
 #[test]
@@ -199,11 +255,27 @@ fn the_environment_is_the_same_everywhere_but_for_what_is_named() {
     let seen = only(bench.run(with).unwrap());
     let mut seen: Vec<&str> = seen
         .lines()
-        .filter(|line| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own)))
+        .filter(|line| {
+            !["PWD=", "OLDPWD=", "SHLVL=", "_="]
+                .iter()
+                .any(|own| line.starts_with(own))
+        })
         .collect();
-    seen.retain(|line| !["PATH=", "HOME=", "TMPDIR="].iter().any(|passed| line.starts_with(passed)));
+    seen.retain(|line| {
+        !["PATH=", "HOME=", "TMPDIR="]
+            .iter()
+            .any(|passed| line.starts_with(passed))
+    });
     seen.sort_unstable();
-    assert_eq!(seen, ["LANG=C.UTF-8", "OWN=1", "PASSED=from outside", "TZ=Asia/Tokyo"]);
+    assert_eq!(
+        seen,
+        [
+            "LANG=C.UTF-8",
+            "OWN=1",
+            "PASSED=from outside",
+            "TZ=Asia/Tokyo"
+        ]
+    );
 }
 
 #[test]
@@ -211,28 +283,53 @@ fn a_folder_comes_back_as_it_was_written() {
     let text = "mkdir -p {out.o}/empty {out.o}/full/inner; printf x > {out.o}/full/größe; printf y > '{out.o}/a b'; \
                 mkdir {out.o}/closed; printf z > {out.o}/closed/z; chmod 0 {out.o}/closed";
     let listed = listed(Bench::new().shell(text).unwrap());
-    let expected =
-        [("a b", Some("y")), ("closed/z", Some("z")), ("full/größe", Some("x")), ("empty", None), ("full/inner", None)];
-    let expected: Vec<_> = expected.map(|(path, text)| (path.to_owned(), text.map(str::to_owned))).into();
+    let expected = [
+        ("a b", Some("y")),
+        ("closed/z", Some("z")),
+        ("full/größe", Some("x")),
+        ("empty", None),
+        ("full/inner", None),
+    ];
+    let expected: Vec<_> = expected
+        .map(|(path, text)| (path.to_owned(), text.map(str::to_owned)))
+        .into();
     assert_eq!(listed, expected);
-    assert_eq!(self::listed(Bench::new().shell("mkdir {out.o}").unwrap()), []);
+    assert_eq!(
+        self::listed(Bench::new().shell("mkdir {out.o}").unwrap()),
+        []
+    );
 }
 
 #[test]
 fn what_is_not_a_file_is_refused_by_name() {
     let cases = [
-        ("mkdir o; ln -s /no/where o/gone", "`o/gone` is a link to `/no/where`, where nothing is"),
+        (
+            "mkdir o; ln -s /no/where o/gone",
+            "`o/gone` is a link to `/no/where`, where nothing is",
+        ),
         ("mkdir o; ln -s . o/self", "`o/self` is a link to `.`"),
         ("ln -s /proc o", "`o` is a link to `/proc`"),
-        ("mkdir -p o/p; mkfifo o/p/pipe", "`o/p/pipe` is a named pipe, not a plain file"),
+        (
+            "mkdir -p o/p; mkfifo o/p/pipe",
+            "`o/p/pipe` is a named pipe, not a plain file",
+        ),
         ("mkfifo o", "`o` is a named pipe, not a plain file"),
         (
             "mkdir o; : > o/x; : > \"$(printf 'stray\\033[1m')\"",
             "the command wrote `stray\\u{1b}[1m`, which is not declared",
         ),
-        ("mkdir o; : > o/x; mkfifo other", "the command wrote `other`, which is not declared"),
-        ("mkdir o; : > \"o/$(printf 'b\\377d')\"", "the command wrote `o/b\\xffd`, whose name is not UTF-8"),
-        ("mkdir o files; : > o/x; : > files/y", "the command wrote `files/y`, which is not declared"),
+        (
+            "mkdir o; : > o/x; mkfifo other",
+            "the command wrote `other`, which is not declared",
+        ),
+        (
+            "mkdir o; : > \"o/$(printf 'b\\377d')\"",
+            "the command wrote `o/b\\xffd`, whose name is not UTF-8",
+        ),
+        (
+            "mkdir o files; : > o/x; : > files/y",
+            "the command wrote `files/y`, which is not declared",
+        ),
         (":", "the command did not write its output `o`"),
     ];
     for (text, expected) in cases {
@@ -248,7 +345,10 @@ fn a_socket_is_refused_by_name() {
     let folder = bench.scratch.path().join("o");
     fs::create_dir(&folder).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(folder.join("s")).unwrap();
-    assert_eq!(bench.shell(":").unwrap_err().message(), "`o/s` is a socket, not a plain file");
+    assert_eq!(
+        bench.shell(":").unwrap_err().message(),
+        "`o/s` is a socket, not a plain file"
+    );
 }
 
 #[test]
@@ -264,11 +364,22 @@ fn metrics_are_numbers_each_once() {
     assert!(hint("{\"f1\": NaN}").contains("null"));
     assert!(hint("[1]").contains("{\"f1\": 0.5}"));
     let twice = metrics("{\"f1\": 1, \"f1\": 2}").unwrap_err();
-    assert!(std::error::Error::source(&twice).unwrap().to_string().contains("there are two metrics called `f1`"));
+    assert!(
+        std::error::Error::source(&twice)
+            .unwrap()
+            .to_string()
+            .contains("there are two metrics called `f1`")
+    );
     let bench = Bench::new();
     symlink("/proc/version", bench.scratch.path().join("m.json")).unwrap();
     let with = json!({"run": ["true"], "outputs": {"o": {"path": "m.json", "kind": "metrics"}}});
-    assert!(bench.run(with).unwrap_err().message().contains("`m.json` is a link to"));
+    assert!(
+        bench
+            .run(with)
+            .unwrap_err()
+            .message()
+            .contains("`m.json` is a link to")
+    );
 }
 
 #[test]
@@ -287,14 +398,23 @@ fn what_is_left_behind_ends_with_the_program() {
         let process = only(bench.shell(text).unwrap());
         assert!(started.elapsed() < Duration::from_secs(60), "{text}");
         assert!(!lives(&process), "{text}");
-        assert!(bench.notes().iter().any(|note| note.contains("left behind")), "{text}");
+        assert!(
+            bench
+                .notes()
+                .iter()
+                .any(|note| note.contains("left behind")),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn nothing_is_said_of_a_program_that_leaves_nothing_behind() {
     let bench = Bench::new();
-    assert_eq!(only(bench.shell("sleep 0.05 & wait; echo 1 > {out.o}").unwrap()), "1\n");
+    assert_eq!(
+        only(bench.shell("sleep 0.05 & wait; echo 1 > {out.o}").unwrap()),
+        "1\n"
+    );
     assert!(bench.notes().is_empty());
 }
 
@@ -330,11 +450,17 @@ fn a_stop_reaches_all_of_it_whatever_holds_the_streams() {
 fn what_is_said_comes_before_the_end() {
     let bench = Bench::new();
     std::thread::scope(|scope| {
-        let run = scope
-            .spawn(|| bench.shell("echo first; while [ ! -e go ]; do sleep 0.02; done; rm go; echo second; : > o"));
+        let run = scope.spawn(|| {
+            bench.shell(
+                "echo first; while [ ! -e go ]; do sleep 0.02; done; rm go; echo second; : > o",
+            )
+        });
         let start = Instant::now();
         while bench.notes().is_empty() {
-            assert!(start.elapsed() < Duration::from_secs(60), "nothing was said before the end");
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "nothing was said before the end"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         fs::write(bench.scratch.path().join("go"), "").unwrap();
@@ -345,15 +471,29 @@ fn what_is_said_comes_before_the_end() {
 
 #[test]
 fn a_failure_repeats_the_last_words() {
-    let error = Bench::new().shell("seq 100000; echo 'ValueError: \u{1b}[31mlr\u{1b}[0m' >&2; exit 3").unwrap_err();
-    assert!(error.message().ends_with("ended with exit status: 3"), "{error}");
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "ValueError: lr");
+    let error = Bench::new()
+        .shell("seq 100000; echo 'ValueError: \u{1b}[31mlr\u{1b}[0m' >&2; exit 3")
+        .unwrap_err();
+    assert!(
+        error.message().ends_with("ended with exit status: 3"),
+        "{error}"
+    );
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "ValueError: lr"
+    );
     let error = Bench::new().shell("seq 100000; kill -SEGV $$").unwrap_err();
     assert!(error.message().contains("signal: 11"), "{error}");
     let words = std::error::Error::source(&error).unwrap().to_string();
-    assert!(words.ends_with("99999\n100000") && words.len() <= 2000, "{words}");
+    assert!(
+        words.ends_with("99999\n100000") && words.len() <= 2000,
+        "{words}"
+    );
     let error = Bench::new().shell("exit 1").unwrap_err();
-    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "it said nothing about why");
+    assert_eq!(
+        std::error::Error::source(&error).unwrap().to_string(),
+        "it said nothing about why"
+    );
 }
 
 #[test]
@@ -370,8 +510,14 @@ fn a_program_that_cannot_be_started_says_what_to_do() {
         (vec!["cd", "x"], "`[sh, -c, \"cd …\"]`"),
         (vec!["echo hi"], "`[echo, hi]`"),
         (vec!["/no/such/program"], "no such file on this machine"),
-        (vec!["./mine.sh"], "`{file.NAME}` are paths to what is there"),
-        (vec!["$HOME/x"], "looked for in the folder that the program runs in"),
+        (
+            vec!["./mine.sh"],
+            "`{file.NAME}` are paths to what is there",
+        ),
+        (
+            vec!["$HOME/x"],
+            "looked for in the folder that the program runs in",
+        ),
         (vec!["/"], "it is a folder"),
     ];
     for (run, expected) in cases {
@@ -403,14 +549,30 @@ fn parameters_are_checked_before_anything_runs() {
     }
     let outputs = json!({"o": {"path": "o"}});
     let own = json!({"run": ["x"], "files": {"s": "s.sh"}, "outputs": {"o": {"path": "files/o"}}});
-    let reason = "`files/o` is not a path for an output: `files` holds the copies of declared files";
+    let reason =
+        "`files/o` is not a path for an output: `files` holds the copies of declared files";
     assert_eq!(check(own), ("outputs.o.path".to_owned(), reason.to_owned()));
-    let without = kind.complete(json!({"run": ["x"], "outputs": {"o": {"path": "files/o"}}})).unwrap();
-    assert_eq!(kind.check(&without), Ok(()), "there are no copies in the way");
+    let without = kind
+        .complete(json!({"run": ["x"], "outputs": {"o": {"path": "files/o"}}}))
+        .unwrap();
+    assert_eq!(
+        kind.check(&without),
+        Ok(()),
+        "there are no copies in the way"
+    );
     assert_eq!(check(json!({"run": [" "], "outputs": outputs})).0, "run.0");
-    assert_eq!(check(json!({"run": ["a\0"], "outputs": outputs})).0, "run.0");
-    assert_eq!(check(json!({"run": ["a"], "outputs": outputs, "env": {"A=B": "1"}})).0, "env");
-    assert_eq!(check(json!({"run": ["a"], "outputs": outputs, "env": {"A": "\0"}})).0, "env.A");
+    assert_eq!(
+        check(json!({"run": ["a\0"], "outputs": outputs})).0,
+        "run.0"
+    );
+    assert_eq!(
+        check(json!({"run": ["a"], "outputs": outputs, "env": {"A=B": "1"}})).0,
+        "env"
+    );
+    assert_eq!(
+        check(json!({"run": ["a"], "outputs": outputs, "env": {"A": "\0"}})).0,
+        "env.A"
+    );
 }
 
 #[test]
@@ -425,14 +587,30 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
     let kind = StageKind::of::<Command>();
     let remarks = |run: Value, rest: Value| {
         let mut with = json!({"run": run, "outputs": {"o": {"path": "o.txt"}}});
-        with.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        kind.remarks(&kind.complete(with).unwrap(), Surroundings { connected: None, look_up: &look_up })
+        with.as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        kind.remarks(
+            &kind.complete(with).unwrap(),
+            Surroundings {
+                connected: None,
+                look_up: &look_up,
+            },
+        )
     };
     let hints = |run: Value, rest: Value| {
         let shown = |remark: Remark| {
-            format!("{}{}: {}", remark.parameter, if remark.fatal { "!" } else { "" }, remark.hint.unwrap())
+            format!(
+                "{}{}: {}",
+                remark.parameter,
+                if remark.fatal { "!" } else { "" },
+                remark.hint.unwrap()
+            )
         };
-        remarks(run, rest).into_iter().map(shown).collect::<Vec<_>>()
+        remarks(run, rest)
+            .into_iter()
+            .map(shown)
+            .collect::<Vec<_>>()
     };
     let none = json!({});
     let declared = json!({"files": {"s": "declared.py", "train": "other.py"}});
@@ -457,7 +635,14 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         ["run.1: add `files: {all: all}` under `with`, and write `\"--all={file.all}\"`"]
     );
     assert_eq!(
-        hints(json!(["sh", "-c", "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"]), none.clone()),
+        hints(
+            json!([
+                "sh",
+                "-c",
+                "cat <conf/a.yaml | python3 train.py; cp train.py o.txt"
+            ]),
+            none.clone()
+        ),
         [
             "run.2: add `files: {a: conf/a.yaml}` under `with`, and write `{file.a}` in its place",
             "run.2: add `files: {train: train.py}` under `with`, and write `{file.train}` in its place",
@@ -476,11 +661,15 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
     );
     assert_eq!(
         hints(json!(["train.py"]), none.clone()),
-        ["run.0: add `files: {train: train.py}` under `with`, and write `run: [python3, \"{file.train}\", …]`"]
+        [
+            "run.0: add `files: {train: train.py}` under `with`, and write `run: [python3, \"{file.train}\", …]`"
+        ]
     );
     assert_eq!(
         hints(json!(["./train.py"]), none.clone()),
-        ["run.0!: add `files: {train: train.py}` under `with`, and write `run: [python3, \"{file.train}\", …]`"]
+        [
+            "run.0!: add `files: {train: train.py}` under `with`, and write `run: [python3, \"{file.train}\", …]`"
+        ]
     );
     assert_eq!(
         hints(json!(["./nowhere.sh", "train.py"]), none.clone())[0],
@@ -492,7 +681,9 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
     );
     let first = |program: &str| remarks(json!([program, "x"]), none.clone()).remove(0);
     assert!(first("~/bin/x").fatal && first("~/bin/x").hint.unwrap() == "write the path in full");
-    assert!(first("$HOME/x y").fatal && first("train it").hint.unwrap().contains("`[train, it, …]`"));
+    assert!(
+        first("$HOME/x y").fatal && first("train it").hint.unwrap().contains("`[train, it, …]`")
+    );
     let absolute = beside.path().join("train.py").display().to_string();
     let remark = remarks(json!(["python3", absolute]), none.clone()).remove(0);
     assert!(remark.message.contains("is not in the key"), "{remark:?}");
@@ -515,7 +706,11 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         ]),
         json!(["sh", "-c", "all o.txt; echo 1.5 > {out.o}"]),
     ] {
-        assert_eq!(hints(fine.clone(), declared.clone()), Vec::<String>::new(), "{fine}");
+        assert_eq!(
+            hints(fine.clone(), declared.clone()),
+            Vec::<String>::new(),
+            "{fine}"
+        );
     }
     // A name that is not a path of this file system is looked for all the same.
     assert!(look_up(Path::new(std::ffi::OsStr::from_bytes(b"\xff"))).is_none());

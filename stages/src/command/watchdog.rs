@@ -77,7 +77,11 @@ struct Watchdog {
     last: u64,
 }
 
-static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog { shell: None, programs: BTreeMap::new(), last: 0 });
+static WATCHDOG: Mutex<Watchdog> = Mutex::new(Watchdog {
+    shell: None,
+    programs: BTreeMap::new(),
+    last: 0,
+});
 
 /// A program that ends with this process.
 #[derive(Debug)]
@@ -86,12 +90,21 @@ pub(super) struct Watched(u64);
 impl Watched {
     /// Has a folder watched in which a program is about to start. Without a shell on this machine it goes unwatched.
     pub fn new(folder: &Path) -> Self {
-        let Ok(mut watchdog) = WATCHDOG.lock() else { return Self(0) };
+        let Ok(mut watchdog) = WATCHDOG.lock() else {
+            return Self(0);
+        };
         watchdog.last += 1;
         let number = watchdog.last;
         // A line of the shell's input is one of the path, too.
-        let folder = folder.to_str().filter(|folder| !folder.contains('\n')).unwrap_or_default().to_owned();
-        let entry = Entry { folder, group: None };
+        let folder = folder
+            .to_str()
+            .filter(|folder| !folder.contains('\n'))
+            .unwrap_or_default()
+            .to_owned();
+        let entry = Entry {
+            folder,
+            group: None,
+        };
         let lines = entry.lines(number);
         watchdog.programs.insert(number, entry);
         watchdog.tell(&lines);
@@ -100,7 +113,9 @@ impl Watched {
 
     /// The program has started, as the first of a process group.
     pub fn begin(&mut self, group: Pid) {
-        let Ok(mut watchdog) = WATCHDOG.lock() else { return };
+        let Ok(mut watchdog) = WATCHDOG.lock() else {
+            return;
+        };
         let group = group.as_raw_nonzero().get();
         if let Some(entry) = watchdog.programs.get_mut(&self.0) {
             entry.group = Some(group);
@@ -120,7 +135,9 @@ impl Drop for Watched {
 
 impl Entry {
     fn lines(&self, number: u64) -> String {
-        let group = self.group.map_or_else(String::new, |group| format!("+ {number} {group}\n"));
+        let group = self
+            .group
+            .map_or_else(String::new, |group| format!("+ {number} {group}\n"));
         format!("@ {number} {}\n{group}", self.folder)
     }
 }
@@ -140,7 +157,11 @@ impl Watchdog {
             return;
         }
         self.shell = start();
-        let all: String = self.programs.iter().map(|(number, entry)| entry.lines(*number)).collect();
+        let all: String = self
+            .programs
+            .iter()
+            .map(|(number, entry)| entry.lines(*number))
+            .collect();
         if let Some((_, input)) = &mut self.shell {
             let _ = input.write_all(all.as_bytes());
         }
@@ -149,8 +170,13 @@ impl Watchdog {
 
 fn start() -> Option<(Child, ChildStdin)> {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", SCRIPT, "runner-watchdog"]).current_dir("/");
-    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    shell
+        .args(["-c", SCRIPT, "runner-watchdog"])
+        .current_dir("/");
+    shell
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     // A group of its own: what is typed at the terminal, or its end, is not meant for it.
     let mut child = shell.process_group(0).spawn().ok()?;
     let input = child.stdin.take()?;
@@ -164,7 +190,11 @@ mod tests {
     use super::*;
 
     fn sleeper() -> Child {
-        Command::new("sh").args(["-c", "sleep 300 & wait"]).process_group(0).spawn().unwrap()
+        Command::new("sh")
+            .args(["-c", "sleep 300 & wait"])
+            .process_group(0)
+            .spawn()
+            .unwrap()
     }
 
     fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -180,19 +210,30 @@ mod tests {
         let (mut shell, mut input) = start().unwrap();
         let mut children = [sleeper(), sleeper(), sleeper()];
         for (number, child) in children.iter().enumerate() {
-            input.write_all(format!("@ {number} /nowhere\n+ {number} {}\n", child.id()).as_bytes()).unwrap();
+            input
+                .write_all(format!("@ {number} /nowhere\n+ {number} {}\n", child.id()).as_bytes())
+                .unwrap();
         }
         input.write_all(b"- 1\n- 7\n").unwrap();
         drop(input);
         shell.wait().unwrap();
         for index in [0, 2] {
-            wait_until("a group outlived the pipe", || children[index].try_wait().unwrap().is_some());
+            wait_until("a group outlived the pipe", || {
+                children[index].try_wait().unwrap().is_some()
+            });
             let group = Pid::from_child(&children[index]);
             let is_gone = || rustix::process::test_kill_process_group(group).is_err();
             wait_until("a member of a group outlived the pipe", is_gone);
         }
-        assert!(children[1].try_wait().unwrap().is_none(), "a group that was taken back has ended");
-        rustix::process::kill_process_group(Pid::from_child(&children[1]), rustix::process::Signal::KILL).unwrap();
+        assert!(
+            children[1].try_wait().unwrap().is_none(),
+            "a group that was taken back has ended"
+        );
+        rustix::process::kill_process_group(
+            Pid::from_child(&children[1]),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
         children[1].wait().unwrap();
     }
 
@@ -201,24 +242,36 @@ mod tests {
     #[test]
     fn what_is_at_work_in_a_folder_ends_with_the_pipe() {
         let top = tempfile::tempdir().unwrap();
-        let folders =
-            ["a stage", "another", "a stage beside"].map(|name| top.path().canonicalize().unwrap().join(name));
+        let folders = ["a stage", "another", "a stage beside"]
+            .map(|name| top.path().canonicalize().unwrap().join(name));
         let begin = |folder: &Path| {
             std::fs::create_dir_all(folder.join("in")).unwrap();
             let mut command = Command::new("sleep");
-            command.arg("300").current_dir(folder.join("in")).process_group(0).spawn().unwrap()
+            command
+                .arg("300")
+                .current_dir(folder.join("in"))
+                .process_group(0)
+                .spawn()
+                .unwrap()
         };
         let mut children = folders.each_ref().map(|folder| begin(folder));
         let (mut shell, mut input) = start().unwrap();
         for (number, folder) in folders[..2].iter().enumerate() {
-            input.write_all(format!("@ {number} {}\n", folder.display()).as_bytes()).unwrap();
+            input
+                .write_all(format!("@ {number} {}\n", folder.display()).as_bytes())
+                .unwrap();
         }
         input.write_all(b"- 1\n").unwrap();
         drop(input);
         shell.wait().unwrap();
-        wait_until("it outlived the pipe", || children[0].try_wait().unwrap().is_some());
+        wait_until("it outlived the pipe", || {
+            children[0].try_wait().unwrap().is_some()
+        });
         for child in &mut children[1..] {
-            assert!(child.try_wait().unwrap().is_none(), "its folder is not watched any more, or never was");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "its folder is not watched any more, or never was"
+            );
             child.kill().unwrap();
             child.wait().unwrap();
         }

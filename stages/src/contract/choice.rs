@@ -33,8 +33,16 @@ pub struct Entry {
 
 impl Entry {
     /// An entry whose parameters are `P`: a struct with `#[serde(deny_unknown_fields)]` and defaults.
-    pub fn new<P: DeserializeOwned + Serialize + JsonSchema>(name: &'static str, doc: &'static str) -> Self {
-        Self { name, doc, schema: |generator| P::json_schema(generator), complete: complete::<P> }
+    pub fn new<P: DeserializeOwned + Serialize + JsonSchema>(
+        name: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            doc,
+            schema: |generator| P::json_schema(generator),
+            complete: complete::<P>,
+        }
     }
 }
 
@@ -58,14 +66,32 @@ impl<R: Registry> Choice<R> {
     /// If there is no such entry or a parameter does not fit it.
     pub fn new(name: &str, parameters: Value) -> Result<Self, String> {
         let entries = R::entries();
-        let entry = entries.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let names = entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
-            format!("unknown {} `{name}`; there are {names}", R::WHAT)
-        })?;
+        let entry = entries
+            .iter()
+            .find(|entry| entry.name == name)
+            .ok_or_else(|| {
+                let names = entries
+                    .iter()
+                    .map(|entry| entry.name)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                format!("unknown {} `{name}`; there are {names}", R::WHAT)
+            })?;
         match (entry.complete)(parameters)? {
-            Value::Object(parameters) => Ok(Self { name: name.to_owned(), parameters, registry: PhantomData }),
-            Value::Null => Ok(Self { name: name.to_owned(), parameters: Map::new(), registry: PhantomData }),
-            other => Err(format!("the parameters of {} `{name}` are not a map but {other}", R::WHAT)),
+            Value::Object(parameters) => Ok(Self {
+                name: name.to_owned(),
+                parameters,
+                registry: PhantomData,
+            }),
+            Value::Null => Ok(Self {
+                name: name.to_owned(),
+                parameters: Map::new(),
+                registry: PhantomData,
+            }),
+            other => Err(format!(
+                "the parameters of {} `{name}` are not a map but {other}",
+                R::WHAT
+            )),
         }
     }
 
@@ -75,7 +101,8 @@ impl<R: Registry> Choice<R> {
 
     /// The parameters as the type that the entry declared.
     pub fn parameters<P: DeserializeOwned>(&self) -> Result<P, String> {
-        serde_json::from_value(Value::Object(self.parameters.clone())).map_err(|error| error.to_string())
+        serde_json::from_value(Value::Object(self.parameters.clone()))
+            .map_err(|error| error.to_string())
     }
 
     /// Tag and parameters as one JSON object.
@@ -88,7 +115,11 @@ impl<R: Registry> Choice<R> {
 
 impl<R> Clone for Choice<R> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), parameters: self.parameters.clone(), registry: PhantomData }
+        Self {
+            name: self.name.clone(),
+            parameters: self.parameters.clone(),
+            registry: PhantomData,
+        }
     }
 }
 
@@ -117,12 +148,27 @@ impl<'de, R: Registry> Deserialize<'de> for Choice<R> {
                 return Self::new(&name, Value::Object(Map::new())).map_err(D::Error::custom);
             }
             Value::Object(object) => object,
-            other => return Err(D::Error::custom(format!("expected a {} with `{}`, found {other}", R::WHAT, R::TAG))),
+            other => {
+                return Err(D::Error::custom(format!(
+                    "expected a {} with `{}`, found {other}",
+                    R::WHAT,
+                    R::TAG
+                )));
+            }
         };
         match object.shift_remove(R::TAG) {
-            Some(Value::String(name)) => Self::new(&name, Value::Object(object)).map_err(D::Error::custom),
-            Some(other) => Err(D::Error::custom(format!("`{}` must be a name, not {other}", R::TAG))),
-            None => Err(D::Error::custom(format!("missing `{}`: which {}?", R::TAG, R::WHAT))),
+            Some(Value::String(name)) => {
+                Self::new(&name, Value::Object(object)).map_err(D::Error::custom)
+            }
+            Some(other) => Err(D::Error::custom(format!(
+                "`{}` must be a name, not {other}",
+                R::TAG
+            ))),
+            None => Err(D::Error::custom(format!(
+                "missing `{}`: which {}?",
+                R::TAG,
+                R::WHAT
+            ))),
         }
     }
 }
@@ -142,19 +188,32 @@ impl<R: Registry> JsonSchema for Choice<R> {
             let object = schema.ensure_object();
             object.insert("type".to_owned(), "object".into());
             object.insert("description".to_owned(), entry.doc.into());
-            object.entry("additionalProperties").or_insert(Value::Bool(false));
-            let properties = object.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+            object
+                .entry("additionalProperties")
+                .or_insert(Value::Bool(false));
+            let properties = object
+                .entry("properties")
+                .or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(properties) = properties {
-                properties.shift_insert(0, R::TAG.to_owned(), serde_json::json!({"const": entry.name}));
+                properties.shift_insert(
+                    0,
+                    R::TAG.to_owned(),
+                    serde_json::json!({"const": entry.name}),
+                );
             }
-            let required = object.entry("required").or_insert_with(|| Value::Array(Vec::new()));
+            let required = object
+                .entry("required")
+                .or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(required) = required {
                 required.insert(0, R::TAG.into());
             }
             schema
         };
         let entries = R::entries();
-        let mut options: Vec<Schema> = entries.iter().map(|entry| tagged(entry, generator)).collect();
+        let mut options: Vec<Schema> = entries
+            .iter()
+            .map(|entry| tagged(entry, generator))
+            .collect();
         if R::BARE {
             let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
             options.push(json_schema!({"enum": names}));

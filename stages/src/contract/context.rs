@@ -50,7 +50,13 @@ pub trait Host: Sync {
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)>;
     /// Keeps a checkpoint. Same chain, same step, same bytes. The newest one stays, and the one at the step that was the best so
     /// far; of the others some may go.
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], best: Option<u64>) -> Result<(), StageError>;
+    fn save_checkpoint(
+        &self,
+        chain: &Digest,
+        step: u64,
+        bytes: &[u8],
+        best: Option<u64>,
+    ) -> Result<(), StageError>;
     /// Says that the stage has come to the end of a chain: the last checkpoint and the best one stay.
     fn end_checkpoints(&self, _chain: &Digest) {}
     /// Forgets a chain of which nothing is needed any more.
@@ -78,7 +84,11 @@ impl StageContext<'_> {
 
     /// Fails with [`StageError::cancelled`] when the run was asked to stop. Call it once per batch or so.
     pub fn check_cancelled(&self) -> Result<(), StageError> {
-        if self.host.is_cancelled() { Err(StageError::cancelled()) } else { Ok(()) }
+        if self.host.is_cancelled() {
+            Err(StageError::cancelled())
+        } else {
+            Ok(())
+        }
     }
 
     /// The path of a requested file, to be read in place.
@@ -86,7 +96,9 @@ impl StageContext<'_> {
     /// # Errors
     /// If the stage did not ask for it.
     pub fn file(&self, name: &str) -> Result<PathBuf, StageError> {
-        self.host.file(name).ok_or_else(|| StageError::not_provided(name))
+        self.host
+            .file(name)
+            .ok_or_else(|| StageError::not_provided(name))
     }
 
     /// The files of a requested folder: their paths below it, sorted, and where they are.
@@ -95,7 +107,12 @@ impl StageContext<'_> {
     /// None for a folder that the stage asked for.
     pub fn files_below(&self, folder: &str) -> Result<Vec<(String, PathBuf)>, StageError> {
         let names = self.host.names_below(folder).into_iter();
-        names.map(|name| self.file(&format!("{folder}/{name}")).map(|path| (name, path))).collect()
+        names
+            .map(|name| {
+                self.file(&format!("{folder}/{name}"))
+                    .map(|path| (name, path))
+            })
+            .collect()
     }
 
     /// Copies a requested file to `target`, which must not exist. The copy holds the bytes that were hashed into the
@@ -119,7 +136,13 @@ impl NullHost {
     /// A context on the CPU with this seed.
     pub fn context(&self, seed: u64) -> StageContext<'_> {
         let threads = rayon::current_num_threads();
-        StageContext { device: Device::Cpu, threads, seed, lineage: Digest([0; 32]), host: self }
+        StageContext {
+            device: Device::Cpu,
+            threads,
+            seed,
+            lineage: Digest([0; 32]),
+            host: self,
+        }
     }
 }
 
@@ -133,18 +156,25 @@ impl Host for NullHost {
     }
 
     fn file(&self, name: &str) -> Option<PathBuf> {
-        self.files.iter().find(|(known, _)| known == name).map(|(_, path)| path.clone())
+        self.files
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, path)| path.clone())
     }
 
     fn names_below(&self, folder: &str) -> Vec<String> {
-        let below = |(name, _): &(String, PathBuf)| Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned());
+        let below = |(name, _): &(String, PathBuf)| {
+            Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned())
+        };
         let mut names: Vec<String> = self.files.iter().filter_map(below).collect();
         names.sort();
         names
     }
 
     fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
-        let path = self.file(name).ok_or_else(|| StageError::not_provided(name))?;
+        let path = self
+            .file(name)
+            .ok_or_else(|| StageError::not_provided(name))?;
         Ok(std::fs::copy(path, target).map(drop)?)
     }
 
@@ -160,7 +190,13 @@ impl Host for NullHost {
         None
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
+    fn save_checkpoint(
+        &self,
+        _: &Digest,
+        _: u64,
+        _: &[u8],
+        _: Option<u64>,
+    ) -> Result<(), StageError> {
         Ok(())
     }
 }

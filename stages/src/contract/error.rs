@@ -27,12 +27,21 @@ pub struct StageError {
 impl StageError {
     /// A failure told in one sentence, without a full stop.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), location: None, hint: None, source: None, cancelled: false }
+        Self {
+            message: message.into(),
+            location: None,
+            hint: None,
+            source: None,
+            cancelled: false,
+        }
     }
 
     /// The run was asked to stop; nothing is wrong.
     pub fn cancelled() -> Self {
-        Self { cancelled: true, ..Self::new("interrupted") }
+        Self {
+            cancelled: true,
+            ..Self::new("interrupted")
+        }
     }
 
     /// A file that the stage wants and did not ask for.
@@ -43,7 +52,10 @@ impl StageError {
     /// Names the file, and the 1-based line if there is one, where the fault lies.
     #[must_use]
     pub fn at(mut self, file: impl Into<PathBuf>, line: Option<usize>) -> Self {
-        self.location = Some(Location { file: file.into(), line });
+        self.location = Some(Location {
+            file: file.into(),
+            line,
+        });
         self
     }
 
@@ -94,7 +106,9 @@ impl fmt::Display for StageError {
 
 impl Error for StageError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn Error + 'static))
     }
 }
 

@@ -49,7 +49,14 @@ pub struct FileRequest {
 
 impl FileRequest {
     pub fn new(name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        Self { name: name.into(), path: path.into(), dataset: None, optional: false, below: None, many: false }
+        Self {
+            name: name.into(),
+            path: path.into(),
+            dataset: None,
+            optional: false,
+            below: None,
+            many: false,
+        }
     }
 
     /// A file that `data/sources.yaml` lists under this data set.
@@ -81,19 +88,27 @@ impl FileRequest {
 
     /// Whether a file of this name in a key was asked for as one of many.
     pub fn holds(&self, name: &str) -> bool {
-        let is_below = || name.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('/'));
+        let is_below = || {
+            name.strip_prefix(&self.name)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
         (self.below.is_some() || self.many) && is_below()
     }
 
     /// The folder that the paths of many files start at: all of the path, or of a pattern the part before it.
     pub fn folder(&self) -> PathBuf {
-        let is_plain = |part: &Component<'_>| !self.many || !part.as_os_str().to_string_lossy().contains(PATTERN);
+        let is_plain = |part: &Component<'_>| {
+            !self.many || !part.as_os_str().to_string_lossy().contains(PATTERN)
+        };
         self.path.components().take_while(is_plain).collect()
     }
 
     /// The rest of the path: the part that is a pattern, or nothing.
     pub fn pattern(&self) -> PathBuf {
-        self.path.strip_prefix(self.folder()).map(Path::to_owned).unwrap_or_default()
+        self.path
+            .strip_prefix(self.folder())
+            .map(Path::to_owned)
+            .unwrap_or_default()
     }
 }
 
@@ -117,18 +132,37 @@ pub struct Remark {
 impl Remark {
     /// A remark about what cannot work.
     pub fn error(parameter: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: "bad-value", parameter: parameter.into(), message: message.into(), hint: None, fatal: true }
+        Self {
+            code: "bad-value",
+            parameter: parameter.into(),
+            message: message.into(),
+            hint: None,
+            fatal: true,
+        }
     }
 
     /// A remark about what works, and is probably a mistake.
-    pub fn warning(code: &'static str, parameter: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, parameter: parameter.into(), message: message.into(), hint: None, fatal: false }
+    pub fn warning(
+        code: &'static str,
+        parameter: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            parameter: parameter.into(),
+            message: message.into(),
+            hint: None,
+            fatal: false,
+        }
     }
 
     /// What to write instead.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -263,7 +297,11 @@ pub trait Stage: 'static {
     ///
     /// # Errors
     /// Anything that keeps the stage from its outputs; then nothing of it is stored.
-    fn run(params: &Self::Params, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError>;
+    fn run(
+        params: &Self::Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError>;
 }
 
 /// A stage kind with its types erased, as the engine holds it.
@@ -317,14 +355,19 @@ impl StageKind {
                     settings.inline_subschemas = true;
                     settings.meta_schema = None;
                 });
-                settings.into_generator().into_root_schema_for::<S::Params>()
+                settings
+                    .into_generator()
+                    .into_root_schema_for::<S::Params>()
             },
             complete: |value| {
-                let parameters = S::Params::deserialize(value).map_err(|error| error.to_string())?;
-                let completed = serde_json::to_value(parameters).map_err(|error| error.to_string())?;
+                let parameters =
+                    S::Params::deserialize(value).map_err(|error| error.to_string())?;
+                let completed =
+                    serde_json::to_value(parameters).map_err(|error| error.to_string())?;
                 // A number beyond what its type holds becomes `null` on the way, which JSON has instead of infinity.
-                S::Params::deserialize(&completed)
-                    .map_err(|error| format!("a value cannot be kept as it is ({error}); is a number too large?"))?;
+                S::Params::deserialize(&completed).map_err(|error| {
+                    format!("a value cannot be kept as it is ({error}); is a number too large?")
+                })?;
                 Ok(completed)
             },
             check: |value| S::check(&parse::<S>(value)),
@@ -332,7 +375,11 @@ impl StageKind {
             inputs: |value| S::inputs(&parse::<S>(value)),
             outputs: |value| S::outputs(&parse::<S>(value)),
             files: |value| S::files(&parse::<S>(value)),
-            remarks: if S::REMARKS { Some(|value, around| S::remarks(&parse::<S>(value), around)) } else { None },
+            remarks: if S::REMARKS {
+                Some(|value, around| S::remarks(&parse::<S>(value), around))
+            } else {
+                None
+            },
             advice: |value, said, look_up| S::advice(&parse::<S>(value), said, look_up),
             environment: |value| S::environment(&parse::<S>(value)),
             learns: |value| S::learns(&parse::<S>(value)),
@@ -370,7 +417,11 @@ impl StageKind {
     ///
     /// # Errors
     /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
-    pub fn check_inputs(&self, parameters: &Value, connected: &[&str]) -> Result<(), (String, String)> {
+    pub fn check_inputs(
+        &self,
+        parameters: &Value,
+        connected: &[&str],
+    ) -> Result<(), (String, String)> {
         (self.check_inputs)(parameters, connected)
     }
 
@@ -388,7 +439,8 @@ impl StageKind {
 
     /// See [`Stage::remarks`].
     pub fn remarks(&self, parameters: &Value, around: Surroundings<'_>) -> Vec<Remark> {
-        self.remarks.map_or_else(Vec::new, |remarks| remarks(parameters, around))
+        self.remarks
+            .map_or_else(Vec::new, |remarks| remarks(parameters, around))
     }
 
     /// See [`Stage::advice`].
@@ -413,7 +465,12 @@ impl StageKind {
     ///
     /// # Errors
     /// Whatever kept the stage from its outputs.
-    pub fn run(&self, parameters: &Value, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    pub fn run(
+        &self,
+        parameters: &Value,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
         (self.run)(parameters, inputs, context)
     }
 }

@@ -11,6 +11,9 @@ mod random;
 pub use choice::{Choice, Entry, Registry};
 pub use context::{Device, Host, NullHost, Progress, StageContext};
 pub use error::{Location, StageError};
-pub use kind::{FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings, Threads};
+pub use kind::{
+    FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings,
+    Threads,
+};
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;

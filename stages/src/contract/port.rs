@@ -45,11 +45,25 @@ pub struct Port {
 
 impl Port {
     pub fn new(name: impl Into<String>, kind: ArtifactKind, doc: &'static str) -> Self {
-        Self { name: name.into(), accepts: PortType::Only(kind), optional: false, many: false, only_with: None, doc }
+        Self {
+            name: name.into(),
+            accepts: PortType::Only(kind),
+            optional: false,
+            many: false,
+            only_with: None,
+            doc,
+        }
     }
 
     pub fn any(name: impl Into<String>, doc: &'static str) -> Self {
-        Self { name: name.into(), accepts: PortType::Any, optional: false, many: false, only_with: None, doc }
+        Self {
+            name: name.into(),
+            accepts: PortType::Any,
+            optional: false,
+            many: false,
+            only_with: None,
+            doc,
+        }
     }
 
     #[must_use]
@@ -79,12 +93,16 @@ pub struct Inputs(IndexMap<String, Vec<(String, Artifact)>>);
 impl Inputs {
     /// Adds an artifact to a port; `name` says which one it is on a `many` port.
     pub fn add(&mut self, port: &str, name: &str, artifact: Artifact) {
-        self.0.entry(port.to_owned()).or_default().push((name.to_owned(), artifact));
+        self.0
+            .entry(port.to_owned())
+            .or_default()
+            .push((name.to_owned(), artifact));
     }
 
     /// The artifact on a required port.
     pub fn get<T: Typed>(&self, port: &str) -> Result<Arc<T>, StageError> {
-        self.optional(port)?.ok_or_else(|| StageError::new(format!("nothing is connected to input `{port}`")))
+        self.optional(port)?
+            .ok_or_else(|| StageError::new(format!("nothing is connected to input `{port}`")))
     }
 
     /// The artifact on an optional port.
@@ -92,8 +110,16 @@ impl Inputs {
         let Some((_, artifact)) = self.0.get(port).and_then(|artifacts| artifacts.first()) else {
             return Ok(None);
         };
-        let wrong = || StageError::new(format!("input `{port}` holds {}, not {}", artifact.kind(), T::KIND));
-        Ok(Some(Arc::clone(T::from_artifact(artifact).ok_or_else(wrong)?)))
+        let wrong = || {
+            StageError::new(format!(
+                "input `{port}` holds {}, not {}",
+                artifact.kind(),
+                T::KIND
+            ))
+        };
+        Ok(Some(Arc::clone(
+            T::from_artifact(artifact).ok_or_else(wrong)?,
+        )))
     }
 
     /// Names of the connected ports, in the order in which they were connected.

@@ -13,7 +13,9 @@ impl Random {
         // FNV-1a spreads the purpose; SplitMix64 turns both into a full state.
         let hash = purpose
             .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
         let mut counter = seed ^ hash.rotate_left(32);
         let mut next = || {
             counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -21,7 +23,9 @@ impl Random {
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             mixed ^ (mixed >> 31)
         };
-        Self { state: [next(), next(), next(), next()] }
+        Self {
+            state: [next(), next(), next(), next()],
+        }
     }
 
     pub fn from_state(state: [u64; 4]) -> Self {
@@ -83,16 +87,30 @@ mod tests {
         // First outputs of xoshiro256++ from the state 1, 2, 3, 4, as the authors' C program prints them.
         let mut random = Random::from_state([1, 2, 3, 4]);
         let outputs: Vec<u64> = (0..4).map(|_| random.next_u64()).collect();
-        assert_eq!(outputs, [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386]);
+        assert_eq!(
+            outputs,
+            [
+                41_943_041,
+                58_720_359,
+                3_588_806_011_781_223,
+                3_591_011_842_654_386
+            ]
+        );
     }
 
     #[test]
     fn purposes_are_independent_and_moments_are_right() {
-        assert_ne!(Random::new(1, "a").next_u64(), Random::new(1, "b").next_u64());
+        assert_ne!(
+            Random::new(1, "a").next_u64(),
+            Random::new(1, "b").next_u64()
+        );
         let mut random = Random::new(7, "test");
         let draws: Vec<f64> = (0..100_000).map(|_| random.normal()).collect();
         let mean = draws.iter().sum::<f64>() / 1e5;
         let variance = draws.iter().map(|draw| draw * draw).sum::<f64>() / 1e5;
-        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+        assert!(
+            mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02,
+            "{mean} {variance}"
+        );
     }
 }

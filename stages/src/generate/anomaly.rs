@@ -73,9 +73,14 @@ pub(super) fn plan(
 ) -> Vec<Fault> {
     let lengths = lengths(kinds, rows.len(), budget, random);
     let covered: usize = lengths.iter().map(|(_, length)| length).sum();
-    let free = rows.len().saturating_sub(covered + GAP * (lengths.len() + 1));
+    let free = rows
+        .len()
+        .saturating_sub(covered + GAP * (lengths.len() + 1));
     // Random cuts of the free rows give the gaps.
-    let mut cuts: Vec<usize> = lengths.iter().map(|_| random.below(free as u64 + 1) as usize).collect();
+    let mut cuts: Vec<usize> = lengths
+        .iter()
+        .map(|_| random.below(free as u64 + 1) as usize)
+        .collect();
     cuts.sort_unstable();
     let mut before = rows.start + GAP;
     let place = |((kind, length), cut): ((Kind, usize), usize)| {
@@ -86,14 +91,21 @@ pub(super) fn plan(
         let most = (variable.len() / 2).max(1) as u64;
         channels.truncate(1 + random.below(most) as usize);
         channels.sort_unstable();
-        Fault { kind, rows: start..start + length, channels }
+        Fault {
+            kind,
+            rows: start..start + length,
+            channels,
+        }
     };
     lengths.into_iter().zip(cuts).map(place).collect()
 }
 
 /// Kinds in random order, again and again, with their lengths, until the budget is spent.
 fn lengths(kinds: &[Kind], rows: usize, budget: usize, random: &mut Random) -> Vec<(Kind, usize)> {
-    let usual: u64 = kinds.iter().map(|kind| (kind.duration().start + kind.duration().end) / 2).sum();
+    let usual: u64 = kinds
+        .iter()
+        .map(|kind| (kind.duration().start + kind.duration().end) / 2)
+        .sum();
     // A small budget shortens all faults, so that every kind has its turn.
     let shrink = (budget as f64 / usual.max(1) as f64).min(1.0);
     let (mut found, mut left) = (Vec::new(), budget);
@@ -116,24 +128,41 @@ fn lengths(kinds: &[Kind], rows: usize, budget: usize, random: &mut Random) -> V
 }
 
 /// Writes one fault into the signal. `day` is the number of rows of a day.
-pub(super) fn disturb(fault: &Fault, signal: &mut Signal, clean: &[Vec<f64>], day: usize, random: &mut Random) {
+pub(super) fn disturb(
+    fault: &Fault,
+    signal: &mut Signal,
+    clean: &[Vec<f64>],
+    day: usize,
+    random: &mut Random,
+) {
     for &channel in &fault.channels {
         let column = &clean[channel];
         let (deviation, low) = swing(column);
         let sign = if random.below(2) == 0 { -1.0 } else { 1.0 };
         let size = sign * deviation;
-        let (spike, shift, drift) = (random.range(5.0, 9.0), random.range(2.0, 3.5), random.range(3.0, 5.0));
+        let (spike, shift, drift) = (
+            random.range(5.0, 9.0),
+            random.range(2.0, 3.5),
+            random.range(3.0, 5.0),
+        );
         let length = fault.rows.len() as f64;
         for row in fault.rows.clone() {
             let value = column[row];
             signal.columns[channel][row] = match fault.kind {
                 Kind::Spike => value + size * spike,
                 Kind::LevelShift => value + size * shift,
-                Kind::Drift => value + size * drift * ((row - fault.rows.start + 1) as f64 / length),
+                Kind::Drift => {
+                    value + size * drift * ((row - fault.rows.start + 1) as f64 / length)
+                }
                 Kind::StuckSensor => column[fault.rows.start.saturating_sub(1)],
                 Kind::NoiseBurst => value + 1.5 * deviation * normal(random),
                 Kind::BrokenCorrelation => {
-                    column[if row >= day / 2 { row - day / 2 } else { row + day / 2 }.min(column.len() - 1)]
+                    column[if row >= day / 2 {
+                        row - day / 2
+                    } else {
+                        row + day / 2
+                    }
+                    .min(column.len() - 1)]
                 }
                 Kind::Dip => low + 0.1 * (value - low) - 0.5 * deviation,
             };
@@ -145,8 +174,15 @@ pub(super) fn disturb(fault: &Fault, signal: &mut Signal, clean: &[Vec<f64>], da
 fn swing(column: &[f64]) -> (f64, f64) {
     let count = column.len() as f64;
     let mean = column.iter().sum::<f64>() / count;
-    let variance = column.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
-    (variance.sqrt(), column.iter().copied().fold(f64::INFINITY, f64::min))
+    let variance = column
+        .iter()
+        .map(|value| (value - mean) * (value - mean))
+        .sum::<f64>()
+        / count;
+    (
+        variance.sqrt(),
+        column.iter().copied().fold(f64::INFINITY, f64::min),
+    )
 }
 
 #[cfg(test)]
@@ -174,7 +210,17 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_turn() {
-        let faults = plan(&Kind::ALL, &(0..3000), 150, &[0], &mut Random::new(1, "test"));
-        assert!(Kind::ALL.iter().all(|kind| faults.iter().any(|fault| fault.kind == *kind)));
+        let faults = plan(
+            &Kind::ALL,
+            &(0..3000),
+            150,
+            &[0],
+            &mut Random::new(1, "test"),
+        );
+        assert!(
+            Kind::ALL
+                .iter()
+                .all(|kind| faults.iter().any(|fault| fault.kind == *kind))
+        );
     }
 }

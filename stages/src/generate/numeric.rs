@@ -17,8 +17,15 @@ pub(super) fn sine(turns: f64) -> f64 {
     let angle = folded * std::f64::consts::TAU;
     let square = angle * angle;
     // The Taylor series; its next term is below 1e-9 for angles up to a quarter turn.
-    let terms =
-        [1.0 / 6_227_020_800.0, -1.0 / 39_916_800.0, 1.0 / 362_880.0, -1.0 / 5_040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0];
+    let terms = [
+        1.0 / 6_227_020_800.0,
+        -1.0 / 39_916_800.0,
+        1.0 / 362_880.0,
+        -1.0 / 5_040.0,
+        1.0 / 120.0,
+        -1.0 / 6.0,
+        1.0,
+    ];
     angle * terms.iter().fold(0.0, |sum, term| sum * square + term)
 }
 
@@ -30,7 +37,9 @@ fn logarithm(value: f64) -> f64 {
     // ln m = 2 artanh((m - 1) / (m + 1)), with m in [1, 2) and the argument below 1/3.
     let ratio = (mantissa - 1.0) / (mantissa + 1.0);
     let square = ratio * ratio;
-    let series = (0..10).rev().fold(0.0, |sum, index| sum * square + 1.0 / f64::from(2 * index + 1));
+    let series = (0..10).rev().fold(0.0, |sum, index| {
+        sum * square + 1.0 / f64::from(2 * index + 1)
+    });
     2.0 * ratio * series + exponent as f64 * std::f64::consts::LN_2
 }
 
@@ -53,7 +62,10 @@ mod tests {
     fn agrees_with_the_standard_library() {
         for step in -5000..5000 {
             let turns = f64::from(step) * 0.000_731;
-            assert!((sine(turns) - (turns * std::f64::consts::TAU).sin()).abs() < 1e-9, "{turns}");
+            assert!(
+                (sine(turns) - (turns * std::f64::consts::TAU).sin()).abs() < 1e-9,
+                "{turns}"
+            );
         }
         for step in 1..5000 {
             let value = f64::from(step) * 0.013;
@@ -66,6 +78,10 @@ mod tests {
         let mut random = Random::new(3, "test");
         let draws: Vec<f64> = (0..200_000).map(|_| normal(&mut random)).collect();
         let moment = |power: i32| draws.iter().map(|draw| draw.powi(power)).sum::<f64>() / 2e5;
-        assert!(moment(1).abs() < 0.01 && (moment(2) - 1.0).abs() < 0.02 && (moment(4) - 3.0).abs() < 0.1);
+        assert!(
+            moment(1).abs() < 0.01
+                && (moment(2) - 1.0).abs() < 0.02
+                && (moment(4) - 3.0).abs() < 0.1
+        );
     }
 }

@@ -53,15 +53,27 @@ pub(super) struct Rhythm {
 impl Signal {
     /// Simulates `channels` channels. A channel's randomness does not depend on how many others there are.
     pub fn new(rhythm: Rhythm, channels: usize, seed: u64) -> Self {
-        let loads: Vec<Vec<f64>> =
-            (0..LOADS).map(|load| hidden_load(rhythm, load, &mut Random::new(seed, &format!("load {load}")))).collect();
+        let loads: Vec<Vec<f64>> = (0..LOADS)
+            .map(|load| {
+                hidden_load(
+                    rhythm,
+                    load,
+                    &mut Random::new(seed, &format!("load {load}")),
+                )
+            })
+            .collect();
         let shape = |channel: usize| SHAPES[channel % SHAPES.len()];
         let column = |channel: usize| {
             let mut random = Random::new(seed, &format!("channel {channel}"));
             let mut weights = [0.0; LOADS].map(|_: f64| random.range(0.1, 0.4));
             weights[channel % LOADS] += 0.6;
             let total: f64 = weights.iter().sum();
-            let mix = |row: usize| (0..LOADS).map(|load| weights[load] * loads[load][row]).sum::<f64>() / total;
+            let mix = |row: usize| {
+                (0..LOADS)
+                    .map(|load| weights[load] * loads[load][row])
+                    .sum::<f64>()
+                    / total
+            };
             follow(shape(channel).0, rhythm, mix, &mut random)
         };
         Self {
@@ -69,7 +81,9 @@ impl Signal {
                 .map(|channel| format!("{}_{}", shape(channel).1, channel / SHAPES.len() + 1))
                 .collect(),
             columns: (0..channels).map(column).collect(),
-            variable: (0..channels).filter(|channel| shape(*channel).0 != Shape::Constant).collect(),
+            variable: (0..channels)
+                .filter(|channel| shape(*channel).0 != Shape::Constant)
+                .collect(),
         }
     }
 }
@@ -84,15 +98,25 @@ fn hidden_load(rhythm: Rhythm, index: usize, random: &mut Random) -> Vec<f64> {
     let load = |row: usize| {
         wander = 0.97 * wander + 0.012 * normal(random);
         let days = row as f64 / day;
-        let daily = 0.45 - 0.3 * sine(days + 0.25 + phase) + 0.3 * second * sine(2.0 * days + phase);
-        let factor = if (row / rhythm.day) % 7 >= 5 { weekend } else { 1.0 };
+        let daily =
+            0.45 - 0.3 * sine(days + 0.25 + phase) + 0.3 * second * sine(2.0 * days + phase);
+        let factor = if (row / rhythm.day) % 7 >= 5 {
+            weekend
+        } else {
+            1.0
+        };
         daily * factor + wander
     };
     (0..rhythm.rows).map(load).collect()
 }
 
 /// The values of one channel over a mixed load.
-fn follow(shape: Shape, rhythm: Rhythm, load: impl Fn(usize) -> f64, random: &mut Random) -> Vec<f64> {
+fn follow(
+    shape: Shape,
+    rhythm: Rhythm,
+    load: impl Fn(usize) -> f64,
+    random: &mut Random,
+) -> Vec<f64> {
     let scale = random.range(0.8, 1.25);
     let (mut memory, mut counter) = (0.5, 0.0);
     let value = |row: usize| {
@@ -133,20 +157,32 @@ mod tests {
         let count = left.len() as f64;
         let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
         let (a, b) = (mean(left), mean(right));
-        let product =
-            |x: &[f64], a: f64, y: &[f64], b: f64| x.iter().zip(y).map(|(x, y)| (x - a) * (y - b)).sum::<f64>();
-        product(left, a, right, b) / (product(left, a, left, a) * product(right, b, right, b)).sqrt()
+        let product = |x: &[f64], a: f64, y: &[f64], b: f64| {
+            x.iter().zip(y).map(|(x, y)| (x - a) * (y - b)).sum::<f64>()
+        };
+        product(left, a, right, b)
+            / (product(left, a, left, a) * product(right, b, right, b)).sqrt()
     }
 
     #[test]
     fn has_rhythm_and_correlation_and_constants() {
-        let rhythm = Rhythm { rows: 288 * 14, day: 288, noise: 0.05 };
+        let rhythm = Rhythm {
+            rows: 288 * 14,
+            day: 288,
+            noise: 0.05,
+        };
         let signal = Signal::new(rhythm, 8, 1);
         assert_eq!(signal.variable, [0, 1, 2, 3, 4, 5, 6]);
         assert!(signal.columns[7].iter().all(|value| *value == 1024.0));
         let network = &signal.columns[1];
-        assert!(correlation(&network[..288 * 4], &network[288..288 * 5]) > 0.7, "a day resembles the next");
-        assert!(correlation(network, &signal.columns[4]) > 0.5, "channels follow common loads");
+        assert!(
+            correlation(&network[..288 * 4], &network[288..288 * 5]) > 0.7,
+            "a day resembles the next"
+        );
+        assert!(
+            correlation(network, &signal.columns[4]) > 0.5,
+            "channels follow common loads"
+        );
         assert_eq!(Signal::new(rhythm, 3, 1).columns[..], signal.columns[..3]);
     }
 }

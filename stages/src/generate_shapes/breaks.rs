@@ -8,7 +8,10 @@ pub(super) fn draw(rows: usize, count: usize, random: &mut Random) -> Vec<usize>
     let free = rows.saturating_sub((count + 1) * gap) as u64;
     let mut cuts: Vec<u64> = (0..count).map(|_| random.below(free + 1)).collect();
     cuts.sort_unstable();
-    cuts.iter().enumerate().map(|(index, cut)| *cut as usize + (index + 1) * gap).collect()
+    cuts.iter()
+        .enumerate()
+        .map(|(index, cut)| *cut as usize + (index + 1) * gap)
+        .collect()
 }
 
 /// How many of the breaks lie at or before a row.
@@ -25,8 +28,14 @@ mod tests {
         for seed in 0..200 {
             let breaks = draw(100, 3, &mut Random::new(seed, "breaks"));
             assert!(breaks[0] >= 10 && breaks[2] <= 90, "{breaks:?}");
-            assert!(breaks.windows(2).all(|pair| pair[1] - pair[0] >= 10), "{breaks:?}");
-            assert_eq!((passed(&breaks, breaks[1] - 1), passed(&breaks, breaks[1])), (1, 2));
+            assert!(
+                breaks.windows(2).all(|pair| pair[1] - pair[0] >= 10),
+                "{breaks:?}"
+            );
+            assert_eq!(
+                (passed(&breaks, breaks[1] - 1), passed(&breaks, breaks[1])),
+                (1, 2)
+            );
         }
     }
 }

@@ -16,5 +16,8 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
         _ => (1.0 - libm::exp(-rate * x)) / (1.0 - libm::exp(-rate)),
     };
     let base = stationary(rows, random);
-    base.iter().enumerate().map(|(row, value)| value + rise * curve(row as f64 / (rows - 1) as f64)).collect()
+    base.iter()
+        .enumerate()
+        .map(|(row, value)| value + rise * curve(row as f64 / (rows - 1) as f64))
+        .collect()
 }

@@ -26,12 +26,24 @@ pub(super) fn sign(random: &mut Random) -> f64 {
 pub(super) fn stationary(rows: usize, random: &mut Random) -> Vec<f64> {
     let autoregressive = random.below(2) == 0;
     let moving = random.below(2) == 0;
-    let phi = if autoregressive { partial(random) } else { [0.0; 2] };
-    let theta = if moving { [random.range(-0.6, 0.6), random.range(-0.3, 0.3)] } else { [0.0; 2] };
+    let phi = if autoregressive {
+        partial(random)
+    } else {
+        [0.0; 2]
+    };
+    let theta = if moving {
+        [random.range(-0.6, 0.6), random.range(-0.3, 0.3)]
+    } else {
+        [0.0; 2]
+    };
     let (mut before, mut shocks) = ([0.0; 2], [0.0; 2]);
     let mut next = || {
         let shock = normal(random);
-        let value = phi[0] * before[0] + phi[1] * before[1] + shock + theta[0] * shocks[0] + theta[1] * shocks[1];
+        let value = phi[0] * before[0]
+            + phi[1] * before[1]
+            + shock
+            + theta[0] * shocks[0]
+            + theta[1] * shocks[1];
         before = [value, before[0]];
         shocks = [shock, shocks[0]];
         value
@@ -52,9 +64,15 @@ fn partial(random: &mut Random) -> [f64; 2] {
 pub(super) fn standardised(mut values: Vec<f64>) -> Vec<f64> {
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count;
+    let variance = values
+        .iter()
+        .map(|value| (value - mean) * (value - mean))
+        .sum::<f64>()
+        / count;
     let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-    values.iter_mut().for_each(|value| *value = (*value - mean) / deviation);
+    values
+        .iter_mut()
+        .for_each(|value| *value = (*value - mean) / deviation);
     values
 }
 

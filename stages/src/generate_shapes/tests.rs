@@ -10,15 +10,26 @@ fn params(value: serde_json::Value) -> Params {
 
 #[test]
 fn every_split_is_balanced_and_every_sample_has_its_class() {
-    let series = generate(&params(json!({"samples": 20, "length": {"from": 50, "to": 90}})), 3).unwrap();
+    let series = generate(
+        &params(json!({"samples": 20, "length": {"from": 50, "to": 90}})),
+        3,
+    )
+    .unwrap();
     assert_eq!(series.segments.len(), 9 * 20);
     for (split, each) in [(Split::Train, 14), (Split::Validation, 3), (Split::Test, 3)] {
         for (_, name, _) in KINDS {
-            let count = series.of_split(split).filter(|segment| segment.class.as_deref() == Some(name)).count();
+            let count = series
+                .of_split(split)
+                .filter(|segment| segment.class.as_deref() == Some(name))
+                .count();
             assert_eq!(count, each, "{name} in {split}");
         }
     }
-    let lengths: Vec<usize> = series.segments.iter().map(|segment| segment.rows.len()).collect();
+    let lengths: Vec<usize> = series
+        .segments
+        .iter()
+        .map(|segment| segment.rows.len())
+        .collect();
     assert!(lengths.iter().all(|length| (50..=90).contains(length)));
     assert!(lengths.iter().min() < lengths.iter().max());
     assert!(series.values.iter().all(|value| value.is_finite()));
@@ -26,7 +37,13 @@ fn every_split_is_balanced_and_every_sample_has_its_class() {
 
 #[test]
 fn a_sample_does_not_depend_on_how_many_there_are() {
-    let of = |samples: usize| generate(&params(json!({"samples": samples, "kinds": ["mean_shift"]})), 5).unwrap();
+    let of = |samples: usize| {
+        generate(
+            &params(json!({"samples": samples, "kinds": ["mean_shift"]})),
+            5,
+        )
+        .unwrap()
+    };
     let (few, many) = (of(10), of(20));
     assert_eq!(few.values[..256], many.values[..256]);
     assert_eq!(few.segments[0].entity, "mean_shift/00000");
@@ -36,14 +53,25 @@ fn a_sample_does_not_depend_on_how_many_there_are() {
 #[test]
 fn the_bits_are_those_of_this_version_whatever_the_threads() {
     let digest = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| generate(&Params::default(), 42).unwrap().digest().to_string())
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            generate(&Params::default(), 42)
+                .unwrap()
+                .digest()
+                .to_string()
+        })
     };
     let found = digest(1);
     assert_eq!(found, digest(3));
     assert_eq!(
         (GenerateShapes::VERSION, found.as_str()),
-        (1, "322fba586f977d5848c5d971433ac258d8844de25b8123a4d6560471a86d2a2a")
+        (
+            1,
+            "322fba586f977d5848c5d971433ac258d8844de25b8123a4d6560471a86d2a2a"
+        )
     );
 }
 
@@ -51,7 +79,9 @@ fn the_bits_are_those_of_this_version_whatever_the_threads() {
 fn share(kind: Kind, holds: impl Fn(&[f64]) -> bool) -> f64 {
     let draw = entry(kind).2;
     let count = 200;
-    let held = (0..count).filter(|number| holds(&draw(256, &mut Random::new(*number, "share")))).count();
+    let held = (0..count)
+        .filter(|number| holds(&draw(256, &mut Random::new(*number, "share"))))
+        .count();
     held as f64 / count as f64
 }
 
@@ -61,27 +91,51 @@ fn mean(values: &[f64]) -> f64 {
 
 fn deviation(values: &[f64]) -> f64 {
     let mean = mean(values);
-    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    (values
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>()
+        / values.len() as f64)
+        .sqrt()
 }
 
 /// The spread of the means of eight equal parts.
 fn wandering(values: &[f64]) -> f64 {
-    deviation(&values.chunks_exact(values.len() / 8).map(mean).collect::<Vec<f64>>())
+    deviation(
+        &values
+            .chunks_exact(values.len() / 8)
+            .map(mean)
+            .collect::<Vec<f64>>(),
+    )
 }
 
 /// The largest deviation of eight equal parts, relative to the smallest.
 fn unevenness(values: &[f64]) -> f64 {
-    let parts: Vec<f64> = values.chunks_exact(values.len() / 8).map(deviation).collect();
+    let parts: Vec<f64> = values
+        .chunks_exact(values.len() / 8)
+        .map(deviation)
+        .collect();
     parts.iter().copied().fold(0.0, f64::max) / parts.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 #[test]
 fn kinds_differ_in_what_their_names_say() {
-    for kind in [Kind::DeterministicTrend, Kind::StochasticTrend, Kind::MeanShift, Kind::TrendShift] {
-        assert!(share(kind, |values| wandering(values) > 0.7) > 0.9, "{kind:?} leaves its level");
+    for kind in [
+        Kind::DeterministicTrend,
+        Kind::StochasticTrend,
+        Kind::MeanShift,
+        Kind::TrendShift,
+    ] {
+        assert!(
+            share(kind, |values| wandering(values) > 0.7) > 0.9,
+            "{kind:?} leaves its level"
+        );
     }
     for kind in [Kind::PointAnomaly, Kind::VarianceShift, Kind::Volatility] {
-        assert!(share(kind, |values| wandering(values) < 0.5 * deviation(values)) > 0.9, "{kind:?} keeps its level");
+        assert!(
+            share(kind, |values| wandering(values) < 0.5 * deviation(values)) > 0.9,
+            "{kind:?} keeps its level"
+        );
     }
     assert!(share(Kind::VarianceShift, |values| unevenness(values) > 2.0) > 0.9);
     assert!(share(Kind::Volatility, |values| unevenness(values) > 1.8) > 0.7);
@@ -102,7 +156,11 @@ fn checks_its_parameters() {
         (json!({"samples": 3}), "split"),
         (json!({"split": {"train": 0.5}}), "split"),
     ] {
-        assert_eq!(GenerateShapes::check(&params(value.clone())).unwrap_err().0, parameter, "{value}");
+        assert_eq!(
+            GenerateShapes::check(&params(value.clone())).unwrap_err().0,
+            parameter,
+            "{value}"
+        );
     }
     assert!(GenerateShapes::check(&Params::default()).is_ok());
 }

@@ -17,7 +17,8 @@ pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
     };
     let (mut variance, mut square) = (1.0, 1.0);
     let mut next = || {
-        variance = (1.0 - persistence) + shock_share * square + (persistence - shock_share) * variance;
+        variance =
+            (1.0 - persistence) + shock_share * square + (persistence - shock_share) * variance;
         let value = normal(random) * f64::sqrt(variance);
         square = value * value;
         value

@@ -16,8 +16,18 @@ impl Counts {
         for (alarm, label) in alarms.iter().zip(labels) {
             table[usize::from(*alarm) * 2 + usize::from(*label)] += 1;
         }
-        let [true_negatives, false_negatives, false_positives, true_positives] = table;
-        Self { true_positives, false_positives, true_negatives, false_negatives }
+        let [
+            true_negatives,
+            false_negatives,
+            false_positives,
+            true_positives,
+        ] = table;
+        Self {
+            true_positives,
+            false_positives,
+            true_negatives,
+            false_negatives,
+        }
     }
 
     /// Counts from the hits, all alarms and all positives among `rows` rows.
@@ -31,15 +41,24 @@ impl Counts {
     }
 
     pub fn precision(self) -> f64 {
-        ratio(self.true_positives, self.true_positives + self.false_positives)
+        ratio(
+            self.true_positives,
+            self.true_positives + self.false_positives,
+        )
     }
 
     pub fn recall(self) -> f64 {
-        ratio(self.true_positives, self.true_positives + self.false_negatives)
+        ratio(
+            self.true_positives,
+            self.true_positives + self.false_negatives,
+        )
     }
 
     pub fn f1(self) -> f64 {
-        ratio(2 * self.true_positives, 2 * self.true_positives + self.false_positives + self.false_negatives)
+        ratio(
+            2 * self.true_positives,
+            2 * self.true_positives + self.false_positives + self.false_negatives,
+        )
     }
 
     /// `None` without rows.
@@ -51,12 +70,20 @@ impl Counts {
 }
 
 fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 /// The harmonic mean of precision and recall; 0 if both are 0.
 pub fn harmonic(precision: f64, recall: f64) -> f64 {
-    if precision + recall == 0.0 { 0.0 } else { 2.0 * precision * recall / (precision + recall) }
+    if precision + recall == 0.0 {
+        0.0
+    } else {
+        2.0 * precision * recall / (precision + recall)
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +96,10 @@ mod tests {
         let labels = [true, false, true, false, true];
         let counts = Counts::of(&alarms, &labels);
         assert_eq!(counts, Counts::from_totals(2, 3, 3, 5));
-        assert_eq!((counts.precision(), counts.recall()), (2.0 / 3.0, 2.0 / 3.0));
+        assert_eq!(
+            (counts.precision(), counts.recall()),
+            (2.0 / 3.0, 2.0 / 3.0)
+        );
         assert_eq!(counts.f1(), harmonic(counts.precision(), counts.recall()));
         assert_eq!(Counts::default().f1(), 0.0);
     }

@@ -90,7 +90,8 @@ impl Declaration {
             entry: || Entry::new::<M::Params>(M::NAME, M::DOC),
             check: |choice| M::check(&choice.parameters()?),
             value: |choice, evidence| {
-                let case = M::Judged::of(evidence).ok_or_else(|| misplaced(choice, evidence.subject()))?;
+                let case =
+                    M::Judged::of(evidence).ok_or_else(|| misplaced(choice, evidence.subject()))?;
                 Ok(M::value(&choice.parameters()?, case))
             },
         }
@@ -172,7 +173,9 @@ pub type MetricChoice = Choice<MetricTable>;
 
 /// The metrics of a name, one for each subject that it judges.
 fn named(name: &str) -> impl Iterator<Item = &'static Declaration> {
-    METRICS.iter().filter(move |declaration| declaration.name == name)
+    METRICS
+        .iter()
+        .filter(move |declaration| declaration.name == name)
 }
 
 fn declaration(choice: &MetricChoice, subject: Subject) -> Result<&'static Declaration, String> {
@@ -181,9 +184,14 @@ fn declaration(choice: &MetricChoice, subject: Subject) -> Result<&'static Decla
 }
 
 fn misplaced(choice: &MetricChoice, subject: Subject) -> String {
-    let judges: Vec<&str> = named(choice.name()).map(|declaration| declaration.subject.name()).collect();
-    let others: Vec<&str> =
-        METRICS.iter().filter(|metric| metric.subject == subject).map(|metric| metric.name).collect();
+    let judges: Vec<&str> = named(choice.name())
+        .map(|declaration| declaration.subject.name())
+        .collect();
+    let others: Vec<&str> = METRICS
+        .iter()
+        .filter(|metric| metric.subject == subject)
+        .map(|metric| metric.name)
+        .collect();
     format!(
         "metric `{}` judges {}, not {}; for these there are {}",
         choice.name(),
@@ -198,7 +206,9 @@ fn misplaced(choice: &MetricChoice, subject: Subject) -> String {
 /// # Errors
 /// A sentence about the parameter at fault.
 pub fn check(choice: &MetricChoice) -> Result<(), String> {
-    let declaration = named(choice.name()).next().ok_or_else(|| format!("unknown metric `{}`", choice.name()))?;
+    let declaration = named(choice.name())
+        .next()
+        .ok_or_else(|| format!("unknown metric `{}`", choice.name()))?;
     (declaration.check)(choice).map_err(|reason| format!("metric `{}`: {reason}", choice.name()))
 }
 
@@ -226,11 +236,20 @@ pub fn usual(subject: Subject) -> Vec<MetricChoice> {
             "vus_pr",
         ],
         Subject::Forecast => &["mse", "mae", "rmse", "rse", "corr"],
-        Subject::Classification => {
-            &["accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "log_loss"]
-        }
+        Subject::Classification => &[
+            "accuracy",
+            "balanced_accuracy",
+            "precision_macro",
+            "recall_macro",
+            "f1_macro",
+            "f1_weighted",
+            "log_loss",
+        ],
     };
-    names.iter().filter_map(|name| MetricChoice::new(name, Value::Object(Map::new())).ok()).collect()
+    names
+        .iter()
+        .filter_map(|name| MetricChoice::new(name, Value::Object(Map::new())).ok())
+        .collect()
 }
 
 /// The name under which a figure is reported: the metric's, with those parameters that differ from the default.
@@ -239,7 +258,8 @@ pub fn label(choice: &MetricChoice) -> String {
         Value::Object(object) => object,
         _ => Map::new(),
     };
-    let defaults = MetricChoice::new(choice.name(), Value::Object(Map::new())).map(|choice| parameters(&choice));
+    let defaults = MetricChoice::new(choice.name(), Value::Object(Map::new()))
+        .map(|choice| parameters(&choice));
     let defaults = defaults.unwrap_or_default();
     let differs = |(name, value): &(String, Value)| defaults.get(name) != Some(value);
     let text = |value: &Value| match (value.as_str(), value.as_f64()) {
@@ -252,7 +272,11 @@ pub fn label(choice: &MetricChoice) -> String {
         .filter(differs)
         .map(|(name, value)| format!("{name}={}", text(&value)))
         .collect();
-    if changed.is_empty() { choice.name().to_owned() } else { format!("{}({})", choice.name(), changed.join(",")) }
+    if changed.is_empty() {
+        choice.name().to_owned()
+    } else {
+        format!("{}({})", choice.name(), changed.join(","))
+    }
 }
 
 /// Computes one metric. `oracle_threshold` says that the threshold itself was chosen with the judged labels.
@@ -270,7 +294,8 @@ pub fn evaluate<'a>(
     let mut caveat = declaration.caveat.to_owned();
     if tainted {
         let separator = if caveat.is_empty() { "" } else { "; " };
-        caveat = format!("at an oracle threshold, chosen with the judged labels{separator}{caveat}");
+        caveat =
+            format!("at an oracle threshold, chosen with the judged labels{separator}{caveat}");
     }
     let value = (declaration.value)(choice, evidence)?;
     Ok(Metric {
@@ -292,13 +317,18 @@ mod tests {
         let choice = |text: &str| serde_json::from_str::<MetricChoice>(text).unwrap();
         assert_eq!(label(&choice(r#""f1""#)), "f1");
         assert_eq!(label(&choice(r#"{"kind":"pa_k_f1","k":20}"#)), "pa_k_f1");
-        assert_eq!(label(&choice(r#"{"kind":"pa_k_f1","k":50}"#)), "pa_k_f1(k=50)");
+        assert_eq!(
+            label(&choice(r#"{"kind":"pa_k_f1","k":50}"#)),
+            "pa_k_f1(k=50)"
+        );
         assert!(check(&choice(r#"{"kind":"pa_k_f1","k":120}"#)).is_err());
     }
 
     #[test]
     fn an_oracle_threshold_taints_what_depends_on_it() {
-        let case = Case::of_one_stretch(vec![0.0, 1.0], vec![false, true]).unwrap().at(0.5);
+        let case = Case::of_one_stretch(vec![0.0, 1.0], vec![false, true])
+            .unwrap()
+            .at(0.5);
         let choice = |name: &str| MetricChoice::new(name, Value::Object(Map::new())).unwrap();
         assert!(evaluate(&choice("f1"), &case, true).unwrap().oracle);
         assert!(!evaluate(&choice("roc_auc"), &case, true).unwrap().oracle);
@@ -310,25 +340,49 @@ mod tests {
         let case = Case::of_one_stretch(vec![0.0, 1.0], vec![false, true]).unwrap();
         let choice = |name: &str| MetricChoice::new(name, Value::Object(Map::new())).unwrap();
         let error = evaluate(&choice("mse"), &case, false).unwrap_err();
-        assert!(error.contains("judges forecasts, not anomaly scores") && error.contains("vus_pr"), "{error}");
+        assert!(
+            error.contains("judges forecasts, not anomaly scores") && error.contains("vus_pr"),
+            "{error}"
+        );
         let error = check_subject(&choice("accuracy"), Subject::Forecast).unwrap_err();
-        assert!(error.contains("anomaly scores and class predictions, not forecasts"), "{error}");
+        assert!(
+            error.contains("anomaly scores and class predictions, not forecasts"),
+            "{error}"
+        );
         for subject in Subject::ALL {
             assert!(usual(subject).len() > 3);
-            assert!(usual(subject).iter().all(|choice| check_subject(choice, subject).is_ok()));
+            assert!(
+                usual(subject)
+                    .iter()
+                    .all(|choice| check_subject(choice, subject).is_ok())
+            );
         }
     }
 
     #[test]
     fn names_are_unique_and_documented() {
         for (index, metric) in METRICS.iter().enumerate() {
-            let mut others = METRICS[..index].iter().filter(|other| other.name == metric.name);
-            assert!(others.all(|other| other.subject != metric.subject), "{}", metric.name);
+            let mut others = METRICS[..index]
+                .iter()
+                .filter(|other| other.name == metric.name);
+            assert!(
+                others.all(|other| other.subject != metric.subject),
+                "{}",
+                metric.name
+            );
             // The schema lists a name once: its parameters are those of all its subjects.
             let choice = MetricChoice::new(metric.name, Value::Object(Map::new())).unwrap();
             assert_eq!((metric.check)(&choice), Ok(()), "{}", metric.name);
         }
-        assert!(METRICS.iter().all(|declaration| declaration.doc.ends_with('.')));
-        assert!(METRICS.iter().all(|metric| !(metric.inflating || metric.oracle) || !metric.caveat.is_empty()));
+        assert!(
+            METRICS
+                .iter()
+                .all(|declaration| declaration.doc.ends_with('.'))
+        );
+        assert!(
+            METRICS
+                .iter()
+                .all(|metric| !(metric.inflating || metric.oracle) || !metric.caveat.is_empty())
+        );
     }
 }

@@ -54,7 +54,16 @@ pub struct AnomalyTransformer {
 impl Default for AnomalyTransformer {
     fn default() -> Self {
         let (k, temperature) = (3.0, 50.0);
-        Self { form: Form::Paper, d_model: 512, heads: 8, d_ff: 512, layers: 3, dropout: 0.0, k, temperature }
+        Self {
+            form: Form::Paper,
+            d_model: 512,
+            heads: 8,
+            d_ff: 512,
+            layers: 3,
+            dropout: 0.0,
+            k,
+            temperature,
+        }
     }
 }
 
@@ -67,17 +76,27 @@ impl Architecture for AnomalyTransformer {
     const SMALL: &'static str = r#"{"d_model": 32, "heads": 2, "d_ff": 32, "layers": 2, "k": 0.0}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [("d_model", self.d_model, 4096), ("d_ff", self.d_ff, 16_384), ("layers", self.layers, 64)];
+        let sizes = [
+            ("d_model", self.d_model, 4096),
+            ("d_ff", self.d_ff, 16_384),
+            ("layers", self.layers, 64),
+        ];
         super::checks::sizes(&sizes)?;
         super::checks::heads(self.heads, self.d_model)?;
         super::checks::dropout(self.dropout)?;
         for (name, value) in [("k", self.k), ("temperature", self.temperature)] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err((name.to_owned(), format!("must be a number from 0 on, not {value}")));
+                return Err((
+                    name.to_owned(),
+                    format!("must be a number from 0 on, not {value}"),
+                ));
             }
         }
         if self.form == Form::Reference && self.dropout != 0.0 {
-            let reason = format!("must be 0 in the form `reference`, as in the authors' program, not {}", self.dropout);
+            let reason = format!(
+                "must be 0 in the form `reference`, as in the authors' program, not {}",
+                self.dropout
+            );
             return Err(("dropout".to_owned(), reason));
         }
         Ok(())
@@ -123,10 +142,26 @@ struct Forward {
 }
 
 impl Detector {
-    fn new(config: &AnomalyTransformer, shape: DataShape, device: &Device, random: &mut Random) -> Result<Self> {
-        let AnomalyTransformer { d_model, d_ff, heads, .. } = *config;
+    fn new(
+        config: &AnomalyTransformer,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> Result<Self> {
+        let AnomalyTransformer {
+            d_model,
+            d_ff,
+            heads,
+            ..
+        } = *config;
         let mut builder = StateBuilder::new(device, random);
-        let embedding = Embedding::new(&mut builder, "embedding", shape.length, shape.channels, d_model)?;
+        let embedding = Embedding::new(
+            &mut builder,
+            "embedding",
+            shape.length,
+            shape.channels,
+            d_model,
+        )?;
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let name = format!("encoder.attn_layers.{index}");
@@ -134,37 +169,83 @@ impl Detector {
                 // Declared by the reference and used by nothing.
                 LayerNorm::new(&mut builder, &format!("{name}.attention.norm"), d_model)?;
             }
-            let attention = MultiHeadAttention::new(&mut builder, &format!("{name}.attention"), d_model, heads)?;
-            let sigma = Linear::new(&mut builder, &format!("{name}.attention.sigma_projection"), d_model, heads)?;
-            layers.push(Layer { attention, sigma, block: EncoderBlock::new(&mut builder, &name, d_model, d_ff)? });
+            let attention = MultiHeadAttention::new(
+                &mut builder,
+                &format!("{name}.attention"),
+                d_model,
+                heads,
+            )?;
+            let sigma = Linear::new(
+                &mut builder,
+                &format!("{name}.attention.sigma_projection"),
+                d_model,
+                heads,
+            )?;
+            layers.push(Layer {
+                attention,
+                sigma,
+                block: EncoderBlock::new(&mut builder, &name, d_model, d_ff)?,
+            });
         }
         let norm = LayerNorm::new(&mut builder, "encoder.norm", d_model)?;
         let projection = Linear::new(&mut builder, "projection", d_model, shape.channels)?;
-        Ok(Self { config: config.clone(), shape, state: builder.finish(), embedding, layers, norm, projection })
+        Ok(Self {
+            config: config.clone(),
+            shape,
+            state: builder.finish(),
+            embedding,
+            layers,
+            norm,
+            projection,
+        })
     }
 
     /// `pull` says which of the two sides of the association the gradient of a discrepancy reaches, and how.
-    fn forward(&self, inputs: &Tensor, pull: Pull, mode: Mode, random: &mut Random) -> Result<Forward> {
+    fn forward(
+        &self,
+        inputs: &Tensor,
+        pull: Pull,
+        mode: Mode,
+        random: &mut Random,
+    ) -> Result<Forward> {
         super::checks::windows(self.shape, inputs)?;
         let mut draw = || Dropout::draw(self.config.dropout, mode, random);
         let mut x = draw().forward(&self.embedding.forward(inputs)?)?;
         let (mut discrepancies, mut associations) = (Vec::new(), Vec::new());
-        for Layer { attention, sigma, block } in &self.layers {
+        for Layer {
+            attention,
+            sigma,
+            block,
+        } in &self.layers
+        {
             let projected = attention.project(&x)?;
             let sigma = positive(&sigma.forward(&x)?, self.config.form)?;
-            let association = Association { heads: self.config.heads, dropout: draw(), pull };
+            let association = Association {
+                heads: self.config.heads,
+                dropout: draw(),
+                pull,
+            };
             let (found, discrepancy) = association.forward(&projected, &sigma)?;
             x = block.forward(&x, &attention.output.forward(&found)?, &mut draw)?;
             discrepancies.push(discrepancy);
             associations.push((projected, sigma));
         }
         let reconstruction = self.projection.forward(&self.norm.forward(&x)?)?;
-        Ok(Forward { reconstruction, discrepancies, associations })
+        Ok(Forward {
+            reconstruction,
+            discrepancies,
+            associations,
+        })
     }
 
     fn evaluate(&self, batch: &Batch) -> Result<Forward> {
         // Nothing is drawn in evaluation.
-        self.forward(&batch.inputs, Pull::NONE, Mode::Evaluate, &mut Random::new(0, "evaluation"))
+        self.forward(
+            &batch.inputs,
+            Pull::NONE,
+            Mode::Evaluate,
+            &mut Random::new(0, "evaluation"),
+        )
     }
 
     /// `errors * softmax(-temperature * discrepancy)`, the softmax over the rows of a window (equation 6).
@@ -174,13 +255,23 @@ impl Detector {
             Form::Reference => 1.0,
         };
         let sum = sum(&forward.discrepancies)?;
-        let weights = candle_nn::ops::softmax(&(sum * (-self.config.temperature / layers))?, D::Minus1)?;
-        (&forward.reconstruction - inputs)?.sqr()?.broadcast_mul(&weights.unsqueeze(2)?)
+        let weights =
+            candle_nn::ops::softmax(&(sum * (-self.config.temperature / layers))?, D::Minus1)?;
+        (&forward.reconstruction - inputs)?
+            .sqr()?
+            .broadcast_mul(&weights.unsqueeze(2)?)
     }
 
     /// The loss of one phase: the reconstruction error, and `weight` times k times the mean discrepancy, through the sides
     /// that `pull` lets its gradient reach.
-    fn objective(&self, batch: &Batch, weight: f64, pull: Pull, mode: Mode, random: &mut Random) -> Result<Tensor> {
+    fn objective(
+        &self,
+        batch: &Batch,
+        weight: f64,
+        pull: Pull,
+        mode: Mode,
+        random: &mut Random,
+    ) -> Result<Tensor> {
         let forward = self.forward(&batch.inputs, pull, mode, random)?;
         let error = mean_squared_error(&forward.reconstruction, &batch.inputs)?;
         error + (self.discrepancy(&forward)? * (weight * self.config.k))?
@@ -204,8 +295,11 @@ fn positive(projected: &Tensor, form: Form) -> Result<Tensor> {
 
 /// The sum of tensors, of which there is at least one.
 fn sum(tensors: &[Tensor]) -> Result<Tensor> {
-    let (first, rest) = tensors.split_first().ok_or_else(|| candle_core::Error::Msg("no layers".to_owned()))?;
-    rest.iter().try_fold(first.clone(), |sum, tensor| sum + tensor)
+    let (first, rest) = tensors
+        .split_first()
+        .ok_or_else(|| candle_core::Error::Msg("no layers".to_owned()))?;
+    rest.iter()
+        .try_fold(first.clone(), |sum, tensor| sum + tensor)
 }
 
 impl Network for Detector {
@@ -216,7 +310,10 @@ impl Network for Detector {
     /// The sum of both phases' losses. In its value the associations cancel, in its gradient they do not: the first phase
     /// (weight -k) reaches the attention alone, the second (weight k) the prior alone.
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let both = Pull { series: -1.0, prior: 1.0 };
+        let both = Pull {
+            series: -1.0,
+            prior: 1.0,
+        };
         let forward = self.forward(&batch.inputs, both, mode, random)?;
         let error = mean_squared_error(&forward.reconstruction, &batch.inputs)?;
         let discrepancy = (self.discrepancy(&forward)? * self.config.k)?;
@@ -236,16 +333,28 @@ impl Network for Detector {
         let mut random = Random::new(0, "trace");
         let mut named = Vec::new();
         for (name, weight, pull) in [("loss", -1.0, Pull::SERIES), ("loss2", 1.0, Pull::PRIOR)] {
-            named.push((name.to_owned(), self.objective(batch, weight, pull, mode, &mut random)?));
+            named.push((
+                name.to_owned(),
+                self.objective(batch, weight, pull, mode, &mut random)?,
+            ));
         }
         let forward = self.forward(&batch.inputs, Pull::NONE, mode, &mut random)?;
         for (index, (projected, sigma)) in forward.associations.iter().enumerate() {
-            named.push((format!("series{index}"), crate::nn::attention::weights(projected, self.config.heads)?));
+            named.push((
+                format!("series{index}"),
+                crate::nn::attention::weights(projected, self.config.heads)?,
+            ));
             named.push((format!("prior{index}"), association::prior(sigma)?));
-            named.push((format!("sigma{index}"), sigma.transpose(1, 2)?.contiguous()?));
+            named.push((
+                format!("sigma{index}"),
+                sigma.transpose(1, 2)?.contiguous()?,
+            ));
         }
         let energy = self.score(&forward, &batch.inputs)?.mean(D::Minus1)?;
-        named.extend([("energy".to_owned(), energy), ("recon".to_owned(), forward.reconstruction)]);
+        named.extend([
+            ("energy".to_owned(), energy),
+            ("recon".to_owned(), forward.reconstruction),
+        ]);
         Ok(named)
     }
 }

@@ -19,11 +19,19 @@ use crate::statistics::gram::Slices;
 /// If there are none.
 pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, StageError> {
     let channels = windows.series.width();
-    let starts: Vec<usize> = windows.starts(Split::Train).into_iter().map(|row| row * channels).collect();
+    let starts: Vec<usize> = windows
+        .starts(Split::Train)
+        .into_iter()
+        .map(|row| row * channels)
+        .collect();
     if starts.is_empty() {
         return Err(no_rows());
     }
-    Ok(Slices::new(&windows.series.values, starts, windows.spec.length * channels))
+    Ok(Slices::new(
+        &windows.series.values,
+        starts,
+        windows.spec.length * channels,
+    ))
 }
 
 /// The rows that the windows of the split `train` were cut from, a matrix per stretch.
@@ -33,12 +41,18 @@ pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, St
 pub fn training_sections(windows: &Windows) -> std::result::Result<Vec<Matrix>, StageError> {
     let channels = windows.series.width();
     let section = |(first, end): (usize, usize)| {
-        let values = windows.series.values[first * channels..end * channels].iter().map(|value| f64::from(*value));
+        let values = windows.series.values[first * channels..end * channels]
+            .iter()
+            .map(|value| f64::from(*value));
         Matrix::new(end - first, channels, values.collect())
     };
     let runs = windows.of_split(Split::Train).filter(|run| run.count > 0);
     let sections: Vec<Matrix> = runs.map(|run| section(run.rows)).collect();
-    if sections.is_empty() { Err(no_rows()) } else { Ok(sections) }
+    if sections.is_empty() {
+        Err(no_rows())
+    } else {
+        Ok(sections)
+    }
 }
 
 fn no_rows() -> StageError {
@@ -89,7 +103,8 @@ pub fn matrix(buffer: &Var) -> Result<Matrix> {
 /// If it is negative.
 pub fn count(buffer: &Var) -> Result<usize> {
     let value = buffer.to_scalar::<i64>()?;
-    usize::try_from(value).map_err(|_| candle_core::Error::Msg(format!("a count of {value} in the model's state")))
+    usize::try_from(value)
+        .map_err(|_| candle_core::Error::Msg(format!("a count of {value} in the model's state")))
 }
 
 /// Sets a buffer to values of its type, in order.
@@ -119,17 +134,35 @@ pub struct Verdict {
 ///
 /// # Errors
 /// If a tensor operation fails.
-pub fn judge_windows(shape: DataShape, inputs: &Tensor, judge: impl Fn(&[f32]) -> Verdict + Sync) -> Result<Tensor> {
+pub fn judge_windows(
+    shape: DataShape,
+    inputs: &Tensor,
+    judge: impl Fn(&[f32]) -> Verdict + Sync,
+) -> Result<Tensor> {
     super::forecaster::expect_windows(shape, inputs)?;
     let (values, width) = (host_values(inputs)?, shape.length * shape.channels);
     let mut errors = vec![0.0_f32; values.len()];
-    errors.par_chunks_exact_mut(width).zip(values.par_chunks_exact(width)).for_each(|(errors, window)| {
-        let Verdict { score, blame } = judge(window);
-        let total: f64 = blame.iter().sum();
-        let share = |blame: f64| if total > 0.0 { blame / total } else { 1.0 / shape.channels as f64 };
-        let row: Vec<f32> = blame.iter().map(|blame| (score * share(*blame) * shape.channels as f64) as f32).collect();
-        errors.chunks_exact_mut(shape.channels).for_each(|errors| errors.copy_from_slice(&row));
-    });
+    errors
+        .par_chunks_exact_mut(width)
+        .zip(values.par_chunks_exact(width))
+        .for_each(|(errors, window)| {
+            let Verdict { score, blame } = judge(window);
+            let total: f64 = blame.iter().sum();
+            let share = |blame: f64| {
+                if total > 0.0 {
+                    blame / total
+                } else {
+                    1.0 / shape.channels as f64
+                }
+            };
+            let row: Vec<f32> = blame
+                .iter()
+                .map(|blame| (score * share(*blame) * shape.channels as f64) as f32)
+                .collect();
+            errors
+                .chunks_exact_mut(shape.channels)
+                .for_each(|errors| errors.copy_from_slice(&row));
+        });
     Tensor::from_vec(errors, inputs.shape(), inputs.device())
 }
 
@@ -170,14 +203,19 @@ impl Distance {
         if self == Self::Squares {
             return errors.sqr();
         }
-        let whitening = whitening(&covariance()?, least)
-            .ok_or_else(|| candle_core::Error::Msg("the model expects no errors at all".to_owned()))?;
+        let whitening = whitening(&covariance()?, least).ok_or_else(|| {
+            candle_core::Error::Msg("the model expects no errors at all".to_owned())
+        })?;
         let mut values = host_values(&errors)?;
-        values.par_chunks_exact_mut(whitening.rows()).for_each(|row| {
-            let error: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
-            let white = whitening.times(&error);
-            row.iter_mut().zip(white).for_each(|(value, white)| *value = (white * white) as f32);
-        });
+        values
+            .par_chunks_exact_mut(whitening.rows())
+            .for_each(|row| {
+                let error: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
+                let white = whitening.times(&error);
+                row.iter_mut()
+                    .zip(white)
+                    .for_each(|(value, white)| *value = (white * white) as f32);
+            });
         Tensor::from_vec(values, errors.shape(), errors.device())
     }
 }
@@ -187,14 +225,25 @@ impl Distance {
 ///
 /// # Errors
 /// If a tensor operation fails.
-pub fn forecast_windows(past: &Tensor, steps: usize, forecast: impl Fn(&[f64]) -> Vec<f64> + Sync) -> Result<Tensor> {
+pub fn forecast_windows(
+    past: &Tensor,
+    steps: usize,
+    forecast: impl Fn(&[f64]) -> Vec<f64> + Sync,
+) -> Result<Tensor> {
     let (batch, rows, channels) = past.dims3()?;
     let values = host_values(past)?;
     let window = |window: &[f32]| {
         let window: Vec<f64> = window.iter().map(|value| f64::from(*value)).collect();
-        forecast(&window).into_iter().map(|value| value as f32).collect::<Vec<f32>>()
+        forecast(&window)
+            .into_iter()
+            .map(|value| value as f32)
+            .collect::<Vec<f32>>()
     };
-    let forecasts: Vec<Vec<f32>> = values.par_chunks_exact(rows * channels).with_min_len(4).map(window).collect();
+    let forecasts: Vec<Vec<f32>> = values
+        .par_chunks_exact(rows * channels)
+        .with_min_len(4)
+        .map(window)
+        .collect();
     Tensor::from_vec(forecasts.concat(), (batch, steps, channels), past.device())
 }
 
@@ -209,7 +258,10 @@ mod tests {
         let shape = DataShape::detect(2, 3);
         let inputs = Tensor::zeros((1, 2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         let judge = |blame: [f64; 3]| {
-            let errors = judge_windows(shape, &inputs, |_| Verdict { score: 6.0, blame: blame.to_vec() });
+            let errors = judge_windows(shape, &inputs, |_| Verdict {
+                score: 6.0,
+                blame: blame.to_vec(),
+            });
             errors.unwrap().to_vec3::<f32>().unwrap()[0].clone()
         };
         assert_eq!(judge([1.0, 2.0, 0.0]), [[6.0, 12.0, 0.0]; 2]);
@@ -219,27 +271,39 @@ mod tests {
 
     #[test]
     fn distances_weigh_errors_by_what_is_expected() {
-        let tensor = |values: [f32; 2]| Tensor::from_vec(values.to_vec(), (1, 1, 2), &Device::Cpu).unwrap();
+        let tensor =
+            |values: [f32; 2]| Tensor::from_vec(values.to_vec(), (1, 1, 2), &Device::Cpu).unwrap();
         let (forecast, actual) = (tensor([1.0, 1.0]), tensor([3.0, 2.0]));
         let judge = |distance: Distance| {
             let covariance = || Ok(Matrix::diagonal(&[4.0, 0.25]));
-            let judged = distance.judge(&forecast, &actual, 1e-3, covariance).unwrap();
+            let judged = distance
+                .judge(&forecast, &actual, 1e-3, covariance)
+                .unwrap();
             judged.flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
         assert_eq!(judge(Distance::Squares), [4.0, 1.0]);
         let found = judge(Distance::Mahalanobis);
-        assert!((found[0] - 1.0).abs() < 1e-6 && (found[1] - 4.0).abs() < 1e-5, "{found:?}");
+        assert!(
+            (found[0] - 1.0).abs() < 1e-6 && (found[1] - 4.0).abs() < 1e-5,
+            "{found:?}"
+        );
     }
 
     #[test]
     fn sections_follow_the_runs() {
         let windows = testing::training_windows((0..10).map(|value| value as f32).collect(), 2, 2);
         let sections = training_sections(&windows).unwrap();
-        assert_eq!((sections.len(), sections[0].rows(), sections[0][(4, 1)]), (1, 5, 9.0));
+        assert_eq!(
+            (sections.len(), sections[0].rows(), sections[0][(4, 1)]),
+            (1, 5, 9.0)
+        );
         let (mean, deviation, scaled) = standardised(&sections);
         assert_eq!(mean, [4.0, 5.0]);
         assert!((scaled[0][(0, 0)] * deviation[0] + 4.0).abs() < 1e-12);
-        let other = Windows { runs: Vec::new(), ..windows };
+        let other = Windows {
+            runs: Vec::new(),
+            ..windows
+        };
         assert!(training_sections(&other).is_err() && training_windows(&other).is_err());
     }
 }

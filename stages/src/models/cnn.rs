@@ -34,7 +34,11 @@ pub struct Cnn {
 
 impl Default for Cnn {
     fn default() -> Self {
-        Self { channels: vec![32, 32, 40], kernel: 3, dropout: 0.25 }
+        Self {
+            channels: vec![32, 32, 40],
+            kernel: 3,
+            dropout: 0.25,
+        }
     }
 }
 
@@ -49,13 +53,29 @@ impl Architecture for Cnn {
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, message: String| Err((name.to_owned(), message));
         if self.channels.is_empty() || self.channels.len() > 64 {
-            return fault("channels", format!("must name 1 to 64 convolutions, not {}", self.channels.len()));
+            return fault(
+                "channels",
+                format!(
+                    "must name 1 to 64 convolutions, not {}",
+                    self.channels.len()
+                ),
+            );
         }
-        if let Some(width) = self.channels.iter().find(|width| !(1..=4096).contains(*width)) {
-            return fault("channels", format!("must each lie between 1 and 4096, not be {width}"));
+        if let Some(width) = self
+            .channels
+            .iter()
+            .find(|width| !(1..=4096).contains(*width))
+        {
+            return fault(
+                "channels",
+                format!("must each lie between 1 and 4096, not be {width}"),
+            );
         }
         if self.kernel.is_multiple_of(2) || self.kernel > 255 {
-            return fault("kernel", format!("must be an odd number below 256, not {}", self.kernel));
+            return fault(
+                "kernel",
+                format!("must be an odd number below 256, not {}", self.kernel),
+            );
         }
         check_dropout(self.dropout)
     }
@@ -72,13 +92,24 @@ impl Architecture for Cnn {
         let mut convolutions = Vec::new();
         for (index, width) in self.channels.iter().enumerate() {
             let name = format!("conv_layers.conv{index}");
-            convolutions.push(Conv1d::new(&mut builder, &name, Sizes::new(input, *width, self.kernel))?);
+            convolutions.push(Conv1d::new(
+                &mut builder,
+                &name,
+                Sizes::new(input, *width, self.kernel),
+            )?);
             input = *width;
         }
         let hidden = Linear::new(&mut builder, "fc.2", 2 * input, input)?;
         let output = Linear::new(&mut builder, "fc.5", input, span.steps * span.channels)?;
         let state = builder.finish();
-        let forecaster = Convolutional { state, span, dropout: self.dropout, convolutions, hidden, output };
+        let forecaster = Convolutional {
+            state,
+            span,
+            dropout: self.dropout,
+            convolutions,
+            hidden,
+            output,
+        };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
 }
@@ -88,7 +119,10 @@ pub fn check_dropout(share: f64) -> std::result::Result<(), (String, String)> {
     if (0.0..1.0).contains(&share) {
         return Ok(());
     }
-    Err(("dropout".to_owned(), format!("must be a share from 0 to below 1, not {share}")))
+    Err((
+        "dropout".to_owned(),
+        format!("must be a share from 0 to below 1, not {share}"),
+    ))
 }
 
 struct Convolutional {
@@ -105,7 +139,11 @@ fn halve(x: &Tensor) -> Result<Tensor> {
     if x.dim(1)? < 2 {
         return Ok(x.clone());
     }
-    let pairs = Window2d { kernel: [1, 2], stride: [1, 2], ..Window2d::square(1) };
+    let pairs = Window2d {
+        kernel: [1, 2],
+        stride: [1, 2],
+        ..Window2d::square(1)
+    };
     max_pool2d(&x.unsqueeze(1)?, pairs)?.squeeze(1)
 }
 
@@ -124,8 +162,12 @@ impl Forecaster for Convolutional {
         let found = Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?; // [batch, 2 * width]
         let dropout = Dropout::draw(self.dropout, mode, random);
         let hidden = dropout.forward(&relu(&self.hidden.forward(&found)?)?)?;
-        let Span { steps, channels, .. } = self.span;
-        self.output.forward(&hidden)?.reshape((past.dim(0)?, steps, channels))
+        let Span {
+            steps, channels, ..
+        } = self.span;
+        self.output
+            .forward(&hidden)?
+            .reshape((past.dim(0)?, steps, channels))
     }
 }
 
@@ -136,16 +178,46 @@ mod tests {
     #[test]
     fn time_is_halved_and_wrong_sizes_are_named() {
         let halves = |rows: &[f32]| {
-            let x = Tensor::new(rows, &Device::Cpu).unwrap().reshape((1, rows.len(), 1)).unwrap();
-            halve(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            let x = Tensor::new(rows, &Device::Cpu)
+                .unwrap()
+                .reshape((1, rows.len(), 1))
+                .unwrap();
+            halve(&x)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
         };
         assert_eq!(halves(&[1.0, 2.0, 3.0]), [2.0]);
         assert_eq!(halves(&[4.0]), [4.0]);
         let faults = [
-            (Cnn { channels: vec![], ..Cnn::default() }, "channels"),
-            (Cnn { kernel: 4, ..Cnn::default() }, "kernel"),
-            (Cnn { dropout: 1.0, ..Cnn::default() }, "dropout"),
+            (
+                Cnn {
+                    channels: vec![],
+                    ..Cnn::default()
+                },
+                "channels",
+            ),
+            (
+                Cnn {
+                    kernel: 4,
+                    ..Cnn::default()
+                },
+                "kernel",
+            ),
+            (
+                Cnn {
+                    dropout: 1.0,
+                    ..Cnn::default()
+                },
+                "dropout",
+            ),
         ];
-        assert!(faults.iter().all(|(config, name)| config.check().unwrap_err().0 == *name));
+        assert!(
+            faults
+                .iter()
+                .all(|(config, name)| config.check().unwrap_err().0 == *name)
+        );
     }
 }

@@ -30,14 +30,20 @@ impl Case {
         let of = |model: &'static Declaration| {
             let parameters = serde_json::from_str(model.small).unwrap();
             let choice: Choice<Models> = Choice::new(model.name, parameters).unwrap();
-            model.tasks.iter().map(move |task| Self { choice: choice.clone(), task: *task })
+            model.tasks.iter().map(move |task| Self {
+                choice: choice.clone(),
+                task: *task,
+            })
         };
         MODELS.iter().flat_map(of).collect()
     }
 
     /// Those that are trained step by step.
     fn trained() -> Vec<Self> {
-        Self::every().into_iter().filter(|case| !case.closed_form()).collect()
+        Self::every()
+            .into_iter()
+            .filter(|case| !case.closed_form())
+            .collect()
     }
 
     fn name(&self) -> String {
@@ -50,8 +56,15 @@ impl Case {
 
     fn shape(&self, length: usize, channels: usize) -> DataShape {
         if reads_images(&self.choice) {
-            let classes = if self.task == Task::Classify { CLASSES } else { 0 };
-            return DataShape { task: self.task, ..DataShape::images(IMAGE.0, IMAGE.1, 3, classes) };
+            let classes = if self.task == Task::Classify {
+                CLASSES
+            } else {
+                0
+            };
+            return DataShape {
+                task: self.task,
+                ..DataShape::images(IMAGE.0, IMAGE.1, 3, classes)
+            };
         }
         match self.task {
             Task::Detect => DataShape::detect(length, channels),
@@ -66,14 +79,21 @@ impl Case {
     }
 
     fn try_build(&self, shape: DataShape, seed: u64) -> Result<Box<dyn Network>, StageError> {
-        build(&self.choice, shape, &Device::Cpu, &mut Random::new(seed, "init"))
+        build(
+            &self.choice,
+            shape,
+            &Device::Cpu,
+            &mut Random::new(seed, "init"),
+        )
     }
 
     /// A network for this shape, fitted if that is how the model learns.
     fn network(&self, shape: DataShape, seed: u64) -> Box<dyn Network> {
         let network = self.try_build(shape, seed).unwrap();
         if self.closed_form() {
-            network.fit(&windows(shape), &NullHost::default().context(seed)).unwrap();
+            network
+                .fit(&windows(shape), &NullHost::default().context(seed))
+                .unwrap();
         }
         network
     }
@@ -81,10 +101,18 @@ impl Case {
     fn batch(&self, shape: DataShape, count: usize) -> Batch {
         let mut random = Random::new(11, "data");
         let mut tensor = |dims: &[usize]| {
-            let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+            let values: Vec<f32> = (0..dims.iter().product())
+                .map(|_| random.normal() as f32)
+                .collect();
             Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
         };
-        let DataShape { length, channels, horizon, width, .. } = shape;
+        let DataShape {
+            length,
+            channels,
+            horizon,
+            width,
+            ..
+        } = shape;
         let whole = if width == 0 {
             tensor(&[count, length, channels])
         } else {
@@ -96,12 +124,22 @@ impl Case {
             Task::Detect => {}
             Task::Forecast => batch.targets = Some(tensor(&[count, horizon, channels])),
             Task::Impute => {
-                let mask =
-                    tensor(&[count, length, channels]).gt(-0.5).unwrap().to_dtype(candle_core::DType::F32).unwrap();
-                batch = Batch { inputs: (&whole * &mask).unwrap(), targets: Some(whole), mask: Some(mask), ..batch };
+                let mask = tensor(&[count, length, channels])
+                    .gt(-0.5)
+                    .unwrap()
+                    .to_dtype(candle_core::DType::F32)
+                    .unwrap();
+                batch = Batch {
+                    inputs: (&whole * &mask).unwrap(),
+                    targets: Some(whole),
+                    mask: Some(mask),
+                    ..batch
+                };
             }
             Task::Classify => {
-                let classes: Vec<u32> = (0..count).map(|sample| (sample % shape.classes) as u32).collect();
+                let classes: Vec<u32> = (0..count)
+                    .map(|sample| (sample % shape.classes) as u32)
+                    .collect();
                 batch.classes = Some(Tensor::from_vec(classes, count, &Device::Cpu).unwrap());
             }
         }
@@ -115,15 +153,34 @@ impl Case {
             return self.batch(shape, count);
         }
         let mut random = Random::new(11, "waves");
-        let DataShape { length, channels, .. } = shape;
-        let waves: Vec<[f64; 2]> =
-            (0..count * channels).map(|_| [random.range(0.1, 0.4), random.range(0.0, std::f64::consts::TAU)]).collect();
+        let DataShape {
+            length, channels, ..
+        } = shape;
+        let waves: Vec<[f64; 2]> = (0..count * channels)
+            .map(|_| {
+                [
+                    random.range(0.1, 0.4),
+                    random.range(0.0, std::f64::consts::TAU),
+                ]
+            })
+            .collect();
         let values = (0..count * length * channels).map(|index| {
-            let (sample, row, channel) = (index / channels / length, index / channels % length, index % channels);
+            let (sample, row, channel) = (
+                index / channels / length,
+                index / channels % length,
+                index % channels,
+            );
             let [pace, phase] = waves[sample * channels + channel];
             (1.4 * (pace * row as f64 + phase).sin()) as f32
         });
-        Batch::of(Tensor::from_vec(values.collect::<Vec<_>>(), (count, length, channels), &Device::Cpu).unwrap())
+        Batch::of(
+            Tensor::from_vec(
+                values.collect::<Vec<_>>(),
+                (count, length, channels),
+                &Device::Cpu,
+            )
+            .unwrap(),
+        )
     }
 
     /// How far the prediction is from what was asked for: a mean square, or a cross entropy.
@@ -131,9 +188,16 @@ impl Case {
         let predicted = network.predict(batch).unwrap();
         let target = match self.task {
             Task::Classify => {
-                let logits = candle_nn::ops::log_softmax(&predicted, 1).unwrap().to_vec2::<f32>().unwrap();
+                let logits = candle_nn::ops::log_softmax(&predicted, 1)
+                    .unwrap()
+                    .to_vec2::<f32>()
+                    .unwrap();
                 let classes: Vec<u32> = batch.classes.as_ref().unwrap().to_vec1().unwrap();
-                let sum: f64 = logits.iter().zip(&classes).map(|(row, class)| -f64::from(row[*class as usize])).sum();
+                let sum: f64 = logits
+                    .iter()
+                    .zip(&classes)
+                    .map(|(row, class)| -f64::from(row[*class as usize]))
+                    .sum();
                 return sum / classes.len() as f64;
             }
             Task::Detect => &batch.inputs,
@@ -145,12 +209,18 @@ impl Case {
 
     /// What the task is for: errors to detect, the prediction otherwise.
     fn output(&self, network: &dyn Network, batch: &Batch) -> candle_core::Result<Tensor> {
-        if self.task == Task::Detect { network.errors(batch) } else { network.predict(batch) }
+        if self.task == Task::Detect {
+            network.errors(batch)
+        } else {
+            network.predict(batch)
+        }
     }
 
     fn output_shape(&self, shape: DataShape, count: usize) -> Vec<usize> {
         match self.task {
-            Task::Detect | Task::Impute if shape.width > 0 => vec![count, shape.channels, shape.length, shape.width],
+            Task::Detect | Task::Impute if shape.width > 0 => {
+                vec![count, shape.channels, shape.length, shape.width]
+            }
             Task::Detect | Task::Impute => vec![count, shape.length, shape.channels],
             Task::Forecast => vec![count, shape.horizon, shape.channels],
             Task::Classify => vec![count, shape.classes],
@@ -174,9 +244,22 @@ fn windows(shape: DataShape) -> Windows {
         times: Vec::new(),
         segments: vec![Segment::new(Split::Train, "waves", 0..rows)],
     };
-    let spec = WindowSpec { length: shape.length, horizon: shape.horizon };
-    let run = WindowRun { split: Split::Train, first: 0, stride: 1, count: rows + 1 - spec.extent(), rows: (0, rows) };
-    Windows { series: Arc::new(series), spec, runs: vec![run] }
+    let spec = WindowSpec {
+        length: shape.length,
+        horizon: shape.horizon,
+    };
+    let run = WindowRun {
+        split: Split::Train,
+        first: 0,
+        stride: 1,
+        count: rows + 1 - spec.extent(),
+        rows: (0, rows),
+    };
+    Windows {
+        series: Arc::new(series),
+        spec,
+        runs: vec![run],
+    }
 }
 
 fn noise() -> Random {
@@ -199,14 +282,27 @@ fn odd_sizes_give_finite_outputs_of_the_right_shape_or_a_reason() {
             }
             let (network, batch) = (case.network(shape, 1), case.batch(shape, count));
             let output = case.output(network.as_ref(), &batch).unwrap();
-            assert_eq!(output.dims(), case.output_shape(shape, count), "{}", case.name());
-            assert!(flat(&output).iter().all(|value| value.is_finite()), "{}", case.name());
+            assert_eq!(
+                output.dims(),
+                case.output_shape(shape, count),
+                "{}",
+                case.name()
+            );
+            assert!(
+                flat(&output).iter().all(|value| value.is_finite()),
+                "{}",
+                case.name()
+            );
             if case.closed_form() {
                 continue;
             }
             // A single value per channel cannot be normalised by its batch: an error is right there, a NaN is not.
             if let Ok((loss, gradients)) = network.gradients(0, &batch, &mut noise()) {
-                assert!(loss.is_finite() && gradients.norm().unwrap().is_finite(), "{}", case.name());
+                assert!(
+                    loss.is_finite() && gradients.norm().unwrap().is_finite(),
+                    "{}",
+                    case.name()
+                );
             }
         }
     }
@@ -218,8 +314,20 @@ fn samples_of_another_shape_are_refused() {
         let shape = case.plain();
         let network = case.network(shape, 1);
         let wrong = [
-            (DataShape { length: shape.length - 1, ..shape }, 2),
-            (DataShape { channels: shape.channels - 1, ..shape }, 2),
+            (
+                DataShape {
+                    length: shape.length - 1,
+                    ..shape
+                },
+                2,
+            ),
+            (
+                DataShape {
+                    channels: shape.channels - 1,
+                    ..shape
+                },
+                2,
+            ),
             (shape, 0),
         ];
         for (wrong, count) in wrong {
@@ -228,7 +336,11 @@ fn samples_of_another_shape_are_refused() {
                 continue;
             }
             let batch = case.batch(wrong, count);
-            assert!(case.output(network.as_ref(), &batch).is_err(), "{}: {wrong:?} x {count}", case.name());
+            assert!(
+                case.output(network.as_ref(), &batch).is_err(),
+                "{}: {wrong:?} x {count}",
+                case.name()
+            );
         }
         let empty = DataShape { length: 0, ..shape };
         assert!(case.try_build(empty, 1).is_err());
@@ -238,10 +350,20 @@ fn samples_of_another_shape_are_refused() {
 #[test]
 fn tasks_that_a_model_is_not_for_are_refused() {
     for model in MODELS {
-        let choice: Choice<Models> = Choice::new(model.name, serde_json::from_str(model.small).unwrap()).unwrap();
-        for task in Task::ALL.into_iter().filter(|task| !model.tasks.contains(task)) {
-            let shape = Case { choice: choice.clone(), task }.plain();
-            let named = build(&choice, shape, &Device::Cpu, &mut noise()).err().unwrap();
+        let choice: Choice<Models> =
+            Choice::new(model.name, serde_json::from_str(model.small).unwrap()).unwrap();
+        for task in Task::ALL
+            .into_iter()
+            .filter(|task| !model.tasks.contains(task))
+        {
+            let shape = Case {
+                choice: choice.clone(),
+                task,
+            }
+            .plain();
+            let named = build(&choice, shape, &Device::Cpu, &mut noise())
+                .err()
+                .unwrap();
             assert!(named.message().contains(task.name()), "{named}");
         }
     }
@@ -284,20 +406,37 @@ fn files_carry_everything_that_outputs_depend_on() {
         if !case.closed_form() {
             first.gradients(0, &batch, &mut noise()).unwrap();
         }
-        let names: Vec<String> = (0..shape.classes).map(|class| format!("class {class}")).collect();
+        let names: Vec<String> = (0..shape.classes)
+            .map(|class| format!("class {class}"))
+            .collect();
         let model = Model {
             config: case.choice.to_value(),
             training: Value::Object(describe(shape, &names)),
             tensors: first.state().to_data().unwrap(),
         };
         let model = Model::decode(&model.encode().unwrap()).unwrap();
-        let Loaded { network: second, shape: found, classes } = load(&model, &Device::Cpu, |_| Ok(())).unwrap();
+        let Loaded {
+            network: second,
+            shape: found,
+            classes,
+        } = load(&model, &Device::Cpu, |_| Ok(())).unwrap();
         assert_eq!((found, classes), (shape, names));
         let output = |network: &dyn Network| flat(&case.output(network, &batch).unwrap());
-        assert_eq!(output(first.as_ref()), output(second.as_ref()), "{}", case.name());
+        assert_eq!(
+            output(first.as_ref()),
+            output(second.as_ref()),
+            "{}",
+            case.name()
+        );
         if !case.closed_form() {
-            let loss = |network: &dyn Network| network.gradients(0, &batch, &mut noise()).unwrap().0;
-            assert_eq!(loss(first.as_ref()), loss(second.as_ref()), "{}", case.name());
+            let loss =
+                |network: &dyn Network| network.gradients(0, &batch, &mut noise()).unwrap().0;
+            assert_eq!(
+                loss(first.as_ref()),
+                loss(second.as_ref()),
+                "{}",
+                case.name()
+            );
         }
     }
 }
@@ -307,16 +446,29 @@ fn files_carry_everything_that_outputs_depend_on() {
 fn models_that_learn_from_validation_samples_say_so() {
     for case in Case::every() {
         let network = case.try_build(case.plain(), 1).unwrap();
-        let upper = network.phases().iter().any(|phase| phase.source == Source::Validation);
-        assert_eq!(upper, declaration(&case.choice).unwrap().bi_level, "{}", case.name());
+        let upper = network
+            .phases()
+            .iter()
+            .any(|phase| phase.source == Source::Validation);
+        assert_eq!(
+            upper,
+            declaration(&case.choice).unwrap().bi_level,
+            "{}",
+            case.name()
+        );
     }
 }
 
 #[test]
 fn seeds_decide_the_weights() {
     for case in Case::trained() {
-        let weights =
-            |seed| -> BTreeMap<_, _> { case.try_build(case.plain(), seed).unwrap().state().to_data().unwrap() };
+        let weights = |seed| -> BTreeMap<_, _> {
+            case.try_build(case.plain(), seed)
+                .unwrap()
+                .state()
+                .to_data()
+                .unwrap()
+        };
         assert_eq!(weights(1), weights(1));
         assert_ne!(weights(1), weights(2), "{}", case.name());
     }
@@ -328,7 +480,10 @@ fn thread_counts_do_not_change_a_bit() {
         let shape = case.plain();
         let batch = case.batch(shape, 17);
         let bits = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| {
                 let network = case.network(shape, 1);
                 let mut values = Vec::new();
@@ -342,7 +497,11 @@ fn thread_counts_do_not_change_a_bit() {
             })
         };
         let one = bits(1);
-        assert!([2, 3].into_iter().all(|threads| bits(threads) == one), "{}", case.name());
+        assert!(
+            [2, 3].into_iter().all(|threads| bits(threads) == one),
+            "{}",
+            case.name()
+        );
     }
 }
 
@@ -353,7 +512,8 @@ fn samples_of_a_batch_do_not_see_each_other() {
         let (network, batch) = (case.network(shape, 1), case.batch(shape, 5));
         let together = case.output(network.as_ref(), &batch).unwrap();
         for sample in 0..5 {
-            let narrow = |tensor: &Tensor| tensor.narrow(0, sample, 1).unwrap().contiguous().unwrap();
+            let narrow =
+                |tensor: &Tensor| tensor.narrow(0, sample, 1).unwrap().contiguous().unwrap();
             let alone = Batch {
                 inputs: narrow(&batch.inputs),
                 targets: batch.targets.as_ref().map(narrow),
@@ -361,10 +521,22 @@ fn samples_of_a_batch_do_not_see_each_other() {
                 classes: batch.classes.as_ref().map(narrow),
                 ..batch.clone()
             };
-            let (alone, expected) = (flat(&case.output(network.as_ref(), &alone).unwrap()), flat(&narrow(&together)));
-            let largest = expected.iter().fold(1e-6_f32, |largest, value| largest.max(value.abs()));
-            let apart = alone.iter().zip(&expected).fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
-            assert!(apart < 1e-4 * largest, "{}: {apart} of {largest}", case.name());
+            let (alone, expected) = (
+                flat(&case.output(network.as_ref(), &alone).unwrap()),
+                flat(&narrow(&together)),
+            );
+            let largest = expected
+                .iter()
+                .fold(1e-6_f32, |largest, value| largest.max(value.abs()));
+            let apart = alone
+                .iter()
+                .zip(&expected)
+                .fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
+            assert!(
+                apart < 1e-4 * largest,
+                "{}: {apart} of {largest}",
+                case.name()
+            );
         }
     }
 }
@@ -377,8 +549,14 @@ fn gradients_are_the_slope_of_the_loss() {
         let (_, gradients) = network.gradients(0, &batch, &mut noise()).unwrap();
         let largest = gradients.norm().unwrap();
         for ((name, parameter), gradient) in network.state().parameters().zip(&gradients.0) {
-            let Some(gradient) = gradient.as_ref().map(flat) else { continue };
-            let length = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+            let Some(gradient) = gradient.as_ref().map(flat) else {
+                continue;
+            };
+            let length = gradient
+                .iter()
+                .map(|g| f64::from(*g).powi(2))
+                .sum::<f64>()
+                .sqrt();
             // Below this the slope is lost in the rounding of a 32-bit loss.
             if length < 1e-2 * largest {
                 continue;
@@ -401,7 +579,9 @@ fn gradients_are_the_slope_of_the_loss() {
             // A kink between the two points is not the gradient's fault: closer to the middle it is left out.
             let slope = |step: f64| (shifted(step) - shifted(-step)) / (2.0 * step);
             let slopes = [step, step / 4.0, step / 16.0].map(slope);
-            let fits = slopes.iter().any(|slope| (slope / length - 1.0).abs() < 0.05);
+            let fits = slopes
+                .iter()
+                .any(|slope| (slope / length - 1.0).abs() < 0.05);
             assert!(fits, "{} {name}: {slopes:?} {length}", case.name());
         }
     }

@@ -25,15 +25,17 @@ pub struct Dlinear {
 
 impl Default for Dlinear {
     fn default() -> Self {
-        Self { kernel: 25, individual: false }
+        Self {
+            kernel: 25,
+            individual: false,
+        }
     }
 }
 
 impl Architecture for Dlinear {
     const NAME: &'static str = "dlinear";
     const DOC: &'static str = "Continues trend and remainder by a linear layer each";
-    const PAPER: &'static str =
-        "Zeng, Chen, Zhang and Xu, \"Are Transformers Effective for Time Series Forecasting?\", AAAI 2023";
+    const PAPER: &'static str = "Zeng, Chen, Zhang and Xu, \"Are Transformers Effective for Time Series Forecasting?\", AAAI 2023";
     const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
     const SMALL: &'static str = r#"{"kernel": 5, "individual": true}"#;
 
@@ -57,7 +59,12 @@ impl Architecture for Dlinear {
         let seasonal = Continuation::new(&mut builder, "Linear_Seasonal", span, channels)?;
         let trend = Continuation::new(&mut builder, "Linear_Trend", span, channels)?;
         let average = averages(span.past, self.kernel, device)?;
-        let forecaster = Decomposed { state: builder.finish(), average, seasonal, trend };
+        let forecaster = Decomposed {
+            state: builder.finish(),
+            average,
+            seasonal,
+            trend,
+        };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
 }
@@ -85,14 +92,23 @@ enum Continuation {
 }
 
 impl Continuation {
-    fn new(builder: &mut StateBuilder<'_>, name: &str, span: Span, channels: usize) -> Result<Self> {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        span: Span,
+        channels: usize,
+    ) -> Result<Self> {
         let Span { past, steps, .. } = span;
         if channels == 0 {
             return Ok(Self::Shared(Linear::new(builder, name, past, steps)?));
         }
         let initial = Initial::FanIn(past);
         Ok(Self::Individual {
-            weight: builder.parameter(format!("{name}.weight"), &[channels, steps, past], initial)?,
+            weight: builder.parameter(
+                format!("{name}.weight"),
+                &[channels, steps, past],
+                initial,
+            )?,
             bias: builder.parameter(format!("{name}.bias"), &[channels, 1, steps], initial)?,
         })
     }
@@ -103,7 +119,9 @@ impl Continuation {
             Self::Shared(linear) => linear.forward(x),
             Self::Individual { weight, bias } => {
                 let by_channel = x.transpose(0, 1)?.contiguous()?; // [channels, batch, past]
-                let steps = by_channel.matmul(&weight.transpose(1, 2)?.contiguous()?)?.broadcast_add(bias)?;
+                let steps = by_channel
+                    .matmul(&weight.transpose(1, 2)?.contiguous()?)?
+                    .broadcast_add(bias)?;
                 steps.transpose(0, 1)?.contiguous()
             }
         }
@@ -125,7 +143,10 @@ impl Forecaster for Decomposed {
     fn forecast(&self, past: &Tensor, _: Mode, _: &mut Random) -> Result<Tensor> {
         let x = past.transpose(1, 2)?.contiguous()?; // [batch, channels, past]
         let (batch, channels, rows) = x.dims3()?;
-        let trend = x.reshape((batch * channels, rows))?.matmul(&self.average)?.reshape((batch, channels, rows))?;
+        let trend = x
+            .reshape((batch * channels, rows))?
+            .matmul(&self.average)?
+            .reshape((batch, channels, rows))?;
         let seasonal = (&x - &trend)?;
         let steps = (self.seasonal.forward(&seasonal)? + self.trend.forward(&trend)?)?;
         steps.transpose(1, 2)?.contiguous()
@@ -142,27 +163,75 @@ mod tests {
         let x = Tensor::new(&[[3.0_f32, 6.0, 9.0, 0.0]], &Device::Cpu).unwrap();
         let trend = x.matmul(&average).unwrap().to_vec2::<f32>().unwrap();
         let expected = [4.0, 6.0, 5.0, 3.0];
-        assert!(trend[0].iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-5), "{trend:?}");
+        assert!(
+            trend[0]
+                .iter()
+                .zip(expected)
+                .all(|(one, other)| (one - other).abs() < 1e-5),
+            "{trend:?}"
+        );
         // A kernel wider than the window still sums to one.
-        let wide = averages(3, 25, &Device::Cpu).unwrap().sum(0).unwrap().to_vec1::<f32>().unwrap();
+        let wide = averages(3, 25, &Device::Cpu)
+            .unwrap()
+            .sum(0)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         assert!(wide.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
     }
 
     #[test]
     fn individual_layers_with_equal_weights_are_the_shared_ones() {
-        let span = Span { past: 5, steps: 2, channels: 3 };
+        let span = Span {
+            past: 5,
+            steps: 2,
+            channels: 3,
+        };
         let mut random = Random::new(1, "init");
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
         let shared = Continuation::new(&mut builder, "shared", span, 0).unwrap();
         let individual = Continuation::new(&mut builder, "individual", span, 3).unwrap();
-        let (Continuation::Shared(linear), Continuation::Individual { weight, bias }) = (&shared, &individual) else {
+        let (Continuation::Shared(linear), Continuation::Individual { weight, bias }) =
+            (&shared, &individual)
+        else {
             panic!("not the variants asked for")
         };
-        weight.set(&linear.weight.broadcast_as((3, 2, 5)).unwrap().contiguous().unwrap()).unwrap();
-        bias.set(&linear.bias.broadcast_as((3, 1, 2)).unwrap().contiguous().unwrap()).unwrap();
-        let values: Vec<f32> = (0..4 * 3 * 5).map(|index| (index as f32 * 0.7).sin()).collect();
+        weight
+            .set(
+                &linear
+                    .weight
+                    .broadcast_as((3, 2, 5))
+                    .unwrap()
+                    .contiguous()
+                    .unwrap(),
+            )
+            .unwrap();
+        bias.set(
+            &linear
+                .bias
+                .broadcast_as((3, 1, 2))
+                .unwrap()
+                .contiguous()
+                .unwrap(),
+        )
+        .unwrap();
+        let values: Vec<f32> = (0..4 * 3 * 5)
+            .map(|index| (index as f32 * 0.7).sin())
+            .collect();
         let x = Tensor::from_vec(values, (4, 3, 5), &Device::Cpu).unwrap();
-        let apart = (shared.forward(&x).unwrap() - individual.forward(&x).unwrap()).unwrap().abs().unwrap();
-        assert!(apart.flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap() < 1e-5);
+        let apart = (shared.forward(&x).unwrap() - individual.forward(&x).unwrap())
+            .unwrap()
+            .abs()
+            .unwrap();
+        assert!(
+            apart
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+                < 1e-5
+        );
     }
 }

@@ -31,7 +31,12 @@ impl Draws {
     ///
     /// # Errors
     /// If given draws have another shape.
-    pub fn truncated_normal(&self, shape: &[usize], random: &mut Random, device: &Device) -> Result<Tensor> {
+    pub fn truncated_normal(
+        &self,
+        shape: &[usize],
+        random: &mut Random,
+        device: &Device,
+    ) -> Result<Tensor> {
         let mut inside = || loop {
             let draw = random.normal();
             if draw.abs() < 2.0 {
@@ -41,7 +46,12 @@ impl Draws {
         self.draw(shape, device, &mut inside)
     }
 
-    fn draw(&self, shape: &[usize], device: &Device, mut draw: impl FnMut() -> f64) -> Result<Tensor> {
+    fn draw(
+        &self,
+        shape: &[usize],
+        device: &Device,
+        mut draw: impl FnMut() -> f64,
+    ) -> Result<Tensor> {
         match self {
             Self::Fresh => {
                 let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw() as f32).collect();
@@ -49,7 +59,10 @@ impl Draws {
             }
             Self::Given(given) => match given.broadcast_as(shape) {
                 Ok(repeated) => repeated.contiguous(),
-                Err(_) => bail!("draws of {:?} were given where {shape:?} are needed", given.dims()),
+                Err(_) => bail!(
+                    "draws of {:?} were given where {shape:?} are needed",
+                    given.dims()
+                ),
             },
         }
     }
@@ -69,16 +82,39 @@ mod tests {
         let mut random = Random::new(1, "draws");
         let moments = |tensor: Tensor| {
             let values: Vec<f32> = tensor.to_vec1().unwrap();
-            let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64;
-            let square = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / values.len() as f64;
-            (mean, square, values.iter().fold(0.0_f32, |most, value| most.max(value.abs())))
+            let mean =
+                values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64;
+            let square = values
+                .iter()
+                .map(|value| f64::from(*value).powi(2))
+                .sum::<f64>()
+                / values.len() as f64;
+            (
+                mean,
+                square,
+                values
+                    .iter()
+                    .fold(0.0_f32, |most, value| most.max(value.abs())),
+            )
         };
-        let (mean, square, _) = moments(Draws::Fresh.normal(&[100_000], &mut random, &Device::Cpu).unwrap());
-        assert!(mean.abs() < 0.02 && (square - 1.0).abs() < 0.02, "{mean} {square}");
-        let truncated = Draws::Fresh.truncated_normal(&[100_000], &mut random, &Device::Cpu).unwrap();
+        let (mean, square, _) = moments(
+            Draws::Fresh
+                .normal(&[100_000], &mut random, &Device::Cpu)
+                .unwrap(),
+        );
+        assert!(
+            mean.abs() < 0.02 && (square - 1.0).abs() < 0.02,
+            "{mean} {square}"
+        );
+        let truncated = Draws::Fresh
+            .truncated_normal(&[100_000], &mut random, &Device::Cpu)
+            .unwrap();
         let (mean, square, most) = moments(truncated);
         // 1 - 2 · 2 φ(2) / (2 Φ(2) - 1)
-        assert!(mean.abs() < 0.02 && (square - 0.7737).abs() < 0.01 && most < 2.0, "{mean} {square} {most}");
+        assert!(
+            mean.abs() < 0.02 && (square - 0.7737).abs() < 0.01 && most < 2.0,
+            "{mean} {square} {most}"
+        );
     }
 
     #[test]
@@ -87,7 +123,10 @@ mod tests {
         let mut random = Random::new(1, "draws");
         let found = given.normal(&[2, 3], &mut random, &Device::Cpu).unwrap();
         assert_eq!(found.to_vec2::<f32>().unwrap(), [[1.0; 3], [2.0; 3]]);
-        let error = given.normal(&[3, 3], &mut random, &Device::Cpu).unwrap_err().to_string();
+        let error = given
+            .normal(&[3, 3], &mut random, &Device::Cpu)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("[3, 3]"), "{error}");
     }
 }

@@ -84,13 +84,11 @@ const POSITIONS: usize = 96;
 
 impl Architecture for Dynonet {
     const NAME: &'static str = "dynonet";
-    const DOC: &'static str =
-        "DynoNet: a controller modulates small recurrent workers, one per channel; forecasts in two levels of training";
+    const DOC: &'static str = "DynoNet: a controller modulates small recurrent workers, one per channel; forecasts in two levels of training";
     const PAPER: &'static str = "kvu1342009-pixel/DynoNet (a program without a paper)";
     const TASKS: &'static [Task] = &[Task::Forecast];
     const BI_LEVEL: bool = true;
-    const SMALL: &'static str =
-        r#"{"control_hidden": 8, "worker_hidden": 4, "worker_length": 16, "decomposition_kernel": 5}"#;
+    const SMALL: &'static str = r#"{"control_hidden": 8, "worker_hidden": 4, "worker_length": 16, "decomposition_kernel": 5}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, reason: String| Err((name.to_owned(), reason));
@@ -103,7 +101,10 @@ impl Architecture for Dynonet {
         ])?;
         checks::dropout(self.dropout)?;
         if self.decomposition_kernel.is_multiple_of(2) {
-            return fault("decomposition_kernel", format!("must be odd, not {}", self.decomposition_kernel));
+            return fault(
+                "decomposition_kernel",
+                format!("must be odd, not {}", self.decomposition_kernel),
+            );
         }
         let factors = [
             ("controller_rate", Some(self.controller_rate)),
@@ -125,9 +126,13 @@ impl Architecture for Dynonet {
         random: &mut Random,
     ) -> std::result::Result<Box<dyn Network>, StageError> {
         if self.worker_length > shape.length {
-            let message =
-                format!("dynonet's workers see {} rows, and windows have {}", self.worker_length, shape.length);
-            return Err(StageError::new(message).hint("lower `worker_length` or lengthen the windows"));
+            let message = format!(
+                "dynonet's workers see {} rows, and windows have {}",
+                self.worker_length, shape.length
+            );
+            return Err(
+                StageError::new(message).hint("lower `worker_length` or lengthen the windows")
+            );
         }
         Ok(Box::new(Forecaster::new(self, shape, device, random)?))
     }
@@ -140,7 +145,14 @@ pub trait Draws {
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    fn kept(&mut self, worker: usize, layer: usize, keep: &Tensor, time: usize, hidden: usize) -> Result<Tensor>;
+    fn kept(
+        &mut self,
+        worker: usize,
+        layer: usize,
+        keep: &Tensor,
+        time: usize,
+        hidden: usize,
+    ) -> Result<Tensor>;
 
     /// Whether a worker stays as it is in this step.
     fn frozen(&mut self, worker: usize, probability: f64) -> bool;
@@ -150,12 +162,25 @@ pub trait Draws {
 }
 
 impl Draws for Random {
-    fn kept(&mut self, _: usize, _: usize, keep: &Tensor, time: usize, hidden: usize) -> Result<Tensor> {
+    fn kept(
+        &mut self,
+        _: usize,
+        _: usize,
+        keep: &Tensor,
+        time: usize,
+        hidden: usize,
+    ) -> Result<Tensor> {
         let probabilities: Vec<f32> = keep.flatten_all()?.to_vec1()?;
         let values: Vec<f32> = probabilities
             .iter()
             .flat_map(|keep| std::iter::repeat_n(f64::from(*keep), time * hidden))
-            .map(|keep| if Random::uniform(self) < keep { 1.0 } else { 0.0 })
+            .map(|keep| {
+                if Random::uniform(self) < keep {
+                    1.0
+                } else {
+                    0.0
+                }
+            })
             .collect();
         Tensor::from_vec(values, (probabilities.len(), time, hidden), keep.device())
     }
@@ -197,8 +222,18 @@ struct Forward {
 impl Forecaster {
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn new(config: &Dynonet, shape: DataShape, device: &Device, random: &mut Random) -> Result<Self> {
-        let DataShape { length, channels, horizon, .. } = shape;
+    pub fn new(
+        config: &Dynonet,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> Result<Self> {
+        let DataShape {
+            length,
+            channels,
+            horizon,
+            ..
+        } = shape;
         let mut declared = StateBuilder::new(device, random);
         let builder = &mut declared;
         let normalise = InstanceNorm::new(builder, "revin", channels, config.form)?;
@@ -206,7 +241,15 @@ impl Forecaster {
         let trend = Linear::new(builder, "worker_net.shared_trend_linear", length, horizon)?;
         let positions = config.worker_length.max(POSITIONS);
         let workers = (0..channels)
-            .map(|worker| Worker::new(builder, &format!("worker_net.workers.{worker}"), config, positions, horizon))
+            .map(|worker| {
+                Worker::new(
+                    builder,
+                    &format!("worker_net.workers.{worker}"),
+                    config,
+                    positions,
+                    horizon,
+                )
+            })
             .collect::<Result<_>>()?;
         let inner = config.mixer_expansion * channels;
         let mixer = [
@@ -219,7 +262,11 @@ impl Forecaster {
             shape,
             phases: [
                 Phase::TRAIN,
-                Phase { source: Source::Validation, rate: config.controller_rate, decay: config.controller_decay },
+                Phase {
+                    source: Source::Validation,
+                    rate: config.controller_rate,
+                    decay: config.controller_decay,
+                },
             ],
             normalise,
             controller,
@@ -234,10 +281,22 @@ impl Forecaster {
     /// get gradients.
     fn forward(&self, x: &Tensor, draws: Option<&mut dyn Draws>, live: bool) -> Result<Forward> {
         checks::windows(self.shape, x)?;
-        let mode = if draws.is_some() { Mode::Train } else { Mode::Evaluate };
-        let Normalised { plain, affine: normalised, moments } = self.normalise.forward(x)?;
+        let mode = if draws.is_some() {
+            Mode::Train
+        } else {
+            Mode::Evaluate
+        };
+        let Normalised {
+            plain,
+            affine: normalised,
+            moments,
+        } = self.normalise.forward(x)?;
         // The affine parameters are the workers': in the form `paper` what they do does not move the signals.
-        let read = if self.config.form == Form::Reference { normalised.detach() } else { plain };
+        let read = if self.config.form == Form::Reference {
+            normalised.detach()
+        } else {
+            plain
+        };
         let signals = self.controller.forward(&read, mode)?;
         let signals = if live { signals } else { signals.detached() };
         // [batch, channels, length], so that rows of time are the last axis.
@@ -246,19 +305,32 @@ impl Forecaster {
         let residual = (&columns - &trend)?;
         // The controller's shift is constant in time: all of it belongs to the trend.
         let shifted = mode == Mode::Train || self.config.form == Form::Paper;
-        let moved = if shifted { trend.broadcast_add(&signals.input_noise.unsqueeze(2)?)? } else { trend.clone() };
+        let moved = if shifted {
+            trend.broadcast_add(&signals.input_noise.unsqueeze(2)?)?
+        } else {
+            trend.clone()
+        };
         let long_run = self.trend.forward(&moved.contiguous()?)?;
         let (short_run, draws) = self.short_run(&residual, &signals, draws)?;
         let y = (long_run + short_run)?.transpose(1, 2)?.contiguous()?;
         let y = (&y + self.mixed(&y, draws)?)?;
         let forecast = self.normalise.invert(&y, &moments)?;
-        Ok(Forward { forecast, normalised, trend, residual, signals })
+        Ok(Forward {
+            forecast,
+            normalised,
+            trend,
+            residual,
+            signals,
+        })
     }
 
     /// The moving average over time, `[batch, channels, length]`.
     fn averaged(&self, columns: &Tensor) -> Result<Tensor> {
         let (batch, channels, length) = columns.dims3()?;
-        columns.reshape((batch * channels, length))?.matmul(&self.average.t()?)?.reshape((batch, channels, length))
+        columns
+            .reshape((batch * channels, length))?
+            .matmul(&self.average.t()?)?
+            .reshape((batch, channels, length))
     }
 
     /// What the workers forecast of the residual: `[batch, channels, horizon]`.
@@ -300,10 +372,15 @@ impl Forecaster {
     ///
     /// # Errors
     /// If the batch does not fit or has no targets.
-    pub fn worker_gradients(&self, batch: &Batch, draws: &mut dyn Draws) -> Result<(f64, Gradients)> {
+    pub fn worker_gradients(
+        &self,
+        batch: &Batch,
+        draws: &mut dyn Draws,
+    ) -> Result<(f64, Gradients)> {
         let (loss, signals) = self.worker_loss(batch, draws)?;
         let mut gradients = self.of_part(&loss, |name| {
-            name.starts_with("worker_net.") || self.config.form == Form::Paper && name.starts_with("revin.")
+            name.starts_with("worker_net.")
+                || self.config.form == Form::Paper && name.starts_with("revin.")
         })?;
         let mean = |signal: &Tensor| -> Result<Vec<f32>> { signal.mean(0)?.to_vec1() };
         let (clips, freezes) = (mean(&signals.grad_clip)?, mean(&signals.freeze_prob)?);
@@ -325,14 +402,22 @@ impl Forecaster {
     fn worker_loss(&self, batch: &Batch, draws: &mut dyn Draws) -> Result<(Tensor, Signals)> {
         let forward = self.forward(&batch.inputs, Some(draws), false)?;
         let weights = (&forward.signals.lr_scale * &forward.signals.loss_weight)?.unsqueeze(1)?;
-        let squares = (forward.forecast - targets(batch)?)?.sqr()?.broadcast_mul(&weights)?;
+        let squares = (forward.forecast - targets(batch)?)?
+            .sqr()?
+            .broadcast_mul(&weights)?;
         let mut loss = squares.mean_all()?;
-        let default = if self.config.form == Form::Reference { 1e-4 } else { 0.0 };
+        let default = if self.config.form == Form::Reference {
+            1e-4
+        } else {
+            0.0
+        };
         let penalty = self.config.penalty.unwrap_or(default);
         if penalty > 0.0 {
             let scales: Vec<f32> = forward.signals.wd_scale.mean(0)?.to_vec1()?;
             for (worker, scale) in scales.into_iter().enumerate() {
-                let squares = self.parameters_of(worker).map(|parameter| parameter.sqr()?.sum_all());
+                let squares = self
+                    .parameters_of(worker)
+                    .map(|parameter| parameter.sqr()?.sum_all());
                 let sum = squares.reduce(|sum, square| sum? + square?).transpose()?;
                 if let Some(sum) = sum {
                     loss = (loss + (sum * (0.5 * penalty * f64::from(scale)))?)?;
@@ -346,7 +431,11 @@ impl Forecaster {
     ///
     /// # Errors
     /// If the batch does not fit or has no targets.
-    pub fn controller_gradients(&self, batch: &Batch, draws: &mut dyn Draws) -> Result<(f64, Gradients)> {
+    pub fn controller_gradients(
+        &self,
+        batch: &Batch,
+        draws: &mut dyn Draws,
+    ) -> Result<(f64, Gradients)> {
         let forward = self.forward(&batch.inputs, Some(draws), true)?;
         let loss = (forward.forecast - targets(batch)?)?.sqr()?.mean_all()?;
         let gradients = self.of_part(&loss, |name| name.starts_with("control_net."))?;
@@ -366,18 +455,28 @@ impl Forecaster {
 
     fn parameters_of(&self, worker: usize) -> impl Iterator<Item = &Var> {
         let prefix = format!("worker_net.workers.{worker}.");
-        self.state.parameters().filter(move |(name, _)| name.starts_with(&prefix)).map(|(_, parameter)| parameter)
+        self.state
+            .parameters()
+            .filter(move |(name, _)| name.starts_with(&prefix))
+            .map(|(_, parameter)| parameter)
     }
 
     fn places_of(&self, worker: usize) -> Vec<usize> {
         let prefix = format!("worker_net.workers.{worker}.");
-        let places = self.state.parameters().enumerate().filter(|(_, (name, _))| name.starts_with(&prefix));
+        let places = self
+            .state
+            .parameters()
+            .enumerate()
+            .filter(|(_, (name, _))| name.starts_with(&prefix));
         places.map(|(index, _)| index).collect()
     }
 }
 
 fn targets(batch: &Batch) -> Result<&Tensor> {
-    batch.targets.as_ref().ok_or_else(|| candle_core::Error::Msg("a batch to forecast has no targets".to_owned()))
+    batch
+        .targets
+        .as_ref()
+        .ok_or_else(|| candle_core::Error::Msg("a batch to forecast has no targets".to_owned()))
 }
 
 /// The matrix of a moving average whose ends repeat the first and the last row.
@@ -409,8 +508,17 @@ impl Network for Forecaster {
         &self.phases
     }
 
-    fn gradients(&self, phase: usize, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
-        if phase == 0 { self.worker_gradients(batch, random) } else { self.controller_gradients(batch, random) }
+    fn gradients(
+        &self,
+        phase: usize,
+        batch: &Batch,
+        random: &mut Random,
+    ) -> Result<(f64, Gradients)> {
+        if phase == 0 {
+            self.worker_gradients(batch, random)
+        } else {
+            self.controller_gradients(batch, random)
+        }
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
@@ -423,8 +531,14 @@ impl Network for Forecaster {
         let roundtrip = self.normalise.invert(&forward.normalised, &moments)?;
         let mut named = vec![
             ("pred".to_owned(), forward.forecast),
-            ("decomp_trend".to_owned(), forward.trend.transpose(1, 2)?.contiguous()?),
-            ("decomp_residual".to_owned(), forward.residual.transpose(1, 2)?.contiguous()?),
+            (
+                "decomp_trend".to_owned(),
+                forward.trend.transpose(1, 2)?.contiguous()?,
+            ),
+            (
+                "decomp_residual".to_owned(),
+                forward.residual.transpose(1, 2)?.contiguous()?,
+            ),
             ("revin_norm".to_owned(), forward.normalised),
             ("revin_mean".to_owned(), moments.mean),
             ("revin_stdev".to_owned(), moments.deviation),
@@ -444,7 +558,10 @@ fn between(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
 fn layer_norm(x: &Tensor, weight: &Var, bias: &Var) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
-    centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)
+    centred
+        .broadcast_div(&deviation)?
+        .broadcast_mul(weight)?
+        .broadcast_add(bias)
 }
 
 #[cfg(test)]
@@ -455,36 +572,93 @@ mod tests {
     fn the_moving_average_repeats_the_ends() {
         let average = moving_average(4, 3, &Device::Cpu).unwrap();
         let x = Tensor::new(&[[3.0_f32], [6.0], [0.0], [9.0]], &Device::Cpu).unwrap();
-        let y: Vec<f32> = average.matmul(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let y: Vec<f32> = average
+            .matmul(&x)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         let expected = [4.0, 3.0, 5.0, 6.0];
-        assert!(y.iter().zip(expected).all(|(y, expected)| (y - expected).abs() < 1e-6), "{y:?}");
+        assert!(
+            y.iter()
+                .zip(expected)
+                .all(|(y, expected)| (y - expected).abs() < 1e-6),
+            "{y:?}"
+        );
     }
 
     #[test]
     fn impossible_parameters_are_named() {
         let fault = |config: Dynonet| config.check().unwrap_err().0;
-        assert_eq!(fault(Dynonet { layers: 0, ..Dynonet::default() }), "layers");
-        assert_eq!(fault(Dynonet { decomposition_kernel: 4, ..Dynonet::default() }), "decomposition_kernel");
-        assert_eq!(fault(Dynonet { dropout: 1.0, ..Dynonet::default() }), "dropout");
-        assert_eq!(fault(Dynonet { controller_rate: -1.0, ..Dynonet::default() }), "controller_rate");
+        assert_eq!(
+            fault(Dynonet {
+                layers: 0,
+                ..Dynonet::default()
+            }),
+            "layers"
+        );
+        assert_eq!(
+            fault(Dynonet {
+                decomposition_kernel: 4,
+                ..Dynonet::default()
+            }),
+            "decomposition_kernel"
+        );
+        assert_eq!(
+            fault(Dynonet {
+                dropout: 1.0,
+                ..Dynonet::default()
+            }),
+            "dropout"
+        );
+        assert_eq!(
+            fault(Dynonet {
+                controller_rate: -1.0,
+                ..Dynonet::default()
+            }),
+            "controller_rate"
+        );
         let shape = DataShape::forecast(32, 2, 8);
-        let error = Dynonet::default().build(shape, &Device::Cpu, &mut Random::new(1, "init")).err().unwrap();
+        let error = Dynonet::default()
+            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+            .err()
+            .unwrap();
         assert!(error.message().contains("96 rows"), "{error}");
     }
 
     #[test]
     fn each_phase_moves_its_own_part() {
-        let config = Dynonet { worker_length: 8, control_hidden: 5, worker_hidden: 4, layers: 2, ..Dynonet::default() };
+        let config = Dynonet {
+            worker_length: 8,
+            control_hidden: 5,
+            worker_hidden: 4,
+            layers: 2,
+            ..Dynonet::default()
+        };
         let mut random = Random::new(3, "init");
-        let network = Forecaster::new(&config, DataShape::forecast(12, 2, 3), &Device::Cpu, &mut random).unwrap();
+        let network = Forecaster::new(
+            &config,
+            DataShape::forecast(12, 2, 3),
+            &Device::Cpu,
+            &mut random,
+        )
+        .unwrap();
         let mut draws = |dims: &[usize]| {
-            let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+            let values: Vec<f32> = (0..dims.iter().product())
+                .map(|_| random.normal() as f32)
+                .collect();
             Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
         };
         let (inputs, targets) = (draws(&[4, 12, 2]), draws(&[4, 3, 2]));
-        let batch = Batch { targets: Some(targets), ..Batch::of(inputs) };
+        let batch = Batch {
+            targets: Some(targets),
+            ..Batch::of(inputs)
+        };
         for (phase, part) in ["worker_net.", "control_net."].into_iter().enumerate() {
-            let (loss, gradients) = network.gradients(phase, &batch, &mut Random::new(1, "noise")).unwrap();
+            let (loss, gradients) = network
+                .gradients(phase, &batch, &mut Random::new(1, "noise"))
+                .unwrap();
             assert!(loss.is_finite());
             for ((name, _), gradient) in network.state.parameters().zip(&gradients.0) {
                 let own = name.starts_with(part) || phase == 0 && name.starts_with("revin.");

@@ -26,14 +26,25 @@ impl Span {
     pub fn of(shape: DataShape, name: &str, least: usize) -> std::result::Result<Self, StageError> {
         let (past, steps, told) = match shape.task {
             Task::Forecast => (shape.length, shape.horizon, ""),
-            _ => (shape.length - 1, 1, ", the last of which is to be told from the others"),
+            _ => (
+                shape.length - 1,
+                1,
+                ", the last of which is to be told from the others",
+            ),
         };
         if past < least.max(1) {
             let needed = shape.length - past + least.max(1);
-            return Err(StageError::new(format!("{name} cannot work with windows of {} rows{told}", shape.length))
-                .hint(format!("make the windows at least {needed} rows long")));
+            return Err(StageError::new(format!(
+                "{name} cannot work with windows of {} rows{told}",
+                shape.length
+            ))
+            .hint(format!("make the windows at least {needed} rows long")));
         }
-        Ok(Self { past, steps, channels: shape.channels })
+        Ok(Self {
+            past,
+            steps,
+            channels: shape.channels,
+        })
     }
 }
 
@@ -67,7 +78,11 @@ pub trait Forecaster: Send + Sync {
     ///
     /// # Errors
     /// As there.
-    fn fit(&self, _windows: &Windows, _context: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(
+        &self,
+        _windows: &Windows,
+        _context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
         Err(StageError::new("this model is trained by gradients"))
     }
 
@@ -99,7 +114,8 @@ impl<F: Forecaster> Forecasting<F> {
     }
 
     fn evaluate(&self, past: &Tensor) -> Result<Tensor> {
-        self.forecaster.forecast(past, Mode::Evaluate, &mut scoring())
+        self.forecaster
+            .forecast(past, Mode::Evaluate, &mut scoring())
     }
 }
 
@@ -115,7 +131,9 @@ impl<F: Forecaster> Network for Forecasting<F> {
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
         let (past, actual) = self.split(batch)?;
-        let Some(actual) = actual else { bail!("the batch does not say which rows follow") };
+        let Some(actual) = actual else {
+            bail!("the batch does not say which rows follow")
+        };
         let forecast = self.forecaster.forecast(&past, mode, random)?;
         if mode == Mode::Train {
             self.forecaster.notice(&forecast.detach(), &actual)?;
@@ -123,7 +141,11 @@ impl<F: Forecaster> Network for Forecasting<F> {
         (forecast - actual)?.sqr()?.mean_all()
     }
 
-    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(
+        &self,
+        windows: &Windows,
+        context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
         self.forecaster.fit(windows, context)
     }
 
@@ -138,9 +160,14 @@ impl<F: Forecaster> Network for Forecasting<F> {
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         let (past, actual) = self.split(batch)?;
-        let Some(actual) = actual else { bail!("the batch does not say which rows follow") };
+        let Some(actual) = actual else {
+            bail!("the batch does not say which rows follow")
+        };
         let judged = self.forecaster.judge(&self.evaluate(&past)?, &actual)?;
-        judged.narrow(1, 0, 1)?.broadcast_as(batch.inputs.shape())?.contiguous()
+        judged
+            .narrow(1, 0, 1)?
+            .broadcast_as(batch.inputs.shape())?
+            .contiguous()
     }
 
     fn graph(&self) -> Result<Option<Vec<super::Edge>>> {
@@ -149,7 +176,10 @@ impl<F: Forecaster> Network for Forecasting<F> {
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let (past, _) = self.split(batch)?;
-        Ok(vec![("forecast".to_owned(), self.forecaster.forecast(&past, mode, &mut scoring())?)])
+        Ok(vec![(
+            "forecast".to_owned(),
+            self.forecaster.forecast(&past, mode, &mut scoring())?,
+        )])
     }
 }
 
@@ -160,8 +190,13 @@ impl<F: Forecaster> Network for Forecasting<F> {
 pub fn expect_windows(shape: DataShape, inputs: &Tensor) -> Result<()> {
     let (batch, length, channels) = inputs.dims3()?;
     if batch == 0 || length != shape.length || channels != shape.channels {
-        let DataShape { length, channels, .. } = shape;
-        bail!("the model takes windows of {length} rows and {channels} channels, not {:?}", inputs.dims())
+        let DataShape {
+            length, channels, ..
+        } = shape;
+        bail!(
+            "the model takes windows of {length} rows and {channels} channels, not {:?}",
+            inputs.dims()
+        )
     }
     Ok(())
 }
@@ -173,8 +208,25 @@ mod tests {
     #[test]
     fn windows_too_short_are_named_with_the_length_they_need() {
         let error = Span::of(DataShape::detect(4, 2), "seasonal naive", 4).unwrap_err();
-        assert!(error.hint_text().unwrap().contains("at least 5 rows"), "{error:?}");
-        assert_eq!(Span::of(DataShape::detect(5, 2), "x", 4).unwrap(), Span { past: 4, steps: 1, channels: 2 });
-        assert_eq!(Span::of(DataShape::forecast(5, 2, 3), "x", 4).unwrap(), Span { past: 5, steps: 3, channels: 2 });
+        assert!(
+            error.hint_text().unwrap().contains("at least 5 rows"),
+            "{error:?}"
+        );
+        assert_eq!(
+            Span::of(DataShape::detect(5, 2), "x", 4).unwrap(),
+            Span {
+                past: 4,
+                steps: 1,
+                channels: 2
+            }
+        );
+        assert_eq!(
+            Span::of(DataShape::forecast(5, 2, 3), "x", 4).unwrap(),
+            Span {
+                past: 5,
+                steps: 3,
+                channels: 2
+            }
+        );
     }
 }

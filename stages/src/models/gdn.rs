@@ -58,29 +58,44 @@ pub struct Gdn {
 
 impl Default for Gdn {
     fn default() -> Self {
-        Self { embedding: 64, neighbours: 15, hidden: Vec::new(), dropout: 0.2, aggregate: Aggregate::default() }
+        Self {
+            embedding: 64,
+            neighbours: 15,
+            hidden: Vec::new(),
+            dropout: 0.2,
+            aggregate: Aggregate::default(),
+        }
     }
 }
 
 impl Architecture for Gdn {
     const NAME: &'static str = "gdn";
-    const DOC: &'static str =
-        "Graph deviation network: forecasts every sensor from those that a learned graph links it to";
-    const PAPER: &'static str =
-        "Deng and Hooi, \"Graph Neural Network-Based Anomaly Detection in Multivariate Time Series\", AAAI 2021";
+    const DOC: &'static str = "Graph deviation network: forecasts every sensor from those that a learned graph links it to";
+    const PAPER: &'static str = "Deng and Hooi, \"Graph Neural Network-Based Anomaly Detection in Multivariate Time Series\", AAAI 2021";
     const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
-    const SMALL: &'static str = r#"{"embedding": 16, "neighbours": 3, "hidden": [32], "dropout": 0.0}"#;
+    const SMALL: &'static str =
+        r#"{"embedding": 16, "neighbours": 3, "hidden": [32], "dropout": 0.0}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, message: String| Err((name.to_owned(), message));
         if !(1..=4096).contains(&self.embedding) {
-            return fault("embedding", format!("must lie between 1 and 4096, not be {}", self.embedding));
+            return fault(
+                "embedding",
+                format!("must lie between 1 and 4096, not be {}", self.embedding),
+            );
         }
         if self.neighbours == 0 {
             return fault("neighbours", "must be at least 1".to_owned());
         }
-        if let Some(width) = self.hidden.iter().find(|width| !(1..=4096).contains(*width)) {
-            return fault("hidden", format!("must each lie between 1 and 4096, not be {width}"));
+        if let Some(width) = self
+            .hidden
+            .iter()
+            .find(|width| !(1..=4096).contains(*width))
+        {
+            return fault(
+                "hidden",
+                format!("must each lie between 1 and 4096, not be {width}"),
+            );
         }
         check_dropout(self.dropout)
     }
@@ -93,9 +108,14 @@ impl Architecture for Gdn {
     ) -> std::result::Result<Box<dyn Network>, StageError> {
         let span = Span::of(shape, Self::NAME, 1)?;
         if span.channels < 2 {
-            return Err(StageError::new("gdn needs at least two sensors to learn a graph, and the series has one"));
+            return Err(StageError::new(
+                "gdn needs at least two sensors to learn a graph, and the series has one",
+            ));
         }
-        Ok(Box::new(Forecasting { shape, forecaster: Graph::new(self, span, device, random)? }))
+        Ok(Box::new(Forecasting {
+            shape,
+            forecaster: Graph::new(self, span, device, random)?,
+        }))
     }
 }
 
@@ -129,25 +149,45 @@ impl Graph {
     fn new(config: &Gdn, span: Span, device: &Device, random: &mut Random) -> Result<Self> {
         let size = config.embedding;
         let mut builder = StateBuilder::new(device, random);
-        let embeddings = builder.parameter("embedding.weight", &[span.channels, size], Initial::FanIn(size))?;
+        let embeddings = builder.parameter(
+            "embedding.weight",
+            &[span.channels, size],
+            Initial::FanIn(size),
+        )?;
         let encode = Linear::new(&mut builder, "gnn.lin", span.past, size)?;
         let names = ["gnn.att_i", "gnn.att_em_i", "gnn.att_j", "gnn.att_em_j"];
         let [own_state, own_embedding, state, embedding] = names;
         let mut vector = |name| builder.parameter(name, &[size], Initial::FanIn(size));
-        let attention = [vector(own_state)?, vector(own_embedding)?, vector(state)?, vector(embedding)?];
+        let attention = [
+            vector(own_state)?,
+            vector(own_embedding)?,
+            vector(state)?,
+            vector(embedding)?,
+        ];
         let bias = builder.parameter("gnn.bias", &[size], Initial::Zeros)?;
         let norm = BatchNorm::new(&mut builder, "gnn.bn", size)?;
         let mixed_norm = BatchNorm::new(&mut builder, "bn_outlayer_in", size)?;
         let mut output = Vec::new();
         let mut input = size;
         for (index, width) in config.hidden.iter().enumerate() {
-            let linear = Linear::new(&mut builder, &format!("out_layer.{index}.linear"), input, *width)?;
+            let linear = Linear::new(
+                &mut builder,
+                &format!("out_layer.{index}.linear"),
+                input,
+                *width,
+            )?;
             let norm = BatchNorm::new(&mut builder, &format!("out_layer.{index}.bn"), *width)?;
-            output.push(Layer { linear, norm: Some(norm) });
+            output.push(Layer {
+                linear,
+                norm: Some(norm),
+            });
             input = *width;
         }
         let name = format!("out_layer.{}.linear", config.hidden.len());
-        output.push(Layer { linear: Linear::new(&mut builder, &name, input, span.steps)?, norm: None });
+        output.push(Layer {
+            linear: Linear::new(&mut builder, &name, input, span.steps)?,
+            norm: None,
+        });
         let median = builder.buffer("errors.median", &[span.channels], Initial::Zeros)?;
         let spread = builder.buffer("errors.spread", &[span.channels], Initial::Ones)?;
         let batches = builder.counter("errors.num_batches_tracked")?;
@@ -172,14 +212,29 @@ impl Graph {
     fn neighbours(&self) -> Result<Vec<Vec<(usize, f32)>>> {
         let (values, size) = (host_values(&self.embeddings)?, self.config.embedding);
         let unit = |vector: &[f32]| {
-            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-12);
-            vector.iter().map(|value| value / length).collect::<Vec<f32>>()
+            let length = vector
+                .iter()
+                .map(|value| value * value)
+                .sum::<f32>()
+                .sqrt()
+                .max(1e-12);
+            vector
+                .iter()
+                .map(|value| value / length)
+                .collect::<Vec<f32>>()
         };
         let units: Vec<Vec<f32>> = values.chunks_exact(size).map(unit).collect();
         let of = |own: usize| {
-            let cosine = |other: usize| units[own].iter().zip(&units[other]).map(|(one, other)| one * other).sum();
+            let cosine = |other: usize| {
+                units[own]
+                    .iter()
+                    .zip(&units[other])
+                    .map(|(one, other)| one * other)
+                    .sum()
+            };
             let others = (0..units.len()).filter(|other| *other != own);
-            let mut ranked: Vec<(usize, f32)> = others.map(|other| (other, cosine(other))).collect();
+            let mut ranked: Vec<(usize, f32)> =
+                others.map(|other| (other, cosine(other))).collect();
             let order = |one: &(usize, f32), other: &(usize, f32)| match other.1.total_cmp(&one.1) {
                 Ordering::Equal => one.0.cmp(&other.0),
                 different => different,
@@ -195,12 +250,21 @@ impl Graph {
     fn gather(&self, states: &Tensor) -> Result<Tensor> {
         let [own_state, own_embedding, state, embedding] = &self.attention;
         let size = self.config.embedding;
-        let along = |vector: &Var| self.embeddings.matmul(&vector.reshape((size, 1))?)?.flatten_all();
+        let along = |vector: &Var| {
+            self.embeddings
+                .matmul(&vector.reshape((size, 1))?)?
+                .flatten_all()
+        };
         let vectors = Tensor::stack(&[own_state.as_tensor(), state, &self.bias], 0)?;
         let offsets = Tensor::stack(&[along(own_embedding)?, along(embedding)?], 0)?;
         let others = |row: Vec<(usize, f32)>| row.into_iter().map(|(other, _)| other).collect();
         let neighbours: Vec<Vec<usize>> = self.neighbours()?.into_iter().map(others).collect();
-        attend(states, &vectors, &offsets, &Arc::new(Edges::new(&neighbours)))
+        attend(
+            states,
+            &vectors,
+            &offsets,
+            &Arc::new(Edges::new(&neighbours)),
+        )
     }
 }
 
@@ -242,13 +306,22 @@ impl Forecaster for Graph {
     }
 
     fn notice(&self, forecast: &Tensor, actual: &Tensor) -> Result<()> {
-        let errors = host_values(&(forecast.narrow(1, 0, 1)? - actual.narrow(1, 0, 1)?)?.abs()?.contiguous()?)?;
+        let errors = host_values(
+            &(forecast.narrow(1, 0, 1)? - actual.narrow(1, 0, 1)?)?
+                .abs()?
+                .contiguous()?,
+        )?;
         let channels = self.span.channels;
         let seen = self.batches.to_scalar::<i64>()?;
         let weight = if seen == 0 { 1.0 } else { MOMENTUM as f32 };
         let (mut median, mut spread) = (host_values(&self.median)?, host_values(&self.spread)?);
         for channel in 0..channels {
-            let mut own: Vec<f32> = errors.iter().skip(channel).step_by(channels).copied().collect();
+            let mut own: Vec<f32> = errors
+                .iter()
+                .skip(channel)
+                .step_by(channels)
+                .copied()
+                .collect();
             own.sort_unstable_by(f32::total_cmp);
             let range = quantile(&own, 0.75) - quantile(&own, 0.25);
             median[channel] += weight * (quantile(&own, 0.5) - median[channel]);
@@ -261,18 +334,35 @@ impl Forecaster for Graph {
 
     fn graph(&self) -> Result<Option<Vec<Edge>>> {
         let edges = |(to, neighbours): (usize, Vec<(usize, f32)>)| {
-            neighbours.into_iter().map(move |(from, cosine)| Edge { from, to, weight: f64::from(cosine) })
+            neighbours.into_iter().map(move |(from, cosine)| Edge {
+                from,
+                to,
+                weight: f64::from(cosine),
+            })
         };
-        Ok(Some(self.neighbours()?.into_iter().enumerate().flat_map(edges).collect()))
+        Ok(Some(
+            self.neighbours()?
+                .into_iter()
+                .enumerate()
+                .flat_map(edges)
+                .collect(),
+        ))
     }
 }
 
 /// Leaves the largest value alone, as much larger as there are values: so the mean is the largest.
 fn keep_largest(row: &mut [f32]) {
     let count = row.len() as f32;
-    let largest = (0..row.len()).fold(0, |best, index| if row[index] > row[best] { index } else { best });
+    let largest = (0..row.len()).fold(
+        0,
+        |best, index| if row[index] > row[best] { index } else { best },
+    );
     for (index, value) in row.iter_mut().enumerate() {
-        *value = if index == largest { *value * count } else { 0.0 };
+        *value = if index == largest {
+            *value * count
+        } else {
+            0.0
+        };
     }
 }
 
@@ -290,15 +380,27 @@ mod tests {
     use crate::models::Batch;
 
     fn graph(config: &Gdn, channels: usize) -> Graph {
-        let span = Span { past: 4, steps: 1, channels };
+        let span = Span {
+            past: 4,
+            steps: 1,
+            channels,
+        };
         Graph::new(config, span, &Device::Cpu, &mut Random::new(3, "init")).unwrap()
     }
 
     #[test]
     fn neighbours_are_the_most_similar_others() {
-        let config = Gdn { embedding: 2, neighbours: 2, ..Gdn::default() };
+        let config = Gdn {
+            embedding: 2,
+            neighbours: 2,
+            ..Gdn::default()
+        };
         let graph = graph(&config, 4);
-        set(&graph.embeddings, vec![1.0_f32, 0.0, 2.0, 0.2, 0.0, 1.0, -1.0, 0.5]).unwrap();
+        set(
+            &graph.embeddings,
+            vec![1.0_f32, 0.0, 2.0, 0.2, 0.0, 1.0, -1.0, 0.5],
+        )
+        .unwrap();
         let found: Vec<Vec<usize>> = graph
             .neighbours()
             .unwrap()
@@ -314,25 +416,47 @@ mod tests {
     #[test]
     fn deviations_are_measured_by_what_is_usual() {
         let graph = graph(&Gdn::default(), 2);
-        let tensor =
-            |values: &[f32]| Tensor::from_vec(values.to_vec(), (values.len() / 2, 1, 2), &Device::Cpu).unwrap();
+        let tensor = |values: &[f32]| {
+            Tensor::from_vec(values.to_vec(), (values.len() / 2, 1, 2), &Device::Cpu).unwrap()
+        };
         let zeros = tensor(&[0.0; 10]);
-        graph.notice(&zeros, &tensor(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0, 5.0, 50.0])).unwrap();
+        graph
+            .notice(
+                &zeros,
+                &tensor(&[1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0, 5.0, 50.0]),
+            )
+            .unwrap();
         assert_eq!(host_values(&graph.median).unwrap(), [3.0, 30.0]);
         assert_eq!(host_values(&graph.spread).unwrap(), [2.0, 20.0]);
         // 4 usual spreads above the median for the first sensor, half of one for the second.
-        let judged = host_values(&graph.judge(&tensor(&[0.0, 0.0]), &tensor(&[-11.0, 40.0])).unwrap()).unwrap();
-        assert!((judged[0] - 2.0 * 8.0 / 2.01).abs() < 1e-4 && judged[1] == 0.0, "{judged:?}");
+        let judged = host_values(
+            &graph
+                .judge(&tensor(&[0.0, 0.0]), &tensor(&[-11.0, 40.0]))
+                .unwrap(),
+        )
+        .unwrap();
+        assert!(
+            (judged[0] - 2.0 * 8.0 / 2.01).abs() < 1e-4 && judged[1] == 0.0,
+            "{judged:?}"
+        );
     }
 
     #[test]
     fn a_single_sensor_has_no_graph() {
-        let build =
-            |channels| Gdn::default().build(DataShape::detect(5, channels), &Device::Cpu, &mut Random::new(1, "init"));
+        let build = |channels| {
+            Gdn::default().build(
+                DataShape::detect(5, channels),
+                &Device::Cpu,
+                &mut Random::new(1, "init"),
+            )
+        };
         assert!(build(1).err().unwrap().message().contains("two sensors"));
         let network = build(3).unwrap();
         assert_eq!(network.graph().unwrap().unwrap().len(), 6);
         let inputs = Tensor::zeros((2, 5, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(network.errors(&Batch::of(inputs)).unwrap().dims(), [2, 5, 3]);
+        assert_eq!(
+            network.errors(&Batch::of(inputs)).unwrap().dims(),
+            [2, 5, 3]
+        );
     }
 }

@@ -30,7 +30,11 @@ pub struct IsolationForest {
 
 impl Default for IsolationForest {
     fn default() -> Self {
-        Self { trees: 100, samples: 256, features: 1.0 }
+        Self {
+            trees: 100,
+            samples: 256,
+            features: 1.0,
+        }
     }
 }
 
@@ -43,16 +47,25 @@ impl Architecture for IsolationForest {
     const CLOSED_FORM: bool = true;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [("trees", self.trees, 1, 100_000), ("samples", self.samples, 2, 65536)];
+        let sizes = [
+            ("trees", self.trees, 1, 100_000),
+            ("samples", self.samples, 2, 65536),
+        ];
         for (name, size, least, most) in sizes {
             if !(least..=most).contains(&size) {
-                return Err((name.to_owned(), format!("must lie between {least} and {most}, not be {size}")));
+                return Err((
+                    name.to_owned(),
+                    format!("must lie between {least} and {most}, not be {size}"),
+                ));
             }
         }
         if self.features > 0.0 && self.features <= 1.0 {
             return Ok(());
         }
-        Err(("features".to_owned(), format!("must be a share above 0 and up to 1, not {}", self.features)))
+        Err((
+            "features".to_owned(),
+            format!("must be a share above 0 and up to 1, not {}", self.features),
+        ))
     }
 
     fn build(
@@ -63,7 +76,11 @@ impl Architecture for IsolationForest {
     ) -> std::result::Result<Box<dyn Network>, StageError> {
         let width = shape.length * shape.channels;
         let features = ((self.features * width as f64).round() as usize).clamp(1, width);
-        let growth = Growth { trees: self.trees, samples: self.samples, features };
+        let growth = Growth {
+            trees: self.trees,
+            samples: self.samples,
+            features,
+        };
         let size = [growth.trees, growth.nodes()];
         let mut builder = StateBuilder::new(device, random);
         Ok(Box::new(Trees {
@@ -113,7 +130,11 @@ impl Network for Trees {
         &self.state
     }
 
-    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(
+        &self,
+        windows: &Windows,
+        context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
         let source = closed_form::training_windows(windows)?;
         let forest = Forest::grow(&source, self.growth, &mut context.random("forest"));
         set_count(&self.samples, self.growth.samples.min(source.rows()))?;
@@ -124,7 +145,9 @@ impl Network for Trees {
     }
 
     fn predict(&self, _: &Batch) -> Result<Tensor> {
-        bail!("an isolation forest has no idea of what a window should be, only of how unusual it is")
+        bail!(
+            "an isolation forest has no idea of what a window should be, only of how unusual it is"
+        )
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
@@ -152,17 +175,54 @@ mod tests {
         let mut random = Random::new(6, "normal");
         let values: Vec<f32> = (0..2000).map(|_| random.normal() as f32).collect();
         let shape = DataShape::detect(2, 2);
-        let network = IsolationForest::default().build(shape, &Device::Cpu, &mut random).unwrap();
+        let network = IsolationForest::default()
+            .build(shape, &Device::Cpu, &mut random)
+            .unwrap();
         let windows = vec![0.0_f32, 0.1, -0.2, 0.1, 5.0, -5.0, 5.0, 5.0];
         let batch = Batch::of(Tensor::from_vec(windows, (2, 2, 2), &Device::Cpu).unwrap());
-        assert!(network.errors(&batch).unwrap_err().to_string().contains("not been fitted"));
-        network.fit(&training_windows(values, 2, 2), &NullHost::default().context(1)).unwrap();
-        let scores: Vec<f32> = network.errors(&batch).unwrap().mean((1, 2)).unwrap().to_vec1().unwrap();
+        assert!(
+            network
+                .errors(&batch)
+                .unwrap_err()
+                .to_string()
+                .contains("not been fitted")
+        );
+        network
+            .fit(
+                &training_windows(values, 2, 2),
+                &NullHost::default().context(1),
+            )
+            .unwrap();
+        let scores: Vec<f32> = network
+            .errors(&batch)
+            .unwrap()
+            .mean((1, 2))
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         assert!(scores[0] < 0.45 && scores[1] > 0.65, "{scores:?}");
         for (config, name) in [
-            (IsolationForest { trees: 0, ..IsolationForest::default() }, "trees"),
-            (IsolationForest { samples: 1, ..IsolationForest::default() }, "samples"),
-            (IsolationForest { features: 0.0, ..IsolationForest::default() }, "features"),
+            (
+                IsolationForest {
+                    trees: 0,
+                    ..IsolationForest::default()
+                },
+                "trees",
+            ),
+            (
+                IsolationForest {
+                    samples: 1,
+                    ..IsolationForest::default()
+                },
+                "samples",
+            ),
+            (
+                IsolationForest {
+                    features: 0.0,
+                    ..IsolationForest::default()
+                },
+                "features",
+            ),
         ] {
             assert_eq!(config.check().unwrap_err().0, name);
         }

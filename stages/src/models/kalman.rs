@@ -72,7 +72,8 @@ impl Default for Kalman {
 
 impl Architecture for Kalman {
     const NAME: &'static str = "kalman";
-    const DOC: &'static str = "A linear Gaussian state-space model, fitted by maximum likelihood, and its filter";
+    const DOC: &'static str =
+        "A linear Gaussian state-space model, fitted by maximum likelihood, and its filter";
     const PAPER: &'static str = "Shumway and Stoffer, \"An Approach to Time Series Smoothing and Forecasting Using the EM \
                                  Algorithm\", 1982";
     const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
@@ -82,16 +83,26 @@ impl Architecture for Kalman {
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, message: String| Err((name.to_owned(), message));
         match self {
-            Self { states: Some(states), .. } if !(1..=256).contains(states) => {
-                fault("states", format!("must lie between 1 and 256, not be {states}"))
-            }
-            Self { states: Some(_), structure: Structure::LocalLevel, .. } => {
-                fault("states", "has no meaning for local levels, of which each channel has one".to_owned())
-            }
+            Self {
+                states: Some(states),
+                ..
+            } if !(1..=256).contains(states) => fault(
+                "states",
+                format!("must lie between 1 and 256, not be {states}"),
+            ),
+            Self {
+                states: Some(_),
+                structure: Structure::LocalLevel,
+                ..
+            } => fault(
+                "states",
+                "has no meaning for local levels, of which each channel has one".to_owned(),
+            ),
             Self { iterations: 0, .. } => fault("iterations", "must be at least 1".to_owned()),
-            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => {
-                fault("tolerance", format!("must be a number that is at least 0, not {tolerance}"))
-            }
+            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => fault(
+                "tolerance",
+                format!("must be a number that is at least 0, not {tolerance}"),
+            ),
             _ => check_least_variance(self.least_variance),
         }
     }
@@ -109,8 +120,10 @@ impl Architecture for Kalman {
             (Structure::Factors, states) => states.unwrap_or(FACTORS.min(channels)),
         };
         if states > channels {
-            return Err(StageError::new(format!("kalman cannot tell {states} factors from {channels} channels apart"))
-                .hint(format!("set the model's `states` to at most {channels}")));
+            return Err(StageError::new(format!(
+                "kalman cannot tell {states} factors from {channels} channels apart"
+            ))
+            .hint(format!("set the model's `states` to at most {channels}")));
         }
         let mut builder = StateBuilder::new(device, random);
         let forecaster = Hidden {
@@ -173,8 +186,13 @@ impl Hidden {
             (&self.state_noise, &model.state_noise),
             (&self.initial_covariance, &model.initial_covariance),
         ];
-        matrices.into_iter().try_for_each(|(own, value)| set(own, value.values().to_vec()))?;
-        set(&self.observation_intercept, model.observation_intercept.clone())?;
+        matrices
+            .into_iter()
+            .try_for_each(|(own, value)| set(own, value.values().to_vec()))?;
+        set(
+            &self.observation_intercept,
+            model.observation_intercept.clone(),
+        )?;
         set(&self.initial_mean, model.initial_mean.clone())?;
         set_count(&self.fitted, 1)
     }
@@ -184,35 +202,57 @@ impl Hidden {
         sections: &[Matrix],
         context: &StageContext<'_>,
     ) -> std::result::Result<StateSpace, StageError> {
-        let limits = Limits { iterations: self.config.iterations, tolerance: self.config.tolerance };
+        let limits = Limits {
+            iterations: self.config.iterations,
+            tolerance: self.config.tolerance,
+        };
         let progress = |done: usize| {
             let (done, total) = (done as u64, limits.iterations as u64);
-            context.host.progress(Progress { unit: "round", done, total, phase: String::new(), figures: Vec::new() });
+            context.host.progress(Progress {
+                unit: "round",
+                done,
+                total,
+                phase: String::new(),
+                figures: Vec::new(),
+            });
             context.check_cancelled().map_err(|error| error.to_string())
         };
-        let fitted = expectation::fit(sections, self.states, limits, progress).map_err(|reason| {
-            // A run that was stopped says so itself.
-            match context.check_cancelled() {
-                Err(cancelled) => cancelled,
-                Ok(()) => StageError::new(format!("the state-space model cannot be fitted: {reason}"))
-                    .hint("use fewer `states` or more training rows"),
-            }
-        })?;
+        let fitted =
+            expectation::fit(sections, self.states, limits, progress).map_err(|reason| {
+                // A run that was stopped says so itself.
+                match context.check_cancelled() {
+                    Err(cancelled) => cancelled,
+                    Ok(()) => {
+                        StageError::new(format!("the state-space model cannot be fitted: {reason}"))
+                            .hint("use fewer `states` or more training rows")
+                    }
+                }
+            })?;
         let rounds = fitted.log_likelihoods.len();
         let last = fitted.log_likelihoods.last().copied().unwrap_or_default();
-        context.host.note(&format!("log-likelihood {last:.1} after {rounds} rounds"));
+        context
+            .host
+            .note(&format!("log-likelihood {last:.1} after {rounds} rounds"));
         Ok(fitted.model)
     }
 
     fn fit_levels(&self, sections: &[Matrix]) -> std::result::Result<StateSpace, StageError> {
         let level = |channel: usize| {
-            let own = |section: &Matrix| (0..section.rows()).map(|row| section[(row, channel)]).collect();
+            let own = |section: &Matrix| {
+                (0..section.rows())
+                    .map(|row| section[(row, channel)])
+                    .collect()
+            };
             let sections: Vec<Vec<f64>> = sections.iter().map(own).collect();
             LocalLevel::fit(&sections, LEAST_NOISE)
         };
-        let levels: Option<Vec<LocalLevel>> = (0..self.span.channels).into_par_iter().map(level).collect();
-        let levels = levels.ok_or_else(|| StageError::new("a local level needs two training rows in a row"))?;
-        let of = |value: fn(&LocalLevel) -> f64| Matrix::diagonal(&levels.iter().map(value).collect::<Vec<_>>());
+        let levels: Option<Vec<LocalLevel>> =
+            (0..self.span.channels).into_par_iter().map(level).collect();
+        let levels = levels
+            .ok_or_else(|| StageError::new("a local level needs two training rows in a row"))?;
+        let of = |value: fn(&LocalLevel) -> f64| {
+            Matrix::diagonal(&levels.iter().map(value).collect::<Vec<_>>())
+        };
         Ok(StateSpace {
             observation: Matrix::identity(self.states),
             observation_intercept: vec![0.0; self.states],
@@ -243,15 +283,26 @@ impl Forecaster for Hidden {
     }
 
     fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
-        self.config.score.judge(forecast, actual, self.config.least_variance, || {
-            let model = self.model()?;
-            let recursion = Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
-            Ok(model.observation.sandwich(&recursion.covariance).plus(&model.observation_noise))
-        })
+        self.config
+            .score
+            .judge(forecast, actual, self.config.least_variance, || {
+                let model = self.model()?;
+                let recursion =
+                    Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
+                Ok(model
+                    .observation
+                    .sandwich(&recursion.covariance)
+                    .plus(&model.observation_noise))
+            })
     }
 
-    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> std::result::Result<(), StageError> {
-        let (mean, deviation, sections) = closed_form::standardised(&closed_form::training_sections(windows)?);
+    fn fit(
+        &self,
+        windows: &Windows,
+        context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
+        let (mean, deviation, sections) =
+            closed_form::standardised(&closed_form::training_sections(windows)?);
         let model = match self.config.structure {
             Structure::Factors => self.fit_factors(&sections, context)?,
             Structure::LocalLevel => self.fit_levels(&sections)?,
@@ -286,7 +337,12 @@ impl Recursion {
             let take = model.transition.product(&gains.gain);
             let keep = model.transition.minus(&take.product(&model.observation));
             let taken = take.times(&model.observation_intercept);
-            let shift = model.state_intercept.iter().zip(taken).map(|(own, taken)| own - taken).collect();
+            let shift = model
+                .state_intercept
+                .iter()
+                .zip(taken)
+                .map(|(own, taken)| own - taken)
+                .collect();
             steps.push(Move { keep, take, shift });
             let settled = next.minus(&covariance).largest() <= 1e-13 * covariance.largest();
             covariance = next;
@@ -294,14 +350,22 @@ impl Recursion {
                 break;
             }
         }
-        Ok(Self { steps, rows, covariance })
+        Ok(Self {
+            steps,
+            rows,
+            covariance,
+        })
     }
 
     /// E of the state that follows a window, `[rows, observed]`.
     fn state_after(&self, model: &StateSpace, window: &[f64]) -> Vec<f64> {
         let mut state = model.initial_mean.clone();
         let mut next = state.clone();
-        for (index, row) in window.chunks_exact(model.observed()).take(self.rows).enumerate() {
+        for (index, row) in window
+            .chunks_exact(model.observed())
+            .take(self.rows)
+            .enumerate()
+        {
             let Move { keep, take, shift } = &self.steps[index.min(self.steps.len() - 1)];
             for (place, value) in next.iter_mut().enumerate() {
                 *value = dot(keep.row(place), &state) + dot(take.row(place), row) + shift[place];
@@ -323,13 +387,26 @@ mod tests {
     #[test]
     fn the_recursion_over_a_window_is_the_filter() {
         let (model, mut rows) = example(60);
-        rows.values_mut().iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.7);
+        rows.values_mut()
+            .iter_mut()
+            .filter(|value| value.is_nan())
+            .for_each(|value| *value = 0.7);
         let filtered = model.filter(&rows).unwrap();
         let recursion = Recursion::new(&model, 60).unwrap();
         let state = recursion.state_after(&model, rows.values());
-        let apart = state.iter().zip(&filtered.next_mean).map(|(one, other)| (one - other).abs()).fold(0.0, f64::max);
+        let apart = state
+            .iter()
+            .zip(&filtered.next_mean)
+            .map(|(one, other)| (one - other).abs())
+            .fold(0.0, f64::max);
         assert!(apart < 1e-10 && recursion.steps.len() < 60, "{apart}");
-        assert!(recursion.covariance.minus(&filtered.next_covariance).largest() < 1e-10);
+        assert!(
+            recursion
+                .covariance
+                .minus(&filtered.next_covariance)
+                .largest()
+                < 1e-10
+        );
         let (means, _) = model.forecast(&state, &recursion.covariance, 4);
         assert_eq!(model.forecast_means(state, 4), means.values());
     }
@@ -340,7 +417,10 @@ mod tests {
         let mut level = 0.0;
         let mut row = || {
             level += 0.1 * random.normal();
-            [(5.0 + level + 0.5 * random.normal()) as f32, (level + 0.5 * random.normal()) as f32]
+            [
+                (5.0 + level + 0.5 * random.normal()) as f32,
+                (level + 0.5 * random.normal()) as f32,
+            ]
         };
         (0..rows).flat_map(|_| row()).collect()
     }
@@ -349,30 +429,92 @@ mod tests {
     fn both_structures_smooth_noise_away() {
         let (values, shape) = (walk(800), DataShape::detect(40, 2));
         let mean_error = |network: &dyn Network| {
-            network.fit(&training_windows(values[..1000].to_vec(), 2, 40), &NullHost::default().context(1)).unwrap();
-            let windows: Vec<f32> = (500..760).flat_map(|row| values[row * 2..(row + 40) * 2].to_vec()).collect();
+            network
+                .fit(
+                    &training_windows(values[..1000].to_vec(), 2, 40),
+                    &NullHost::default().context(1),
+                )
+                .unwrap();
+            let windows: Vec<f32> = (500..760)
+                .flat_map(|row| values[row * 2..(row + 40) * 2].to_vec())
+                .collect();
             let batch = Batch::of(Tensor::from_vec(windows, (260, 40, 2), &Device::Cpu).unwrap());
-            network.errors(&batch).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap()
+            network
+                .errors(&batch)
+                .unwrap()
+                .mean_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
         };
         let last = super::super::naive::Naive::default();
-        let last = mean_error(last.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap().as_ref());
+        let last = mean_error(
+            last.build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+                .unwrap()
+                .as_ref(),
+        );
         for (structure, states) in [(Structure::Factors, Some(1)), (Structure::LocalLevel, None)] {
-            let config = Kalman { structure, states, score: Distance::Squares, ..Kalman::default() };
-            let own = mean_error(config.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap().as_ref());
+            let config = Kalman {
+                structure,
+                states,
+                score: Distance::Squares,
+                ..Kalman::default()
+            };
+            let own = mean_error(
+                config
+                    .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+                    .unwrap()
+                    .as_ref(),
+            );
             assert!(own < 0.75 * last, "{structure:?}: {own} {last}");
         }
     }
 
     #[test]
     fn impossible_sizes_are_named() {
-        let config = Kalman { states: Some(3), ..Kalman::default() };
-        let error = config.build(DataShape::detect(5, 2), &Device::Cpu, &mut Random::new(1, "init")).err().unwrap();
+        let config = Kalman {
+            states: Some(3),
+            ..Kalman::default()
+        };
+        let error = config
+            .build(
+                DataShape::detect(5, 2),
+                &Device::Cpu,
+                &mut Random::new(1, "init"),
+            )
+            .err()
+            .unwrap();
         assert!(error.hint_text().unwrap().contains("at most 2"));
         for (config, name) in [
-            (Kalman { states: Some(0), ..Kalman::default() }, "states"),
-            (Kalman { states: Some(1), structure: Structure::LocalLevel, ..Kalman::default() }, "states"),
-            (Kalman { iterations: 0, ..Kalman::default() }, "iterations"),
-            (Kalman { least_variance: 0.0, ..Kalman::default() }, "least_variance"),
+            (
+                Kalman {
+                    states: Some(0),
+                    ..Kalman::default()
+                },
+                "states",
+            ),
+            (
+                Kalman {
+                    states: Some(1),
+                    structure: Structure::LocalLevel,
+                    ..Kalman::default()
+                },
+                "states",
+            ),
+            (
+                Kalman {
+                    iterations: 0,
+                    ..Kalman::default()
+                },
+                "iterations",
+            ),
+            (
+                Kalman {
+                    least_variance: 0.0,
+                    ..Kalman::default()
+                },
+                "least_variance",
+            ),
         ] {
             assert_eq!(config.check().unwrap_err().0, name);
         }

@@ -31,15 +31,18 @@ pub struct KmeansAd {
 
 impl Default for KmeansAd {
     fn default() -> Self {
-        Self { clusters: 30, iterations: 300, tolerance: 1e-4 }
+        Self {
+            clusters: 30,
+            iterations: 300,
+            tolerance: 1e-4,
+        }
     }
 }
 
 impl Architecture for KmeansAd {
     const NAME: &'static str = "kmeans-ad";
     const DOC: &'static str = "Clusters windows; the distance to the nearest centroid is the score";
-    const PAPER: &'static str =
-        "Yairi, Kato and Hori, \"Fault Detection by Mining Association Rules from House-keeping Data\", 2001";
+    const PAPER: &'static str = "Yairi, Kato and Hori, \"Fault Detection by Mining Association Rules from House-keeping Data\", 2001";
     const TASKS: &'static [Task] = &[Task::Detect];
     const SMALL: &'static str = r#"{"clusters": 4}"#;
     const CLOSED_FORM: bool = true;
@@ -47,13 +50,15 @@ impl Architecture for KmeansAd {
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, message: String| Err((name.to_owned(), message));
         match self {
-            Self { clusters, .. } if !(1..=4096).contains(clusters) => {
-                fault("clusters", format!("must lie between 1 and 4096, not be {clusters}"))
-            }
+            Self { clusters, .. } if !(1..=4096).contains(clusters) => fault(
+                "clusters",
+                format!("must lie between 1 and 4096, not be {clusters}"),
+            ),
             Self { iterations: 0, .. } => fault("iterations", "must be at least 1".to_owned()),
-            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => {
-                fault("tolerance", format!("must be a number that is at least 0, not {tolerance}"))
-            }
+            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => fault(
+                "tolerance",
+                format!("must be a number that is at least 0, not {tolerance}"),
+            ),
             _ => Ok(()),
         }
     }
@@ -102,12 +107,29 @@ impl Network for Centroids {
         &self.state
     }
 
-    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(
+        &self,
+        windows: &Windows,
+        context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
         let source = closed_form::training_windows(windows)?;
-        let KmeansAd { clusters, iterations, tolerance } = self.config;
-        let limits = Limits { iterations, tolerance };
+        let KmeansAd {
+            clusters,
+            iterations,
+            tolerance,
+        } = self.config;
+        let limits = Limits {
+            iterations,
+            tolerance,
+        };
         let stop = || context.check_cancelled();
-        let found = Clusters::fit(&source, clusters, limits, &mut context.random("clusters"), stop)?;
+        let found = Clusters::fit(
+            &source,
+            clusters,
+            limits,
+            &mut context.random("clusters"),
+            stop,
+        )?;
         set_count(&self.found, found.centroids.len() / source.width())?;
         let mut centroids = found.centroids;
         centroids.resize(clusters * source.width(), 0.0);
@@ -122,7 +144,10 @@ impl Network for Centroids {
             let first = clusters.nearest(window).0 * clusters.width;
             clusters.centroids[first..first + clusters.width].to_vec()
         };
-        let nearest: Vec<f32> = values.chunks_exact(clusters.width).flat_map(nearest).collect();
+        let nearest: Vec<f32> = values
+            .chunks_exact(clusters.width)
+            .flat_map(nearest)
+            .collect();
         Tensor::from_vec(nearest, batch.inputs.shape(), batch.inputs.device())
     }
 
@@ -130,14 +155,21 @@ impl Network for Centroids {
         let (clusters, channels) = (self.clusters()?, self.shape.channels);
         judge_windows(self.shape, &batch.inputs, |window| {
             let (index, distance) = clusters.nearest(window);
-            let centroid = &clusters.centroids[index * clusters.width..(index + 1) * clusters.width];
+            let centroid =
+                &clusters.centroids[index * clusters.width..(index + 1) * clusters.width];
             let apart = |place: usize| f64::from(window[place] - centroid[place]).powi(2);
-            Verdict { score: distance.sqrt(), blame: by_channel(window.len(), channels, apart) }
+            Verdict {
+                score: distance.sqrt(),
+                blame: by_channel(window.len(), channels, apart),
+            }
         })
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![("nearest".to_owned(), self.predict(batch)?), ("errors".to_owned(), self.errors(batch)?)])
+        Ok(vec![
+            ("nearest".to_owned(), self.predict(batch)?),
+            ("errors".to_owned(), self.errors(batch)?),
+        ])
     }
 }
 
@@ -150,18 +182,33 @@ mod tests {
     #[test]
     fn distances_are_those_to_the_nearest_centroid() {
         // Two kinds of rows, in turn; windows of two rows are of two kinds, too.
-        let values: Vec<f32> = (0..40).flat_map(|row| if row % 2 == 0 { [0.0, 0.0] } else { [8.0, 4.0] }).collect();
+        let values: Vec<f32> = (0..40)
+            .flat_map(|row| if row % 2 == 0 { [0.0, 0.0] } else { [8.0, 4.0] })
+            .collect();
         let shape = DataShape::detect(2, 2);
-        let network = KmeansAd { clusters: 5, ..KmeansAd::default() }
-            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+        let network = KmeansAd {
+            clusters: 5,
+            ..KmeansAd::default()
+        }
+        .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+        .unwrap();
+        network
+            .fit(
+                &training_windows(values, 2, 2),
+                &NullHost::default().context(1),
+            )
             .unwrap();
-        network.fit(&training_windows(values, 2, 2), &NullHost::default().context(1)).unwrap();
         let windows = vec![0.0_f32, 0.0, 8.0, 4.0, 3.0, 4.0, 8.0, 4.0];
         let batch = Batch::of(Tensor::from_vec(windows, (2, 2, 2), &Device::Cpu).unwrap());
         let errors = network.errors(&batch).unwrap().to_vec3::<f32>().unwrap();
         assert_eq!(errors[0], [[0.0, 0.0], [0.0, 0.0]]);
         // 5 away, 9/25 of the square by the first channel; the mean over channels is the distance.
-        assert!(errors[1].iter().all(|row| (row[0] - 3.6).abs() < 1e-5 && (row[1] - 6.4).abs() < 1e-5), "{errors:?}");
+        assert!(
+            errors[1]
+                .iter()
+                .all(|row| (row[0] - 3.6).abs() < 1e-5 && (row[1] - 6.4).abs() < 1e-5),
+            "{errors:?}"
+        );
         let nearest = network.predict(&batch).unwrap().to_vec3::<f32>().unwrap();
         assert_eq!(nearest[1], [[0.0, 0.0], [8.0, 4.0]]);
     }

@@ -124,34 +124,64 @@ pub struct DataShape {
 impl DataShape {
     /// Windows whose rows are to be judged.
     pub fn detect(length: usize, channels: usize) -> Self {
-        Self { task: Task::Detect, length, channels, horizon: 0, classes: 0, width: 0 }
+        Self {
+            task: Task::Detect,
+            length,
+            channels,
+            horizon: 0,
+            classes: 0,
+            width: 0,
+        }
     }
 
     /// Windows whose following rows are to be told.
     pub fn forecast(length: usize, channels: usize, horizon: usize) -> Self {
-        Self { task: Task::Forecast, horizon, ..Self::detect(length, channels) }
+        Self {
+            task: Task::Forecast,
+            horizon,
+            ..Self::detect(length, channels)
+        }
     }
 
     /// Windows whose hidden values are to be filled in.
     pub fn impute(length: usize, channels: usize) -> Self {
-        Self { task: Task::Impute, ..Self::detect(length, channels) }
+        Self {
+            task: Task::Impute,
+            ..Self::detect(length, channels)
+        }
     }
 
     /// Windows that belong to classes.
     pub fn classify(length: usize, channels: usize, classes: usize) -> Self {
-        Self { task: Task::Classify, classes, ..Self::detect(length, channels) }
+        Self {
+            task: Task::Classify,
+            classes,
+            ..Self::detect(length, channels)
+        }
     }
 
     /// Images that belong to classes.
     pub fn images(height: usize, width: usize, channels: usize, classes: usize) -> Self {
-        Self { width, ..Self::classify(height, channels, classes) }
+        Self {
+            width,
+            ..Self::classify(height, channels, classes)
+        }
     }
 
     /// What keeps any model from such data, if anything.
     fn fault(self) -> Option<StageError> {
-        let Self { task, length, channels, horizon, classes, .. } = self;
+        let Self {
+            task,
+            length,
+            channels,
+            horizon,
+            classes,
+            ..
+        } = self;
         if length == 0 || channels == 0 {
-            return Some(StageError::new(format!("windows of {length} rows and {channels} channels hold no values")));
+            return Some(StageError::new(format!(
+                "windows of {length} rows and {channels} channels hold no values"
+            )));
         }
         match task {
             Task::Forecast if horizon == 0 => Some(
@@ -159,12 +189,16 @@ impl DataShape {
                     .hint("set the windows' `horizon` to the number of rows to forecast"),
             ),
             Task::Detect | Task::Impute if horizon != 0 => Some(
-                StageError::new(format!("to {task} needs windows without a horizon, not one of {horizon} rows"))
-                    .hint("set the windows' `horizon` to 0, or the training's `task` to `forecast`"),
+                StageError::new(format!(
+                    "to {task} needs windows without a horizon, not one of {horizon} rows"
+                ))
+                .hint("set the windows' `horizon` to 0, or the training's `task` to `forecast`"),
             ),
             Task::Classify if classes < 2 => Some(
-                StageError::new(format!("to classify needs samples of at least two classes, not {classes}"))
-                    .hint("ingest a data set whose samples have classes"),
+                StageError::new(format!(
+                    "to classify needs samples of at least two classes, not {classes}"
+                ))
+                .hint("ingest a data set whose samples have classes"),
             ),
             _ => None,
         }
@@ -191,7 +225,14 @@ pub struct Batch {
 impl Batch {
     /// Samples of which nothing but the inputs is known.
     pub fn of(inputs: Tensor) -> Self {
-        Self { inputs, targets: None, mask: None, classes: None, class_weights: None, label_smoothing: 0.0 }
+        Self {
+            inputs,
+            targets: None,
+            mask: None,
+            classes: None,
+            class_weights: None,
+            label_smoothing: 0.0,
+        }
     }
 
     /// The cross entropy of logits, `[batch, classes]`, with the classes, weights and smoothing of this batch.
@@ -199,9 +240,19 @@ impl Batch {
     /// # Errors
     /// If the samples have no classes, or those do not fit the logits.
     pub fn cross_entropy(&self, logits: &Tensor) -> candle_core::Result<Tensor> {
-        let Some(classes) = &self.classes else { candle_core::bail!("the samples have no classes to learn") };
-        let class_weights = self.class_weights.as_ref().map(|weights| weights.to_vec1()).transpose()?;
-        CrossEntropy { class_weights, label_smoothing: self.label_smoothing }.loss(logits, classes)
+        let Some(classes) = &self.classes else {
+            candle_core::bail!("the samples have no classes to learn")
+        };
+        let class_weights = self
+            .class_weights
+            .as_ref()
+            .map(|weights| weights.to_vec1())
+            .transpose()?;
+        CrossEntropy {
+            class_weights,
+            label_smoothing: self.label_smoothing,
+        }
+        .loss(logits, classes)
     }
 }
 
@@ -225,7 +276,11 @@ pub struct Phase {
 
 impl Phase {
     /// A plain step on training samples.
-    pub const TRAIN: Self = Self { source: Source::Train, rate: 1.0, decay: 1.0 };
+    pub const TRAIN: Self = Self {
+        source: Source::Train,
+        rate: 1.0,
+        decay: 1.0,
+    };
 }
 
 /// A channel that informs another.
@@ -255,7 +310,12 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// If a tensor operation fails or the batch does not fit.
-    fn loss(&self, _batch: &Batch, _mode: Mode, _random: &mut Random) -> candle_core::Result<Tensor> {
+    fn loss(
+        &self,
+        _batch: &Batch,
+        _mode: Mode,
+        _random: &mut Random,
+    ) -> candle_core::Result<Tensor> {
         candle_core::bail!("this model is fitted in closed form and has no loss")
     }
 
@@ -269,7 +329,12 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// As [`Self::loss`].
-    fn gradients(&self, _phase: usize, batch: &Batch, random: &mut Random) -> candle_core::Result<(f64, Gradients)> {
+    fn gradients(
+        &self,
+        _phase: usize,
+        batch: &Batch,
+        random: &mut Random,
+    ) -> candle_core::Result<(f64, Gradients)> {
         let loss = self.loss(batch, Mode::Train, random)?;
         let gradients = Gradients::of(self.state(), &loss.backward()?);
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
@@ -352,7 +417,12 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
     ///
     /// # Errors
     /// If the data's shape is impossible for the model.
-    fn build(&self, shape: DataShape, device: &Device, random: &mut Random) -> Result<Box<dyn Network>, StageError>;
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> Result<Box<dyn Network>, StageError>;
 }
 
 /// The table of models as pipelines see it.
@@ -371,7 +441,8 @@ impl Registry for Models {
 /// The parameter at fault and a sentence about it.
 type Fault = (String, String);
 type Check = fn(&Choice<Models>) -> Result<(), Fault>;
-type Build = fn(&Choice<Models>, DataShape, &Device, &mut Random) -> Result<Box<dyn Network>, StageError>;
+type Build =
+    fn(&Choice<Models>, DataShape, &Device, &mut Random) -> Result<Box<dyn Network>, StageError>;
 
 /// A model with its types erased.
 pub struct Declaration {
@@ -402,13 +473,30 @@ impl Declaration {
             bi_level: A::BI_LEVEL,
             small: A::SMALL,
             entry: || Entry::new::<A>(A::NAME, A::DOC),
-            reads_images: |choice| choice.parameters::<A>().is_ok_and(|architecture| architecture.reads_images()),
-            files: |choice| choice.parameters::<A>().map(|architecture| architecture.files()).unwrap_or_default(),
-            check: |choice| choice.parameters::<A>().map_err(|error| (String::new(), error))?.check(),
+            reads_images: |choice| {
+                choice
+                    .parameters::<A>()
+                    .is_ok_and(|architecture| architecture.reads_images())
+            },
+            files: |choice| {
+                choice
+                    .parameters::<A>()
+                    .map(|architecture| architecture.files())
+                    .unwrap_or_default()
+            },
+            check: |choice| {
+                choice
+                    .parameters::<A>()
+                    .map_err(|error| (String::new(), error))?
+                    .check()
+            },
             build: |choice, shape, device, random| {
                 let architecture = choice.parameters::<A>().map_err(StageError::new)?;
                 if let Err((parameter, reason)) = architecture.check() {
-                    return Err(StageError::new(format!("model {}: `{parameter}` {reason}", A::NAME)));
+                    return Err(StageError::new(format!(
+                        "model {}: `{parameter}` {reason}",
+                        A::NAME
+                    )));
                 }
                 architecture.build(shape, device, random)
             },
@@ -423,8 +511,16 @@ impl Declaration {
         if self.tasks.contains(&task) {
             return Ok(());
         }
-        let tasks = self.tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>().join(", ");
-        Err(format!("cannot be `{task}` with the model {}, which is for {tasks}", self.name))
+        let tasks = self
+            .tasks
+            .iter()
+            .map(|task| format!("`{task}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        Err(format!(
+            "cannot be `{task}` with the model {}, which is for {tasks}",
+            self.name
+        ))
     }
 }
 
@@ -444,7 +540,9 @@ pub fn reads_images(choice: &Choice<Models>) -> bool {
 
 /// Files from which the chosen model, so configured, starts its training.
 pub fn files(choice: &Choice<Models>) -> Vec<FileRequest> {
-    declaration(choice).map(|model| (model.files)(choice)).unwrap_or_default()
+    declaration(choice)
+        .map(|model| (model.files)(choice))
+        .unwrap_or_default()
 }
 
 /// What the schema of a model's parameters says only to editors.
@@ -452,7 +550,9 @@ pub fn files(choice: &Choice<Models>) -> Vec<FileRequest> {
 /// # Errors
 /// The parameter at fault and a sentence about it.
 pub fn check(choice: &Choice<Models>) -> Result<(), (String, String)> {
-    (declaration(choice).map_err(|error| (String::new(), error))?.check)(choice)
+    (declaration(choice)
+        .map_err(|error| (String::new(), error))?
+        .check)(choice)
 }
 
 /// A network with fresh weights drawn from `random`.
@@ -466,7 +566,9 @@ pub fn build(
     random: &mut Random,
 ) -> Result<Box<dyn Network>, StageError> {
     let model = declaration(choice).map_err(StageError::new)?;
-    model.check_task(shape.task).map_err(|error| StageError::new(format!("the task {error}")))?;
+    model
+        .check_task(shape.task)
+        .map_err(|error| StageError::new(format!("the task {error}")))?;
     match shape.fault() {
         Some(fault) => Err(fault),
         None => (model.build)(choice, shape, device, random),
@@ -475,7 +577,14 @@ pub fn build(
 
 /// What a model file says of the data that the model is for, below [`Model::training`].
 pub fn describe(shape: DataShape, classes: &[String]) -> Map<String, Value> {
-    let DataShape { task, length, channels, horizon, width, .. } = shape;
+    let DataShape {
+        task,
+        length,
+        channels,
+        horizon,
+        width,
+        ..
+    } = shape;
     let entries = [
         ("task", json!(task)),
         ("length", json!(length)),
@@ -484,7 +593,10 @@ pub fn describe(shape: DataShape, classes: &[String]) -> Map<String, Value> {
         ("width", json!(width)),
         ("classes", json!(classes)),
     ];
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
 }
 
 /// What [`describe`] wrote, read back: the shape and the names of the classes.
@@ -498,9 +610,27 @@ fn described(training: &Value) -> Result<(DataShape, Vec<String>), StageError> {
         width: usize,
         classes: Vec<String>,
     }
-    let Described { task, length, channels, horizon, width, classes } = Described::deserialize(training)
-        .map_err(|error| StageError::new("the model file does not say what data it is for").because(error))?;
-    Ok((DataShape { task, length, channels, horizon, classes: classes.len(), width }, classes))
+    let Described {
+        task,
+        length,
+        channels,
+        horizon,
+        width,
+        classes,
+    } = Described::deserialize(training).map_err(|error| {
+        StageError::new("the model file does not say what data it is for").because(error)
+    })?;
+    Ok((
+        DataShape {
+            task,
+            length,
+            channels,
+            horizon,
+            classes: classes.len(),
+            width,
+        },
+        classes,
+    ))
 }
 
 /// A model file at work.
@@ -522,16 +652,22 @@ pub fn load(
     device: &Device,
     fits: impl FnOnce(DataShape) -> Result<(), StageError>,
 ) -> Result<Loaded, StageError> {
-    let choice: Choice<Models> = serde_json::from_value(model.config.clone())
-        .map_err(|error| StageError::new("the model file's configuration does not parse").because(error))?;
+    let choice: Choice<Models> = serde_json::from_value(model.config.clone()).map_err(|error| {
+        StageError::new("the model file's configuration does not parse").because(error)
+    })?;
     let (shape, classes) = described(&model.training)?;
     fits(shape)?;
-    check(&choice)
-        .map_err(|(at, reason)| StageError::new(format!("the model file's configuration: `{at}` {reason}")))?;
+    check(&choice).map_err(|(at, reason)| {
+        StageError::new(format!("the model file's configuration: `{at}` {reason}"))
+    })?;
     // The values drawn here are overwritten at once.
     let network = build(&choice, shape, device, &mut Random::new(0, "init"))?;
     network.state().set_data(&model.tensors)?;
-    Ok(Loaded { network, shape, classes })
+    Ok(Loaded {
+        network,
+        shape,
+        classes,
+    })
 }
 
 #[cfg(test)]

@@ -43,7 +43,10 @@ impl Architecture for MovingAverage {
         let span = Span::of(shape, &format!("a moving average of {least} rows"), least)?;
         let rows = self.rows.unwrap_or(span.past);
         let state = StateBuilder::new(device, random).finish();
-        Ok(Box::new(Forecasting { shape, forecaster: Level { state, span, rows } }))
+        Ok(Box::new(Forecasting {
+            shape,
+            forecaster: Level { state, span, rows },
+        }))
     }
 }
 
@@ -59,9 +62,16 @@ impl Forecaster for Level {
     }
 
     fn forecast(&self, past: &Tensor, _: Mode, _: &mut Random) -> Result<Tensor> {
-        let Span { past: seen, steps, channels } = self.span;
-        let mean = past.narrow(1, seen - self.rows, self.rows)?.mean_keepdim(1)?;
-        mean.broadcast_as((past.dim(0)?, steps, channels))?.contiguous()
+        let Span {
+            past: seen,
+            steps,
+            channels,
+        } = self.span;
+        let mean = past
+            .narrow(1, seen - self.rows, self.rows)?
+            .mean_keepdim(1)?;
+        mean.broadcast_as((past.dim(0)?, steps, channels))?
+            .contiguous()
     }
 
     /// There is nothing to learn.
@@ -80,8 +90,14 @@ mod tests {
         let shape = DataShape::detect(4, 2);
         let values = vec![9.0_f32, 9.0, 1.0, 2.0, 3.0, 6.0, 5.0, 5.0];
         let inputs = Tensor::from_vec(values, (1, 4, 2), &Device::Cpu).unwrap();
-        let network = MovingAverage { rows: Some(2) }.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap();
-        let errors = network.errors(&Batch::of(inputs)).unwrap().to_vec3::<f32>().unwrap();
+        let network = MovingAverage { rows: Some(2) }
+            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+            .unwrap();
+        let errors = network
+            .errors(&Batch::of(inputs))
+            .unwrap()
+            .to_vec3::<f32>()
+            .unwrap();
         assert!(errors[0].iter().all(|row| *row == [9.0, 1.0]));
     }
 }

@@ -34,7 +34,11 @@ impl Architecture for Naive {
     const CLOSED_FORM: bool = true;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        if self.season == 0 { Err(("season".to_owned(), "must be at least 1".to_owned())) } else { Ok(()) }
+        if self.season == 0 {
+            Err(("season".to_owned(), "must be at least 1".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn build(
@@ -43,9 +47,17 @@ impl Architecture for Naive {
         device: &Device,
         random: &mut Random,
     ) -> std::result::Result<Box<dyn Network>, StageError> {
-        let span = Span::of(shape, &format!("naive with a season of {} rows", self.season), self.season)?;
+        let span = Span::of(
+            shape,
+            &format!("naive with a season of {} rows", self.season),
+            self.season,
+        )?;
         let state = StateBuilder::new(device, random).finish();
-        let forecaster = Repeating { state, span, season: self.season };
+        let forecaster = Repeating {
+            state,
+            span,
+            season: self.season,
+        };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
 }
@@ -64,7 +76,9 @@ impl Forecaster for Repeating {
     fn forecast(&self, past: &Tensor, _: Mode, _: &mut Random) -> Result<Tensor> {
         let season = past.narrow(1, self.span.past - self.season, self.season)?;
         let seasons = vec![season; self.span.steps.div_ceil(self.season)];
-        Tensor::cat(&seasons, 1)?.narrow(1, 0, self.span.steps)?.contiguous()
+        Tensor::cat(&seasons, 1)?
+            .narrow(1, 0, self.span.steps)?
+            .contiguous()
     }
 
     /// There is nothing to learn.
@@ -79,16 +93,35 @@ mod tests {
     use crate::models::Batch;
 
     fn predict(season: usize, shape: DataShape, values: &[f32]) -> Vec<f32> {
-        let network = Naive { season }.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap();
-        let inputs = Tensor::from_vec(values.to_vec(), (1, shape.length, shape.channels), &Device::Cpu).unwrap();
-        network.predict(&Batch::of(inputs)).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        let network = Naive { season }
+            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+            .unwrap();
+        let inputs = Tensor::from_vec(
+            values.to_vec(),
+            (1, shape.length, shape.channels),
+            &Device::Cpu,
+        )
+        .unwrap();
+        network
+            .predict(&Batch::of(inputs))
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
     }
 
     #[test]
     fn seasons_are_repeated_in_order() {
         let shape = DataShape::forecast(4, 1, 5);
         assert_eq!(predict(1, shape, &[1.0, 2.0, 3.0, 4.0]), [4.0; 5]);
-        assert_eq!(predict(3, shape, &[1.0, 2.0, 3.0, 4.0]), [2.0, 3.0, 4.0, 2.0, 3.0]);
-        assert_eq!(predict(2, DataShape::detect(4, 1), &[1.0, 2.0, 3.0, 9.0]), [1.0, 2.0, 3.0, 2.0]);
+        assert_eq!(
+            predict(3, shape, &[1.0, 2.0, 3.0, 4.0]),
+            [2.0, 3.0, 4.0, 2.0, 3.0]
+        );
+        assert_eq!(
+            predict(2, DataShape::detect(4, 1), &[1.0, 2.0, 3.0, 9.0]),
+            [1.0, 2.0, 3.0, 2.0]
+        );
     }
 }

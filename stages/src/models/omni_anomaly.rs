@@ -53,7 +53,15 @@ pub struct OmniAnomaly {
 
 impl Default for OmniAnomaly {
     fn default() -> Self {
-        Self { form: Form::Paper, latent: 3, state: 500, dense: 500, flows: 20, least_deviation: 1e-4, samples: 1 }
+        Self {
+            form: Form::Paper,
+            latent: 3,
+            state: 500,
+            dense: 500,
+            flows: 20,
+            least_deviation: 1e-4,
+            samples: 1,
+        }
     }
 }
 
@@ -62,8 +70,19 @@ impl OmniAnomaly {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn with_draws(&self, shape: DataShape, device: &Device, draws: Tensor) -> Result<Box<dyn Network>> {
-        Ok(Box::new(Stochastic::new(self, shape, device, &mut Random::new(0, "init"), Draws::Given(draws))?))
+    pub fn with_draws(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        draws: Tensor,
+    ) -> Result<Box<dyn Network>> {
+        Ok(Box::new(Stochastic::new(
+            self,
+            shape,
+            device,
+            &mut Random::new(0, "init"),
+            Draws::Given(draws),
+        )?))
     }
 }
 
@@ -82,11 +101,17 @@ impl Architecture for OmniAnomaly {
             ("samples", self.samples, 4096),
         ])?;
         if self.flows > 1024 {
-            return Err(("flows".to_owned(), format!("must be at most 1024, not {}", self.flows)));
+            return Err((
+                "flows".to_owned(),
+                format!("must be at most 1024, not {}", self.flows),
+            ));
         }
         let least = self.least_deviation;
         if !(least.is_finite() && least >= 0.0) {
-            return Err(("least_deviation".to_owned(), format!("must be a number that is at least 0, not {least}")));
+            return Err((
+                "least_deviation".to_owned(),
+                format!("must be a number that is at least 0, not {least}"),
+            ));
         }
         Ok(())
     }
@@ -97,7 +122,13 @@ impl Architecture for OmniAnomaly {
         device: &Device,
         random: &mut Random,
     ) -> std::result::Result<Box<dyn Network>, StageError> {
-        Ok(Box::new(Stochastic::new(self, shape, device, random, Draws::Fresh)?))
+        Ok(Box::new(Stochastic::new(
+            self,
+            shape,
+            device,
+            random,
+            Draws::Fresh,
+        )?))
     }
 }
 
@@ -125,7 +156,10 @@ impl Normal {
         let (_, _, width) = parameters.dims3()?;
         let half = width / 2;
         let deviation = (softplus(&parameters.narrow(2, half, half)?.contiguous()?)? + least)?;
-        Ok(Self { mean: parameters.narrow(2, 0, half)?.contiguous()?, deviation })
+        Ok(Self {
+            mean: parameters.narrow(2, 0, half)?.contiguous()?,
+            deviation,
+        })
     }
 }
 
@@ -161,14 +195,46 @@ struct Bound {
 }
 
 impl Stochastic {
-    fn new(config: &OmniAnomaly, shape: DataShape, device: &Device, random: &mut Random, draws: Draws) -> Result<Self> {
-        let OmniAnomaly { latent, state, dense, flows, .. } = *config;
+    fn new(
+        config: &OmniAnomaly,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+        draws: Draws,
+    ) -> Result<Self> {
+        let OmniAnomaly {
+            latent,
+            state,
+            dense,
+            flows,
+            ..
+        } = *config;
         let mut builder = StateBuilder::new(device, random);
-        let inference = Recurrent::new(&mut builder, "q_z_given_x/rnn_q_z", shape.channels, (state, dense))?;
-        let z_mean = Dense::new(&mut builder, "vae/variational/z_mean", dense + latent, latent)?;
-        let z_deviation = Dense::new(&mut builder, "vae/variational/z_std", dense + latent, latent)?;
+        let inference = Recurrent::new(
+            &mut builder,
+            "q_z_given_x/rnn_q_z",
+            shape.channels,
+            (state, dense),
+        )?;
+        let z_mean = Dense::new(
+            &mut builder,
+            "vae/variational/z_mean",
+            dense + latent,
+            latent,
+        )?;
+        let z_deviation = Dense::new(
+            &mut builder,
+            "vae/variational/z_std",
+            dense + latent,
+            latent,
+        )?;
         let flow = PlanarFlow::new(&mut builder, "posterior_flow", flows, latent)?;
-        let generation = Recurrent::new(&mut builder, "p_x_given_z/hidden/rnn_p_x", latent, (state, dense))?;
+        let generation = Recurrent::new(
+            &mut builder,
+            "p_x_given_z/hidden/rnn_p_x",
+            latent,
+            (state, dense),
+        )?;
         let x_mean = Dense::new(&mut builder, "p_x_given_z/x_mean", dense, shape.channels)?;
         let x_deviation = Dense::new(&mut builder, "p_x_given_z/x_std", dense, shape.channels)?;
         let prior = RandomWalk::new(shape.length, device)?;
@@ -207,7 +273,9 @@ impl Stochastic {
         let both = Readout::beside(&[&self.z_mean, &self.z_deviation])?;
         let (drawn, log_density) = if self.is_reference() {
             let both = both.detach();
-            let projected = self.inference.read_detached(states, &both.rows(0, dense)?)?;
+            let projected = self
+                .inference
+                .read_detached(states, &both.rows(0, dense)?)?;
             let drawn = self.draw(&projected, &both.kernel.narrow(0, dense, latent)?, draws)?;
             let density = self.misplaced_density(states, &both, &drawn.z)?;
             (drawn, density)
@@ -220,7 +288,10 @@ impl Stochastic {
             (drawn, density)
         };
         let (z, volume) = self.flow.forward(&drawn.z)?;
-        Ok(Posterior { z, log_density: (log_density - volume)? })
+        Ok(Posterior {
+            z,
+            log_density: (log_density - volume)?,
+        })
     }
 
     fn draw(&self, projected: &Tensor, kernel: &Tensor, draws: &Tensor) -> Result<Drawn> {
@@ -231,34 +302,53 @@ impl Stochastic {
     /// with the rows of the kernels in the other order.
     fn misplaced_density(&self, states: &Tensor, both: &Readout, z: &Tensor) -> Result<Tensor> {
         let (latent, dense) = (self.config.latent, self.config.dense);
-        let projected = self.inference.read_detached(states, &both.rows(latent, dense)?)?;
+        let projected = self
+            .inference
+            .read_detached(states, &both.rows(latent, dense)?)?;
         let (batch, length, _) = z.dims3()?;
-        let from_z = z.contiguous()?.reshape((batch * length, latent))?.matmul(&both.kernel.narrow(0, 0, latent)?)?;
+        let from_z = z
+            .contiguous()?
+            .reshape((batch * length, latent))?
+            .matmul(&both.kernel.narrow(0, 0, latent)?)?;
         let parameters = (projected + from_z.reshape((batch, length, 2 * latent))?)?;
-        Normal::halves(&parameters, self.config.least_deviation)?.log_density(z)?.sum(2)
+        Normal::halves(&parameters, self.config.least_deviation)?
+            .log_density(z)?
+            .sum(2)
     }
 
     /// `p(x | z)`.
     fn generated(&self, z: &Tensor, mode: Mode) -> Result<Normal> {
         let states = self.generation.states(z, mode)?;
         let readout = Readout::beside(&[&self.x_mean, &self.x_deviation])?;
-        Normal::halves(&self.generation.read(&states, &readout)?, self.config.least_deviation)
+        Normal::halves(
+            &self.generation.read(&states, &readout)?,
+            self.config.least_deviation,
+        )
     }
 
     fn bound(&self, x: &Tensor, mode: Mode, random: &mut Random) -> Result<Bound> {
         let states = self.inferred(x, mode)?;
         let (batch, length, latent) = (x.dim(0)?, self.shape.length, self.config.latent);
         let draws = if self.is_reference() {
-            let shared = self.draws.truncated_normal(&[1, length, latent], random, x.device())?;
+            let shared = self
+                .draws
+                .truncated_normal(&[1, length, latent], random, x.device())?;
             shared.broadcast_as((batch, length, latent))?.contiguous()?
         } else {
-            self.draws.normal(&[batch, length, latent], random, x.device())?
+            self.draws
+                .normal(&[batch, length, latent], random, x.device())?
         };
         let Posterior { z, log_density } = self.posterior(&states, &draws)?;
         let normal = self.generated(&z, mode)?;
         let log_px = normal.log_density(x)?.sum(2)?;
         let log_pz = self.prior.log_likelihood(&z)?;
-        Ok(Bound { z, x: normal, log_q: log_density, log_px, log_pz })
+        Ok(Bound {
+            z,
+            x: normal,
+            log_q: log_density,
+            log_px,
+            log_pz,
+        })
     }
 
     /// The latent vectors by which windows are scored, one tensor per sample.
@@ -267,12 +357,16 @@ impl Stochastic {
         let (batch, length, latent) = (x.dim(0)?, self.shape.length, self.config.latent);
         let (shape, mut random) = ([self.config.samples, length, latent], draws::scoring());
         let draws = if self.is_reference() {
-            self.draws.truncated_normal(&shape, &mut random, x.device())?
+            self.draws
+                .truncated_normal(&shape, &mut random, x.device())?
         } else {
             self.draws.normal(&shape, &mut random, x.device())?
         };
         let sample = |index| {
-            let own = draws.narrow(0, index, 1)?.broadcast_as((batch, length, latent))?.contiguous()?;
+            let own = draws
+                .narrow(0, index, 1)?
+                .broadcast_as((batch, length, latent))?
+                .contiguous()?;
             Ok(self.posterior(&states, &own)?.z)
         };
         (0..self.config.samples).map(sample).collect()
@@ -284,7 +378,10 @@ impl Stochastic {
         if self.is_reference() {
             return Ok(vec![self.generated(&mean(&latents)?, Mode::Evaluate)?]);
         }
-        latents.iter().map(|z| self.generated(z, Mode::Evaluate)).collect()
+        latents
+            .iter()
+            .map(|z| self.generated(z, Mode::Evaluate))
+            .collect()
     }
 }
 
@@ -308,19 +405,38 @@ impl Network for Stochastic {
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let Bound { log_q, log_px, log_pz, .. } = self.bound(&batch.inputs, mode, random)?;
+        let Bound {
+            log_q,
+            log_px,
+            log_pz,
+            ..
+        } = self.bound(&batch.inputs, mode, random)?;
         let bound = (log_px - log_q)?;
-        let bound = if self.is_reference() { bound } else { (bound + log_pz)? };
+        let bound = if self.is_reference() {
+            bound
+        } else {
+            (bound + log_pz)?
+        };
         bound.mean_all()?.neg()
     }
 
     fn predict(&self, batch: &Batch) -> Result<Tensor> {
-        mean(&self.scoring(&batch.inputs)?.into_iter().map(|normal| normal.mean).collect::<Vec<_>>())
+        mean(
+            &self
+                .scoring(&batch.inputs)?
+                .into_iter()
+                .map(|normal| normal.mean)
+                .collect::<Vec<_>>(),
+        )
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         let x = &batch.inputs;
-        let densities = self.scoring(x)?.iter().map(|normal| normal.log_density(x)).collect::<Result<Vec<_>>>()?;
+        let densities = self
+            .scoring(x)?
+            .iter()
+            .map(|normal| normal.log_density(x))
+            .collect::<Result<Vec<_>>>()?;
         mean(&densities)?.neg()
     }
 
@@ -343,6 +459,9 @@ impl Network for Stochastic {
                 ("loss", self.loss(batch, mode, &mut draws::scoring())?),
             ]);
         }
-        Ok(named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
+        Ok(named
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .collect())
     }
 }

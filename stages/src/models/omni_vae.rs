@@ -44,7 +44,14 @@ pub struct OmniVae {
 
 impl Default for OmniVae {
     fn default() -> Self {
-        Self { form: Form::Paper, state: 128, latent: 64, inner: 256, beta: 1.0, input_noise: 0.05 }
+        Self {
+            form: Form::Paper,
+            state: 128,
+            latent: 64,
+            inner: 256,
+            beta: 1.0,
+            input_noise: 0.05,
+        }
     }
 }
 
@@ -54,24 +61,44 @@ impl OmniVae {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn with_draws(&self, shape: DataShape, device: &Device, draws: Tensor) -> Result<Box<dyn Network>> {
-        let config = Self { input_noise: 0.0, ..self.clone() };
-        Ok(Box::new(Autoencoder::new(&config, shape, device, &mut Random::new(0, "init"), Draws::Given(draws))?))
+    pub fn with_draws(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        draws: Tensor,
+    ) -> Result<Box<dyn Network>> {
+        let config = Self {
+            input_noise: 0.0,
+            ..self.clone()
+        };
+        Ok(Box::new(Autoencoder::new(
+            &config,
+            shape,
+            device,
+            &mut Random::new(0, "init"),
+            Draws::Given(draws),
+        )?))
     }
 }
 
 impl Architecture for OmniVae {
     const NAME: &'static str = "omni-vae";
-    const DOC: &'static str =
-        "Recurrent variational autoencoder with a learned prior; the squared error is the anomaly score";
+    const DOC: &'static str = "Recurrent variational autoencoder with a learned prior; the squared error is the anomaly score";
     const TASKS: &'static [Task] = &[Task::Detect];
     const SMALL: &'static str = r#"{"state": 16, "latent": 8, "inner": 24, "beta": 0.1}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        checks::sizes(&[("state", self.state, 4096), ("latent", self.latent, 4096), ("inner", self.inner, 65536)])?;
+        checks::sizes(&[
+            ("state", self.state, 4096),
+            ("latent", self.latent, 4096),
+            ("inner", self.inner, 65536),
+        ])?;
         for (name, value) in [("beta", self.beta), ("input_noise", self.input_noise)] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err((name.to_owned(), format!("must be a number that is at least 0, not {value}")));
+                return Err((
+                    name.to_owned(),
+                    format!("must be a number that is at least 0, not {value}"),
+                ));
             }
         }
         Ok(())
@@ -83,7 +110,13 @@ impl Architecture for OmniVae {
         device: &Device,
         random: &mut Random,
     ) -> std::result::Result<Box<dyn Network>, StageError> {
-        Ok(Box::new(Autoencoder::new(self, shape, device, random, Draws::Fresh)?))
+        Ok(Box::new(Autoencoder::new(
+            self,
+            shape,
+            device,
+            random,
+            Draws::Fresh,
+        )?))
     }
 }
 
@@ -115,7 +148,12 @@ struct Head {
 }
 
 impl Head {
-    fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
         Ok(Self {
             mean: Linear::new(builder, &format!("{name}.fc_mean"), input, output)?,
             log_variance: Linear::new(builder, &format!("{name}.fc_logvar"), input, output)?,
@@ -124,7 +162,10 @@ impl Head {
 
     fn forward(&self, x: &Tensor) -> Result<Gaussian> {
         let (low, high) = LOG_VARIANCES;
-        Ok(Gaussian { mean: self.mean.forward(x)?, log_variance: self.log_variance.forward(x)?.clamp(low, high)? })
+        Ok(Gaussian {
+            mean: self.mean.forward(x)?,
+            log_variance: self.log_variance.forward(x)?.clamp(low, high)?,
+        })
     }
 }
 
@@ -149,8 +190,19 @@ struct Encoded {
 }
 
 impl Autoencoder {
-    fn new(config: &OmniVae, shape: DataShape, device: &Device, random: &mut Random, draws: Draws) -> Result<Self> {
-        let OmniVae { state, latent, inner, .. } = *config;
+    fn new(
+        config: &OmniVae,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+        draws: Draws,
+    ) -> Result<Self> {
+        let OmniVae {
+            state,
+            latent,
+            inner,
+            ..
+        } = *config;
         let mut builder = StateBuilder::new(device, random);
         let encoder = Gru::new(&mut builder, "encoder.gru", shape.channels, state)?;
         let posterior = Head::new(&mut builder, "posterior", state, latent)?;
@@ -158,7 +210,12 @@ impl Autoencoder {
         let prior = Head::new(&mut builder, "prior", inner, latent)?;
         let decoder = [
             Linear::new(&mut builder, "decoder.0", latent, inner)?,
-            Linear::new(&mut builder, "decoder.2", inner, shape.length * shape.channels)?,
+            Linear::new(
+                &mut builder,
+                "decoder.2",
+                inner,
+                shape.length * shape.channels,
+            )?,
         ];
         Ok(Self {
             state: builder.finish(),
@@ -176,10 +233,17 @@ impl Autoencoder {
     fn encode(&self, x: &Tensor, mode: Mode) -> Result<Encoded> {
         checks::windows(self.shape, x)?;
         let states = self.encoder.forward(x, None, mode)?;
-        let last = states.narrow(1, self.shape.length - 1, 1)?.squeeze(1)?.contiguous()?;
+        let last = states
+            .narrow(1, self.shape.length - 1, 1)?
+            .squeeze(1)?
+            .contiguous()?;
         let posterior = self.posterior.forward(&last)?;
         let prior = self.prior.forward(&relu(&self.hidden.forward(&last)?)?)?;
-        Ok(Encoded { states, posterior, prior })
+        Ok(Encoded {
+            states,
+            posterior,
+            prior,
+        })
     }
 
     /// `[batch, latent]` to `[batch, length, channels]`.
@@ -191,7 +255,9 @@ impl Autoencoder {
     }
 
     fn draw(&self, gaussian: &Gaussian, random: &mut Random) -> Result<Tensor> {
-        gaussian.at(&self.draws.normal(gaussian.mean.dims(), random, gaussian.mean.device())?)
+        gaussian.at(&self
+            .draws
+            .normal(gaussian.mean.dims(), random, gaussian.mean.device())?)
     }
 
     /// The latent vectors by which windows are judged.
@@ -201,9 +267,11 @@ impl Autoencoder {
         }
         let draws = match &self.draws {
             // One draw for all windows: a score must not depend on the batch that its window is in.
-            Draws::Fresh => {
-                Draws::Fresh.normal(&[1, self.config.latent], &mut draws::scoring(), posterior.mean.device())
-            }
+            Draws::Fresh => Draws::Fresh.normal(
+                &[1, self.config.latent],
+                &mut draws::scoring(),
+                posterior.mean.device(),
+            ),
             Draws::Given(draws) => Ok(draws.clone()),
         }?;
         posterior.at(&draws.broadcast_as(posterior.mean.dims())?)
@@ -212,9 +280,15 @@ impl Autoencoder {
     /// Squared error and divergence, each a mean as the loss takes it.
     fn terms(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<(Tensor, Tensor)> {
         let x = &batch.inputs;
-        let deviation = if mode == Mode::Train { self.config.input_noise } else { 0.0 };
+        let deviation = if mode == Mode::Train {
+            self.config.input_noise
+        } else {
+            0.0
+        };
         let seen = add_noise(x, deviation, random)?;
-        let Encoded { posterior, prior, .. } = self.encode(&seen, mode)?;
+        let Encoded {
+            posterior, prior, ..
+        } = self.encode(&seen, mode)?;
         let z = self.draw(&posterior, random)?;
         let error = (self.decode(&z)? - x)?.sqr()?.mean_all()?;
         Ok((error, posterior.divergence(&prior)?.mean_all()?))
@@ -237,7 +311,11 @@ impl Network for Autoencoder {
     }
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
-        let Encoded { states, posterior, prior } = self.encode(&batch.inputs, mode)?;
+        let Encoded {
+            states,
+            posterior,
+            prior,
+        } = self.encode(&batch.inputs, mode)?;
         let z = self.judged(&posterior)?;
         let recon = self.decode(&z)?;
         let squares = (&recon - &batch.inputs)?.sqr()?;
@@ -254,6 +332,9 @@ impl Network for Autoencoder {
             ("score", score),
             ("kl_per_window", divergence),
         ];
-        Ok(named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
+        Ok(named
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .collect())
     }
 }

@@ -6,7 +6,9 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::closed_form::{Verdict, by_channel, count, host_values, judge_windows, matrix, reals, set, set_count};
+use super::closed_form::{
+    Verdict, by_channel, count, host_values, judge_windows, matrix, reals, set, set_count,
+};
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
 use crate::artifact::Windows;
 use crate::contract::{Random, StageContext, StageError};
@@ -49,7 +51,11 @@ pub struct Pca {
 
 impl Default for Pca {
     fn default() -> Self {
-        Self { components: None, score: Measure::default(), standardize: true }
+        Self {
+            components: None,
+            score: Measure::default(),
+            standardize: true,
+        }
     }
 }
 
@@ -63,8 +69,11 @@ impl Architecture for Pca {
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
         match self.components {
-            Some(kept) if !(kept.is_finite() && kept > 0.0 && (kept < 1.0 || kept.fract() == 0.0)) => {
-                let message = format!("must be a share between 0 and 1 or a whole number, not {kept}");
+            Some(kept)
+                if !(kept.is_finite() && kept > 0.0 && (kept < 1.0 || kept.fract() == 0.0)) =>
+            {
+                let message =
+                    format!("must be a share between 0 and 1 or a whole number, not {kept}");
                 Err(("components".to_owned(), message))
             }
             _ => Ok(()),
@@ -129,7 +138,10 @@ impl Components {
         }
         let width = self.shape.length * self.shape.channels;
         Ok(Plane {
-            scale: Scale { mean: reals(&self.mean)?, deviation: reals(&self.deviation)? },
+            scale: Scale {
+                mean: reals(&self.mean)?,
+                deviation: reals(&self.deviation)?,
+            },
             vectors: matrix(&self.vectors)?.corner(kept.min(width), width),
             variances: reals(&self.variances)?,
         })
@@ -138,7 +150,11 @@ impl Components {
     /// How many of the components are kept, given all variances.
     fn keep(&self, variances: &[f64]) -> usize {
         let largest = variances.first().copied().unwrap_or(0.0);
-        let real = variances.iter().filter(|variance| **variance > LEAST_VARIANCE * largest).count().max(1);
+        let real = variances
+            .iter()
+            .filter(|variance| **variance > LEAST_VARIANCE * largest)
+            .count()
+            .max(1);
         let total: f64 = variances.iter().sum();
         let wanted = match self.config.components {
             None => real,
@@ -168,7 +184,10 @@ impl Plane {
         let mut values = vec![0.0; self.vectors.columns()];
         for (component, projection) in projections.iter().enumerate() {
             let vector = self.vectors.row(component);
-            values.iter_mut().zip(vector).for_each(|(value, direction)| *value += projection * direction);
+            values
+                .iter_mut()
+                .zip(vector)
+                .for_each(|(value, direction)| *value += projection * direction);
         }
         values
     }
@@ -176,24 +195,46 @@ impl Plane {
     fn judge(&self, measure: Measure, channels: usize, window: &[f32]) -> Verdict {
         let values = self.standardised(window);
         let projections = self.vectors.times(&values);
-        let square = |parts: &[f64]| by_channel(parts.len(), channels, |place| parts[place].powi(2));
+        let square =
+            |parts: &[f64]| by_channel(parts.len(), channels, |place| parts[place].powi(2));
         match measure {
             Measure::Distance => {
                 let (size, total) = (dot(&values, &values), self.variances.iter().sum::<f64>());
-                let terms = projections.iter().zip(&self.variances).map(|(projection, variance)| {
-                    let distance = (size - 2.0 * projection + 1.0).max(0.0).sqrt();
-                    distance * total / variance
-                });
-                Verdict { score: terms.sum(), blame: square(&values) }
+                let terms =
+                    projections
+                        .iter()
+                        .zip(&self.variances)
+                        .map(|(projection, variance)| {
+                            let distance = (size - 2.0 * projection + 1.0).max(0.0).sqrt();
+                            distance * total / variance
+                        });
+                Verdict {
+                    score: terms.sum(),
+                    blame: square(&values),
+                }
             }
             Measure::Projection => {
-                let scaled: Vec<f64> = projections.iter().zip(&self.variances).map(|(p, v)| p / v.sqrt()).collect();
-                Verdict { score: dot(&scaled, &scaled), blame: square(&self.reconstruct(&scaled)) }
+                let scaled: Vec<f64> = projections
+                    .iter()
+                    .zip(&self.variances)
+                    .map(|(p, v)| p / v.sqrt())
+                    .collect();
+                Verdict {
+                    score: dot(&scaled, &scaled),
+                    blame: square(&self.reconstruct(&scaled)),
+                }
             }
             Measure::Reconstruction => {
                 let plane = self.reconstruct(&projections);
-                let rest: Vec<f64> = values.iter().zip(&plane).map(|(value, plane)| value - plane).collect();
-                Verdict { score: dot(&rest, &rest), blame: square(&rest) }
+                let rest: Vec<f64> = values
+                    .iter()
+                    .zip(&plane)
+                    .map(|(value, plane)| value - plane)
+                    .collect();
+                Verdict {
+                    score: dot(&rest, &rest),
+                    blame: square(&rest),
+                }
             }
         }
     }
@@ -204,20 +245,32 @@ impl Network for Components {
         &self.state
     }
 
-    fn fit(&self, windows: &Windows, context: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(
+        &self,
+        windows: &Windows,
+        context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
         let source = closed_form::training_windows(windows)?;
         let scale = if self.config.standardize {
             Scale::of(&source).without_zeros()
         } else {
-            Scale { deviation: vec![1.0; source.width()], ..Scale::of(&source) }
+            Scale {
+                deviation: vec![1.0; source.width()],
+                ..Scale::of(&source)
+            }
         };
-        let products = gram(source.rows(), source.width(), |index, row| scale.apply(source.row(index), row));
+        let products = gram(source.rows(), source.width(), |index, row| {
+            scale.apply(source.row(index), row)
+        });
         context.check_cancelled()?;
-        let eigen = Eigen::new(&products.scaled(1.0 / source.rows() as f64))
-            .ok_or_else(|| StageError::new("the training windows have no principal components: are they finite?"))?;
+        let eigen = Eigen::new(&products.scaled(1.0 / source.rows() as f64)).ok_or_else(|| {
+            StageError::new("the training windows have no principal components: are they finite?")
+        })?;
         let variances: Vec<f64> = eigen.values.iter().map(|value| value.max(0.0)).collect();
         if variances[0] <= 0.0 {
-            return Err(StageError::new("nothing varies in the training windows, so they have no components"));
+            return Err(StageError::new(
+                "nothing varies in the training windows, so they have no components",
+            ));
         }
         set_count(&self.kept, self.keep(&variances))?;
         set(&self.mean, scale.mean)?;
@@ -234,18 +287,27 @@ impl Network for Components {
         for window in values.chunks_exact(self.shape.length * self.shape.channels) {
             let own = plane.reconstruct(&plane.vectors.times(&plane.standardised(window)));
             let units = plane.scale.mean.iter().zip(&plane.scale.deviation);
-            predicted.extend(own.iter().zip(units).map(|(value, (mean, deviation))| (mean + deviation * value) as f32));
+            predicted.extend(
+                own.iter()
+                    .zip(units)
+                    .map(|(value, (mean, deviation))| (mean + deviation * value) as f32),
+            );
         }
         Tensor::from_vec(predicted, batch.inputs.shape(), batch.inputs.device())
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
         let plane = self.plane()?;
-        judge_windows(self.shape, &batch.inputs, |window| plane.judge(self.config.score, self.shape.channels, window))
+        judge_windows(self.shape, &batch.inputs, |window| {
+            plane.judge(self.config.score, self.shape.channels, window)
+        })
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![("recon".to_owned(), self.predict(batch)?), ("errors".to_owned(), self.errors(batch)?)])
+        Ok(vec![
+            ("recon".to_owned(), self.predict(batch)?),
+            ("errors".to_owned(), self.errors(batch)?),
+        ])
     }
 }
 
@@ -269,21 +331,58 @@ mod tests {
 
     fn errors(config: &Pca, rows: &[[f32; 2]]) -> Vec<f32> {
         let shape = DataShape::detect(1, 2);
-        let network = config.build(shape, &Device::Cpu, &mut Random::new(1, "init")).unwrap();
-        network.fit(&line(), &NullHost::default().context(1)).unwrap();
-        let inputs = Tensor::from_vec(rows.as_flattened().to_vec(), (rows.len(), 1, 2), &Device::Cpu).unwrap();
-        network.errors(&Batch::of(inputs)).unwrap().mean(2).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        let network = config
+            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+            .unwrap();
+        network
+            .fit(&line(), &NullHost::default().context(1))
+            .unwrap();
+        let inputs = Tensor::from_vec(
+            rows.as_flattened().to_vec(),
+            (rows.len(), 1, 2),
+            &Device::Cpu,
+        )
+        .unwrap();
+        network
+            .errors(&Batch::of(inputs))
+            .unwrap()
+            .mean(2)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
     }
 
     #[test]
     fn every_measure_tells_what_is_off_the_line() {
         let rows = [[1.0, 2.0], [1.0, -2.0], [0.0, 0.0]];
         for score in [Measure::Projection, Measure::Reconstruction] {
-            let components = if score == Measure::Projection { None } else { Some(1.0) };
-            let found = errors(&Pca { components, score, standardize: true }, &rows);
-            assert!(found[1] > 50.0 * found[0].max(found[2]), "{score:?}: {found:?}");
+            let components = if score == Measure::Projection {
+                None
+            } else {
+                Some(1.0)
+            };
+            let found = errors(
+                &Pca {
+                    components,
+                    score,
+                    standardize: true,
+                },
+                &rows,
+            );
+            assert!(
+                found[1] > 50.0 * found[0].max(found[2]),
+                "{score:?}: {found:?}"
+            );
         }
-        let found = errors(&Pca { score: Measure::Distance, ..Pca::default() }, &rows);
+        let found = errors(
+            &Pca {
+                score: Measure::Distance,
+                ..Pca::default()
+            },
+            &rows,
+        );
         assert!(found[2] < found[0], "{found:?}");
     }
 
@@ -291,19 +390,51 @@ mod tests {
     fn shares_and_numbers_of_components() {
         let shape = DataShape::detect(1, 4);
         let kept = |components: Option<f64>| {
-            let config = Pca { components, ..Pca::default() };
+            let config = Pca {
+                components,
+                ..Pca::default()
+            };
             let mut random = Random::new(1, "init");
             let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
             let var = builder.reals("none", &[1]).unwrap();
             let [mean, deviation, vectors, variances, kept] = std::array::from_fn(|_| var.clone());
-            let own = Components { state: builder.finish(), shape, config, mean, deviation, vectors, variances, kept };
+            let own = Components {
+                state: builder.finish(),
+                shape,
+                config,
+                mean,
+                deviation,
+                vectors,
+                variances,
+                kept,
+            };
             own.keep(&[5.0, 3.0, 2.0, 0.0])
         };
-        assert_eq!([None, Some(2.0), Some(0.4), Some(0.5), Some(0.9), Some(9.0)].map(kept), [3, 2, 1, 2, 3, 3]);
-        assert!(Pca { components: Some(1.5), ..Pca::default() }.check().is_err());
-        assert!(Pca { components: Some(0.0), ..Pca::default() }.check().is_err());
+        assert_eq!(
+            [None, Some(2.0), Some(0.4), Some(0.5), Some(0.9), Some(9.0)].map(kept),
+            [3, 2, 1, 2, 3, 3]
+        );
+        assert!(
+            Pca {
+                components: Some(1.5),
+                ..Pca::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            Pca {
+                components: Some(0.0),
+                ..Pca::default()
+            }
+            .check()
+            .is_err()
+        );
         let wide = DataShape::detect(200, 38);
-        let error = Pca::default().build(wide, &Device::Cpu, &mut Random::new(1, "init")).err().unwrap();
+        let error = Pca::default()
+            .build(wide, &Device::Cpu, &mut Random::new(1, "init"))
+            .err()
+            .unwrap();
         assert!(error.message().contains("7600 values"), "{error}");
     }
 }

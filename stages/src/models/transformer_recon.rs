@@ -67,20 +67,27 @@ impl Default for TransformerRecon {
 
 impl Architecture for TransformerRecon {
     const NAME: &'static str = "transformer-recon";
-    const DOC: &'static str =
-        "A Transformer encoder that reconstructs its window; the squared error is the anomaly score";
+    const DOC: &'static str = "A Transformer encoder that reconstructs its window; the squared error is the anomaly score";
     const PAPER: &'static str = "UykiZhao/Graduate, a program without a paper, after Vaswani et al., \"Attention Is All You Need\", NeurIPS 2017";
     const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str = r#"{"d_model": 32, "heads": 2, "d_ff": 48, "dropout": 0.0, "noise": 0.0}"#;
+    const SMALL: &'static str =
+        r#"{"d_model": 32, "heads": 2, "d_ff": 48, "dropout": 0.0, "noise": 0.0}"#;
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [("d_model", self.d_model, 4096), ("d_ff", self.d_ff, 16_384), ("layers", self.layers, 64)];
+        let sizes = [
+            ("d_model", self.d_model, 4096),
+            ("d_ff", self.d_ff, 16_384),
+            ("layers", self.layers, 64),
+        ];
         super::checks::sizes(&sizes)?;
         super::checks::heads(self.heads, self.d_model)?;
         super::checks::dropout(self.dropout)?;
         for (name, value) in [("noise", self.noise), ("smoothness", self.smoothness)] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err((name.to_owned(), format!("must be a number from 0 on, not {value}")));
+                return Err((
+                    name.to_owned(),
+                    format!("must be a number from 0 on, not {value}"),
+                ));
             }
         }
         Ok(())
@@ -124,24 +131,61 @@ struct Forward {
 }
 
 impl Reconstructor {
-    fn new(config: &TransformerRecon, shape: DataShape, device: &Device, random: &mut Random) -> Result<Self> {
-        let TransformerRecon { d_model, d_ff, heads, .. } = *config;
+    fn new(
+        config: &TransformerRecon,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> Result<Self> {
+        let TransformerRecon {
+            d_model,
+            d_ff,
+            heads,
+            ..
+        } = *config;
         let mut builder = StateBuilder::new(device, random);
-        let embedding = Embedding::new(&mut builder, "embedding", shape.length, shape.channels, d_model)?;
+        let embedding = Embedding::new(
+            &mut builder,
+            "embedding",
+            shape.length,
+            shape.channels,
+            d_model,
+        )?;
         let norm_embedding = LayerNorm::new(&mut builder, "pre_norm", d_model)?;
         let mut layers = Vec::with_capacity(config.layers);
         for index in 0..config.layers {
             let name = format!("encoder.attn_layers.{index}");
-            let attention = MultiHeadAttention::new(&mut builder, &format!("{name}.attention"), d_model, heads)?;
-            layers.push(Layer { attention, block: EncoderBlock::new(&mut builder, &name, d_model, d_ff)? });
+            let attention = MultiHeadAttention::new(
+                &mut builder,
+                &format!("{name}.attention"),
+                d_model,
+                heads,
+            )?;
+            layers.push(Layer {
+                attention,
+                block: EncoderBlock::new(&mut builder, &name, d_model, d_ff)?,
+            });
         }
         let norm_encoding = LayerNorm::new(&mut builder, "encoder.norm", d_model)?;
         let norm_head = LayerNorm::new(&mut builder, "reconstructor.0", d_model)?;
         let hidden = Linear::new(&mut builder, "reconstructor.1", d_model, d_ff)?;
-        let head = FeedForward::new(hidden, Linear::new(&mut builder, "reconstructor.4", d_ff, shape.channels)?)?;
+        let head = FeedForward::new(
+            hidden,
+            Linear::new(&mut builder, "reconstructor.4", d_ff, shape.channels)?,
+        )?;
         let state = builder.finish();
         let config = config.clone();
-        Ok(Self { config, shape, state, embedding, norm_embedding, layers, norm_encoding, norm_head, head })
+        Ok(Self {
+            config,
+            shape,
+            state,
+            embedding,
+            norm_embedding,
+            layers,
+            norm_encoding,
+            norm_head,
+            head,
+        })
     }
 
     fn forward(&self, inputs: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
@@ -158,13 +202,23 @@ impl Reconstructor {
             x = block.forward(&x, &attended, &mut draw)?;
         }
         let encoded = self.norm_encoding.forward(&x)?;
-        let reconstruction = self.head.forward(&self.norm_head.forward(&encoded)?, draw())?;
-        Ok(Forward { embedding, encoded, reconstruction })
+        let reconstruction = self
+            .head
+            .forward(&self.norm_head.forward(&encoded)?, draw())?;
+        Ok(Forward {
+            embedding,
+            encoded,
+            reconstruction,
+        })
     }
 
     fn evaluate(&self, batch: &Batch) -> Result<Forward> {
         // Nothing is drawn in evaluation.
-        self.forward(&batch.inputs, Mode::Evaluate, &mut Random::new(0, "evaluation"))
+        self.forward(
+            &batch.inputs,
+            Mode::Evaluate,
+            &mut Random::new(0, "evaluation"),
+        )
     }
 
     /// What every point adds to its score.
@@ -182,7 +236,10 @@ impl Reconstructor {
 
 /// Reconstruction and smoothness, not yet weighted.
 fn losses(forward: &Forward, inputs: &Tensor) -> Result<[Tensor; 2]> {
-    Ok([smooth_l1(&forward.reconstruction, inputs)?, mean_squared_step(&forward.encoded)?])
+    Ok([
+        smooth_l1(&forward.reconstruction, inputs)?,
+        mean_squared_step(&forward.encoded)?,
+    ])
 }
 
 impl Network for Reconstructor {
@@ -191,7 +248,8 @@ impl Network for Reconstructor {
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let [reconstruction, steps] = losses(&self.forward(&batch.inputs, mode, random)?, &batch.inputs)?;
+        let [reconstruction, steps] =
+            losses(&self.forward(&batch.inputs, mode, random)?, &batch.inputs)?;
         reconstruction + (steps * self.config.smoothness)?
     }
 
@@ -206,7 +264,9 @@ impl Network for Reconstructor {
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let forward = self.forward(&batch.inputs, mode, &mut Random::new(0, "trace"))?;
         let [reconstruction, steps] = losses(&forward, &batch.inputs)?;
-        let scores = self.score(&forward, &batch.inputs)?.narrow(1, self.shape.length - 1, 1)?;
+        let scores = self
+            .score(&forward, &batch.inputs)?
+            .narrow(1, self.shape.length - 1, 1)?;
         let named = [
             ("recon", forward.reconstruction),
             ("encoded", forward.encoded),
@@ -215,7 +275,10 @@ impl Network for Reconstructor {
             ("loss_recon", reconstruction),
             ("loss_smooth", steps),
         ];
-        Ok(named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect())
+        Ok(named
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .collect())
     }
 }
 
@@ -224,7 +287,13 @@ mod tests {
     use super::*;
 
     fn network(config: &TransformerRecon) -> Reconstructor {
-        Reconstructor::new(config, DataShape::detect(12, 3), &Device::Cpu, &mut Random::new(1, "init")).unwrap()
+        Reconstructor::new(
+            config,
+            DataShape::detect(12, 3),
+            &Device::Cpu,
+            &mut Random::new(1, "init"),
+        )
+        .unwrap()
     }
 
     fn batch() -> Batch {
@@ -234,22 +303,50 @@ mod tests {
     }
 
     fn small() -> TransformerRecon {
-        TransformerRecon { d_model: 8, heads: 2, d_ff: 12, ..TransformerRecon::default() }
+        TransformerRecon {
+            d_model: 8,
+            heads: 2,
+            d_ff: 12,
+            ..TransformerRecon::default()
+        }
     }
 
     #[test]
     fn forms_differ_in_their_scores_alone() {
-        let reference = network(&TransformerRecon { form: Form::Reference, ..small() });
+        let reference = network(&TransformerRecon {
+            form: Form::Reference,
+            ..small()
+        });
         let paper = network(&small());
         let batch = batch();
-        let flat = |tensor: Result<Tensor>| tensor.unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let flat = |tensor: Result<Tensor>| {
+            tensor
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
+        };
         assert_eq!(flat(paper.predict(&batch)), flat(reference.predict(&batch)));
-        let losses =
-            [&paper, &reference].map(|network| network.gradients(0, &batch, &mut Random::new(3, "n")).unwrap().0);
+        let losses = [&paper, &reference].map(|network| {
+            network
+                .gradients(0, &batch, &mut Random::new(3, "n"))
+                .unwrap()
+                .0
+        });
         assert_eq!(losses[0], losses[1]);
-        let size = reference.evaluate(&batch).unwrap().encoded.sqr().unwrap().mean(D::Minus1).unwrap();
+        let size = reference
+            .evaluate(&batch)
+            .unwrap()
+            .encoded
+            .sqr()
+            .unwrap()
+            .mean(D::Minus1)
+            .unwrap();
         let sizes = flat(Ok(size));
-        let scores = flat(paper.errors(&batch)).into_iter().zip(flat(reference.errors(&batch)));
+        let scores = flat(paper.errors(&batch))
+            .into_iter()
+            .zip(flat(reference.errors(&batch)));
         for (index, (paper, reference)) in scores.enumerate() {
             assert!((0.7 * paper + 0.3 * sizes[index / 3] - reference).abs() < 1e-5);
         }
@@ -259,7 +356,11 @@ mod tests {
     fn noise_and_dropout_are_for_training_only() {
         let (network, batch) = (network(&small()), batch());
         let loss = |mode, seed| {
-            network.loss(&batch, mode, &mut Random::new(seed, "noise")).unwrap().to_scalar::<f32>().unwrap()
+            network
+                .loss(&batch, mode, &mut Random::new(seed, "noise"))
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
         };
         assert_eq!(loss(Mode::Evaluate, 1), loss(Mode::Evaluate, 2));
         assert_eq!(loss(Mode::Train, 1), loss(Mode::Train, 1));
@@ -269,10 +370,37 @@ mod tests {
     #[test]
     fn impossible_sizes_are_named() {
         let fault = |config: TransformerRecon| config.check().unwrap_err();
-        let (parameter, reason) = fault(TransformerRecon { heads: 3, ..small() });
-        assert!(parameter == "heads" && reason.contains("d_model"), "{parameter} {reason}");
-        assert_eq!(fault(TransformerRecon { layers: 0, ..small() }).0, "layers");
-        assert_eq!(fault(TransformerRecon { dropout: 1.0, ..small() }).0, "dropout");
-        assert_eq!(fault(TransformerRecon { noise: f64::NAN, ..small() }).0, "noise");
+        let (parameter, reason) = fault(TransformerRecon {
+            heads: 3,
+            ..small()
+        });
+        assert!(
+            parameter == "heads" && reason.contains("d_model"),
+            "{parameter} {reason}"
+        );
+        assert_eq!(
+            fault(TransformerRecon {
+                layers: 0,
+                ..small()
+            })
+            .0,
+            "layers"
+        );
+        assert_eq!(
+            fault(TransformerRecon {
+                dropout: 1.0,
+                ..small()
+            })
+            .0,
+            "dropout"
+        );
+        assert_eq!(
+            fault(TransformerRecon {
+                noise: f64::NAN,
+                ..small()
+            })
+            .0,
+            "noise"
+        );
     }
 }

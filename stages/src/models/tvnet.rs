@@ -83,22 +83,37 @@ impl Default for Tvnet {
 
 impl Tvnet {
     fn patches(&self) -> Patches {
-        Patches { length: self.patch, stride: self.stride.unwrap_or((self.patch / 2).max(1)) }
+        Patches {
+            length: self.patch,
+            stride: self.stride.unwrap_or((self.patch / 2).max(1)),
+        }
     }
 
     fn check_official(&self) -> std::result::Result<(), (&'static str, String)> {
         let Patches { length, stride } = self.patches();
         if length % 2 != 0 {
-            return Err(("patch", format!("must be even, as a patch has two rows, not {length}")));
+            return Err((
+                "patch",
+                format!("must be even, as a patch has two rows, not {length}"),
+            ));
         }
         if stride > length {
-            return Err(("stride", format!("must be at most the patch of {length} rows, not {stride}")));
+            return Err((
+                "stride",
+                format!("must be at most the patch of {length} rows, not {stride}"),
+            ));
         }
         if self.form == Form::Reference && length != 2 * stride {
-            return Err(("stride", format!("must be half of the patch of {length} rows, not {stride}")));
+            return Err((
+                "stride",
+                format!("must be half of the patch of {length} rows, not {stride}"),
+            ));
         }
         if self.form == Form::Reference && length < 4 {
-            return Err(("patch", format!("must be at least 4, as its kernel covers three columns, not {length}")));
+            return Err((
+                "patch",
+                format!("must be at least 4, as its kernel covers three columns, not {length}"),
+            ));
         }
         Ok(())
     }
@@ -107,30 +122,48 @@ impl Tvnet {
     fn check_reference(&self, shape: DataShape) -> std::result::Result<(), StageError> {
         let Patches { length, stride } = self.patches();
         if shape.task != Task::Forecast {
-            let message = format!("tvnet's authors published a program for forecasting, not for {}", shape.task.name());
+            let message = format!(
+                "tvnet's authors published a program for forecasting, not for {}",
+                shape.task.name()
+            );
             return Err(StageError::new(message).hint("use `form: paper`, or `variant: seed`"));
         }
-        if !shape.length.is_multiple_of(stride) || shape.length / stride < 3 || shape.length < length {
+        if !shape.length.is_multiple_of(stride)
+            || shape.length / stride < 3
+            || shape.length < length
+        {
             let message = format!(
                 "tvnet with `form: reference` takes windows of three or more steps of {stride} rows, not of {} rows",
                 shape.length
             );
-            return Err(StageError::new(message).hint("change the windows' `length`, or the model's `patch`"));
+            return Err(StageError::new(message)
+                .hint("change the windows' `length`, or the model's `patch`"));
         }
         Ok(())
     }
 
     fn body(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Box<dyn Body>> {
         let (sizes, patches) = ((self.cm, self.blocks), self.patches());
-        let seed = SeedSizes { patch: self.patch, blocks: self.blocks, width: self.cm, kernel: self.kernel };
+        let seed = SeedSizes {
+            patch: self.patch,
+            blocks: self.blocks,
+            width: self.cm,
+            kernel: self.kernel,
+        };
         Ok(match (self.variant, self.form, shape.task) {
             (Variant::Official, Form::Reference, _) => {
                 Box::new(Official::new(builder, shape, sizes, patches, self.dropout)?)
             }
-            (Variant::Official, Form::Paper, _) => {
-                Box::new(Paper::new(builder, shape, sizes, patches, (self.dropout, self.instance_norm))?)
+            (Variant::Official, Form::Paper, _) => Box::new(Paper::new(
+                builder,
+                shape,
+                sizes,
+                patches,
+                (self.dropout, self.instance_norm),
+            )?),
+            (Variant::Seed, form, Task::Forecast | Task::Classify) => {
+                Box::new(Seed::new(builder, shape, seed, form)?)
             }
-            (Variant::Seed, form, Task::Forecast | Task::Classify) => Box::new(Seed::new(builder, shape, seed, form)?),
             (Variant::Seed, ..) => Box::new(Imputer::new(builder, shape, seed)?),
         })
     }
@@ -138,7 +171,8 @@ impl Tvnet {
 
 impl Architecture for Tvnet {
     const NAME: &'static str = "tvnet";
-    const DOC: &'static str = "TVNet: dynamic convolutions over patches, whose kernels depend on what the patches hold";
+    const DOC: &'static str =
+        "TVNet: dynamic convolutions over patches, whose kernels depend on what the patches hold";
     const PAPER: &'static str = "Li, Li and Diao, TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and 3D-Variation, ICLR 2025";
     const TASKS: &'static [Task] = &[Task::Forecast, Task::Impute, Task::Classify, Task::Detect];
     const SMALL: &'static str = r#"{"patch": 4, "blocks": 2, "cm": 8, "dropout": 0.0}"#;
@@ -153,11 +187,17 @@ impl Architecture for Tvnet {
         ];
         for (name, size, most) in sizes {
             if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
-                return Err((name.to_owned(), format!("must lie between 1 and {most}, not be {size}")));
+                return Err((
+                    name.to_owned(),
+                    format!("must lie between 1 and {most}, not be {size}"),
+                ));
             }
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(("dropout".to_owned(), format!("must be at least 0 and below 1, not {}", self.dropout)));
+            return Err((
+                "dropout".to_owned(),
+                format!("must be at least 0 and below 1, not {}", self.dropout),
+            ));
         }
         let checked = match self.variant {
             Variant::Official => self.check_official(),
@@ -177,16 +217,27 @@ impl Architecture for Tvnet {
     ) -> std::result::Result<Box<dyn Network>, StageError> {
         match self.variant {
             Variant::Official if self.form == Form::Reference => self.check_reference(shape)?,
-            Variant::Seed if matches!(shape.task, Task::Forecast | Task::Classify) && shape.length < self.patch => {
+            Variant::Seed
+                if matches!(shape.task, Task::Forecast | Task::Classify)
+                    && shape.length < self.patch =>
+            {
                 let (patch, length) = (self.patch, shape.length);
-                let message = format!("a patch of {patch} rows does not fit into a window of {length} rows");
-                return Err(StageError::new(message).hint("use longer windows, or a smaller `patch`"));
+                let message =
+                    format!("a patch of {patch} rows does not fit into a window of {length} rows");
+                return Err(
+                    StageError::new(message).hint("use longer windows, or a smaller `patch`")
+                );
             }
             _ => {}
         }
         let mut builder = StateBuilder::new(device, random);
         let body = self.body(shape, &mut builder)?;
-        Ok(Box::new(TvnetNetwork { state: builder.finish(), shape, form: self.form, body }))
+        Ok(Box::new(TvnetNetwork {
+            state: builder.finish(),
+            shape,
+            form: self.form,
+            body,
+        }))
     }
 }
 
@@ -199,7 +250,10 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn evaluate() -> Self {
-        Self { mode: Mode::Evaluate, random: None }
+        Self {
+            mode: Mode::Evaluate,
+            random: None,
+        }
     }
 
     /// In training, sets a share of the values to 0 and scales the others up.
@@ -233,8 +287,13 @@ impl TvnetNetwork {
     fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
         let (count, length, channels) = batch.inputs.dims3()?;
         if count == 0 || length != self.shape.length || channels != self.shape.channels {
-            let DataShape { length, channels, .. } = self.shape;
-            bail!("the model takes windows of {length} rows and {channels} channels, not {:?}", batch.inputs.dims())
+            let DataShape {
+                length, channels, ..
+            } = self.shape;
+            bail!(
+                "the model takes windows of {length} rows and {channels} channels, not {:?}",
+                batch.inputs.dims()
+            )
         }
         self.body.forward(batch, pass)
     }
@@ -243,7 +302,10 @@ impl TvnetNetwork {
         let missing = |what: &str| candle_core::Error::Msg(format!("the batch has no {what}"));
         match self.shape.task {
             Task::Detect => (output - &batch.inputs)?.sqr()?.mean_all(),
-            Task::Forecast => (output - batch.targets.as_ref().ok_or_else(|| missing("targets"))?)?.sqr()?.mean_all(),
+            Task::Forecast => (output
+                - batch.targets.as_ref().ok_or_else(|| missing("targets"))?)?
+            .sqr()?
+            .mean_all(),
             Task::Impute => {
                 let targets = batch.targets.as_ref().ok_or_else(|| missing("targets"))?;
                 let hidden = (1.0 - batch.mask.as_ref().ok_or_else(|| missing("mask"))?)?;
@@ -265,7 +327,13 @@ impl Network for TvnetNetwork {
     }
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
-        let forward = self.forward(batch, &mut Pass { mode, random: Some(random) })?;
+        let forward = self.forward(
+            batch,
+            &mut Pass {
+                mode,
+                random: Some(random),
+            },
+        )?;
         self.compare(&forward.output, batch)
     }
 
@@ -297,13 +365,18 @@ mod tests {
         serde_json::from_value(parameters).unwrap()
     }
 
-    fn build(parameters: Value, shape: DataShape) -> std::result::Result<Box<dyn Network>, StageError> {
+    fn build(
+        parameters: Value,
+        shape: DataShape,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
         config(parameters).build(shape, &Device::Cpu, &mut Random::new(3, "init"))
     }
 
     fn draws(shape: (usize, usize, usize)) -> Tensor {
         let mut random = Random::new(4, "data");
-        let values = (0..shape.0 * shape.1 * shape.2).map(|_| random.normal() as f32).collect::<Vec<_>>();
+        let values = (0..shape.0 * shape.1 * shape.2)
+            .map(|_| random.normal() as f32)
+            .collect::<Vec<_>>();
         Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
@@ -318,7 +391,10 @@ mod tests {
             (json!({"patch": 5}), "patch"),
             (json!({"patch": 0}), "patch"),
             (json!({"patch": 4, "stride": 5}), "stride"),
-            (json!({"patch": 8, "stride": 8, "form": "reference"}), "stride"),
+            (
+                json!({"patch": 8, "stride": 8, "form": "reference"}),
+                "stride",
+            ),
             (json!({"patch": 2, "form": "reference"}), "patch"),
             (json!({"variant": "seed", "kernel": 4}), "kernel"),
             (json!({"dropout": 1.0}), "dropout"),
@@ -326,15 +402,26 @@ mod tests {
         ] {
             assert_eq!(config(parameters).check().unwrap_err().0, name);
         }
-        assert!(config(json!({"variant": "seed", "patch": 5})).check().is_ok());
+        assert!(
+            config(json!({"variant": "seed", "patch": 5}))
+                .check()
+                .is_ok()
+        );
     }
 
     #[test]
     fn what_a_form_cannot_do_is_said() {
-        let message = |parameters, shape| build(parameters, shape).err().unwrap().message().to_owned();
+        let message =
+            |parameters, shape| build(parameters, shape).err().unwrap().message().to_owned();
         let forecast = |length| DataShape::forecast(length, 2, 3);
-        assert!(message(json!({"form": "reference"}), DataShape::detect(32, 2)).contains("not for detect"));
-        assert!(message(json!({"form": "reference"}), forecast(30)).contains("steps of 4 rows, not of 30 rows"));
+        assert!(
+            message(json!({"form": "reference"}), DataShape::detect(32, 2))
+                .contains("not for detect")
+        );
+        assert!(
+            message(json!({"form": "reference"}), forecast(30))
+                .contains("steps of 4 rows, not of 30 rows")
+        );
         assert!(message(json!({"form": "reference"}), forecast(8)).contains("three or more"));
         assert!(message(json!({"variant": "seed"}), forecast(7)).contains("patch of 8 rows"));
     }
@@ -343,11 +430,22 @@ mod tests {
     fn only_the_reference_mixes_the_samples_of_a_batch() {
         let inputs = draws((3, 32, 2));
         for (form, mixes) in [("reference", true), ("paper", false)] {
-            let network = build(json!({"form": form, "cm": 4, "blocks": 2}), DataShape::forecast(32, 2, 5)).unwrap();
+            let network = build(
+                json!({"form": form, "cm": 4, "blocks": 2}),
+                DataShape::forecast(32, 2, 5),
+            )
+            .unwrap();
             let together = network.predict(&Batch::of(inputs.clone())).unwrap();
-            let alone = network.predict(&Batch::of(inputs.narrow(0, 1, 1).unwrap().contiguous().unwrap())).unwrap();
+            let alone = network
+                .predict(&Batch::of(
+                    inputs.narrow(0, 1, 1).unwrap().contiguous().unwrap(),
+                ))
+                .unwrap();
             let together = flat(&together.narrow(0, 1, 1).unwrap());
-            let apart = together.iter().zip(flat(&alone)).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+            let apart = together
+                .iter()
+                .zip(flat(&alone))
+                .fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
             assert_eq!(apart > 1e-4, mixes, "{form}: {apart}");
         }
     }
@@ -356,9 +454,14 @@ mod tests {
     fn only_the_seed_s_reference_never_forecasts_below_zero() {
         let inputs = draws((4, 32, 2));
         let lowest = |form: &str| {
-            let network =
-                build(json!({"variant": "seed", "form": form, "cm": 4}), DataShape::forecast(32, 2, 9)).unwrap();
-            flat(&network.predict(&Batch::of(inputs.clone())).unwrap()).into_iter().fold(f32::INFINITY, f32::min)
+            let network = build(
+                json!({"variant": "seed", "form": form, "cm": 4}),
+                DataShape::forecast(32, 2, 9),
+            )
+            .unwrap();
+            flat(&network.predict(&Batch::of(inputs.clone())).unwrap())
+                .into_iter()
+                .fold(f32::INFINITY, f32::min)
         };
         assert!(lowest("reference") >= 0.0);
         assert!(lowest("paper") < 0.0);
@@ -367,26 +470,44 @@ mod tests {
     #[test]
     fn imputation_counts_hidden_values_and_keeps_the_others() {
         let targets = draws((2, 32, 2));
-        let seen: Vec<f32> = (0..128).map(|index| if index % 4 == 0 { 0.0 } else { 1.0 }).collect();
+        let seen: Vec<f32> = (0..128)
+            .map(|index| if index % 4 == 0 { 0.0 } else { 1.0 })
+            .collect();
         let mask = Tensor::from_vec(seen, (2, 32, 2), &Device::Cpu).unwrap();
         let inputs = (&targets * &mask).unwrap();
-        let batch = Batch { targets: Some(targets.clone()), mask: Some(mask), ..Batch::of(inputs) };
+        let batch = Batch {
+            targets: Some(targets.clone()),
+            mask: Some(mask),
+            ..Batch::of(inputs)
+        };
         let losses: Vec<f32> = [json!({"cm": 4}), json!({"variant": "seed", "cm": 4})]
             .into_iter()
             .map(|parameters| {
                 let network = build(parameters, DataShape::impute(32, 2)).unwrap();
                 let filled = network.predict(&batch).unwrap();
                 let apart: Vec<f32> = flat(&(filled - &targets).unwrap().sqr().unwrap());
-                assert!(apart.iter().enumerate().all(|(index, apart)| index % 4 == 0 || *apart == 0.0));
-                let loss = network.loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise")).unwrap();
+                assert!(
+                    apart
+                        .iter()
+                        .enumerate()
+                        .all(|(index, apart)| index % 4 == 0 || *apart == 0.0)
+                );
+                let loss = network
+                    .loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise"))
+                    .unwrap();
                 let loss = loss.to_scalar::<f32>().unwrap();
                 assert!((loss / (apart.iter().sum::<f32>() / 32.0) - 1.0).abs() < 1e-4);
                 loss
             })
             .collect();
-        let reference =
-            build(json!({"variant": "seed", "form": "reference", "cm": 4}), DataShape::impute(32, 2)).unwrap();
-        let loss = reference.loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise")).unwrap();
+        let reference = build(
+            json!({"variant": "seed", "form": "reference", "cm": 4}),
+            DataShape::impute(32, 2),
+        )
+        .unwrap();
+        let loss = reference
+            .loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise"))
+            .unwrap();
         assert!((loss.to_scalar::<f32>().unwrap() * 4.0 / losses[1] - 1.0).abs() < 1e-4);
     }
 }

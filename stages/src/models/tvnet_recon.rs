@@ -36,21 +36,33 @@ pub struct TvnetRecon {
 
 impl Default for TvnetRecon {
     fn default() -> Self {
-        Self { patch: 8, blocks: 3, cm: None }
+        Self {
+            patch: 8,
+            blocks: 3,
+            cm: None,
+        }
     }
 }
 
 impl Architecture for TvnetRecon {
     const NAME: &'static str = "tvnet-recon";
-    const DOC: &'static str = "TVNet that reconstructs its window; the squared error is the anomaly score";
+    const DOC: &'static str =
+        "TVNet that reconstructs its window; the squared error is the anomaly score";
     const PAPER: &'static str = "Li, Li and Yuan, TVNet, ICLR 2025";
     const TASKS: &'static [Task] = &[Task::Detect];
 
     fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [("patch", Some(self.patch), 4096), ("blocks", Some(self.blocks), 1024), ("cm", self.cm, 4096)];
+        let sizes = [
+            ("patch", Some(self.patch), 4096),
+            ("blocks", Some(self.blocks), 1024),
+            ("cm", self.cm, 4096),
+        ];
         for (name, size, most) in sizes {
             if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
-                return Err((name.to_owned(), format!("must lie between 1 and {most}, not be {size}")));
+                return Err((
+                    name.to_owned(),
+                    format!("must lie between 1 and {most}, not be {size}"),
+                ));
             }
         }
         Ok(())
@@ -84,9 +96,19 @@ struct Block {
 impl Block {
     fn new(builder: &mut StateBuilder<'_>, name: &str, channels: usize) -> Result<Self> {
         Ok(Self {
-            intra: Linear::pointwise(builder, &format!("{name}.weight_gen.fintra"), channels, channels)?,
+            intra: Linear::pointwise(
+                builder,
+                &format!("{name}.weight_gen.fintra"),
+                channels,
+                channels,
+            )?,
             intra_norm: BatchNorm::new(builder, &format!("{name}.weight_gen.bn"), channels)?,
-            inter: Linear::pointwise(builder, &format!("{name}.weight_gen.finter"), channels, channels)?,
+            inter: Linear::pointwise(
+                builder,
+                &format!("{name}.weight_gen.finter"),
+                channels,
+                channels,
+            )?,
             conv: Conv3x3::new(builder, &format!("{name}.conv2d"), channels, channels)?,
             norm: BatchNorm::new(builder, &format!("{name}.norm"), channels)?,
         })
@@ -126,25 +148,57 @@ struct Forward {
 }
 
 impl Reconstructor {
-    fn new(config: &TvnetRecon, shape: DataShape, device: &Device, random: &mut Random) -> Result<Self> {
-        let channels = config.cm.unwrap_or_else(|| default_channels(shape.channels));
+    fn new(
+        config: &TvnetRecon,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> Result<Self> {
+        let channels = config
+            .cm
+            .unwrap_or_else(|| default_channels(shape.channels));
         let patches = shape.length.div_ceil(config.patch);
         let mut builder = StateBuilder::new(device, random);
-        let embed = Linear::pointwise(&mut builder, "embed.channel_embed", shape.channels, channels)?;
+        let embed = Linear::pointwise(
+            &mut builder,
+            "embed.channel_embed",
+            shape.channels,
+            channels,
+        )?;
         let blocks = (0..config.blocks)
             .map(|index| Block::new(&mut builder, &format!("blocks.{index}"), channels))
             .collect::<Result<Vec<_>>>()?;
-        let reconstruct = Linear::pointwise(&mut builder, "reconstruct_conv", channels, shape.channels)?;
+        let reconstruct =
+            Linear::pointwise(&mut builder, "reconstruct_conv", channels, shape.channels)?;
         let plane = (patches, config.patch, channels);
-        let host = Mutex::new(HostEngine::new(Level::detect(), shape, plane, config.blocks));
-        Ok(Self { state: builder.finish(), shape, patch: config.patch, patches, embed, blocks, reconstruct, host })
+        let host = Mutex::new(HostEngine::new(
+            Level::detect(),
+            shape,
+            plane,
+            config.blocks,
+        ));
+        Ok(Self {
+            state: builder.finish(),
+            shape,
+            patch: config.patch,
+            patches,
+            embed,
+            blocks,
+            reconstruct,
+            host,
+        })
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
         let (batch, length, channels) = x.dims3()?;
         if batch == 0 || length != self.shape.length || channels != self.shape.channels {
-            let DataShape { length, channels, .. } = self.shape;
-            bail!("the model takes windows of {length} rows and {channels} channels, not {:?}", x.dims())
+            let DataShape {
+                length, channels, ..
+            } = self.shape;
+            bail!(
+                "the model takes windows of {length} rows and {channels} channels, not {:?}",
+                x.dims()
+            )
         }
         Ok(())
     }
@@ -154,7 +208,10 @@ impl Reconstructor {
         self.check(x)?;
         let (batch, length) = (x.dim(0)?, self.shape.length);
         // The border is zero and not the embedding's bias: padding comes after it.
-        let padded = self.embed.forward(x)?.pad_with_zeros(1, 0, self.patches * self.patch - length)?;
+        let padded =
+            self.embed
+                .forward(x)?
+                .pad_with_zeros(1, 0, self.patches * self.patch - length)?;
         let embedded = padded.reshape((batch, self.patches, self.patch, self.embed.output))?;
         let (mut last, mut weights) = (embedded.clone(), Vec::new());
         for block in &self.blocks {
@@ -163,8 +220,15 @@ impl Reconstructor {
             last = y;
         }
         let rows = last.reshape((batch, self.patches * self.patch, self.embed.output))?;
-        let reconstruction = self.reconstruct.forward(&rows.narrow(1, 0, length)?.contiguous()?)?;
-        Ok(Forward { embedded, weights, last, reconstruction })
+        let reconstruction = self
+            .reconstruct
+            .forward(&rows.narrow(1, 0, length)?.contiguous()?)?;
+        Ok(Forward {
+            embedded,
+            weights,
+            last,
+            reconstruction,
+        })
     }
 
     fn on_host<T>(&self, work: impl FnOnce(&mut HostEngine) -> Result<T>) -> Result<T> {
@@ -175,7 +239,12 @@ impl Reconstructor {
             // Waiting could be for ever: the thread that holds it may be below us, stealing work.
             Err(TryLockError::WouldBlock) => {
                 let plane = (self.patches, self.patch, self.embed.output);
-                work(&mut HostEngine::new(Level::detect(), self.shape, plane, self.blocks.len()))
+                work(&mut HostEngine::new(
+                    Level::detect(),
+                    self.shape,
+                    plane,
+                    self.blocks.len(),
+                ))
             }
         }
     }
@@ -189,10 +258,17 @@ impl Network for Reconstructor {
     fn loss(&self, batch: &Batch, mode: Mode, _: &mut Random) -> Result<Tensor> {
         if self.state.device().is_cpu() && mode == Mode::Evaluate {
             // Summed here, in 64 bits and in one order, as Candle's reductions may look at the number of threads.
-            let sum = |errors: &[f32]| errors.iter().map(|error| f64::from(*error)).sum::<f64>() / errors.len() as f64;
-            return Tensor::new(with_slice(&self.errors(batch)?, sum)? as f32, self.state.device());
+            let sum = |errors: &[f32]| {
+                errors.iter().map(|error| f64::from(*error)).sum::<f64>() / errors.len() as f64
+            };
+            return Tensor::new(
+                with_slice(&self.errors(batch)?, sum)? as f32,
+                self.state.device(),
+            );
         }
-        (self.forward(&batch.inputs, mode)?.reconstruction - &batch.inputs)?.sqr()?.mean_all()
+        (self.forward(&batch.inputs, mode)?.reconstruction - &batch.inputs)?
+            .sqr()?
+            .mean_all()
     }
 
     fn gradients(&self, _: usize, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
@@ -219,7 +295,10 @@ impl Network for Reconstructor {
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let forward = self.forward(&batch.inputs, mode)?;
-        let score = (&forward.reconstruction - &batch.inputs)?.sqr()?.mean(D::Minus1)?.mean(D::Minus1)?;
+        let score = (&forward.reconstruction - &batch.inputs)?
+            .sqr()?
+            .mean(D::Minus1)?
+            .mean(D::Minus1)?;
         let mut named = vec![
             ("recon".to_owned(), forward.reconstruction),
             ("embed".to_owned(), forward.embedded),
@@ -249,19 +328,35 @@ mod tests {
     fn difference(one: &Tensor, other: &Tensor) -> f32 {
         let scalar = |tensor: Result<Tensor>| tensor.unwrap().to_scalar::<f32>().unwrap();
         let largest = scalar(other.abs().unwrap().flatten_all().unwrap().max(0));
-        scalar((one - other).unwrap().abs().unwrap().flatten_all().unwrap().max(0)) / largest.max(1e-12)
+        scalar(
+            (one - other)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0),
+        ) / largest.max(1e-12)
     }
 
     #[test]
     fn inner_channels_follow_the_formula() {
         let cases = [(1, 32), (38, 32), (1 << 17, 34), (1 << 20, 40)];
-        assert!(cases.into_iter().all(|(channels, expected)| default_channels(channels) == expected));
+        assert!(
+            cases
+                .into_iter()
+                .all(|(channels, expected)| default_channels(channels) == expected)
+        );
     }
 
     #[test]
     fn both_paths_agree_for_odd_sizes() {
-        let cases =
-            [(3, 20, 5, 8, 2, Some(7)), (1, 9, 1, 4, 1, Some(33)), (21, 31, 3, 1, 3, None), (2, 5, 40, 8, 2, None)];
+        let cases = [
+            (3, 20, 5, 8, 2, Some(7)),
+            (1, 9, 1, 4, 1, Some(33)),
+            (21, 31, 3, 1, 3, None),
+            (2, 5, 40, 8, 2, None),
+        ];
         for (batch, length, channels, patch, blocks, cm) in cases {
             let shape = DataShape::detect(length, channels);
             let config = TvnetRecon { patch, blocks, cm };
@@ -275,13 +370,28 @@ mod tests {
             let expected = Gradients::of(&plain.state, &loss.backward().unwrap());
             let (found_loss, found) = fast.gradients(0, &batch, &mut random).unwrap();
             let loss = f64::from(loss.to_scalar::<f32>().unwrap());
-            assert!((found_loss / loss - 1.0).abs() < 1e-5, "{found_loss} {loss}");
+            assert!(
+                (found_loss / loss - 1.0).abs() < 1e-5,
+                "{found_loss} {loss}"
+            );
             let largest = expected.norm().unwrap() as f32;
-            for (((name, _), found), expected) in fast.state.parameters().zip(&found.0).zip(&expected.0) {
+            for (((name, _), found), expected) in
+                fast.state.parameters().zip(&found.0).zip(&expected.0)
+            {
                 let (found, expected) = (found.as_ref().unwrap(), expected.as_ref().unwrap());
-                let apart = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+                let apart = (found - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .max(0)
+                    .unwrap();
                 let apart = apart.to_scalar::<f32>().unwrap();
-                assert!(apart < 1e-5 * largest || difference(found, expected) < 1e-3, "{name}: {apart} of {largest}");
+                assert!(
+                    apart < 1e-5 * largest || difference(found, expected) < 1e-3,
+                    "{name}: {apart} of {largest}"
+                );
             }
             for ((name, found), (_, expected)) in fast.state.buffers().zip(plain.state.buffers()) {
                 if name.ends_with("num_batches_tracked") {
@@ -291,15 +401,38 @@ mod tests {
                 }
             }
             let forward = plain.forward(&batch.inputs, Mode::Evaluate).unwrap();
-            let expected = (forward.reconstruction - &batch.inputs).unwrap().sqr().unwrap();
-            fast.state.set_data(&plain.state.to_data().unwrap()).unwrap();
+            let expected = (forward.reconstruction - &batch.inputs)
+                .unwrap()
+                .sqr()
+                .unwrap();
+            fast.state
+                .set_data(&plain.state.to_data().unwrap())
+                .unwrap();
             assert!(difference(&fast.errors(&batch).unwrap(), &expected) < 1e-5);
         }
     }
 
     #[test]
     fn impossible_sizes_are_named() {
-        assert_eq!(TvnetRecon { patch: 0, ..TvnetRecon::default() }.check().unwrap_err().0, "patch");
-        assert_eq!(TvnetRecon { cm: Some(0), ..TvnetRecon::default() }.check().unwrap_err().0, "cm");
+        assert_eq!(
+            TvnetRecon {
+                patch: 0,
+                ..TvnetRecon::default()
+            }
+            .check()
+            .unwrap_err()
+            .0,
+            "patch"
+        );
+        assert_eq!(
+            TvnetRecon {
+                cm: Some(0),
+                ..TvnetRecon::default()
+            }
+            .check()
+            .unwrap_err()
+            .0,
+            "cm"
+        );
     }
 }

@@ -63,7 +63,14 @@ pub struct Vae {
 impl Default for Vae {
     fn default() -> Self {
         let (of, score) = (Of::Windows, Score::Reconstruction);
-        Self { of, latent: 16, hidden: None, beta: 1.0, deviation: 1.0, score }
+        Self {
+            of,
+            latent: 16,
+            hidden: None,
+            beta: 1.0,
+            deviation: 1.0,
+            score,
+        }
     }
 }
 
@@ -79,9 +86,9 @@ impl Vae {
 
 impl Architecture for Vae {
     const NAME: &'static str = "vae";
-    const DOC: &'static str =
-        "A variational autoencoder of windows or images; the error of the reconstruction is the anomaly score";
-    const PAPER: &'static str = "Kingma and Welling, \"Auto-Encoding Variational Bayes\", ICLR 2014";
+    const DOC: &'static str = "A variational autoencoder of windows or images; the error of the reconstruction is the anomaly score";
+    const PAPER: &'static str =
+        "Kingma and Welling, \"Auto-Encoding Variational Bayes\", ICLR 2014";
     const TASKS: &'static [Task] = &[Task::Detect];
     const SMALL: &'static str = r#"{"latent": 12, "hidden": [48, 32], "deviation": 0.3}"#;
 
@@ -92,20 +99,35 @@ impl Architecture for Vae {
     fn check(&self) -> std::result::Result<(), (String, String)> {
         let fault = |name: &str, reason: String| Err((name.to_owned(), reason));
         if !(1..=4096).contains(&self.latent) {
-            return fault("latent", format!("must lie between 1 and 4096, not be {}", self.latent));
+            return fault(
+                "latent",
+                format!("must lie between 1 and 4096, not be {}", self.latent),
+            );
         }
         let hidden = self.hidden();
         if hidden.is_empty() || hidden.len() > 16 {
-            return fault("hidden", format!("must name 1 to 16 layers, not {}", hidden.len()));
+            return fault(
+                "hidden",
+                format!("must name 1 to 16 layers, not {}", hidden.len()),
+            );
         }
         if let Some(size) = hidden.iter().find(|size| !(1..=65_536).contains(*size)) {
-            return fault("hidden", format!("must hold sizes between 1 and 65536, not {size}"));
+            return fault(
+                "hidden",
+                format!("must hold sizes between 1 and 65536, not {size}"),
+            );
         }
         if !(self.beta.is_finite() && self.beta >= 0.0) {
-            return fault("beta", format!("must be a number that is at least 0, not {}", self.beta));
+            return fault(
+                "beta",
+                format!("must be a number that is at least 0, not {}", self.beta),
+            );
         }
         if !(self.deviation.is_finite() && self.deviation > 0.0) {
-            return fault("deviation", format!("must be a number above 0, not {}", self.deviation));
+            return fault(
+                "deviation",
+                format!("must be a number above 0, not {}", self.deviation),
+            );
         }
         Ok(())
     }
@@ -117,11 +139,17 @@ impl Architecture for Vae {
         random: &mut Random,
     ) -> std::result::Result<Box<dyn Network>, StageError> {
         match (self.of, shape.width) {
-            (Of::Windows, 0) | (Of::Images, 1..) => Ok(Box::new(Autoencoder::new(self, shape, device, random)?)),
-            (Of::Windows, _) => Err(StageError::new("the autoencoder is one of windows and was given images")
-                .hint("set the model's `of: images`")),
-            (Of::Images, _) => Err(StageError::new("the autoencoder is one of images and was given windows")
-                .hint("set the model's `of: windows`")),
+            (Of::Windows, 0) | (Of::Images, 1..) => {
+                Ok(Box::new(Autoencoder::new(self, shape, device, random)?))
+            }
+            (Of::Windows, _) => Err(StageError::new(
+                "the autoencoder is one of windows and was given images",
+            )
+            .hint("set the model's `of: images`")),
+            (Of::Images, _) => Err(StageError::new(
+                "the autoencoder is one of images and was given windows",
+            )
+            .hint("set the model's `of: windows`")),
         }
     }
 }
@@ -162,34 +190,69 @@ impl Autoencoder {
         let mut builder = StateBuilder::new(device, random);
         let hidden = config.hidden();
         let coder: Box<dyn Coder> = match config.of {
-            Of::Windows => {
-                Box::new(windows::Layers::new(&mut builder, [shape.length, shape.channels], &hidden, config.latent)?)
-            }
+            Of::Windows => Box::new(windows::Layers::new(
+                &mut builder,
+                [shape.length, shape.channels],
+                &hidden,
+                config.latent,
+            )?),
             Of::Images => {
                 let size = [shape.length, shape.width];
-                Box::new(images::Convolutions::new(&mut builder, size, shape.channels, &hidden, config.latent)?)
+                Box::new(images::Convolutions::new(
+                    &mut builder,
+                    size,
+                    shape.channels,
+                    &hidden,
+                    config.latent,
+                )?)
             }
         };
         let mean = Linear::new(&mut builder, "mean", coder.width(), config.latent)?;
         let log_variance = Linear::new(&mut builder, "log_variance", coder.width(), config.latent)?;
-        let elbo = Elbo { beta: config.beta, deviation: config.deviation };
-        Ok(Self { state: builder.finish(), shape, elbo, score: config.score, coder, mean, log_variance })
+        let elbo = Elbo {
+            beta: config.beta,
+            deviation: config.deviation,
+        };
+        Ok(Self {
+            state: builder.finish(),
+            shape,
+            elbo,
+            score: config.score,
+            coder,
+            mean,
+            log_variance,
+        })
     }
 
     /// Checks a batch and lays its values out for the coder.
     fn arrange(&self, inputs: &Tensor) -> Result<Tensor> {
-        let DataShape { length, channels, width, .. } = self.shape;
+        let DataShape {
+            length,
+            channels,
+            width,
+            ..
+        } = self.shape;
         let fits = match inputs.dims() {
-            [batch, rows, columns] => *batch > 0 && width == 0 && (*rows, *columns) == (length, channels),
-            [batch, colours, rows, columns] => *batch > 0 && (*colours, *rows, *columns) == (channels, length, width),
+            [batch, rows, columns] => {
+                *batch > 0 && width == 0 && (*rows, *columns) == (length, channels)
+            }
+            [batch, colours, rows, columns] => {
+                *batch > 0 && (*colours, *rows, *columns) == (channels, length, width)
+            }
             _ => false,
         };
         match width {
             _ if !fits && width == 0 => {
-                bail!("the model takes windows of {length} rows and {channels} channels, not {:?}", inputs.dims())
+                bail!(
+                    "the model takes windows of {length} rows and {channels} channels, not {:?}",
+                    inputs.dims()
+                )
             }
             _ if !fits => {
-                bail!("the model takes images of {channels} colours, {width}x{length}, not {:?}", inputs.dims())
+                bail!(
+                    "the model takes images of {channels} colours, {width}x{length}, not {:?}",
+                    inputs.dims()
+                )
             }
             0 => inputs.contiguous(),
             _ => inputs.permute((0, 2, 3, 1))?.contiguous(),
@@ -198,27 +261,44 @@ impl Autoencoder {
 
     /// The way back from the coder's layout.
     fn restore(&self, values: &Tensor) -> Result<Tensor> {
-        if self.shape.width == 0 { Ok(values.clone()) } else { values.permute((0, 3, 1, 2))?.contiguous() }
+        if self.shape.width == 0 {
+            Ok(values.clone())
+        } else {
+            values.permute((0, 3, 1, 2))?.contiguous()
+        }
     }
 
     /// In training the code is drawn, in evaluation it is its mean.
     fn forward(&self, x: &Tensor, mode: Mode, random: &mut Random) -> Result<Forward> {
         let encoded = self.coder.encode(x)?;
-        let (mean, log_variance) = (self.mean.forward(&encoded)?, self.log_variance.forward(&encoded)?);
+        let (mean, log_variance) = (
+            self.mean.forward(&encoded)?,
+            self.log_variance.forward(&encoded)?,
+        );
         let code = match mode {
             Mode::Train => {
-                let noise: Vec<f32> = (0..mean.elem_count()).map(|_| random.normal() as f32).collect();
+                let noise: Vec<f32> = (0..mean.elem_count())
+                    .map(|_| random.normal() as f32)
+                    .collect();
                 let noise = Tensor::from_vec(noise, mean.shape(), mean.device())?;
                 (&mean + ((&log_variance * 0.5)?.exp()? * noise)?)?
             }
             Mode::Evaluate => mean.clone(),
         };
-        Ok(Forward { mean, log_variance, reconstruction: self.coder.decode(&code)? })
+        Ok(Forward {
+            mean,
+            log_variance,
+            reconstruction: self.coder.decode(&code)?,
+        })
     }
 
     fn evaluate(&self, inputs: &Tensor) -> Result<Forward> {
         // Nothing is drawn in evaluation.
-        self.forward(&self.arrange(inputs)?, Mode::Evaluate, &mut Random::new(0, "unused"))
+        self.forward(
+            &self.arrange(inputs)?,
+            Mode::Evaluate,
+            &mut Random::new(0, "unused"),
+        )
     }
 }
 
@@ -229,7 +309,11 @@ impl Network for Autoencoder {
 
     fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
         let x = self.arrange(&batch.inputs)?;
-        let Forward { mean, log_variance, reconstruction } = self.forward(&x, mode, random)?;
+        let Forward {
+            mean,
+            log_variance,
+            reconstruction,
+        } = self.forward(&x, mode, random)?;
         self.elbo.loss(&reconstruction, &x, &mean, &log_variance)
     }
 
@@ -238,7 +322,11 @@ impl Network for Autoencoder {
     }
 
     fn errors(&self, batch: &Batch) -> Result<Tensor> {
-        let Forward { mean, log_variance, reconstruction } = self.evaluate(&batch.inputs)?;
+        let Forward {
+            mean,
+            log_variance,
+            reconstruction,
+        } = self.evaluate(&batch.inputs)?;
         let errors = (self.restore(&reconstruction)? - &batch.inputs)?.sqr()?;
         match self.score {
             Score::Reconstruction => Ok(errors),
@@ -248,7 +336,11 @@ impl Network for Autoencoder {
 
     fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
         let x = self.arrange(&batch.inputs)?;
-        let Forward { mean, log_variance, reconstruction } = self.forward(&x, mode, &mut Random::new(0, "trace"))?;
+        let Forward {
+            mean,
+            log_variance,
+            reconstruction,
+        } = self.forward(&x, mode, &mut Random::new(0, "trace"))?;
         Ok(vec![
             ("mean".to_owned(), mean),
             ("log_variance".to_owned(), log_variance),

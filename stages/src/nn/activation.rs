@@ -9,7 +9,14 @@ const ROUND: f32 = 12_582_912.0;
 const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// 1 / k! from 7 down to 2. On |r| ≤ ln(2) / 2 what follows is below 6e-9.
-const INVERSE_FACTORIALS: [f32; 6] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
+const INVERSE_FACTORIALS: [f32; 6] = [
+    1.0 / 5040.0,
+    1.0 / 720.0,
+    1.0 / 120.0,
+    1.0 / 24.0,
+    1.0 / 6.0,
+    0.5,
+];
 /// Where the power of two that is split off would leave the normal numbers.
 const LARGEST: f32 = 87.6;
 
@@ -17,7 +24,9 @@ impl Lanes {
     /// `(2^n, e^r - 1)` with `e^x = 2^n e^r`. Large arguments count as ±[`LARGEST`]; a NaN stays one.
     #[inline(always)]
     fn split_exponential(self) -> (Self, Self) {
-        let x = self.map(|x| if x > LARGEST { LARGEST } else { x }).map(|x| if x < -LARGEST { -LARGEST } else { x });
+        let x = self
+            .map(|x| if x > LARGEST { LARGEST } else { x })
+            .map(|x| if x < -LARGEST { -LARGEST } else { x });
         let shifted = x * Self::splat(std::f32::consts::LOG2_E) + Self::splat(ROUND);
         let whole = shifted - Self::splat(ROUND);
         let rest = x - whole * Self::splat(LN_2_HIGH) - whole * Self::splat(LN_2_LOW);
@@ -25,7 +34,8 @@ impl Lanes {
         for coefficient in &INVERSE_FACTORIALS[1..] {
             series = series * rest + Self::splat(*coefficient);
         }
-        let power = shifted.map(|shifted| f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000)));
+        let power = shifted
+            .map(|shifted| f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000)));
         (power, rest + rest * rest * series)
     }
 
@@ -69,7 +79,19 @@ mod tests {
     #[test]
     fn agree_with_64_bits_everywhere_and_at_every_level() {
         let mut x: Vec<f32> = (-40_000..=40_000).map(|step| step as f32 * 1e-3).collect();
-        x.extend([0.0, -0.0, 1e-30, -1e-20, 1e-6, 85.0, -85.0, 300.0, -300.0, f32::INFINITY, f32::NEG_INFINITY]);
+        x.extend([
+            0.0,
+            -0.0,
+            1e-30,
+            -1e-20,
+            1e-6,
+            85.0,
+            -85.0,
+            300.0,
+            -300.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+        ]);
         let functions: [fn(f64) -> f64; 3] = [f64::exp, |x| 1.0 / (1.0 + (-x).exp()), f64::tanh];
         for (which, function) in functions.into_iter().enumerate() {
             let all: Vec<Vec<f32>> = Level::available()
@@ -81,10 +103,17 @@ mod tests {
                 })
                 .collect();
             assert!(all.iter().all(|found| found == &all[0]));
-            for (x, found) in x.iter().zip(&all[0]).filter(|(x, _)| which != 0 || x.abs() < 87.0) {
+            for (x, found) in x
+                .iter()
+                .zip(&all[0])
+                .filter(|(x, _)| which != 0 || x.abs() < 87.0)
+            {
                 let expected = function(f64::from(*x));
                 let scale = expected.abs().max(1e-30);
-                assert!((f64::from(*found) - expected).abs() <= 4e-7 * scale, "{which} {x}: {found} {expected}");
+                assert!(
+                    (f64::from(*found) - expected).abs() <= 4e-7 * scale,
+                    "{which} {x}: {found} {expected}"
+                );
             }
         }
         for which in 0..3 {

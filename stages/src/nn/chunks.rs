@@ -18,11 +18,17 @@ pub fn chunks(count: usize) -> Vec<Range<usize>> {
 
 /// Consecutive ranges that cover `0..count`, `parts` of them, sizes differing by at most one.
 pub fn cut(count: usize, parts: usize) -> Vec<Range<usize>> {
-    (0..parts).map(|part| part * count / parts..(part + 1) * count / parts).collect()
+    (0..parts)
+        .map(|part| part * count / parts..(part + 1) * count / parts)
+        .collect()
 }
 
 /// The rows of each range, `width` floats each, to be written side by side. The ranges cover all rows in order.
-pub fn split_rows<'a>(mut values: &'a mut [f32], ranges: &[Range<usize>], width: usize) -> Vec<&'a mut [f32]> {
+pub fn split_rows<'a>(
+    mut values: &'a mut [f32],
+    ranges: &[Range<usize>],
+    width: usize,
+) -> Vec<&'a mut [f32]> {
     let mut parts = Vec::with_capacity(ranges.len());
     for range in ranges {
         let (part, rest) = values.split_at_mut(range.len() * width);
@@ -44,7 +50,10 @@ pub fn fill_rows<const N: usize, T: Send>(
 ) -> ([Vec<f32>; N], Vec<T>) {
     let mut count = 0;
     for range in ranges {
-        assert!(range.start == count && range.end >= count, "rows {range:?} do not follow row {count}");
+        assert!(
+            range.start == count && range.end >= count,
+            "rows {range:?} do not follow row {count}"
+        );
         count = range.end;
     }
     // Zeroed by the thread that writes them and while they are in its cache, not all at once by this one.
@@ -92,11 +101,13 @@ pub fn sum_shares(shares: Vec<Vec<f32>>) -> Vec<f32> {
     let rest: Vec<Vec<f32>> = shares.collect();
     // Enough for a task of its own; every value is summed in the same order wherever the cuts are.
     const TASK: usize = 1 << 15;
-    sum.par_chunks_mut(TASK).enumerate().for_each(|(index, sum)| {
-        for share in &rest {
-            add(Level::detect(), &share[index * TASK..][..sum.len()], sum);
-        }
-    });
+    sum.par_chunks_mut(TASK)
+        .enumerate()
+        .for_each(|(index, sum)| {
+            for share in &rest {
+                add(Level::detect(), &share[index * TASK..][..sum.len()], sum);
+            }
+        });
     sum
 }
 
@@ -126,10 +137,13 @@ mod tests {
             }
             range.start
         });
-        assert!(
-            (0..37).all(|row| ones[row] == row as f32 && pairs[2 * row] == 0.0 && pairs[2 * row + 1] == -(row as f32))
+        assert!((0..37).all(|row| ones[row] == row as f32
+            && pairs[2 * row] == 0.0
+            && pairs[2 * row + 1] == -(row as f32)));
+        assert_eq!(
+            results,
+            ranges.iter().map(|range| range.start).collect::<Vec<_>>()
         );
-        assert_eq!(results, ranges.iter().map(|range| range.start).collect::<Vec<_>>());
         let ([none], results) = fill_rows(&[], [3], |_, _: [&mut [f32]; 1]| ());
         assert!(none.is_empty() && results.is_empty());
     }
@@ -142,9 +156,19 @@ mod tests {
 
     #[test]
     fn shares_are_added_in_their_order() {
-        let shares: Vec<Vec<f32>> =
-            (0..5).map(|share| (0..70_001).map(|i| (i * 7 + share * 3) as f32 * 0.37).collect()).collect();
-        let plain = |index: usize| shares.iter().skip(1).fold(shares[0][index], |sum, share| sum + share[index]);
+        let shares: Vec<Vec<f32>> = (0..5)
+            .map(|share| {
+                (0..70_001)
+                    .map(|i| (i * 7 + share * 3) as f32 * 0.37)
+                    .collect()
+            })
+            .collect();
+        let plain = |index: usize| {
+            shares
+                .iter()
+                .skip(1)
+                .fold(shares[0][index], |sum, share| sum + share[index])
+        };
         let expected: Vec<f32> = (0..70_001).map(plain).collect();
         assert_eq!(sum_shares(shares), expected);
         assert!(sum_shares(Vec::new()).is_empty());

@@ -23,7 +23,12 @@ pub struct Conv3x3 {
 }
 
 impl Conv3x3 {
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
         let fan_in = Initial::FanIn(input * TAPS);
         Ok(Self {
             weight: builder.parameter(format!("{name}.weight"), &[output, input, 3, 3], fan_in)?,
@@ -39,10 +44,17 @@ impl Conv3x3 {
         let (output, input, _, _) = self.weight.dims4()?;
         let (_, _, _, channels) = x.dims4()?;
         if channels != input {
-            candle_core::bail!("a convolution of {input} channels cannot take {:?}", x.dims())
+            candle_core::bail!(
+                "a convolution of {input} channels cannot take {:?}",
+                x.dims()
+            )
         }
         if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op3(&self.weight, &self.bias, op::ConvOp { input, output });
+            return x.contiguous()?.apply_op3(
+                &self.weight,
+                &self.bias,
+                op::ConvOp { input, output },
+            );
         }
         self.compose(x)
     }
@@ -66,9 +78,17 @@ pub struct Plane {
 impl Plane {
     pub fn new(height: usize, width: usize, channels: usize) -> Self {
         let place = |row: usize, column: usize| (row * (width + 2) + column) * channels;
-        let starts = (0..height * width).map(|position| place(position / width, position % width)).collect();
+        let starts = (0..height * width)
+            .map(|position| place(position / width, position % width))
+            .collect();
         let taps = (0..TAPS).map(|tap| place(tap / 3, tap % 3)).collect();
-        Self { height, width, channels, starts, taps }
+        Self {
+            height,
+            width,
+            channels,
+            starts,
+            taps,
+        }
     }
 
     /// Floats of one plane.
@@ -95,7 +115,11 @@ impl Plane {
     }
 
     fn rows<'a>(&'a self, bordered: &'a [f32]) -> Rows<'a> {
-        Rows { values: bordered, starts: &self.starts, taps: &self.taps }
+        Rows {
+            values: bordered,
+            starts: &self.starts,
+            taps: &self.taps,
+        }
     }
 }
 
@@ -125,16 +149,23 @@ impl ConvKernel {
     /// Takes weights over: weight `[output, input, 3, 3]`, bias `[output]`.
     pub fn load(&mut self, weight: &[f32], bias: &[f32], backward: bool) {
         let input = self.input;
-        self.forward.fill(|tap, from, to| weight[(to * input + from) * TAPS + tap]);
+        self.forward
+            .fill(|tap, from, to| weight[(to * input + from) * TAPS + tap]);
         if backward {
-            self.backward.fill(|tap, to, from| weight[(to * input + from) * TAPS + (TAPS - 1 - tap)]);
+            self.backward
+                .fill(|tap, to, from| weight[(to * input + from) * TAPS + (TAPS - 1 - tap)]);
         }
         self.bias.copy_from_slice(bias);
     }
 
     /// `target`, `[height, width, output]`, from an input plane with its border.
     pub fn forward(&self, plane: &Plane, bordered: &[f32], target: &mut [f32]) {
-        multiply(plane.rows(bordered), &self.forward, Start::Bias(&self.bias), target);
+        multiply(
+            plane.rows(bordered),
+            &self.forward,
+            Start::Bias(&self.bias),
+            target,
+        );
     }
 
     /// Adds to `target`, `[height, width, input]`, from the gradient of the output with its border.
@@ -143,8 +174,21 @@ impl ConvKernel {
     }
 
     /// Adds to `sums`, `[3, 3, input, output]`, from an input plane with its border and the gradient of the output.
-    pub fn add_weight_gradient(&self, plane: &Plane, bordered: &[f32], gradient: &[f32], sums: &mut [f32]) {
-        accumulate_outer(self.level, plane.rows(bordered), self.input, gradient, self.output, sums);
+    pub fn add_weight_gradient(
+        &self,
+        plane: &Plane,
+        bordered: &[f32],
+        gradient: &[f32],
+        sums: &mut [f32],
+    ) {
+        accumulate_outer(
+            self.level,
+            plane.rows(bordered),
+            self.input,
+            gradient,
+            self.output,
+            sums,
+        );
     }
 
     /// Adds sums as [`Self::add_weight_gradient`] made them to a gradient in the layout of the weight.
@@ -171,19 +215,42 @@ mod tests {
         let (height, width, input, output) = (3, 4, 5, 7);
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
         let conv = Conv3x3::new(&mut builder, "conv", input, output).unwrap();
-        let mut draw = |count: usize| (0..count).map(|_| random.range(-1.0, 1.0) as f32).collect::<Vec<_>>();
-        let x = Var::from_vec(draw(height * width * input), (1, height, width, input), &Device::Cpu).unwrap();
-        let upstream = Tensor::from_vec(draw(height * width * output), (1, height, width, output), &Device::Cpu);
+        let mut draw = |count: usize| {
+            (0..count)
+                .map(|_| random.range(-1.0, 1.0) as f32)
+                .collect::<Vec<_>>()
+        };
+        let x = Var::from_vec(
+            draw(height * width * input),
+            (1, height, width, input),
+            &Device::Cpu,
+        )
+        .unwrap();
+        let upstream = Tensor::from_vec(
+            draw(height * width * output),
+            (1, height, width, output),
+            &Device::Cpu,
+        );
         let upstream = upstream.unwrap();
         let y = conv.compose(&x).unwrap();
-        let differentiate = |y: &Tensor| (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let differentiate = |y: &Tensor| {
+            (y * &upstream)
+                .unwrap()
+                .sum_all()
+                .unwrap()
+                .backward()
+                .unwrap()
+        };
         let gradients = differentiate(&y);
         let by_op = conv.forward(&x).unwrap();
         let op_gradients = differentiate(&by_op);
         let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_close(&flat(&by_op), &y);
         for parameter in [&x, &conv.weight, &conv.bias] {
-            assert_close(&flat(op_gradients.get(parameter).unwrap()), gradients.get(parameter).unwrap());
+            assert_close(
+                &flat(op_gradients.get(parameter).unwrap()),
+                gradients.get(parameter).unwrap(),
+            );
         }
 
         for level in Level::available() {
@@ -192,7 +259,10 @@ mod tests {
                 with_slice(&conv.bias, |bias| kernel.load(weight, bias, true)).unwrap();
             })
             .unwrap();
-            let (from, to) = (Plane::new(height, width, input), Plane::new(height, width, output));
+            let (from, to) = (
+                Plane::new(height, width, input),
+                Plane::new(height, width, output),
+            );
             let (mut bordered, mut bordered_gradient) = (from.bordered(), to.bordered());
             let upstream: Vec<f32> = upstream.flatten_all().unwrap().to_vec1().unwrap();
             with_slice(&x, |x| from.fill(x, &mut bordered)).unwrap();

@@ -25,7 +25,12 @@ pub struct Sizes {
 impl Sizes {
     /// A kernel that moves step by step.
     pub fn new(input: usize, output: usize, kernel: usize) -> Self {
-        Self { input, output, kernel, stride: 1 }
+        Self {
+            input,
+            output,
+            kernel,
+            stride: 1,
+        }
     }
 
     /// Rows of the output for rows of the input.
@@ -55,23 +60,43 @@ pub struct Conv1d {
 impl Conv1d {
     pub fn new(builder: &mut StateBuilder<'_>, name: &str, sizes: Sizes) -> Result<Self> {
         let mut layer = Self::without_bias(builder, name, sizes, Initial::FanIn(sizes.depth()))?;
-        let bias = builder.parameter(format!("{name}.bias"), &[sizes.output], Initial::FanIn(sizes.depth()))?;
+        let bias = builder.parameter(
+            format!("{name}.bias"),
+            &[sizes.output],
+            Initial::FanIn(sizes.depth()),
+        )?;
         layer.bias = Some(bias);
         Ok(layer)
     }
 
     /// A layer as `torch.nn.Conv2d` with a kernel of one column declares it: weight `[output, input, kernel, 1]`.
     pub fn column(builder: &mut StateBuilder<'_>, name: &str, sizes: Sizes) -> Result<Self> {
-        let (shape, fan_in) = ([sizes.output, sizes.input, sizes.kernel, 1], Initial::FanIn(sizes.depth()));
+        let (shape, fan_in) = (
+            [sizes.output, sizes.input, sizes.kernel, 1],
+            Initial::FanIn(sizes.depth()),
+        );
         let weight = builder.parameter(format!("{name}.weight"), &shape, fan_in)?;
         let bias = Some(builder.parameter(format!("{name}.bias"), &[sizes.output], fan_in)?);
-        Ok(Self { weight, bias, sizes })
+        Ok(Self {
+            weight,
+            bias,
+            sizes,
+        })
     }
 
     /// A layer that has no bias, with a distribution of its own.
-    pub fn without_bias(builder: &mut StateBuilder<'_>, name: &str, sizes: Sizes, initial: Initial) -> Result<Self> {
+    pub fn without_bias(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        sizes: Sizes,
+        initial: Initial,
+    ) -> Result<Self> {
         let shape = [sizes.output, sizes.input, sizes.kernel];
-        Ok(Self { weight: builder.parameter(format!("{name}.weight"), &shape, initial)?, bias: None, sizes })
+        Ok(Self {
+            weight: builder.parameter(format!("{name}.weight"), &shape, initial)?,
+            bias: None,
+            sizes,
+        })
     }
 
     /// `[batch, length, input]` to `[batch, positions, output]`; no border is added.
@@ -85,7 +110,11 @@ impl Conv1d {
                 Some(bias) => bias.as_tensor().clone(),
                 None => Tensor::zeros(self.sizes.output, DType::F32, x.device())?,
             };
-            return x.contiguous()?.apply_op3(&self.weight, &bias, op::ConvOp { sizes: self.sizes });
+            return x.contiguous()?.apply_op3(
+                &self.weight,
+                &bias,
+                op::ConvOp { sizes: self.sizes },
+            );
         }
         self.compose(x)
     }
@@ -96,9 +125,23 @@ impl Conv1d {
     /// As [`Self::forward`].
     pub fn compose(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        let Sizes { input, output, kernel, stride } = self.sizes;
-        let window = Window2d { kernel: [1, kernel], stride: [1, stride], ..Window2d::square(1) };
-        let y = convolve(&x.unsqueeze(1)?, &self.weight.reshape((output, input, 1, kernel))?, &window)?.squeeze(1)?;
+        let Sizes {
+            input,
+            output,
+            kernel,
+            stride,
+        } = self.sizes;
+        let window = Window2d {
+            kernel: [1, kernel],
+            stride: [1, stride],
+            ..Window2d::square(1)
+        };
+        let y = convolve(
+            &x.unsqueeze(1)?,
+            &self.weight.reshape((output, input, 1, kernel))?,
+            &window,
+        )?
+        .squeeze(1)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
@@ -109,7 +152,10 @@ impl Conv1d {
         let (_, length, channels) = x.dims3()?;
         let Sizes { input, kernel, .. } = self.sizes;
         if channels != input || length < kernel {
-            bail!("a convolution of {input} channels and {kernel} rows cannot take {:?}", x.dims())
+            bail!(
+                "a convolution of {input} channels and {kernel} rows cannot take {:?}",
+                x.dims()
+            )
         }
         Ok(())
     }
@@ -134,8 +180,17 @@ impl Border {
         match self {
             Self::Zeros(0) | Self::Circular(0) | Self::RepeatLast(0) => Ok(x.clone()),
             Self::Zeros(rows) => x.pad_with_zeros(1, rows, rows),
-            Self::Circular(rows) if rows > length => bail!("{length} rows do not make a circular border of {rows}"),
-            Self::Circular(rows) => Tensor::cat(&[&x.narrow(1, length - rows, rows)?, x, &x.narrow(1, 0, rows)?], 1),
+            Self::Circular(rows) if rows > length => {
+                bail!("{length} rows do not make a circular border of {rows}")
+            }
+            Self::Circular(rows) => Tensor::cat(
+                &[
+                    &x.narrow(1, length - rows, rows)?,
+                    x,
+                    &x.narrow(1, 0, rows)?,
+                ],
+                1,
+            ),
             Self::RepeatLast(rows) => {
                 let last = x.narrow(1, length - 1, 1)?;
                 let mut parts = vec![x.clone()];
@@ -166,19 +221,47 @@ impl ConvKernel {
         if backward {
             turned.fill(|_, to, index| value(index, to));
         }
-        Self { level, sizes, forward: panels, backward: turned, bias: bias.to_vec(), no_bias: vec![0.0; depth] }
+        Self {
+            level,
+            sizes,
+            forward: panels,
+            backward: turned,
+            bias: bias.to_vec(),
+            no_bias: vec![0.0; depth],
+        }
     }
 
     /// `target`, `[positions, output]`, from a sample, `[length, input]`.
     fn forward(&self, starts: &[usize], x: &[f32], target: &mut [f32]) {
-        multiply(Rows { values: x, starts, taps: &[0] }, &self.forward, Start::Bias(&self.bias), target);
+        multiply(
+            Rows {
+                values: x,
+                starts,
+                taps: &[0],
+            },
+            &self.forward,
+            Start::Bias(&self.bias),
+            target,
+        );
     }
 
     /// Adds to `target`, `[length, input]`, from the gradient of the output; `columns` is memory of
     /// `[positions, kernel, input]`.
-    fn add_input_gradient(&self, starts: &[usize], gradient: &[f32], columns: &mut [f32], target: &mut [f32]) {
-        let dense: Vec<usize> = (0..starts.len()).map(|row| row * self.sizes.output).collect();
-        let rows = Rows { values: gradient, starts: &dense, taps: &[0] };
+    fn add_input_gradient(
+        &self,
+        starts: &[usize],
+        gradient: &[f32],
+        columns: &mut [f32],
+        target: &mut [f32],
+    ) {
+        let dense: Vec<usize> = (0..starts.len())
+            .map(|row| row * self.sizes.output)
+            .collect();
+        let rows = Rows {
+            values: gradient,
+            starts: &dense,
+            taps: &[0],
+        };
         multiply(rows, &self.backward, Start::Bias(&self.no_bias), columns);
         let depth = self.sizes.depth();
         for (start, values) in starts.iter().zip(columns.chunks_exact(depth)) {
@@ -188,8 +271,19 @@ impl ConvKernel {
 
     /// Adds to `sums`, `[kernel, input, output]`.
     fn add_weight_gradient(&self, starts: &[usize], x: &[f32], gradient: &[f32], sums: &mut [f32]) {
-        let rows = Rows { values: x, starts, taps: &[0] };
-        accumulate_outer(self.level, rows, self.sizes.depth(), gradient, self.sizes.output, sums);
+        let rows = Rows {
+            values: x,
+            starts,
+            taps: &[0],
+        };
+        accumulate_outer(
+            self.level,
+            rows,
+            self.sizes.depth(),
+            gradient,
+            self.sizes.output,
+            sums,
+        );
     }
 }
 

@@ -35,9 +35,15 @@ impl Conv2d {
         window: Window2d,
     ) -> Result<Self> {
         let fan_in = Initial::FanIn(input * window.taps());
-        let bias = |builder: &mut StateBuilder<'_>| builder.parameter(format!("{name}.bias"), &[output], fan_in);
+        let bias = |builder: &mut StateBuilder<'_>| {
+            builder.parameter(format!("{name}.bias"), &[output], fan_in)
+        };
         let weight = Self::weight(builder, name, (input, output), window, fan_in)?;
-        Ok(Self { weight, bias: Some(bias(builder)?), window })
+        Ok(Self {
+            weight,
+            bias: Some(bias(builder)?),
+            window,
+        })
     }
 
     /// A layer without a bias, as it stands in front of a normalisation.
@@ -49,7 +55,11 @@ impl Conv2d {
         initial: Initial,
     ) -> Result<Self> {
         let weight = Self::weight(builder, name, (input, output), window, initial)?;
-        Ok(Self { weight, bias: None, window })
+        Ok(Self {
+            weight,
+            bias: None,
+            window,
+        })
     }
 
     fn weight(
@@ -59,7 +69,11 @@ impl Conv2d {
         window: Window2d,
         initial: Initial,
     ) -> Result<Var> {
-        builder.parameter(format!("{name}.weight"), &[output, input, window.kernel[0], window.kernel[1]], initial)
+        builder.parameter(
+            format!("{name}.weight"),
+            &[output, input, window.kernel[0], window.kernel[1]],
+            initial,
+        )
     }
 
     /// `[batch, height, width, input]` to `[batch, rows, columns, output]`.
@@ -71,7 +85,10 @@ impl Conv2d {
         if !(x.device().is_cpu() && x.dtype() == DType::F32) {
             return self.compose(x);
         }
-        let op = Conv2dOp { window: self.window, way: Way::Convolve };
+        let op = Conv2dOp {
+            window: self.window,
+            way: Way::Convolve,
+        };
         let x = x.contiguous()?;
         match &self.bias {
             Some(bias) => x.apply_op3(&self.weight, bias, op),
@@ -87,10 +104,22 @@ impl Conv2d {
         let (output, input, _, _) = self.weight.dims4()?;
         match self.window.places(image.size) {
             Some(size) if image.channels == input => {
-                let map = Grid { size, channels: output };
-                Ok(Correlation { level: Level::detect(), window: self.window, batch, image, map })
+                let map = Grid {
+                    size,
+                    channels: output,
+                };
+                Ok(Correlation {
+                    level: Level::detect(),
+                    window: self.window,
+                    batch,
+                    image,
+                    map,
+                })
             }
-            _ => bail!("a convolution of {input} channels and {:?} cannot take {image:?}", self.window.kernel),
+            _ => bail!(
+                "a convolution of {input} channels and {:?} cannot take {image:?}",
+                self.window.kernel
+            ),
         }
     }
 
@@ -144,7 +173,10 @@ impl ConvTranspose2d {
         if !(x.device().is_cpu() && x.dtype() == DType::F32) {
             return self.compose(x);
         }
-        let op = Conv2dOp { window: self.window, way: Way::Transpose(self.added) };
+        let op = Conv2dOp {
+            window: self.window,
+            way: Way::Transpose(self.added),
+        };
         x.contiguous()?.apply_op3(&self.weight, &self.bias, op)
     }
 
@@ -157,14 +189,20 @@ impl ConvTranspose2d {
         }
         let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
         let planes = planes.conv_transpose2d(&self.weight, padding, added, stride, dilation)?;
-        planes.permute((0, 2, 3, 1))?.contiguous()?.broadcast_add(&self.bias)
+        planes
+            .permute((0, 2, 3, 1))?
+            .contiguous()?
+            .broadcast_add(&self.bias)
     }
 }
 
 fn check_channels(x: &Tensor, input: usize) -> Result<()> {
     let (batch, _, _, channels) = x.dims4()?;
     if channels != input || batch == 0 {
-        bail!("a convolution of {input} channels cannot take {:?}", x.dims())
+        bail!(
+            "a convolution of {input} channels cannot take {:?}",
+            x.dims()
+        )
     }
     Ok(())
 }
@@ -172,7 +210,9 @@ fn check_channels(x: &Tensor, input: usize) -> Result<()> {
 fn equal_sides(window: &Window2d) -> Result<(usize, usize)> {
     let ([stride, other], [dilation, also]) = (window.stride, window.dilation);
     if stride != other || dilation != also {
-        bail!("a transposed convolution needs equal stride and dilation of both axes on this device")
+        bail!(
+            "a transposed convolution needs equal stride and dilation of both axes on this device"
+        )
     }
     Ok((stride, dilation))
 }

@@ -33,11 +33,22 @@ impl CrossEntropy {
         if let Some(class) = labels.iter().find(|class| **class as usize >= count) {
             bail!("class {class} is not one of the {count} that the model tells apart")
         }
-        let weights = self.class_weights.clone().unwrap_or_else(|| vec![1.0; count]);
+        let weights = self
+            .class_weights
+            .clone()
+            .unwrap_or_else(|| vec![1.0; count]);
         if weights.len() != count {
-            bail!("{} class weights were given for {count} classes", weights.len())
+            bail!(
+                "{} class weights were given for {count} classes",
+                weights.len()
+            )
         }
-        let op = CrossEntropyOp { labels, weights, smoothing: self.label_smoothing, gradient: Arc::default() };
+        let op = CrossEntropyOp {
+            labels,
+            weights,
+            smoothing: self.label_smoothing,
+            gradient: Arc::default(),
+        };
         if logits.device().is_cpu() && logits.dtype() == DType::F32 {
             return logits.contiguous()?.apply_op1(op);
         }
@@ -55,14 +66,21 @@ struct CrossEntropyOp {
 
 impl CrossEntropyOp {
     fn total(&self) -> f64 {
-        self.labels.iter().map(|label| f64::from(self.weights[*label as usize])).sum()
+        self.labels
+            .iter()
+            .map(|label| f64::from(self.weights[*label as usize]))
+            .sum()
     }
 
     /// What each class's `-ln p` counts in a sample's loss, which is the target distribution times the weights.
     fn shares(&self, label: u32) -> Vec<f64> {
         let spread = self.smoothing / self.weights.len() as f64;
         let share = |(class, weight): (usize, &f32)| {
-            let hit = if class == label as usize { 1.0 - self.smoothing } else { 0.0 };
+            let hit = if class == label as usize {
+                1.0 - self.smoothing
+            } else {
+                0.0
+            };
             f64::from(*weight) * (hit + spread)
         };
         self.weights.iter().enumerate().map(share).collect()
@@ -70,9 +88,14 @@ impl CrossEntropyOp {
 
     fn compose(&self, logits: &Tensor) -> Result<Tensor> {
         let total = self.total();
-        let shares: Vec<f32> =
-            self.labels.iter().flat_map(|label| self.shares(*label)).map(|share| (share / total) as f32).collect();
-        let shares = Tensor::from_vec(shares, logits.shape(), logits.device())?.to_dtype(logits.dtype())?;
+        let shares: Vec<f32> = self
+            .labels
+            .iter()
+            .flat_map(|label| self.shares(*label))
+            .map(|share| (share / total) as f32)
+            .collect();
+        let shares =
+            Tensor::from_vec(shares, logits.shape(), logits.device())?.to_dtype(logits.dtype())?;
         let log = candle_nn::ops::log_softmax(logits, D::Minus1)?;
         (log * shares)?.sum_all()?.neg()
     }
@@ -90,7 +113,10 @@ impl CustomOp1 for CrossEntropyOp {
         let mut loss = 0.0;
         for (logits, label) in logits.chunks_exact(count).zip(&self.labels) {
             let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let exponentials: Vec<f64> = logits.iter().map(|logit| f64::from(logit - most).exp()).collect();
+            let exponentials: Vec<f64> = logits
+                .iter()
+                .map(|logit| f64::from(logit - most).exp())
+                .collect();
             let sum: f64 = exponentials.iter().sum();
             let shares = self.shares(*label);
             let all: f64 = shares.iter().sum();
@@ -104,7 +130,10 @@ impl CustomOp1 for CrossEntropyOp {
         if self.gradient.set(gradient).is_err() {
             bail!("a cross entropy was applied twice")
         }
-        Ok((CpuStorage::F32(vec![(loss / total) as f32]), Shape::from(())))
+        Ok((
+            CpuStorage::F32(vec![(loss / total) as f32]),
+            Shape::from(()),
+        ))
     }
 
     fn bwd(&self, logits: &Tensor, _: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
@@ -112,7 +141,10 @@ impl CustomOp1 for CrossEntropyOp {
             bail!("a cross entropy was differentiated before it was applied")
         };
         let upstream: f32 = upstream.to_scalar()?;
-        let values: Vec<f32> = gradient.iter().map(|gradient| gradient * upstream).collect();
+        let values: Vec<f32> = gradient
+            .iter()
+            .map(|gradient| gradient * upstream)
+            .collect();
         Tensor::from_vec(values, logits.shape(), logits.device()).map(Some)
     }
 }
@@ -123,16 +155,36 @@ mod tests {
     use candle_core::{Device, Var};
 
     /// Weighted or not, smoothing, loss.
-    const LOSSES: [(bool, f64, f32); 4] =
-        [(false, 0.0, 0.956_180_2), (true, 0.0, 1.054_968_2), (false, 0.1, 1.029_096_8), (true, 0.2, 1.171_923)];
-    const LOGITS: [[f32; 3]; 4] = [[0.5, -1.0, 2.0], [1.5, 0.25, -0.5], [0.0, 0.0, 0.0], [-2.0, 3.0, 1.0]];
+    const LOSSES: [(bool, f64, f32); 4] = [
+        (false, 0.0, 0.956_180_2),
+        (true, 0.0, 1.054_968_2),
+        (false, 0.1, 1.029_096_8),
+        (true, 0.2, 1.171_923),
+    ];
+    const LOGITS: [[f32; 3]; 4] = [
+        [0.5, -1.0, 2.0],
+        [1.5, 0.25, -0.5],
+        [0.0, 0.0, 0.0],
+        [-2.0, 3.0, 1.0],
+    ];
 
     fn case(class_weights: Option<Vec<f32>>, label_smoothing: f64) -> (f32, Vec<f32>) {
         let logits = Var::new(&LOGITS, &Device::Cpu).unwrap();
         let classes = Tensor::new(&[2_u32, 0, 1, 2], &Device::Cpu).unwrap();
-        let loss = CrossEntropy { class_weights, label_smoothing }.loss(&logits, &classes).unwrap();
+        let loss = CrossEntropy {
+            class_weights,
+            label_smoothing,
+        }
+        .loss(&logits, &classes)
+        .unwrap();
         let store = (&loss * 2.0).unwrap().backward().unwrap();
-        let gradient = store.get(logits.as_tensor()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let gradient = store
+            .get(logits.as_tensor())
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         (loss.to_scalar().unwrap(), gradient)
     }
 
@@ -140,19 +192,32 @@ mod tests {
     #[test]
     fn losses_are_those_of_pytorch() {
         let weights = Some(vec![0.5, 2.0, 1.0]);
-        for (weights, smoothing, expected) in
-            LOSSES.map(|(weighted, smoothing, loss)| (if weighted { weights.clone() } else { None }, smoothing, loss))
-        {
+        for (weights, smoothing, expected) in LOSSES.map(|(weighted, smoothing, loss)| {
+            (
+                if weighted { weights.clone() } else { None },
+                smoothing,
+                loss,
+            )
+        }) {
             let (loss, _) = case(weights, smoothing);
-            assert!((loss - expected).abs() < 1e-6, "{smoothing}: {loss} {expected}");
+            assert!(
+                (loss - expected).abs() < 1e-6,
+                "{smoothing}: {loss} {expected}"
+            );
         }
     }
 
     #[test]
     fn gradients_are_slopes_and_the_composition_agrees() {
-        for (weights, smoothing) in [(None, 0.0), (Some(vec![0.5, 2.0, 1.0]), 0.0), (Some(vec![0.5, 2.0, 1.0]), 0.2)] {
+        for (weights, smoothing) in [
+            (None, 0.0),
+            (Some(vec![0.5, 2.0, 1.0]), 0.0),
+            (Some(vec![0.5, 2.0, 1.0]), 0.2),
+        ] {
             let (_, gradient) = case(weights.clone(), smoothing);
-            let total = weights.as_ref().map_or(4.0, |weights| f64::from(weights[2] * 2.0 + weights[0] + weights[1]));
+            let total = weights.as_ref().map_or(4.0, |weights| {
+                f64::from(weights[2] * 2.0 + weights[0] + weights[1])
+            });
             let op = CrossEntropyOp {
                 labels: vec![2, 0, 1, 2],
                 weights: weights.clone().unwrap_or_else(|| vec![1.0; 3]),
@@ -163,9 +228,22 @@ mod tests {
             let logits = Var::new(&LOGITS, &Device::Cpu).unwrap();
             let composed = op.compose(&logits).unwrap();
             let store = (&composed * 2.0).unwrap().backward().unwrap();
-            let expected: Vec<f32> = store.get(logits.as_tensor()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            assert!((composed.to_scalar::<f32>().unwrap() - case(weights, smoothing).0).abs() < 1e-6);
-            assert!(gradient.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
+            let expected: Vec<f32> = store
+                .get(logits.as_tensor())
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap();
+            assert!(
+                (composed.to_scalar::<f32>().unwrap() - case(weights, smoothing).0).abs() < 1e-6
+            );
+            assert!(
+                gradient
+                    .iter()
+                    .zip(&expected)
+                    .all(|(found, expected)| (found - expected).abs() < 1e-6)
+            );
         }
     }
 
@@ -174,10 +252,13 @@ mod tests {
         let logits = Tensor::new(&LOGITS, &Device::Cpu).unwrap();
         let loss = |classes: &[u32], weights| {
             let classes = Tensor::new(classes, &Device::Cpu).unwrap();
-            CrossEntropy { class_weights: weights, label_smoothing: 0.0 }
-                .loss(&logits, &classes)
-                .unwrap_err()
-                .to_string()
+            CrossEntropy {
+                class_weights: weights,
+                label_smoothing: 0.0,
+            }
+            .loss(&logits, &classes)
+            .unwrap_err()
+            .to_string()
         };
         assert!(loss(&[0, 1, 2, 3], None).contains("class 3"));
         assert!(loss(&[0, 1], None).contains("4 samples"));

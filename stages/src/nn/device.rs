@@ -23,14 +23,20 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
     match opened {
         Ok(Ok(device)) => {
             keep_memory(&device).map_err(|error| {
-                StageError::new(format!("CUDA device {ordinal} cannot be set up")).hint(hint).because(error)
+                StageError::new(format!("CUDA device {ordinal} cannot be set up"))
+                    .hint(hint)
+                    .because(error)
             })?;
             Ok(device)
         }
-        Ok(Err(error)) => {
-            Err(StageError::new(format!("CUDA device {ordinal} cannot be used")).hint(hint).because(error))
+        Ok(Err(error)) => Err(
+            StageError::new(format!("CUDA device {ordinal} cannot be used"))
+                .hint(hint)
+                .because(error),
+        ),
+        Err(_) => {
+            Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint))
         }
-        Err(_) => Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint)),
     }
 }
 
@@ -46,16 +52,22 @@ fn keep_memory(device: &candle_core::Device) -> candle_core::Result<()> {
     let mut threshold = u64::MAX;
     // SAFETY: both pointers are valid for what the driver writes and reads: a handle, and 64 bits for this attribute.
     unsafe {
-        sys::cuDeviceGetDefaultMemPool(&raw mut pool, handle).result().w()?;
+        sys::cuDeviceGetDefaultMemPool(&raw mut pool, handle)
+            .result()
+            .w()?;
         let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result().w()
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast())
+            .result()
+            .w()
     }
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
-    Err(StageError::new(format!("CUDA device {ordinal} was asked for, but this program was built without CUDA"))
-        .hint("run with `--device cpu`, or build with `--features cuda`"))
+    Err(StageError::new(format!(
+        "CUDA device {ordinal} was asked for, but this program was built without CUDA"
+    ))
+    .hint("run with `--device cpu`, or build with `--features cuda`"))
 }
 
 /// What bit-equality of floating point depends on here: `cpu/x86_64/avx512f`, `cuda/sm_90/13.0`.
@@ -74,7 +86,11 @@ pub fn numeric_class(device: Device) -> Result<String, StageError> {
 /// machine.
 fn numeric_class_here() -> String {
     let class = numeric_class_at(Level::detect());
-    if Level::detect() == Level::of_machine() { class } else { class + "/lowered" }
+    if Level::detect() == Level::of_machine() {
+        class
+    } else {
+        class + "/lowered"
+    }
 }
 
 /// A level that does not exist, or that the machine does not have, must not quietly become another one.
@@ -99,14 +115,22 @@ fn cuda_class(ordinal: usize) -> Result<String, StageError> {
 
     let opened = device(Device::Cuda(ordinal))?;
     let stream = opened.as_cuda_device()?.cuda_stream();
-    let failed = |error: result::DriverError| StageError::new("the CUDA device does not answer").because(error);
+    let failed = |error: result::DriverError| {
+        StageError::new("the CUDA device does not answer").because(error)
+    };
     let attribute = |name| stream.context().attribute(name).map_err(failed);
     let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
     let mut version = 0;
     // SAFETY: the pointer is valid for the one integer that the driver writes.
-    unsafe { sys::cuDriverGetVersion(&raw mut version) }.result().map_err(failed)?;
-    Ok(format!("cuda/sm_{major}{minor}/{}.{}", version / 1000, version % 1000 / 10))
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(failed)?;
+    Ok(format!(
+        "cuda/sm_{major}{minor}/{}.{}",
+        version / 1000,
+        version % 1000 / 10
+    ))
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -121,8 +145,14 @@ mod tests {
     #[test]
     fn classes_differ_by_level_and_name_the_architecture() {
         let class = numeric_class(Device::Cpu).unwrap();
-        assert!(class.starts_with("cpu/") && class.contains(std::env::consts::ARCH), "{class}");
-        assert_ne!(numeric_class_at(Level::Portable), numeric_class_at(Level::Avx512));
+        assert!(
+            class.starts_with("cpu/") && class.contains(std::env::consts::ARCH),
+            "{class}"
+        );
+        assert_ne!(
+            numeric_class_at(Level::Portable),
+            numeric_class_at(Level::Avx512)
+        );
     }
 
     #[test]

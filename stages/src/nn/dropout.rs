@@ -20,14 +20,20 @@ pub struct Dropout {
 
 impl Dropout {
     /// Values pass unchanged.
-    pub const NONE: Self = Self { seed: 0, dropped: 0 };
+    pub const NONE: Self = Self {
+        seed: 0,
+        dropped: 0,
+    };
 
     /// Draws the masks of one application. In evaluation, and at a rate of 0, nothing is drawn and nothing dropped.
     /// Rates are taken to the next 65,536th; `rate` must lie in [0, 1).
     pub fn draw(rate: f64, mode: Mode, random: &mut Random) -> Self {
         let dropped = (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
         match mode {
-            Mode::Train if dropped > 0 => Self { seed: random.next_u64(), dropped },
+            Mode::Train if dropped > 0 => Self {
+                seed: random.next_u64(),
+                dropped,
+            },
             _ => Self::NONE,
         }
     }
@@ -50,15 +56,28 @@ impl Dropout {
         }
         let kept = self.kept();
         let mut random = Random::new(self.seed.wrapping_add(row as u64), "dropout");
-        let factor = |bits: u64| if (bits as u16) < self.dropped { 0.0 } else { kept };
+        let factor = |bits: u64| {
+            if (bits as u16) < self.dropped {
+                0.0
+            } else {
+                kept
+            }
+        };
         let mut blocks = factors.chunks_exact_mut(4);
         for block in &mut blocks {
             let bits = random.next_u64();
-            block.copy_from_slice(&[factor(bits), factor(bits >> 16), factor(bits >> 32), factor(bits >> 48)]);
+            block.copy_from_slice(&[
+                factor(bits),
+                factor(bits >> 16),
+                factor(bits >> 32),
+                factor(bits >> 48),
+            ]);
         }
         let rest = blocks.into_remainder();
         let bits = random.next_u64();
-        rest.iter_mut().enumerate().for_each(|(index, value)| *value = factor(bits >> (16 * index)));
+        rest.iter_mut()
+            .enumerate()
+            .for_each(|(index, value)| *value = factor(bits >> (16 * index)));
     }
 
     /// `x`, `[…, width]`, with values dropped.
@@ -81,11 +100,19 @@ impl Dropout {
     /// If a tensor operation fails.
     pub fn mask(self, x: &Tensor) -> Result<Tensor> {
         let width = x.dims().last().copied().unwrap_or(1).max(1);
-        let (_, kept) = fill_rows(&chunks(x.elem_count() / width), [width], |rows, [factors]| {
-            rows.zip(factors.chunks_exact_mut(width)).for_each(|(row, factors)| self.fill(row, factors));
-            // A byte each is a quarter of the way to a GPU.
-            factors.iter().map(|factor| u8::from(*factor != 0.0)).collect::<Vec<u8>>()
-        });
+        let (_, kept) = fill_rows(
+            &chunks(x.elem_count() / width),
+            [width],
+            |rows, [factors]| {
+                rows.zip(factors.chunks_exact_mut(width))
+                    .for_each(|(row, factors)| self.fill(row, factors));
+                // A byte each is a quarter of the way to a GPU.
+                factors
+                    .iter()
+                    .map(|factor| u8::from(*factor != 0.0))
+                    .collect::<Vec<u8>>()
+            },
+        );
         let kept = Tensor::from_vec(kept.concat(), x.shape(), x.device())?.to_dtype(x.dtype())?;
         kept * f64::from(self.kept())
     }
@@ -95,7 +122,10 @@ impl Dropout {
         let ([target], _) = fill_rows(&chunks(x.len() / width), [width], |rows, [target]| {
             for (row, target) in rows.zip(target.chunks_exact_mut(width)) {
                 self.fill(row, target);
-                target.iter_mut().zip(&x[row * width..]).for_each(|(factor, x)| *factor *= x);
+                target
+                    .iter_mut()
+                    .zip(&x[row * width..])
+                    .for_each(|(factor, x)| *factor *= x);
             }
         });
         target
@@ -111,12 +141,17 @@ impl CustomOp1 for DropoutOp {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let width = layout.dims().last().copied().unwrap_or(1);
-        Ok((CpuStorage::F32(self.0.apply(floats(x, layout)?, width)), layout.shape().clone()))
+        Ok((
+            CpuStorage::F32(self.0.apply(floats(x, layout)?, width)),
+            layout.shape().clone(),
+        ))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let width = x.dims().last().copied().unwrap_or(1);
-        let values = with_slice(&gradient.contiguous()?, |gradient| self.0.apply(gradient, width))?;
+        let values = with_slice(&gradient.contiguous()?, |gradient| {
+            self.0.apply(gradient, width)
+        })?;
         Tensor::from_vec(values, x.shape(), x.device()).map(Some)
     }
 }
@@ -133,15 +168,39 @@ mod tests {
         let x = Var::ones((50, 2001), DType::F32, &Device::Cpu).unwrap();
         let y = dropout.forward(&x).unwrap();
         let values: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
-        let dropped = values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64;
+        let dropped =
+            values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64;
         let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64;
-        assert!((dropped - 0.3).abs() < 0.005 && (mean - 1.0).abs() < 0.01, "{dropped} {mean}");
+        assert!(
+            (dropped - 0.3).abs() < 0.005 && (mean - 1.0).abs() < 0.01,
+            "{dropped} {mean}"
+        );
         let gradients = y.sum_all().unwrap().backward().unwrap();
-        let gradient: Vec<f32> = gradients.get(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let gradient: Vec<f32> = gradients
+            .get(&x)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         assert_eq!(gradient, values);
-        assert_eq!(dropout.mask(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
-        let other = Dropout::draw(0.3, Mode::Train, &mut random).forward(&x).unwrap();
-        assert_ne!(other.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
+        assert_eq!(
+            dropout
+                .mask(&x)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap(),
+            values
+        );
+        let other = Dropout::draw(0.3, Mode::Train, &mut random)
+            .forward(&x)
+            .unwrap();
+        assert_ne!(
+            other.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            values
+        );
         assert_ne!(values[..2001], values[2001..4002]);
     }
 

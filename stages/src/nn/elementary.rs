@@ -18,10 +18,24 @@ pub fn exp(x: f32) -> f32 {
     let rest = (bounded - power * LN_2[0]) - power * LN_2[1];
     // Taylor's series: |rest| is at most ln 2 / 2, where the first term left out is below 6e-9.
     let mut series = 1.0 / 5040.0;
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for coefficient in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         series = series * rest + coefficient;
     }
-    let scale = f32::from_bits(rounded.to_bits().wrapping_sub(ROUNDER.to_bits()).wrapping_add(127) << 23);
+    let scale = f32::from_bits(
+        rounded
+            .to_bits()
+            .wrapping_sub(ROUNDER.to_bits())
+            .wrapping_add(127)
+            << 23,
+    );
     if x < -LIMIT { 0.0 } else { series * scale }
 }
 
@@ -85,17 +99,31 @@ mod tests {
     fn exponentials_are_exact_to_a_few_units_and_bounded() {
         for x in steps(-87.0, 87.0) {
             let expected = f64::from(x).exp();
-            assert!((f64::from(exp(x)) / expected - 1.0).abs() < 2.5e-7, "{x}: {} {expected}", exp(x));
+            assert!(
+                (f64::from(exp(x)) / expected - 1.0).abs() < 2.5e-7,
+                "{x}: {} {expected}",
+                exp(x)
+            );
         }
-        assert_eq!((exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        assert_eq!(
+            (exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)),
+            (1.0, 0.0, 0.0)
+        );
         assert!(exp(f32::NAN).is_nan() && exp(f32::INFINITY) == exp(87.0));
     }
 
     #[test]
     fn logarithms_are_exact_to_a_few_units() {
-        for x in steps(1e-4, 3.0).chain(steps(1.0, 1e6)).chain([f32::MIN_POSITIVE, f32::MAX]) {
+        for x in steps(1e-4, 3.0)
+            .chain(steps(1.0, 1e6))
+            .chain([f32::MIN_POSITIVE, f32::MAX])
+        {
             let expected = f64::from(x).ln();
-            assert!((f64::from(ln(x)) - expected).abs() <= 3e-7 * expected.abs(), "{x}: {} {expected}", ln(x));
+            assert!(
+                (f64::from(ln(x)) - expected).abs() <= 3e-7 * expected.abs(),
+                "{x}: {} {expected}",
+                ln(x)
+            );
         }
         assert_eq!(ln(1.0), 0.0);
     }
@@ -106,10 +134,19 @@ mod tests {
             let (below, density) = normal(x);
             let x = f64::from(x);
             let expected = 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
-            assert!((f64::from(below) - expected).abs() < 2.5e-7, "{x}: {below} {expected}");
-            assert!(x > 0.0 || (f64::from(below) / expected - 1.0).abs() < 6e-6, "{x}: {below} {expected}");
+            assert!(
+                (f64::from(below) - expected).abs() < 2.5e-7,
+                "{x}: {below} {expected}"
+            );
+            assert!(
+                x > 0.0 || (f64::from(below) / expected - 1.0).abs() < 6e-6,
+                "{x}: {below} {expected}"
+            );
             let expected = (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-            assert!((f64::from(density) / expected - 1.0).abs() < 6e-6, "{x}: {density} {expected}");
+            assert!(
+                (f64::from(density) / expected - 1.0).abs() < 6e-6,
+                "{x}: {density} {expected}"
+            );
         }
         assert!(normal(f32::NAN).0.is_nan());
     }

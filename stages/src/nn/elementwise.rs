@@ -18,7 +18,10 @@ pub(crate) struct Span {
 /// Cuts the channels of a row into spans, of which only the last may be short.
 #[inline(always)]
 pub(crate) fn lanes(channels: usize) -> impl Iterator<Item = Span> {
-    (0..channels).step_by(LANES).map(move |first| Span { first, count: LANES.min(channels - first) })
+    (0..channels).step_by(LANES).map(move |first| Span {
+        first,
+        count: LANES.min(channels - first),
+    })
 }
 
 /// Values of the channels of a [`Span`]; those beyond a short one are zeros and never stored.
@@ -80,7 +83,10 @@ impl Lanes {
     /// The largest lane.
     #[inline(always)]
     pub fn largest(self) -> f32 {
-        self.0.into_iter().fold(f32::NEG_INFINITY, |most, value| if value > most { value } else { most })
+        self.0.into_iter().fold(
+            f32::NEG_INFINITY,
+            |most, value| if value > most { value } else { most },
+        )
     }
 
     /// `max(self, 0)`; a NaN stays one.
@@ -92,7 +98,10 @@ impl Lanes {
     /// `self`, but 0 where `condition` is at most 0.
     #[inline(always)]
     pub fn where_positive(self, condition: Self) -> Self {
-        self.with(condition, |value, condition| if condition <= 0.0 { 0.0 } else { value })
+        self.with(
+            condition,
+            |value, condition| if condition <= 0.0 { 0.0 } else { value },
+        )
     }
 
     #[inline(always)]
@@ -102,7 +111,9 @@ impl Lanes {
 
     #[inline(always)]
     fn with(self, other: Self, operation: impl Fn(f32, f32) -> f32) -> Self {
-        Self(std::array::from_fn(|lane| operation(self.0[lane], other.0[lane])))
+        Self(std::array::from_fn(|lane| {
+            operation(self.0[lane], other.0[lane])
+        }))
     }
 }
 
@@ -214,7 +225,8 @@ mod tests {
         let values: Vec<f32> = (0..37 * 6).map(|i| (i as f32 * 0.37).sin()).collect();
         let wanted: Vec<f32> = values.iter().rev().copied().collect();
         let all = |level| {
-            let (mut sums, mut means, mut gradient) = (vec![0.5; 37], vec![0.0; 37 * 2], vec![0.0; values.len()]);
+            let (mut sums, mut means, mut gradient) =
+                (vec![0.5; 37], vec![0.0; 37 * 2], vec![0.0; values.len()]);
             add_rows(level, &values, &mut sums);
             group_means(level, &values, 3, 37, &mut means);
             let error = squared_error(level, &values, &wanted, 0.5, &mut gradient);
@@ -222,8 +234,16 @@ mod tests {
             (sums, means, gradient, error)
         };
         let expected = all(Level::Portable);
-        assert!(Level::available().into_iter().all(|level| all(level) == expected));
-        let plain: f64 = values.iter().zip(&wanted).map(|(a, b)| f64::from((a - b) * (a - b))).sum();
+        assert!(
+            Level::available()
+                .into_iter()
+                .all(|level| all(level) == expected)
+        );
+        let plain: f64 = values
+            .iter()
+            .zip(&wanted)
+            .map(|(a, b)| f64::from((a - b) * (a - b)))
+            .sum();
         assert!((expected.3 - plain).abs() < 1e-9);
         assert_eq!(expected.2[0], 0.5 * (values[0] - wanted[0]));
     }

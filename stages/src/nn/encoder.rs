@@ -30,8 +30,16 @@ impl Embedding {
         channels: usize,
         width: usize,
     ) -> Result<Self> {
-        let values = CircularConv::new(builder, &format!("{name}.value_embedding.tokenConv"), channels, width)?;
-        Ok(Self { values, positions: Positions::new(length, width) })
+        let values = CircularConv::new(
+            builder,
+            &format!("{name}.value_embedding.tokenConv"),
+            channels,
+            width,
+        )?;
+        Ok(Self {
+            values,
+            positions: Positions::new(length, width),
+        })
     }
 
     /// `[batch, length, channels]` to `[batch, length, width]`.
@@ -56,7 +64,12 @@ impl EncoderBlock {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, width: usize, hidden: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        width: usize,
+        hidden: usize,
+    ) -> Result<Self> {
         let first = Linear::pointwise(builder, &format!("{name}.conv1"), width, hidden)?;
         let second = Linear::pointwise(builder, &format!("{name}.conv2"), hidden, width)?;
         Ok(Self {
@@ -72,9 +85,15 @@ impl EncoderBlock {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, x: &Tensor, attended: &Tensor, mut draw: impl FnMut() -> Dropout) -> Result<Tensor> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        attended: &Tensor,
+        mut draw: impl FnMut() -> Dropout,
+    ) -> Result<Tensor> {
         let x = self.norm_attention.forward_residual(x, attended, draw())?;
         let hidden = draw();
-        self.norm_feed_forward.forward_residual(&x, &self.feed_forward.forward(&x, hidden)?, draw())
+        self.norm_feed_forward
+            .forward_residual(&x, &self.feed_forward.forward(&x, hidden)?, draw())
     }
 }

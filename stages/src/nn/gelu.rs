@@ -79,13 +79,22 @@ mod tests {
         let variable = Var::from_slice(&x, (7, 143), &Device::Cpu).unwrap();
         let y = gelu(&variable).unwrap();
         let gradients = y.sum_all().unwrap().backward().unwrap();
-        let slopes: Vec<f32> = gradients.get(&variable).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let slopes: Vec<f32> = gradients
+            .get(&variable)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         let y: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
         for ((x, y), slope) in x.iter().zip(&y).zip(&slopes) {
             let x = f64::from(*x);
             assert!((f64::from(*y) - value(x)).abs() < 1e-6, "{x}: {y}");
             let expected = (value(x + 1e-5) - value(x - 1e-5)) / 2e-5;
-            assert!((f64::from(*slope) - expected).abs() < 2e-6, "{x}: {slope} {expected}");
+            assert!(
+                (f64::from(*slope) - expected).abs() < 2e-6,
+                "{x}: {slope} {expected}"
+            );
         }
         for level in Level::available() {
             let (mut values, mut gradient) = (vec![0.0; x.len()], vec![1.0; x.len()]);

@@ -14,7 +14,12 @@ pub struct Gradients(pub Vec<Option<Tensor>>);
 impl Gradients {
     /// What automatic differentiation found.
     pub fn of(state: &State, store: &GradStore) -> Self {
-        Self(state.parameters().map(|(_, parameter)| store.get(parameter.as_tensor()).cloned()).collect())
+        Self(
+            state
+                .parameters()
+                .map(|(_, parameter)| store.get(parameter.as_tensor()).cloned())
+                .collect(),
+        )
     }
 
     /// √(Σ g²) over all gradients.
@@ -32,7 +37,11 @@ impl Gradients {
     /// If a tensor operation fails.
     pub fn clip(&mut self, limit: f64) -> Result<()> {
         let factor = limit / (self.norm()? + 1e-6);
-        if factor < 1.0 { self.scale(factor) } else { Ok(()) }
+        if factor < 1.0 {
+            self.scale(factor)
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds others, parameter by parameter.
@@ -54,7 +63,10 @@ impl Gradients {
     /// # Errors
     /// If a tensor operation fails.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
-        self.0.iter_mut().flatten().try_for_each(|gradient| scale(gradient, factor))
+        self.0
+            .iter_mut()
+            .flatten()
+            .try_for_each(|gradient| scale(gradient, factor))
     }
 
     /// Scales every gradient so that its own norm is at most `limit`, as `tf.clip_by_norm` does.
@@ -77,7 +89,9 @@ fn square(gradient: &Tensor) -> Result<f64> {
     match gradient.device() {
         Device::Cpu => {
             let gradient = gradient.contiguous()?;
-            with_slice(&gradient, |values| values.iter().map(|value| f64::from(*value).powi(2)).sum())
+            with_slice(&gradient, |values| {
+                values.iter().map(|value| f64::from(*value).powi(2)).sum()
+            })
         }
         _ => Ok(f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)),
     }
@@ -87,7 +101,9 @@ fn scale(gradient: &mut Tensor, factor: f64) -> Result<()> {
     match gradient.device() {
         Device::Cpu => {
             *gradient = gradient.copy()?;
-            with_slice_mut(gradient, |values| values.iter_mut().for_each(|value| *value *= factor as f32))
+            with_slice_mut(gradient, |values| {
+                values.iter_mut().for_each(|value| *value *= factor as f32)
+            })
         }
         _ => {
             *gradient = (&*gradient * factor)?;
@@ -106,16 +122,25 @@ mod tests {
         let mut gradients = Gradients(vec![tensor(&[3.0, 0.0]), None, tensor(&[4.0])]);
         assert!((gradients.norm().unwrap() - 5.0).abs() < 1e-9);
         gradients.clip(10.0).unwrap();
-        assert_eq!(gradients.0[0].as_ref().unwrap().to_vec1::<f32>().unwrap(), [3.0, 0.0]);
+        assert_eq!(
+            gradients.0[0].as_ref().unwrap().to_vec1::<f32>().unwrap(),
+            [3.0, 0.0]
+        );
         gradients.clip(1.0).unwrap();
         assert!((gradients.norm().unwrap() - 1.0).abs() < 1e-5);
         let clipped: Vec<f32> = gradients.0[2].as_ref().unwrap().to_vec1().unwrap();
         assert!((clipped[0] - 0.8).abs() < 1e-5);
 
         let mut sum = Gradients(vec![None, tensor(&[1.0]), tensor(&[2.0])]);
-        sum.add(&Gradients(vec![tensor(&[5.0]), None, tensor(&[0.5])])).unwrap();
+        sum.add(&Gradients(vec![tensor(&[5.0]), None, tensor(&[0.5])]))
+            .unwrap();
         sum.scale(2.0).unwrap();
-        let values: Vec<f32> = sum.0.iter().flatten().map(|g| g.to_vec1::<f32>().unwrap()[0]).collect();
+        let values: Vec<f32> = sum
+            .0
+            .iter()
+            .flatten()
+            .map(|g| g.to_vec1::<f32>().unwrap()[0])
+            .collect();
         assert_eq!(values, [10.0, 2.0, 5.0]);
     }
 
@@ -126,6 +151,9 @@ mod tests {
         gradients.clip_each(1.0).unwrap();
         let clipped: Vec<f32> = gradients.0[0].as_ref().unwrap().to_vec1().unwrap();
         assert!((clipped[0] - 0.6).abs() < 1e-6 && (clipped[1] - 0.8).abs() < 1e-6);
-        assert_eq!(gradients.0[2].as_ref().unwrap().to_vec1::<f32>().unwrap(), [0.5]);
+        assert_eq!(
+            gradients.0[2].as_ref().unwrap().to_vec1::<f32>().unwrap(),
+            [0.5]
+        );
     }
 }

@@ -28,7 +28,10 @@ pub struct Edges {
 impl Edges {
     /// Every node listens to itself and to these others, in this order.
     pub fn new(neighbours: &[Vec<usize>]) -> Self {
-        let mut edges = Self { starts: vec![0], from: Vec::new() };
+        let mut edges = Self {
+            starts: vec![0],
+            from: Vec::new(),
+        };
         for (own, others) in neighbours.iter().enumerate() {
             edges.from.push(own);
             edges.from.extend(others);
@@ -46,7 +49,9 @@ impl Edges {
         let nodes = self.nodes();
         let mut mask = vec![NO_EDGE; nodes * nodes];
         for own in 0..nodes {
-            self.from[self.starts[own]..self.starts[own + 1]].iter().for_each(|other| mask[own * nodes + other] = 0.0);
+            self.from[self.starts[own]..self.starts[own + 1]]
+                .iter()
+                .for_each(|other| mask[own * nodes + other] = 0.0);
         }
         Tensor::from_vec(mask, (nodes, nodes), like.device())?.to_dtype(like.dtype())
     }
@@ -61,22 +66,38 @@ impl Edges {
 ///
 /// # Errors
 /// If the shapes do not fit together.
-pub fn attend(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Arc<Edges>) -> Result<Tensor> {
+pub fn attend(
+    states: &Tensor,
+    vectors: &Tensor,
+    offsets: &Tensor,
+    edges: &Arc<Edges>,
+) -> Result<Tensor> {
     let (_, nodes, width) = states.dims3()?;
     if vectors.dims() != [3, width] || offsets.dims() != [2, nodes] || edges.nodes() != nodes {
         let (found, wanted) = (vectors.dims(), offsets.dims());
-        bail!("attention over {} nodes: {:?}, {found:?} and {wanted:?} do not fit", edges.nodes(), states.dims())
+        bail!(
+            "attention over {} nodes: {:?}, {found:?} and {wanted:?} do not fit",
+            edges.nodes(),
+            states.dims()
+        )
     }
     if states.device().is_cpu() && states.dtype() == DType::F32 {
-        let op = AttendOp { edges: Arc::clone(edges), shares: Arc::default() };
-        return states.contiguous()?.apply_op3(&vectors.contiguous()?, &offsets.contiguous()?, op);
+        let op = AttendOp {
+            edges: Arc::clone(edges),
+            shares: Arc::default(),
+        };
+        return states
+            .contiguous()?
+            .apply_op3(&vectors.contiguous()?, &offsets.contiguous()?, op);
     }
     compose(states, vectors, offsets, edges)
 }
 
 /// The same with Candle's own operations, on any device.
 fn compose(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -> Result<Tensor> {
-    weights(states, vectors, offsets, edges)?.matmul(states)?.broadcast_add(&vectors.get(2)?)
+    weights(states, vectors, offsets, edges)?
+        .matmul(states)?
+        .broadcast_add(&vectors.get(2)?)
 }
 
 /// What every node takes from every other: `[batch, nodes, nodes]`, rows that sum to 1.
@@ -84,10 +105,13 @@ fn weights(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -
     let (batch, nodes, width) = states.dims3()?;
     let rows = states.reshape((batch * nodes, width))?;
     let along = |index: usize| {
-        let part = matmul(&rows, &vectors.get(index)?.reshape((width, 1))?)?.reshape((batch, nodes))?;
+        let part =
+            matmul(&rows, &vectors.get(index)?.reshape((width, 1))?)?.reshape((batch, nodes))?;
         part.broadcast_add(&offsets.get(index)?.unsqueeze(0)?)
     };
-    let logits = along(0)?.unsqueeze(2)?.broadcast_add(&along(1)?.unsqueeze(1)?)?;
+    let logits = along(0)?
+        .unsqueeze(2)?
+        .broadcast_add(&along(1)?.unsqueeze(1)?)?;
     // max(x, leak x), with a gradient that Candle gets right.
     let leaky = (logits.relu()? - (logits.neg()?.relu()? * f64::from(LEAK))?)?;
     candle_nn::ops::softmax(&leaky.broadcast_add(&edges.mask(states)?)?, D::Minus1)
@@ -114,18 +138,41 @@ impl CustomOp3 for AttendOp {
         offsets_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, nodes, width) = states_layout.shape().dims3()?;
-        let (states, vectors) = (floats(states, states_layout)?, floats(vectors, vectors_layout)?);
-        let (offsets, size, edges) = (floats(offsets, offsets_layout)?, nodes * width, self.edges.from.len());
-        let ([target, weights, slopes], _) =
-            fill_rows(&chunks(batch), [size, edges, edges], |range, [target, weights, slopes]| {
+        let (states, vectors) = (
+            floats(states, states_layout)?,
+            floats(vectors, vectors_layout)?,
+        );
+        let (offsets, size, edges) = (
+            floats(offsets, offsets_layout)?,
+            nodes * width,
+            self.edges.from.len(),
+        );
+        let ([target, weights, slopes], _) = fill_rows(
+            &chunks(batch),
+            [size, edges, edges],
+            |range, [target, weights, slopes]| {
                 let mut logits = vec![0.0; 2 * nodes];
                 let samples = states[range.start * size..range.end * size].chunks_exact(size);
-                let shares = weights.chunks_exact_mut(edges).zip(slopes.chunks_exact_mut(edges));
-                for ((states, target), (weights, slopes)) in samples.zip(target.chunks_exact_mut(size)).zip(shares) {
+                let shares = weights
+                    .chunks_exact_mut(edges)
+                    .zip(slopes.chunks_exact_mut(edges));
+                for ((states, target), (weights, slopes)) in
+                    samples.zip(target.chunks_exact_mut(size)).zip(shares)
+                {
                     logits.copy_from_slice(offsets);
-                    forward(Level::detect(), states, vectors, &self.edges, &mut logits, weights, slopes, target);
+                    forward(
+                        Level::detect(),
+                        states,
+                        vectors,
+                        &self.edges,
+                        &mut logits,
+                        weights,
+                        slopes,
+                        target,
+                    );
                 }
-            });
+            },
+        );
         if self.shares.set([weights, slopes]).is_err() {
             bail!("an attention was applied twice")
         }
@@ -159,14 +206,20 @@ impl CustomOp3 for AttendOp {
                         &states[sample * size..][..size],
                         vectors,
                         &self.edges,
-                        [&weights[sample * edges..][..edges], &slopes[sample * edges..][..edges]],
+                        [
+                            &weights[sample * edges..][..edges],
+                            &slopes[sample * edges..][..edges],
+                        ],
                         &gradient[sample * size..][..size],
                         &mut of_weights,
                         &mut own,
                         of_states,
                         of_vectors,
                     );
-                    of_offsets.iter_mut().zip(&own).for_each(|(sum, own)| *sum += own);
+                    of_offsets
+                        .iter_mut()
+                        .zip(&own)
+                        .for_each(|(sum, own)| *sum += own);
                 }
                 sums
             });
@@ -175,14 +228,29 @@ impl CustomOp3 for AttendOp {
         let mut total = [vec![0.0; 3 * width], vec![0.0; 2 * nodes]];
         for share in &sums {
             for (total, share) in total.iter_mut().zip(share) {
-                total.iter_mut().zip(share).for_each(|(total, share)| *total += share);
+                total
+                    .iter_mut()
+                    .zip(share)
+                    .for_each(|(total, share)| *total += share);
             }
         }
         let [of_vectors, of_offsets] = total;
         Ok((
-            Some(Tensor::from_vec(of_states, states.shape(), states.device())?),
-            Some(Tensor::from_vec(of_vectors, vectors.shape(), states.device())?),
-            Some(Tensor::from_vec(of_offsets, offsets.shape(), states.device())?),
+            Some(Tensor::from_vec(
+                of_states,
+                states.shape(),
+                states.device(),
+            )?),
+            Some(Tensor::from_vec(
+                of_vectors,
+                vectors.shape(),
+                states.device(),
+            )?),
+            Some(Tensor::from_vec(
+                of_offsets,
+                offsets.shape(),
+                states.device(),
+            )?),
         ))
     }
 }
@@ -200,7 +268,10 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
 /// `target += factor * row`.
 #[inline(always)]
 fn add_scaled(factor: f32, row: &[f32], target: &mut [f32]) {
-    target.iter_mut().zip(row).for_each(|(target, value)| *target += factor * value);
+    target
+        .iter_mut()
+        .zip(row)
+        .for_each(|(target, value)| *target += factor * value);
 }
 
 vectorised! {
@@ -301,7 +372,9 @@ mod tests {
         let edges = Arc::new(Edges::new(&neighbours));
         for (batch, width) in [(1, 1), (3, 7), (20, 33)] {
             let mut draw = |dims: &[usize]| {
-                let values: Vec<f32> = (0..dims.iter().product()).map(|_| random.normal() as f32).collect();
+                let values: Vec<f32> = (0..dims.iter().product())
+                    .map(|_| random.normal() as f32)
+                    .collect();
                 Var::from_vec(values, dims, &Device::Cpu).unwrap()
             };
             let inputs = [draw(&[batch, 5, width]), draw(&[3, width]), draw(&[2, 5])];
@@ -310,14 +383,33 @@ mod tests {
             let found = attend(states, vectors, offsets, &edges).unwrap();
             let expected = compose(states, vectors, offsets, &edges).unwrap();
             let differentiate = |y: &Tensor| {
-                let store = (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap();
-                inputs.each_ref().map(|input| store.get(input).unwrap().clone())
+                let store = (y * &upstream)
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap();
+                inputs
+                    .each_ref()
+                    .map(|input| store.get(input).unwrap().clone())
             };
-            let pairs = differentiate(&found).into_iter().zip(differentiate(&expected));
+            let pairs = differentiate(&found)
+                .into_iter()
+                .zip(differentiate(&expected));
             for (found, expected) in pairs.chain([(found.clone(), expected.clone())]) {
                 assert_eq!(found.dims(), expected.dims());
-                let apart = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-                assert!(apart.to_scalar::<f32>().unwrap() < 2e-4, "{batch} {width}: {apart}");
+                let apart = (found - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .max(0)
+                    .unwrap();
+                assert!(
+                    apart.to_scalar::<f32>().unwrap() < 2e-4,
+                    "{batch} {width}: {apart}"
+                );
             }
             assert!(attend(states, offsets, vectors, &edges).is_err());
         }
@@ -327,10 +419,18 @@ mod tests {
     fn attention_goes_to_neighbours_and_sums_to_one() {
         let edges = Edges::new(&[vec![1], vec![2], vec![0]]);
         let tensor = |dims: &[usize]| {
-            let values = (0..dims.iter().product()).map(|index: usize| (index as f32).sin()).collect::<Vec<f32>>();
+            let values = (0..dims.iter().product())
+                .map(|index: usize| (index as f32).sin())
+                .collect::<Vec<f32>>();
             Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
         };
-        let weights = weights(&tensor(&[2, 3, 4]), &tensor(&[3, 4]), &tensor(&[2, 3]), &edges).unwrap();
+        let weights = weights(
+            &tensor(&[2, 3, 4]),
+            &tensor(&[3, 4]),
+            &tensor(&[2, 3]),
+            &edges,
+        )
+        .unwrap();
         for (own, row) in weights.to_vec3::<f32>().unwrap()[1].iter().enumerate() {
             let positive: Vec<usize> = (0..3).filter(|other| row[*other] > 0.0).collect();
             assert!(positive.len() == 2 && positive.contains(&own), "{row:?}");

@@ -19,7 +19,10 @@ pub fn group_mean(x: &Tensor) -> Result<Tensor> {
         candle_core::bail!("there are no groups of rows in {:?}", x.dims())
     }
     if x.device().is_cpu() && x.dtype() == DType::F32 {
-        let op = GroupMean { group: x.dims()[rank - 2], columns: x.dims()[rank - 1] };
+        let op = GroupMean {
+            group: x.dims()[rank - 2],
+            columns: x.dims()[rank - 1],
+        };
         return x.contiguous()?.apply_op1(op);
     }
     x.mean(rank - 2)
@@ -39,9 +42,18 @@ impl CustomOp1 for GroupMean {
         let (x, size) = (floats(x, layout)?, self.group * self.columns);
         let parts = chunks(x.len() / size);
         let mut target = vec![0.0; x.len() / self.group];
-        split_rows(&mut target, &parts, self.columns).into_par_iter().zip(&parts).for_each(|(target, part)| {
-            group_means(Level::detect(), &x[part.start * size..part.end * size], self.group, self.columns, target);
-        });
+        split_rows(&mut target, &parts, self.columns)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, part)| {
+                group_means(
+                    Level::detect(),
+                    &x[part.start * size..part.end * size],
+                    self.group,
+                    self.columns,
+                    target,
+                );
+            });
         let mut shape = layout.dims().to_vec();
         shape.remove(shape.len() - 2);
         Ok((CpuStorage::F32(target), shape.into()))
@@ -52,10 +64,13 @@ impl CustomOp1 for GroupMean {
         let mut target = vec![0.0; x.elem_count()];
         with_slice(&gradient, |gradient| {
             let parts = chunks(gradient.len() / self.columns);
-            split_rows(&mut target, &parts, size).into_par_iter().zip(&parts).for_each(|(target, part)| {
-                let gradient = &gradient[part.start * self.columns..part.end * self.columns];
-                shares(Level::detect(), gradient, self.group, self.columns, target);
-            });
+            split_rows(&mut target, &parts, size)
+                .into_par_iter()
+                .zip(&parts)
+                .for_each(|(target, part)| {
+                    let gradient = &gradient[part.start * self.columns..part.end * self.columns];
+                    shares(Level::detect(), gradient, self.group, self.columns, target);
+                });
         })?;
         Tensor::from_vec(target, x.shape(), x.device()).map(Some)
     }
@@ -86,19 +101,36 @@ mod tests {
         let mut random = Random::new(4, "means");
         for shape in [vec![1, 1], vec![5, 3], vec![40, 7, 33], vec![2, 3, 4, 5]] {
             let mut draw = |shape: &[usize]| {
-                let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+                let values: Vec<f32> = (0..shape.iter().product())
+                    .map(|_| random.normal() as f32)
+                    .collect();
                 Var::from_vec(values, shape, &Device::Cpu).unwrap()
             };
             let x = draw(&shape);
             let (found, expected) = (group_mean(&x).unwrap(), x.mean(shape.len() - 2).unwrap());
             let upstream = draw(expected.dims());
             let slope = |y: &Tensor| {
-                let store = (y * upstream.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+                let store = (y * upstream.as_tensor())
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap();
                 store.get(&x).unwrap().clone()
             };
-            for (found, expected) in [(found.clone(), expected.clone()), (slope(&found), slope(&expected))] {
+            for (found, expected) in [
+                (found.clone(), expected.clone()),
+                (slope(&found), slope(&expected)),
+            ] {
                 assert_eq!(found.dims(), expected.dims());
-                let apart = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+                let apart = (found - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .max(0)
+                    .unwrap();
                 assert!(apart.to_scalar::<f32>().unwrap() < 1e-6);
             }
         }

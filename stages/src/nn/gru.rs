@@ -39,9 +39,15 @@ impl Gru {
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, hidden: usize) -> Result<Self> {
-        let mut parameter =
-            |part: &str, shape: &[usize]| builder.parameter(format!("{name}.{part}_l0"), shape, Initial::FanIn(hidden));
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        hidden: usize,
+    ) -> Result<Self> {
+        let mut parameter = |part: &str, shape: &[usize]| {
+            builder.parameter(format!("{name}.{part}_l0"), shape, Initial::FanIn(hidden))
+        };
         Ok(Self {
             weight_ih: parameter("weight_ih", &[3 * hidden, input])?,
             weight_hh: parameter("weight_hh", &[3 * hidden, hidden])?,
@@ -61,7 +67,12 @@ impl Gru {
     /// If the input has another width, or no steps.
     pub fn forward(&self, x: &Tensor, initial: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let sizes = sizes(x, self.input, self.hidden)?;
-        let weights = [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh];
+        let weights = [
+            &self.weight_ih,
+            &self.weight_hh,
+            &self.bias_ih,
+            &self.bias_hh,
+        ];
         match on_host(x) {
             true => run::<ResetAfter>(x, &weights, initial, sizes, mode, &self.spare),
             false => self.compose(x, initial),
@@ -111,11 +122,20 @@ impl GruCell {
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, hidden: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        hidden: usize,
+    ) -> Result<Self> {
         let rows = input + hidden;
-        let mut parameter =
-            |part: &str, shape: &[usize], initial| builder.parameter(format!("{name}/{part}"), shape, initial);
-        let kernel = |width: usize| Initial::Glorot { fan_in: rows, fan_out: width };
+        let mut parameter = |part: &str, shape: &[usize], initial| {
+            builder.parameter(format!("{name}/{part}"), shape, initial)
+        };
+        let kernel = |width: usize| Initial::Glorot {
+            fan_in: rows,
+            fan_out: width,
+        };
         Ok(Self {
             gates_kernel: parameter("gates/kernel", &[rows, 2 * hidden], kernel(2 * hidden))?,
             gates_bias: parameter("gates/bias", &[2 * hidden], Initial::Ones)?,
@@ -133,7 +153,12 @@ impl GruCell {
     /// As [`Gru::forward`].
     pub fn forward(&self, x: &Tensor, initial: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let sizes = sizes(x, self.input, self.hidden)?;
-        let weights = [&self.gates_kernel, &self.candidate_kernel, &self.gates_bias, &self.candidate_bias];
+        let weights = [
+            &self.gates_kernel,
+            &self.candidate_kernel,
+            &self.gates_bias,
+            &self.candidate_bias,
+        ];
         match on_host(x) {
             true => run::<ResetBefore>(x, &weights, initial, sizes, mode, &self.spare),
             false => self.compose(x, initial),
@@ -149,9 +174,13 @@ impl GruCell {
         let (input, hidden) = (self.input, self.hidden);
         walk(&x.contiguous()?, initial, sizes, |x, state| {
             let both = |state: &Tensor| Tensor::cat(&[x, state], 1);
-            let gates = matmul(&both(state)?, &self.gates_kernel)?.broadcast_add(&self.gates_bias)?;
+            let gates =
+                matmul(&both(state)?, &self.gates_kernel)?.broadcast_add(&self.gates_bias)?;
             let gates = sigmoid(&gates)?;
-            let (reset, update) = (gates.narrow(1, 0, hidden)?, gates.narrow(1, hidden, hidden)?);
+            let (reset, update) = (
+                gates.narrow(1, 0, hidden)?,
+                gates.narrow(1, hidden, hidden)?,
+            );
             debug_assert_eq!(x.dims(), [sizes.batch, input]);
             let candidate = matmul(&both(&(reset * state)?)?, &self.candidate_kernel)?;
             let candidate = candidate.broadcast_add(&self.candidate_bias)?.tanh()?;
@@ -166,9 +195,12 @@ fn on_host(x: &Tensor) -> bool {
 
 fn sizes(x: &Tensor, input: usize, hidden: usize) -> Result<Sizes> {
     match x.dims() {
-        [batch, time, width] if *width == input && *batch > 0 && *time > 0 => {
-            Ok(Sizes { batch: *batch, time: *time, input, hidden })
-        }
+        [batch, time, width] if *width == input && *batch > 0 && *time > 0 => Ok(Sizes {
+            batch: *batch,
+            time: *time,
+            input,
+            hidden,
+        }),
         other => bail!("a recurrent layer of {input} inputs cannot take {other:?}"),
     }
 }
@@ -178,7 +210,10 @@ fn initial_state(x: &Tensor, initial: Option<&Tensor>, sizes: Sizes) -> Result<T
     match initial {
         None => Tensor::zeros((batch, hidden), x.dtype(), x.device()),
         Some(initial) if initial.dims() == [batch, hidden] => initial.contiguous(),
-        Some(initial) => bail!("an initial state of {:?} does not fit [{batch}, {hidden}]", initial.dims()),
+        Some(initial) => bail!(
+            "an initial state of {:?} does not fit [{batch}, {hidden}]",
+            initial.dims()
+        ),
     }
 }
 
@@ -191,10 +226,17 @@ fn run<C: Cell>(
     spare: &Spare,
 ) -> Result<Tensor> {
     let initial = initial_state(x, initial, sizes)?;
-    let flat = weights.iter().map(|weight| weight.flatten_all()).collect::<Result<Vec<_>>>()?;
+    let flat = weights
+        .iter()
+        .map(|weight| weight.flatten_all())
+        .collect::<Result<Vec<_>>>()?;
     let packed = Tensor::cat(&flat, 0)?;
     debug_assert_eq!(packed.elem_count(), C::packed(sizes.input, sizes.hidden));
-    x.contiguous()?.apply_op3(&packed, &initial, GruOp::<C>::new(sizes, mode == Mode::Train, spare))
+    x.contiguous()?.apply_op3(
+        &packed,
+        &initial,
+        GruOp::<C>::new(sizes, mode == Mode::Train, spare),
+    )
 }
 
 /// Step after step over `[batch, time, …]`, from one state to the next.

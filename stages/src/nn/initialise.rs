@@ -30,20 +30,30 @@ impl Initial {
             Self::Zeros => vec![0.0; count],
             Self::Ones => vec![1.0; count],
             Self::Constant(value) => vec![value; count],
-            Self::KaimingNormal(fan_out) => normal((2.0 / fan_out.max(1) as f64).sqrt(), count, random),
+            Self::KaimingNormal(fan_out) => {
+                normal((2.0 / fan_out.max(1) as f64).sqrt(), count, random)
+            }
             Self::Normal(deviation) => normal(deviation, count, random),
             Self::FanIn(fan_in) => uniform(1.0 / (fan_in.max(1) as f64).sqrt(), count, random),
-            Self::Glorot { fan_in, fan_out } => uniform((6.0 / (fan_in + fan_out).max(1) as f64).sqrt(), count, random),
+            Self::Glorot { fan_in, fan_out } => uniform(
+                (6.0 / (fan_in + fan_out).max(1) as f64).sqrt(),
+                count,
+                random,
+            ),
         }
     }
 }
 
 fn uniform(bound: f64, count: usize, random: &mut Random) -> Vec<f32> {
-    (0..count).map(|_| random.range(-bound, bound) as f32).collect()
+    (0..count)
+        .map(|_| random.range(-bound, bound) as f32)
+        .collect()
 }
 
 fn normal(deviation: f64, count: usize, random: &mut Random) -> Vec<f32> {
-    (0..count).map(|_| (deviation * random.normal()) as f32).collect()
+    (0..count)
+        .map(|_| (deviation * random.normal()) as f32)
+        .collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,12 @@ impl LayerNorm {
     pub fn new(builder: &mut StateBuilder<'_>, name: &str, size: usize) -> Result<Self> {
         let weight = builder.parameter(format!("{name}.weight"), &[size], Initial::Ones)?;
         let bias = builder.parameter(format!("{name}.bias"), &[size], Initial::Zeros)?;
-        Ok(Self { weight, bias, size, epsilon: EPSILON })
+        Ok(Self {
+            weight,
+            bias,
+            size,
+            epsilon: EPSILON,
+        })
     }
 
     /// `x`, `[…, size]`, normalised.
@@ -36,7 +41,9 @@ impl LayerNorm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op2(&self.parameters()?, self.op(Dropout::NONE));
+            return x
+                .contiguous()?
+                .apply_op2(&self.parameters()?, self.op(Dropout::NONE));
         }
         self.compose(x)
     }
@@ -45,13 +52,26 @@ impl LayerNorm {
     ///
     /// # Errors
     /// If the shapes do not fit one another and the layer.
-    pub fn forward_residual(&self, x: &Tensor, branch: &Tensor, dropout: Dropout) -> Result<Tensor> {
+    pub fn forward_residual(
+        &self,
+        x: &Tensor,
+        branch: &Tensor,
+        dropout: Dropout,
+    ) -> Result<Tensor> {
         self.check(x)?;
         if x.dims() != branch.dims() {
-            candle_core::bail!("a branch of shape {:?} cannot be added to {:?}", branch.dims(), x.dims())
+            candle_core::bail!(
+                "a branch of shape {:?} cannot be added to {:?}",
+                branch.dims(),
+                x.dims()
+            )
         }
         if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op3(&branch.contiguous()?, &self.parameters()?, self.op(dropout));
+            return x.contiguous()?.apply_op3(
+                &branch.contiguous()?,
+                &self.parameters()?,
+                self.op(dropout),
+            );
         }
         self.compose(&(x + dropout.forward(branch)?)?)
     }
@@ -64,18 +84,28 @@ impl LayerNorm {
         let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
         let normalised = centred.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
-        normalised.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        normalised
+            .broadcast_mul(&self.weight)?
+            .broadcast_add(&self.bias)
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
         if x.dims().last() != Some(&self.size) {
-            candle_core::bail!("a layer normalisation over {} values cannot take {:?}", self.size, x.dims())
+            candle_core::bail!(
+                "a layer normalisation over {} values cannot take {:?}",
+                self.size,
+                x.dims()
+            )
         }
         Ok(())
     }
 
     fn op(&self, dropout: Dropout) -> LayerNormOp {
-        LayerNormOp { size: self.size, epsilon: self.epsilon as f32, dropout }
+        LayerNormOp {
+            size: self.size,
+            epsilon: self.epsilon as f32,
+            dropout,
+        }
     }
 
     /// Weight and bias one after the other, `[2 * size]`: operations take three tensors at most.
@@ -92,13 +122,24 @@ mod tests {
     use candle_core::Device;
 
     fn variable(shape: (usize, usize, usize), random: &mut Random) -> Var {
-        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2).map(|_| random.range(-2.0, 2.0) as f32).collect();
+        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2)
+            .map(|_| random.range(-2.0, 2.0) as f32)
+            .collect();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
     fn apart(found: &Tensor, expected: &Tensor) -> f32 {
         assert_eq!(found.dims(), expected.dims());
-        (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+        (found - expected)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .max(0)
+            .unwrap()
+            .to_scalar()
+            .unwrap()
     }
 
     #[test]
@@ -109,25 +150,51 @@ mod tests {
             let layer = LayerNorm::new(&mut builder, "norm", size).unwrap();
             for parameter in [&layer.weight, &layer.bias] {
                 let values: Vec<f32> = (0..size).map(|_| random.range(0.2, 1.5) as f32).collect();
-                parameter.set(&Tensor::from_vec(values, size, &Device::Cpu).unwrap()).unwrap();
+                parameter
+                    .set(&Tensor::from_vec(values, size, &Device::Cpu).unwrap())
+                    .unwrap();
             }
             let shape = (3, 11, size);
             let [x, branch, upstream] = [(); 3].map(|()| variable(shape, &mut random));
             let dropout = Dropout::draw(0.25, Mode::Train, &mut random);
             let sum = (x.as_tensor() + dropout.forward(&branch).unwrap()).unwrap();
             let pairs = [
-                (layer.forward(&x).unwrap(), layer.compose(&x).unwrap(), false),
-                (layer.forward_residual(&x, &branch, dropout).unwrap(), layer.compose(&sum).unwrap(), true),
+                (
+                    layer.forward(&x).unwrap(),
+                    layer.compose(&x).unwrap(),
+                    false,
+                ),
+                (
+                    layer.forward_residual(&x, &branch, dropout).unwrap(),
+                    layer.compose(&sum).unwrap(),
+                    true,
+                ),
             ];
             for (found, expected, residual) in pairs {
                 assert!(apart(&found, &expected) < 1e-5, "{size}");
-                let differentiate = |y: &Tensor| (y * upstream.as_tensor()).unwrap().sum_all().unwrap().backward();
-                let (found, expected) = (differentiate(&found).unwrap(), differentiate(&expected).unwrap());
+                let differentiate = |y: &Tensor| {
+                    (y * upstream.as_tensor())
+                        .unwrap()
+                        .sum_all()
+                        .unwrap()
+                        .backward()
+                };
+                let (found, expected) = (
+                    differentiate(&found).unwrap(),
+                    differentiate(&expected).unwrap(),
+                );
                 let mut variables = vec![&x, &layer.weight, &layer.bias];
                 variables.extend(residual.then_some(&branch));
                 for variable in variables {
-                    let (found, expected) = (found.get(variable).unwrap(), expected.get(variable).unwrap());
-                    assert!(apart(found, expected) < 3e-5, "{size}: {}", apart(found, expected));
+                    let (found, expected) = (
+                        found.get(variable).unwrap(),
+                        expected.get(variable).unwrap(),
+                    );
+                    assert!(
+                        apart(found, expected) < 3e-5,
+                        "{size}: {}",
+                        apart(found, expected)
+                    );
                 }
             }
         }
@@ -136,8 +203,12 @@ mod tests {
     #[test]
     fn other_sizes_are_refused() {
         let mut random = Random::new(5, "layer-norm");
-        let layer = LayerNorm::new(&mut StateBuilder::new(&Device::Cpu, &mut random), "norm", 4).unwrap();
-        let (x, short) = (variable((1, 2, 4), &mut random), variable((1, 1, 4), &mut random));
+        let layer =
+            LayerNorm::new(&mut StateBuilder::new(&Device::Cpu, &mut random), "norm", 4).unwrap();
+        let (x, short) = (
+            variable((1, 2, 4), &mut random),
+            variable((1, 1, 4), &mut random),
+        );
         assert!(layer.forward(&variable((1, 2, 5), &mut random)).is_err());
         assert!(layer.forward_residual(&x, &short, Dropout::NONE).is_err());
     }

@@ -22,7 +22,12 @@ pub struct Linear {
 
 impl Linear {
     /// A layer as `torch.nn.Linear` declares it.
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
         Self::with_shape(builder, name, input, output, &[output, input])
     }
 
@@ -40,19 +45,34 @@ impl Linear {
     ) -> Result<Self> {
         let weight = builder.parameter(format!("{name}.weight"), &[output, input], weight)?;
         let bias = builder.parameter(format!("{name}.bias"), &[output], bias)?;
-        Ok(Self { weight, bias, input, output })
+        Ok(Self {
+            weight,
+            bias,
+            input,
+            output,
+        })
     }
 
     /// A layer that gives nothing until it has learned something.
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn zeroed(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+    pub fn zeroed(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
         Self::starting_at(builder, name, input, output, Initial::Zeros, Initial::Zeros)
     }
 
     /// A layer as `torch.nn.Conv1d` with a kernel of one declares it.
-    pub fn pointwise(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
+    pub fn pointwise(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
         Self::with_shape(builder, name, input, output, &[output, input, 1])
     }
 
@@ -66,7 +86,12 @@ impl Linear {
         let fan_in = Initial::FanIn(input);
         let weight = builder.parameter(format!("{name}.weight"), shape, fan_in)?;
         let bias = builder.parameter(format!("{name}.bias"), &[output], fan_in)?;
-        Ok(Self { weight, bias, input, output })
+        Ok(Self {
+            weight,
+            bias,
+            input,
+            output,
+        })
     }
 
     /// `[…, input]` to `[…, output]`.
@@ -90,10 +115,15 @@ impl Linear {
 pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (output, input) = (weight.dim(0)?, weight.dim(1)?);
     if x.dims().last() != Some(&input) {
-        candle_core::bail!("a linear layer of {input} inputs cannot take {:?}", x.dims())
+        candle_core::bail!(
+            "a linear layer of {input} inputs cannot take {:?}",
+            x.dims()
+        )
     }
     if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op3(weight, bias, op::LinearOp { input, output });
+        return x
+            .contiguous()?
+            .apply_op3(weight, bias, op::LinearOp { input, output });
     }
     compose(x, weight, bias)
 }
@@ -106,7 +136,9 @@ fn compose(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         *last = output;
     }
     let weight = weight.reshape((output, input))?;
-    matmul(&x.reshape((rows, input))?, &weight.t()?)?.broadcast_add(bias)?.reshape(shape)
+    matmul(&x.reshape((rows, input))?, &weight.t()?)?
+        .broadcast_add(bias)?
+        .reshape(shape)
 }
 
 /// Weights of which there are so many are packed by several threads.
@@ -140,7 +172,9 @@ impl LinearKernel {
     /// Takes weights over: weight `[output, input]`, bias `[output]`.
     pub fn load(&mut self, weight: &[f32], bias: &[f32], backward: bool) {
         let input = self.input;
-        pack(&mut self.forward, weight.len(), |_, from, to| weight[to * input + from]);
+        pack(&mut self.forward, weight.len(), |_, from, to| {
+            weight[to * input + from]
+        });
         if backward {
             self.load_backward(weight);
         }
@@ -150,19 +184,39 @@ impl LinearKernel {
     /// Takes over what the backward pass alone needs.
     pub fn load_backward(&mut self, weight: &[f32]) {
         let input = self.input;
-        pack(&mut self.backward, weight.len(), |_, to, from| weight[to * input + from]);
+        pack(&mut self.backward, weight.len(), |_, to, from| {
+            weight[to * input + from]
+        });
     }
 
     /// `target`, `[rows, output]`, from `x`, `[rows, input]`.
     pub fn forward(&self, starts: &mut Starts, x: &[f32], target: &mut [f32]) {
         let starts = starts.get(x.len() / self.input, self.input);
-        multiply(Rows { values: x, starts, taps: &[0] }, &self.forward, Start::Bias(&self.bias), target);
+        multiply(
+            Rows {
+                values: x,
+                starts,
+                taps: &[0],
+            },
+            &self.forward,
+            Start::Bias(&self.bias),
+            target,
+        );
     }
 
     /// `target`, `[rows, input]`, from the gradient of the output, `[rows, output]`.
     pub fn input_gradient(&self, starts: &mut Starts, gradient: &[f32], target: &mut [f32]) {
         let starts = starts.get(gradient.len() / self.output, self.output);
-        multiply(Rows { values: gradient, starts, taps: &[0] }, &self.backward, Start::Bias(&self.no_bias), target);
+        multiply(
+            Rows {
+                values: gradient,
+                starts,
+                taps: &[0],
+            },
+            &self.backward,
+            Start::Bias(&self.no_bias),
+            target,
+        );
     }
 
     /// Adds to the gradients of weight and bias, in their own layouts.
@@ -175,7 +229,11 @@ impl LinearKernel {
         bias: &mut [f32],
     ) {
         let starts = starts.get(gradient.len() / self.output, self.output);
-        let rows = Rows { values: gradient, starts, taps: &[0] };
+        let rows = Rows {
+            values: gradient,
+            starts,
+            taps: &[0],
+        };
         accumulate_outer(self.level, rows, self.output, x, self.input, weight);
         super::elementwise::add_rows(self.level, gradient, bias);
     }
@@ -223,12 +281,17 @@ mod tests {
         let (rows, input, output) = (5, 3, 9);
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
         let layer = Linear::pointwise(&mut builder, "layer", input, output).unwrap();
-        let mut draw = |count: usize| (0..count).map(|_| random.range(-1.0, 1.0) as f32).collect::<Vec<_>>();
+        let mut draw = |count: usize| {
+            (0..count)
+                .map(|_| random.range(-1.0, 1.0) as f32)
+                .collect::<Vec<_>>()
+        };
         let (x, upstream) = (draw(rows * input), draw(rows * output));
         let tensor = Var::from_slice(&x, (rows, input), &Device::Cpu).unwrap();
         let y = layer.compose(&tensor).unwrap();
         let differentiate = |y: &Tensor| {
-            let weighted = (y * Tensor::from_slice(&upstream, (rows, output), &Device::Cpu).unwrap()).unwrap();
+            let weighted =
+                (y * Tensor::from_slice(&upstream, (rows, output), &Device::Cpu).unwrap()).unwrap();
             weighted.sum_all().unwrap().backward().unwrap()
         };
         let gradients = differentiate(&y);
@@ -236,12 +299,28 @@ mod tests {
         let op_gradients = differentiate(&by_op);
         for (found, expected) in [
             (&by_op, &y),
-            (op_gradients.get(&tensor).unwrap(), gradients.get(&tensor).unwrap()),
-            (op_gradients.get(&layer.weight).unwrap(), gradients.get(&layer.weight).unwrap()),
-            (op_gradients.get(&layer.bias).unwrap(), gradients.get(&layer.bias).unwrap()),
+            (
+                op_gradients.get(&tensor).unwrap(),
+                gradients.get(&tensor).unwrap(),
+            ),
+            (
+                op_gradients.get(&layer.weight).unwrap(),
+                gradients.get(&layer.weight).unwrap(),
+            ),
+            (
+                op_gradients.get(&layer.bias).unwrap(),
+                gradients.get(&layer.bias).unwrap(),
+            ),
         ] {
             assert_eq!(found.dims(), expected.dims());
-            let apart = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            let apart = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap();
             assert!(apart.to_scalar::<f32>().unwrap() < 1e-5);
         }
         assert!(layer.forward(&tensor.t().unwrap()).is_err());
@@ -265,7 +344,12 @@ mod tests {
             (bias, gradients.get(&layer.bias).unwrap()),
         ] {
             let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
-            assert!(found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-5));
+            assert!(
+                found
+                    .iter()
+                    .zip(&expected)
+                    .all(|(found, expected)| (found - expected).abs() < 1e-5)
+            );
         }
     }
 }

@@ -34,10 +34,16 @@ pub fn smooth_l1(found: &Tensor, wanted: &Tensor) -> Result<Tensor> {
 
 fn pair(found: &Tensor, wanted: &Tensor, kind: Kind) -> Result<Tensor> {
     if found.dims() != wanted.dims() || found.elem_count() == 0 {
-        bail!("there is no loss between {:?} and {:?}", found.dims(), wanted.dims())
+        bail!(
+            "there is no loss between {:?} and {:?}",
+            found.dims(),
+            wanted.dims()
+        )
     }
     if found.device().is_cpu() && found.dtype() == DType::F32 {
-        return found.contiguous()?.apply_op2(&wanted.contiguous()?, Pair(kind));
+        return found
+            .contiguous()?
+            .apply_op2(&wanted.contiguous()?, Pair(kind));
     }
     let difference = (found - wanted)?;
     match kind {
@@ -67,7 +73,12 @@ impl CustomOp2 for Pair {
     ) -> Result<(CpuStorage, Shape)> {
         let (found, wanted) = (floats(found, found_layout)?, floats(wanted, wanted_layout)?);
         let (_, sums) = fill_rows(&chunks(found.len()), [], |range, []| {
-            sum_costs(Level::detect(), &found[range.clone()], &wanted[range], self.0 == Kind::Smooth)
+            sum_costs(
+                Level::detect(),
+                &found[range.clone()],
+                &wanted[range],
+                self.0 == Kind::Smooth,
+            )
         });
         let mean = sums.iter().sum::<f64>() / found.len() as f64;
         Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
@@ -83,7 +94,14 @@ impl CustomOp2 for Pair {
         let scale = gradient.to_scalar::<f32>()? / found.elem_count() as f32;
         let differentiate = |one: &[f32], other: &[f32]| {
             let ([target], _) = fill_rows(&chunks(one.len()), [1], |range, [target]| {
-                slopes(Level::detect(), &one[range.clone()], &other[range], scale, self.0 == Kind::Smooth, target);
+                slopes(
+                    Level::detect(),
+                    &one[range.clone()],
+                    &other[range],
+                    scale,
+                    self.0 == Kind::Smooth,
+                    target,
+                );
             });
             target
         };
@@ -188,7 +206,9 @@ pub fn mean_squared_step(x: &Tensor) -> Result<Tensor> {
     if length < 2 {
         return x.zeros_like()?.sum_all();
     }
-    (x.narrow(1, 1, length - 1)? - x.narrow(1, 0, length - 1)?)?.sqr()?.mean_all()
+    (x.narrow(1, 1, length - 1)? - x.narrow(1, 0, length - 1)?)?
+        .sqr()?
+        .mean_all()
 }
 
 struct Steps;
@@ -212,7 +232,10 @@ impl CustomOp1 for Steps {
                 0 => 0.0,
                 rest => sum_costs(Level::detect(), &sample[width..], &sample[..rest], false),
             };
-            x[samples.start * sample..samples.end * sample].chunks_exact(sample).map(sum).sum::<f64>()
+            x[samples.start * sample..samples.end * sample]
+                .chunks_exact(sample)
+                .map(sum)
+                .sum::<f64>()
         });
         let mean = sums.iter().sum::<f64>() / step_count((batch, length, width));
         Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
@@ -256,18 +279,33 @@ mod tests {
 
     fn variable(shape: (usize, usize, usize), seed: u64) -> Var {
         let mut random = Random::new(seed, "loss");
-        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2).map(|_| random.range(-2.0, 2.0) as f32).collect();
+        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2)
+            .map(|_| random.range(-2.0, 2.0) as f32)
+            .collect();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
     fn check(found: &Tensor, expected: &Tensor, variables: &[&Var]) {
         let scalar = |tensor: &Tensor| tensor.to_scalar::<f32>().unwrap();
-        assert!((scalar(found) - scalar(expected)).abs() < 1e-6, "{found} {expected}");
+        assert!(
+            (scalar(found) - scalar(expected)).abs() < 1e-6,
+            "{found} {expected}"
+        );
         let (found, expected) = ((found * 3.0).unwrap(), (expected * 3.0).unwrap());
         let (found, expected) = (found.backward().unwrap(), expected.backward().unwrap());
         for variable in variables {
-            let (found, expected) = (found.get(variable).unwrap(), expected.get(variable).unwrap());
-            let apart = (found - expected).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            let (found, expected) = (
+                found.get(variable).unwrap(),
+                expected.get(variable).unwrap(),
+            );
+            let apart = (found - expected)
+                .unwrap()
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap();
             assert!(scalar(&apart) < 1e-6, "{apart}");
         }
     }
@@ -278,11 +316,19 @@ mod tests {
             let (one, other) = (variable(shape, 1), variable(shape, 2));
             let difference = (one.as_tensor() - other.as_tensor()).unwrap();
             let found = mean_squared_error(&one, &other).unwrap();
-            check(&found, &difference.sqr().unwrap().mean_all().unwrap(), &[&one, &other]);
+            check(
+                &found,
+                &difference.sqr().unwrap().mean_all().unwrap(),
+                &[&one, &other],
+            );
 
             let size = difference.abs().unwrap();
             let near = (difference.sqr().unwrap() * 0.5).unwrap();
-            let expected = size.lt(1.0).unwrap().where_cond(&near, &(&size - 0.5).unwrap()).unwrap();
+            let expected = size
+                .lt(1.0)
+                .unwrap()
+                .where_cond(&near, &(&size - 0.5).unwrap())
+                .unwrap();
             let found = smooth_l1(&one, &other).unwrap();
             check(&found, &expected.mean_all().unwrap(), &[&one, &other]);
         }
@@ -300,7 +346,17 @@ mod tests {
     fn steps_are_those_between_neighbouring_rows() {
         let x = variable((3, 5, 4), 1);
         let steps = (x.narrow(1, 1, 4).unwrap() - x.narrow(1, 0, 4).unwrap()).unwrap();
-        check(&mean_squared_step(&x).unwrap(), &steps.sqr().unwrap().mean_all().unwrap(), &[&x]);
-        assert_eq!(mean_squared_step(&variable((3, 1, 4), 1)).unwrap().to_scalar::<f32>().unwrap(), 0.0);
+        check(
+            &mean_squared_step(&x).unwrap(),
+            &steps.sqr().unwrap().mean_all().unwrap(),
+            &[&x],
+        );
+        assert_eq!(
+            mean_squared_step(&variable((3, 1, 4), 1))
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap(),
+            0.0
+        );
     }
 }

@@ -15,7 +15,11 @@ pub struct Moments {
 impl Moments {
     /// No rows yet.
     pub fn new(channels: usize) -> Self {
-        Self { count: 0.0, mean: vec![0.0; channels], squares: vec![0.0; channels] }
+        Self {
+            count: 0.0,
+            mean: vec![0.0; channels],
+            squares: vec![0.0; channels],
+        }
     }
 
     pub fn clear(&mut self) {
@@ -34,13 +38,17 @@ impl Moments {
         let mut mean = vec![0.0_f32; channels];
         let mut squares = vec![0.0_f32; channels];
         block_moments(level, rows, count, &mut mean, &mut squares);
-        self.combine(f64::from(count), |channel| (f64::from(mean[channel]), f64::from(squares[channel])));
+        self.combine(f64::from(count), |channel| {
+            (f64::from(mean[channel]), f64::from(squares[channel]))
+        });
     }
 
     /// Adds what another part has seen.
     pub fn merge(&mut self, other: &Self) {
         if other.count > 0.0 {
-            self.combine(other.count, |channel| (other.mean[channel], other.squares[channel]));
+            self.combine(other.count, |channel| {
+                (other.mean[channel], other.squares[channel])
+            });
         }
     }
 

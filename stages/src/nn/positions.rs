@@ -20,9 +20,17 @@ impl Positions {
         let value = |index: usize| {
             let (row, column) = (index / width, index % width);
             let angle = row as f32 * libm::expf((column - column % 2) as f32 * step);
-            if column % 2 == 0 { libm::sinf(angle) } else { libm::cosf(angle) }
+            if column % 2 == 0 {
+                libm::sinf(angle)
+            } else {
+                libm::cosf(angle)
+            }
         };
-        Self { length, width, values: (0..length * width).map(value).collect() }
+        Self {
+            length,
+            width,
+            values: (0..length * width).map(value).collect(),
+        }
     }
 
     /// The rows one after another.
@@ -46,12 +54,24 @@ mod tests {
     #[test]
     fn values_are_those_of_the_definition() {
         for (length, width) in [(100, 8), (3, 5), (1, 1)] {
-            let table = Positions::new(length, width).tensor(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+            let table = Positions::new(length, width)
+                .tensor(&Device::Cpu)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
             for (row, values) in table.iter().enumerate() {
                 for (column, value) in values.iter().enumerate() {
-                    let angle = row as f64 / 10_000.0_f64.powf((column / 2 * 2) as f64 / width as f64);
-                    let expected = if column % 2 == 0 { angle.sin() } else { angle.cos() };
-                    assert!((f64::from(*value) - expected).abs() < 2e-5, "{row} {column}: {value} {expected}");
+                    let angle =
+                        row as f64 / 10_000.0_f64.powf((column / 2 * 2) as f64 / width as f64);
+                    let expected = if column % 2 == 0 {
+                        angle.sin()
+                    } else {
+                        angle.cos()
+                    };
+                    assert!(
+                        (f64::from(*value) - expected).abs() < 2e-5,
+                        "{row} {column}: {value} {expected}"
+                    );
                 }
             }
         }

@@ -48,7 +48,9 @@ pub fn matmul(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     if CURRENT.get() == Precision::F32 || left.dtype() != DType::F32 {
         return left.matmul(right);
     }
-    left.to_dtype(DType::BF16)?.matmul(&right.to_dtype(DType::BF16)?)?.to_dtype(DType::F32)
+    left.to_dtype(DType::BF16)?
+        .matmul(&right.to_dtype(DType::BF16)?)?
+        .to_dtype(DType::F32)
 }
 
 #[cfg(test)]
@@ -61,13 +63,22 @@ mod tests {
     fn products_of_short_operands_are_near_and_have_gradients() {
         let mut random = Random::new(4, "precision");
         let mut draw = |shape: (usize, usize)| {
-            let values: Vec<f32> = (0..shape.0 * shape.1).map(|_| random.normal() as f32).collect();
+            let values: Vec<f32> = (0..shape.0 * shape.1)
+                .map(|_| random.normal() as f32)
+                .collect();
             Var::from_vec(values, shape, &Device::Cpu).unwrap()
         };
         let (left, right) = (draw((5, 64)), draw((64, 3)));
         let whole = matmul(&left, &right).unwrap();
         let short = Precision::Bf16.during(|| matmul(&left, &right)).unwrap();
-        let apart = (&whole - &short).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let apart = (&whole - &short)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap();
         // 64 products with a relative error of up to 2⁻⁸ each, and the result's own.
         assert!(apart > 1e-5 && apart < 0.25, "{apart}");
         assert_eq!(short.dtype(), DType::F32);
@@ -75,6 +86,9 @@ mod tests {
         assert_eq!(gradients.get(&left).unwrap().dtype(), DType::F32);
         // The precision ends with the work.
         let again = matmul(&left, &right).unwrap();
-        assert_eq!(again.to_vec2::<f32>().unwrap(), whole.to_vec2::<f32>().unwrap());
+        assert_eq!(
+            again.to_vec2::<f32>().unwrap(),
+            whole.to_vec2::<f32>().unwrap()
+        );
     }
 }

@@ -25,13 +25,23 @@ impl Panels {
     /// Panels of this size, still zero.
     pub fn new(level: Level, taps: usize, depth: usize, columns: usize) -> Self {
         let panels = columns.div_ceil(2 * level.width());
-        Self { level, taps, depth, columns, data: vec![0.0; panels * taps * depth * 2 * level.width()] }
+        Self {
+            level,
+            taps,
+            depth,
+            columns,
+            data: vec![0.0; panels * taps * depth * 2 * level.width()],
+        }
     }
 
     /// Sets every weight; `weight(tap, row, column)` is asked for it.
     pub fn fill(&mut self, weight: impl Fn(usize, usize, usize) -> f32) {
         let (depth, columns, width) = (self.depth, self.columns, 2 * self.level.width());
-        for (panel, block) in self.data.chunks_exact_mut(self.taps * depth * width).enumerate() {
+        for (panel, block) in self
+            .data
+            .chunks_exact_mut(self.taps * depth * width)
+            .enumerate()
+        {
             fill_panel(block, panel, depth, columns, width, &weight);
         }
     }
@@ -39,9 +49,12 @@ impl Panels {
     /// The same with a task for every panel, which pays for large layers.
     pub fn fill_in_parallel(&mut self, weight: impl Fn(usize, usize, usize) -> f32 + Sync) {
         let (depth, columns, width) = (self.depth, self.columns, 2 * self.level.width());
-        self.data.par_chunks_exact_mut(self.taps * depth * width).enumerate().for_each(|(panel, block)| {
-            fill_panel(block, panel, depth, columns, width, &weight);
-        });
+        self.data
+            .par_chunks_exact_mut(self.taps * depth * width)
+            .enumerate()
+            .for_each(|(panel, block)| {
+                fill_panel(block, panel, depth, columns, width, &weight);
+            });
     }
 }
 
@@ -88,7 +101,11 @@ impl Rows<'_> {
         let last_start = self.starts.iter().max().copied().unwrap_or(0);
         let last_tap = self.taps.iter().max().copied().unwrap_or(0);
         let end = last_start + last_tap + depth;
-        assert!(self.starts.is_empty() || end <= self.values.len(), "rows end at {end} of {}", self.values.len());
+        assert!(
+            self.starts.is_empty() || end <= self.values.len(),
+            "rows end at {end} of {}",
+            self.values.len()
+        );
     }
 }
 
@@ -99,7 +116,13 @@ pub fn multiply(rows: Rows<'_>, panels: &Panels, start: Start<'_>, target: &mut 
 }
 
 /// The same with the target's rows anywhere in `target`: row `i` starts at `places[i]`.
-pub fn multiply_scattered(rows: Rows<'_>, panels: &Panels, start: Start<'_>, places: &[usize], target: &mut [f32]) {
+pub fn multiply_scattered(
+    rows: Rows<'_>,
+    panels: &Panels,
+    start: Start<'_>,
+    places: &[usize],
+    target: &mut [f32],
+) {
     assert_eq!(rows.starts.len(), places.len());
     let end = places.iter().max().map_or(0, |last| last + panels.columns);
     assert!(end <= target.len(), "rows end at {end} of {}", target.len());
@@ -107,7 +130,13 @@ pub fn multiply_scattered(rows: Rows<'_>, panels: &Panels, start: Start<'_>, pla
 }
 
 /// `place` says where a row of the target starts; it has been checked.
-fn multiply_to(rows: Rows<'_>, panels: &Panels, start: Start<'_>, place: impl Fn(usize) -> usize, target: &mut [f32]) {
+fn multiply_to(
+    rows: Rows<'_>,
+    panels: &Panels,
+    start: Start<'_>,
+    place: impl Fn(usize) -> usize,
+    target: &mut [f32],
+) {
     rows.check(panels.depth);
     assert_eq!(rows.taps.len(), panels.taps);
     if let Start::Bias(bias) = start {
@@ -128,7 +157,14 @@ fn multiply_to(rows: Rows<'_>, panels: &Panels, start: Start<'_>, place: impl Fn
 /// `sums[tap, i, column] += Σ_row rows[row, tap, i] * right[row, column]`: the weight gradient of [`multiply`].
 ///
 /// `right` is `[rows, columns]` and `sums` is `[taps, depth, columns]`.
-pub fn accumulate_outer(level: Level, rows: Rows<'_>, depth: usize, right: &[f32], columns: usize, sums: &mut [f32]) {
+pub fn accumulate_outer(
+    level: Level,
+    rows: Rows<'_>,
+    depth: usize,
+    right: &[f32],
+    columns: usize,
+    sums: &mut [f32],
+) {
     rows.check(depth);
     assert_eq!(right.len(), rows.starts.len() * columns);
     assert_eq!(sums.len(), rows.taps.len() * depth * columns);
@@ -176,12 +212,24 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    pub(super) unsafe fn outer_avx512(rows: Rows<'_>, depth: usize, right: &[f32], columns: usize, sums: &mut [f32]) {
+    pub(super) unsafe fn outer_avx512(
+        rows: Rows<'_>,
+        depth: usize,
+        right: &[f32],
+        columns: usize,
+        sums: &mut [f32],
+    ) {
         unsafe { outer_at::<Avx512, 8>(rows, depth, right, columns, sums) }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn outer_avx2(rows: Rows<'_>, depth: usize, right: &[f32], columns: usize, sums: &mut [f32]) {
+    pub(super) unsafe fn outer_avx2(
+        rows: Rows<'_>,
+        depth: usize,
+        right: &[f32],
+        columns: usize,
+        sums: &mut [f32],
+    ) {
         unsafe { outer_at::<Avx2, 4>(rows, depth, right, columns, sums) }
     }
 }
@@ -192,7 +240,12 @@ type Edge = [f32; 32];
 #[inline(always)]
 unsafe fn load_pair<L: Lanes>(source: &[f32]) -> [L; 2] {
     if source.len() >= 2 * L::WIDTH {
-        return unsafe { [L::load(source.as_ptr()), L::load(source.as_ptr().add(L::WIDTH))] };
+        return unsafe {
+            [
+                L::load(source.as_ptr()),
+                L::load(source.as_ptr().add(L::WIDTH)),
+            ]
+        };
     }
     let mut edge: Edge = [0.0; 32];
     edge[..source.len()].copy_from_slice(source);
@@ -232,14 +285,24 @@ unsafe fn multiply_at<L: Lanes, const MOST: usize>(
 ) {
     let (count, width) = (rows.starts.len(), 2 * L::WIDTH);
     let tiles = count.div_ceil(MOST);
-    for (panel, weights) in panels.data.chunks_exact(panels.taps * panels.depth * width).enumerate() {
+    for (panel, weights) in panels
+        .data
+        .chunks_exact(panels.taps * panels.depth * width)
+        .enumerate()
+    {
         let columns = panel * width..panels.columns.min((panel + 1) * width);
         for (from, depth) in depth_blocks(panels) {
             let start = if from == 0 { start } else { Start::Target };
             let weights = weights[from * width..].as_ptr();
             for tile in 0..tiles {
                 let tile = tile * count / tiles..(tile + 1) * count / tiles;
-                let tile = Tile { first: tile.start, count: tile.len(), columns: columns.clone(), from, depth };
+                let tile = Tile {
+                    first: tile.start,
+                    count: tile.len(),
+                    columns: columns.clone(),
+                    from,
+                    depth,
+                };
                 macro_rules! of_size {
                     ($($size:literal)*) => {
                         match tile.count {
@@ -260,8 +323,14 @@ unsafe fn multiply_at<L: Lanes, const MOST: usize>(
 #[inline(always)]
 fn depth_blocks(panels: &Panels) -> impl Iterator<Item = (usize, usize)> {
     let depth = panels.depth;
-    let block = if panels.taps == 1 && depth > LONG { BLOCK } else { depth.max(1) };
-    (0..depth.max(1)).step_by(block).map(move |from| (from, block.min(depth - from)))
+    let block = if panels.taps == 1 && depth > LONG {
+        BLOCK
+    } else {
+        depth.max(1)
+    };
+    (0..depth.max(1))
+        .step_by(block)
+        .map(move |from| (from, block.min(depth - from)))
 }
 
 /// A part of a product: some rows, some columns, and `depth` values of each stretch of the rows.
@@ -284,7 +353,10 @@ unsafe fn multiply_tile<L: Lanes, const R: usize>(
     target: &mut [f32],
 ) {
     let mut bases = [rows.values.as_ptr(); R];
-    for (base, start) in bases.iter_mut().zip(&rows.starts[tile.first..tile.first + R]) {
+    for (base, start) in bases
+        .iter_mut()
+        .zip(&rows.starts[tile.first..tile.first + R])
+    {
         *base = unsafe { rows.values.as_ptr().add(*start + tile.from) };
     }
     let at = |row: usize| {
@@ -357,7 +429,9 @@ unsafe fn outer_at<L: Lanes, const R: usize>(
                     };
                     unsafe { add_outer(rows, places, load) }
                 } else {
-                    let load = |index: usize| unsafe { load_pair(&right[index * columns..index * columns + used]) };
+                    let load = |index: usize| unsafe {
+                        load_pair(&right[index * columns..index * columns + used])
+                    };
                     unsafe { add_outer(rows, places, load) }
                 };
                 for (row, pair) in tile_sums.iter().enumerate().take(valid) {
@@ -407,17 +481,27 @@ mod tests {
     #[test]
     fn every_level_agrees_with_plain_sums_for_odd_sizes() {
         let mut random = Random::new(1, "product");
-        for (count, taps, depth, columns) in
-            [(1, 1, 1, 1), (7, 2, 5, 3), (13, 3, 4, 33), (25, 1, 9, 70), (5, 1, 300, 3)]
-        {
+        for (count, taps, depth, columns) in [
+            (1, 1, 1, 1),
+            (7, 2, 5, 3),
+            (13, 3, 4, 33),
+            (25, 1, 9, 70),
+            (5, 1, 300, 3),
+        ] {
             let offsets: Vec<usize> = (0..taps).map(|tap| tap * 2).collect();
             let starts: Vec<usize> = (0..count).map(|row| row * 3).collect();
             let values = draws(count * 3 + taps * 2 + depth, &mut random);
             let weights = draws(taps * depth * columns, &mut random);
             let bias = draws(columns, &mut random);
             let right = draws(count * columns, &mut random);
-            let left = |row: usize, tap: usize, k: usize| f64::from(values[starts[row] + offsets[tap] + k]);
-            let rows = Rows { values: &values, starts: &starts, taps: &offsets };
+            let left = |row: usize, tap: usize, k: usize| {
+                f64::from(values[starts[row] + offsets[tap] + k])
+            };
+            let rows = Rows {
+                values: &values,
+                starts: &starts,
+                taps: &offsets,
+            };
             for level in Level::available() {
                 let mut panels = Panels::new(level, taps, depth, columns);
                 panels.fill(|tap, k, column| weights[(tap * depth + k) * columns + column]);
@@ -430,20 +514,32 @@ mod tests {
                         let mut expected = f64::from(bias[column]);
                         for tap in 0..taps {
                             for k in 0..depth {
-                                let weight = f64::from(weights[(tap * depth + k) * columns + column]);
+                                let weight =
+                                    f64::from(weights[(tap * depth + k) * columns + column]);
                                 expected += left(row, tap, k) * weight;
                             }
                         }
                         let found = f64::from(target[row * columns + column]);
                         let allowed = 1e-6 * (10 + taps * depth) as f64;
-                        assert!((found - expected).abs() < allowed, "{level:?} {row} {column}: {found} {expected}");
+                        assert!(
+                            (found - expected).abs() < allowed,
+                            "{level:?} {row} {column}: {found} {expected}"
+                        );
                     }
                 }
                 for (index, sum) in sums.iter().enumerate() {
-                    let (tap, k, column) = (index / columns / depth, index / columns % depth, index % columns);
-                    let terms = (0..count).map(|row| left(row, tap, k) * f64::from(right[row * columns + column]));
+                    let (tap, k, column) = (
+                        index / columns / depth,
+                        index / columns % depth,
+                        index % columns,
+                    );
+                    let terms = (0..count)
+                        .map(|row| left(row, tap, k) * f64::from(right[row * columns + column]));
                     let expected = 1.0 + terms.sum::<f64>();
-                    assert!((f64::from(*sum) - expected).abs() < 1e-5, "{level:?} {index}: {sum} {expected}");
+                    assert!(
+                        (f64::from(*sum) - expected).abs() < 1e-5,
+                        "{level:?} {index}: {sum} {expected}"
+                    );
                 }
                 let before = target.clone();
                 multiply(rows, &panels, Start::Target, &mut target);

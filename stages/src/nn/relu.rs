@@ -35,8 +35,12 @@ impl CustomOp1 for ReluOp {
     fn bwd(&self, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let values = with_slices([y, &gradient.contiguous()?], |[y, gradient]| {
             let ([target], _) = fill_rows(&chunks(y.len()), [1], |range, [target]| {
-                let values = target.iter_mut().zip(y[range.clone()].iter().zip(&gradient[range]));
-                values.for_each(|(target, (y, gradient))| *target = if *y > 0.0 { *gradient } else { 0.0 });
+                let values = target
+                    .iter_mut()
+                    .zip(y[range.clone()].iter().zip(&gradient[range]));
+                values.for_each(|(target, (y, gradient))| {
+                    *target = if *y > 0.0 { *gradient } else { 0.0 }
+                });
             });
             target
         })?;
@@ -57,12 +61,27 @@ mod tests {
         let y = relu(&var).unwrap();
         let expected: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
         assert_eq!(y.to_vec1::<f32>().unwrap(), expected);
-        let loss = (y * Tensor::new(&upstream[..], &Device::Cpu).unwrap()).unwrap().sum_all().unwrap();
-        let found = loss.backward().unwrap().get(&var).unwrap().to_vec1::<f32>().unwrap();
-        let expected: Vec<f32> =
-            x.iter().zip(&upstream).map(|(x, upstream)| if *x > 0.0 { *upstream } else { 0.0 }).collect();
+        let loss = (y * Tensor::new(&upstream[..], &Device::Cpu).unwrap())
+            .unwrap()
+            .sum_all()
+            .unwrap();
+        let found = loss
+            .backward()
+            .unwrap()
+            .get(&var)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        let expected: Vec<f32> = x
+            .iter()
+            .zip(&upstream)
+            .map(|(x, upstream)| if *x > 0.0 { *upstream } else { 0.0 })
+            .collect();
         assert_eq!(found, expected);
-        let nan = relu(&Tensor::new(&[f32::NAN, -1.0], &Device::Cpu).unwrap()).unwrap().to_vec1::<f32>().unwrap();
+        let nan = relu(&Tensor::new(&[f32::NAN, -1.0], &Device::Cpu).unwrap())
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         assert!(nan[0].is_nan() && nan[1] == 0.0);
     }
 }

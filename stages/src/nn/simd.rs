@@ -23,14 +23,18 @@ impl Level {
     pub fn detect() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {
-            let asked = std::env::var(SIMD_VARIABLE).ok().and_then(|name| Self::named(&name));
+            let asked = std::env::var(SIMD_VARIABLE)
+                .ok()
+                .and_then(|name| Self::named(&name));
             asked.map_or_else(Self::of_machine, |asked| asked.min(Self::of_machine()))
         })
     }
 
     /// The level with this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().find(|level| level.name() == name)
+        [Self::Portable, Self::Avx2, Self::Avx512]
+            .into_iter()
+            .find(|level| level.name() == name)
     }
 
     /// What this machine can do.
@@ -54,7 +58,10 @@ impl Level {
 
     /// All levels that run on this machine, the portable one first.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512].into_iter().filter(|level| *level <= Self::of_machine()).collect()
+        [Self::Portable, Self::Avx2, Self::Avx512]
+            .into_iter()
+            .filter(|level| *level <= Self::of_machine())
+            .collect()
     }
 
     /// The name in a numeric class.
@@ -114,7 +121,9 @@ unsafe impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn add_product(self, left: Self, right: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane] + left.0[lane] * right.0[lane]))
+        Self(std::array::from_fn(|lane| {
+            self.0[lane] + left.0[lane] * right.0[lane]
+        }))
     }
 }
 
@@ -122,8 +131,8 @@ unsafe impl Lanes for Portable {
 mod x86 {
     use super::Lanes;
     use std::arch::x86_64::{
-        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        __m256, __m512, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
     };
 
     #[derive(Clone, Copy)]

@@ -25,32 +25,47 @@ impl State {
 
     /// Parameters in the order of declaration, which is also the order of [`super::Gradients`].
     pub fn parameters(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
-        self.parameters.iter().map(|(name, parameter)| (name.as_str(), parameter))
+        self.parameters
+            .iter()
+            .map(|(name, parameter)| (name.as_str(), parameter))
     }
 
     pub fn buffers(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
-        self.buffers.iter().map(|(name, buffer)| (name.as_str(), buffer))
+        self.buffers
+            .iter()
+            .map(|(name, buffer)| (name.as_str(), buffer))
     }
 
     /// The number of learned values.
     pub fn size(&self) -> usize {
-        self.parameters.values().map(|parameter| parameter.elem_count()).sum()
+        self.parameters
+            .values()
+            .map(|parameter| parameter.elem_count())
+            .sum()
     }
 
     /// All tensors as they go into a file, under PyTorch's state-dict names.
     pub fn to_data(&self) -> Result<BTreeMap<String, TensorData>> {
         let named = self.parameters.iter().chain(&self.buffers);
-        named.map(|(name, tensor)| Ok((name.clone(), to_data(tensor)?))).collect()
+        named
+            .map(|(name, tensor)| Ok((name.clone(), to_data(tensor)?)))
+            .collect()
     }
 
     /// Replaces all values by those of a file.
     ///
     /// # Errors
     /// If a tensor is missing, unknown, or of another shape or type; nothing is changed then.
-    pub fn set_data(&self, data: &BTreeMap<String, TensorData>) -> std::result::Result<(), StageError> {
-        let known = |name: &String| self.parameters.contains_key(name) || self.buffers.contains_key(name);
+    pub fn set_data(
+        &self,
+        data: &BTreeMap<String, TensorData>,
+    ) -> std::result::Result<(), StageError> {
+        let known =
+            |name: &String| self.parameters.contains_key(name) || self.buffers.contains_key(name);
         if let Some(unknown) = data.keys().find(|name| !known(name)) {
-            return Err(StageError::new(format!("the weights hold a tensor `{unknown}` that the model does not have")));
+            return Err(StageError::new(format!(
+                "the weights hold a tensor `{unknown}` that the model does not have"
+            )));
         }
         let mut values = Vec::new();
         for (name, own) in self.parameters.iter().chain(&self.buffers) {
@@ -64,7 +79,10 @@ impl State {
             }
             values.push((own, from_data(name, found, own.dtype(), &self.device)?));
         }
-        values.into_iter().try_for_each(|(own, value)| own.set(&value)).map_err(StageError::from)
+        values
+            .into_iter()
+            .try_for_each(|(own, value)| own.set(&value))
+            .map_err(StageError::from)
     }
 }
 
@@ -78,7 +96,12 @@ pub fn to_data(tensor: &Tensor) -> Result<TensorData> {
     })
 }
 
-fn from_data(name: &str, data: &TensorData, wanted: DType, device: &Device) -> std::result::Result<Tensor, StageError> {
+fn from_data(
+    name: &str,
+    data: &TensorData,
+    wanted: DType,
+    device: &Device,
+) -> std::result::Result<Tensor, StageError> {
     let shape = data.shape.as_slice();
     let expected = match wanted {
         DType::I64 => ElementType::I64,
@@ -86,13 +109,23 @@ fn from_data(name: &str, data: &TensorData, wanted: DType, device: &Device) -> s
         _ => ElementType::F32,
     };
     let tensor = match expected {
-        ElementType::I64 => data.to_i64().map(|values| Tensor::from_vec(values, shape, device)),
-        ElementType::F64 => data.to_f64().map(|values| Tensor::from_vec(values, shape, device)),
-        ElementType::F32 => data.to_f32().map(|values| Tensor::from_vec(values, shape, device)),
+        ElementType::I64 => data
+            .to_i64()
+            .map(|values| Tensor::from_vec(values, shape, device)),
+        ElementType::F64 => data
+            .to_f64()
+            .map(|values| Tensor::from_vec(values, shape, device)),
+        ElementType::F32 => data
+            .to_f32()
+            .map(|values| Tensor::from_vec(values, shape, device)),
     };
     let (found, expected) = (data.element.name(), expected.name());
     tensor
-        .ok_or_else(|| StageError::new(format!("the tensor `{name}` holds {found}, the model {expected}")))?
+        .ok_or_else(|| {
+            StageError::new(format!(
+                "the tensor `{name}` holds {found}, the model {expected}"
+            ))
+        })?
         .map_err(StageError::from)
 }
 
@@ -105,7 +138,11 @@ pub struct StateBuilder<'a> {
 impl<'a> StateBuilder<'a> {
     /// Values are drawn from `random` in the order of declaration.
     pub fn new(device: &Device, random: &'a mut Random) -> Self {
-        let state = State { device: device.clone(), parameters: IndexMap::new(), buffers: IndexMap::new() };
+        let state = State {
+            device: device.clone(),
+            parameters: IndexMap::new(),
+            buffers: IndexMap::new(),
+        };
         Self { state, random }
     }
 
@@ -114,13 +151,23 @@ impl<'a> StateBuilder<'a> {
         &self.state.device
     }
 
-    pub fn parameter(&mut self, name: impl Into<String>, shape: &[usize], initial: Initial) -> Result<Var> {
+    pub fn parameter(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        initial: Initial,
+    ) -> Result<Var> {
         let var = self.float(shape, initial)?;
         self.state.parameters.insert(name.into(), var.clone());
         Ok(var)
     }
 
-    pub fn buffer(&mut self, name: impl Into<String>, shape: &[usize], initial: Initial) -> Result<Var> {
+    pub fn buffer(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        initial: Initial,
+    ) -> Result<Var> {
         let var = self.float(shape, initial)?;
         self.state.buffers.insert(name.into(), var.clone());
         Ok(var)
@@ -162,11 +209,15 @@ mod tests {
     fn state(seed: u64) -> State {
         let mut random = Random::new(seed, "init");
         let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
-        builder.parameter("layer.weight", &[2, 3], Initial::FanIn(3)).unwrap();
+        builder
+            .parameter("layer.weight", &[2, 3], Initial::FanIn(3))
+            .unwrap();
         builder.buffer("layer.mean", &[2], Initial::Zeros).unwrap();
         builder.counter("layer.steps").unwrap();
         let exact = builder.reals("layer.exact", &[2]).unwrap();
-        exact.set(&Tensor::new(&[0.1_f64, seed as f64 / 3.0], &Device::Cpu).unwrap()).unwrap();
+        exact
+            .set(&Tensor::new(&[0.1_f64, seed as f64 / 3.0], &Device::Cpu).unwrap())
+            .unwrap();
         builder.integers("layer.places", &[1, 2]).unwrap();
         builder.finish()
     }
@@ -181,18 +232,51 @@ mod tests {
 
         let mut missing = data.clone();
         missing.remove("layer.mean");
-        assert!(other.set_data(&missing).unwrap_err().message().contains("layer.mean"));
+        assert!(
+            other
+                .set_data(&missing)
+                .unwrap_err()
+                .message()
+                .contains("layer.mean")
+        );
         let mut wrong = data.clone();
-        wrong.insert("layer.weight".into(), TensorData::from_f32(&[3, 2], &[0.0; 6]));
-        assert!(other.set_data(&wrong).unwrap_err().message().contains("[3, 2]"));
+        wrong.insert(
+            "layer.weight".into(),
+            TensorData::from_f32(&[3, 2], &[0.0; 6]),
+        );
+        assert!(
+            other
+                .set_data(&wrong)
+                .unwrap_err()
+                .message()
+                .contains("[3, 2]")
+        );
         let mut extra = data.clone();
         extra.insert("other".into(), TensorData::from_f32(&[], &[0.0]));
-        assert!(other.set_data(&extra).unwrap_err().message().contains("other"));
+        assert!(
+            other
+                .set_data(&extra)
+                .unwrap_err()
+                .message()
+                .contains("other")
+        );
         let mut kind = data;
         kind.insert("layer.steps".into(), TensorData::from_f32(&[], &[0.0]));
-        assert!(other.set_data(&kind).unwrap_err().message().contains("int64"));
+        assert!(
+            other
+                .set_data(&kind)
+                .unwrap_err()
+                .message()
+                .contains("int64")
+        );
         kind.insert("layer.steps".into(), TensorData::from_i64(&[], &[0]));
         kind.insert("layer.exact".into(), TensorData::from_f32(&[2], &[0.0; 2]));
-        assert!(other.set_data(&kind).unwrap_err().message().contains("float64"));
+        assert!(
+            other
+                .set_data(&kind)
+                .unwrap_err()
+                .message()
+                .contains("float64")
+        );
     }
 }

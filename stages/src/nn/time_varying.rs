@@ -47,7 +47,10 @@ pub struct Scratch {
 impl Scratch {
     /// For chunks of at most `samples` planes.
     pub fn new(plane: &Plane, samples: usize) -> Self {
-        let (patches, channels) = (samples * plane.height * plane.channels, samples * plane.channels);
+        let (patches, channels) = (
+            samples * plane.height * plane.channels,
+            samples * plane.channels,
+        );
         Self {
             bordered: plane.bordered(),
             starts: Starts::default(),
@@ -109,19 +112,29 @@ pub struct NormSums {
 
 impl NormSums {
     pub fn new(channels: usize) -> Self {
-        Self { bias: vec![0.0; channels], weight: vec![0.0; channels] }
+        Self {
+            bias: vec![0.0; channels],
+            weight: vec![0.0; channels],
+        }
     }
 
     /// Adds the sums of another chunk.
     pub fn merge(&mut self, other: &Self) {
-        for (own, other) in [(&mut self.bias, &other.bias), (&mut self.weight, &other.weight)] {
-            own.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        for (own, other) in [
+            (&mut self.bias, &other.bias),
+            (&mut self.weight, &other.weight),
+        ] {
+            own.iter_mut()
+                .zip(other)
+                .for_each(|(own, other)| *own += other);
         }
     }
 
     fn add(&mut self, bias: &[f32], weight: &[f32]) {
         for (own, other) in [(&mut self.bias, bias), (&mut self.weight, weight)] {
-            own.iter_mut().zip(other).for_each(|(own, other)| *own += f64::from(*other));
+            own.iter_mut()
+                .zip(other)
+                .for_each(|(own, other)| *own += f64::from(*other));
         }
     }
 
@@ -192,38 +205,91 @@ impl BlockChunk {
 
     /// The products in front of the normalisations. `x` is `[S, N, P, C]`.
     pub fn begin(&mut self, kernel: &BlockKernel, plane: &Plane, x: &[f32], scratch: &mut Scratch) {
-        for (x, target) in x.chunks_exact(plane.len()).zip(self.convolved.chunks_exact_mut(plane.len())) {
+        for (x, target) in x
+            .chunks_exact(plane.len())
+            .zip(self.convolved.chunks_exact_mut(plane.len()))
+        {
             plane.fill(x, &mut scratch.bordered);
             kernel.conv.forward(plane, &scratch.bordered, target);
         }
-        group_means(kernel.level, x, plane.width, plane.channels, &mut self.patch_means);
-        kernel.intra.forward(&mut scratch.starts, &self.patch_means, &mut self.intra_input);
+        group_means(
+            kernel.level,
+            x,
+            plane.width,
+            plane.channels,
+            &mut self.patch_means,
+        );
+        kernel.intra.forward(
+            &mut scratch.starts,
+            &self.patch_means,
+            &mut self.intra_input,
+        );
     }
 
     /// The statistics that training normalises by, one sample after another while it is still in the cache.
     pub fn measure(&mut self, level: Level, plane: &Plane) {
         self.conv_moments.clear();
         self.intra_moments.clear();
-        self.convolved.chunks_exact(plane.len()).for_each(|rows| self.conv_moments.add_rows(level, rows));
+        self.convolved
+            .chunks_exact(plane.len())
+            .for_each(|rows| self.conv_moments.add_rows(level, rows));
         self.intra_moments.add_rows(level, &self.intra_input);
     }
 
     /// Everything behind the normalisations: `y = relu(weights * normalised) + x`.
-    pub fn finish(&mut self, kernel: &BlockKernel, plane: &Plane, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
+    pub fn finish(
+        &mut self,
+        kernel: &BlockKernel,
+        plane: &Plane,
+        x: &[f32],
+        y: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let (level, channels) = (kernel.level, plane.channels);
         let norm = &kernel.intra_norm;
-        normalise_relu(level, &self.intra_input, &norm.scale, &norm.shift, &mut self.intra);
+        normalise_relu(
+            level,
+            &self.intra_input,
+            &norm.scale,
+            &norm.shift,
+            &mut self.intra,
+        );
         group_means(level, &self.intra, plane.height, channels, &mut self.pooled);
-        kernel.inter.forward(&mut scratch.starts, &self.pooled, &mut self.inter);
-        add_weights(level, &self.intra, &self.inter, plane.height, channels, &mut self.weights);
+        kernel
+            .inter
+            .forward(&mut scratch.starts, &self.pooled, &mut self.inter);
+        add_weights(
+            level,
+            &self.intra,
+            &self.inter,
+            plane.height,
+            channels,
+            &mut self.weights,
+        );
         let norm = &kernel.conv_norm;
         let sizes = (plane.width, channels);
-        gate(level, &self.convolved, &self.weights, &norm.scale, &norm.shift, x, sizes, y);
+        gate(
+            level,
+            &self.convolved,
+            &self.weights,
+            &norm.scale,
+            &norm.shift,
+            x,
+            sizes,
+            y,
+        );
     }
 
     /// From the gradient of the output to the sums that the normalisations need of the whole batch.
-    pub fn backward_begin(&mut self, kernel: &BlockKernel, plane: &Plane, gradient: &[f32], scratch: &mut Scratch) {
-        let (level, channels, patches) = (kernel.level, plane.channels, plane.height * plane.channels);
+    pub fn backward_begin(
+        &mut self,
+        kernel: &BlockKernel,
+        plane: &Plane,
+        gradient: &[f32],
+        scratch: &mut Scratch,
+    ) {
+        let (level, channels, patches) =
+            (kernel.level, plane.channels, plane.height * plane.channels);
         self.gradients.clear();
         let mut sums = [vec![0.0; channels], vec![0.0; channels]];
         let samples = self
@@ -231,14 +297,29 @@ impl BlockChunk {
             .chunks_exact(plane.len())
             .zip(self.convolved_gradient.chunks_exact_mut(plane.len()))
             .zip(gradient.chunks_exact(plane.len()))
-            .zip(self.weights.chunks_exact(patches).zip(self.intra_gradient.chunks_exact_mut(patches)));
+            .zip(
+                self.weights
+                    .chunks_exact(patches)
+                    .zip(self.intra_gradient.chunks_exact_mut(patches)),
+            );
         for (((convolved, target), gradient), (weights, weights_gradient)) in samples {
             let [bias, weight] = &mut sums;
             bias.fill(0.0);
             weight.fill(0.0);
             let sizes = (plane.width, channels);
             let norm = &kernel.conv_norm;
-            gate_backward(level, convolved, weights, norm, gradient, sizes, target, weights_gradient, bias, weight);
+            gate_backward(
+                level,
+                convolved,
+                weights,
+                norm,
+                gradient,
+                sizes,
+                target,
+                weights_gradient,
+                bias,
+                weight,
+            );
             self.gradients.conv_norm.add(bias, weight);
         }
         self.inter_backward(kernel, plane, scratch);
@@ -246,7 +327,15 @@ impl BlockChunk {
         bias.fill(0.0);
         weight.fill(0.0);
         let norm = &kernel.intra_norm;
-        relu_backward(level, &self.intra, &self.intra_input, norm, &mut self.intra_gradient, bias, weight);
+        relu_backward(
+            level,
+            &self.intra,
+            &self.intra_input,
+            norm,
+            &mut self.intra_gradient,
+            bias,
+            weight,
+        );
         self.gradients.intra_norm.add(bias, weight);
     }
 
@@ -254,16 +343,28 @@ impl BlockChunk {
     fn inter_backward(&mut self, kernel: &BlockKernel, plane: &Plane, scratch: &mut Scratch) {
         let (channels, patches) = (plane.channels, plane.height);
         let pooled = &mut scratch.pooled[..self.pooled.len()];
-        for (block, sum) in
-            self.intra_gradient.chunks_exact(patches * channels).zip(self.inter.chunks_exact_mut(channels))
+        for (block, sum) in self
+            .intra_gradient
+            .chunks_exact(patches * channels)
+            .zip(self.inter.chunks_exact_mut(channels))
         {
             sum.fill(0.0);
             add_rows(kernel.level, block, sum);
         }
         let (weight, bias) = (&mut self.gradients.inter, &mut self.gradients.inter_bias);
-        kernel.inter.add_gradients(&mut scratch.starts, &self.pooled, &self.inter, weight, bias);
-        kernel.inter.input_gradient(&mut scratch.starts, &self.inter, pooled);
-        spread(kernel.level, pooled, patches, channels, &mut self.intra_gradient);
+        kernel
+            .inter
+            .add_gradients(&mut scratch.starts, &self.pooled, &self.inter, weight, bias);
+        kernel
+            .inter
+            .input_gradient(&mut scratch.starts, &self.inter, pooled);
+        spread(
+            kernel.level,
+            pooled,
+            patches,
+            channels,
+            &mut self.intra_gradient,
+        );
     }
 
     /// From the sums of the whole batch to the gradients of parameters and, in place of `gradient`, of the input.
@@ -280,12 +381,32 @@ impl BlockChunk {
     ) {
         let level = kernel.level;
         let gradients = &mut self.gradients;
-        normalise_backward(level, &self.convolved, &kernel.conv_norm, means.0, &mut self.convolved_gradient);
-        normalise_backward(level, &self.intra_input, &kernel.intra_norm, means.1, &mut self.intra_gradient);
+        normalise_backward(
+            level,
+            &self.convolved,
+            &kernel.conv_norm,
+            means.0,
+            &mut self.convolved_gradient,
+        );
+        normalise_backward(
+            level,
+            &self.intra_input,
+            &kernel.intra_norm,
+            means.1,
+            &mut self.intra_gradient,
+        );
         let (weight, bias) = (&mut gradients.intra, &mut gradients.intra_bias);
-        kernel.intra.add_gradients(&mut scratch.starts, &self.patch_means, &self.intra_gradient, weight, bias);
+        kernel.intra.add_gradients(
+            &mut scratch.starts,
+            &self.patch_means,
+            &self.intra_gradient,
+            weight,
+            bias,
+        );
         let patch_gradient = &mut scratch.means[..self.patch_means.len()];
-        kernel.intra.input_gradient(&mut scratch.starts, &self.intra_gradient, patch_gradient);
+        kernel
+            .intra
+            .input_gradient(&mut scratch.starts, &self.intra_gradient, patch_gradient);
         spread(level, patch_gradient, plane.width, plane.channels, gradient);
         let samples = self
             .convolved_gradient
@@ -294,9 +415,16 @@ impl BlockChunk {
             .zip(gradient.chunks_exact_mut(plane.len()));
         for ((convolved, x), gradient) in samples {
             plane.fill(convolved, &mut scratch.bordered);
-            kernel.conv.add_input_gradient(plane, &scratch.bordered, gradient);
+            kernel
+                .conv
+                .add_input_gradient(plane, &scratch.bordered, gradient);
             plane.fill(x, &mut scratch.bordered);
-            kernel.conv.add_weight_gradient(plane, &scratch.bordered, convolved, &mut gradients.conv);
+            kernel.conv.add_weight_gradient(
+                plane,
+                &scratch.bordered,
+                convolved,
+                &mut gradients.conv,
+            );
             add_rows(level, convolved, &mut gradients.conv_bias);
         }
     }

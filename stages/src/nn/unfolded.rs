@@ -16,13 +16,21 @@ pub fn convolve(x: &Tensor, weight: &Tensor, window: &Window2d) -> Result<Tensor
     let (batch, height, width, input) = x.dims4()?;
     let output = weight.dim(0)?;
     let Some([rows, columns]) = window.places([height, width]) else {
-        bail!("a window of {:?} does not fit on a plane of {height} by {width}", window.kernel)
+        bail!(
+            "a window of {:?} does not fit on a plane of {height} by {width}",
+            window.kernel
+        )
     };
     let mut taps = shifted(x, window, [rows, columns], 0.0)?;
-    let patches = if taps.len() == 1 { taps.swap_remove(0) } else { Tensor::cat(&taps, 3)? };
+    let patches = if taps.len() == 1 {
+        taps.swap_remove(0)
+    } else {
+        Tensor::cat(&taps, 3)?
+    };
     let depth = window.taps() * input;
     let weight = weight.permute((2, 3, 1, 0))?.reshape((depth, output))?;
-    matmul(&patches.reshape((batch * rows * columns, depth))?, &weight)?.reshape((batch, rows, columns, output))
+    matmul(&patches.reshape((batch * rows * columns, depth))?, &weight)?
+        .reshape((batch, rows, columns, output))
 }
 
 /// What lies under each tap of the window at all of its places, `[batch, rows, columns, channels]` per tap, rows of the
@@ -30,13 +38,36 @@ pub fn convolve(x: &Tensor, weight: &Tensor, window: &Window2d) -> Result<Tensor
 ///
 /// # Errors
 /// If a tensor operation fails.
-pub fn shifted(x: &Tensor, window: &Window2d, places: [usize; 2], border: f32) -> Result<Vec<Tensor>> {
-    let padded = pad(&pad(x, window, 0, places[0], border)?, window, 1, places[1], border)?;
+pub fn shifted(
+    x: &Tensor,
+    window: &Window2d,
+    places: [usize; 2],
+    border: f32,
+) -> Result<Vec<Tensor>> {
+    let padded = pad(
+        &pad(x, window, 0, places[0], border)?,
+        window,
+        1,
+        places[1],
+        border,
+    )?;
     let mut taps = Vec::with_capacity(window.taps());
     for down in 0..window.kernel[0] {
-        let band = every(&padded, 1, down * window.dilation[0], window.stride[0], places[0])?;
+        let band = every(
+            &padded,
+            1,
+            down * window.dilation[0],
+            window.stride[0],
+            places[0],
+        )?;
         for right in 0..window.kernel[1] {
-            taps.push(every(&band, 2, right * window.dilation[1], window.stride[1], places[1])?);
+            taps.push(every(
+                &band,
+                2,
+                right * window.dilation[1],
+                window.stride[1],
+                places[1],
+            )?);
         }
     }
     Ok(taps)
@@ -73,7 +104,10 @@ fn every(x: &Tensor, axis: usize, first: usize, stride: usize, count: usize) -> 
     let mut shape = x.dims().to_vec();
     shape[axis] = count;
     shape.insert(axis + 1, stride);
-    covered.reshape(shape)?.narrow(axis + 1, 0, 1)?.squeeze(axis + 1)
+    covered
+        .reshape(shape)?
+        .narrow(axis + 1, 0, 1)?
+        .squeeze(axis + 1)
 }
 
 #[cfg(test)]
@@ -83,7 +117,13 @@ mod tests {
     use candle_core::{Device, Var};
 
     fn largest(tensor: Tensor) -> f32 {
-        tensor.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+        tensor
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar()
+            .unwrap()
     }
 
     #[test]
@@ -99,30 +139,52 @@ mod tests {
         let mut random = Random::new(8, "unfolded");
         for window in windows {
             let mut draw = |shape: &[usize]| {
-                let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+                let values: Vec<f32> = (0..shape.iter().product())
+                    .map(|_| random.normal() as f32)
+                    .collect();
                 Var::from_vec(values, shape, &Device::Cpu).unwrap()
             };
             let x = draw(&[2, 7, 9, 3]);
             let weight = draw(&[4, 3, window.kernel[0], window.kernel[1]]);
             let own = convolve(&x, &weight, &window).unwrap();
             let planes = x.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
-            let [padding, stride, dilation] = [window.padding[0], window.stride[0], window.dilation[0]];
-            let theirs = planes.conv2d(&weight, padding, stride, dilation, 1).unwrap().permute((0, 2, 3, 1)).unwrap();
+            let [padding, stride, dilation] =
+                [window.padding[0], window.stride[0], window.dilation[0]];
+            let theirs = planes
+                .conv2d(&weight, padding, stride, dilation, 1)
+                .unwrap()
+                .permute((0, 2, 3, 1))
+                .unwrap();
             assert_eq!(own.dims(), theirs.dims(), "{window:?}");
             assert!(largest((&own - &theirs).unwrap()) < 1e-4, "{window:?}");
             // The slope along a direction, which the gradient must give.
             let upstream = draw(own.dims());
-            let value = |x: &Tensor, weight: &Tensor| (convolve(x, weight, &window)? * upstream.as_tensor())?.sum_all();
+            let value = |x: &Tensor, weight: &Tensor| {
+                (convolve(x, weight, &window)? * upstream.as_tensor())?.sum_all()
+            };
             let gradients = value(&x, &weight).unwrap().backward().unwrap();
             for parameter in [&x, &weight] {
                 let direction = draw(parameter.dims());
                 let moved = (parameter.as_tensor() + direction.as_tensor()).unwrap();
-                let there = if parameter.id() == x.id() { value(&moved, &weight) } else { value(&x, &moved) };
-                let rise = (there.unwrap() - value(&x, &weight).unwrap()).unwrap().to_scalar::<f32>().unwrap();
-                let slope = (gradients.get(parameter).unwrap() * direction.as_tensor()).unwrap().sum_all().unwrap();
+                let there = if parameter.id() == x.id() {
+                    value(&moved, &weight)
+                } else {
+                    value(&x, &moved)
+                };
+                let rise = (there.unwrap() - value(&x, &weight).unwrap())
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap();
+                let slope = (gradients.get(parameter).unwrap() * direction.as_tensor())
+                    .unwrap()
+                    .sum_all()
+                    .unwrap();
                 let slope = slope.to_scalar::<f32>().unwrap();
                 // The value is linear in each operand.
-                assert!((rise - slope).abs() < 1e-3 * (1.0 + slope.abs()), "{window:?}: {rise} {slope}");
+                assert!(
+                    (rise - slope).abs() < 1e-3 * (1.0 + slope.abs()),
+                    "{window:?}: {rise} {slope}"
+                );
             }
         }
     }

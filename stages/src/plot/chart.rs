@@ -97,19 +97,38 @@ impl Chart {
         let (width, height) = canvas.size();
         let top = self.draw_head(canvas, width);
         let left = MARGIN + self.gutter().max(24.0) + 7.0;
-        let frame = Rect { left, top, width: (width - MARGIN - left).max(1.0), height: 0.0 };
+        let frame = Rect {
+            left,
+            top,
+            width: (width - MARGIN - left).max(1.0),
+            height: 0.0,
+        };
         let foot = 20.0 + TEXT + MARGIN;
-        let fixed: f32 = self.panels.iter().map(|panel| panel.head() + panel.strip_room()).sum();
+        let fixed: f32 = self
+            .panels
+            .iter()
+            .map(|panel| panel.head() + panel.strip_room())
+            .sum();
         let gaps = 8.0 * self.panels.len().saturating_sub(1) as f32;
         let free = (height - top - foot - fixed - gaps).max(20.0 * self.panels.len() as f32);
         let weights: f32 = self.panels.iter().map(|panel| panel.weight).sum();
         let mut next = top;
         for panel in &self.panels {
-            let area = Rect { top: next + panel.head(), height: free * panel.weight / weights.max(1e-6), ..frame };
+            let area = Rect {
+                top: next + panel.head(),
+                height: free * panel.weight / weights.max(1e-6),
+                ..frame
+            };
             self.draw_panel(canvas, panel, area);
             next = area.bottom() + panel.strip_room() + 8.0;
         }
-        self.draw_time_axis(canvas, Rect { top: next - 8.0, ..frame });
+        self.draw_time_axis(
+            canvas,
+            Rect {
+                top: next - 8.0,
+                ..frame
+            },
+        );
     }
 
     /// Title, subtitle and legend; gives the height that they take.
@@ -118,12 +137,28 @@ impl Chart {
         let mut baseline = MARGIN;
         if !self.title.is_empty() {
             baseline += TITLE * 0.85;
-            write(canvas, MARGIN, baseline, &font::fit(&self.title, TITLE, room), TITLE, palette::TEXT, Anchor::Start);
+            write(
+                canvas,
+                MARGIN,
+                baseline,
+                &font::fit(&self.title, TITLE, room),
+                TITLE,
+                palette::TEXT,
+                Anchor::Start,
+            );
             baseline += 5.0;
         }
         for line in font::wrap(&self.subtitle, TEXT, room, 2) {
             baseline += TEXT + 2.0;
-            write(canvas, MARGIN, baseline, &line, TEXT, palette::FAINT_TEXT, Anchor::Start);
+            write(
+                canvas,
+                MARGIN,
+                baseline,
+                &line,
+                TEXT,
+                palette::FAINT_TEXT,
+                Anchor::Start,
+            );
         }
         self.draw_legend(canvas, baseline + 8.0, room)
     }
@@ -164,10 +199,22 @@ impl Chart {
             }
         };
         for panel in &self.panels {
-            panel.lines.iter().for_each(|line| add(&line.name, Key::Line(line.color, false)));
-            panel.rule.iter().for_each(|rule| add(&rule.name, Key::Line(rule.color, true)));
-            panel.regions.iter().for_each(|region| add(&region.name, Key::Patch(region.color, region.opacity)));
-            panel.strips.iter().for_each(|strip| add(&strip.name, Key::Patch(strip.color, 1.0)));
+            panel
+                .lines
+                .iter()
+                .for_each(|line| add(&line.name, Key::Line(line.color, false)));
+            panel
+                .rule
+                .iter()
+                .for_each(|rule| add(&rule.name, Key::Line(rule.color, true)));
+            panel
+                .regions
+                .iter()
+                .for_each(|region| add(&region.name, Key::Patch(region.color, region.opacity)));
+            panel
+                .strips
+                .iter()
+                .for_each(|strip| add(&strip.name, Key::Patch(strip.color, 1.0)));
         }
         entries
     }
@@ -175,29 +222,59 @@ impl Chart {
     /// The width of the widest text beside a vertical axis.
     fn gutter(&self) -> f32 {
         let texts = self.panels.iter().flat_map(|panel| panel.axis(200.0).ticks);
-        texts.map(|tick| font::width(&tick.text, SMALL)).fold(0.0, f32::max)
+        texts
+            .map(|tick| font::width(&tick.text, SMALL))
+            .fold(0.0, f32::max)
     }
 
     fn draw_panel(&self, canvas: &mut dyn Canvas, panel: &Panel, area: Rect) {
         if !panel.label.is_empty() {
             let label = font::fit(&panel.label, SMALL, area.width);
-            write(canvas, area.left, area.top - 5.0, &label, SMALL, palette::TEXT, Anchor::Start);
+            write(
+                canvas,
+                area.left,
+                area.top - 5.0,
+                &label,
+                SMALL,
+                palette::TEXT,
+                Anchor::Start,
+            );
         }
         let axis = panel.axis(area.height);
         for tick in &axis.ticks {
             let y = axis.height(tick.at, area).round() + 0.5;
-            let grid = Stroke { color: palette::GRID, width: 1.0, dashed: false };
+            let grid = Stroke {
+                color: palette::GRID,
+                width: 1.0,
+                dashed: false,
+            };
             canvas.polyline(&[(area.left, y), (area.right(), y)], grid);
-            write(canvas, area.left - 7.0, y + SMALL * 0.36, &tick.text, SMALL, palette::FAINT_TEXT, Anchor::End);
+            write(
+                canvas,
+                area.left - 7.0,
+                y + SMALL * 0.36,
+                &tick.text,
+                SMALL,
+                palette::FAINT_TEXT,
+                Anchor::End,
+            );
         }
         for region in &panel.regions {
             for rows in &region.rows {
-                canvas.fill_rect(self.span(rows, area, area.top, area.height), region.color, region.opacity);
+                canvas.fill_rect(
+                    self.span(rows, area, area.top, area.height),
+                    region.color,
+                    region.opacity,
+                );
             }
         }
         for row in &self.time.breaks {
             let x = self.position(*row as f32, area).round() + 0.5;
-            let stroke = Stroke { color: palette::FRAME, width: 1.0, dashed: true };
+            let stroke = Stroke {
+                color: palette::FRAME,
+                width: 1.0,
+                dashed: true,
+            };
             canvas.polyline(&[(x, area.top), (x, area.bottom())], stroke);
         }
         for line in &panel.lines {
@@ -205,8 +282,14 @@ impl Chart {
         }
         if let Some(rule) = &panel.rule {
             let y = axis.height(rule.value, area);
-            canvas
-                .polyline(&[(area.left, y), (area.right(), y)], Stroke { color: rule.color, width: 1.4, dashed: true });
+            canvas.polyline(
+                &[(area.left, y), (area.right(), y)],
+                Stroke {
+                    color: rule.color,
+                    width: 1.4,
+                    dashed: true,
+                },
+            );
         }
         draw_frame(canvas, area);
         self.draw_strips(canvas, panel, area);
@@ -214,20 +297,44 @@ impl Chart {
 
     fn draw_line(&self, canvas: &mut dyn Canvas, line: &Line, axis: &ValueAxis, area: Rect) {
         let mut bounds = vec![0];
-        bounds.extend(self.time.breaks.iter().copied().filter(|row| *row > 0 && *row < line.values.len()));
+        bounds.extend(
+            self.time
+                .breaks
+                .iter()
+                .copied()
+                .filter(|row| *row > 0 && *row < line.values.len()),
+        );
         bounds.push(line.values.len());
-        for rows in bounds.windows(2).flat_map(|pair| decimate::known(&line.values, pair[0]..pair[1])) {
+        for rows in bounds
+            .windows(2)
+            .flat_map(|pair| decimate::known(&line.values, pair[0]..pair[1]))
+        {
             let position = |index: usize| self.position((rows.start + index) as f32 + 0.5, area);
             let height = |value: f32| axis.height(f64::from(value), area);
             let points = decimate::points(&line.values[rows.clone()], position, height);
-            canvas.polyline(&points, Stroke { color: line.color, width: LINE, dashed: false });
+            canvas.polyline(
+                &points,
+                Stroke {
+                    color: line.color,
+                    width: LINE,
+                    dashed: false,
+                },
+            );
         }
     }
 
     fn draw_strips(&self, canvas: &mut dyn Canvas, panel: &Panel, area: Rect) {
         let mut top = area.bottom() + STRIP_GAP;
         for strip in &panel.strips {
-            canvas.fill_rect(Rect { top, height: STRIP, ..area }, palette::GRID, 0.6);
+            canvas.fill_rect(
+                Rect {
+                    top,
+                    height: STRIP,
+                    ..area
+                },
+                palette::GRID,
+                0.6,
+            );
             for rows in &strip.rows {
                 canvas.fill_rect(self.span(rows, area, top, STRIP), strip.color, 1.0);
             }
@@ -237,10 +344,20 @@ impl Chart {
 
     /// The rectangle over some rows; never too narrow to be seen.
     fn span(&self, rows: &std::ops::Range<usize>, area: Rect, top: f32, height: f32) -> Rect {
-        let (left, right) = (self.position(rows.start as f32, area), self.position(rows.end as f32, area));
+        let (left, right) = (
+            self.position(rows.start as f32, area),
+            self.position(rows.end as f32, area),
+        );
         let missing = (1.5 - (right - left)).max(0.0);
-        let left = (left - missing / 2.0).min(area.right() - 1.5).max(area.left);
-        Rect { left, top, width: (right - left).max(1.5).min(area.right() - left), height }
+        let left = (left - missing / 2.0)
+            .min(area.right() - 1.5)
+            .max(area.left);
+        Rect {
+            left,
+            top,
+            width: (right - left).max(1.5).min(area.right() - left),
+            height,
+        }
     }
 
     fn position(&self, row: f32, area: Rect) -> f32 {
@@ -253,18 +370,38 @@ impl Chart {
         for tick in self.time_ticks(area.width) {
             let x = self.position(tick.at as f32 + 0.5, area);
             let half = font::width(&tick.text, SMALL) / 2.0;
-            let stroke = Stroke { color: palette::FRAME, width: 1.0, dashed: false };
+            let stroke = Stroke {
+                color: palette::FRAME,
+                width: 1.0,
+                dashed: false,
+            };
             let mark = x.round() + 0.5;
             canvas.polyline(&[(mark, area.top), (mark, area.top + 4.0)], stroke);
             let center = x.min(area.right() + MARGIN - 2.0 - half);
             if center - half > free_from {
-                write(canvas, center, baseline, &tick.text, SMALL, palette::FAINT_TEXT, Anchor::Middle);
+                write(
+                    canvas,
+                    center,
+                    baseline,
+                    &tick.text,
+                    SMALL,
+                    palette::FAINT_TEXT,
+                    Anchor::Middle,
+                );
                 free_from = center + half + 8.0;
             }
         }
         let middle = area.left + area.width / 2.0;
         let label = font::fit(&self.time.label, TEXT, area.width);
-        write(canvas, middle, baseline + TEXT + 6.0, &label, TEXT, palette::TEXT, Anchor::Middle);
+        write(
+            canvas,
+            middle,
+            baseline + TEXT + 6.0,
+            &label,
+            TEXT,
+            palette::TEXT,
+            Anchor::Middle,
+        );
     }
 
     fn time_ticks(&self, width: f32) -> Vec<Tick> {
@@ -275,7 +412,12 @@ impl Chart {
         let first = self.time.first as f64;
         let ticks = ticks::linear(first, first + (self.time.rows.max(2) - 1) as f64, count);
         let whole = ticks.into_iter().filter(|tick| tick.at.fract() == 0.0);
-        whole.map(|tick| Tick { at: tick.at - first, ..tick }).collect()
+        whole
+            .map(|tick| Tick {
+                at: tick.at - first,
+                ..tick
+            })
+            .collect()
     }
 }
 
@@ -294,20 +436,36 @@ impl Panel {
     }
 
     fn head(&self) -> f32 {
-        if self.label.is_empty() { 4.0 } else { SMALL + 9.0 }
+        if self.label.is_empty() {
+            4.0
+        } else {
+            SMALL + 9.0
+        }
     }
 
     fn strip_room(&self) -> f32 {
-        self.strips.len() as f32 * (STRIP + STRIP_GAP) + if self.strips.is_empty() { 0.0 } else { STRIP_GAP }
+        self.strips.len() as f32 * (STRIP + STRIP_GAP)
+            + if self.strips.is_empty() {
+                0.0
+            } else {
+                STRIP_GAP
+            }
     }
 
     /// The range of all values, the rule included, with a margin, and marks for a panel of this height.
     fn axis(&self, height: f32) -> ValueAxis {
         let log = self.scale == ValueScale::Log;
         let usable = |value: &f64| value.is_finite() && (!log || *value > 0.0);
-        let values = self.lines.iter().flat_map(|line| &line.values).map(|value| f64::from(*value));
+        let values = self
+            .lines
+            .iter()
+            .flat_map(|line| &line.values)
+            .map(|value| f64::from(*value));
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values.chain(self.rule.as_ref().map(|rule| rule.value)).filter(usable) {
+        for value in values
+            .chain(self.rule.as_ref().map(|rule| rule.value))
+            .filter(usable)
+        {
             (low, high) = (low.min(value), high.max(value));
         }
         if low > high {
@@ -317,11 +475,25 @@ impl Panel {
         if log {
             let margin = libm::pow(high / low, 0.05).max(1.05);
             let (low, high) = (low / margin, high * margin);
-            return ValueAxis { low, high, log, ticks: ticks::logarithmic(low, high, count) };
+            return ValueAxis {
+                low,
+                high,
+                log,
+                ticks: ticks::logarithmic(low, high, count),
+            };
         }
-        let margin = if high > low { (high - low) * 0.05 } else { high.abs().max(1.0) * 0.05 };
+        let margin = if high > low {
+            (high - low) * 0.05
+        } else {
+            high.abs().max(1.0) * 0.05
+        };
         let (low, high) = (low - margin, high + margin);
-        ValueAxis { low, high, log, ticks: ticks::linear(low, high, count) }
+        ValueAxis {
+            low,
+            high,
+            log,
+            ticks: ticks::linear(low, high, count),
+        }
     }
 }
 
@@ -341,7 +513,11 @@ impl ValueAxis {
         } else {
             (value - self.low) / (self.high - self.low)
         };
-        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        let share = if share.is_finite() {
+            share.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         area.bottom() - share as f32 * area.height
     }
 }
@@ -359,11 +535,20 @@ impl Key {
                 let y = baseline - SMALL * 0.36;
                 canvas.polyline(
                     &[(x, y), (x + 18.0, y)],
-                    Stroke { color, width: if dashed { 1.4 } else { 2.0 }, dashed },
+                    Stroke {
+                        color,
+                        width: if dashed { 1.4 } else { 2.0 },
+                        dashed,
+                    },
                 );
             }
             Self::Patch(color, opacity) => {
-                let patch = Rect { left: x + 3.0, top: baseline - SMALL * 0.8, width: 13.0, height: SMALL * 0.9 };
+                let patch = Rect {
+                    left: x + 3.0,
+                    top: baseline - SMALL * 0.8,
+                    width: 13.0,
+                    height: SMALL * 0.9,
+                };
                 canvas.fill_rect(patch, color, opacity);
             }
         }
@@ -372,12 +557,36 @@ impl Key {
 
 fn draw_frame(canvas: &mut dyn Canvas, area: Rect) {
     let (left, bottom) = (area.left.round() - 0.5, area.bottom().round() + 0.5);
-    let stroke = Stroke { color: palette::FRAME, width: 1.0, dashed: false };
-    canvas.polyline(&[(left, area.top), (left, bottom), (area.right(), bottom)], stroke);
+    let stroke = Stroke {
+        color: palette::FRAME,
+        width: 1.0,
+        dashed: false,
+    };
+    canvas.polyline(
+        &[(left, area.top), (left, bottom), (area.right(), bottom)],
+        stroke,
+    );
 }
 
-fn write(canvas: &mut dyn Canvas, x: f32, y: f32, text: &str, size: f32, color: Color, anchor: Anchor) {
-    canvas.text(x, y, text, TextStyle { size, color, anchor });
+fn write(
+    canvas: &mut dyn Canvas,
+    x: f32,
+    y: f32,
+    text: &str,
+    size: f32,
+    color: Color,
+    anchor: Anchor,
+) {
+    canvas.text(
+        x,
+        y,
+        text,
+        TextStyle {
+            size,
+            color,
+            anchor,
+        },
+    );
 }
 
 #[cfg(test)]
@@ -386,12 +595,35 @@ mod tests {
     use crate::plot::{Raster, Svg};
 
     fn chart(values: Vec<f32>) -> Chart {
-        let line = Line { name: "score".into(), values: values.clone(), color: palette::BLUE };
+        let line = Line {
+            name: "score".into(),
+            values: values.clone(),
+            color: palette::BLUE,
+        };
         let mut panel = Panel::of_lines("anomaly score", vec![line]);
-        panel.rule = Some(Rule { name: "threshold".into(), value: 3.0, color: palette::VERMILION });
-        panel.strips = vec![Strip { name: "alarm".into(), rows: vec![0..1, 2..3], color: palette::VERMILION }];
-        let time = TimeAxis { rows: values.len(), first: 0, label: "row".into(), times: vec![], breaks: vec![2] };
-        Chart { title: "title".into(), subtitle: "subtitle".into(), time, panels: vec![panel] }
+        panel.rule = Some(Rule {
+            name: "threshold".into(),
+            value: 3.0,
+            color: palette::VERMILION,
+        });
+        panel.strips = vec![Strip {
+            name: "alarm".into(),
+            rows: vec![0..1, 2..3],
+            color: palette::VERMILION,
+        }];
+        let time = TimeAxis {
+            rows: values.len(),
+            first: 0,
+            label: "row".into(),
+            times: vec![],
+            breaks: vec![2],
+        };
+        Chart {
+            title: "title".into(),
+            subtitle: "subtitle".into(),
+            time,
+            panels: vec![panel],
+        }
     }
 
     #[test]
@@ -400,7 +632,14 @@ mod tests {
         let mut svg = Box::new(Svg::new(300, 200));
         chart.draw(svg.as_mut());
         let text = String::from_utf8(svg.finish().unwrap()).unwrap();
-        for part in ["title", "subtitle", "threshold", "alarm", "anomaly score", ">row<"] {
+        for part in [
+            "title",
+            "subtitle",
+            "threshold",
+            "alarm",
+            "anomaly score",
+            ">row<",
+        ] {
             assert!(text.contains(part), "{part}");
         }
         let mut raster = Box::new(Raster::new(300, 200).unwrap());
@@ -410,7 +649,12 @@ mod tests {
 
     #[test]
     fn survives_degenerate_input() {
-        for values in [vec![], vec![1.0], vec![f32::NAN, f32::INFINITY], vec![2.0; 5]] {
+        for values in [
+            vec![],
+            vec![1.0],
+            vec![f32::NAN, f32::INFINITY],
+            vec![2.0; 5],
+        ] {
             for (width, height) in [(40, 30), (400, 100)] {
                 let mut chart = chart(values.clone());
                 chart.draw(&mut Raster::new(width, height).unwrap());

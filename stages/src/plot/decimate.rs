@@ -4,7 +4,11 @@
 ///
 /// Where a column of pixels holds several values, these are drawn from the first over the lowest and the highest, in
 /// their order, to the last.
-pub fn points(values: &[f32], position: impl Fn(usize) -> f32, height: impl Fn(f32) -> f32) -> Vec<(f32, f32)> {
+pub fn points(
+    values: &[f32],
+    position: impl Fn(usize) -> f32,
+    height: impl Fn(f32) -> f32,
+) -> Vec<(f32, f32)> {
     let mut points = Vec::new();
     let mut start = 0;
     while start < values.len() {
@@ -27,7 +31,10 @@ pub fn points(values: &[f32], position: impl Fn(usize) -> f32, height: impl Fn(f
         // Dense columns are drawn along their middles, which leaves no pale gaps between them.
         let dense = end - start > kept.len();
         let across = |index: usize| if dense { column + 0.5 } else { position(index) };
-        points.extend(kept.into_iter().map(|index| (across(index), height(values[index]))));
+        points.extend(
+            kept.into_iter()
+                .map(|index| (across(index), height(values[index]))),
+        );
         start = end;
     }
     points
@@ -41,7 +48,10 @@ pub fn known(values: &[f32], rows: std::ops::Range<usize>) -> Vec<std::ops::Rang
         *end += stretch.len();
         Some((*end - stretch.len()..*end, stretch[0].is_nan()))
     });
-    places.filter(|(_, unknown)| !unknown).map(|(rows, _)| rows).collect()
+    places
+        .filter(|(_, unknown)| !unknown)
+        .map(|(rows, _)| rows)
+        .collect()
 }
 
 #[cfg(test)]
@@ -51,14 +61,22 @@ mod tests {
     #[test]
     fn lines_are_not_drawn_where_values_are_unknown() {
         let unknown = f32::NAN;
-        assert_eq!(known(&[unknown, 1.0, 2.0, unknown, 3.0], 0..5), [1..3, 4..5]);
-        assert_eq!(known(&[1.0, 2.0, unknown], 1..3), std::slice::from_ref(&(1..2)));
+        assert_eq!(
+            known(&[unknown, 1.0, 2.0, unknown, 3.0], 0..5),
+            [1..3, 4..5]
+        );
+        assert_eq!(
+            known(&[1.0, 2.0, unknown], 1..3),
+            std::slice::from_ref(&(1..2))
+        );
         assert!(known(&[unknown], 0..1).is_empty() && known(&[], 0..0).is_empty());
     }
 
     #[test]
     fn keeps_extremes_and_few_points() {
-        let mut values: Vec<f32> = (0..10_000).map(|index| (index as f32 * 0.01).sin()).collect();
+        let mut values: Vec<f32> = (0..10_000)
+            .map(|index| (index as f32 * 0.01).sin())
+            .collect();
         values[5003] = 9.0;
         values[7777] = -9.0;
         let points = points(&values, |index| index as f32 / 100.0, |value| value);

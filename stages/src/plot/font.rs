@@ -14,7 +14,9 @@ fn font() -> &'static FontRef<'static> {
 
 /// The scale at which an em is `size` pixels.
 fn scale(size: f32) -> PxScale {
-    font().pt_to_px_scale(size * 0.75).unwrap_or(PxScale::from(size))
+    font()
+        .pt_to_px_scale(size * 0.75)
+        .unwrap_or(PxScale::from(size))
 }
 
 /// The width of a line of text in pixels.
@@ -28,7 +30,9 @@ pub fn width(text: &str, size: f32) -> f32 {
 pub(super) fn outlines(text: &str, size: f32, x: f32, y: f32) -> Vec<OutlinedGlyph> {
     let mut glyphs = Vec::new();
     lay_out(text, size, |id, at, _| {
-        glyphs.extend(font().outline_glyph(id.with_scale_and_position(scale(size), point(x + at, y))));
+        glyphs.extend(
+            font().outline_glyph(id.with_scale_and_position(scale(size), point(x + at, y))),
+        );
     });
     glyphs
 }
@@ -77,7 +81,10 @@ pub fn wrap(text: &str, size: f32, room: f32, lines: usize) -> Vec<String> {
         let rest = wrapped.split_off(lines.saturating_sub(1)).join(" ");
         wrapped.push(rest);
     }
-    wrapped.into_iter().map(|line| fit(&line, size, room)).collect()
+    wrapped
+        .into_iter()
+        .map(|line| fit(&line, size, room))
+        .collect()
 }
 
 #[cfg(test)]
@@ -97,6 +104,9 @@ mod tests {
         let short = fit("a rather long line of text", 12.0, 60.0);
         assert!(short.ends_with('…') && width(&short, 12.0) <= 60.0);
         let lines = wrap("one two three four five six seven", 12.0, 70.0, 2);
-        assert!(lines.len() == 2 && lines.iter().all(|line| width(line, 12.0) <= 70.0), "{lines:?}");
+        assert!(
+            lines.len() == 2 && lines.iter().all(|line| width(line, 12.0) <= 70.0),
+            "{lines:?}"
+        );
     }
 }

@@ -41,7 +41,9 @@ const MIDDLE: f32 = 0.38;
 const MARGIN: f64 = 0.05;
 
 /// What labels consist of.
-const CHARACTERS: [char; 14] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '.', '−', '+', 'e'];
+const CHARACTERS: [char; 14] = [
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '.', '−', '+', 'e',
+];
 
 /// What can be chosen about a line plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,18 +85,50 @@ impl LinePlot {
         let (width, height) = background.size();
         let area = if style.axes {
             let (left, top) = (LEFT * width, (1.0 - TOP) * height);
-            Rect { left, top, width: (RIGHT - LEFT) * width, height: (TOP - BOTTOM) * height }
+            Rect {
+                left,
+                top,
+                width: (RIGHT - LEFT) * width,
+                height: (TOP - BOTTOM) * height,
+            }
         } else {
-            Rect { left: 0.0, top: 0.0, width, height }
+            Rect {
+                left: 0.0,
+                top: 0.0,
+                width,
+                height,
+            }
         };
         let points = style.dpi / 72.0;
         if style.axes {
-            let [left, right, top, bottom] = [area.left, area.right(), area.top, area.bottom()].map(middle_of_pixel);
-            let frame = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
-            draw_line(&mut background, &frame, Stroke { color: BLACK, width: FRAME * points, dashed: false });
+            let [left, right, top, bottom] =
+                [area.left, area.right(), area.top, area.bottom()].map(middle_of_pixel);
+            let frame = [
+                (left, top),
+                (right, top),
+                (right, bottom),
+                (left, bottom),
+                (left, top),
+            ];
+            draw_line(
+                &mut background,
+                &frame,
+                Stroke {
+                    color: BLACK,
+                    width: FRAME * points,
+                    dashed: false,
+                },
+            );
         }
-        let glyphs = CHARACTERS.map(|character| (character, Glyph::new(character, FONT * points))).into();
-        Ok(Self { style, area, background, glyphs })
+        let glyphs = CHARACTERS
+            .map(|character| (character, Glyph::new(character, FONT * points)))
+            .into();
+        Ok(Self {
+            style,
+            area,
+            background,
+            glyphs,
+        })
     }
 
     /// Draws lines over 0, 1, 2, …: each `values` is `[rows, channels]`, row-major, and each channel is a line.
@@ -105,8 +139,14 @@ impl LinePlot {
         let across = Axis::around(0.0, rows.saturating_sub(1) as f64);
         let (low, high) = values
             .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
-        let (low, high) = if low <= high { (f64::from(low), f64::from(high)) } else { (0.0, 0.0) };
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+                (low.min(*value), high.max(*value))
+            });
+        let (low, high) = if low <= high {
+            (f64::from(low), f64::from(high))
+        } else {
+            (0.0, 0.0)
+        };
         let up = Axis::around(low, high);
         if self.style.axes {
             self.draw_marks_across(&mut raster, &across);
@@ -149,7 +189,11 @@ impl LinePlot {
         let baseline = top + length + (PAD + ASCENT * FONT) * self.points();
         for (mark, text) in &marks {
             let x = self.x(axis, *mark);
-            self.tick(raster, (middle_of_pixel(x), top), (middle_of_pixel(x), top + length));
+            self.tick(
+                raster,
+                (middle_of_pixel(x), top),
+                (middle_of_pixel(x), top + length),
+            );
             self.write(raster, text, x - self.width(text) / 2.0, baseline);
         }
         let below = baseline + (PAD + FONT) * self.points();
@@ -163,11 +207,20 @@ impl LinePlot {
         let (right, length) = (self.area.left, TICK * self.points());
         for (mark, text) in &marks {
             let y = self.y(axis, *mark);
-            self.tick(raster, (right - length, middle_of_pixel(y)), (right, middle_of_pixel(y)));
+            self.tick(
+                raster,
+                (right - length, middle_of_pixel(y)),
+                (right, middle_of_pixel(y)),
+            );
             let start = right - length - PAD * self.points() - self.width(text);
             self.write(raster, text, start, y + MIDDLE * FONT * self.points());
         }
-        self.write(raster, &note, self.area.left, self.area.top - PAD * self.points());
+        self.write(
+            raster,
+            &note,
+            self.area.left,
+            self.area.top - PAD * self.points(),
+        );
     }
 
     fn tick(&self, raster: &mut Raster, from: (f32, f32), to: (f32, f32)) {
@@ -178,15 +231,29 @@ impl LinePlot {
         } else {
             ((from.0, from.1 + reach), (to.0, to.1 - reach))
         };
-        draw_line(raster, &[from, to], Stroke { color: BLACK, width: FRAME * self.points(), dashed: false });
+        draw_line(
+            raster,
+            &[from, to],
+            Stroke {
+                color: BLACK,
+                width: FRAME * self.points(),
+                dashed: false,
+            },
+        );
     }
 
     fn glyph(&self, character: char) -> Option<&Glyph> {
-        self.glyphs.iter().find(|(known, _)| *known == character).map(|(_, glyph)| glyph)
+        self.glyphs
+            .iter()
+            .find(|(known, _)| *known == character)
+            .map(|(_, glyph)| glyph)
     }
 
     fn width(&self, text: &str) -> f32 {
-        text.chars().filter_map(|character| self.glyph(character)).map(|glyph| glyph.advance).sum()
+        text.chars()
+            .filter_map(|character| self.glyph(character))
+            .map(|glyph| glyph.advance)
+            .sum()
     }
 
     fn write(&self, raster: &mut Raster, text: &str, start: f32, baseline: f32) {
@@ -212,9 +279,17 @@ impl Glyph {
                 let covered = (covered.clamp(0.0, 1.0) * 255.0).round() as u8;
                 coverage[row as usize * width + column as usize] = in_levels(covered);
             });
-            Stamp { left: bounds.min.x as i32, top: bounds.min.y as i32, width, coverage }
+            Stamp {
+                left: bounds.min.x as i32,
+                top: bounds.min.y as i32,
+                width,
+                coverage,
+            }
         });
-        Self { advance: font::width(&text, size), ink }
+        Self {
+            advance: font::width(&text, size),
+            ink,
+        }
     }
 }
 
@@ -230,7 +305,10 @@ fn in_levels(covered: u8) -> u8 {
 fn draw_line(raster: &mut Raster, points: &[(f32, f32)], stroke: Stroke) {
     let (width, height) = raster.size();
     if let Some(mut coverage) = stroke::cover(points, stroke, (width as usize, height as usize)) {
-        coverage.pixels.iter_mut().for_each(|covered| *covered = in_levels(*covered));
+        coverage
+            .pixels
+            .iter_mut()
+            .for_each(|covered| *covered = in_levels(*covered));
         raster.ink(&coverage, stroke.color);
     }
 }
@@ -257,11 +335,18 @@ impl Axis {
         let (low, high) = if high > low {
             (low, high)
         } else {
-            let half = if low == 0.0 { MARGIN } else { low.abs() * MARGIN };
+            let half = if low == 0.0 {
+                MARGIN
+            } else {
+                low.abs() * MARGIN
+            };
             (low - half, high + half)
         };
         let margin = (high - low) * MARGIN;
-        Self { low: low - margin, high: high + margin }
+        Self {
+            low: low - margin,
+            high: high + margin,
+        }
     }
 
     fn share(&self, value: f64) -> f64 {
@@ -272,7 +357,10 @@ impl Axis {
     fn marks(&self, spaces: usize) -> (Vec<(f64, String)>, String) {
         let marks = locator::marks(self.low, self.high, spaces);
         let (texts, note) = locator::texts(&marks, self.low, self.high);
-        let inside = marks.into_iter().zip(texts).filter(|(mark, _)| (self.low..=self.high).contains(mark));
+        let inside = marks
+            .into_iter()
+            .zip(texts)
+            .filter(|(mark, _)| (self.low..=self.high).contains(mark));
         (inside.collect(), note)
     }
 }
@@ -282,7 +370,13 @@ mod tests {
     use super::*;
 
     fn style(width: u32, height: u32) -> LinePlotStyle {
-        LinePlotStyle { width, height, dpi: 100.0, line_width: 1.5, axes: true }
+        LinePlotStyle {
+            width,
+            height,
+            dpi: 100.0,
+            line_width: 1.5,
+            axes: true,
+        }
     }
 
     fn pixel(raster: &Raster, width: usize, x: usize, y: usize) -> Color {
@@ -309,25 +403,46 @@ mod tests {
     fn the_colours_of_a_plot_fit_into_a_palette() {
         let values: Vec<f32> = (0..300).map(|row| ((row * row) % 97) as f32).collect();
         let raster = LinePlot::new(style(224, 224)).unwrap().draw(&values, 1);
-        let colours: std::collections::BTreeSet<_> = raster.rgb().as_chunks::<3>().0.iter().collect();
+        let colours: std::collections::BTreeSet<_> =
+            raster.rgb().as_chunks::<3>().0.iter().collect();
         assert!((40..=256).contains(&colours.len()), "{}", colours.len());
         assert_eq!((in_levels(0), in_levels(255)), (0, 255));
     }
 
     #[test]
     fn channels_have_colours_of_their_own() {
-        let plot = LinePlot::new(LinePlotStyle { axes: false, ..style(100, 100) }).unwrap();
+        let plot = LinePlot::new(LinePlotStyle {
+            axes: false,
+            ..style(100, 100)
+        })
+        .unwrap();
         let raster = plot.draw(&[0.0, 10.0, 0.0, 10.0, 0.0, 10.0], 2);
-        let has = |color: Color| raster.rgb().as_chunks::<3>().0.contains(&[color.0, color.1, color.2]);
+        let has = |color: Color| {
+            raster
+                .rgb()
+                .as_chunks::<3>()
+                .0
+                .contains(&[color.0, color.1, color.2])
+        };
         assert!(has(COLORS[0]) && has(COLORS[1]) && !has(COLORS[2]) && !has(BLACK));
     }
 
     #[test]
     fn odd_values_do_no_harm() {
         let plot = LinePlot::new(style(224, 224)).unwrap();
-        for values in [vec![5.0; 3], vec![f32::MAX, f32::MIN], vec![1e-40, 2e-40], vec![1e30, 1.000_001e30]] {
+        for values in [
+            vec![5.0; 3],
+            vec![f32::MAX, f32::MIN],
+            vec![1e-40, 2e-40],
+            vec![1e30, 1.000_001e30],
+        ] {
             let raster = plot.draw(&values, 1);
-            let has_line = raster.rgb().as_chunks::<3>().0.iter().any(|[red, _, blue]| blue > red);
+            let has_line = raster
+                .rgb()
+                .as_chunks::<3>()
+                .0
+                .iter()
+                .any(|[red, _, blue]| blue > red);
             assert!(has_line, "{values:?}");
         }
         // As in matplotlib, a single value is no line, but it has axes.

@@ -37,19 +37,33 @@ pub(super) fn marks(low: f64, high: f64, spaces: usize) -> Vec<f64> {
     }
     // Far from zero, steps are counted from a round number nearby, for the sake of precision.
     let far = (middle / length).abs() >= 100.0;
-    let offset = if far { power(magnitude(middle.abs())).copysign(middle) } else { 0.0 };
+    let offset = if far {
+        power(magnitude(middle.abs())).copysign(middle)
+    } else {
+        0.0
+    };
     let (low, high) = (low - offset, high - offset);
     let scale = power(magnitude(length / spaces));
     let least = length / spaces;
-    let first = STEPS.iter().position(|step| step * scale >= least).unwrap_or(STEPS.len() - 1);
+    let first = STEPS
+        .iter()
+        .position(|step| step * scale >= least)
+        .unwrap_or(STEPS.len() - 1);
     let mut marks = Vec::new();
     for step in STEPS[..=first].iter().rev().map(|step| step * scale) {
         let base = divide(low, step).0 * step;
         let tolerance = tolerance(offset, step);
         let from = below(low - base, step, tolerance);
         let to = above(high - base, step, tolerance);
-        marks = (0..=(to - from).max(0.0) as usize).map(|index| (from + index as f64) * step + base).collect();
-        if marks.iter().filter(|mark| (low..=high).contains(*mark)).count() >= 2 {
+        marks = (0..=(to - from).max(0.0) as usize)
+            .map(|index| (from + index as f64) * step + base)
+            .collect();
+        if marks
+            .iter()
+            .filter(|mark| (low..=high).contains(*mark))
+            .count()
+            >= 2
+        {
             break;
         }
     }
@@ -67,18 +81,30 @@ fn tolerance(offset: f64, step: f64) -> f64 {
 /// The multiple of `step` at or below `value`, up to rounding.
 fn below(value: f64, step: f64, tolerance: f64) -> f64 {
     let (whole, rest) = divide(value, step);
-    if (rest / step - 1.0).abs() < tolerance { whole + 1.0 } else { whole }
+    if (rest / step - 1.0).abs() < tolerance {
+        whole + 1.0
+    } else {
+        whole
+    }
 }
 
 /// The multiple of `step` at or above `value`, up to rounding.
 fn above(value: f64, step: f64, tolerance: f64) -> f64 {
     let (whole, rest) = divide(value, step);
-    if (rest / step).abs() < tolerance { whole } else { whole + 1.0 }
+    if (rest / step).abs() < tolerance {
+        whole
+    } else {
+        whole + 1.0
+    }
 }
 
 /// The texts beside the marks, and what stands once at the end of the axis, such as `1e6`; empty if nothing does.
 pub(super) fn texts(marks: &[f64], low: f64, high: f64) -> (Vec<String>, String) {
-    let inside: Vec<f64> = marks.iter().copied().filter(|mark| (low..=high).contains(mark)).collect();
+    let inside: Vec<f64> = marks
+        .iter()
+        .copied()
+        .filter(|mark| (low..=high).contains(mark))
+        .collect();
     let offset = offset(&inside);
     let exponent = exponent(&inside, offset, high - low);
     let scaled = |mark: f64| (mark - offset) / power(exponent);
@@ -97,8 +123,13 @@ pub(super) fn texts(marks: &[f64], low: f64, high: f64) -> (Vec<String>, String)
         note += &minus(format!("{sign}{}", short(offset)));
     }
     // Rounded to nothing, a negative number keeps no sign.
-    let plain =
-        |text: String| if text.trim_matches(['−', '0', '.']).is_empty() { text.replace('−', "") } else { text };
+    let plain = |text: String| {
+        if text.trim_matches(['−', '0', '.']).is_empty() {
+            text.replace('−', "")
+        } else {
+            text
+        }
+    };
     (marks.iter().map(text).map(plain).collect(), note)
 }
 
@@ -108,7 +139,9 @@ fn minus(text: String) -> String {
 
 /// A number that all marks share in their first digits, if taking it away shortens them enough.
 fn offset(marks: &[f64]) -> f64 {
-    let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return 0.0 };
+    let (Some(first), Some(last)) = (marks.first(), marks.last()) else {
+        return 0.0;
+    };
     if first == last || (*first <= 0.0 && *last >= 0.0) {
         return 0.0;
     }
@@ -119,14 +152,22 @@ fn offset(marks: &[f64]) -> f64 {
     /// Numbers of 64 bits have no more digits.
     const DIGITS: i32 = 18;
     let find = |differs: &dyn Fn(i32) -> bool| {
-        (0..DIGITS).map(|down| top - down).find(|exponent| differs(*exponent)).unwrap_or(top - DIGITS) + 1
+        (0..DIGITS)
+            .map(|down| top - down)
+            .find(|exponent| differs(*exponent))
+            .unwrap_or(top - DIGITS)
+            + 1
     };
     let mut exponent = find(&|exponent| digits(small, exponent) != digits(large, exponent));
     if (large - small) / power(exponent) <= 1e-2 {
         exponent = find(&|exponent| digits(large, exponent) - digits(small, exponent) > 1.0);
     }
     let shared = digits(large, exponent);
-    if shared >= power(OFFSET_DIGITS - 1) { sign * shared * power(exponent) } else { 0.0 }
+    if shared >= power(OFFSET_DIGITS - 1) {
+        sign * shared * power(exponent)
+    } else {
+        0.0
+    }
 }
 
 /// The power of ten that is taken out of all texts; 0 for numbers that read well as they are.
@@ -134,20 +175,37 @@ fn exponent(marks: &[f64], offset: f64, length: f64) -> i32 {
     let largest = marks.iter().map(|mark| mark.abs()).fold(0.0, f64::max);
     let size = if offset == 0.0 { largest } else { length };
     let exponent = if size > 0.0 { magnitude(size) } else { 0 };
-    if exponent <= SCIENTIFIC.0 || exponent >= SCIENTIFIC.1 { exponent } else { 0 }
+    if exponent <= SCIENTIFIC.0 || exponent >= SCIENTIFIC.1 {
+        exponent
+    } else {
+        0
+    }
 }
 
 /// How many decimals are needed to tell the first `count` values apart.
 fn decimals(values: &[f64], count: usize) -> usize {
     let (low, high) = values
         .iter()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
-    let range = [high - low, low.abs().max(high.abs()), 1.0].into_iter().find(|range| *range > 0.0).unwrap_or(1.0);
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(*value), high.max(*value))
+        });
+    let range = [high - low, low.abs().max(high.abs()), 1.0]
+        .into_iter()
+        .find(|range| *range > 0.0)
+        .unwrap_or(1.0);
     let magnitude = magnitude(range);
     let threshold = 1e-3 * power(magnitude);
-    let off = |value: f64, decimals: i32| (value - (value * power(decimals)).round_ties_even() / power(decimals)).abs();
+    let off = |value: f64, decimals: i32| {
+        (value - (value * power(decimals)).round_ties_even() / power(decimals)).abs()
+    };
     let mut decimals = (3 - magnitude).max(0);
-    while decimals >= 0 && values[..count].iter().map(|value| off(*value, decimals)).fold(0.0, f64::max) < threshold {
+    while decimals >= 0
+        && values[..count]
+            .iter()
+            .map(|value| off(*value, decimals))
+            .fold(0.0, f64::max)
+            < threshold
+    {
         decimals -= 1;
     }
     usize::try_from(decimals + 1).unwrap_or(0)
@@ -157,7 +215,11 @@ fn decimals(values: &[f64], count: usize) -> usize {
 fn short(value: f64) -> String {
     let exponent = magnitude(value.abs());
     let significand = (value / power(exponent) * 1e10).round_ties_even() / 1e10;
-    if exponent == 0 { significand.to_string() } else { format!("{significand}e{exponent}") }
+    if exponent == 0 {
+        significand.to_string()
+    } else {
+        format!("{significand}e{exponent}")
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +230,10 @@ mod tests {
     fn axis(low: f64, high: f64, spaces: usize) -> (Vec<String>, String) {
         let marks = marks(low, high, spaces);
         let (texts, note) = texts(&marks, low, high);
-        let shown = marks.iter().zip(texts).filter(|(mark, _)| (low..=high).contains(*mark));
+        let shown = marks
+            .iter()
+            .zip(texts)
+            .filter(|(mark, _)| (low..=high).contains(*mark));
         (shown.map(|(_, text)| text).collect(), note)
     }
 
@@ -210,7 +275,11 @@ mod tests {
     fn odd_axes_do_no_harm() {
         assert!(marks(1.0, 1.0, 5).is_empty() && marks(f64::NAN, 1.0, 5).is_empty());
         assert_eq!(texts(&[], 0.0, 1.0), (vec![], String::new()));
-        for (low, high) in [(-1e-30, 1e-30), (1e30, 1.000_000_1e30), (0.0, f64::from(f32::MAX))] {
+        for (low, high) in [
+            (-1e-30, 1e-30),
+            (1e30, 1.000_000_1e30),
+            (0.0, f64::from(f32::MAX)),
+        ] {
             assert!(axis(low, high, 5).0.len() >= 2, "{low} to {high}");
         }
     }

@@ -33,7 +33,10 @@ impl Matrix {
     pub fn size(&self) -> (u32, u32) {
         let (wide, high) = if self.few() { (76, 46) } else { (40, 26) };
         let side = |cells: usize, cell: usize, rest: usize| (cells.min(100) * cell + rest) as u32;
-        (side(self.columns.len(), wide, 240), side(self.rows.len(), high, 150))
+        (
+            side(self.columns.len(), wide, 240),
+            side(self.rows.len(), high, 150),
+        )
     }
 
     fn few(&self) -> bool {
@@ -44,10 +47,19 @@ impl Matrix {
     pub fn draw(&self, canvas: &mut dyn Canvas) {
         let (width, height) = canvas.size();
         let top = self.draw_head(canvas, width);
-        let names = self.rows.iter().map(|name| font::width(&readable(name), SMALL)).fold(0.0, f32::max);
+        let names = self
+            .rows
+            .iter()
+            .map(|name| font::width(&readable(name), SMALL))
+            .fold(0.0, f32::max);
         let left = MARGIN + names.min(WIDEST_NAME) + 8.0;
         let foot = NAME_LINES as f32 * (SMALL + 2.0) + TEXT + 2.0 * MARGIN;
-        let area = Rect { left, top, width: (width - MARGIN - left).max(1.0), height: (height - top - foot).max(1.0) };
+        let area = Rect {
+            left,
+            top,
+            width: (width - MARGIN - left).max(1.0),
+            height: (height - top - foot).max(1.0),
+        };
         for row in 0..self.rows.len() {
             self.draw_row(canvas, row, area);
         }
@@ -58,14 +70,38 @@ impl Matrix {
     fn draw_head(&self, canvas: &mut dyn Canvas, width: f32) -> f32 {
         let room = width - 2.0 * MARGIN;
         let mut baseline = MARGIN + TITLE * 0.85;
-        write(canvas, MARGIN, baseline, &font::fit(&self.title, TITLE, room), TITLE, palette::TEXT, Anchor::Start);
+        write(
+            canvas,
+            MARGIN,
+            baseline,
+            &font::fit(&self.title, TITLE, room),
+            TITLE,
+            palette::TEXT,
+            Anchor::Start,
+        );
         baseline += 5.0;
         for line in font::wrap(&self.subtitle, TEXT, room, 2) {
             baseline += TEXT + 2.0;
-            write(canvas, MARGIN, baseline, &line, TEXT, palette::FAINT_TEXT, Anchor::Start);
+            write(
+                canvas,
+                MARGIN,
+                baseline,
+                &line,
+                TEXT,
+                palette::FAINT_TEXT,
+                Anchor::Start,
+            );
         }
         baseline += TEXT + 8.0;
-        write(canvas, MARGIN, baseline, &font::fit(&self.axes[0], TEXT, room), TEXT, palette::TEXT, Anchor::Start);
+        write(
+            canvas,
+            MARGIN,
+            baseline,
+            &font::fit(&self.axes[0], TEXT, room),
+            TEXT,
+            palette::TEXT,
+            Anchor::Start,
+        );
         baseline + 7.0
     }
 
@@ -74,22 +110,47 @@ impl Matrix {
         let total: usize = counts.iter().sum();
         for (column, count) in counts.iter().enumerate() {
             let cell = self.cell(row, column, area);
-            let share = if total == 0 { 0.0 } else { *count as f32 / total as f32 };
+            let share = if total == 0 {
+                0.0
+            } else {
+                *count as f32 / total as f32
+            };
             canvas.fill_rect(cell, palette::GRID, 0.35);
             canvas.fill_rect(cell, palette::BLUE, share);
-            let ink = if share > 0.55 { palette::PAPER } else { palette::TEXT };
+            let ink = if share > 0.55 {
+                palette::PAPER
+            } else {
+                palette::TEXT
+            };
             let (center, middle) = (cell.left + cell.width / 2.0, cell.top + cell.height / 2.0);
             let text = count.to_string();
-            let roomy = cell.height > 2.0 * SMALL + 10.0 && font::width("100 %", SMALL) < cell.width;
+            let roomy =
+                cell.height > 2.0 * SMALL + 10.0 && font::width("100 %", SMALL) < cell.width;
             let two = roomy && *count > 0;
             // Among many cells, figures are found by what is left empty.
             if font::width(&text, SMALL) < cell.width && (*count > 0 || self.few()) {
-                let baseline = if two { middle - 2.0 } else { middle + SMALL * 0.36 };
+                let baseline = if two {
+                    middle - 2.0
+                } else {
+                    middle + SMALL * 0.36
+                };
                 write(canvas, center, baseline, &text, SMALL, ink, Anchor::Middle);
             }
             if two {
-                let percent = if share < 0.005 { "<1 %".to_owned() } else { format!("{:.0} %", share * 100.0) };
-                write(canvas, center, middle + SMALL + 1.0, &percent, SMALL, ink, Anchor::Middle);
+                let percent = if share < 0.005 {
+                    "<1 %".to_owned()
+                } else {
+                    format!("{:.0} %", share * 100.0)
+                };
+                write(
+                    canvas,
+                    center,
+                    middle + SMALL + 1.0,
+                    &percent,
+                    SMALL,
+                    ink,
+                    Anchor::Middle,
+                );
             }
         }
     }
@@ -99,22 +160,53 @@ impl Matrix {
             let cell = self.cell(row, 0, area);
             let name = font::fit(&readable(name), SMALL, WIDEST_NAME);
             let baseline = cell.top + cell.height / 2.0 + SMALL * 0.36;
-            write(canvas, area.left - 8.0, baseline, &name, SMALL, palette::TEXT, Anchor::End);
+            write(
+                canvas,
+                area.left - 8.0,
+                baseline,
+                &name,
+                SMALL,
+                palette::TEXT,
+                Anchor::End,
+            );
         }
         for (column, name) in self.columns.iter().enumerate() {
             let cell = self.cell(0, column, area);
             let mut baseline = area.bottom() + 4.0;
             for line in font::wrap(&readable(name), SMALL, cell.width, NAME_LINES) {
                 baseline += SMALL + 2.0;
-                write(canvas, cell.left + cell.width / 2.0, baseline, &line, SMALL, palette::TEXT, Anchor::Middle);
+                write(
+                    canvas,
+                    cell.left + cell.width / 2.0,
+                    baseline,
+                    &line,
+                    SMALL,
+                    palette::TEXT,
+                    Anchor::Middle,
+                );
             }
         }
         let baseline = area.bottom() + NAME_LINES as f32 * (SMALL + 2.0) + TEXT + 8.0;
         let label = font::fit(&self.axes[1], TEXT, area.width);
-        write(canvas, area.left + area.width / 2.0, baseline, &label, TEXT, palette::TEXT, Anchor::Middle);
+        write(
+            canvas,
+            area.left + area.width / 2.0,
+            baseline,
+            &label,
+            TEXT,
+            palette::TEXT,
+            Anchor::Middle,
+        );
         let (edge, end) = (area.left.round() - 0.5, area.bottom().round() + 0.5);
-        let stroke = Stroke { color: palette::FRAME, width: 1.0, dashed: false };
-        canvas.polyline(&[(edge, area.top), (edge, end), (area.right(), end)], stroke);
+        let stroke = Stroke {
+            color: palette::FRAME,
+            width: 1.0,
+            dashed: false,
+        };
+        canvas.polyline(
+            &[(edge, area.top), (edge, end), (area.right(), end)],
+            stroke,
+        );
     }
 
     /// The place of a cell, on whole pixels, with a gap to its neighbours.
@@ -140,8 +232,25 @@ fn readable(name: &str) -> String {
     name.replace('_', " ")
 }
 
-fn write(canvas: &mut dyn Canvas, x: f32, y: f32, text: &str, size: f32, color: Color, anchor: Anchor) {
-    canvas.text(x, y, text, TextStyle { size, color, anchor });
+fn write(
+    canvas: &mut dyn Canvas,
+    x: f32,
+    y: f32,
+    text: &str,
+    size: f32,
+    color: Color,
+    anchor: Anchor,
+) {
+    canvas.text(
+        x,
+        y,
+        text,
+        TextStyle {
+            size,
+            color,
+            anchor,
+        },
+    );
 }
 
 #[cfg(test)]
@@ -150,7 +259,9 @@ mod tests {
     use crate::plot::{Raster, Svg};
 
     fn matrix(classes: usize) -> Matrix {
-        let names: Vec<String> = (0..classes).map(|class| format!("class_{class} of many")).collect();
+        let names: Vec<String> = (0..classes)
+            .map(|class| format!("class_{class} of many"))
+            .collect();
         Matrix {
             title: "confusion".into(),
             subtitle: "accuracy 0.500".into(),
@@ -168,12 +279,25 @@ mod tests {
         let mut svg = Box::new(Svg::new(width, height));
         matrix.draw(svg.as_mut());
         let text = String::from_utf8(svg.finish().unwrap()).unwrap();
-        for part in ["confusion", "true class", "predicted class", "class 2", ">7<", "38 %"] {
+        for part in [
+            "confusion",
+            "true class",
+            "predicted class",
+            "class 2",
+            ">7<",
+            "38 %",
+        ] {
             assert!(text.contains(part), "{part}");
         }
         let mut raster = Raster::new(width, height).unwrap();
         matrix.draw(&mut raster);
-        assert!(raster.rgb().chunks_exact(3).any(|pixel| pixel[0] < 150 && pixel[2] > 180), "there is blue");
+        assert!(
+            raster
+                .rgb()
+                .chunks_exact(3)
+                .any(|pixel| pixel[0] < 150 && pixel[2] > 180),
+            "there is blue"
+        );
     }
 
     #[test]

@@ -37,16 +37,27 @@ impl Raster {
     /// If a side is 0 or the picture has more than 2^28 pixels.
     pub fn new(width: u32, height: u32) -> Result<Self, String> {
         let (width, height) = (width as usize, height as usize);
-        let count = width.checked_mul(height).filter(|count| (1..=1 << 28).contains(count));
-        let count = count.ok_or_else(|| format!("a picture of {width} by {height} pixels cannot be made"))?;
+        let count = width
+            .checked_mul(height)
+            .filter(|count| (1..=1 << 28).contains(count));
+        let count = count
+            .ok_or_else(|| format!("a picture of {width} by {height} pixels cannot be made"))?;
         let Color(red, green, blue) = palette::PAPER;
-        Ok(Self { width, height, pixels: [red, green, blue].repeat(count), compact: false })
+        Ok(Self {
+            width,
+            height,
+            pixels: [red, green, blue].repeat(count),
+            compact: false,
+        })
     }
 
     /// Lets the file be a fraction of the size, for ten times the time of encoding.
     #[must_use]
     pub fn compact(self) -> Self {
-        Self { compact: true, ..self }
+        Self {
+            compact: true,
+            ..self
+        }
     }
 
     /// Red, green and blue of all pixels, row by row.
@@ -58,7 +69,11 @@ impl Raster {
     pub(super) fn ink(&mut self, coverage: &Coverage, ink: Color) {
         for (row, covered) in coverage.pixels.chunks_exact(coverage.width).enumerate() {
             let start = (row + coverage.top) * self.width + coverage.left;
-            for (column, covered) in covered.iter().enumerate().filter(|(_, covered)| **covered > 0) {
+            for (column, covered) in covered
+                .iter()
+                .enumerate()
+                .filter(|(_, covered)| **covered > 0)
+            {
                 self.blend(start + column, ink, weight(*covered));
             }
         }
@@ -67,11 +82,19 @@ impl Raster {
     /// Puts a stamp at a place; what lies outside of the picture is not seen.
     pub(super) fn stamp(&mut self, stamp: &Stamp, x: i32, y: i32, ink: Color) {
         let place = |at: i32, offset: usize, limit: usize| {
-            usize::try_from(at + offset as i32).ok().filter(|place| *place < limit)
+            usize::try_from(at + offset as i32)
+                .ok()
+                .filter(|place| *place < limit)
         };
         for (row, covered) in stamp.coverage.chunks_exact(stamp.width.max(1)).enumerate() {
-            let Some(row) = place(y + stamp.top, row, self.height) else { continue };
-            for (column, covered) in covered.iter().enumerate().filter(|(_, covered)| **covered > 0) {
+            let Some(row) = place(y + stamp.top, row, self.height) else {
+                continue;
+            };
+            for (column, covered) in covered
+                .iter()
+                .enumerate()
+                .filter(|(_, covered)| **covered > 0)
+            {
                 if let Some(column) = place(x + stamp.left, column, self.width) {
                     self.blend(row * self.width + column, ink, weight(*covered));
                 }
@@ -129,8 +152,12 @@ impl Canvas for Raster {
             let corner = glyph.px_bounds().min;
             let (left, top) = (corner.x as i32, corner.y as i32);
             glyph.draw(|column, row, coverage| {
-                let column = usize::try_from(left + column as i32).ok().filter(|column| *column < self.width);
-                let row = usize::try_from(top + row as i32).ok().filter(|row| *row < self.height);
+                let column = usize::try_from(left + column as i32)
+                    .ok()
+                    .filter(|column| *column < self.width);
+                let row = usize::try_from(top + row as i32)
+                    .ok()
+                    .filter(|row| *row < self.height);
                 if let (Some(column), Some(row)) = (column, row) {
                     let weight = (coverage.clamp(0.0, 1.0) * 256.0).round() as i32;
                     self.blend(row * self.width + column, style.color, weight);
@@ -153,7 +180,9 @@ impl Canvas for Raster {
             encoder.set_filter(png::Filter::Up);
         }
         let mut writer = encoder.write_header().map_err(|error| error.to_string())?;
-        writer.write_image_data(&self.pixels).map_err(|error| error.to_string())?;
+        writer
+            .write_image_data(&self.pixels)
+            .map_err(|error| error.to_string())?;
         writer.finish().map_err(|error| error.to_string())?;
         Ok(bytes)
     }
@@ -166,12 +195,30 @@ mod tests {
     #[test]
     fn draws_what_and_where_it_is_told() {
         let mut raster = Raster::new(40, 20).unwrap();
-        raster.fill_rect(Rect { left: 10.0, top: 5.0, width: 20.0, height: 10.0 }, palette::BLUE, 1.0);
-        let stroke = Stroke { color: palette::VERMILION, width: 2.0, dashed: false };
+        raster.fill_rect(
+            Rect {
+                left: 10.0,
+                top: 5.0,
+                width: 20.0,
+                height: 10.0,
+            },
+            palette::BLUE,
+            1.0,
+        );
+        let stroke = Stroke {
+            color: palette::VERMILION,
+            width: 2.0,
+            dashed: false,
+        };
         raster.polyline(&[(0.0, 19.0), (40.0, 19.0)], stroke);
         let rgb = raster.rgb();
-        let pixel =
-            |x: usize, y: usize| Color(rgb[(y * 40 + x) * 3], rgb[(y * 40 + x) * 3 + 1], rgb[(y * 40 + x) * 3 + 2]);
+        let pixel = |x: usize, y: usize| {
+            Color(
+                rgb[(y * 40 + x) * 3],
+                rgb[(y * 40 + x) * 3 + 1],
+                rgb[(y * 40 + x) * 3 + 2],
+            )
+        };
         assert_eq!(pixel(15, 10), palette::BLUE);
         assert_eq!(pixel(5, 10), palette::PAPER);
         assert_eq!(pixel(20, 18), palette::VERMILION);
@@ -182,7 +229,11 @@ mod tests {
     #[test]
     fn text_stays_inside_and_leaves_ink() {
         let mut raster = Raster::new(30, 20).unwrap();
-        let style = TextStyle { size: 12.0, color: palette::TEXT, anchor: Anchor::Start };
+        let style = TextStyle {
+            size: 12.0,
+            color: palette::TEXT,
+            anchor: Anchor::Start,
+        };
         raster.text(-5.0, 2.0, "clipped on two sides", style);
         raster.text(2.0, 15.0, "0.5", style);
         assert!(raster.rgb().iter().filter(|value| **value < 100).count() > 30);

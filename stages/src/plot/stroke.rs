@@ -17,9 +17,16 @@ pub fn cover(points: &[(f32, f32)], stroke: Stroke, size: (usize, usize)) -> Opt
     let reach = stroke.width / 2.0 + 0.5;
     let mut coverage = Coverage::around(points, reach, size)?;
     if stroke.dashed {
-        dashes(points, stroke.width * 5.0, stroke.width * 4.0, |from, to| coverage.segment(from, to, stroke.width));
+        dashes(
+            points,
+            stroke.width * 5.0,
+            stroke.width * 4.0,
+            |from, to| coverage.segment(from, to, stroke.width),
+        );
     } else {
-        points.windows(2).for_each(|pair| coverage.segment(pair[0], pair[1], stroke.width));
+        points
+            .windows(2)
+            .for_each(|pair| coverage.segment(pair[0], pair[1], stroke.width));
     }
     Some(coverage)
 }
@@ -41,7 +48,12 @@ impl Coverage {
         if left >= right || top >= bottom {
             return None;
         }
-        Some(Self { left, top, width: right - left, pixels: vec![0; (right - left) * (bottom - top)] })
+        Some(Self {
+            left,
+            top,
+            width: right - left,
+            pixels: vec![0; (right - left) * (bottom - top)],
+        })
     }
 
     /// Covers the pixels near a segment, where they are not covered more already.
@@ -49,10 +61,20 @@ impl Coverage {
         let (start_x, start_y) = (from.0 - self.left as f32, from.1 - self.top as f32);
         let (along_x, along_y) = (to.0 - from.0, to.1 - from.1);
         let length = (along_x * along_x + along_y * along_y).sqrt();
-        let (unit_x, unit_y) = if length > 0.0 { (along_x / length, along_y / length) } else { (1.0, 0.0) };
+        let (unit_x, unit_y) = if length > 0.0 {
+            (along_x / length, along_y / length)
+        } else {
+            (1.0, 0.0)
+        };
         let reach = width / 2.0 + 0.5;
-        let (low_x, high_x) = (start_x.min(start_x + along_x) - reach, start_x.max(start_x + along_x) + reach);
-        let (low_y, high_y) = (start_y.min(start_y + along_y) - reach, start_y.max(start_y + along_y) + reach);
+        let (low_x, high_x) = (
+            start_x.min(start_x + along_x) - reach,
+            start_x.max(start_x + along_x) + reach,
+        );
+        let (low_y, high_y) = (
+            start_y.min(start_y + along_y) - reach,
+            start_y.max(start_y + along_y) + reach,
+        );
         let rows = self.pixels.len() / self.width;
         // Lines thinner than a pixel are as wide, and fainter.
         let strength = width.min(1.0) * 255.0;
@@ -92,7 +114,10 @@ fn dashes(points: &[(f32, f32)], on: f32, off: f32, mut piece: impl FnMut((f32, 
         let first = (start / period).floor() as usize;
         let last = ((start + length) / period).floor() as usize;
         for dash in (first..=last).filter(|_| length > 0.0) {
-            let (from, to) = (dash as f32 * period - start, dash as f32 * period + on - start);
+            let (from, to) = (
+                dash as f32 * period - start,
+                dash as f32 * period + on - start,
+            );
             if to > 0.0 && from < length {
                 piece(at(from), at(to));
             }
@@ -108,7 +133,15 @@ mod tests {
 
     fn covered(points: &[(f32, f32)], width: f32, dashed: bool) -> Vec<u8> {
         let mut picture = vec![0; 40 * 20];
-        if let Some(coverage) = cover(points, Stroke { color: palette::BLUE, width, dashed }, (40, 20)) {
+        if let Some(coverage) = cover(
+            points,
+            Stroke {
+                color: palette::BLUE,
+                width,
+                dashed,
+            },
+            (40, 20),
+        ) {
             for (row, pixels) in coverage.pixels.chunks(coverage.width).enumerate() {
                 let at = (row + coverage.top) * 40 + coverage.left;
                 picture[at..at + pixels.len()].copy_from_slice(pixels);
@@ -120,13 +153,22 @@ mod tests {
     #[test]
     fn a_line_on_pixel_centres_is_sharp() {
         let picture = covered(&[(5.0, 10.5), (35.0, 10.5)], 1.0, false);
-        assert!((5..35).all(|x| picture[10 * 40 + x] == 255 && picture[9 * 40 + x] == 0 && picture[11 * 40 + x] == 0));
+        assert!((5..35).all(|x| picture[10 * 40 + x] == 255
+            && picture[9 * 40 + x] == 0
+            && picture[11 * 40 + x] == 0));
     }
 
     #[test]
     fn ink_is_length_times_width_in_every_direction() {
-        for (to, length) in [((35.0, 10.0), 30.0_f32), ((20.0, 17.0), 16.553), ((5.5, 17.0), 7.018)] {
-            let ink: f32 = covered(&[(5.0, 10.0), to], 2.0, false).iter().map(|value| f32::from(*value) / 255.0).sum();
+        for (to, length) in [
+            ((35.0, 10.0), 30.0_f32),
+            ((20.0, 17.0), 16.553),
+            ((5.5, 17.0), 7.018),
+        ] {
+            let ink: f32 = covered(&[(5.0, 10.0), to], 2.0, false)
+                .iter()
+                .map(|value| f32::from(*value) / 255.0)
+                .sum();
             // Round ends add the area of a circle.
             let area = length * 2.0 + std::f32::consts::PI;
             assert!((ink / area - 1.0).abs() < 0.06, "{to:?}: {ink} {area}");
@@ -138,8 +180,20 @@ mod tests {
         let picture = covered(&[(-100.0, 5.5), (100.0, 5.5)], 1.0, true);
         let row = &picture[5 * 40..6 * 40];
         assert!(row.contains(&255) && row.contains(&0));
-        assert!(covered(&[(-9.0, -9.0), (-5.0, -5.0)], 1.0, false).iter().all(|value| *value == 0));
-        assert!(covered(&[(f32::NAN, 1.0), (2.0, 2.0)], 1.0, false).iter().all(|value| *value == 0));
-        assert!(covered(&[(50.0, 90.0), (60.0, 95.0)], 1.0, false).iter().all(|value| *value == 0));
+        assert!(
+            covered(&[(-9.0, -9.0), (-5.0, -5.0)], 1.0, false)
+                .iter()
+                .all(|value| *value == 0)
+        );
+        assert!(
+            covered(&[(f32::NAN, 1.0), (2.0, 2.0)], 1.0, false)
+                .iter()
+                .all(|value| *value == 0)
+        );
+        assert!(
+            covered(&[(50.0, 90.0), (60.0, 95.0)], 1.0, false)
+                .iter()
+                .all(|value| *value == 0)
+        );
     }
 }

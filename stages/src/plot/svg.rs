@@ -14,8 +14,21 @@ pub struct Svg {
 impl Svg {
     /// A white picture.
     pub fn new(width: u32, height: u32) -> Self {
-        let mut svg = Self { width: width as f32, height: height as f32, body: String::new() };
-        svg.fill_rect(Rect { left: 0.0, top: 0.0, width: svg.width, height: svg.height }, palette::PAPER, 1.0);
+        let mut svg = Self {
+            width: width as f32,
+            height: height as f32,
+            body: String::new(),
+        };
+        svg.fill_rect(
+            Rect {
+                left: 0.0,
+                top: 0.0,
+                width: svg.width,
+                height: svg.height,
+            },
+            palette::PAPER,
+            1.0,
+        );
         svg
     }
 
@@ -63,8 +76,17 @@ impl Canvas for Svg {
     }
 
     fn fill_rect(&mut self, rect: Rect, color: Color, opacity: f32) {
-        let (left, top, width, height) = (Short(rect.left), Short(rect.top), Short(rect.width), Short(rect.height));
-        let opacity = if opacity < 1.0 { format!(" fill-opacity=\"{}\"", Short(opacity)) } else { String::new() };
+        let (left, top, width, height) = (
+            Short(rect.left),
+            Short(rect.top),
+            Short(rect.width),
+            Short(rect.height),
+        );
+        let opacity = if opacity < 1.0 {
+            format!(" fill-opacity=\"{}\"", Short(opacity))
+        } else {
+            String::new()
+        };
         self.add(format_args!(
             "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"{color}\"{opacity}/>"
         ));
@@ -76,7 +98,11 @@ impl Canvas for Svg {
             let _ = write!(list, "{},{} ", Short(*x), Short(*y));
         }
         let dash = if stroke.dashed {
-            format!(" stroke-dasharray=\"{} {}\"", Short(stroke.width * 5.0), Short(stroke.width * 3.0))
+            format!(
+                " stroke-dasharray=\"{} {}\"",
+                Short(stroke.width * 5.0),
+                Short(stroke.width * 3.0)
+            )
         } else {
             String::new()
         };
@@ -110,7 +136,9 @@ impl Canvas for Svg {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" \
              font-family=\"'DejaVu Sans', Verdana, sans-serif\">\n"
         );
-        Ok([head.as_str(), &self.body, "</svg>\n"].concat().into_bytes())
+        Ok([head.as_str(), &self.body, "</svg>\n"]
+            .concat()
+            .into_bytes())
     }
 }
 
@@ -121,12 +149,33 @@ mod tests {
     #[test]
     fn writes_shapes_and_escapes_text() {
         let mut svg = Svg::new(20, 10);
-        svg.polyline(&[(0.0, 1.0), (2.005, 3.5)], Stroke { color: palette::BLUE, width: 1.5, dashed: true });
-        svg.text(1.0, 2.0, "a < b & \"c\"", TextStyle { size: 9.0, color: palette::TEXT, anchor: Anchor::End });
+        svg.polyline(
+            &[(0.0, 1.0), (2.005, 3.5)],
+            Stroke {
+                color: palette::BLUE,
+                width: 1.5,
+                dashed: true,
+            },
+        );
+        svg.text(
+            1.0,
+            2.0,
+            "a < b & \"c\"",
+            TextStyle {
+                size: 9.0,
+                color: palette::TEXT,
+                anchor: Anchor::End,
+            },
+        );
         let text = String::from_utf8(Box::new(svg).finish().unwrap()).unwrap();
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
-        assert!(text.contains("stroke=\"#0072b2\"") && text.contains("stroke-dasharray=\"7.5 4.5\""));
-        assert!(text.contains("points=\"0,1 2,3.5\"") || text.contains("points=\"0,1 2.01,3.5\""), "{text}");
+        assert!(
+            text.contains("stroke=\"#0072b2\"") && text.contains("stroke-dasharray=\"7.5 4.5\"")
+        );
+        assert!(
+            text.contains("points=\"0,1 2,3.5\"") || text.contains("points=\"0,1 2.01,3.5\""),
+            "{text}"
+        );
         assert!(text.contains("a &lt; b &amp; &quot;c&quot;"));
     }
 }

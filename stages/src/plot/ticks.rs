@@ -20,14 +20,21 @@ pub fn linear(low: f64, high: f64, count: usize) -> Vec<Tick> {
     // All texts of an axis group their digits, or none does.
     let group = low.abs().max(high.abs()) >= 10_000.0;
     let text = |mantissa: f64| decimal(mantissa, exponent, group);
-    (first..=last).map(|multiple| Tick { at: multiple as f64 * step, text: text(multiple as f64 * mantissa) }).collect()
+    (first..=last)
+        .map(|multiple| Tick {
+            at: multiple as f64 * step,
+            text: text(multiple as f64 * mantissa),
+        })
+        .collect()
 }
 
 /// The smallest of 1, 2, 5 and 10 times a power of ten that is not below a number, as factor and exponent.
 fn round_step(least: f64) -> (f64, i32) {
     let exponent = libm::log10(least).floor() as i32;
     let scaled = least / 10_f64.powi(exponent);
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| *factor >= scaled * (1.0 - 1e-9));
+    let factor = [1.0, 2.0, 5.0]
+        .into_iter()
+        .find(|factor| *factor >= scaled * (1.0 - 1e-9));
     factor.map_or((1.0, exponent + 1), |factor| (factor, exponent))
 }
 
@@ -58,7 +65,11 @@ fn scientific(value: f64) -> String {
         digit => char::from_u32(0x2070 + digit.to_digit(10).unwrap_or(0)).unwrap_or('⁰'),
     };
     let power: String = exponent.to_string().chars().map(superscript).collect();
-    if mantissa == "1" { format!("10{power}") } else { format!("{mantissa}×10{power}") }
+    if mantissa == "1" {
+        format!("10{power}")
+    } else {
+        format!("{mantissa}×10{power}")
+    }
 }
 
 /// Digits, in groups of three if asked for.
@@ -90,15 +101,25 @@ pub fn figure(value: f64) -> String {
 
 /// Powers of ten within a range above 0, thinned to about `count`; with 2 and 5 between them if there are few.
 pub fn logarithmic(low: f64, high: f64, count: usize) -> Vec<Tick> {
-    let (first, last) = (libm::log10(low).ceil() as i32, libm::log10(high).floor() as i32);
+    let (first, last) = (
+        libm::log10(low).ceil() as i32,
+        libm::log10(high).floor() as i32,
+    );
     let stride = ((last - first + 1).max(1) as usize).div_ceil(count.max(1)) as i32;
-    let factors: &[f64] = if last - first < 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let factors: &[f64] = if last - first < 2 {
+        &[1.0, 2.0, 5.0]
+    } else {
+        &[1.0]
+    };
     let mut ticks = Vec::new();
     for exponent in (first - 1..=last).filter(|exponent| (exponent - first) % stride == 0) {
         for factor in factors {
             let at = factor * 10_f64.powi(exponent);
             if at >= low * (1.0 - 1e-9) && at <= high * (1.0 + 1e-9) {
-                ticks.push(Tick { at, text: decimal(*factor, exponent, high >= 10_000.0) });
+                ticks.push(Tick {
+                    at,
+                    text: decimal(*factor, exponent, high >= 10_000.0),
+                });
             }
         }
     }
@@ -136,15 +157,23 @@ const STEPS: [i64; 22] = [
 
 /// Round calendar times among the rising times of rows; positions are row numbers.
 pub fn calendar(times: &[i64], count: usize) -> Vec<Tick> {
-    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Vec::new() };
+    let (Some(first), Some(last)) = (times.first(), times.last()) else {
+        return Vec::new();
+    };
     let least = (last - first) / count.max(1) as i64;
-    let step = STEPS.into_iter().find(|step| *step >= least).unwrap_or_else(|| (least / DAY + 1) * DAY);
+    let step = STEPS
+        .into_iter()
+        .find(|step| *step >= least)
+        .unwrap_or_else(|| (least / DAY + 1) * DAY);
     let mut ticks = Vec::new();
     let mut time = first.div_euclid(step) * step;
     while time <= *last {
         if time >= *first {
             let row = times.partition_point(|other| *other < time);
-            ticks.push(Tick { at: row as f64, text: calendar_text(time, step) });
+            ticks.push(Tick {
+                at: row as f64,
+                text: calendar_text(time, step),
+            });
         }
         time += step;
     }
@@ -155,7 +184,11 @@ pub fn calendar(times: &[i64], count: usize) -> Vec<Tick> {
 fn calendar_text(time: i64, step: i64) -> String {
     let (year, month, day) = civil(time.div_euclid(DAY));
     let of_day = time.rem_euclid(DAY);
-    let (hour, minute, second) = (of_day / HOUR, of_day % HOUR / MINUTE, of_day % MINUTE / SECOND);
+    let (hour, minute, second) = (
+        of_day / HOUR,
+        of_day % HOUR / MINUTE,
+        of_day % MINUTE / SECOND,
+    );
     if step >= DAY {
         format!("{year:04}-{month:02}-{day:02}")
     } else if step >= MINUTE {
@@ -176,7 +209,20 @@ fn civil(day_number: i64) -> (i64, i64, i64) {
         rest -= if leap(year) { 366 } else { 365 };
         year += 1;
     }
-    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = [
+        31,
+        if leap(year) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let mut month = 0;
     while rest >= lengths[month] {
         rest -= lengths[month];
@@ -195,9 +241,15 @@ mod tests {
 
     #[test]
     fn round_numbers() {
-        assert_eq!(texts(&linear(0.0, 1.0, 5)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(
+            texts(&linear(0.0, 1.0, 5)),
+            ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+        );
         assert_eq!(texts(&linear(-1.3, 2.2, 4)), ["−1", "0", "1", "2"]);
-        assert_eq!(texts(&linear(0.0, 23_688.0, 5)), ["0", "5,000", "10,000", "15,000", "20,000"]);
+        assert_eq!(
+            texts(&linear(0.0, 23_688.0, 5)),
+            ["0", "5,000", "10,000", "15,000", "20,000"]
+        );
         assert_eq!(texts(&linear(4100.0, 5900.0, 2)), ["5000"]);
         assert_eq!(texts(&linear(0.0, 3e7, 3)), ["0", "10⁷", "2×10⁷", "3×10⁷"]);
         assert!(linear(1.0, 1.0, 5).is_empty() && linear(f64::NAN, 1.0, 5).is_empty());
@@ -205,7 +257,10 @@ mod tests {
 
     #[test]
     fn powers_of_ten() {
-        assert_eq!(texts(&logarithmic(0.005, 2000.0, 8)), ["0.01", "0.1", "1", "10", "100", "1000"]);
+        assert_eq!(
+            texts(&logarithmic(0.005, 2000.0, 8)),
+            ["0.01", "0.1", "1", "10", "100", "1000"]
+        );
         assert_eq!(texts(&logarithmic(0.9, 12.0, 8)), ["1", "2", "5", "10"]);
         assert_eq!(figure(0.123_456), "0.123");
         assert_eq!(figure(-1234.5), "−1234");
@@ -220,7 +275,16 @@ mod tests {
         let start = 1_467_331_200_000; // 2016-07-01 00:00 UTC
         let times: Vec<i64> = (0..100).map(|hour| start + hour * HOUR).collect();
         let ticks = calendar(&times, 5);
-        assert_eq!(texts(&ticks), ["2016-07-01", "2016-07-02", "2016-07-03", "2016-07-04", "2016-07-05"]);
+        assert_eq!(
+            texts(&ticks),
+            [
+                "2016-07-01",
+                "2016-07-02",
+                "2016-07-03",
+                "2016-07-04",
+                "2016-07-05"
+            ]
+        );
         assert_eq!(ticks[1].at, 24.0);
     }
 }

@@ -32,7 +32,13 @@ pub(super) struct Builder {
 
 impl Builder {
     pub fn new(channels: Vec<String>, missing: Missing) -> Self {
-        Self { channels, columns: Columns::default(), missing, segments: Vec::new(), labelled: false }
+        Self {
+            channels,
+            columns: Columns::default(),
+            missing,
+            segments: Vec::new(),
+            labelled: false,
+        }
     }
 
     fn rows(&self) -> usize {
@@ -56,8 +62,9 @@ impl Builder {
         }
         if self.columns.any_missing {
             let fresh = &mut self.columns.values[base * width..];
-            missing::fill(self.missing, fresh, width, &part.splits)
-                .map_err(|place| unfilled(self.missing, &place, &self.channels[place.channel], &part))?;
+            missing::fill(self.missing, fresh, width, &part.splits).map_err(|place| {
+                unfilled(self.missing, &place, &self.channels[place.channel], &part)
+            })?;
         }
         if self.columns.any_missing && self.missing == Missing::Drop {
             self.drop_incomplete(base, &part)?;
@@ -71,7 +78,11 @@ impl Builder {
     }
 
     /// Takes the channels of the first file and compares those of all others with them.
-    pub fn expect_channels(&mut self, channels: Vec<String>, file: &Path) -> Result<(), StageError> {
+    pub fn expect_channels(
+        &mut self,
+        channels: Vec<String>,
+        file: &Path,
+    ) -> Result<(), StageError> {
         if self.segments.is_empty() && self.channels.is_empty() {
             self.channels = channels;
             return Ok(());
@@ -87,7 +98,8 @@ impl Builder {
 
     fn push(&mut self, part: &Part<'_>, split: Split, rows: Range<usize>) {
         let segment = Segment::new(split, part.entity, rows).labelled(part.labelled);
-        self.segments.push(segment.of_class(part.class.map(str::to_owned)));
+        self.segments
+            .push(segment.of_class(part.class.map(str::to_owned)));
     }
 
     /// Moves the complete rows together; every stretch of them becomes a segment.
@@ -98,12 +110,18 @@ impl Builder {
             let rows = base + rows.start..base + rows.end;
             let stretches = missing::complete_stretches(&self.columns.values, width, &rows);
             if stretches.is_empty() {
-                let message = format!("no row of the split `{split}` is complete, so `missing: drop` leaves none");
-                return Err(StageError::new(message).at(part.file, None).hint("see `missing` and `columns`"));
+                let message = format!(
+                    "no row of the split `{split}` is complete, so `missing: drop` leaves none"
+                );
+                return Err(StageError::new(message)
+                    .at(part.file, None)
+                    .hint("see `missing` and `columns`"));
             }
             for stretch in stretches {
                 let end = next + stretch.len();
-                self.columns.values.copy_within(stretch.start * width..stretch.end * width, next * width);
+                self.columns
+                    .values
+                    .copy_within(stretch.start * width..stretch.end * width, next * width);
                 if !self.columns.times.is_empty() {
                     self.columns.times.copy_within(stretch.clone(), next);
                 }
@@ -125,9 +143,22 @@ impl Builder {
         if !self.labelled {
             self.columns.labels.clear();
         }
-        let Columns { values, times, labels, .. } = self.columns;
-        let series = Series { channels: self.channels, values, labels, times, segments: self.segments };
-        series.validate().map_err(|reason| StageError::new(format!("the parts of the data do not fit: {reason}")))?;
+        let Columns {
+            values,
+            times,
+            labels,
+            ..
+        } = self.columns;
+        let series = Series {
+            channels: self.channels,
+            values,
+            labels,
+            times,
+            segments: self.segments,
+        };
+        series.validate().map_err(|reason| {
+            StageError::new(format!("the parts of the data do not fit: {reason}"))
+        })?;
         Ok(series)
     }
 }

@@ -15,9 +15,11 @@ pub(super) fn check_count(columns: usize, file: &Path) -> Result<(), StageError>
         return Ok(());
     }
     let hint = "is the file written as one long line, or transposed?";
-    Err(StageError::new(format!("{columns} columns, more than the {MOST} that a file can have"))
-        .at(file, None)
-        .hint(hint))
+    Err(StageError::new(format!(
+        "{columns} columns, more than the {MOST} that a file can have"
+    ))
+    .at(file, None)
+    .hint(hint))
 }
 
 /// What a reader has read so far. Reading another file appends to it, so that nothing is copied together afterwards.
@@ -62,13 +64,17 @@ impl Selection<'_> {
         let mut seen = BTreeSet::new();
         if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
             let message = format!("two columns are named `{twice}`");
-            return Err(StageError::new(message).at(file, None).hint("name each column once"));
+            return Err(StageError::new(message)
+                .at(file, None)
+                .hint("name each column once"));
         }
         let asked = self.time.iter().chain(&self.label).copied();
         for name in asked.chain(self.columns.unwrap_or_default().iter().map(String::as_str)) {
             if !names.iter().any(|known| known == name) {
                 let hint = format!("the columns are {}", listed(names));
-                return Err(StageError::new(format!("there is no column `{name}`")).at(file, None).hint(hint));
+                return Err(StageError::new(format!("there is no column `{name}`"))
+                    .at(file, None)
+                    .hint(hint));
             }
         }
         let role = |name: &String| match self.columns {
@@ -81,7 +87,9 @@ impl Selection<'_> {
         if roles.contains(&Role::Value) {
             Ok(roles)
         } else {
-            Err(StageError::new("no column is left to be a channel").at(file, None).hint("see `columns`"))
+            Err(StageError::new("no column is left to be a channel")
+                .at(file, None)
+                .hint("see `columns`"))
         }
     }
 }
@@ -91,7 +99,11 @@ fn listed(names: &[String]) -> String {
     const SHOWN: usize = 50;
     let more = names.len().saturating_sub(SHOWN);
     let shown = names[..names.len() - more].join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
+    if more > 0 {
+        format!("{shown} and {more} more")
+    } else {
+        shown
+    }
 }
 
 /// The names of the columns that are channels.
@@ -102,20 +114,39 @@ pub(super) fn channels(names: &[String], roles: &[Role]) -> Vec<String> {
 
 /// A file that was found to have no rows.
 pub(super) fn empty(file: impl Into<PathBuf>) -> StageError {
-    StageError::new("the file has no rows").at(file, None).hint("check that it was written or downloaded completely")
+    StageError::new("the file has no rows")
+        .at(file, None)
+        .hint("check that it was written or downloaded completely")
 }
 
 /// Fails unless two files of one entity have the same channels.
-pub(super) fn same_channels(first: &[String], found: &[String], file: &Path) -> Result<(), StageError> {
+pub(super) fn same_channels(
+    first: &[String],
+    found: &[String],
+    file: &Path,
+) -> Result<(), StageError> {
     if first == found {
         return Ok(());
     }
     let message = if first.len() == found.len() {
-        let (index, name) =
-            found.iter().enumerate().find(|(index, name)| first[*index] != **name).unwrap_or((0, &found[0]));
-        format!("channel {} is `{name}` here and `{}` in the files before", index + 1, first[index])
+        let (index, name) = found
+            .iter()
+            .enumerate()
+            .find(|(index, name)| first[*index] != **name)
+            .unwrap_or((0, &found[0]));
+        format!(
+            "channel {} is `{name}` here and `{}` in the files before",
+            index + 1,
+            first[index]
+        )
     } else {
-        format!("{} channels here, {} in the files before", found.len(), first.len())
+        format!(
+            "{} channels here, {} in the files before",
+            found.len(),
+            first.len()
+        )
     };
-    Err(StageError::new(message).at(file, None).hint("all files of one series have the same columns in the same order"))
+    Err(StageError::new(message)
+        .at(file, None)
+        .hint("all files of one series have the same columns in the same order"))
 }

@@ -95,7 +95,10 @@ pub(super) fn unnamed(index: usize) -> String {
 
 /// Refuses what cannot stand between numbers.
 pub(super) fn check_delimiter(delimiter: char) -> Result<(), (String, String)> {
-    if delimiter.is_ascii() && !delimiter.is_ascii_alphanumeric() && !"\"\n\r.+-".contains(delimiter) {
+    if delimiter.is_ascii()
+        && !delimiter.is_ascii_alphanumeric()
+        && !"\"\n\r.+-".contains(delimiter)
+    {
         return Ok(());
     }
     let reason = format!("{delimiter:?} cannot stand between numbers; try \",\", \";\" or \"\\t\"");
@@ -115,13 +118,14 @@ impl Csv {
 
 impl Dataset for Csv {
     const NAME: &'static str = "csv";
-    const DOC: &'static str =
-        "Delimited text (CSV, TSV), also compressed by gzip: time column, label column, missing values.";
+    const DOC: &'static str = "Delimited text (CSV, TSV), also compressed by gzip: time column, label column, missing values.";
 
     fn check(&self) -> Result<(), (String, String)> {
         check_delimiter(self.delimiter)?;
         if let Some(time) = &self.time {
-            time.format().check().map_err(|reason| ("time.format".to_owned(), reason))?;
+            time.format()
+                .check()
+                .map_err(|reason| ("time.format".to_owned(), reason))?;
         }
         self.sources().check(self.label.is_some())
     }
@@ -135,7 +139,10 @@ impl Dataset for Csv {
             delimiter: self.delimiter as u8,
             header: self.header,
             name: unnamed,
-            time_format: self.time.as_ref().map_or(&TimeFormat::Iso, TimeColumn::format),
+            time_format: self
+                .time
+                .as_ref()
+                .map_or(&TimeFormat::Iso, TimeColumn::format),
             allow_missing: self.missing != Missing::Error,
         };
         let selection = Selection {
@@ -143,10 +150,15 @@ impl Dataset for Csv {
             label: self.label.as_deref(),
             columns: self.columns.as_deref(),
         };
-        self.sources().read(self.missing, self.label.is_some(), context, |file, builder| {
-            let text = TextFile::open(file, dialect.clone())?;
-            super::read_table(&text, &selection, builder, file, context)
-        })
+        self.sources().read(
+            self.missing,
+            self.label.is_some(),
+            context,
+            |file, builder| {
+                let text = TextFile::open(file, dialect.clone())?;
+                super::read_table(&text, &selection, builder, file, context)
+            },
+        )
     }
 }
 
@@ -163,7 +175,12 @@ mod tests {
         parameters["path"] = json!("data.csv");
         let csv: Csv = serde_json::from_value(parameters).unwrap();
         csv.check().unwrap();
-        csv.read(&NullHost { files: vec![("data.csv".to_owned(), file)] }.context(0))
+        csv.read(
+            &NullHost {
+                files: vec![("data.csv".to_owned(), file)],
+            }
+            .context(0),
+        )
     }
 
     const WHOLE: &str = r#"{"train": 1.0}"#;
@@ -175,8 +192,7 @@ mod tests {
     #[test]
     fn picks_time_label_and_columns() {
         let text = "when;a;b;skip me;bad\n2020-01-01;1;2;\"x;y\";0\n2020-01-02;3;4.5;z;1\n";
-        let parameters =
-            json!({"delimiter": ";", "time": "when", "label": "bad", "columns": ["b", "a"], "split": whole()});
+        let parameters = json!({"delimiter": ";", "time": "when", "label": "bad", "columns": ["b", "a"], "split": whole()});
         let series = read(text, parameters).unwrap();
         assert_eq!(series.channels, ["a", "b"]);
         assert_eq!(series.values, [1.0, 2.0, 3.0, 4.5]);
@@ -189,8 +205,14 @@ mod tests {
     fn missing_values_follow_the_rule() {
         let text = "a,b\n1,10\n,NA\n3,30\n";
         let with = |rule: &str| read(text, json!({"missing": rule, "split": whole()}));
-        assert_eq!(with("ffill").unwrap().values, [1.0, 10.0, 1.0, 10.0, 3.0, 30.0]);
-        assert_eq!(with("interpolate").unwrap().values, [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]);
+        assert_eq!(
+            with("ffill").unwrap().values,
+            [1.0, 10.0, 1.0, 10.0, 3.0, 30.0]
+        );
+        assert_eq!(
+            with("interpolate").unwrap().values,
+            [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]
+        );
         let dropped = with("drop").unwrap();
         assert_eq!(dropped.values, [1.0, 10.0, 3.0, 30.0]);
         assert_eq!(dropped.segments.len(), 2);
@@ -205,10 +227,30 @@ mod tests {
             ("a,b\n1,2\n", json!({"label": "c"}), "no column `c`", None),
             ("a,a\n1,2\n", json!({}), "two columns are named `a`", None),
             ("a,b\n1,2\n1\n", json!({}), "1 fields where 2", Some(3)),
-            ("a;b\n1;2\n", json!({"time": {"column": "a;b", "format": "seconds"}}), "no column is left", None),
-            ("t,b\n5,2\n4,2\n", json!({"time": {"column": "t", "format": "seconds"}}), "goes back", Some(3)),
-            ("t,b\nx,2\n", json!({"time": "t"}), "`x` in column `t` is not a time", Some(2)),
-            ("a,b\n1,1e39\n", json!({}), "does not fit into 32 bits", Some(2)),
+            (
+                "a;b\n1;2\n",
+                json!({"time": {"column": "a;b", "format": "seconds"}}),
+                "no column is left",
+                None,
+            ),
+            (
+                "t,b\n5,2\n4,2\n",
+                json!({"time": {"column": "t", "format": "seconds"}}),
+                "goes back",
+                Some(3),
+            ),
+            (
+                "t,b\nx,2\n",
+                json!({"time": "t"}),
+                "`x` in column `t` is not a time",
+                Some(2),
+            ),
+            (
+                "a,b\n1,1e39\n",
+                json!({}),
+                "does not fit into 32 bits",
+                Some(2),
+            ),
             ("a,b\n1,0x1f\n", json!({}), "not a finite number", Some(2)),
             ("a,b\n", json!({}), "no rows", None),
             ("", json!({}), "no rows", None),
@@ -225,7 +267,9 @@ mod tests {
     fn blocks_do_not_show() {
         // Rows of very different length, so that block ends fall everywhere, and one longer than a block's overhang.
         let field = |row: usize| format!("{}.{}", row % 977, "5".repeat(1 + row % 23));
-        let mut text: String = (0..30_000).map(|row| format!("{},{}\n", field(row), field(row + 1))).collect();
+        let mut text: String = (0..30_000)
+            .map(|row| format!("{},{}\n", field(row), field(row + 1)))
+            .collect();
         text += &format!("{},{}\n", "1".repeat(20) + "." + &"2".repeat(9_000), 7);
         let series = read(&text, json!({"header": false, "split": whole()})).unwrap();
         let expected: Vec<f32> = text
@@ -236,7 +280,11 @@ mod tests {
         assert_eq!(series.values, expected);
         assert_eq!(series.channels, ["c0", "c1"]);
         // A fault far down has the right line.
-        let error = read(&(text + "1,x\n"), json!({"header": false, "split": whole()})).unwrap_err();
+        let error = read(
+            &(text + "1,x\n"),
+            json!({"header": false, "split": whole()}),
+        )
+        .unwrap_err();
         assert_eq!(error.location().unwrap().line, Some(30_002));
     }
 
@@ -248,7 +296,10 @@ mod tests {
             (json!({"path": ["a", "b"], "test": "c"}), "test"),
             (json!({"path": "a", "test_labels": "b"}), "test_labels"),
             (json!({"path": "a", "split": {"train": 0.5}}), "split"),
-            (json!({"path": "a", "time": {"column": "t", "format": {"pattern": "%q"}}}), "time.format"),
+            (
+                json!({"path": "a", "time": {"column": "t", "format": {"pattern": "%q"}}}),
+                "time.format",
+            ),
         ] {
             let csv: Csv = serde_json::from_value(parameters).unwrap();
             assert_eq!(csv.check().unwrap_err().0, parameter);

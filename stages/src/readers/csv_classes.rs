@@ -62,8 +62,18 @@ struct Sample {
 impl CsvClasses {
     fn plan(&self) -> SplitPlan {
         let own = match self.test {
-            None => SplitPlan { train: 0.7, validation: 0.15, calibration: 0.0, test: 0.15 },
-            Some(_) => SplitPlan { train: 0.85, validation: 0.15, calibration: 0.0, test: 0.0 },
+            None => SplitPlan {
+                train: 0.7,
+                validation: 0.15,
+                calibration: 0.0,
+                test: 0.15,
+            },
+            Some(_) => SplitPlan {
+                train: 0.85,
+                validation: 0.15,
+                calibration: 0.0,
+                test: 0.0,
+            },
         };
         self.split.unwrap_or(own)
     }
@@ -71,13 +81,23 @@ impl CsvClasses {
     fn samples(folder: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, StageError> {
         let files = context.files_below(folder)?;
         if files.is_empty() {
-            let hint = format!("it holds a folder per class with files that end with {}", ENDINGS.join(", "));
-            return Err(StageError::new("the folder has no samples").at(folder, None).hint(hint));
+            let hint = format!(
+                "it holds a folder per class with files that end with {}",
+                ENDINGS.join(", ")
+            );
+            return Err(StageError::new("the folder has no samples")
+                .at(folder, None)
+                .hint(hint));
         }
         let sample = |(name, path): (String, PathBuf)| match name.split_once('/') {
-            Some((class, _)) => Ok(Sample { class: class.to_owned(), name: name.clone(), path }),
+            Some((class, _)) => Ok(Sample {
+                class: class.to_owned(),
+                name: name.clone(),
+                path,
+            }),
             None => {
-                let error = StageError::new("a file beside the folders of the classes").at(&path, None);
+                let error =
+                    StageError::new("a file beside the folders of the classes").at(&path, None);
                 Err(error.hint("the folder above a sample is its class: folder/CLASS/sample.csv"))
             }
         };
@@ -98,7 +118,10 @@ impl CsvClasses {
             time_format: &TimeFormat::Iso,
             allow_missing: self.missing != Missing::Error,
         };
-        let selection = Selection { columns: self.columns.as_deref(), ..Selection::default() };
+        let selection = Selection {
+            columns: self.columns.as_deref(),
+            ..Selection::default()
+        };
         for (sample, split) in samples.iter().zip(splits) {
             let text = TextFile::open(&sample.path, dialect.clone())?;
             let rows = super::read_table(&text, &selection, builder, &sample.path, context)?;
@@ -116,42 +139,61 @@ impl CsvClasses {
 
 /// The path of a sample without its ending.
 fn entity(name: &str) -> &str {
-    let ending = ENDINGS.iter().filter(|ending| name.ends_with(**ending)).map(|ending| ending.len()).max();
+    let ending = ENDINGS
+        .iter()
+        .filter(|ending| name.ends_with(**ending))
+        .map(|ending| ending.len())
+        .max();
     &name[..name.len() - ending.unwrap_or(0)]
 }
 
 impl Dataset for CsvClasses {
     const NAME: &'static str = "csv-classes";
-    const DOC: &'static str =
-        "A folder of delimited text files by class, folder/CLASS/sample.csv; each file is a sample.";
+    const DOC: &'static str = "A folder of delimited text files by class, folder/CLASS/sample.csv; each file is a sample.";
 
     fn check(&self) -> Result<(), (String, String)> {
         super::csv::check_delimiter(self.delimiter)?;
         if self.missing == Missing::Drop {
-            let reason = "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
+            let reason =
+                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
             return Err(("missing".to_owned(), reason.to_owned()));
         }
         if self.test.as_ref() == Some(&self.path) {
-            return Err(("test".to_owned(), "the test part is the folder that the model is trained on".to_owned()));
+            return Err((
+                "test".to_owned(),
+                "the test part is the folder that the model is trained on".to_owned(),
+            ));
         }
         self.plan().check(self.test.is_some())
     }
 
     fn files(&self) -> Vec<FileRequest> {
         let folders = [Some(&self.path), self.test.as_ref()];
-        folders.into_iter().flatten().map(|path| FileRequest::new(path, path).below(&ENDINGS)).collect()
+        folders
+            .into_iter()
+            .flatten()
+            .map(|path| FileRequest::new(path, path).below(&ENDINGS))
+            .collect()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
         let mut builder = Builder::new(Vec::new(), self.missing);
         let samples = Self::samples(&self.path, context)?;
-        let named: Vec<(&str, &str)> =
-            samples.iter().map(|sample| (sample.class.as_str(), sample.name.as_str())).collect();
-        let splits = stratified::split(&named, &self.plan()).map_err(|error| error.at(&self.path, None))?;
+        let named: Vec<(&str, &str)> = samples
+            .iter()
+            .map(|sample| (sample.class.as_str(), sample.name.as_str()))
+            .collect();
+        let splits =
+            stratified::split(&named, &self.plan()).map_err(|error| error.at(&self.path, None))?;
         self.read_samples(&samples, &splits, &mut builder, context)?;
         if let Some(test) = &self.test {
             let samples = Self::samples(test, context)?;
-            self.read_samples(&samples, &vec![Split::Test; samples.len()], &mut builder, context)?;
+            self.read_samples(
+                &samples,
+                &vec![Split::Test; samples.len()],
+                &mut builder,
+                context,
+            )?;
         }
         builder.finish()
     }
@@ -177,7 +219,10 @@ mod tests {
         parameters["path"] = json!("samples");
         let dataset: CsvClasses = serde_json::from_value(parameters).unwrap();
         dataset.check().unwrap();
-        assert_eq!(dataset.files()[0].below.as_ref().unwrap().len(), ENDINGS.len());
+        assert_eq!(
+            dataset.files()[0].below.as_ref().unwrap().len(),
+            ENDINGS.len()
+        );
         dataset.read(&host.context(0))
     }
 
@@ -197,10 +242,26 @@ mod tests {
             .iter()
             .map(|segment| (segment.entity.as_str(), segment.class.as_deref().unwrap()))
             .collect();
-        assert_eq!(found, [("down/1", "down"), ("down/more/2", "down"), ("up/1", "up"), ("up/2", "up")]);
+        assert_eq!(
+            found,
+            [
+                ("down/1", "down"),
+                ("down/more/2", "down"),
+                ("up/1", "up"),
+                ("up/2", "up")
+            ]
+        );
         for class in ["up", "down"] {
-            let of_class = series.segments.iter().filter(|segment| segment.class.as_deref() == Some(class));
-            assert_eq!(of_class.filter(|segment| segment.split == Split::Test).count(), 1);
+            let of_class = series
+                .segments
+                .iter()
+                .filter(|segment| segment.class.as_deref() == Some(class));
+            assert_eq!(
+                of_class
+                    .filter(|segment| segment.split == Split::Test)
+                    .count(),
+                1
+            );
         }
     }
 
@@ -212,7 +273,10 @@ mod tests {
         let error = read(&[("stray.csv", "v\n1\n")], all.clone()).unwrap_err();
         assert!(error.message().contains("beside the folders"), "{error}");
         let error = read(&[("a/1.csv", "v\n1\n"), ("a/2.csv", "w\n1\n")], all).unwrap_err();
-        assert!(error.message().contains("`w` here and `v`") && error.location().is_some(), "{error}");
+        assert!(
+            error.message().contains("`w` here and `v`") && error.location().is_some(),
+            "{error}"
+        );
         let error = read(&[("a/1.csv", "v\n1\n")], json!({})).unwrap_err();
         assert!(error.message().contains("in the class `a`"), "{error}");
     }
@@ -223,7 +287,10 @@ mod tests {
             (json!({"path": "a", "delimiter": "e"}), "delimiter"),
             (json!({"path": "a", "missing": "drop"}), "missing"),
             (json!({"path": "a", "test": "a"}), "test"),
-            (json!({"path": "a", "test": "b", "split": {"train": 0.5, "test": 0.5}}), "split.test"),
+            (
+                json!({"path": "a", "test": "b", "split": {"train": 0.5, "test": 0.5}}),
+                "split.test",
+            ),
         ] {
             let dataset: CsvClasses = serde_json::from_value(parameters).unwrap();
             assert_eq!(dataset.check().unwrap_err().0, parameter);

@@ -46,22 +46,37 @@ fn months(entity: &str) -> Vec<(Split, Range<usize>)> {
 
 impl Dataset for Ett {
     const NAME: &'static str = "ett";
-    const DOC: &'static str = "Electricity Transformer Temperature: ETTh1, ETTh2, ETTm1, ETTm2; 12/4/4 months.";
+    const DOC: &'static str =
+        "Electricity Transformer Temperature: ETTh1, ETTh2, ETTm1, ETTm2; 12/4/4 months.";
 
     fn check(&self) -> Result<(), (String, String)> {
         self.entity.check("entity")?;
-        if let Some(unknown) = self.entity.iter().find(|entity| !ENTITIES.contains(&entity.as_str())) {
-            return Err(("entity".to_owned(), format!("there is no `{unknown}`, but {}", ENTITIES.join(", "))));
+        if let Some(unknown) = self
+            .entity
+            .iter()
+            .find(|entity| !ENTITIES.contains(&entity.as_str()))
+        {
+            return Err((
+                "entity".to_owned(),
+                format!("there is no `{unknown}`, but {}", ENTITIES.join(", ")),
+            ));
         }
         self.split.map_or(Ok(()), |split| split.check(false))
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        self.entity.iter().map(|entity| FileRequest::new(path(entity), path(entity)).of_dataset("ett")).collect()
+        self.entity
+            .iter()
+            .map(|entity| FileRequest::new(path(entity), path(entity)).of_dataset("ett"))
+            .collect()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
-        let selection = Selection { time: Some("date"), label: None, columns: self.columns.as_deref() };
+        let selection = Selection {
+            time: Some("date"),
+            label: None,
+            columns: self.columns.as_deref(),
+        };
         let mut builder = Builder::new(Vec::new(), Missing::Error);
         for entity in self.entity.iter() {
             let file = context.file(&path(entity))?;
@@ -84,7 +99,13 @@ impl Dataset for Ett {
                 let hint = "the file is cut short, or set `split` to fractions of what there is";
                 return Err(StageError::new(message).at(&file, None).hint(hint));
             }
-            builder.close(Part { entity, file: &file, splits, labelled: false, class: None })?;
+            builder.close(Part {
+                entity,
+                file: &file,
+                splits,
+                labelled: false,
+                class: None,
+            })?;
         }
         builder.finish()
     }
@@ -98,12 +119,29 @@ mod tests {
     #[test]
     fn reads_the_real_files() {
         for (entity, step, rows) in [("ETTh1", 3_600_000, 14_400), ("ETTm1", 900_000, 57_600)] {
-            let Some(file) = crate::testing::real_data(&path(entity)) else { return };
+            let Some(file) = crate::testing::real_data(&path(entity)) else {
+                return;
+            };
             let ett: Ett = serde_json::from_value(serde_json::json!({"entity": entity})).unwrap();
-            let series = ett.read(&NullHost { files: vec![(path(entity), file)] }.context(0)).unwrap();
-            assert_eq!(series.channels, ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]);
+            let series = ett
+                .read(
+                    &NullHost {
+                        files: vec![(path(entity), file)],
+                    }
+                    .context(0),
+                )
+                .unwrap();
+            assert_eq!(
+                series.channels,
+                ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+            );
             assert_eq!((series.rows(), series.segments.len()), (rows, 3));
-            assert!(series.times.windows(2).all(|pair| pair[1] - pair[0] == step));
+            assert!(
+                series
+                    .times
+                    .windows(2)
+                    .all(|pair| pair[1] - pair[0] == step)
+            );
             assert_eq!(series.times[0], 1_467_331_200_000);
             assert_eq!(series.row(0)[6], 30.531);
         }

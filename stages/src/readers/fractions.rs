@@ -46,8 +46,12 @@ mod wide {
             // The last step overlaps the one before, so that no fields are left over.
             let first = count.min(into.len() - STEP);
             let start = at + first * FIELD;
-            let fields = text.get(start..start + STEP * FIELD).and_then(|fields| fields.first_chunk());
-            let Some(values) = fields.and_then(|fields| eight(fields, delimiter)) else { break };
+            let fields = text
+                .get(start..start + STEP * FIELD)
+                .and_then(|fields| fields.first_chunk());
+            let Some(values) = fields.and_then(|fields| eight(fields, delimiter)) else {
+                break;
+            };
             into[first..first + STEP].copy_from_slice(&values);
             count = first + STEP;
         }
@@ -58,7 +62,9 @@ mod wide {
     #[inline(always)]
     fn word(fields: &[u8; STEP * FIELD], index: usize) -> i64 {
         let start = index * FIELD;
-        fields[start..start + 8].first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+        fields[start..start + 8]
+            .first_chunk()
+            .map_or(0, |bytes| i64::from_le_bytes(*bytes))
     }
 
     /// Eight fields, if all of them have the shape.
@@ -72,8 +78,18 @@ mod wide {
             return None;
         }
         // This order undoes the one in which `packus` joins halves.
-        let first = _mm256_set_epi64x(word(fields, 5), word(fields, 4), word(fields, 1), word(fields, 0));
-        let second = _mm256_set_epi64x(word(fields, 7), word(fields, 6), word(fields, 3), word(fields, 2));
+        let first = _mm256_set_epi64x(
+            word(fields, 5),
+            word(fields, 4),
+            word(fields, 1),
+            word(fields, 0),
+        );
+        let second = _mm256_set_epi64x(
+            word(fields, 7),
+            word(fields, 6),
+            word(fields, 3),
+            word(fields, 2),
+        );
         let (first, first_is_plain) = digits(first);
         let (second, second_is_plain) = digits(second);
         if !(first_is_plain && second_is_plain) {
@@ -119,7 +135,15 @@ mod tests {
     #[test]
     fn stops_at_the_first_other_shape() {
         let plain = "1.234567,".repeat(20);
-        for (place, other) in [(0, b'-'), (1, b','), (30, b'x'), (80, b'/'), (100, b':'), (161, b'\n'), (179, b';')] {
+        for (place, other) in [
+            (0, b'-'),
+            (1, b','),
+            (30, b'x'),
+            (80, b'/'),
+            (100, b':'),
+            (161, b'\n'),
+            (179, b';'),
+        ] {
             let mut text = plain.clone().into_bytes();
             text[place] = other;
             let mut values = [0.0; 20];

@@ -30,7 +30,11 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Stag
             series.values.extend(places.iter().map(|place| row[*place]));
         }
         let start = series.rows();
-        series.segments.push(Segment::new(Split::Test, file.display().to_string(), start..start + table.rows()));
+        series.segments.push(Segment::new(
+            Split::Test,
+            file.display().to_string(),
+            start..start + table.rows(),
+        ));
     }
     Ok(series)
 }
@@ -46,20 +50,34 @@ fn read(file: &Path, channels: &[String]) -> Result<Series, StageError> {
         "arrow"
     } else {
         let head = text::whole(file)?;
-        let head = head.trim_start_matches('\u{feff}').lines().next().unwrap_or_default();
-        let delimiter = [',', ';', '\t'].into_iter().max_by_key(|mark| (head.matches(*mark).count(), *mark == ','));
+        let head = head
+            .trim_start_matches('\u{feff}')
+            .lines()
+            .next()
+            .unwrap_or_default();
+        let delimiter = [',', ';', '\t']
+            .into_iter()
+            .max_by_key(|mark| (head.matches(*mark).count(), *mark == ','));
         let delimiter = delimiter.unwrap_or(',');
-        let names: Vec<&str> = head.split(delimiter).map(|field| field.trim().trim_matches('"')).collect();
+        let names: Vec<&str> = head
+            .split(delimiter)
+            .map(|field| field.trim().trim_matches('"'))
+            .collect();
         parameters["delimiter"] = json!(delimiter);
         parameters["header"] = json!(!names.iter().all(|name| is_number(name)));
         // Columns that no model asked for, such as a time, need not be numbers.
-        if channels.iter().all(|channel| names.contains(&channel.as_str())) {
+        if channels
+            .iter()
+            .all(|channel| names.contains(&channel.as_str()))
+        {
             parameters["columns"] = json!(channels);
         }
         "csv"
     };
     let choice = Choice::<Datasets>::new(dataset, parameters).map_err(StageError::new)?;
-    let host = NullHost { files: vec![("input".to_owned(), file.to_owned())] };
+    let host = NullHost {
+        files: vec![("input".to_owned(), file.to_owned())],
+    };
     super::read(&choice, &host.context(0))
 }
 
@@ -90,7 +108,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new.csv");
         std::fs::write(&file, text).unwrap();
-        let channels: Vec<String> = channels.iter().map(|channel| (*channel).to_owned()).collect();
+        let channels: Vec<String> = channels
+            .iter()
+            .map(|channel| (*channel).to_owned())
+            .collect();
         read_fresh(&[file.clone(), file], &channels)
     }
 
@@ -103,11 +124,25 @@ mod tests {
         ] {
             let series = fresh(text, channels).unwrap();
             series.validate().unwrap();
-            assert_eq!(series.values, [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0], "{text}");
-            assert_eq!((series.channels.len(), series.segments.len(), series.segments[1].rows.clone()), (2, 2, 2..4));
+            assert_eq!(
+                series.values,
+                [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0],
+                "{text}"
+            );
+            assert_eq!(
+                (
+                    series.channels.len(),
+                    series.segments.len(),
+                    series.segments[1].rows.clone()
+                ),
+                (2, 2, 2..4)
+            );
         }
         let error = fresh("a,c\n1,2\n", &["a", "b"]).unwrap_err();
-        assert!(error.message().contains("a, c") && error.hint_text().unwrap().contains("a, b"), "{error}");
+        assert!(
+            error.message().contains("a, c") && error.hint_text().unwrap().contains("a, b"),
+            "{error}"
+        );
         assert!(fresh("1,2,3\n", &["a", "b"]).is_err() && fresh("a\nx\n", &["a"]).is_err());
     }
 }

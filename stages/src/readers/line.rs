@@ -9,7 +9,9 @@ use super::number;
 use super::times::TimeFormat;
 
 /// What stands for a missing value, besides an empty field.
-const MISSING: [&str; 9] = ["nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-"];
+const MISSING: [&str; 9] = [
+    "nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-",
+];
 
 /// How fields become columns.
 pub(super) struct LineParser<'a> {
@@ -51,13 +53,22 @@ impl Rows {
         self.values.clear();
         self.times.clear();
         self.labels.clear();
-        (self.count, self.lines, self.blank, self.any_missing, self.fault) = (0, 0, None, false, None);
+        (
+            self.count,
+            self.lines,
+            self.blank,
+            self.any_missing,
+            self.fault,
+        ) = (0, 0, None, false, None);
     }
 }
 
 /// The place of the next line feed at or after `from`.
 pub(super) fn end_of_line(text: &[u8], from: usize) -> Option<usize> {
-    text.get(from..)?.iter().position(|byte| *byte == b'\n').map(|position| from + position)
+    text.get(from..)?
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map(|position| from + position)
 }
 
 /// The fields of one line as text: quotes taken off, blanks around them too.
@@ -93,7 +104,10 @@ fn plain(field: &[u8]) -> Cow<'_, str> {
         return Cow::Owned(String::from_utf8_lossy(field).into_owned());
     };
     let text = text.trim();
-    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+    match text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+    {
         Some(inner) if inner.contains("\"\"") => Cow::Owned(inner.replace("\"\"", "\"")),
         Some(inner) => Cow::Borrowed(inner),
         None => Cow::Borrowed(text),
@@ -109,11 +123,17 @@ impl LineParser<'_> {
         let mut at = first;
         while at <= last {
             // Only a line that does not go the straight way is looked at a second time.
-            let step = self.row(text, at, last, rows).map_or_else(|| self.careful_row(text, at, last, rows), Ok);
+            let step = self
+                .row(text, at, last, rows)
+                .map_or_else(|| self.careful_row(text, at, last, rows), Ok);
             match step {
                 Ok(next) => at = next,
                 Err((message, hint)) => {
-                    rows.fault = Some(Fault { line: rows.lines, message, hint });
+                    rows.fault = Some(Fault {
+                        line: rows.lines,
+                        message,
+                        hint,
+                    });
                     return;
                 }
             }
@@ -143,7 +163,13 @@ impl LineParser<'_> {
 
     /// A row of numbers and nothing else.
     #[inline]
-    fn plain_values(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
+    fn plain_values(
+        &self,
+        text: &[u8],
+        start: usize,
+        last: usize,
+        rows: &mut Rows,
+    ) -> Option<usize> {
         let base = rows.values.len();
         rows.values.resize(base + self.roles.len(), 0.0);
         let (end_value, values) = rows.values[base..].split_last_mut()?;
@@ -169,7 +195,13 @@ impl LineParser<'_> {
     }
 
     #[inline]
-    fn plain_fields(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
+    fn plain_fields(
+        &self,
+        text: &[u8],
+        start: usize,
+        last: usize,
+        rows: &mut Rows,
+    ) -> Option<usize> {
         let mut at = start;
         let final_column = self.roles.len() - 1;
         for (column, role) in self.roles.iter().enumerate() {
@@ -181,12 +213,16 @@ impl LineParser<'_> {
                 }
                 Role::Label => {
                     let (value, end) = number::parse(text, at)?;
-                    rows.labels.push((value == 0.0 || value == 1.0).then_some(value as u8)?);
+                    rows.labels
+                        .push((value == 0.0 || value == 1.0).then_some(value as u8)?);
                     end
                 }
                 Role::Time => {
                     let end = self.plain_end(text, at, last)?;
-                    rows.times.push(self.time_format.parse(std::str::from_utf8(&text[at..end]).ok()?)?);
+                    rows.times.push(
+                        self.time_format
+                            .parse(std::str::from_utf8(&text[at..end]).ok()?)?,
+                    );
                     end
                 }
                 Role::Skip => self.plain_end(text, at, last)?,
@@ -205,12 +241,21 @@ impl LineParser<'_> {
     /// The end of a field without quotes.
     fn plain_end(&self, text: &[u8], at: usize, last: usize) -> Option<usize> {
         let stops = |byte: &u8| *byte == self.delimiter || matches!(byte, b'\n' | b'\r' | b'"');
-        let end = text[at..last].iter().position(stops).map_or(last, |position| at + position);
+        let end = text[at..last]
+            .iter()
+            .position(stops)
+            .map_or(last, |position| at + position);
         (text[end] != b'"').then_some(end)
     }
 
     /// The general way, field by field.
-    fn careful_row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> FieldResult<usize> {
+    fn careful_row(
+        &self,
+        text: &[u8],
+        start: usize,
+        last: usize,
+        rows: &mut Rows,
+    ) -> FieldResult<usize> {
         let end = end_of_line(&text[..last], start).unwrap_or(last);
         let line = &text[start..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -223,7 +268,10 @@ impl LineParser<'_> {
         }
         if let Some(blank) = rows.blank {
             rows.lines = blank;
-            return Err(("a blank line in the middle of the data".into(), "remove it".into()));
+            return Err((
+                "a blank line in the middle of the data".into(),
+                "remove it".into(),
+            ));
         }
         let count = 1 + line.iter().filter(|byte| **byte == self.delimiter).count();
         if count > MOST {
@@ -231,7 +279,11 @@ impl LineParser<'_> {
         }
         let fields = fields(line, self.delimiter);
         if fields.len() != self.roles.len() {
-            let only = if fields.len() == 1 { fields[0].as_ref() } else { "" };
+            let only = if fields.len() == 1 {
+                fields[0].as_ref()
+            } else {
+                ""
+            };
             return Err(self.wrong_count(fields.len(), only));
         }
         for ((role, name), field) in self.roles.iter().zip(self.names).zip(&fields) {
@@ -254,7 +306,11 @@ impl LineParser<'_> {
     fn wrong_count(&self, found: usize, only: &str) -> (String, String) {
         let message = format!("{found} fields where {} are expected", self.roles.len());
         let hint = if only.contains([',', ';', '\t', ' ']) {
-            format!("the line reads `{}`; is the delimiter `{}`?", shortened(only), char::from(self.delimiter))
+            format!(
+                "the line reads `{}`; is the delimiter `{}`?",
+                shortened(only),
+                char::from(self.delimiter)
+            )
         } else {
             "every line has as many fields as the first; a line may be cut short or hold a stray delimiter".into()
         };
@@ -262,24 +318,39 @@ impl LineParser<'_> {
     }
 
     fn value(&self, name: &str, field: &str) -> FieldResult<f32> {
-        if let Some((value, _)) = number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len()) {
+        if let Some((value, _)) =
+            number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len())
+        {
             return if value.is_finite() {
                 Ok(value)
             } else {
-                let message = format!("`{}` in column `{name}` does not fit into 32 bits", shortened(field));
+                let message = format!(
+                    "`{}` in column `{name}` does not fit into 32 bits",
+                    shortened(field)
+                );
                 Err((message, "scale the column down".into()))
             };
         }
         let word = field.to_ascii_lowercase();
         if word.is_empty() || MISSING.contains(&word.as_str()) {
-            return if self.allow_missing { Ok(f32::NAN) } else { Err(missing(name, field)) };
+            return if self.allow_missing {
+                Ok(f32::NAN)
+            } else {
+                Err(missing(name, field))
+            };
         }
         let hint = match word.trim_start_matches(['+', '-']) {
             "inf" | "infinity" => "values must be finite: replace it or leave the field empty".to_owned(),
             _ if field.contains(',') => "decimals are written with a point; is the delimiter right?".to_owned(),
             _ => "leave the column out with `columns`, name it as `time` or `label`, or correct the file".to_owned(),
         };
-        Err((format!("`{}` in column `{name}` is not a finite number", shortened(field)), hint))
+        Err((
+            format!(
+                "`{}` in column `{name}` is not a finite number",
+                shortened(field)
+            ),
+            hint,
+        ))
     }
 
     fn time(&self, name: &str, field: &str) -> FieldResult<i64> {
@@ -294,9 +365,16 @@ impl LineParser<'_> {
 }
 
 fn missing(name: &str, field: &str) -> (String, String) {
-    let what = if field.is_empty() { "nothing".to_owned() } else { format!("`{}`", shortened(field)) };
+    let what = if field.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("`{}`", shortened(field))
+    };
     let hint = "where the format allows it, `missing: ffill`, `interpolate` or `drop` fills or drops such rows";
-    (format!("the value of column `{name}` is missing: there is {what}"), hint.to_owned())
+    (
+        format!("the value of column `{name}` is missing: there is {what}"),
+        hint.to_owned(),
+    )
 }
 
 fn label(name: &str, field: &str) -> FieldResult<u8> {
@@ -304,7 +382,10 @@ fn label(name: &str, field: &str) -> FieldResult<u8> {
         Some((value, end)) if end == field.len() && value == 0.0 => Ok(0),
         Some((value, end)) if end == field.len() && value == 1.0 => Ok(1),
         _ => {
-            let message = format!("the label in column `{name}` is `{}`, neither 0 nor 1", shortened(field));
+            let message = format!(
+                "the label in column `{name}` is `{}`, neither 0 nor 1",
+                shortened(field)
+            );
             Err((message, "1 marks an anomalous row, 0 a normal one".into()))
         }
     }

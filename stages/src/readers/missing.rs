@@ -40,7 +40,12 @@ pub(super) fn fill(
     match rule {
         Missing::Error => {
             let first = values.iter().position(|value| value.is_nan());
-            first.map_or(Ok(()), |index| Err(Unfilled { channel: index % width, row: index / width }))
+            first.map_or(Ok(()), |index| {
+                Err(Unfilled {
+                    channel: index % width,
+                    row: index / width,
+                })
+            })
         }
         Missing::Ffill => (0..width).try_for_each(|channel| forward(values, width, channel)),
         Missing::Interpolate => parts
@@ -62,7 +67,12 @@ fn forward(values: &mut [f32], width: usize, channel: usize) -> Result<(), Unfil
     Ok(())
 }
 
-fn interpolate(values: &mut [f32], width: usize, channel: usize, rows: &Range<usize>) -> Result<(), Unfilled> {
+fn interpolate(
+    values: &mut [f32],
+    width: usize,
+    channel: usize,
+    rows: &Range<usize>,
+) -> Result<(), Unfilled> {
     let at = |row: usize| row * width + channel;
     let mut known: Option<usize> = None;
     for row in rows.clone() {
@@ -70,14 +80,19 @@ fn interpolate(values: &mut [f32], width: usize, channel: usize, rows: &Range<us
             continue;
         }
         let right = f64::from(values[at(row)]);
-        let (start, left) = known.map_or((rows.start, right), |known| (known + 1, f64::from(values[at(known)])));
+        let (start, left) = known.map_or((rows.start, right), |known| {
+            (known + 1, f64::from(values[at(known)]))
+        });
         let steps = (row - start + 1) as f64;
         for (step, between) in (start..row).enumerate() {
             values[at(between)] = (left + (right - left) * ((step + 1) as f64 / steps)) as f32;
         }
         known = Some(row);
     }
-    let last = known.ok_or(Unfilled { channel, row: rows.start })?;
+    let last = known.ok_or(Unfilled {
+        channel,
+        row: rows.start,
+    })?;
     for row in last + 1..rows.end {
         values[at(row)] = values[at(last)];
     }
@@ -85,10 +100,17 @@ fn interpolate(values: &mut [f32], width: usize, channel: usize, rows: &Range<us
 }
 
 /// The stretches of `rows` without a missing value, for [`Missing::Drop`].
-pub(super) fn complete_stretches(values: &[f32], width: usize, rows: &Range<usize>) -> Vec<Range<usize>> {
+pub(super) fn complete_stretches(
+    values: &[f32],
+    width: usize,
+    rows: &Range<usize>,
+) -> Vec<Range<usize>> {
     let mut stretches: Vec<Range<usize>> = Vec::new();
     for row in rows.clone() {
-        if values[row * width..(row + 1) * width].iter().any(|value| value.is_nan()) {
+        if values[row * width..(row + 1) * width]
+            .iter()
+            .any(|value| value.is_nan())
+        {
             continue;
         }
         match stretches.last_mut() {
@@ -120,7 +142,12 @@ mod tests {
         let parts = [(Split::Train, 0..6), (Split::Test, 6..8)];
         fill(Missing::Interpolate, &mut values, 1, &parts).unwrap();
         assert_eq!(values, [1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 100.0, 100.0]);
-        let found = fill(Missing::Interpolate, &mut [1.0, GAP], 1, &[(Split::Train, 0..1), (Split::Test, 1..2)]);
+        let found = fill(
+            Missing::Interpolate,
+            &mut [1.0, GAP],
+            1,
+            &[(Split::Train, 0..1), (Split::Test, 1..2)],
+        );
         assert_eq!(found, Err(Unfilled { channel: 0, row: 1 }));
     }
 
@@ -128,6 +155,9 @@ mod tests {
     fn dropping_breaks_the_stretch() {
         let values = [1.0, 2.0, GAP, 4.0, 5.0, GAP];
         assert_eq!(complete_stretches(&values, 1, &(0..6)), [0..2, 3..5]);
-        assert_eq!(complete_stretches(&values, 1, &(2..3)), [] as [Range<usize>; 0]);
+        assert_eq!(
+            complete_stretches(&values, 1, &(2..3)),
+            [] as [Range<usize>; 0]
+        );
     }
 }

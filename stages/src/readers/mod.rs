@@ -83,7 +83,11 @@ const fn line<D: Dataset>() -> Line {
         name: D::NAME,
         entry: || Entry::new::<D>(D::NAME, D::DOC),
         check: |choice| parameters::<D>(choice).and_then(|dataset| dataset.check()),
-        files: |choice| parameters::<D>(choice).map(|dataset| dataset.files()).unwrap_or_default(),
+        files: |choice| {
+            parameters::<D>(choice)
+                .map(|dataset| dataset.files())
+                .unwrap_or_default()
+        },
         read: |choice, context| match parameters::<D>(choice) {
             Ok(dataset) => dataset.read(context),
             Err((_, message)) => Err(StageError::new(message)),
@@ -92,7 +96,9 @@ const fn line<D: Dataset>() -> Line {
 }
 
 fn parameters<D: Dataset>(choice: &Choice<Datasets>) -> Result<D, (String, String)> {
-    choice.parameters().map_err(|message| ("dataset".to_owned(), message))
+    choice
+        .parameters()
+        .map_err(|message| ("dataset".to_owned(), message))
 }
 
 /// All data sets and formats, in the order of the documentation.
@@ -120,7 +126,12 @@ impl Registry for Datasets {
 
 fn entry_of(choice: &Choice<Datasets>) -> Result<&'static Line, (String, String)> {
     let found = TABLE.iter().find(|line| line.name == choice.name());
-    found.ok_or_else(|| ("dataset".to_owned(), format!("unknown data set `{}`", choice.name())))
+    found.ok_or_else(|| {
+        (
+            "dataset".to_owned(),
+            format!("unknown data set `{}`", choice.name()),
+        )
+    })
 }
 
 /// What is wrong with the parameters of this data set, beyond their types.
@@ -133,7 +144,9 @@ pub fn check(choice: &Choice<Datasets>) -> Result<(), (String, String)> {
 
 /// The raw files that this data set needs.
 pub fn files(choice: &Choice<Datasets>) -> Vec<FileRequest> {
-    entry_of(choice).map(|line| (line.files)(choice)).unwrap_or_default()
+    entry_of(choice)
+        .map(|line| (line.files)(choice))
+        .unwrap_or_default()
 }
 
 /// Reads a data set.
@@ -172,7 +185,11 @@ impl OneOrMany {
     /// Refuses an empty list, empty names and names that come twice.
     pub fn check(&self, parameter: &str) -> Result<(), (String, String)> {
         let names: Vec<&String> = self.iter().collect();
-        let fault = match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        let fault = match names
+            .iter()
+            .enumerate()
+            .find(|(index, name)| names[..*index].contains(name))
+        {
             Some((_, name)) => format!("`{name}` is listed twice"),
             None if names.is_empty() => "an empty list: name at least one".to_owned(),
             None if names.iter().any(|name| name.is_empty()) => "an empty name".to_owned(),
@@ -195,11 +212,19 @@ fn read_labels(
     }
     let time_format = &TimeFormat::Iso;
     let name = |_: usize| "label".to_owned();
-    let dialect = Dialect { delimiter: b',', header: false, name, time_format, allow_missing: false };
+    let dialect = Dialect {
+        delimiter: b',',
+        header: false,
+        name,
+        time_format,
+        allow_missing: false,
+    };
     let text = TextFile::open(file, dialect)?;
     if text.names.len() != 1 {
         let message = format!("{} columns in a file of labels", text.names.len());
-        return Err(StageError::new(message).at(file, Some(1)).hint("it holds one label a line: 0 or 1"));
+        return Err(StageError::new(message)
+            .at(file, Some(1))
+            .hint("it holds one label a line: 0 or 1"));
     }
     let found = text.read_roles(&[Role::Label], into, context)?;
     same_rows(found, rows, file, data)
@@ -210,15 +235,26 @@ fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Resu
     let array = npy::NpyFile::open(file)?;
     if array.width != 1 {
         let message = format!("{} columns in an array of labels", array.width);
-        return Err(StageError::new(message).at(file, None).hint("its shape is [rows]"));
+        return Err(StageError::new(message)
+            .at(file, None)
+            .hint("its shape is [rows]"));
     }
     let mut labels = Columns::default();
     let found = array.read(&mut labels)?;
-    if let Some((row, value)) = labels.values.iter().enumerate().find(|(_, value)| **value != 0.0 && **value != 1.0) {
-        let message = format!("the label in row {row} (counted from 0) is {value}, neither 0 nor 1");
-        return Err(StageError::new(message).at(file, None).hint("1 marks an anomalous row, 0 a normal one"));
+    if let Some((row, value)) = labels
+        .values
+        .iter()
+        .enumerate()
+        .find(|(_, value)| **value != 0.0 && **value != 1.0)
+    {
+        let message =
+            format!("the label in row {row} (counted from 0) is {value}, neither 0 nor 1");
+        return Err(StageError::new(message)
+            .at(file, None)
+            .hint("1 marks an anomalous row, 0 a normal one"));
     }
-    into.labels.extend(labels.values.iter().map(|value| *value as u8));
+    into.labels
+        .extend(labels.values.iter().map(|value| *value as u8));
     same_rows(found, rows, file, data)
 }
 
@@ -227,14 +263,22 @@ fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(),
     if labels == rows {
         return Ok(());
     }
-    let hint = format!("the rows are those of {}; both files belong to the same version of the data", data.display());
-    Err(StageError::new(format!("{labels} labels for {rows} rows")).at(file, None).hint(hint))
+    let hint = format!(
+        "the rows are those of {}; both files belong to the same version of the data",
+        data.display()
+    );
+    Err(StageError::new(format!("{labels} labels for {rows} rows"))
+        .at(file, None)
+        .hint(hint))
 }
 
 /// Bytes of these files together; what cannot be asked for counts as nothing.
 fn bytes_of<'a>(names: impl Iterator<Item = &'a String>, context: &StageContext<'_>) -> u64 {
     let paths = names.filter_map(|name| context.host.file(name));
-    paths.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+    paths
+        .filter_map(|path| path.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum()
 }
 
 /// Reads all columns of `text` that `selection` names, and checks that the channels are those of the files before.

@@ -48,7 +48,8 @@ impl Npy {
 
 impl Dataset for Npy {
     const NAME: &'static str = "npy";
-    const DOC: &'static str = "NumPy arrays: [rows, channels], with a test array and its labels if there are any.";
+    const DOC: &'static str =
+        "NumPy arrays: [rows, channels], with a test array and its labels if there are any.";
 
     fn check(&self) -> Result<(), (String, String)> {
         self.sources().check(false)
@@ -59,11 +60,13 @@ impl Dataset for Npy {
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
-        self.sources().read(self.missing, false, context, |file, builder| {
-            let array = NpyFile::open(file)?;
-            builder.expect_channels((0..array.width).map(super::csv::unnamed).collect(), file)?;
-            array.read(&mut builder.columns)
-        })
+        self.sources()
+            .read(self.missing, false, context, |file, builder| {
+                let array = NpyFile::open(file)?;
+                builder
+                    .expect_channels((0..array.width).map(super::csv::unnamed).collect(), file)?;
+                array.read(&mut builder.columns)
+            })
     }
 }
 
@@ -92,12 +95,19 @@ impl NpyFile {
     /// Whether a file starts as `.npy` files do.
     pub fn is_one(path: &Path) -> bool {
         let mut magic = [0; 6];
-        File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == MAGIC
+        File::open(path)
+            .and_then(|mut file| file.read_exact(&mut magic))
+            .is_ok()
+            && &magic == MAGIC
     }
 
     /// Reads the header.
     pub fn open(path: &Path) -> Result<Self, StageError> {
-        let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+        let failed = |error: std::io::Error| {
+            StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error)
+        };
         let bad = |message: String| {
             let hint = "write it with `numpy.save(file, array)`, where the array is numeric and 1- or 2-dimensional";
             StageError::new(message).at(path, None).hint(hint)
@@ -114,8 +124,11 @@ impl NpyFile {
         let expected = expected.and_then(|bytes| bytes.checked_mul(array.rows as u64));
         let found = bytes - array.reader.stream_position().map_err(failed)?;
         if expected != Some(found) {
-            let expected = expected.map_or_else(|| "too many".to_owned(), |bytes| bytes.to_string());
-            return Err(bad(format!("{found} bytes of data where the header announces {expected}")));
+            let expected =
+                expected.map_or_else(|| "too many".to_owned(), |bytes| bytes.to_string());
+            return Err(bad(format!(
+                "{found} bytes of data where the header announces {expected}"
+            )));
         }
         if array.rows == 0 || array.width == 0 {
             return Err(columns::empty(path));
@@ -137,9 +150,11 @@ impl NpyFile {
         let mut done = 0;
         while done < count {
             let bytes = &mut buffer[..self.size * (count - done).min(8192)];
-            self.reader
-                .read_exact(bytes)
-                .map_err(|error| StageError::new("the file cannot be read").at(&self.path, None).because(error))?;
+            self.reader.read_exact(bytes).map_err(|error| {
+                StageError::new("the file cannot be read")
+                    .at(&self.path, None)
+                    .because(error)
+            })?;
             for number in bytes.chunks_exact(self.size) {
                 let value = self.decode(number);
                 // A file in column-major order goes down the columns.
@@ -149,9 +164,9 @@ impl NpyFile {
                     (done / self.width, done % self.width)
                 };
                 if value.is_infinite() {
-                    let message = format!("the value in row {row}, column {column} is infinite in 32 bits");
-                    let hint =
-                        "rows and columns count from 0; replace it, or write NaN and choose a rule with `missing`";
+                    let message =
+                        format!("the value in row {row}, column {column} is infinite in 32 bits");
+                    let hint = "rows and columns count from 0; replace it, or write NaN and choose a rule with `missing`";
                     return Err(StageError::new(message).at(&self.path, None).hint(hint));
                 }
                 into.any_missing |= value.is_nan();
@@ -207,12 +222,21 @@ fn read_header(reader: &mut impl Read) -> Result<String, &'static str> {
 /// The header is a Python dictionary with the keys `descr`, `fortran_order` and `shape`.
 fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<NpyFile, String> {
     let after = |key: &str| {
-        let (_, rest) = header.split_once(&format!("'{key}':")).ok_or_else(|| format!("the header has no `{key}`"))?;
+        let (_, rest) = header
+            .split_once(&format!("'{key}':"))
+            .ok_or_else(|| format!("the header has no `{key}`"))?;
         Ok::<&str, String>(rest.trim_start())
     };
-    let descr = after("descr")?.strip_prefix('\'').and_then(|rest| rest.split_once('\'')).map(|(descr, _)| descr);
+    let descr = after("descr")?
+        .strip_prefix('\'')
+        .and_then(|rest| rest.split_once('\''))
+        .map(|(descr, _)| descr);
     let descr = descr.ok_or_else(|| "the array holds structures, not numbers".to_owned())?;
-    let refuse = || format!("the array holds `{descr}`, which is not an integer, a boolean, or a 32- or 64-bit float");
+    let refuse = || {
+        format!(
+            "the array holds `{descr}`, which is not an integer, a boolean, or a 32- or 64-bit float"
+        )
+    };
     let mut characters = descr.chars();
     let order = characters.next().ok_or_else(refuse)?;
     let element = match characters.next() {
@@ -222,22 +246,47 @@ fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<Np
         _ => return Err(refuse()),
     };
     let size: usize = characters.as_str().parse().map_err(|_| refuse())?;
-    let known = if element == Element::Float { matches!(size, 4 | 8) } else { matches!(size, 1 | 2 | 4 | 8) };
+    let known = if element == Element::Float {
+        matches!(size, 4 | 8)
+    } else {
+        matches!(size, 1 | 2 | 4 | 8)
+    };
     if !known {
         return Err(refuse());
     }
-    let shape = after("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')')).map(|(shape, _)| shape);
+    let shape = after("shape")?
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(')'))
+        .map(|(shape, _)| shape);
     let shape = shape.ok_or_else(|| "the header's `shape` is not a tuple".to_owned())?;
-    let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
-    let sizes: Vec<usize> =
-        sizes.map(|size| size.parse().map_err(|_| format!("`{size}` is not a size"))).collect::<Result<_, _>>()?;
+    let sizes = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|size| !size.is_empty());
+    let sizes: Vec<usize> = sizes
+        .map(|size| size.parse().map_err(|_| format!("`{size}` is not a size")))
+        .collect::<Result<_, _>>()?;
     let (rows, width) = match sizes[..] {
         [rows] => (rows, 1),
         [rows, width] => (rows, width),
-        _ => return Err(format!("the array has {} dimensions, not [rows, channels]", sizes.len())),
+        _ => {
+            return Err(format!(
+                "the array has {} dimensions, not [rows, channels]",
+                sizes.len()
+            ));
+        }
     };
     let column_major = after("fortran_order")?.starts_with("True");
-    Ok(NpyFile { path: path.to_owned(), reader, rows, width, element, size, big_endian: order == '>', column_major })
+    Ok(NpyFile {
+        path: path.to_owned(),
+        reader,
+        rows,
+        width,
+        element,
+        size,
+        big_endian: order == '>',
+        column_major,
+    })
 }
 
 #[cfg(test)]
@@ -248,7 +297,8 @@ mod tests {
     fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npy");
-        let header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let header =
+            format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((header.len() as u16).to_le_bytes());
         bytes.extend(header.as_bytes());
@@ -257,7 +307,12 @@ mod tests {
         (folder, path)
     }
 
-    fn values(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Result<Vec<f32>, StageError> {
+    fn values(
+        descr: &str,
+        fortran: &str,
+        shape: &str,
+        data: &[u8],
+    ) -> Result<Vec<f32>, StageError> {
         let (_folder, path) = file(descr, fortran, shape, data);
         let mut columns = Columns::default();
         NpyFile::open(&path)?.read(&mut columns)?;
@@ -266,28 +321,79 @@ mod tests {
 
     #[test]
     fn reads_every_kind_of_number() {
-        let doubles: Vec<u8> = [1.5_f64, -2.0, 3.0, 4.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-        assert_eq!(values("<f8", "False", "(2, 2)", &doubles).unwrap(), [1.5, -2.0, 3.0, 4.0]);
-        assert_eq!(values("<f8", "True", "(2, 2)", &doubles).unwrap(), [1.5, 3.0, -2.0, 4.0]);
-        let floats: Vec<u8> = [1.5_f32, -2.0].iter().flat_map(|value| value.to_be_bytes()).collect();
-        assert_eq!(values(">f4", "False", "(2,)", &floats).unwrap(), [1.5, -2.0]);
-        assert_eq!(values("<i2", "False", "(2, 1)", &[0xff, 0xff, 2, 0]).unwrap(), [-1.0, 2.0]);
-        assert_eq!(values("|b1", "False", "(3,)", &[0, 1, 1]).unwrap(), [0.0, 1.0, 1.0]);
+        let doubles: Vec<u8> = [1.5_f64, -2.0, 3.0, 4.0]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        assert_eq!(
+            values("<f8", "False", "(2, 2)", &doubles).unwrap(),
+            [1.5, -2.0, 3.0, 4.0]
+        );
+        assert_eq!(
+            values("<f8", "True", "(2, 2)", &doubles).unwrap(),
+            [1.5, 3.0, -2.0, 4.0]
+        );
+        let floats: Vec<u8> = [1.5_f32, -2.0]
+            .iter()
+            .flat_map(|value| value.to_be_bytes())
+            .collect();
+        assert_eq!(
+            values(">f4", "False", "(2,)", &floats).unwrap(),
+            [1.5, -2.0]
+        );
+        assert_eq!(
+            values("<i2", "False", "(2, 1)", &[0xff, 0xff, 2, 0]).unwrap(),
+            [-1.0, 2.0]
+        );
+        assert_eq!(
+            values("|b1", "False", "(3,)", &[0, 1, 1]).unwrap(),
+            [0.0, 1.0, 1.0]
+        );
     }
 
     #[test]
     fn refuses_what_it_cannot_read() {
         let many = vec![0; 100_001];
         for (descr, shape, data, message) in [
-            ("<f8", "(2, 2)", &[0_u8; 31][..], "31 bytes of data where the header announces 32"),
-            ("<f8", "(2, 9223372036854775808)", &[], "0 bytes of data where the header announces too many"),
-            ("|u1", "(4294967296, 4294967296)", &[], "0 bytes of data where the header announces too many"),
-            ("|u1", "(18446744073709551616, 1)", &[], "`18446744073709551616` is not a size"),
-            ("|b1", "(1, 100001)", &many, "100001 columns, more than the 100000"),
+            (
+                "<f8",
+                "(2, 2)",
+                &[0_u8; 31][..],
+                "31 bytes of data where the header announces 32",
+            ),
+            (
+                "<f8",
+                "(2, 9223372036854775808)",
+                &[],
+                "0 bytes of data where the header announces too many",
+            ),
+            (
+                "|u1",
+                "(4294967296, 4294967296)",
+                &[],
+                "0 bytes of data where the header announces too many",
+            ),
+            (
+                "|u1",
+                "(18446744073709551616, 1)",
+                &[],
+                "`18446744073709551616` is not a size",
+            ),
+            (
+                "|b1",
+                "(1, 100001)",
+                &many,
+                "100001 columns, more than the 100000",
+            ),
             ("<c16", "(1,)", &[0; 16], "holds `<c16`"),
             ("<f4", "(1, 1, 1)", &[0; 4], "3 dimensions"),
             ("<f4", "(0, 3)", &[], "no rows"),
-            ("<f4", "(1,)", &[0, 0, 0x80, 0x7f], "row 0, column 0 is infinite"),
+            (
+                "<f4",
+                "(1,)",
+                &[0, 0, 0x80, 0x7f],
+                "row 0, column 0 is infinite",
+            ),
         ] {
             let error = values(descr, "False", shape, data).unwrap_err();
             assert!(error.message().contains(message), "{error}");
@@ -296,10 +402,25 @@ mod tests {
 
     #[test]
     fn a_missing_value_is_placed() {
-        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, f32::NAN].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, f32::NAN]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
         let (_folder, path) = file("<f4", "False", "(4,)", &data);
-        let npy: Npy = serde_json::from_value(serde_json::json!({"path": "a.npy", "split": {"train": 1.0}})).unwrap();
-        let error = npy.read(&NullHost { files: vec![("a.npy".to_owned(), path)] }.context(0)).unwrap_err();
-        assert!(error.message().contains("`c0` in data row 4 is missing"), "{error}");
+        let npy: Npy =
+            serde_json::from_value(serde_json::json!({"path": "a.npy", "split": {"train": 1.0}}))
+                .unwrap();
+        let error = npy
+            .read(
+                &NullHost {
+                    files: vec![("a.npy".to_owned(), path)],
+                }
+                .context(0),
+            )
+            .unwrap_err();
+        assert!(
+            error.message().contains("`c0` in data row 4 is missing"),
+            "{error}"
+        );
     }
 }

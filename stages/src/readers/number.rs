@@ -5,8 +5,8 @@
 
 /// Powers of ten that a 64-bit float holds exactly.
 const EXACT_POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
 /// Bytes after the end of a text that must be readable for the fast path to be taken up to its last number.
@@ -81,13 +81,27 @@ impl Digits {
             if !are_eight_digits(word) {
                 break;
             }
-            self.mantissa = self.mantissa.wrapping_mul(100_000_000).wrapping_add(eight_digits(word));
-            self.significant += if self.significant == 0 && self.mantissa == 0 { 0 } else { 8 };
+            self.mantissa = self
+                .mantissa
+                .wrapping_mul(100_000_000)
+                .wrapping_add(eight_digits(word));
+            self.significant += if self.significant == 0 && self.mantissa == 0 {
+                0
+            } else {
+                8
+            };
             self.seen += 8;
             at += 8;
         }
-        while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
-            self.mantissa = self.mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        while let Some(digit) = text
+            .get(at)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|digit| *digit < 10)
+        {
+            self.mantissa = self
+                .mantissa
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(digit));
             self.significant += usize::from(self.significant > 0 || digit > 0);
             self.seen += 1;
             at += 1;
@@ -126,14 +140,25 @@ fn exponent(text: &[u8], at: usize) -> (i64, usize) {
     }
     let negative = text.get(at + 1) == Some(&b'-');
     let first = at + 1 + usize::from(negative || text.get(at + 1) == Some(&b'+'));
-    let digits = text[first.min(text.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = text[first.min(text.len())..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if digits == 0 {
         return (0, at);
     }
     let magnitude = text[first..first + digits]
         .iter()
-        .fold(0_i64, |value, byte| value.saturating_mul(10).saturating_add(i64::from(byte - b'0')).min(100_000));
-    (if negative { -magnitude } else { magnitude }, first + digits)
+        .fold(0_i64, |value, byte| {
+            value
+                .saturating_mul(10)
+                .saturating_add(i64::from(byte - b'0'))
+                .min(100_000)
+        });
+    (
+        if negative { -magnitude } else { magnitude },
+        first + digits,
+    )
 }
 
 /// The product or quotient of two exact floats, which is rounded once (Clinger, 1990); `None` where that does not do.
@@ -143,7 +168,11 @@ fn exact(digits: &Digits, exponent: i64) -> Option<f64> {
     }
     let power = EXACT_POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
     let mantissa = digits.mantissa as f64;
-    Some(if exponent < 0 { mantissa / power } else { mantissa * power })
+    Some(if exponent < 0 {
+        mantissa / power
+    } else {
+        mantissa * power
+    })
 }
 
 #[cfg(test)]
@@ -157,20 +186,34 @@ mod tests {
 
     #[test]
     fn reads_every_shape() {
-        for text in
-            ["0.202020", "1", "-1.5", "+2.", ".5", "1e3", "1.25E-2", "0", "-0", "00012.50", "123456789012345678901"]
-                .into_iter()
-                .chain([
-                    "5.827000141143799",
-                    "1.5989999771118164",
-                    "0.000000000000000000000123456789012345",
-                    "1e400",
-                    "4e-46",
-                ])
-        {
+        for text in [
+            "0.202020",
+            "1",
+            "-1.5",
+            "+2.",
+            ".5",
+            "1e3",
+            "1.25E-2",
+            "0",
+            "-0",
+            "00012.50",
+            "123456789012345678901",
+        ]
+        .into_iter()
+        .chain([
+            "5.827000141143799",
+            "1.5989999771118164",
+            "0.000000000000000000000123456789012345",
+            "1e400",
+            "4e-46",
+        ]) {
             let expected = text.parse::<f64>().unwrap() as f32;
             let (found, end) = value(text).unwrap();
-            assert_eq!((found.to_bits(), end), (expected.to_bits(), text.len()), "{text}");
+            assert_eq!(
+                (found.to_bits(), end),
+                (expected.to_bits(), text.len()),
+                "{text}"
+            );
         }
     }
 

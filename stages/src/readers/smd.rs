@@ -49,7 +49,8 @@ impl Smd {
 
 impl Dataset for Smd {
     const NAME: &'static str = "smd";
-    const DOC: &'static str = "Server Machine Dataset: 28 machines, 38 metrics a minute, labelled test part.";
+    const DOC: &'static str =
+        "Server Machine Dataset: 28 machines, 38 metrics a minute, labelled test part.";
 
     fn check(&self) -> Result<(), (String, String)> {
         self.entity.check("entity")?;
@@ -62,21 +63,35 @@ impl Dataset for Smd {
             let path = path(folder, machine);
             FileRequest::new(&path, &path).of_dataset("smd")
         };
-        self.machines().iter().flat_map(|machine| folders.map(|folder| request(machine, folder))).collect()
+        self.machines()
+            .iter()
+            .flat_map(|machine| folders.map(|folder| request(machine, folder)))
+            .collect()
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
         let names: Vec<String> = (0..CHANNELS).map(metric).collect();
         let mut builder = Builder::new(names, Missing::Error);
         let machines = self.machines();
-        let texts: Vec<String> =
-            machines.iter().flat_map(|machine| [path("train", machine), path("test", machine)]).collect();
+        let texts: Vec<String> = machines
+            .iter()
+            .flat_map(|machine| [path("train", machine), path("test", machine)])
+            .collect();
         builder.columns.text_ahead = super::bytes_of(texts.iter(), context);
         for machine in &machines {
             let file = context.file(&path("train", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
-            let splits = self.split.cut(rows).map_err(|error| error.at(&file, None))?;
-            builder.close(Part { entity: machine, file: &file, splits, labelled: false, class: None })?;
+            let splits = self
+                .split
+                .cut(rows)
+                .map_err(|error| error.at(&file, None))?;
+            builder.close(Part {
+                entity: machine,
+                file: &file,
+                splits,
+                labelled: false,
+                class: None,
+            })?;
 
             let file = context.file(&path("test", machine))?;
             let rows = read_metrics(&file, &mut builder.columns, context)?;
@@ -109,12 +124,25 @@ fn metric(index: usize) -> String {
     format!("metric_{}", index + 1)
 }
 
-fn read_metrics(file: &Path, into: &mut Columns, context: &StageContext<'_>) -> Result<usize, StageError> {
+fn read_metrics(
+    file: &Path,
+    into: &mut Columns,
+    context: &StageContext<'_>,
+) -> Result<usize, StageError> {
     let time_format = &TimeFormat::Iso;
-    let dialect = Dialect { delimiter: b',', header: false, name: metric, time_format, allow_missing: false };
+    let dialect = Dialect {
+        delimiter: b',',
+        header: false,
+        name: metric,
+        time_format,
+        allow_missing: false,
+    };
     let text = TextFile::open(file, dialect)?;
     if text.names.len() != CHANNELS {
-        let message = format!("{} columns where a machine of this data set has {CHANNELS}", text.names.len());
+        let message = format!(
+            "{} columns where a machine of this data set has {CHANNELS}",
+            text.names.len()
+        );
         let hint = "other comma-separated files are read with `dataset: csv`";
         return Err(StageError::new(message).at(file, Some(1)).hint(hint));
     }
@@ -128,7 +156,13 @@ mod tests {
 
     fn host(folder: &Path) -> NullHost {
         let plan: Smd = serde_json::from_value(serde_json::json!({"entity": "m"})).unwrap();
-        NullHost { files: plan.files().into_iter().map(|file| (file.name, folder.join(file.path))).collect() }
+        NullHost {
+            files: plan
+                .files()
+                .into_iter()
+                .map(|file| (file.name, folder.join(file.path)))
+                .collect(),
+        }
     }
 
     fn read(train: &str, test: &str, labels: &str) -> Result<Series, StageError> {
@@ -142,14 +176,19 @@ mod tests {
     }
 
     fn rows(count: usize) -> String {
-        (0..count).map(|row| vec![format!("0.{row:06}"); CHANNELS].join(",") + "\n").collect()
+        (0..count)
+            .map(|row| vec![format!("0.{row:06}"); CHANNELS].join(",") + "\n")
+            .collect()
     }
 
     #[test]
     fn splits_the_training_part_and_labels_the_test_part() {
         let series = read(&rows(10), &rows(3), "0\n1\n0\n").unwrap();
-        let found: Vec<_> =
-            series.segments.iter().map(|part| (part.split.name(), part.rows.clone(), part.labelled)).collect();
+        let found: Vec<_> = series
+            .segments
+            .iter()
+            .map(|part| (part.split.name(), part.rows.clone(), part.labelled))
+            .collect();
         let expected = [
             ("train", 0..7, false),
             ("validation", 7..8, false),
@@ -164,7 +203,14 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_where() {
         let cases: [(String, String, &str, &str, &str, usize); 8] = [
-            (rows(9) + "1,2\n", rows(3), "0\n0\n0\n", "train", "2 fields where 38", 10),
+            (
+                rows(9) + "1,2\n",
+                rows(3),
+                "0\n0\n0\n",
+                "train",
+                "2 fields where 38",
+                10,
+            ),
             (
                 rows(9) + &rows(1).replacen("0.000000", "x", 1),
                 rows(3),
@@ -181,17 +227,51 @@ mod tests {
                 "is missing: there is `NaN`",
                 10,
             ),
-            (rows(9) + &rows(1).replacen("0.000000", "-inf", 1), rows(3), "0\n0\n0\n", "train", "not a finite", 10),
-            (rows(4) + "\n" + &rows(4), rows(3), "0\n0\n0\n", "train", "blank line", 5),
-            (rows(10), rows(3), "0\n2\n0\n", "test_label", "`2`, neither 0 nor 1", 2),
-            (rows(10), rows(3), "0\n0\n", "test_label", "2 labels for 3 rows", 0),
+            (
+                rows(9) + &rows(1).replacen("0.000000", "-inf", 1),
+                rows(3),
+                "0\n0\n0\n",
+                "train",
+                "not a finite",
+                10,
+            ),
+            (
+                rows(4) + "\n" + &rows(4),
+                rows(3),
+                "0\n0\n0\n",
+                "train",
+                "blank line",
+                5,
+            ),
+            (
+                rows(10),
+                rows(3),
+                "0\n2\n0\n",
+                "test_label",
+                "`2`, neither 0 nor 1",
+                2,
+            ),
+            (
+                rows(10),
+                rows(3),
+                "0\n0\n",
+                "test_label",
+                "2 labels for 3 rows",
+                0,
+            ),
             (String::new(), rows(3), "0\n0\n0\n", "train", "no rows", 0),
         ];
         for (train, test, labels, file, message, line) in cases {
             let error = read(&train, &test, labels).unwrap_err();
             assert!(error.message().contains(message), "{error}");
             let location = error.location().unwrap();
-            assert!(location.file.to_string_lossy().contains(&format!("/{file}/")), "{error}");
+            assert!(
+                location
+                    .file
+                    .to_string_lossy()
+                    .contains(&format!("/{file}/")),
+                "{error}"
+            );
             assert_eq!(location.line.unwrap_or(0), line, "{error}");
             assert!(error.hint_text().is_some(), "{error}");
         }
@@ -202,27 +282,58 @@ mod tests {
         let plain = read(&rows(10), &rows(3), "0\n1\n0\n").unwrap();
         let windows = rows(10).replace('\n', "\r\n");
         let marked = format!("\u{feff}{}", rows(3).trim_end());
-        assert_eq!(read(&windows, &marked, "0\r\n1\r\n0\r\n\r\n").unwrap(), plain);
+        assert_eq!(
+            read(&windows, &marked, "0\r\n1\r\n0\r\n\r\n").unwrap(),
+            plain
+        );
     }
 
     #[test]
     fn reads_the_real_files() {
         let machine = "machine-2-1";
-        let Some(train) = crate::testing::real_data(&path("train", machine)) else { return };
+        let Some(train) = crate::testing::real_data(&path("train", machine)) else {
+            return;
+        };
         let root = train.ancestors().nth(3).unwrap();
         let plan: Smd = serde_json::from_value(serde_json::json!({"entity": machine})).unwrap();
-        let host = NullHost { files: plan.files().into_iter().map(|file| (file.name, root.join(file.path))).collect() };
+        let host = NullHost {
+            files: plan
+                .files()
+                .into_iter()
+                .map(|file| (file.name, root.join(file.path)))
+                .collect(),
+        };
         let series = plan.read(&host.context(0)).unwrap();
         assert_eq!((series.rows(), series.width()), (23_693 + 23_694, 38));
         // Every value against the standard library's parser.
         let text = std::fs::read_to_string(&train).unwrap();
-        let expected =
-            text.split([',', '\n']).filter(|field| !field.is_empty()).map(|field| field.parse::<f64>().unwrap() as f32);
-        assert!(expected.zip(&series.values).all(|(expected, found)| expected.to_bits() == found.to_bits()));
+        let expected = text
+            .split([',', '\n'])
+            .filter(|field| !field.is_empty())
+            .map(|field| field.parse::<f64>().unwrap() as f32);
+        assert!(
+            expected
+                .zip(&series.values)
+                .all(|(expected, found)| expected.to_bits() == found.to_bits())
+        );
         let labels = root.join(path("test_label", machine));
-        let anomalous = std::fs::read_to_string(labels).unwrap().lines().filter(|line| *line == "1").count();
-        assert_eq!(series.labels.iter().filter(|label| **label == 1).count(), anomalous);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(pool.install(|| plan.read(&host.context(0)).unwrap()).digest(), series.digest());
+        let anomalous = std::fs::read_to_string(labels)
+            .unwrap()
+            .lines()
+            .filter(|line| *line == "1")
+            .count();
+        assert_eq!(
+            series.labels.iter().filter(|label| **label == 1).count(),
+            anomalous
+        );
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
+        assert_eq!(
+            pool.install(|| plan.read(&host.context(0)).unwrap())
+                .digest(),
+            series.digest()
+        );
     }
 }

@@ -30,26 +30,44 @@ pub struct SplitPlan {
 /// All fractions are 0: a map in YAML says each one it wants.
 impl Default for SplitPlan {
     fn default() -> Self {
-        Self { train: 0.0, validation: 0.0, calibration: 0.0, test: 0.0 }
+        Self {
+            train: 0.0,
+            validation: 0.0,
+            calibration: 0.0,
+            test: 0.0,
+        }
     }
 }
 
 impl SplitPlan {
     /// For the training part of a source with its own test part.
     pub fn of_training_part() -> Self {
-        Self { train: 0.7, validation: 0.1, calibration: 0.2, test: 0.0 }
+        Self {
+            train: 0.7,
+            validation: 0.1,
+            calibration: 0.2,
+            test: 0.0,
+        }
     }
 
     /// For a source that is one stretch of rows.
     pub fn of_whole() -> Self {
-        Self { train: 0.6, validation: 0.1, calibration: 0.1, test: 0.2 }
+        Self {
+            train: 0.6,
+            validation: 0.1,
+            calibration: 0.1,
+            test: 0.2,
+        }
     }
 
     /// Checks the fractions. `own_test` says that the source has its own test part.
     pub fn check(&self, own_test: bool) -> Result<(), (String, String)> {
         for (split, fraction) in self.fractions() {
             if !(0.0..=1.0).contains(&fraction) {
-                return Err((format!("split.{split}"), format!("{fraction} is not a fraction from 0 to 1")));
+                return Err((
+                    format!("split.{split}"),
+                    format!("{fraction} is not a fraction from 0 to 1"),
+                ));
             }
         }
         if own_test && self.test != 0.0 {
@@ -58,7 +76,10 @@ impl SplitPlan {
         }
         let sum: f64 = self.fractions().iter().map(|(_, fraction)| fraction).sum();
         if (sum - 1.0).abs() > 1e-9 {
-            return Err(("split".to_owned(), format!("the fractions add up to {sum}, not to 1")));
+            return Err((
+                "split".to_owned(),
+                format!("the fractions add up to {sum}, not to 1"),
+            ));
         }
         Ok(())
     }
@@ -79,13 +100,25 @@ impl SplitPlan {
     pub fn cut(&self, rows: usize) -> Result<Vec<(Split, Range<usize>)>, StageError> {
         let mut parts = Vec::new();
         let (mut sum, mut start) = (0.0, 0);
-        for (split, fraction) in self.fractions().into_iter().filter(|(_, fraction)| *fraction > 0.0) {
+        for (split, fraction) in self
+            .fractions()
+            .into_iter()
+            .filter(|(_, fraction)| *fraction > 0.0)
+        {
             sum += fraction;
             // A hair above the sum, so that 0.7 + 0.1 of 10 rows is 8 whatever the rounding of the sum.
-            let end = if sum > 1.0 - 1e-9 { rows } else { (sum * rows as f64 + 1e-6) as usize };
+            let end = if sum > 1.0 - 1e-9 {
+                rows
+            } else {
+                (sum * rows as f64 + 1e-6) as usize
+            };
             if end == start {
-                let hint = format!("{rows} rows are too few for `{split}: {fraction}`: leave it out or give it more");
-                return Err(StageError::new(format!("the split `{split}` would have no rows")).hint(hint));
+                let hint = format!(
+                    "{rows} rows are too few for `{split}: {fraction}`: leave it out or give it more"
+                );
+                return Err(
+                    StageError::new(format!("the split `{split}` would have no rows")).hint(hint),
+                );
             }
             parts.push((split, start..end));
             start = end;
@@ -102,20 +135,37 @@ mod tests {
     #[test]
     fn cuts_as_written() {
         let parts = SplitPlan::of_training_part().cut(23_693).unwrap();
-        let expected =
-            [(Split::Train, 0..16_585), (Split::Validation, 16_585..18_954), (Split::Calibration, 18_954..23_693)];
+        let expected = [
+            (Split::Train, 0..16_585),
+            (Split::Validation, 16_585..18_954),
+            (Split::Calibration, 18_954..23_693),
+        ];
         assert_eq!(parts, expected);
-        assert_eq!(SplitPlan::of_training_part().cut(10).unwrap()[1], (Split::Validation, 7..8));
+        assert_eq!(
+            SplitPlan::of_training_part().cut(10).unwrap()[1],
+            (Split::Validation, 7..8)
+        );
         assert!(SplitPlan::of_training_part().cut(3).is_err());
     }
 
     #[test]
     fn says_what_is_wrong() {
-        let plan = SplitPlan { train: 0.7, validation: 0.2, ..SplitPlan::default() };
+        let plan = SplitPlan {
+            train: 0.7,
+            validation: 0.2,
+            ..SplitPlan::default()
+        };
         assert_eq!(plan.check(false).unwrap_err().0, "split");
-        assert_eq!(SplitPlan::of_whole().check(true).unwrap_err().0, "split.test");
+        assert_eq!(
+            SplitPlan::of_whole().check(true).unwrap_err().0,
+            "split.test"
+        );
         assert!(SplitPlan::of_whole().check(false).is_ok());
-        let negative = SplitPlan { train: 1.5, test: -0.5, ..SplitPlan::default() };
+        let negative = SplitPlan {
+            train: 1.5,
+            test: -0.5,
+            ..SplitPlan::default()
+        };
         assert_eq!(negative.check(false).unwrap_err().0, "split.train");
     }
 

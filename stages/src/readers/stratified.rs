@@ -24,7 +24,9 @@ pub(super) fn split(samples: &[(&str, &str)], plan: &SplitPlan) -> Result<Vec<Sp
             StageError::new(format!("in the class `{class}`, {}", error.message())).hint(hint)
         })?;
         for (split, part) in parts {
-            members[part].iter().for_each(|index| splits[*index] = split);
+            members[part]
+                .iter()
+                .for_each(|index| splits[*index] = split);
         }
     }
     Ok(splits)
@@ -37,11 +39,23 @@ mod tests {
     #[test]
     fn every_class_has_its_share_and_the_order_does_not_matter() {
         let names: Vec<String> = (0..40).map(|index| format!("{index:03}")).collect();
-        let samples: Vec<(&str, &str)> =
-            names.iter().enumerate().map(|(index, name)| (if index < 30 { "a" } else { "b" }, name.as_str())).collect();
-        let plan = SplitPlan { train: 0.6, test: 0.4, ..SplitPlan::default() };
+        let samples: Vec<(&str, &str)> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (if index < 30 { "a" } else { "b" }, name.as_str()))
+            .collect();
+        let plan = SplitPlan {
+            train: 0.6,
+            test: 0.4,
+            ..SplitPlan::default()
+        };
         let splits = split(&samples, &plan).unwrap();
-        let tests = |range: std::ops::Range<usize>| splits[range].iter().filter(|split| **split == Split::Test).count();
+        let tests = |range: std::ops::Range<usize>| {
+            splits[range]
+                .iter()
+                .filter(|split| **split == Split::Test)
+                .count()
+        };
         assert_eq!((tests(0..30), tests(30..40)), (12, 4));
         assert!(tests(0..15) > 2 && tests(15..30) > 2, "not by number");
         let backwards: Vec<(&str, &str)> = samples.iter().rev().copied().collect();

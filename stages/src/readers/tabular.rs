@@ -35,7 +35,11 @@ impl Sources<'_> {
             let Some(files) = files else { continue };
             files.check(name)?;
             if files.len() != self.path.len() {
-                let reason = format!("{} files, but `path` has {}: one for each", files.len(), self.path.len());
+                let reason = format!(
+                    "{} files, but `path` has {}: one for each",
+                    files.len(),
+                    self.path.len()
+                );
                 return Err((name.to_owned(), reason));
             }
         }
@@ -48,7 +52,12 @@ impl Sources<'_> {
 
     pub fn files(&self) -> Vec<FileRequest> {
         let lists = [Some(self.path), self.test, self.test_labels];
-        lists.into_iter().flatten().flat_map(OneOrMany::iter).map(|path| FileRequest::new(path, path)).collect()
+        lists
+            .into_iter()
+            .flatten()
+            .flat_map(OneOrMany::iter)
+            .map(|path| FileRequest::new(path, path))
+            .collect()
     }
 
     /// Reads all files with `read`, which appends one file to the builder and returns its rows.
@@ -61,21 +70,38 @@ impl Sources<'_> {
     ) -> Result<Series, StageError> {
         let plan = self.plan();
         let mut builder = Builder::new(Vec::new(), missing);
-        let texts = [Some(self.path), self.test].into_iter().flatten().flat_map(OneOrMany::iter);
+        let texts = [Some(self.path), self.test]
+            .into_iter()
+            .flatten()
+            .flat_map(OneOrMany::iter);
         builder.columns.text_ahead = super::bytes_of(texts, context);
         for (index, path) in self.path.iter().enumerate() {
             let file = context.file(path)?;
             let entity = entity(path);
             let rows = read(&file, &mut builder)?;
             let splits = plan.cut(rows).map_err(|error| error.at(&file, None))?;
-            builder.close(Part { entity: &entity, file: &file, splits, labelled, class: None })?;
-            let Some(test) = self.test.and_then(|test| test.iter().nth(index)) else { continue };
+            builder.close(Part {
+                entity: &entity,
+                file: &file,
+                splits,
+                labelled,
+                class: None,
+            })?;
+            let Some(test) = self.test.and_then(|test| test.iter().nth(index)) else {
+                continue;
+            };
             let file = context.file(test)?;
             let rows = read(&file, &mut builder)?;
             let labels = self.test_labels.and_then(|labels| labels.iter().nth(index));
             if let Some(labels) = labels {
                 builder.pad_labels();
-                super::read_labels(&context.file(labels)?, &file, rows, &mut builder.columns, context)?;
+                super::read_labels(
+                    &context.file(labels)?,
+                    &file,
+                    rows,
+                    &mut builder.columns,
+                    context,
+                )?;
             }
             let labelled = labelled || labels.is_some();
             builder.close(Part {
@@ -92,7 +118,10 @@ impl Sources<'_> {
 
 /// A file's name without folder and ending.
 pub(super) fn entity(path: &str) -> String {
-    Path::new(path).file_stem().map_or_else(|| path.to_owned(), |stem| stem.to_string_lossy().into_owned())
+    Path::new(path).file_stem().map_or_else(
+        || path.to_owned(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
 }
 
 /// Parameters of formats whose columns are named and typed in the file.
@@ -124,10 +153,19 @@ pub struct TypedTable {
 
 impl TypedTable {
     pub(super) fn sources(&self) -> Sources<'_> {
-        Sources { path: &self.path, test: self.test.as_ref(), test_labels: None, split: self.split.as_ref() }
+        Sources {
+            path: &self.path,
+            test: self.test.as_ref(),
+            test_labels: None,
+            split: self.split.as_ref(),
+        }
     }
 
     pub(super) fn selection(&self) -> Selection<'_> {
-        Selection { time: self.time.as_deref(), label: self.label.as_deref(), columns: self.columns.as_deref() }
+        Selection {
+            time: self.time.as_deref(),
+            label: self.label.as_deref(),
+            columns: self.columns.as_deref(),
+        }
     }
 }

@@ -57,7 +57,11 @@ enum Source {
 impl Source {
     /// Opens a file; what `gzip` has compressed is told by its first bytes.
     fn open(path: &Path) -> Result<Self, StageError> {
-        let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+        let failed = |error: std::io::Error| {
+            StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error)
+        };
         let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         let mut mark = [0; GZIP.len()];
@@ -68,12 +72,18 @@ impl Source {
         if !compressed {
             return Ok(Self::File(file));
         }
-        let most = bytes.saturating_mul(UNPACKED_RATIO).saturating_add(UNPACKED_FREE);
+        let most = bytes
+            .saturating_mul(UNPACKED_RATIO)
+            .saturating_add(UNPACKED_FREE);
         match unpacked(file, most).map_err(failed)? {
             Some(text) => Ok(Self::Memory(text)),
             None => {
-                let message = format!("{bytes} compressed bytes become more than {} MiB of text", most >> 20);
-                let hint = "the file is damaged, or was made to fill the memory; if not, unpack it first";
+                let message = format!(
+                    "{bytes} compressed bytes become more than {} MiB of text",
+                    most >> 20
+                );
+                let hint =
+                    "the file is damaged, or was made to fill the memory; if not, unpack it first";
                 Err(StageError::new(message).at(path, None).hint(hint))
             }
         }
@@ -90,7 +100,9 @@ impl Source {
         match self {
             Self::File(file) => file.read_exact_at(into, start),
             Self::Memory(text) => {
-                let part = text.get(start as usize..).and_then(|text| text.get(..into.len()));
+                let part = text
+                    .get(start as usize..)
+                    .and_then(|text| text.get(..into.len()));
                 into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
                 Ok(())
             }
@@ -102,7 +114,9 @@ impl Source {
 fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     // Files that were compressed in parts hold several streams.
-    MultiGzDecoder::new(BufReader::new(file)).take(most + 1).read_to_end(&mut text)?;
+    MultiGzDecoder::new(BufReader::new(file))
+        .take(most + 1)
+        .read_to_end(&mut text)?;
     Ok((text.len() as u64 <= most).then_some(text))
 }
 
@@ -111,14 +125,21 @@ fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// If it cannot be read or is not UTF-8.
 pub(super) fn whole(path: &Path) -> Result<String, StageError> {
-    let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+    let failed = |error: std::io::Error| {
+        StageError::new("the file cannot be read")
+            .at(path, None)
+            .because(error)
+    };
     let bytes = match Source::open(path)? {
         Source::Memory(text) => text,
         Source::File(_) => std::fs::read(path).map_err(failed)?,
     };
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        StageError::new(format!("the file is not UTF-8 text; byte {place} is the first that is wrong")).at(path, None)
+        StageError::new(format!(
+            "the file is not UTF-8 text; byte {place} is the first that is wrong"
+        ))
+        .at(path, None)
     })
 }
 
@@ -142,14 +163,24 @@ impl<'a> TextFile<'a> {
     /// # Errors
     /// If it cannot be read or has no rows.
     pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, StageError> {
-        let failed = |error: std::io::Error| StageError::new("the file cannot be read").at(path, None).because(error);
+        let failed = |error: std::io::Error| {
+            StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error)
+        };
         let file = Source::open(path)?;
         let bytes = file.len().map_err(failed)?;
         let mut mark = vec![0; 3.min(bytes as usize)];
         file.read_exact_at(&mut mark, 0).map_err(failed)?;
         let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
         let (first, after) = whole_line(&file, start, bytes).map_err(failed)?;
-        columns::check_count(1 + first.iter().filter(|byte| **byte == dialect.delimiter).count(), path)?;
+        columns::check_count(
+            1 + first
+                .iter()
+                .filter(|byte| **byte == dialect.delimiter)
+                .count(),
+            path,
+        )?;
         let fields = line::fields(&first, dialect.delimiter);
         if bytes == start || (dialect.header && fields.iter().all(|name| name.is_empty())) {
             return Err(columns::empty(path));
@@ -160,7 +191,16 @@ impl<'a> TextFile<'a> {
             ((0..fields.len()).map(dialect.name).collect(), start, 1)
         };
         let (row, _) = whole_line(&file, body, bytes).map_err(failed)?;
-        Ok(Self { path, source: file, bytes, body, first_line, row_bytes: row.len() + 1, names, dialect })
+        Ok(Self {
+            path,
+            source: file,
+            bytes,
+            body,
+            first_line,
+            row_bytes: row.len() + 1,
+            names,
+            dialect,
+        })
     }
 
     /// Reads all rows into `into`, each column by its role; returns how many rows there were.
@@ -186,19 +226,33 @@ impl<'a> TextFile<'a> {
         let estimate = ahead / self.row_bytes.max(1);
         // Pages that are never written cost nothing, so the estimate may be generous; but no field takes less than two
         // bytes. Without the memory in one piece the vector grows as it goes.
-        let _ = into.values.try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
-        let mut state = Merge { rows: 0, line: self.first_line, blank: None, last_time: None };
+        let _ = into
+            .values
+            .try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
+        let mut state = Merge {
+            rows: 0,
+            line: self.first_line,
+            blank: None,
+            last_time: None,
+        };
         let blocks = ((self.bytes - self.body) as usize).div_ceil(BLOCK);
         let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
         for wave in (0..blocks).step_by(WAVE) {
             context.check_cancelled()?;
             let here = slots.len().min(blocks - wave);
-            slots[..here].par_iter_mut().enumerate().for_each(|(index, slot)| self.block(wave + index, slot, &parser));
+            slots[..here]
+                .par_iter_mut()
+                .enumerate()
+                .for_each(|(index, slot)| self.block(wave + index, slot, &parser));
             for slot in &mut slots[..here] {
                 state.append(slot, into, self.path)?;
             }
         }
-        if state.rows == 0 { Err(columns::empty(self.path)) } else { Ok(state.rows) }
+        if state.rows == 0 {
+            Err(columns::empty(self.path))
+        } else {
+            Ok(state.rows)
+        }
     }
 
     /// Reads and parses the lines that start in one block.
@@ -213,9 +267,15 @@ impl<'a> TextFile<'a> {
             Err(error) => slot.failure = Some(error),
             Ok(filled) => {
                 let text = &slot.text[..filled];
-                let first = if index == 0 { Some(0) } else { line::end_of_line(text, 0).map(|end| end + 1) };
+                let first = if index == 0 {
+                    Some(0)
+                } else {
+                    line::end_of_line(text, 0).map(|end| end + 1)
+                };
                 let owned = (end - from) as usize;
-                let Some(first) = first.filter(|first| *first < owned) else { return };
+                let Some(first) = first.filter(|first| *first < owned) else {
+                    return;
+                };
                 let last = line::end_of_line(text, owned - 1).unwrap_or(filled);
                 parser.parse(&slot.text, first, last, &mut slot.rows);
             }
@@ -231,7 +291,8 @@ impl<'a> TextFile<'a> {
             if text.len() < wanted + PADDING {
                 text.resize(wanted + PADDING, 0);
             }
-            self.source.read_exact_at(&mut text[filled..wanted], from + filled as u64)?;
+            self.source
+                .read_exact_at(&mut text[filled..wanted], from + filled as u64)?;
             let owned = (end - from) as usize;
             let complete = line::end_of_line(&text[..wanted], filled.max(owned - 1)).is_some();
             filled = wanted;
@@ -266,16 +327,30 @@ struct Merge {
 }
 
 impl Merge {
-    fn append(&mut self, slot: &mut Slot, into: &mut Columns, path: &Path) -> Result<(), StageError> {
+    fn append(
+        &mut self,
+        slot: &mut Slot,
+        into: &mut Columns,
+        path: &Path,
+    ) -> Result<(), StageError> {
         if let Some(error) = slot.failure.take() {
-            return Err(StageError::new("the file cannot be read").at(path, None).because(error));
+            return Err(StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error));
         }
         let rows = &slot.rows;
         if let (Some(line), true) = (self.blank, rows.count > 0 || rows.fault.is_some()) {
             return Err(blank_line(path, line));
         }
-        if let Some(Fault { line, message, hint }) = &rows.fault {
-            return Err(StageError::new(message).at(path, Some(self.line + line)).hint(hint));
+        if let Some(Fault {
+            line,
+            message,
+            hint,
+        }) = &rows.fault
+        {
+            return Err(StageError::new(message)
+                .at(path, Some(self.line + line))
+                .hint(hint));
         }
         if let Some(blank) = rows.blank {
             self.blank.get_or_insert(self.line + blank);
@@ -295,7 +370,9 @@ impl Merge {
             if self.last_time.is_some_and(|last| last > *time) {
                 let message = "the time goes back here";
                 let hint = "rows stand in the order of time: sort the file by its time column";
-                return Err(StageError::new(message).at(path, Some(self.line + row)).hint(hint));
+                return Err(StageError::new(message)
+                    .at(path, Some(self.line + row))
+                    .hint(hint));
             }
             self.last_time = Some(*time);
         }
@@ -314,7 +391,9 @@ fn whole_line(file: &Source, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>
     let mut text = Vec::new();
     loop {
         let filled = text.len();
-        let more = (OVERHANG as u64).max(filled as u64).min(bytes - start - filled as u64) as usize;
+        let more = (OVERHANG as u64)
+            .max(filled as u64)
+            .min(bytes - start - filled as u64) as usize;
         text.resize(filled + more, 0);
         file.read_exact_at(&mut text[filled..], start + filled as u64)?;
         if let Some(end) = line::end_of_line(&text, filled) {

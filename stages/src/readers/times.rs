@@ -22,17 +22,25 @@ pub enum TimeFormat {
 impl TimeFormat {
     /// What is wrong with the format itself, if anything.
     pub fn check(&self) -> Result<(), String> {
-        let Self::Pattern(pattern) = self else { return Ok(()) };
+        let Self::Pattern(pattern) = self else {
+            return Ok(());
+        };
         let mut characters = pattern.chars();
         while let Some(character) = characters.next() {
             if character == '%' {
                 let field = characters.next().unwrap_or(' ');
                 if !"YmdHMS%".contains(field) {
-                    return Err(format!("`%{field}` is not known; there are %Y %m %d %H %M %S"));
+                    return Err(format!(
+                        "`%{field}` is not known; there are %Y %m %d %H %M %S"
+                    ));
                 }
             }
         }
-        if pattern.contains("%Y") { Ok(()) } else { Err("a time stamp needs its year: %Y".to_owned()) }
+        if pattern.contains("%Y") {
+            Ok(())
+        } else {
+            Err("a time stamp needs its year: %Y".to_owned())
+        }
     }
 
     /// Reads one stamp; `None` if the text does not have this format.
@@ -40,7 +48,10 @@ impl TimeFormat {
         match self {
             Self::Iso => iso(text),
             Self::Seconds => {
-                let seconds = text.parse::<f64>().ok().filter(|seconds| seconds.abs() < 1e14)?;
+                let seconds = text
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|seconds| seconds.abs() < 1e14)?;
                 Some((seconds * 1e3).round() as i64)
             }
             Self::Milliseconds => text.parse().ok(),
@@ -62,7 +73,15 @@ struct Civil {
 }
 
 impl Civil {
-    const ZERO: Self = Self { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0, millisecond: 0 };
+    const ZERO: Self = Self {
+        year: 1970,
+        month: 1,
+        day: 1,
+        hour: 0,
+        minute: 0,
+        second: 0,
+        millisecond: 0,
+    };
 
     fn to_milliseconds(self) -> Option<i64> {
         let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
@@ -77,7 +96,11 @@ impl Civil {
             && (0..60).contains(&self.minute)
             && (0..60).contains(&self.second);
         // Years begin in March, so that the leap day is the last day of a year.
-        let (year, month) = if self.month > 2 { (self.year, self.month - 3) } else { (self.year - 1, self.month + 9) };
+        let (year, month) = if self.month > 2 {
+            (self.year, self.month - 3)
+        } else {
+            (self.year - 1, self.month + 9)
+        };
         let days = year * 365 + year.div_euclid(4) - year.div_euclid(100)
             + year.div_euclid(400)
             + (153 * month + 2) / 5
@@ -94,10 +117,19 @@ struct Rest<'a>(&'a [u8]);
 impl Rest<'_> {
     /// A whole number of `1..=most` digits.
     fn number(&mut self, most: usize) -> Option<i64> {
-        let digits = self.0.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = self
+            .0
+            .iter()
+            .take(most)
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let (number, rest) = self.0.split_at(digits);
         self.0 = rest;
-        (digits > 0).then(|| number.iter().fold(0, |value, byte| value * 10 + i64::from(byte - b'0')))
+        (digits > 0).then(|| {
+            number
+                .iter()
+                .fold(0, |value, byte| value * 10 + i64::from(byte - b'0'))
+        })
     }
 
     fn any_of(&mut self, characters: &[u8]) -> Option<u8> {
@@ -111,7 +143,10 @@ impl Rest<'_> {
 
 fn iso(text: &str) -> Option<i64> {
     let mut rest = Rest(text.as_bytes());
-    let mut civil = Civil { year: rest.number(4)?, ..Civil::ZERO };
+    let mut civil = Civil {
+        year: rest.number(4)?,
+        ..Civil::ZERO
+    };
     let separator = rest.any_of(b"-/")?;
     civil.month = rest.number(2)?;
     rest.any_of(&[separator])?;
@@ -147,7 +182,11 @@ fn offset(rest: &mut Rest<'_>) -> Option<i64> {
         Some(sign @ (b'+' | b'-')) => {
             let hours = rest.number(2)?;
             rest.any_of(b":");
-            let minutes = if rest.0.is_empty() { 0 } else { rest.number(2)? };
+            let minutes = if rest.0.is_empty() {
+                0
+            } else {
+                rest.number(2)?
+            };
             let east = hours * 60 + minutes;
             Some(if sign == b'-' { -east } else { east })
         }
@@ -173,7 +212,11 @@ fn by_pattern(pattern: &str, text: &str) -> Option<i64> {
             }
         }
     }
-    if rest.0.is_empty() { civil.to_milliseconds() } else { None }
+    if rest.0.is_empty() {
+        civil.to_milliseconds()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -191,10 +234,21 @@ mod tests {
             ("2024-03-01T00:00:00.25+02:00", 1_709_244_000.25 - 0.0),
             ("1969-12-31 23:59:59.999999", -0.001),
         ] {
-            assert_eq!(iso(text), Some((seconds * 1000.0_f64).round() as i64), "{text}");
+            assert_eq!(
+                iso(text),
+                Some((seconds * 1000.0_f64).round() as i64),
+                "{text}"
+            );
         }
-        for text in ["", "2016", "2016-13-01", "2015-02-29", "2016-07-01 25:00", "2016-07-01x", "2016-07-01 01:00:00 "]
-        {
+        for text in [
+            "",
+            "2016",
+            "2016-13-01",
+            "2015-02-29",
+            "2016-07-01 25:00",
+            "2016-07-01x",
+            "2016-07-01 01:00:00 ",
+        ] {
             assert_eq!(iso(text), None, "{text}");
         }
     }

@@ -68,19 +68,24 @@ struct Sample {
 
 impl Uea {
     fn dimensions(&self) -> usize {
-        let known = DIMENSIONS.iter().find(|(problem, _)| *problem == self.problem);
-        self.dimensions.unwrap_or_else(|| known.map_or(1, |(_, dimensions)| *dimensions))
+        let known = DIMENSIONS
+            .iter()
+            .find(|(problem, _)| *problem == self.problem);
+        self.dimensions
+            .unwrap_or_else(|| known.map_or(1, |(_, dimensions)| *dimensions))
     }
 
     /// The files of a part, `TRAIN` or `TEST`.
     fn paths(&self, part: &str) -> Vec<String> {
-        let Self { folder, problem, .. } = self;
+        let Self {
+            folder, problem, ..
+        } = self;
         match (self.format, self.dimensions()) {
             (Format::Ts, _) => vec![format!("{folder}/{problem}_{part}.ts")],
             (Format::Arff, 1) => vec![format!("{folder}/{problem}_{part}.arff")],
-            (Format::Arff, dimensions) => {
-                (1..=dimensions).map(|number| format!("{folder}/{problem}Dimension{number}_{part}.arff")).collect()
-            }
+            (Format::Arff, dimensions) => (1..=dimensions)
+                .map(|number| format!("{folder}/{problem}Dimension{number}_{part}.arff"))
+                .collect(),
         }
     }
 
@@ -117,21 +122,35 @@ impl Uea {
             let rows = sample.dimensions[0].len();
             let width = sample.dimensions.len();
             columns::check_count(width, &file)?;
-            let names = (1..=width).map(|dimension| format!("dimension_{dimension}")).collect();
+            let names = (1..=width)
+                .map(|dimension| format!("dimension_{dimension}"))
+                .collect();
             builder.expect_channels(names, &file)?;
             let fault = |message: String| StageError::new(message).at(&file, Some(sample.line));
             if sample.dimensions.iter().any(|values| values.len() != rows) {
-                return Err(fault("the dimensions of this sample differ in length".to_owned()));
+                return Err(fault(
+                    "the dimensions of this sample differ in length".to_owned(),
+                ));
             }
             let values = &mut builder.columns.values;
             for row in 0..rows {
                 values.extend(sample.dimensions.iter().map(|dimension| dimension[row]));
             }
-            let missing = sample.dimensions.iter().flatten().any(|value| value.is_nan());
+            let missing = sample
+                .dimensions
+                .iter()
+                .flatten()
+                .any(|value| value.is_nan());
             builder.columns.any_missing = missing;
             let entity = format!("{}/{number:05}", part.to_lowercase());
             let (splits, class) = (vec![(*split, 0..rows)], sample.class.as_deref());
-            builder.close(Part { entity: &entity, file: &file, splits, labelled: false, class })?;
+            builder.close(Part {
+                entity: &entity,
+                file: &file,
+                splits,
+                labelled: false,
+                class,
+            })?;
         }
         Ok(())
     }
@@ -140,7 +159,11 @@ impl Uea {
 /// Adds further dimensions to the samples.
 fn merge(samples: &mut [Sample], found: Vec<Sample>, file: &Path) -> Result<(), StageError> {
     if samples.len() != found.len() {
-        let message = format!("{} samples here, {} in the file of the first dimension", found.len(), samples.len());
+        let message = format!(
+            "{} samples here, {} in the file of the first dimension",
+            found.len(),
+            samples.len()
+        );
         return Err(StageError::new(message).at(file, None));
     }
     for (sample, more) in samples.iter_mut().zip(found) {
@@ -167,11 +190,18 @@ struct Fault {
 
 impl Fault {
     fn new(line: usize, message: impl Into<String>) -> Self {
-        Self { line, message: message.into(), hint: None }
+        Self {
+            line,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     fn hint(self, hint: &'static str) -> Self {
-        Self { hint: Some(hint), ..self }
+        Self {
+            hint: Some(hint),
+            ..self
+        }
     }
 
     fn in_file(self, file: &Path) -> StageError {
@@ -189,36 +219,57 @@ fn value(field: &str, at: usize) -> Result<f32, Fault> {
     if field == "?" || field.eq_ignore_ascii_case("nan") {
         return Ok(f32::NAN);
     }
-    let parsed = number::parse(field.as_bytes(), 0).filter(|(value, end)| *end == field.len() && value.is_finite());
-    parsed
-        .map(|(value, _)| value)
-        .ok_or_else(|| Fault::new(at, format!("`{}` is not a finite number", line::shortened(field))))
+    let parsed = number::parse(field.as_bytes(), 0)
+        .filter(|(value, end)| *end == field.len() && value.is_finite());
+    parsed.map(|(value, _)| value).ok_or_else(|| {
+        Fault::new(
+            at,
+            format!("`{}` is not a finite number", line::shortened(field)),
+        )
+    })
 }
 
 impl Dataset for Uea {
     const NAME: &'static str = "uea";
-    const DOC: &'static str = "A problem of the UEA or UCR archive: samples with classes, as ARFF or .ts files.";
+    const DOC: &'static str =
+        "A problem of the UEA or UCR archive: samples with classes, as ARFF or .ts files.";
 
     fn check(&self) -> Result<(), (String, String)> {
         let fault = |parameter: &str, reason: &str| Err((parameter.to_owned(), reason.to_owned()));
         if self.problem.is_empty() || self.problem.contains('/') {
-            return fault("problem", "the name that the files of the problem begin with, without a folder");
+            return fault(
+                "problem",
+                "the name that the files of the problem begin with, without a folder",
+            );
         }
         if self.dimensions == Some(0) {
             return fault("dimensions", "0 dimensions: there is at least one");
         }
         if self.missing == Missing::Drop {
-            return fault("missing", "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole");
+            return fault(
+                "missing",
+                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole",
+            );
         }
-        if (0.0..=0.9).contains(&self.validation) { Ok(()) } else { fault("validation", "the share is from 0 to 0.9") }
+        if (0.0..=0.9).contains(&self.validation) {
+            Ok(())
+        } else {
+            fault("validation", "the share is from 0 to 0.9")
+        }
     }
 
     fn files(&self) -> Vec<FileRequest> {
-        let paths = ["TRAIN", "TEST"].into_iter().flat_map(|part| self.paths(part));
+        let paths = ["TRAIN", "TEST"]
+            .into_iter()
+            .flat_map(|part| self.paths(part));
         let listed = self.folder == default_folder();
         let request = |path: String| {
             let request = FileRequest::new(&path, &path);
-            if listed { request.of_dataset("uea") } else { request }
+            if listed {
+                request.of_dataset("uea")
+            } else {
+                request
+            }
         };
         paths.map(request).collect()
     }
@@ -229,13 +280,26 @@ impl Dataset for Uea {
         let names: Vec<String> = (0..train.len()).map(|number| number.to_string()).collect();
         let class = |sample: &Sample| sample.class.clone().unwrap_or_default();
         let classes: Vec<String> = train.iter().map(class).collect();
-        let named: Vec<(&str, &str)> =
-            classes.iter().zip(&names).map(|(class, name)| (class.as_str(), name.as_str())).collect();
-        let plan = SplitPlan { train: 1.0 - self.validation, validation: self.validation, ..SplitPlan::default() };
+        let named: Vec<(&str, &str)> = classes
+            .iter()
+            .zip(&names)
+            .map(|(class, name)| (class.as_str(), name.as_str()))
+            .collect();
+        let plan = SplitPlan {
+            train: 1.0 - self.validation,
+            validation: self.validation,
+            ..SplitPlan::default()
+        };
         let splits = stratified::split(&named, &plan)?;
         self.append(&train, &splits, "TRAIN", &mut builder, context)?;
         let test = self.samples("TEST", context)?;
-        self.append(&test, &vec![Split::Test; test.len()], "TEST", &mut builder, context)?;
+        self.append(
+            &test,
+            &vec![Split::Test; test.len()],
+            "TEST",
+            &mut builder,
+            context,
+        )?;
         builder.finish()
     }
 }

@@ -8,7 +8,10 @@ use crate::artifact::{Metrics, Scores, Segment, Series};
 use crate::contract::StageError;
 use crate::metrics::events_of;
 use crate::plot::figure;
-use crate::plot::{Chart, Line, Matrix, Network, Panel, Ranking, Region, Rule, Strip, TimeAxis, ValueScale, palette};
+use crate::plot::{
+    Chart, Line, Matrix, Network, Panel, Ranking, Region, Rule, Strip, TimeAxis, ValueScale,
+    palette,
+};
 
 /// A picture that is yet to be drawn.
 pub struct Picture {
@@ -42,14 +45,21 @@ pub fn plan(
     let many = scenes.len() > 1;
     let mut pictures = Vec::new();
     for (index, scene) in scenes.iter().enumerate() {
-        let folder = if many { format!("{:03}-{}/", index + 1, file_name(&scene.entity)) } else { String::new() };
+        let folder = if many {
+            format!("{:03}-{}/", index + 1, file_name(&scene.entity))
+        } else {
+            String::new()
+        };
         let painter = Painter::new(params, series, scores, metrics, scene, many);
         pictures.extend(painter.pictures(&folder)?);
     }
     Ok(pictures)
 }
 
-fn drawn_segments<'a>(series: Option<&'a Series>, scores: Option<&'a Scores>) -> Result<&'a [Segment], StageError> {
+fn drawn_segments<'a>(
+    series: Option<&'a Series>,
+    scores: Option<&'a Scores>,
+) -> Result<&'a [Segment], StageError> {
     match (series, scores) {
         (None, None) => Err(StageError::new(
             "there is nothing to draw: none of `series`, `scores`, `table` and `graph` is connected",
@@ -72,8 +82,13 @@ fn drawn_segments<'a>(series: Option<&'a Series>, scores: Option<&'a Scores>) ->
 
 /// A name without characters that have a meaning in paths.
 fn file_name(entity: &str) -> String {
-    let safe =
-        |character: char| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' };
+    let safe = |character: char| {
+        if character.is_ascii_alphanumeric() || "-_.".contains(character) {
+            character
+        } else {
+            '_'
+        }
+    };
     entity.chars().map(safe).collect()
 }
 
@@ -102,27 +117,63 @@ impl<'a> Painter<'a> {
         many: bool,
     ) -> Self {
         let score = scores.map_or_else(Vec::new, |scores| scene.gather(|row| scores.scores[row]));
-        let labels = scores.map(|scores| &scores.labels).or(series.map(|series| &series.labels));
+        let labels = scores
+            .map(|scores| &scores.labels)
+            .or(series.map(|series| &series.labels));
         let stretches = scene.stretches();
         let events = events_of(&scene.labels(labels.map_or(&[], Vec::as_slice)), &stretches);
-        let threshold = metrics.filter(|_| !score.is_empty()).and_then(threshold_rule);
-        let above = |limit: &Rule| score.iter().map(|score| f64::from(*score) > limit.value).collect::<Vec<_>>();
-        let alarms = threshold.as_ref().map_or_else(Vec::new, |rule| events_of(&above(rule), &stretches));
-        let labelled =
-            scene.segments.iter().any(|segment| segment.labelled) && labels.is_some_and(|labels| !labels.is_empty());
+        let threshold = metrics
+            .filter(|_| !score.is_empty())
+            .and_then(threshold_rule);
+        let above = |limit: &Rule| {
+            score
+                .iter()
+                .map(|score| f64::from(*score) > limit.value)
+                .collect::<Vec<_>>()
+        };
+        let alarms = threshold
+            .as_ref()
+            .map_or_else(Vec::new, |rule| events_of(&above(rule), &stretches));
+        let labelled = scene.segments.iter().any(|segment| segment.labelled)
+            && labels.is_some_and(|labels| !labels.is_empty());
         let subtitle = metrics.map_or_else(String::new, |metrics| figures(metrics, many));
-        Self { params, series, scores, scene, subtitle, score, threshold, events, alarms, labelled }
+        Self {
+            params,
+            series,
+            scores,
+            scene,
+            subtitle,
+            score,
+            threshold,
+            events,
+            alarms,
+            labelled,
+        }
     }
 
     fn pictures(&self, folder: &str) -> Result<Vec<Picture>, StageError> {
         let all = 0..self.scene.rows();
         let mut pictures = Vec::new();
         if self.scores.is_some() {
-            let chart = self.chart("anomaly score".to_owned(), &all, vec![self.score_panel(&all)], &self.subtitle);
-            pictures.push(Picture { name: format!("{folder}score"), drawing: Drawing::Chart(chart), channels: 0 });
+            let chart = self.chart(
+                "anomaly score".to_owned(),
+                &all,
+                vec![self.score_panel(&all)],
+                &self.subtitle,
+            );
+            pictures.push(Picture {
+                name: format!("{folder}score"),
+                drawing: Drawing::Chart(chart),
+                channels: 0,
+            });
         }
         if self.series.is_some() {
-            pictures.push(self.with_channels(format!("{folder}series"), "score and channels", &all, &self.events)?);
+            pictures.push(self.with_channels(
+                format!("{folder}series"),
+                "score and channels",
+                &all,
+                &self.events,
+            )?);
         }
         if self.scene.samples {
             // An event is a stretch of time, which samples do not make.
@@ -135,7 +186,12 @@ impl<'a> Painter<'a> {
         for (index, event) in longest {
             let name = format!("{folder}event-{:03}", index + 1);
             let title = format!("event {} of {}", index + 1, self.events.len());
-            pictures.push(self.with_channels(name, &title, &self.surroundings(event), std::slice::from_ref(event))?);
+            pictures.push(self.with_channels(
+                name,
+                &title,
+                &self.surroundings(event),
+                std::slice::from_ref(event),
+            )?);
         }
         Ok(pictures)
     }
@@ -144,7 +200,11 @@ impl<'a> Painter<'a> {
     fn surroundings(&self, event: &Range<usize>) -> Range<usize> {
         let margin = event.len().clamp(50, 2000);
         let stretches = self.scene.stretches();
-        let stretch = stretches.iter().find(|stretch| stretch.contains(&event.start)).cloned().unwrap_or(event.clone());
+        let stretch = stretches
+            .iter()
+            .find(|stretch| stretch.contains(&event.start))
+            .cloned()
+            .unwrap_or(event.clone());
         event.start.saturating_sub(margin).max(stretch.start)..(event.end + margin).min(stretch.end)
     }
 
@@ -158,38 +218,87 @@ impl<'a> Painter<'a> {
     ) -> Result<Picture, StageError> {
         let mut panels = Vec::new();
         if self.scores.is_some() {
-            panels.push(Panel { weight: 1.6, ..self.score_panel(rows) });
+            panels.push(Panel {
+                weight: 1.6,
+                ..self.score_panel(rows)
+            });
         }
         let mut channels = 0;
         if let Some(series) = self.series {
-            for column in selection::channels(&self.params.channels, series, self.scores, self.scene, focus)? {
+            for column in selection::channels(
+                &self.params.channels,
+                series,
+                self.scores,
+                self.scene,
+                focus,
+            )? {
                 panels.push(self.channel_panel(series, column, rows));
                 channels += 1;
             }
         }
-        let title = if self.scores.is_some() { title } else { title.trim_start_matches("score and ") };
+        let title = if self.scores.is_some() {
+            title
+        } else {
+            title.trim_start_matches("score and ")
+        };
         let chart = self.chart(title.to_owned(), rows, panels, "");
-        Ok(Picture { name, drawing: Drawing::Chart(chart), channels })
+        Ok(Picture {
+            name,
+            drawing: Drawing::Chart(chart),
+            channels,
+        })
     }
 
-    fn chart(&self, title: String, rows: &Range<usize>, panels: Vec<Panel>, subtitle: &str) -> Chart {
-        let times = match self.series.filter(|series| !series.times.is_empty() && self.scene.segments.len() == 1) {
+    fn chart(
+        &self,
+        title: String,
+        rows: &Range<usize>,
+        panels: Vec<Panel>,
+        subtitle: &str,
+    ) -> Chart {
+        let times = match self
+            .series
+            .filter(|series| !series.times.is_empty() && self.scene.segments.len() == 1)
+        {
             Some(series) => self.scene.gather(|row| series.times[row])[rows.clone()].to_vec(),
             None => Vec::new(),
         };
         let what = if self.scene.samples { "sample" } else { "row" };
-        let label =
-            if times.is_empty() { format!("{what} of split {}", self.params.split) } else { "time (UTC)".to_owned() };
+        let label = if times.is_empty() {
+            format!("{what} of split {}", self.params.split)
+        } else {
+            "time (UTC)".to_owned()
+        };
         let inside = |row: usize| row > rows.start && row < rows.end;
-        let breaks = self.scene.breaks().into_iter().filter(|row| inside(*row)).map(|row| row - rows.start).collect();
+        let breaks = self
+            .scene
+            .breaks()
+            .into_iter()
+            .filter(|row| inside(*row))
+            .map(|row| row - rows.start)
+            .collect();
         let title = format!("{} · {title}", self.scene.entity);
-        let time = TimeAxis { rows: rows.len(), first: rows.start, label, times, breaks };
-        Chart { title, subtitle: subtitle.to_owned(), time, panels }
+        let time = TimeAxis {
+            rows: rows.len(),
+            first: rows.start,
+            label,
+            times,
+            breaks,
+        };
+        Chart {
+            title,
+            subtitle: subtitle.to_owned(),
+            time,
+            panels,
+        }
     }
 
     fn score_panel(&self, rows: &Range<usize>) -> Panel {
-        let line =
-            Line { name: "anomaly score".into(), values: self.score[rows.clone()].to_vec(), color: palette::BLUE };
+        let line = Line {
+            name: "anomaly score".into(),
+            values: self.score[rows.clone()].to_vec(),
+            color: palette::BLUE,
+        };
         let mut panel = Panel::of_lines("", vec![line]);
         panel.scale = score_scale(self.params.score_scale, &self.score);
         if panel.scale == ValueScale::Log {
@@ -199,18 +308,32 @@ impl<'a> Painter<'a> {
         panel.rule = self.threshold.clone();
         if self.labelled {
             let rows = within(&self.events, rows);
-            panel.strips.push(Strip { name: String::new(), rows, color: palette::ORANGE });
+            panel.strips.push(Strip {
+                name: String::new(),
+                rows,
+                color: palette::ORANGE,
+            });
         }
         if self.threshold.is_some() {
             let rows = within(&self.alarms, rows);
-            panel.strips.push(Strip { name: "alarm".to_owned(), rows, color: palette::VERMILION });
+            panel.strips.push(Strip {
+                name: "alarm".to_owned(),
+                rows,
+                color: palette::VERMILION,
+            });
         }
         panel
     }
 
     fn channel_panel(&self, series: &Series, column: usize, rows: &Range<usize>) -> Panel {
-        let values = self.scene.gather(|row| series.values[row * series.width() + column]);
-        let line = Line { name: String::new(), values: values[rows.clone()].to_vec(), color: palette::GREEN };
+        let values = self
+            .scene
+            .gather(|row| series.values[row * series.width() + column]);
+        let line = Line {
+            name: String::new(),
+            values: values[rows.clone()].to_vec(),
+            color: palette::GREEN,
+        };
         let mut panel = Panel::of_lines(&series.channels[column], vec![line]);
         panel.regions = self.regions(rows);
         panel
@@ -221,7 +344,12 @@ impl<'a> Painter<'a> {
             return Vec::new();
         }
         let rows = within(&self.events, rows);
-        vec![Region { name: "labelled anomaly".to_owned(), rows, color: palette::ORANGE, opacity: 0.35 }]
+        vec![Region {
+            name: "labelled anomaly".to_owned(),
+            rows,
+            color: palette::ORANGE,
+            opacity: 0.35,
+        }]
     }
 }
 
@@ -229,13 +357,29 @@ impl<'a> Painter<'a> {
 fn within(ranges: &[Range<usize>], rows: &Range<usize>) -> Vec<Range<usize>> {
     let cut = |range: &Range<usize>| range.start.max(rows.start)..range.end.min(rows.end);
     let shift = |range: Range<usize>| range.start - rows.start..range.end - rows.start;
-    ranges.iter().map(cut).filter(|range| range.start < range.end).map(shift).collect()
+    ranges
+        .iter()
+        .map(cut)
+        .filter(|range| range.start < range.end)
+        .map(shift)
+        .collect()
 }
 
 fn threshold_rule(metrics: &Metrics) -> Option<Rule> {
-    let metric = metrics.entries.iter().find(|metric| metric.name == "threshold")?;
-    let name = if metric.oracle { "threshold (oracle)" } else { "threshold" };
-    Some(Rule { name: name.to_owned(), value: metric.value?, color: palette::VERMILION })
+    let metric = metrics
+        .entries
+        .iter()
+        .find(|metric| metric.name == "threshold")?;
+    let name = if metric.oracle {
+        "threshold (oracle)"
+    } else {
+        "threshold"
+    };
+    Some(Rule {
+        name: name.to_owned(),
+        value: metric.value?,
+        color: palette::VERMILION,
+    })
 }
 
 /// A few scores far above the rest ask for a logarithmic axis, which takes positive scores.
@@ -246,9 +390,15 @@ fn score_scale(wanted: ScoreScale, scores: &[f32]) -> ValueScale {
         ScoreScale::Auto => {
             let mut rising = scores.to_vec();
             rising.sort_unstable_by(f32::total_cmp);
-            let (Some(lowest), Some(highest)) = (rising.first(), rising.last()) else { return ValueScale::Linear };
+            let (Some(lowest), Some(highest)) = (rising.first(), rising.last()) else {
+                return ValueScale::Linear;
+            };
             let high = rising[(rising.len() - 1) * 95 / 100];
-            if *lowest > 0.0 && *highest > 30.0 * high { ValueScale::Log } else { ValueScale::Linear }
+            if *lowest > 0.0 && *highest > 30.0 * high {
+                ValueScale::Log
+            } else {
+                ValueScale::Linear
+            }
         }
     }
 }
@@ -275,11 +425,23 @@ fn figures(metrics: &Metrics, many: bool) -> String {
         if metric.inflating {
             remarks.push("inflating");
         }
-        let remarks = if remarks.is_empty() { String::new() } else { format!(" ({})", remarks.join(", ")) };
+        let remarks = if remarks.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", remarks.join(", "))
+        };
         // Lines break between figures only.
         Some(format!("{title} {}{remarks} ·", figure(metric.value?)).replace(' ', "\u{a0}"))
     };
-    let list = SHOWN.into_iter().filter_map(text).collect::<Vec<_>>().join("  ");
+    let list = SHOWN
+        .into_iter()
+        .filter_map(text)
+        .collect::<Vec<_>>()
+        .join("  ");
     let list = list.trim_end_matches("\u{a0}·");
-    if many && !list.is_empty() { format!("over all entities: {list}") } else { list.to_owned() }
+    if many && !list.is_empty() {
+        format!("over all entities: {list}")
+    } else {
+        list.to_owned()
+    }
 }

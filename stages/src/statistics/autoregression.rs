@@ -76,15 +76,26 @@ impl Autoregression {
     ///
     /// # Errors
     /// As [`Self::fit`].
-    pub fn choose_order(sections: &[Matrix], most: usize, trend: Trend, criterion: Criterion) -> Result<usize, String> {
+    pub fn choose_order(
+        sections: &[Matrix],
+        most: usize,
+        trend: Trend,
+        criterion: Criterion,
+    ) -> Result<usize, String> {
         let design = Design::new(sections, most, trend)?;
         let value = |order: usize| {
             let (_, covariance) = design.solve(order);
             let coefficients = design.channels * regressors(design.channels, order, trend);
-            criterion.value(design.log_determinant(&covariance), design.rows(), coefficients)
+            criterion.value(
+                design.log_determinant(&covariance),
+                design.rows(),
+                coefficients,
+            )
         };
         let values: Vec<f64> = (0..=most).map(value).collect();
-        Ok((0..=most).min_by(|one, other| values[*one].total_cmp(&values[*other])).unwrap_or(0))
+        Ok((0..=most)
+            .min_by(|one, other| values[*one].total_cmp(&values[*other]))
+            .unwrap_or(0))
     }
 
     pub fn order(&self) -> usize {
@@ -97,7 +108,8 @@ impl Autoregression {
 
     /// Σ of the residuals divided by the rows less the regressors of an equation.
     pub fn unbiased_covariance(&self) -> Matrix {
-        self.covariance.scaled(self.rows as f64 / (self.rows as f64 - self.regressors() as f64))
+        self.covariance
+            .scaled(self.rows as f64 / (self.rows as f64 - self.regressors() as f64))
     }
 
     /// Coefficients of an equation.
@@ -114,7 +126,10 @@ impl Autoregression {
         };
         let mut next = self.intercept.clone();
         for (index, coefficients) in self.coefficients.iter().enumerate() {
-            for (value, row) in next.iter_mut().zip(coefficients.values().chunks_exact(channels.max(1))) {
+            for (value, row) in next
+                .iter_mut()
+                .zip(coefficients.values().chunks_exact(channels.max(1)))
+            {
                 *value += dot(row, lag(index));
             }
         }
@@ -172,7 +187,9 @@ struct Design<'a> {
 impl<'a> Design<'a> {
     fn new(sections: &'a [Matrix], lags: usize, trend: Trend) -> Result<Self, String> {
         let channels = sections.first().map_or(0, Matrix::columns);
-        let rows = |(index, section): (usize, &Matrix)| (lags..section.rows()).map(move |row| (index, row));
+        let rows = |(index, section): (usize, &Matrix)| {
+            (lags..section.rows()).map(move |row| (index, row))
+        };
         let targets: Vec<(usize, usize)> = sections.iter().enumerate().flat_map(rows).collect();
         let regressors = 1 + channels * lags;
         if targets.len() <= regressors {
@@ -186,7 +203,16 @@ impl<'a> Design<'a> {
             mean.fill(0.0);
         }
         let products = Matrix::zeros(0, 0);
-        let mut design = Self { trend, sections, channels, targets, mean, deviation, products, lags };
+        let mut design = Self {
+            trend,
+            sections,
+            channels,
+            targets,
+            mean,
+            deviation,
+            products,
+            lags,
+        };
         let width = regressors + channels;
         design.products = gram(design.rows(), width, |index, row| {
             let (regressors, target) = row.split_at_mut(regressors);
@@ -210,7 +236,11 @@ impl<'a> Design<'a> {
     fn regressors(&self, index: usize, lags: usize, target: &mut [f64]) {
         let (section, row) = self.targets[index];
         target[0] = f64::from(u8::from(self.trend == Trend::Constant));
-        for (lag, target) in target[1..].chunks_exact_mut(self.channels).enumerate().take(lags) {
+        for (lag, target) in target[1..]
+            .chunks_exact_mut(self.channels)
+            .enumerate()
+            .take(lags)
+        {
             self.standardise(self.sections[section].row(row - 1 - lag), target);
         }
     }
@@ -224,27 +254,43 @@ impl<'a> Design<'a> {
     fn parts(&self, order: usize) -> (Matrix, Matrix, Matrix) {
         let (own, first) = (1 + self.channels * order, 1 + self.channels * self.lags);
         let inner = self.products.corner(own, own);
-        let cross = Matrix::from_fn(own, self.channels, |row, column| self.products[(row, first + column)]);
+        let cross = Matrix::from_fn(own, self.channels, |row, column| {
+            self.products[(row, first + column)]
+        });
         let outer = |row: usize, column: usize| self.products[(first + row, first + column)];
-        (inner, cross, Matrix::from_fn(self.channels, self.channels, outer))
+        (
+            inner,
+            cross,
+            Matrix::from_fn(self.channels, self.channels, outer),
+        )
     }
 
     /// Coefficients, `[1 + K order, K]`, and the covariance of the residuals, in standard units.
     fn solve(&self, order: usize) -> (Matrix, Matrix) {
         let (inner, cross, outer) = self.parts(order);
         let coefficients = Semidefinite::new(&inner, DEPENDENT).solve(&cross);
-        let covariance = outer.minus(&coefficients.transposed_product(&cross)).scaled(1.0 / self.rows() as f64);
+        let covariance = outer
+            .minus(&coefficients.transposed_product(&cross))
+            .scaled(1.0 / self.rows() as f64);
         (coefficients, covariance.symmetric())
     }
 
     /// ln det of a covariance given in standard units.
     fn log_determinant(&self, covariance: &Matrix) -> f64 {
-        let units: f64 = self.deviation.iter().map(|deviation| 2.0 * libm::log(*deviation)).sum();
+        let units: f64 = self
+            .deviation
+            .iter()
+            .map(|deviation| 2.0 * libm::log(*deviation))
+            .sum();
         let values = match Eigen::new(covariance) {
             Some(eigen) => eigen.values,
             None => return f64::INFINITY,
         };
-        values.into_iter().map(|value| libm::log(value.max(LEAST_VARIANCE))).sum::<f64>() + units
+        values
+            .into_iter()
+            .map(|value| libm::log(value.max(LEAST_VARIANCE)))
+            .sum::<f64>()
+            + units
     }
 
     fn fit(&self, order: usize) -> Autoregression {
@@ -256,8 +302,15 @@ impl<'a> Design<'a> {
         let correction = solver.solve(&self.cross(order, &residuals));
         coefficients.add_scaled(1.0, &correction);
         let residuals = self.residuals(order, &coefficients);
-        let products = gram(self.rows(), self.channels, |index, row| row.copy_from_slice(residuals.row(index)));
-        self.in_own_units(order, &coefficients, &products.scaled(1.0 / self.rows() as f64), &solver.inverse())
+        let products = gram(self.rows(), self.channels, |index, row| {
+            row.copy_from_slice(residuals.row(index))
+        });
+        self.in_own_units(
+            order,
+            &coefficients,
+            &products.scaled(1.0 / self.rows() as f64),
+            &solver.inverse(),
+        )
     }
 
     fn residuals(&self, order: usize, coefficients: &Matrix) -> Matrix {
@@ -285,7 +338,13 @@ impl<'a> Design<'a> {
         cross
     }
 
-    fn in_own_units(&self, order: usize, standard: &Matrix, covariance: &Matrix, inverse: &Matrix) -> Autoregression {
+    fn in_own_units(
+        &self,
+        order: usize,
+        standard: &Matrix,
+        covariance: &Matrix,
+        inverse: &Matrix,
+    ) -> Autoregression {
         let (channels, units) = (self.channels, &self.deviation);
         let lag = |lag: usize| {
             let value = |equation: usize, past: usize| {
@@ -295,19 +354,30 @@ impl<'a> Design<'a> {
         };
         let coefficients: Vec<Matrix> = (0..order).map(lag).collect();
         let intercept = (0..channels).map(|equation| {
-            let past: f64 = coefficients.iter().map(|lag| dot(lag.row(equation), &self.mean)).sum();
+            let past: f64 = coefficients
+                .iter()
+                .map(|lag| dot(lag.row(equation), &self.mean))
+                .sum();
             self.mean[equation] + units[equation] * standard[(0, equation)] - past
         });
-        let covariance =
-            Matrix::from_fn(channels, channels, |row, column| covariance[(row, column)] * units[row] * units[column]);
+        let covariance = Matrix::from_fn(channels, channels, |row, column| {
+            covariance[(row, column)] * units[row] * units[column]
+        });
         let free = (self.rows() - regressors(channels, order, self.trend)) as f64;
-        let unbiased: Vec<f64> =
-            (0..channels).map(|equation| covariance[(equation, equation)] * self.rows() as f64 / free).collect();
+        let unbiased: Vec<f64> = (0..channels)
+            .map(|equation| covariance[(equation, equation)] * self.rows() as f64 / free)
+            .collect();
         let inverse = self.inverse_in_own_units(order, inverse);
         let first = usize::from(self.trend == Trend::None);
-        let standard_errors = Matrix::from_fn(1 - first + channels * order, channels, |regressor, equation| {
-            (unbiased[equation] * inverse[first + regressor]).max(0.0).sqrt()
-        });
+        let standard_errors = Matrix::from_fn(
+            1 - first + channels * order,
+            channels,
+            |regressor, equation| {
+                (unbiased[equation] * inverse[first + regressor])
+                    .max(0.0)
+                    .sqrt()
+            },
+        );
         Autoregression {
             trend: self.trend,
             intercept: intercept.collect(),
@@ -337,10 +407,18 @@ impl<'a> Design<'a> {
 /// Mean and deviation of every channel; 1 where a channel does not vary.
 pub fn standard_units(sections: &[Matrix]) -> (Vec<f64>, Vec<f64>) {
     let channels = sections.first().map_or(0, Matrix::columns);
-    let rows = || sections.iter().flat_map(|section| section.values().chunks_exact(channels.max(1)));
+    let rows = || {
+        sections
+            .iter()
+            .flat_map(|section| section.values().chunks_exact(channels.max(1)))
+    };
     let count = rows().count().max(1) as f64;
     let mut mean = vec![0.0; channels];
-    rows().for_each(|row| mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value / count));
+    rows().for_each(|row| {
+        mean.iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += value / count)
+    });
     let mut variance = vec![0.0; channels];
     for row in rows() {
         for (sum, (value, mean)) in variance.iter_mut().zip(row.iter().zip(&mean)) {
@@ -350,7 +428,11 @@ pub fn standard_units(sections: &[Matrix]) -> (Vec<f64>, Vec<f64>) {
     let unit = |(variance, mean): (&f64, &f64)| {
         let deviation = variance.sqrt();
         // Below this, what varies is the rounding of 32-bit values.
-        if deviation <= 1e-7 * mean.abs().max(1e-30) { 1.0 } else { deviation }
+        if deviation <= 1e-7 * mean.abs().max(1e-30) {
+            1.0
+        } else {
+            deviation
+        }
     };
     let deviation = variance.iter().zip(&mean).map(unit).collect();
     (mean, deviation)
@@ -387,10 +469,14 @@ mod tests {
         let mut random = Random::new(seed, "process");
         let mut series = Matrix::zeros(rows, 2);
         for row in 2..rows {
-            let past = [first.times(series.row(row - 1)), second.times(series.row(row - 2))];
+            let past = [
+                first.times(series.row(row - 1)),
+                second.times(series.row(row - 2)),
+            ];
             for channel in 0..2 {
                 let noise = 0.1 * random.normal();
-                series[(row, channel)] = intercept[channel] + past[0][channel] + past[1][channel] + noise;
+                series[(row, channel)] =
+                    intercept[channel] + past[0][channel] + past[1][channel] + noise;
             }
         }
         (series, [first, second], intercept)
@@ -399,14 +485,25 @@ mod tests {
     #[test]
     fn finds_the_process_and_its_order() {
         let (series, lags, intercept) = process(4000, 1);
-        let sections = [series.corner(2000, 2), Matrix::from_fn(2000, 2, |row, column| series[(2000 + row, column)])];
-        assert_eq!(Autoregression::choose_order(&sections, 6, Trend::Constant, Criterion::Bayes).unwrap(), 2);
+        let sections = [
+            series.corner(2000, 2),
+            Matrix::from_fn(2000, 2, |row, column| series[(2000 + row, column)]),
+        ];
+        assert_eq!(
+            Autoregression::choose_order(&sections, 6, Trend::Constant, Criterion::Bayes).unwrap(),
+            2
+        );
         let fit = Autoregression::fit(&sections, 2, Trend::Constant).unwrap();
         assert_eq!(fit.rows, 3996);
         for (found, expected) in fit.coefficients.iter().zip(&lags) {
             assert!(found.minus(expected).largest() < 0.06, "{found:?}");
         }
-        assert!(fit.intercept.iter().zip(&intercept).all(|(found, expected)| (found - expected).abs() < 0.15));
+        assert!(
+            fit.intercept
+                .iter()
+                .zip(&intercept)
+                .all(|(found, expected)| (found - expected).abs() < 0.15)
+        );
         assert!((fit.covariance[(0, 0)] / 0.01 - 1.0).abs() < 0.1);
     }
 
@@ -419,8 +516,12 @@ mod tests {
             _ => 7.0,
         });
         let fit = Autoregression::fit(std::slice::from_ref(&wide), 2, Trend::Constant).unwrap();
-        let narrow = Autoregression::fit(std::slice::from_ref(&series), 2, Trend::Constant).unwrap();
-        let (found, expected) = (fit.forecast(wide.values(), 3), narrow.forecast(series.values(), 3));
+        let narrow =
+            Autoregression::fit(std::slice::from_ref(&series), 2, Trend::Constant).unwrap();
+        let (found, expected) = (
+            fit.forecast(wide.values(), 3),
+            narrow.forecast(series.values(), 3),
+        );
         for step in 0..3 {
             assert!((found[(step, 1)] - expected[(step, 1)]).abs() < 1e-7);
             assert!((found[(step, 3)] - 7.0).abs() < 1e-9);
@@ -432,7 +533,9 @@ mod tests {
     #[test]
     fn whitening_measures_the_mahalanobis_distance() {
         let (series, _, _) = process(500, 3);
-        let covariance = Autoregression::fit(&[series], 1, Trend::Constant).unwrap().covariance;
+        let covariance = Autoregression::fit(&[series], 1, Trend::Constant)
+            .unwrap()
+            .covariance;
         let error = [0.1, -0.3];
         let whitened = whitening(&covariance, 1e-9).unwrap().times(&error);
         let expected = mahalanobis(&error, &covariance).unwrap();
@@ -443,10 +546,21 @@ mod tests {
     #[test]
     fn without_a_trend_nothing_is_subtracted() {
         let values = [1.0, 2.0, 1.5, 3.0, 2.0, 2.5, 1.0];
-        let fit = Autoregression::fit(&[Matrix::new(7, 1, values.to_vec())], 1, Trend::None).unwrap();
-        let (cross, square) = (dot(&values[1..], &values[..6]), dot(&values[..6], &values[..6]));
+        let fit =
+            Autoregression::fit(&[Matrix::new(7, 1, values.to_vec())], 1, Trend::None).unwrap();
+        let (cross, square) = (
+            dot(&values[1..], &values[..6]),
+            dot(&values[..6], &values[..6]),
+        );
         assert!((fit.coefficients[0][(0, 0)] - cross / square).abs() < 1e-14);
-        assert_eq!((fit.intercept[0], fit.regressors(), fit.standard_errors.rows()), (0.0, 1, 1));
+        assert_eq!(
+            (
+                fit.intercept[0],
+                fit.regressors(),
+                fit.standard_errors.rows()
+            ),
+            (0.0, 1, 1)
+        );
         let rest = dot(&values[1..], &values[1..]) - cross * cross / square;
         assert!((fit.standard_errors[(0, 0)] - (rest / 5.0 / square).sqrt()).abs() < 1e-12);
     }
@@ -454,6 +568,10 @@ mod tests {
     #[test]
     fn too_few_rows_are_an_error() {
         let (series, _, _) = process(7, 4);
-        assert!(Autoregression::fit(&[series], 3, Trend::Constant).unwrap_err().contains("7 coefficients"));
+        assert!(
+            Autoregression::fit(&[series], 3, Trend::Constant)
+                .unwrap_err()
+                .contains("7 coefficients")
+        );
     }
 }

@@ -37,7 +37,9 @@ impl Cholesky {
 
     /// ln det A.
     pub fn log_determinant(&self) -> f64 {
-        (0..self.lower.rows()).map(|index| 2.0 * libm::log(self.lower[(index, index)])).sum()
+        (0..self.lower.rows())
+            .map(|index| 2.0 * libm::log(self.lower[(index, index)]))
+            .sum()
     }
 
     /// L⁻¹ · vector, whose squared length is vectorᵀ · A⁻¹ · vector.
@@ -57,7 +59,10 @@ impl Cholesky {
             solved[row] /= self.lower[(row, row)];
             let value = solved[row];
             let (above, line) = (&mut solved[..row], &self.lower.row(row)[..row]);
-            above.iter_mut().zip(line).for_each(|(solved, factor)| *solved -= value * factor);
+            above
+                .iter_mut()
+                .zip(line)
+                .for_each(|(solved, factor)| *solved -= value * factor);
         }
         solved
     }
@@ -65,7 +70,9 @@ impl Cholesky {
     /// A⁻¹ · right.
     pub fn solve(&self, right: &Matrix) -> Matrix {
         let columns = right.transposed();
-        let solved = (0..columns.rows()).flat_map(|column| self.solve_vector(columns.row(column))).collect();
+        let solved = (0..columns.rows())
+            .flat_map(|column| self.solve_vector(columns.row(column)))
+            .collect();
         Matrix::new(columns.rows(), columns.columns(), solved).transposed()
     }
 
@@ -104,7 +111,9 @@ impl Semidefinite {
             }
         }
         let value = |row: usize, column: usize| lower[row].get(column).copied().unwrap_or(0.0);
-        let factor = Cholesky { lower: Matrix::from_fn(kept.len(), kept.len(), value) };
+        let factor = Cholesky {
+            lower: Matrix::from_fn(kept.len(), kept.len(), value),
+        };
         Self { factor, kept, size }
     }
 
@@ -138,15 +147,41 @@ mod tests {
         let matrix = draws(8, 20, 1);
         let matrix = matrix.product_transposed(&matrix);
         let factor = Cholesky::new(&matrix).unwrap();
-        assert!(factor.lower().product_transposed(factor.lower()).minus(&matrix).largest() < 1e-12);
+        assert!(
+            factor
+                .lower()
+                .product_transposed(factor.lower())
+                .minus(&matrix)
+                .largest()
+                < 1e-12
+        );
         let right = draws(8, 3, 2);
-        assert!(matrix.product(&factor.solve(&right)).minus(&right).largest() < 1e-11);
-        assert!(matrix.product(&factor.inverse()).minus(&Matrix::identity(8)).largest() < 1e-11);
+        assert!(
+            matrix
+                .product(&factor.solve(&right))
+                .minus(&right)
+                .largest()
+                < 1e-11
+        );
+        assert!(
+            matrix
+                .product(&factor.inverse())
+                .minus(&Matrix::identity(8))
+                .largest()
+                < 1e-11
+        );
         let vector = right.transposed().row(0).to_vec();
         let quadratic = dot(&vector, &factor.solve_vector(&vector));
         let whitened = factor.whiten(&vector);
         assert!((dot(&whitened, &whitened) / quadratic - 1.0).abs() < 1e-12);
-        assert!((Cholesky::new(&Matrix::diagonal(&[2.0, 3.0])).unwrap().log_determinant() - 6_f64.ln()).abs() < 1e-15);
+        assert!(
+            (Cholesky::new(&Matrix::diagonal(&[2.0, 3.0]))
+                .unwrap()
+                .log_determinant()
+                - 6_f64.ln())
+            .abs()
+                < 1e-15
+        );
         assert!(Cholesky::new(&Matrix::diagonal(&[1.0, -1.0])).is_none());
         assert!(Cholesky::new(&Matrix::diagonal(&[1.0, f64::NAN])).is_none());
     }
@@ -167,6 +202,9 @@ mod tests {
         // The residual is orthogonal to all columns, those left out included.
         let residual = target.minus(&columns.product(&solution));
         assert!(columns.transposed_product(&residual).largest() < 1e-11);
-        assert_eq!(Semidefinite::new(&Matrix::zeros(2, 2), 1e-10).solve(&draws(2, 1, 5)), Matrix::zeros(2, 1));
+        assert_eq!(
+            Semidefinite::new(&Matrix::zeros(2, 2), 1e-10).solve(&draws(2, 1, 5)),
+            Matrix::zeros(2, 1)
+        );
     }
 }

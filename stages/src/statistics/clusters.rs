@@ -75,9 +75,14 @@ impl Clusters {
         for _ in 0..count.min(rows) {
             let centroid = source.row(chosen);
             centroids.extend_from_slice(centroid);
-            distances.par_iter_mut().enumerate().with_min_len(64).for_each(|(row, distance)| {
-                *distance = distance.min(f64::from(squared_distance(source.row(row), centroid)));
-            });
+            distances
+                .par_iter_mut()
+                .enumerate()
+                .with_min_len(64)
+                .for_each(|(row, distance)| {
+                    *distance =
+                        distance.min(f64::from(squared_distance(source.row(row), centroid)));
+                });
             let total: f64 = distances.iter().sum();
             if total <= 0.0 {
                 break;
@@ -88,15 +93,26 @@ impl Clusters {
                 left < 0.0
             });
             // Rounding may leave a rest: then it is the last row that has not been taken.
-            let last = || distances.iter().rposition(|distance| *distance > 0.0).unwrap_or(0);
+            let last = || {
+                distances
+                    .iter()
+                    .rposition(|distance| *distance > 0.0)
+                    .unwrap_or(0)
+            };
             chosen = reached.unwrap_or_else(last);
         }
-        Self { width: source.width(), centroids }
+        Self {
+            width: source.width(),
+            centroids,
+        }
     }
 
     /// Assigns all rows and moves every centroid to the mean of its rows; how far they moved, squared.
     fn iterate(&mut self, source: &impl RowSource) -> f64 {
-        let parts: Vec<Sums> = chunks(source.rows()).into_par_iter().map(|rows| Sums::of(self, source, rows)).collect();
+        let parts: Vec<Sums> = chunks(source.rows())
+            .into_par_iter()
+            .map(|rows| Sums::of(self, source, rows))
+            .collect();
         let mut total = Sums::empty(self.count(), self.width);
         parts.iter().for_each(|part| total.add(part));
         // A centroid that nobody is near to goes to the row that is farthest from its own.
@@ -112,7 +128,10 @@ impl Clusters {
                 }
                 continue;
             }
-            for (value, sum) in centroid.iter_mut().zip(&total.sums[index * width..(index + 1) * width]) {
+            for (value, sum) in centroid
+                .iter_mut()
+                .zip(&total.sums[index * width..(index + 1) * width])
+            {
                 let mean = sum / count as f64;
                 moved += (mean - f64::from(*value)).powi(2);
                 *value = mean as f32;
@@ -132,7 +151,11 @@ struct Sums {
 
 impl Sums {
     fn empty(count: usize, width: usize) -> Self {
-        Self { counts: vec![0; count], sums: vec![0.0; count * width], far: None }
+        Self {
+            counts: vec![0; count],
+            sums: vec![0.0; count * width],
+            far: None,
+        }
     }
 
     fn of(clusters: &Clusters, source: &impl RowSource, rows: Range<usize>) -> Self {
@@ -143,7 +166,9 @@ impl Sums {
             let (index, distance) = clusters.nearest(values);
             own.counts[index] += 1;
             let sums = &mut own.sums[index * width..(index + 1) * width];
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(*value));
+            sums.iter_mut()
+                .zip(values)
+                .for_each(|(sum, value)| *sum += f64::from(*value));
             own.see(row, distance);
         }
         own
@@ -156,8 +181,14 @@ impl Sums {
     }
 
     fn add(&mut self, other: &Self) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(own, other)| *own += other);
-        self.sums.iter_mut().zip(&other.sums).for_each(|(own, other)| *own += other);
+        self.counts
+            .iter_mut()
+            .zip(&other.counts)
+            .for_each(|(own, other)| *own += other);
+        self.sums
+            .iter_mut()
+            .zip(&other.sums)
+            .for_each(|(own, other)| *own += other);
         if let Some((row, distance)) = other.far {
             self.see(row, distance);
         }
@@ -167,7 +198,12 @@ impl Sums {
 /// The mean over columns of their variance.
 fn mean_variance(source: &impl RowSource) -> f64 {
     let scale = super::gram::Scale::of(source);
-    scale.deviation.iter().map(|deviation| deviation * deviation).sum::<f64>() / source.width().max(1) as f64
+    scale
+        .deviation
+        .iter()
+        .map(|deviation| deviation * deviation)
+        .sum::<f64>()
+        / source.width().max(1) as f64
 }
 
 /// Σ (one - other)², in sixteen interleaved sums.
@@ -175,7 +211,12 @@ pub fn squared_distance(one: &[f32], other: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let rest: f32 = ones.remainder().iter().zip(others.remainder()).map(|(a, b)| (a - b) * (a - b)).sum();
+    let rest: f32 = ones
+        .remainder()
+        .iter()
+        .zip(others.remainder())
+        .map(|(a, b)| (a - b) * (a - b))
+        .sum();
     for (a, b) in ones.zip(others) {
         for lane in 0..LANES {
             let apart = a[lane] - b[lane];
@@ -190,30 +231,50 @@ mod tests {
     use super::*;
     use crate::statistics::gram::Slices;
 
-    const LIMITS: Limits = Limits { iterations: 100, tolerance: 0.0 };
+    const LIMITS: Limits = Limits {
+        iterations: 100,
+        tolerance: 0.0,
+    };
 
     /// Three clouds of 2-D points around (0, 0), (10, 0) and (0, 10), in turn.
     fn clouds(count: usize) -> Vec<f32> {
         let mut random = Random::new(4, "clouds");
         let centre = |index: usize| [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)][index % 3];
         (0..count)
-            .flat_map(|index| [centre(index).0 + random.normal(), centre(index).1 + random.normal()])
+            .flat_map(|index| {
+                [
+                    centre(index).0 + random.normal(),
+                    centre(index).1 + random.normal(),
+                ]
+            })
             .map(|v| v as f32)
             .collect()
     }
 
     fn fit(values: &[f32], width: usize, count: usize) -> Clusters {
-        let source = Slices::new(values, (0..values.len() / width).map(|row| row * width).collect(), width);
-        Clusters::fit(&source, count, LIMITS, &mut Random::new(5, "seeds"), || Ok(())).unwrap()
+        let source = Slices::new(
+            values,
+            (0..values.len() / width).map(|row| row * width).collect(),
+            width,
+        );
+        Clusters::fit(&source, count, LIMITS, &mut Random::new(5, "seeds"), || {
+            Ok(())
+        })
+        .unwrap()
     }
 
     #[test]
     fn clouds_are_found_and_their_means_are_the_centroids() {
         let values = clouds(600);
         let clusters = fit(&values, 2, 3);
-        for (index, expected) in [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)].into_iter().enumerate() {
+        for (index, expected) in [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0)]
+            .into_iter()
+            .enumerate()
+        {
             let own: Vec<&[f32]> = values.chunks_exact(2).skip(index).step_by(3).collect();
-            let mean = |axis: usize| own.iter().map(|row| f64::from(row[axis])).sum::<f64>() / own.len() as f64;
+            let mean = |axis: usize| {
+                own.iter().map(|row| f64::from(row[axis])).sum::<f64>() / own.len() as f64
+            };
             let (_, distance) = clusters.nearest(&[mean(0) as f32, mean(1) as f32]);
             assert!(distance < 1e-8, "{distance}");
             assert!((mean(0) - expected.0).abs() < 0.3 && (mean(1) - expected.1).abs() < 0.3);
@@ -231,7 +292,11 @@ mod tests {
     fn threads_change_no_bit() {
         let values = clouds(999);
         let bits = |threads: usize| {
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| fit(&values, 37, 5))
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+                .install(|| fit(&values, 37, 5))
         };
         assert_eq!(bits(1), bits(4));
     }

@@ -30,7 +30,10 @@ impl Eigen {
         let mut form = Tridiagonal::new(matrix.clone());
         let mut strips = Strips::new(&form.vectors);
         diagonalise(&mut form, &mut strips)?;
-        Some(Self::sorted(&form.diagonal, &strips.into_matrix(matrix.rows())))
+        Some(Self::sorted(
+            &form.diagonal,
+            &strips.into_matrix(matrix.rows()),
+        ))
     }
 
     fn sorted(values: &[f64], vectors: &Matrix) -> Self {
@@ -39,13 +42,21 @@ impl Eigen {
         let mut sorted = vectors.select_rows(&order);
         for row in 0..sorted.rows() {
             let vector = sorted.row_mut(row);
-            let largest =
-                vector.iter().fold(0.0_f64, |most, value| if value.abs() > most.abs() { *value } else { most });
+            let largest = vector.iter().fold(0.0_f64, |most, value| {
+                if value.abs() > most.abs() {
+                    *value
+                } else {
+                    most
+                }
+            });
             if largest < 0.0 {
                 vector.iter_mut().for_each(|value| *value = -*value);
             }
         }
-        Self { values: order.iter().map(|index| values[*index]).collect(), vectors: sorted }
+        Self {
+            values: order.iter().map(|index| values[*index]).collect(),
+            vectors: sorted,
+        }
     }
 
     /// Σ f(value) · vector · vectorᵀ.
@@ -53,7 +64,10 @@ impl Eigen {
         let mut scaled = self.vectors.clone();
         for (row, value) in self.values.iter().enumerate() {
             let factor = function(*value);
-            scaled.row_mut(row).iter_mut().for_each(|component| *component *= factor);
+            scaled
+                .row_mut(row)
+                .iter_mut()
+                .for_each(|component| *component *= factor);
         }
         scaled.transposed_product(&self.vectors).symmetric()
     }
@@ -89,20 +103,32 @@ impl Tridiagonal {
         let mut vectors = Matrix::identity(size);
         for (step, (vector, factor)) in reflections.iter().enumerate().rev() {
             // Rows before the reflection's first are still those of the identity there.
-            vectors.values_mut()[(step + 1) * size..].par_chunks_exact_mut(size).for_each(|row| {
-                let tail = &mut row[step + 1..];
-                let shift = factor * dot(tail, vector);
-                tail.iter_mut().zip(vector).for_each(|(value, direction)| *value -= shift * direction);
-            });
+            vectors.values_mut()[(step + 1) * size..]
+                .par_chunks_exact_mut(size)
+                .for_each(|row| {
+                    let tail = &mut row[step + 1..];
+                    let shift = factor * dot(tail, vector);
+                    tail.iter_mut()
+                        .zip(vector)
+                        .for_each(|(value, direction)| *value -= shift * direction);
+                });
         }
-        Self { diagonal, beside, vectors }
+        Self {
+            diagonal,
+            beside,
+            vectors,
+        }
     }
 }
 
 /// The reflection I - factor · v · vᵀ that leaves only the first component of `vector`: v, factor, and that component.
 fn reflection(mut vector: Vec<f64>) -> (Vec<f64>, f64, f64) {
-    let largest = vector.iter().fold(0.0_f64, |most, value| value.abs().max(most));
-    let tail = vector[1..].iter().fold(0.0_f64, |most, value| value.abs().max(most));
+    let largest = vector
+        .iter()
+        .fold(0.0_f64, |most, value| value.abs().max(most));
+    let tail = vector[1..]
+        .iter()
+        .fold(0.0_f64, |most, value| value.abs().max(most));
     if tail <= f64::MIN_POSITIVE || tail <= largest * f64::EPSILON * f64::EPSILON {
         let first = vector[0];
         return (vector, 0.0, first);
@@ -123,13 +149,22 @@ fn reflect_both_sides(matrix: &mut Matrix, first: usize, vector: &[f64], factor:
         .map(|row| factor * dot(&matrix.row(row)[first..], vector))
         .collect();
     let half = 0.5 * factor * dot(&image, vector);
-    let shift: Vec<f64> = image.iter().zip(vector).map(|(image, direction)| image - half * direction).collect();
-    let rows = matrix.values_mut()[first * size..].par_chunks_exact_mut(size).with_min_len(64);
-    rows.zip(vector.par_iter().zip(&shift)).for_each(|(row, (own_direction, own_shift))| {
-        for (value, (direction, shift)) in row[first..].iter_mut().zip(vector.iter().zip(&shift)) {
-            *value -= own_direction * shift + own_shift * direction;
-        }
-    });
+    let shift: Vec<f64> = image
+        .iter()
+        .zip(vector)
+        .map(|(image, direction)| image - half * direction)
+        .collect();
+    let rows = matrix.values_mut()[first * size..]
+        .par_chunks_exact_mut(size)
+        .with_min_len(64);
+    rows.zip(vector.par_iter().zip(&shift))
+        .for_each(|(row, (own_direction, own_shift))| {
+            for (value, (direction, shift)) in
+                row[first..].iter_mut().zip(vector.iter().zip(&shift))
+            {
+                *value -= own_direction * shift + own_shift * direction;
+            }
+        });
 }
 
 /// One rotation of neighbouring vectors: (first, cosine, sine).
@@ -143,7 +178,10 @@ impl Strips {
         let size = vectors.rows();
         let strip = |first: usize| {
             let columns = first..(first + STRIP).min(size);
-            (0..size).flat_map(|row| &vectors.row(row)[columns.clone()]).copied().collect()
+            (0..size)
+                .flat_map(|row| &vectors.row(row)[columns.clone()])
+                .copied()
+                .collect()
         };
         Self((0..size).step_by(STRIP).map(strip).collect())
     }
@@ -179,11 +217,18 @@ fn diagonalise(form: &mut Tridiagonal, strips: &mut Strips) -> Option<()> {
     let size = form.diagonal.len();
     let mut rotations = Vec::with_capacity(size);
     // What lies below the rounding of the whole matrix is noise, and would only be turned round and round.
-    let noise = f64::EPSILON * form.diagonal.iter().chain(&form.beside).fold(0.0, |most, value| value.abs().max(most));
+    let noise = f64::EPSILON
+        * form
+            .diagonal
+            .iter()
+            .chain(&form.beside)
+            .fold(0.0, |most, value| value.abs().max(most));
     for wanted in 0..size {
         let mut sweeps = 0;
         loop {
-            let split = (wanted..size - 1).find(|index| is_negligible(form, *index, noise)).unwrap_or(size - 1);
+            let split = (wanted..size - 1)
+                .find(|index| is_negligible(form, *index, noise))
+                .unwrap_or(size - 1);
             if split == wanted {
                 break;
             }
@@ -209,7 +254,8 @@ fn sweep(form: &mut Tridiagonal, first: usize, last: usize, rotations: &mut Vec<
     let (d, e) = (&mut form.diagonal, &mut form.beside);
     let slope = (d[first + 1] - d[first]) / (2.0 * e[first]);
     let root = slope.hypot(1.0);
-    let mut bulge = d[last] - d[first] + e[first] / (slope + if slope >= 0.0 { root } else { -root });
+    let mut bulge =
+        d[last] - d[first] + e[first] / (slope + if slope >= 0.0 { root } else { -root });
     let (mut sine, mut cosine, mut carried) = (1.0, 1.0, 0.0);
     for index in (first..last).rev() {
         let (left, right) = (sine * e[index], cosine * e[index]);
@@ -243,7 +289,10 @@ mod tests {
         let size = matrix.rows();
         let eigen = Eigen::new(matrix).unwrap();
         let scale = matrix.largest().max(1e-300);
-        assert!(eigen.map(|value| value).minus(matrix).largest() < 1e-13 * scale * size as f64, "{size}");
+        assert!(
+            eigen.map(|value| value).minus(matrix).largest() < 1e-13 * scale * size as f64,
+            "{size}"
+        );
         let products = eigen.vectors.product_transposed(&eigen.vectors);
         assert!(products.minus(&Matrix::identity(size)).largest() < 1e-13 * size as f64);
         assert!(eigen.values.windows(2).all(|pair| pair[0] >= pair[1]));
@@ -259,7 +308,9 @@ mod tests {
         check(&Matrix::zeros(4, 4));
         check(&Matrix::identity(5));
         check(&draws(12, 12, 8).symmetric().scaled(1e-200));
-        check(&Matrix::from_fn(6, 6, |row, column| 10_f64.powi(-3 * (row + column) as i32)));
+        check(&Matrix::from_fn(6, 6, |row, column| {
+            10_f64.powi(-3 * (row + column) as i32)
+        }));
         assert!(Eigen::new(&Matrix::diagonal(&[1.0, f64::NAN])).is_none());
     }
 
@@ -285,7 +336,10 @@ mod tests {
     fn threads_change_no_bit() {
         let matrix = draws(200, 200, 6).symmetric();
         let bits = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let eigen = pool.install(|| Eigen::new(&matrix).unwrap());
             (eigen.values, eigen.vectors)
         };

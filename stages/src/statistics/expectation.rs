@@ -43,7 +43,9 @@ pub fn fit(
     let rows: usize = sections.iter().map(Matrix::rows).sum();
     let observed = sections.first().map_or(0, Matrix::columns);
     if states == 0 || states > observed || rows < states + 2 {
-        return Err(format!("{rows} rows of {observed} channels cannot determine {states} states"));
+        return Err(format!(
+            "{rows} rows of {observed} channels cannot determine {states} states"
+        ));
     }
     let mut model = start(sections, states)?;
     let mut log_likelihoods: Vec<f64> = Vec::new();
@@ -56,7 +58,10 @@ pub fn fit(
         if settled || log_likelihoods.len() > limits.iterations {
             model.initial_mean = moments.mean_state();
             model.initial_covariance = moments.spread();
-            return Ok(Fitted { model, log_likelihoods });
+            return Ok(Fitted {
+                model,
+                log_likelihoods,
+            });
         }
         model = moments.maximise(&model)?;
     }
@@ -65,10 +70,15 @@ pub fn fit(
 /// The model in which channels are scaled by `deviation` and shifted by `mean`.
 pub fn rescale(model: &StateSpace, mean: &[f64], deviation: &[f64]) -> StateSpace {
     let scale = Matrix::diagonal(deviation);
-    let shifted = model.observation_intercept.iter().zip(mean.iter().zip(deviation));
+    let shifted = model
+        .observation_intercept
+        .iter()
+        .zip(mean.iter().zip(deviation));
     StateSpace {
         observation: scale.product(&model.observation),
-        observation_intercept: shifted.map(|(own, (mean, deviation))| mean + deviation * own).collect(),
+        observation_intercept: shifted
+            .map(|(own, (mean, deviation))| mean + deviation * own)
+            .collect(),
         observation_noise: scale.sandwich(&model.observation_noise),
         ..model.clone()
     }
@@ -85,23 +95,39 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
     let eigen = Eigen::new(&covariance).ok_or("the training rows are not finite")?;
     let leading: Vec<usize> = (0..states).collect();
     let observation = eigen.vectors.select_rows(&leading).transposed();
-    let components: Vec<Matrix> = sections.iter().map(|section| section.product(&observation)).collect();
-    let (mut now, mut before, mut between) =
-        (Matrix::zeros(states, states), Matrix::zeros(states, states), Matrix::zeros(states, states));
+    let components: Vec<Matrix> = sections
+        .iter()
+        .map(|section| section.product(&observation))
+        .collect();
+    let (mut now, mut before, mut between) = (
+        Matrix::zeros(states, states),
+        Matrix::zeros(states, states),
+        Matrix::zeros(states, states),
+    );
     for (section, row) in self::places(&components, 1) {
-        let (current, past) = (components[section].row(row), components[section].row(row - 1));
+        let (current, past) = (
+            components[section].row(row),
+            components[section].row(row - 1),
+        );
         now.add_outer(current, current);
         before.add_outer(past, past);
         between.add_outer(current, past);
     }
-    let transition = Semidefinite::new(&before, 1e-10).solve(&between.transposed()).transposed();
+    let transition = Semidefinite::new(&before, 1e-10)
+        .solve(&between.transposed())
+        .transposed();
     let count = self::places(&components, 1).len().max(1) as f64;
-    let state_noise = now.minus(&transition.product_transposed(&between)).scaled(1.0 / count).symmetric();
+    let state_noise = now
+        .minus(&transition.product_transposed(&between))
+        .scaled(1.0 / count)
+        .symmetric();
     let explained = observation.sandwich(&observation.transposed().sandwich(&covariance));
     // At least a tenth of a channel is taken to be its own: from no noise at all, the iterations hardly move.
     let own = |channel: usize| {
         let all = covariance[(channel, channel)];
-        (all - explained[(channel, channel)]).max(0.1 * all).max(LEAST_VARIANCE)
+        (all - explained[(channel, channel)])
+            .max(0.1 * all)
+            .max(LEAST_VARIANCE)
     };
     let own: Vec<f64> = (0..observed).map(own).collect();
     Ok(StateSpace {
@@ -118,14 +144,19 @@ fn start(sections: &[Matrix], states: usize) -> Result<StateSpace, String> {
 
 /// Section and row of every row from `first` on.
 fn places(sections: &[Matrix], first: usize) -> Vec<(usize, usize)> {
-    let rows = |(index, section): (usize, &Matrix)| (first..section.rows()).map(move |row| (index, row));
+    let rows =
+        |(index, section): (usize, &Matrix)| (first..section.rows()).map(move |row| (index, row));
     sections.iter().enumerate().flat_map(rows).collect()
 }
 
 /// A covariance whose eigenvalues are at least [`LEAST_VARIANCE`].
 fn raised(covariance: &Matrix) -> Result<Matrix, String> {
     let eigen = Eigen::new(covariance).ok_or("a covariance is not finite")?;
-    if eigen.values.last().is_none_or(|least| *least >= LEAST_VARIANCE) {
+    if eigen
+        .values
+        .last()
+        .is_none_or(|least| *least >= LEAST_VARIANCE)
+    {
         return Ok(covariance.clone());
     }
     Ok(eigen.map(|value| value.max(LEAST_VARIANCE)))
@@ -181,10 +212,16 @@ impl Moments {
     fn add(&mut self, section: &Matrix, states: &[Smoothed]) {
         for (index, state) in states.iter().enumerate() {
             let row = section.row(index);
-            self.mean.iter_mut().zip(&state.mean).for_each(|(sum, mean)| *sum += mean);
+            self.mean
+                .iter_mut()
+                .zip(&state.mean)
+                .for_each(|(sum, mean)| *sum += mean);
             add_second(&mut self.all, state);
             self.observed.add_outer(row, &state.mean);
-            self.squares.iter_mut().zip(row).for_each(|(sum, value)| *sum += value * value);
+            self.squares
+                .iter_mut()
+                .zip(row)
+                .for_each(|(sum, value)| *sum += value * value);
             if let (Some(next), Some(with_next)) = (states.get(index + 1), &state.with_next) {
                 add_second(&mut self.before, state);
                 add_second(&mut self.now, next);
@@ -194,7 +231,10 @@ impl Moments {
             }
         }
         if let Some(first) = states.first() {
-            self.first_mean.iter_mut().zip(&first.mean).for_each(|(sum, mean)| *sum += mean);
+            self.first_mean
+                .iter_mut()
+                .zip(&first.mean)
+                .for_each(|(sum, mean)| *sum += mean);
             add_second(&mut self.first, first);
         }
         self.rows += states.len();
@@ -203,15 +243,24 @@ impl Moments {
 
     /// The parameters that are most likely given these moments.
     fn maximise(&self, model: &StateSpace) -> Result<StateSpace, String> {
-        let singular = || "the covariance of the hidden states is singular: use fewer `states`".to_owned();
-        let transition =
-            Cholesky::new(&self.before).ok_or_else(singular)?.solve(&self.between.transposed()).transposed();
-        let state_noise = self.now.minus(&transition.product_transposed(&self.between)).scaled(1.0 / self.steps as f64);
-        let observation =
-            Cholesky::new(&self.all).ok_or_else(singular)?.solve(&self.observed.transposed()).transposed();
+        let singular =
+            || "the covariance of the hidden states is singular: use fewer `states`".to_owned();
+        let transition = Cholesky::new(&self.before)
+            .ok_or_else(singular)?
+            .solve(&self.between.transposed())
+            .transposed();
+        let state_noise = self
+            .now
+            .minus(&transition.product_transposed(&self.between))
+            .scaled(1.0 / self.steps as f64);
+        let observation = Cholesky::new(&self.all)
+            .ok_or_else(singular)?
+            .solve(&self.observed.transposed())
+            .transposed();
         let own: Vec<f64> = (0..model.observed())
             .map(|channel| {
-                let explained = super::matrix::dot(observation.row(channel), self.observed.row(channel));
+                let explained =
+                    super::matrix::dot(observation.row(channel), self.observed.row(channel));
                 ((self.squares[channel] - explained) / self.rows as f64).max(LEAST_VARIANCE)
             })
             .collect();
@@ -259,59 +308,126 @@ mod tests {
 
     /// Two slow factors seen in five channels with noise.
     fn factors(rows: usize) -> Matrix {
-        let loadings = Matrix::new(5, 2, vec![1.0, 0.2, 0.9, -0.3, 0.1, 1.1, -0.7, 0.5, 0.4, 0.8]);
+        let loadings = Matrix::new(
+            5,
+            2,
+            vec![1.0, 0.2, 0.9, -0.3, 0.1, 1.1, -0.7, 0.5, 0.4, 0.8],
+        );
         let mut random = Random::new(12, "factors");
         let (mut state, mut values) = ([0.0, 0.0], Vec::new());
         for _ in 0..rows {
-            state = [0.95 * state[0] + 0.3 * random.normal(), 0.8 * state[1] + 0.5 * random.normal()];
+            state = [
+                0.95 * state[0] + 0.3 * random.normal(),
+                0.8 * state[1] + 0.5 * random.normal(),
+            ];
             let means = loadings.times(&state);
             values.extend(means.iter().map(|mean| mean + 0.3 * random.normal()));
         }
         Matrix::new(rows, 5, values)
     }
 
-    const LIMITS: Limits = Limits { iterations: 60, tolerance: 1e-5 };
+    const LIMITS: Limits = Limits {
+        iterations: 60,
+        tolerance: 1e-5,
+    };
 
     #[test]
     fn likelihood_rises_and_forecasts_beat_the_last_value() {
         let rows = factors(1500);
-        let (train, test) = (rows.corner(1000, 5), Matrix::from_fn(500, 5, |row, column| rows[(1000 + row, column)]));
-        let halves = [train.corner(400, 5), Matrix::from_fn(600, 5, |row, column| train[(400 + row, column)])];
+        let (train, test) = (
+            rows.corner(1000, 5),
+            Matrix::from_fn(500, 5, |row, column| rows[(1000 + row, column)]),
+        );
+        let halves = [
+            train.corner(400, 5),
+            Matrix::from_fn(600, 5, |row, column| train[(400 + row, column)]),
+        ];
         let fitted = fit(&halves, 2, LIMITS, |_| Ok(())).unwrap();
         // Small falls are what the least variances cost.
-        assert!(fitted.log_likelihoods.windows(2).all(|pair| pair[1] > pair[0] - 1e-6), "{:?}", fitted.log_likelihoods);
+        assert!(
+            fitted
+                .log_likelihoods
+                .windows(2)
+                .all(|pair| pair[1] > pair[0] - 1e-6),
+            "{:?}",
+            fitted.log_likelihoods
+        );
         let steps = fitted.model.filter(&test).unwrap().steps;
         let square = |errors: &[f64]| errors.iter().map(|error| error * error).sum::<f64>();
         let own: f64 = steps[1..].iter().map(|step| square(&step.error)).sum();
         let last: f64 = (1..500)
             .map(|row| {
-                square(&test.row(row).iter().zip(test.row(row - 1)).map(|(one, other)| one - other).collect::<Vec<_>>())
+                square(
+                    &test
+                        .row(row)
+                        .iter()
+                        .zip(test.row(row - 1))
+                        .map(|(one, other)| one - other)
+                        .collect::<Vec<_>>(),
+                )
             })
             .sum();
         assert!(own < 0.85 * last, "{own} {last}");
         // The noise that was put in.
-        let noise = (0..5).map(|channel| fitted.model.observation_noise[(channel, channel)]).sum::<f64>() / 5.0;
+        let noise = (0..5)
+            .map(|channel| fitted.model.observation_noise[(channel, channel)])
+            .sum::<f64>()
+            / 5.0;
         assert!((noise / 0.09 - 1.0).abs() < 0.15, "{noise}");
     }
 
     #[test]
     fn rescaling_changes_units_only() {
         let rows = factors(80);
-        let model =
-            fit(std::slice::from_ref(&rows), 1, Limits { iterations: 3, tolerance: 0.0 }, |_| Ok(())).unwrap().model;
+        let model = fit(
+            std::slice::from_ref(&rows),
+            1,
+            Limits {
+                iterations: 3,
+                tolerance: 0.0,
+            },
+            |_| Ok(()),
+        )
+        .unwrap()
+        .model;
         let (mean, deviation) = ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 0.5, 1.0, 3.0, 0.1]);
-        let other = Matrix::from_fn(80, 5, |row, column| mean[column] + deviation[column] * rows[(row, column)]);
-        let jacobian: f64 = 80.0 * deviation.iter().map(|deviation: &f64| deviation.ln()).sum::<f64>();
+        let other = Matrix::from_fn(80, 5, |row, column| {
+            mean[column] + deviation[column] * rows[(row, column)]
+        });
+        let jacobian: f64 = 80.0
+            * deviation
+                .iter()
+                .map(|deviation: &f64| deviation.ln())
+                .sum::<f64>();
         let expected = model.filter(&rows).unwrap().log_likelihood() - jacobian;
-        let found = rescale(&model, &mean, &deviation).filter(&other).unwrap().log_likelihood();
+        let found = rescale(&model, &mean, &deviation)
+            .filter(&other)
+            .unwrap()
+            .log_likelihood();
         assert!((found / expected - 1.0).abs() < 1e-10);
     }
 
     #[test]
     fn constant_channels_and_impossible_sizes() {
-        let rows = Matrix::from_fn(100, 2, |row, column| if column == 0 { (row as f64 * 0.3).sin() } else { 0.0 });
-        assert!(fit(std::slice::from_ref(&rows), 1, LIMITS, |_| Ok(())).unwrap().model.observation.is_finite());
-        assert!(fit(&[rows], 3, LIMITS, |_| Ok(())).unwrap_err().contains("3 states"));
+        let rows = Matrix::from_fn(100, 2, |row, column| {
+            if column == 0 {
+                (row as f64 * 0.3).sin()
+            } else {
+                0.0
+            }
+        });
+        assert!(
+            fit(std::slice::from_ref(&rows), 1, LIMITS, |_| Ok(()))
+                .unwrap()
+                .model
+                .observation
+                .is_finite()
+        );
+        assert!(
+            fit(&[rows], 3, LIMITS, |_| Ok(()))
+                .unwrap_err()
+                .contains("3 states")
+        );
         let stopped = fit(&[factors(50)], 1, LIMITS, |_| Err("stop".to_owned()));
         assert_eq!(stopped.unwrap_err(), "stop");
     }

@@ -30,7 +30,11 @@ impl<'a> Slices<'a> {
     /// `starts` are places in `values`; every one is followed by `width` values.
     pub fn new(values: &'a [f32], starts: Vec<usize>, width: usize) -> Self {
         assert!(starts.iter().all(|start| start + width <= values.len()));
-        Self { values, starts, width }
+        Self {
+            values,
+            starts,
+            width,
+        }
     }
 
     /// At most `most` of the rows, evenly spread.
@@ -38,7 +42,9 @@ impl<'a> Slices<'a> {
     pub fn thinned(mut self, most: usize) -> Self {
         let count = self.starts.len();
         if count > most {
-            self.starts = (0..most).map(|index| self.starts[index * count / most]).collect();
+            self.starts = (0..most)
+                .map(|index| self.starts[index * count / most])
+                .collect();
         }
         self
     }
@@ -68,9 +74,15 @@ pub struct Scale {
 impl Scale {
     pub fn of(source: &impl RowSource) -> Self {
         let count = source.rows().max(1) as f64;
-        let mean: Vec<f64> = column_sums(source, |_, value| value).into_iter().map(|sum| sum / count).collect();
+        let mean: Vec<f64> = column_sums(source, |_, value| value)
+            .into_iter()
+            .map(|sum| sum / count)
+            .collect();
         let square = |column: usize, value: f64| (value - mean[column]).powi(2);
-        let deviation = column_sums(source, square).into_iter().map(|sum| (sum / count).sqrt()).collect();
+        let deviation = column_sums(source, square)
+            .into_iter()
+            .map(|sum| (sum / count).sqrt())
+            .collect();
         Self { mean, deviation }
     }
 
@@ -88,8 +100,9 @@ impl Scale {
 
     /// `(row - mean) / deviation`.
     pub fn apply(&self, row: &[f32], target: &mut [f64]) {
-        for (target, (value, (mean, deviation))) in
-            target.iter_mut().zip(row.iter().zip(self.mean.iter().zip(&self.deviation)))
+        for (target, (value, (mean, deviation))) in target
+            .iter_mut()
+            .zip(row.iter().zip(self.mean.iter().zip(&self.deviation)))
         {
             *target = (f64::from(*value) - mean) / deviation;
         }
@@ -100,15 +113,24 @@ fn column_sums(source: &impl RowSource, term: impl Fn(usize, f64) -> f64 + Sync)
     let part = |rows: std::ops::Range<usize>| {
         let mut sums = vec![0.0; source.width()];
         for row in rows {
-            let terms = source.row(row).iter().enumerate().map(|(column, value)| term(column, f64::from(*value)));
-            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+            let terms = source
+                .row(row)
+                .iter()
+                .enumerate()
+                .map(|(column, value)| term(column, f64::from(*value)));
+            sums.iter_mut()
+                .zip(terms)
+                .for_each(|(sum, term)| *sum += term);
         }
         sums
     };
     let parts: Vec<Vec<f64>> = chunks(source.rows()).into_par_iter().map(part).collect();
     let mut total = vec![0.0; source.width()];
     for part in parts {
-        total.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        total
+            .iter_mut()
+            .zip(part)
+            .for_each(|(sum, part)| *sum += part);
     }
     total
 }
@@ -128,17 +150,27 @@ pub fn gram(count: usize, width: usize, fill: impl Fn(usize, &mut [f64]) + Sync)
             .for_each(|(row, values)| fill(first + row, values));
         let block = &block[..rows * width];
         // The upper triangle only: stripe by stripe of the target's rows, from the stripe's own columns on.
-        total.values_mut().par_chunks_mut(STRIPE * width).enumerate().for_each(|(stripe, target)| {
-            let begin = stripe * STRIPE;
-            let sides = Sides {
-                left: &block[begin..],
-                left_steps: (1, width as isize),
-                right: &block[begin..],
-                right_steps: (width as isize, 1),
-            };
-            let own = target.len() / width;
-            sides.add_to(&mut target[begin..], own, width - begin, rows, width as isize);
-        });
+        total
+            .values_mut()
+            .par_chunks_mut(STRIPE * width)
+            .enumerate()
+            .for_each(|(stripe, target)| {
+                let begin = stripe * STRIPE;
+                let sides = Sides {
+                    left: &block[begin..],
+                    left_steps: (1, width as isize),
+                    right: &block[begin..],
+                    right_steps: (width as isize, 1),
+                };
+                let own = target.len() / width;
+                sides.add_to(
+                    &mut target[begin..],
+                    own,
+                    width - begin,
+                    rows,
+                    width as isize,
+                );
+            });
     }
     for row in 0..width {
         for column in 0..row {
@@ -159,8 +191,15 @@ mod tests {
             let rows = draws(count, width, 3);
             let expected = rows.transposed_product(&rows);
             let found = |threads: usize| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| gram(count, width, |row, target| target.copy_from_slice(rows.row(row))))
+                let pool = rayon::ThreadPoolBuilder::new()
+                    .num_threads(threads)
+                    .build()
+                    .unwrap();
+                pool.install(|| {
+                    gram(count, width, |row, target| {
+                        target.copy_from_slice(rows.row(row))
+                    })
+                })
             };
             assert!(found(1).minus(&expected).largest() < 1e-10);
             assert_eq!(found(1), found(3));
@@ -180,6 +219,9 @@ mod tests {
         let mut row = [0.0; 4];
         scale.apply(source.row(1), &mut row);
         assert_eq!(row[..2], [0.0, 0.0]);
-        assert_eq!(Slices::new(&values, vec![0, 2, 4, 6], 2).thinned(2).starts, [0, 4]);
+        assert_eq!(
+            Slices::new(&values, vec![0, 2, 4, 6], 2).thinned(2).starts,
+            [0, 4]
+        );
     }
 }

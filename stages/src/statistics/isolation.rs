@@ -44,7 +44,14 @@ impl Forest {
     /// Every tree has a stream of random numbers of its own, drawn from `random` in the order of the trees.
     pub fn grow(source: &impl RowSource, growth: Growth, random: &mut Random) -> Self {
         let streams: Vec<[u64; 4]> = (0..growth.trees)
-            .map(|_| [random.next_u64(), random.next_u64(), random.next_u64(), random.next_u64()])
+            .map(|_| {
+                [
+                    random.next_u64(),
+                    random.next_u64(),
+                    random.next_u64(),
+                    random.next_u64(),
+                ]
+            })
             .collect();
         let tree = |state: &[u64; 4]| Tree::grow(source, growth, &mut Random::from_state(*state));
         let trees: Vec<Tree> = streams.par_iter().map(tree).collect();
@@ -76,21 +83,35 @@ impl Forest {
 
     /// Whether every path stays inside its tree, comes to an end, and asks for columns below `width`.
     pub fn is_sound(&self, width: usize) -> bool {
-        let sizes = [self.thresholds.len(), self.children.len(), self.lengths.len()];
+        let sizes = [
+            self.thresholds.len(),
+            self.children.len(),
+            self.lengths.len(),
+        ];
         let node = |(place, (feature, child)): (usize, (&i64, &i64))| {
             let own = (place % self.nodes) as i64;
-            *feature == LEAF || ((0..width as i64).contains(feature) && *child > own && *child + 1 < self.nodes as i64)
+            *feature == LEAF
+                || ((0..width as i64).contains(feature)
+                    && *child > own
+                    && *child + 1 < self.nodes as i64)
         };
         self.nodes > 0
             && self.features.len().is_multiple_of(self.nodes)
             && sizes.iter().all(|size| *size == self.features.len())
-            && self.features.iter().zip(&self.children).enumerate().all(node)
+            && self
+                .features
+                .iter()
+                .zip(&self.children)
+                .enumerate()
+                .all(node)
     }
 
     /// 2^(-E[h(row)] / c(samples)): near 1 for rows that few splits set apart, about 0.5 and below for the rest.
     pub fn score(&self, row: &[f32], samples: usize) -> f64 {
         let trees = self.features.len() / self.nodes;
-        let total: f64 = (0..trees).map(|tree| f64::from(self.path_length(tree, row))).sum();
+        let total: f64 = (0..trees)
+            .map(|tree| f64::from(self.path_length(tree, row)))
+            .sum();
         (-total / trees as f64 / average_path_length(samples).max(f64::MIN_POSITIVE)).exp2()
     }
 
@@ -131,7 +152,12 @@ struct Node {
 
 impl Node {
     fn leaf(depth: usize, rows: usize) -> Self {
-        Self { feature: LEAF, threshold: 0.0, child: 0, length: (depth as f64 + average_path_length(rows)) as f32 }
+        Self {
+            feature: LEAF,
+            threshold: 0.0,
+            child: 0,
+            length: (depth as f64 + average_path_length(rows)) as f32,
+        }
     }
 }
 
@@ -141,22 +167,33 @@ impl Tree {
     fn grow(source: &impl RowSource, growth: Growth, random: &mut Random) -> Self {
         let samples = growth.samples.min(source.rows());
         let rows = draw_without_return(source.rows(), samples, random);
-        let columns = draw_without_return(source.width(), growth.features.min(source.width()), random);
+        let columns =
+            draw_without_return(source.width(), growth.features.min(source.width()), random);
         // As deep as a balanced tree would be: below that, nothing is an anomaly any more.
         let most = (samples.max(2) as f64).log2().ceil() as usize;
         let mut tree = Self(vec![Node::leaf(0, samples)]);
         let mut open = vec![(0, 0, rows)];
         while let Some((place, depth, rows)) = open.pop() {
-            let split =
-                if depth < most && rows.len() > 1 { choose_split(source, &rows, &columns, random) } else { None };
+            let split = if depth < most && rows.len() > 1 {
+                choose_split(source, &rows, &columns, random)
+            } else {
+                None
+            };
             let Some((feature, threshold)) = split else {
                 tree.0[place] = Node::leaf(depth, rows.len());
                 continue;
             };
             let child = tree.0.len();
-            tree.0[place] = Node { feature: feature as i64, threshold, child: child as i64, length: 0.0 };
+            tree.0[place] = Node {
+                feature: feature as i64,
+                threshold,
+                child: child as i64,
+                length: 0.0,
+            };
             tree.0.extend([Node::leaf(0, 0); 2]);
-            let (right, left) = rows.into_iter().partition(|row| source.row(*row)[feature] >= threshold);
+            let (right, left) = rows
+                .into_iter()
+                .partition(|row| source.row(*row)[feature] >= threshold);
             open.push((child + 1, depth + 1, right));
             open.push((child, depth + 1, left));
         }
@@ -175,8 +212,9 @@ fn choose_split(
     while !left.is_empty() {
         let column = left.swap_remove(random.below(left.len() as u64) as usize);
         let values = rows.iter().map(|row| source.row(*row)[column]);
-        let (low, high) =
-            values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
         if low < high {
             let drawn = random.range(f64::from(low), f64::from(high)) as f32;
             // Both sides get a row: the smallest stays below the threshold, the largest does not.
@@ -197,7 +235,11 @@ fn draw_without_return(bound: usize, count: usize, random: &mut Random) -> Vec<u
     let mut drawn = Vec::with_capacity(count);
     for last in bound - count..bound {
         let candidate = random.below(last as u64 + 1) as usize;
-        drawn.push(if drawn.contains(&candidate) { last } else { candidate });
+        drawn.push(if drawn.contains(&candidate) {
+            last
+        } else {
+            candidate
+        });
     }
     drawn
 }
@@ -213,11 +255,19 @@ mod tests {
     }
 
     fn forest(values: &[f32], width: usize, growth: Growth) -> Forest {
-        let source = Slices::new(values, (0..values.len() / width).map(|row| row * width).collect(), width);
+        let source = Slices::new(
+            values,
+            (0..values.len() / width).map(|row| row * width).collect(),
+            width,
+        );
         Forest::grow(&source, growth, &mut Random::new(3, "forest"))
     }
 
-    const GROWTH: Growth = Growth { trees: 100, samples: 256, features: 2 };
+    const GROWTH: Growth = Growth {
+        trees: 100,
+        samples: 256,
+        features: 2,
+    };
 
     #[test]
     fn path_lengths_follow_the_formula() {
@@ -232,21 +282,41 @@ mod tests {
         let values = normal(2000, 2);
         let forest = forest(&values, 2, GROWTH);
         assert!(forest.is_sound(2) && !forest.is_sound(1));
-        let (far, near) = (forest.score(&[6.0, -6.0], 256), forest.score(&[0.0, 0.1], 256));
+        let (far, near) = (
+            forest.score(&[6.0, -6.0], 256),
+            forest.score(&[0.0, 0.1], 256),
+        );
         assert!(far > 0.7 && near < 0.45, "{far} {near}");
-        let mean = values.chunks_exact(2).map(|row| forest.score(row, 256)).sum::<f64>() / 2000.0;
+        let mean = values
+            .chunks_exact(2)
+            .map(|row| forest.score(row, 256))
+            .sum::<f64>()
+            / 2000.0;
         assert!((mean - 0.47).abs() < 0.05, "{mean}");
     }
 
     #[test]
     fn two_different_rows_are_told_apart_by_one_split() {
-        let growth = Growth { trees: 5, samples: 2, features: 1 };
+        let growth = Growth {
+            trees: 5,
+            samples: 2,
+            features: 1,
+        };
         let forest = forest(&[0.0, 1.0], 1, growth);
         assert_eq!(forest.nodes, 3);
-        assert!(forest.features.chunks(3).all(|tree| tree == [0, LEAF, LEAF]));
+        assert!(
+            forest
+                .features
+                .chunks(3)
+                .all(|tree| tree == [0, LEAF, LEAF])
+        );
         assert!(forest.lengths.chunks(3).all(|tree| tree[1..] == [1.0, 1.0]));
         assert_eq!(forest.score(&[0.0], 2), 0.5);
-        let constant = Growth { trees: 2, samples: 4, features: 1 };
+        let constant = Growth {
+            trees: 2,
+            samples: 4,
+            features: 1,
+        };
         let source = Slices::new(&[7.0; 4], vec![0, 1, 2, 3], 1);
         let forest = Forest::grow(&source, constant, &mut Random::new(1, "forest"));
         assert!(forest.features.iter().all(|feature| *feature == LEAF));
@@ -255,9 +325,16 @@ mod tests {
     #[test]
     fn threads_change_no_bit_and_draws_are_different_numbers() {
         let values = normal(500, 5);
-        let growth = Growth { trees: 20, samples: 64, features: 3 };
+        let growth = Growth {
+            trees: 20,
+            samples: 64,
+            features: 3,
+        };
         let bits = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| forest(&values, 5, growth))
         };
         assert_eq!(bits(1), bits(3));

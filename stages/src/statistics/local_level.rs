@@ -22,18 +22,31 @@ impl LocalLevel {
     /// The variances under which sections of a channel are most likely, at least `least` in all. `None` if there are no
     /// two rows in a row.
     pub fn fit(sections: &[Vec<f64>], least: f64) -> Option<Self> {
-        let rows: usize = sections.iter().map(|section| section.len().saturating_sub(1)).sum();
+        let rows: usize = sections
+            .iter()
+            .map(|section| section.len().saturating_sub(1))
+            .sum();
         if rows == 0 {
             return None;
         }
-        let concentrated = |ratio: f64| Concentrated::of(sections, libm::exp(ratio)).log_likelihood(least);
+        let concentrated =
+            |ratio: f64| Concentrated::of(sections, libm::exp(ratio)).log_likelihood(least);
         let step = (RATIOS.1 - RATIOS.0) / (GRID - 1) as f64;
-        let points: Vec<f64> = (0..GRID).map(|index| RATIOS.0 + step * index as f64).collect();
-        let best = points.iter().copied().max_by(|one, other| concentrated(*one).total_cmp(&concentrated(*other)))?;
+        let points: Vec<f64> = (0..GRID)
+            .map(|index| RATIOS.0 + step * index as f64)
+            .collect();
+        let best = points
+            .iter()
+            .copied()
+            .max_by(|one, other| concentrated(*one).total_cmp(&concentrated(*other)))?;
         let ratio = libm::exp(highest(best - step, best + step, concentrated));
         let found = Concentrated::of(sections, ratio);
         let scale = found.scale(least);
-        Some(Self { irregular: scale, level: ratio * scale, log_likelihood: found.log_likelihood(least) })
+        Some(Self {
+            irregular: scale,
+            level: ratio * scale,
+            log_likelihood: found.log_likelihood(least),
+        })
     }
 }
 
@@ -47,9 +60,15 @@ struct Concentrated {
 
 impl Concentrated {
     fn of(sections: &[Vec<f64>], ratio: f64) -> Self {
-        let mut sums = Self { rows: 0.0, squares: 0.0, logarithms: 0.0 };
+        let mut sums = Self {
+            rows: 0.0,
+            squares: 0.0,
+            logarithms: 0.0,
+        };
         for section in sections {
-            let Some((first, rest)) = section.split_first() else { continue };
+            let Some((first, rest)) = section.split_first() else {
+                continue;
+            };
             let (mut level, mut variance) = (*first, 1.0 + ratio);
             for value in rest {
                 let (error, spread) = (value - level, variance + 1.0);
@@ -115,7 +134,10 @@ mod tests {
     fn the_variances_put_in_come_out() {
         let sections = [walk(4000, 0.5, 1.0), walk(50, 0.5, 1.0)];
         let found = LocalLevel::fit(&sections, 0.0).unwrap();
-        assert!((found.irregular - 1.0).abs() < 0.1 && (found.level / 0.25 - 1.0).abs() < 0.2, "{found:?}");
+        assert!(
+            (found.irregular - 1.0).abs() < 0.1 && (found.level / 0.25 - 1.0).abs() < 0.2,
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -133,7 +155,10 @@ mod tests {
             initial_mean: vec![section[0]],
             initial_covariance: one(found.irregular + found.level),
         };
-        let expected = model.filter(&Matrix::new(59, 1, section[1..].to_vec())).unwrap().log_likelihood();
+        let expected = model
+            .filter(&Matrix::new(59, 1, section[1..].to_vec()))
+            .unwrap()
+            .log_likelihood();
         assert!((found.log_likelihood / expected - 1.0).abs() < 1e-10);
         for (irregular, level) in [(1.05, 1.0), (1.0, 1.05), (0.95, 1.0), (1.0, 0.95)] {
             let nearby = StateSpace {
@@ -142,7 +167,10 @@ mod tests {
                 initial_covariance: one(found.irregular * irregular + found.level * level),
                 ..model.clone()
             };
-            let other = nearby.filter(&Matrix::new(59, 1, section[1..].to_vec())).unwrap().log_likelihood();
+            let other = nearby
+                .filter(&Matrix::new(59, 1, section[1..].to_vec()))
+                .unwrap()
+                .log_likelihood();
             assert!(other < expected);
         }
     }

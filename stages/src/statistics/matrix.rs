@@ -21,12 +21,25 @@ impl Matrix {
     /// # Panics
     /// If there are more or fewer values.
     pub fn new(rows: usize, columns: usize, values: Vec<f64>) -> Self {
-        assert_eq!(values.len(), rows * columns, "a {rows} x {columns} matrix of {} values", values.len());
-        Self { rows, columns, values }
+        assert_eq!(
+            values.len(),
+            rows * columns,
+            "a {rows} x {columns} matrix of {} values",
+            values.len()
+        );
+        Self {
+            rows,
+            columns,
+            values,
+        }
     }
 
     pub fn zeros(rows: usize, columns: usize) -> Self {
-        Self { rows, columns, values: vec![0.0; rows * columns] }
+        Self {
+            rows,
+            columns,
+            values: vec![0.0; rows * columns],
+        }
     }
 
     pub fn identity(size: usize) -> Self {
@@ -35,13 +48,22 @@ impl Matrix {
 
     pub fn diagonal(values: &[f64]) -> Self {
         let mut matrix = Self::zeros(values.len(), values.len());
-        values.iter().enumerate().for_each(|(index, value)| matrix[(index, index)] = *value);
+        values
+            .iter()
+            .enumerate()
+            .for_each(|(index, value)| matrix[(index, index)] = *value);
         matrix
     }
 
     pub fn from_fn(rows: usize, columns: usize, value: impl Fn(usize, usize) -> f64) -> Self {
-        let values = (0..rows * columns).map(|index| value(index / columns, index % columns)).collect();
-        Self { rows, columns, values }
+        let values = (0..rows * columns)
+            .map(|index| value(index / columns, index % columns))
+            .collect();
+        Self {
+            rows,
+            columns,
+            values,
+        }
     }
 
     pub fn rows(&self) -> usize {
@@ -87,14 +109,24 @@ impl Matrix {
     /// These rows, in this order.
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Self {
-        let values = rows.iter().flat_map(|row| self.row(*row)).copied().collect();
-        Self { rows: rows.len(), columns: self.columns, values }
+        let values = rows
+            .iter()
+            .flat_map(|row| self.row(*row))
+            .copied()
+            .collect();
+        Self {
+            rows: rows.len(),
+            columns: self.columns,
+            values,
+        }
     }
 
     /// These rows and columns of a square matrix.
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
-        Self::from_fn(indices.len(), indices.len(), |row, column| self[(indices[row], indices[column])])
+        Self::from_fn(indices.len(), indices.len(), |row, column| {
+            self[(indices[row], indices[column])]
+        })
     }
 
     /// `self · other`.
@@ -127,7 +159,9 @@ impl Matrix {
     /// `self · vector`.
     pub fn times(&self, vector: &[f64]) -> Vec<f64> {
         assert_eq!(self.columns, vector.len());
-        (0..self.rows).map(|row| dot(self.row(row), vector)).collect()
+        (0..self.rows)
+            .map(|row| dot(self.row(row), vector))
+            .collect()
     }
 
     #[must_use]
@@ -142,36 +176,50 @@ impl Matrix {
 
     #[must_use]
     pub fn scaled(&self, factor: f64) -> Self {
-        Self { values: self.values.iter().map(|value| value * factor).collect(), ..*self }
+        Self {
+            values: self.values.iter().map(|value| value * factor).collect(),
+            ..*self
+        }
     }
 
     /// Adds `factor · other` to this matrix.
     pub fn add_scaled(&mut self, factor: f64, other: &Self) {
         assert_eq!((self.rows, self.columns), (other.rows, other.columns));
-        self.values.iter_mut().zip(&other.values).for_each(|(own, other)| *own += factor * other);
+        self.values
+            .iter_mut()
+            .zip(&other.values)
+            .for_each(|(own, other)| *own += factor * other);
     }
 
     /// Adds `left · rightᵀ` to this matrix.
     pub fn add_outer(&mut self, left: &[f64], right: &[f64]) {
         assert_eq!((self.rows, self.columns), (left.len(), right.len()));
         for (row, left) in self.values.chunks_exact_mut(right.len().max(1)).zip(left) {
-            row.iter_mut().zip(right).for_each(|(own, right)| *own += left * right);
+            row.iter_mut()
+                .zip(right)
+                .for_each(|(own, right)| *own += left * right);
         }
     }
 
     /// The mean of a square matrix and its transpose.
     #[must_use]
     pub fn symmetric(&self) -> Self {
-        Self::from_fn(self.rows, self.columns, |row, column| 0.5 * (self[(row, column)] + self[(column, row)]))
+        Self::from_fn(self.rows, self.columns, |row, column| {
+            0.5 * (self[(row, column)] + self[(column, row)])
+        })
     }
 
     pub fn trace(&self) -> f64 {
-        (0..self.rows.min(self.columns)).map(|index| self[(index, index)]).sum()
+        (0..self.rows.min(self.columns))
+            .map(|index| self[(index, index)])
+            .sum()
     }
 
     /// The largest absolute value.
     pub fn largest(&self) -> f64 {
-        self.values.iter().fold(0.0, |largest, value| value.abs().max(largest))
+        self.values
+            .iter()
+            .fold(0.0, |largest, value| value.abs().max(largest))
     }
 
     pub fn is_finite(&self) -> bool {
@@ -180,7 +228,12 @@ impl Matrix {
 
     fn zip(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
         assert_eq!((self.rows, self.columns), (other.rows, other.columns));
-        let values = self.values.iter().zip(&other.values).map(|(one, other)| combine(*one, *other)).collect();
+        let values = self
+            .values
+            .iter()
+            .zip(&other.values)
+            .map(|(one, other)| combine(*one, *other))
+            .collect();
         Self { values, ..*self }
     }
 }
@@ -203,7 +256,12 @@ impl IndexMut<(usize, usize)> for Matrix {
 pub fn dot(one: &[f64], other: &[f64]) -> f64 {
     let mut sums = [0.0; 4];
     let (one_fours, other_fours) = (one.chunks_exact(4), other.chunks_exact(4));
-    let rest: f64 = one_fours.remainder().iter().zip(other_fours.remainder()).map(|(a, b)| a * b).sum();
+    let rest: f64 = one_fours
+        .remainder()
+        .iter()
+        .zip(other_fours.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
     for (a, b) in one_fours.zip(other_fours) {
         for lane in 0..4 {
             sums[lane] += a[lane] * b[lane];
@@ -215,7 +273,11 @@ pub fn dot(one: &[f64], other: &[f64]) -> f64 {
 /// A matrix seen as it is or transposed: its size, and the steps from row to row and from column to column.
 fn view((matrix, transposed): (&Matrix, bool)) -> (usize, usize, isize, isize) {
     let step = matrix.columns as isize;
-    if transposed { (matrix.columns, matrix.rows, 1, step) } else { (matrix.rows, matrix.columns, step, 1) }
+    if transposed {
+        (matrix.columns, matrix.rows, 1, step)
+    } else {
+        (matrix.rows, matrix.columns, step, 1)
+    }
 }
 
 fn multiply(left: (&Matrix, bool), right: (&Matrix, bool)) -> Matrix {
@@ -226,9 +288,15 @@ fn multiply(left: (&Matrix, bool), right: (&Matrix, bool)) -> Matrix {
         let at = |matrix: &Matrix, place: isize| matrix.values[place as usize];
         for row in 0..rows {
             for inner in 0..depth {
-                let factor = at(left.0, row as isize * left_row + inner as isize * left_column);
+                let factor = at(
+                    left.0,
+                    row as isize * left_row + inner as isize * left_column,
+                );
                 for column in 0..columns {
-                    let value = at(right.0, inner as isize * right_row + column as isize * right_column);
+                    let value = at(
+                        right.0,
+                        inner as isize * right_row + column as isize * right_column,
+                    );
                     product[(row, column)] += factor * value;
                 }
             }
@@ -255,7 +323,14 @@ pub(super) struct Sides<'a> {
 
 impl Sides<'_> {
     /// Adds the product, `[rows, columns]` over a `depth`, to a target whose rows are `step` apart.
-    pub fn add_to(&self, target: &mut [f64], rows: usize, columns: usize, depth: usize, step: isize) {
+    pub fn add_to(
+        &self,
+        target: &mut [f64],
+        rows: usize,
+        columns: usize,
+        depth: usize,
+        step: isize,
+    ) {
         if rows == 0 || columns == 0 || depth == 0 {
             return;
         }
@@ -301,14 +376,22 @@ pub mod tests {
     /// Standard normal draws.
     pub fn draws(rows: usize, columns: usize, seed: u64) -> Matrix {
         let mut random = Random::new(seed, "matrix");
-        Matrix::new(rows, columns, (0..rows * columns).map(|_| random.normal()).collect())
+        Matrix::new(
+            rows,
+            columns,
+            (0..rows * columns).map(|_| random.normal()).collect(),
+        )
     }
 
     #[test]
     fn products_of_every_size_and_layout_agree_with_the_definition() {
         for (rows, depth, columns) in [(1, 1, 1), (3, 5, 2), (40, 33, 51), (70, 64, 65)] {
             let (left, right) = (draws(rows, depth, 1), draws(depth, columns, 2));
-            let plain = |row: usize, column: usize| (0..depth).map(|k| left[(row, k)] * right[(k, column)]).sum();
+            let plain = |row: usize, column: usize| {
+                (0..depth)
+                    .map(|k| left[(row, k)] * right[(k, column)])
+                    .sum()
+            };
             let expected = Matrix::from_fn(rows, columns, plain);
             let close = |found: Matrix| found.minus(&expected).largest() < 1e-12;
             assert!(close(left.product(&right)));
@@ -317,7 +400,10 @@ pub mod tests {
         }
         let (square, vector) = (draws(9, 7, 3), draws(7, 1, 4));
         assert!(dot(square.row(2), vector.values()) - square.product(&vector)[(2, 0)] < 1e-14);
-        assert_eq!(square.times(vector.values())[8], dot(square.row(8), vector.values()));
+        assert_eq!(
+            square.times(vector.values())[8],
+            dot(square.row(8), vector.values())
+        );
     }
 
     #[test]

@@ -40,7 +40,11 @@ pub fn smooth(model: &StateSpace, filtered: &Filtered) -> Result<Vec<Smoothed>, 
     for (index, step) in filtered.steps.iter().enumerate().rev() {
         let Some(later) = states.last() else {
             let covariance = Arc::new(step.gains.filtered.clone());
-            states.push(Smoothed { mean: step.filtered.clone(), covariance, with_next: None });
+            states.push(Smoothed {
+                mean: step.filtered.clone(),
+                covariance,
+                with_next: None,
+            });
             continue;
         };
         let next = &filtered.steps[index + 1];
@@ -53,11 +57,28 @@ pub fn smooth(model: &StateSpace, filtered: &Filtered) -> Result<Vec<Smoothed>, 
             Some(backward) => backward,
             None => backward(model, &step.gains, &next.gains, &later.covariance)?,
         };
-        let apart: Vec<f64> = later.mean.iter().zip(&next.predicted).map(|(one, other)| one - other).collect();
+        let apart: Vec<f64> = later
+            .mean
+            .iter()
+            .zip(&next.predicted)
+            .map(|(one, other)| one - other)
+            .collect();
         let shift = backward.pull.times(&apart);
-        let mean = step.filtered.iter().zip(shift).map(|(state, shift)| state + shift).collect();
-        let (covariance, with_next) = (Arc::clone(&backward.covariance), Some(Arc::clone(&backward.with_next)));
-        states.push(Smoothed { mean, covariance, with_next });
+        let mean = step
+            .filtered
+            .iter()
+            .zip(shift)
+            .map(|(state, shift)| state + shift)
+            .collect();
+        let (covariance, with_next) = (
+            Arc::clone(&backward.covariance),
+            Some(Arc::clone(&backward.with_next)),
+        );
+        states.push(Smoothed {
+            mean,
+            covariance,
+            with_next,
+        });
         known = Some(backward);
     }
     states.reverse();
@@ -71,16 +92,30 @@ fn backward(
     later: &Arc<Matrix>,
 ) -> Result<Backward, String> {
     let predicted = &next.predicted;
-    let factor = Cholesky::new(predicted)
-        .ok_or_else(|| "the covariance of a predicted state is singular, so it cannot be smoothed".to_owned())?;
+    let factor = Cholesky::new(predicted).ok_or_else(|| {
+        "the covariance of a predicted state is singular, so it cannot be smoothed".to_owned()
+    })?;
     // filtered · Tᵀ · predicted⁻¹
-    let pull = factor.solve(&model.transition.product(&gains.filtered)).transposed();
+    let pull = factor
+        .solve(&model.transition.product(&gains.filtered))
+        .transposed();
     let covariance = gains.filtered.plus(&pull.sandwich(&later.minus(predicted)));
     let close = covariance.minus(later).largest() <= SETTLED * later.largest();
-    let covariance = if close { Arc::clone(later) } else { Arc::new(covariance) };
+    let covariance = if close {
+        Arc::clone(later)
+    } else {
+        Arc::new(covariance)
+    };
     let with_next = Arc::new(later.product_transposed(&pull));
     let (gains, next, later) = (Arc::clone(gains), Arc::clone(next), Arc::clone(later));
-    Ok(Backward { gains, next, later, pull, covariance, with_next })
+    Ok(Backward {
+        gains,
+        next,
+        later,
+        pull,
+        covariance,
+        with_next,
+    })
 }
 
 #[cfg(test)]
@@ -98,7 +133,10 @@ mod tests {
             let gain = step.gains.filtered.minus(&state.covariance);
             assert!((0..3).all(|index| gain[(index, index)] > -1e-12));
         }
-        let shared = smoothed.windows(2).filter(|pair| Arc::ptr_eq(&pair[0].covariance, &pair[1].covariance)).count();
+        let shared = smoothed
+            .windows(2)
+            .filter(|pair| Arc::ptr_eq(&pair[0].covariance, &pair[1].covariance))
+            .count();
         assert!(shared > 200, "{shared}");
         assert!(smoothed[399].with_next.is_none());
     }
@@ -116,7 +154,9 @@ mod tests {
             initial_mean: vec![1.0],
             initial_covariance: Matrix::diagonal(&[4.0]),
         };
-        let filtered = model.filter(&Matrix::new(3, 1, vec![2.0, 6.0, 1.0])).unwrap();
+        let filtered = model
+            .filter(&Matrix::new(3, 1, vec![2.0, 6.0, 1.0]))
+            .unwrap();
         let precision = 1.0 / 4.0 + 3.0 / 2.0;
         let mean = (1.0 / 4.0 + 9.0 / 2.0) / precision;
         for state in smooth(&model, &filtered).unwrap() {

@@ -94,12 +94,15 @@ impl StateSpace {
     /// # Errors
     /// A sentence, if the covariance of an error is not positive definite.
     pub fn filter(&self, rows: &Matrix) -> Result<Filtered, String> {
-        let (mut mean, mut covariance) = (self.initial_mean.clone(), self.initial_covariance.clone());
+        let (mut mean, mut covariance) =
+            (self.initial_mean.clone(), self.initial_covariance.clone());
         let mut steps: Vec<Step> = Vec::with_capacity(rows.rows());
         let mut settled: Option<(Arc<Gains>, Matrix)> = None;
         for index in 0..rows.rows() {
             let row = rows.row(index);
-            let observed: Vec<usize> = (0..row.len()).filter(|channel| !row[*channel].is_nan()).collect();
+            let observed: Vec<usize> = (0..row.len())
+                .filter(|channel| !row[*channel].is_nan())
+                .collect();
             let known = settled.as_ref().filter(|(gains, next)| {
                 gains.observed == observed && gains.predicted == covariance && *next == covariance
             });
@@ -116,35 +119,76 @@ impl StateSpace {
             covariance = next;
             steps.push(step);
         }
-        Ok(Filtered { steps, next_mean: mean, next_covariance: covariance })
+        Ok(Filtered {
+            steps,
+            next_mean: mean,
+            next_covariance: covariance,
+        })
     }
 
     /// The gains at a predicted covariance, and the covariance predicted for the step after it.
-    pub fn gains(&self, predicted: &Matrix, observed: Vec<usize>) -> Result<(Arc<Gains>, Matrix), String> {
+    pub fn gains(
+        &self,
+        predicted: &Matrix,
+        observed: Vec<usize>,
+    ) -> Result<(Arc<Gains>, Matrix), String> {
         let observation = self.observation.select_rows(&observed);
         let cross = predicted.product_transposed(&observation);
-        let error = observation.product(&cross).plus(&self.observation_noise.select(&observed)).symmetric();
-        let factor = Cholesky::new(&error)
-            .ok_or_else(|| "the covariance of a forecast's error is not positive definite".to_owned())?;
+        let error = observation
+            .product(&cross)
+            .plus(&self.observation_noise.select(&observed))
+            .symmetric();
+        let factor = Cholesky::new(&error).ok_or_else(|| {
+            "the covariance of a forecast's error is not positive definite".to_owned()
+        })?;
         let gain = factor.solve(&cross.transposed()).transposed();
         // Joseph's form stays positive semidefinite.
         let kept = Matrix::identity(self.states()).minus(&gain.product(&observation));
         let noise = gain.sandwich(&self.observation_noise.select(&observed));
         let filtered = kept.sandwich(predicted).plus(&noise);
         let next = self.transition.sandwich(&filtered).plus(&self.state_noise);
-        let gains = Gains { observed, predicted: predicted.clone(), filtered, error, gain, factor, observation };
+        let gains = Gains {
+            observed,
+            predicted: predicted.clone(),
+            filtered,
+            error,
+            gain,
+            factor,
+            observation,
+        };
         Ok((Arc::new(gains), next))
     }
 
     fn step(&self, row: &[f64], mean: &[f64], gains: &Arc<Gains>) -> Step {
         let forecast = self.observe(mean);
         let mut error = vec![0.0; row.len()];
-        gains.observed.iter().for_each(|channel| error[*channel] = row[*channel] - forecast[*channel]);
-        let own: Vec<f64> = gains.observed.iter().map(|channel| error[*channel]).collect();
+        gains
+            .observed
+            .iter()
+            .for_each(|channel| error[*channel] = row[*channel] - forecast[*channel]);
+        let own: Vec<f64> = gains
+            .observed
+            .iter()
+            .map(|channel| error[*channel])
+            .collect();
         let mut filtered = mean.to_vec();
-        filtered.iter_mut().zip(gains.gain.times(&own)).for_each(|(state, shift)| *state += shift);
-        let log_likelihood = if own.is_empty() { 0.0 } else { log_density(&own, &gains.factor) };
-        Step { gains: Arc::clone(gains), predicted: mean.to_vec(), filtered, forecast, error, log_likelihood }
+        filtered
+            .iter_mut()
+            .zip(gains.gain.times(&own))
+            .for_each(|(state, shift)| *state += shift);
+        let log_likelihood = if own.is_empty() {
+            0.0
+        } else {
+            log_density(&own, &gains.factor)
+        };
+        Step {
+            gains: Arc::clone(gains),
+            predicted: mean.to_vec(),
+            filtered,
+            forecast,
+            error,
+            log_likelihood,
+        }
     }
 
     /// E(y) at a state.
@@ -158,14 +202,26 @@ impl StateSpace {
     }
 
     /// Mean `[steps, observed]` and covariances of the rows that follow a predicted state.
-    pub fn forecast(&self, mean: &[f64], covariance: &Matrix, steps: usize) -> (Matrix, Vec<Matrix>) {
+    pub fn forecast(
+        &self,
+        mean: &[f64],
+        covariance: &Matrix,
+        steps: usize,
+    ) -> (Matrix, Vec<Matrix>) {
         let (mut mean, mut covariance) = (mean.to_vec(), covariance.clone());
         let (mut rows, mut covariances) = (Vec::new(), Vec::new());
         for _ in 0..steps {
             rows.extend(self.observe(&mean));
-            covariances.push(self.observation.sandwich(&covariance).plus(&self.observation_noise));
+            covariances.push(
+                self.observation
+                    .sandwich(&covariance)
+                    .plus(&self.observation_noise),
+            );
             mean = self.advance(&mean);
-            covariance = self.transition.sandwich(&covariance).plus(&self.state_noise);
+            covariance = self
+                .transition
+                .sandwich(&covariance)
+                .plus(&self.state_noise);
         }
         (Matrix::new(steps, self.observed(), rows), covariances)
     }
@@ -183,7 +239,8 @@ impl StateSpace {
     /// Whether all sizes fit each other.
     pub fn is_consistent(&self) -> bool {
         let (states, observed) = (self.states(), self.observed());
-        let square = |matrix: &Matrix, size: usize| matrix.rows() == size && matrix.columns() == size;
+        let square =
+            |matrix: &Matrix, size: usize| matrix.rows() == size && matrix.columns() == size;
         self.observation.columns() == states
             && square(&self.transition, states)
             && square(&self.state_noise, states)
@@ -203,7 +260,9 @@ impl Gains {
 }
 
 fn add(mut one: Vec<f64>, other: &[f64]) -> Vec<f64> {
-    one.iter_mut().zip(other).for_each(|(one, other)| *one += other);
+    one.iter_mut()
+        .zip(other)
+        .for_each(|(one, other)| *one += other);
     one
 }
 
@@ -253,15 +312,28 @@ pub mod tests {
     /// Mean and covariance of all observed entries at once, from the model's definition.
     fn joint(model: &StateSpace, rows: usize) -> (Vec<f64>, Matrix) {
         let states = model.states();
-        let (mut means, mut covariances) = (vec![model.initial_mean.clone()], vec![model.initial_covariance.clone()]);
+        let (mut means, mut covariances) = (
+            vec![model.initial_mean.clone()],
+            vec![model.initial_covariance.clone()],
+        );
         for row in 1..rows {
             means.push(model.advance(&means[row - 1]));
-            covariances.push(model.transition.sandwich(&covariances[row - 1]).plus(&model.state_noise));
+            covariances.push(
+                model
+                    .transition
+                    .sandwich(&covariances[row - 1])
+                    .plus(&model.state_noise),
+            );
         }
         let between = |first: usize, later: usize| {
-            let powers = (first..later).fold(Matrix::identity(states), |power, _| model.transition.product(&power));
+            let powers = (first..later).fold(Matrix::identity(states), |power, _| {
+                model.transition.product(&power)
+            });
             let states = powers.product(&covariances[first]);
-            model.observation.product(&states).product_transposed(&model.observation)
+            model
+                .observation
+                .product(&states)
+                .product_transposed(&model.observation)
         };
         let width = model.observed();
         let mean = means.iter().flat_map(|mean| model.observe(mean)).collect();
@@ -271,7 +343,11 @@ pub mod tests {
             } else {
                 ((column / width, column % width), (row / width, row % width))
             };
-            let noise = if early == late { model.observation_noise[(other, one)] } else { 0.0 };
+            let noise = if early == late {
+                model.observation_noise[(other, one)]
+            } else {
+                0.0
+            };
             between(early, late)[(other, one)] + noise
         });
         (mean, covariance)
@@ -281,8 +357,13 @@ pub mod tests {
     fn likelihood_is_that_of_the_joint_normal_distribution() {
         let (model, rows) = example(12);
         let (mean, covariance) = joint(&model, 12);
-        let known: Vec<usize> = (0..24).filter(|index| !rows.values()[*index].is_nan()).collect();
-        let errors: Vec<f64> = known.iter().map(|index| rows.values()[*index] - mean[*index]).collect();
+        let known: Vec<usize> = (0..24)
+            .filter(|index| !rows.values()[*index].is_nan())
+            .collect();
+        let errors: Vec<f64> = known
+            .iter()
+            .map(|index| rows.values()[*index] - mean[*index])
+            .collect();
         let expected = log_density(&errors, &Cholesky::new(&covariance.select(&known)).unwrap());
         let found = model.filter(&rows).unwrap().log_likelihood();
         assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
@@ -292,18 +373,30 @@ pub mod tests {
     fn a_settled_filter_forecasts_as_before() {
         let (model, rows) = example(400);
         let filtered = model.filter(&rows).unwrap();
-        let shared = filtered.steps.windows(2).filter(|pair| Arc::ptr_eq(&pair[0].gains, &pair[1].gains)).count();
+        let shared = filtered
+            .steps
+            .windows(2)
+            .filter(|pair| Arc::ptr_eq(&pair[0].gains, &pair[1].gains))
+            .count();
         assert!(shared > 200, "{shared}");
         // From a predicted state on, the recursion by itself.
-        let (mut mean, mut covariance) = (model.initial_mean.clone(), model.initial_covariance.clone());
+        let (mut mean, mut covariance) =
+            (model.initial_mean.clone(), model.initial_covariance.clone());
         for (index, step) in filtered.steps.iter().enumerate() {
-            let apart = mean.iter().zip(&step.predicted).map(|(one, other)| (one - other).abs()).fold(0.0, f64::max);
+            let apart = mean
+                .iter()
+                .zip(&step.predicted)
+                .map(|(one, other)| (one - other).abs())
+                .fold(0.0, f64::max);
             assert!(apart < 1e-10, "{index}: {apart}");
-            let (gains, next) = model.gains(&covariance, step.gains.observed.clone()).unwrap();
+            let (gains, next) = model
+                .gains(&covariance, step.gains.observed.clone())
+                .unwrap();
             mean = model.advance(&model.step(rows.row(index), &mean, &gains).filtered);
             covariance = next;
         }
-        let (future, covariances) = model.forecast(&filtered.next_mean, &filtered.next_covariance, 200);
+        let (future, covariances) =
+            model.forecast(&filtered.next_mean, &filtered.next_covariance, 200);
         assert!(
             future.row(199)[0] - future.row(198)[0] < 1e-6
                 && covariances[199].minus(&covariances[198]).largest() < 1e-9

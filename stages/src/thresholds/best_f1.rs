@@ -21,8 +21,7 @@ impl ThresholdKind for BestF1 {
     type Params = Params;
 
     const NAME: &'static str = "best-f1";
-    const DOC: &'static str =
-        "The threshold with the highest F1 on the judged rows. An oracle: it knows the labels that it is judged by.";
+    const DOC: &'static str = "The threshold with the highest F1 on the judged rows. An oracle: it knows the labels that it is judged by.";
 
     fn check(_: &Params) -> Result<(), String> {
         Ok(())
@@ -33,12 +32,23 @@ impl ThresholdKind for BestF1 {
     }
 
     fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let search = if params.point_adjusted { best_adjusted_threshold } else { best_threshold };
+        let search = if params.point_adjusted {
+            best_adjusted_threshold
+        } else {
+            best_threshold
+        };
         let value = search(source.case).ok_or_else(|| {
             StageError::new("no threshold has a best F1, since none of the judged rows is labelled as an anomaly")
                 .hint("choose a threshold that does not look at labels, such as {kind: quantile, anomaly_ratio: 1.0}")
         })?;
-        let what = if params.point_adjusted { "point-adjusted F1" } else { "F1" };
-        Ok(Chosen::constant(value, format!("an oracle, chosen with the judged labels for the best {what}")))
+        let what = if params.point_adjusted {
+            "point-adjusted F1"
+        } else {
+            "F1"
+        };
+        Ok(Chosen::constant(
+            value,
+            format!("an oracle, chosen with the judged labels for the best {what}"),
+        ))
     }
 }

@@ -46,7 +46,10 @@ impl ThresholdKind for Dspot {
 
     fn check(params: &Params) -> Result<(), String> {
         if !(1..=1_000_000).contains(&params.depth) {
-            return Err(format!("depth {} is not between 1 and 1,000,000", params.depth));
+            return Err(format!(
+                "depth {} is not between 1 and 1,000,000",
+                params.depth
+            ));
         }
         tail::check(params.risk, params.level)
     }
@@ -58,16 +61,24 @@ impl ThresholdKind for Dspot {
     fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let (differences, mean) = calibrate(source, params.depth)?;
         let tail = Tail::calibrated(differences, params.level, params.search)?;
-        let by_row =
-            source.case.stretches.iter().flat_map(|stretch| {
-                stream(tail.clone(), mean.clone(), params.risk, &source.case.scores[stretch.clone()])
-            });
+        let by_row = source.case.stretches.iter().flat_map(|stretch| {
+            stream(
+                tail.clone(),
+                mean.clone(),
+                params.risk,
+                &source.case.scores[stretch.clone()],
+            )
+        });
         let how = format!(
             "adapts: a Pareto tail above the mean of the last {} normal scores exceeds it with probability {}",
             params.depth, params.risk
         );
         let value = mean.value() + tail.threshold(params.risk);
-        Ok(Chosen { value, by_row: Some(by_row.collect()), how })
+        Ok(Chosen {
+            value,
+            by_row: Some(by_row.collect()),
+            how,
+        })
     }
 }
 
@@ -75,7 +86,11 @@ impl ThresholdKind for Dspot {
 fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean), StageError> {
     let mut differences = Vec::with_capacity(source.scores.len());
     let mut last = None;
-    for stretch in source.stretches.iter().filter(|stretch| stretch.len() > depth) {
+    for stretch in source
+        .stretches
+        .iter()
+        .filter(|stretch| stretch.len() > depth)
+    {
         let (first, rest) = source.scores[stretch.clone()].split_at(depth);
         let mut mean = LocalMean::new(first);
         for score in rest {
@@ -85,8 +100,10 @@ fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean),
         last = Some(mean);
     }
     let mean = last.ok_or_else(|| {
-        StageError::new(format!("no segment that calibrates the threshold has more than {depth} rows"))
-            .hint("lower `depth`, or learn the threshold over more rows")
+        StageError::new(format!(
+            "no segment that calibrates the threshold has more than {depth} rows"
+        ))
+        .hint("lower `depth`, or learn the threshold over more rows")
     })?;
     Ok((differences, mean))
 }
@@ -120,7 +137,11 @@ struct LocalMean {
 
 impl LocalMean {
     fn new(scores: &[f64]) -> Self {
-        Self { scores: scores.iter().copied().collect(), sum: scores.iter().sum(), taken: 0 }
+        Self {
+            scores: scores.iter().copied().collect(),
+            sum: scores.iter().sum(),
+            taken: 0,
+        }
     }
 
     fn value(&self) -> f64 {
@@ -146,29 +167,47 @@ mod tests {
     use crate::metrics::Case;
 
     fn params(depth: usize) -> Params {
-        Params { risk: 1e-3, level: 0.05, depth, search: peaks::Search::Full, over: Over::default() }
+        Params {
+            risk: 1e-3,
+            level: 0.05,
+            depth,
+            search: peaks::Search::Full,
+            over: Over::default(),
+        }
     }
 
     #[test]
     fn follows_a_drift_that_spot_would_alarm_at() {
         let mut random = Random::new(8, "scores");
-        let mut noise = |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
+        let mut noise =
+            |count: usize| -> Vec<f64> { (0..count).map(|_| random.normal()).collect() };
         let calibration = noise(2000);
-        let mut scores: Vec<f64> =
-            noise(3000).iter().enumerate().map(|(row, value)| value + row as f64 * 0.01).collect();
+        let mut scores: Vec<f64> = noise(3000)
+            .iter()
+            .enumerate()
+            .map(|(row, value)| value + row as f64 * 0.01)
+            .collect();
         scores[2500] += 20.0;
         let case = Case::of_one_stretch(scores.clone(), vec![false; 3000]).unwrap();
         let whole = 0..2000;
-        let source = Source { scores: &calibration, stretches: std::slice::from_ref(&whole), case: &case };
+        let source = Source {
+            scores: &calibration,
+            stretches: std::slice::from_ref(&whole),
+            case: &case,
+        };
         let thresholds = Dspot::choose(&params(20), &source).unwrap().by_row.unwrap();
-        let alarms: Vec<usize> = (0..3000).filter(|row| scores[*row] > thresholds[*row]).collect();
+        let alarms: Vec<usize> = (0..3000)
+            .filter(|row| scores[*row] > thresholds[*row])
+            .collect();
         assert!(alarms.contains(&2500) && alarms.len() < 15, "{alarms:?}");
         assert!(thresholds[2999] > thresholds[0] + 25.0);
     }
 
     #[test]
     fn the_local_mean_is_that_of_the_last_scores() {
-        let scores: Vec<f64> = (0..500).map(|row| f64::from(row * row % 97) * 0.1).collect();
+        let scores: Vec<f64> = (0..500)
+            .map(|row| f64::from(row * row % 97) * 0.1)
+            .collect();
         let mut mean = LocalMean::new(&scores[..7]);
         for row in 7..500 {
             let direct = scores[row - 7..row].iter().sum::<f64>() / 7.0;
@@ -181,8 +220,15 @@ mod tests {
     fn needs_more_rows_than_its_depth() {
         let case = Case::of_one_stretch(vec![1.0], vec![false]).unwrap();
         let (halves, scores) = ([0..50, 50..100], [1.0; 100]);
-        let error =
-            Dspot::choose(&params(60), &Source { scores: &scores, stretches: &halves, case: &case }).unwrap_err();
+        let error = Dspot::choose(
+            &params(60),
+            &Source {
+                scores: &scores,
+                stretches: &halves,
+                case: &case,
+            },
+        )
+        .unwrap_err();
         assert!(error.message().contains("60 rows"), "{error}");
     }
 }

@@ -43,9 +43,16 @@ impl ThresholdKind for Ewma {
 
     fn check(params: &Params) -> Result<(), String> {
         if !(params.smoothing > 0.0 && params.smoothing < 1.0) {
-            return Err(format!("smoothing {} is not between 0 and 1", params.smoothing));
+            return Err(format!(
+                "smoothing {} is not between 0 and 1",
+                params.smoothing
+            ));
         }
-        if params.k.is_finite() { Ok(()) } else { Err(format!("k {} is not a finite number", params.k)) }
+        if params.k.is_finite() {
+            Ok(())
+        } else {
+            Err(format!("k {} is not a finite number", params.k))
+        }
     }
 
     fn basis(params: &Params) -> Basis {
@@ -56,17 +63,23 @@ impl ThresholdKind for Ewma {
         let start = Moments::of(source.scores);
         let by_row = source.case.stretches.iter().flat_map(|stretch| {
             let mut moments = start;
-            source.case.scores[stretch.clone()].iter().map(move |score| {
-                let threshold = moments.threshold(params.k);
-                moments.take(score.min(threshold), params.smoothing);
-                threshold
-            })
+            source.case.scores[stretch.clone()]
+                .iter()
+                .map(move |score| {
+                    let threshold = moments.threshold(params.k);
+                    moments.take(score.min(threshold), params.smoothing);
+                    threshold
+                })
         });
         let how = format!(
             "adapts: mean plus {} standard deviations, the newest score weighted {}",
             params.k, params.smoothing
         );
-        Ok(Chosen { value: start.threshold(params.k), by_row: Some(by_row.collect()), how })
+        Ok(Chosen {
+            value: start.threshold(params.k),
+            by_row: Some(by_row.collect()),
+            how,
+        })
     }
 }
 
@@ -81,11 +94,17 @@ impl Moments {
     fn of(scores: &[f64]) -> Self {
         let count = scores.len() as f64;
         let second = scores.iter().map(|score| score * score).sum::<f64>() / count;
-        Self { mean: scores.iter().sum::<f64>() / count, second }
+        Self {
+            mean: scores.iter().sum::<f64>() / count,
+            second,
+        }
     }
 
     fn threshold(self, k: f64) -> f64 {
-        self.mean + k * (self.second - self.mean * self.mean).max(SMALLEST_VARIANCE).sqrt()
+        self.mean
+            + k * (self.second - self.mean * self.mean)
+                .max(SMALLEST_VARIANCE)
+                .sqrt()
     }
 
     fn take(&mut self, score: f64, weight: f64) {
@@ -104,14 +123,26 @@ mod tests {
         for golden in golden::cases() {
             let reference = &golden.expected["ema_threshold"];
             let number = |name: &str| reference[name].as_f64().unwrap();
-            let params = Params { smoothing: number("alpha"), k: number("k_sigma"), over: Over::default() };
-            let source = Source { scores: &golden.train, stretches: &[], case: &golden.case };
+            let params = Params {
+                smoothing: number("alpha"),
+                k: number("k_sigma"),
+                over: Over::default(),
+            };
+            let source = Source {
+                scores: &golden.train,
+                stretches: &[],
+                case: &golden.case,
+            };
             let chosen = Ewma::choose(&params, &source).unwrap();
             let thresholds = chosen.by_row.unwrap();
             let [expected, _] = &golden.adaptive;
             assert_eq!(thresholds.len(), expected.len());
             for (own, reference) in thresholds.iter().zip(expected) {
-                assert!((own - reference).abs() < 1e-12, "{}: {own} {reference}", golden.name);
+                assert!(
+                    (own - reference).abs() < 1e-12,
+                    "{}: {own} {reference}",
+                    golden.name
+                );
             }
             let mean = thresholds.iter().sum::<f64>() / thresholds.len() as f64;
             assert!((mean - number("mean")).abs() < 1e-12);
@@ -121,9 +152,17 @@ mod tests {
                 reference["flagged"].as_u64().unwrap()
             );
             let counts = judged.counts();
-            for (own, name) in [(counts.precision(), "precision"), (counts.recall(), "recall"), (counts.f1(), "f1")] {
+            for (own, name) in [
+                (counts.precision(), "precision"),
+                (counts.recall(), "recall"),
+                (counts.f1(), "f1"),
+            ] {
                 // The reference adds 1e-8 to the denominators.
-                assert!((own - reference["point"][name].as_f64().unwrap()).abs() < 1e-7, "{} {name}", golden.name);
+                assert!(
+                    (own - reference["point"][name].as_f64().unwrap()).abs() < 1e-7,
+                    "{} {name}",
+                    golden.name
+                );
             }
         }
     }
@@ -131,8 +170,20 @@ mod tests {
     #[test]
     fn every_stretch_starts_from_the_chosen_splits() {
         let case = Case::new(vec![5.0, 6.0, 5.0, 6.0], vec![false; 4], vec![0..2, 2..4]).unwrap();
-        let params = Params { smoothing: 0.5, k: 1.0, over: Over::default() };
-        let chosen = Ewma::choose(&params, &Source { scores: &[1.0, 3.0], stretches: &[], case: &case }).unwrap();
+        let params = Params {
+            smoothing: 0.5,
+            k: 1.0,
+            over: Over::default(),
+        };
+        let chosen = Ewma::choose(
+            &params,
+            &Source {
+                scores: &[1.0, 3.0],
+                stretches: &[],
+                case: &case,
+            },
+        )
+        .unwrap();
         let thresholds = chosen.by_row.unwrap();
         assert_eq!((chosen.value, thresholds[0]), (3.0, 3.0));
         assert_eq!(thresholds[..2], thresholds[2..]);

@@ -22,7 +22,11 @@ impl ThresholdKind for Fixed {
     const DOC: &'static str = "The given value.";
 
     fn check(params: &Params) -> Result<(), String> {
-        if params.value.is_finite() { Ok(()) } else { Err(format!("value {} is not a finite number", params.value)) }
+        if params.value.is_finite() {
+            Ok(())
+        } else {
+            Err(format!("value {} is not a finite number", params.value))
+        }
     }
 
     fn basis(_: &Params) -> Basis {

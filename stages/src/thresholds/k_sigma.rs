@@ -30,7 +30,11 @@ impl ThresholdKind for KSigma {
     const DOC: &'static str = "The mean of the scores plus `k` of their standard deviations.";
 
     fn check(params: &Params) -> Result<(), String> {
-        if params.k.is_finite() { Ok(()) } else { Err(format!("k {} is not a finite number", params.k)) }
+        if params.k.is_finite() {
+            Ok(())
+        } else {
+            Err(format!("k {} is not a finite number", params.k))
+        }
     }
 
     fn basis(params: &Params) -> Basis {
@@ -40,7 +44,12 @@ impl ThresholdKind for KSigma {
     fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let count = source.scores.len() as f64;
         let mean = source.scores.iter().sum::<f64>() / count;
-        let variance = source.scores.iter().map(|score| (score - mean) * (score - mean)).sum::<f64>() / count;
+        let variance = source
+            .scores
+            .iter()
+            .map(|score| (score - mean) * (score - mean))
+            .sum::<f64>()
+            / count;
         let how = format!("mean plus {} standard deviations", params.k);
         Ok(Chosen::constant(mean + params.k * variance.sqrt(), how))
     }
@@ -54,7 +63,22 @@ mod tests {
     #[test]
     fn counts_standard_deviations() {
         let case = Case::new(vec![], vec![], vec![]).unwrap();
-        let source = Source { scores: &[1.0, 3.0, 1.0, 3.0], stretches: &[], case: &case };
-        assert_eq!(KSigma::choose(&Params { k: 2.0, over: Over::default() }, &source).unwrap().value, 4.0);
+        let source = Source {
+            scores: &[1.0, 3.0, 1.0, 3.0],
+            stretches: &[],
+            case: &case,
+        };
+        assert_eq!(
+            KSigma::choose(
+                &Params {
+                    k: 2.0,
+                    over: Over::default()
+                },
+                &source
+            )
+            .unwrap()
+            .value,
+            4.0
+        );
     }
 }

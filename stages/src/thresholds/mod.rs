@@ -56,7 +56,11 @@ pub struct Chosen {
 
 impl Chosen {
     fn constant(value: f64, how: String) -> Self {
-        Self { value, by_row: None, how }
+        Self {
+            value,
+            by_row: None,
+            how,
+        }
     }
 }
 
@@ -91,7 +95,9 @@ impl Declaration {
             entry: || Entry::new::<T::Params>(T::NAME, T::DOC),
             check: |choice| T::check(&choice.parameters()?),
             basis: |choice| Ok(T::basis(&choice.parameters()?)),
-            choose: |choice, source| T::choose(&choice.parameters().map_err(StageError::new)?, source),
+            choose: |choice, source| {
+                T::choose(&choice.parameters().map_err(StageError::new)?, source)
+            },
         }
     }
 }
@@ -116,7 +122,10 @@ impl Registry for ThresholdTable {
     const WHAT: &'static str = "threshold";
 
     fn entries() -> Vec<Entry> {
-        THRESHOLDS.iter().map(|declaration| (declaration.entry)()).collect()
+        THRESHOLDS
+            .iter()
+            .map(|declaration| (declaration.entry)())
+            .collect()
     }
 }
 
@@ -124,7 +133,9 @@ impl Registry for ThresholdTable {
 pub type ThresholdChoice = Choice<ThresholdTable>;
 
 fn declaration(choice: &ThresholdChoice) -> Result<&'static Declaration, String> {
-    let found = THRESHOLDS.iter().find(|declaration| declaration.name == choice.name());
+    let found = THRESHOLDS
+        .iter()
+        .find(|declaration| declaration.name == choice.name());
     found.ok_or_else(|| format!("unknown threshold `{}`", choice.name()))
 }
 

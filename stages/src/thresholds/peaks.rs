@@ -17,19 +17,35 @@ impl Tail {
     /// The excess that is exceeded with this probability.
     pub fn excess_at(&self, probability: f64) -> f64 {
         let log = libm::log(probability);
-        if self.shape == 0.0 { -self.scale * log } else { self.scale / self.shape * libm::expm1(-self.shape * log) }
+        if self.shape == 0.0 {
+            -self.scale * log
+        } else {
+            self.scale / self.shape * libm::expm1(-self.shape * log)
+        }
     }
 
     fn exponential(mean: f64, count: f64) -> Self {
-        Self { shape: 0.0, scale: mean, log_likelihood: -count * (1.0 + libm::log(mean)) }
+        Self {
+            shape: 0.0,
+            scale: mean,
+            log_likelihood: -count * (1.0 + libm::log(mean)),
+        }
     }
 
     /// The tail whose ratio of shape to scale solves the likelihood equation.
     fn at_root(ratio: f64, excesses: &[f64]) -> Self {
         let count = excesses.len() as f64;
-        let shape = excesses.iter().map(|excess| libm::log1p(ratio * excess)).sum::<f64>() / count;
+        let shape = excesses
+            .iter()
+            .map(|excess| libm::log1p(ratio * excess))
+            .sum::<f64>()
+            / count;
         let scale = shape / ratio;
-        Self { shape, scale, log_likelihood: -count * (libm::log(scale) + shape + 1.0) }
+        Self {
+            shape,
+            scale,
+            log_likelihood: -count * (libm::log(scale) + shape + 1.0),
+        }
     }
 }
 
@@ -58,7 +74,10 @@ pub fn fit(excesses: &[f64], search: Search) -> Tail {
         Search::Siffer => 2.0 * (mean - lowest) / (mean * lowest),
     };
     let (negative, positive) = (negative_grid(highest), positive_grid(lower, upper));
-    for ratio in roots(excesses, &negative).into_iter().chain(roots(excesses, &positive)) {
+    for ratio in roots(excesses, &negative)
+        .into_iter()
+        .chain(roots(excesses, &positive))
+    {
         let tail = Tail::at_root(ratio, excesses);
         if tail.log_likelihood.is_finite() && tail.log_likelihood > best.log_likelihood {
             best = tail;
@@ -72,7 +91,10 @@ pub fn fit(excesses: &[f64], search: Search) -> Tail {
 pub fn follow(tail: &Tail, excesses: &[f64]) -> Option<Tail> {
     let count = excesses.len() as f64;
     if tail.shape == 0.0 {
-        return Some(Tail::exponential(excesses.iter().sum::<f64>() / count, count));
+        return Some(Tail::exponential(
+            excesses.iter().sum::<f64>() / count,
+            count,
+        ));
     }
     let ratio = tail.shape / tail.scale;
     let highest = excesses.iter().copied().fold(0.0, f64::max);
@@ -84,7 +106,8 @@ pub fn follow(tail: &Tail, excesses: &[f64]) -> Option<Tail> {
     let (near, far) = brackets.into_iter().filter(inside).find(changes)?;
     let followed = Tail::at_root(false_position(excesses, near, far), excesses);
     let exponential = Tail::exponential(excesses.iter().sum::<f64>() / count, count);
-    let better = followed.log_likelihood.is_finite() && followed.log_likelihood > exponential.log_likelihood;
+    let better =
+        followed.log_likelihood.is_finite() && followed.log_likelihood > exponential.log_likelihood;
     Some(if better { followed } else { exponential })
 }
 
@@ -121,7 +144,9 @@ const NEAREST: f64 = 1e-5;
 fn negative_grid(highest: f64) -> Vec<f64> {
     let reach = -libm::log(NEAREST);
     let at = |step: usize| reach - 2.0 * reach * step as f64 / GRID as f64;
-    (0..=GRID).map(|step| -1.0 / (highest * (1.0 + libm::exp(-at(step))))).collect()
+    (0..=GRID)
+        .map(|step| -1.0 / (highest * (1.0 + libm::exp(-at(step)))))
+        .collect()
 }
 
 /// From the lower bound to Grimshaw's upper bound, in equal ratios.
@@ -130,14 +155,22 @@ fn positive_grid(lower: f64, upper: f64) -> Vec<f64> {
         return Vec::new();
     }
     let spread = libm::log(upper / lower);
-    (0..=GRID).map(|step| lower * libm::exp(spread * step as f64 / GRID as f64)).collect()
+    (0..=GRID)
+        .map(|step| lower * libm::exp(spread * step as f64 / GRID as f64))
+        .collect()
 }
 
 /// The zeros of the likelihood equation between neighbours of the grid.
 fn roots(excesses: &[f64], grid: &[f64]) -> Vec<f64> {
-    let values: Vec<f64> = grid.iter().map(|ratio| equation(*ratio, excesses)).collect();
-    let changes = (1..grid.len()).filter(|at| values[at - 1].is_sign_negative() != values[*at].is_sign_negative());
-    changes.map(|at| bisect(excesses, grid[at - 1], grid[at])).collect()
+    let values: Vec<f64> = grid
+        .iter()
+        .map(|ratio| equation(*ratio, excesses))
+        .collect();
+    let changes = (1..grid.len())
+        .filter(|at| values[at - 1].is_sign_negative() != values[*at].is_sign_negative());
+    changes
+        .map(|at| bisect(excesses, grid[at - 1], grid[at]))
+        .collect()
 }
 
 /// `u(x) v(x) - 1` with `u` the mean of `1 / (1 + x y)` and `v = 1 +` the mean of `log(1 + x y)`.
@@ -173,8 +206,14 @@ mod tests {
     fn finds_the_parameters_of_samples() {
         let mut random = Random::new(3, "pareto");
         for (shape, scale) in [(0.3, 2.0), (-0.3, 0.01), (0.0, 50.0), (0.8, 1.0)] {
-            let tail = Tail { shape, scale, log_likelihood: 0.0 };
-            let excesses: Vec<f64> = (0..20_000).map(|_| tail.excess_at(1.0 - random.uniform()).max(1e-12)).collect();
+            let tail = Tail {
+                shape,
+                scale,
+                log_likelihood: 0.0,
+            };
+            let excesses: Vec<f64> = (0..20_000)
+                .map(|_| tail.excess_at(1.0 - random.uniform()).max(1e-12))
+                .collect();
             let fit = fit(&excesses, Search::Full);
             assert!((fit.shape - shape).abs() < 0.03, "{fit:?}");
             assert!((fit.scale / scale - 1.0).abs() < 0.04, "{fit:?}");
@@ -185,12 +224,27 @@ mod tests {
     fn following_finds_what_searching_finds() {
         let mut random = Random::new(3, "pareto");
         for (shape, scale) in [(0.4, 2.0), (-0.3, 0.01)] {
-            let tail = Tail { shape, scale, log_likelihood: 0.0 };
-            let excesses: Vec<f64> = (0..600).map(|_| tail.excess_at(1.0 - random.uniform()).max(1e-12)).collect();
+            let tail = Tail {
+                shape,
+                scale,
+                log_likelihood: 0.0,
+            };
+            let excesses: Vec<f64> = (0..600)
+                .map(|_| tail.excess_at(1.0 - random.uniform()).max(1e-12))
+                .collect();
             let before = fit(&excesses[..590], Search::Full);
-            let (followed, searched) = (follow(&before, &excesses).unwrap(), fit(&excesses, Search::Full));
-            assert!((followed.shape - searched.shape).abs() < 1e-9, "{followed:?} {searched:?}");
-            assert!((followed.scale / searched.scale - 1.0).abs() < 1e-9, "{followed:?} {searched:?}");
+            let (followed, searched) = (
+                follow(&before, &excesses).unwrap(),
+                fit(&excesses, Search::Full),
+            );
+            assert!(
+                (followed.shape - searched.shape).abs() < 1e-9,
+                "{followed:?} {searched:?}"
+            );
+            assert!(
+                (followed.scale / searched.scale - 1.0).abs() < 1e-9,
+                "{followed:?} {searched:?}"
+            );
         }
     }
 
@@ -199,6 +253,9 @@ mod tests {
         let excesses: Vec<f64> = (1..40).map(|i| f64::from(i * i) * 0.01).collect();
         let scaled: Vec<f64> = excesses.iter().map(|excess| excess * 1e-4).collect();
         let (one, other) = (fit(&excesses, Search::Full), fit(&scaled, Search::Full));
-        assert!((one.shape - other.shape).abs() < 1e-9 && (one.scale * 1e-4 / other.scale - 1.0).abs() < 1e-9);
+        assert!(
+            (one.shape - other.shape).abs() < 1e-9
+                && (one.scale * 1e-4 / other.scale - 1.0).abs() < 1e-9
+        );
     }
 }

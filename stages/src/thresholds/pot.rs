@@ -71,21 +71,45 @@ mod tests {
             ];
             for (scale, reference) in scales {
                 let scores: Vec<f64> = golden.train.iter().map(|score| score * scale).collect();
-                let source = Source { scores: &scores, stretches: &[], case: &golden.case };
-                let params = Params { risk, level, search: peaks::Search::Siffer, over: Over::default() };
+                let source = Source {
+                    scores: &scores,
+                    stretches: &[],
+                    case: &golden.case,
+                };
+                let params = Params {
+                    risk,
+                    level,
+                    search: peaks::Search::Siffer,
+                    over: Over::default(),
+                };
                 let threshold = Pot::choose(&params, &source).unwrap().value;
                 let (_, excesses) = tail::split(scores, level);
                 assert_eq!(excesses.len() as u64, pot["peaks"].as_u64().unwrap());
                 let fit = peaks::fit(&excesses, peaks::Search::Siffer);
-                let seen = format!("{} {scale}: {threshold} {fit:?}, reference {reference}", golden.name);
-                assert!(near(threshold, &reference["extreme_quantile"], 2e-3), "{seen}");
-                assert!(near(fit.log_likelihood, &reference["log_likelihood"], 2e-3), "{seen}");
+                let seen = format!(
+                    "{} {scale}: {threshold} {fit:?}, reference {reference}",
+                    golden.name
+                );
+                assert!(
+                    near(threshold, &reference["extreme_quantile"], 2e-3),
+                    "{seen}"
+                );
+                assert!(
+                    near(fit.log_likelihood, &reference["log_likelihood"], 2e-3),
+                    "{seen}"
+                );
                 // The reference stops a little short of the maximum, where the shape is hardly determined.
                 let likelihood = reference["log_likelihood"].as_f64().unwrap();
                 assert!(fit.log_likelihood >= likelihood - 1e-9, "{seen}");
-                assert!((fit.shape - reference["gamma"].as_f64().unwrap()).abs() < 2e-2, "{seen}");
+                assert!(
+                    (fit.shape - reference["gamma"].as_f64().unwrap()).abs() < 2e-2,
+                    "{seen}"
+                );
                 assert!(near(fit.scale, &reference["sigma"], 2e-2), "{seen}");
-                assert!(peaks::fit(&excesses, peaks::Search::Full).log_likelihood >= fit.log_likelihood, "{seen}");
+                assert!(
+                    peaks::fit(&excesses, peaks::Search::Full).log_likelihood >= fit.log_likelihood,
+                    "{seen}"
+                );
             }
         }
     }

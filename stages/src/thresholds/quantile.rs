@@ -22,12 +22,19 @@ impl ThresholdKind for Quantile {
     type Params = Params;
 
     const NAME: &'static str = "quantile";
-    const DOC: &'static str = "The score that `anomaly_ratio` percent of the scores exceed, interpolated linearly.";
+    const DOC: &'static str =
+        "The score that `anomaly_ratio` percent of the scores exceed, interpolated linearly.";
 
     fn check(params: &Params) -> Result<(), String> {
         let ratio = params.anomaly_ratio;
         let right = ratio > 0.0 && ratio < 100.0;
-        if right { Ok(()) } else { Err(format!("anomaly_ratio {ratio} is not a percentage between 0 and 100")) }
+        if right {
+            Ok(())
+        } else {
+            Err(format!(
+                "anomaly_ratio {ratio} is not a percentage between 0 and 100"
+            ))
+        }
     }
 
     fn basis(params: &Params) -> Basis {
@@ -61,12 +68,29 @@ mod tests {
         for golden in golden::cases() {
             let reference = &golden.expected["percentile_threshold"];
             let scores = [golden.train.as_slice(), &golden.case.scores].concat();
-            let params = Params { anomaly_ratio: reference["anomaly_ratio"].as_f64().unwrap(), over: Over::default() };
-            let source = Source { scores: &scores, stretches: &[], case: &golden.case };
+            let params = Params {
+                anomaly_ratio: reference["anomaly_ratio"].as_f64().unwrap(),
+                over: Over::default(),
+            };
+            let source = Source {
+                scores: &scores,
+                stretches: &[],
+                case: &golden.case,
+            };
             let threshold = Quantile::choose(&params, &source).unwrap().value;
             let expected = reference["threshold"].as_f64().unwrap();
-            assert!((threshold - expected).abs() < 1e-9, "{}: {threshold} {expected}", golden.name);
-            let raw = golden.case.at(threshold).alarms.iter().filter(|alarm| **alarm).count();
+            assert!(
+                (threshold - expected).abs() < 1e-9,
+                "{}: {threshold} {expected}",
+                golden.name
+            );
+            let raw = golden
+                .case
+                .at(threshold)
+                .alarms
+                .iter()
+                .filter(|alarm| **alarm)
+                .count();
             assert_eq!(raw as u64, reference["flagged_raw"].as_u64().unwrap());
         }
     }

@@ -44,16 +44,22 @@ impl ThresholdKind for Spot {
 
     fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
         let calibrated = Tail::calibrated(source.scores.to_vec(), params.level, params.search)?;
-        let by_row = source
-            .case
-            .stretches
-            .iter()
-            .flat_map(|stretch| stream(calibrated.clone(), params.risk, &source.case.scores[stretch.clone()]));
+        let by_row = source.case.stretches.iter().flat_map(|stretch| {
+            stream(
+                calibrated.clone(),
+                params.risk,
+                &source.case.scores[stretch.clone()],
+            )
+        });
         let how = format!(
             "adapts: a Pareto tail that grows with each normal score exceeds it with probability {}",
             params.risk
         );
-        Ok(Chosen { value: calibrated.threshold(params.risk), by_row: Some(by_row.collect()), how })
+        Ok(Chosen {
+            value: calibrated.threshold(params.risk),
+            by_row: Some(by_row.collect()),
+            how,
+        })
     }
 }
 
@@ -82,11 +88,23 @@ mod tests {
         for golden in golden::cases() {
             let pot = &golden.expected["pot"];
             let (risk, level) = (pot["q"].as_f64().unwrap(), pot["level"].as_f64().unwrap());
-            let params = Params { risk, level, search: peaks::Search::Siffer, over: Over::default() };
-            let source = Source { scores: &golden.train, stretches: &[], case: &golden.case };
+            let params = Params {
+                risk,
+                level,
+                search: peaks::Search::Siffer,
+                over: Over::default(),
+            };
+            let source = Source {
+                scores: &golden.train,
+                stretches: &[],
+                case: &golden.case,
+            };
             let chosen = Spot::choose(&params, &source).unwrap();
             let thresholds = chosen.by_row.unwrap();
-            assert_eq!((thresholds.len(), thresholds[0]), (golden.case.rows(), chosen.value));
+            assert_eq!(
+                (thresholds.len(), thresholds[0]),
+                (golden.case.rows(), chosen.value)
+            );
             // The reference compares an exponential tail by a likelihood of the wrong sign.
             let [_, reference] = &golden.adaptive;
             if (reference[0] - chosen.value).abs() > 2e-3 * reference[0] {
@@ -95,7 +113,11 @@ mod tests {
             compared += 1;
             // It records the threshold after each row, not the one that the row was held against.
             for (row, (own, reference)) in thresholds[1..].iter().zip(reference).enumerate() {
-                assert!((own - reference).abs() <= 1e-9 * reference, "{} {row}: {own} {reference}", golden.name);
+                assert!(
+                    (own - reference).abs() <= 1e-9 * reference,
+                    "{} {row}: {own} {reference}",
+                    golden.name
+                );
             }
         }
         assert!(compared > 0);
@@ -104,7 +126,8 @@ mod tests {
     #[test]
     fn alarms_teach_nothing_and_stretches_start_anew() {
         let mut random = crate::contract::Random::new(8, "scores");
-        let mut draw = |count: usize| -> Vec<f64> { (0..count).map(|_| random.uniform()).collect() };
+        let mut draw =
+            |count: usize| -> Vec<f64> { (0..count).map(|_| random.uniform()).collect() };
         let (calibration, mut judged) = (draw(400), draw(300));
         let tail = Tail::calibrated(calibration, 0.1, peaks::Search::Full).unwrap();
         let calm = stream(tail.clone(), 0.01, &judged);
@@ -112,7 +135,10 @@ mod tests {
         let with_alarm = stream(tail.clone(), 0.01, &judged);
         assert!(judged[120] > with_alarm[120]);
         assert_eq!(calm[..=120], with_alarm[..=120]);
-        assert!(with_alarm.windows(2).any(|pair| pair[0] != pair[1]), "it adapts");
+        assert!(
+            with_alarm.windows(2).any(|pair| pair[0] != pair[1]),
+            "it adapts"
+        );
         assert!(with_alarm.iter().all(|threshold| *threshold < 2.0));
         assert_eq!(with_alarm[0], tail.threshold(0.01));
     }

@@ -29,7 +29,9 @@ pub fn check(risk: f64, level: f64) -> Result<(), String> {
         return Err(format!("level {level} is not a share between 0 and 1"));
     }
     if !(risk > 0.0 && risk < level) {
-        return Err(format!("risk {risk} is not between 0 and the level {level}"));
+        return Err(format!(
+            "risk {risk} is not between 0 and the level {level}"
+        ));
     }
     Ok(())
 }
@@ -39,7 +41,11 @@ pub fn split(mut scores: Vec<f64>, level: f64) -> (f64, Vec<f64>) {
     scores.sort_unstable_by(f64::total_cmp);
     let rank = ((1.0 - level) * scores.len() as f64) as usize;
     let initial = scores[rank.min(scores.len() - 1)];
-    let excesses = scores.iter().filter(|score| **score > initial).map(|score| score - initial).collect();
+    let excesses = scores
+        .iter()
+        .filter(|score| **score > initial)
+        .map(|score| score - initial)
+        .collect();
     (initial, excesses)
 }
 
@@ -71,10 +77,19 @@ impl Tail {
             let message = format!(
                 "only {peaks} of {count} scores lie above the initial threshold {initial}; a tail takes at least {FEWEST_PEAKS}"
             );
-            return Err(StageError::new(message).hint("raise `level`, or learn the threshold over more rows"));
+            return Err(StageError::new(message)
+                .hint("raise `level`, or learn the threshold over more rows"));
         }
         let fit = peaks::fit(&excesses, search);
-        Ok(Self { initial, excesses, count, search, fit, fitted_at: peaks, searched_at: peaks })
+        Ok(Self {
+            initial,
+            excesses,
+            count,
+            search,
+            fit,
+            fitted_at: peaks,
+            searched_at: peaks,
+        })
     }
 
     /// The score that is exceeded with probability `risk`.
@@ -90,14 +105,15 @@ impl Tail {
             return false;
         }
         self.excesses.push(score - self.initial);
-        let grown = |since: usize, share: f64| self.excesses.len() as f64 >= since as f64 * (1.0 + share);
+        let grown =
+            |since: usize, share: f64| self.excesses.len() as f64 >= since as f64 * (1.0 + share);
         if grown(self.searched_at, SEARCH_SHARE) {
             self.fit = peaks::fit(&self.excesses, self.search);
             self.searched_at = self.excesses.len();
             self.fitted_at = self.excesses.len();
         } else if grown(self.fitted_at, REFIT_SHARE) {
-            self.fit =
-                peaks::follow(&self.fit, &self.excesses).unwrap_or_else(|| peaks::fit(&self.excesses, self.search));
+            self.fit = peaks::follow(&self.fit, &self.excesses)
+                .unwrap_or_else(|| peaks::fit(&self.excesses, self.search));
             self.fitted_at = self.excesses.len();
         }
         true
@@ -112,7 +128,11 @@ mod tests {
     #[test]
     fn a_tail_that_grew_is_that_of_all_scores() {
         let mut random = Random::new(4, "scores");
-        let mut draw = |count: usize| -> Vec<f64> { (0..count).map(|_| -libm::log(1.0 - random.uniform())).collect() };
+        let mut draw = |count: usize| -> Vec<f64> {
+            (0..count)
+                .map(|_| -libm::log(1.0 - random.uniform()))
+                .collect()
+        };
         let (start, more) = (draw(2000), draw(6000));
         let mut grown = Tail::calibrated(start, 0.05, Search::Full).unwrap();
         more.iter().for_each(|score| {
@@ -121,8 +141,20 @@ mod tests {
         let anew = peaks::fit(&grown.excesses, Search::Full);
         assert!(grown.excesses.len() > 300 && grown.count == 8000);
         // The last fit is at most a share of the peaks old.
-        assert!((grown.fit.shape - anew.shape).abs() < 0.02, "{:?} {anew:?}", grown.fit);
-        assert!((grown.fit.scale / anew.scale - 1.0).abs() < 0.02, "{:?} {anew:?}", grown.fit);
-        assert!((grown.threshold(1e-3) - 1000.0_f64.ln()).abs() < 0.6, "{}", grown.threshold(1e-3));
+        assert!(
+            (grown.fit.shape - anew.shape).abs() < 0.02,
+            "{:?} {anew:?}",
+            grown.fit
+        );
+        assert!(
+            (grown.fit.scale / anew.scale - 1.0).abs() < 0.02,
+            "{:?} {anew:?}",
+            grown.fit
+        );
+        assert!(
+            (grown.threshold(1e-3) - 1000.0_f64.ln()).abs() < 0.6,
+            "{}",
+            grown.threshold(1e-3)
+        );
     }
 }

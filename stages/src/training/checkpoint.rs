@@ -73,12 +73,24 @@ impl Checkpoint {
     /// If the safetensors library refuses.
     pub fn encode(&self) -> Result<Vec<u8>, StageError> {
         let mut tensors = BTreeMap::new();
-        for (prefix, part) in PARTS.iter().zip([&self.weights, &self.optimizer, &self.best]) {
-            tensors.extend(part.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())));
+        for (prefix, part) in PARTS
+            .iter()
+            .zip([&self.weights, &self.optimizer, &self.best])
+        {
+            tensors.extend(
+                part.iter()
+                    .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())),
+            );
         }
-        let training = serde_json::to_value(&self.course)
-            .map_err(|error| StageError::new("the state of the training cannot be written").because(error))?;
-        Ok(Model { config: json!({"format": FORMAT}), training, tensors }.encode()?)
+        let training = serde_json::to_value(&self.course).map_err(|error| {
+            StageError::new("the state of the training cannot be written").because(error)
+        })?;
+        Ok(Model {
+            config: json!({"format": FORMAT}),
+            training,
+            tensors,
+        }
+        .encode()?)
     }
 
     /// # Errors
@@ -88,17 +100,24 @@ impl Checkpoint {
         if file.config["format"] != FORMAT {
             return Err(StageError::new("this is not a checkpoint of a training"));
         }
-        let course = serde_json::from_value(file.training)
-            .map_err(|error| StageError::new("the checkpoint's header does not parse").because(error))?;
+        let course = serde_json::from_value(file.training).map_err(|error| {
+            StageError::new("the checkpoint's header does not parse").because(error)
+        })?;
         let mut parts: [BTreeMap<String, TensorData>; 3] = Default::default();
         for (name, tensor) in file.tensors {
             let place = PARTS.iter().position(|prefix| name.starts_with(prefix));
-            let place =
-                place.ok_or_else(|| StageError::new(format!("the checkpoint holds an unknown tensor `{name}`")))?;
+            let place = place.ok_or_else(|| {
+                StageError::new(format!("the checkpoint holds an unknown tensor `{name}`"))
+            })?;
             parts[place].insert(name[PARTS[place].len()..].to_owned(), tensor);
         }
         let [weights, optimizer, best] = parts;
-        Ok(Self { course, weights, optimizer, best })
+        Ok(Self {
+            course,
+            weights,
+            optimizer,
+            best,
+        })
     }
 }
 
@@ -108,11 +127,17 @@ mod tests {
 
     #[test]
     fn survives_its_bytes_and_refuses_others() {
-        let tensor = |value: f32| BTreeMap::from([("w".to_owned(), TensorData::from_f32(&[1], &[value]))]);
+        let tensor =
+            |value: f32| BTreeMap::from([("w".to_owned(), TensorData::from_f32(&[1], &[value]))]);
         let mut stopping = Stopping::default();
         stopping.observe(1, 0.1 + 0.2, None);
-        let row =
-            LogRow { epoch: 1, train_loss: 0.1 + 0.2, validation_loss: None, monitored: None, learning_rate: 1e-4 };
+        let row = LogRow {
+            epoch: 1,
+            train_loss: 0.1 + 0.2,
+            validation_loss: None,
+            monitored: None,
+            learning_rate: 1e-4,
+        };
         let checkpoint = Checkpoint {
             course: Course {
                 epochs: 1,
@@ -123,7 +148,11 @@ mod tests {
                 schedule: ScheduleState::default(),
                 stopping,
                 log: vec![row],
-                inside: Some(Inside { done: 32, loss: 0.1 + 0.7, noise: [u64::MAX, 7, 8, 9] }),
+                inside: Some(Inside {
+                    done: 32,
+                    loss: 0.1 + 0.7,
+                    noise: [u64::MAX, 7, 8, 9],
+                }),
             },
             weights: tensor(1.0),
             optimizer: tensor(2.0),

@@ -12,8 +12,15 @@ use crate::models::{Batch, DataShape, Task};
 /// An image's number is its place in the set.
 impl Samples for Images {
     fn shape(&self, task: Task) -> DataShape {
-        let classes = if task == Task::Classify { self.classes.len() } else { 0 };
-        DataShape { task, ..DataShape::images(self.height, self.width, COLOURS, classes) }
+        let classes = if task == Task::Classify {
+            self.classes.len()
+        } else {
+            0
+        };
+        DataShape {
+            task,
+            ..DataShape::images(self.height, self.width, COLOURS, classes)
+        }
     }
 
     fn classes(&self) -> Vec<String> {
@@ -41,16 +48,25 @@ impl Samples for Images {
         let plane = self.height * self.width;
         let mut values = vec![0.0; pixels.len()];
         let size = (plane * COLOURS).max(1);
-        values.par_chunks_exact_mut(size).zip(pixels.par_chunks_exact(size)).for_each(|(target, pixels)| {
-            for (colour, target) in target.chunks_exact_mut(plane).enumerate() {
-                let own = pixels.iter().skip(colour).step_by(COLOURS);
-                target.iter_mut().zip(own).for_each(|(target, value)| *target = f32::from(*value) / 255.0);
-            }
-        });
+        values
+            .par_chunks_exact_mut(size)
+            .zip(pixels.par_chunks_exact(size))
+            .for_each(|(target, pixels)| {
+                for (colour, target) in target.chunks_exact_mut(plane).enumerate() {
+                    let own = pixels.iter().skip(colour).step_by(COLOURS);
+                    target
+                        .iter_mut()
+                        .zip(own)
+                        .for_each(|(target, value)| *target = f32::from(*value) / 255.0);
+                }
+            });
         let shape = (samples.len(), COLOURS, self.height, self.width);
         let mut batch = Batch::of(Tensor::from_vec(values, shape, device)?);
         if task == Task::Classify {
-            let labels: Option<Vec<u32>> = samples.iter().map(|sample| self.class_of(*sample)).collect();
+            let labels: Option<Vec<u32>> = samples
+                .iter()
+                .map(|sample| self.class_of(*sample))
+                .collect();
             let labels = labels.ok_or_else(|| StageError::new("an image belongs to no class"))?;
             batch.classes = Some(Tensor::from_vec(labels, samples.len(), device)?);
         }

@@ -32,7 +32,10 @@ impl Masking {
         }
         Err((
             "ratio".to_owned(),
-            format!("must lie between 0 and 1, so that some values are hidden, not be {}", self.ratio),
+            format!(
+                "must lie between 0 and 1, so that some values are hidden, not be {}",
+                self.ratio
+            ),
         ))
     }
 
@@ -41,9 +44,23 @@ impl Masking {
     /// # Errors
     /// If a tensor cannot be made.
     pub fn hide(self, batch: Batch, random: &mut Random) -> Result<Batch, StageError> {
-        let seen = (0..batch.inputs.elem_count()).map(|_| if random.uniform() < self.ratio { 0.0 } else { 1.0 });
-        let mask = Tensor::from_vec(seen.collect::<Vec<f32>>(), batch.inputs.shape(), batch.inputs.device())?;
-        Ok(Batch { inputs: (&batch.inputs * &mask)?, mask: Some(mask), ..batch })
+        let seen = (0..batch.inputs.elem_count()).map(|_| {
+            if random.uniform() < self.ratio {
+                0.0
+            } else {
+                1.0
+            }
+        });
+        let mask = Tensor::from_vec(
+            seen.collect::<Vec<f32>>(),
+            batch.inputs.shape(),
+            batch.inputs.device(),
+        )?;
+        Ok(Batch {
+            inputs: (&batch.inputs * &mask)?,
+            mask: Some(mask),
+            ..batch
+        })
     }
 }
 
@@ -54,7 +71,10 @@ mod tests {
 
     fn batch(windows: usize) -> Batch {
         let inputs = Tensor::ones((windows, 50, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        Batch { targets: Some(inputs.clone()), ..Batch::of(inputs) }
+        Batch {
+            targets: Some(inputs.clone()),
+            ..Batch::of(inputs)
+        }
     }
 
     fn flat(tensor: &Tensor) -> Vec<f32> {
@@ -64,15 +84,29 @@ mod tests {
     #[test]
     fn hides_its_share_whatever_the_batch() {
         let masking = Masking { ratio: 0.375 };
-        let together = masking.hide(batch(40), &mut Random::new(3, "mask")).unwrap();
+        let together = masking
+            .hide(batch(40), &mut Random::new(3, "mask"))
+            .unwrap();
         let mask = flat(together.mask.as_ref().unwrap());
         let hidden = mask.iter().filter(|seen| **seen == 0.0).count() as f64 / mask.len() as f64;
         assert!((hidden - 0.375).abs() < 0.02, "{hidden}");
         assert_eq!(flat(&together.inputs), mask);
-        assert!(flat(together.targets.as_ref().unwrap()).iter().all(|value| *value == 1.0));
+        assert!(
+            flat(together.targets.as_ref().unwrap())
+                .iter()
+                .all(|value| *value == 1.0)
+        );
         let mut random = Random::new(3, "mask");
-        let parts =
-            [7, 33].map(|windows| flat(masking.hide(batch(windows), &mut random).unwrap().mask.as_ref().unwrap()));
+        let parts = [7, 33].map(|windows| {
+            flat(
+                masking
+                    .hide(batch(windows), &mut random)
+                    .unwrap()
+                    .mask
+                    .as_ref()
+                    .unwrap(),
+            )
+        });
         assert_eq!(parts.concat(), mask);
     }
 

@@ -61,7 +61,11 @@ pub struct Monitor {
 
 impl Default for Monitor {
     fn default() -> Self {
-        Self { metric: Figure::Loss, mode: None, on: Split::Validation }
+        Self {
+            metric: Figure::Loss,
+            mode: None,
+            on: Split::Validation,
+        }
     }
 }
 
@@ -80,7 +84,13 @@ impl Monitor {
         if fits {
             return Ok(());
         }
-        Err(("metric".to_owned(), format!("`{}` is not a metric of the task `{task}`", self.metric.name())))
+        Err((
+            "metric".to_owned(),
+            format!(
+                "`{}` is not a metric of the task `{task}`",
+                self.metric.name()
+            ),
+        ))
     }
 
     /// Whether it is measured on samples besides those that are trained on.
@@ -91,7 +101,10 @@ impl Monitor {
     /// The figure turned round if need be, so that lower is better.
     pub fn lower_is_better(&self, figure: f64) -> f64 {
         let highest = self.metric == Figure::Accuracy;
-        match self.mode.unwrap_or(if highest { Better::Max } else { Better::Min }) {
+        match self
+            .mode
+            .unwrap_or(if highest { Better::Max } else { Better::Min })
+        {
             Better::Min => figure,
             Better::Max => -figure,
         }
@@ -121,14 +134,26 @@ impl Mean {
 ///
 /// # Errors
 /// If the network fails or the batch lacks what is compared.
-pub fn measure(figure: Figure, task: Task, network: &dyn Network, batch: &Batch) -> Result<Option<f64>, StageError> {
-    let lacking = || StageError::new(format!("a batch to {task} lacks what predictions are compared with"));
+pub fn measure(
+    figure: Figure,
+    task: Task,
+    network: &dyn Network,
+    batch: &Batch,
+) -> Result<Option<f64>, StageError> {
+    let lacking = || {
+        StageError::new(format!(
+            "a batch to {task} lacks what predictions are compared with"
+        ))
+    };
     let predicted = network.predict(batch)?;
     Ok(match figure {
         Figure::Loss | Figure::TrainLoss => None,
         Figure::Accuracy => {
             let classes = batch.classes.as_ref().ok_or_else(lacking)?;
-            let right = predicted.argmax(D::Minus1)?.eq(classes)?.to_dtype(candle_core::DType::F32)?;
+            let right = predicted
+                .argmax(D::Minus1)?
+                .eq(classes)?
+                .to_dtype(candle_core::DType::F32)?;
             Some(mean(&right)?)
         }
         Figure::Mse | Figure::Mae => {
@@ -137,13 +162,21 @@ pub fn measure(figure: Figure, task: Task, network: &dyn Network, batch: &Batch)
                 _ => batch.targets.as_ref().ok_or_else(lacking)?,
             };
             let apart = (predicted - target)?;
-            let apart = if figure == Figure::Mse { apart.sqr()? } else { apart.abs()? };
+            let apart = if figure == Figure::Mse {
+                apart.sqr()?
+            } else {
+                apart.abs()?
+            };
             match &batch.mask {
                 // Only hidden values count; a batch in which nothing is hidden says nothing.
                 Some(mask) => {
                     let hidden = (1.0 - mask)?;
                     let count = mean(&hidden)?;
-                    if count == 0.0 { None } else { Some(mean(&(apart * hidden)?)? / count) }
+                    if count == 0.0 {
+                        None
+                    } else {
+                        Some(mean(&(apart * hidden)?)? / count)
+                    }
                 }
                 None => Some(mean(&apart)?),
             }
@@ -154,7 +187,9 @@ pub fn measure(figure: Figure, task: Task, network: &dyn Network, batch: &Batch)
 /// Summed in 64 bits and in one order, as Candle's reductions may look at the number of threads.
 fn mean(values: &Tensor) -> candle_core::Result<f64> {
     let values = values.to_device(&candle_core::Device::Cpu)?.contiguous()?;
-    with_slice(&values, |values| values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64)
+    with_slice(&values, |values| {
+        values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64
+    })
 }
 
 #[cfg(test)]
@@ -163,11 +198,24 @@ mod tests {
 
     #[test]
     fn figures_fit_tasks_and_have_directions() {
-        let monitor = |metric, mode| Monitor { metric, mode, ..Monitor::default() };
+        let monitor = |metric, mode| Monitor {
+            metric,
+            mode,
+            ..Monitor::default()
+        };
         assert_eq!(monitor(Figure::Accuracy, None).lower_is_better(0.7), -0.7);
-        assert_eq!(monitor(Figure::Accuracy, Some(Better::Min)).lower_is_better(0.7), 0.7);
+        assert_eq!(
+            monitor(Figure::Accuracy, Some(Better::Min)).lower_is_better(0.7),
+            0.7
+        );
         assert_eq!(monitor(Figure::Mse, None).lower_is_better(0.7), 0.7);
-        assert_eq!(monitor(Figure::Accuracy, None).check(Task::Forecast).unwrap_err().0, "metric");
+        assert_eq!(
+            monitor(Figure::Accuracy, None)
+                .check(Task::Forecast)
+                .unwrap_err()
+                .0,
+            "metric"
+        );
         assert!(monitor(Figure::Mae, None).check(Task::Classify).is_err());
         assert!(monitor(Figure::Mae, None).check(Task::Impute).is_ok());
         assert!(!monitor(Figure::TrainLoss, None).needs_samples());

@@ -14,7 +14,12 @@ pub struct Counter<'a> {
 impl<'a> Counter<'a> {
     /// For `epochs` epochs of `samples` samples each.
     pub fn new(host: &'a dyn Host, epochs: u64, samples: u64) -> Self {
-        Self { host, epochs, samples, validation: None }
+        Self {
+            host,
+            epochs,
+            samples,
+            validation: None,
+        }
     }
 
     /// The validation loss to show from now on.

@@ -156,11 +156,15 @@ impl Recipe {
     /// The parameter at fault and a sentence about it.
     pub fn check(&self) -> Result<(), (String, String)> {
         let fault = |name: &str, reason: &str| Err((name.to_owned(), reason.to_owned()));
-        let below = |parent: &str, (name, reason): (String, String)| (format!("{parent}.{name}"), reason);
+        let below =
+            |parent: &str, (name, reason): (String, String)| (format!("{parent}.{name}"), reason);
         models::check(&self.model).map_err(|error| below("model", error))?;
         if let Some(task) = self.task {
-            let declaration = models::declaration(&self.model).map_err(|error| ("model".to_owned(), error))?;
-            declaration.check_task(task).map_err(|reason| ("task".to_owned(), reason))?;
+            let declaration =
+                models::declaration(&self.model).map_err(|error| ("model".to_owned(), error))?;
+            declaration
+                .check_task(task)
+                .map_err(|reason| ("task".to_owned(), reason))?;
         }
         optimizer::check(&self.optimizer).map_err(|error| below("optimizer", error))?;
         schedule::check(&self.schedule).map_err(|error| below("schedule", error))?;
@@ -183,18 +187,31 @@ impl Recipe {
         if self.precision == Precision::Bf16 && self.closed_form() {
             return fault("precision", "is for models that are trained step by step");
         }
-        self.monitor.check(self.task()).map_err(|error| below("monitor", error))?;
+        self.monitor
+            .check(self.task())
+            .map_err(|error| below("monitor", error))?;
         self.check_classes()?;
         self.check_images()?;
-        for (name, clip) in [("clip", self.clip), ("clip_per_tensor", self.clip_per_tensor)] {
+        for (name, clip) in [
+            ("clip", self.clip),
+            ("clip_per_tensor", self.clip_per_tensor),
+        ] {
             if clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
-                return fault(name, "must be a number above 0; leave it out for no clipping");
+                return fault(
+                    name,
+                    "must be a number above 0; leave it out for no clipping",
+                );
             }
         }
         match &self.early_stopping {
-            Some(stopping) if stopping.patience == 0 => fault("early_stopping.patience", "must be at least 1"),
+            Some(stopping) if stopping.patience == 0 => {
+                fault("early_stopping.patience", "must be at least 1")
+            }
             Some(stopping) if !(stopping.min_delta.is_finite() && stopping.min_delta >= 0.0) => {
-                fault("early_stopping.min_delta", "must be a number that is at least 0")
+                fault(
+                    "early_stopping.min_delta",
+                    "must be a number that is at least 0",
+                )
             }
             _ => Ok(()),
         }
@@ -207,7 +224,13 @@ impl Recipe {
 
     /// What the model is trained to do.
     pub fn task(&self) -> Task {
-        let default = || models::declaration(&self.model).ok()?.tasks.first().copied();
+        let default = || {
+            models::declaration(&self.model)
+                .ok()?
+                .tasks
+                .first()
+                .copied()
+        };
         self.task.or_else(default).unwrap_or(Task::Detect)
     }
 
@@ -225,7 +248,10 @@ impl Recipe {
         if let Some(ClassWeights::Given(weights)) = &self.class_weights
             && !(weights.iter().all(usable) && weights.iter().any(|weight| *weight > 0.0))
         {
-            return fault("class_weights", "must be numbers of at least 0, one of them above 0");
+            return fault(
+                "class_weights",
+                "must be numbers of at least 0, one of them above 0",
+            );
         }
         if self.task() == Task::Classify {
             return Ok(());
@@ -246,19 +272,25 @@ impl Recipe {
 
     fn check_images(&self) -> Result<(), (String, String)> {
         for (index, way) in self.augment.iter().enumerate() {
-            let below = |(name, reason): (String, String)| (format!("augment[{index}].{name}"), reason);
+            let below =
+                |(name, reason): (String, String)| (format!("augment[{index}].{name}"), reason);
             augment::check(way).map_err(below)?;
         }
         if !self.augment.is_empty() && !self.reads_images() {
-            return Err(("augment".to_owned(), "is for models that see images".to_owned()));
+            return Err((
+                "augment".to_owned(),
+                "is for models that see images".to_owned(),
+            ));
         }
         match &self.normal {
-            Some(_) if self.task() != Task::Detect => {
-                Err(("normal".to_owned(), "is for the task `detect` alone".to_owned()))
-            }
-            Some(names) if names.is_empty() => {
-                Err(("normal".to_owned(), "names no class; leave it out for all of them".to_owned()))
-            }
+            Some(_) if self.task() != Task::Detect => Err((
+                "normal".to_owned(),
+                "is for the task `detect` alone".to_owned(),
+            )),
+            Some(names) if names.is_empty() => Err((
+                "normal".to_owned(),
+                "names no class; leave it out for all of them".to_owned(),
+            )),
             _ => Ok(()),
         }
     }
@@ -283,7 +315,8 @@ impl Recipe {
 
     /// The first parameter that cannot do without monitored samples.
     pub fn needs_validation(&self) -> Option<&'static str> {
-        self.compares_epochs().filter(|_| self.monitor.needs_samples())
+        self.compares_epochs()
+            .filter(|_| self.monitor.needs_samples())
     }
 
     /// What the monitored samples decide, if they decide anything.
@@ -332,21 +365,42 @@ mod tests {
     fn defaults_and_faults() {
         let plain = recipe(json!({})).unwrap();
         assert!(plain.check().is_ok());
-        assert_eq!((plain.epochs, plain.batch, plain.keep, plain.shuffle), (10, 128, Keep::Best, true));
+        assert_eq!(
+            (plain.epochs, plain.batch, plain.keep, plain.shuffle),
+            (10, 128, Keep::Best, true)
+        );
         for (changes, parameter) in [
             (json!({"epochs": 0}), "epochs"),
             (json!({"batch": 0}), "batch"),
             (json!({"clip": 0.0}), "clip"),
             (json!({"clip_per_tensor": -1.0}), "clip_per_tensor"),
-            (json!({"early_stopping": {"patience": 0}}), "early_stopping.patience"),
+            (
+                json!({"early_stopping": {"patience": 0}}),
+                "early_stopping.patience",
+            ),
             (json!({"mask": {"ratio": 0.5}}), "mask"),
-            (json!({"model": {"kind": "tvnet"}, "task": "impute", "mask": {"ratio": 1.0}}), "mask.ratio"),
-            (json!({"optimizer": {"kind": "adam", "lr": -1.0}}), "optimizer.lr"),
-            (json!({"schedule": {"kind": "step", "every": 0}}), "schedule.every"),
-            (json!({"model": {"kind": "tvnet-recon", "patch": 0}}), "model.patch"),
+            (
+                json!({"model": {"kind": "tvnet"}, "task": "impute", "mask": {"ratio": 1.0}}),
+                "mask.ratio",
+            ),
+            (
+                json!({"optimizer": {"kind": "adam", "lr": -1.0}}),
+                "optimizer.lr",
+            ),
+            (
+                json!({"schedule": {"kind": "step", "every": 0}}),
+                "schedule.every",
+            ),
+            (
+                json!({"model": {"kind": "tvnet-recon", "patch": 0}}),
+                "model.patch",
+            ),
             (json!({"task": "forecast"}), "task"),
             (json!({"accumulate": 0}), "accumulate"),
-            (json!({"model": {"kind": "pca"}, "precision": "bf16"}), "precision"),
+            (
+                json!({"model": {"kind": "pca"}, "precision": "bf16"}),
+                "precision",
+            ),
             (json!({"monitor": {"metric": "accuracy"}}), "monitor.metric"),
             (json!({"class_weights": "balanced"}), "class_weights"),
             (json!({"label_smoothing": 1.0}), "label_smoothing"),
@@ -356,15 +410,24 @@ mod tests {
                 json!({"model": {"kind": "resnet50-plot"}, "augment": [{"kind": "noise", "deviation": 2.0}]}),
                 "augment[0].deviation",
             ),
-            (json!({"model": {"kind": "resnet50-plot"}, "normal": ["trend"]}), "normal"),
+            (
+                json!({"model": {"kind": "resnet50-plot"}, "normal": ["trend"]}),
+                "normal",
+            ),
         ] {
             assert_eq!(recipe(changes).unwrap().check().unwrap_err().0, parameter);
         }
         for (changes, word) in [
             (json!({"epoch": 3}), "epoch"),
             (json!({"model": {"kind": "tvnet-reco"}}), "tvnet-recon"),
-            (json!({"model": {"kind": "tvnet-recon", "depth": 3}}), "depth"),
-            (json!({"early_stopping": {"patience": 1, "delta": 2}}), "delta"),
+            (
+                json!({"model": {"kind": "tvnet-recon", "depth": 3}}),
+                "depth",
+            ),
+            (
+                json!({"early_stopping": {"patience": 1, "delta": 2}}),
+                "delta",
+            ),
         ] {
             assert!(recipe(changes).unwrap_err().contains(word));
         }
@@ -376,7 +439,10 @@ mod tests {
         let chain = |changes| recipe(changes).unwrap().chain(&lineage);
         assert_eq!(chain(json!({"epochs": 3})), chain(json!({"epochs": 9})));
         assert_ne!(chain(json!({})), chain(json!({"batch": 64})));
-        assert_ne!(chain(json!({})), recipe(json!({})).unwrap().chain(&Digest([8; 32])));
+        assert_ne!(
+            chain(json!({})),
+            recipe(json!({})).unwrap().chain(&Digest([8; 32]))
+        );
         let cosine = |epochs| chain(json!({"epochs": epochs, "schedule": "cosine"}));
         assert_ne!(cosine(3), cosine(9));
     }

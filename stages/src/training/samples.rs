@@ -43,8 +43,17 @@ pub trait Samples: Sync {
 impl Samples for Windows {
     fn shape(&self, task: Task) -> DataShape {
         let shape = DataShape::detect(self.spec.length, self.series.width());
-        let classes = if task == Task::Classify { self.series.classes().len() } else { 0 };
-        DataShape { task, horizon: self.spec.horizon, classes, ..shape }
+        let classes = if task == Task::Classify {
+            self.series.classes().len()
+        } else {
+            0
+        };
+        DataShape {
+            task,
+            horizon: self.spec.horizon,
+            classes,
+            ..shape
+        }
     }
 
     fn classes(&self) -> Vec<String> {
@@ -53,7 +62,12 @@ impl Samples for Windows {
 
     fn class_of(&self, sample: usize) -> Option<u32> {
         let class = self.series.class_at(sample)?;
-        self.series.classes().iter().position(|name| name == class)?.try_into().ok()
+        self.series
+            .classes()
+            .iter()
+            .position(|name| name == class)?
+            .try_into()
+            .ok()
     }
 
     fn of_split(&self, split: Split, task: Task) -> Vec<usize> {
@@ -65,14 +79,23 @@ impl Samples for Windows {
     }
 
     fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError> {
-        let (length, horizon, channels) = (self.spec.length, self.spec.horizon, self.series.width());
+        let (length, horizon, channels) =
+            (self.spec.length, self.spec.horizon, self.series.width());
         let inputs = copy(samples, length * channels, |start| self.input(start));
-        let mut batch = Batch::of(Tensor::from_vec(inputs, (samples.len(), length, channels), device)?);
+        let mut batch = Batch::of(Tensor::from_vec(
+            inputs,
+            (samples.len(), length, channels),
+            device,
+        )?);
         match task {
             Task::Detect => {}
             Task::Forecast => {
                 let targets = copy(samples, horizon * channels, |start| self.target(start));
-                batch.targets = Some(Tensor::from_vec(targets, (samples.len(), horizon, channels), device)?);
+                batch.targets = Some(Tensor::from_vec(
+                    targets,
+                    (samples.len(), horizon, channels),
+                    device,
+                )?);
             }
             Task::Impute => batch.targets = Some(batch.inputs.clone()),
             Task::Classify => {
@@ -82,7 +105,8 @@ impl Samples for Windows {
                     names.iter().position(|name| name == class)?.try_into().ok()
                 };
                 let classes: Option<Vec<u32>> = samples.iter().map(class).collect();
-                let classes = classes.ok_or_else(|| StageError::new("a window belongs to no class"))?;
+                let classes =
+                    classes.ok_or_else(|| StageError::new("a window belongs to no class"))?;
                 batch.classes = Some(Tensor::from_vec(classes, samples.len(), device)?);
             }
         }
@@ -91,7 +115,9 @@ impl Samples for Windows {
 
     /// The entity, and how many rows behind its segment's start the window starts if it does not start there.
     fn name(&self, sample: usize) -> String {
-        let Some(segment) = self.series.segment_at(sample) else { return sample.to_string() };
+        let Some(segment) = self.series.segment_at(sample) else {
+            return sample.to_string();
+        };
         match sample - segment.rows.start {
             0 => segment.entity.clone(),
             offset => format!("{}+{offset}", segment.entity),
@@ -107,9 +133,13 @@ fn copy<'a>(starts: &[usize], size: usize, window: impl Fn(usize) -> &'a [f32] +
     let mut values = vec![0.0; starts.len() * size];
     if size > 0 {
         // A few windows per task are worth waking a thread for.
-        values.par_chunks_exact_mut(size).zip(starts).with_min_len(16).for_each(|(target, start)| {
-            target.copy_from_slice(window(*start));
-        });
+        values
+            .par_chunks_exact_mut(size)
+            .zip(starts)
+            .with_min_len(16)
+            .for_each(|(target, start)| {
+                target.copy_from_slice(window(*start));
+            });
     }
     values
 }

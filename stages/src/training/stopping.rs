@@ -25,7 +25,10 @@ impl Stopping {
             self.best = Some((epoch, loss));
         }
         let Some(rule) = rule else { return better };
-        if self.reference.is_none_or(|reference| loss < reference - rule.min_delta) {
+        if self
+            .reference
+            .is_none_or(|reference| loss < reference - rule.min_delta)
+        {
             self.reference = Some(loss);
             self.idle = 0;
         } else {
@@ -42,7 +45,10 @@ mod tests {
 
     #[test]
     fn stops_after_patience_and_keeps_the_lowest() {
-        let rule = EarlyStopping { patience: 2, min_delta: 0.1 };
+        let rule = EarlyStopping {
+            patience: 2,
+            min_delta: 0.1,
+        };
         let mut stopping = Stopping::default();
         let mut seen = Vec::new();
         for (epoch, loss) in [1.0, 0.8, 0.75, 0.79].into_iter().enumerate() {
@@ -50,7 +56,10 @@ mod tests {
             seen.push((better, stopping.stopped));
         }
         // The third epoch is the best one, though its progress is too small to count.
-        assert_eq!(seen, [(true, false), (true, false), (true, false), (false, true)]);
+        assert_eq!(
+            seen,
+            [(true, false), (true, false), (true, false), (false, true)]
+        );
         assert_eq!(stopping.best, Some((3, 0.75)));
     }
 }

@@ -32,13 +32,23 @@ impl MemoryHost {
     }
 
     pub fn context(&self, seed: u64) -> StageContext<'_> {
-        StageContext { device: Device::Cpu, threads: 1, seed, lineage: Digest([1; 32]), host: self }
+        StageContext {
+            device: Device::Cpu,
+            threads: 1,
+            seed,
+            lineage: Digest([1; 32]),
+            host: self,
+        }
     }
 
     /// The steps of the checkpoints of one chain.
     fn steps(&self, chain: &Digest) -> Vec<u64> {
         let checkpoints = self.checkpoints.lock().unwrap();
-        checkpoints.keys().filter(|(of, _)| of == chain).map(|(_, step)| *step).collect()
+        checkpoints
+            .keys()
+            .filter(|(of, _)| of == chain)
+            .map(|(_, step)| *step)
+            .collect()
     }
 }
 
@@ -75,18 +85,36 @@ impl Host for MemoryHost {
 
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)> {
         let checkpoints = self.checkpoints.lock().unwrap();
-        let (key, bytes) = checkpoints.range((*chain, 0)..=(*chain, at_most)).next_back()?;
+        let (key, bytes) = checkpoints
+            .range((*chain, 0)..=(*chain, at_most))
+            .next_back()?;
         Some((key.1, bytes.clone()))
     }
 
-    fn save_checkpoint(&self, chain: &Digest, step: u64, bytes: &[u8], _: Option<u64>) -> Result<(), StageError> {
-        let old = self.checkpoints.lock().unwrap().insert((*chain, step), bytes.to_vec());
-        assert!(old.is_none_or(|old| old == bytes), "same chain, same step, other bytes");
+    fn save_checkpoint(
+        &self,
+        chain: &Digest,
+        step: u64,
+        bytes: &[u8],
+        _: Option<u64>,
+    ) -> Result<(), StageError> {
+        let old = self
+            .checkpoints
+            .lock()
+            .unwrap()
+            .insert((*chain, step), bytes.to_vec());
+        assert!(
+            old.is_none_or(|old| old == bytes),
+            "same chain, same step, other bytes"
+        );
         Ok(())
     }
 
     fn forget_checkpoints(&self, chain: &Digest) {
-        self.checkpoints.lock().unwrap().retain(|(other, _), _| other != chain);
+        self.checkpoints
+            .lock()
+            .unwrap()
+            .retain(|(other, _), _| other != chain);
     }
 }
 
@@ -97,8 +125,18 @@ pub fn waves(length: usize, stride: usize, rows: [usize; 3]) -> Windows {
     for (split, rows) in splits.into_iter().zip(rows) {
         let last = first + rows;
         segments.push(Segment::new(split, "waves", first..last).labelled(split == Split::Test));
-        let count = if rows < length { 0 } else { (rows - length) / stride + 1 };
-        runs.push(WindowRun { split, first, stride, count, rows: (first, last) });
+        let count = if rows < length {
+            0
+        } else {
+            (rows - length) / stride + 1
+        };
+        runs.push(WindowRun {
+            split,
+            first,
+            stride,
+            count,
+            rows: (first, last),
+        });
         first = last;
     }
     let value = |i: usize| {
@@ -113,7 +151,11 @@ pub fn waves(length: usize, stride: usize, rows: [usize; 3]) -> Windows {
         segments,
     };
     series.validate().unwrap();
-    Windows { series: series.into(), spec: WindowSpec { length, horizon: 0 }, runs }
+    Windows {
+        series: series.into(),
+        spec: WindowSpec { length, horizon: 0 },
+        runs,
+    }
 }
 
 pub fn recipe(changes: Value) -> Recipe {
@@ -150,19 +192,41 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
             let host = MemoryHost::default().stopping_after(reports);
             let stopped = train(&recipe, &windows, &host.context(5));
             let Err(error) = stopped else {
-                assert!(recipe.early_stopping.is_some(), "{reports} reports did not interrupt it");
+                assert!(
+                    recipe.early_stopping.is_some(),
+                    "{reports} reports did not interrupt it"
+                );
                 continue;
             };
             assert!(error.is_cancelled(), "{error}");
-            assert_eq!(host.steps(&recipe.chain(&Digest([1; 32]))).len() as u64, reports / 8);
+            assert_eq!(
+                host.steps(&recipe.chain(&Digest([1; 32]))).len() as u64,
+                reports / 8
+            );
             host.go_on();
             let resumed = train(&recipe, &windows, &host.context(5)).unwrap();
             let notes = host.notes.lock().unwrap().join("; ");
-            assert!(notes.contains("continues inside epoch"), "not a step is done twice: {notes}");
-            let chains: std::collections::BTreeSet<Digest> =
-                host.checkpoints.lock().unwrap().keys().map(|(chain, _)| *chain).collect();
-            assert_eq!(chains.len(), 1, "the state inside an epoch is of no use after that");
-            assert_eq!(digests(&straight), digests(&resumed), "{recipe:?} after {reports}");
+            assert!(
+                notes.contains("continues inside epoch"),
+                "not a step is done twice: {notes}"
+            );
+            let chains: std::collections::BTreeSet<Digest> = host
+                .checkpoints
+                .lock()
+                .unwrap()
+                .keys()
+                .map(|(chain, _)| *chain)
+                .collect();
+            assert_eq!(
+                chains.len(),
+                1,
+                "the state inside an epoch is of no use after that"
+            );
+            assert_eq!(
+                digests(&straight),
+                digests(&resumed),
+                "{recipe:?} after {reports}"
+            );
         }
     }
 }
@@ -173,13 +237,29 @@ fn more_epochs_go_on_from_fewer() {
     let host = MemoryHost::default();
     let short = train(&recipe(json!({"epochs": 2})), &windows, &host.context(5)).unwrap();
     let long = train(&recipe(json!({"epochs": 4})), &windows, &host.context(5)).unwrap();
-    assert_eq!(host.steps(&recipe(json!({})).chain(&Digest([1; 32]))), [1, 2, 3, 4]);
-    assert_eq!(*host.notes.lock().unwrap(), ["training continues after epoch 2"]);
+    assert_eq!(
+        host.steps(&recipe(json!({})).chain(&Digest([1; 32]))),
+        [1, 2, 3, 4]
+    );
+    assert_eq!(
+        *host.notes.lock().unwrap(),
+        ["training continues after epoch 2"]
+    );
     let again = train(&recipe(json!({"epochs": 2})), &windows, &host.context(5)).unwrap();
     assert_eq!(digests(&short), digests(&again));
-    let fresh = train(&recipe(json!({})), &windows, &NullHost::default().context(5)).unwrap();
+    let fresh = train(
+        &recipe(json!({})),
+        &windows,
+        &NullHost::default().context(5),
+    )
+    .unwrap();
     assert_eq!(digests(&long), digests(&fresh));
-    let other_seed = train(&recipe(json!({})), &windows, &NullHost::default().context(6)).unwrap();
+    let other_seed = train(
+        &recipe(json!({})),
+        &windows,
+        &NullHost::default().context(6),
+    )
+    .unwrap();
     assert_ne!(digests(&other_seed), digests(&fresh));
 }
 
@@ -194,10 +274,20 @@ fn a_damaged_checkpoint_is_noted_and_not_used() {
     let chain = recipe(json!({})).chain(&Digest([1; 32]));
     let damaged = host.load_checkpoint(&chain, 4).unwrap();
     host.checkpoints.lock().unwrap().clear();
-    host.save_checkpoint(&chain, damaged.0, &damaged.1, None).unwrap();
-    let trainer = train(&recipe(json!({"epochs": 4})), &windows, &DamagedHost(&host).context(5)).unwrap();
+    host.save_checkpoint(&chain, damaged.0, &damaged.1, None)
+        .unwrap();
+    let trainer = train(
+        &recipe(json!({"epochs": 4})),
+        &windows,
+        &DamagedHost(&host).context(5),
+    )
+    .unwrap();
     assert_eq!(digests(&first), digests(&trainer));
-    assert!(host.notes.lock().unwrap()[0].contains("epoch 4 is not used"), "{:?}", host.notes);
+    assert!(
+        host.notes.lock().unwrap()[0].contains("epoch 4 is not used"),
+        "{:?}",
+        host.notes
+    );
 }
 
 /// Loads from a host but saves nowhere, as the host itself insists on equal bytes.
@@ -205,7 +295,10 @@ struct DamagedHost<'a>(&'a MemoryHost);
 
 impl DamagedHost<'_> {
     fn context(&self, seed: u64) -> StageContext<'_> {
-        StageContext { host: self, ..self.0.context(seed) }
+        StageContext {
+            host: self,
+            ..self.0.context(seed)
+        }
     }
 }
 
@@ -240,7 +333,13 @@ impl Host for DamagedHost<'_> {
         self.0.load_checkpoint(chain, at_most)
     }
 
-    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), StageError> {
+    fn save_checkpoint(
+        &self,
+        _: &Digest,
+        _: u64,
+        _: &[u8],
+        _: Option<u64>,
+    ) -> Result<(), StageError> {
         Ok(())
     }
 }
@@ -249,19 +348,52 @@ impl Host for DamagedHost<'_> {
 fn thread_counts_do_not_matter() {
     let windows = waves(12, 1, [70, 30, 0]);
     let with_threads = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| digests(&train(&recipe(json!({})), &windows, &NullHost::default().context(5)).unwrap()))
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            digests(
+                &train(
+                    &recipe(json!({})),
+                    &windows,
+                    &NullHost::default().context(5),
+                )
+                .unwrap(),
+            )
+        })
     };
     let one = with_threads(1);
-    assert!([2, 3, 7].into_iter().all(|threads| with_threads(threads) == one));
+    assert!(
+        [2, 3, 7]
+            .into_iter()
+            .all(|threads| with_threads(threads) == one)
+    );
 }
 
 #[test]
 fn losses_fall_and_the_best_epoch_is_kept() {
     let windows = waves(10, 1, [80, 40, 0]);
-    let trained = train(&recipe(json!({"epochs": 12})), &windows, &NullHost::default().context(5)).unwrap();
-    let losses: Vec<f64> = trained.log.reals("train_loss").unwrap().into_iter().flatten().collect();
-    let validation: Vec<f64> = trained.log.reals("validation_loss").unwrap().into_iter().flatten().collect();
+    let trained = train(
+        &recipe(json!({"epochs": 12})),
+        &windows,
+        &NullHost::default().context(5),
+    )
+    .unwrap();
+    let losses: Vec<f64> = trained
+        .log
+        .reals("train_loss")
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect();
+    let validation: Vec<f64> = trained
+        .log
+        .reals("validation_loss")
+        .unwrap()
+        .into_iter()
+        .flatten()
+        .collect();
     assert_eq!((losses.len(), validation.len()), (12, 12));
     assert!(losses[11] < 0.3 * losses[0], "{losses:?}");
     let lowest = validation.iter().copied().fold(f64::INFINITY, f64::min);
@@ -272,20 +404,39 @@ fn losses_fall_and_the_best_epoch_is_kept() {
 
 #[test]
 fn what_keeps_a_training_from_starting_or_ending_is_said() {
-    let fails =
-        |changes, windows: &Windows| train(&recipe(changes), windows, &NullHost::default().context(5)).unwrap_err();
+    let fails = |changes, windows: &Windows| {
+        train(&recipe(changes), windows, &NullHost::default().context(5)).unwrap_err()
+    };
     let unwatched = waves(10, 1, [60, 0, 0]);
     for (changes, word) in [
         (json!({}), "keep: best"),
-        (json!({"keep": "last", "early_stopping": {"patience": 2}}), "early_stopping"),
+        (
+            json!({"keep": "last", "early_stopping": {"patience": 2}}),
+            "early_stopping",
+        ),
         (json!({"keep": "last", "schedule": "plateau"}), "schedule"),
     ] {
         let error = fails(changes, &unwatched);
-        assert!(error.message().contains(word) && error.hint_text().is_some(), "{error}");
+        assert!(
+            error.message().contains(word) && error.hint_text().is_some(),
+            "{error}"
+        );
     }
-    let last = train(&recipe(json!({"keep": "last"})), &unwatched, &NullHost::default().context(5)).unwrap();
+    let last = train(
+        &recipe(json!({"keep": "last"})),
+        &unwatched,
+        &NullHost::default().context(5),
+    )
+    .unwrap();
     assert_eq!(last.log.reals("validation_loss").unwrap(), [None; 4]);
-    assert!(fails(json!({}), &waves(10, 1, [5, 30, 0])).message().contains("`train`"));
-    let diverged = fails(json!({"optimizer": {"kind": "sgd", "lr": 1e30}}), &waves(10, 1, [60, 30, 0]));
+    assert!(
+        fails(json!({}), &waves(10, 1, [5, 30, 0]))
+            .message()
+            .contains("`train`")
+    );
+    let diverged = fails(
+        json!({"optimizer": {"kind": "sgd", "lr": 1e30}}),
+        &waves(10, 1, [60, 30, 0]),
+    );
     assert!(diverged.message().contains("loss became"), "{diverged}");
 }

@@ -25,9 +25,22 @@ fn comes_back(artifact: &Artifact) -> Result<(), TestCaseError> {
     std::fs::write(&path, &bytes).unwrap();
     for source in [Source::from(bytes.clone()), Source::open(&path).unwrap()] {
         let again = Artifact::decode(kind, source, &Here::of(artifact));
-        let again = again.map_err(|error| TestCaseError::fail(format!("{kind}: {error}\n{artifact:?}")))?;
-        prop_assert_eq!(again.digest(), artifact.digest(), "{:?}\n{:?}", artifact, again);
-        prop_assert_eq!(encoded(&again) == bytes, true, "{:?}\n{:?}", artifact, again);
+        let again =
+            again.map_err(|error| TestCaseError::fail(format!("{kind}: {error}\n{artifact:?}")))?;
+        prop_assert_eq!(
+            again.digest(),
+            artifact.digest(),
+            "{:?}\n{:?}",
+            artifact,
+            again
+        );
+        prop_assert_eq!(
+            encoded(&again) == bytes,
+            true,
+            "{:?}\n{:?}",
+            artifact,
+            again
+        );
         if kind != ArtifactKind::Files && kind != ArtifactKind::Images {
             prop_assert_eq!(format!("{again:?}"), format!("{artifact:?}"));
         }
@@ -36,9 +49,13 @@ fn comes_back(artifact: &Artifact) -> Result<(), TestCaseError> {
 }
 
 fn check(strategy: impl Strategy<Value = Artifact>) {
-    TestRunner::new(ProptestConfig { failure_persistence: None, cases: 300, ..ProptestConfig::default() })
-        .run(&strategy, |artifact| comes_back(&artifact))
-        .unwrap();
+    TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        cases: 300,
+        ..ProptestConfig::default()
+    })
+    .run(&strategy, |artifact| comes_back(&artifact))
+    .unwrap();
 }
 
 #[test]

@@ -20,7 +20,9 @@ impl Here {
 impl Parts for Here {
     fn artifact(&self, digest: &Digest) -> Result<Artifact, ArtifactError> {
         let found = self.0.iter().find(|part| part.digest() == *digest);
-        found.cloned().ok_or_else(|| ArtifactError::MissingPart(digest.to_string()))
+        found
+            .cloned()
+            .ok_or_else(|| ArtifactError::MissingPart(digest.to_string()))
     }
 
     fn blob(&self, digest: &Digest) -> Result<PathBuf, ArtifactError> {

@@ -16,8 +16,15 @@ use crate::case::{Case, Report, distance};
 /// The network that a case describes, with weights of its own.
 pub fn network(adapter: &Adapter, case: &Case, device: &Device) -> Box<dyn Network> {
     let (name, parameters) = (adapter.choice)(case);
-    let choice: Choice<Models> = Choice::new(name, parameters).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-    models::build(&choice, (adapter.shape)(case), device, &mut Random::new(0, "init")).unwrap()
+    let choice: Choice<Models> =
+        Choice::new(name, parameters).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    models::build(
+        &choice,
+        (adapter.shape)(case),
+        device,
+        &mut Random::new(0, "init"),
+    )
+    .unwrap()
 }
 
 /// Outputs, loss, gradients and one step of a case, for models that are trained by one loss.
@@ -27,7 +34,13 @@ pub fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Re
 }
 
 /// The same of a network that is at hand.
-pub fn check_network(adapter: &Adapter, case: &Case, network: &dyn Network, device: &Device, place: &str) -> Report {
+pub fn check_network(
+    adapter: &Adapter,
+    case: &Case,
+    network: &dyn Network,
+    device: &Device,
+    place: &str,
+) -> Report {
     let mut report = Report::of(case);
     let weights = (adapter.weights)(case);
     let batch = (adapter.batch)(case, device);
@@ -46,28 +59,51 @@ pub fn check_network(adapter: &Adapter, case: &Case, network: &dyn Network, devi
                 (f64::from(loss.to_scalar::<f32>().unwrap()), gradients)
             }
         };
-        report.compare(&format!("loss ({way})"), &[loss as f32], &case.floats("loss"), adapter.tolerances.loss);
+        report.compare(
+            &format!("loss ({way})"),
+            &[loss as f32],
+            &case.floats("loss"),
+            adapter.tolerances.loss,
+        );
         check_gradients(adapter, case, network, &gradients, way, &mut report);
         check_step(case, network, &gradients, way, &mut report);
     }
-    assert!(report.compared > 10, "{} on {place}: hardly anything was compared", case.name);
+    assert!(
+        report.compared > 10,
+        "{} on {place}: hardly anything was compared",
+        case.name
+    );
     (adapter.more)(adapter, case, device, &mut report);
     report
 }
 
 /// Every `out.` and `out_train.` tensor of the case that the adapter finds among what the network traces.
-pub fn check_outputs(adapter: &Adapter, case: &Case, network: &dyn Network, batch: &Batch, report: &mut Report) {
-    let passes =
-        [("out.", Mode::Evaluate, adapter.tolerances.out), ("out_train.", Mode::Train, adapter.tolerances.out_train)];
+pub fn check_outputs(
+    adapter: &Adapter,
+    case: &Case,
+    network: &dyn Network,
+    batch: &Batch,
+    report: &mut Report,
+) {
+    let passes = [
+        ("out.", Mode::Evaluate, adapter.tolerances.out),
+        ("out_train.", Mode::Train, adapter.tolerances.out_train),
+    ];
     for (prefix, mode, tolerance) in passes {
         let expected = case.below(prefix);
         if expected.is_empty() {
             continue;
         }
-        let traced: BTreeMap<String, Tensor> = network.trace(batch, mode).unwrap().into_iter().collect();
-        for name in expected.keys().filter(|name| !adapter.ignored.contains(&name.as_str())) {
+        let traced: BTreeMap<String, Tensor> =
+            network.trace(batch, mode).unwrap().into_iter().collect();
+        for name in expected
+            .keys()
+            .filter(|name| !adapter.ignored.contains(&name.as_str()))
+        {
             let own = (adapter.name)(name);
-            let tensor = traced.get(own).unwrap_or_else(|| panic!("{}: no output {own} for {prefix}{name}", case.name));
+            let tensor = traced
+                .get(own)
+                .unwrap_or_else(|| panic!("{}: no output {own} for {prefix}{name}", case.name));
             let tensor = (adapter.layout)(name, tensor.clone()).unwrap();
             report.compare_tensor(case, &format!("{prefix}{name}"), &tensor, tolerance);
         }
@@ -90,14 +126,27 @@ pub fn check_gradients(
     report: &mut Report,
 ) {
     let expected = case.below("grad.");
-    let magnitude = |values: &[f32]| values.iter().fold(0.0_f64, |most, value| most.max(f64::from(value.abs())));
-    let largest = expected.values().filter_map(TensorData::to_f32).fold(0.0_f64, |most, g| most.max(magnitude(&g)));
+    let magnitude = |values: &[f32]| {
+        values
+            .iter()
+            .fold(0.0_f64, |most, value| most.max(f64::from(value.abs())))
+    };
+    let largest = expected
+        .values()
+        .filter_map(TensorData::to_f32)
+        .fold(0.0_f64, |most, g| most.max(magnitude(&g)));
     for ((name, _), gradient) in network.state().parameters().zip(&gradients.0) {
         let Some(expected) = expected.get(name).and_then(TensorData::to_f32) else {
-            assert!(gradient.is_none(), "{}: the reference's loss does not reach {name}", case.name);
+            assert!(
+                gradient.is_none(),
+                "{}: the reference's loss does not reach {name}",
+                case.name
+            );
             continue;
         };
-        let gradient = gradient.as_ref().unwrap_or_else(|| panic!("{}: no gradient of {name}", case.name));
+        let gradient = gradient
+            .as_ref()
+            .unwrap_or_else(|| panic!("{}: no gradient of {name}", case.name));
         let found: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
         let title = format!("grad.{name} ({way})");
         if is_zero_gradient(case, name) {
@@ -109,14 +158,24 @@ pub fn check_gradients(
 }
 
 /// One step of the case's optimiser, and the running statistics that the training pass left.
-pub fn check_step(case: &Case, network: &dyn Network, gradients: &Gradients, way: &str, report: &mut Report) {
+pub fn check_step(
+    case: &Case,
+    network: &dyn Network,
+    gradients: &Gradients,
+    way: &str,
+    report: &mut Report,
+) {
     let number = |key: &str| case.number(&["optimizer", key]);
     let rate = number("lr").unwrap();
     let betas = &case.description["optimizer"]["betas"];
     let mut parameters = json!({
         "lr": rate, "beta1": betas[0], "beta2": betas[1], "epsilon": number("eps"), "weight_decay": number("weight_decay").unwrap_or(0.0),
     });
-    let named = |word| case.description["optimizer"]["name"].as_str().is_some_and(|name| name.contains(word));
+    let named = |word| {
+        case.description["optimizer"]["name"]
+            .as_str()
+            .is_some_and(|name| name.contains(word))
+    };
     if named("TensorFlow") {
         parameters["epsilon_hat"] = true.into();
     }
@@ -125,15 +184,27 @@ pub fn check_step(case: &Case, network: &dyn Network, gradients: &Gradients, way
     let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
     optimizer.step(network.state(), gradients, rate).unwrap();
 
-    let ignored = case.number(&["after_decided_by_rounding", "ignore_after_where_abs_grad_below"]).unwrap_or(0.0);
+    let ignored = case
+        .number(&[
+            "after_decided_by_rounding",
+            "ignore_after_where_abs_grad_below",
+        ])
+        .unwrap_or(0.0);
     let after = case.below("after.");
     let floats = |name: &str| after[name].to_f32().unwrap();
     for (name, parameter) in network.state().parameters() {
         let found: Vec<f32> = parameter.flatten_all().unwrap().to_vec1().unwrap();
         let (expected, before) = (floats(name), case.floats(&format!("param.{name}")));
-        let gradient = case.tensors.get(&format!("grad.{name}")).and_then(TensorData::to_f32);
+        let gradient = case
+            .tensors
+            .get(&format!("grad.{name}"))
+            .and_then(TensorData::to_f32);
         let Some(gradient) = gradient else {
-            report.judge(&format!("after.{name} ({way}), untouched"), distance(&found, &before, |_| true), 0.0);
+            report.judge(
+                &format!("after.{name} ({way}), untouched"),
+                distance(&found, &before, |_| true),
+                0.0,
+            );
             continue;
         };
         let zero = is_zero_gradient(case, name);
@@ -141,14 +212,23 @@ pub fn check_step(case: &Case, network: &dyn Network, gradients: &Gradients, way
         let title = format!("after.{name} ({way}), in rates");
         report.judge(&title, distance(&found, &expected, decided) / rate, 0.02);
         let free = |index: usize| !decided(index);
-        report.judge(&format!("{title}, undecided"), distance(&found, &before, free) / rate, 2.0);
+        report.judge(
+            &format!("{title}, undecided"),
+            distance(&found, &before, free) / rate,
+            2.0,
+        );
     }
     for (name, buffer) in network.state().buffers() {
         let found = to_data(buffer).unwrap();
         if name.ends_with("num_batches_tracked") {
             assert_eq!(found, after[name], "{}: {name}", case.name);
         } else {
-            report.compare(&format!("after.{name} ({way})"), &found.to_f32().unwrap(), &floats(name), 1e-5);
+            report.compare(
+                &format!("after.{name} ({way})"),
+                &found.to_f32().unwrap(),
+                &floats(name),
+                1e-5,
+            );
         }
     }
 }

@@ -18,9 +18,20 @@ use crate::{Adapter, Tolerances};
 pub const ADAPTER: Adapter = Adapter {
     case: "dynonet",
     choice: |case| ("dynonet", parameters(case)),
-    shape: |case| DataShape::forecast(case.size("seq_len"), case.size("input_dim"), case.size("pred_len")),
+    shape: |case| {
+        DataShape::forecast(
+            case.size("seq_len"),
+            case.size("input_dim"),
+            case.size("pred_len"),
+        )
+    },
     batch: |case, device| batch(case, "train", device),
-    tolerances: Tolerances { out: 1e-5, out_train: 1e-5, loss: 1e-5, gradient: 5e-5 },
+    tolerances: Tolerances {
+        out: 1e-5,
+        out_train: 1e-5,
+        loss: 1e-5,
+        gradient: 5e-5,
+    },
     check,
     ..Adapter::BASE
 };
@@ -42,7 +53,10 @@ fn parameters(case: &Case) -> Value {
 
 fn batch(case: &Case, part: &str, device: &Device) -> Batch {
     let targets = Some(case.tensor(&format!("in.y_{part}"), device));
-    Batch { targets, ..Batch::of(case.tensor(&format!("in.x_{part}"), device)) }
+    Batch {
+        targets,
+        ..Batch::of(case.tensor(&format!("in.x_{part}"), device))
+    }
 }
 
 /// The draws of the case.
@@ -53,8 +67,18 @@ struct Given<'a> {
 }
 
 impl Draws for Given<'_> {
-    fn kept(&mut self, worker: usize, layer: usize, keep: &Tensor, time: usize, _: usize) -> Result<Tensor> {
-        let mask = self.case.tensor(&format!("in.mask_{}.{worker}.{layer}", self.part), keep.device());
+    fn kept(
+        &mut self,
+        worker: usize,
+        layer: usize,
+        keep: &Tensor,
+        time: usize,
+        _: usize,
+    ) -> Result<Tensor> {
+        let mask = self.case.tensor(
+            &format!("in.mask_{}.{worker}.{layer}", self.part),
+            keep.device(),
+        );
         let length = mask.dim(1)?;
         mask.narrow(1, length - time, time)?.contiguous()
     }
@@ -71,21 +95,69 @@ impl Draws for Given<'_> {
 fn check(adapter: &Adapter, case: &Case, device: &Device, _: &str) -> Report {
     let mut report = Report::of(case);
     let config: Dynonet = serde_json::from_value(parameters(case)).unwrap();
-    let network = Forecaster::new(&config, (adapter.shape)(case), device, &mut Random::new(0, "init")).unwrap();
+    let network = Forecaster::new(
+        &config,
+        (adapter.shape)(case),
+        device,
+        &mut Random::new(0, "init"),
+    )
+    .unwrap();
     let before = case.below("param.");
     network.state().set_data(&before).unwrap();
-    check_outputs(adapter, case, &network, &batch(case, "train", device), &mut report);
+    check_outputs(
+        adapter,
+        case,
+        &network,
+        &batch(case, "train", device),
+        &mut report,
+    );
 
-    let mut draws = Given { case, part: "train", frozen: case.floats("in.freeze") };
-    let (loss, workers) = network.worker_gradients(&batch(case, "train", device), &mut draws).unwrap();
-    report.compare("loss", &[loss as f32], &case.floats("loss"), adapter.tolerances.loss);
-    check_part(adapter, case, &network, &workers, "worker_net.", &mut report);
+    let mut draws = Given {
+        case,
+        part: "train",
+        frozen: case.floats("in.freeze"),
+    };
+    let (loss, workers) = network
+        .worker_gradients(&batch(case, "train", device), &mut draws)
+        .unwrap();
+    report.compare(
+        "loss",
+        &[loss as f32],
+        &case.floats("loss"),
+        adapter.tolerances.loss,
+    );
+    check_part(
+        adapter,
+        case,
+        &network,
+        &workers,
+        "worker_net.",
+        &mut report,
+    );
     step(case, &network, &workers, "worker");
 
-    let mut draws = Given { case, part: "val", frozen: Vec::new() };
-    let (loss, controller) = network.controller_gradients(&batch(case, "val", device), &mut draws).unwrap();
-    report.compare("loss_val", &[loss as f32], &case.floats("loss_val"), adapter.tolerances.loss);
-    check_part(adapter, case, &network, &controller, "control_net.", &mut report);
+    let mut draws = Given {
+        case,
+        part: "val",
+        frozen: Vec::new(),
+    };
+    let (loss, controller) = network
+        .controller_gradients(&batch(case, "val", device), &mut draws)
+        .unwrap();
+    report.compare(
+        "loss_val",
+        &[loss as f32],
+        &case.floats("loss_val"),
+        adapter.tolerances.loss,
+    );
+    check_part(
+        adapter,
+        case,
+        &network,
+        &controller,
+        "control_net.",
+        &mut report,
+    );
     step(case, &network, &controller, "controller");
 
     check_after(case, &network, &before, &mut report);
@@ -107,7 +179,11 @@ fn check_part(
             Some(gradient) if name.starts_with(part) && case.has(&expected) => {
                 report.compare_tensor(case, &expected, gradient, adapter.tolerances.gradient);
             }
-            Some(_) => report.judge(&format!("{expected}, which the reference does not have"), 1.0, 0.0),
+            Some(_) => report.judge(
+                &format!("{expected}, which the reference does not have"),
+                1.0,
+                0.0,
+            ),
             None if name.starts_with(part) && case.has(&expected) => {
                 report.judge(&format!("{expected}, which is missing"), 1.0, 0.0);
             }
@@ -126,19 +202,45 @@ fn step(case: &Case, network: &Forecaster, gradients: &Gradients, part: &str) {
 }
 
 /// Everything after both steps; where a gradient is all but zero, its sign is rounding and so is the step.
-fn check_after(case: &Case, network: &Forecaster, before: &BTreeMap<String, TensorData>, report: &mut Report) {
-    let ignored = case.number(&["after_decided_by_rounding", "ignore_after_where_abs_grad_below"]).unwrap_or(0.0);
+fn check_after(
+    case: &Case,
+    network: &Forecaster,
+    before: &BTreeMap<String, TensorData>,
+    report: &mut Report,
+) {
+    let ignored = case
+        .number(&[
+            "after_decided_by_rounding",
+            "ignore_after_where_abs_grad_below",
+        ])
+        .unwrap_or(0.0);
     for (name, parameter) in network.state().parameters() {
         let found: Vec<f32> = parameter.flatten_all().unwrap().to_vec1().unwrap();
-        let part = if name.starts_with("worker_net.") { "worker" } else { "controller" };
+        let part = if name.starts_with("worker_net.") {
+            "worker"
+        } else {
+            "controller"
+        };
         let rate = case.number(&["optimizer", part, "lr"]).unwrap();
-        let Some(gradient) = case.tensors.get(&format!("grad.{name}")).and_then(TensorData::to_f32) else {
+        let Some(gradient) = case
+            .tensors
+            .get(&format!("grad.{name}"))
+            .and_then(TensorData::to_f32)
+        else {
             let before = before[name].to_f32().unwrap();
-            report.judge(&format!("after.{name}, untouched"), distance(&found, &before, |_| true), 0.0);
+            report.judge(
+                &format!("after.{name}, untouched"),
+                distance(&found, &before, |_| true),
+                0.0,
+            );
             continue;
         };
         let decided = |index: usize| f64::from(gradient[index].abs()) >= ignored;
         let expected = case.floats(&format!("after.{name}"));
-        report.judge(&format!("after.{name}, in rates"), distance(&found, &expected, decided) / rate, 0.02);
+        report.judge(
+            &format!("after.{name}, in rates"),
+            distance(&found, &expected, decided) / rate,
+            0.02,
+        );
     }
 }

@@ -68,45 +68,119 @@ fn check_filter(case: &Case, name: &str, model: &StateSpace, report: &mut Report
     let mut compare = |output: &str, found: Vec<f64>, tolerance: f64| {
         report.compare_reals(case, &format!("out.{name}.{output}"), &found, tolerance);
     };
-    let vectors = |of: fn(&stages::statistics::state_space::Step) -> &Vec<f64>| steps.iter().flat_map(of).copied();
-    compare("predicted_state", vectors(|step| &step.predicted).chain(filtered.next_mean.clone()).collect(), TOLERANCE);
-    compare("filtered_state", vectors(|step| &step.filtered).collect(), TOLERANCE);
-    compare("forecast", vectors(|step| &step.forecast).collect(), TOLERANCE);
-    compare("forecast_error", vectors(|step| &step.error).collect(), TOLERANCE);
-    let flat = |matrices: Vec<&Matrix>| matrices.into_iter().flat_map(Matrix::values).copied().collect::<Vec<f64>>();
-    let predicted: Vec<&Matrix> =
-        steps.iter().map(|step| &step.gains.predicted).chain([&filtered.next_covariance]).collect();
+    let vectors = |of: fn(&stages::statistics::state_space::Step) -> &Vec<f64>| {
+        steps.iter().flat_map(of).copied()
+    };
+    compare(
+        "predicted_state",
+        vectors(|step| &step.predicted)
+            .chain(filtered.next_mean.clone())
+            .collect(),
+        TOLERANCE,
+    );
+    compare(
+        "filtered_state",
+        vectors(|step| &step.filtered).collect(),
+        TOLERANCE,
+    );
+    compare(
+        "forecast",
+        vectors(|step| &step.forecast).collect(),
+        TOLERANCE,
+    );
+    compare(
+        "forecast_error",
+        vectors(|step| &step.error).collect(),
+        TOLERANCE,
+    );
+    let flat = |matrices: Vec<&Matrix>| {
+        matrices
+            .into_iter()
+            .flat_map(Matrix::values)
+            .copied()
+            .collect::<Vec<f64>>()
+    };
+    let predicted: Vec<&Matrix> = steps
+        .iter()
+        .map(|step| &step.gains.predicted)
+        .chain([&filtered.next_covariance])
+        .collect();
     // The reference's covariance of an error is that of all channels, missing ones included.
     let errors: Vec<Matrix> = predicted[..steps.len()]
         .iter()
-        .map(|predicted| model.observation.sandwich(predicted).plus(&model.observation_noise))
+        .map(|predicted| {
+            model
+                .observation
+                .sandwich(predicted)
+                .plus(&model.observation_noise)
+        })
         .collect();
     compare("predicted_cov", flat(predicted), COVARIANCE);
-    compare("forecast_error_cov", flat(errors.iter().collect()), COVARIANCE);
-    compare("filtered_cov", flat(steps.iter().map(|step| &step.gains.filtered).collect()), COVARIANCE);
-    compare("smoothed_state", smoothed.iter().flat_map(|state| state.mean.clone()).collect(), TOLERANCE);
-    compare("smoothed_cov", flat(smoothed.iter().map(|state| state.covariance.as_ref()).collect()), COVARIANCE);
+    compare(
+        "forecast_error_cov",
+        flat(errors.iter().collect()),
+        COVARIANCE,
+    );
+    compare(
+        "filtered_cov",
+        flat(steps.iter().map(|step| &step.gains.filtered).collect()),
+        COVARIANCE,
+    );
+    compare(
+        "smoothed_state",
+        smoothed
+            .iter()
+            .flat_map(|state| state.mean.clone())
+            .collect(),
+        TOLERANCE,
+    );
+    compare(
+        "smoothed_cov",
+        flat(
+            smoothed
+                .iter()
+                .map(|state| state.covariance.as_ref())
+                .collect(),
+        ),
+        COVARIANCE,
+    );
     let ahead = case.tensors[&format!("out.{name}.future_mean")].shape[0];
-    let (means, covariances) = model.forecast(&filtered.next_mean, &filtered.next_covariance, ahead);
+    let (means, covariances) =
+        model.forecast(&filtered.next_mean, &filtered.next_covariance, ahead);
     compare("future_mean", means.into_values(), TOLERANCE);
     compare("future_cov", flat(covariances.iter().collect()), COVARIANCE);
     if case.has(&format!("out.{name}.llf_obs")) {
-        compare("llf_obs", steps.iter().map(|step| step.log_likelihood).collect(), LOG_LIKELIHOOD);
+        compare(
+            "llf_obs",
+            steps.iter().map(|step| step.log_likelihood).collect(),
+            LOG_LIKELIHOOD,
+        );
     }
     let expected = case.number(&["cases", name, "log_likelihood"]).unwrap();
     let difference = (filtered.log_likelihood() / expected - 1.0).abs();
-    report.judge(&format!("{name}: log-likelihood"), difference, LOG_LIKELIHOOD);
+    report.judge(
+        &format!("{name}: log-likelihood"),
+        difference,
+        LOG_LIKELIHOOD,
+    );
 }
 
 /// The reference starts from an approximately diffuse level; ours is exact.
 fn check_nile(case: &Case, report: &mut Report) {
     let found = LocalLevel::fit(&[case.reals("in.nile")], 0.0).unwrap();
-    let expected = |name: &str| case.number(&["cases", "nile_maximum_likelihood", name]).unwrap();
+    let expected = |name: &str| {
+        case.number(&["cases", "nile_maximum_likelihood", name])
+            .unwrap()
+    };
     for (name, value, tolerance) in [
         ("sigma2_irregular", found.irregular, 1e-2),
         ("sigma2_level", found.level, 1e-2),
         ("log_likelihood", found.log_likelihood, 1e-3),
     ] {
-        report.judge(&format!("nile: {name}"), (value / expected(name) - 1.0).abs(), tolerance);
+        report.judge(
+            &format!("nile: {name}"),
+            (value / expected(name) - 1.0).abs(),
+            tolerance,
+        );
     }
 }

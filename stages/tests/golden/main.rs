@@ -86,7 +86,12 @@ impl Adapter {
         name: |name| name,
         layout: |_, tensor| Ok(tensor),
         ignored: &[],
-        tolerances: Tolerances { out: 1e-5, out_train: 3e-5, loss: 1e-5, gradient: 1e-4 },
+        tolerances: Tolerances {
+            out: 1e-5,
+            out_train: 3e-5,
+            loss: 1e-5,
+            gradient: 1e-4,
+        },
         check: check::check,
         more: |_, _, _, _| {},
     };
@@ -94,7 +99,9 @@ impl Adapter {
 
 impl Adapter {
     fn is_for(&self, model: &str) -> bool {
-        model.strip_prefix(self.case).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        model
+            .strip_prefix(self.case)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
     }
 }
 
@@ -106,14 +113,20 @@ fn golden_folder() -> PathBuf {
 #[test]
 fn every_case_agrees_with_its_reference() {
     let folder = golden_folder();
-    let listing = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut cases: Vec<PathBuf> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let listing =
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut cases: Vec<PathBuf> = listing
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     cases.retain(|path| path.join("case.json").is_file());
     cases.sort();
     let (mut checked, mut failures) = (0, String::new());
     for path in &cases {
         let case = Case::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let model = case.description["model"].as_str().unwrap_or_default().to_owned();
+        let model = case.description["model"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let Some(adapter) = ADAPTERS.iter().find(|adapter| adapter.is_for(&model)) else {
             eprintln!("SKIPPED {}: there is no model `{model}` here", case.name);
             continue;
@@ -121,13 +134,20 @@ fn every_case_agrees_with_its_reference() {
         checked += 1;
         for (place, device) in devices() {
             let report = (adapter.check)(adapter, &case, &device, place);
-            eprintln!("{} on {place}: {} comparisons, {} failed", case.name, report.compared, report.failed);
+            eprintln!(
+                "{} on {place}: {} comparisons, {} failed",
+                case.name, report.compared, report.failed
+            );
             if report.failed > 0 {
                 let _ = write!(failures, "{} on {place}:\n{}", case.name, report.text);
             }
         }
     }
-    assert!(checked > 0, "no case in {} is of a model that is here", folder.display());
+    assert!(
+        checked > 0,
+        "no case in {} is of a model that is here",
+        folder.display()
+    );
     assert!(failures.is_empty(), "\n{failures}");
 }
 
@@ -144,15 +164,28 @@ fn devices() -> Vec<(&'static str, Device)> {
 #[test]
 fn a_changed_number_is_found() {
     let Ok(mut case) = Case::read(&golden_folder().join("tvnet_recon")) else {
-        eprintln!("SKIPPED: {} has no folder tvnet_recon", golden_folder().display());
+        eprintln!(
+            "SKIPPED: {} has no folder tvnet_recon",
+            golden_folder().display()
+        );
         return;
     };
-    for name in ["out.recon", "grad.reconstruct_conv.weight", "after.embed.channel_embed.weight"] {
+    for name in [
+        "out.recon",
+        "grad.reconstruct_conv.weight",
+        "after.embed.channel_embed.weight",
+    ] {
         let original = case.tensors[name].clone();
         let mut values = original.to_f32().unwrap();
         values[0] += 0.01;
-        case.tensors.insert(name.to_owned(), TensorData::from_f32(&original.shape, &values));
-        assert!(check::check(&tvnet_recon::ADAPTER, &case, &Device::Cpu, "cpu").failed > 0, "{name}");
+        case.tensors.insert(
+            name.to_owned(),
+            TensorData::from_f32(&original.shape, &values),
+        );
+        assert!(
+            check::check(&tvnet_recon::ADAPTER, &case, &Device::Cpu, "cpu").failed > 0,
+            "{name}"
+        );
         case.tensors.insert(name.to_owned(), original);
     }
 }

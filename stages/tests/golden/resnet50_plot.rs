@@ -33,6 +33,11 @@ pub const ADAPTER: Adapter = Adapter {
         "stem" => tensor.permute((0, 3, 1, 2))?.contiguous(),
         _ => Ok(tensor),
     },
-    tolerances: Tolerances { out: 3e-5, out_train: 3e-4, loss: 3e-5, gradient: 3e-3 },
+    tolerances: Tolerances {
+        out: 3e-5,
+        out_train: 3e-4,
+        loss: 3e-5,
+        gradient: 3e-3,
+    },
     ..Adapter::BASE
 };

@@ -29,7 +29,12 @@ pub const ADAPTER: Adapter = Adapter {
         weights.remove(POSITIONS);
         weights
     },
-    tolerances: Tolerances { out: 1e-5, out_train: 3e-5, loss: 1e-5, gradient: 3e-5 },
+    tolerances: Tolerances {
+        out: 1e-5,
+        out_train: 3e-5,
+        loss: 1e-5,
+        gradient: 3e-5,
+    },
     more: |adapter, case, device, report| {
         compare_positions(case, case.size("d_model"), report);
         let network = crate::check::network(adapter, case, device);
@@ -40,11 +45,22 @@ pub const ADAPTER: Adapter = Adapter {
                 report.compare_tensor(case, &name, &value, adapter.tolerances.loss);
             }
         }
-        let (_, gradients) = network.gradients(0, &batch, &mut stages::contract::Random::new(0, "train")).unwrap();
-        report.compare("grad_norm", &[gradients.norm().unwrap() as f32], &case.floats("grad_norm"), 3e-5);
+        let (_, gradients) = network
+            .gradients(0, &batch, &mut stages::contract::Random::new(0, "train"))
+            .unwrap();
+        report.compare(
+            "grad_norm",
+            &[gradients.norm().unwrap() as f32],
+            &case.floats("grad_norm"),
+            3e-5,
+        );
         // The score of a window is that of its last row.
         let errors: Tensor = network.errors(&batch).unwrap();
-        let last = errors.narrow(1, case.size("window_length") - 1, 1).unwrap().mean((1, 2)).unwrap();
+        let last = errors
+            .narrow(1, case.size("window_length") - 1, 1)
+            .unwrap()
+            .mean((1, 2))
+            .unwrap();
         report.compare_tensor(case, "out.score", &last, adapter.tolerances.out);
     },
     ..Adapter::BASE
@@ -54,5 +70,10 @@ pub const ADAPTER: Adapter = Adapter {
 pub fn compare_positions(case: &Case, width: usize, report: &mut Report) {
     let name = format!("param.{POSITIONS}");
     let expected = case.floats(&name);
-    report.compare(&name, Positions::new(expected.len() / width, width).values(), &expected, 1e-5);
+    report.compare(
+        &name,
+        Positions::new(expected.len() / width, width).values(),
+        &expected,
+        1e-5,
+    );
 }

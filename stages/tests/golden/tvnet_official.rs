@@ -19,7 +19,13 @@ pub const FORECAST: Adapter = Adapter {
         });
         ("tvnet", parameters)
     },
-    shape: |case| DataShape::forecast(case.size("seq_len"), case.size("c_in"), case.size("pred_len")),
+    shape: |case| {
+        DataShape::forecast(
+            case.size("seq_len"),
+            case.size("c_in"),
+            case.size("pred_len"),
+        )
+    },
     batch: |case, device| Batch {
         targets: Some(case.tensor("in.y", device)),
         ..Batch::of(case.tensor("in.x", device))
@@ -32,7 +38,12 @@ pub const FORECAST: Adapter = Adapter {
     },
     name: |name| if name == "forecast" { "output" } else { name },
     ignored: &["forecast_per_sample"],
-    tolerances: Tolerances { out: 1e-5, out_train: 1e-5, loss: 1e-5, gradient: 5e-5 },
+    tolerances: Tolerances {
+        out: 1e-5,
+        out_train: 1e-5,
+        loss: 1e-5,
+        gradient: 5e-5,
+    },
     more: samples_alone,
     ..Adapter::BASE
 };
@@ -46,23 +57,38 @@ fn samples_alone(adapter: &Adapter, case: &Case, device: &Device, report: &mut R
     let alone: Vec<Batch> = (0..count)
         .map(|sample| {
             let own = |tensor: &Tensor| tensor.narrow(0, sample, 1).unwrap().contiguous().unwrap();
-            Batch { targets: batch.targets.as_ref().map(own), ..Batch::of(own(&batch.inputs)) }
+            Batch {
+                targets: batch.targets.as_ref().map(own),
+                ..Batch::of(own(&batch.inputs))
+            }
         })
         .collect();
-    let forecasts: Vec<Tensor> = alone.iter().map(|batch| network.predict(batch).unwrap()).collect();
+    let forecasts: Vec<Tensor> = alone
+        .iter()
+        .map(|batch| network.predict(batch).unwrap())
+        .collect();
     let forecasts = Tensor::cat(&forecasts, 0).unwrap();
-    report.compare_tensor(case, "out.forecast_per_sample", &forecasts, adapter.tolerances.out);
+    report.compare_tensor(
+        case,
+        "out.forecast_per_sample",
+        &forecasts,
+        adapter.tolerances.out,
+    );
 
     let mut random = Random::new(0, "train");
-    let losses: Vec<Tensor> =
-        alone.iter().map(|batch| network.loss(batch, Mode::Evaluate, &mut random).unwrap()).collect();
+    let losses: Vec<Tensor> = alone
+        .iter()
+        .map(|batch| network.loss(batch, Mode::Evaluate, &mut random).unwrap())
+        .collect();
     let loss = Tensor::stack(&losses, 0).unwrap().mean_all().unwrap();
     report.compare_tensor(case, "loss_eval_per_sample", &loss, adapter.tolerances.loss);
     let gradients = loss.backward().unwrap();
     for (name, parameter) in network.state().parameters() {
         let expected = format!("grad_eval_per_sample.{name}");
         if case.has(&expected) {
-            let gradient = gradients.get(parameter).unwrap_or_else(|| panic!("no gradient of {name}"));
+            let gradient = gradients
+                .get(parameter)
+                .unwrap_or_else(|| panic!("no gradient of {name}"));
             report.compare_tensor(case, &expected, gradient, adapter.tolerances.gradient);
         }
     }

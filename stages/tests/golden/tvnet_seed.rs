@@ -26,7 +26,13 @@ fn turned(tensor: &Tensor) -> Tensor {
 pub const FORECAST: Adapter = Adapter {
     case: "tvnet_forecast",
     choice,
-    shape: |case| DataShape::forecast(case.size("input_len"), case.size("in_dim"), case.size("out_len")),
+    shape: |case| {
+        DataShape::forecast(
+            case.size("input_len"),
+            case.size("in_dim"),
+            case.size("out_len"),
+        )
+    },
     batch: |case, device| Batch {
         targets: Some(case.tensor("in.y", device)),
         ..Batch::of(case.tensor("in.x", device))
@@ -38,13 +44,24 @@ pub const FORECAST: Adapter = Adapter {
 pub const CLASSIFICATION: Adapter = Adapter {
     case: "tvnet_classification",
     choice,
-    shape: |case| DataShape::classify(case.size("input_len"), case.size("in_dim"), case.size("num_classes")),
+    shape: |case| {
+        DataShape::classify(
+            case.size("input_len"),
+            case.size("in_dim"),
+            case.size("num_classes"),
+        )
+    },
     batch: |case, device| Batch {
         classes: Some(case.classes("in.y", device)),
         ..Batch::of(case.tensor("in.x", device))
     },
     name: |_| "output",
-    tolerances: Tolerances { out: 1e-5, out_train: 3e-5, loss: 1e-5, gradient: 1e-3 },
+    tolerances: Tolerances {
+        out: 1e-5,
+        out_train: 3e-5,
+        loss: 1e-5,
+        gradient: 1e-3,
+    },
     ..Adapter::BASE
 };
 
@@ -55,7 +72,11 @@ pub const IMPUTATION: Adapter = Adapter {
     batch: |case, device| {
         let tensor = |name| turned(&case.tensor(name, device));
         let (targets, mask) = (Some(tensor("in.x_full")), Some(tensor("in.mask")));
-        Batch { targets, mask, ..Batch::of(tensor("in.x_masked")) }
+        Batch {
+            targets,
+            mask,
+            ..Batch::of(tensor("in.x_masked"))
+        }
     },
     name: |_| "output",
     layout: |_, tensor| Ok(turned(&tensor)),
@@ -69,18 +90,38 @@ fn errors(adapter: &Adapter, case: &Case, device: &Device, report: &mut Report) 
     let network = crate::check::network(adapter, case, device);
     network.state().set_data(&(adapter.weights)(case)).unwrap();
     let batch = (adapter.batch)(case, device);
-    let apart = (network.predict(&batch).unwrap() - batch.targets.unwrap()).unwrap().flatten_all().unwrap();
+    let apart = (network.predict(&batch).unwrap() - batch.targets.unwrap())
+        .unwrap()
+        .flatten_all()
+        .unwrap();
     let apart: Vec<f32> = apart.to_vec1().unwrap();
-    let mask: Vec<f32> = batch.mask.unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let mask: Vec<f32> = batch
+        .mask
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap();
     let mean = |of: fn(f64) -> f64, every: bool| {
-        let chosen = apart.iter().zip(&mask).filter(|(_, seen)| every || **seen == 0.0);
+        let chosen = apart
+            .iter()
+            .zip(&mask)
+            .filter(|(_, seen)| every || **seen == 0.0);
         let values: Vec<f64> = chosen.map(|(apart, _)| of(f64::from(*apart))).collect();
         (values.iter().sum::<f64>() / values.len() as f64) as f32
     };
-    for (name, of) in [("mse", (|apart| apart * apart) as fn(f64) -> f64), ("mae", f64::abs)] {
+    for (name, of) in [
+        ("mse", (|apart| apart * apart) as fn(f64) -> f64),
+        ("mae", f64::abs),
+    ] {
         for (which, every) in [("all", true), ("hidden_only", false)] {
             let name = format!("out.{name}_{which}");
-            report.compare(&name, &[mean(of, every)], &case.floats(&name), adapter.tolerances.out);
+            report.compare(
+                &name,
+                &[mean(of, every)],
+                &case.floats(&name),
+                adapter.tolerances.out,
+            );
         }
     }
 }

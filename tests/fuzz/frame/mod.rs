@@ -34,7 +34,11 @@ static TURN: Mutex<()> = Mutex::new(());
 /// # Panics
 /// At an input that the judge finds wrong, or that panics, or that costs too much.
 #[track_caller]
-pub fn fuzz(subject: &str, strategy: impl Strategy<Value = Vec<u8>>, judge: impl Fn(&[u8]) -> Result<(), String>) {
+pub fn fuzz(
+    subject: &str,
+    strategy: impl Strategy<Value = Vec<u8>>,
+    judge: impl Fn(&[u8]) -> Result<(), String>,
+) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new(subject, &judge);
     let replayed = bench.replay();
@@ -43,22 +47,33 @@ pub fn fuzz(subject: &str, strategy: impl Strategy<Value = Vec<u8>>, judge: impl
     let limit = limit.unwrap_or(SECONDS);
     let mut made = 0_u64;
     while start.elapsed() < limit {
-        let tree = strategy.new_tree(&mut runner).expect("the strategy makes an input");
+        let tree = strategy
+            .new_tree(&mut runner)
+            .expect("the strategy makes an input");
         made += 1;
-        let outcome = runner.run_one(tree, |input| bench.judge(&input).map_err(TestCaseError::fail));
+        let outcome = runner.run_one(tree, |input| {
+            bench.judge(&input).map_err(TestCaseError::fail)
+        });
         if let Err(TestError::Fail(why, input)) = outcome {
             bench.fail(&input, &format!("input {made}: {why}"));
         }
     }
     drop(bench);
-    println!("{subject}: {replayed} of the corpus and {made} new inputs in {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "{subject}: {replayed} of the corpus and {made} new inputs in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
 }
 
 /// Whoever asks for time wants inputs that nobody has tried. Everybody else gets the same ones each time: a change is not to
 /// blame for what chance finds.
 fn runner(by_chance: bool) -> TestRunner {
-    let config =
-        Config { failure_persistence: None, max_shrink_iters: 4096, max_shrink_time: 60_000, ..Config::default() };
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 4096,
+        max_shrink_time: 60_000,
+        ..Config::default()
+    };
     if by_chance {
         return TestRunner::new(config);
     }
@@ -69,13 +84,19 @@ fn runner(by_chance: bool) -> TestRunner {
 /// What all threads of this process have taken of the processor so far.
 fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
+    Duration::new(
+        time.tv_sec.try_into().unwrap_or_default(),
+        time.tv_nsec.try_into().unwrap_or_default(),
+    )
 }
 
 /// The time that was asked for.
 fn limit() -> Option<Duration> {
     let said = std::env::var("RUNNER_FUZZ_SECONDS").ok()?;
-    let seconds = said.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = said
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     Some(seconds.expect("RUNNER_FUZZ_SECONDS is a number of seconds"))
 }
 
@@ -91,21 +112,38 @@ struct Bench<'a, J> {
 
 impl<'a, J: Fn(&[u8]) -> Result<(), String>> Bench<'a, J> {
     fn new(subject: &'a str, judge: &'a J) -> Self {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(subject);
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fuzz/corpus")
+            .join(subject);
         fs::create_dir_all(&corpus).expect("the corpus can be written");
         let current = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{subject}"));
-        let watch = Watch::start(format!("{subject}: an input has not ended, {}", current.display()), ENDLESS);
-        Self { subject, judge, corpus, current, watch }
+        let watch = Watch::start(
+            format!("{subject}: an input has not ended, {}", current.display()),
+            ENDLESS,
+        );
+        Self {
+            subject,
+            judge,
+            corpus,
+            current,
+            watch,
+        }
     }
 
     /// Judges what aborted the last time, and the corpus. Gives the number of inputs.
     #[track_caller]
     fn replay(&self) -> usize {
         let entries = fs::read_dir(&self.corpus).expect("the corpus can be read");
-        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("the corpus can be read").path()).collect();
+        let mut paths: Vec<PathBuf> = entries
+            .map(|entry| entry.expect("the corpus can be read").path())
+            .collect();
         paths.sort();
         if self.current.exists() {
-            println!("{}: the last run ended with the input {}", self.subject, self.current.display());
+            println!(
+                "{}: the last run ended with the input {}",
+                self.subject,
+                self.current.display()
+            );
             paths.insert(0, self.current.clone());
         }
         for path in &paths {
@@ -124,7 +162,10 @@ impl<'a, J: Fn(&[u8]) -> Result<(), String>> Bench<'a, J> {
         let verdict = catch_unwind(AssertUnwindSafe(|| (self.judge)(input)));
         self.watch.end();
         verdict.unwrap_or_else(|panic| Err(format!("a panic: {}", said(panic.as_ref()))))?;
-        let (took, needed) = (processor_time().saturating_sub(start), memory::peak().saturating_sub(before));
+        let (took, needed) = (
+            processor_time().saturating_sub(start),
+            memory::peak().saturating_sub(before),
+        );
         if took > LONGEST {
             return Err(format!("it took {:.1} s", took.as_secs_f64()));
         }
@@ -142,7 +183,11 @@ impl<'a, J: Fn(&[u8]) -> Result<(), String>> Bench<'a, J> {
         let path = self.corpus.join(format!("{:016x}", hasher.finish()));
         fs::write(&path, input).expect("the corpus can be written");
         let text: String = String::from_utf8_lossy(input).chars().take(2000).collect();
-        panic!("{}: {why}\nThe input is kept in {}:\n{text}", self.subject, path.display());
+        panic!(
+            "{}: {why}\nThe input is kept in {}:\n{text}",
+            self.subject,
+            path.display()
+        );
     }
 }
 
@@ -155,5 +200,6 @@ impl<J> Drop for Bench<'_, J> {
 /// What a panic says.
 fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

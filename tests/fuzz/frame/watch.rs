@@ -23,7 +23,10 @@ struct State {
 impl Watch {
     /// Aborts the process with the message once an input takes longer than the limit.
     pub fn start(message: String, limit: Duration) -> Self {
-        let state = Arc::new(State { begun: AtomicU64::new(0), over: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            begun: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        });
         let (watched, start) = (Arc::clone(&state), Instant::now());
         thread::spawn(move || {
             while !watched.over.load(Relaxed) {
@@ -39,7 +42,9 @@ impl Watch {
     }
 
     pub fn begin(&self) {
-        self.state.begun.store(self.start.elapsed().as_millis() as u64 + 1, Relaxed);
+        self.state
+            .begun
+            .store(self.start.elapsed().as_millis() as u64 + 1, Relaxed);
     }
 
     pub fn end(&self) {

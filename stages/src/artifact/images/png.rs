@@ -20,7 +20,10 @@ fn corrupt(reason: impl ToString) -> ArtifactError {
 /// The PNG file of `rgb`, `[height, width, 3]`.
 pub(super) fn encode(height: usize, width: usize, rgb: &[u8]) -> Result<Vec<u8>, ArtifactError> {
     if rgb.len() != height * width * COLOURS {
-        return Err(corrupt(format!("{} bytes are not a picture of {width}x{height} pixels", rgb.len())));
+        return Err(corrupt(format!(
+            "{} bytes are not a picture of {width}x{height} pixels",
+            rgb.len()
+        )));
     }
     let side = |pixels: usize| u32::try_from(pixels).map_err(corrupt);
     let mut file = Vec::with_capacity(rgb.len() / 16 + 1024);
@@ -29,9 +32,18 @@ pub(super) fn encode(height: usize, width: usize, rgb: &[u8]) -> Result<Vec<u8>,
     encoder.set_compression(Compression::Fast);
     let indexed = index_colours(rgb);
     let data = match &indexed {
-        Some(Indexed { palette, pixels }) if palette.iter().all(|[red, green, blue]| red == green && green == blue) => {
+        Some(Indexed { palette, pixels })
+            if palette
+                .iter()
+                .all(|[red, green, blue]| red == green && green == blue) =>
+        {
             encoder.set_color(ColorType::Grayscale);
-            Cow::Owned(pixels.iter().map(|index| palette[usize::from(*index)][0]).collect())
+            Cow::Owned(
+                pixels
+                    .iter()
+                    .map(|index| palette[usize::from(*index)][0])
+                    .collect(),
+            )
         }
         Some(Indexed { palette, pixels }) => {
             encoder.set_color(ColorType::Indexed);
@@ -102,16 +114,22 @@ const DEFLATE_RATIO: usize = 1032;
 
 /// Height and width of a PNG file, if its bytes can hold as many pixels.
 pub(super) fn size(file: &[u8]) -> Result<(usize, usize), ArtifactError> {
-    let reader = Decoder::new(Cursor::new(file)).read_info().map_err(corrupt)?;
+    let reader = Decoder::new(Cursor::new(file))
+        .read_info()
+        .map_err(corrupt)?;
     checked_size(reader.info(), file.len())
 }
 
 fn checked_size(info: &Info<'_>, bytes: usize) -> Result<(usize, usize), ArtifactError> {
     let (height, width) = (info.height as usize, info.width as usize);
-    let pixels = height.checked_mul(width).filter(|pixels| *pixels <= MOST_PIXELS);
+    let pixels = height
+        .checked_mul(width)
+        .filter(|pixels| *pixels <= MOST_PIXELS);
     // At least a bit per pixel is compressed.
     if pixels.is_none_or(|pixels| pixels / 8 > bytes.saturating_mul(DEFLATE_RATIO)) {
-        return Err(corrupt(format!("{bytes} bytes cannot hold a picture of {width}x{height} pixels")));
+        return Err(corrupt(format!(
+            "{bytes} bytes cannot hold a picture of {width}x{height} pixels"
+        )));
     }
     Ok((height, width))
 }
@@ -123,14 +141,21 @@ pub(super) fn decode_into(file: &[u8], rgb: &mut [u8]) -> Result<(), ArtifactErr
     let mut reader = decoder.read_info().map_err(corrupt)?;
     let (height, width) = checked_size(reader.info(), file.len())?;
     if rgb.len() != height * width * COLOURS {
-        return Err(corrupt(format!("the picture is {width}x{height} pixels large")));
+        return Err(corrupt(format!(
+            "the picture is {width}x{height} pixels large"
+        )));
     }
     let (colour, _) = reader.output_color_type();
     if colour == ColorType::Rgb {
         reader.next_frame(rgb).map_err(corrupt)?;
         return Ok(());
     }
-    let mut raw = vec![0; reader.output_buffer_size().ok_or_else(|| corrupt("the picture is too large"))?];
+    let mut raw = vec![
+        0;
+        reader
+            .output_buffer_size()
+            .ok_or_else(|| corrupt("the picture is too large"))?
+    ];
     reader.next_frame(&mut raw).map_err(corrupt)?;
     let pixels = rgb.as_chunks_mut::<COLOURS>().0.iter_mut();
     let on_white = |value: u8, alpha: u8| {
@@ -138,16 +163,22 @@ pub(super) fn decode_into(file: &[u8], rgb: &mut [u8]) -> Result<(), ArtifactErr
         ((value * alpha + 255 * (255 - alpha) + 127) / 255) as u8
     };
     match colour {
-        ColorType::Grayscale => pixels.zip(raw).for_each(|(pixel, grey)| *pixel = [grey; COLOURS]),
+        ColorType::Grayscale => pixels
+            .zip(raw)
+            .for_each(|(pixel, grey)| *pixel = [grey; COLOURS]),
         ColorType::GrayscaleAlpha => {
             let raw = raw.as_chunks::<2>().0;
-            pixels.zip(raw).for_each(|(pixel, [grey, alpha])| *pixel = [on_white(*grey, *alpha); COLOURS]);
+            pixels
+                .zip(raw)
+                .for_each(|(pixel, [grey, alpha])| *pixel = [on_white(*grey, *alpha); COLOURS]);
         }
         ColorType::Rgba => {
             let raw = raw.as_chunks::<4>().0;
-            pixels.zip(raw).for_each(|(pixel, [red, green, blue, alpha])| {
-                *pixel = [red, green, blue].map(|value| on_white(*value, *alpha));
-            });
+            pixels
+                .zip(raw)
+                .for_each(|(pixel, [red, green, blue, alpha])| {
+                    *pixel = [red, green, blue].map(|value| on_white(*value, *alpha));
+                });
         }
         other => return Err(corrupt(format!("pixels of type {other:?}"))),
     }
@@ -176,7 +207,11 @@ pub(super) mod tests {
     }
 
     fn colour_type(file: &[u8]) -> ColorType {
-        Decoder::new(Cursor::new(file)).read_info().unwrap().info().color_type
+        Decoder::new(Cursor::new(file))
+            .read_info()
+            .unwrap()
+            .info()
+            .color_type
     }
 
     #[test]
@@ -185,7 +220,11 @@ pub(super) mod tests {
         let of_colours = |count: usize, grey: bool| -> Vec<u8> {
             let colour = |pixel: usize| {
                 let value = (pixel * 7 % count) as u32;
-                if grey { [value as u8; 3] } else { [value as u8, (value >> 8) as u8, 77] }
+                if grey {
+                    [value as u8; 3]
+                } else {
+                    [value as u8, (value >> 8) as u8, 77]
+                }
             };
             (0..height * width).flat_map(colour).collect()
         };
@@ -210,9 +249,17 @@ pub(super) mod tests {
     #[test]
     fn transparency_shows_white() {
         let mut rgb = vec![0; 6];
-        decode_into(&write(1, 2, ColorType::Rgba, &[10, 20, 30, 255, 0, 0, 0, 0]), &mut rgb).unwrap();
+        decode_into(
+            &write(1, 2, ColorType::Rgba, &[10, 20, 30, 255, 0, 0, 0, 0]),
+            &mut rgb,
+        )
+        .unwrap();
         assert_eq!(rgb, [10, 20, 30, 255, 255, 255]);
-        decode_into(&write(1, 2, ColorType::GrayscaleAlpha, &[40, 255, 100, 128]), &mut rgb).unwrap();
+        decode_into(
+            &write(1, 2, ColorType::GrayscaleAlpha, &[40, 255, 100, 128]),
+            &mut rgb,
+        )
+        .unwrap();
         assert_eq!(rgb, [40, 40, 40, 177, 177, 177]);
     }
 

@@ -19,10 +19,21 @@ impl ClassificationCase {
         let classes = 0..self.classes().len();
         let figures = |class: usize| {
             let hits = self.confusion(class, class);
-            let support: usize = classes.clone().map(|predicted| self.confusion(class, predicted)).sum();
-            let called: usize = classes.clone().map(|truth| self.confusion(truth, class)).sum();
+            let support: usize = classes
+                .clone()
+                .map(|predicted| self.confusion(class, predicted))
+                .sum();
+            let called: usize = classes
+                .clone()
+                .map(|truth| self.confusion(truth, class))
+                .sum();
             let counts = Counts::from_totals(hits, called, support, self.samples());
-            ClassFigures { precision: counts.precision(), recall: counts.recall(), f1: counts.f1(), support }
+            ClassFigures {
+                precision: counts.precision(),
+                recall: counts.recall(),
+                f1: counts.f1(),
+                support,
+            }
         };
         classes.clone().map(figures).collect()
     }
@@ -35,9 +46,13 @@ pub fn macro_mean(case: &ClassificationCase, figure: impl Fn(&ClassFigures) -> f
 }
 
 /// The mean over all samples of the figure of their true class; `None` without samples.
-pub fn weighted_mean(case: &ClassificationCase, figure: impl Fn(&ClassFigures) -> f64) -> Option<f64> {
+pub fn weighted_mean(
+    case: &ClassificationCase,
+    figure: impl Fn(&ClassFigures) -> f64,
+) -> Option<f64> {
     let weighted = |class: &ClassFigures| figure(class) * class.support as f64;
-    (case.samples() > 0).then(|| case.by_class().iter().map(weighted).sum::<f64>() / case.samples() as f64)
+    (case.samples() > 0)
+        .then(|| case.by_class().iter().map(weighted).sum::<f64>() / case.samples() as f64)
 }
 
 /// The counts of all classes taken together: each sample is one decision, so precision, recall and F1 are the accuracy.

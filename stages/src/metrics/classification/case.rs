@@ -28,12 +28,25 @@ impl ClassificationCase {
         let classes = predictions.classes.len();
         let mut confusion = vec![0; classes * classes];
         for sample in &samples {
-            if let Some(wrong) = predictions.row(*sample).iter().find(|value| !(0.0..=1.001).contains(*value)) {
-                return Err(format!("a probability of sample `{}` is {wrong}", predictions.samples[*sample]));
+            if let Some(wrong) = predictions
+                .row(*sample)
+                .iter()
+                .find(|value| !(0.0..=1.001).contains(*value))
+            {
+                return Err(format!(
+                    "a probability of sample `{}` is {wrong}",
+                    predictions.samples[*sample]
+                ));
             }
-            confusion[predictions.truth[*sample] as usize * classes + predictions.predicted(*sample)] += 1;
+            confusion
+                [predictions.truth[*sample] as usize * classes + predictions.predicted(*sample)] +=
+                1;
         }
-        Ok(Self { predictions, samples, confusion })
+        Ok(Self {
+            predictions,
+            samples,
+            confusion,
+        })
     }
 
     pub fn samples(&self) -> usize {
@@ -52,12 +65,19 @@ impl ClassificationCase {
 
     /// How many samples were taken for what they are.
     pub fn hits(&self) -> usize {
-        (0..self.classes().len()).map(|class| self.confusion(class, class)).sum()
+        (0..self.classes().len())
+            .map(|class| self.confusion(class, class))
+            .sum()
     }
 
     /// True class and probabilities of each sample.
     pub fn rows(&self) -> impl Iterator<Item = (usize, &[f32])> {
-        let row = move |sample: &usize| (self.predictions.truth[*sample] as usize, self.predictions.row(*sample));
+        let row = move |sample: &usize| {
+            (
+                self.predictions.truth[*sample] as usize,
+                self.predictions.row(*sample),
+            )
+        };
         self.samples.iter().map(row)
     }
 
@@ -75,11 +95,18 @@ pub mod tests {
     /// Samples of the split `test` by true class and probabilities.
     pub fn predictions(rows: &[(u32, &[f32])]) -> Predictions {
         Predictions {
-            classes: (0..rows[0].1.len()).map(|class| format!("class {class}")).collect(),
-            samples: (0..rows.len()).map(|sample| format!("sample {sample}")).collect(),
+            classes: (0..rows[0].1.len())
+                .map(|class| format!("class {class}"))
+                .collect(),
+            samples: (0..rows.len())
+                .map(|sample| format!("sample {sample}"))
+                .collect(),
             splits: vec![Split::Test; rows.len()],
             truth: rows.iter().map(|(truth, _)| *truth).collect(),
-            probabilities: rows.iter().flat_map(|(_, row)| row.iter().copied()).collect(),
+            probabilities: rows
+                .iter()
+                .flat_map(|(_, row)| row.iter().copied())
+                .collect(),
         }
     }
 
@@ -89,14 +116,40 @@ pub mod tests {
 
     #[test]
     fn counts_the_samples_of_the_split() {
-        let mut mixed = predictions(&[(0, &[0.9, 0.1]), (0, &[0.2, 0.8]), (1, &[0.3, 0.7]), (1, &[0.6, 0.4])]);
+        let mut mixed = predictions(&[
+            (0, &[0.9, 0.1]),
+            (0, &[0.2, 0.8]),
+            (1, &[0.3, 0.7]),
+            (1, &[0.6, 0.4]),
+        ]);
         mixed.splits[3] = Split::Train;
         let case = ClassificationCase::new(Arc::new(mixed.clone()), Split::Test).unwrap();
-        assert_eq!((case.samples(), case.hits(), case.confusion(0, 1), case.confusion(1, 0)), (3, 2, 1, 0));
+        assert_eq!(
+            (
+                case.samples(),
+                case.hits(),
+                case.confusion(0, 1),
+                case.confusion(1, 0)
+            ),
+            (3, 2, 1, 0)
+        );
         mixed.truth.clear();
-        assert!(ClassificationCase::new(Arc::new(mixed.clone()), Split::Test).unwrap_err().contains("no true class"));
-        assert_eq!(ClassificationCase::new(Arc::new(mixed), Split::Validation).unwrap().samples(), 0);
+        assert!(
+            ClassificationCase::new(Arc::new(mixed.clone()), Split::Test)
+                .unwrap_err()
+                .contains("no true class")
+        );
+        assert_eq!(
+            ClassificationCase::new(Arc::new(mixed), Split::Validation)
+                .unwrap()
+                .samples(),
+            0
+        );
         let diverged = predictions(&[(0, &[f32::NAN, 0.0])]);
-        assert!(ClassificationCase::new(Arc::new(diverged), Split::Test).unwrap_err().contains("`sample 0` is NaN"));
+        assert!(
+            ClassificationCase::new(Arc::new(diverged), Split::Test)
+                .unwrap_err()
+                .contains("`sample 0` is NaN")
+        );
     }
 }

@@ -10,8 +10,7 @@ impl MetricKind for F1Macro {
     type Params = NoParams;
 
     const NAME: &'static str = "f1_macro";
-    const DOC: &'static str =
-        "Harmonic mean of precision and recall of a class, averaged over all classes, those without samples included.";
+    const DOC: &'static str = "Harmonic mean of precision and recall of a class, averaged over all classes, those without samples included.";
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
         macro_mean(case, |class| class.f1)

@@ -10,8 +10,7 @@ impl MetricKind for F1Weighted {
     type Params = NoParams;
 
     const NAME: &'static str = "f1_weighted";
-    const DOC: &'static str =
-        "Harmonic mean of precision and recall of a class, averaged over the classes by their number of samples.";
+    const DOC: &'static str = "Harmonic mean of precision and recall of a class, averaged over the classes by their number of samples.";
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
         weighted_mean(case, |class| class.f1)

@@ -11,7 +11,10 @@ use crate::metrics::{MetricChoice, evaluate, golden};
 
 fn check(what: &str, own: f64, reference: &Value) {
     let reference = reference.as_f64().unwrap();
-    assert!((own - reference).abs() <= 1e-12, "{what}: {own} {reference}");
+    assert!(
+        (own - reference).abs() <= 1e-12,
+        "{what}: {own} {reference}"
+    );
 }
 
 #[test]
@@ -23,11 +26,22 @@ fn agrees_with_the_reference() {
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let integers = |name: &str| -> Vec<usize> {
         let tensor = tensors.tensor(name).unwrap();
-        tensor.data().chunks_exact(8).map(|word| i64::from_le_bytes(word.try_into().unwrap()) as usize).collect()
+        tensor
+            .data()
+            .chunks_exact(8)
+            .map(|word| i64::from_le_bytes(word.try_into().unwrap()) as usize)
+            .collect()
     };
-    let (truth, predicted) = (integers("in.classification.true"), integers("in.classification.pred"));
+    let (truth, predicted) = (
+        integers("in.classification.true"),
+        integers("in.classification.pred"),
+    );
     let classes = expected["classes"].as_u64().unwrap() as usize;
-    let certain = |class: &usize| (0..classes).map(|other| if other == *class { 1.0 } else { 0.0 }).collect::<Vec<_>>();
+    let certain = |class: &usize| {
+        (0..classes)
+            .map(|other| if other == *class { 1.0 } else { 0.0 })
+            .collect::<Vec<_>>()
+    };
     let predictions = Predictions {
         classes: (0..classes).map(|class| class.to_string()).collect(),
         samples: (0..truth.len()).map(|sample| sample.to_string()).collect(),
@@ -48,19 +62,36 @@ fn agrees_with_the_reference() {
         }
     }
     for metric in ["precision", "recall", "f1"] {
-        check(metric, value(&format!("{metric}_micro")), &expected["accuracy"]);
+        check(
+            metric,
+            value(&format!("{metric}_micro")),
+            &expected["accuracy"],
+        );
     }
     for (class, figures) in case.by_class().iter().enumerate() {
         let reference = |what: &str| &expected["per_class"][what][class];
         check("precision", figures.precision, reference("precision"));
         check("recall", figures.recall, reference("recall"));
         check("f1", figures.f1, reference("f1"));
-        assert_eq!(figures.support as u64, reference("support").as_u64().unwrap());
+        assert_eq!(
+            figures.support as u64,
+            reference("support").as_u64().unwrap()
+        );
     }
     let confusion = integers("out.classification.confusion");
     let own = (0..classes).flat_map(|truth| (0..classes).map(move |called| (truth, called)));
-    assert_eq!(own.map(|(truth, called)| case.confusion(truth, called)).collect::<Vec<_>>(), confusion);
+    assert_eq!(
+        own.map(|(truth, called)| case.confusion(truth, called))
+            .collect::<Vec<_>>(),
+        confusion
+    );
     // Class 4 has no samples.
-    let present = case.by_class().iter().filter(|class| class.support > 0).map(|class| class.recall).sum::<f64>() / 4.0;
+    let present = case
+        .by_class()
+        .iter()
+        .filter(|class| class.support > 0)
+        .map(|class| class.recall)
+        .sum::<f64>()
+        / 4.0;
     assert_eq!(value("balanced_accuracy"), present);
 }

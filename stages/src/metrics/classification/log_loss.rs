@@ -13,8 +13,7 @@ impl MetricKind for LogLoss {
     type Params = NoParams;
 
     const NAME: &'static str = "log_loss";
-    const DOC: &'static str =
-        "Mean negative natural logarithm of the probability of the true class, which counts as at least 2^-23.";
+    const DOC: &'static str = "Mean negative natural logarithm of the probability of the true class, which counts as at least 2^-23.";
     const DIRECTION: Direction = Direction::Lower;
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
@@ -32,7 +31,8 @@ mod tests {
         let value = LogLoss::value(&NoParams {}, &case(&[(0, &[0.0, 1.0])])).unwrap();
         assert!((value - 23.0 * std::f64::consts::LN_2).abs() < 1e-12);
         // (-ln 0.5 - ln 0.25) / 2
-        let value = LogLoss::value(&NoParams {}, &case(&[(0, &[0.5, 0.5]), (1, &[0.75, 0.25])])).unwrap();
+        let value =
+            LogLoss::value(&NoParams {}, &case(&[(0, &[0.5, 0.5]), (1, &[0.75, 0.25])])).unwrap();
         assert!((value - 1.5 * std::f64::consts::LN_2).abs() < 1e-12);
     }
 }

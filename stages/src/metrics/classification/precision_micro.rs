@@ -10,7 +10,8 @@ impl MetricKind for PrecisionMicro {
     type Params = NoParams;
 
     const NAME: &'static str = "precision_micro";
-    const DOC: &'static str = "Precision over all classes together: the hits of all classes over all samples.";
+    const DOC: &'static str =
+        "Precision over all classes together: the hits of all classes over all samples.";
     const CAVEAT: &'static str = "the same as accuracy, as each sample has one class";
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {

@@ -10,8 +10,7 @@ impl MetricKind for PrecisionWeighted {
     type Params = NoParams;
 
     const NAME: &'static str = "precision_weighted";
-    const DOC: &'static str =
-        "Share of the samples taken for a class that are of it, averaged over the classes by their number of samples.";
+    const DOC: &'static str = "Share of the samples taken for a class that are of it, averaged over the classes by their number of samples.";
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
         weighted_mean(case, |class| class.precision)

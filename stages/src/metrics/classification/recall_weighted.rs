@@ -10,8 +10,7 @@ impl MetricKind for RecallWeighted {
     type Params = NoParams;
 
     const NAME: &'static str = "recall_weighted";
-    const DOC: &'static str =
-        "Share of the samples of a class that are taken for it, averaged over the classes by their number of samples.";
+    const DOC: &'static str = "Share of the samples of a class that are taken for it, averaged over the classes by their number of samples.";
 
     fn value(_: &NoParams, case: &ClassificationCase) -> Option<f64> {
         weighted_mean(case, |class| class.recall)

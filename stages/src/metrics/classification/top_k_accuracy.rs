@@ -32,17 +32,26 @@ impl MetricKind for TopKAccuracy {
     type Params = Params;
 
     const NAME: &'static str = "top_k_accuracy";
-    const DOC: &'static str =
-        "Share of the samples whose true class is among the `k` most probable; of equally probable classes, the first.";
+    const DOC: &'static str = "Share of the samples whose true class is among the `k` most probable; of equally probable classes, the first.";
 
     fn check(params: &Params) -> Result<(), String> {
-        if params.k > 0 { Ok(()) } else { Err("k must be at least 1".to_owned()) }
+        if params.k > 0 {
+            Ok(())
+        } else {
+            Err("k must be at least 1".to_owned())
+        }
     }
 
     fn value(params: &Params, case: &ClassificationCase) -> Option<f64> {
         case.mean(|truth, row| {
-            let before = |(class, value): (usize, &f32)| *value > row[truth] || (*value == row[truth] && class < truth);
-            let rank = row.iter().enumerate().filter(|entry| before(*entry)).count();
+            let before = |(class, value): (usize, &f32)| {
+                *value > row[truth] || (*value == row[truth] && class < truth)
+            };
+            let rank = row
+                .iter()
+                .enumerate()
+                .filter(|entry| before(*entry))
+                .count();
             f64::from(u8::from(rank < params.k))
         })
     }
@@ -55,9 +64,17 @@ mod tests {
 
     #[test]
     fn counts_ranks() {
-        let case = case(&[(0, &[0.5, 0.3, 0.2]), (1, &[0.5, 0.3, 0.2]), (2, &[0.5, 0.3, 0.2]), (1, &[0.4, 0.4, 0.2])]);
+        let case = case(&[
+            (0, &[0.5, 0.3, 0.2]),
+            (1, &[0.5, 0.3, 0.2]),
+            (2, &[0.5, 0.3, 0.2]),
+            (1, &[0.4, 0.4, 0.2]),
+        ]);
         let value = |k| TopKAccuracy::value(&Params { k }, &case);
-        assert_eq!((value(1), value(2), value(3), value(9)), (Some(0.25), Some(0.75), Some(1.0), Some(1.0)));
+        assert_eq!(
+            (value(1), value(2), value(3), value(9)),
+            (Some(0.25), Some(0.75), Some(1.0), Some(1.0))
+        );
         assert_eq!(value(1), Some(case.hits() as f64 / 4.0));
     }
 }

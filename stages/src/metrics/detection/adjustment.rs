@@ -10,7 +10,8 @@ use super::Case;
 use super::counts::Counts;
 use super::soft_labels::by_stretch;
 
-pub const CAVEAT: &str = "one alarm anywhere in an event counts as finding all of it, which flatters every detector";
+pub const CAVEAT: &str =
+    "one alarm anywhere in an event counts as finding all of it, which flatters every detector";
 
 /// The form in which point adjustment was published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,7 +46,10 @@ fn default_extend() -> usize {
 
 impl Default for Adjustment {
     fn default() -> Self {
-        Self { convention: Convention::default(), extend: default_extend() }
+        Self {
+            convention: Convention::default(),
+            extend: default_extend(),
+        }
     }
 }
 
@@ -61,12 +65,19 @@ impl Adjustment {
         match self.convention {
             Convention::Thuml => {
                 let counts = Counts::of(&adjusted_alarms(case), &case.labels);
-                Adjusted { precision: counts.precision(), recall: counts.recall(), f1: counts.f1() }
+                Adjusted {
+                    precision: counts.precision(),
+                    recall: counts.recall(),
+                    f1: counts.f1(),
+                }
             }
-            Convention::Omni => Adjusted::smoothed(Counts::of(&adjusted_alarms(case), &case.labels), 1e-5),
-            Convention::Widened => {
-                Adjusted::smoothed(Counts::of(&widened_alarms(case, self.extend), &case.labels), 1e-8)
+            Convention::Omni => {
+                Adjusted::smoothed(Counts::of(&adjusted_alarms(case), &case.labels), 1e-5)
             }
+            Convention::Widened => Adjusted::smoothed(
+                Counts::of(&widened_alarms(case, self.extend), &case.labels),
+                1e-8,
+            ),
         }
     }
 }
@@ -77,7 +88,11 @@ impl Adjusted {
         let hits = counts.true_positives as f64;
         let precision = hits / (hits + counts.false_positives as f64 + small);
         let recall = hits / (hits + counts.false_negatives as f64 + small);
-        Self { precision, recall, f1: 2.0 * precision * recall / (precision + recall + small) }
+        Self {
+            precision,
+            recall,
+            f1: 2.0 * precision * recall / (precision + recall + small),
+        }
     }
 }
 

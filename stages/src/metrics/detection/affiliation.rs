@@ -21,7 +21,10 @@ struct Interval {
 
 impl Interval {
     fn of(rows: &Range<usize>) -> Self {
-        Self { start: rows.start as f64, end: rows.end as f64 }
+        Self {
+            start: rows.start as f64,
+            end: rows.end as f64,
+        }
     }
 
     fn length(self) -> f64 {
@@ -30,7 +33,10 @@ impl Interval {
 
     /// The part inside another interval, unless it is empty.
     fn within(self, other: Self) -> Option<Self> {
-        let cut = Self { start: self.start.max(other.start), end: self.end.min(other.end) };
+        let cut = Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        };
         (cut.start < cut.end).then_some(cut)
     }
 
@@ -46,7 +52,10 @@ pub fn judge(case: &Case) -> Affiliation {
         precisions.extend(precision);
         recalls.extend(Some(recall));
     }
-    Affiliation { precision: precisions.value(), recall: recalls.value() }
+    Affiliation {
+        precision: precisions.value(),
+        recall: recalls.value(),
+    }
 }
 
 /// Precision and recall of each event; there is no precision where its zone holds no alarm.
@@ -55,8 +64,14 @@ pub fn by_event(case: &Case) -> Vec<(Option<f64>, f64)> {
     let of_zone = |(event, zone): (Interval, Interval)| {
         let first = alarms.partition_point(|alarm| alarm.end <= zone.start);
         let last = alarms.partition_point(|alarm| alarm.start < zone.end);
-        let inside: Vec<Interval> = alarms[first..last].iter().filter_map(|alarm| alarm.within(zone)).collect();
-        (precision(&inside, event, zone), recall(&inside, event, zone))
+        let inside: Vec<Interval> = alarms[first..last]
+            .iter()
+            .filter_map(|alarm| alarm.within(zone))
+            .collect();
+        (
+            precision(&inside, event, zone),
+            recall(&inside, event, zone),
+        )
     };
     zones(case).map(of_zone).collect()
 }
@@ -83,8 +98,16 @@ fn zones(case: &Case) -> impl Iterator<Item = (Interval, Interval)> {
     by_stretch(case).flat_map(|(stretch, events)| {
         let middle = |left: usize| (events[left].end + events[left + 1].start) as f64 / 2.0;
         (0..events.len()).map(move |index| {
-            let start = if index == 0 { stretch.start as f64 } else { middle(index - 1) };
-            let end = if index + 1 == events.len() { stretch.end as f64 } else { middle(index) };
+            let start = if index == 0 {
+                stretch.start as f64
+            } else {
+                middle(index - 1)
+            };
+            let end = if index + 1 == events.len() {
+                stretch.end as f64
+            } else {
+                middle(index)
+            };
             (Interval::of(&events[index]), Interval { start, end })
         })
     })
@@ -96,16 +119,30 @@ fn precision(alarms: &[Interval], event: Interval, zone: Interval) -> Option<f64
     let total: f64 = alarms.iter().map(|alarm| alarm.length()).sum();
     let (left, right) = (event.start - zone.start, zone.end - event.end);
     // Beside the event, a share `(length + 2 min(d, margin) …) / zone` of the zone is closer than d.
-    let survival = |distance: f64| 1.0 - (event.length() + distance.min(left) + distance.min(right)) / zone.length();
+    let survival = |distance: f64| {
+        1.0 - (event.length() + distance.min(left) + distance.min(right)) / zone.length()
+    };
     let mut sum = 0.0;
     for alarm in alarms {
         sum += alarm.within(event).map_or(0.0, Interval::length);
-        for side in [Interval { start: zone.start, end: event.start }, Interval { start: event.end, end: zone.end }] {
-            let Some(part) = alarm.within(side) else { continue };
+        for side in [
+            Interval {
+                start: zone.start,
+                end: event.start,
+            },
+            Interval {
+                start: event.end,
+                end: zone.end,
+            },
+        ] {
+            let Some(part) = alarm.within(side) else {
+                continue;
+            };
             // The survival function bends where the shorter margin ends.
             let (near, far) = (event.distance(part.start), event.distance(part.end));
             let (near, far) = (near.min(far), near.max(far));
-            sum += integral_of_linear_pieces(&[near, left.min(right).clamp(near, far), far], survival);
+            sum +=
+                integral_of_linear_pieces(&[near, left.min(right).clamp(near, far), far], survival);
         }
     }
     (total > 0.0).then(|| sum / total)
@@ -120,9 +157,20 @@ fn recall(alarms: &[Interval], event: Interval, zone: Interval) -> f64 {
     let mut sum = 0.0;
     for (index, alarm) in alarms.iter().enumerate() {
         // The times of the event that are nearest to this alarm.
-        let before = if index == 0 { f64::NEG_INFINITY } else { (alarms[index - 1].end + alarm.start) / 2.0 };
-        let after = alarms.get(index + 1).map_or(f64::INFINITY, |next| (alarm.end + next.start) / 2.0);
-        let Some(part) = event.within(Interval { start: before, end: after }) else { continue };
+        let before = if index == 0 {
+            f64::NEG_INFINITY
+        } else {
+            (alarms[index - 1].end + alarm.start) / 2.0
+        };
+        let after = alarms
+            .get(index + 1)
+            .map_or(f64::INFINITY, |next| (alarm.end + next.start) / 2.0);
+        let Some(part) = event.within(Interval {
+            start: before,
+            end: after,
+        }) else {
+            continue;
+        };
         let survival = |time: f64| {
             let distance = alarm.distance(time);
             if distance == 0.0 {
@@ -131,9 +179,18 @@ fn recall(alarms: &[Interval], event: Interval, zone: Interval) -> f64 {
             1.0 - (distance.min(time - zone.start) + distance.min(zone.end - time)) / zone.length()
         };
         // It bends where the alarm begins and ends, and where the distance equals that to an end of the zone.
-        let bends = [alarm.start, alarm.end, (zone.start + alarm.start) / 2.0, (zone.end + alarm.end) / 2.0];
+        let bends = [
+            alarm.start,
+            alarm.end,
+            (zone.start + alarm.start) / 2.0,
+            (zone.end + alarm.end) / 2.0,
+        ];
         let mut times = vec![part.start, part.end];
-        times.extend(bends.into_iter().filter(|time| (part.start..part.end).contains(time)));
+        times.extend(
+            bends
+                .into_iter()
+                .filter(|time| (part.start..part.end).contains(time)),
+        );
         times.sort_by(f64::total_cmp);
         sum += integral_of_linear_pieces(&times, survival);
     }
@@ -142,7 +199,10 @@ fn recall(alarms: &[Interval], event: Interval, zone: Interval) -> f64 {
 
 /// The integral of a function that is linear between neighbours of `points`.
 fn integral_of_linear_pieces(points: &[f64], function: impl Fn(f64) -> f64) -> f64 {
-    points.windows(2).map(|pair| (pair[1] - pair[0]) * (function(pair[0]) + function(pair[1])) / 2.0).sum()
+    points
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]) * (function(pair[0]) + function(pair[1])) / 2.0)
+        .sum()
 }
 
 #[cfg(test)]
@@ -151,15 +211,34 @@ mod tests {
 
     #[test]
     fn agrees_with_the_definition_by_sampling() {
-        let zone = Interval { start: 0.0, end: 100.0 };
-        let event = Interval { start: 30.0, end: 45.0 };
-        let alarms = [Interval { start: 10.0, end: 12.0 }, Interval { start: 40.0, end: 70.0 }];
+        let zone = Interval {
+            start: 0.0,
+            end: 100.0,
+        };
+        let event = Interval {
+            start: 30.0,
+            end: 45.0,
+        };
+        let alarms = [
+            Interval {
+                start: 10.0,
+                end: 12.0,
+            },
+            Interval {
+                start: 40.0,
+                end: 70.0,
+            },
+        ];
         let times = |interval: Interval| {
             let count = 1000;
-            (0..count).map(move |i| interval.start + interval.length() * (f64::from(i) + 0.5) / f64::from(count))
+            (0..count).map(move |i| {
+                interval.start + interval.length() * (f64::from(i) + 0.5) / f64::from(count)
+            })
         };
         let all: Vec<f64> = times(zone).collect();
-        let share = |far: &dyn Fn(f64) -> bool| all.iter().filter(|time| far(**time)).count() as f64 / all.len() as f64;
+        let share = |far: &dyn Fn(f64) -> bool| {
+            all.iter().filter(|time| far(**time)).count() as f64 / all.len() as f64
+        };
         let mut expected = 0.0;
         for alarm in alarms {
             for time in times(alarm) {
@@ -171,7 +250,10 @@ mod tests {
         assert!((precision(&alarms, event, zone).unwrap() - expected).abs() < 2e-3);
         let mut expected = 0.0;
         for time in times(event) {
-            let distance = alarms.iter().map(|alarm| alarm.distance(time)).fold(f64::INFINITY, f64::min);
+            let distance = alarms
+                .iter()
+                .map(|alarm| alarm.distance(time))
+                .fold(f64::INFINITY, f64::min);
             expected += share(&|other: f64| (other - time).abs() >= distance) / 1000.0;
         }
         assert!((recall(&alarms, event, zone) - expected).abs() < 2e-3);

@@ -10,7 +10,8 @@ impl MetricKind for AffiliationF1 {
     type Params = NoParams;
 
     const NAME: &'static str = "affiliation_f1";
-    const DOC: &'static str = "Harmonic mean of affiliation precision and recall (Huet et al., KDD 2022).";
+    const DOC: &'static str =
+        "Harmonic mean of affiliation precision and recall (Huet et al., KDD 2022).";
     const CAVEAT: &'static str =
         "a uniformly random alarm reaches a precision of one half, and many of them a high recall";
     const AT_THRESHOLD: bool = true;

@@ -10,7 +10,8 @@ impl MetricKind for AveragePrecision {
 
     const NAME: &'static str = "average_precision";
     const DOC: &'static str = "Precision averaged over the steps of recall as the threshold falls, as in scikit-learn; undefined without anomalies.";
-    const CAVEAT: &'static str = "a detector that knows nothing reaches the share of anomalous rows";
+    const CAVEAT: &'static str =
+        "a detector that knows nothing reaches the share of anomalous rows";
     const AT_THRESHOLD: bool = false;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
@@ -18,7 +19,10 @@ impl MetricKind for AveragePrecision {
         let (mut done, mut hits, mut sum) = (0, 0, 0.0);
         for cut in &case.ranking.cuts {
             let rows = &case.ranking.rows[done..*cut as usize];
-            let new_hits = rows.iter().filter(|row| case.labels[**row as usize]).count();
+            let new_hits = rows
+                .iter()
+                .filter(|row| case.labels[**row as usize])
+                .count();
             done = *cut as usize;
             hits += new_hits;
             if new_hits > 0 {

@@ -32,7 +32,10 @@ fn best(case: &Case) -> Option<(f64, Counts)> {
     let (mut done, mut hits) = (0, 0);
     for cut in &case.ranking.cuts {
         let rows = &case.ranking.rows[done..*cut as usize];
-        hits += rows.iter().filter(|row| case.labels[**row as usize]).count();
+        hits += rows
+            .iter()
+            .filter(|row| case.labels[**row as usize])
+            .count();
         done = *cut as usize;
         search.offer(done, hits, done);
     }
@@ -49,7 +52,11 @@ pub struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub fn new(case: &'a Case) -> Self {
-        Self { case, positives: case.positives(), best: None }
+        Self {
+            case,
+            positives: case.positives(),
+            best: None,
+        }
     }
 
     /// Compares exactly: F1 is 2 hits / (alarms + positives).
@@ -66,7 +73,10 @@ impl<'a> Search<'a> {
     pub fn finish(self) -> Option<(f64, Counts)> {
         let (above, hits, alarms) = self.best.filter(|_| self.positives > 0)?;
         let counts = Counts::from_totals(hits, alarms, self.positives, self.case.rows());
-        Some((self.case.ranking.threshold_below(&self.case.scores, above), counts))
+        Some((
+            self.case.ranking.threshold_below(&self.case.scores, above),
+            counts,
+        ))
     }
 }
 

@@ -11,7 +11,8 @@ impl MetricKind for BestF1PointAdjusted {
     type Params = NoParams;
 
     const NAME: &'static str = "best_f1_point_adjusted";
-    const DOC: &'static str = "The highest F1 after point adjustment over all thresholds, searched exactly.";
+    const DOC: &'static str =
+        "The highest F1 after point adjustment over all thresholds, searched exactly.";
     const ORACLE: bool = true;
     const INFLATING: bool = true;
     const CAVEAT: &'static str = "an upper bound: the threshold is chosen with the judged labels, and one alarm anywhere in an event counts as finding all of it";

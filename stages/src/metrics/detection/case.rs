@@ -29,24 +29,48 @@ impl Case {
     ///
     /// # Errors
     /// If a score is not finite, or lengths and stretches do not fit each other.
-    pub fn new(scores: Vec<f64>, labels: Vec<bool>, stretches: Vec<Range<usize>>) -> Result<Self, String> {
+    pub fn new(
+        scores: Vec<f64>,
+        labels: Vec<bool>,
+        stretches: Vec<Range<usize>>,
+    ) -> Result<Self, String> {
         if scores.len() != labels.len() {
-            return Err(format!("{} labels for {} scores", labels.len(), scores.len()));
+            return Err(format!(
+                "{} labels for {} scores",
+                labels.len(),
+                scores.len()
+            ));
         }
-        let covered = stretches.iter().try_fold(0, |end, stretch| (stretch.start == end).then_some(stretch.end));
+        let covered = stretches.iter().try_fold(0, |end, stretch| {
+            (stretch.start == end).then_some(stretch.end)
+        });
         if covered != Some(scores.len()) {
             return Err("the stretches do not cover the rows in order".to_owned());
         }
         if u32::try_from(scores.len()).is_err() {
-            return Err(format!("{} rows are more than one evaluation can hold", scores.len()));
+            return Err(format!(
+                "{} rows are more than one evaluation can hold",
+                scores.len()
+            ));
         }
         if let Some(row) = scores.iter().position(|score| !score.is_finite()) {
-            return Err(format!("the score of row {row} is {}, not a finite number", scores[row]));
+            return Err(format!(
+                "the score of row {row} is {}, not a finite number",
+                scores[row]
+            ));
         }
         let events = events_of(&labels, &stretches);
         let ranking = Ranking::new(&scores);
         let alarms = vec![false; scores.len()];
-        Ok(Self { scores, labels, stretches, events, ranking, threshold: f64::INFINITY, alarms })
+        Ok(Self {
+            scores,
+            labels,
+            stretches,
+            events,
+            ranking,
+            threshold: f64::INFINITY,
+            alarms,
+        })
     }
 
     /// A case of one stretch; see [`Case::new`].
@@ -70,7 +94,12 @@ impl Case {
     #[must_use]
     pub fn at_each(mut self, start: f64, thresholds: &[f64]) -> Self {
         self.threshold = start;
-        self.alarms = self.scores.iter().zip(thresholds).map(|(score, threshold)| score > threshold).collect();
+        self.alarms = self
+            .scores
+            .iter()
+            .zip(thresholds)
+            .map(|(score, threshold)| score > threshold)
+            .collect();
         self
     }
 
@@ -126,7 +155,11 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_judged() {
-        assert!(Case::of_one_stretch(vec![f64::NAN], vec![true]).unwrap_err().contains("row 0"));
+        assert!(
+            Case::of_one_stretch(vec![f64::NAN], vec![true])
+                .unwrap_err()
+                .contains("row 0")
+        );
         assert!(Case::of_one_stretch(vec![1.0], vec![]).is_err());
         assert!(Case::new(vec![1.0, 2.0], vec![true, true], vec![0..1, 1..1]).is_err());
     }

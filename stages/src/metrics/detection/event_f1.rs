@@ -18,7 +18,14 @@ impl MetricKind for EventF1 {
         if case.events.is_empty() {
             return None;
         }
-        let found = case.events.iter().filter(|event| case.alarms[event.start..event.end].contains(&true)).count();
-        Some(harmonic(case.counts().precision(), found as f64 / case.events.len() as f64))
+        let found = case
+            .events
+            .iter()
+            .filter(|event| case.alarms[event.start..event.end].contains(&true))
+            .count();
+        Some(harmonic(
+            case.counts().precision(),
+            found as f64 / case.events.len() as f64,
+        ))
     }
 }

@@ -10,14 +10,22 @@ impl MetricKind for PaKAuc {
     type Params = NoParams;
 
     const NAME: &'static str = "pa_k_auc";
-    const DOC: &'static str = "Area under F1 at the threshold over K = 0, 1, … 100 of PA%K (Kim et al., AAAI 2022).";
+    const DOC: &'static str =
+        "Area under F1 at the threshold over K = 0, 1, … 100 of PA%K (Kim et al., AAAI 2022).";
     const INFLATING: bool = true;
-    const CAVEAT: &'static str = "a mixture of point-adjusted and point-wise F1: flatters less than point adjustment";
+    const CAVEAT: &'static str =
+        "a mixture of point-adjusted and point-wise F1: flatters less than point adjustment";
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
         let adjustable = Adjustable::new(case);
         let values: Vec<f64> = (0..=100_u8).map(|k| adjustable.f1(f64::from(k))).collect();
-        Some(values.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).sum::<f64>() / 100.0)
+        Some(
+            values
+                .windows(2)
+                .map(|pair| (pair[0] + pair[1]) / 2.0)
+                .sum::<f64>()
+                / 100.0,
+        )
     }
 }

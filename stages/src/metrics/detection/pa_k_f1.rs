@@ -32,8 +32,7 @@ impl MetricKind for PaKF1 {
     type Params = Share;
 
     const NAME: &'static str = "pa_k_f1";
-    const DOC: &'static str =
-        "F1 at the threshold, events filled where more than K % of their rows have alarms (Kim et al., AAAI 2022).";
+    const DOC: &'static str = "F1 at the threshold, events filled where more than K % of their rows have alarms (Kim et al., AAAI 2022).";
     const INFLATING: bool = true;
     const CAVEAT: &'static str =
         "flatters less than point adjustment, the less the higher K; K = 0 is point adjustment";
@@ -41,7 +40,11 @@ impl MetricKind for PaKF1 {
 
     fn check(params: &Share) -> Result<(), String> {
         let right = (0.0..=100.0).contains(&params.k);
-        if right { Ok(()) } else { Err(format!("k {} is not a percentage from 0 to 100", params.k)) }
+        if right {
+            Ok(())
+        } else {
+            Err(format!("k {} is not a percentage from 0 to 100", params.k))
+        }
     }
 
     fn value(params: &Share, case: &Case) -> Option<f64> {
@@ -58,12 +61,27 @@ pub struct Adjustable {
 
 impl Adjustable {
     pub fn new(case: &Case) -> Self {
-        let alarms = |event: &std::ops::Range<usize>| case.alarms[event.clone()].iter().filter(|alarm| **alarm).count();
-        Self { counts: case.counts(), events: case.events.iter().map(|event| (alarms(event), event.len())).collect() }
+        let alarms = |event: &std::ops::Range<usize>| {
+            case.alarms[event.clone()]
+                .iter()
+                .filter(|alarm| **alarm)
+                .count()
+        };
+        Self {
+            counts: case.counts(),
+            events: case
+                .events
+                .iter()
+                .map(|event| (alarms(event), event.len()))
+                .collect(),
+        }
     }
 
     pub fn f1(&self, percentage: f64) -> f64 {
-        let filled = self.events.iter().filter(|(alarms, rows)| *alarms as f64 * 100.0 > percentage * *rows as f64);
+        let filled = self
+            .events
+            .iter()
+            .filter(|(alarms, rows)| *alarms as f64 * 100.0 > percentage * *rows as f64);
         let gained: usize = filled.map(|(alarms, rows)| rows - alarms).sum();
         Counts {
             true_positives: self.counts.true_positives + gained,

@@ -9,7 +9,8 @@ impl MetricKind for Precision {
     type Params = NoParams;
 
     const NAME: &'static str = "precision";
-    const DOC: &'static str = "Share of the alarms that are anomalous rows, at the threshold; 0 without alarms.";
+    const DOC: &'static str =
+        "Share of the alarms that are anomalous rows, at the threshold; 0 without alarms.";
     const AT_THRESHOLD: bool = true;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {

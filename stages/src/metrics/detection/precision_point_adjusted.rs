@@ -10,7 +10,8 @@ impl MetricKind for PrecisionPointAdjusted {
     type Params = Adjustment;
 
     const NAME: &'static str = "precision_point_adjusted";
-    const DOC: &'static str = "Precision at the threshold after point adjustment (Xu et al., WWW 2018).";
+    const DOC: &'static str =
+        "Precision at the threshold after point adjustment (Xu et al., WWW 2018).";
     const INFLATING: bool = true;
     const CAVEAT: &'static str = adjustment::CAVEAT;
     const AT_THRESHOLD: bool = true;

@@ -23,7 +23,10 @@ impl MetricKind for RangeF1 {
             return None;
         }
         let alarms = case.alarm_events();
-        Some(harmonic(reward(&alarms, &case.events, 0.0), reward(&case.events, &alarms, EXISTENCE)))
+        Some(harmonic(
+            reward(&alarms, &case.events, 0.0),
+            reward(&case.events, &alarms, EXISTENCE),
+        ))
     }
 }
 
@@ -36,10 +39,16 @@ fn reward(ranges: &[Range<usize>], others: &[Range<usize>], existence: f64) -> f
         if fragments.is_empty() {
             return 0.0;
         }
-        let overlap: usize =
-            fragments.iter().map(|other| other.end.min(range.end) - other.start.max(range.start)).sum();
+        let overlap: usize = fragments
+            .iter()
+            .map(|other| other.end.min(range.end) - other.start.max(range.start))
+            .sum();
         let share = overlap as f64 / range.len() as f64 / fragments.len() as f64;
         existence + (1.0 - existence) * share
     };
-    if ranges.is_empty() { 0.0 } else { ranges.iter().map(of_range).sum::<f64>() / ranges.len() as f64 }
+    if ranges.is_empty() {
+        0.0
+    } else {
+        ranges.iter().map(of_range).sum::<f64>() / ranges.len() as f64
+    }
 }

@@ -13,8 +13,11 @@ pub struct Ranking {
 impl Ranking {
     /// Ranks finite scores; the caller has made sure that rows fit into 32 bits.
     pub fn new(scores: &[f64]) -> Self {
-        let mut pairs: Vec<(u64, u32)> =
-            scores.iter().enumerate().map(|(row, score)| (falling_key(*score), row as u32)).collect();
+        let mut pairs: Vec<(u64, u32)> = scores
+            .iter()
+            .enumerate()
+            .map(|(row, score)| (falling_key(*score), row as u32))
+            .collect();
         pairs.par_sort_unstable();
         let mut cuts: Vec<u32> = pairs
             .windows(2)
@@ -25,7 +28,10 @@ impl Ranking {
         if !pairs.is_empty() {
             cuts.push(pairs.len() as u32);
         }
-        Self { rows: pairs.into_iter().map(|(_, row)| row).collect(), cuts }
+        Self {
+            rows: pairs.into_iter().map(|(_, row)| row).collect(),
+            cuts,
+        }
     }
 
     /// A threshold above which lie exactly the first `count` rows; `count` is one of the cuts.
@@ -36,14 +42,22 @@ impl Ranking {
         };
         let highest_rest = scores[*next as usize];
         let middle = highest_rest / 2.0 + lowest_alarm / 2.0;
-        if middle > highest_rest && middle < lowest_alarm { middle } else { highest_rest }
+        if middle > highest_rest && middle < lowest_alarm {
+            middle
+        } else {
+            highest_rest
+        }
     }
 }
 
 /// A key that rises as the score falls. Both zeros have one key.
 fn falling_key(score: f64) -> u64 {
     let bits = (score + 0.0).to_bits();
-    let rising = if bits >> 63 == 1 { !bits } else { bits | (1 << 63) };
+    let rising = if bits >> 63 == 1 {
+        !bits
+    } else {
+        bits | (1 << 63)
+    };
     !rising
 }
 

@@ -10,7 +10,8 @@ impl MetricKind for RocAuc {
 
     const NAME: &'static str = "roc_auc";
     const DOC: &'static str = "Probability that an anomalous row scores higher than a normal one, ties counting half; undefined without both.";
-    const CAVEAT: &'static str = "says little when anomalies are rare: look at average_precision beside it";
+    const CAVEAT: &'static str =
+        "says little when anomalies are rare: look at average_precision beside it";
     const AT_THRESHOLD: bool = false;
 
     fn value(_: &NoParams, case: &Case) -> Option<f64> {
@@ -20,12 +21,16 @@ impl MetricKind for RocAuc {
         let (mut done, mut hits, mut pairs) = (0, 0_u64, 0_u64);
         for cut in &case.ranking.cuts {
             let rows = &case.ranking.rows[done..*cut as usize];
-            let new_hits = rows.iter().filter(|row| case.labels[**row as usize]).count() as u64;
+            let new_hits = rows
+                .iter()
+                .filter(|row| case.labels[**row as usize])
+                .count() as u64;
             let new_normals = rows.len() as u64 - new_hits;
             pairs += new_normals * (2 * hits + new_hits);
             hits += new_hits;
             done = *cut as usize;
         }
-        (positives > 0 && normals > 0).then(|| pairs as f64 / 2.0 / (positives as f64 * normals as f64))
+        (positives > 0 && normals > 0)
+            .then(|| pairs as f64 / 2.0 / (positives as f64 * normals as f64))
     }
 }

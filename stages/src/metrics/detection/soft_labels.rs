@@ -30,11 +30,22 @@ impl Steps {
     pub fn new(case: &Case, count: usize) -> Self {
         let last = case.rows() - 1;
         let spacing = last as f64 / (count - 1) as f64;
-        let mut steps = Self { alarms: Vec::new(), hits: Vec::new(), first: vec![u16::MAX; case.rows()] };
+        let mut steps = Self {
+            alarms: Vec::new(),
+            hits: Vec::new(),
+            first: vec![u16::MAX; case.rows()],
+        };
         let (mut done, mut hits) = (0, 0);
         for step in 0..count {
-            let rank = if step + 1 == count { last } else { (step as f64 * spacing) as usize };
-            let cut = case.ranking.cuts.partition_point(|cut| *cut as usize <= rank);
+            let rank = if step + 1 == count {
+                last
+            } else {
+                (step as f64 * spacing) as usize
+            };
+            let cut = case
+                .ranking
+                .cuts
+                .partition_point(|cut| *cut as usize <= rank);
             let alarms = case.ranking.cuts[cut] as usize;
             for row in &case.ranking.rows[done..alarms.max(done)] {
                 steps.first[*row as usize] = step as u16;
@@ -59,12 +70,16 @@ impl Steps {
             new[usize::from(step)] += 1;
             ranges += 1;
         }
-        running(&new).map(|hit| hit as f64 / ranges as f64).collect()
+        running(&new)
+            .map(|hit| hit as f64 / ranges as f64)
+            .collect()
     }
 }
 
 /// Running sums.
-pub fn running<T: Copy + Default + std::ops::Add<Output = T>>(items: &[T]) -> impl Iterator<Item = T> {
+pub fn running<T: Copy + Default + std::ops::Add<Output = T>>(
+    items: &[T],
+) -> impl Iterator<Item = T> {
     items.iter().scan(T::default(), |sum, item| {
         *sum = *sum + *item;
         Some(*sum)
@@ -82,11 +97,22 @@ pub fn visit_surroundings(case: &Case, reach: usize, mut visit: impl FnMut(usize
                 0 => stretch.start..events[0].start,
                 _ => events[gap - 1].end..events.get(gap).map_or(stretch.end, |event| event.start),
             };
-            let after_left = if gap == 0 { rows.start } else { rows.end.min(rows.start + reach) };
-            let before_right =
-                if gap == events.len() { rows.end } else { after_left.max(rows.end.saturating_sub(reach)) };
+            let after_left = if gap == 0 {
+                rows.start
+            } else {
+                rows.end.min(rows.start + reach)
+            };
+            let before_right = if gap == events.len() {
+                rows.end
+            } else {
+                after_left.max(rows.end.saturating_sub(reach))
+            };
             for row in (rows.start..after_left).chain(before_right..rows.end) {
-                let left = events[..gap].iter().rev().take(2).map(|event| row + 1 - event.end);
+                let left = events[..gap]
+                    .iter()
+                    .rev()
+                    .take(2)
+                    .map(|event| row + 1 - event.end);
                 let right = events[gap..].iter().take(2).map(|event| event.start - row);
                 let (mut nearest, mut second) = (usize::MAX, usize::MAX);
                 for distance in left.chain(right) {
@@ -104,8 +130,12 @@ pub fn visit_surroundings(case: &Case, reach: usize, mut visit: impl FnMut(usize
 /// The stretches that hold events, with these.
 pub fn by_stretch(case: &Case) -> impl Iterator<Item = (Range<usize>, &[Range<usize>])> {
     case.stretches.iter().filter_map(|stretch| {
-        let first = case.events.partition_point(|event| event.start < stretch.start);
-        let last = case.events.partition_point(|event| event.start < stretch.end);
+        let first = case
+            .events
+            .partition_point(|event| event.start < stretch.start);
+        let last = case
+            .events
+            .partition_point(|event| event.start < stretch.end);
         (first < last).then(|| (stretch.clone(), &case.events[first..last]))
     })
 }
@@ -130,7 +160,9 @@ pub fn default_window() -> usize {
 
 impl Default for Widened {
     fn default() -> Self {
-        Self { window: default_window() }
+        Self {
+            window: default_window(),
+        }
     }
 }
 
@@ -141,7 +173,11 @@ impl Widened {
     /// # Errors
     /// If the window is out of range.
     pub fn check(&self) -> Result<(), String> {
-        if self.window > 1_000_000 { Err(format!("window {} is above 1,000,000", self.window)) } else { Ok(()) }
+        if self.window > 1_000_000 {
+            Err(format!("window {} is above 1,000,000", self.window))
+        } else {
+            Ok(())
+        }
     }
 
     /// Areas under the curves at this window, or `None` without anomalies.
@@ -153,17 +189,27 @@ impl Widened {
         let steps = Steps::new(case, STEPS);
         let mut soft = vec![0.0; STEPS];
         visit_surroundings(case, reach, |row, nearest, second| {
-            let label = if second <= reach { 1.0 } else { weight(nearest, self.window) };
+            let label = if second <= reach {
+                1.0
+            } else {
+                weight(nearest, self.window)
+            };
             soft[usize::from(steps.first[row])] += label;
         });
         let positives = case.positives() as f64 + soft.iter().sum::<f64>() / 2.0;
-        let hit = steps.share_hit(runs(case, reach).map(|run| run.map(|row| steps.first[row]).min().unwrap_or(0)));
+        let hit = steps.share_hit(
+            runs(case, reach).map(|run| run.map(|row| steps.first[row]).min().unwrap_or(0)),
+        );
         let mut curve = Curve::new(PrRule::Mean);
         for (step, soft) in running(&soft).enumerate() {
             let hits = steps.hits[step] as f64 + soft;
             let alarms = steps.alarms[step] as f64;
             let normals = case.rows() as f64 - positives;
-            curve.push((hits / positives).min(1.0) * hit[step], (alarms - hits) / normals, hits / alarms);
+            curve.push(
+                (hits / positives).min(1.0) * hit[step],
+                (alarms - hits) / normals,
+                hits / alarms,
+            );
         }
         Some(curve.areas())
     }
@@ -206,12 +252,23 @@ pub struct Curve {
 
 impl Curve {
     pub fn new(rule: PrRule) -> Self {
-        Self { rule, recall: 0.0, false_alarms: 0.0, precision: 1.0, roc: 0.0, pr: 0.0 }
+        Self {
+            rule,
+            recall: 0.0,
+            false_alarms: 0.0,
+            precision: 1.0,
+            roc: 0.0,
+            pr: 0.0,
+        }
     }
 
     pub fn push(&mut self, recall: f64, false_alarms: f64, precision: f64) {
         self.roc += (false_alarms - self.false_alarms) * (recall + self.recall) / 2.0;
-        let height = if self.rule == PrRule::Mean { (precision + self.precision) / 2.0 } else { precision };
+        let height = if self.rule == PrRule::Mean {
+            (precision + self.precision) / 2.0
+        } else {
+            precision
+        };
         self.pr += (recall - self.recall) * height;
         (self.recall, self.false_alarms, self.precision) = (recall, false_alarms, precision);
     }
@@ -219,7 +276,10 @@ impl Curve {
     /// Closes the ROC curve at (1, 1).
     pub fn areas(mut self) -> Areas {
         self.roc += (1.0 - self.false_alarms) * (1.0 + self.recall) / 2.0;
-        Areas { roc: self.roc.is_finite().then_some(self.roc), pr: self.pr }
+        Areas {
+            roc: self.roc.is_finite().then_some(self.roc),
+            pr: self.pr,
+        }
     }
 }
 
@@ -231,7 +291,11 @@ mod tests {
 
     /// Labels widened row by row, as the definition says.
     fn widened(case: &Case, window: usize) -> Vec<f64> {
-        let mut labels: Vec<f64> = case.labels.iter().map(|label| f64::from(u8::from(*label))).collect();
+        let mut labels: Vec<f64> = case
+            .labels
+            .iter()
+            .map(|label| f64::from(u8::from(*label)))
+            .collect();
         for (stretch, events) in by_stretch(case) {
             for event in events {
                 for distance in 1..=window / 2 {

@@ -27,7 +27,10 @@ fn default_thresholds() -> usize {
 
 impl Default for Volume {
     fn default() -> Self {
-        Self { window: default_window(), thresholds: default_thresholds() }
+        Self {
+            window: default_window(),
+            thresholds: default_thresholds(),
+        }
     }
 }
 
@@ -39,7 +42,10 @@ impl Volume {
             return Err(format!("window {} is above 5000", self.window));
         }
         if !(2..=10_000).contains(&self.thresholds) {
-            return Err(format!("thresholds {} is not between 2 and 10,000", self.thresholds));
+            return Err(format!(
+                "thresholds {} is not between 2 and 10,000",
+                self.thresholds
+            ));
         }
         Ok(())
     }
@@ -58,14 +64,20 @@ pub fn of(case: &Case, volume: &Volume) -> Option<Areas> {
         labels.widen(reach);
         ranges.widen(reach);
         let hit = steps.share_hit(ranges.earliest(reach));
-        for width in [2 * reach, 2 * reach + 1].into_iter().filter(|width| *width <= volume.window) {
+        for width in [2 * reach, 2 * reach + 1]
+            .into_iter()
+            .filter(|width| *width <= volume.window)
+        {
             let areas = areas(case, &steps, &labels.gains(width, reach), &hit);
             roc += areas.roc.unwrap_or(f64::NAN);
             pr += areas.pr;
         }
     }
     let widths = (volume.window + 1) as f64;
-    Some(Areas { roc: roc.is_finite().then_some(roc / widths), pr: pr / widths })
+    Some(Areas {
+        roc: roc.is_finite().then_some(roc / widths),
+        pr: pr / widths,
+    })
 }
 
 /// The areas at one width. `gains` is what each step adds to the labels of rows beside events; `hit` is the share of
@@ -78,7 +90,11 @@ fn areas(case: &Case, steps: &Steps, gains: &[f64], hit: &[f64]) -> Areas {
         let hits = steps.hits[step] as f64 + soft;
         let alarms = steps.alarms[step] as f64;
         let normals = case.rows() as f64 - positives;
-        curve.push((hits / positives).min(1.0) * hit[step], (alarms - hits) / normals, hits / alarms);
+        curve.push(
+            (hits / positives).min(1.0) * hit[step],
+            (alarms - hits) / normals,
+            hits / alarms,
+        );
     }
     curve.areas()
 }
@@ -107,7 +123,13 @@ impl WideningLabels {
             }
         });
         let fading = vec![0; steps.count() * (reach + 1)];
-        Self { nearest: nearest_rows, second: second_rows, fading, full: vec![0; steps.count()], reach }
+        Self {
+            nearest: nearest_rows,
+            second: second_rows,
+            fading,
+            full: vec![0; steps.count()],
+            reach,
+        }
     }
 
     /// Lets events reach one row further. Called with 0, 1, 2, … in turn.
@@ -124,11 +146,20 @@ impl WideningLabels {
 
     /// The labels beside events that get their first alarm at each step, summed.
     fn gains(&self, width: usize, reach: usize) -> Vec<f64> {
-        let weights: Vec<f64> = (0..=reach).map(|distance| weight(distance, width.max(1))).collect();
-        let faded =
-            |counts: &[u32]| counts.iter().zip(&weights).map(|(count, weight)| f64::from(*count) * weight).sum::<f64>();
+        let weights: Vec<f64> = (0..=reach)
+            .map(|distance| weight(distance, width.max(1)))
+            .collect();
+        let faded = |counts: &[u32]| {
+            counts
+                .iter()
+                .zip(&weights)
+                .map(|(count, weight)| f64::from(*count) * weight)
+                .sum::<f64>()
+        };
         let rows = self.fading.chunks_exact(self.reach + 1);
-        rows.zip(&self.full).map(|(counts, full)| f64::from(*full) + faded(counts)).collect()
+        rows.zip(&self.full)
+            .map(|(counts, full)| f64::from(*full) + faded(counts))
+            .collect()
     }
 }
 
@@ -141,8 +172,15 @@ struct WideningRanges<'a> {
 
 impl<'a> WideningRanges<'a> {
     fn new(case: &'a Case, steps: &'a Steps) -> Self {
-        let earliest = case.events.iter().map(|event| event.clone().map(|row| steps.first[row]).min());
-        Self { case, steps, earliest: earliest.map(Option::unwrap_or_default).collect() }
+        let earliest = case
+            .events
+            .iter()
+            .map(|event| event.clone().map(|row| steps.first[row]).min());
+        Self {
+            case,
+            steps,
+            earliest: earliest.map(Option::unwrap_or_default).collect(),
+        }
     }
 
     /// Takes in the two rows at distance `reach`. Called with 0, 1, 2, … in turn.
@@ -150,7 +188,10 @@ impl<'a> WideningRanges<'a> {
         let mut earliest = self.earliest.iter_mut();
         for (stretch, events) in by_stretch(self.case) {
             for (event, earliest) in events.iter().zip(&mut earliest) {
-                let before = event.start.checked_sub(reach).filter(|row| *row >= stretch.start);
+                let before = event
+                    .start
+                    .checked_sub(reach)
+                    .filter(|row| *row >= stretch.start);
                 let after = Some(event.end - 1 + reach).filter(|row| *row < stretch.end);
                 for row in before.into_iter().chain(after) {
                     *earliest = (*earliest).min(self.steps.first[row]);
@@ -166,7 +207,8 @@ impl<'a> WideningRanges<'a> {
         for (_, events) in by_stretch(self.case) {
             let mut last_end = None;
             for (event, earliest) in events.iter().zip(&mut earliest) {
-                let overlaps = last_end.is_some_and(|end: usize| end - 1 + reach >= event.start.saturating_sub(reach));
+                let overlaps = last_end
+                    .is_some_and(|end: usize| end - 1 + reach >= event.start.saturating_sub(reach));
                 match merged.last_mut().filter(|_| overlaps) {
                     Some(last) => *last = (*last).min(*earliest),
                     None => merged.push(*earliest),
@@ -199,28 +241,63 @@ mod tests {
             let mut curve = Curve::new(PrRule::Far);
             for step in 0..volume.thresholds {
                 let share = step as f64 / (volume.thresholds - 1) as f64;
-                let rank = if step + 1 == volume.thresholds { rows - 1 } else { (share * (rows - 1) as f64) as usize };
-                let alarm: Vec<bool> = case.scores.iter().map(|score| *score >= falling[rank]).collect();
+                let rank = if step + 1 == volume.thresholds {
+                    rows - 1
+                } else {
+                    (share * (rows - 1) as f64) as usize
+                };
+                let alarm: Vec<bool> = case
+                    .scores
+                    .iter()
+                    .map(|score| *score >= falling[rank])
+                    .collect();
                 let alarms = alarm.iter().filter(|alarm| **alarm).count() as f64;
-                let hits: f64 = (0..rows).filter(|row| alarm[*row]).map(|row| labels[row]).sum();
-                let seen: f64 = (0..rows).filter(|row| alarm[*row] || case.labels[*row]).map(|row| labels[row]).sum();
+                let hits: f64 = (0..rows)
+                    .filter(|row| alarm[*row])
+                    .map(|row| labels[row])
+                    .sum();
+                let seen: f64 = (0..rows)
+                    .filter(|row| alarm[*row] || case.labels[*row])
+                    .map(|row| labels[row])
+                    .sum();
                 let positives = (case.positives() as f64 + seen) / 2.0;
-                let found = ranges.iter().filter(|range| alarm[(*range).clone()].contains(&true)).count();
+                let found = ranges
+                    .iter()
+                    .filter(|range| alarm[(*range).clone()].contains(&true))
+                    .count();
                 let recall = (hits / positives).min(1.0) * found as f64 / ranges.len() as f64;
-                curve.push(recall, (alarms - hits) / (rows as f64 - positives), hits / alarms);
+                curve.push(
+                    recall,
+                    (alarms - hits) / (rows as f64 - positives),
+                    hits / alarms,
+                );
             }
             let areas = curve.areas();
             roc += areas.roc.unwrap_or(f64::NAN);
             pr += areas.pr;
         }
-        (roc / (volume.window + 1) as f64, pr / (volume.window + 1) as f64)
+        (
+            roc / (volume.window + 1) as f64,
+            pr / (volume.window + 1) as f64,
+        )
     }
 
     fn widened(case: &Case, width: usize) -> Vec<f64> {
-        let mut labels: Vec<f64> = case.labels.iter().map(|label| f64::from(u8::from(*label))).collect();
+        let mut labels: Vec<f64> = case
+            .labels
+            .iter()
+            .map(|label| f64::from(u8::from(*label)))
+            .collect();
         for (stretch, events) in by_stretch(case) {
-            for (event, row) in events.iter().flat_map(|event| stretch.clone().map(move |row| (event, row))) {
-                let distance = if row < event.start { event.start - row } else { (row + 1).saturating_sub(event.end) };
+            for (event, row) in events
+                .iter()
+                .flat_map(|event| stretch.clone().map(move |row| (event, row)))
+            {
+                let distance = if row < event.start {
+                    event.start - row
+                } else {
+                    (row + 1).saturating_sub(event.end)
+                };
                 if distance > 0 && distance <= width / 2 {
                     labels[row] += weight(distance, width);
                 }
@@ -234,7 +311,8 @@ mod tests {
         for (stretch, events) in by_stretch(case) {
             let first = ranges.len();
             for event in events {
-                let range = event.start.saturating_sub(reach).max(stretch.start)..(event.end + reach).min(stretch.end);
+                let range = event.start.saturating_sub(reach).max(stretch.start)
+                    ..(event.end + reach).min(stretch.end);
                 match ranges[first..].last_mut() {
                     Some(last) if range.start < last.end => last.end = range.end,
                     _ => ranges.push(range),

@@ -39,7 +39,10 @@ impl Total {
     }
 
     fn and(self, other: Self) -> Self {
-        Self { sum: self.sum + other.sum, count: self.count + other.count }
+        Self {
+            sum: self.sum + other.sum,
+            count: self.count + other.count,
+        }
     }
 }
 
@@ -57,9 +60,18 @@ impl ForecastCase {
         let size = forecasts.horizon * forecasts.width();
         for window in windows.iter() {
             let values = window * size..(window + 1) * size;
-            for (what, all) in [("forecast", &forecasts.predicted), ("measured", &forecasts.actual)] {
-                if let Some(at) = all[values.clone()].iter().position(|value| !value.is_finite()) {
-                    let (step, channel) = (at / forecasts.width(), &forecasts.channels[at % forecasts.width()]);
+            for (what, all) in [
+                ("forecast", &forecasts.predicted),
+                ("measured", &forecasts.actual),
+            ] {
+                if let Some(at) = all[values.clone()]
+                    .iter()
+                    .position(|value| !value.is_finite())
+                {
+                    let (step, channel) = (
+                        at / forecasts.width(),
+                        &forecasts.channels[at % forecasts.width()],
+                    );
                     let origin = &forecasts.origins[*window];
                     return Err(format!(
                         "the {what} value of channel `{channel}` at step {step} of the window at row {} ({}, split `{split}`) is {}, not a finite number",
@@ -71,7 +83,12 @@ impl ForecastCase {
             }
         }
         let (steps, channels) = (0..forecasts.horizon, 0..forecasts.width());
-        Ok(Self { forecasts, windows, steps, channels })
+        Ok(Self {
+            forecasts,
+            windows,
+            steps,
+            channels,
+        })
     }
 
     pub fn windows(&self) -> usize {
@@ -92,19 +109,35 @@ impl ForecastCase {
 
     /// The mean absolute error of the naive forecast over the training rows, if it is known and not 0.
     pub fn naive_error(&self, channel: usize) -> Option<f64> {
-        self.forecasts.naive_error.get(channel).copied().filter(|error| *error > 0.0)
+        self.forecasts
+            .naive_error
+            .get(channel)
+            .copied()
+            .filter(|error| *error > 0.0)
     }
 
     /// Only this step of each window.
     #[must_use]
     pub fn at_step(&self, step: usize) -> Self {
-        Self { steps: Range { start: step, end: step + 1 }, ..self.clone() }
+        Self {
+            steps: Range {
+                start: step,
+                end: step + 1,
+            },
+            ..self.clone()
+        }
     }
 
     /// Only this channel.
     #[must_use]
     pub fn of_channel(&self, channel: usize) -> Self {
-        Self { channels: Range { start: channel, end: channel + 1 }, ..self.clone() }
+        Self {
+            channels: Range {
+                start: channel,
+                end: channel + 1,
+            },
+            ..self.clone()
+        }
     }
 
     /// Calls `visit` with the judged values of one step of one window.
@@ -121,11 +154,15 @@ impl ForecastCase {
             predicted: f64::from(*predicted),
         };
         if self.forecasts.judged.is_empty() {
-            pairs.for_each(|(channel, (actual, predicted))| visit(point(channel, actual, predicted)));
+            pairs.for_each(|(channel, (actual, predicted))| {
+                visit(point(channel, actual, predicted))
+            });
         } else {
             let marks = &self.forecasts.judged[values];
             let judged = pairs.zip(marks).filter(|(_, mark)| **mark != 0);
-            judged.for_each(|((channel, (actual, predicted)), _)| visit(point(channel, actual, predicted)));
+            judged.for_each(|((channel, (actual, predicted)), _)| {
+                visit(point(channel, actual, predicted))
+            });
         }
     }
 
@@ -155,12 +192,23 @@ pub mod tests {
     use crate::artifact::Origin;
 
     /// Forecasts of one entity, all in the split `test`.
-    pub fn forecasts(horizon: usize, channels: usize, actual: &[f32], predicted: &[f32]) -> Forecasts {
+    pub fn forecasts(
+        horizon: usize,
+        channels: usize,
+        actual: &[f32],
+        predicted: &[f32],
+    ) -> Forecasts {
         let windows = actual.len() / horizon / channels;
         Forecasts {
             channels: (0..channels).map(|channel| format!("c{channel}")).collect(),
             horizon,
-            origins: (0..windows).map(|row| Origin { split: Split::Test, entity: "m".into(), row }).collect(),
+            origins: (0..windows)
+                .map(|row| Origin {
+                    split: Split::Test,
+                    entity: "m".into(),
+                    row,
+                })
+                .collect(),
             predicted: predicted.to_vec(),
             actual: actual.to_vec(),
             judged: Vec::new(),
@@ -178,11 +226,35 @@ pub mod tests {
         let mut mixed = forecasts(2, 2, &values, &[0.0; 12]);
         mixed.origins[1].split = Split::Train;
         let sum = |case: &ForecastCase| case.total(|point| point.actual);
-        assert_eq!(sum(&case(mixed.clone())), Total { sum: 44.0, count: 8 });
-        assert_eq!(sum(&case(mixed.clone()).at_step(1)), Total { sum: 26.0, count: 4 });
-        assert_eq!(sum(&case(mixed.clone()).of_channel(1).at_step(0)), Total { sum: 10.0, count: 2 });
+        assert_eq!(
+            sum(&case(mixed.clone())),
+            Total {
+                sum: 44.0,
+                count: 8
+            }
+        );
+        assert_eq!(
+            sum(&case(mixed.clone()).at_step(1)),
+            Total {
+                sum: 26.0,
+                count: 4
+            }
+        );
+        assert_eq!(
+            sum(&case(mixed.clone()).of_channel(1).at_step(0)),
+            Total {
+                sum: 10.0,
+                count: 2
+            }
+        );
         mixed.judged = vec![1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1];
-        assert_eq!(sum(&case(mixed.clone())), Total { sum: 11.0, count: 2 });
+        assert_eq!(
+            sum(&case(mixed.clone())),
+            Total {
+                sum: 11.0,
+                count: 2
+            }
+        );
         mixed.judged.fill(0);
         assert_eq!(sum(&case(mixed)).mean(), None);
     }
@@ -192,7 +264,10 @@ pub mod tests {
         let mut diverged = forecasts(2, 2, &[0.0; 8], &[0.0; 8]);
         diverged.predicted[7] = f32::NAN;
         let error = ForecastCase::new(Arc::new(diverged), Split::Test).unwrap_err();
-        assert!(error.contains("forecast value of channel `c1` at step 1 of the window at row 1"), "{error}");
+        assert!(
+            error.contains("forecast value of channel `c1` at step 1 of the window at row 1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -200,8 +275,15 @@ pub mod tests {
         let values: Vec<f32> = (0..3000).map(|value| (value as f32 * 0.37).sin()).collect();
         let case = case(forecasts(5, 3, &values, &[0.1; 3000]));
         let total = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| case.total(|point| point.actual * point.predicted).sum.to_bits())
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                case.total(|point| point.actual * point.predicted)
+                    .sum
+                    .to_bits()
+            })
         };
         assert_eq!(total(1), total(3));
     }

@@ -36,12 +36,18 @@ impl MetricKind for Corr {
 
     const NAME: &'static str = "corr";
     const DOC: &'static str = "Correlation of forecast and true values over the windows, averaged over the steps and channels where it is defined (Lai et al., SIGIR 2018).";
-    const CAVEAT: &'static str = "blind to a wrong scale and offset; the form `tslib` is not bounded by 1";
+    const CAVEAT: &'static str =
+        "blind to a wrong scale and offset; the form `tslib` is not bounded by 1";
 
     fn value(params: &Params, case: &ForecastCase) -> Option<f64> {
         let steps: Vec<usize> = case.steps().collect();
-        let of_steps: Vec<(f64, usize)> = steps.par_iter().map(|step| at_step(params.form, case, *step)).collect();
-        let (sum, count) = of_steps.into_iter().fold((0.0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+        let of_steps: Vec<(f64, usize)> = steps
+            .par_iter()
+            .map(|step| at_step(params.form, case, *step))
+            .collect();
+        let (sum, count) = of_steps
+            .into_iter()
+            .fold((0.0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
         (count > 0).then(|| sum / count as f64)
     }
 }
@@ -76,7 +82,9 @@ fn at_step(form: Form, case: &ForecastCase, step: usize) -> (f64, usize) {
     let mut channels = vec![Sums::default(); case.channels().len()];
     let mut pass = |add: &dyn Fn(&mut Sums, Point)| {
         for window in 0..case.windows() {
-            case.visit(window, step, |point| add(&mut channels[point.channel - first], point));
+            case.visit(window, step, |point| {
+                add(&mut channels[point.channel - first], point)
+            });
         }
     };
     pass(&|sums, point| {
@@ -93,7 +101,9 @@ fn at_step(form: Form, case: &ForecastCase, step: usize) -> (f64, usize) {
         sums.square_products += actual * actual * predicted * predicted;
     });
     let defined = channels.iter().filter_map(|sums| sums.correlation(form));
-    defined.fold((0.0, 0), |(sum, count), correlation| (sum + correlation, count + 1))
+    defined.fold((0.0, 0), |(sum, count), correlation| {
+        (sum + correlation, count + 1)
+    })
 }
 
 #[cfg(test)]
@@ -104,7 +114,12 @@ mod tests {
     #[test]
     fn is_that_of_pearson() {
         // numpy.corrcoef([1, 2, 4], [1, 3, 2])[0, 1]; the second channel is constant and does not count.
-        let case = case(forecasts(1, 2, &[1.0, 5.0, 2.0, 5.0, 4.0, 5.0], &[1.0, 1.0, 3.0, 2.0, 2.0, 3.0]));
+        let case = case(forecasts(
+            1,
+            2,
+            &[1.0, 5.0, 2.0, 5.0, 4.0, 5.0],
+            &[1.0, 1.0, 3.0, 2.0, 2.0, 3.0],
+        ));
         let value = Corr::value(&Params::default(), &case).unwrap();
         assert!((value - 0.327_326_835_353_988_6).abs() < 1e-12, "{value}");
         assert_eq!(Corr::value(&Params::default(), &case.of_channel(1)), None);

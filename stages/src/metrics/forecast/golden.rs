@@ -23,20 +23,35 @@ fn agrees_with_the_reference() {
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let read = |name: &str| {
         let tensor = tensors.tensor(name).unwrap();
-        let words = tensor.data().chunks_exact(8).map(|word| f64::from_le_bytes(word.try_into().unwrap()) as f32);
+        let words = tensor
+            .data()
+            .chunks_exact(8)
+            .map(|word| f64::from_le_bytes(word.try_into().unwrap()) as f32);
         (words.collect::<Vec<f32>>(), tensor.shape().to_vec())
     };
     let ((predicted, shape), (actual, _)) = (read("in.forecast.pred"), read("in.forecast.true"));
     let case = case(forecasts(shape[1], shape[2], &actual, &predicted));
     for metric in ["mae", "mse", "rmse", "mape", "mspe", "rse"] {
-        let (own, reference) = (value(&format!("\"{metric}\""), &case), expected[metric].as_f64().unwrap());
-        assert!((own - reference).abs() <= TOLERANCE * reference, "{metric}: {own} {reference}");
+        let (own, reference) = (
+            value(&format!("\"{metric}\""), &case),
+            expected[metric].as_f64().unwrap(),
+        );
+        assert!(
+            (own - reference).abs() <= TOLERANCE * reference,
+            "{metric}: {own} {reference}"
+        );
     }
     let form = r#"{"kind":"corr","form":"tslib"}"#;
     let steps = expected["corr"].as_array().unwrap();
     for (step, reference) in steps.iter().enumerate() {
-        let (own, reference) = (value(form, &case.at_step(step)), reference.as_f64().unwrap());
-        assert!((own - reference).abs() <= TOLERANCE * reference, "step {step}: {own} {reference}");
+        let (own, reference) = (
+            value(form, &case.at_step(step)),
+            reference.as_f64().unwrap(),
+        );
+        assert!(
+            (own - reference).abs() <= TOLERANCE * reference,
+            "step {step}: {own} {reference}"
+        );
     }
     let mean = steps.iter().map(|step| step.as_f64().unwrap()).sum::<f64>() / steps.len() as f64;
     assert!((value(form, &case) - mean).abs() <= TOLERANCE * mean);

@@ -14,6 +14,7 @@ impl MetricKind for Mae {
     const DIRECTION: Direction = Direction::Lower;
 
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
-        case.total(|point| (point.actual - point.predicted).abs()).mean()
+        case.total(|point| (point.actual - point.predicted).abs())
+            .mean()
     }
 }

@@ -15,11 +15,16 @@ impl MetricKind for Mase {
     const CAVEAT: &'static str = "below 1 is better than the naive forecast one season ahead was in training; channels that are constant in training do not count";
 
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
-        let known: Vec<usize> = case.channels().filter(|channel| case.naive_error(*channel).is_some()).collect();
+        let known: Vec<usize> = case
+            .channels()
+            .filter(|channel| case.naive_error(*channel).is_some())
+            .collect();
         let (mut sum, mut count) = (0.0, 0);
         for channel in known {
             let naive = case.naive_error(channel)?;
-            let total = case.of_channel(channel).total(|point| (point.actual - point.predicted).abs());
+            let total = case
+                .of_channel(channel)
+                .total(|point| (point.actual - point.predicted).abs());
             sum += total.sum / naive;
             count += total.count;
         }
@@ -42,7 +47,9 @@ pub fn seasonal_naive_error(series: &Series, season: usize) -> Vec<f64> {
             count += 1;
         }
     }
-    sums.into_iter().map(|sum| if count == 0 { 0.0 } else { sum / count as f64 }).collect()
+    sums.into_iter()
+        .map(|sum| if count == 0 { 0.0 } else { sum / count as f64 })
+        .collect()
 }
 
 #[cfg(test)]
@@ -58,7 +65,10 @@ mod tests {
         scaled.naive_error = vec![0.5, 5.0];
         // (1 + 2) / 0.5 and (0 + 5) / 5 over four values.
         assert_eq!(Mase::value(&NoParams {}, &case(scaled.clone())), Some(1.75));
-        assert_eq!(Mase::value(&NoParams {}, &case(scaled.clone()).of_channel(1)), Some(0.5));
+        assert_eq!(
+            Mase::value(&NoParams {}, &case(scaled.clone()).of_channel(1)),
+            Some(0.5)
+        );
         scaled.naive_error[0] = 0.0;
         assert_eq!(Mase::value(&NoParams {}, &case(scaled)), Some(0.5));
     }
@@ -67,7 +77,9 @@ mod tests {
     fn the_naive_error_stays_within_training_segments() {
         let series = Series {
             channels: vec!["a".into(), "b".into()],
-            values: vec![1.0, 0.0, 3.0, 0.0, 2.0, 0.0, 50.0, 1.0, 51.0, 3.0, 0.0, 0.0, 9.0, 9.0],
+            values: vec![
+                1.0, 0.0, 3.0, 0.0, 2.0, 0.0, 50.0, 1.0, 51.0, 3.0, 0.0, 0.0, 9.0, 9.0,
+            ],
             labels: vec![],
             times: vec![],
             segments: vec![

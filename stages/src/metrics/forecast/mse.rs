@@ -14,6 +14,7 @@ impl MetricKind for Mse {
     const DIRECTION: Direction = Direction::Lower;
 
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
-        case.total(|point| (point.actual - point.predicted).powi(2)).mean()
+        case.total(|point| (point.actual - point.predicted).powi(2))
+            .mean()
     }
 }

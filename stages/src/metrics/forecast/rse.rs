@@ -17,7 +17,9 @@ impl MetricKind for Rse {
     fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
         let mean = case.total(|point| point.actual).mean()?;
         let deviations = case.total(|point| (point.actual - mean).powi(2)).sum;
-        let errors = case.total(|point| (point.actual - point.predicted).powi(2)).sum;
+        let errors = case
+            .total(|point| (point.actual - point.predicted).powi(2))
+            .sum;
         (deviations > 0.0).then(|| errors.sqrt() / deviations.sqrt())
     }
 }

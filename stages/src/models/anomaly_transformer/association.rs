@@ -21,9 +21,18 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub const NONE: Self = Self { series: 0.0, prior: 0.0 };
-    pub const SERIES: Self = Self { series: 1.0, prior: 0.0 };
-    pub const PRIOR: Self = Self { series: 0.0, prior: 1.0 };
+    pub const NONE: Self = Self {
+        series: 0.0,
+        prior: 0.0,
+    };
+    pub const SERIES: Self = Self {
+        series: 1.0,
+        prior: 0.0,
+    };
+    pub const PRIOR: Self = Self {
+        series: 0.0,
+        prior: 1.0,
+    };
 }
 
 /// One layer's attention.
@@ -48,7 +57,8 @@ impl Association {
             let count = batch * length * width;
             return Ok((
                 both.narrow(0, 0, count)?.reshape((batch, length, width))?,
-                both.narrow(0, count, batch * length)?.reshape((batch, length))?,
+                both.narrow(0, count, batch * length)?
+                    .reshape((batch, length))?,
             ));
         }
         self.compose(projected, sigma)
@@ -57,7 +67,11 @@ impl Association {
     /// The same with Candle's own operations, on any device.
     fn compose(&self, projected: &Tensor, sigma: &Tensor) -> Result<(Tensor, Tensor)> {
         let series = weights(projected, self.heads)?;
-        let found = combine(&(&series * self.dropout.mask(&series)?)?, projected, self.heads)?;
+        let found = combine(
+            &(&series * self.dropout.mask(&series)?)?,
+            projected,
+            self.heads,
+        )?;
         let prior = prior(sigma)?;
         let prior = prior.broadcast_div(&prior.sum_keepdim(D::Minus1)?)?;
         let reached = discrepancy(&series, &prior.detach())?;
@@ -85,10 +99,13 @@ pub(super) fn prior(sigma: &Tensor) -> Result<Tensor> {
             distance * distance
         })
         .collect();
-    let squares = Tensor::from_vec(squares, (1, 1, length, length), sigma.device())?.to_dtype(sigma.dtype())?;
+    let squares = Tensor::from_vec(squares, (1, 1, length, length), sigma.device())?
+        .to_dtype(sigma.dtype())?;
     let sigma = sigma.transpose(1, 2)?.unsqueeze(3)?;
     let exponent = squares.broadcast_div(&(sigma.sqr()? * 2.0)?)?.neg()?;
-    exponent.exp()?.broadcast_div(&(sigma * std::f64::consts::TAU.sqrt())?)
+    exponent
+        .exp()?
+        .broadcast_div(&(sigma * std::f64::consts::TAU.sqrt())?)
 }
 
 #[cfg(test)]
@@ -99,14 +116,25 @@ mod tests {
     use candle_core::{Device, Var};
 
     fn variable(shape: (usize, usize, usize), low: f64, high: f64, random: &mut Random) -> Var {
-        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2).map(|_| random.range(low, high) as f32).collect();
+        let values: Vec<f32> = (0..shape.0 * shape.1 * shape.2)
+            .map(|_| random.range(low, high) as f32)
+            .collect();
         Var::from_vec(values, shape, &Device::Cpu).unwrap()
     }
 
     fn apart(found: &Tensor, expected: &Tensor) -> f32 {
         assert_eq!(found.dims(), expected.dims());
-        let scalar =
-            |tensor: Tensor| tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar::<f32>().unwrap();
+        let scalar = |tensor: Tensor| {
+            tensor
+                .abs()
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .max(0)
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+        };
         scalar((found - expected).unwrap()) / scalar(expected.clone()).max(1e-3)
     }
 
@@ -116,15 +144,51 @@ mod tests {
         for (batch, length, width, heads, rate, pull) in [
             (2, 5, 4, 2, 0.0, Pull::SERIES),
             (3, 9, 6, 3, 0.0, Pull::PRIOR),
-            (17, 20, 8, 1, 0.0, Pull { series: -1.0, prior: 1.0 }),
-            (2, 33, 10, 5, 0.3, Pull { series: -1.0, prior: 1.0 }),
-            (1, 1, 2, 1, 0.0, Pull { series: 1.0, prior: 1.0 }),
+            (
+                17,
+                20,
+                8,
+                1,
+                0.0,
+                Pull {
+                    series: -1.0,
+                    prior: 1.0,
+                },
+            ),
+            (
+                2,
+                33,
+                10,
+                5,
+                0.3,
+                Pull {
+                    series: -1.0,
+                    prior: 1.0,
+                },
+            ),
+            (
+                1,
+                1,
+                2,
+                1,
+                0.0,
+                Pull {
+                    series: 1.0,
+                    prior: 1.0,
+                },
+            ),
         ] {
             let projected = variable((batch, length, 3 * width), -1.5, 1.5, &mut random);
             let sigma = variable((batch, length, heads), 0.05, 2.0, &mut random);
             let upstream = variable((batch, length, width), -1.0, 1.0, &mut random);
-            let weights = variable((1, batch, length), -1.0, 1.0, &mut random).squeeze(0).unwrap();
-            let association = Association { heads, dropout: Dropout::draw(rate, Mode::Train, &mut random), pull };
+            let weights = variable((1, batch, length), -1.0, 1.0, &mut random)
+                .squeeze(0)
+                .unwrap();
+            let association = Association {
+                heads,
+                dropout: Dropout::draw(rate, Mode::Train, &mut random),
+                pull,
+            };
             let found = association.forward(&projected, &sigma).unwrap();
             let expected = association.compose(&projected, &sigma).unwrap();
             assert!(apart(&found.0, &expected.0) < 1e-5);
@@ -134,11 +198,20 @@ mod tests {
                 let sum = (sum + (discrepancies * &weights).unwrap().sum_all().unwrap()).unwrap();
                 let store = sum.backward().unwrap();
                 // Candle leaves out what is multiplied by 0.
-                let of = |variable: &Var| store.get(variable).cloned().unwrap_or(variable.zeros_like().unwrap());
+                let of = |variable: &Var| {
+                    store
+                        .get(variable)
+                        .cloned()
+                        .unwrap_or(variable.zeros_like().unwrap())
+                };
                 [&projected, &sigma].map(of)
             };
             for (found, expected) in differentiate(&found).iter().zip(differentiate(&expected)) {
-                assert!(apart(found, &expected) < 3e-5, "{pull:?}: {}", apart(found, &expected));
+                assert!(
+                    apart(found, &expected) < 3e-5,
+                    "{pull:?}: {}",
+                    apart(found, &expected)
+                );
             }
         }
     }
@@ -147,12 +220,27 @@ mod tests {
     fn a_prior_like_the_attention_has_no_discrepancy_and_tiny_widths_stay_finite() {
         // Equal queries attend evenly; a very wide prior is even too.
         let projected = Tensor::ones((1, 8, 12), DType::F32, &Device::Cpu).unwrap();
-        let association = Association { heads: 2, dropout: Dropout::NONE, pull: Pull::SERIES };
+        let association = Association {
+            heads: 2,
+            dropout: Dropout::NONE,
+            pull: Pull::SERIES,
+        };
         let discrepancy = |width: f32| {
             let sigma = Tensor::full(width, (1, 8, 2), &Device::Cpu).unwrap();
-            association.forward(&projected, &sigma).unwrap().1.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            association
+                .forward(&projected, &sigma)
+                .unwrap()
+                .1
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
         };
         assert!(discrepancy(1e4).iter().all(|value| value.abs() < 1e-6));
-        assert!(discrepancy(1.1e-5).iter().all(|value| value.is_finite() && *value > 1.0));
+        assert!(
+            discrepancy(1.1e-5)
+                .iter()
+                .all(|value| value.is_finite() && *value > 1.0)
+        );
     }
 }

@@ -71,7 +71,11 @@ impl Signals {
             ("context", self.context),
         ];
         let mut named = vec![("brain".to_owned(), self.brain)];
-        named.extend(signals.into_iter().map(|(name, signal)| (format!("signal.{name}"), signal)));
+        named.extend(
+            signals
+                .into_iter()
+                .map(|(name, signal)| (format!("signal.{name}"), signal)),
+        );
         Ok(named)
     }
 }
@@ -127,12 +131,18 @@ pub struct Controller {
 }
 
 impl Controller {
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, channels: usize, config: &Dynonet) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        channels: usize,
+        config: &Dynonet,
+    ) -> Result<Self> {
         let (control, hidden) = (config.control_hidden, config.worker_hidden);
         let sizes = (control, channels);
         let gru = Gru::new(builder, &format!("{name}.brain.gru"), channels, control)?;
-        let mut bounded =
-            |part: &str, bounds, start| Bounded::new(builder, &format!("{name}.{part}"), sizes, bounds, start);
+        let mut bounded = |part: &str, bounds, start| {
+            Bounded::new(builder, &format!("{name}.{part}"), sizes, bounds, start)
+        };
         let lr = bounded("lr_ctrl", (0.01, 5.0), 1.0)?;
         let wd = bounded("wd_ctrl", (0.1, 10.0), 1.0)?;
         let dropout = bounded("dropout_ctrl", (0.0, 0.7), 0.1)?;
@@ -144,7 +154,13 @@ impl Controller {
             Linear::zeroed(builder, &format!("{name}.{part}"), control, output)
         };
         let film = (0..config.layers)
-            .map(|layer| zeroed(builder, &format!("film_gens.{layer}"), 2 * channels * hidden))
+            .map(|layer| {
+                zeroed(
+                    builder,
+                    &format!("film_gens.{layer}"),
+                    2 * channels * hidden,
+                )
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
             channels,
@@ -158,7 +174,12 @@ impl Controller {
             freeze,
             film,
             noise: zeroed(builder, "noise_ctrl", channels)?,
-            gate: Linear::new(builder, &format!("{name}.gate_ctrl.0"), control, channels * hidden)?,
+            gate: Linear::new(
+                builder,
+                &format!("{name}.gate_ctrl.0"),
+                control,
+                channels * hidden,
+            )?,
             context: Linear::new(builder, &format!("{name}.context_proj"), control, hidden)?,
         })
     }
@@ -170,7 +191,9 @@ impl Controller {
         let brain = states.narrow(1, length - 1, 1)?.squeeze(1)?.contiguous()?;
         let (mut gammas, mut betas) = (Vec::new(), Vec::new());
         for film in &self.film {
-            let both = film.forward(&brain)?.reshape((batch, self.channels, 2, self.hidden))?;
+            let both = film
+                .forward(&brain)?
+                .reshape((batch, self.channels, 2, self.hidden))?;
             gammas.push(((both.narrow(2, 0, 1)?.tanh()? * 0.1)? + 1.0)?);
             betas.push((both.narrow(2, 1, 1)?.tanh()? * 0.1)?);
         }
@@ -182,7 +205,11 @@ impl Controller {
             loss_weight: self.loss_weight.forward(&brain)?,
             freeze_prob: self.freeze.forward(&brain)?,
             input_noise: (self.noise.forward(&brain)?.tanh()? * 0.5)?,
-            gate_masks: sigmoid(&self.gate.forward(&brain)?)?.reshape((batch, self.channels, self.hidden))?,
+            gate_masks: sigmoid(&self.gate.forward(&brain)?)?.reshape((
+                batch,
+                self.channels,
+                self.hidden,
+            ))?,
             film_gamma: Tensor::cat(&gammas, 2)?,
             film_beta: Tensor::cat(&betas, 2)?,
             context: self.context.forward(&brain)?,

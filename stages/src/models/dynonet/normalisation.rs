@@ -30,9 +30,18 @@ pub struct Normalised {
 }
 
 impl InstanceNorm {
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, channels: usize, form: Form) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        channels: usize,
+        form: Form,
+    ) -> Result<Self> {
         Ok(Self {
-            weight: builder.parameter(format!("{name}.affine_weight"), &[channels], Initial::Ones)?,
+            weight: builder.parameter(
+                format!("{name}.affine_weight"),
+                &[channels],
+                Initial::Ones,
+            )?,
             bias: builder.parameter(format!("{name}.affine_bias"), &[channels], Initial::Zeros)?,
             slip: if form == Form::Reference { 1e-10 } else { 0.0 },
         })
@@ -44,14 +53,21 @@ impl InstanceNorm {
         let centred = x.broadcast_sub(&mean)?;
         let deviation = (centred.sqr()?.mean_keepdim(1)? + 1e-5)?.sqrt()?;
         let plain = centred.broadcast_div(&deviation)?;
-        let affine = plain.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)?;
-        Ok(Normalised { plain, affine, moments: Moments { mean, deviation } })
+        let affine = plain
+            .broadcast_mul(&self.weight)?
+            .broadcast_add(&self.bias)?;
+        Ok(Normalised {
+            plain,
+            affine,
+            moments: Moments { mean, deviation },
+        })
     }
 
     /// Back to where the window was.
     pub fn invert(&self, y: &Tensor, moments: &Moments) -> Result<Tensor> {
         let weight = (self.weight.as_tensor() + self.slip)?;
         let y = y.broadcast_sub(&self.bias)?.broadcast_div(&weight)?;
-        y.broadcast_mul(&moments.deviation)?.broadcast_add(&moments.mean)
+        y.broadcast_mul(&moments.deviation)?
+            .broadcast_add(&moments.mean)
     }
 }

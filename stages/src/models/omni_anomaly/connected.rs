@@ -16,12 +16,26 @@ pub(super) struct Drawn {
 /// `deviation = softplus(s) + least`, from zeros on.
 ///
 /// `projected` is `[batch, length, 2 * latent]`, `kernel` `[latent, 2 * latent]`, `draws` `[batch, length, latent]`.
-pub(super) fn draw(projected: &Tensor, kernel: &Tensor, draws: &Tensor, least: f64) -> Result<Drawn> {
+pub(super) fn draw(
+    projected: &Tensor,
+    kernel: &Tensor,
+    draws: &Tensor,
+    least: f64,
+) -> Result<Drawn> {
     let latent = kernel.dim(0)?;
     if projected.device().is_cpu() && projected.dtype() == DType::F32 {
-        let op = Connected { latent, least: least as f32 };
-        let both = projected.contiguous()?.apply_op3(&kernel.contiguous()?, &draws.contiguous()?, op)?;
-        return Ok(Drawn { z: both.narrow(2, 0, latent)?, deviation: both.narrow(2, latent, latent)? });
+        let op = Connected {
+            latent,
+            least: least as f32,
+        };
+        let both =
+            projected
+                .contiguous()?
+                .apply_op3(&kernel.contiguous()?, &draws.contiguous()?, op)?;
+        return Ok(Drawn {
+            z: both.narrow(2, 0, latent)?,
+            deviation: both.narrow(2, latent, latent)?,
+        });
     }
     compose(projected, kernel, draws, least)
 }
@@ -40,7 +54,10 @@ fn compose(projected: &Tensor, kernel: &Tensor, draws: &Tensor, least: f64) -> R
         all.push(z.clone());
         deviations.push(deviation);
     }
-    Ok(Drawn { z: Tensor::stack(&all, 1)?, deviation: Tensor::stack(&deviations, 1)? })
+    Ok(Drawn {
+        z: Tensor::stack(&all, 1)?,
+        deviation: Tensor::stack(&deviations, 1)?,
+    })
 }
 
 /// Gives latent vectors and deviations side by side, `[batch, length, 2 * latent]`.
@@ -51,11 +68,23 @@ struct Connected {
 
 impl Connected {
     /// `projected + z kernel`, `[2 * latent]`.
-    fn parameters(&self, projected: &[f32], kernel: &[f32], previous: Option<&[f32]>, target: &mut [f32]) {
+    fn parameters(
+        &self,
+        projected: &[f32],
+        kernel: &[f32],
+        previous: Option<&[f32]>,
+        target: &mut [f32],
+    ) {
         target.copy_from_slice(projected);
         let Some(previous) = previous else { return };
-        for (z, row) in previous[..self.latent].iter().zip(kernel.chunks_exact(2 * self.latent)) {
-            target.iter_mut().zip(row).for_each(|(target, weight)| *target += z * weight);
+        for (z, row) in previous[..self.latent]
+            .iter()
+            .zip(kernel.chunks_exact(2 * self.latent))
+        {
+            target
+                .iter_mut()
+                .zip(row)
+                .for_each(|(target, weight)| *target += z * weight);
         }
     }
 
@@ -63,7 +92,10 @@ impl Connected {
         let width = 2 * self.latent;
         let mut both = vec![0.0; projected.len()];
         let mut parameters = vec![0.0; width];
-        let rows = projected.chunks_exact(width).zip(draws.chunks_exact(self.latent)).enumerate();
+        let rows = projected
+            .chunks_exact(width)
+            .zip(draws.chunks_exact(self.latent))
+            .enumerate();
         for (index, (projected, draws)) in rows {
             let (before, after) = both.split_at_mut(index * width);
             let previous = (index % length > 0).then(|| &before[(index - 1) * width..]);
@@ -81,8 +113,14 @@ impl Connected {
     /// The gradients of `projected` and `kernel`.
     fn backward(&self, case: Values<'_>, gradient: &[f32], length: usize) -> [Vec<f32>; 2] {
         let (latent, width) = (self.latent, 2 * self.latent);
-        let Values { projected, kernel, draws, both } = case;
-        let (mut of_projected, mut of_kernel) = (vec![0.0; projected.len()], vec![0.0; kernel.len()]);
+        let Values {
+            projected,
+            kernel,
+            draws,
+            both,
+        } = case;
+        let (mut of_projected, mut of_kernel) =
+            (vec![0.0; projected.len()], vec![0.0; kernel.len()]);
         let (mut parameters, mut carried) = (vec![0.0; width], vec![0.0; latent]);
         for index in (0..projected.len() / width).rev() {
             let row = index * width..(index + 1) * width;
@@ -100,10 +138,18 @@ impl Connected {
                 own[latent + unit] = spread / (1.0 + (-parameters[latent + unit]).exp());
             }
             let Some(previous) = previous else { continue };
-            let rows = kernel.chunks_exact(width).zip(of_kernel.chunks_exact_mut(width));
+            let rows = kernel
+                .chunks_exact(width)
+                .zip(of_kernel.chunks_exact_mut(width));
             for ((weights, sums), (z, carried)) in rows.zip(previous.iter().zip(&mut carried)) {
-                *carried = weights.iter().zip(own.iter()).map(|(weight, own)| weight * own).sum();
-                sums.iter_mut().zip(own.iter()).for_each(|(sum, own)| *sum += z * own);
+                *carried = weights
+                    .iter()
+                    .zip(own.iter())
+                    .map(|(weight, own)| weight * own)
+                    .sum();
+                sums.iter_mut()
+                    .zip(own.iter())
+                    .for_each(|(sum, own)| *sum += z * own);
             }
         }
         [of_projected, of_kernel]
@@ -161,7 +207,12 @@ impl CustomOp3 for Connected {
             with_slice(kernel, |kernel| {
                 with_slice(draws, |draws| {
                     with_slice(both, |both| {
-                        let case = Values { projected, kernel, draws, both };
+                        let case = Values {
+                            projected,
+                            kernel,
+                            draws,
+                            both,
+                        };
                         with_slice(&gradient, |gradient| self.backward(case, gradient, length))
                     })
                 })
@@ -183,7 +234,9 @@ mod tests {
     fn agrees_with_the_composed_way_forward_and_backward() {
         let mut random = Random::new(4, "connected");
         let mut var = |shape: &[usize]| {
-            let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.normal() as f32).collect();
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|_| random.normal() as f32)
+                .collect();
             Var::from_vec(values, shape, &Device::Cpu).unwrap()
         };
         let (batch, length, latent) = (3, 7, 2);
@@ -192,7 +245,9 @@ mod tests {
         let draws = var(&[batch, length, latent]).as_tensor().detach();
         let weights = [var(&[batch, length, latent]), var(&[batch, length, latent])];
         let all = |drawn: Drawn| {
-            let sum = ((&drawn.z * &*weights[0]).unwrap() + (&drawn.deviation * &*weights[1]).unwrap()).unwrap();
+            let sum = ((&drawn.z * &*weights[0]).unwrap()
+                + (&drawn.deviation * &*weights[1]).unwrap())
+            .unwrap();
             let gradients = sum.sum_all().unwrap().backward().unwrap();
             let of = |var: &Var| gradients.get(var.as_tensor()).unwrap().clone();
             [drawn.z, drawn.deviation, of(&projected), of(&kernel)]
@@ -202,7 +257,10 @@ mod tests {
         for (found, expected) in found.iter().zip(&expected) {
             let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             for (found, expected) in values(found).iter().zip(values(expected)) {
-                assert!((found - expected).abs() < 1e-5 * (1.0 + expected.abs()), "{found} {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-5 * (1.0 + expected.abs()),
+                    "{found} {expected}"
+                );
             }
         }
     }

@@ -25,7 +25,12 @@ struct Layer {
 }
 
 impl PlanarFlow {
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, count: usize, latent: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        count: usize,
+        latent: usize,
+    ) -> Result<Self> {
         let layers = (0..count).map(|index| {
             let mut parameter = |part: &str, shape: &[usize], initial| {
                 builder.parameter(format!("{name}/_{index}/{part}"), shape, initial)
@@ -36,7 +41,10 @@ impl PlanarFlow {
                 b: parameter("b", &[1], Initial::Zeros)?,
             })
         });
-        Ok(Self { layers: layers.collect::<Result<_>>()?, latent })
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            latent,
+        })
     }
 
     /// `[…, latent]` to the same shape, and `Σ ln|det|` over the layers, `[…]`.
@@ -48,8 +56,16 @@ impl PlanarFlow {
             (flat.clone(), flat.sum(1)?.zeros_like()?)
         } else if y.device().is_cpu() && y.dtype() == DType::F32 {
             let packed = self.packed()?.contiguous()?;
-            let both = flat.apply_op2(&packed, Planar { latent: self.latent })?;
-            (both.narrow(1, 0, self.latent)?.contiguous()?, both.narrow(1, self.latent, 1)?.squeeze(1)?.contiguous()?)
+            let both = flat.apply_op2(
+                &packed,
+                Planar {
+                    latent: self.latent,
+                },
+            )?;
+            (
+                both.narrow(1, 0, self.latent)?.contiguous()?,
+                both.narrow(1, self.latent, 1)?.squeeze(1)?.contiguous()?,
+            )
         } else {
             self.compose(&flat, &self.packed()?)?
         };
@@ -61,10 +77,18 @@ impl PlanarFlow {
     /// `[layers, latent + latent + 1]`: `w`, the `û` that keeps the layer invertible, and `b`.
     fn packed(&self) -> Result<Tensor> {
         let stack = |part: fn(&Layer) -> &Var| {
-            let tensors: Vec<&Tensor> = self.layers.iter().map(|layer| part(layer).as_tensor()).collect();
+            let tensors: Vec<&Tensor> = self
+                .layers
+                .iter()
+                .map(|layer| part(layer).as_tensor())
+                .collect();
             Tensor::cat(&tensors, 0)
         };
-        let (w, u, b) = (stack(|layer| &layer.w)?, stack(|layer| &layer.u)?, stack(|layer| &layer.b)?);
+        let (w, u, b) = (
+            stack(|layer| &layer.w)?,
+            stack(|layer| &layer.u)?,
+            stack(|layer| &layer.b)?,
+        );
         let product = (&w * &u)?.sum_keepdim(1)?;
         let along = ((softplus(&product)? - 1.0)? - &product)?;
         let direction = (along / w.sqr()?.sum_keepdim(1)?)?.broadcast_mul(&w)?;
@@ -76,9 +100,16 @@ impl PlanarFlow {
         let (mut y, mut volume) = (flat.clone(), flat.sum(1)?.zeros_like()?);
         for index in 0..self.layers.len() {
             let layer = packed.narrow(0, index, 1)?;
-            let (w, u, b) =
-                (layer.narrow(1, 0, latent)?, layer.narrow(1, latent, latent)?, layer.narrow(1, 2 * latent, 1)?);
-            let a = y.broadcast_mul(&w)?.sum_keepdim(D::Minus1)?.broadcast_add(&b)?.tanh()?;
+            let (w, u, b) = (
+                layer.narrow(1, 0, latent)?,
+                layer.narrow(1, latent, latent)?,
+                layer.narrow(1, 2 * latent, 1)?,
+            );
+            let a = y
+                .broadcast_mul(&w)?
+                .sum_keepdim(D::Minus1)?
+                .broadcast_add(&b)?
+                .tanh()?;
             let stretch = (&w * &u)?.sum_keepdim(1)?;
             let slope = (1.0 - a.sqr()?)?.broadcast_mul(&stretch)?;
             volume = (volume + (slope + 1.0)?.log()?.squeeze(1)?)?;
@@ -108,7 +139,12 @@ impl Planar {
         let of = |layer: &'a [f32]| {
             let (w, rest) = layer.split_at(self.latent);
             let (u, b) = rest.split_at(self.latent);
-            Numbers { w, u, b: b[0], stretch: dot(w, u) }
+            Numbers {
+                w,
+                u,
+                b: b[0],
+                stretch: dot(w, u),
+            }
         };
         packed.chunks_exact(2 * self.latent + 1).map(of).collect()
     }
@@ -118,18 +154,27 @@ impl Planar {
         let rows = y.len() / latent;
         let mut target = vec![0.0; rows * (latent + 1)];
         let parts = chunks(rows);
-        split_rows(&mut target, &parts, latent + 1).into_par_iter().zip(&parts).for_each(|(target, range)| {
-            let y = &y[range.start * latent..range.end * latent];
-            for (y, target) in y.chunks_exact(latent).zip(target.chunks_exact_mut(latent + 1)) {
-                let (point, volume) = target.split_at_mut(latent);
-                point.copy_from_slice(y);
-                for layer in &layers {
-                    let a = (dot(layer.w, point) + layer.b).tanh();
-                    volume[0] += ((1.0 - a * a) * layer.stretch).ln_1p();
-                    point.iter_mut().zip(layer.u).for_each(|(point, u)| *point += a * u);
+        split_rows(&mut target, &parts, latent + 1)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, range)| {
+                let y = &y[range.start * latent..range.end * latent];
+                for (y, target) in y
+                    .chunks_exact(latent)
+                    .zip(target.chunks_exact_mut(latent + 1))
+                {
+                    let (point, volume) = target.split_at_mut(latent);
+                    point.copy_from_slice(y);
+                    for layer in &layers {
+                        let a = (dot(layer.w, point) + layer.b).tanh();
+                        volume[0] += ((1.0 - a * a) * layer.stretch).ln_1p();
+                        point
+                            .iter_mut()
+                            .zip(layer.u)
+                            .for_each(|(point, u)| *point += a * u);
+                    }
                 }
-            }
-        });
+            });
         target
     }
 
@@ -143,10 +188,14 @@ impl Planar {
             .into_par_iter()
             .zip(&parts)
             .map(|(of_y, range)| {
-                let mut walk = Walk { points: vec![0.0; layers.len() * latent], activations: vec![0.0; layers.len()] };
+                let mut walk = Walk {
+                    points: vec![0.0; layers.len() * latent],
+                    activations: vec![0.0; layers.len()],
+                };
                 let mut share = vec![0.0; packed.len()];
                 let y = y[range.start * latent..range.end * latent].chunks_exact(latent);
-                let gradient = gradient[range.start * (latent + 1)..range.end * (latent + 1)].chunks_exact(latent + 1);
+                let gradient = gradient[range.start * (latent + 1)..range.end * (latent + 1)]
+                    .chunks_exact(latent + 1);
                 for ((y, gradient), of_y) in y.zip(gradient).zip(of_y.chunks_exact_mut(latent)) {
                     of_y.copy_from_slice(y);
                     walk.forward(&layers, of_y);
@@ -158,7 +207,10 @@ impl Planar {
             .collect();
         let mut of_packed = vec![0.0; packed.len()];
         for share in &shares {
-            of_packed.iter_mut().zip(share).for_each(|(sum, share)| *sum += share);
+            of_packed
+                .iter_mut()
+                .zip(share)
+                .for_each(|(sum, share)| *sum += share);
         }
         [of_y, of_packed]
     }
@@ -173,16 +225,28 @@ struct Walk {
 
 impl Walk {
     fn forward(&mut self, layers: &[Numbers<'_>], point: &mut [f32]) {
-        let kept = self.points.chunks_exact_mut(point.len()).zip(&mut self.activations);
+        let kept = self
+            .points
+            .chunks_exact_mut(point.len())
+            .zip(&mut self.activations);
         for (layer, (kept, activation)) in layers.iter().zip(kept) {
             kept.copy_from_slice(point);
             *activation = (dot(layer.w, point) + layer.b).tanh();
-            point.iter_mut().zip(layer.u).for_each(|(point, u)| *point += *activation * u);
+            point
+                .iter_mut()
+                .zip(layer.u)
+                .for_each(|(point, u)| *point += *activation * u);
         }
     }
 
     /// `gradient` goes from behind the last layer to before the first; `volume` is that of the logarithm.
-    fn backward(&self, layers: &[Numbers<'_>], gradient: &mut [f32], volume: f32, share: &mut [f32]) {
+    fn backward(
+        &self,
+        layers: &[Numbers<'_>],
+        gradient: &mut [f32],
+        volume: f32,
+        share: &mut [f32],
+    ) {
         let latent = gradient.len();
         let kept = self.points.chunks_exact(latent).zip(&self.activations);
         let shares = share.chunks_exact_mut(2 * latent + 1);
@@ -204,7 +268,10 @@ impl Walk {
 }
 
 fn dot(left: &[f32], right: &[f32]) -> f32 {
-    left.iter().zip(right).map(|(left, right)| left * right).sum()
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
 }
 
 impl CustomOp2 for Planar {
@@ -233,10 +300,19 @@ impl CustomOp2 for Planar {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let [of_y, of_packed] = with_slice(y, |y| {
-            with_slice(packed, |packed| with_slice(&gradient, |gradient| self.backward(y, packed, gradient)))
+            with_slice(packed, |packed| {
+                with_slice(&gradient, |gradient| self.backward(y, packed, gradient))
+            })
         })???;
         let of_y = Tensor::from_vec(of_y, y.shape(), y.device())?;
-        Ok((Some(of_y), Some(Tensor::from_vec(of_packed, packed.shape(), packed.device())?)))
+        Ok((
+            Some(of_y),
+            Some(Tensor::from_vec(
+                of_packed,
+                packed.shape(),
+                packed.device(),
+            )?),
+        ))
     }
 }
 
@@ -253,8 +329,11 @@ mod tests {
         // Far from where layers start, where the flow does hardly anything.
         for layer in &flow.layers {
             for var in [&layer.w, &layer.u, &layer.b] {
-                let values: Vec<f32> = (0..var.elem_count()).map(|_| random.normal() as f32).collect();
-                var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+                let values: Vec<f32> = (0..var.elem_count())
+                    .map(|_| random.normal() as f32)
+                    .collect();
+                var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap())
+                    .unwrap();
             }
         }
         flow
@@ -268,26 +347,49 @@ mod tests {
     fn agrees_with_the_composed_way_forward_and_backward() {
         let flow = flow(3);
         let mut random = Random::new(8, "flow");
-        let mut draw = |count: usize| (0..count).map(|_| random.normal() as f32).collect::<Vec<_>>();
+        let mut draw = |count: usize| {
+            (0..count)
+                .map(|_| random.normal() as f32)
+                .collect::<Vec<_>>()
+        };
         let y = Var::from_vec(draw(40 * 3), (20, 2, 3), &Device::Cpu).unwrap();
         let weights = Tensor::from_vec(draw(40 * 3), (20, 2, 3), &Device::Cpu).unwrap();
         let volumes = Tensor::from_vec(draw(40), (20, 2), &Device::Cpu).unwrap();
         let all = |(out, volume): (Tensor, Tensor)| {
-            let sum = (&out * &weights).unwrap().sum_all().unwrap() + (&volume * &volumes).unwrap().sum_all().unwrap();
+            let sum = (&out * &weights).unwrap().sum_all().unwrap()
+                + (&volume * &volumes).unwrap().sum_all().unwrap();
             let gradients = sum.unwrap().backward().unwrap();
-            let mut all = vec![values(&out), values(&volume), values(gradients.get(y.as_tensor()).unwrap())];
+            let mut all = vec![
+                values(&out),
+                values(&volume),
+                values(gradients.get(y.as_tensor()).unwrap()),
+            ];
             for layer in &flow.layers {
-                all.extend([&layer.w, &layer.u, &layer.b].map(|var| values(gradients.get(var.as_tensor()).unwrap())));
+                all.extend(
+                    [&layer.w, &layer.u, &layer.b]
+                        .map(|var| values(gradients.get(var.as_tensor()).unwrap())),
+                );
             }
             all
         };
         let found = all(flow.forward(&y).unwrap());
         let flat = y.reshape((40, 3)).unwrap();
         let (out, volume) = flow.compose(&flat, &flow.packed().unwrap()).unwrap();
-        let expected = all((out.reshape((20, 2, 3)).unwrap(), volume.reshape((20, 2)).unwrap()));
+        let expected = all((
+            out.reshape((20, 2, 3)).unwrap(),
+            volume.reshape((20, 2)).unwrap(),
+        ));
         for (found, expected) in found.iter().zip(&expected) {
-            let largest = expected.iter().fold(1.0_f32, |most, value| most.max(value.abs()));
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5 * largest), "{found:?} {expected:?}");
+            let largest = expected
+                .iter()
+                .fold(1.0_f32, |most, value| most.max(value.abs()));
+            assert!(
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(a, b)| (a - b).abs() < 1e-5 * largest),
+                "{found:?} {expected:?}"
+            );
         }
     }
 
@@ -300,7 +402,8 @@ mod tests {
             (values(&out), values(&volume)[0])
         };
         let (x, y, step) = (0.3, -0.7, 1e-2);
-        let slope = |a: Vec<f32>, b: Vec<f32>| [(a[0] - b[0]) / (2.0 * step), (a[1] - b[1]) / (2.0 * step)];
+        let slope =
+            |a: Vec<f32>, b: Vec<f32>| [(a[0] - b[0]) / (2.0 * step), (a[1] - b[1]) / (2.0 * step)];
         let along_x = slope(at(x + step, y).0, at(x - step, y).0);
         let along_y = slope(at(x, y + step).0, at(x, y - step).0);
         let determinant = along_x[0] * along_y[1] - along_x[1] * along_y[0];
@@ -310,7 +413,13 @@ mod tests {
     #[test]
     fn without_layers_nothing_changes() {
         let mut random = Random::new(7, "flow");
-        let flow = PlanarFlow::new(&mut StateBuilder::new(&Device::Cpu, &mut random), "flow", 0, 2).unwrap();
+        let flow = PlanarFlow::new(
+            &mut StateBuilder::new(&Device::Cpu, &mut random),
+            "flow",
+            0,
+            2,
+        )
+        .unwrap();
         let y = Tensor::new(&[[[1_f32, 2.0]]], &Device::Cpu).unwrap();
         let (out, volume) = flow.forward(&y).unwrap();
         assert_eq!((values(&out), values(&volume)), (vec![1.0, 2.0], vec![0.0]));

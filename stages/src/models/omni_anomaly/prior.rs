@@ -26,11 +26,15 @@ impl RandomWalk {
             let spread = variance + 1.0;
             let scale = spread.sqrt();
             let row = &mut innovations[time * length..(time + 1) * length];
-            row.iter_mut().zip(&prediction).for_each(|(weight, predicted)| *weight = (-predicted / scale) as f32);
+            row.iter_mut()
+                .zip(&prediction)
+                .for_each(|(weight, predicted)| *weight = (-predicted / scale) as f32);
             row[time] = (1.0 / scale) as f32;
             constants.push((0.5 * (TAU * spread).ln()) as f32);
             let gain = variance / spread;
-            prediction.iter_mut().for_each(|weight| *weight *= 1.0 - gain);
+            prediction
+                .iter_mut()
+                .for_each(|weight| *weight *= 1.0 - gain);
             prediction[time] += gain;
             variance = variance * (1.0 - gain) + 1.0;
         }
@@ -56,11 +60,18 @@ mod tests {
     fn is_the_joint_density_of_a_random_walk_seen_with_noise() {
         // Two values: variances 2 and 3, covariance 1; determinant 5, inverse [[3, -1], [-1, 2]] / 5.
         let (a, b) = (0.7_f64, -1.1_f64);
-        let joint = -0.5 * (3.0 * a * a - 2.0 * a * b + 2.0 * b * b) / 5.0 - TAU.ln() - 0.5 * 5.0_f64.ln();
+        let joint =
+            -0.5 * (3.0 * a * a - 2.0 * a * b + 2.0 * b * b) / 5.0 - TAU.ln() - 0.5 * 5.0_f64.ln();
         let prior = RandomWalk::new(2, &Device::Cpu).unwrap();
         let z = Tensor::new(&[[[a as f32, 0.0], [b as f32, 0.0]]], &Device::Cpu).unwrap();
         let zeros = -TAU.ln() - 0.5 * 5.0_f64.ln();
-        let found: f32 = prior.log_likelihood(&z).unwrap().sum_all().unwrap().to_scalar().unwrap();
+        let found: f32 = prior
+            .log_likelihood(&z)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .to_scalar()
+            .unwrap();
         assert!((f64::from(found) - joint - zeros).abs() < 1e-5, "{found}");
     }
 }

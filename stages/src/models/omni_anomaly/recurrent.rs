@@ -15,8 +15,16 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, output: usize) -> Result<Self> {
-        let glorot = Initial::Glorot { fan_in: input, fan_out: output };
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
+        let glorot = Initial::Glorot {
+            fan_in: input,
+            fan_out: output,
+        };
         Ok(Self {
             kernel: builder.parameter(format!("{name}/kernel"), &[input, output], glorot)?,
             bias: builder.parameter(format!("{name}/bias"), &[output], Initial::Zeros)?,
@@ -33,19 +41,31 @@ pub(super) struct Readout {
 impl Readout {
     /// Layers beside each other.
     pub fn beside(layers: &[&Dense]) -> Result<Self> {
-        let kernels: Vec<&Tensor> = layers.iter().map(|layer| layer.kernel.as_tensor()).collect();
+        let kernels: Vec<&Tensor> = layers
+            .iter()
+            .map(|layer| layer.kernel.as_tensor())
+            .collect();
         let biases: Vec<&Tensor> = layers.iter().map(|layer| layer.bias.as_tensor()).collect();
-        Ok(Self { kernel: Tensor::cat(&kernels, 1)?, bias: Tensor::cat(&biases, 0)? })
+        Ok(Self {
+            kernel: Tensor::cat(&kernels, 1)?,
+            bias: Tensor::cat(&biases, 0)?,
+        })
     }
 
     /// The same without a way back to the layers.
     pub fn detach(&self) -> Self {
-        Self { kernel: self.kernel.detach(), bias: self.bias.detach() }
+        Self {
+            kernel: self.kernel.detach(),
+            bias: self.bias.detach(),
+        }
     }
 
     /// Only these rows of the kernel.
     pub fn rows(&self, first: usize, count: usize) -> Result<Self> {
-        Ok(Self { kernel: self.kernel.narrow(0, first, count)?.contiguous()?, bias: self.bias.clone() })
+        Ok(Self {
+            kernel: self.kernel.narrow(0, first, count)?.contiguous()?,
+            bias: self.bias.clone(),
+        })
     }
 }
 
@@ -81,12 +101,19 @@ impl Recurrent {
     /// There is no activation between the layers. So their kernels are multiplied first, from the narrow end, and the
     /// many rows of states meet one narrow kernel.
     pub fn read(&self, states: &Tensor, readout: &Readout) -> Result<Tensor> {
-        self.read_with(states, readout, |layer| (layer.kernel.as_tensor().clone(), layer.bias.as_tensor().clone()))
+        self.read_with(states, readout, |layer| {
+            (
+                layer.kernel.as_tensor().clone(),
+                layer.bias.as_tensor().clone(),
+            )
+        })
     }
 
     /// The same without a way back to the block's layers.
     pub fn read_detached(&self, states: &Tensor, readout: &Readout) -> Result<Tensor> {
-        self.read_with(states, readout, |layer| (layer.kernel.detach(), layer.bias.detach()))
+        self.read_with(states, readout, |layer| {
+            (layer.kernel.detach(), layer.bias.detach())
+        })
     }
 
     fn read_with(
@@ -99,11 +126,16 @@ impl Recurrent {
         let (second, second_bias) = weights(&self.second);
         let inner = second.matmul(&readout.kernel)?;
         let kernel = first.matmul(&inner)?;
-        let through = |bias: &Tensor, kernel: &Tensor| bias.unsqueeze(0)?.matmul(kernel)?.squeeze(0);
-        let bias = ((through(&first_bias, &inner)? + through(&second_bias, &readout.kernel)?)? + &readout.bias)?;
+        let through =
+            |bias: &Tensor, kernel: &Tensor| bias.unsqueeze(0)?.matmul(kernel)?.squeeze(0);
+        let bias = ((through(&first_bias, &inner)? + through(&second_bias, &readout.kernel)?)?
+            + &readout.bias)?;
         let (batch, length, width) = states.dims3()?;
         let columns = kernel.dim(1)?;
-        let rows = states.reshape((batch * length, width))?.matmul(&kernel)?.broadcast_add(&bias)?;
+        let rows = states
+            .reshape((batch * length, width))?
+            .matmul(&kernel)?
+            .broadcast_add(&bias)?;
         rows.reshape((batch, length, columns))
     }
 }

@@ -23,7 +23,10 @@ impl Unit {
     ) -> Result<Self> {
         let initial = Initial::KaimingNormal(sizes.1 * window.taps());
         let conv = Conv2d::without_bias(builder, conv, sizes, window, initial)?;
-        Ok(Self { conv, norm: BatchNorm::new(builder, norm, sizes.1)? })
+        Ok(Self {
+            conv,
+            norm: BatchNorm::new(builder, norm, sizes.1)?,
+        })
     }
 }
 
@@ -39,19 +42,39 @@ impl Bottleneck {
     /// Channels behind the block for each one inside.
     pub const EXPANSION: usize = 4;
 
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, input: usize, planes: usize, stride: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        planes: usize,
+        stride: usize,
+    ) -> Result<Self> {
         let output = planes * Self::EXPANSION;
-        let windows = [Window2d::square(1), Window2d::square(3).stride(stride).padding(1), Window2d::square(1)];
+        let windows = [
+            Window2d::square(1),
+            Window2d::square(3).stride(stride).padding(1),
+            Window2d::square(1),
+        ];
         let sizes = [(input, planes), (planes, planes), (planes, output)];
         let mut unit = |index: usize| {
             let names = ["conv", "bn"].map(|layer| format!("{name}.{layer}{}", index + 1));
-            Unit::new(builder, names.each_ref().map(String::as_str), sizes[index], windows[index])
+            Unit::new(
+                builder,
+                names.each_ref().map(String::as_str),
+                sizes[index],
+                windows[index],
+            )
         };
         let units = [unit(0)?, unit(1)?, unit(2)?];
         let shortcut = if stride != 1 || input != output {
             let names = [0, 1].map(|layer| format!("{name}.downsample.{layer}"));
             let window = Window2d::square(1).stride(stride);
-            Some(Unit::new(builder, names.each_ref().map(String::as_str), (input, output), window)?)
+            Some(Unit::new(
+                builder,
+                names.each_ref().map(String::as_str),
+                (input, output),
+                window,
+            )?)
         } else {
             None
         };

@@ -19,14 +19,23 @@ pub(super) struct Head {
 
 impl Head {
     /// `sizes` are those of the input, of the two inner layers, and the number of classes.
-    pub fn new(builder: &mut StateBuilder<'_>, name: &str, sizes: [usize; 4], dropout: [f64; 3]) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        sizes: [usize; 4],
+        dropout: [f64; 3],
+    ) -> Result<Self> {
         let [input, first, second, classes] = sizes;
         let one = Linear::new(builder, &format!("{name}.1"), input, first)?;
         let one_norm = BatchNorm::new(builder, &format!("{name}.3"), first)?;
         let two = Linear::new(builder, &format!("{name}.5"), first, second)?;
         let two_norm = BatchNorm::new(builder, &format!("{name}.7"), second)?;
         let three = Linear::new(builder, &format!("{name}.9"), second, classes)?;
-        Ok(Self { layers: [one, two, three], norms: [one_norm, two_norm], dropout })
+        Ok(Self {
+            layers: [one, two, three],
+            norms: [one_norm, two_norm],
+            dropout,
+        })
     }
 
     /// `[batch, input]` to logits, `[batch, classes]`.

@@ -49,16 +49,29 @@ impl Found {
     }
 
     fn get(&self, parameter: &Var) -> Option<Tensor> {
-        self.0.iter().find(|(id, _)| *id == parameter.id()).map(|(_, gradient)| gradient.clone())
+        self.0
+            .iter()
+            .find(|(id, _)| *id == parameter.id())
+            .map(|(_, gradient)| gradient.clone())
     }
 }
 
 /// The training loss and all gradients; running statistics are moved on.
-pub(super) fn gradients(network: &Resnet, batch: &Batch, random: &mut Random) -> Result<(f64, Gradients)> {
+pub(super) fn gradients(
+    network: &Resnet,
+    batch: &Batch,
+    random: &mut Random,
+) -> Result<(f64, Gradients)> {
     let stem = network.stem(&batch.inputs, Mode::Train)?;
     let (samples, height, width, channels) = stem.dims4()?;
-    let grid = Grid { size: [height, width], channels };
-    let mut x = Planes { grid, values: Arc::new(with_slice(&stem, <[f32]>::to_vec)?) };
+    let grid = Grid {
+        size: [height, width],
+        channels,
+    };
+    let mut x = Planes {
+        grid,
+        values: Arc::new(with_slice(&stem, <[f32]>::to_vec)?),
+    };
     let mut tapes = Vec::new();
     for block in &network.blocks {
         let tape = forward(block, x, samples)?;
@@ -70,19 +83,32 @@ pub(super) fn gradients(network: &Resnet, batch: &Batch, random: &mut Random) ->
     drop(x);
     let loss = batch.cross_entropy(&network.head.forward(&features, Mode::Train, random)?)?;
     let of_head = loss.backward()?;
-    let Some(gradient) = of_head.get(features.as_tensor()) else { bail!("the loss does not reach the features") };
+    let Some(gradient) = of_head.get(features.as_tensor()) else {
+        bail!("the loss does not reach the features")
+    };
     let mut gradient = spread(gradient, last)?;
     let mut found = Found::default();
     for (block, tape) in network.blocks.iter().zip(tapes).rev() {
         gradient = backward(block, tape, &gradient, &mut found)?;
     }
     // The sum that has this gradient.
-    let of_stem = (&stem * Tensor::from_vec(gradient, stem.shape(), &Device::Cpu)?)?.sum_all()?.backward()?;
+    let of_stem = (&stem * Tensor::from_vec(gradient, stem.shape(), &Device::Cpu)?)?
+        .sum_all()?
+        .backward()?;
     let of = |parameter: &Var| {
         let in_store = |store: &GradStore| store.get(parameter.as_tensor()).cloned();
-        found.get(parameter).or_else(|| in_store(&of_head)).or_else(|| in_store(&of_stem))
+        found
+            .get(parameter)
+            .or_else(|| in_store(&of_head))
+            .or_else(|| in_store(&of_stem))
     };
-    let gradients = Gradients(network.state.parameters().map(|(_, parameter)| of(parameter)).collect());
+    let gradients = Gradients(
+        network
+            .state
+            .parameters()
+            .map(|(_, parameter)| of(parameter))
+            .collect(),
+    );
     Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
 }
 
@@ -94,30 +120,86 @@ fn forward(block: &Bottleneck, input: Planes, samples: usize) -> Result<BlockTap
         None => None,
     };
     let residual = shortcut.as_ref().map_or(&input, |tape| &tape.output);
-    let third = run(&block.units[2], &second.output, Some(residual), true, samples)?;
-    Ok(BlockTape { input, units: [first, second, third], shortcut })
+    let third = run(
+        &block.units[2],
+        &second.output,
+        Some(residual),
+        true,
+        samples,
+    )?;
+    Ok(BlockTape {
+        input,
+        units: [first, second, third],
+        shortcut,
+    })
 }
 
-fn run(unit: &Unit, x: &Planes, residual: Option<&Planes>, relu: bool, samples: usize) -> Result<UnitTape> {
+fn run(
+    unit: &Unit,
+    x: &Planes,
+    residual: Option<&Planes>,
+    relu: bool,
+    samples: usize,
+) -> Result<UnitTape> {
     let correlation = unit.conv.on_host(samples, x.grid)?;
-    let convolved = with_slice(&unit.conv.weight, |weight| correlation.forward(&x.values, weight, None))?;
+    let convolved = with_slice(&unit.conv.weight, |weight| {
+        correlation.forward(&x.values, weight, None)
+    })?;
     let residual = residual.map(|residual| residual.values.as_slice());
     let (values, norm) = unit.norm.train_on_host(&convolved, residual, relu)?;
-    let output = Planes { grid: correlation.map, values: Arc::new(values) };
-    Ok(UnitTape { correlation, convolved, norm, output })
+    let output = Planes {
+        grid: correlation.map,
+        values: Arc::new(values),
+    };
+    Ok(UnitTape {
+        correlation,
+        convolved,
+        norm,
+        output,
+    })
 }
 
 /// From the gradient of a block's output to that of its input.
-fn backward(block: &Bottleneck, tape: BlockTape, gradient: &[f32], found: &mut Found) -> Result<Vec<f32>> {
-    let BlockTape { input, units: [first, second, third], shortcut } = tape;
+fn backward(
+    block: &Bottleneck,
+    tape: BlockTape,
+    gradient: &[f32],
+    found: &mut Found,
+) -> Result<Vec<f32>> {
+    let BlockTape {
+        input,
+        units: [first, second, third],
+        shortcut,
+    } = tape;
     let mut residual = Vec::new();
-    let inner = undo(&block.units[2], third, &second.output, gradient, Wanted::Residual(&mut residual), found)?;
-    let inner = undo(&block.units[1], second, &first.output, &inner, Wanted::Input, found)?;
+    let inner = undo(
+        &block.units[2],
+        third,
+        &second.output,
+        gradient,
+        Wanted::Residual(&mut residual),
+        found,
+    )?;
+    let inner = undo(
+        &block.units[1],
+        second,
+        &first.output,
+        &inner,
+        Wanted::Input,
+        found,
+    )?;
     let around = match (&block.shortcut, shortcut) {
         (Some(unit), Some(tape)) => undo(unit, tape, &input, &residual, Wanted::Input, found)?,
         _ => residual,
     };
-    undo(&block.units[0], first, &input, &inner, Wanted::Sum(around), found)
+    undo(
+        &block.units[0],
+        first,
+        &input,
+        &inner,
+        Wanted::Sum(around),
+        found,
+    )
 }
 
 /// What is asked of a unit's backward pass besides the gradients of its parameters.
@@ -138,7 +220,12 @@ fn undo(
     wanted: Wanted<'_>,
     found: &mut Found,
 ) -> Result<Vec<f32>> {
-    let UnitTape { correlation, convolved, norm, output } = tape;
+    let UnitTape {
+        correlation,
+        convolved,
+        norm,
+        output,
+    } = tape;
     let mut gradients = norm.backward(&convolved, &output.values, gradient);
     drop(output);
     let [weight, bias] = gradients.parameters()?;
@@ -155,7 +242,10 @@ fn undo(
     norm.input_gradient(&convolved, &mut gradients);
     drop(convolved);
     let weight = correlation.weight_gradient(&x.values, &gradients.passed);
-    found.add(&unit.conv.weight, Tensor::from_vec(weight, unit.conv.weight.shape(), &Device::Cpu)?);
+    found.add(
+        &unit.conv.weight,
+        Tensor::from_vec(weight, unit.conv.weight.shape(), &Device::Cpu)?,
+    );
     with_slice(&unit.conv.weight, |weight| match sum {
         Some(mut sum) => {
             correlation.add_adjoint(&gradients.passed, weight, &mut sum);
@@ -170,9 +260,12 @@ fn means(x: &Planes, samples: usize) -> Result<Tensor> {
     let Grid { channels, .. } = x.grid;
     let mut means = vec![0.0; samples * channels];
     let planes = x.values.par_chunks_exact(x.grid.positions() * channels);
-    means.par_chunks_exact_mut(channels).zip(planes).for_each(|(mean, plane)| {
-        group_means(Level::detect(), plane, x.grid.positions(), channels, mean);
-    });
+    means
+        .par_chunks_exact_mut(channels)
+        .zip(planes)
+        .for_each(|(mean, plane)| {
+            group_means(Level::detect(), plane, x.grid.positions(), channels, mean);
+        });
     Tensor::from_vec(means, (samples, channels), &Device::Cpu)
 }
 
@@ -183,11 +276,15 @@ fn spread(gradient: &Tensor, grid: Grid) -> Result<Vec<f32>> {
     let mut planes = vec![0.0; gradient.dim(0)? * grid.positions() * grid.channels];
     with_slice(&gradient, |gradient| {
         let pairs = planes.par_chunks_exact_mut(grid.positions() * grid.channels);
-        pairs.zip(gradient.par_chunks_exact(grid.channels)).for_each(|(plane, gradient)| {
-            for row in plane.chunks_exact_mut(grid.channels) {
-                row.iter_mut().zip(gradient).for_each(|(value, gradient)| *value = gradient * share);
-            }
-        });
+        pairs
+            .zip(gradient.par_chunks_exact(grid.channels))
+            .for_each(|(plane, gradient)| {
+                for row in plane.chunks_exact_mut(grid.channels) {
+                    row.iter_mut()
+                        .zip(gradient)
+                        .for_each(|(value, gradient)| *value = gradient * share);
+                }
+            });
     })?;
     Ok(planes)
 }

@@ -25,13 +25,21 @@ pub(super) fn load(path: &Path, state: &State) -> Result<(), StageError> {
     let bytes = std::fs::read(path).map_err(|error| unreadable().because(error))?;
     let found = tensors_of(&bytes).map_err(|error| unreadable().because(error))?;
     let mut values = state.to_data()?;
-    if let Some(name) = found.keys().find(|name| !name.starts_with(HEAD) && !values.contains_key(*name)) {
+    if let Some(name) = found
+        .keys()
+        .find(|name| !name.starts_with(HEAD) && !values.contains_key(*name))
+    {
         let message = format!("{file} holds a tensor `{name}` that the backbone does not have");
         return Err(StageError::new(message).hint("do `width`, `depth` and `planes` fit the file?"));
     }
-    for (name, own) in values.iter_mut().filter(|(name, _)| !name.starts_with(HEAD)) {
+    for (name, own) in values
+        .iter_mut()
+        .filter(|(name, _)| !name.starts_with(HEAD))
+    {
         match found.get(name) {
-            Some(tensor) if tensor.shape == own.shape && tensor.element == own.element => own.clone_from(tensor),
+            Some(tensor) if tensor.shape == own.shape && tensor.element == own.element => {
+                own.clone_from(tensor)
+            }
             Some(tensor) => {
                 let message = format!(
                     "the tensor `{name}` in {file} is {:?} of {}, the backbone's {:?} of {}",
@@ -44,8 +52,10 @@ pub(super) fn load(path: &Path, state: &State) -> Result<(), StageError> {
             }
             None if name.ends_with(COUNTER) => {}
             None => {
-                return Err(StageError::new(format!("{file} lacks the tensor `{name}` of the backbone"))
-                    .hint("the file must have torchvision's names, such as `layer1.0.conv1.weight`"));
+                return Err(StageError::new(format!(
+                    "{file} lacks the tensor `{name}` of the backbone"
+                ))
+                .hint("the file must have torchvision's names, such as `layer1.0.conv1.weight`"));
             }
         }
     }

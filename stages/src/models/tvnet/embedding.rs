@@ -49,17 +49,30 @@ impl Embedding {
         let (length, channels, width) = sizes;
         let values = "enc_embedding.value_embedding.tokenConv";
         let initial = Initial::FanIn(3 * channels);
-        let values = Conv1d::without_bias(builder, values, Sizes::new(channels, width, 3), initial)?;
-        let sizes = Sizes { stride: patches.stride, ..Sizes::new(1, patches.length, patches.length) };
+        let values =
+            Conv1d::without_bias(builder, values, Sizes::new(channels, width, 3), initial)?;
+        let sizes = Sizes {
+            stride: patches.stride,
+            ..Sizes::new(1, patches.length, patches.length)
+        };
         let patching = Conv1d::new(builder, "thd_reshape.conv1d", sizes)?;
         let positions = positions(length, width, builder.device())?;
-        Ok(Self { values, positions, patching, patches, dropout })
+        Ok(Self {
+            values,
+            positions,
+            patching,
+            patches,
+            dropout,
+        })
     }
 
     /// `[batch, length, channels]` to `[batch, length, width]`: a circular convolution over three rows, and sinusoids that
     /// tell the rows apart.
     pub fn values(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
-        let embedded = self.values.forward(&Border::Circular(1).apply(x)?)?.broadcast_add(&self.positions)?;
+        let embedded = self
+            .values
+            .forward(&Border::Circular(1).apply(x)?)?
+            .broadcast_add(&self.positions)?;
         pass.dropout(&embedded, self.dropout)
     }
 
@@ -67,7 +80,8 @@ impl Embedding {
     /// their last value was repeated.
     pub fn patches(&self, series: &Tensor) -> Result<Tensor> {
         let padding = self.patches.padding(series.dim(1)?);
-        self.patching.forward(&Border::RepeatLast(padding).apply(series)?)
+        self.patching
+            .forward(&Border::RepeatLast(padding).apply(series)?)
     }
 }
 
@@ -76,9 +90,15 @@ fn positions(length: usize, width: usize, device: &Device) -> Result<Tensor> {
     let value = |row: usize, feature: usize| {
         let frequency = (-(10_000_f64.ln()) * (feature / 2 * 2) as f64 / width as f64).exp();
         let angle = row as f64 * frequency;
-        (if feature.is_multiple_of(2) { angle.sin() } else { angle.cos() }) as f32
+        (if feature.is_multiple_of(2) {
+            angle.sin()
+        } else {
+            angle.cos()
+        }) as f32
     };
-    let values = (0..length * width).map(|index| value(index / width, index % width)).collect::<Vec<_>>();
+    let values = (0..length * width)
+        .map(|index| value(index / width, index % width))
+        .collect::<Vec<_>>();
     Tensor::from_vec(values, (1, length, width), device)
 }
 
@@ -87,7 +107,10 @@ fn positions(length: usize, width: usize, device: &Device) -> Result<Tensor> {
 pub(super) fn split_parity(x: &Tensor) -> Result<Tensor> {
     let (batch, patches, patch, width) = x.dims4()?;
     let pairs = x.reshape((batch, patches, patch / 2, 2, width))?;
-    pairs.transpose(2, 3)?.contiguous()?.reshape((batch, patches, patch, width))
+    pairs
+        .transpose(2, 3)?
+        .contiguous()?
+        .reshape((batch, patches, patch, width))
 }
 
 #[cfg(test)]
@@ -96,19 +119,31 @@ mod tests {
 
     #[test]
     fn every_row_lies_in_a_patch() {
-        for (length, stride, rows, count, padding) in
-            [(8, 4, 48, 12, 4), (8, 8, 50, 7, 6), (8, 4, 1, 1, 7), (6, 3, 7, 3, 5)]
-        {
+        for (length, stride, rows, count, padding) in [
+            (8, 4, 48, 12, 4),
+            (8, 8, 50, 7, 6),
+            (8, 4, 1, 1, 7),
+            (6, 3, 7, 3, 5),
+        ] {
             let patches = Patches { length, stride };
-            assert_eq!((patches.count(rows), patches.padding(rows)), (count, padding));
+            assert_eq!(
+                (patches.count(rows), patches.padding(rows)),
+                (count, padding)
+            );
         }
     }
 
     #[test]
     fn even_elements_come_first() {
-        let x = Tensor::arange(0_f32, 12.0, &Device::Cpu).unwrap().reshape((1, 2, 6, 1)).unwrap();
+        let x = Tensor::arange(0_f32, 12.0, &Device::Cpu)
+            .unwrap()
+            .reshape((1, 2, 6, 1))
+            .unwrap();
         let split = split_parity(&x).unwrap();
         let values: Vec<f32> = split.flatten_all().unwrap().to_vec1().unwrap();
-        assert_eq!(values, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 8.0, 10.0, 7.0, 9.0, 11.0]);
+        assert_eq!(
+            values,
+            [0.0, 2.0, 4.0, 1.0, 3.0, 5.0, 6.0, 8.0, 10.0, 7.0, 9.0, 11.0]
+        );
     }
 }

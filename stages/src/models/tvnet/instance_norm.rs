@@ -18,19 +18,29 @@ impl Instance {
         let Some(mask) = mask else {
             let mean = x.mean_keepdim(1)?;
             let deviation = (x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)? + EPSILON)?.sqrt()?;
-            return Ok(Self { mean, deviation, mask: None });
+            return Ok(Self {
+                mean,
+                deviation,
+                mask: None,
+            });
         };
         // A channel of which nothing is observed has the mean 0.
         let count = mask.sum_keepdim(1)?.maximum(1.0)?;
         let mean = (x * mask)?.sum_keepdim(1)?.div(&count)?;
         let squares = (x.broadcast_sub(&mean)? * mask)?.sqr()?.sum_keepdim(1)?;
         let deviation = (squares.div(&count)? + EPSILON)?.sqrt()?;
-        Ok(Self { mean, deviation, mask: Some(mask.clone()) })
+        Ok(Self {
+            mean,
+            deviation,
+            mask: Some(mask.clone()),
+        })
     }
 
     /// What is hidden stays 0, which is now the mean.
     pub fn normalise(&self, x: &Tensor) -> Result<Tensor> {
-        let normalised = x.broadcast_sub(&self.mean)?.broadcast_div(&self.deviation)?;
+        let normalised = x
+            .broadcast_sub(&self.mean)?
+            .broadcast_div(&self.deviation)?;
         match &self.mask {
             Some(mask) => normalised * mask,
             None => Ok(normalised),
@@ -55,12 +65,35 @@ mod tests {
         let normalised = instance.normalise(&x).unwrap();
         let values: Vec<f32> = normalised.flatten_all().unwrap().to_vec1().unwrap();
         let expected = [-1.224_74, 0.0, 0.0, 1.224_74];
-        assert!(values.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-4), "{values:?}");
-        let restored: Vec<f32> = instance.restore(&normalised).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        assert!(restored.iter().zip([1.0, 3.0, 3.0, 5.0]).all(|(found, expected)| (found - expected).abs() < 1e-5));
-        let nothing = Instance::of(&x.zeros_like().unwrap(), Some(&mask.zeros_like().unwrap())).unwrap();
-        let values: Vec<f32> =
-            nothing.normalise(&x.zeros_like().unwrap()).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        assert!(
+            values
+                .iter()
+                .zip(expected)
+                .all(|(found, expected)| (found - expected).abs() < 1e-4),
+            "{values:?}"
+        );
+        let restored: Vec<f32> = instance
+            .restore(&normalised)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        assert!(
+            restored
+                .iter()
+                .zip([1.0, 3.0, 3.0, 5.0])
+                .all(|(found, expected)| (found - expected).abs() < 1e-5)
+        );
+        let nothing =
+            Instance::of(&x.zeros_like().unwrap(), Some(&mask.zeros_like().unwrap())).unwrap();
+        let values: Vec<f32> = nothing
+            .normalise(&x.zeros_like().unwrap())
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         assert!(values.iter().all(|value| *value == 0.0));
     }
 }

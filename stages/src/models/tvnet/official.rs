@@ -47,7 +47,11 @@ impl Block {
         builder.parameter(format!("{name}.bias"), &[width], Initial::Zeros)?;
         Ok(Self {
             kernel,
-            period: Conv1d::new(builder, &format!("{name}.period_conv"), Sizes::new(width, width, 3))?,
+            period: Conv1d::new(
+                builder,
+                &format!("{name}.period_conv"),
+                Sizes::new(width, width, 3),
+            )?,
             norm: BatchNorm::new(builder, &format!("{name}.bn_relu.0"), width)?,
             alpha: Conv1d::without_bias(
                 builder,
@@ -61,13 +65,21 @@ impl Block {
     /// One factor per sample and output channel, `[batch, width]`, from `[batch, patches, patch, width]`.
     fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let pooled = Border::Zeros(1).apply(&group_mean(x)?)?;
-        let inner = self.norm.forward_relu(&self.period.forward(&pooled)?, pass.mode)?;
-        self.alpha.forward(&group_mean(&inner)?.unsqueeze(1)?)?.squeeze(1)? + 1.0
+        let inner = self
+            .norm
+            .forward_relu(&self.period.forward(&pooled)?, pass.mode)?;
+        self.alpha
+            .forward(&group_mean(&inner)?.unsqueeze(1)?)?
+            .squeeze(1)?
+            + 1.0
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let weights = self.weights(x, pass)?;
-        let mixed = weights.sqr()?.sum_keepdim(0)?.broadcast_as(weights.shape())?;
+        let mixed = weights
+            .sqr()?
+            .sum_keepdim(0)?
+            .broadcast_as(weights.shape())?;
         x + tied_convolution(x, &self.kernel.squeeze(0)?, &mixed)?
     }
 }
@@ -80,7 +92,12 @@ impl Official {
         patches: Patches,
         dropout: f64,
     ) -> Result<Self> {
-        let embedding = Embedding::new(builder, (shape.length, shape.channels, width), patches, dropout)?;
+        let embedding = Embedding::new(
+            builder,
+            (shape.length, shape.channels, width),
+            patches,
+            dropout,
+        )?;
         let blocks = (0..blocks)
             .map(|index| Block::new(builder, &format!("model.{index}"), width))
             .collect::<Result<Vec<_>>>()?;
@@ -102,17 +119,33 @@ impl Body for Official {
         let count = batch.inputs.dim(0)?;
         let embedded = self.embedding.values(&batch.inputs, pass)?;
         let series = embedded.reshape((count * self.width, (), 1))?;
-        let cut = self.embedding.patches(&series)?.reshape((count, patches, patch, self.width))?;
+        let cut = self
+            .embedding
+            .patches(&series)?
+            .reshape((count, patches, patch, self.width))?;
         let mut x = split_parity(&cut)?;
         let five = (count, patches, 2, patch / 2, self.width);
-        let mut named = vec![("enc_embedding".to_owned(), embedded), ("thd_reshape".to_owned(), x.reshape(five)?)];
+        let mut named = vec![
+            ("enc_embedding".to_owned(), embedded),
+            ("thd_reshape".to_owned(), x.reshape(five)?),
+        ];
         for (index, block) in self.blocks.iter().enumerate() {
             x = block.forward(&x, pass)?;
-            named.push((format!("block{index}"), x.reshape(five)?.permute((0, 4, 1, 2, 3))?));
+            named.push((
+                format!("block{index}"),
+                x.reshape(five)?.permute((0, 4, 1, 2, 3))?,
+            ));
         }
-        let read = x.permute((0, 3, 1, 2))?.contiguous()?.reshape((count, patches * patch, self.width))?;
-        let over_time = self.over_time.forward(&read.transpose(1, 2)?.contiguous()?)?;
-        let output = self.over_width.forward(&over_time.transpose(1, 2)?.contiguous()?)?;
+        let read =
+            x.permute((0, 3, 1, 2))?
+                .contiguous()?
+                .reshape((count, patches * patch, self.width))?;
+        let over_time = self
+            .over_time
+            .forward(&read.transpose(1, 2)?.contiguous()?)?;
+        let output = self
+            .over_width
+            .forward(&over_time.transpose(1, 2)?.contiguous()?)?;
         Ok(Forward { output, named })
     }
 }

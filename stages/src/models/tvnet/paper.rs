@@ -53,10 +53,23 @@ impl Block {
     fn new(builder: &mut StateBuilder<'_>, name: &str, width: usize) -> Result<Self> {
         let inter = format!("{name}.inter");
         Ok(Self {
-            intra: Conv1d::new(builder, &format!("{name}.intra"), Sizes::new(width, width, 3))?,
+            intra: Conv1d::new(
+                builder,
+                &format!("{name}.intra"),
+                Sizes::new(width, width, 3),
+            )?,
             intra_norm: BatchNorm::new(builder, &format!("{name}.intra_norm"), width)?,
-            inter: Conv1d::without_bias(builder, &inter, Sizes::new(width, width, 1), Initial::FanIn(width))?,
-            kernel: builder.parameter(format!("{name}.kernel"), &[width, width, 3, 3], Initial::FanIn(9 * width))?,
+            inter: Conv1d::without_bias(
+                builder,
+                &inter,
+                Sizes::new(width, width, 1),
+                Initial::FanIn(width),
+            )?,
+            kernel: builder.parameter(
+                format!("{name}.kernel"),
+                &[width, width, 3, 3],
+                Initial::FanIn(9 * width),
+            )?,
             norm: BatchNorm::new(builder, &format!("{name}.norm"), width)?,
         })
     }
@@ -64,7 +77,9 @@ impl Block {
     /// One factor per patch and output channel, `[batch, patches, width]`, from `[batch, patches, patch, width]`.
     fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
         let means = Border::Zeros(1).apply(&group_mean(x)?)?;
-        let intra = self.intra_norm.forward_relu(&self.intra.forward(&means)?, pass.mode)?;
+        let intra = self
+            .intra_norm
+            .forward_relu(&self.intra.forward(&means)?, pass.mode)?;
         let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
         intra.broadcast_add(&inter)? + 1.0
     }
@@ -73,8 +88,16 @@ impl Block {
         let (batch, patches, patch, width) = x.dims4()?;
         let weights = self.weights(x, pass)?;
         let planes = x.reshape((batch * patches, patch, width))?;
-        let dynamic = dynamic_convolution(&planes, &self.kernel, &weights.reshape((batch * patches, width))?)?;
-        let y = (self.norm.forward_relu(&dynamic, pass.mode)?.reshape(x.shape())? + x)?;
+        let dynamic = dynamic_convolution(
+            &planes,
+            &self.kernel,
+            &weights.reshape((batch * patches, width))?,
+        )?;
+        let y = (self
+            .norm
+            .forward_relu(&dynamic, pass.mode)?
+            .reshape(x.shape())?
+            + x)?;
         Ok((y, weights))
     }
 }
@@ -88,10 +111,16 @@ enum Head {
 }
 
 impl Head {
-    fn new(builder: &mut StateBuilder<'_>, shape: DataShape, patches: (usize, usize), width: usize) -> Result<Self> {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        shape: DataShape,
+        patches: (usize, usize),
+        width: usize,
+    ) -> Result<Self> {
         let rows = match shape.task {
             Task::Classify => {
-                let classes = Linear::new(builder, "head.classes", patches.1 * width, shape.classes)?;
+                let classes =
+                    Linear::new(builder, "head.classes", patches.1 * width, shape.classes)?;
                 return Ok(Self::Classes(classes));
             }
             Task::Forecast => shape.horizon,
@@ -109,11 +138,19 @@ impl Head {
         match self {
             Self::Rows { time, width } => {
                 // Features first, and the rows of a patch in their order again.
-                let halves = x.reshape((batch, patches, 2, patch / 2, features))?.permute((0, 4, 1, 3, 2))?;
-                let rows = halves.contiguous()?.reshape((batch, features, patches * patch))?;
+                let halves = x
+                    .reshape((batch, patches, 2, patch / 2, features))?
+                    .permute((0, 4, 1, 3, 2))?;
+                let rows = halves
+                    .contiguous()?
+                    .reshape((batch, features, patches * patch))?;
                 width.forward(&time.forward(&rows)?.transpose(1, 2)?.contiguous()?)
             }
-            Self::Classes(classes) => classes.forward(&group_mean(&x.reshape((batch, patches, patch * features))?)?),
+            Self::Classes(classes) => classes.forward(&group_mean(&x.reshape((
+                batch,
+                patches,
+                patch * features,
+            ))?)?),
         }
     }
 }
@@ -126,14 +163,26 @@ impl Paper {
         patches: Patches,
         (dropout, normalise): (f64, bool),
     ) -> Result<Self> {
-        let embedding = Embedding::new(builder, (shape.length, shape.channels, width), patches, dropout)?;
+        let embedding = Embedding::new(
+            builder,
+            (shape.length, shape.channels, width),
+            patches,
+            dropout,
+        )?;
         let blocks = (0..blocks)
             .map(|index| Block::new(builder, &format!("blocks.{index}"), width))
             .collect::<Result<Vec<_>>>()?;
         let patches = (patches.count(shape.length), patches.length);
         let head = Head::new(builder, shape, patches, width)?;
         let normalise = normalise && shape.task != Task::Classify;
-        Ok(Self { embedding, blocks, head, patches, width, normalise })
+        Ok(Self {
+            embedding,
+            blocks,
+            head,
+            patches,
+            width,
+            normalise,
+        })
     }
 }
 
@@ -141,18 +190,31 @@ impl Body for Paper {
     fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
         let (patches, patch) = self.patches;
         let count = batch.inputs.dim(0)?;
-        let instance = self.normalise.then(|| Instance::of(&batch.inputs, batch.mask.as_ref())).transpose()?;
+        let instance = self
+            .normalise
+            .then(|| Instance::of(&batch.inputs, batch.mask.as_ref()))
+            .transpose()?;
         let inputs = match &instance {
             Some(instance) => instance.normalise(&batch.inputs)?,
             None => batch.inputs.clone(),
         };
         let embedded = self.embedding.values(&inputs, pass)?;
-        let series = embedded.transpose(1, 2)?.contiguous()?.reshape((count * self.width, (), 1))?;
+        let series =
+            embedded
+                .transpose(1, 2)?
+                .contiguous()?
+                .reshape((count * self.width, (), 1))?;
         // Elements 0, 2, 4, … of a patch become its first row, the others its second.
-        let cut = self.embedding.patches(&series)?.reshape((count, self.width, patches, patch / 2, 2))?;
+        let cut =
+            self.embedding
+                .patches(&series)?
+                .reshape((count, self.width, patches, patch / 2, 2))?;
         let cut = cut.permute((0, 2, 4, 3, 1))?.contiguous()?;
         let mut x = cut.reshape((count, patches, patch, self.width))?;
-        let mut named = vec![("enc_embedding".to_owned(), embedded), ("patches".to_owned(), x.clone())];
+        let mut named = vec![
+            ("enc_embedding".to_owned(), embedded),
+            ("patches".to_owned(), x.clone()),
+        ];
         for (index, block) in self.blocks.iter().enumerate() {
             let (y, weights) = block.forward(&x, pass)?;
             named.push((format!("weights{index}"), weights));

@@ -47,12 +47,21 @@ struct Block {
 }
 
 impl Block {
-    fn new(builder: &mut StateBuilder<'_>, name: &str, width: usize, kernel: usize) -> Result<Self> {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        width: usize,
+        kernel: usize,
+    ) -> Result<Self> {
         let sizes = Sizes::new(width, width, kernel);
         Ok(Self {
             intra: Linear::pointwise(builder, &format!("{name}.alpha_gen.fintra.0"), width, width)?,
             intra_norm: BatchNorm::new(builder, &format!("{name}.alpha_gen.fintra.1"), width)?,
-            alpha: Conv1d::new(builder, &format!("{name}.alpha_gen.conv"), Sizes::new(width, width, 3))?,
+            alpha: Conv1d::new(
+                builder,
+                &format!("{name}.alpha_gen.conv"),
+                Sizes::new(width, width, 3),
+            )?,
             alpha_norm: BatchNorm::new(builder, &format!("{name}.alpha_gen.norm"), width)?,
             first: Conv1d::new(builder, &format!("{name}.conv.0"), sizes)?,
             first_norm: BatchNorm::new(builder, &format!("{name}.conv.1"), width)?,
@@ -64,26 +73,50 @@ impl Block {
     /// `[batch, patches, width]` to the same shape.
     fn forward(&self, x: &Tensor, form: Form, mode: Mode) -> Result<Tensor> {
         let border = Border::Zeros(self.first.sizes.kernel / 2);
-        let inner = self.first_norm.forward_relu(&self.first.forward(&border.apply(x)?)?, mode)?;
-        let convolved = self.second_norm.forward(&self.second.forward(&border.apply(&inner)?)?, mode)?;
-        let intra = self.intra_norm.forward_relu(&self.intra.forward(x)?, mode)?;
+        let inner = self
+            .first_norm
+            .forward_relu(&self.first.forward(&border.apply(x)?)?, mode)?;
+        let convolved = self
+            .second_norm
+            .forward(&self.second.forward(&border.apply(&inner)?)?, mode)?;
+        let intra = self
+            .intra_norm
+            .forward_relu(&self.intra.forward(x)?, mode)?;
         let alpha = self.alpha.forward(&Border::Zeros(1).apply(&intra)?)?;
         let alpha = self.alpha_norm.forward_relu(&alpha, mode)?;
-        let alpha = if form == Form::Reference { alpha } else { (alpha + 1.0)? };
+        let alpha = if form == Form::Reference {
+            alpha
+        } else {
+            (alpha + 1.0)?
+        };
         ((convolved * alpha)? + x)?.relu()
     }
 }
 
 /// What comes behind the blocks.
 enum Head {
-    Forecast { channels: Linear, staircase: Tensor, time: Linear },
+    Forecast {
+        channels: Linear,
+        staircase: Tensor,
+        time: Linear,
+    },
     Classes(Linear),
 }
 
 impl Head {
-    fn new(builder: &mut StateBuilder<'_>, shape: DataShape, patches: usize, width: usize) -> Result<Self> {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        shape: DataShape,
+        patches: usize,
+        width: usize,
+    ) -> Result<Self> {
         if shape.task == Task::Classify {
-            return Ok(Self::Classes(Linear::new(builder, "head.fc.2", width, shape.classes)?));
+            return Ok(Self::Classes(Linear::new(
+                builder,
+                "head.fc.2",
+                width,
+                shape.classes,
+            )?));
         }
         Ok(Self::Forecast {
             channels: Linear::pointwise(builder, "head.fc.0", width, shape.channels)?,
@@ -94,17 +127,38 @@ impl Head {
 
     /// From `[batch, patches, width]`.
     fn forward(&self, x: &Tensor, form: Form) -> Result<Tensor> {
-        let Self::Forecast { channels, staircase, time } = self else {
-            let Self::Classes(classes) = self else { unreachable!("a head has two kinds") };
+        let Self::Forecast {
+            channels,
+            staircase,
+            time,
+        } = self
+        else {
+            let Self::Classes(classes) = self else {
+                unreachable!("a head has two kinds")
+            };
             return classes.forward(&group_mean(x)?);
         };
         let values = channels.forward(x)?;
-        let values = if form == Form::Reference { values.relu()? } else { values };
+        let values = if form == Form::Reference {
+            values.relu()?
+        } else {
+            values
+        };
         let (batch, patches, width) = values.dims3()?;
-        let columns = values.transpose(1, 2)?.contiguous()?.reshape((batch * width, patches))?;
+        let columns = values
+            .transpose(1, 2)?
+            .contiguous()?
+            .reshape((batch * width, patches))?;
         let steps = columns.matmul(staircase)?;
-        let steps = if form == Form::Reference { steps } else { time.forward(&steps)? };
-        steps.reshape((batch, width, staircase.dim(1)?))?.transpose(1, 2)?.contiguous()
+        let steps = if form == Form::Reference {
+            steps
+        } else {
+            time.forward(&steps)?
+        };
+        steps
+            .reshape((batch, width, staircase.dim(1)?))?
+            .transpose(1, 2)?
+            .contiguous()
     }
 }
 
@@ -120,10 +174,24 @@ fn staircase(patches: usize, horizon: usize, device: &Device) -> Result<Tensor> 
 }
 
 impl Seed {
-    pub fn new(builder: &mut StateBuilder<'_>, shape: DataShape, sizes: SeedSizes, form: Form) -> Result<Self> {
-        let SeedSizes { patch, blocks, width, kernel } = sizes;
-        let cut = Sizes { stride: patch, ..Sizes::new(width, width, patch) };
-        let projection = Linear::pointwise(builder, "embedding.feature_proj", shape.channels, width)?;
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        shape: DataShape,
+        sizes: SeedSizes,
+        form: Form,
+    ) -> Result<Self> {
+        let SeedSizes {
+            patch,
+            blocks,
+            width,
+            kernel,
+        } = sizes;
+        let cut = Sizes {
+            stride: patch,
+            ..Sizes::new(width, width, patch)
+        };
+        let projection =
+            Linear::pointwise(builder, "embedding.feature_proj", shape.channels, width)?;
         let patching = Conv1d::new(builder, "embedding.patch_conv", cut)?;
         let norm = BatchNorm::new(builder, "embedding.norm", width)?;
         let blocks = (0..blocks)
@@ -131,7 +199,14 @@ impl Seed {
             .collect::<Result<Vec<_>>>()?;
         let patches = even(shape.length / patch);
         let head = Head::new(builder, shape, patches, width)?;
-        Ok(Self { projection, norm, patching, blocks, head, form })
+        Ok(Self {
+            projection,
+            norm,
+            patching,
+            blocks,
+            head,
+            form,
+        })
     }
 }
 
@@ -142,17 +217,25 @@ fn even(patches: usize) -> usize {
 
 impl Body for Seed {
     fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
-        let values = self.norm.forward(&self.projection.forward(&batch.inputs)?, pass.mode)?;
+        let values = self
+            .norm
+            .forward(&self.projection.forward(&batch.inputs)?, pass.mode)?;
         let cut = self.patching.forward(&values)?;
         let patches = cut.dim(1)?;
         let mut x = Border::RepeatLast(even(patches) - patches).apply(&cut)?;
         let (count, patches, width) = x.dims3()?;
-        let rows = x.transpose(1, 2)?.contiguous()?.reshape((count, width, 2, patches / 2))?;
+        let rows = x
+            .transpose(1, 2)?
+            .contiguous()?
+            .reshape((count, width, 2, patches / 2))?;
         for block in &self.blocks {
             x = block.forward(&x, self.form, pass.mode)?;
         }
         let output = self.head.forward(&x, self.form)?;
-        Ok(Forward { output, named: vec![("embedding".to_owned(), rows)] })
+        Ok(Forward {
+            output,
+            named: vec![("embedding".to_owned(), rows)],
+        })
     }
 }
 
@@ -177,16 +260,24 @@ impl ImputerBlock {
             intra: Linear::pointwise(builder, &format!("{name}.alpha_gen.fintra"), width, width)?,
             intra_norm: BatchNorm::new(builder, &format!("{name}.alpha_gen.bn"), width)?,
             inter: Linear::pointwise(builder, &format!("{name}.alpha_gen.finter"), width, width)?,
-            kernel: Conv1d::column(builder, &format!("{name}.conv2d"), Sizes::new(width, width, 3))?,
+            kernel: Conv1d::column(
+                builder,
+                &format!("{name}.conv2d"),
+                Sizes::new(width, width, 3),
+            )?,
             norm: BatchNorm::new(builder, &format!("{name}.bn"), width)?,
         })
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let intra = self.intra_norm.forward_relu(&self.intra.forward(x)?, mode)?;
+        let intra = self
+            .intra_norm
+            .forward_relu(&self.intra.forward(x)?, mode)?;
         let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
         let alpha = (intra.broadcast_add(&inter)? + 1.0)?;
-        let convolved = self.norm.forward(&self.kernel.forward(&Border::Zeros(1).apply(x)?)?, mode)?;
+        let convolved = self
+            .norm
+            .forward(&self.kernel.forward(&Border::Zeros(1).apply(x)?)?, mode)?;
         (convolved * alpha)?.relu()? + x
     }
 }
@@ -197,7 +288,11 @@ impl Imputer {
         let blocks = (0..sizes.blocks)
             .map(|index| ImputerBlock::new(builder, &format!("blocks.{index}"), sizes.width))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { embed, blocks, head: Linear::pointwise(builder, "head", sizes.width, shape.channels)? })
+        Ok(Self {
+            embed,
+            blocks,
+            head: Linear::pointwise(builder, "head", sizes.width, shape.channels)?,
+        })
     }
 }
 
@@ -207,6 +302,9 @@ impl Body for Imputer {
         for block in &self.blocks {
             x = block.forward(&x, pass.mode)?;
         }
-        Ok(Forward { output: self.head.forward(&x)?, named: Vec::new() })
+        Ok(Forward {
+            output: self.head.forward(&x)?,
+            named: Vec::new(),
+        })
     }
 }

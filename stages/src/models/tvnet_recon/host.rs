@@ -64,7 +64,10 @@ struct LinearGradients {
 
 impl LinearGradients {
     fn new(layer: (usize, usize)) -> Self {
-        Self { weight: vec![0.0; layer.0 * layer.1], bias: vec![0.0; layer.1] }
+        Self {
+            weight: vec![0.0; layer.0 * layer.1],
+            bias: vec![0.0; layer.1],
+        }
     }
 
     fn clear(&mut self) {
@@ -74,14 +77,22 @@ impl LinearGradients {
 }
 
 impl Chunk {
-    fn new(samples: Range<usize>, shape: DataShape, plane: &Plane, blocks: usize, train: bool) -> Self {
+    fn new(
+        samples: Range<usize>,
+        shape: DataShape,
+        plane: &Plane,
+        blocks: usize,
+        train: bool,
+    ) -> Self {
         let count = samples.len();
         let (inner, outer) = (count * plane.len(), count * shape.length * shape.channels);
         let (activations, kept) = if train { (blocks + 1, blocks) } else { (2, 1) };
         Self {
             samples,
             activations: vec![vec![0.0; inner]; activations],
-            blocks: (0..kept).map(|_| BlockChunk::new(plane, count, train)).collect(),
+            blocks: (0..kept)
+                .map(|_| BlockChunk::new(plane, count, train))
+                .collect(),
             scratch: Scratch::new(plane, count),
             gradient: vec![0.0; if train { inner } else { 0 }],
             output: vec![0.0; outer],
@@ -94,7 +105,14 @@ impl Chunk {
 }
 
 impl Workspace {
-    fn resize(&mut self, batch: usize, shape: DataShape, plane: &Plane, blocks: usize, train: bool) {
+    fn resize(
+        &mut self,
+        batch: usize,
+        shape: DataShape,
+        plane: &Plane,
+        blocks: usize,
+        train: bool,
+    ) {
         if self.batch != batch {
             let new = |samples| Chunk::new(samples, shape, plane, blocks, train);
             self.chunks = chunks(batch).into_par_iter().map(new).collect();
@@ -105,7 +123,12 @@ impl Workspace {
 
 impl HostEngine {
     /// `plane` is patches, patch and inner channels.
-    pub fn new(level: Level, shape: DataShape, plane: (usize, usize, usize), blocks: usize) -> Self {
+    pub fn new(
+        level: Level,
+        shape: DataShape,
+        plane: (usize, usize, usize),
+        blocks: usize,
+    ) -> Self {
         let plane = Plane::new(plane.0, plane.1, plane.2);
         Self {
             level,
@@ -122,7 +145,12 @@ impl HostEngine {
     /// Squared errors in evaluation mode, `[batch, length, channels]`.
     pub fn errors(&mut self, network: &Reconstructor, x: &Tensor) -> Result<Tensor> {
         self.load(network, Mode::Evaluate)?;
-        let Self { level, shape, ref plane, .. } = *self;
+        let Self {
+            level,
+            shape,
+            ref plane,
+            ..
+        } = *self;
         let mut workspace = std::mem::take(&mut self.evaluation);
         workspace.resize(x.dim(0)?, shape, plane, self.blocks.len(), false);
         let x = x.contiguous()?;
@@ -138,10 +166,17 @@ impl HostEngine {
                 }
                 self.reconstruct(chunk, self.blocks.len() % 2);
                 squared_error(level, &chunk.output, x, 1.0, &mut chunk.output_gradient);
-                chunk.output_gradient.iter_mut().for_each(|difference| *difference *= *difference);
+                chunk
+                    .output_gradient
+                    .iter_mut()
+                    .for_each(|difference| *difference *= *difference);
             });
         })?;
-        let parts: Vec<&[f32]> = workspace.chunks.iter().map(|chunk| chunk.output_gradient.as_slice()).collect();
+        let parts: Vec<&[f32]> = workspace
+            .chunks
+            .iter()
+            .map(|chunk| chunk.output_gradient.as_slice())
+            .collect();
         let errors = parts.concat();
         self.evaluation = workspace;
         Tensor::from_vec(errors, x.shape(), &Device::Cpu)
@@ -168,16 +203,21 @@ impl HostEngine {
         let train = mode == Mode::Train;
         load_linear(&mut self.embed, &network.embed, train)?;
         load_linear(&mut self.reconstruct, &network.reconstruct, train)?;
-        self.blocks.par_iter_mut().zip(&network.blocks).try_for_each(|(kernel, block)| {
-            with_pair(&block.conv.weight, &block.conv.bias, |weight, bias| kernel.conv.load(weight, bias, train))?;
-            load_linear(&mut kernel.intra, &block.intra, train)?;
-            load_linear(&mut kernel.inter, &block.inter, train)?;
-            if mode == Mode::Evaluate {
-                settle_running(&mut kernel.conv_norm, &block.norm)?;
-                settle_running(&mut kernel.intra_norm, &block.intra_norm)?;
-            }
-            Ok(())
-        })
+        self.blocks
+            .par_iter_mut()
+            .zip(&network.blocks)
+            .try_for_each(|(kernel, block)| {
+                with_pair(&block.conv.weight, &block.conv.bias, |weight, bias| {
+                    kernel.conv.load(weight, bias, train)
+                })?;
+                load_linear(&mut kernel.intra, &block.intra, train)?;
+                load_linear(&mut kernel.inter, &block.inter, train)?;
+                if mode == Mode::Evaluate {
+                    settle_running(&mut kernel.conv_norm, &block.norm)?;
+                    settle_running(&mut kernel.intra_norm, &block.intra_norm)?;
+                }
+                Ok(())
+            })
     }
 
     /// The windows of a chunk, `[S, length, channels]`.
@@ -193,7 +233,8 @@ impl HostEngine {
 
     fn embed(&self, chunk: &mut Chunk, x: &[f32]) {
         let windows = x.chunks_exact(self.shape.length * self.shape.channels);
-        for (window, target) in windows.zip(chunk.activations[0].chunks_exact_mut(self.plane.len())) {
+        for (window, target) in windows.zip(chunk.activations[0].chunks_exact_mut(self.plane.len()))
+        {
             let (rows, padding) = target.split_at_mut(self.inner_rows());
             self.embed.forward(chunk.scratch.starts(), window, rows);
             padding.fill(0.0);
@@ -201,9 +242,15 @@ impl HostEngine {
     }
 
     fn reconstruct(&self, chunk: &mut Chunk, from: usize) {
-        let windows = chunk.output.chunks_exact_mut(self.shape.length * self.shape.channels);
-        for (source, target) in chunk.activations[from].chunks_exact(self.plane.len()).zip(windows) {
-            self.reconstruct.forward(chunk.scratch.starts(), &source[..self.inner_rows()], target);
+        let windows = chunk
+            .output
+            .chunks_exact_mut(self.shape.length * self.shape.channels);
+        for (source, target) in chunk.activations[from]
+            .chunks_exact(self.plane.len())
+            .zip(windows)
+        {
+            self.reconstruct
+                .forward(chunk.scratch.starts(), &source[..self.inner_rows()], target);
         }
     }
 
@@ -217,12 +264,20 @@ impl HostEngine {
             let kernel = &mut self.blocks[index];
             let moments = chunks.iter().map(|chunk| &chunk.blocks[index].conv_moments);
             settle_batch(&mut kernel.conv_norm, &block.norm, moments)?;
-            let moments = chunks.iter().map(|chunk| &chunk.blocks[index].intra_moments);
+            let moments = chunks
+                .iter()
+                .map(|chunk| &chunk.blocks[index].intra_moments);
             settle_batch(&mut kernel.intra_norm, &block.intra_norm, moments)?;
             chunks.par_iter_mut().for_each(|chunk| {
                 let (from, to) = chunk.activations.split_at_mut(index + 1);
                 let block = &mut chunk.blocks[index];
-                block.finish(&self.blocks[index], &self.plane, &from[index], &mut to[0], &mut chunk.scratch);
+                block.finish(
+                    &self.blocks[index],
+                    &self.plane,
+                    &from[index],
+                    &mut to[0],
+                    &mut chunk.scratch,
+                );
                 if index + 1 < self.blocks.len() {
                     self.begin(chunk, index + 1);
                 } else {
@@ -244,7 +299,13 @@ impl HostEngine {
         let last = self.blocks.len();
         self.reconstruct(chunk, last);
         let scale = 2.0 / total as f32;
-        chunk.error = squared_error(self.level, &chunk.output, x, scale, &mut chunk.output_gradient);
+        chunk.error = squared_error(
+            self.level,
+            &chunk.output,
+            x,
+            scale,
+            &mut chunk.output_gradient,
+        );
         chunk.reconstruct.clear();
         let samples = chunk
             .output_gradient
@@ -255,11 +316,22 @@ impl HostEngine {
             let (rows, padding) = gradient.split_at_mut(self.inner_rows());
             let LinearGradients { weight, bias } = &mut chunk.reconstruct;
             let starts = chunk.scratch.starts();
-            self.reconstruct.add_gradients(starts, &activation[..self.inner_rows()], upstream, weight, bias);
+            self.reconstruct.add_gradients(
+                starts,
+                &activation[..self.inner_rows()],
+                upstream,
+                weight,
+                bias,
+            );
             self.reconstruct.input_gradient(starts, upstream, rows);
             padding.fill(0.0);
         }
-        chunk.blocks[last - 1].backward_begin(&self.blocks[last - 1], &self.plane, &chunk.gradient, &mut chunk.scratch);
+        chunk.blocks[last - 1].backward_begin(
+            &self.blocks[last - 1],
+            &self.plane,
+            &chunk.gradient,
+            &mut chunk.scratch,
+        );
     }
 
     fn backward(&self, x: &[f32], chunks: &mut [Chunk]) {
@@ -282,7 +354,12 @@ impl HostEngine {
                 );
                 if let Some(next) = index.checked_sub(1) {
                     let block = &mut chunk.blocks[next];
-                    block.backward_begin(&self.blocks[next], plane, &chunk.gradient, &mut chunk.scratch);
+                    block.backward_begin(
+                        &self.blocks[next],
+                        plane,
+                        &chunk.gradient,
+                        &mut chunk.scratch,
+                    );
                 } else {
                     self.embed_backward(chunk, self.windows(x, chunk));
                 }
@@ -296,7 +373,8 @@ impl HostEngine {
         for (window, gradient) in windows.zip(chunk.gradient.chunks_exact(self.plane.len())) {
             let LinearGradients { weight, bias } = &mut chunk.embed;
             let upstream = &gradient[..self.inner_rows()];
-            self.embed.add_gradients(chunk.scratch.starts(), window, upstream, weight, bias);
+            self.embed
+                .add_gradients(chunk.scratch.starts(), window, upstream, weight, bias);
         }
     }
 
@@ -304,16 +382,24 @@ impl HostEngine {
     fn collect(&self, network: &Reconstructor, chunks: &[Chunk]) -> Result<Gradients> {
         let sum = |part: &dyn Fn(&Chunk) -> &[f32]| {
             let mut sum = part(&chunks[0]).to_vec();
-            chunks[1..].iter().for_each(|chunk| add(self.level, part(chunk), &mut sum));
+            chunks[1..]
+                .iter()
+                .for_each(|chunk| add(self.level, part(chunk), &mut sum));
             sum
         };
         let linear = |part: &dyn Fn(&Chunk) -> &LinearGradients| {
-            [sum(&|chunk| &part(chunk).weight), sum(&|chunk| &part(chunk).bias)]
+            [
+                sum(&|chunk| &part(chunk).weight),
+                sum(&|chunk| &part(chunk).bias),
+            ]
         };
         let blocks: Vec<Vec<Vec<f32>>> = (0..self.blocks.len())
             .into_par_iter()
             .map(|index| {
-                let shares: Vec<&BlockGradients> = chunks.iter().map(|chunk| &chunk.blocks[index].gradients).collect();
+                let shares: Vec<&BlockGradients> = chunks
+                    .iter()
+                    .map(|chunk| &chunk.blocks[index].gradients)
+                    .collect();
                 self.collect_block(index, &shares)
             })
             .collect();
@@ -323,26 +409,41 @@ impl HostEngine {
         let tensor = |(values, (_, parameter)): (Vec<f32>, (&str, &candle_core::Var))| {
             Tensor::from_vec(values, parameter.shape(), &Device::Cpu).map(Some)
         };
-        Ok(Gradients(all.into_iter().zip(network.state.parameters()).map(tensor).collect::<Result<_>>()?))
+        Ok(Gradients(
+            all.into_iter()
+                .zip(network.state.parameters())
+                .map(tensor)
+                .collect::<Result<_>>()?,
+        ))
     }
 
     /// The gradients of a block in the order in which `Block::new` declares them.
     fn collect_block(&self, index: usize, shares: &[&BlockGradients]) -> Vec<Vec<f32>> {
         let sum = |part: fn(&BlockGradients) -> &[f32]| {
             let mut sum = part(shares[0]).to_vec();
-            shares[1..].iter().for_each(|share| add(self.level, part(share), &mut sum));
+            shares[1..]
+                .iter()
+                .for_each(|share| add(self.level, part(share), &mut sum));
             sum
         };
         let norm = |part: fn(&BlockGradients) -> &NormSums| {
             let sums = merged(shares.iter().map(|share| part(share)));
-            [sums.weight, sums.bias].map(|sums| sums.into_iter().map(|sum| sum as f32).collect::<Vec<_>>())
+            [sums.weight, sums.bias]
+                .map(|sums| sums.into_iter().map(|sum| sum as f32).collect::<Vec<_>>())
         };
         let raw = sum(|share| &share.conv);
         let mut conv = vec![0.0; raw.len()];
-        self.blocks[index].conv.gather_weight_gradient(&raw, &mut conv);
+        self.blocks[index]
+            .conv
+            .gather_weight_gradient(&raw, &mut conv);
         let mut all = vec![sum(|share| &share.intra), sum(|share| &share.intra_bias)];
         all.extend(norm(|share| &share.intra_norm));
-        all.extend([sum(|share| &share.inter), sum(|share| &share.inter_bias), conv, sum(|share| &share.conv_bias)]);
+        all.extend([
+            sum(|share| &share.inter),
+            sum(|share| &share.inter_bias),
+            conv,
+            sum(|share| &share.conv_bias),
+        ]);
         all.extend(norm(|share| &share.conv_norm));
         all
     }
@@ -351,7 +452,11 @@ impl HostEngine {
 /// Two activations: the one that is read and the one that is written.
 fn pair(activations: &mut [Vec<f32>], from: usize) -> (&[f32], &mut [f32]) {
     let (first, second) = activations.split_at_mut(1);
-    if from == 0 { (&first[0], &mut second[0]) } else { (&second[0], &mut first[0]) }
+    if from == 0 {
+        (&first[0], &mut second[0])
+    } else {
+        (&second[0], &mut first[0])
+    }
 }
 
 fn with_pair(one: &Tensor, other: &Tensor, work: impl FnOnce(&[f32], &[f32])) -> Result<()> {
@@ -359,14 +464,21 @@ fn with_pair(one: &Tensor, other: &Tensor, work: impl FnOnce(&[f32], &[f32])) ->
 }
 
 fn load_linear(kernel: &mut LinearKernel, layer: &Linear, backward: bool) -> Result<()> {
-    with_pair(&layer.weight, &layer.bias, |weight, bias| kernel.load(weight, bias, backward))
+    with_pair(&layer.weight, &layer.bias, |weight, bias| {
+        kernel.load(weight, bias, backward)
+    })
 }
 
 /// Normalises by running statistics.
 fn settle_running(normaliser: &mut Normaliser, norm: &BatchNorm) -> Result<()> {
-    let (mean, variance) = (norm.running_mean.to_vec1::<f32>()?, norm.running_variance.to_vec1::<f32>()?);
+    let (mean, variance) = (
+        norm.running_mean.to_vec1::<f32>()?,
+        norm.running_variance.to_vec1::<f32>()?,
+    );
     let statistics = |channel: usize| (f64::from(mean[channel]), f64::from(variance[channel]));
-    with_pair(&norm.weight, &norm.bias, |weight, bias| normaliser.set(weight, bias, statistics))
+    with_pair(&norm.weight, &norm.bias, |weight, bias| {
+        normaliser.set(weight, bias, statistics)
+    })
 }
 
 /// Normalises by the whole batch, and moves the running statistics.
@@ -380,16 +492,23 @@ fn settle_batch<'a>(
     norm.check(moments.count as usize)?;
     norm.update_from(&moments)?;
     let statistics = |channel: usize| (moments.mean[channel], moments.variance(channel));
-    with_pair(&norm.weight, &norm.bias, |weight, bias| normaliser.set(weight, bias, statistics))
+    with_pair(&norm.weight, &norm.bias, |weight, bias| {
+        normaliser.set(weight, bias, statistics)
+    })
 }
 
 fn merged<'a>(mut parts: impl Iterator<Item = &'a NormSums>) -> NormSums {
-    let mut sum = parts.next().map_or_else(|| NormSums::new(0), NormSums::clone);
+    let mut sum = parts
+        .next()
+        .map_or_else(|| NormSums::new(0), NormSums::clone);
     parts.for_each(|part| sum.merge(part));
     sum
 }
 
 fn norm_sums(chunks: &[Chunk], index: usize) -> (NormSums, NormSums) {
     let gradients = || chunks.iter().map(|chunk| &chunk.blocks[index].gradients);
-    (merged(gradients().map(|share| &share.conv_norm)), merged(gradients().map(|share| &share.intra_norm)))
+    (
+        merged(gradients().map(|share| &share.conv_norm)),
+        merged(gradients().map(|share| &share.intra_norm)),
+    )
 }

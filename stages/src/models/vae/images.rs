@@ -34,7 +34,12 @@ impl Convolutions {
         let mut channels = vec![colours];
         channels.extend(hidden);
         for (index, pair) in channels.windows(2).enumerate() {
-            encoder.push(Conv2d::new(builder, &format!("encoder.{index}"), (pair[0], pair[1]), window)?);
+            encoder.push(Conv2d::new(
+                builder,
+                &format!("encoder.{index}"),
+                (pair[0], pair[1]),
+                window,
+            )?);
             sizes.push(halved(sizes[index]));
         }
         let [height, width] = sizes[hidden.len()];
@@ -46,9 +51,20 @@ impl Convolutions {
             // An odd side came from one less than twice the half.
             let added = [0, 1].map(|axis| large[axis] + 1 - 2 * small[axis]);
             let name = format!("decoder.{index}");
-            decoder.push(ConvTranspose2d::new(builder, &name, (pair[1], pair[0]), window, added)?);
+            decoder.push(ConvTranspose2d::new(
+                builder,
+                &name,
+                (pair[1], pair[0]),
+                window,
+                added,
+            )?);
         }
-        Ok(Self { encoder, spread, smallest, decoder })
+        Ok(Self {
+            encoder,
+            spread,
+            smallest,
+            decoder,
+        })
     }
 }
 
@@ -58,12 +74,16 @@ impl Coder for Convolutions {
     }
 
     fn encode(&self, x: &Tensor) -> Result<Tensor> {
-        self.encoder.iter().try_fold(x.clone(), |x, conv| relu(&conv.forward(&x)?))?.flatten_from(1)
+        self.encoder
+            .iter()
+            .try_fold(x.clone(), |x, conv| relu(&conv.forward(&x)?))?
+            .flatten_from(1)
     }
 
     fn decode(&self, code: &Tensor) -> Result<Tensor> {
         let [height, width, channels] = self.smallest;
-        let planes = relu(&self.spread.forward(code)?)?.reshape((code.dim(0)?, height, width, channels))?;
+        let planes =
+            relu(&self.spread.forward(code)?)?.reshape((code.dim(0)?, height, width, channels))?;
         let mut x = planes;
         for (index, conv) in self.decoder.iter().enumerate() {
             x = conv.forward(&x)?;

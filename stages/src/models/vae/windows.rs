@@ -16,18 +16,39 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    pub fn new(builder: &mut StateBuilder<'_>, window: [usize; 2], hidden: &[usize], latent: usize) -> Result<Self> {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        window: [usize; 2],
+        hidden: &[usize],
+        latent: usize,
+    ) -> Result<Self> {
         let values = window[0] * window[1];
-        let encoder = chain(builder, "encoder", std::iter::once(values).chain(hidden.iter().copied()))?;
-        let back = std::iter::once(latent).chain(hidden.iter().rev().copied()).chain([values]);
+        let encoder = chain(
+            builder,
+            "encoder",
+            std::iter::once(values).chain(hidden.iter().copied()),
+        )?;
+        let back = std::iter::once(latent)
+            .chain(hidden.iter().rev().copied())
+            .chain([values]);
         let decoder = chain(builder, "decoder", back)?;
-        Ok(Self { window, encoder, decoder })
+        Ok(Self {
+            window,
+            encoder,
+            decoder,
+        })
     }
 }
 
-fn chain(builder: &mut StateBuilder<'_>, name: &str, sizes: impl Iterator<Item = usize>) -> Result<Vec<Linear>> {
+fn chain(
+    builder: &mut StateBuilder<'_>,
+    name: &str,
+    sizes: impl Iterator<Item = usize>,
+) -> Result<Vec<Linear>> {
     let sizes: Vec<usize> = sizes.collect();
-    let layer = |(index, pair): (usize, &[usize])| Linear::new(builder, &format!("{name}.{index}"), pair[0], pair[1]);
+    let layer = |(index, pair): (usize, &[usize])| {
+        Linear::new(builder, &format!("{name}.{index}"), pair[0], pair[1])
+    };
     sizes.windows(2).enumerate().map(layer).collect()
 }
 
@@ -38,7 +59,9 @@ impl Coder for Layers {
 
     fn encode(&self, x: &Tensor) -> Result<Tensor> {
         let flat = x.flatten_from(1)?;
-        self.encoder.iter().try_fold(flat, |x, layer| relu(&layer.forward(&x)?))
+        self.encoder
+            .iter()
+            .try_fold(flat, |x, layer| relu(&layer.forward(&x)?))
     }
 
     fn decode(&self, code: &Tensor) -> Result<Tensor> {

@@ -75,19 +75,30 @@ impl HeadKernel {
 
     fn pack_across(&mut self, sample: &[f32], third: Third, head: usize) {
         let (row, column) = (3 * self.sizes.width, self.column(third, head));
-        self.across.fill(|_, value, index| sample[index * row + column + value]);
+        self.across
+            .fill(|_, value, index| sample[index * row + column + value]);
     }
 
     fn pack_down(&mut self, sample: &[f32], third: Third, head: usize) {
         let (row, column) = (3 * self.sizes.width, self.column(third, head));
-        self.down.fill(|_, index, value| sample[index * row + column + value]);
+        self.down
+            .fill(|_, index, value| sample[index * row + column + value]);
     }
 
     /// `weights = softmax(Q Kᵀ / √head)`.
     pub fn weights(&mut self, sample: &[f32], head: usize, weights: &mut [f32]) {
         self.pack_across(sample, Third::Key, head);
-        let rows = Rows { values: &sample[self.column(Third::Query, head)..], starts: &self.sample_rows, taps: &[0] };
-        multiply(rows, &self.across, Start::Bias(&self.zeros[..self.sizes.length]), weights);
+        let rows = Rows {
+            values: &sample[self.column(Third::Query, head)..],
+            starts: &self.sample_rows,
+            taps: &[0],
+        };
+        multiply(
+            rows,
+            &self.across,
+            Start::Bias(&self.zeros[..self.sizes.length]),
+            weights,
+        );
         softmax_rows(self.level, self.sizes.length, self.scale(), weights);
     }
 
@@ -99,7 +110,11 @@ impl HeadKernel {
     pub fn combine(&mut self, sample: &[f32], head: usize, weights: &[f32], target: &mut [f32]) {
         let size = self.sizes.head();
         self.pack_down(sample, Third::Value, head);
-        let rows = Rows { values: weights, starts: &self.square_rows, taps: &[0] };
+        let rows = Rows {
+            values: weights,
+            starts: &self.square_rows,
+            taps: &[0],
+        };
         multiply_scattered(
             rows,
             &self.down,
@@ -121,14 +136,39 @@ impl HeadKernel {
         target: &mut [f32],
     ) {
         let (length, size) = (self.sizes.length, self.sizes.head());
-        gather(gradient, self.sizes.width, head * size, size, &mut self.part);
+        gather(
+            gradient,
+            self.sizes.width,
+            head * size,
+            size,
+            &mut self.part,
+        );
         self.result.fill(0.0);
-        let rows = Rows { values: weights, starts: &self.square_rows, taps: &[0] };
+        let rows = Rows {
+            values: weights,
+            starts: &self.square_rows,
+            taps: &[0],
+        };
         accumulate_outer(self.level, rows, length, &self.part, size, &mut self.result);
-        scatter(&self.result, size, self.column(Third::Value, head), 3 * self.sizes.width, target);
+        scatter(
+            &self.result,
+            size,
+            self.column(Third::Value, head),
+            3 * self.sizes.width,
+            target,
+        );
         self.pack_across(sample, Third::Value, head);
-        let rows = Rows { values: &self.part, starts: &self.head_rows, taps: &[0] };
-        multiply(rows, &self.across, Start::Bias(&self.zeros[..length]), slopes);
+        let rows = Rows {
+            values: &self.part,
+            starts: &self.head_rows,
+            taps: &[0],
+        };
+        multiply(
+            rows,
+            &self.across,
+            Start::Bias(&self.zeros[..length]),
+            slopes,
+        );
     }
 
     /// The gradients of queries and keys, written into their thirds of `target`, from those of the softmax's output,
@@ -144,13 +184,35 @@ impl HeadKernel {
         let (length, size, row) = (self.sizes.length, self.sizes.head(), 3 * self.sizes.width);
         softmax_rows_backward(self.level, length, self.scale(), weights, slopes);
         self.pack_down(sample, Third::Key, head);
-        let rows = Rows { values: slopes, starts: &self.square_rows, taps: &[0] };
+        let rows = Rows {
+            values: slopes,
+            starts: &self.square_rows,
+            taps: &[0],
+        };
         let queries = &mut target[self.column(Third::Query, head)..];
-        multiply_scattered(rows, &self.down, Start::Bias(&self.zeros[..size]), &self.sample_rows, queries);
-        gather(sample, row, self.column(Third::Query, head), size, &mut self.part);
+        multiply_scattered(
+            rows,
+            &self.down,
+            Start::Bias(&self.zeros[..size]),
+            &self.sample_rows,
+            queries,
+        );
+        gather(
+            sample,
+            row,
+            self.column(Third::Query, head),
+            size,
+            &mut self.part,
+        );
         self.result.fill(0.0);
         accumulate_outer(self.level, rows, length, &self.part, size, &mut self.result);
-        scatter(&self.result, size, self.column(Third::Key, head), row, target);
+        scatter(
+            &self.result,
+            size,
+            self.column(Third::Key, head),
+            row,
+            target,
+        );
     }
 }
 

@@ -18,7 +18,11 @@ pub(super) struct AttentionOp {
 
 impl AttentionOp {
     fn forward(&self, x: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
-        let Sizes { length, width, heads } = sizes;
+        let Sizes {
+            length,
+            width,
+            heads,
+        } = sizes;
         let ([target], _) = fill_rows(&chunks(batch), [length * width], |samples, [target]| {
             let mut kernel = HeadKernel::new(Level::detect(), sizes);
             let mut weights = vec![0.0; length * length];
@@ -42,15 +46,23 @@ impl AttentionOp {
         }
         for (row, weights) in weights.chunks_exact_mut(length).enumerate() {
             self.dropout.fill(head * length + row, factors);
-            weights.iter_mut().zip(&*factors).for_each(|(weight, factor)| *weight *= factor);
+            weights
+                .iter_mut()
+                .zip(&*factors)
+                .for_each(|(weight, factor)| *weight *= factor);
         }
     }
 
     fn backward(&self, x: &[f32], gradient: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
-        let Sizes { length, width, heads } = sizes;
+        let Sizes {
+            length,
+            width,
+            heads,
+        } = sizes;
         let ([target], _) = fill_rows(&chunks(batch), [3 * length * width], |samples, [target]| {
             let mut kernel = HeadKernel::new(Level::detect(), sizes);
-            let [mut weights, mut dropped, mut slopes] = [(); 3].map(|()| vec![0.0; length * length]);
+            let [mut weights, mut dropped, mut slopes] =
+                [(); 3].map(|()| vec![0.0; length * length]);
             let mut factors = vec![0.0; length];
             for (sample, target) in samples.zip(target.chunks_exact_mut(3 * length * width)) {
                 let x = &x[sample * 3 * length * width..][..3 * length * width];
@@ -75,7 +87,14 @@ impl AttentionOp {
 
     fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
         let (batch, length, triple) = shape.dims3()?;
-        Ok((batch, Sizes { length, width: triple / 3, heads: self.heads }))
+        Ok((
+            batch,
+            Sizes {
+                length,
+                width: triple / 3,
+                heads: self.heads,
+            },
+        ))
     }
 }
 
@@ -87,13 +106,18 @@ impl CustomOp1 for AttentionOp {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (batch, sizes) = self.sizes(layout.shape())?;
         let target = self.forward(floats(x, layout)?, batch, sizes);
-        Ok((CpuStorage::F32(target), Shape::from((batch, sizes.length, sizes.width))))
+        Ok((
+            CpuStorage::F32(target),
+            Shape::from((batch, sizes.length, sizes.width)),
+        ))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let (batch, sizes) = self.sizes(x.shape())?;
         let gradient = gradient.contiguous()?;
-        let values = with_slices([x, &gradient], |[x, gradient]| self.backward(x, gradient, batch, sizes))?;
+        let values = with_slices([x, &gradient], |[x, gradient]| {
+            self.backward(x, gradient, batch, sizes)
+        })?;
         Tensor::from_vec(values, x.shape(), x.device()).map(Some)
     }
 }

@@ -27,11 +27,23 @@ impl BatchNorm {
     ///
     /// # Errors
     /// If there is only one value per channel.
-    pub fn train_on_host(&self, x: &[f32], residual: Option<&[f32]>, relu: bool) -> Result<(Vec<f32>, NormTape)> {
+    pub fn train_on_host(
+        &self,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        relu: bool,
+    ) -> Result<(Vec<f32>, NormTape)> {
         let channels = self.weight.elem_count();
         self.check(x.len() / channels)?;
-        let op = BatchNormOp { channels, relu, running: None, statistics: Arc::new(OnceLock::new()) };
-        let affine = with_slice(&self.weight, |weight| with_slice(&self.bias, |bias| [weight, bias].concat()))??;
+        let op = BatchNormOp {
+            channels,
+            relu,
+            running: None,
+            statistics: Arc::new(OnceLock::new()),
+        };
+        let affine = with_slice(&self.weight, |weight| {
+            with_slice(&self.bias, |bias| [weight, bias].concat())
+        })??;
         let (y, statistics) = op.apply(x, &affine, residual);
         self.update_from(&statistics.moments)?;
         Ok((y, NormTape { op, statistics }))
@@ -47,7 +59,8 @@ impl NormTape {
 
     /// From the gradient of the normalised values to that of the input, in place.
     pub fn input_gradient(&self, x: &[f32], gradients: &mut NormGradients) {
-        self.op.input_gradient(&self.statistics, x, &gradients.sums, &mut gradients.passed);
+        self.op
+            .input_gradient(&self.statistics, x, &gradients.sums, &mut gradients.passed);
     }
 }
 

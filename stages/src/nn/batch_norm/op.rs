@@ -48,7 +48,10 @@ impl BatchNormOp {
             blocks.for_each(|block| moments.add_rows(Level::detect(), block));
             moments
         };
-        let parts: Vec<Moments> = chunks(x.len() / self.channels).into_par_iter().map(part).collect();
+        let parts: Vec<Moments> = chunks(x.len() / self.channels)
+            .into_par_iter()
+            .map(part)
+            .collect();
         let mut moments = Moments::new(self.channels);
         parts.iter().for_each(|part| moments.merge(part));
         moments
@@ -59,34 +62,56 @@ impl BatchNormOp {
         let mut normaliser = Normaliser::default();
         let moments = match &self.running {
             Some((mean, variance)) => {
-                normaliser.set(weight, bias, |channel| (f64::from(mean[channel]), f64::from(variance[channel])));
+                normaliser.set(weight, bias, |channel| {
+                    (f64::from(mean[channel]), f64::from(variance[channel]))
+                });
                 Moments::default()
             }
             None => {
                 let moments = self.measure(x);
-                normaliser.set(weight, bias, |channel| (moments.mean[channel], moments.variance(channel)));
+                normaliser.set(weight, bias, |channel| {
+                    (moments.mean[channel], moments.variance(channel))
+                });
                 moments
             }
         };
-        Statistics { moments, normaliser }
+        Statistics {
+            moments,
+            normaliser,
+        }
     }
 
     /// The output, and what backward will need to know.
-    pub fn apply(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> (Vec<f32>, Statistics) {
+    pub fn apply(
+        &self,
+        x: &[f32],
+        affine: &[f32],
+        residual: Option<&[f32]>,
+    ) -> (Vec<f32>, Statistics) {
         let statistics = self.settle(x, affine);
         let normaliser = &statistics.normaliser;
         let mut target = vec![0.0; x.len()];
         let parts = chunks(x.len() / self.channels);
-        split_rows(&mut target, &parts, self.channels).into_par_iter().zip(&parts).for_each(|(target, range)| {
-            let x = &x[self.rows(range)];
-            match (residual, self.relu) {
-                (Some(residual), _) => {
-                    scale_shift_add(Level::detect(), x, normaliser, &residual[self.rows(range)], self.relu, target);
+        split_rows(&mut target, &parts, self.channels)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, range)| {
+                let x = &x[self.rows(range)];
+                match (residual, self.relu) {
+                    (Some(residual), _) => {
+                        scale_shift_add(
+                            Level::detect(),
+                            x,
+                            normaliser,
+                            &residual[self.rows(range)],
+                            self.relu,
+                            target,
+                        );
+                    }
+                    (None, true) => scale_shift_relu(Level::detect(), x, normaliser, target),
+                    (None, false) => scale_and_shift(Level::detect(), x, normaliser, target),
                 }
-                (None, true) => scale_shift_relu(Level::detect(), x, normaliser, target),
-                (None, false) => scale_and_shift(Level::detect(), x, normaliser, target),
-            }
-        });
+            });
         (target, statistics)
     }
 
@@ -98,7 +123,9 @@ impl BatchNormOp {
     ) -> Result<(CpuStorage, Shape)> {
         let shape = x.1.shape().clone();
         let x = floats(x.0, x.1)?;
-        let residual = residual.map(|(storage, layout)| floats(storage, layout)).transpose()?;
+        let residual = residual
+            .map(|(storage, layout)| floats(storage, layout))
+            .transpose()?;
         if residual.is_some_and(|residual| residual.len() != x.len()) {
             bail!("a residual has another shape than what it is added to, {shape:?}")
         }
@@ -123,10 +150,14 @@ impl BatchNormOp {
         let part = |(target, range): (&mut [f32], &Range<usize>)| {
             let mut sums = [vec![0.0; self.channels], vec![0.0; self.channels]];
             let rows = self.rows(range);
-            let sources =
-                [&x[rows.clone()], &y[rows.clone()], &gradient[rows]].map(|rows| rows.chunks(BLOCK * self.channels));
+            let sources = [&x[rows.clone()], &y[rows.clone()], &gradient[rows]]
+                .map(|rows| rows.chunks(BLOCK * self.channels));
             let [x, y, gradient] = sources;
-            for (((x, y), gradient), target) in x.zip(y).zip(gradient).zip(target.chunks_mut(BLOCK * self.channels)) {
+            for (((x, y), gradient), target) in x
+                .zip(y)
+                .zip(gradient)
+                .zip(target.chunks_mut(BLOCK * self.channels))
+            {
                 if self.relu {
                     pass_positive(Level::detect(), y, gradient, target);
                 } else {
@@ -134,9 +165,18 @@ impl BatchNormOp {
                 }
                 // Sums in 32 bits over few rows, in 64 bits over many.
                 let (mut bias, mut weight) = (vec![0.0; self.channels], vec![0.0; self.channels]);
-                gradient_sums(Level::detect(), x, normaliser, target, &mut bias, &mut weight);
+                gradient_sums(
+                    Level::detect(),
+                    x,
+                    normaliser,
+                    target,
+                    &mut bias,
+                    &mut weight,
+                );
                 for (sum, part) in sums.iter_mut().zip([bias, weight]) {
-                    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(part));
+                    sum.iter_mut()
+                        .zip(part)
+                        .for_each(|(sum, part)| *sum += f64::from(part));
                 }
             }
             sums
@@ -146,24 +186,48 @@ impl BatchNormOp {
         let mut sums = [vec![0.0; self.channels], vec![0.0; self.channels]];
         for share in &shares {
             for (sum, share) in sums.iter_mut().zip(share) {
-                sum.iter_mut().zip(share).for_each(|(sum, share)| *sum += share);
+                sum.iter_mut()
+                    .zip(share)
+                    .for_each(|(sum, share)| *sum += share);
             }
         }
         (passed, sums)
     }
 
     /// The gradient in front of the normalisation, in place.
-    pub fn input_gradient(&self, statistics: &Statistics, x: &[f32], sums: &[Vec<f64>; 2], gradient: &mut [f32]) {
-        let Statistics { moments, normaliser } = statistics;
-        let means = sums.each_ref().map(|sums| sums.iter().map(|sum| (sum / moments.count) as f32).collect());
-        let parts = chunks(x.len() / self.channels);
-        split_rows(gradient, &parts, self.channels).into_par_iter().zip(&parts).for_each(|(gradient, range)| {
-            if self.running.is_some() {
-                scale_rows(Level::detect(), &normaliser.scale, gradient);
-            } else {
-                normalise_backward(Level::detect(), &x[self.rows(range)], normaliser, &means, gradient);
-            }
+    pub fn input_gradient(
+        &self,
+        statistics: &Statistics,
+        x: &[f32],
+        sums: &[Vec<f64>; 2],
+        gradient: &mut [f32],
+    ) {
+        let Statistics {
+            moments,
+            normaliser,
+        } = statistics;
+        let means = sums.each_ref().map(|sums| {
+            sums.iter()
+                .map(|sum| (sum / moments.count) as f32)
+                .collect()
         });
+        let parts = chunks(x.len() / self.channels);
+        split_rows(gradient, &parts, self.channels)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(gradient, range)| {
+                if self.running.is_some() {
+                    scale_rows(Level::detect(), &normaliser.scale, gradient);
+                } else {
+                    normalise_backward(
+                        Level::detect(),
+                        &x[self.rows(range)],
+                        normaliser,
+                        &means,
+                        gradient,
+                    );
+                }
+            });
     }
 
     /// The gradients of `x`, of the parameters, and of a residual if there is one.
@@ -180,7 +244,11 @@ impl BatchNormOp {
         };
         let gradient = gradient.contiguous()?;
         let (mut passed, sums) = with_slice(x, |x| {
-            with_slice(y, |y| with_slice(&gradient, |gradient| self.pass_relu(statistics, x, y, gradient)))
+            with_slice(y, |y| {
+                with_slice(&gradient, |gradient| {
+                    self.pass_relu(statistics, x, y, gradient)
+                })
+            })
         })???;
         let of_residual = match residual.filter(|residual| residual.track_op()) {
             Some(residual) => Some(Tensor::from_slice(&passed, residual.shape(), x.device())?),
@@ -188,14 +256,24 @@ impl BatchNormOp {
         };
         let of_x = match x.track_op() {
             true => {
-                with_slice(x, |x| self.input_gradient(statistics, x, &sums, &mut passed))?;
+                with_slice(x, |x| {
+                    self.input_gradient(statistics, x, &sums, &mut passed)
+                })?;
                 Some(Tensor::from_vec(passed, x.shape(), x.device())?)
             }
             false => None,
         };
         let [bias, weight] = sums;
-        let values: Vec<f32> = weight.into_iter().chain(bias).map(|sum| sum as f32).collect();
-        Ok([of_x, Some(Tensor::from_vec(values, affine.shape(), x.device())?), of_residual])
+        let values: Vec<f32> = weight
+            .into_iter()
+            .chain(bias)
+            .map(|sum| sum as f32)
+            .collect();
+        Ok([
+            of_x,
+            Some(Tensor::from_vec(values, affine.shape(), x.device())?),
+            of_residual,
+        ])
     }
 }
 
@@ -240,7 +318,11 @@ impl CustomOp3 for BatchNormOp {
         residual: &CpuStorage,
         residual_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.run((x, x_layout), (affine, affine_layout), Some((residual, residual_layout)))
+        self.run(
+            (x, x_layout),
+            (affine, affine_layout),
+            Some((residual, residual_layout)),
+        )
     }
 
     fn bwd(

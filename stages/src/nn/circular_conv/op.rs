@@ -31,7 +31,11 @@ fn convolve(
     let ([target], _) = fill_rows(&chunks(batch), [length * columns], |samples, [target]| {
         let mut padded = vec![0.0; (length + 2) * width];
         for (sample, target) in samples.zip(target.chunks_exact_mut(length * columns)) {
-            pad(&x[sample * length * width..][..length * width], width, &mut padded);
+            pad(
+                &x[sample * length * width..][..length * width],
+                width,
+                &mut padded,
+            );
             let start = match positions {
                 Some(positions) => {
                     target.copy_from_slice(positions);
@@ -39,7 +43,16 @@ fn convolve(
                 }
                 None => Start::Bias(&zeros),
             };
-            multiply(Rows { values: &padded, starts: &starts, taps: &[0] }, panels, start, target);
+            multiply(
+                Rows {
+                    values: &padded,
+                    starts: &starts,
+                    taps: &[0],
+                },
+                panels,
+                start,
+                target,
+            );
         }
     });
     target
@@ -58,11 +71,23 @@ impl CircularConvOp {
         let (input, output) = (self.input, self.output);
         let mut panels = Panels::new(Level::detect(), 1, TAPS * input, output);
         panels.fill(|_, row, column| weight[(column * input + row % input) * TAPS + row / input]);
-        convolve(x, [batch, length, input], output, &panels, self.positions.as_ref().map(Positions::values))
+        convolve(
+            x,
+            [batch, length, input],
+            output,
+            &panels,
+            self.positions.as_ref().map(Positions::values),
+        )
     }
 
     /// A convolution of the gradient with the taps in opposite order.
-    fn input_gradient(&self, gradient: &[f32], weight: &[f32], batch: usize, length: usize) -> Vec<f32> {
+    fn input_gradient(
+        &self,
+        gradient: &[f32],
+        weight: &[f32],
+        batch: usize,
+        length: usize,
+    ) -> Vec<f32> {
         let (input, output) = (self.input, self.output);
         let mut panels = Panels::new(Level::detect(), 1, TAPS * output, input);
         panels.fill(|_, row, column| {
@@ -72,17 +97,38 @@ impl CircularConvOp {
         convolve(gradient, [batch, length, output], input, &panels, None)
     }
 
-    fn weight_gradient(&self, x: &[f32], gradient: &[f32], batch: usize, length: usize) -> Vec<f32> {
+    fn weight_gradient(
+        &self,
+        x: &[f32],
+        gradient: &[f32],
+        batch: usize,
+        length: usize,
+    ) -> Vec<f32> {
         let (input, output) = (self.input, self.output);
         let starts: Vec<usize> = (0..length).map(|row| row * input).collect();
         let (_, shares) = fill_rows(&chunks(batch), [], |samples, []| {
             let mut share = vec![0.0; TAPS * input * output];
             let mut padded = vec![0.0; (length + 2) * input];
             for sample in samples {
-                pad(&x[sample * length * input..][..length * input], input, &mut padded);
-                let rows = Rows { values: &padded, starts: &starts, taps: &[0] };
+                pad(
+                    &x[sample * length * input..][..length * input],
+                    input,
+                    &mut padded,
+                );
+                let rows = Rows {
+                    values: &padded,
+                    starts: &starts,
+                    taps: &[0],
+                };
                 let gradient = &gradient[sample * length * output..][..length * output];
-                accumulate_outer(Level::detect(), rows, TAPS * input, gradient, output, &mut share);
+                accumulate_outer(
+                    Level::detect(),
+                    rows,
+                    TAPS * input,
+                    gradient,
+                    output,
+                    &mut share,
+                );
             }
             share
         });
@@ -109,8 +155,16 @@ impl CustomOp2 for CircularConvOp {
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, length, _) = x_layout.shape().dims3()?;
-        let target = self.forward(floats(x, x_layout)?, floats(weight, weight_layout)?, batch, length);
-        Ok((CpuStorage::F32(target), Shape::from((batch, length, self.output))))
+        let target = self.forward(
+            floats(x, x_layout)?,
+            floats(weight, weight_layout)?,
+            batch,
+            length,
+        );
+        Ok((
+            CpuStorage::F32(target),
+            Shape::from((batch, length, self.output)),
+        ))
     }
 
     fn bwd(
@@ -131,7 +185,12 @@ impl CustomOp2 for CircularConvOp {
             }
             false => None,
         };
-        let values = with_slices([x, &gradient], |[x, gradient]| self.weight_gradient(x, gradient, batch, length))?;
-        Ok((x_gradient, Some(Tensor::from_vec(values, weight.shape(), x.device())?)))
+        let values = with_slices([x, &gradient], |[x, gradient]| {
+            self.weight_gradient(x, gradient, batch, length)
+        })?;
+        Ok((
+            x_gradient,
+            Some(Tensor::from_vec(values, weight.shape(), x.device())?),
+        ))
     }
 }

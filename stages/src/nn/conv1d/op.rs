@@ -31,8 +31,15 @@ struct Plan {
 impl Plan {
     fn new(sizes: Sizes, dims: &[usize]) -> Self {
         let positions = sizes.positions(dims[1]);
-        let starts = (0..positions).map(|position| position * sizes.stride * sizes.input).collect();
-        Self { batch: dims[0], from: dims[1] * sizes.input, to: positions * sizes.output, starts }
+        let starts = (0..positions)
+            .map(|position| position * sizes.stride * sizes.input)
+            .collect();
+        Self {
+            batch: dims[0],
+            from: dims[1] * sizes.input,
+            to: positions * sizes.output,
+            starts,
+        }
     }
 
     /// The samples of a range, in front of the convolution and behind it.
@@ -51,18 +58,28 @@ impl ConvOp {
     fn input_gradient(&self, kernel: &ConvKernel, plan: &Plan, gradient: &[f32]) -> Vec<f32> {
         let mut target = vec![0.0; plan.batch * plan.from];
         let parts = chunks(plan.batch);
-        split_rows(&mut target, &parts, plan.from).into_par_iter().zip(&parts).for_each(|(target, range)| {
-            let mut columns = vec![0.0; plan.starts.len() * self.sizes.depth()];
-            let gradient = gradient[range.start * plan.to..range.end * plan.to].chunks_exact(plan.to);
-            for (gradient, target) in gradient.zip(target.chunks_exact_mut(plan.from)) {
-                kernel.add_input_gradient(&plan.starts, gradient, &mut columns, target);
-            }
-        });
+        split_rows(&mut target, &parts, plan.from)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, range)| {
+                let mut columns = vec![0.0; plan.starts.len() * self.sizes.depth()];
+                let gradient =
+                    gradient[range.start * plan.to..range.end * plan.to].chunks_exact(plan.to);
+                for (gradient, target) in gradient.zip(target.chunks_exact_mut(plan.from)) {
+                    kernel.add_input_gradient(&plan.starts, gradient, &mut columns, target);
+                }
+            });
         target
     }
 
     /// The gradients of weight and bias; the chunks' shares are added in their order.
-    fn parameter_gradients(&self, kernel: &ConvKernel, plan: &Plan, x: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+    fn parameter_gradients(
+        &self,
+        kernel: &ConvKernel,
+        plan: &Plan,
+        x: &[f32],
+        gradient: &[f32],
+    ) -> [Vec<f32>; 2] {
         let (depth, output) = (self.sizes.depth(), self.sizes.output);
         let share = |range: Range<usize>| {
             let mut share = [vec![0.0; depth * output], vec![0.0; output]];
@@ -76,13 +93,17 @@ impl ConvOp {
         let shares: Vec<[Vec<f32>; 2]> = chunks(plan.batch).into_par_iter().map(share).collect();
         let mut sums = [vec![0.0; depth * output], vec![0.0; output]];
         for share in &shares {
-            sums.iter_mut().zip(share).for_each(|(sum, share)| add(Level::detect(), share, sum));
+            sums.iter_mut()
+                .zip(share)
+                .for_each(|(sum, share)| add(Level::detect(), share, sum));
         }
         let [raw, bias] = sums;
         let mut weight = vec![0.0; raw.len()];
         for (index, row) in raw.chunks_exact(output).enumerate() {
             let place = self.sizes.place(index);
-            row.iter().enumerate().for_each(|(to, value)| weight[to * depth + place] = *value);
+            row.iter()
+                .enumerate()
+                .for_each(|(to, value)| weight[to * depth + place] = *value);
         }
         [weight, bias]
     }
@@ -108,13 +129,19 @@ impl CustomOp3 for ConvOp {
         let plan = Plan::new(self.sizes, x_layout.dims());
         let mut target = vec![0.0; plan.batch * plan.to];
         let parts = chunks(plan.batch);
-        split_rows(&mut target, &parts, plan.to).into_par_iter().zip(&parts).for_each(|(target, range)| {
-            let x = x[range.start * plan.from..range.end * plan.from].chunks_exact(plan.from);
-            for (x, target) in x.zip(target.chunks_exact_mut(plan.to)) {
-                kernel.forward(&plan.starts, x, target);
-            }
-        });
-        Ok((CpuStorage::F32(target), Shape::from((plan.batch, plan.starts.len(), self.sizes.output))))
+        split_rows(&mut target, &parts, plan.to)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, range)| {
+                let x = x[range.start * plan.from..range.end * plan.from].chunks_exact(plan.from);
+                for (x, target) in x.zip(target.chunks_exact_mut(plan.to)) {
+                    kernel.forward(&plan.starts, x, target);
+                }
+            });
+        Ok((
+            CpuStorage::F32(target),
+            Shape::from((plan.batch, plan.starts.len(), self.sizes.output)),
+        ))
     }
 
     fn bwd(
@@ -126,22 +153,31 @@ impl CustomOp3 for ConvOp {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let kernel =
-            with_slice(weight, |weight| with_slice(bias, |bias| ConvKernel::new(self.sizes, weight, bias, true)))??;
+        let kernel = with_slice(weight, |weight| {
+            with_slice(bias, |bias| ConvKernel::new(self.sizes, weight, bias, true))
+        })??;
         let plan = Plan::new(self.sizes, x.dims());
         let x_gradient = match x.track_op() {
             true => {
-                let values = with_slice(&gradient, |gradient| self.input_gradient(&kernel, &plan, gradient))?;
+                let values = with_slice(&gradient, |gradient| {
+                    self.input_gradient(&kernel, &plan, gradient)
+                })?;
                 Some(Tensor::from_vec(values, x.shape(), x.device())?)
             }
             false => None,
         };
         let [weight_gradient, bias_gradient] = with_slice(x, |x| {
-            with_slice(&gradient, |gradient| self.parameter_gradients(&kernel, &plan, x, gradient))
+            with_slice(&gradient, |gradient| {
+                self.parameter_gradients(&kernel, &plan, x, gradient)
+            })
         })??;
         Ok((
             x_gradient,
-            Some(Tensor::from_vec(weight_gradient, weight.shape(), x.device())?),
+            Some(Tensor::from_vec(
+                weight_gradient,
+                weight.shape(),
+                x.device(),
+            )?),
             Some(Tensor::from_vec(bias_gradient, bias.shape(), x.device())?),
         ))
     }

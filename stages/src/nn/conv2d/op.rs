@@ -30,21 +30,37 @@ pub(super) struct Conv2dOp {
 
 impl Conv2dOp {
     fn correlation(&self, x: &[usize], weight: &[usize]) -> Result<Correlation> {
-        let &[batch, height, width, channels] = x else { bail!("a convolution cannot take {x:?}") };
-        let own = Grid { size: [height, width], channels };
+        let &[batch, height, width, channels] = x else {
+            bail!("a convolution cannot take {x:?}")
+        };
+        let own = Grid {
+            size: [height, width],
+            channels,
+        };
         let level = Level::detect();
         let window = self.window;
         let sized = |size: Option<[usize; 2]>, channels| match size {
             Some(size) => Ok(Grid { size, channels }),
-            None => bail!("a window of {:?} does not fit on a plane of {height} by {width}", window.kernel),
+            None => bail!(
+                "a window of {:?} does not fit on a plane of {height} by {width}",
+                window.kernel
+            ),
         };
         Ok(match self.way {
-            Way::Convolve => {
-                Correlation { level, window, batch, image: own, map: sized(window.places(own.size), weight[0])? }
-            }
-            Way::Transpose(added) => {
-                Correlation { level, window, batch, image: sized(window.plane(own.size, added), weight[1])?, map: own }
-            }
+            Way::Convolve => Correlation {
+                level,
+                window,
+                batch,
+                image: own,
+                map: sized(window.places(own.size), weight[0])?,
+            },
+            Way::Transpose(added) => Correlation {
+                level,
+                window,
+                batch,
+                image: sized(window.plane(own.size, added), weight[1])?,
+                map: own,
+            },
         })
     }
 
@@ -56,7 +72,9 @@ impl Conv2dOp {
     ) -> Result<(CpuStorage, Shape)> {
         let correlation = self.correlation(x.1.dims(), weight.1.dims())?;
         let (x, weight) = (floats(x.0, x.1)?, floats(weight.0, weight.1)?);
-        let bias = bias.map(|(storage, layout)| floats(storage, layout)).transpose()?;
+        let bias = bias
+            .map(|(storage, layout)| floats(storage, layout))
+            .transpose()?;
         let (values, grid) = match self.way {
             Way::Convolve => (correlation.forward(x, weight, bias), correlation.map),
             Way::Transpose(_) => (correlation.adjoint(x, weight, bias), correlation.image),
@@ -65,7 +83,12 @@ impl Conv2dOp {
         Ok((CpuStorage::F32(values), shape))
     }
 
-    fn differentiate(&self, x: &Tensor, weight: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 2]> {
+    fn differentiate(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
         let correlation = self.correlation(x.dims(), weight.dims())?;
         let of_x = match x.track_op() {
             true => Some(with_slice(gradient, |gradient| {
@@ -86,7 +109,9 @@ impl Conv2dOp {
             false => None,
         };
         let tensor = |values: Option<Vec<f32>>, like: &Tensor| {
-            values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
+            values
+                .map(|values| Tensor::from_vec(values, like.shape(), like.device()))
+                .transpose()
         };
         Ok([tensor(of_x, x)?, tensor(of_weight, weight)?])
     }
@@ -133,7 +158,11 @@ impl CustomOp3 for Conv2dOp {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.run((x, x_layout), (weight, weight_layout), Some((bias, bias_layout)))
+        self.run(
+            (x, x_layout),
+            (weight, weight_layout),
+            Some((bias, bias_layout)),
+        )
     }
 
     fn bwd(
@@ -146,8 +175,14 @@ impl CustomOp3 for Conv2dOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let [of_x, of_weight] = self.differentiate(x, weight, &gradient)?;
-        let sums = with_slice(&gradient, |gradient| column_sums(gradient, bias.elem_count()))?;
-        Ok((of_x, of_weight, Some(Tensor::from_vec(sums, bias.shape(), bias.device())?)))
+        let sums = with_slice(&gradient, |gradient| {
+            column_sums(gradient, bias.elem_count())
+        })?;
+        Ok((
+            of_x,
+            of_weight,
+            Some(Tensor::from_vec(sums, bias.shape(), bias.device())?),
+        ))
     }
 }
 
@@ -155,11 +190,20 @@ impl CustomOp3 for Conv2dOp {
 fn column_sums(rows: &[f32], columns: usize) -> Vec<f32> {
     let share = |range: std::ops::Range<usize>| {
         let mut sums = vec![0.0; columns];
-        add_rows(Level::detect(), &rows[range.start * columns..range.end * columns], &mut sums);
+        add_rows(
+            Level::detect(),
+            &rows[range.start * columns..range.end * columns],
+            &mut sums,
+        );
         sums
     };
-    let shares: Vec<Vec<f32>> = chunks(rows.len() / columns).into_par_iter().map(share).collect();
+    let shares: Vec<Vec<f32>> = chunks(rows.len() / columns)
+        .into_par_iter()
+        .map(share)
+        .collect();
     let mut sums = vec![0.0; columns];
-    shares.iter().for_each(|share| add(Level::detect(), share, &mut sums));
+    shares
+        .iter()
+        .for_each(|share| add(Level::detect(), share, &mut sums));
     sums
 }

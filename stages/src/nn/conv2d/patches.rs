@@ -24,7 +24,11 @@ impl Grid {
 /// Floats between neighbouring columns of a copy. Rows of products that lie a multiple of 4 KiB apart share one set of
 /// the first cache, which holds fewer lines than a tile has rows.
 pub(super) fn pitch(channels: usize) -> usize {
-    if channels.is_multiple_of(256) { channels + 16 } else { channels }
+    if channels.is_multiple_of(256) {
+        channels + 16
+    } else {
+        channels
+    }
 }
 
 /// Whether rows of products may be read where they are.
@@ -83,7 +87,8 @@ impl Strips<'_> {
             if first < last && (0..height as isize).contains(&row) {
                 values.resize(values.len() + left, 0.0);
                 let at = (sample * height + row as usize) * width * self.grid.channels;
-                let source = &self.source[at + first * self.grid.channels..at + last * self.grid.channels];
+                let source =
+                    &self.source[at + first * self.grid.channels..at + last * self.grid.channels];
                 self.append_columns(source, values);
             }
             values.resize(end, 0.0);
@@ -114,27 +119,52 @@ pub(super) struct Position {
 impl Position {
     pub fn of(index: usize, size: [usize; 2]) -> Self {
         let row = index / size[1];
-        Self { sample: row / size[0], row: row % size[0], column: index % size[1] }
+        Self {
+            sample: row / size[0],
+            row: row % size[0],
+            column: index % size[1],
+        }
     }
 
     /// The next one in the order of memory.
     pub fn next(self, size: [usize; 2]) -> Self {
         if self.column + 1 < size[1] {
-            return Self { column: self.column + 1, ..self };
+            return Self {
+                column: self.column + 1,
+                ..self
+            };
         }
         if self.row + 1 < size[0] {
-            return Self { column: 0, row: self.row + 1, ..self };
+            return Self {
+                column: 0,
+                row: self.row + 1,
+                ..self
+            };
         }
-        Self { sample: self.sample + 1, row: 0, column: 0 }
+        Self {
+            sample: self.sample + 1,
+            row: 0,
+            column: 0,
+        }
     }
 }
 
 /// The samples that a range of positions touches, with the rows of each.
-pub(super) fn bands(positions: &Range<usize>, size: [usize; 2]) -> impl Iterator<Item = (usize, Range<usize>)> {
-    let (first, last) = (Position::of(positions.start, size), Position::of(positions.end - 1, size));
+pub(super) fn bands(
+    positions: &Range<usize>,
+    size: [usize; 2],
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let (first, last) = (
+        Position::of(positions.start, size),
+        Position::of(positions.end - 1, size),
+    );
     (first.sample..=last.sample).map(move |sample| {
         let start = if sample == first.sample { first.row } else { 0 };
-        let end = if sample == last.sample { last.row + 1 } else { size[0] };
+        let end = if sample == last.sample {
+            last.row + 1
+        } else {
+            size[0]
+        };
         (sample, start..end)
     })
 }
@@ -159,12 +189,22 @@ pub(super) fn with_patches<T>(
                 starts.push(column * grid.channels + channels.start);
                 position = position.next(map);
             }
-            return work(Rows { values: source, starts, taps: &[0] });
+            return work(Rows {
+                values: source,
+                starts,
+                taps: &[0],
+            });
         }
         values.clear();
         let [up, left] = window.padding.map(|padding| padding as isize);
-        let columns = -left..((map[1] - 1) * window.stride[1] + window.reach(1) + 1) as isize - left;
-        let strips = Strips { source, grid, channels: channels.clone(), columns };
+        let columns =
+            -left..((map[1] - 1) * window.stride[1] + window.reach(1) + 1) as isize - left;
+        let strips = Strips {
+            source,
+            grid,
+            channels: channels.clone(),
+            columns,
+        };
         let mut position = Position::of(places.start, map);
         let mut left_over = places.len();
         for (sample, rows) in bands(&places, map) {
@@ -174,13 +214,19 @@ pub(super) fn with_patches<T>(
             let first_row = rows.start;
             while left_over > 0 && position.sample == sample {
                 let row = (position.row - first_row) * window.stride[0];
-                starts.push(base + row * strips.row() + position.column * window.stride[1] * strips.pitch());
+                starts.push(
+                    base + row * strips.row() + position.column * window.stride[1] * strips.pitch(),
+                );
                 position = position.next(map);
                 left_over -= 1;
             }
         }
         let taps = taps(window, channels.len(), strips.row());
-        work(Rows { values, starts, taps: &taps })
+        work(Rows {
+            values,
+            starts,
+            taps: &taps,
+        })
     })
 }
 

@@ -15,22 +15,36 @@ pub struct Window2d {
 impl Window2d {
     /// A square kernel that moves by one position, without padding.
     pub fn square(kernel: usize) -> Self {
-        Self { kernel: [kernel; 2], stride: [1; 2], padding: [0; 2], dilation: [1; 2] }
+        Self {
+            kernel: [kernel; 2],
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+        }
     }
 
     #[must_use]
     pub fn stride(self, stride: usize) -> Self {
-        Self { stride: [stride; 2], ..self }
+        Self {
+            stride: [stride; 2],
+            ..self
+        }
     }
 
     #[must_use]
     pub fn padding(self, padding: usize) -> Self {
-        Self { padding: [padding; 2], ..self }
+        Self {
+            padding: [padding; 2],
+            ..self
+        }
     }
 
     #[must_use]
     pub fn dilation(self, dilation: usize) -> Self {
-        Self { dilation: [dilation; 2], ..self }
+        Self {
+            dilation: [dilation; 2],
+            ..self
+        }
     }
 
     /// Positions of the kernel.
@@ -55,8 +69,12 @@ impl Window2d {
     /// The plane that a transposed convolution makes of this many places, with rows and columns added at its end.
     pub fn plane(&self, places: [usize; 2], added: [usize; 2]) -> Option<[usize; 2]> {
         let along = |axis: usize| {
-            let full = places[axis].checked_sub(1)? * self.stride[axis] + self.reach(axis) + 1 + added[axis];
-            full.checked_sub(2 * self.padding[axis]).filter(|size| *size > 0)
+            let full = places[axis].checked_sub(1)? * self.stride[axis]
+                + self.reach(axis)
+                + 1
+                + added[axis];
+            full.checked_sub(2 * self.padding[axis])
+                .filter(|size| *size > 0)
         };
         Some([along(0)?, along(1)?])
     }
@@ -70,7 +88,10 @@ mod tests {
     fn sizes_follow_the_formulas_of_pytorch() {
         let stem = Window2d::square(7).stride(2).padding(3);
         assert_eq!(stem.places([224, 225]), Some([112, 113]));
-        assert_eq!(Window2d::square(3).stride(2).padding(1).places([112, 1]), Some([56, 1]));
+        assert_eq!(
+            Window2d::square(3).stride(2).padding(1).places([112, 1]),
+            Some([56, 1])
+        );
         assert_eq!(Window2d::square(3).dilation(2).places([7, 4]), None);
         let up = Window2d::square(3).stride(2).padding(1);
         assert_eq!(up.plane([4, 7], [1, 0]), Some([8, 13]));

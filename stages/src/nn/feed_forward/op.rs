@@ -46,7 +46,11 @@ impl FeedForwardOp {
     /// Where the parts of the parameters end: the first weight, the first bias, the second weight.
     fn ends(&self) -> [usize; 3] {
         let first = self.hidden * self.input;
-        [first, first + self.hidden, first + self.hidden + self.output * self.hidden]
+        [
+            first,
+            first + self.hidden,
+            first + self.hidden + self.output * self.hidden,
+        ]
     }
 
     fn kernels(&self, parameters: &[f32], backward: bool) -> Kernels {
@@ -56,8 +60,12 @@ impl FeedForwardOp {
             first: LinearKernel::new(level, self.input, self.hidden),
             second: LinearKernel::new(level, self.hidden, self.output),
         };
-        kernels.first.load(&parameters[..first], &parameters[first..bias], backward);
-        kernels.second.load(&parameters[bias..second], &parameters[second..], backward);
+        kernels
+            .first
+            .load(&parameters[..first], &parameters[first..bias], backward);
+        kernels
+            .second
+            .load(&parameters[bias..second], &parameters[second..], backward);
         kernels
     }
 
@@ -66,13 +74,18 @@ impl FeedForwardOp {
         let most = (HIDDEN / self.hidden).max(16);
         let (first, count) = (rows.start, rows.len());
         let blocks = count.div_ceil(most);
-        (0..blocks).map(move |block| first + block * count / blocks..first + (block + 1) * count / blocks)
+        (0..blocks)
+            .map(move |block| first + block * count / blocks..first + (block + 1) * count / blocks)
     }
 
     /// Computes the hidden values of a block of rows.
     fn hide(&self, kernels: &Kernels, x: &[f32], rows: &Range<usize>, scratch: &mut Scratch) {
         let count = rows.len() * self.hidden;
-        for buffer in [&mut scratch.before, &mut scratch.after, &mut scratch.gradient] {
+        for buffer in [
+            &mut scratch.before,
+            &mut scratch.after,
+            &mut scratch.gradient,
+        ] {
             buffer.resize(count, 0.0);
         }
         kernels.first.forward(
@@ -99,30 +112,56 @@ impl FeedForwardOp {
 
     fn forward(&self, x: &[f32], parameters: &[f32]) -> Vec<f32> {
         let kernels = self.kernels(parameters, false);
-        let ([target], _) = fill_rows(&chunks(x.len() / self.input), [self.output], |rows, [target]| {
-            let mut scratch = Scratch::default();
-            for block in self.blocks(&rows) {
-                self.hide(&kernels, x, &block, &mut scratch);
-                let place = (block.start - rows.start) * self.output..(block.end - rows.start) * self.output;
-                kernels.second.forward(&mut scratch.starts[1], &scratch.after, &mut target[place]);
-            }
-        });
+        let ([target], _) = fill_rows(
+            &chunks(x.len() / self.input),
+            [self.output],
+            |rows, [target]| {
+                let mut scratch = Scratch::default();
+                for block in self.blocks(&rows) {
+                    self.hide(&kernels, x, &block, &mut scratch);
+                    let place = (block.start - rows.start) * self.output
+                        ..(block.end - rows.start) * self.output;
+                    kernels.second.forward(
+                        &mut scratch.starts[1],
+                        &scratch.after,
+                        &mut target[place],
+                    );
+                }
+            },
+        );
         target
     }
 
     /// The gradients of the input and of all parameters.
     fn backward(&self, x: &[f32], parameters: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
         let kernels = self.kernels(parameters, true);
-        let ([target], shares) = fill_rows(&chunks(x.len() / self.input), [self.input], |rows, [target]| {
-            let mut scratch = Scratch::default();
-            let mut share = vec![0.0; parameters.len()];
-            for block in self.blocks(&rows) {
-                let place = (block.start - rows.start) * self.input..(block.end - rows.start) * self.input;
-                self.backward_block(&kernels, x, gradient, &block, &mut scratch, &mut share, &mut target[place]);
-            }
-            share
-        });
-        let parameters = if shares.is_empty() { vec![0.0; parameters.len()] } else { sum_shares(shares) };
+        let ([target], shares) = fill_rows(
+            &chunks(x.len() / self.input),
+            [self.input],
+            |rows, [target]| {
+                let mut scratch = Scratch::default();
+                let mut share = vec![0.0; parameters.len()];
+                for block in self.blocks(&rows) {
+                    let place = (block.start - rows.start) * self.input
+                        ..(block.end - rows.start) * self.input;
+                    self.backward_block(
+                        &kernels,
+                        x,
+                        gradient,
+                        &block,
+                        &mut scratch,
+                        &mut share,
+                        &mut target[place],
+                    );
+                }
+                share
+            },
+        );
+        let parameters = if shares.is_empty() {
+            vec![0.0; parameters.len()]
+        } else {
+            sum_shares(shares)
+        };
         [target, parameters]
     }
 
@@ -143,13 +182,25 @@ impl FeedForwardOp {
         let [first, bias, second] = self.ends();
         let (first_share, second_share) = share.split_at_mut(bias);
         let (weight, bias) = second_share.split_at_mut(second - bias);
-        let Scratch { starts, before, after, gradient: inner, factors } = scratch;
-        kernels.second.add_gradients(&mut starts[1], after, gradient, weight, bias);
-        kernels.second.input_gradient(&mut starts[1], gradient, inner);
+        let Scratch {
+            starts,
+            before,
+            after,
+            gradient: inner,
+            factors,
+        } = scratch;
+        kernels
+            .second
+            .add_gradients(&mut starts[1], after, gradient, weight, bias);
+        kernels
+            .second
+            .input_gradient(&mut starts[1], gradient, inner);
         self.drop(rows, factors, inner);
         gelu_backward(Level::detect(), before, inner);
         let (weight, bias) = first_share.split_at_mut(first);
-        kernels.first.add_gradients(&mut starts[2], x, inner, weight, bias);
+        kernels
+            .first
+            .add_gradients(&mut starts[2], x, inner, weight, bias);
         kernels.first.input_gradient(&mut starts[2], inner, target);
     }
 }
@@ -197,7 +248,11 @@ impl CustomOp2 for FeedForwardOp {
             })?;
         Ok((
             Some(Tensor::from_vec(x_gradient, x.shape(), x.device())?),
-            Some(Tensor::from_vec(parameter_gradients, parameters.shape(), x.device())?),
+            Some(Tensor::from_vec(
+                parameter_gradients,
+                parameters.shape(),
+                x.device(),
+            )?),
         ))
     }
 }

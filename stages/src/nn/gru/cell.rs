@@ -92,7 +92,13 @@ pub(super) trait Cell: Sized + Send + Sync + 'static {
 
     /// From the gradient of the states after a step to that of the states before it, in place. What was kept of the
     /// step becomes the gradient in front of the activations.
-    fn backward(&self, step: Step<'_>, kept: &mut [f32], gradient: &mut [f32], scratch: &mut Scratch);
+    fn backward(
+        &self,
+        step: Step<'_>,
+        kept: &mut [f32],
+        gradient: &mut [f32],
+        scratch: &mut Scratch,
+    );
 
     /// The gradient of a sample's input, `[time, input]`, from what the backward walk left.
     fn input_gradient(&self, kept: &[f32], scratch: &Scratch, target: &mut [f32]);

@@ -46,17 +46,30 @@ pub(super) struct GruOp<C> {
 impl<C: Cell> GruOp<C> {
     pub fn new(sizes: Sizes, keep: bool, spare: &Spare) -> Self {
         let kept = keep.then(|| spare.take(sizes.batch * sizes.kept()));
-        Self { sizes, kept: Mutex::new(kept), spare: spare.clone(), cell: PhantomData }
+        Self {
+            sizes,
+            kept: Mutex::new(kept),
+            spare: spare.clone(),
+            cell: PhantomData,
+        }
     }
 
     fn take_kept(&self) -> Option<Vec<f32>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
 impl<C> Drop for GruOp<C> {
     fn drop(&mut self) {
-        if let Some(kept) = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(kept) = self
+            .kept
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             self.spare.give(kept);
         }
     }
@@ -86,7 +99,10 @@ impl<C: Cell> CustomOp3 for GruOp<C> {
         let mut kept = self.take_kept();
         let states = sequence::forward::<C>(sequence, kept.as_deref_mut().unwrap_or_default());
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        Ok((CpuStorage::F32(states), (sizes.batch, sizes.time, sizes.hidden).into()))
+        Ok((
+            CpuStorage::F32(states),
+            (sizes.batch, sizes.time, sizes.hidden).into(),
+        ))
     }
 
     fn bwd(
@@ -99,14 +115,24 @@ impl<C: Cell> CustomOp3 for GruOp<C> {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let sizes = self.sizes;
         let gradient = gradient.contiguous()?;
-        let work = |x_values: &[f32], packed: &[f32], initial: &[f32], states: &[f32], gradient: &[f32]| {
-            let sequence = Sequence { sizes, x: x_values, packed, initial };
+        let work = |x_values: &[f32],
+                    packed: &[f32],
+                    initial: &[f32],
+                    states: &[f32],
+                    gradient: &[f32]| {
+            let sequence = Sequence {
+                sizes,
+                x: x_values,
+                packed,
+                initial,
+            };
             let mut kept = self.take_kept().unwrap_or_else(|| {
                 let mut kept = self.spare.take(sizes.batch * sizes.kept());
                 sequence::forward::<C>(sequence, &mut kept);
                 kept
             });
-            let gradients = sequence::backward::<C>(sequence, states, gradient, &mut kept, x.track_op());
+            let gradients =
+                sequence::backward::<C>(sequence, states, gradient, &mut kept, x.track_op());
             self.spare.give(kept);
             gradients
         };
@@ -114,16 +140,22 @@ impl<C: Cell> CustomOp3 for GruOp<C> {
             with_slice(packed, |packed| {
                 with_slice(initial, |initial| {
                     with_slice(states, |states| {
-                        with_slice(&gradient, |gradient| work(x, packed, initial, states, gradient))
+                        with_slice(&gradient, |gradient| {
+                            work(x, packed, initial, states, gradient)
+                        })
                     })
                 })
             })
         })?????;
-        let tensor = |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
+        let tensor =
+            |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
         Ok((
             found.x.map(|values| tensor(values, x)).transpose()?,
             Some(tensor(found.packed, packed)?),
-            initial.track_op().then(|| tensor(found.initial, initial)).transpose()?,
+            initial
+                .track_op()
+                .then(|| tensor(found.initial, initial))
+                .transpose()?,
         ))
     }
 }

@@ -52,8 +52,16 @@ impl Cell for ResetAfter {
         Self {
             level,
             sizes,
-            from_input: if ahead { forward(from_input, input) } else { none() },
-            from_state: if ahead { forward(from_state, hidden) } else { none() },
+            from_input: if ahead {
+                forward(from_input, input)
+            } else {
+                none()
+            },
+            from_state: if ahead {
+                forward(from_state, hidden)
+            } else {
+                none()
+            },
             input_bias: input_bias.to_vec(),
             state_bias: state_bias.to_vec(),
             to_state: (!ahead).then(|| backward(from_state, hidden)),
@@ -63,57 +71,133 @@ impl Cell for ResetAfter {
 
     fn forward(&self, step: Step<'_>, kept: &mut [f32], scratch: &mut Scratch) {
         let hidden = self.sizes.hidden;
-        multiply(step.x, &self.from_input, Start::Bias(&self.input_bias), &mut scratch.input);
-        multiply(step.previous, &self.from_state, Start::Bias(&self.state_bias), &mut scratch.state);
-        let products = scratch.input.chunks_exact(3 * hidden).zip(scratch.state.chunks_exact(3 * hidden));
+        multiply(
+            step.x,
+            &self.from_input,
+            Start::Bias(&self.input_bias),
+            &mut scratch.input,
+        );
+        multiply(
+            step.previous,
+            &self.from_state,
+            Start::Bias(&self.state_bias),
+            &mut scratch.state,
+        );
+        let products = scratch
+            .input
+            .chunks_exact(3 * hidden)
+            .zip(scratch.state.chunks_exact(3 * hidden));
         let rows = products.zip(scratch.next.chunks_exact_mut(hidden));
-        for (sample, (((input, state), next), kept)) in rows.zip(kept.chunks_exact_mut(self.sizes.kept())).enumerate() {
+        for (sample, (((input, state), next), kept)) in rows
+            .zip(kept.chunks_exact_mut(self.sizes.kept()))
+            .enumerate()
+        {
             let kept = &mut kept[step.time * KEPT * hidden..(step.time + 1) * KEPT * hidden];
-            step_forward(self.level, input, state, step.previous_row(sample, hidden), kept, next);
+            step_forward(
+                self.level,
+                input,
+                state,
+                step.previous_row(sample, hidden),
+                kept,
+                next,
+            );
         }
     }
 
     fn backward(&self, step: Step<'_>, kept: &mut [f32], gradient: &mut [f32], _: &mut Scratch) {
         let hidden = self.sizes.hidden;
-        let rows = gradient.chunks_exact_mut(hidden).zip(kept.chunks_exact_mut(self.sizes.kept()));
+        let rows = gradient
+            .chunks_exact_mut(hidden)
+            .zip(kept.chunks_exact_mut(self.sizes.kept()));
         for (sample, (gradient, kept)) in rows.enumerate() {
             let kept = &mut kept[step.time * KEPT * hidden..(step.time + 1) * KEPT * hidden];
-            step_backward(self.level, step.previous_row(sample, hidden), kept, gradient);
+            step_backward(
+                self.level,
+                step.previous_row(sample, hidden),
+                kept,
+                gradient,
+            );
         }
         let Some(panels) = &self.to_state else { return };
-        let starts = starts(step.time * KEPT * hidden, self.sizes.kept(), gradient.len() / hidden);
-        let rows = Rows { values: kept, starts: &starts, taps: &[0, hidden, 3 * hidden] };
+        let starts = starts(
+            step.time * KEPT * hidden,
+            self.sizes.kept(),
+            gradient.len() / hidden,
+        );
+        let rows = Rows {
+            values: kept,
+            starts: &starts,
+            taps: &[0, hidden, 3 * hidden],
+        };
         multiply(rows, panels, Start::Target, gradient);
     }
 
     fn input_gradient(&self, kept: &[f32], scratch: &Scratch, target: &mut [f32]) {
-        let Sizes { time, input, hidden, .. } = self.sizes;
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = self.sizes;
         let Some(panels) = &self.to_input else { return };
         let starts = starts(0, KEPT * hidden, time);
-        let rows = Rows { values: kept, starts: &starts, taps: &[0, hidden, 2 * hidden] };
+        let rows = Rows {
+            values: kept,
+            starts: &starts,
+            taps: &[0, hidden, 2 * hidden],
+        };
         multiply(rows, panels, Start::Bias(&scratch.zeros[..input]), target);
     }
 
     fn add_weight_gradient(&self, sample: Sample<'_>, packed: &mut [f32]) {
-        let Sizes { time, input, hidden, .. } = self.sizes;
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = self.sizes;
         let (from_input, rest) = packed.split_at_mut(3 * hidden * input);
         let (from_state, rest) = rest.split_at_mut(3 * hidden * hidden);
         let (input_bias, state_bias) = rest.split_at_mut(3 * hidden);
         let starts = starts(0, KEPT * hidden, time);
-        let rows = Rows { values: sample.kept, starts: &starts, taps: &[0, hidden, 2 * hidden] };
+        let rows = Rows {
+            values: sample.kept,
+            starts: &starts,
+            taps: &[0, hidden, 2 * hidden],
+        };
         accumulate_outer(self.level, rows, hidden, sample.x, input, from_input);
         let taps = [0, hidden, 3 * hidden];
-        let rows = |starts| Rows { values: sample.kept, starts, taps: &taps };
+        let rows = |starts| Rows {
+            values: sample.kept,
+            starts,
+            taps: &taps,
+        };
         let earlier = &sample.states[..(time - 1) * hidden];
-        accumulate_outer(self.level, rows(&starts[1..]), hidden, earlier, hidden, from_state);
+        accumulate_outer(
+            self.level,
+            rows(&starts[1..]),
+            hidden,
+            earlier,
+            hidden,
+            from_state,
+        );
         if let Some(initial) = sample.initial {
-            accumulate_outer(self.level, rows(&starts[..1]), hidden, initial, hidden, from_state);
+            accumulate_outer(
+                self.level,
+                rows(&starts[..1]),
+                hidden,
+                initial,
+                hidden,
+                from_state,
+            );
         }
         let mut sums = vec![0.0; KEPT * hidden];
         add_rows(self.level, sample.kept, &mut sums);
         for (bias, taps) in [(input_bias, [0, 1, 2]), (state_bias, [0, 1, 3])] {
             for (bias, tap) in bias.chunks_exact_mut(hidden).zip(taps) {
-                bias.iter_mut().zip(&sums[tap * hidden..]).for_each(|(bias, sum)| *bias += sum);
+                bias.iter_mut()
+                    .zip(&sums[tap * hidden..])
+                    .for_each(|(bias, sum)| *bias += sum);
             }
         }
     }

@@ -54,7 +54,12 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     fn new(sequence: Sequence<'a>, range: &Range<usize>) -> Self {
         let sizes = sequence.sizes;
-        let Sizes { time, input, hidden, .. } = sizes;
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = sizes;
         let rows = |width: usize| (0..range.len()).map(|sample| sample * width).collect();
         Self {
             sizes,
@@ -74,15 +79,31 @@ impl<'a> Part<'a> {
             *start = (sample * self.sizes.time + time) * input;
         }
         let previous = match time.checked_sub(1) {
-            None => Rows { values: self.initial, starts: &self.initial_starts, taps: &[0] },
+            None => Rows {
+                values: self.initial,
+                starts: &self.initial_starts,
+                taps: &[0],
+            },
             Some(earlier) => {
                 for (sample, start) in self.state_starts.iter_mut().enumerate() {
                     *start = (sample * self.sizes.time + earlier) * hidden;
                 }
-                Rows { values: states, starts: &self.state_starts, taps: &[0] }
+                Rows {
+                    values: states,
+                    starts: &self.state_starts,
+                    taps: &[0],
+                }
             }
         };
-        work(Step { time, x: Rows { values: self.x, starts: &self.x_starts, taps: &[0] }, previous })
+        work(Step {
+            time,
+            x: Rows {
+                values: self.x,
+                starts: &self.x_starts,
+                taps: &[0],
+            },
+            previous,
+        })
     }
 
     fn forward<C: Cell>(&mut self, cell: &C, states: &mut [f32], kept: &mut [f32]) {
@@ -108,24 +129,56 @@ impl<'a> Part<'a> {
         x_gradient: Option<&mut [f32]>,
     ) -> Vec<f32> {
         let sizes = self.sizes;
-        let Sizes { time, input, hidden, .. } = sizes;
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = sizes;
         let mut scratch = Scratch::new(self.samples, sizes);
         for now in (0..time).rev() {
-            let rows = gradient.chunks_exact(time * hidden).zip(carried.chunks_exact_mut(hidden));
-            rows.for_each(|(own, carried)| add(Level::detect(), &own[now * hidden..(now + 1) * hidden], carried));
-            self.step(now, states, |step| cell.backward(step, kept, carried, &mut scratch));
+            let rows = gradient
+                .chunks_exact(time * hidden)
+                .zip(carried.chunks_exact_mut(hidden));
+            rows.for_each(|(own, carried)| {
+                add(
+                    Level::detect(),
+                    &own[now * hidden..(now + 1) * hidden],
+                    carried,
+                )
+            });
+            self.step(now, states, |step| {
+                cell.backward(step, kept, carried, &mut scratch)
+            });
         }
         if let Some(target) = x_gradient {
-            for (kept, target) in kept.chunks_exact(sizes.kept()).zip(target.chunks_exact_mut(time * input)) {
+            for (kept, target) in kept
+                .chunks_exact(sizes.kept())
+                .zip(target.chunks_exact_mut(time * input))
+            {
                 cell.input_gradient(kept, &scratch, target);
             }
         }
         let mut packed = vec![0.0; C::packed(input, hidden)];
-        let rows = self.x.chunks_exact(time * input).zip(states.chunks_exact(time * hidden));
-        let rows = rows.zip(kept.chunks_exact(sizes.kept()).zip(self.initial.chunks_exact(hidden)));
+        let rows = self
+            .x
+            .chunks_exact(time * input)
+            .zip(states.chunks_exact(time * hidden));
+        let rows = rows.zip(
+            kept.chunks_exact(sizes.kept())
+                .zip(self.initial.chunks_exact(hidden)),
+        );
         for ((x, states), (kept, initial)) in rows {
             let initial = initial.iter().any(|value| *value != 0.0).then_some(initial);
-            cell.add_weight_gradient(Sample { x, initial, states, kept }, &mut packed);
+            cell.add_weight_gradient(
+                Sample {
+                    x,
+                    initial,
+                    states,
+                    kept,
+                },
+                &mut packed,
+            );
         }
         packed
     }
@@ -140,15 +193,22 @@ pub(super) fn forward<C: Cell>(sequence: Sequence<'_>, kept: &mut [f32]) -> Vec<
     let parts = parts(sizes);
     let targets = split_rows(&mut states, &parts, width);
     if kept.is_empty() {
-        targets.into_par_iter().zip(&parts).for_each(|(states, range)| {
-            let mut kept = vec![0.0; range.len() * sizes.kept()];
-            Part::new(sequence, range).forward(&cell, states, &mut kept);
-        });
+        targets
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(states, range)| {
+                let mut kept = vec![0.0; range.len() * sizes.kept()];
+                Part::new(sequence, range).forward(&cell, states, &mut kept);
+            });
     } else {
         let kept = split_rows(kept, &parts, sizes.kept());
-        targets.into_par_iter().zip(kept).zip(&parts).for_each(|((states, kept), range)| {
-            Part::new(sequence, range).forward(&cell, states, kept);
-        });
+        targets
+            .into_par_iter()
+            .zip(kept)
+            .zip(&parts)
+            .for_each(|((states, kept), range)| {
+                Part::new(sequence, range).forward(&cell, states, kept);
+            });
     }
     states
 }
@@ -162,13 +222,25 @@ pub(super) fn backward<C: Cell>(
     of_input: bool,
 ) -> SequenceGradients {
     let sizes = sequence.sizes;
-    let Sizes { batch, time, input, hidden } = sizes;
-    let direction = if of_input { Direction::Backward } else { Direction::BackwardToState };
+    let Sizes {
+        batch,
+        time,
+        input,
+        hidden,
+    } = sizes;
+    let direction = if of_input {
+        Direction::Backward
+    } else {
+        Direction::BackwardToState
+    };
     let cell = C::new(Level::detect(), sizes, sequence.packed, direction);
     let parts = parts(sizes);
     let mut x = of_input.then(|| vec![0.0; batch * time * input]);
     let x_parts: Vec<Option<&mut [f32]>> = match &mut x {
-        Some(x) => split_rows(x, &parts, time * input).into_iter().map(Some).collect(),
+        Some(x) => split_rows(x, &parts, time * input)
+            .into_iter()
+            .map(Some)
+            .collect(),
         None => parts.iter().map(|_| None).collect(),
     };
     let mut initial = vec![0.0; batch * hidden];
@@ -183,17 +255,23 @@ pub(super) fn backward<C: Cell>(
             Part::new(sequence, range).backward(&cell, states, gradient, kept, carried, x)
         })
         .collect();
-    SequenceGradients { x, packed: total(&shares), initial }
+    SequenceGradients {
+        x,
+        packed: total(&shares),
+        initial,
+    }
 }
 
 /// The shares of all chunks added in their order.
 fn total(shares: &[Vec<f32>]) -> Vec<f32> {
     const BLOCK: usize = 1 << 14;
     let mut sums = vec![0.0; shares.first().map_or(0, Vec::len)];
-    sums.par_chunks_mut(BLOCK).enumerate().for_each(|(block, sums)| {
-        for share in shares {
-            add(Level::detect(), &share[block * BLOCK..][..sums.len()], sums);
-        }
-    });
+    sums.par_chunks_mut(BLOCK)
+        .enumerate()
+        .for_each(|(block, sums)| {
+            for share in shares {
+                add(Level::detect(), &share[block * BLOCK..][..sums.len()], sums);
+            }
+        });
     sums
 }

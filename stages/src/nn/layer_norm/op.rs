@@ -35,17 +35,30 @@ impl LayerNormOp {
     }
 
     /// The row that is normalised: `x + dropout(branch)`.
-    fn sum(&self, x: &[f32], branch: Option<&[f32]>, row: usize, factors: &mut [f32], target: &mut [f32]) {
+    fn sum(
+        &self,
+        x: &[f32],
+        branch: Option<&[f32]>,
+        row: usize,
+        factors: &mut [f32],
+        target: &mut [f32],
+    ) {
         let place = row * self.size..(row + 1) * self.size;
         target.copy_from_slice(&x[place.clone()]);
         match branch {
             Some(branch) if self.dropout.is_none() => {
-                target.iter_mut().zip(&branch[place]).for_each(|(target, branch)| *target += branch);
+                target
+                    .iter_mut()
+                    .zip(&branch[place])
+                    .for_each(|(target, branch)| *target += branch);
             }
             Some(branch) => {
                 self.dropout.fill(row, factors);
                 let terms = branch[place].iter().zip(&*factors);
-                target.iter_mut().zip(terms).for_each(|(target, (branch, factor))| *target += branch * factor);
+                target
+                    .iter_mut()
+                    .zip(terms)
+                    .for_each(|(target, (branch, factor))| *target += branch * factor);
             }
             None => {}
         }
@@ -71,17 +84,33 @@ impl LayerNormOp {
                     let row = first + block * BLOCK + index;
                     self.sum(x, branch, row, &mut factors, target);
                     let gradient = &gradient[row * size..(row + 1) * size];
-                    normalise_backward(Level::detect(), weight, self.epsilon, gradient, target, &mut sums);
+                    normalise_backward(
+                        Level::detect(),
+                        weight,
+                        self.epsilon,
+                        gradient,
+                        target,
+                        &mut sums,
+                    );
                 }
-                share.iter_mut().zip(&sums).for_each(|(share, sum)| *share += f64::from(*sum));
+                share
+                    .iter_mut()
+                    .zip(&sums)
+                    .for_each(|(share, sum)| *share += f64::from(*sum));
             }
             share
         });
         let mut parameters = vec![0.0_f64; 2 * size];
         for share in &shares {
-            parameters.iter_mut().zip(share).for_each(|(sum, share)| *sum += share);
+            parameters
+                .iter_mut()
+                .zip(share)
+                .for_each(|(sum, share)| *sum += share);
         }
-        (target, parameters.into_iter().map(|sum| sum as f32).collect())
+        (
+            target,
+            parameters.into_iter().map(|sum| sum as f32).collect(),
+        )
     }
 
     fn differentiate(
@@ -93,14 +122,20 @@ impl LayerNormOp {
     ) -> Result<[Tensor; 2]> {
         let gradient = gradient.contiguous()?;
         let (sum, shares) = match branch {
-            Some(branch) => with_slices([x, branch, parameters, &gradient], |[x, branch, parameters, gradient]| {
-                self.backward(x, Some(branch), parameters, gradient)
-            })?,
+            Some(branch) => with_slices(
+                [x, branch, parameters, &gradient],
+                |[x, branch, parameters, gradient]| {
+                    self.backward(x, Some(branch), parameters, gradient)
+                },
+            )?,
             None => with_slices([x, parameters, &gradient], |[x, parameters, gradient]| {
                 self.backward(x, None, parameters, gradient)
             })?,
         };
-        Ok([Tensor::from_vec(sum, x.shape(), x.device())?, Tensor::from_vec(shares, parameters.shape(), x.device())?])
+        Ok([
+            Tensor::from_vec(sum, x.shape(), x.device())?,
+            Tensor::from_vec(shares, parameters.shape(), x.device())?,
+        ])
     }
 }
 
@@ -147,7 +182,11 @@ impl CustomOp3 for LayerNormOp {
         layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let branch = floats(branch, branch_layout)?;
-        let target = self.forward(floats(x, x_layout)?, Some(branch), floats(parameters, layout)?);
+        let target = self.forward(
+            floats(x, x_layout)?,
+            Some(branch),
+            floats(parameters, layout)?,
+        );
         Ok((CpuStorage::F32(target), x_layout.shape().clone()))
     }
 

@@ -20,15 +20,24 @@ impl LinearOp {
     }
 
     fn input_gradient(&self, kernel: &LinearKernel, gradient: &[f32]) -> Vec<f32> {
-        let ([target], _) = fill_rows(&chunks(gradient.len() / self.output), [self.input], |rows, [target]| {
-            let gradient = &gradient[rows.start * self.output..rows.end * self.output];
-            kernel.input_gradient(&mut Starts::default(), gradient, target);
-        });
+        let ([target], _) = fill_rows(
+            &chunks(gradient.len() / self.output),
+            [self.input],
+            |rows, [target]| {
+                let gradient = &gradient[rows.start * self.output..rows.end * self.output];
+                kernel.input_gradient(&mut Starts::default(), gradient, target);
+            },
+        );
         target
     }
 
     /// The gradients of weight and bias; the chunks' shares are added in their order.
-    fn parameter_gradients(&self, kernel: &LinearKernel, x: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+    fn parameter_gradients(
+        &self,
+        kernel: &LinearKernel,
+        x: &[f32],
+        gradient: &[f32],
+    ) -> [Vec<f32>; 2] {
         let (input, output) = (self.input, self.output);
         let (_, shares) = fill_rows(&chunks(gradient.len() / output), [], |rows, []| {
             let mut share = vec![0.0; input * output + output];
@@ -63,10 +72,22 @@ impl CustomOp3 for LinearOp {
     ) -> Result<(CpuStorage, Shape)> {
         let x = floats(x, x_layout)?;
         let mut kernel = self.kernel();
-        kernel.load(floats(weight, weight_layout)?, floats(bias, bias_layout)?, false);
-        let ([target], _) = fill_rows(&chunks(x.len() / self.input), [self.output], |rows, [target]| {
-            kernel.forward(&mut Starts::default(), &x[rows.start * self.input..rows.end * self.input], target);
-        });
+        kernel.load(
+            floats(weight, weight_layout)?,
+            floats(bias, bias_layout)?,
+            false,
+        );
+        let ([target], _) = fill_rows(
+            &chunks(x.len() / self.input),
+            [self.output],
+            |rows, [target]| {
+                kernel.forward(
+                    &mut Starts::default(),
+                    &x[rows.start * self.input..rows.end * self.input],
+                    target,
+                );
+            },
+        );
         let mut shape = x_layout.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = self.output;
@@ -87,16 +108,25 @@ impl CustomOp3 for LinearOp {
         let x_gradient = match x.track_op() {
             true => {
                 with_slice(weight, |weight| kernel.load_backward(weight))?;
-                Some(with_slice(&gradient, |gradient| self.input_gradient(&kernel, gradient))?)
+                Some(with_slice(&gradient, |gradient| {
+                    self.input_gradient(&kernel, gradient)
+                })?)
             }
             false => None,
         };
-        let [weight_gradient, bias_gradient] =
-            with_slices([x, &gradient], |[x, gradient]| self.parameter_gradients(&kernel, x, gradient))?;
-        let x_gradient = x_gradient.map(|values| Tensor::from_vec(values, x.shape(), x.device())).transpose()?;
+        let [weight_gradient, bias_gradient] = with_slices([x, &gradient], |[x, gradient]| {
+            self.parameter_gradients(&kernel, x, gradient)
+        })?;
+        let x_gradient = x_gradient
+            .map(|values| Tensor::from_vec(values, x.shape(), x.device()))
+            .transpose()?;
         Ok((
             x_gradient,
-            Some(Tensor::from_vec(weight_gradient, weight.shape(), x.device())?),
+            Some(Tensor::from_vec(
+                weight_gradient,
+                weight.shape(),
+                x.device(),
+            )?),
             Some(Tensor::from_vec(bias_gradient, bias.shape(), x.device())?),
         ))
     }

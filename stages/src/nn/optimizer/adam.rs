@@ -35,7 +35,14 @@ pub struct Adam {
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, epsilon_hat: false }
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            epsilon_hat: false,
+        }
     }
 }
 
@@ -62,7 +69,13 @@ pub struct AdamW {
 
 impl Default for AdamW {
     fn default() -> Self {
-        Self { lr: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-2 }
+        Self {
+            lr: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 1e-2,
+        }
     }
 }
 
@@ -89,17 +102,33 @@ impl Adam {
         Step {
             beta1: self.beta1 as f32,
             beta2: self.beta2 as f32,
-            epsilon: if self.epsilon_hat { self.epsilon / root } else { self.epsilon } as f32,
+            epsilon: if self.epsilon_hat {
+                self.epsilon / root
+            } else {
+                self.epsilon
+            } as f32,
             size: (rate / correction(self.beta1)) as f32,
             root: root as f32,
-            keep: if decoupled { (1.0 - rate * self.weight_decay) as f32 } else { 1.0 },
-            penalty: if decoupled { 0.0 } else { self.weight_decay as f32 },
+            keep: if decoupled {
+                (1.0 - rate * self.weight_decay) as f32
+            } else {
+                1.0
+            },
+            penalty: if decoupled {
+                0.0
+            } else {
+                self.weight_decay as f32
+            },
         }
     }
 
     fn check_all(&self) -> std::result::Result<(), (&'static str, String)> {
         let finite = |value: f64| value.is_finite() && value >= 0.0;
-        for (name, value) in [("lr", self.lr), ("epsilon", self.epsilon), ("weight_decay", self.weight_decay)] {
+        for (name, value) in [
+            ("lr", self.lr),
+            ("epsilon", self.epsilon),
+            ("weight_decay", self.weight_decay),
+        ] {
             if !finite(value) {
                 return Err((name, format!("{value} is not a number that is at least 0")));
             }
@@ -115,8 +144,21 @@ impl Adam {
 
 impl AdamW {
     fn as_adam(&self) -> Adam {
-        let Self { lr, beta1, beta2, epsilon, weight_decay } = *self;
-        Adam { lr, beta1, beta2, epsilon, weight_decay, epsilon_hat: false }
+        let Self {
+            lr,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+        } = *self;
+        Adam {
+            lr,
+            beta1,
+            beta2,
+            epsilon,
+            weight_decay,
+            epsilon_hat: false,
+        }
     }
 }
 
@@ -132,10 +174,16 @@ vectorised! {
     }
 }
 
-fn update_tensor(step: Step, values: &Tensor, gradient: &Tensor, memory: &mut [Tensor]) -> Result<Tensor> {
+fn update_tensor(
+    step: Step,
+    values: &Tensor,
+    gradient: &Tensor,
+    memory: &mut [Tensor],
+) -> Result<Tensor> {
     let gradient = (gradient + (values * f64::from(step.penalty))?)?;
     memory[0] = (&memory[0] + ((&gradient - &memory[0])? * f64::from(1.0 - step.beta1))?)?;
-    memory[1] = ((&memory[1] * f64::from(step.beta2))? + (gradient.sqr()? * f64::from(1.0 - step.beta2))?)?;
+    memory[1] =
+        ((&memory[1] * f64::from(step.beta2))? + (gradient.sqr()? * f64::from(1.0 - step.beta2))?)?;
     let root = ((memory[1].sqrt()? / f64::from(step.root))? + f64::from(step.epsilon))?;
     (values * f64::from(step.keep))? - ((&memory[0] / root)? * f64::from(step.size))?
 }
@@ -167,7 +215,14 @@ macro_rules! rule {
             ) {
                 let adam: fn(&Self) -> Adam = $adam;
                 let [first, second] = memory else { return };
-                update(level, adam(self).step(step, rate, $decoupled), values, gradient, first, second);
+                update(
+                    level,
+                    adam(self).step(step, rate, $decoupled),
+                    values,
+                    gradient,
+                    first,
+                    second,
+                );
             }
 
             fn update_tensor(
@@ -179,7 +234,12 @@ macro_rules! rule {
                 memory: &mut [Tensor],
             ) -> Result<Tensor> {
                 let adam: fn(&Self) -> Adam = $adam;
-                update_tensor(adam(self).step(step, rate, $decoupled), values, gradient, memory)
+                update_tensor(
+                    adam(self).step(step, rate, $decoupled),
+                    values,
+                    gradient,
+                    memory,
+                )
             }
         }
     };
@@ -194,26 +254,68 @@ mod tests {
     #[test]
     fn first_steps_follow_the_formula() {
         // Without epsilon the first step is the rate times the gradient's sign, whatever its size.
-        let adam = Adam { lr: 0.1, epsilon: 0.0, ..Adam::default() };
+        let adam = Adam {
+            lr: 0.1,
+            epsilon: 0.0,
+            ..Adam::default()
+        };
         let (mut values, mut memory) = (vec![1.0, -1.0, 0.5], vec![vec![0.0; 3]; 2]);
-        adam.update(Level::detect(), 1, 0.1, &mut values, &[1e-3, -5.0, 2.0], &mut memory);
+        adam.update(
+            Level::detect(),
+            1,
+            0.1,
+            &mut values,
+            &[1e-3, -5.0, 2.0],
+            &mut memory,
+        );
         for (value, expected) in values.iter().zip([0.9, -0.9, 0.4]) {
             assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         }
         // lr √(1 - β₂) / (1 - β₁) · m / (√v + ε̂) with m = (1 - β₁) g and v = (1 - β₂) g².
-        let adam = Adam { lr: 0.1, epsilon: 0.01, epsilon_hat: true, ..Adam::default() };
+        let adam = Adam {
+            lr: 0.1,
+            epsilon: 0.01,
+            epsilon_hat: true,
+            ..Adam::default()
+        };
         let (mut values, mut memory) = (vec![0.0], vec![vec![0.0]; 2]);
         adam.update(Level::detect(), 1, 0.1, &mut values, &[2.0], &mut memory);
         let expected = -0.1 * 2.0 * 0.001_f32.sqrt() / (2.0 * 0.001_f32.sqrt() + 0.01);
-        assert!((values[0] - expected).abs() < 1e-6, "{} {expected}", values[0]);
+        assert!(
+            (values[0] - expected).abs() < 1e-6,
+            "{} {expected}",
+            values[0]
+        );
         // Decoupled decay acts without a gradient, the penalty through it.
-        let adamw = AdamW { lr: 0.1, weight_decay: 0.5, ..AdamW::default() };
+        let adamw = AdamW {
+            lr: 0.1,
+            weight_decay: 0.5,
+            ..AdamW::default()
+        };
         let mut values = vec![1.0];
-        adamw.update(Level::detect(), 1, 0.1, &mut values, &[0.0], &mut [vec![0.0], vec![0.0]]);
+        adamw.update(
+            Level::detect(),
+            1,
+            0.1,
+            &mut values,
+            &[0.0],
+            &mut [vec![0.0], vec![0.0]],
+        );
         assert!((values[0] - 0.95).abs() < 1e-6);
-        let adam = Adam { lr: 0.1, weight_decay: 0.5, ..Adam::default() };
+        let adam = Adam {
+            lr: 0.1,
+            weight_decay: 0.5,
+            ..Adam::default()
+        };
         let mut values = vec![1.0];
-        adam.update(Level::detect(), 1, 0.1, &mut values, &[0.0], &mut [vec![0.0], vec![0.0]]);
+        adam.update(
+            Level::detect(),
+            1,
+            0.1,
+            &mut values,
+            &[0.0],
+            &mut [vec![0.0], vec![0.0]],
+        );
         assert!((values[0] - 0.9).abs() < 1e-6);
     }
 }

@@ -27,8 +27,14 @@ impl Registry for Optimizers {
 
     fn entries() -> Vec<Entry> {
         vec![
-            Entry::new::<Adam>("adam", "Adam (Kingma and Ba, 2015); weight decay is added to the gradient"),
-            Entry::new::<AdamW>("adamw", "AdamW (Loshchilov and Hutter, 2019); weight decay is decoupled"),
+            Entry::new::<Adam>(
+                "adam",
+                "Adam (Kingma and Ba, 2015); weight decay is added to the gradient",
+            ),
+            Entry::new::<AdamW>(
+                "adamw",
+                "AdamW (Loshchilov and Hutter, 2019); weight decay is decoupled",
+            ),
             Entry::new::<Sgd>("sgd", "Stochastic gradient descent, plain or with momentum"),
         ]
     }
@@ -46,7 +52,15 @@ trait Rule {
     fn check(&self) -> Result<(), (&'static str, String)>;
 
     /// Updates values and memory in place. `step` counts from 1.
-    fn update(&self, level: Level, step: u64, rate: f64, values: &mut [f32], gradient: &[f32], memory: &mut [Vec<f32>]);
+    fn update(
+        &self,
+        level: Level,
+        step: u64,
+        rate: f64,
+        values: &mut [f32],
+        gradient: &[f32],
+        memory: &mut [Vec<f32>],
+    );
 
     /// The same with tensor operations, for other devices: the new values, and the memory in place.
     fn update_tensor(
@@ -73,7 +87,8 @@ fn rule(choice: &Choice<Optimizers>) -> Result<Box<dyn Rule + Send + Sync>, Stri
 /// The parameter at fault and a sentence about it.
 pub fn check(choice: &Choice<Optimizers>) -> Result<(), (String, String)> {
     let rule = rule(choice).map_err(|error| (String::new(), error))?;
-    rule.check().map_err(|(name, reason)| (name.to_owned(), reason))
+    rule.check()
+        .map_err(|(name, reason)| (name.to_owned(), reason))
 }
 
 /// What an optimiser remembers of one parameter.
@@ -100,17 +115,32 @@ impl Optimizer {
         let count = rule.memory().len();
         let fresh = |parameter: &Var| match parameter.device() {
             Device::Cpu => Ok(Memory::Host(vec![vec![0.0; parameter.elem_count()]; count])),
-            _ => (0..count).map(|_| parameter.zeros_like()).collect::<candle_core::Result<_>>().map(Memory::Device),
+            _ => (0..count)
+                .map(|_| parameter.zeros_like())
+                .collect::<candle_core::Result<_>>()
+                .map(Memory::Device),
         };
-        let memory = state.parameters().map(|(_, parameter)| fresh(parameter)).collect::<candle_core::Result<_>>()?;
-        Ok(Self { rule, level: Level::detect(), steps: 0, memory })
+        let memory = state
+            .parameters()
+            .map(|(_, parameter)| fresh(parameter))
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Self {
+            rule,
+            level: Level::detect(),
+            steps: 0,
+            memory,
+        })
     }
 
     /// The same with the weight decay multiplied by a factor.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_decay(choice: &Choice<Optimizers>, state: &State, factor: f64) -> Result<Self, StageError> {
+    pub fn with_decay(
+        choice: &Choice<Optimizers>,
+        state: &State,
+        factor: f64,
+    ) -> Result<Self, StageError> {
         let mut parameters: serde_json::Map<String, serde_json::Value> =
             choice.parameters().map_err(StageError::new)?;
         if let Some(decay) = parameters.get_mut("weight_decay")
@@ -131,23 +161,35 @@ impl Optimizer {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    pub fn step(&mut self, state: &State, gradients: &Gradients, rate: f64) -> candle_core::Result<()> {
+    pub fn step(
+        &mut self,
+        state: &State,
+        gradients: &Gradients,
+        rate: f64,
+    ) -> candle_core::Result<()> {
         self.steps += 1;
         let (level, step) = (self.level, self.steps);
-        for (((_, parameter), gradient), memory) in state.parameters().zip(&gradients.0).zip(&mut self.memory) {
+        for (((_, parameter), gradient), memory) in
+            state.parameters().zip(&gradients.0).zip(&mut self.memory)
+        {
             let Some(gradient) = gradient else { continue };
             match memory {
                 Memory::Host(memory) => {
                     let gradient = gradient.contiguous()?;
                     with_slice(&gradient, |gradient| {
                         with_slice_mut(parameter, |values| {
-                            self.rule.update(level, step, rate, values, gradient, memory);
+                            self.rule
+                                .update(level, step, rate, values, gradient, memory);
                         })
                     })??;
                 }
                 Memory::Device(memory) => {
                     let values = parameter.as_detached_tensor();
-                    parameter.set(&self.rule.update_tensor(step, rate, &values, gradient, memory)?)?;
+                    parameter.set(
+                        &self
+                            .rule
+                            .update_tensor(step, rate, &values, gradient, memory)?,
+                    )?;
                 }
             }
         }
@@ -191,11 +233,14 @@ impl Optimizer {
                 let key = format!("{kind}.{name}");
                 let fits = |tensor: &&TensorData| tensor.shape == parameter.dims();
                 let values = data.get(&key).filter(fits).and_then(TensorData::to_f32);
-                let values = values.ok_or_else(|| StageError::new(format!("the optimizer's `{key}` does not fit")))?;
+                let values = values.ok_or_else(|| {
+                    StageError::new(format!("the optimizer's `{key}` does not fit"))
+                })?;
                 match memory {
                     Memory::Host(memory) => memory[index] = values,
                     Memory::Device(memory) => {
-                        memory[index] = Tensor::from_vec(values, parameter.dims(), parameter.device())?;
+                        memory[index] =
+                            Tensor::from_vec(values, parameter.dims(), parameter.device())?;
                     }
                 }
             }
@@ -225,7 +270,10 @@ mod tests {
             ("adam", json!({"lr": 0.05, "weight_decay": 0.1})),
             ("adamw", json!({"lr": 0.05, "weight_decay": 0.1})),
             ("sgd", json!({"lr": 0.05})),
-            ("sgd", json!({"lr": 0.05, "momentum": 0.9, "nesterov": true, "weight_decay": 0.01})),
+            (
+                "sgd",
+                json!({"lr": 0.05, "momentum": 0.9, "nesterov": true, "weight_decay": 0.01}),
+            ),
         ]
         .into_iter()
         .map(|(name, parameters)| Choice::new(name, parameters).unwrap())
@@ -239,7 +287,9 @@ mod tests {
     fn gradient(state: &State) -> Gradients {
         // Of the loss (w - 2)² summed.
         let (_, parameter) = state.parameters().next().unwrap();
-        Gradients(vec![Some(((parameter.as_detached_tensor() - 2.0).unwrap() * 2.0).unwrap())])
+        Gradients(vec![Some(
+            ((parameter.as_detached_tensor() - 2.0).unwrap() * 2.0).unwrap(),
+        )])
     }
 
     #[test]
@@ -249,17 +299,32 @@ mod tests {
             let mut optimizer = Optimizer::new(&choice, &straight).unwrap();
             let rate = optimizer.base_rate();
             for _ in 0..7 {
-                optimizer.step(&straight, &gradient(&straight), rate).unwrap();
+                optimizer
+                    .step(&straight, &gradient(&straight), rate)
+                    .unwrap();
             }
             resumed.set_data(&straight.to_data().unwrap()).unwrap();
             let mut second = Optimizer::new(&choice, &resumed).unwrap();
-            second.set_data(&resumed, optimizer.steps(), &optimizer.to_data(&straight).unwrap()).unwrap();
+            second
+                .set_data(
+                    &resumed,
+                    optimizer.steps(),
+                    &optimizer.to_data(&straight).unwrap(),
+                )
+                .unwrap();
             for _ in 0..200 {
-                optimizer.step(&straight, &gradient(&straight), rate).unwrap();
+                optimizer
+                    .step(&straight, &gradient(&straight), rate)
+                    .unwrap();
                 second.step(&resumed, &gradient(&resumed), rate).unwrap();
             }
             assert_eq!(values(&straight), values(&resumed), "{choice:?}");
-            assert!(values(&straight).iter().all(|value| (value - 2.0).abs() < 0.25), "{choice:?}");
+            assert!(
+                values(&straight)
+                    .iter()
+                    .all(|value| (value - 2.0).abs() < 0.25),
+                "{choice:?}"
+            );
         }
     }
 
@@ -288,7 +353,11 @@ mod tests {
         assert_eq!(check(&negative).unwrap_err().0, "lr");
         let nesterov = Choice::new("sgd", json!({"lr": 0.1, "nesterov": true})).unwrap();
         assert_eq!(check(&nesterov).unwrap_err().0, "nesterov");
-        assert!(Choice::<Optimizers>::new("adam", json!({"rate": 1.0})).unwrap_err().contains("rate"));
+        assert!(
+            Choice::<Optimizers>::new("adam", json!({"rate": 1.0}))
+                .unwrap_err()
+                .contains("rate")
+        );
         assert!(choices().iter().all(|choice| check(choice).is_ok()));
     }
 }

@@ -27,7 +27,12 @@ pub struct Sgd {
 
 impl Default for Sgd {
     fn default() -> Self {
-        Self { lr: 1e-2, momentum: 0.0, nesterov: false, weight_decay: 0.0 }
+        Self {
+            lr: 1e-2,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+        }
     }
 }
 
@@ -64,7 +69,10 @@ impl Rule for Sgd {
             }
         }
         if !(0.0..1.0).contains(&self.momentum) {
-            return Err(("momentum", format!("{} does not lie in 0 ≤ momentum < 1", self.momentum)));
+            return Err((
+                "momentum",
+                format!("{} does not lie in 0 ≤ momentum < 1", self.momentum),
+            ));
         }
         if self.nesterov && self.momentum == 0.0 {
             return Err(("nesterov", "needs a momentum above 0".to_owned()));
@@ -72,7 +80,15 @@ impl Rule for Sgd {
         Ok(())
     }
 
-    fn update(&self, level: Level, _: u64, rate: f64, values: &mut [f32], gradient: &[f32], memory: &mut [Vec<f32>]) {
+    fn update(
+        &self,
+        level: Level,
+        _: u64,
+        rate: f64,
+        values: &mut [f32],
+        gradient: &[f32],
+        memory: &mut [Vec<f32>],
+    ) {
         let [direction] = memory else { return };
         let constants = [rate, self.momentum, self.weight_decay].map(|constant| constant as f32);
         update(level, constants, self.nesterov, values, gradient, direction);
@@ -88,7 +104,11 @@ impl Rule for Sgd {
     ) -> Result<Tensor> {
         let gradient = (gradient + (values * self.weight_decay)?)?;
         memory[0] = ((&memory[0] * self.momentum)? + &gradient)?;
-        let direction = if self.nesterov { (gradient + (&memory[0] * self.momentum)?)? } else { memory[0].clone() };
+        let direction = if self.nesterov {
+            (gradient + (&memory[0] * self.momentum)?)?
+        } else {
+            memory[0].clone()
+        };
         values - (direction * rate)?
     }
 }

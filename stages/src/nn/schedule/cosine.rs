@@ -23,7 +23,9 @@ impl Rule for Cosine {
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match self {
-            Self { epochs: Some(0), .. } => Err(("epochs", "must be at least 1")),
+            Self {
+                epochs: Some(0), ..
+            } => Err(("epochs", "must be at least 1")),
             Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
             _ => Ok(()),
         }
@@ -35,6 +37,10 @@ impl Rule for Cosine {
 
     fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
         let total = self.epochs.unwrap_or(point.epochs);
-        along_cosine(base, self.minimum, point.epoch.min(total) as f64 / total as f64)
+        along_cosine(
+            base,
+            self.minimum,
+            point.epoch.min(total) as f64 / total as f64,
+        )
     }
 }

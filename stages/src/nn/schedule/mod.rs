@@ -96,7 +96,9 @@ impl Declaration {
     }
 
     fn find(choice: &Choice<Schedules>) -> Result<&'static Self, String> {
-        let found = SCHEDULES.iter().find(|schedule| schedule.name == choice.name());
+        let found = SCHEDULES
+            .iter()
+            .find(|schedule| schedule.name == choice.name());
         found.ok_or_else(|| format!("unknown schedule `{}`", choice.name()))
     }
 }
@@ -137,7 +139,10 @@ impl Registry for Schedules {
     const BARE: bool = true;
 
     fn entries() -> Vec<Entry> {
-        SCHEDULES.iter().map(|schedule| (schedule.entry)()).collect()
+        SCHEDULES
+            .iter()
+            .map(|schedule| (schedule.entry)())
+            .collect()
     }
 }
 
@@ -151,7 +156,8 @@ fn rule(choice: &Choice<Schedules>) -> Result<Box<dyn AnyRule>, String> {
 /// The parameter at fault and a sentence about it.
 pub fn check(choice: &Choice<Schedules>) -> Result<(), (String, String)> {
     let rule = rule(choice).map_err(|error| (String::new(), error))?;
-    rule.check().map_err(|(name, reason)| (name.to_owned(), reason.to_owned()))
+    rule.check()
+        .map_err(|(name, reason)| (name.to_owned(), reason.to_owned()))
 }
 
 /// Whether rates depend on how many epochs the training has in all.
@@ -193,12 +199,25 @@ impl Schedule {
     /// # Errors
     /// If the choice does not parse.
     pub fn new(choice: &Choice<Schedules>, base: f64, epochs: u64) -> Result<Self, String> {
-        Ok(Self { rule: rule(choice)?, base, epochs, state: ScheduleState::default() })
+        Ok(Self {
+            rule: rule(choice)?,
+            base,
+            epochs,
+            state: ScheduleState::default(),
+        })
     }
 
     /// The rate of a step, after `epoch` epochs and the share `within` of the next.
     pub fn rate(&self, epoch: u64, within: f64) -> f64 {
-        self.rule.rate(self.base, Point { epoch, within, epochs: self.epochs }, &self.state)
+        self.rule.rate(
+            self.base,
+            Point {
+                epoch,
+                within,
+                epochs: self.epochs,
+            },
+            &self.state,
+        )
     }
 
     /// Takes note of the monitored figure at the end of an epoch; lower is better.
@@ -222,12 +241,20 @@ mod tests {
     fn rates_follow_their_formulas() {
         assert_eq!(schedule("constant", json!({})).rate(7, 0.5), 1.0);
         let step = schedule("step", json!({"every": 3, "factor": 0.5}));
-        assert_eq!([0, 2, 3, 6].map(|epoch| step.rate(epoch, 0.9)), [1.0, 1.0, 0.5, 0.25]);
+        assert_eq!(
+            [0, 2, 3, 6].map(|epoch| step.rate(epoch, 0.9)),
+            [1.0, 1.0, 0.5, 0.25]
+        );
         let late = schedule("step", json!({"every": 1, "factor": 0.5, "after": 1}));
-        assert_eq!([0, 1, 2, 3].map(|epoch| late.rate(epoch, 0.0)), [1.0, 1.0, 0.5, 0.25]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|epoch| late.rate(epoch, 0.0)),
+            [1.0, 1.0, 0.5, 0.25]
+        );
         let cosine = schedule("cosine", json!({"minimum": 0.2}));
         assert_eq!(cosine.rate(0, 0.7), 1.0);
-        assert!((cosine.rate(5, 0.0) - 0.6).abs() < 1e-12 && (cosine.rate(10, 0.0) - 0.2).abs() < 1e-12);
+        assert!(
+            (cosine.rate(5, 0.0) - 0.6).abs() < 1e-12 && (cosine.rate(10, 0.0) - 0.2).abs() < 1e-12
+        );
         let mut plateau = schedule("plateau", json!({"factor": 0.5, "patience": 1}));
         let rates: Vec<f64> = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0]
             .into_iter()
@@ -247,8 +274,13 @@ mod tests {
         assert!((cycle.rate(3, 0.0) - 1.0).abs() < 1e-12);
         assert!((cycle.rate(1, 0.5) - 0.52).abs() < 1e-12);
         assert!((cycle.rate(10, 0.0) - 0.04 / 1e4).abs() < 1e-12);
-        let warm = schedule("warm_up", json!({"epochs": 2, "from": 0.1, "then": "cosine"}));
-        assert!((warm.rate(0, 0.0) - 0.1).abs() < 1e-12 && (warm.rate(1, 0.0) - 0.55).abs() < 1e-12);
+        let warm = schedule(
+            "warm_up",
+            json!({"epochs": 2, "from": 0.1, "then": "cosine"}),
+        );
+        assert!(
+            (warm.rate(0, 0.0) - 0.1).abs() < 1e-12 && (warm.rate(1, 0.0) - 0.55).abs() < 1e-12
+        );
         assert!((warm.rate(2, 0.0) - 1.0).abs() < 1e-12 && (warm.rate(6, 0.0) - 0.5).abs() < 1e-12);
         assert!(warm.rate(10, 0.0).abs() < 1e-12);
         assert_eq!(schedule("warm_up", json!({"epochs": 2})).rate(5, 0.3), 1.0);
@@ -260,10 +292,22 @@ mod tests {
     fn unusable_parameters_are_named() {
         let check = |name, parameters| check(&Choice::new(name, parameters).unwrap());
         assert_eq!(check("step", json!({"every": 0})).unwrap_err().0, "every");
-        assert_eq!(check("cosine", json!({"minimum": -1.0})).unwrap_err().0, "minimum");
-        assert_eq!(check("plateau", json!({"factor": 2.0})).unwrap_err().0, "factor");
-        assert_eq!(check("one_cycle", json!({"rise": 0.0})).unwrap_err().0, "rise");
-        assert_eq!(check("warm_up", json!({"epochs": -1.0})).unwrap_err().0, "epochs");
+        assert_eq!(
+            check("cosine", json!({"minimum": -1.0})).unwrap_err().0,
+            "minimum"
+        );
+        assert_eq!(
+            check("plateau", json!({"factor": 2.0})).unwrap_err().0,
+            "factor"
+        );
+        assert_eq!(
+            check("one_cycle", json!({"rise": 0.0})).unwrap_err().0,
+            "rise"
+        );
+        assert_eq!(
+            check("warm_up", json!({"epochs": -1.0})).unwrap_err().0,
+            "epochs"
+        );
         for schedule in SCHEDULES {
             assert!(check(schedule.name, json!({})).is_ok(), "{}", schedule.name);
         }

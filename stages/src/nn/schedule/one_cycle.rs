@@ -23,14 +23,17 @@ pub struct OneCycle {
 
 impl Default for OneCycle {
     fn default() -> Self {
-        Self { rise: 0.3, start_divisor: 25.0, end_divisor: 1e4 }
+        Self {
+            rise: 0.3,
+            start_divisor: 25.0,
+            end_divisor: 1e4,
+        }
     }
 }
 
 impl Rule for OneCycle {
     const NAME: &'static str = "one_cycle";
-    const DOC: &'static str =
-        "The rate rises to the optimizer's and falls to almost nothing, from step to step (Smith and Topin, 2019)";
+    const DOC: &'static str = "The rate rises to the optimizer's and falls to almost nothing, from step to step (Smith and Topin, 2019)";
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let divisor = |value: f64| is_rate(value) && value >= 1.0;
@@ -56,7 +59,11 @@ impl Rule for OneCycle {
         if share < self.rise {
             along_cosine(first, base, share / self.rise)
         } else {
-            along_cosine(base, first / self.end_divisor, (share - self.rise) / (1.0 - self.rise))
+            along_cosine(
+                base,
+                first / self.end_divisor,
+                (share - self.rise) / (1.0 - self.rise),
+            )
         }
     }
 }

@@ -25,20 +25,28 @@ pub struct Plateau {
 
 impl Default for Plateau {
     fn default() -> Self {
-        Self { factor: 0.1, patience: 10, threshold: 1e-4, minimum: 0.0 }
+        Self {
+            factor: 0.1,
+            patience: 10,
+            threshold: 1e-4,
+            minimum: 0.0,
+        }
     }
 }
 
 impl Rule for Plateau {
     const NAME: &'static str = "plateau";
-    const DOC: &'static str =
-        "The rate is reduced when the monitored figure, by default the validation loss, stops getting better";
+    const DOC: &'static str = "The rate is reduced when the monitored figure, by default the validation loss, stops getting better";
     const WATCHES: bool = true;
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match self {
-            Self { factor, .. } if !is_share(*factor) => Err(("factor", "must lie between 0 and 1")),
-            Self { threshold, .. } if !is_share(*threshold) => Err(("threshold", "must lie between 0 and 1")),
+            Self { factor, .. } if !is_share(*factor) => {
+                Err(("factor", "must lie between 0 and 1"))
+            }
+            Self { threshold, .. } if !is_share(*threshold) => {
+                Err(("threshold", "must lie between 0 and 1"))
+            }
             Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
             _ => Ok(()),
         }
@@ -51,7 +59,10 @@ impl Rule for Plateau {
 
     fn observe(&self, figure: f64, state: &mut ScheduleState) {
         // A figure to be maximised comes negated: its threshold is a share of its magnitude all the same.
-        if state.best.is_none_or(|best| figure < best - best.abs() * self.threshold) {
+        if state
+            .best
+            .is_none_or(|best| figure < best - best.abs() * self.threshold)
+        {
             state.best = Some(figure);
             state.idle = 0;
             return;

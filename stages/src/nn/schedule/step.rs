@@ -21,7 +21,11 @@ pub struct Step {
 
 impl Default for Step {
     fn default() -> Self {
-        Self { every: 10, factor: 0.1, after: 0 }
+        Self {
+            every: 10,
+            factor: 0.1,
+            after: 0,
+        }
     }
 }
 
@@ -32,12 +36,16 @@ impl Rule for Step {
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match self {
             Self { every: 0, .. } => Err(("every", "must be at least 1")),
-            Self { factor, .. } if !is_share(*factor) => Err(("factor", "must lie between 0 and 1")),
+            Self { factor, .. } if !is_share(*factor) => {
+                Err(("factor", "must lie between 0 and 1"))
+            }
             _ => Ok(()),
         }
     }
 
     fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
-        base * self.factor.powf((point.epoch.saturating_sub(self.after) / self.every) as f64)
+        base * self
+            .factor
+            .powf((point.epoch.saturating_sub(self.after) / self.every) as f64)
     }
 }

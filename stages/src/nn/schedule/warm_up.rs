@@ -37,13 +37,19 @@ pub struct WarmUp {
 
 impl Default for WarmUp {
     fn default() -> Self {
-        Self { epochs: 1.0, from: 0.0, then: Then::Constant, minimum: 0.0 }
+        Self {
+            epochs: 1.0,
+            from: 0.0,
+            then: Then::Constant,
+            minimum: 0.0,
+        }
     }
 }
 
 impl Rule for WarmUp {
     const NAME: &'static str = "warm_up";
-    const DOC: &'static str = "The rate rises in a straight line over the first epochs, then stays or falls";
+    const DOC: &'static str =
+        "The rate rises in a straight line over the first epochs, then stays or falls";
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match self {
@@ -64,7 +70,11 @@ impl Rule for WarmUp {
             return base * (self.from + (1.0 - self.from) * passed / self.epochs);
         }
         let left = point.epochs as f64 - self.epochs;
-        let share = if left > 0.0 { ((passed - self.epochs) / left).min(1.0) } else { 0.0 };
+        let share = if left > 0.0 {
+            ((passed - self.epochs) / left).min(1.0)
+        } else {
+            0.0
+        };
         match self.then {
             Then::Constant => base,
             Then::Linear => base + (self.minimum - base) * share,

@@ -6,7 +6,10 @@ use super::{Fault, Sample, value};
 
 /// The samples of one file; each has one dimension.
 pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
-    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()));
     let mut attributes: Vec<Attribute> = Vec::new();
     let mut last = 0;
     loop {
@@ -19,17 +22,35 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
             Some(("@relation", _)) => {}
             Some(("@attribute", rest)) => attributes.push(Attribute::read(rest, number)?),
             Some(("@data", _)) => break,
-            _ => return Err(Fault::new(number, format!("`{}` in the head of an ARFF file", start(line)))),
+            _ => {
+                return Err(Fault::new(
+                    number,
+                    format!("`{}` in the head of an ARFF file", start(line)),
+                ));
+            }
         }
     }
     let classes = match attributes.pop() {
         Some(Attribute::Nominal(classes)) if !attributes.is_empty() => classes,
-        _ => return Err(Fault::new(last, "the last attribute is not a class of named values")),
+        _ => {
+            return Err(Fault::new(
+                last,
+                "the last attribute is not a class of named values",
+            ));
+        }
     };
-    if attributes.iter().any(|attribute| matches!(attribute, Attribute::Nominal(_))) {
-        return Err(Fault::new(last, "an attribute before the last one is not numeric"));
+    if attributes
+        .iter()
+        .any(|attribute| matches!(attribute, Attribute::Nominal(_)))
+    {
+        return Err(Fault::new(
+            last,
+            "an attribute before the last one is not numeric",
+        ));
     }
-    let rows: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('%')).collect();
+    let rows: Vec<(usize, &str)> = lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('%'))
+        .collect();
     if rows.is_empty() {
         return Err(Fault::new(last, "no samples follow `@data`"));
     }
@@ -48,7 +69,12 @@ impl Attribute {
     fn read(rest: &str, line: usize) -> Result<Self, Fault> {
         if let Some((_, values)) = rest.split_once('{') {
             let values = values.trim_end().trim_end_matches('}');
-            return Ok(Self::Nominal(values.split(',').map(|class| unquoted(class).to_owned()).collect()));
+            return Ok(Self::Nominal(
+                values
+                    .split(',')
+                    .map(|class| unquoted(class).to_owned())
+                    .collect(),
+            ));
         }
         let kind = rest.split_whitespace().next_back().unwrap_or_default();
         match kind.to_ascii_lowercase().as_str() {
@@ -62,10 +88,13 @@ impl Attribute {
 
 /// The keyword of a line in lower case, and the rest.
 fn declaration(line: &str) -> Option<(&'static str, &str)> {
-    ["@relation", "@attribute", "@data"].into_iter().find_map(|keyword| {
-        let head = line.get(..keyword.len())?;
-        head.eq_ignore_ascii_case(keyword).then(|| (keyword, line[keyword.len()..].trim()))
-    })
+    ["@relation", "@attribute", "@data"]
+        .into_iter()
+        .find_map(|keyword| {
+            let head = line.get(..keyword.len())?;
+            head.eq_ignore_ascii_case(keyword)
+                .then(|| (keyword, line[keyword.len()..].trim()))
+        })
 }
 
 fn unquoted(text: &str) -> &str {
@@ -86,11 +115,21 @@ fn sample(line: &str, number: usize, length: usize, classes: &[String]) -> Resul
     }
     let class = fields.next().map(unquoted);
     let found = values.len() + usize::from(class.is_some()) + fields.count();
-    let class = class
-        .filter(|_| found == length + 1)
-        .ok_or_else(|| Fault::new(number, format!("{found} fields where {} are declared", length + 1)))?;
+    let class = class.filter(|_| found == length + 1).ok_or_else(|| {
+        Fault::new(
+            number,
+            format!("{found} fields where {} are declared", length + 1),
+        )
+    })?;
     if !classes.iter().any(|known| known == class) {
-        return Err(Fault::new(number, format!("`{class}` is none of the classes that the file declares")));
+        return Err(Fault::new(
+            number,
+            format!("`{class}` is none of the classes that the file declares"),
+        ));
     }
-    Ok(Sample { class: Some(class.to_owned()), dimensions: vec![values], line: number })
+    Ok(Sample {
+        class: Some(class.to_owned()),
+        dimensions: vec![values],
+        line: number,
+    })
 }

@@ -14,7 +14,9 @@ fn read(files: &[(&str, &str)], parameters: Value) -> Result<Series, StageError>
         std::fs::write(&path, text).unwrap();
         (format!("UEA/{name}"), path)
     };
-    let host = NullHost { files: files.iter().map(place).collect() };
+    let host = NullHost {
+        files: files.iter().map(place).collect(),
+    };
     let dataset: Uea = serde_json::from_value(parameters).unwrap();
     dataset.check().unwrap();
     dataset.read(&host.context(0))
@@ -46,7 +48,14 @@ fn dimensions_become_channels_and_samples_segments() {
     let found: Vec<_> = series
         .segments
         .iter()
-        .map(|segment| (segment.split, segment.entity.as_str(), segment.rows.clone(), segment.class.as_deref()))
+        .map(|segment| {
+            (
+                segment.split,
+                segment.entity.as_str(),
+                segment.rows.clone(),
+                segment.class.as_deref(),
+            )
+        })
         .collect();
     let expected = [
         (Split::Train, "train/00000", 0..2, Some("up")),
@@ -65,7 +74,11 @@ fn what_does_not_fit_is_named_with_its_line() {
         ("5,6,up\n7,x,down\n", "`x` is not a finite number", Some(9)),
         ("5,6,up\n7,8\n", "2 fields where 3", Some(9)),
         ("5,6,up\n7,8,9,down\n", "4 fields where 3", Some(9)),
-        ("5,6,up\n7,8,left\n", "`left` is none of the classes", Some(9)),
+        (
+            "5,6,up\n7,8,left\n",
+            "`left` is none of the classes",
+            Some(9),
+        ),
         ("5,6,up\n7,?,down\n", "is missing", None),
         ("", "no samples", Some(7)),
     ] {
@@ -86,7 +99,10 @@ fn ts(text: &str) -> Result<Series, StageError> {
 #[test]
 fn ts_files_hold_all_dimensions_and_lengths_may_differ() {
     let series = ts(TS).unwrap();
-    assert_eq!(series.values[..10], [1.0, 4.0, 2.0, 5.0, 3.0, 6.0, 7.0, 9.0, 8.0, 9.0]);
+    assert_eq!(
+        series.values[..10],
+        [1.0, 4.0, 2.0, 5.0, 3.0, 6.0, 7.0, 9.0, 8.0, 9.0]
+    );
     assert_eq!(series.segments[1].rows, 3..5);
     assert_eq!(series.classes(), ["a", "b"]);
     for (from, to, message, line) in [
@@ -105,13 +121,20 @@ fn ts_files_hold_all_dimensions_and_lengths_may_differ() {
 
 #[test]
 fn a_share_of_each_class_is_for_validation() {
-    let rows: String =
-        (0..20).map(|row| format!("{row},{row},{}\n", if row % 4 == 0 { "up" } else { "down" })).collect();
+    let rows: String = (0..20)
+        .map(|row| format!("{row},{row},{}\n", if row % 4 == 0 { "up" } else { "down" }))
+        .collect();
     let file = arff(&rows);
-    let files = [("Toy_TRAIN.arff", file.as_str()), ("Toy_TEST.arff", file.as_str())];
+    let files = [
+        ("Toy_TRAIN.arff", file.as_str()),
+        ("Toy_TEST.arff", file.as_str()),
+    ];
     let series = read(&files, json!({"problem": "Toy", "validation": 0.2})).unwrap();
     let count = |class: &str| {
-        series.of_split(Split::Validation).filter(|segment| segment.class.as_deref() == Some(class)).count()
+        series
+            .of_split(Split::Validation)
+            .filter(|segment| segment.class.as_deref() == Some(class))
+            .count()
     };
     assert_eq!((count("up"), count("down")), (1, 3));
     assert_eq!(series.of_split(Split::Test).count(), 20);
@@ -119,14 +142,24 @@ fn a_share_of_each_class_is_for_validation() {
 
 #[test]
 fn reads_the_real_files() {
-    let Some(first) = crate::testing::real_data("UEA/HandwritingDimension1_TRAIN.arff") else { return };
+    let Some(first) = crate::testing::real_data("UEA/HandwritingDimension1_TRAIN.arff") else {
+        return;
+    };
     let root = first.ancestors().nth(2).unwrap();
     let dataset: Uea = serde_json::from_value(json!({"problem": "Handwriting"})).unwrap();
     let files = dataset.files();
     assert_eq!((files.len(), files[0].dataset.as_deref()), (6, Some("uea")));
-    let host = NullHost { files: files.into_iter().map(|file| (file.name, root.join(file.path))).collect() };
+    let host = NullHost {
+        files: files
+            .into_iter()
+            .map(|file| (file.name, root.join(file.path)))
+            .collect(),
+    };
     let series = dataset.read(&host.context(0)).unwrap();
-    assert_eq!((series.rows(), series.width(), series.classes().len()), (1000 * 152, 3, 26));
+    assert_eq!(
+        (series.rows(), series.width(), series.classes().len()),
+        (1000 * 152, 3, 26)
+    );
     assert_eq!(series.of_split(Split::Train).count(), 150);
 }
 

@@ -16,7 +16,10 @@ struct Head {
 /// The samples of a file.
 pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
     let mut head = Head::default();
-    let mut lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()));
     let mut last = 1;
     loop {
         let Some((number, line)) = lines.next() else {
@@ -31,12 +34,16 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
         }
         head.read(line, number)?;
     }
-    let rows: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
+    let rows: Vec<(usize, &str)> = lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .collect();
     if rows.is_empty() {
         return Err(Fault::new(last, "no samples follow `@data`"));
     }
-    let samples: Vec<Result<Sample, Fault>> =
-        rows.par_iter().map(|(number, line)| head.sample(line, *number)).collect();
+    let samples: Vec<Result<Sample, Fault>> = rows
+        .par_iter()
+        .map(|(number, line)| head.sample(line, *number))
+        .collect();
     samples.into_iter().collect()
 }
 
@@ -47,21 +54,30 @@ impl Head {
         let first = words.next().unwrap_or_default();
         let is_true = first.eq_ignore_ascii_case("true");
         match keyword.as_str() {
-            "@timestamps" if is_true => Err(Fault::new(number, "time stamps within samples are not understood")
-                .hint("take a version of the problem without them")),
-            "@targetlabel" if is_true => Err(Fault::new(number, "a problem of regression has no classes")),
+            "@timestamps" if is_true => Err(Fault::new(
+                number,
+                "time stamps within samples are not understood",
+            )
+            .hint("take a version of the problem without them")),
+            "@targetlabel" if is_true => {
+                Err(Fault::new(number, "a problem of regression has no classes"))
+            }
             "@classlabel" => {
                 self.classes = is_true.then(|| words.map(str::to_owned).collect());
                 Ok(())
             }
             "@dimension" | "@dimensions" => {
                 let count = first.parse().ok().filter(|count| *count > 0);
-                self.dimensions =
-                    Some(count.ok_or_else(|| Fault::new(number, format!("`{first}` is not a number of dimensions")))?);
+                self.dimensions = Some(count.ok_or_else(|| {
+                    Fault::new(number, format!("`{first}` is not a number of dimensions"))
+                })?);
                 Ok(())
             }
             _ if keyword.starts_with('@') => Ok(()),
-            _ => Err(Fault::new(number, "a line before `@data` that begins with neither `@` nor `#`")),
+            _ => Err(Fault::new(
+                number,
+                "a line before `@data` that begins with neither `@` nor `#`",
+            )),
         }
     }
 
@@ -69,23 +85,42 @@ impl Head {
         let (data, class) = match &self.classes {
             None => (line, None),
             Some(classes) => {
-                let split = line.rsplit_once(':').map(|(data, class)| (data, class.trim()));
-                let (data, class) = split.ok_or_else(|| Fault::new(number, "the line has no class at its end"))?;
+                let split = line
+                    .rsplit_once(':')
+                    .map(|(data, class)| (data, class.trim()));
+                let (data, class) =
+                    split.ok_or_else(|| Fault::new(number, "the line has no class at its end"))?;
                 if !classes.is_empty() && !classes.iter().any(|known| known == class) {
-                    return Err(Fault::new(number, format!("`{class}` is none of the classes that the file declares")));
+                    return Err(Fault::new(
+                        number,
+                        format!("`{class}` is none of the classes that the file declares"),
+                    ));
                 }
                 (data, Some(class.to_owned()))
             }
         };
-        let dimension =
-            |text: &str| text.split(',').map(|field| value(field, number)).collect::<Result<Vec<f32>, Fault>>();
-        let dimensions = data.split(':').map(dimension).collect::<Result<Vec<_>, Fault>>()?;
+        let dimension = |text: &str| {
+            text.split(',')
+                .map(|field| value(field, number))
+                .collect::<Result<Vec<f32>, Fault>>()
+        };
+        let dimensions = data
+            .split(':')
+            .map(dimension)
+            .collect::<Result<Vec<_>, Fault>>()?;
         match self.dimensions {
             Some(declared) if declared != dimensions.len() => {
-                let message = format!("{} dimensions where {declared} are declared", dimensions.len());
+                let message = format!(
+                    "{} dimensions where {declared} are declared",
+                    dimensions.len()
+                );
                 Err(Fault::new(number, message))
             }
-            _ => Ok(Sample { class, dimensions, line: number }),
+            _ => Ok(Sample {
+                class,
+                dimensions,
+                line: number,
+            }),
         }
     }
 }

@@ -25,7 +25,11 @@ impl Augmentation for Brightness {
     const DOC: &'static str = "Makes pictures lighter or darker";
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if (0.0..=1.0).contains(&self.by) { Ok(()) } else { Err(("by", "must lie between 0 and 1")) }
+        if (0.0..=1.0).contains(&self.by) {
+            Ok(())
+        } else {
+            Err(("by", "must lie between 0 and 1"))
+        }
     }
 
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {

@@ -20,7 +20,10 @@ pub struct Flip {
 
 impl Default for Flip {
     fn default() -> Self {
-        Self { horizontal: 0.5, vertical: 0.0 }
+        Self {
+            horizontal: 0.5,
+            vertical: 0.0,
+        }
     }
 }
 
@@ -33,7 +36,9 @@ impl Augmentation for Flip {
             Self { horizontal, .. } if !(0.0..=1.0).contains(horizontal) => {
                 Err(("horizontal", "must lie between 0 and 1"))
             }
-            Self { vertical, .. } if !(0.0..=1.0).contains(vertical) => Err(("vertical", "must lie between 0 and 1")),
+            Self { vertical, .. } if !(0.0..=1.0).contains(vertical) => {
+                Err(("vertical", "must lie between 0 and 1"))
+            }
             _ => Ok(()),
         }
     }
@@ -41,7 +46,10 @@ impl Augmentation for Flip {
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
         let (width, plane) = (picture.width, picture.height * picture.width);
         if random.uniform() < self.horizontal {
-            picture.values.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+            picture
+                .values
+                .chunks_exact_mut(width)
+                .for_each(<[f32]>::reverse);
         }
         if random.uniform() < self.vertical {
             for plane in picture.values.chunks_exact_mut(plane) {

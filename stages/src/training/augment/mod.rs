@@ -60,8 +60,12 @@ impl Declaration {
     }
 
     fn parse(choice: &Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String> {
-        let found = AUGMENTATIONS.iter().find(|augmentation| augmentation.name == choice.name());
-        (found.ok_or_else(|| format!("unknown augmentation `{}`", choice.name()))?.parse)(choice)
+        let found = AUGMENTATIONS
+            .iter()
+            .find(|augmentation| augmentation.name == choice.name());
+        (found
+            .ok_or_else(|| format!("unknown augmentation `{}`", choice.name()))?
+            .parse)(choice)
     }
 }
 
@@ -91,7 +95,10 @@ impl Registry for Augmentations {
     const BARE: bool = true;
 
     fn entries() -> Vec<Entry> {
-        AUGMENTATIONS.iter().map(|augmentation| (augmentation.entry)()).collect()
+        AUGMENTATIONS
+            .iter()
+            .map(|augmentation| (augmentation.entry)())
+            .collect()
     }
 }
 
@@ -101,7 +108,9 @@ impl Registry for Augmentations {
 /// The parameter at fault and a sentence about it.
 pub fn check(choice: &Choice<Augmentations>) -> Result<(), (String, String)> {
     let augmentation = Declaration::parse(choice).map_err(|error| (String::new(), error))?;
-    augmentation.check().map_err(|(parameter, reason)| (parameter.to_owned(), reason.to_owned()))
+    augmentation
+        .check()
+        .map_err(|(parameter, reason)| (parameter.to_owned(), reason.to_owned()))
 }
 
 /// Alters every picture of `[batch, colours, height, width]` in the given ways, one after another. Without any, nothing
@@ -109,21 +118,40 @@ pub fn check(choice: &Choice<Augmentations>) -> Result<(), (String, String)> {
 ///
 /// # Errors
 /// If a tensor operation fails or the tensor does not hold pictures.
-pub fn augment(ways: &[Choice<Augmentations>], images: &Tensor, random: &mut Random) -> Result<Tensor, StageError> {
+pub fn augment(
+    ways: &[Choice<Augmentations>],
+    images: &Tensor,
+    random: &mut Random,
+) -> Result<Tensor, StageError> {
     if ways.is_empty() {
         return Ok(images.clone());
     }
-    let ways: Vec<Box<dyn AnyAugmentation>> =
-        ways.iter().map(Declaration::parse).collect::<Result<_, _>>().map_err(StageError::new)?;
+    let ways: Vec<Box<dyn AnyAugmentation>> = ways
+        .iter()
+        .map(Declaration::parse)
+        .collect::<Result<_, _>>()
+        .map_err(StageError::new)?;
     let (batch, colours, height, width) = images.dims4()?;
     let mut values: Vec<f32> = images.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
     let seeds: Vec<u64> = (0..batch).map(|_| random.next_u64()).collect();
-    values.par_chunks_exact_mut(colours * height * width).zip(seeds).for_each(|(values, seed)| {
-        let mut random = Random::new(seed, "augment");
-        let mut picture = Picture { height, width, values };
-        ways.iter().for_each(|way| way.apply(&mut picture, &mut random));
-    });
-    Ok(Tensor::from_vec(values, (batch, colours, height, width), images.device())?)
+    values
+        .par_chunks_exact_mut(colours * height * width)
+        .zip(seeds)
+        .for_each(|(values, seed)| {
+            let mut random = Random::new(seed, "augment");
+            let mut picture = Picture {
+                height,
+                width,
+                values,
+            };
+            ways.iter()
+                .for_each(|way| way.apply(&mut picture, &mut random));
+        });
+    Ok(Tensor::from_vec(
+        values,
+        (batch, colours, height, width),
+        images.device(),
+    )?)
 }
 
 #[cfg(test)]
@@ -137,12 +165,19 @@ mod tests {
 
     fn images(batch: usize) -> Tensor {
         let mut random = Random::new(1, "images");
-        let values: Vec<f32> = (0..batch * 3 * 6 * 9).map(|_| random.uniform() as f32).collect();
+        let values: Vec<f32> = (0..batch * 3 * 6 * 9)
+            .map(|_| random.uniform() as f32)
+            .collect();
         Tensor::from_vec(values, (batch, 3, 6, 9), &Device::Cpu).unwrap()
     }
 
     fn altered(ways: &[Choice<Augmentations>], images: &Tensor) -> Vec<f32> {
-        augment(ways, images, &mut Random::new(2, "noise")).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        augment(ways, images, &mut Random::new(2, "noise"))
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
     }
 
     #[test]
@@ -155,8 +190,15 @@ mod tests {
             assert!(check(&way[0]).is_ok());
             let found = altered(&way, &images);
             assert!(found != original, "{}", declaration.name);
-            assert!(found.iter().all(|value| (0.0..=1.0).contains(value)), "{}", declaration.name);
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+            assert!(
+                found.iter().all(|value| (0.0..=1.0).contains(value)),
+                "{}",
+                declaration.name
+            );
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(3)
+                .build()
+                .unwrap();
             assert_eq!(pool.install(|| altered(&way, &images)), found);
         }
     }
@@ -180,16 +222,34 @@ mod tests {
             choice("noise", json!({"deviation": 0.0})),
         ];
         let found = altered(&neutral, &images);
-        assert!(found.iter().zip(&original).all(|(found, original)| (found - original).abs() < 1e-6));
-        let flipped = altered(&[choice("flip", json!({"horizontal": 1.0, "vertical": 1.0}))], &images);
+        assert!(
+            found
+                .iter()
+                .zip(&original)
+                .all(|(found, original)| (found - original).abs() < 1e-6)
+        );
+        let flipped = altered(
+            &[choice("flip", json!({"horizontal": 1.0, "vertical": 1.0}))],
+            &images,
+        );
         for (plane, original) in flipped.chunks_exact(54).zip(original.chunks_exact(54)) {
             assert!(plane.iter().rev().eq(original));
         }
         let mut half_turn = original.clone();
         for values in half_turn.chunks_exact_mut(3 * 54) {
-            Picture { height: 6, width: 9, values }.warp(|row, column| (-row, -column));
+            Picture {
+                height: 6,
+                width: 9,
+                values,
+            }
+            .warp(|row, column| (-row, -column));
         }
-        assert!(half_turn.iter().zip(&flipped).all(|(one, other)| (one - other).abs() < 1e-4));
+        assert!(
+            half_turn
+                .iter()
+                .zip(&flipped)
+                .all(|(one, other)| (one - other).abs() < 1e-4)
+        );
     }
 
     #[test]

@@ -25,7 +25,11 @@ impl Augmentation for Noise {
     const DOC: &'static str = "Adds normal noise to every value";
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if (0.0..=1.0).contains(&self.deviation) { Ok(()) } else { Err(("deviation", "must lie between 0 and 1")) }
+        if (0.0..=1.0).contains(&self.deviation) {
+            Ok(())
+        } else {
+            Err(("deviation", "must lie between 0 and 1"))
+        }
     }
 
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {

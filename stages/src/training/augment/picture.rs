@@ -19,7 +19,10 @@ impl Picture<'_> {
                 let (down, right) = place(row as f64 - middle, column as f64 - centre);
                 let (upper, lower, down) = neighbours(down + middle, height);
                 let (left, other, right) = neighbours(right + centre, width);
-                let planes = self.values.chunks_exact_mut(height * width).zip(source.chunks_exact(height * width));
+                let planes = self
+                    .values
+                    .chunks_exact_mut(height * width)
+                    .zip(source.chunks_exact(height * width));
                 for (plane, source) in planes {
                     let along = |row: usize| {
                         let row = &source[row * width..(row + 1) * width];
@@ -34,7 +37,9 @@ impl Picture<'_> {
 
     /// Replaces every value, and keeps it between 0 and 1.
     pub fn change(&mut self, mut value: impl FnMut(f32) -> f32) {
-        self.values.iter_mut().for_each(|own| *own = value(*own).clamp(0.0, 1.0));
+        self.values
+            .iter_mut()
+            .for_each(|own| *own = value(*own).clamp(0.0, 1.0));
     }
 }
 

@@ -28,8 +28,12 @@ impl Augmentation for Resize {
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         match self {
-            Self { from, .. } if !(0.1..=10.0).contains(from) => Err(("from", "must lie between 0.1 and 10")),
-            Self { to, .. } if !(0.1..=10.0).contains(to) => Err(("to", "must lie between 0.1 and 10")),
+            Self { from, .. } if !(0.1..=10.0).contains(from) => {
+                Err(("from", "must lie between 0.1 and 10"))
+            }
+            Self { to, .. } if !(0.1..=10.0).contains(to) => {
+                Err(("to", "must lie between 0.1 and 10"))
+            }
             Self { from, to } if from > to => Err(("to", "must not be smaller than `from`")),
             _ => Ok(()),
         }

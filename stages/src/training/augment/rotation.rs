@@ -25,7 +25,11 @@ impl Augmentation for Rotation {
     const DOC: &'static str = "Turns pictures about their centre";
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if (0.0..=180.0).contains(&self.degrees) { Ok(()) } else { Err(("degrees", "must lie between 0 and 180")) }
+        if (0.0..=180.0).contains(&self.degrees) {
+            Ok(())
+        } else {
+            Err(("degrees", "must lie between 0 and 180"))
+        }
     }
 
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {

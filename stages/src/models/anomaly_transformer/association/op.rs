@@ -56,57 +56,118 @@ impl AssociationOp {
         let length = factors.len();
         for (row, weights) in weights.chunks_exact_mut(length).enumerate() {
             self.0.dropout.fill(head * length + row, factors);
-            weights.iter_mut().zip(&*factors).for_each(|(weight, factor)| *weight *= factor);
+            weights
+                .iter_mut()
+                .zip(&*factors)
+                .for_each(|(weight, factor)| *weight *= factor);
         }
     }
 
     fn forward(&self, x: &[f32], sigma: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
-        let Sizes { length, width, heads } = sizes;
+        let Sizes {
+            length,
+            width,
+            heads,
+        } = sizes;
         let widths = [length * width, length];
-        let ([mut values, discrepancies], _) = fill_rows(&chunks(batch), widths, |samples, [values, discrepancies]| {
-            let mut scratch = Scratch::new(sizes);
-            let targets = values.chunks_exact_mut(length * width).zip(discrepancies.chunks_exact_mut(length));
-            for (sample, (values, discrepancies)) in samples.zip(targets) {
-                let x = &x[sample * 3 * length * width..][..3 * length * width];
-                let sigma = &sigma[sample * length * heads..][..length * heads];
-                for head in 0..heads {
-                    scratch.associate(x, sigma, head, sizes);
-                    let Scratch { kernel, series, prior, factors, .. } = &mut scratch;
-                    discrepancy_rows(Level::detect(), length, 1.0 / heads as f32, series, prior, discrepancies);
-                    if !self.0.dropout.is_none() {
-                        self.drop(sample * heads + head, factors, series);
+        let ([mut values, discrepancies], _) = fill_rows(
+            &chunks(batch),
+            widths,
+            |samples, [values, discrepancies]| {
+                let mut scratch = Scratch::new(sizes);
+                let targets = values
+                    .chunks_exact_mut(length * width)
+                    .zip(discrepancies.chunks_exact_mut(length));
+                for (sample, (values, discrepancies)) in samples.zip(targets) {
+                    let x = &x[sample * 3 * length * width..][..3 * length * width];
+                    let sigma = &sigma[sample * length * heads..][..length * heads];
+                    for head in 0..heads {
+                        scratch.associate(x, sigma, head, sizes);
+                        let Scratch {
+                            kernel,
+                            series,
+                            prior,
+                            factors,
+                            ..
+                        } = &mut scratch;
+                        discrepancy_rows(
+                            Level::detect(),
+                            length,
+                            1.0 / heads as f32,
+                            series,
+                            prior,
+                            discrepancies,
+                        );
+                        if !self.0.dropout.is_none() {
+                            self.drop(sample * heads + head, factors, series);
+                        }
+                        kernel.combine(x, head, series, values);
                     }
-                    kernel.combine(x, head, series, values);
                 }
-            }
-        });
+            },
+        );
         values.extend(discrepancies);
         values
     }
 
     /// The gradients of both inputs; `gradient` is that of the flat output.
-    fn backward(&self, x: &[f32], sigma: &[f32], gradient: &[f32], batch: usize, sizes: Sizes) -> [Vec<f32>; 2] {
-        let Sizes { length, width, heads } = sizes;
+    fn backward(
+        &self,
+        x: &[f32],
+        sigma: &[f32],
+        gradient: &[f32],
+        batch: usize,
+        sizes: Sizes,
+    ) -> [Vec<f32>; 2] {
+        let Sizes {
+            length,
+            width,
+            heads,
+        } = sizes;
         let (values, discrepancies) = gradient.split_at(batch * length * width);
         let widths = [3 * length * width, length * heads];
-        let (targets, _) = fill_rows(&chunks(batch), widths, |samples, [x_target, sigma_target]| {
-            let mut scratch = Scratch::new(sizes);
-            let targets =
-                x_target.chunks_exact_mut(3 * length * width).zip(sigma_target.chunks_exact_mut(length * heads));
-            for (sample, (x_target, sigma_target)) in samples.zip(targets) {
-                let x = &x[sample * 3 * length * width..][..3 * length * width];
-                let sigma = &sigma[sample * length * heads..][..length * heads];
-                let values = &values[sample * length * width..][..length * width];
-                let discrepancies = &discrepancies[sample * length..][..length];
-                for head in 0..heads {
-                    scratch.associate(x, sigma, head, sizes);
-                    self.combine_backward(x, head, sample * heads + head, values, &mut scratch, x_target);
-                    self.discrepancy_backward(sigma, head, heads, discrepancies, &mut scratch, sigma_target);
-                    let Scratch { kernel, series, slopes, .. } = &mut scratch;
-                    kernel.weights_backward(x, head, series, slopes, x_target);
+        let (targets, _) = fill_rows(
+            &chunks(batch),
+            widths,
+            |samples, [x_target, sigma_target]| {
+                let mut scratch = Scratch::new(sizes);
+                let targets = x_target
+                    .chunks_exact_mut(3 * length * width)
+                    .zip(sigma_target.chunks_exact_mut(length * heads));
+                for (sample, (x_target, sigma_target)) in samples.zip(targets) {
+                    let x = &x[sample * 3 * length * width..][..3 * length * width];
+                    let sigma = &sigma[sample * length * heads..][..length * heads];
+                    let values = &values[sample * length * width..][..length * width];
+                    let discrepancies = &discrepancies[sample * length..][..length];
+                    for head in 0..heads {
+                        scratch.associate(x, sigma, head, sizes);
+                        self.combine_backward(
+                            x,
+                            head,
+                            sample * heads + head,
+                            values,
+                            &mut scratch,
+                            x_target,
+                        );
+                        self.discrepancy_backward(
+                            sigma,
+                            head,
+                            heads,
+                            discrepancies,
+                            &mut scratch,
+                            sigma_target,
+                        );
+                        let Scratch {
+                            kernel,
+                            series,
+                            slopes,
+                            ..
+                        } = &mut scratch;
+                        kernel.weights_backward(x, head, series, slopes, x_target);
+                    }
                 }
-            }
-        });
+            },
+        );
         targets
     }
 
@@ -119,7 +180,14 @@ impl AssociationOp {
         scratch: &mut Scratch,
         target: &mut [f32],
     ) {
-        let Scratch { kernel, series, dropped, slopes, factors, .. } = scratch;
+        let Scratch {
+            kernel,
+            series,
+            dropped,
+            slopes,
+            factors,
+            ..
+        } = scratch;
         if self.0.dropout.is_none() {
             return kernel.combine_backward(x, head, series, gradient, slopes, target);
         }
@@ -139,22 +207,49 @@ impl AssociationOp {
         scratch: &mut Scratch,
         target: &mut [f32],
     ) {
-        let Scratch { series, prior, slopes, squares, .. } = scratch;
+        let Scratch {
+            series,
+            prior,
+            slopes,
+            squares,
+            ..
+        } = scratch;
         let length = squares.len();
         let share = 1.0 / heads as f32;
-        let pull = [self.0.pull.series as f32 * share, self.0.pull.prior as f32 * share];
-        let rows = series.chunks_exact(length).zip(prior.chunks_exact_mut(length)).zip(slopes.chunks_exact_mut(length));
+        let pull = [
+            self.0.pull.series as f32 * share,
+            self.0.pull.prior as f32 * share,
+        ];
+        let rows = series
+            .chunks_exact(length)
+            .zip(prior.chunks_exact_mut(length))
+            .zip(slopes.chunks_exact_mut(length));
         for (row, ((series, prior), slopes)) in rows.enumerate() {
             let at = row * heads + head;
             let pulls = pull.map(|pull| pull * gradient[row]);
-            target[at] =
-                discrepancy_row_backward(Level::detect(), row, sigma[at], pulls, series, prior, slopes, squares);
+            target[at] = discrepancy_row_backward(
+                Level::detect(),
+                row,
+                sigma[at],
+                pulls,
+                series,
+                prior,
+                slopes,
+                squares,
+            );
         }
     }
 
     fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
         let (batch, length, triple) = shape.dims3()?;
-        Ok((batch, Sizes { length, width: triple / 3, heads: self.0.heads }))
+        Ok((
+            batch,
+            Sizes {
+                length,
+                width: triple / 3,
+                heads: self.0.heads,
+            },
+        ))
     }
 }
 
@@ -171,7 +266,12 @@ impl CustomOp2 for AssociationOp {
         sigma_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, sizes) = self.sizes(x_layout.shape())?;
-        let target = self.forward(floats(x, x_layout)?, floats(sigma, sigma_layout)?, batch, sizes);
+        let target = self.forward(
+            floats(x, x_layout)?,
+            floats(sigma, sigma_layout)?,
+            batch,
+            sizes,
+        );
         let shape = Shape::from(target.len());
         Ok((CpuStorage::F32(target), shape))
     }
@@ -186,7 +286,9 @@ impl CustomOp2 for AssociationOp {
         let (batch, sizes) = self.sizes(x.shape())?;
         let gradient = gradient.contiguous()?;
         let [x_gradient, sigma_gradient] =
-            with_slices([x, sigma, &gradient], |[x, sigma, gradient]| self.backward(x, sigma, gradient, batch, sizes))?;
+            with_slices([x, sigma, &gradient], |[x, sigma, gradient]| {
+                self.backward(x, sigma, gradient, batch, sizes)
+            })?;
         Ok((
             Some(Tensor::from_vec(x_gradient, x.shape(), x.device())?),
             Some(Tensor::from_vec(sigma_gradient, sigma.shape(), x.device())?),
