@@ -8,14 +8,14 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 
+use contract::Device;
+use contract::artifact::{ArtifactKind, Digest};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use runner::cache::{Action, Key, Ledger, Manifest, ObjectRecord, Output, Store};
 use runner::diagnostic::SourceMap;
 use runner::engine::{NoFiles, Planner};
 use runner::graph::{Graph, Machine, build};
 use runner::spec::{LoadOptions, Spec, load_text};
-use stages::artifact::{ArtifactKind, Digest};
-use stages::contract::Device;
 
 /// The program's allocator, without which these figures would not be its figures.
 #[global_allocator]
@@ -52,7 +52,7 @@ fn read(text: &str) -> Spec {
 }
 
 fn graph(spec: &Spec) -> Graph {
-    let (mut graph, diagnostics) = build(spec, &stages::kinds());
+    let (mut graph, diagnostics) = build(spec, &stages::catalogue().kinds);
     assert!(!diagnostics.has_errors());
     graph.place(&Machine {
         threads: 2,

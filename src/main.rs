@@ -20,5 +20,5 @@ fn main() -> ExitCode {
     // in between, and clearing it anew costs ResNet-50 a quarter of its time.
     // SAFETY: the option is one of the allocator's, and any number of milliseconds is allowed.
     unsafe { mi_option_set(PURGE_DELAY, 10_000) };
-    runner::cli::main()
+    runner::cli::main(stages::catalogue())
 }

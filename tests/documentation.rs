@@ -82,7 +82,7 @@ fn graph_of(name: &str, text: &str) -> Graph {
     let (spec, mut problems) =
         load_text(Path::new(name), text, &LoadOptions::default(), &mut sources);
     let (graph, found) = spec
-        .map(|spec| build(&spec, &stages::kinds()))
+        .map(|spec| build(&spec, &stages::catalogue().kinds))
         .unwrap_or_default();
     problems.extend(found);
     assert!(

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use contract::artifact::Digest;
 use rayon::prelude::*;
 use serde::Serialize;
-use stages::artifact::Digest;
 
 use super::figures::{metrics_of, misquoted, outputs_of};
 use super::{Lock, LockedStage};

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use contract::artifact::{Artifact, ArtifactError, Leaf, Values};
 use serde::Serialize;
-use stages::artifact::{Artifact, ArtifactError, Leaf, Values};
 
 use crate::spec::{Tolerance, real_in_json};
 
@@ -320,7 +320,7 @@ fn index_of(mut position: usize, shape: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use stages::artifact::{FileEntry, Files, Model, RelativePath, TensorData};
+    use contract::artifact::{FileEntry, Files, Model, RelativePath, TensorData};
 
     use super::*;
 

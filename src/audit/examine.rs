@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use stages::artifact::{Artifact, Digest};
+use contract::artifact::{Artifact, Digest};
 
 use super::LockedStage;
 use super::compare::{Closeness, compare};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stages::artifact::{Artifact, ArtifactKind, Digest};
+use contract::artifact::{Artifact, ArtifactKind, Digest};
 
 use crate::cache::{Action, CacheError, Store};
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use contract::artifact::{Digest, Metric};
 use serde_json::Value;
-use stages::artifact::{Digest, Metric};
 use thiserror::Error;
 
 use super::lock_text;

@@ -5,8 +5,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use contract::artifact::{Digest, DigestWriter, Shown};
 use serde_json::Value;
-use stages::artifact::{Digest, DigestWriter, Shown};
 
 use super::lock::{FORMAT, Lock, LockError, LockedStage};
 use crate::cache::Key;

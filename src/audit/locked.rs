@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::artifact::{Digest, Metric};
 use serde_json::Value;
-use stages::artifact::{Digest, Metric};
 
 use super::{Figures, Lock, LockedStage, misquoted};
 use crate::cache::{Difference, StageRecord};

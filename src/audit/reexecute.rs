@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 use super::{Lock, LockedStage};
 use crate::cache::{Action, CacheError, Ledger, ObjectRecord, RunId, RunStatus, Store};

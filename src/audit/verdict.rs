@@ -1,7 +1,7 @@
 //! What an audit says of each stage, and of all of them. It judges facts that others gathered, and runs nothing.
 
+use contract::artifact::Digest;
 use serde::Serialize;
-use stages::artifact::Digest;
 
 use super::compare::{Closeness, LeafComparison};
 use crate::cache::Difference;

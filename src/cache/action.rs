@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
+use contract::artifact::{ArtifactKind, Digest};
 use serde::{Deserialize, Serialize};
-use stages::artifact::{ArtifactKind, Digest};
 
 use super::Key;
 

@@ -12,8 +12,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use contract::artifact::Digest;
 use serde::{Deserialize, Serialize};
-use stages::artifact::Digest;
 
 use super::object::replace;
 use super::seal::{seal, unseal};

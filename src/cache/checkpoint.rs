@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use contract::artifact::Digest;
 use serde::{Deserialize, Serialize};
-use stages::artifact::Digest;
 
 use super::object::{rename_into, replace, write_aside};
 use super::seal::{seal, unseal};

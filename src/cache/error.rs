@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{ArtifactError, Digest};
+use contract::artifact::{ArtifactError, Digest};
 use thiserror::Error;
 
 /// A failure of the store.

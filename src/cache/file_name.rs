@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 /// Longer names are cut. File systems take 255 bytes, and something may be put before or behind a name.
 const LONGEST: usize = 200;

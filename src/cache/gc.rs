@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 use super::checkpoint::Chain;
 use super::lease::remove_if_stale;

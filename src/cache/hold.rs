@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{Artifact, Digest, Part};
+use contract::artifact::{Artifact, Digest, Part};
 
 use super::object::{rename_into, temporary};
 use super::{CacheError, Layout, ObjectRecord, Store};
@@ -238,7 +238,7 @@ mod tests {
     /// A stage may read its inputs for hours.
     #[test]
     fn files_that_are_held_can_be_read_though_they_are_collected() {
-        use stages::artifact::{Content, FileEntry, Files, RelativePath};
+        use contract::artifact::{Content, FileEntry, Files, RelativePath};
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path());
         let entry = |path: &str| FileEntry {

@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use contract::artifact::{Artifact, ByteDigest, Digest, Source};
 use rayon::prelude::*;
-use stages::artifact::{Artifact, ByteDigest, Digest, Source};
 
 use super::hold::{Grip, Hold};
 use super::object::{check_file, create_aside, rename_into, temporary, write_aside};

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use contract::artifact::Digest;
 use serde::{Deserialize, Serialize};
-use stages::artifact::Digest;
 
 /// blake3 of a manifest: equal keys promise equal outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 use super::{Key, ObjectRecord};
 

@@ -9,8 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use contract::artifact::Digest;
 use serde::{Deserialize, Serialize};
-use stages::artifact::Digest;
 
 use super::object::replace;
 use super::seal::{seal, unseal};

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use contract::artifact::{Digest, DigestWriter};
 use serde_json::Value;
-use stages::artifact::{Digest, DigestWriter};
 
 use super::Key;
 
@@ -19,7 +19,7 @@ pub struct Manifest {
     pub kind: String,
     /// Version of the stage kind.
     pub version: u32,
-    /// For kinds whose bits depend on it: CPU features or GPU; see [`stages::contract::Numerics`].
+    /// For kinds whose bits depend on it: CPU features or GPU; see [`contract::Numerics`].
     pub numeric_class: Option<String>,
     /// For kinds that draw random numbers.
     pub seed: Option<u64>,

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stages::artifact::{ArtifactError, ByteDigest, Digest};
+use contract::artifact::{ArtifactError, ByteDigest, Digest};
 
 use super::hold::Hold;
 use super::tree::open_plain;

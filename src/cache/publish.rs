@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use stages::artifact::{Artifact, ArtifactError, Content, Digest, Part};
+use contract::artifact::{Artifact, ArtifactError, Content, Digest, Part};
 
 use super::hold::{Grip, Hold};
 use super::object::{Draft, check, rename_into, write_aside};

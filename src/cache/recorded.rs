@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use contract::artifact::Digest;
 use serde_json::{Map, Value};
-use stages::artifact::Digest;
 
 use super::{Key, Manifest};
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use contract::artifact::{Digest, Metric, RelativePath, Shown};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stages::artifact::{Digest, Metric, RelativePath, Shown};
 
 use super::tree::Kind;
 use super::{CacheError, Key, Link, Store};

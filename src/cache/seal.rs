@@ -1,9 +1,9 @@
 //! Records of the store as files: a line of JSON, then a line with the blake3 of the first. A record that was cut off,
 //! or in which a bit turned over, is recognised even where it still reads well.
 
+use contract::artifact::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stages::artifact::Digest;
 
 /// A line break, a blake3 in hexadecimal digits, a line break.
 const TAIL: usize = 66;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use stages::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
+use contract::artifact::{Artifact, ArtifactError, Digest, Parts, Source};
 
 use super::lease::{Heart, holder_of, is_held};
 use super::object::{check, create_aside, read_verified, temporary};

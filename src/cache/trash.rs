@@ -152,7 +152,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use stages::artifact::Digest;
+    use contract::artifact::Digest;
 
     use super::*;
     use crate::cache::ObjectRecord;

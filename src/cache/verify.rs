@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contract::artifact::Digest;
 use rayon::prelude::*;
-use stages::artifact::Digest;
 
 use super::object::{check, replace};
 use super::seal::{seal, unseal};

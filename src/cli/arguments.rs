@@ -1,10 +1,11 @@
 //! Options that several verbs share.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use stages::contract::Device;
+use contract::{Catalogue, Device};
 
 use super::CliError;
 use crate::spec::units;
@@ -12,6 +13,11 @@ use crate::ui::screen::Log;
 
 /// Sets the options of every verb apart from a verb's own.
 const GLOBAL: &str = "Global options";
+
+/// The crates whose debugging notes `--verbose` shows.
+const OUR_CRATES: [&str; 7] = [
+    "runner", "contract", "data", "drawing", "judging", "learning", "programs",
+];
 
 /// Options of every verb.
 #[derive(Debug, Args)]
@@ -37,6 +43,15 @@ pub struct Global {
     /// When to use colours; NO_COLOR is obeyed too
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
+    /// What the program knows of stages.
+    #[arg(skip = nothing())]
+    pub catalogue: &'static Catalogue,
+}
+
+/// A catalogue without stages: what stands in [`Global`] until the program has given its own.
+fn nothing() -> &'static Catalogue {
+    static NOTHING: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::of(Vec::new()));
+    &NOTHING
 }
 
 /// What a remote is used for.
@@ -67,11 +82,10 @@ impl Global {
             ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
             ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
         }
-        let level = if self.verbose {
-            "info,runner=debug,stages=debug"
-        } else {
-            "warn"
-        };
+        let detailed = OUR_CRATES.iter().fold("info".to_owned(), |filter, name| {
+            filter + "," + name + "=debug"
+        });
+        let level = if self.verbose { &detailed } else { "warn" };
         let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG");
         let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
         let subscriber = tracing_subscriber::fmt()

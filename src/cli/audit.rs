@@ -81,6 +81,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let scratch = Folder::temporary("runner-audit")?;
     let places = Places {
         store: &store,
+        kinds: &global.catalogue.kinds,
         scratch: &scratch.path,
     };
     let target = Target::resolve(&places, &arguments.target, arguments.pipeline.as_deref())?;

@@ -102,7 +102,7 @@ fn details(stage: &StageAudit) -> String {
 }
 
 fn port_details(port: &PortAudit) -> String {
-    let digest = |digest: Option<stages::artifact::Digest>| {
+    let digest = |digest: Option<contract::artifact::Digest>| {
         digest.map_or("(none)".to_owned(), |digest| digest.short())
     };
     let heads = format!("{} -> {}", digest(port.then), digest(port.now));

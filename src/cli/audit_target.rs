@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{Digest, RelativePath};
+use contract::StageKind;
+use contract::artifact::{Digest, RelativePath};
 
 use super::session::{QUICKSTART_PATH, shown};
 use super::{CliError, lock};
@@ -32,6 +33,7 @@ pub(super) struct Target {
 /// Where results are, and where something can be laid out.
 pub(super) struct Places<'a> {
     pub store: &'a Store,
+    pub kinds: &'a [StageKind],
     /// An empty folder that goes when the audit has ended.
     pub scratch: &'a Path,
 }
@@ -134,7 +136,7 @@ impl Target {
     fn of_bundle(places: &Places<'_>, path: &Path, has_pipeline: bool) -> Result<Self, CliError> {
         let folder = places.scratch.join("bundle");
         let store = Store::open(&folder);
-        let record = bundle::import(path, &store, false, &|_, _| {})?.record;
+        let record = bundle::import(path, &store, places.kinds, false, &|_, _| {})?.record;
         let target = Self::of_run(
             &Places {
                 store: &store,
@@ -181,7 +183,7 @@ impl Target {
             pipeline = Some(laid_out(record, &places.scratch.join("pipeline"))?);
         }
         let brought =
-            pipeline_is_recorded.then(|| report::brought(places.store, record, &stages::kinds()));
+            pipeline_is_recorded.then(|| report::brought(places.store, record, places.kinds));
         let (name, sweep) = (format!("run {}", record.run), record.sweep.clone());
         Ok(Self {
             name,

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use clap::Subcommand;
+use contract::{Catalogue, FileRequest};
 use serde_json::json;
-use stages::contract::FileRequest;
 
 use super::{CliError, Exit, Global, signals};
 use crate::cache::{Layout, Store};
@@ -350,7 +350,7 @@ pub(super) enum BroughtWhen {
 
 impl BroughtWhen {
     /// What came with runs of a pipeline that were imported, the newest first.
-    pub fn of_pipeline(store: &Arc<Store>, spec: &Spec) -> Self {
+    pub fn of_pipeline(catalogue: &'static Catalogue, store: &Arc<Store>, spec: &Spec) -> Self {
         let (store, name) = (Arc::clone(store), spec.name.value.clone());
         let text = spec.files.first().map(|(_, text)| Arc::clone(text));
         let find = move || {
@@ -366,7 +366,7 @@ impl BroughtWhen {
                     .first()
                     .is_some_and(|file| Some(&file.text) == text.as_ref());
                 if record.pipeline == name || is_same_text {
-                    for (name, files) in report::brought(&store, &record, &stages::kinds()) {
+                    for (name, files) in report::brought(&store, &record, &catalogue.kinds) {
                         all.entry(name).or_insert(files);
                     }
                 }

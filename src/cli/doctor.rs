@@ -1,7 +1,7 @@
 //! `runner doctor`: whether this machine is ready, and if not, why.
 
+use contract::{Device, Hardware};
 use serde_json::{Value, json};
-use stages::contract::Device;
 
 use super::{CliError, Exit, Global, data};
 use crate::cache::Store;
@@ -18,7 +18,8 @@ struct Check {
 }
 
 pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
-    let mut checks = vec![machine(), cuda(), store(global)];
+    let hardware = global.catalogue.hardware;
+    let mut checks = vec![machine(hardware), cuda(hardware), store(global)];
     checks.extend(datasets());
     let bad = checks.iter().any(|check| check.good == Some(false));
     if global.json {
@@ -42,9 +43,9 @@ pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
     Ok(if bad { Exit::Failed } else { Exit::Done })
 }
 
-fn machine() -> Check {
+fn machine(hardware: &dyn Hardware) -> Check {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let class = numeric_class(Device::Cpu);
+    let class = numeric_class(hardware, Device::Cpu);
     let text = format!(
         "runner {}, {}, {threads} threads, numeric class {class}",
         env!("CARGO_PKG_VERSION"),
@@ -58,14 +59,19 @@ fn machine() -> Check {
     }
 }
 
-fn numeric_class(device: Device) -> String {
-    stages::nn::numeric_class(device).unwrap_or_else(|error| format!("unknown: {error}"))
+fn numeric_class(hardware: &dyn Hardware, device: Device) -> String {
+    hardware
+        .class(device)
+        .unwrap_or_else(|error| format!("unknown: {error}"))
 }
 
-fn cuda() -> Check {
-    match stages::nn::device(Device::Cuda(0)) {
-        Ok(_) => {
-            let text = format!("usable, numeric class {}", numeric_class(Device::Cuda(0)));
+fn cuda(hardware: &dyn Hardware) -> Check {
+    match hardware.open(Device::Cuda(0)) {
+        Ok(()) => {
+            let text = format!(
+                "usable, numeric class {}",
+                numeric_class(hardware, Device::Cuda(0))
+            );
             Check {
                 name: "cuda",
                 good: Some(true),

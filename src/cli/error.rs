@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use stages::contract::StageError;
+use contract::StageError;
 
 use crate::audit::{LockError, SignError};
 use crate::cache::{CacheError, RemoteError, RemoteFault, TransferError};

@@ -165,8 +165,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     let record = store.find_run(&arguments.runs[0])?;
     let sources = Sources::load(&Options::from_environment().data_dir)
         .map_err(|error| Failure::from(&error))?;
-    let kinds = stages::kinds();
-    let history = History::of(&store, &record, &kinds, &sources);
+    let kinds = &global.catalogue.kinds;
+    let history = History::of(&store, &record, kinds, &sources);
     let lost: Vec<&str> = history
         .stages
         .iter()

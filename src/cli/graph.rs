@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Err(error) => {
             // With `--json`, the report has the one place on standard output.
             if !global.json {
-                draw_faulty(arguments, format)?;
+                draw_faulty(global, arguments, format)?;
             }
             return Err(error);
         }
@@ -59,8 +59,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// Draws what could be understood of a pipeline with errors; stages of a cycle, and of unknown kinds, are left out.
-fn draw_faulty(arguments: &Arguments, format: Format) -> Result<(), CliError> {
-    let reading = read_as_far_as_possible(&arguments.pipeline)?;
+fn draw_faulty(global: &Global, arguments: &Arguments, format: Format) -> Result<(), CliError> {
+    let reading = read_as_far_as_possible(global.catalogue, &arguments.pipeline)?;
     if let Some((_, graph)) = reading
         .built
         .filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty())

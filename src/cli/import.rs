@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use contract::artifact::{Digest, FileEntry, Folder, RelativePath};
 use serde_json::{Value, json};
-use stages::artifact::{Digest, FileEntry, Folder, RelativePath};
 
 use super::export::Progress;
 use super::session::shown;
@@ -46,6 +46,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         bundle::import(
             &arguments.file,
             &store,
+            &global.catalogue.kinds,
             arguments.dry_run,
             &|done, total| progress.at(done, total),
         )?

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use contract::artifact::Metric;
 use serde_json::json;
-use stages::artifact::Metric;
 
 use super::arguments::PipelineArguments;
 use super::session::{Fetch, Session, shown};

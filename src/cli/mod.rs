@@ -40,6 +40,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use contract::Catalogue;
 
 pub use arguments::Global;
 pub use error::{CliError, Exit};
@@ -130,10 +131,14 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     })
 }
 
-/// Parses the command line, does what it says, and returns the exit code.
-pub fn main() -> ExitCode {
+/// Parses the command line, does what it says with the stages of the catalogue, and returns the exit code.
+pub fn main(catalogue: Catalogue) -> ExitCode {
+    let catalogue: &'static Catalogue = Box::leak(Box::new(catalogue));
     let exit = match Arguments::try_parse() {
-        Ok(arguments) => carry_out_verb(arguments),
+        Ok(mut arguments) => {
+            arguments.global.catalogue = catalogue;
+            carry_out_verb(arguments)
+        }
         Err(error) => usage::answer(&error),
     };
     match screen::failure() {
@@ -185,7 +190,7 @@ fn carry_out_verb(arguments: Arguments) -> Exit {
         Verb::Export(arguments) => export::run(&global, &arguments),
         Verb::Import(arguments) => import::run(&global, &arguments),
         Verb::Stages(arguments) => stages::run(&global, &arguments),
-        Verb::Schema(arguments) => schema::run(&arguments),
+        Verb::Schema(arguments) => schema::run(&global, &arguments),
         Verb::Data(verb) => data::run(&global, &verb),
         Verb::Cache(verb) => cache::run(&global, &verb),
         Verb::New(arguments) => new::run(&global, &arguments),

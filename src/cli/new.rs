@@ -62,7 +62,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         _ => cannot_write(&path, &error),
     })?;
     let schema_path = arguments.folder.join(SCHEMA);
-    let with_schema = match write_new(&schema_path, &(schema::text()? + "\n")) {
+    let with_schema = match write_new(
+        &schema_path,
+        &(schema::text(&global.catalogue.kinds)? + "\n"),
+    ) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(cannot_write(&schema_path, &error)),

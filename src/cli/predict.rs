@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Map, Value, json};
-use stages::artifact::{
+use contract::artifact::{
     Artifact, ArtifactKind, COLOURS, Forecasts, Image, Images, Predictions, Scores, Split,
 };
-use stages::contract::Device;
+use contract::{Catalogue, Device};
+use serde_json::{Map, Value, json};
 
 use super::arguments::DeviceChoice;
 use super::session::pick_device;
@@ -47,10 +47,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     };
     let store = global.open_store(Path::new("."))?;
     let record = store.find_run(run)?;
-    let replay = Replay::open(&store, &record, &stages::kinds())?;
+    let replay = Replay::open(&store, &record, &global.catalogue.kinds)?;
     let target = target(&replay, stage)?;
-    let device = pick_device(arguments.device)?;
-    let answer = answer(&replay, target, &arguments.inputs, device)?;
+    let device = pick_device(arguments.device, global.catalogue.hardware)?;
+    let answer = answer(global.catalogue, &replay, target, &arguments.inputs, device)?;
     if global.json {
         let object =
             json!({"run": record.run, "stage": replay.name(target), "answers": to_json(&answer)});
@@ -114,6 +114,7 @@ enum Answer {
 }
 
 fn answer(
+    catalogue: &Catalogue,
     replay: &Replay<'_>,
     target: PastStage,
     inputs: &[PathBuf],
@@ -161,7 +162,7 @@ fn answer(
     })?;
     let fresh = match replay.stored(entrance, kind)? {
         Artifact::Images(known) => fresh_images(inputs, &known)?.into(),
-        Artifact::Series(known) => stages::readers::read_fresh(inputs, &known.channels)?.into(),
+        Artifact::Series(known) => (catalogue.read_series)(inputs, &known.channels)?.into(),
         other => return Err(CliError::failed(format!("{} is not data", other.kind()))),
     };
     let outputs = replay.run(target, entrance, &fresh, device)?;
@@ -231,7 +232,7 @@ fn to_json(answer: &Answer) -> Value {
             (0..predictions.samples.len()).map(sample).collect()
         }
         Answer::Scores(scores) => {
-            let segment = |segment: &stages::artifact::Segment| json!({"input": segment.entity, "first": segment.rows.start, "scores": scores.scores[segment.rows.clone()]});
+            let segment = |segment: &contract::artifact::Segment| json!({"input": segment.entity, "first": segment.rows.start, "scores": scores.scores[segment.rows.clone()]});
             scores.segments.iter().map(segment).collect()
         }
         Answer::Forecasts(forecasts) => {

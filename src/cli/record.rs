@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use contract::artifact::{Digest, Metric};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use stages::artifact::{Digest, Metric};
 
 use super::session::Session;
 use crate::cache::{
@@ -95,6 +95,7 @@ pub(super) fn setting(session: &Session) -> environment::Setting<'_> {
     environment::Setting {
         device: session.machine.device,
         numeric_class: &session.numeric_class,
+        hardware: session.catalogue.hardware,
         threads: session.machine.threads,
         folder: Path::new(&session.file).parent().unwrap_or(Path::new(".")),
     }

@@ -2,8 +2,9 @@
 //! `# yaml-language-server: $schema=schema.json` makes editors use it.
 
 use clap::{Args, ValueEnum};
+use contract::StageKind;
 
-use super::{CliError, Exit};
+use super::{CliError, Exit, Global};
 use crate::spec::pipeline_schema;
 use crate::sweep::sweep_schema;
 use crate::ui::out;
@@ -22,17 +23,17 @@ enum Of {
     Sweep,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
     match arguments.of {
-        Of::Pipeline => out!("{}\n", text()?),
+        Of::Pipeline => out!("{}\n", text(&global.catalogue.kinds)?),
         Of::Sweep => out!("{}\n", pretty(&sweep_schema())?),
     }
     Ok(Exit::Done)
 }
 
 /// The schema of pipelines as it is printed, without the last line break.
-pub(super) fn text() -> Result<String, CliError> {
-    pretty(&pipeline_schema(&stages::kinds()))
+pub(super) fn text(kinds: &[StageKind]) -> Result<String, CliError> {
+    pretty(&pipeline_schema(kinds))
 }
 
 fn pretty(schema: &serde_json::Value) -> Result<String, CliError> {

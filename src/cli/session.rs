@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contract::{Catalogue, Device, Hardware};
 use serde_json::Value;
-use stages::contract::Device;
 
 use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::data::{BroughtWhen, Files};
@@ -42,6 +42,7 @@ pub(super) struct Session {
     /// Set by the first Ctrl-C.
     pub cancel: CancelToken,
     forced: BTreeSet<StageId>,
+    pub catalogue: &'static Catalogue,
 }
 
 /// What a session is put together from.
@@ -106,11 +107,19 @@ impl Session {
             sweep: None,
             threads,
         };
-        Self::of(parts, choice, &folder, offline, &CancelToken::default())
+        Self::of(
+            global.catalogue,
+            parts,
+            choice,
+            &folder,
+            offline,
+            &CancelToken::default(),
+        )
     }
 
     /// A session about a graph that was built elsewhere, such as that of a sweep. `folder` is that of the pipeline.
     pub fn of(
+        catalogue: &'static Catalogue,
         parts: Parts,
         choice: &Choice,
         folder: &Path,
@@ -131,7 +140,7 @@ impl Session {
         }
         let machine = Machine {
             threads,
-            device: pick_device(choice.device)?,
+            device: pick_device(choice.device, catalogue.hardware)?,
         };
         graph.place(&machine);
         let forced = choice
@@ -142,9 +151,9 @@ impl Session {
         Ok(Self {
             ledger,
             files: Files::new(folder, offline, store.layout(), cancel)
-                .with_brought(BroughtWhen::of_pipeline(&store, &spec)),
+                .with_brought(BroughtWhen::of_pipeline(catalogue, &store, &spec)),
             cancel: cancel.clone(),
-            numeric_class: stages::nn::numeric_class(machine.device)?,
+            numeric_class: catalogue.hardware.class(machine.device)?,
             forced: forced.into_iter().flatten().collect(),
             spec,
             graph,
@@ -153,6 +162,7 @@ impl Session {
             file,
             sweep,
             choice: choice.clone(),
+            catalogue,
         })
     }
 
@@ -207,7 +217,7 @@ pub(super) fn read(
         built,
         diagnostics,
         sources,
-    } = read_as_far_as_possible(arguments)?;
+    } = read_as_far_as_possible(global.catalogue, arguments)?;
     report(global, &diagnostics, &sources);
     match built {
         Some(built) if !diagnostics.has_errors() => Ok(built),
@@ -224,7 +234,10 @@ pub(super) struct Reading {
 }
 
 /// Reads a pipeline and builds its graph, printing nothing.
-pub(super) fn read_as_far_as_possible(arguments: &PipelineArguments) -> Result<Reading, CliError> {
+pub(super) fn read_as_far_as_possible(
+    catalogue: &Catalogue,
+    arguments: &PipelineArguments,
+) -> Result<Reading, CliError> {
     let mut sources = SourceMap::default();
     let choice = &arguments.choice;
     let options = LoadOptions {
@@ -243,7 +256,7 @@ pub(super) fn read_as_far_as_possible(arguments: &PipelineArguments) -> Result<R
     };
     let mut built = None;
     if let Some(spec) = spec {
-        let (graph, found) = build(&spec, &stages::kinds());
+        let (graph, found) = build(&spec, &catalogue.kinds);
         diagnostics.extend(found);
         diagnostics.extend(unset_variables(&graph, |name| {
             std::env::var_os(name).is_some()
@@ -357,14 +370,17 @@ pub(super) fn size_pool(choice: &Choice) -> usize {
 }
 
 /// Decides where model stages run.
-pub(super) fn pick_device(choice: DeviceChoice) -> Result<Device, CliError> {
+pub(super) fn pick_device(
+    choice: DeviceChoice,
+    hardware: &dyn Hardware,
+) -> Result<Device, CliError> {
     match choice {
-        DeviceChoice::Auto => Ok(match stages::nn::device(Device::Cuda(0)) {
-            Ok(_) => Device::Cuda(0),
+        DeviceChoice::Auto => Ok(match hardware.open(Device::Cuda(0)) {
+            Ok(()) => Device::Cuda(0),
             Err(_) => Device::Cpu,
         }),
         DeviceChoice::Only(device) => {
-            stages::nn::device(device).map_err(|error| {
+            hardware.open(device).map_err(|error| {
                 CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
             })?;
             Ok(device)

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use clap::Args;
+use contract::{Port, StageKind};
 use serde_json::{Value, json};
-use stages::contract::{Port, StageKind};
 
 use super::{CliError, Exit, Global};
 use crate::diagnostic::did_you_mean;
@@ -21,14 +21,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let kinds = stages::kinds();
+    let kinds = &global.catalogue.kinds;
     if arguments.markdown {
-        out!("{}", catalogue(&kinds));
+        out!("{}", catalogue(kinds));
         return Ok(Exit::Done);
     }
     let chosen: Vec<&StageKind> = match &arguments.kind {
         None => kinds.iter().collect(),
-        Some(name) => vec![find(&kinds, name)?],
+        Some(name) => vec![find(kinds, name)?],
     };
     if global.json {
         print_json(&json!({"stages": chosen.into_iter().map(describe).collect::<Vec<_>>()}));

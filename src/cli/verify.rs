@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use contract::artifact::Digest;
 use serde_json::json;
-use stages::artifact::Digest;
 
 use super::arguments::{Choice, PipelineArguments};
 use super::lock::signing_key;
@@ -73,7 +73,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
             seal,
         };
         let mut found = verify_lock(&lock, &store, &progress)?;
-        verify_header(&lock, &pipeline_of(&lock, path)?, &mut found);
+        verify_header(&lock, &pipeline_of(global, &lock, path)?, &mut found);
         (sealed, found)
     } else {
         let run = find(&store, &arguments.target)?;
@@ -120,7 +120,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// The pipeline that a lock is about, with what the lock says was made of it.
-fn pipeline_of(lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
+fn pipeline_of(global: &Global, lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
     let file =
         (!lock.file.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(&lock.file));
     if let Some(file) = file.as_deref().filter(|file| !file.is_file()) {
@@ -139,10 +139,13 @@ fn pipeline_of(lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
         targets: lock.targets.clone(),
         ..Choice::default()
     };
-    let reading = read_as_far_as_possible(&PipelineArguments {
-        pipeline: file,
-        choice,
-    })?;
+    let reading = read_as_far_as_possible(
+        global.catalogue,
+        &PipelineArguments {
+            pipeline: file,
+            choice,
+        },
+    )?;
     let built = reading.built.filter(|_| !reading.diagnostics.has_errors());
     let selected = built.and_then(|(spec, graph)| Some((spec, select(graph, &lock.targets).ok()?)));
     Ok(match selected {

@@ -7,11 +7,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-use rayon::prelude::*;
-use stages::artifact::{
+use contract::artifact::{
     Artifact, ArtifactKind, Direction, FileEntry, Files, Folder, Metric, RelativePath,
 };
+use indexmap::IndexMap;
+use rayon::prelude::*;
 
 use crate::cache::{Action, CacheError, FilePaths, Output, OutputPaths, RunId, RunRecord, Store};
 use crate::graph::{Graph, StageId};

@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn real_files_match_their_sums() {
-        let Some(_) = stages::testing::real_data("ServerMachineDataset/train/machine-2-1.txt")
+        let Some(_) = contract::testing::real_data("ServerMachineDataset/train/machine-2-1.txt")
         else {
             return;
         };

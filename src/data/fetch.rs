@@ -179,7 +179,7 @@ fn check(expected: &SourceFile, bytes: u64, sum: &[u8; 32]) -> Result<(), String
         return Err(format!("{bytes} bytes came where {listed} are listed"));
     }
     let digest = super::FileDigest {
-        blake3: stages::artifact::Digest([0; 32]),
+        blake3: contract::artifact::Digest([0; 32]),
         sha256: *sum,
         bytes,
     };

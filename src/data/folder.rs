@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use stages::contract::FileRequest;
+use contract::FileRequest;
 
 use super::locate::{Located, Options};
 use super::{DataError, Memo};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use stages::contract::FileRequest;
+use contract::FileRequest;
 
 use super::fetch::{self, Watch};
 use super::memo::{FileDigest, Memo};

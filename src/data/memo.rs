@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use contract::artifact::Digest;
 use sha2::Digest as _;
-use stages::artifact::Digest;
 
 use super::{DataError, Identity};
 use crate::cache::{append_plain, read_plain};

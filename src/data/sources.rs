@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use contract::artifact::RelativePath;
 use indexmap::IndexMap;
 use serde::Deserialize;
-use stages::artifact::RelativePath;
 
 use super::DataError;
 use crate::spec::limits::read_regular;
@@ -186,10 +186,7 @@ mod tests {
     #[test]
     fn every_reader_finds_its_files_in_the_list() {
         let sources = Sources::built_in().unwrap();
-        let ingest = stages::kinds()
-            .into_iter()
-            .find(|kind| kind.name == "ingest")
-            .unwrap();
+        let ingest = contract::StageKind::of::<::data::ingest::Ingest>();
         for (dataset, key, value) in [
             ("smd", "entity", "all"),
             ("msl", "entity", "all"),

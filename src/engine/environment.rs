@@ -10,9 +10,9 @@ mod variables;
 
 use std::path::Path;
 
+use contract::{Device, Hardware};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use stages::contract::Device;
 
 pub use secrets::{recordable, without_credentials};
 pub use variables::is_setting;
@@ -22,10 +22,11 @@ pub use variables::is_setting;
 const COMMIT: Option<&str> = option_env!("RUNNER_COMMIT");
 
 /// What the command line decided about a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Setting<'a> {
     pub device: Device,
     pub numeric_class: &'a str,
+    pub hardware: &'a dyn Hardware,
     pub threads: usize,
     /// The folder of the pipeline file.
     pub folder: &'a Path,
@@ -73,7 +74,7 @@ pub fn capture(setting: &Setting<'_>) -> IndexMap<String, Value> {
     )]
     let memory = u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit));
     add("architecture", Some(std::env::consts::ARCH.into()));
-    add("simd", simd().map(Value::from));
+    add("simd", simd(setting.hardware).map(Value::from));
     add(
         "cores",
         std::thread::available_parallelism()
@@ -107,8 +108,8 @@ pub fn processor() -> String {
 }
 
 /// The widest instructions that kernels on the CPU use: the last part of its numeric class.
-fn simd() -> Option<String> {
-    let class = stages::nn::numeric_class(Device::Cpu).ok()?;
+fn simd(hardware: &dyn Hardware) -> Option<String> {
+    let class = hardware.class(Device::Cpu).ok()?;
     class.rsplit('/').next().map(str::to_owned)
 }
 
@@ -163,6 +164,7 @@ mod tests {
         let setting = Setting {
             device: Device::Cpu,
             numeric_class: "cpu/test",
+            hardware: contract::Catalogue::of(Vec::new()).hardware,
             threads: 3,
             folder: folder.path(),
         };

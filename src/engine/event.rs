@@ -1,8 +1,8 @@
 //! What happens in a run, as a stream. The engine emits events and nothing else; screens, logs and records read them.
 
+use contract::artifact::Digest;
 use indexmap::IndexMap;
 use serde::Serialize;
-use stages::artifact::Digest;
 
 use super::Failure;
 use crate::cache::{Key, RunId, RunStatus, StageState};

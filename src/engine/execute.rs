@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use contract::Device;
+use contract::artifact::Artifact;
 use indexmap::IndexMap;
-use stages::artifact::Artifact;
-use stages::contract::Device;
 
 use super::plan::{Planner, StagePlan, Verdict, has_all};
 use super::schedule::{Schedule, Status};
@@ -554,7 +554,7 @@ impl Coordinator<'_> {
         }
         if let Some(manifest) = &self.plans[stage.index()].manifest {
             let input =
-                |(port, item, digest): &(String, Option<String>, stages::artifact::Digest)| {
+                |(port, item, digest): &(String, Option<String>, contract::artifact::Digest)| {
                     let item = item
                         .as_ref()
                         .map_or_else(String::new, |item| format!("[{item}]"));

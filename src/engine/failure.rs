@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
+use contract::StageError;
 use serde::{Deserialize, Serialize};
-use stages::contract::StageError;
 
 use crate::cache::CacheError;
 
@@ -42,11 +42,11 @@ impl Failure {
     }
 }
 
-/// The chain below an error, without repetitions of what was said already.
-fn causes(error: &dyn Error) -> Vec<String> {
+/// The chain of errors behind a message, beginning with `first`, without repetitions of what was said already.
+fn causes(message: String, first: Option<&dyn Error>) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
-    let mut said = error.to_string();
-    let mut next = error.source();
+    let mut said = message;
+    let mut next = first;
     while let Some(cause) = next {
         let text = cause.to_string();
         if said != text && !said.ends_with(&format!(": {text}")) {
@@ -67,7 +67,7 @@ impl From<&StageError> for Failure {
         Self {
             message: error.message().to_owned(),
             location,
-            causes: causes(error),
+            causes: causes(error.to_string(), error.source()),
             hint: error.hint_text().map(str::to_owned),
             inputs: Vec::new(),
         }
@@ -78,7 +78,7 @@ impl From<&CacheError> for Failure {
     fn from(error: &CacheError) -> Self {
         let hint = error.hint().map(str::to_owned);
         Self {
-            causes: causes(error),
+            causes: causes(error.to_string(), error.source()),
             hint,
             ..Self::new(error.to_string())
         }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use stages::artifact::Digest;
-use stages::contract::FileRequest;
+use contract::FileRequest;
+use contract::artifact::Digest;
 
 use super::Failure;
 use crate::data::Identity;

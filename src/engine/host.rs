@@ -7,8 +7,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use stages::artifact::Digest;
-use stages::contract::{Host, Progress, StageError};
+use contract::artifact::Digest;
+use contract::{Host, Progress, StageError};
 
 use super::execute::Message;
 use super::raw_files::RawFiles;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use contract::artifact::Digest;
+use contract::{FileRequest, Numerics, Port};
 use rayon::prelude::*;
-use stages::artifact::Digest;
-use stages::contract::{FileRequest, Numerics, Port};
 
 use super::differences::in_words;
 use super::{Failure, FileFinder, FoundFile};

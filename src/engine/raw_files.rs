@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use stages::artifact::Digest;
-use stages::contract::StageError;
+use contract::StageError;
+use contract::artifact::Digest;
 
 use super::FoundFile;
 use crate::data::Identity;

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use contract::artifact::{Artifact, ArtifactKind, Digest};
+use contract::{Device, Inputs, NullHost, StageContext, StageKind};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use stages::artifact::{Artifact, ArtifactKind, Digest};
-use stages::contract::{Device, Inputs, NullHost, StageContext, StageKind};
 
 use super::Failure;
 use crate::cache::{Action, Recorded, RunRecord, Store};

@@ -256,9 +256,10 @@ impl<'a> Schedule<'a> {
 mod tests {
     use super::*;
     use crate::diagnostic::SourceMap;
+    use crate::graph::shapers;
     use crate::graph::{Machine, build};
     use crate::spec::{LoadOptions, load_text};
-    use stages::contract::Device;
+    use contract::Device;
     use std::path::Path;
 
     /// `raw` feeds `a`, `b` and `wide`; `a` feeds `end`.
@@ -281,7 +282,7 @@ stages:
             &LoadOptions::default(),
             &mut SourceMap::default(),
         );
-        let (mut graph, diagnostics) = build(&spec.unwrap(), &stages::kinds());
+        let (mut graph, diagnostics) = build(&spec.unwrap(), &shapers());
         assert!(diagnostics.is_empty());
         graph.place(&Machine {
             threads: 2,

@@ -8,9 +8,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use contract::artifact::Artifact;
+use contract::{Device, Inputs, StageContext, Threads};
 use indexmap::IndexMap;
-use stages::artifact::Artifact;
-use stages::contract::{Device, Inputs, StageContext, Threads};
 
 use super::execute::Message;
 use super::host::{Scratch, StageHost};

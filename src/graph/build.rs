@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use stages::contract::StageKind;
+use contract::StageKind;
 
 use super::check::{Budget, Common, implied_axes, prepare, wire};
 use super::cycle::{cycles, topological};

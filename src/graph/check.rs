@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use contract::{Port, StageKind};
 use serde_json::{Map, Value};
-use stages::contract::{Port, StageKind};
 
 use super::build::Context;
 use super::expand::Expansion;
@@ -565,7 +565,7 @@ impl Wiring<'_> {
             let output = match fitting[..] {
                 [only] => only,
                 // A port that takes anything takes the main output, which is declared first.
-                [main, ..] if matches!(port.accepts, stages::contract::PortType::Any) => main,
+                [main, ..] if matches!(port.accepts, contract::PortType::Any) => main,
                 [] => return self.wrong_type(port, reference, &outputs, diagnostics),
                 [..] => {
                     let names: Vec<String> = fitting
@@ -735,8 +735,8 @@ impl Wiring<'_> {
 
 fn accepts(port: &Port, output: &Port) -> bool {
     match output.accepts {
-        stages::contract::PortType::Only(kind) => port.accepts.accepts(kind),
-        stages::contract::PortType::Any => matches!(port.accepts, stages::contract::PortType::Any),
+        contract::PortType::Only(kind) => port.accepts.accepts(kind),
+        contract::PortType::Any => matches!(port.accepts, contract::PortType::Any),
     }
 }
 

@@ -108,6 +108,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::SourceMap;
     use crate::graph::build;
+    use crate::graph::shapers;
     use crate::spec::{LoadOptions, load_text};
     use std::path::Path;
 
@@ -123,7 +124,7 @@ mod tests {
             &LoadOptions::default(),
             &mut SourceMap::default(),
         );
-        let (graph, diagnostics) = build(&spec.unwrap(), &stages::kinds());
+        let (graph, diagnostics) = build(&spec.unwrap(), &shapers());
         assert!(!diagnostics.has_errors());
         graph
     }

@@ -2,8 +2,8 @@
 //! learned from rows that are not meant for it taints every stage downstream. A use of test labels that a stage kind
 //! declares as an oracle and marks in its outputs is allowed.
 
-use stages::artifact::Split;
-use stages::contract::{Learning, Purpose};
+use contract::artifact::Split;
+use contract::{Learning, Purpose};
 
 use super::{Graph, StageId};
 use crate::diagnostic::{Diagnostic, Diagnostics};

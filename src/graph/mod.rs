@@ -13,18 +13,16 @@ mod once;
 mod place;
 mod prune;
 mod remarks;
-#[cfg(test)]
-mod tests;
 mod waves;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use contract::{FileRequest, Learning, Port, PortType, StageKind};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use serde_json::Value;
-use stages::contract::{FileRequest, Learning, Port, PortType, StageKind};
 
 pub use build::build;
 pub use draw::{Colour, Format, draw};
@@ -192,4 +190,17 @@ impl Graph {
         names.dedup();
         names
     }
+}
+
+/// Kinds for tests of this crate: those that make and shape series, which need no model.
+#[cfg(test)]
+pub(crate) fn shapers() -> Vec<contract::StageKind> {
+    use ::data::{generate::Generate, normalize::Normalize, window::Window};
+    use contract::StageKind;
+
+    vec![
+        StageKind::of::<Generate>(),
+        StageKind::of::<Normalize>(),
+        StageKind::of::<Window>(),
+    ]
 }

@@ -1,6 +1,6 @@
 //! Pass: what each stage needs of the machine. Kinds say whether they use one thread or all; the file may say more.
 
-use stages::contract::{Device, Numerics, Threads};
+use contract::{Device, Numerics, Threads};
 
 use super::Graph;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use contract::{Remark, Surroundings};
 use rayon::prelude::*;
-use stages::contract::{Remark, Surroundings};
 
 use super::build::Context;
 use super::{Graph, Handoff, StageId};

@@ -11,7 +11,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stages::artifact::{ArtifactKind, Digest};
+use contract::artifact::{ArtifactKind, Digest};
 
 pub use format::{Entry, Header, Manifest, NAME, VERSION};
 pub use read::{Arrival, import, is_bundle};

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{ArtifactError, PathFault};
+use contract::artifact::{ArtifactError, PathFault};
 use thiserror::Error;
 
 use crate::cache::CacheError;

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use contract::StageKind;
+use contract::artifact::Digest;
 use serde_json::Value;
-use stages::artifact::Digest;
-use stages::contract::StageKind;
 
 use crate::cache::{
     Action, ObjectRecord, Output, OutputPaths, Recorded, RunRecord, RunStatus, StageRecord, Store,

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use contract::artifact::{Artifact, Column, Metric, Table};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::Value;
-use stages::artifact::{Artifact, Column, Metric, Table};
 
 use super::ReportError;
 use crate::cache::{RunRecord, utc};

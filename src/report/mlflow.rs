@@ -9,9 +9,9 @@ mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use contract::artifact::{Artifact, ArtifactKind, Digest, Table};
 use indexmap::IndexMap;
 use serde_json::Value;
-use stages::artifact::{Artifact, ArtifactKind, Digest, Table};
 
 pub use client::Tracking;
 pub use folder::write_mlflow;

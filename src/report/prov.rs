@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use contract::artifact::Digest;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
-use stages::artifact::Digest;
 
 use super::names::encoded;
 use super::pipeline_files::pipeline_files;

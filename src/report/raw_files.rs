@@ -6,8 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use stages::artifact::{Digest, RelativePath};
-use stages::contract::StageKind;
+use contract::StageKind;
+use contract::artifact::{Digest, RelativePath};
 
 use super::History;
 use crate::audit::Lock;
@@ -280,7 +280,7 @@ pub(super) fn placed_files<T>(
         let digest = asked.digest;
         match place {
             Some(path) if brought.contains_key(&digest) => {
-                drop(placed.entry(path).or_insert(digest))
+                placed.entry(path).or_insert(digest);
             }
             _ if brought.contains_key(&digest) => {}
             place => {

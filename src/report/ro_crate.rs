@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use contract::artifact::{ArtifactKind, Digest, Direction, Metric};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use stages::artifact::{ArtifactKind, Digest, Direction, Metric};
 
 use super::bundle::lock_of;
 use super::crate_entities::{Entities, data_type, link, links, text_of};

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
-use stages::artifact::{Artifact, ArtifactKind, ByteDigest, Digest};
+use contract::artifact::{Artifact, ArtifactKind, ByteDigest, Digest};
 
 use super::{History, ReportError, StageHistory};
 use crate::cache::{CacheError, FilePaths, ObjectRecord, Output, Store};
@@ -148,7 +148,7 @@ pub(super) fn named_objects(
         other => return Err(gone(stage, wrong_kind(record, other.kind()))),
     };
     let paths = FilePaths::of(files.entries().iter().map(|entry| entry.path.as_str()));
-    let named = |entry: &stages::artifact::FileEntry| NamedObject {
+    let named = |entry: &contract::artifact::FileEntry| NamedObject {
         path: format!("{folder}/{}", paths.path(entry.path.as_str())),
         object: entry.digest,
         extension: "",

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use stages::artifact::RelativePath;
+use contract::artifact::RelativePath;
 
 use super::ReportError;
 

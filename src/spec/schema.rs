@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
+use contract::StageKind;
 use serde_json::{Map, Value, json};
-use stages::contract::StageKind;
 
 /// The keys of a stage.
 pub(super) const STAGE_KEYS: [&str; 10] = [
@@ -310,12 +310,12 @@ fn or_reference(schema: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use schemars::JsonSchema;
-    use serde::{Deserialize, Serialize};
-    use stages::contract::{
+    use contract::{
         Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, StageError,
         Threads,
     };
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
     use crate::diagnostic::SourceMap;

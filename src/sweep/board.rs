@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stages::artifact::{ArtifactError, Column, Direction, Table};
+use contract::artifact::{ArtifactError, Column, Direction, Table};
 
 use super::course::{Member, Progress};
 use super::file::SweepFile;

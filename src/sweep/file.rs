@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use contract::artifact::Direction;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use stages::artifact::Direction;
 
 use super::options::{self, EngineOptions};
 use super::space::{Dimension, Domain, Space};

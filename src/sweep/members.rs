@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use contract::Catalogue;
+use contract::artifact::{Artifact, ArtifactKind, Direction};
 use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde_json::Value;
-use stages::artifact::{Artifact, ArtifactKind, Direction};
-use stages::contract::StageKind;
-use stages::metrics::METRICS;
 
 use super::course::{Member, Outcome, Progress};
 use super::file::{SweepFile, written};
@@ -93,7 +92,7 @@ pub fn label(file: &SweepFile, member: &Member) -> String {
 pub fn assemble(
     file: &SweepFile,
     progress: &Progress,
-    kinds: &[StageKind],
+    catalogue: &Catalogue,
     sources: &mut SourceMap,
 ) -> Result<Assembly, Diagnostics> {
     let empty = sources.alike();
@@ -110,7 +109,7 @@ pub fn assemble(
         let Some(spec) = spec else {
             return Err(diagnostics);
         };
-        let (graph, found) = build(&spec, kinds);
+        let (graph, found) = build(&spec, &catalogue.kinds);
         diagnostics.extend(found);
         if diagnostics.has_errors() {
             Err(diagnostics)
@@ -128,18 +127,19 @@ pub fn assemble(
     for (member, result) in progress.members.iter().zip(graphs) {
         match result {
             Ok((spec, graph, _)) => {
-                let (pruned, objective) = prune(file, &graph).map_err(Diagnostics::from)?;
+                let (pruned, objective) =
+                    prune(file, catalogue, &graph).map_err(Diagnostics::from)?;
                 values.push((spec.values(), spec.seed));
                 first_spec.get_or_insert(spec);
                 labelled.push((label(file, member), pruned, objective));
             }
-            Err(_) => return Err(retold(file, progress, told, kinds, sources)),
+            Err(_) => return Err(retold(file, progress, told, catalogue, sources)),
         }
     }
     let Some(spec) = first_spec else {
         return Err(no_trials(file).into());
     };
-    let mut warnings = retold(file, progress, told, kinds, sources);
+    let mut warnings = retold(file, progress, told, catalogue, sources);
     let joined = join(
         labelled
             .iter()
@@ -207,7 +207,7 @@ fn retold(
     file: &SweepFile,
     progress: &Progress,
     index: usize,
-    kinds: &[StageKind],
+    catalogue: &Catalogue,
     sources: &mut SourceMap,
 ) -> Diagnostics {
     let Some(member) = progress.members.get(index) else {
@@ -226,13 +226,17 @@ fn retold(
     };
     let (spec, mut diagnostics) = load(&file.pipeline, &options, sources);
     if let Some(spec) = spec {
-        diagnostics.extend(build(&spec, kinds).1);
+        diagnostics.extend(build(&spec, &catalogue.kinds).1);
     }
     diagnostics
 }
 
 /// What a member needs of its graph, and the stage of the objective in it.
-fn prune(file: &SweepFile, graph: &Graph) -> Result<(Graph, StageId), Diagnostic> {
+fn prune(
+    file: &SweepFile,
+    catalogue: &Catalogue,
+    graph: &Graph,
+) -> Result<(Graph, StageId), Diagnostic> {
     let find = |name: &str| {
         let found = graph.find(name);
         if found.is_empty() {
@@ -306,10 +310,11 @@ fn prune(file: &SweepFile, graph: &Graph) -> Result<(Graph, StageId), Diagnostic
             .at(file.objective_at)
             .hint(hint));
     }
-    let named = METRICS
-        .iter()
-        .filter(|metric| metric.name == file.objective.metric);
-    let mut directions = named.map(|metric| metric.direction).peekable();
+    let named = catalogue.directions.iter();
+    let mut directions = named
+        .filter(|(name, _)| *name == file.objective.metric)
+        .map(|(_, direction)| *direction)
+        .peekable();
     let points_nowhere =
         directions.peek().is_some() && directions.all(|direction| direction == Direction::Neither);
     if file.objective.direction.is_none()

@@ -2,11 +2,11 @@
 //! which trials came to their end. Figures of different levels of a stopping rule are never compared: those of the
 //! highest level decide, the others are drawn palely.
 
-use serde_json::Value;
-use stages::artifact::Direction;
-use stages::plot::{
+use contract::artifact::Direction;
+use plot::{
     Anchor, Canvas, Color, Rect, Stroke, TextStyle, figure, font, linear, logarithmic, palette,
 };
+use serde_json::Value;
 
 use super::board::{Board, Row, shown};
 use super::space::Domain;

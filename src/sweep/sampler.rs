@@ -3,9 +3,9 @@
 
 use std::convert::Infallible;
 
+use contract::Random;
 use rand_core::TryRng;
 use serde_json::Value;
-use stages::contract::Random;
 use tpe::TpeOptimizer;
 use tpe::density_estimation::DefaultEstimatorBuilder;
 

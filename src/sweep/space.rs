@@ -1,9 +1,9 @@
 //! The space in which the trials of a sweep lie: axes with their values or ranges, in the order of the file. A point is
 //! a value for every axis. How a point is chosen is told in `sampler`.
 
+use contract::Random;
 use indexmap::IndexMap;
 use serde_json::{Number, Value};
-use stages::contract::Random;
 
 /// A value for every axis, in the order of the file.
 pub type Point = IndexMap<String, Value>;

@@ -1,42 +1,28 @@
-//! What each stage of `runner` does: artifacts, data formats, models, metrics, training.
-//! The engine that runs the stages lives in the crate `runner`, which this crate never sees.
+//! The catalogue: every stage kind of `runner`, a line each, and what else the engine asks of the stages.
 
-pub mod artifact;
-pub mod contract;
-pub mod metrics;
-pub mod models;
-pub mod nn;
-pub mod plot;
-pub mod readers;
-pub mod statistics;
-#[doc(hidden)]
-pub mod testing;
-pub mod thresholds;
-pub mod training;
+use contract::{Catalogue, StageKind};
 
-pub mod classify;
-pub mod collect;
-pub mod command;
-pub mod ensemble;
-pub mod evaluate;
-pub mod fold;
-pub mod forecast;
-pub mod generate;
-pub mod generate_shapes;
-pub mod impute;
-pub mod ingest;
-pub mod normalize;
-pub mod render_images;
-pub mod render_plots;
-pub mod score;
-pub mod sensor_graph;
-pub mod train;
-pub mod window;
+use data::{fold, generate, generate_shapes, ingest, normalize, readers, window};
+use drawing::{render_images, render_plots};
+use judging::{collect, ensemble, evaluate, metrics};
+use learning::{classify, forecast, impute, score, sensor_graph, train};
+use programs::command;
 
-use contract::StageKind;
+/// Everything that the engine knows of the stages.
+pub fn catalogue() -> Catalogue {
+    Catalogue {
+        kinds: kinds(),
+        directions: metrics::METRICS
+            .iter()
+            .map(|metric| (metric.name, metric.direction))
+            .collect(),
+        hardware: &numerics::Machine,
+        read_series: readers::read_fresh,
+    }
+}
 
 /// All stage kinds, in the order of the catalogue: a line each.
-pub fn kinds() -> Vec<StageKind> {
+fn kinds() -> Vec<StageKind> {
     vec![
         StageKind::of::<ingest::Ingest>(),
         StageKind::of::<generate::Generate>(),

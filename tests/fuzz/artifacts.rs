@@ -9,6 +9,11 @@ use arrow::array::{
     StringArray, UInt8Array, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
+use contract::artifact::{
+    Artifact, ArtifactError, ArtifactKind, Column, Digest, Direction, FileEntry, Files, Forecasts,
+    Image, Images, Metric, Metrics, Model, Origin, Parts, Predictions, RelativePath, Scores,
+    Segment, Series, Split, Table, TensorData, WindowRun, WindowSpec, Windows,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding};
@@ -19,11 +24,6 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
-use stages::artifact::{
-    Artifact, ArtifactError, ArtifactKind, Column, Digest, Direction, FileEntry, Files, Forecasts,
-    Image, Images, Metric, Metrics, Model, Origin, Parts, Predictions, RelativePath, Scores,
-    Segment, Series, Split, Table, TensorData, WindowRun, WindowSpec, Windows,
-};
 
 use crate::frame::fuzz;
 use crate::mutate;

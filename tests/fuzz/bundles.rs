@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
 
+use contract::artifact::Digest;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use runner::cache::Store;
 use runner::report::bundle;
 use serde_json::{Value, json};
-use stages::artifact::Digest;
 
 use crate::frame::fuzz;
 use crate::mutate;
@@ -260,11 +260,11 @@ fn judge(input: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let (file, store) = (folder.path().join("in.bundle"), folder.path().join("store"));
     std::fs::write(&file, input).map_err(|error| error.to_string())?;
-    let rehearsed = bundle::import(&file, &Store::open(&store), true, &|_, _| {});
+    let rehearsed = bundle::import(&file, &Store::open(&store), &[], true, &|_, _| {});
     if store.exists() {
         return Err("a rehearsal wrote into the store".to_owned());
     }
-    let taken = bundle::import(&file, &Store::open(&store), false, &|_, _| {});
+    let taken = bundle::import(&file, &Store::open(&store), &[], false, &|_, _| {});
     if rehearsed.is_ok() != taken.is_ok() {
         return Err(format!(
             "rehearsed: {:?}, taken in: {:?}",

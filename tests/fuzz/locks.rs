@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use contract::artifact::Digest;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use runner::audit::{Lock, LockedStage};
 use runner::cache::Key;
-use stages::artifact::Digest;
 
 use crate::frame::fuzz;
 use crate::{bundles, mutate};

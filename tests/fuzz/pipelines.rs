@@ -139,7 +139,7 @@ fn pipelines() {
     fuzz("pipelines", strategy, judge);
 }
 
-static KINDS: LazyLock<Vec<stages::contract::StageKind>> = LazyLock::new(stages::kinds);
+static CATALOGUE: LazyLock<contract::Catalogue> = LazyLock::new(stages::catalogue);
 
 fn judge(text: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(text);
@@ -147,7 +147,7 @@ fn judge(text: &[u8]) -> Result<(), String> {
     let path = folder().join("fuzzed.yaml");
     let (spec, mut diagnostics) = load_text(&path, &text, &LoadOptions::default(), &mut sources);
     let graph = spec.map(|spec| {
-        let (graph, found) = build(&spec, &KINDS);
+        let (graph, found) = build(&spec, &CATALOGUE.kinds);
         diagnostics.extend(found);
         graph
     });

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use contract::{Choice, NullHost};
+use data::readers::{self, Datasets};
 use serde_json::{Value, json};
-use stages::contract::{Choice, NullHost};
-use stages::readers::{self, Datasets};
 
 use crate::frame::fuzz;
 use crate::mutate;

@@ -90,7 +90,7 @@ fn settings() {
     fuzz("settings", mutate::mutated(examples, WORDS), judge);
 }
 
-static KINDS: LazyLock<Vec<stages::contract::StageKind>> = LazyLock::new(stages::kinds);
+static CATALOGUE: LazyLock<contract::Catalogue> = LazyLock::new(stages::catalogue);
 
 const PIPELINE: &str = include_str!("../../pipelines/quickstart.yaml");
 
@@ -150,7 +150,7 @@ fn judge(input: &[u8]) -> Result<(), String> {
         &mut sources,
     );
     if let Some(spec) = spec {
-        diagnostics.extend(build(&spec, &KINDS).1);
+        diagnostics.extend(build(&spec, &CATALOGUE.kinds).1);
     }
     placed(&diagnostics, &sources)?;
     let sum = input.iter().fold(0_u64, |sum, byte| {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, UNIX_EPOCH};
 
+use contract::Device;
+use contract::artifact::Digest;
 use indexmap::IndexMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,8 +21,6 @@ use runner::engine::{CancelToken, Event, NoFiles, Planner, Reporter, RunOptions,
 use runner::graph::{Graph, Machine, build};
 use runner::spec::{LoadOptions, load_text};
 use serde_json::{Value, json};
-use stages::artifact::Digest;
-use stages::contract::Device;
 use tempfile::TempDir;
 
 use crate::frame::fuzz;
@@ -63,7 +63,7 @@ static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
         &mut sources,
     );
     let spec = spec.unwrap_or_else(|| panic!("{}", diagnostics.render(&sources, false)));
-    let (mut graph, _) = build(&spec, &stages::kinds());
+    let (mut graph, _) = build(&spec, &stages::catalogue().kinds);
     graph.place(&Machine {
         threads: 1,
         device: Device::Cpu,

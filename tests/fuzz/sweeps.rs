@@ -117,7 +117,7 @@ fn sweeps() {
     fuzz("sweeps", strategy, judge);
 }
 
-static KINDS: LazyLock<Vec<stages::contract::StageKind>> = LazyLock::new(stages::kinds);
+static CATALOGUE: LazyLock<contract::Catalogue> = LazyLock::new(stages::catalogue);
 
 /// More members than this are not read one by one: each reads the pipeline.
 const MOST_MEMBERS: usize = 60;
@@ -148,7 +148,7 @@ fn judge(text: &[u8]) -> Result<(), String> {
     if progress.members.is_empty() || progress.members.len() > MOST_MEMBERS {
         return Ok(());
     }
-    match assemble(&file, &progress, &KINDS, &mut sources) {
+    match assemble(&file, &progress, &CATALOGUE, &mut sources) {
         Ok(assembly) => placed(&assembly.warnings, &sources),
         Err(diagnostics) if diagnostics.has_errors() => placed(&diagnostics, &sources),
         Err(_) => Err("no graph, and no word about it".to_owned()),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use contract::artifact::{Artifact, Model};
+use numerics::simd::Level;
 use runner::audit::Lock;
 use runner::cache::{Action, Output, Publisher, Staged};
 use serde_json::Value;
-use stages::artifact::{Artifact, Model};
-use stages::nn::simd::Level;
 
 use crate::environment::TestEnvironment;
 use crate::lock::locked;
@@ -700,7 +700,7 @@ fn no_record_holds_a_secret() {
         );
     }
     // Who reads the records cannot try values: the digest is not one that they can compute.
-    let digest = stages::artifact::Digest::of_bytes(b"hunter2hunter2").to_string();
+    let digest = contract::artifact::Digest::of_bytes(b"hunter2hunter2").to_string();
     assert!(!environment.read("pipeline.lock").contains(&digest));
     let bundled = environment.succeed(&["export", "latest", "--bundle", "run.bundle"]);
     let salt = std::fs::read(environment.path("cache/v1/salt")).unwrap();

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use contract::artifact::Digest;
 use runner::audit::Lock;
 use runner::cache::Key;
 use serde_json::{Value, json};
-use stages::artifact::Digest;
 
 use crate::environment::{Finished, TestEnvironment};
 use crate::pipelines::SMALL;

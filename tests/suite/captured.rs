@@ -60,7 +60,7 @@ fn the_machine_and_the_pipeline_are_recorded() {
         captured.get("git").is_none() && captured.get("gpu").is_none(),
         "{captured}"
     );
-    let sum = stages::artifact::Digest::of_bytes(SMALL.as_bytes()).to_string();
+    let sum = contract::artifact::Digest::of_bytes(SMALL.as_bytes()).to_string();
     assert_eq!(latest["pipeline_files"][0]["blake3"], sum.as_str());
     environment
         .succeed(&["show"])

@@ -406,7 +406,7 @@ fn resealed(bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
     let (content, _) = text.rsplit_once(",\"seal\"").unwrap();
     let content = content.replacen("\"status\":\"done\"", "\"status\":\"paused\"", 1);
-    let seal = stages::artifact::Digest::of_bytes(content.as_bytes());
+    let seal = contract::artifact::Digest::of_bytes(content.as_bytes());
     format!("{content},\"seal\":\"{seal}\"}}").into_bytes()
 }
 

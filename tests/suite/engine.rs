@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use contract::artifact::Digest;
+use contract::{Device, FileRequest};
 use runner::cache::{Ledger, RunId, StageState, Store};
 use runner::diagnostic::SourceMap;
 use runner::engine::{
@@ -12,8 +14,6 @@ use runner::engine::{
 };
 use runner::graph::{Graph, Machine, build};
 use runner::spec::{LoadOptions, load_text};
-use stages::artifact::Digest;
-use stages::contract::{Device, FileRequest};
 use tempfile::TempDir;
 
 use crate::toys;

@@ -54,7 +54,7 @@ fn the_rows_of_a_collection_are_in_the_order_of_the_axes() {
     let table = crate::store::open(&environment)
         .load(record.output("table").unwrap())
         .unwrap();
-    let stages::artifact::Artifact::Table(table) = table else {
+    let contract::artifact::Artifact::Table(table) = table else {
         panic!("not a table")
     };
     let sizes: Vec<i64> = table

@@ -123,7 +123,7 @@ fn sound_crate(environment: &TestEnvironment, folder: &str) -> Vec<Value> {
         let bytes = std::fs::read(environment.path(folder).join(&path))
             .unwrap_or_else(|error| panic!("{path}: {error}"));
         assert_eq!(file["contentSize"], bytes.len().to_string(), "{id}");
-        let sum = format!("blake3:{}", stages::artifact::Digest::of_bytes(&bytes));
+        let sum = format!("blake3:{}", contract::artifact::Digest::of_bytes(&bytes));
         let is_told = match &file["identifier"] {
             Value::Array(all) => all.iter().any(|one| one == sum.as_str()),
             one => one == sum.as_str(),

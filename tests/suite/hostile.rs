@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use contract::artifact::Digest;
 use serde_json::Value;
-use stages::artifact::Digest;
 
 use crate::environment::{Finished, TestEnvironment};
 

@@ -26,6 +26,7 @@ mod export;
 mod failures;
 mod faulty;
 mod folders;
+mod graph;
 mod hostile;
 mod hosts;
 mod interruption;

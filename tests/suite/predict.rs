@@ -1,7 +1,7 @@
 //! `runner predict`: a model of a finished run says about new data what the run's own stages would have said.
 
+use contract::artifact::Artifact;
 use runner::cache::Store;
-use stages::artifact::Artifact;
 
 use crate::environment::TestEnvironment;
 use crate::pipelines::SMALL;

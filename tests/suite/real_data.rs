@@ -1,6 +1,6 @@
 //! The main job on a real machine of the Server Machine Dataset, where the data are at hand.
 
-use stages::testing::real_data;
+use contract::testing::real_data;
 
 use crate::environment::TestEnvironment;
 use crate::store::{in_state, ran};

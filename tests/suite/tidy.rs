@@ -339,7 +339,8 @@ fn a_stage_kind_and_its_file_have_one_name() {
             named.insert(name.to_owned());
         }
     }
-    let kinds: BTreeSet<String> = stages::kinds()
+    let kinds: BTreeSet<String> = stages::catalogue()
+        .kinds
         .iter()
         .map(|kind| kind.name.to_owned())
         .collect();

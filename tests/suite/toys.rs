@@ -4,13 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use stages::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
-use stages::contract::{
+use contract::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
+use contract::{
     FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind,
     Threads,
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// All toys.
 pub fn kinds() -> Vec<StageKind> {

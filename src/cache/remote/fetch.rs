@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use stages::artifact::{ByteDigest, Digest};
+use contract::artifact::{ByteDigest, Digest};
 
 use super::super::{CacheError, Layout, ObjectRecord};
 use super::client::{Direction, Sink};

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use contract::artifact::{ByteDigest, Digest};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
@@ -17,7 +18,6 @@ use object_store::client::{
 };
 use reqwest::Url;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
-use stages::artifact::{ByteDigest, Digest};
 
 use super::lock;
 

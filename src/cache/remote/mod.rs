@@ -25,8 +25,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use contract::artifact::Digest;
 use serde::Serialize;
-use stages::artifact::Digest;
 
 pub use address::Address;
 pub use collect::{RemoteGcOptions, RemoteGcReport};

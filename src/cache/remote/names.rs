@@ -1,7 +1,7 @@
 //! The names that things of a store have at a remote: their paths in the store's own layout. So the folder of a store can
 //! be a remote, and what is copied from a bucket by hand is a store.
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 use super::super::{Key, Layout, ObjectRecord, RunId};
 
@@ -51,7 +51,7 @@ fn below(path: &std::path::Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stages::artifact::ArtifactKind;
+    use contract::artifact::ArtifactKind;
 
     use super::*;
 

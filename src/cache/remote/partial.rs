@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{ByteDigest, Digest};
+use contract::artifact::{ByteDigest, Digest};
 
 use super::super::object::{rename_into, temporary};
 use super::super::{CacheError, Layout};

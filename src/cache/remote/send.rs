@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 use super::super::seal::seal;
 use super::super::{Action, Layout, ObjectRecord};

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use contract::artifact::Digest;
 use serde::Serialize;
-use stages::artifact::Digest;
 
 use super::super::chain::seal_of;
 use super::super::seal::{seal, unseal};

@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contract::artifact::{ByteDigest, Digest};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
-use stages::artifact::{ByteDigest, Digest};
 
 use super::super::tree::open_plain;
 use super::client::{Client, Connection, Direction, FAREWELL, SLOWEST, missing_place};

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use contract::artifact::{Artifact, Direction};
 use serde_json::{Value, json};
-use stages::artifact::{Artifact, Direction};
 
 use super::super::session::shown as shown_path;
 use super::super::{CliError, Exit, Global, write_whole};
@@ -401,7 +401,7 @@ fn csv(board: &Board) -> String {
 }
 
 fn parquet(board: &Board) -> Result<Vec<u8>, CliError> {
-    let failed = |error: stages::artifact::ArtifactError| CliError::failed(error.to_string());
+    let failed = |error: contract::artifact::ArtifactError| CliError::failed(error.to_string());
     let mut bytes = Vec::new();
     Artifact::Table(std::sync::Arc::new(board.table().map_err(failed)?))
         .encode_to(&mut bytes)

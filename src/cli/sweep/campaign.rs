@@ -1,14 +1,15 @@
 //! Where a sweep stands: its file, its course as far as results are known, the graph of its members, and their states.
 //! Everything about a sweep is found out anew from the file and the store.
 
+use contract::Catalogue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use contract::artifact::Direction;
 use indexmap::IndexMap;
 use serde_json::Value;
-use stages::artifact::Direction;
 
 use super::super::arguments::Choice;
 use super::super::session::{Parts, Session, report, size_pool};
@@ -33,6 +34,7 @@ pub(super) struct Campaign {
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub choice: Choice,
+    catalogue: &'static Catalogue,
     threads: usize,
     offline: bool,
     /// The sweep's name in records: the file's path from the root.
@@ -165,6 +167,7 @@ impl Campaign {
             store: Arc::new(store),
             cancel: CancelToken::default(),
             choice: choice.clone(),
+            catalogue: global.catalogue,
             threads,
             offline: offline || choice.offline,
             name,
@@ -309,7 +312,7 @@ impl Campaign {
 
     fn assembled(&mut self, global: &Global, progress: Progress) -> Result<View, CliError> {
         let sources = &mut self.sources;
-        let assembled = assemble(&self.file, &progress, &stages::kinds(), sources);
+        let assembled = assemble(&self.file, &progress, global.catalogue, sources);
         let assembly = assembled.map_err(|problems| {
             report(global, &problems, sources);
             CliError::told(Exit::Wrong)
@@ -337,7 +340,14 @@ impl Campaign {
             threads: self.threads,
         };
         let folder = self.file.pipeline.parent().unwrap_or(Path::new("."));
-        let mut session = Session::of(parts, &self.choice, folder, self.offline, &self.cancel)?;
+        let mut session = Session::of(
+            self.catalogue,
+            parts,
+            &self.choice,
+            folder,
+            self.offline,
+            &self.cancel,
+        )?;
         session.spec.name.value.clone_from(&self.file.name);
         let mut plan = session.planner().plan();
         for class in self

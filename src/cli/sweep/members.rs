@@ -48,7 +48,7 @@ pub(super) fn read<'a>(
     };
     let (spec, mut diagnostics) = load(pipeline, &options, &mut sources);
     let built = spec.map(|spec| {
-        let (graph, found) = build(&spec, &stages::kinds());
+        let (graph, found) = build(&spec, &global.catalogue.kinds);
         diagnostics.extend(found);
         (spec, graph)
     });
@@ -112,6 +112,7 @@ pub(in super::super) fn session_of(
     };
     let folder = pipeline.parent().unwrap_or(Path::new("."));
     Session::of(
+        global.catalogue,
         parts,
         choice,
         folder,

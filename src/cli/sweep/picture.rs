@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stages::plot::{Bar, Canvas, Ranking, Raster, Svg};
+use plot::{Bar, Canvas, Ranking, Raster, Svg};
 
 use super::super::session::shown;
 use super::super::{CliError, Exit, Global, write_whole};

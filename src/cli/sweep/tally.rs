@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use stages::artifact::Direction;
+use contract::artifact::Direction;
 
 use super::super::carry_out::Count;
 use super::campaign::{Campaign, View};

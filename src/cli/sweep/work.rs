@@ -268,7 +268,15 @@ impl Task<'_> {
             threads: self.threads,
         };
         let folder = self.submission.pipeline.parent().unwrap_or(Path::new("."));
-        Session::of(parts, choice, folder, choice.offline, &self.cancel).map(Some)
+        Session::of(
+            self.global.catalogue,
+            parts,
+            choice,
+            folder,
+            choice.offline,
+            &self.cancel,
+        )
+        .map(Some)
     }
 
     /// Members that come to nothing here, and why: a stage that they need failed in the shared part and would fail again for

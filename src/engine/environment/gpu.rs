@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use contract::Device;
 use serde_json::{Map, Value, json};
-use stages::contract::Device;
 
 use super::probe::ask;
 

@@ -17,8 +17,8 @@
 //! is of version 3; one without, but with a signature, of version 2; one without either of version 1. Earlier programs read what
 //! they know.
 
+use contract::artifact::Digest;
 use serde::{Deserialize, Serialize};
-use stages::artifact::Digest;
 
 use crate::cache::Key;
 

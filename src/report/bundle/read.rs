@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use stages::artifact::{Content, Digest, FileEntry, RelativePath};
+use contract::StageKind;
+use contract::artifact::{Content, Digest, FileEntry, RelativePath};
 
 use super::file_name;
 use super::format::{self, BLOCK, Entry, Header, Manifest, Place};
@@ -58,6 +59,7 @@ pub struct Arrival {
 pub fn import(
     path: &Path,
     store: &Store,
+    kinds: &[StageKind],
     rehearse: bool,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Arrival, ReportError> {
@@ -119,12 +121,8 @@ pub fn import(
         count(|place| matches!(place, Place::Action(_))),
     );
     let main = manifest.pipeline_files.first().map_or("", |(_, path)| path);
-    let (laid_out, absent_files) = placed_files(
-        &lock,
-        main,
-        &stages::kinds(),
-        &raw_digests(&manifest, &places),
-    );
+    let (laid_out, absent_files) =
+        placed_files(&lock, main, kinds, &raw_digests(&manifest, &places));
     let lock = small[format::LOCK].clone();
     let taken = if rehearse {
         Taken {

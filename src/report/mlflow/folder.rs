@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use contract::artifact::Digest;
 use serde_json::Value;
-use stages::artifact::Digest;
 
 use super::{Attached, PARENT, Tracked, attached, tracked};
 use crate::cache::RunStatus;

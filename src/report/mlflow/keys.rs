@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use stages::artifact::Digest;
+use contract::artifact::Digest;
 
 /// Longer keys are cut. MLflow takes 250 characters, and as names of files they have at most 255 bytes.
 const LONGEST: usize = 240;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use contract::artifact::Digest;
 use serde_json::{Value, json};
-use stages::artifact::Digest;
 
 use super::client::{Again, Client, Content, Refusal, Tracking};
 use super::keys::artifact_path;

@@ -1,10 +1,10 @@
 //! Parameters of a toy stage, good and bad, with the reports that people would see.
 
+use contract::{Choice, Entry, Registry};
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stages::contract::{Choice, Entry, Registry};
 
 use super::*;
 use crate::diagnostic::SourceMap;

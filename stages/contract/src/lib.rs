@@ -1,0 +1,24 @@
+//! What the engine and a stage promise each other. A stage sees its inputs, its parameters and a context;
+//! it has no clock, no environment, no cache path and no standard output, so its outputs are a function of these.
+
+pub mod artifact;
+mod catalogue;
+mod choice;
+mod context;
+mod error;
+mod kind;
+mod port;
+mod random;
+#[doc(hidden)]
+pub mod testing;
+
+pub use catalogue::{Catalogue, Hardware};
+pub use choice::{Choice, Entry, Registry};
+pub use context::{Device, Host, NullHost, Progress, StageContext};
+pub use error::{Location, StageError};
+pub use kind::{
+    FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings,
+    Threads,
+};
+pub use port::{Inputs, Outputs, Port, PortType};
+pub use random::Random;

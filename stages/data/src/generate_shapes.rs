@@ -1,0 +1,277 @@
+//! `generate-shapes`: short series of nine kinds, each with its class, for classifiers of series or of their plots.
+//! What a kind looks like is told in a file of its own; here they are balanced, scaled and split.
+
+mod breaks;
+mod collective_anomaly;
+mod contextual_anomaly;
+mod deterministic_trend;
+mod mean_shift;
+mod noise;
+mod point_anomaly;
+mod stochastic_trend;
+mod trend_shift;
+mod variance_shift;
+mod volatility;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::readers::SplitPlan;
+use contract::artifact::{ArtifactKind, Segment, Series, Split};
+use contract::{Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads};
+
+/// The stage kind `generate-shapes`.
+pub struct GenerateShapes;
+
+/// A kind of series: the class of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A stretch of values that are unusual together; the level comes back.
+    CollectiveAnomaly,
+    /// Usual values at the wrong place of a rhythm.
+    ContextualAnomaly,
+    /// Single values far away from all others.
+    PointAnomaly,
+    /// A straight, curved, exponential or damped trend.
+    DeterministicTrend,
+    /// A random walk, with or without drift.
+    StochasticTrend,
+    /// The level jumps and stays.
+    MeanShift,
+    /// A trend that turns round.
+    TrendShift,
+    /// The noise becomes stronger or weaker.
+    VarianceShift,
+    /// Calm and turbulent times in clusters.
+    Volatility,
+}
+
+/// How a kind is drawn: so many rows, in deviations of its noise.
+type Draw = fn(usize, &mut Random) -> Vec<f64>;
+
+/// All kinds with their names and how they are drawn: a line each.
+const KINDS: [(Kind, &str, Draw); 9] = [
+    (
+        Kind::CollectiveAnomaly,
+        "collective_anomaly",
+        collective_anomaly::draw,
+    ),
+    (
+        Kind::ContextualAnomaly,
+        "contextual_anomaly",
+        contextual_anomaly::draw,
+    ),
+    (Kind::PointAnomaly, "point_anomaly", point_anomaly::draw),
+    (
+        Kind::DeterministicTrend,
+        "deterministic_trend",
+        deterministic_trend::draw,
+    ),
+    (
+        Kind::StochasticTrend,
+        "stochastic_trend",
+        stochastic_trend::draw,
+    ),
+    (Kind::MeanShift, "mean_shift", mean_shift::draw),
+    (Kind::TrendShift, "trend_shift", trend_shift::draw),
+    (Kind::VarianceShift, "variance_shift", variance_shift::draw),
+    (Kind::Volatility, "volatility", volatility::draw),
+];
+
+/// How many series of which kinds.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// The kinds; each becomes a class.
+    pub kinds: Vec<Kind>,
+    /// Series of each kind.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub samples: usize,
+    /// Rows of a series: a number, or a range from which each series draws its own.
+    pub length: Length,
+    /// How the series of each kind are split.
+    pub split: SplitPlan,
+}
+
+/// Rows of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Length {
+    /// All have so many.
+    Fixed(usize),
+    /// Each draws its own.
+    Drawn(Bounds),
+}
+
+/// The least and the most rows of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    pub from: usize,
+    pub to: usize,
+}
+
+impl Length {
+    fn bounds(self) -> Bounds {
+        match self {
+            Self::Fixed(rows) => Bounds {
+                from: rows,
+                to: rows,
+            },
+            Self::Drawn(bounds) => bounds,
+        }
+    }
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            kinds: KINDS.map(|(kind, ..)| kind).to_vec(),
+            samples: 100,
+            length: Length::Fixed(256),
+            split: SplitPlan {
+                train: 0.7,
+                validation: 0.15,
+                calibration: 0.0,
+                test: 0.15,
+            },
+        }
+    }
+}
+
+/// Fewer rows have no room for shape.
+const LEAST_ROWS: usize = 40;
+/// 8 GB of values in the making.
+const MOST_VALUES: usize = 1_000_000_000;
+
+impl Stage for GenerateShapes {
+    type Params = Params;
+
+    const NAME: &'static str = "generate-shapes";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Draws short series of nine kinds, such as shifts, trends and anomalies, each with its class.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = true;
+
+    fn inputs(_: &Params) -> Vec<Port> {
+        Vec::new()
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "one segment per sample, with its class; splits are balanced",
+        )]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        let fault = |parameter: &str, reason: String| Err((parameter.to_owned(), reason));
+        if params.kinds.is_empty() {
+            return fault("kinds", "an empty list: name at least one".to_owned());
+        }
+        if let Some((_, twice)) = params
+            .kinds
+            .iter()
+            .enumerate()
+            .find(|(index, kind)| params.kinds[..*index].contains(kind))
+        {
+            return fault("kinds", format!("`{}` is listed twice", entry(*twice).1));
+        }
+        let Bounds { from, to } = params.length.bounds();
+        if from < LEAST_ROWS || to < from {
+            return fault(
+                "length",
+                format!("from {from} to {to} rows; at least {LEAST_ROWS}, and a range that rises"),
+            );
+        }
+        let values = params
+            .kinds
+            .len()
+            .checked_mul(params.samples)
+            .and_then(|series| series.checked_mul(to));
+        if params.samples == 0 || values.is_none_or(|values| values > MOST_VALUES) {
+            return fault(
+                "samples",
+                format!(
+                    "{} series of each kind: none, or more than memory holds",
+                    params.samples
+                ),
+            );
+        }
+        params.split.check(false)?;
+        params
+            .split
+            .cut(params.samples)
+            .map_err(|error| ("split".to_owned(), error.message().to_owned()))?;
+        Ok(())
+    }
+
+    fn run(params: &Params, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+        Ok(Outputs::one("series", generate(params, context.seed)?))
+    }
+}
+
+fn entry(kind: Kind) -> &'static (Kind, &'static str, Draw) {
+    // The table holds every kind; a test counts them.
+    KINDS
+        .iter()
+        .find(|(known, ..)| *known == kind)
+        .unwrap_or(&KINDS[0])
+}
+
+/// Splits one after the other, in each the kinds in turn: every part of the series is balanced.
+fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
+    let mut samples: Vec<(Split, Kind, usize)> =
+        Vec::with_capacity(params.kinds.len() * params.samples);
+    for (split, numbers) in params.split.cut(params.samples)? {
+        samples.extend(
+            numbers.flat_map(|number| params.kinds.iter().map(move |kind| (split, *kind, number))),
+        );
+    }
+    let drawn: Vec<Vec<f32>> = samples
+        .par_iter()
+        .map(|(_, kind, number)| sample(*kind, *number, params.length, seed))
+        .collect();
+    let mut start = 0;
+    let segment = |((split, kind, number), values): (&(Split, Kind, usize), &Vec<f32>)| {
+        let rows: Range<usize> = start..start + values.len();
+        start = rows.end;
+        let class = entry(*kind).1;
+        Segment::new(*split, format!("{class}/{number:05}"), rows).of_class(Some(class.to_owned()))
+    };
+    let segments = samples.iter().zip(&drawn).map(segment).collect();
+    let series = Series {
+        channels: vec!["value".to_owned()],
+        values: drawn.concat(),
+        labels: Vec::new(),
+        times: Vec::new(),
+        segments,
+    };
+    series
+        .validate()
+        .map_err(|reason| StageError::new(format!("the drawn series are unsound: {reason}")))?;
+    Ok(series)
+}
+
+/// One series: its kind's shape at a random level and scale. It depends on nothing but kind, number, length and seed.
+fn sample(kind: Kind, number: usize, length: Length, seed: u64) -> Vec<f32> {
+    let (_, name, draw) = entry(kind);
+    let mut random = Random::new(seed, &format!("{name} {number}"));
+    let Bounds { from, to } = length.bounds();
+    let rows = from + random.below((to - from) as u64 + 1) as usize;
+    let scale = libm::exp10(random.range(-0.5, 1.5));
+    let level = scale * random.range(-20.0, 20.0);
+    draw(rows, &mut random)
+        .into_iter()
+        .map(|value| (level + scale * value) as f32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

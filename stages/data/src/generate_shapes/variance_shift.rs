@@ -1,0 +1,25 @@
+//! The noise becomes stronger or weaker and stays so.
+
+use super::breaks;
+use super::noise::stationary;
+use contract::Random;
+
+/// Stationary noise that is calm and strong in turn, three to six times as strong, with one or two changes.
+pub(super) fn draw(rows: usize, random: &mut Random) -> Vec<f64> {
+    let strong = random.range(3.0, 6.0);
+    let starts_strong = random.below(2) as usize;
+    let count = 1 + random.below(2) as usize;
+    let breaks = breaks::draw(rows, count, random);
+    let strength = |row: usize| {
+        if (breaks::passed(&breaks, row) + starts_strong).is_multiple_of(2) {
+            1.0
+        } else {
+            strong
+        }
+    };
+    stationary(rows, random)
+        .into_iter()
+        .enumerate()
+        .map(|(row, value)| value * strength(row))
+        .collect()
+}

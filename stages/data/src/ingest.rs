@@ -1,0 +1,137 @@
+//! `ingest`: raw files become a series. What a format looks like is told in `readers`; this stage only asks and hands on.
+
+use crate::readers::{self, Datasets};
+use contract::artifact::ArtifactKind;
+use contract::{
+    Choice, FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads,
+};
+
+/// The stage kind `ingest`.
+pub struct Ingest;
+
+impl Stage for Ingest {
+    type Params = Choice<Datasets>;
+
+    const NAME: &'static str = "ingest";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Reads raw files of a data set or format and splits them in order of time.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = false;
+    const EXAMPLE: &'static str = r#"{"dataset": "smd", "entity": "machine-1-1"}"#;
+
+    fn inputs(_: &Self::Params) -> Vec<Port> {
+        Vec::new()
+    }
+
+    fn outputs(_: &Self::Params) -> Vec<Port> {
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "the rows of all files, in segments by entity and split",
+        )]
+    }
+
+    fn check(params: &Self::Params) -> Result<(), (String, String)> {
+        readers::check(params)
+    }
+
+    fn files(params: &Self::Params) -> Vec<FileRequest> {
+        readers::files(params)
+    }
+
+    fn run(
+        params: &Self::Params,
+        _: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        Ok(Outputs::one("series", readers::read(params, context)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use contract::{NullHost, StageKind};
+
+    #[test]
+    fn takes_the_parameters_of_the_data_set_flat() {
+        let kind = StageKind::of::<Ingest>();
+        let complete = kind
+            .complete(json!({"dataset": "smd", "entity": "machine-2-1"}))
+            .unwrap();
+        assert_eq!(complete["split"]["calibration"], json!(0.2));
+        let files: Vec<String> = kind
+            .files(&complete)
+            .into_iter()
+            .map(|file| file.name)
+            .collect();
+        let expected = ["train", "test", "test_label"]
+            .map(|part| format!("ServerMachineDataset/{part}/machine-2-1.txt"));
+        assert_eq!(files, expected);
+        assert!(
+            kind.complete(json!({"dataset": "smd", "entity": "a", "colour": 1}))
+                .unwrap_err()
+                .contains("colour")
+        );
+        assert!(
+            kind.complete(json!({"dataset": "smdd"}))
+                .unwrap_err()
+                .contains("unknown data set `smdd`")
+        );
+        assert!(
+            kind.check(
+                &kind
+                    .complete(json!({"dataset": "ett", "entity": "x"}))
+                    .unwrap()
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn reads_through_the_erased_kind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "a;b\n1;2\n3;4\n").unwrap();
+        let kind = StageKind::of::<Ingest>();
+        let parameters = json!({"dataset": "csv", "path": "a.csv", "delimiter": ";", "split": {"train": 0.5, "test": 0.5}});
+        let parameters = kind.complete(parameters).unwrap();
+        kind.check(&parameters).unwrap();
+        let host = NullHost {
+            files: vec![("a.csv".to_owned(), path)],
+        };
+        let outputs = kind
+            .run(&parameters, &Inputs::default(), &host.context(0))
+            .unwrap()
+            .into_map();
+        assert_eq!(outputs["series"].kind(), ArtifactKind::Series);
+    }
+
+    #[test]
+    fn every_data_set_has_a_schema_with_documented_parameters() {
+        let schema = serde_json::to_value(StageKind::of::<Ingest>().schema()).unwrap();
+        let options = schema["oneOf"].as_array().unwrap();
+        assert_eq!(
+            options.len(),
+            <crate::readers::Datasets as contract::Registry>::entries().len()
+        );
+        for option in options {
+            for (name, property) in option["properties"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(name, _)| *name != "dataset")
+            {
+                assert!(
+                    property.get("description").is_some(),
+                    "{name} of {} has no doc",
+                    option["properties"]["dataset"]
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,634 @@
+//! `normalize`: shifts and scales each channel, `(value - offset) / scale`, by statistics of named splits.
+//! Statistics are an output, so that another series can be scaled alike; nothing is learned from labels.
+//!
+//! All sums are in 64 bits over blocks of fixed size, added in order: the same bits whatever the number of threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use contract::artifact::{ArtifactKind, Column, Series, Split, Table};
+use contract::{
+    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+};
+
+/// The stage kind `normalize`.
+pub struct Normalize;
+
+/// The statistics and the splits they are taken from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Which statistics shift and scale a channel.
+    #[serde(default)]
+    pub method: Method,
+    /// The split, or the list of splits, whose rows give the statistics; `all` for every row. Not used when statistics
+    /// come in on the port of that name.
+    #[serde(default)]
+    pub fit: Fit,
+    /// Bounds for the scaled values: a number for both sides of zero, or `[low, high]`.
+    #[serde(default)]
+    pub clip: Option<Clip>,
+    /// The splits whose rows are scaled; all if left out. Rows of other splits stay as they are.
+    #[serde(default)]
+    pub splits: Option<Vec<Split>>,
+}
+
+/// Which statistics shift and scale a channel. A channel whose scale would be 0 is only shifted: its scale is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Mean and standard deviation (of the population, divided by n).
+    #[default]
+    Zscore,
+    /// Minimum and range: the fitted rows lie in [0, 1].
+    Minmax,
+    /// Median and interquartile range (linear interpolation between order statistics).
+    Robust,
+    /// Values stay as they are.
+    None,
+}
+
+/// The rows that give the statistics.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Fit {
+    One(Split),
+    Many(Vec<Split>),
+    Every(Every),
+}
+
+/// The word `all`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Every {
+    All,
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Self::One(Split::Train)
+    }
+}
+
+impl Fit {
+    fn splits(&self) -> Vec<Split> {
+        match self {
+            Self::One(split) => vec![*split],
+            Self::Many(splits) => splits.clone(),
+            Self::Every(Every::All) => Split::ALL.to_vec(),
+        }
+    }
+}
+
+/// Bounds for the scaled values.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Clip {
+    Symmetric(f64),
+    Between([f64; 2]),
+}
+
+impl Clip {
+    fn bounds(self) -> (f64, f64) {
+        match self {
+            Self::Symmetric(bound) => (-bound, bound),
+            Self::Between([low, high]) => (low, high),
+        }
+    }
+}
+
+impl Stage for Normalize {
+    type Params = Params;
+
+    const NAME: &'static str = "normalize";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Shifts and scales each channel by statistics of the training rows.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = false;
+
+    fn inputs(_: &Params) -> Vec<Port> {
+        vec![
+            Port::new("series", ArtifactKind::Series, "the series to scale"),
+            Port::new(
+                "statistics",
+                ArtifactKind::Table,
+                "statistics to apply instead of fitting",
+            )
+            .optional(),
+        ]
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![
+            Port::new("series", ArtifactKind::Series, "the scaled series"),
+            Port::new("statistics", ArtifactKind::Table, "channel, offset, scale"),
+        ]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        if params.fit.splits().is_empty() {
+            return Err((
+                "fit".to_owned(),
+                "an empty list: name the splits that give the statistics".to_owned(),
+            ));
+        }
+        if params.splits.as_ref().is_some_and(Vec::is_empty) {
+            return Err((
+                "splits".to_owned(),
+                "names no split; leave it out to scale all".to_owned(),
+            ));
+        }
+        match params.clip.map(Clip::bounds) {
+            Some((low, high)) if !(low < high && low.is_finite() && high.is_finite()) => Err((
+                "clip".to_owned(),
+                format!("the lower bound {low} is not below the upper bound {high}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn learns(params: &Params) -> Vec<Learning> {
+        if params.method == Method::None {
+            return Vec::new();
+        }
+        vec![Learning {
+            what: "normalisation statistics",
+            purpose: Purpose::Fit,
+            from: params.fit.splits(),
+            labels: false,
+            oracle: false,
+            parameter: "fit",
+        }]
+    }
+
+    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+        let series = inputs.get::<Series>("series")?;
+        let statistics = match inputs.optional::<Table>("statistics")? {
+            Some(table) => Statistics::from_table(&table, &series.channels)?,
+            None => Statistics::fit(params.method, &series, &params.fit.splits())?,
+        };
+        let mut values = statistics.apply(&series, params.clip.map(Clip::bounds))?;
+        if let Some(splits) = &params.splits {
+            restore(&series, splits, &mut values);
+        }
+        let table = statistics.to_table(&series.channels)?;
+        let scaled = Series {
+            values,
+            channels: series.channels.clone(),
+            labels: series.labels.clone(),
+            times: series.times.clone(),
+            segments: series.segments.clone(),
+        };
+        Ok(Outputs::one("series", scaled).with("statistics", table))
+    }
+}
+
+/// Rows per block of a sum. Fixed: it decides the order of additions.
+const BLOCK: usize = 2048;
+
+/// An offset and a scale per channel.
+struct Statistics {
+    offsets: Vec<f64>,
+    scales: Vec<f64>,
+}
+
+impl Statistics {
+    fn fit(method: Method, series: &Series, splits: &[Split]) -> Result<Self, StageError> {
+        let width = series.width();
+        if method == Method::None {
+            return Ok(Self {
+                offsets: vec![0.0; width],
+                scales: vec![1.0; width],
+            });
+        }
+        let blocks = blocks(series, splits);
+        if blocks.is_empty() {
+            let names: Vec<&str> = splits.iter().map(|split| split.name()).collect();
+            let message = format!(
+                "the series has no rows in {}, so there is nothing to fit",
+                names.join(", ")
+            );
+            return Err(StageError::new(message)
+                .hint("see `fit` here and `split` of the stage that reads the series"));
+        }
+        let mut statistics = match method {
+            Method::Robust => Self::quartiles(series, &blocks),
+            Method::Zscore => Self::moments(series, &blocks),
+            Method::Minmax | Method::None => Self::range(series, &blocks),
+        };
+        statistics
+            .scales
+            .iter_mut()
+            .filter(|scale| **scale == 0.0)
+            .for_each(|scale| *scale = 1.0);
+        Ok(statistics)
+    }
+
+    /// Minimum and range. The difference of two 32-bit floats is exact enough in 64.
+    fn range(series: &Series, blocks: &[Range<usize>]) -> Self {
+        let (low, high) = extremes(series, blocks);
+        let scales = low
+            .iter()
+            .zip(&high)
+            .map(|(low, high)| high - low)
+            .collect();
+        Self {
+            offsets: low,
+            scales,
+        }
+    }
+
+    /// Mean and standard deviation, in two passes.
+    fn moments(series: &Series, blocks: &[Range<usize>]) -> Self {
+        let count = blocks.iter().map(ExactSizeIterator::len).sum::<usize>() as f64;
+        // Sums of differences from a first guess stay small, and are exactly 0 for a constant channel.
+        let guess: Vec<f64> = series
+            .row(blocks[0].start)
+            .iter()
+            .map(|value| f64::from(*value))
+            .collect();
+        let sums = sum(series, blocks, &guess, |difference| difference);
+        let means: Vec<f64> = guess
+            .iter()
+            .zip(sums)
+            .map(|(guess, sum)| guess + sum / count)
+            .collect();
+        let squares = sum(series, blocks, &means, |difference| difference * difference);
+        Self {
+            offsets: means,
+            scales: squares
+                .iter()
+                .map(|square| (square / count).sqrt())
+                .collect(),
+        }
+    }
+
+    /// Median and interquartile range.
+    fn quartiles(series: &Series, blocks: &[Range<usize>]) -> Self {
+        let width = series.width();
+        let channel = |channel: usize| {
+            let rows = blocks.iter().cloned().flatten();
+            let mut sorted: Vec<f32> = rows
+                .map(|row| series.values[row * width + channel])
+                .collect();
+            sorted.sort_unstable_by(f32::total_cmp);
+            let [low, middle, high] = [0.25, 0.5, 0.75].map(|fraction| quantile(&sorted, fraction));
+            (middle, high - low)
+        };
+        let (offsets, scales) = (0..width).into_par_iter().map(channel).unzip();
+        Self { offsets, scales }
+    }
+
+    /// The scaled values.
+    fn apply(&self, series: &Series, clip: Option<(f64, f64)>) -> Result<Vec<f32>, StageError> {
+        let width = series.width().max(1);
+        let (low, high) = clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+        let inverses: Vec<f64> = self.scales.iter().map(|scale| 1.0 / scale).collect();
+        let mut values = vec![0.0; series.values.len()];
+        let blocks = values
+            .par_chunks_mut(BLOCK * width)
+            .zip(series.values.par_chunks(BLOCK * width));
+        let finite = blocks.map(|(scaled, raw)| {
+            let mut finite = true;
+            for (scaled, raw) in scaled.chunks_exact_mut(width).zip(raw.chunks_exact(width)) {
+                let statistics = self.offsets.iter().zip(&inverses);
+                for ((scaled, raw), (offset, inverse)) in scaled.iter_mut().zip(raw).zip(statistics)
+                {
+                    *scaled = ((f64::from(*raw) - offset) * inverse).max(low).min(high) as f32;
+                    finite &= scaled.is_finite();
+                }
+            }
+            finite
+        });
+        if finite.reduce(|| true, |left, right| left && right) {
+            return Ok(values);
+        }
+        let channel = values
+            .iter()
+            .position(|value| !value.is_finite())
+            .unwrap_or(0)
+            % width;
+        let message = format!(
+            "channel `{}` does not fit into 32 bits after division by {:e}",
+            series.channels[channel], self.scales[channel]
+        );
+        Err(StageError::new(message)
+            .hint("set `clip`, or leave the channel out when the data are read"))
+    }
+
+    fn to_table(&self, channels: &[String]) -> Result<Table, StageError> {
+        let columns: Vec<(&str, Column)> = vec![
+            ("channel", channels.to_vec().into()),
+            ("offset", self.offsets.clone().into()),
+            ("scale", self.scales.clone().into()),
+        ];
+        Ok(Table::new(columns)?)
+    }
+
+    fn from_table(table: &Table, channels: &[String]) -> Result<Self, StageError> {
+        let hint =
+            "connect the `statistics` that another normalize stage made for the same channels";
+        let bad = |message: String| StageError::new(message).hint(hint);
+        let names = table
+            .texts("channel")
+            .ok_or_else(|| bad("the statistics have no column `channel`".to_owned()))?;
+        let names: Vec<String> = names.into_iter().map(Option::unwrap_or_default).collect();
+        if names != channels {
+            let (found, expected) = (names.join(", "), channels.join(", "));
+            return Err(bad(format!(
+                "the statistics are of the channels {found}, but the series has {expected}"
+            )));
+        }
+        let numbers = |name: &str| {
+            let column = table
+                .reals(name)
+                .and_then(|column| column.into_iter().collect::<Option<Vec<f64>>>());
+            column
+                .filter(|column| column.iter().all(|value| value.is_finite()))
+                .ok_or_else(|| {
+                    bad(format!(
+                        "the statistics have no column `{name}` of finite numbers"
+                    ))
+                })
+        };
+        let statistics = Self {
+            offsets: numbers("offset")?,
+            scales: numbers("scale")?,
+        };
+        match statistics
+            .scales
+            .iter()
+            .zip(channels)
+            .find(|(scale, _)| **scale <= 0.0)
+        {
+            Some((scale, channel)) => Err(bad(format!(
+                "the scale of `{channel}` is {scale}, but must be above 0"
+            ))),
+            None => Ok(statistics),
+        }
+    }
+}
+
+/// Gives the rows outside these splits their raw values back.
+fn restore(series: &Series, splits: &[Split], values: &mut [f32]) {
+    let width = series.width();
+    for segment in series
+        .segments
+        .iter()
+        .filter(|segment| !splits.contains(&segment.split))
+    {
+        let range = segment.rows.start * width..segment.rows.end * width;
+        values[range.clone()].copy_from_slice(&series.values[range]);
+    }
+}
+
+/// The rows of these splits in blocks of fixed size.
+fn blocks(series: &Series, splits: &[Split]) -> Vec<Range<usize>> {
+    let segments = series
+        .segments
+        .iter()
+        .filter(|segment| splits.contains(&segment.split));
+    let cut = |rows: Range<usize>| {
+        let end = rows.end;
+        rows.step_by(BLOCK)
+            .map(move |start| start..end.min(start + BLOCK))
+    };
+    segments
+        .flat_map(|segment| cut(segment.rows.clone()))
+        .collect()
+}
+
+/// Sums `term(value - offset)` per channel: within each block row by row, then block by block.
+fn sum(
+    series: &Series,
+    blocks: &[Range<usize>],
+    offsets: &[f64],
+    term: impl Fn(f64) -> f64 + Sync,
+) -> Vec<f64> {
+    let width = series.width().max(1);
+    let of_block = |rows: &Range<usize>| {
+        let mut sums = vec![0.0; offsets.len()];
+        for row in series.values[rows.start * width..rows.end * width].chunks_exact(width) {
+            for ((sum, value), offset) in sums.iter_mut().zip(row).zip(offsets) {
+                *sum += term(f64::from(*value) - offset);
+            }
+        }
+        sums
+    };
+    let partial: Vec<Vec<f64>> = blocks.par_iter().map(of_block).collect();
+    let mut total = vec![0.0; offsets.len()];
+    for sums in partial {
+        total
+            .iter_mut()
+            .zip(sums)
+            .for_each(|(total, sum)| *total += sum);
+    }
+    total
+}
+
+/// The smallest and the largest value of each channel.
+fn extremes(series: &Series, blocks: &[Range<usize>]) -> (Vec<f64>, Vec<f64>) {
+    let width = series.width();
+    let fold = |(mut low, mut high): (Vec<f32>, Vec<f32>), row: &[f32]| {
+        for ((low, high), value) in low.iter_mut().zip(&mut high).zip(row) {
+            *low = low.min(*value);
+            *high = high.max(*value);
+        }
+        (low, high)
+    };
+    let start = || (vec![f32::INFINITY; width], vec![f32::NEG_INFINITY; width]);
+    let rows = blocks.iter().cloned().flatten();
+    let (low, high) = rows.fold(start(), |extremes, row| fold(extremes, series.row(row)));
+    (
+        low.into_iter().map(f64::from).collect(),
+        high.into_iter().map(f64::from).collect(),
+    )
+}
+
+/// The quantile between the two nearest order statistics, weighted by distance.
+fn quantile(sorted: &[f32], fraction: f64) -> f64 {
+    let place = fraction * (sorted.len() - 1) as f64;
+    let (low, high) = (
+        f64::from(sorted[place as usize]),
+        f64::from(sorted[place.ceil() as usize]),
+    );
+    low + (high - low) * place.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use contract::NullHost;
+    use contract::artifact::Segment;
+
+    fn series(width: usize, values: Vec<f32>, train: usize) -> Series {
+        let rows = values.len() / width;
+        let segment = |split, rows| Segment::new(split, "a", rows);
+        Series {
+            channels: (0..width).map(|channel| format!("c{channel}")).collect(),
+            values,
+            labels: vec![],
+            times: vec![],
+            segments: vec![
+                segment(Split::Train, 0..train),
+                segment(Split::Test, train..rows),
+            ],
+        }
+    }
+
+    fn run(
+        series: &Series,
+        parameters: Value,
+        statistics: Option<Table>,
+    ) -> Result<(Series, Table), StageError> {
+        let mut inputs = Inputs::default();
+        inputs.add("series", "", series.clone().into());
+        if let Some(statistics) = statistics {
+            inputs.add("statistics", "", statistics.into());
+        }
+        let params: Params = serde_json::from_value(parameters).unwrap();
+        Normalize::check(&params).map_err(|(_, reason)| StageError::new(reason))?;
+        let outputs = Normalize::run(&params, &inputs, &NullHost::default().context(0))?.into_map();
+        let mut again = Inputs::default();
+        outputs
+            .into_iter()
+            .for_each(|(name, artifact)| again.add(&name, "", artifact));
+        Ok((
+            (*again.get::<Series>("series")?).clone(),
+            (*again.get::<Table>("statistics")?).clone(),
+        ))
+    }
+
+    #[test]
+    fn fits_on_the_training_rows_only() {
+        let raw = series(1, vec![1.0, 2.0, 3.0, 4.0, 100.0], 4);
+        let (scaled, statistics) = run(&raw, json!({}), None).unwrap();
+        let deviation = 1.25_f64.sqrt();
+        assert_eq!(statistics.reals("offset").unwrap(), [Some(2.5)]);
+        assert_eq!(statistics.reals("scale").unwrap(), [Some(deviation)]);
+        assert!((f64::from(scaled.values[4]) - 97.5 / deviation).abs() < 1e-5);
+        let (scaled, _) = run(&raw, json!({"method": "minmax"}), None).unwrap();
+        assert_eq!(scaled.values, [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0, 33.0]);
+        // numpy.percentile([1, 2, 3, 4], [25, 50, 75]) is 1.75, 2.5, 3.25.
+        let (scaled, _) = run(&raw, json!({"method": "robust"}), None).unwrap();
+        assert_eq!(scaled.values, [-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0, 65.0]);
+        assert_eq!(run(&raw, json!({"method": "none"}), None).unwrap().0, raw);
+    }
+
+    #[test]
+    fn splits_that_are_not_named_stay_as_they_are() {
+        let raw = series(1, vec![1.0, 2.0, 3.0, 5.0, 10.0, 20.0], 4);
+        let (once, _) = run(&raw, json!({"method": "minmax", "splits": ["train"]}), None).unwrap();
+        assert_eq!(once.values, [0.0, 0.25, 0.5, 1.0, 10.0, 20.0]);
+        let (twice, _) = run(
+            &once,
+            json!({"method": "minmax", "fit": "test", "splits": ["test"]}),
+            None,
+        )
+        .unwrap();
+        assert_eq!(twice.values, [0.0, 0.25, 0.5, 1.0, 0.0, 1.0]);
+        assert!(run(&raw, json!({"splits": []}), None).is_err());
+    }
+
+    #[test]
+    fn a_constant_channel_is_only_shifted() {
+        // 0.1 is not exact, so that a naive mean of many would be off by a rounding error.
+        let mut values = vec![0.1; 5000];
+        values.push(0.6);
+        for method in ["zscore", "minmax", "robust"] {
+            let (scaled, statistics) = run(
+                &series(1, values.clone(), 5000),
+                json!({"method": method}),
+                None,
+            )
+            .unwrap();
+            assert_eq!(statistics.reals("scale").unwrap(), [Some(1.0)], "{method}");
+            assert!(
+                scaled.values[..5000].iter().all(|value| *value == 0.0),
+                "{method}"
+            );
+            assert!((scaled.values[5000] - 0.5).abs() < 1e-6, "{method}");
+        }
+    }
+
+    #[test]
+    fn statistics_apply_to_another_series() {
+        let (_, statistics) = run(
+            &series(2, vec![0.0, 1.0, 2.0, 5.0, 9.0, 9.0], 2),
+            json!({}),
+            None,
+        )
+        .unwrap();
+        let other = series(2, vec![3.0, 3.0], 0);
+        let (scaled, again) = run(&other, json!({}), Some(statistics.clone())).unwrap();
+        assert_eq!(scaled.values, [2.0, 0.0]);
+        assert_eq!(again, statistics);
+        let error = run(&series(1, vec![1.0], 1), json!({}), Some(statistics)).unwrap_err();
+        assert!(
+            error.message().contains("c0, c1, but the series has c0"),
+            "{error}"
+        );
+        let error = run(&other, json!({}), None).unwrap_err();
+        assert!(error.message().contains("no rows in train"), "{error}");
+    }
+
+    #[test]
+    fn clips_and_refuses_what_does_not_fit() {
+        let raw = series(1, vec![0.0, 1e-38, 1e38], 2);
+        assert!(
+            run(&raw, json!({"method": "minmax"}), None)
+                .unwrap_err()
+                .message()
+                .contains("`c0` does not fit")
+        );
+        assert_eq!(
+            run(&raw, json!({"method": "minmax", "clip": 5}), None)
+                .unwrap()
+                .0
+                .values[2],
+            5.0
+        );
+        let bounded = run(&raw, json!({"method": "minmax", "clip": [0.5, 2]}), None)
+            .unwrap()
+            .0;
+        assert_eq!(bounded.values[0], 0.5);
+        assert!(run(&raw, json!({"clip": -1}), None).is_err());
+    }
+
+    #[test]
+    fn tells_what_it_learns_from() {
+        let learns = |value: Value| Normalize::learns(&serde_json::from_value(value).unwrap());
+        assert_eq!(learns(json!({}))[0].from, [Split::Train]);
+        assert_eq!(learns(json!({"fit": "all"}))[0].from, Split::ALL);
+        assert_eq!(
+            learns(json!({"fit": ["train", "test"]}))[0].from,
+            [Split::Train, Split::Test]
+        );
+        assert!(learns(json!({"method": "none"})).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn training_rows_get_mean_0_and_deviation_1_on_any_number_of_threads(
+            values in prop::collection::vec(-1e6_f32..1e6, 100..9000),
+        ) {
+            let raw = series(1, values, 100);
+            let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let scaled = pool(1).install(|| run(&raw, json!({"fit": "all"}), None).unwrap());
+            let parallel = pool(3).install(|| run(&raw, json!({"fit": "all"}), None).unwrap());
+            prop_assert_eq!(scaled.0.digest(), parallel.0.digest());
+            prop_assert_eq!(scaled.1.digest(), parallel.1.digest());
+            let count = scaled.0.values.len() as f64;
+            let mean = scaled.0.values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+            let variance = scaled.0.values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count;
+            prop_assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4);
+        }
+    }
+}

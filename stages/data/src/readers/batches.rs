@@ -1,0 +1,240 @@
+//! Arrow columns as rows of a series: what Parquet and Arrow files share once their bytes are decoded.
+
+use std::path::Path;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float32Type, Int64Type, Schema, TimeUnit};
+use arrow::error::ArrowError;
+
+use super::builder::Builder;
+use super::columns::{self, Columns, Role, Selection};
+use contract::artifact::guarded;
+use contract::{StageContext, StageError};
+
+/// Appends all batches of one file; returns its rows.
+pub(super) fn append(
+    schema: &Schema,
+    batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+    selection: &Selection<'_>,
+    builder: &mut Builder,
+    file: &Path,
+    context: &StageContext<'_>,
+) -> Result<usize, StageError> {
+    let names: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    columns::check_count(names.len(), file)?;
+    let roles = selection.roles(&names, file)?;
+    // Before anything is decoded: columns of numbers are no larger in memory than their file says.
+    let place = Place {
+        file,
+        names: &names,
+        first_row: 0,
+    };
+    for (column, (field, role)) in schema.fields().iter().zip(&roles).enumerate() {
+        place.check_type(column, field.data_type(), *role)?;
+    }
+    builder.expect_channels(columns::channels(&names, &roles), file)?;
+    let mut rows = 0;
+    for batch in batches {
+        context.check_cancelled()?;
+        let batch = batch.map_err(|error| damaged(file, error))?;
+        let place = Place {
+            file,
+            names: &names,
+            first_row: rows,
+        };
+        place.append(&batch, &roles, &mut builder.columns)?;
+        rows += batch.num_rows();
+    }
+    if rows == 0 {
+        Err(columns::empty(file))
+    } else {
+        Ok(rows)
+    }
+}
+
+/// Reads a file with a library that may panic over damaged bytes.
+pub(super) fn guard(
+    file: &Path,
+    read: impl FnOnce() -> Result<usize, StageError>,
+) -> Result<usize, StageError> {
+    guarded(read).unwrap_or_else(|reason| Err(damaged(file, reason)))
+}
+
+/// A file whose content cannot be decoded.
+pub(super) fn damaged(
+    file: &Path,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StageError {
+    let message =
+        "the file is damaged, of another format, or compressed in a way that is not built in";
+    StageError::new(message).at(file, None).because(error).hint(
+        "uncompressed, Snappy and Zstandard Parquet can be read, \
+        and uncompressed Arrow IPC",
+    )
+}
+
+/// Where a batch comes from, for messages.
+struct Place<'a> {
+    file: &'a Path,
+    names: &'a [String],
+    first_row: usize,
+}
+
+impl Place<'_> {
+    fn error(&self, message: String, hint: &str) -> StageError {
+        StageError::new(message).at(self.file, None).hint(hint)
+    }
+
+    fn append(
+        &self,
+        batch: &RecordBatch,
+        roles: &[Role],
+        into: &mut Columns,
+    ) -> Result<(), StageError> {
+        let width = roles.iter().filter(|role| **role == Role::Value).count();
+        let base = into.values.len();
+        into.values
+            .resize(base + batch.num_rows() * width, f32::NAN);
+        let mut channel = 0;
+        for (column, role) in roles.iter().enumerate() {
+            let array = batch.column(column);
+            match role {
+                Role::Value => {
+                    self.values(column, array, into, base + channel, width)?;
+                    channel += 1;
+                }
+                Role::Time => self.times(column, array, into)?,
+                Role::Label => self.labels(column, array, into)?,
+                Role::Skip => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a column can have its role.
+    fn check_type(&self, column: usize, kind: &DataType, role: Role) -> Result<(), StageError> {
+        let is_number = kind.is_numeric() || *kind == DataType::Boolean;
+        let is_time = matches!(
+            kind,
+            DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 | DataType::Int64
+        );
+        match role {
+            Role::Value | Role::Label if !is_number => Err(self.no_number(column, kind)),
+            Role::Time if !is_time => Err(self.no_time(column, kind)),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_number(&self, column: usize, kind: &DataType) -> StageError {
+        let message = format!("column `{}` holds {kind}, not numbers", self.names[column]);
+        self.error(
+            message,
+            "leave it out with `columns`, or name it as `time` or `label`",
+        )
+    }
+
+    fn no_time(&self, column: usize, kind: &DataType) -> StageError {
+        let message = format!("column `{}` holds {kind}, not a time", self.names[column]);
+        self.error(
+            message,
+            "a time is a timestamp, a date, or a 64-bit integer of milliseconds since 1970",
+        )
+    }
+
+    /// A column as 32-bit floats.
+    fn floats(&self, column: usize, array: &ArrayRef) -> Result<ArrayRef, StageError> {
+        cast(array, &DataType::Float32).map_err(|_| self.no_number(column, array.data_type()))
+    }
+
+    fn values(
+        &self,
+        column: usize,
+        array: &ArrayRef,
+        into: &mut Columns,
+        first: usize,
+        width: usize,
+    ) -> Result<(), StageError> {
+        let floats = self.floats(column, array)?;
+        let floats = floats.as_primitive::<Float32Type>();
+        for (row, value) in floats.iter().enumerate() {
+            let value = value.unwrap_or(f32::NAN);
+            if value.is_infinite() {
+                let (name, row) = (&self.names[column], self.first_row + row + 1);
+                let message =
+                    format!("the value of `{name}` in data row {row} is infinite in 32 bits");
+                return Err(self.error(
+                    message,
+                    "replace it, or write null and choose a rule with `missing`",
+                ));
+            }
+            into.any_missing |= value.is_nan();
+            into.values[first + row * width] = value;
+        }
+        Ok(())
+    }
+
+    fn labels(
+        &self,
+        column: usize,
+        array: &ArrayRef,
+        into: &mut Columns,
+    ) -> Result<(), StageError> {
+        let floats = self.floats(column, array)?;
+        for (row, value) in floats.as_primitive::<Float32Type>().iter().enumerate() {
+            into.labels.push(match value {
+                Some(0.0) => 0,
+                Some(1.0) => 1,
+                other => {
+                    let found = other.map_or_else(|| "null".to_owned(), |value| value.to_string());
+                    let message = format!(
+                        "the label in column `{}`, data row {}, is {found}, neither 0 nor 1",
+                        self.names[column],
+                        self.first_row + row + 1
+                    );
+                    return Err(self.error(message, "1 marks an anomalous row, 0 a normal one"));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), StageError> {
+        let name = &self.names[column];
+        let wrong = || self.no_time(column, array.data_type());
+        let milliseconds = match array.data_type() {
+            DataType::Timestamp(_, zone) => cast(
+                array,
+                &DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+            ),
+            DataType::Date32 | DataType::Date64 => cast(array, &DataType::Date64),
+            _ => Ok(array.clone()),
+        };
+        let integers = milliseconds
+            .and_then(|array| cast(&array, &DataType::Int64))
+            .map_err(|_| wrong())?;
+        for (row, time) in integers.as_primitive::<Int64Type>().iter().enumerate() {
+            let row = self.first_row + row + 1;
+            let time = time.ok_or_else(|| {
+                self.error(
+                    format!("data row {row} has no time in `{name}`"),
+                    "fill or remove it",
+                )
+            })?;
+            // The first row of a file may well lie before the last one of the file before.
+            if row > 1 && into.times.last().is_some_and(|last| *last > time) {
+                let message = format!("the time in `{name}` goes back in data row {row}");
+                return Err(self.error(
+                    message,
+                    "rows stand in the order of time: sort the file by its time column",
+                ));
+            }
+            into.times.push(time);
+        }
+        Ok(())
+    }
+}

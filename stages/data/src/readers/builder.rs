@@ -1,0 +1,183 @@
+//! From columns to a series: entity after entity, cut into segments, missing values dealt with.
+//! The one place where all readers meet; what a file looks like was settled before.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::columns::{self, Columns};
+use super::missing::{self, Missing, Unfilled};
+use contract::StageError;
+use contract::artifact::{Segment, Series, Split};
+
+/// The rows of one file and what they are for.
+pub(super) struct Part<'a> {
+    pub entity: &'a str,
+    pub file: &'a Path,
+    /// How the rows are cut, counted from the first row of the file.
+    pub splits: Vec<(Split, Range<usize>)>,
+    pub labelled: bool,
+    /// Of the sample that the rows are, where samples have classes.
+    pub class: Option<&'a str>,
+}
+
+/// A series in the making.
+pub(super) struct Builder {
+    pub channels: Vec<String>,
+    /// What the reader appends to. Rows that no part covered yet belong to the next part.
+    pub columns: Columns,
+    missing: Missing,
+    segments: Vec<Segment>,
+    labelled: bool,
+}
+
+impl Builder {
+    pub fn new(channels: Vec<String>, missing: Missing) -> Self {
+        Self {
+            channels,
+            columns: Columns::default(),
+            missing,
+            segments: Vec::new(),
+            labelled: false,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.segments.last().map_or(0, |segment| segment.rows.end)
+    }
+
+    /// Takes the rows that were appended since the last part. Rows beyond the last split are let go.
+    ///
+    /// # Errors
+    /// If a value is infinite or is missing and the rule cannot fill it.
+    pub fn close(&mut self, part: Part<'_>) -> Result<(), StageError> {
+        let (width, base) = (self.channels.len(), self.rows());
+        let end = base + part.splits.last().map_or(0, |(_, rows)| rows.end);
+        self.columns.values.truncate(end * width);
+        self.columns.times.truncate(end);
+        self.columns.labels.truncate(end);
+        self.labelled |= part.labelled;
+        // Rows of a part without labels get 0, so that the columns stay in step.
+        if self.labelled || !self.columns.labels.is_empty() {
+            self.columns.labels.resize(end, 0);
+        }
+        if self.columns.any_missing {
+            let fresh = &mut self.columns.values[base * width..];
+            missing::fill(self.missing, fresh, width, &part.splits).map_err(|place| {
+                unfilled(self.missing, &place, &self.channels[place.channel], &part)
+            })?;
+        }
+        if self.columns.any_missing && self.missing == Missing::Drop {
+            self.drop_incomplete(base, &part)?;
+        } else {
+            for (split, rows) in &part.splits {
+                self.push(&part, *split, base + rows.start..base + rows.end);
+            }
+        }
+        self.columns.any_missing = false;
+        Ok(())
+    }
+
+    /// Takes the channels of the first file and compares those of all others with them.
+    pub fn expect_channels(
+        &mut self,
+        channels: Vec<String>,
+        file: &Path,
+    ) -> Result<(), StageError> {
+        if self.segments.is_empty() && self.channels.is_empty() {
+            self.channels = channels;
+            return Ok(());
+        }
+        columns::same_channels(&self.channels, &channels, file)
+    }
+
+    /// Labels for the rows appended since the last part are about to follow.
+    pub fn pad_labels(&mut self) {
+        let rows = self.rows();
+        self.columns.labels.resize(rows, 0);
+    }
+
+    fn push(&mut self, part: &Part<'_>, split: Split, rows: Range<usize>) {
+        let segment = Segment::new(split, part.entity, rows).labelled(part.labelled);
+        self.segments
+            .push(segment.of_class(part.class.map(str::to_owned)));
+    }
+
+    /// Moves the complete rows together; every stretch of them becomes a segment.
+    fn drop_incomplete(&mut self, base: usize, part: &Part<'_>) -> Result<(), StageError> {
+        let width = self.channels.len();
+        let mut next = base;
+        for (split, rows) in &part.splits {
+            let rows = base + rows.start..base + rows.end;
+            let stretches = missing::complete_stretches(&self.columns.values, width, &rows);
+            if stretches.is_empty() {
+                let message = format!(
+                    "no row of the split `{split}` is complete, so `missing: drop` leaves none"
+                );
+                return Err(StageError::new(message)
+                    .at(part.file, None)
+                    .hint("see `missing` and `columns`"));
+            }
+            for stretch in stretches {
+                let end = next + stretch.len();
+                self.columns
+                    .values
+                    .copy_within(stretch.start * width..stretch.end * width, next * width);
+                if !self.columns.times.is_empty() {
+                    self.columns.times.copy_within(stretch.clone(), next);
+                }
+                if !self.columns.labels.is_empty() {
+                    self.columns.labels.copy_within(stretch, next);
+                }
+                self.push(part, *split, next..end);
+                next = end;
+            }
+        }
+        self.columns.values.truncate(next * width);
+        self.columns.times.truncate(next);
+        self.columns.labels.truncate(next);
+        Ok(())
+    }
+
+    /// The series of all parts.
+    pub fn finish(mut self) -> Result<Series, StageError> {
+        if !self.labelled {
+            self.columns.labels.clear();
+        }
+        let Columns {
+            values,
+            times,
+            labels,
+            ..
+        } = self.columns;
+        let series = Series {
+            channels: self.channels,
+            values,
+            labels,
+            times,
+            segments: self.segments,
+        };
+        series.validate().map_err(|reason| {
+            StageError::new(format!("the parts of the data do not fit: {reason}"))
+        })?;
+        Ok(series)
+    }
+}
+
+fn unfilled(rule: Missing, place: &Unfilled, channel: &str, part: &Part<'_>) -> StageError {
+    let row = place.row + 1;
+    let (message, hint) = match rule {
+        Missing::Ffill => (
+            format!("`{channel}` has no value up to data row {row}, so there is none to repeat"),
+            "use `missing: interpolate` or `drop`, or cut the head of the file off",
+        ),
+        Missing::Interpolate => (
+            format!("`{channel}` has no value at all in the split that starts at data row {row}"),
+            "leave the channel out with `columns`",
+        ),
+        Missing::Error | Missing::Drop => (
+            format!("the value of `{channel}` in data row {row} is missing"),
+            "`missing: ffill`, `interpolate` or `drop` fills or drops such rows",
+        ),
+    };
+    StageError::new(message).at(part.file, None).hint(hint)
+}

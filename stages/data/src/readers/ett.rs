@@ -1,0 +1,155 @@
+//! Electricity Transformer Temperature (Zhou et al., AAAI 2021): hourly and quarter-hourly tables with a date and seven
+//! columns, split as the literature on forecasting does: 12, 4 and 4 months of 30 days.
+
+use std::ops::Range;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::builder::{Builder, Part};
+use super::columns::Selection;
+use super::text::{Dialect, TextFile};
+use super::times::TimeFormat;
+use super::{Dataset, Missing, OneOrMany, SplitPlan};
+use contract::artifact::{Series, Split};
+use contract::{FileRequest, StageContext, StageError};
+
+/// Which transformers are read and how they are split.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ett {
+    /// ETTh1, ETTh2 (hourly), ETTm1 or ETTm2 (every 15 minutes), or a list of them.
+    pub entity: OneOrMany,
+    /// The columns to keep; all seven if left out. `OT`, the oil temperature, is the usual target.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    /// Fractions in order of time. Left out: 12 months to train, 4 to validate, 4 to test, the rest unused.
+    #[serde(default)]
+    pub split: Option<SplitPlan>,
+}
+
+const ENTITIES: [&str; 4] = ["ETTh1", "ETTh2", "ETTm1", "ETTm2"];
+
+fn path(entity: &str) -> String {
+    format!("ETT-small/{entity}.csv")
+}
+
+/// Twelve, four and four months of thirty days.
+fn months(entity: &str) -> Vec<(Split, Range<usize>)> {
+    let month = 30 * 24 * if entity.starts_with("ETTm") { 4 } else { 1 };
+    vec![
+        (Split::Train, 0..12 * month),
+        (Split::Validation, 12 * month..16 * month),
+        (Split::Test, 16 * month..20 * month),
+    ]
+}
+
+impl Dataset for Ett {
+    const NAME: &'static str = "ett";
+    const DOC: &'static str =
+        "Electricity Transformer Temperature: ETTh1, ETTh2, ETTm1, ETTm2; 12/4/4 months.";
+
+    fn check(&self) -> Result<(), (String, String)> {
+        self.entity.check("entity")?;
+        if let Some(unknown) = self
+            .entity
+            .iter()
+            .find(|entity| !ENTITIES.contains(&entity.as_str()))
+        {
+            return Err((
+                "entity".to_owned(),
+                format!("there is no `{unknown}`, but {}", ENTITIES.join(", ")),
+            ));
+        }
+        self.split.map_or(Ok(()), |split| split.check(false))
+    }
+
+    fn files(&self) -> Vec<FileRequest> {
+        self.entity
+            .iter()
+            .map(|entity| FileRequest::new(path(entity), path(entity)).of_dataset("ett"))
+            .collect()
+    }
+
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+        let selection = Selection {
+            time: Some("date"),
+            label: None,
+            columns: self.columns.as_deref(),
+        };
+        let mut builder = Builder::new(Vec::new(), Missing::Error);
+        for entity in self.entity.iter() {
+            let file = context.file(&path(entity))?;
+            let dialect = Dialect {
+                delimiter: b',',
+                header: true,
+                name: super::csv::unnamed,
+                time_format: &TimeFormat::Iso,
+                allow_missing: false,
+            };
+            let text = TextFile::open(&file, dialect)?;
+            let rows = super::read_table(&text, &selection, &mut builder, &file, context)?;
+            let splits = match self.split {
+                Some(split) => split.cut(rows).map_err(|error| error.at(&file, None))?,
+                None => months(entity),
+            };
+            let needed = splits.last().map_or(0, |(_, part)| part.end);
+            if rows < needed {
+                let message = format!("{rows} rows where 20 months have {needed}");
+                let hint = "the file is cut short, or set `split` to fractions of what there is";
+                return Err(StageError::new(message).at(&file, None).hint(hint));
+            }
+            builder.close(Part {
+                entity,
+                file: &file,
+                splits,
+                labelled: false,
+                class: None,
+            })?;
+        }
+        builder.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::NullHost;
+
+    #[test]
+    fn reads_the_real_files() {
+        for (entity, step, rows) in [("ETTh1", 3_600_000, 14_400), ("ETTm1", 900_000, 57_600)] {
+            let Some(file) = contract::testing::real_data(&path(entity)) else {
+                return;
+            };
+            let ett: Ett = serde_json::from_value(serde_json::json!({"entity": entity})).unwrap();
+            let series = ett
+                .read(
+                    &NullHost {
+                        files: vec![(path(entity), file)],
+                    }
+                    .context(0),
+                )
+                .unwrap();
+            assert_eq!(
+                series.channels,
+                ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
+            );
+            assert_eq!((series.rows(), series.segments.len()), (rows, 3));
+            assert!(
+                series
+                    .times
+                    .windows(2)
+                    .all(|pair| pair[1] - pair[0] == step)
+            );
+            assert_eq!(series.times[0], 1_467_331_200_000);
+            assert_eq!(series.row(0)[6], 30.531);
+        }
+    }
+
+    #[test]
+    fn names_the_entities() {
+        let ett: Ett = serde_json::from_value(serde_json::json!({"entity": "ETTh3"})).unwrap();
+        assert!(ett.check().unwrap_err().1.contains("ETTh1, ETTh2"));
+    }
+}

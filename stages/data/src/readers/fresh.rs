@@ -1,0 +1,148 @@
+//! Tables that belong to no pipeline: new data for a model that was trained before. Their columns must be the channels
+//! that the model knows.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Datasets, number, text};
+use contract::artifact::{Segment, Series, Split};
+use contract::{Choice, NullHost, StageError};
+
+/// Reads files, each as one segment of the split `test`, with the channels in the order of `channels`. Columns are taken
+/// by name; in a table without a header, or with as many columns of other names, by position.
+///
+/// # Errors
+/// If a file cannot be read or has other columns.
+pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, StageError> {
+    let mut series = Series {
+        channels: channels.to_vec(),
+        values: Vec::new(),
+        labels: Vec::new(),
+        times: Vec::new(),
+        segments: Vec::new(),
+    };
+    for file in files {
+        let table = read(file, channels)?;
+        let places = places(&table.channels, channels, file)?;
+        for row in 0..table.rows() {
+            let row = table.row(row);
+            series.values.extend(places.iter().map(|place| row[*place]));
+        }
+        let start = series.rows();
+        series.segments.push(Segment::new(
+            Split::Test,
+            file.display().to_string(),
+            start..start + table.rows(),
+        ));
+    }
+    Ok(series)
+}
+
+/// The whole table of a file.
+fn read(file: &Path, channels: &[String]) -> Result<Series, StageError> {
+    let name = file.to_string_lossy();
+    let ending = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+    let mut parameters = json!({"path": "input", "split": {"test": 1.0}});
+    let dataset = if ending(&[".parquet"]) {
+        "parquet"
+    } else if ending(&[".arrow", ".feather", ".ipc"]) {
+        "arrow"
+    } else {
+        let head = text::whole(file)?;
+        let head = head
+            .trim_start_matches('\u{feff}')
+            .lines()
+            .next()
+            .unwrap_or_default();
+        let delimiter = [',', ';', '\t']
+            .into_iter()
+            .max_by_key(|mark| (head.matches(*mark).count(), *mark == ','));
+        let delimiter = delimiter.unwrap_or(',');
+        let names: Vec<&str> = head
+            .split(delimiter)
+            .map(|field| field.trim().trim_matches('"'))
+            .collect();
+        parameters["delimiter"] = json!(delimiter);
+        parameters["header"] = json!(!names.iter().all(|name| is_number(name)));
+        // Columns that no model asked for, such as a time, need not be numbers.
+        if channels
+            .iter()
+            .all(|channel| names.contains(&channel.as_str()))
+        {
+            parameters["columns"] = json!(channels);
+        }
+        "csv"
+    };
+    let choice = Choice::<Datasets>::new(dataset, parameters).map_err(StageError::new)?;
+    let host = NullHost {
+        files: vec![("input".to_owned(), file.to_owned())],
+    };
+    super::read(&choice, &host.context(0))
+}
+
+fn is_number(field: &str) -> bool {
+    number::parse(field.as_bytes(), 0).is_some_and(|(_, end)| end == field.len())
+}
+
+/// Where each channel stands among the columns of a file.
+fn places(found: &[String], channels: &[String], file: &Path) -> Result<Vec<usize>, StageError> {
+    let place = |channel: &String| found.iter().position(|name| name == channel);
+    if let Some(places) = channels.iter().map(place).collect::<Option<Vec<usize>>>() {
+        return Ok(places);
+    }
+    let any_known = channels.iter().any(|channel| found.contains(channel));
+    if found.len() == channels.len() && !any_known {
+        return Ok((0..channels.len()).collect());
+    }
+    let message = format!("the columns of the file are {}", found.join(", "));
+    let hint = format!("the model was trained on {}", channels.join(", "));
+    Err(StageError::new(message).at(file, None).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(text: &str, channels: &[&str]) -> Result<Series, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new.csv");
+        std::fs::write(&file, text).unwrap();
+        let channels: Vec<String> = channels
+            .iter()
+            .map(|channel| (*channel).to_owned())
+            .collect();
+        read_fresh(&[file.clone(), file], &channels)
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_else_by_position() {
+        for (text, channels) in [
+            ("time;b;a\nnow;2;1\nlater;4;3\n", &["a", "b"][..]),
+            ("1,2\n3,4\n", &["a", "b"]),
+            ("x,y\n1,2\n3,4\n", &["a", "b"]),
+        ] {
+            let series = fresh(text, channels).unwrap();
+            series.validate().unwrap();
+            assert_eq!(
+                series.values,
+                [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0],
+                "{text}"
+            );
+            assert_eq!(
+                (
+                    series.channels.len(),
+                    series.segments.len(),
+                    series.segments[1].rows.clone()
+                ),
+                (2, 2, 2..4)
+            );
+        }
+        let error = fresh("a,c\n1,2\n", &["a", "b"]).unwrap_err();
+        assert!(
+            error.message().contains("a, c") && error.hint_text().unwrap().contains("a, b"),
+            "{error}"
+        );
+        assert!(fresh("1,2,3\n", &["a", "b"]).is_err() && fresh("a\nx\n", &["a"]).is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! What to do about values that are not there: refuse, fill by a named rule, or drop the rows.
+//! Nothing is ever filled from a later split into an earlier one.
+
+use std::ops::Range;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use contract::artifact::Split;
+
+/// The rule for missing values: empty fields, `NaN`, `NA`, `null`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// A missing value is an error that names its place.
+    #[default]
+    Error,
+    /// The last value of the channel is repeated; there must be one.
+    Ffill,
+    /// A straight line over the rows between the neighbours in the same split; at its ends the nearest value.
+    Interpolate,
+    /// Rows with a missing value are left out; windows do not cross the gap.
+    Drop,
+}
+
+/// The first value that could not be filled: its channel and row, counted from the start of the values.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfilled {
+    pub channel: usize,
+    pub row: usize,
+}
+
+/// Fills row-major `values` of `width` channels in place, each part for itself where the rule looks ahead.
+pub(super) fn fill(
+    rule: Missing,
+    values: &mut [f32],
+    width: usize,
+    parts: &[(Split, Range<usize>)],
+) -> Result<(), Unfilled> {
+    match rule {
+        Missing::Error => {
+            let first = values.iter().position(|value| value.is_nan());
+            first.map_or(Ok(()), |index| {
+                Err(Unfilled {
+                    channel: index % width,
+                    row: index / width,
+                })
+            })
+        }
+        Missing::Ffill => (0..width).try_for_each(|channel| forward(values, width, channel)),
+        Missing::Interpolate => parts
+            .iter()
+            .flat_map(|(_, rows)| (0..width).map(move |channel| (rows, channel)))
+            .try_for_each(|(rows, channel)| interpolate(values, width, channel, rows)),
+        Missing::Drop => Ok(()),
+    }
+}
+
+fn forward(values: &mut [f32], width: usize, channel: usize) -> Result<(), Unfilled> {
+    let mut last = None;
+    for (row, value) in values.iter_mut().skip(channel).step_by(width).enumerate() {
+        if value.is_nan() {
+            *value = last.ok_or(Unfilled { channel, row })?;
+        }
+        last = Some(*value);
+    }
+    Ok(())
+}
+
+fn interpolate(
+    values: &mut [f32],
+    width: usize,
+    channel: usize,
+    rows: &Range<usize>,
+) -> Result<(), Unfilled> {
+    let at = |row: usize| row * width + channel;
+    let mut known: Option<usize> = None;
+    for row in rows.clone() {
+        if values[at(row)].is_nan() {
+            continue;
+        }
+        let right = f64::from(values[at(row)]);
+        let (start, left) = known.map_or((rows.start, right), |known| {
+            (known + 1, f64::from(values[at(known)]))
+        });
+        let steps = (row - start + 1) as f64;
+        for (step, between) in (start..row).enumerate() {
+            values[at(between)] = (left + (right - left) * ((step + 1) as f64 / steps)) as f32;
+        }
+        known = Some(row);
+    }
+    let last = known.ok_or(Unfilled {
+        channel,
+        row: rows.start,
+    })?;
+    for row in last + 1..rows.end {
+        values[at(row)] = values[at(last)];
+    }
+    Ok(())
+}
+
+/// The stretches of `rows` without a missing value, for [`Missing::Drop`].
+pub(super) fn complete_stretches(
+    values: &[f32],
+    width: usize,
+    rows: &Range<usize>,
+) -> Vec<Range<usize>> {
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    for row in rows.clone() {
+        if values[row * width..(row + 1) * width]
+            .iter()
+            .any(|value| value.is_nan())
+        {
+            continue;
+        }
+        match stretches.last_mut() {
+            Some(stretch) if stretch.end == row => stretch.end = row + 1,
+            _ => stretches.push(row..row + 1),
+        }
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GAP: f32 = f32::NAN;
+
+    #[test]
+    fn forward_repeats_the_last_value() {
+        let mut values = [1.0, 5.0, GAP, GAP, 3.0, 6.0];
+        fill(Missing::Ffill, &mut values, 2, &[]).unwrap();
+        assert_eq!(values, [1.0, 5.0, 1.0, 5.0, 3.0, 6.0]);
+        let found = fill(Missing::Ffill, &mut [1.0, GAP, 2.0, 3.0], 2, &[]);
+        assert_eq!(found, Err(Unfilled { channel: 1, row: 0 }));
+    }
+
+    #[test]
+    fn interpolation_stays_within_its_part() {
+        let mut values = [GAP, 1.0, GAP, GAP, 4.0, GAP, 100.0, GAP];
+        let parts = [(Split::Train, 0..6), (Split::Test, 6..8)];
+        fill(Missing::Interpolate, &mut values, 1, &parts).unwrap();
+        assert_eq!(values, [1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 100.0, 100.0]);
+        let found = fill(
+            Missing::Interpolate,
+            &mut [1.0, GAP],
+            1,
+            &[(Split::Train, 0..1), (Split::Test, 1..2)],
+        );
+        assert_eq!(found, Err(Unfilled { channel: 0, row: 1 }));
+    }
+
+    #[test]
+    fn dropping_breaks_the_stretch() {
+        let values = [1.0, 2.0, GAP, 4.0, 5.0, GAP];
+        assert_eq!(complete_stretches(&values, 1, &(0..6)), [0..2, 3..5]);
+        assert_eq!(
+            complete_stretches(&values, 1, &(2..3)),
+            [] as [Range<usize>; 0]
+        );
+    }
+}

@@ -1,0 +1,426 @@
+//! NumPy's `.npy` files, versions 1 to 3: one- and two-dimensional arrays of numbers, in either byte order and either
+//! memory order. Objects, structures, complex numbers and half floats are refused.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::columns::{self, Columns};
+use super::tabular::Sources;
+use super::{Dataset, Missing, OneOrMany, SplitPlan};
+use contract::artifact::Series;
+use contract::{FileRequest, StageContext, StageError};
+
+/// Where the arrays are: `[rows, channels]`, or `[rows]` for one channel.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Npy {
+    /// The file, or a list of files with the same columns; each is an entity.
+    pub path: OneOrMany,
+    /// A separate test part for each file of `path`.
+    #[serde(default)]
+    pub test: Option<OneOrMany>,
+    /// The labels of each `test` file: an array `[rows]` of 0 and 1.
+    #[serde(default)]
+    pub test_labels: Option<OneOrMany>,
+    /// What to do about NaN.
+    #[serde(default)]
+    pub missing: Missing,
+    /// How the rows of `path` are split in order of time: 0.6/0.1/0.1/0.2 for train, validation, calibration and test,
+    /// or 0.7/0.1/0.2 if there is a `test` part.
+    #[serde(default)]
+    pub split: Option<SplitPlan>,
+}
+
+impl Npy {
+    fn sources(&self) -> Sources<'_> {
+        Sources {
+            path: &self.path,
+            test: self.test.as_ref(),
+            test_labels: self.test_labels.as_ref(),
+            split: self.split.as_ref(),
+        }
+    }
+}
+
+impl Dataset for Npy {
+    const NAME: &'static str = "npy";
+    const DOC: &'static str =
+        "NumPy arrays: [rows, channels], with a test array and its labels if there are any.";
+
+    fn check(&self) -> Result<(), (String, String)> {
+        self.sources().check(false)
+    }
+
+    fn files(&self) -> Vec<FileRequest> {
+        self.sources().files()
+    }
+
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+        self.sources()
+            .read(self.missing, false, context, |file, builder| {
+                let array = NpyFile::open(file)?;
+                builder
+                    .expect_channels((0..array.width).map(super::csv::unnamed).collect(), file)?;
+                array.read(&mut builder.columns)
+            })
+    }
+}
+
+/// How one number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Element {
+    Signed,
+    Unsigned,
+    Float,
+}
+
+/// An array whose header was read.
+pub(super) struct NpyFile {
+    path: PathBuf,
+    reader: BufReader<File>,
+    pub rows: usize,
+    pub width: usize,
+    element: Element,
+    /// Bytes per number.
+    size: usize,
+    big_endian: bool,
+    column_major: bool,
+}
+
+impl NpyFile {
+    /// Whether a file starts as `.npy` files do.
+    pub fn is_one(path: &Path) -> bool {
+        let mut magic = [0; 6];
+        File::open(path)
+            .and_then(|mut file| file.read_exact(&mut magic))
+            .is_ok()
+            && &magic == MAGIC
+    }
+
+    /// Reads the header.
+    pub fn open(path: &Path) -> Result<Self, StageError> {
+        let failed = |error: std::io::Error| {
+            StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error)
+        };
+        let bad = |message: String| {
+            let hint = "write it with `numpy.save(file, array)`, where the array is numeric and 1- or 2-dimensional";
+            StageError::new(message).at(path, None).hint(hint)
+        };
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        if bytes == 0 {
+            return Err(columns::empty(path));
+        }
+        let mut reader = BufReader::with_capacity(256 * 1024, file);
+        let header = read_header(&mut reader).map_err(|message| bad(message.to_owned()))?;
+        let mut array = parse_header(&header, path, reader).map_err(bad)?;
+        let expected = (array.width as u64).checked_mul(array.size as u64);
+        let expected = expected.and_then(|bytes| bytes.checked_mul(array.rows as u64));
+        let found = bytes - array.reader.stream_position().map_err(failed)?;
+        if expected != Some(found) {
+            let expected =
+                expected.map_or_else(|| "too many".to_owned(), |bytes| bytes.to_string());
+            return Err(bad(format!(
+                "{found} bytes of data where the header announces {expected}"
+            )));
+        }
+        if array.rows == 0 || array.width == 0 {
+            return Err(columns::empty(path));
+        }
+        columns::check_count(array.width, path)?;
+        Ok(array)
+    }
+
+    /// Appends the array to `into`; returns its rows.
+    pub fn read(mut self, into: &mut Columns) -> Result<usize, StageError> {
+        let count = self.rows * self.width;
+        let base = into.values.len();
+        if self.column_major {
+            into.values.resize(base + count, 0.0);
+        } else {
+            into.values.reserve(count);
+        }
+        let mut buffer = vec![0; self.size * 8192];
+        let mut done = 0;
+        while done < count {
+            let bytes = &mut buffer[..self.size * (count - done).min(8192)];
+            self.reader.read_exact(bytes).map_err(|error| {
+                StageError::new("the file cannot be read")
+                    .at(&self.path, None)
+                    .because(error)
+            })?;
+            for number in bytes.chunks_exact(self.size) {
+                let value = self.decode(number);
+                // A file in column-major order goes down the columns.
+                let (row, column) = if self.column_major {
+                    (done % self.rows, done / self.rows)
+                } else {
+                    (done / self.width, done % self.width)
+                };
+                if value.is_infinite() {
+                    let message =
+                        format!("the value in row {row}, column {column} is infinite in 32 bits");
+                    let hint = "rows and columns count from 0; replace it, or write NaN and choose a rule with `missing`";
+                    return Err(StageError::new(message).at(&self.path, None).hint(hint));
+                }
+                into.any_missing |= value.is_nan();
+                if self.column_major {
+                    into.values[base + row * self.width + column] = value;
+                } else {
+                    into.values.push(value);
+                }
+                done += 1;
+            }
+        }
+        Ok(self.rows)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> f32 {
+        let mut word = [0; 8];
+        word[..self.size].copy_from_slice(bytes);
+        if self.big_endian {
+            word[..self.size].reverse();
+        }
+        let bits = u64::from_le_bytes(word);
+        let unused = 64 - 8 * self.size as u32;
+        match (self.element, self.size) {
+            (Element::Float, 4) => f32::from_bits(bits as u32),
+            (Element::Float, _) => f64::from_bits(bits) as f32,
+            (Element::Signed, _) => (((bits << unused) as i64) >> unused) as f32,
+            (Element::Unsigned, _) => bits as f32,
+        }
+    }
+}
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+fn read_header(reader: &mut impl Read) -> Result<String, &'static str> {
+    const SHORT: &str = "the file ends within its header";
+    let mut start = [0; 8];
+    reader.read_exact(&mut start).map_err(|_| SHORT)?;
+    if &start[..6] != MAGIC {
+        return Err("this is not an .npy file");
+    }
+    let mut length = [0; 4];
+    let width = if start[6] == 1 { 2 } else { 4 };
+    reader.read_exact(&mut length[..width]).map_err(|_| SHORT)?;
+    let length = u32::from_le_bytes(length);
+    if length > 1 << 20 {
+        return Err("the header announces more than a mebibyte of itself");
+    }
+    let mut header = vec![0; length as usize];
+    reader.read_exact(&mut header).map_err(|_| SHORT)?;
+    String::from_utf8(header).map_err(|_| "the header is not text")
+}
+
+/// The header is a Python dictionary with the keys `descr`, `fortran_order` and `shape`.
+fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<NpyFile, String> {
+    let after = |key: &str| {
+        let (_, rest) = header
+            .split_once(&format!("'{key}':"))
+            .ok_or_else(|| format!("the header has no `{key}`"))?;
+        Ok::<&str, String>(rest.trim_start())
+    };
+    let descr = after("descr")?
+        .strip_prefix('\'')
+        .and_then(|rest| rest.split_once('\''))
+        .map(|(descr, _)| descr);
+    let descr = descr.ok_or_else(|| "the array holds structures, not numbers".to_owned())?;
+    let refuse = || {
+        format!(
+            "the array holds `{descr}`, which is not an integer, a boolean, or a 32- or 64-bit float"
+        )
+    };
+    let mut characters = descr.chars();
+    let order = characters.next().ok_or_else(refuse)?;
+    let element = match characters.next() {
+        Some('f') => Element::Float,
+        Some('i') => Element::Signed,
+        Some('u' | 'b') => Element::Unsigned,
+        _ => return Err(refuse()),
+    };
+    let size: usize = characters.as_str().parse().map_err(|_| refuse())?;
+    let known = if element == Element::Float {
+        matches!(size, 4 | 8)
+    } else {
+        matches!(size, 1 | 2 | 4 | 8)
+    };
+    if !known {
+        return Err(refuse());
+    }
+    let shape = after("shape")?
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(')'))
+        .map(|(shape, _)| shape);
+    let shape = shape.ok_or_else(|| "the header's `shape` is not a tuple".to_owned())?;
+    let sizes = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|size| !size.is_empty());
+    let sizes: Vec<usize> = sizes
+        .map(|size| size.parse().map_err(|_| format!("`{size}` is not a size")))
+        .collect::<Result<_, _>>()?;
+    let (rows, width) = match sizes[..] {
+        [rows] => (rows, 1),
+        [rows, width] => (rows, width),
+        _ => {
+            return Err(format!(
+                "the array has {} dimensions, not [rows, channels]",
+                sizes.len()
+            ));
+        }
+    };
+    let column_major = after("fortran_order")?.starts_with("True");
+    Ok(NpyFile {
+        path: path.to_owned(),
+        reader,
+        rows,
+        width,
+        element,
+        size,
+        big_endian: order == '>',
+        column_major,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::NullHost;
+
+    fn file(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let header =
+            format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn values(
+        descr: &str,
+        fortran: &str,
+        shape: &str,
+        data: &[u8],
+    ) -> Result<Vec<f32>, StageError> {
+        let (_folder, path) = file(descr, fortran, shape, data);
+        let mut columns = Columns::default();
+        NpyFile::open(&path)?.read(&mut columns)?;
+        Ok(columns.values)
+    }
+
+    #[test]
+    fn reads_every_kind_of_number() {
+        let doubles: Vec<u8> = [1.5_f64, -2.0, 3.0, 4.0]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        assert_eq!(
+            values("<f8", "False", "(2, 2)", &doubles).unwrap(),
+            [1.5, -2.0, 3.0, 4.0]
+        );
+        assert_eq!(
+            values("<f8", "True", "(2, 2)", &doubles).unwrap(),
+            [1.5, 3.0, -2.0, 4.0]
+        );
+        let floats: Vec<u8> = [1.5_f32, -2.0]
+            .iter()
+            .flat_map(|value| value.to_be_bytes())
+            .collect();
+        assert_eq!(
+            values(">f4", "False", "(2,)", &floats).unwrap(),
+            [1.5, -2.0]
+        );
+        assert_eq!(
+            values("<i2", "False", "(2, 1)", &[0xff, 0xff, 2, 0]).unwrap(),
+            [-1.0, 2.0]
+        );
+        assert_eq!(
+            values("|b1", "False", "(3,)", &[0, 1, 1]).unwrap(),
+            [0.0, 1.0, 1.0]
+        );
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_read() {
+        let many = vec![0; 100_001];
+        for (descr, shape, data, message) in [
+            (
+                "<f8",
+                "(2, 2)",
+                &[0_u8; 31][..],
+                "31 bytes of data where the header announces 32",
+            ),
+            (
+                "<f8",
+                "(2, 9223372036854775808)",
+                &[],
+                "0 bytes of data where the header announces too many",
+            ),
+            (
+                "|u1",
+                "(4294967296, 4294967296)",
+                &[],
+                "0 bytes of data where the header announces too many",
+            ),
+            (
+                "|u1",
+                "(18446744073709551616, 1)",
+                &[],
+                "`18446744073709551616` is not a size",
+            ),
+            (
+                "|b1",
+                "(1, 100001)",
+                &many,
+                "100001 columns, more than the 100000",
+            ),
+            ("<c16", "(1,)", &[0; 16], "holds `<c16`"),
+            ("<f4", "(1, 1, 1)", &[0; 4], "3 dimensions"),
+            ("<f4", "(0, 3)", &[], "no rows"),
+            (
+                "<f4",
+                "(1,)",
+                &[0, 0, 0x80, 0x7f],
+                "row 0, column 0 is infinite",
+            ),
+        ] {
+            let error = values(descr, "False", shape, data).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_value_is_placed() {
+        let data: Vec<u8> = [1.0_f32, 2.0, 3.0, f32::NAN]
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let (_folder, path) = file("<f4", "False", "(4,)", &data);
+        let npy: Npy =
+            serde_json::from_value(serde_json::json!({"path": "a.npy", "split": {"train": 1.0}}))
+                .unwrap();
+        let error = npy
+            .read(
+                &NullHost {
+                    files: vec![("a.npy".to_owned(), path)],
+                }
+                .context(0),
+            )
+            .unwrap_err();
+        assert!(
+            error.message().contains("`c0` in data row 4 is missing"),
+            "{error}"
+        );
+    }
+}

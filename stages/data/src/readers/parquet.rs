@@ -1,0 +1,301 @@
+//! Parquet tables, uncompressed or compressed with Snappy or Zstandard. Nested columns are not channels.
+
+use std::path::Path;
+
+use arrow::datatypes::{FieldRef, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::Length;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::builder::Builder;
+use super::columns::{Role, Selection};
+use super::tabular::TypedTable;
+use super::{Dataset, batches, columns};
+use contract::artifact::{Series, Source, check_page_sizes};
+use contract::{FileRequest, StageContext, StageError};
+
+/// Which files, and what their columns are for.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Parquet(TypedTable);
+
+impl Dataset for Parquet {
+    const NAME: &'static str = "parquet";
+    const DOC: &'static str =
+        "Parquet tables: a column per channel, time and label columns, nulls as missing values.";
+
+    fn check(&self) -> Result<(), (String, String)> {
+        self.0.sources().check(self.0.label.is_some())
+    }
+
+    fn files(&self) -> Vec<FileRequest> {
+        self.0.sources().files()
+    }
+
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+        let table = &self.0;
+        table.sources().read(
+            table.missing,
+            table.label.is_some(),
+            context,
+            |path, builder| {
+                let failed = |error| {
+                    StageError::new("the file cannot be read")
+                        .at(path, None)
+                        .because(error)
+                };
+                let file = Source::open(path).map_err(failed)?;
+                if file.len() == 0 {
+                    return Err(columns::empty(path));
+                }
+                batches::guard(path, || {
+                    append(file, &table.selection(), builder, path, context)
+                })
+            },
+        )
+    }
+}
+
+/// Appends the columns of one file that are asked for.
+fn append(
+    file: Source,
+    selection: &Selection<'_>,
+    builder: &mut Builder,
+    path: &Path,
+    context: &StageContext<'_>,
+) -> Result<usize, StageError> {
+    let (bytes, source) = (file.len(), file.clone());
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|error| batches::damaged(path, error))?;
+    let names: Vec<String> = reader
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
+    columns::check_count(names.len(), path)?;
+    let roles = selection.roles(&names, path)?;
+    // What is not asked for need not be decoded.
+    let wanted: Vec<usize> = (0..roles.len())
+        .filter(|column| roles[*column] != Role::Skip)
+        .collect();
+    let rows = reader.metadata().file_metadata().num_rows();
+    check_rows(
+        u64::try_from(rows).unwrap_or(u64::MAX),
+        wanted.len() as u64,
+        bytes,
+        path,
+    )?;
+    let mask = ProjectionMask::roots(reader.parquet_schema(), wanted.iter().copied());
+    for group in reader.metadata().row_groups() {
+        let mut asked = group
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(column, _)| mask.leaf_included(*column));
+        let checked = asked.try_for_each(|(_, column)| check_page_sizes(&source, column));
+        checked.map_err(|reason| batches::damaged(path, reason))?;
+    }
+    let fields: Vec<FieldRef> = wanted
+        .iter()
+        .map(|column| reader.schema().fields()[*column].clone())
+        .collect();
+    let reader = reader.with_projection(mask).with_batch_size(8192).build();
+    let reader = reader.map_err(|error| batches::damaged(path, error))?;
+    batches::append(
+        &Schema::new(fields),
+        reader,
+        selection,
+        builder,
+        path,
+        context,
+    )
+}
+
+/// Refuses a file that becomes very much larger in memory than it is: values that are all alike are written once.
+fn check_rows(rows: u64, columns: u64, bytes: u64, path: &Path) -> Result<(), StageError> {
+    const FREE: u64 = 1 << 30;
+    const RATIO: u64 = 10_000;
+    let decoded = rows
+        .saturating_mul(columns)
+        .saturating_mul(size_of::<f32>() as u64);
+    if decoded <= FREE.max(bytes.saturating_mul(RATIO)) {
+        return Ok(());
+    }
+    let message = format!("a file of {bytes} bytes announces {rows} rows of {columns} columns");
+    Err(StageError::new(message)
+        .at(path, None)
+        .hint("it is damaged, or was made to fill the memory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef, BooleanArray, Float64Array, Int32Array, RecordBatch, StringArray,
+        TimestampSecondArray,
+    };
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::{Compression, ZstdLevel};
+    use parquet::file::properties::WriterProperties;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use contract::NullHost;
+
+    fn sample() -> Vec<(&'static str, ArrayRef)> {
+        vec![
+            (
+                "when",
+                Arc::new(TimestampSecondArray::from(vec![10, 20, 30])),
+            ),
+            (
+                "a",
+                Arc::new(Float64Array::from(vec![Some(1.5), None, Some(2.5)])),
+            ),
+            ("b", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+            ("note", Arc::new(StringArray::from(vec!["x", "y", "z"]))),
+            (
+                "bad",
+                Arc::new(BooleanArray::from(vec![false, true, false])),
+            ),
+        ]
+    }
+
+    fn read(columns: Vec<(&str, ArrayRef)>, mut parameters: Value) -> Result<Series, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer =
+            ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        parameters["path"] = json!("a.parquet");
+        parameters["split"] = json!({"train": 1.0});
+        let table: Parquet = serde_json::from_value(parameters).unwrap();
+        table.check().unwrap();
+        table.read(
+            &NullHost {
+                files: vec![("a.parquet".to_owned(), path)],
+            }
+            .context(0),
+        )
+    }
+
+    #[test]
+    fn reads_times_labels_and_channels() {
+        let parameters = json!({"time": "when", "label": "bad", "columns": ["a", "b"], "missing": "interpolate"});
+        let series = read(sample(), parameters).unwrap();
+        assert_eq!(series.values, [1.5, 1.0, 2.0, 2.0, 2.5, 3.0]);
+        assert_eq!(
+            (series.times, series.labels),
+            (vec![10_000, 20_000, 30_000], vec![0, 1, 0])
+        );
+    }
+
+    /// A column of one value in one page of more than two MiB, which hardly takes room.
+    fn constant(rows: usize, compression: Compression) -> Vec<u8> {
+        let column: ArrayRef = Arc::new(Float64Array::from(vec![0.5; rows]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).unwrap();
+        let properties = WriterProperties::builder()
+            .set_compression(compression)
+            .set_dictionary_enabled(false)
+            .set_data_page_size_limit(1 << 30)
+            .set_write_batch_size(rows)
+            .set_data_page_row_count_limit(rows)
+            .set_max_row_group_row_count(None);
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build())).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Series, StageError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        std::fs::write(&path, bytes).unwrap();
+        let table = json!({"path": "a.parquet", "split": {"train": 1.0}});
+        let table: Parquet = serde_json::from_value(table).unwrap();
+        table.read(
+            &NullHost {
+                files: vec![("a.parquet".to_owned(), path)],
+            }
+            .context(0),
+        )
+    }
+
+    #[test]
+    fn what_compresses_very_well_is_read() {
+        for compression in [Compression::ZSTD(ZstdLevel::default()), Compression::SNAPPY] {
+            let rows = 3_000_000;
+            let bytes = constant(rows, compression);
+            assert!(
+                bytes.len()
+                    < if compression == Compression::SNAPPY {
+                        2_000_000
+                    } else {
+                        10_000
+                    },
+                "{}",
+                bytes.len()
+            );
+            let series = read_bytes(&bytes).unwrap();
+            assert!(series.values.len() == rows && series.values.iter().all(|value| *value == 0.5));
+        }
+    }
+
+    /// The length in the header of a page is one that its bytes cannot come to.
+    #[test]
+    fn a_page_that_announces_too_much_is_refused() {
+        for compression in [Compression::ZSTD(ZstdLevel::default()), Compression::SNAPPY] {
+            let mut bytes = constant(200_000, compression);
+            // Behind the magic word and the type, a number of seven bits each.
+            assert_eq!(
+                (bytes[4..7].to_vec(), bytes[9] & 0x80, bytes[10] & 0x80),
+                (vec![0x15, 0, 0x15], 0x80, 0)
+            );
+            bytes[7..11].copy_from_slice(&[0xfe, 0xff, 0xff, 0x7f]);
+            let error = read_bytes(&bytes).unwrap_err();
+            let causes = format!("{error:?}");
+            assert!(
+                error.message().contains("damaged") && causes.contains("that announces 134217727"),
+                "{causes}"
+            );
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let labels = || -> Vec<(&str, ArrayRef)> {
+            vec![
+                ("a", Arc::new(Int32Array::from(vec![1]))),
+                ("bad", Arc::new(Int32Array::from(vec![3]))),
+            ]
+        };
+        for (columns, parameters, message) in [
+            (
+                sample(),
+                json!({"columns": ["a"]}),
+                "`a` in data row 2 is missing",
+            ),
+            (
+                sample(),
+                json!({"missing": "drop"}),
+                "column `when` holds Timestamp",
+            ),
+            (
+                sample(),
+                json!({"time": "note", "columns": ["b"]}),
+                "`note` holds Utf8, not a time",
+            ),
+            (labels(), json!({"label": "bad"}), "is 3, neither 0 nor 1"),
+        ] {
+            let error = read(columns, parameters).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+        }
+    }
+}

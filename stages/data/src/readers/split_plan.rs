@@ -1,0 +1,186 @@
+//! How the rows of one file are cut, in order of time, into training, validation, calibration and test parts.
+//! Never at random: neighbouring rows of a time series are near copies of each other.
+
+use std::ops::Range;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use contract::StageError;
+use contract::artifact::Split;
+
+/// Fractions of the rows, in order of time; they add up to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SplitPlan {
+    /// Fits weights and statistics.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub train: f64,
+    /// Chooses among epochs and hyperparameters.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation: f64,
+    /// Held out of training and selection; sets thresholds.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub calibration: f64,
+    /// Judges the result. Stays 0 where the source has its own test part.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub test: f64,
+}
+
+/// All fractions are 0: a map in YAML says each one it wants.
+impl Default for SplitPlan {
+    fn default() -> Self {
+        Self {
+            train: 0.0,
+            validation: 0.0,
+            calibration: 0.0,
+            test: 0.0,
+        }
+    }
+}
+
+impl SplitPlan {
+    /// For the training part of a source with its own test part.
+    pub fn of_training_part() -> Self {
+        Self {
+            train: 0.7,
+            validation: 0.1,
+            calibration: 0.2,
+            test: 0.0,
+        }
+    }
+
+    /// For a source that is one stretch of rows.
+    pub fn of_whole() -> Self {
+        Self {
+            train: 0.6,
+            validation: 0.1,
+            calibration: 0.1,
+            test: 0.2,
+        }
+    }
+
+    /// Checks the fractions. `own_test` says that the source has its own test part.
+    pub fn check(&self, own_test: bool) -> Result<(), (String, String)> {
+        for (split, fraction) in self.fractions() {
+            if !(0.0..=1.0).contains(&fraction) {
+                return Err((
+                    format!("split.{split}"),
+                    format!("{fraction} is not a fraction from 0 to 1"),
+                ));
+            }
+        }
+        if own_test && self.test != 0.0 {
+            let reason = "the source has its own test part; only its training part is split, so this must be 0";
+            return Err(("split.test".to_owned(), reason.to_owned()));
+        }
+        let sum: f64 = self.fractions().iter().map(|(_, fraction)| fraction).sum();
+        if (sum - 1.0).abs() > 1e-9 {
+            return Err((
+                "split".to_owned(),
+                format!("the fractions add up to {sum}, not to 1"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn fractions(&self) -> [(Split, f64); 4] {
+        [
+            (Split::Train, self.train),
+            (Split::Validation, self.validation),
+            (Split::Calibration, self.calibration),
+            (Split::Test, self.test),
+        ]
+    }
+
+    /// Cuts `rows` rows. Every boundary is rounded down; the last part takes what remains.
+    ///
+    /// # Errors
+    /// If a part that was asked for would be empty.
+    pub fn cut(&self, rows: usize) -> Result<Vec<(Split, Range<usize>)>, StageError> {
+        let mut parts = Vec::new();
+        let (mut sum, mut start) = (0.0, 0);
+        for (split, fraction) in self
+            .fractions()
+            .into_iter()
+            .filter(|(_, fraction)| *fraction > 0.0)
+        {
+            sum += fraction;
+            // A hair above the sum, so that 0.7 + 0.1 of 10 rows is 8 whatever the rounding of the sum.
+            let end = if sum > 1.0 - 1e-9 {
+                rows
+            } else {
+                (sum * rows as f64 + 1e-6) as usize
+            };
+            if end == start {
+                let hint = format!(
+                    "{rows} rows are too few for `{split}: {fraction}`: leave it out or give it more"
+                );
+                return Err(
+                    StageError::new(format!("the split `{split}` would have no rows")).hint(hint),
+                );
+            }
+            parts.push((split, start..end));
+            start = end;
+        }
+        Ok(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn cuts_as_written() {
+        let parts = SplitPlan::of_training_part().cut(23_693).unwrap();
+        let expected = [
+            (Split::Train, 0..16_585),
+            (Split::Validation, 16_585..18_954),
+            (Split::Calibration, 18_954..23_693),
+        ];
+        assert_eq!(parts, expected);
+        assert_eq!(
+            SplitPlan::of_training_part().cut(10).unwrap()[1],
+            (Split::Validation, 7..8)
+        );
+        assert!(SplitPlan::of_training_part().cut(3).is_err());
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let plan = SplitPlan {
+            train: 0.7,
+            validation: 0.2,
+            ..SplitPlan::default()
+        };
+        assert_eq!(plan.check(false).unwrap_err().0, "split");
+        assert_eq!(
+            SplitPlan::of_whole().check(true).unwrap_err().0,
+            "split.test"
+        );
+        assert!(SplitPlan::of_whole().check(false).is_ok());
+        let negative = SplitPlan {
+            train: 1.5,
+            test: -0.5,
+            ..SplitPlan::default()
+        };
+        assert_eq!(negative.check(false).unwrap_err().0, "split.train");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_cover_all_rows_in_order(rows in 10_usize..100_000, a in 1_u32..20, b in 0_u32..20, c in 0_u32..20) {
+            let total = f64::from(a + b + c);
+            let plan = SplitPlan {
+                train: f64::from(a) / total, validation: f64::from(b) / total, calibration: 0.0, test: f64::from(c) / total,
+            };
+            prop_assume!(plan.check(false).is_ok());
+            let Ok(parts) = plan.cut(rows) else { return Ok(()) };
+            prop_assert_eq!(parts.first().unwrap().1.start, 0);
+            prop_assert_eq!(parts.last().unwrap().1.end, rows);
+            prop_assert!(parts.windows(2).all(|pair| pair[0].1.end == pair[1].1.start && pair[0].0 < pair[1].0));
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Delimited numeric text, parsed in parallel as it is read: the file is cut at line ends into blocks of a fixed size,
+//! a wave of blocks is read and parsed on all threads, and the rows are appended in the order of the file.
+//! The text is never in memory as a whole, unless it is compressed. Fields may stand in quotes but cannot hold a line break.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+use rayon::prelude::*;
+
+use super::columns::{self, Columns, Role};
+use super::line::{self, Fault, LineParser};
+use super::number::PADDING;
+use super::times::TimeFormat;
+use contract::{StageContext, StageError};
+
+/// Bytes of text per block. Small enough for a block and its rows to stay in a core's cache.
+const BLOCK: usize = 64 * 1024;
+/// Blocks per wave. Fixed, so that neither memory nor results depend on the number of threads.
+const WAVE: usize = 32;
+/// What is read beyond a block for the rest of its last line, before more is fetched.
+const OVERHANG: usize = 4 * 1024;
+
+/// The longest line: a hundred thousand columns of eighty characters. Each thread holds as much of a file in memory.
+const LONGEST_LINE: usize = 8 * 1024 * 1024;
+
+/// How much text a compressed file may become: tables shrink to a tenth, rarely to a fiftieth.
+const UNPACKED_RATIO: u64 = 100;
+const UNPACKED_FREE: u64 = 256 * 1024 * 1024;
+
+/// The first bytes of a file that `gzip` has compressed.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// How a text file is laid out.
+#[derive(Clone, Debug)]
+pub(super) struct Dialect<'a> {
+    pub delimiter: u8,
+    /// Whether the first line names the columns.
+    pub header: bool,
+    /// Column names of a file without a header, by 0-based index.
+    pub name: fn(usize) -> String,
+    pub time_format: &'a TimeFormat,
+    /// Whether missing values are read as NaN rather than refused.
+    pub allow_missing: bool,
+}
+
+/// Where the bytes come from, at any place of the text.
+enum Source {
+    File(File),
+    /// What a compressed file holds.
+    Memory(Vec<u8>),
+}
+
+impl Source {
+    /// Opens a file; what `gzip` has compressed is told by its first bytes.
+    fn open(path: &Path) -> Result<Self, StageError> {
+        let failed = |error: std::io::Error| {
+            StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error)
+        };
+        let file = File::open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let mut mark = [0; GZIP.len()];
+        let compressed = bytes >= mark.len() as u64 && {
+            file.read_exact_at(&mut mark, 0).map_err(failed)?;
+            mark == GZIP
+        };
+        if !compressed {
+            return Ok(Self::File(file));
+        }
+        let most = bytes
+            .saturating_mul(UNPACKED_RATIO)
+            .saturating_add(UNPACKED_FREE);
+        match unpacked(file, most).map_err(failed)? {
+            Some(text) => Ok(Self::Memory(text)),
+            None => {
+                let message = format!(
+                    "{bytes} compressed bytes become more than {} MiB of text",
+                    most >> 20
+                );
+                let hint =
+                    "the file is damaged, or was made to fill the memory; if not, unpack it first";
+                Err(StageError::new(message).at(path, None).hint(hint))
+            }
+        }
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Memory(text) => Ok(text.len() as u64),
+        }
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], start: u64) -> std::io::Result<()> {
+        match self {
+            Self::File(file) => file.read_exact_at(into, start),
+            Self::Memory(text) => {
+                let part = text
+                    .get(start as usize..)
+                    .and_then(|text| text.get(..into.len()));
+                into.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a compressed file holds, if that is no more than `most` bytes.
+fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    // Files that were compressed in parts hold several streams.
+    MultiGzDecoder::new(BufReader::new(file))
+        .take(most + 1)
+        .read_to_end(&mut text)?;
+    Ok((text.len() as u64 <= most).then_some(text))
+}
+
+/// The whole text of a file that may be compressed, for formats that are not a table.
+///
+/// # Errors
+/// If it cannot be read or is not UTF-8.
+pub(super) fn whole(path: &Path) -> Result<String, StageError> {
+    let failed = |error: std::io::Error| {
+        StageError::new("the file cannot be read")
+            .at(path, None)
+            .because(error)
+    };
+    let bytes = match Source::open(path)? {
+        Source::Memory(text) => text,
+        Source::File(_) => std::fs::read(path).map_err(failed)?,
+    };
+    String::from_utf8(bytes).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        StageError::new(format!(
+            "the file is not UTF-8 text; byte {place} is the first that is wrong"
+        ))
+        .at(path, None)
+    })
+}
+
+/// A text file that was opened and whose first line was read.
+pub(super) struct TextFile<'a> {
+    path: &'a Path,
+    source: Source,
+    bytes: u64,
+    /// Where the first row starts, and the number of its line.
+    body: u64,
+    first_line: usize,
+    /// Bytes of the first row, for estimates.
+    row_bytes: usize,
+    pub names: Vec<String>,
+    dialect: Dialect<'a>,
+}
+
+impl<'a> TextFile<'a> {
+    /// Opens a file and learns its columns.
+    ///
+    /// # Errors
+    /// If it cannot be read or has no rows.
+    pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, StageError> {
+        let failed = |error: std::io::Error| {
+            StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error)
+        };
+        let file = Source::open(path)?;
+        let bytes = file.len().map_err(failed)?;
+        let mut mark = vec![0; 3.min(bytes as usize)];
+        file.read_exact_at(&mut mark, 0).map_err(failed)?;
+        let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
+        let (first, after) = whole_line(&file, start, bytes).map_err(failed)?;
+        columns::check_count(
+            1 + first
+                .iter()
+                .filter(|byte| **byte == dialect.delimiter)
+                .count(),
+            path,
+        )?;
+        let fields = line::fields(&first, dialect.delimiter);
+        if bytes == start || (dialect.header && fields.iter().all(|name| name.is_empty())) {
+            return Err(columns::empty(path));
+        }
+        let (names, body, first_line) = if dialect.header {
+            (fields.into_iter().map(Cow::into_owned).collect(), after, 2)
+        } else {
+            ((0..fields.len()).map(dialect.name).collect(), start, 1)
+        };
+        let (row, _) = whole_line(&file, body, bytes).map_err(failed)?;
+        Ok(Self {
+            path,
+            source: file,
+            bytes,
+            body,
+            first_line,
+            row_bytes: row.len() + 1,
+            names,
+            dialect,
+        })
+    }
+
+    /// Reads all rows into `into`, each column by its role; returns how many rows there were.
+    ///
+    /// # Errors
+    /// At the first line of the file that does not fit, whatever the number of threads.
+    pub fn read_roles(
+        &self,
+        roles: &[Role],
+        into: &mut Columns,
+        context: &StageContext<'_>,
+    ) -> Result<usize, StageError> {
+        let width = roles.iter().filter(|role| **role == Role::Value).count();
+        let parser = LineParser {
+            roles,
+            only_values: width == roles.len(),
+            names: &self.names,
+            delimiter: self.dialect.delimiter,
+            time_format: self.dialect.time_format,
+            allow_missing: self.dialect.allow_missing,
+        };
+        let ahead = (self.bytes - self.body).max(std::mem::take(&mut into.text_ahead)) as usize;
+        let estimate = ahead / self.row_bytes.max(1);
+        // Pages that are never written cost nothing, so the estimate may be generous; but no field takes less than two
+        // bytes. Without the memory in one piece the vector grows as it goes.
+        let _ = into
+            .values
+            .try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
+        let mut state = Merge {
+            rows: 0,
+            line: self.first_line,
+            blank: None,
+            last_time: None,
+        };
+        let blocks = ((self.bytes - self.body) as usize).div_ceil(BLOCK);
+        let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
+        for wave in (0..blocks).step_by(WAVE) {
+            context.check_cancelled()?;
+            let here = slots.len().min(blocks - wave);
+            slots[..here]
+                .par_iter_mut()
+                .enumerate()
+                .for_each(|(index, slot)| self.block(wave + index, slot, &parser));
+            for slot in &mut slots[..here] {
+                state.append(slot, into, self.path)?;
+            }
+        }
+        if state.rows == 0 {
+            Err(columns::empty(self.path))
+        } else {
+            Ok(state.rows)
+        }
+    }
+
+    /// Reads and parses the lines that start in one block.
+    fn block(&self, index: usize, slot: &mut Slot, parser: &LineParser<'_>) {
+        slot.rows.clear();
+        slot.failure = None;
+        let start = self.body + (index * BLOCK) as u64;
+        let end = (start + BLOCK as u64).min(self.bytes);
+        // One byte before the block tells whether a line starts with it.
+        let from = if index == 0 { start } else { start - 1 };
+        match self.fetch(from, end, &mut slot.text) {
+            Err(error) => slot.failure = Some(error),
+            Ok(filled) => {
+                let text = &slot.text[..filled];
+                let first = if index == 0 {
+                    Some(0)
+                } else {
+                    line::end_of_line(text, 0).map(|end| end + 1)
+                };
+                let owned = (end - from) as usize;
+                let Some(first) = first.filter(|first| *first < owned) else {
+                    return;
+                };
+                let last = line::end_of_line(text, owned - 1).unwrap_or(filled);
+                parser.parse(&slot.text, first, last, &mut slot.rows);
+            }
+        }
+    }
+
+    /// Fills `text` with the bytes from `from` to at least the end of the line that holds byte `end - 1`, and padding.
+    fn fetch(&self, from: u64, end: u64, text: &mut Vec<u8>) -> std::io::Result<usize> {
+        let mut filled = 0;
+        let mut wanted = (end - from) as usize + OVERHANG;
+        loop {
+            wanted = wanted.min((self.bytes - from) as usize);
+            if text.len() < wanted + PADDING {
+                text.resize(wanted + PADDING, 0);
+            }
+            self.source
+                .read_exact_at(&mut text[filled..wanted], from + filled as u64)?;
+            let owned = (end - from) as usize;
+            let complete = line::end_of_line(&text[..wanted], filled.max(owned - 1)).is_some();
+            filled = wanted;
+            if complete || from + filled as u64 == self.bytes {
+                text[filled..filled + PADDING].fill(0);
+                return Ok(filled);
+            }
+            if filled > owned + LONGEST_LINE {
+                return Err(too_long());
+            }
+            wanted += BLOCK;
+        }
+    }
+}
+
+/// The buffers of one block, used again in every wave.
+#[derive(Default)]
+struct Slot {
+    text: Vec<u8>,
+    rows: line::Rows,
+    failure: Option<std::io::Error>,
+}
+
+/// What is known when a block is appended to the blocks before it.
+struct Merge {
+    rows: usize,
+    /// The line at which the next block starts.
+    line: usize,
+    /// The first blank line; only more blank lines may follow it.
+    blank: Option<usize>,
+    last_time: Option<i64>,
+}
+
+impl Merge {
+    fn append(
+        &mut self,
+        slot: &mut Slot,
+        into: &mut Columns,
+        path: &Path,
+    ) -> Result<(), StageError> {
+        if let Some(error) = slot.failure.take() {
+            return Err(StageError::new("the file cannot be read")
+                .at(path, None)
+                .because(error));
+        }
+        let rows = &slot.rows;
+        if let (Some(line), true) = (self.blank, rows.count > 0 || rows.fault.is_some()) {
+            return Err(blank_line(path, line));
+        }
+        if let Some(Fault {
+            line,
+            message,
+            hint,
+        }) = &rows.fault
+        {
+            return Err(StageError::new(message)
+                .at(path, Some(self.line + line))
+                .hint(hint));
+        }
+        if let Some(blank) = rows.blank {
+            self.blank.get_or_insert(self.line + blank);
+        }
+        self.check_order(&rows.times, path)?;
+        into.values.extend_from_slice(&rows.values);
+        into.times.extend_from_slice(&rows.times);
+        into.labels.extend_from_slice(&rows.labels);
+        into.any_missing |= rows.any_missing;
+        self.rows += rows.count;
+        self.line += rows.lines;
+        Ok(())
+    }
+
+    fn check_order(&mut self, times: &[i64], path: &Path) -> Result<(), StageError> {
+        for (row, time) in times.iter().enumerate() {
+            if self.last_time.is_some_and(|last| last > *time) {
+                let message = "the time goes back here";
+                let hint = "rows stand in the order of time: sort the file by its time column";
+                return Err(StageError::new(message)
+                    .at(path, Some(self.line + row))
+                    .hint(hint));
+            }
+            self.last_time = Some(*time);
+        }
+        Ok(())
+    }
+}
+
+fn blank_line(path: &Path, line: usize) -> StageError {
+    StageError::new("a blank line in the middle of the data")
+        .at(path, Some(line))
+        .hint("remove it, or write the delimiters of a row whose values are missing")
+}
+
+/// The line that starts at `start`, without its end, and where the next one starts.
+fn whole_line(file: &Source, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>, u64)> {
+    let mut text = Vec::new();
+    loop {
+        let filled = text.len();
+        let more = (OVERHANG as u64)
+            .max(filled as u64)
+            .min(bytes - start - filled as u64) as usize;
+        text.resize(filled + more, 0);
+        file.read_exact_at(&mut text[filled..], start + filled as u64)?;
+        if let Some(end) = line::end_of_line(&text, filled) {
+            text.truncate(end);
+            let next = start + end as u64 + 1;
+            text.truncate(text.len() - usize::from(text.last() == Some(&b'\r')));
+            return Ok((text, next));
+        }
+        if start + text.len() as u64 == bytes {
+            return Ok((text, bytes));
+        }
+        if text.len() > LONGEST_LINE {
+            return Err(too_long());
+        }
+    }
+}
+
+fn too_long() -> std::io::Error {
+    let message = format!("it has a line of more than {} MiB", LONGEST_LINE >> 20);
+    std::io::Error::new(std::io::ErrorKind::InvalidData, message)
+}

@@ -1,0 +1,390 @@
+//! `window`: an index of sliding windows over a series. Nothing is copied, and no window crosses the end of a segment
+//! unless that is asked for; then it only reaches back in time.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use contract::artifact::{ArtifactKind, Segment, Series, Split, WindowRun, WindowSpec, Windows};
+use contract::{
+    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+};
+
+/// The stage kind `window`.
+pub struct Window;
+
+/// The shape of the windows and where they lie.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Rows that the model sees.
+    #[schemars(range(min = 1))]
+    pub length: usize,
+    /// Rows after them that are to be forecast; 0 to detect anomalies.
+    #[serde(default)]
+    pub horizon: usize,
+    /// Rows from one window to the next: a number, or a map from split to number, 1 for splits not named.
+    #[serde(default)]
+    pub stride: Stride,
+    /// The splits to cut windows from; all that the series has if left out.
+    #[serde(default)]
+    pub splits: Option<Vec<Split>>,
+    /// Lets the first windows of a segment reach back into the segment of the same entity before it: with a horizon as
+    /// far as the forecast stays inside, without one as far as the last row does.
+    #[serde(default)]
+    pub cross_boundaries: bool,
+}
+
+/// Rows from one window to the next.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Stride {
+    All(#[schemars(range(min = 1))] usize),
+    PerSplit(BTreeMap<Split, usize>),
+}
+
+impl Default for Stride {
+    fn default() -> Self {
+        Self::All(1)
+    }
+}
+
+impl Stride {
+    fn of(&self, split: Split) -> usize {
+        match self {
+            Self::All(stride) => *stride,
+            Self::PerSplit(strides) => strides.get(&split).copied().unwrap_or(1),
+        }
+    }
+}
+
+impl Stage for Window {
+    type Params = Params;
+
+    const NAME: &'static str = "window";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Cuts sliding windows from a series, as an index that copies nothing.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::One;
+    const SEEDED: bool = false;
+    const EXAMPLE: &'static str = r#"{"length": 100}"#;
+
+    fn inputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "the series to cut windows from",
+        )]
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "windows",
+            ArtifactKind::Windows,
+            "the index of the windows, over the series",
+        )]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        let fault = |parameter: &str, reason: &str| Err((parameter.to_owned(), reason.to_owned()));
+        if params.length == 0 {
+            return fault("length", "a window has at least one row");
+        }
+        if params.length.checked_add(params.horizon).is_none() {
+            return fault(
+                "horizon",
+                "a window and its horizon have more rows than can be counted",
+            );
+        }
+        if Split::ALL.iter().any(|split| params.stride.of(*split) == 0) {
+            return fault("stride", "windows are at least one row apart");
+        }
+        if params.splits.as_ref().is_some_and(Vec::is_empty) {
+            return fault(
+                "splits",
+                "an empty list: name a split or leave the parameter out for all of them",
+            );
+        }
+        Ok(())
+    }
+
+    fn learns(params: &Params) -> Vec<Learning> {
+        // What is forecast stays inside its split; the rows before it are known when the forecast is made.
+        if !params.cross_boundaries || params.horizon > 0 {
+            return Vec::new();
+        }
+        vec![Learning {
+            what: "windows that cross a split boundary",
+            purpose: Purpose::Mix,
+            from: params.splits.clone().unwrap_or_else(|| Split::ALL.to_vec()),
+            labels: false,
+            oracle: false,
+            parameter: "cross_boundaries",
+        }]
+    }
+
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        let series = inputs.get::<Series>("series")?;
+        let runs = index(params, &series, &|text| context.host.note(text))?;
+        let spec = WindowSpec {
+            length: params.length,
+            horizon: params.horizon,
+        };
+        Ok(Outputs::one("windows", Windows { series, spec, runs }))
+    }
+}
+
+/// The windows of all segments, in the order of the rows.
+fn index(
+    params: &Params,
+    series: &Series,
+    note: &dyn Fn(&str),
+) -> Result<Vec<WindowRun>, StageError> {
+    let present: Vec<Split> = Split::ALL
+        .into_iter()
+        .filter(|split| series.of_split(*split).next().is_some())
+        .collect();
+    let wanted = params.splits.as_ref().unwrap_or(&present);
+    if let Some(absent) = wanted.iter().find(|split| !present.contains(split)) {
+        let names: Vec<&str> = present.iter().map(|split| split.name()).collect();
+        let hint = format!(
+            "the series has {}; see `splits` here and `split` of the stage that reads it",
+            names.join(", ")
+        );
+        return Err(StageError::new(format!("the series has no split `{absent}`")).hint(hint));
+    }
+    let mut runs = Vec::new();
+    let mut short = Vec::new();
+    for (position, segment) in series
+        .segments
+        .iter()
+        .enumerate()
+        .filter(|(_, segment)| wanted.contains(&segment.split))
+    {
+        match run_of(params, &series.segments, position) {
+            Some(run) => runs.push(run),
+            None => short.push(segment),
+        }
+    }
+    for split in wanted {
+        let shortest: Vec<&&Segment> = short
+            .iter()
+            .filter(|segment| segment.split == *split)
+            .collect();
+        if !runs.iter().any(|run| run.split == *split) {
+            return Err(no_window(params, *split, &shortest));
+        }
+        if let Some(example) = shortest.first() {
+            let (count, rows) = (shortest.len(), example.rows.len());
+            let extent = params.length + params.horizon;
+            let name = &example.entity;
+            note(&format!(
+                "{count} segments of {split} are shorter than {extent} rows and give no window, such as {name} with {rows}"
+            ));
+        }
+    }
+    Ok(runs)
+}
+
+/// The windows of one segment, or `None` if it is too short for one.
+fn run_of(params: &Params, segments: &[Segment], position: usize) -> Option<WindowRun> {
+    let segment = &segments[position];
+    let stride = params.stride.of(segment.split);
+    let extent = params.length + params.horizon;
+    let mut first = segment.rows.start;
+    if params.cross_boundaries {
+        // The rows that must lie in the segment itself: what is forecast, or the last row of what is seen.
+        let own = params.horizon.max(1);
+        first = (segment.rows.start + own)
+            .saturating_sub(extent)
+            .max(reachable(segments, position));
+    }
+    let rows = (first, segment.rows.end);
+    let room = (rows.1 - rows.0).checked_sub(extent)?;
+    Some(WindowRun {
+        split: segment.split,
+        first,
+        stride,
+        count: room / stride + 1,
+        rows,
+    })
+}
+
+/// The first row of the unbroken history of a segment: the same entity, earlier splits, directly before it.
+fn reachable(segments: &[Segment], position: usize) -> usize {
+    let mut first = position;
+    while first > 0
+        && segments[first - 1].entity == segments[first].entity
+        && segments[first - 1].split < segments[first].split
+    {
+        first -= 1;
+    }
+    segments[first].rows.start
+}
+
+fn no_window(params: &Params, split: Split, short: &[&&Segment]) -> StageError {
+    let extent = params.length + params.horizon;
+    let longest = short.iter().max_by_key(|segment| segment.rows.len());
+    let (name, rows) = longest.map_or(("", 0), |segment| {
+        (segment.entity.as_str(), segment.rows.len())
+    });
+    let message = format!(
+        "the split `{split}` gives no window: its longest segment, {name}, has {rows} rows, and a window needs {extent}"
+    );
+    StageError::new(message).hint(
+        "use a smaller `length`, give the split more rows, or list the other splits in `splits`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn series(segments: &[(Split, &str, usize)]) -> Series {
+        let mut next = 0;
+        let mut segment = |(split, entity, rows): &(Split, &str, usize)| {
+            let start = next;
+            next += rows;
+            Segment::new(*split, *entity, start..next)
+        };
+        let segments: Vec<Segment> = segments.iter().map(&mut segment).collect();
+        Series {
+            channels: vec!["a".into()],
+            values: vec![0.0; next],
+            labels: vec![],
+            times: vec![],
+            segments,
+        }
+    }
+
+    fn params(value: serde_json::Value) -> Params {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn starts(params: &Params, series: &Series) -> Result<Vec<usize>, StageError> {
+        let runs = index(params, series, &|_| {})?;
+        Ok(runs
+            .iter()
+            .flat_map(|run| (0..run.count).map(|window| run.start(window)))
+            .collect())
+    }
+
+    #[test]
+    fn stays_within_segments() {
+        let series = series(&[
+            (Split::Train, "a", 5),
+            (Split::Test, "a", 4),
+            (Split::Train, "b", 3),
+        ]);
+        assert_eq!(
+            starts(&params(json!({"length": 3})), &series).unwrap(),
+            [0, 1, 2, 5, 6, 9]
+        );
+        assert_eq!(
+            starts(
+                &params(json!({"length": 2, "horizon": 1, "stride": 2})),
+                &series
+            )
+            .unwrap(),
+            [0, 2, 5, 9]
+        );
+        let strides = params(json!({"length": 3, "stride": {"train": 10}}));
+        assert_eq!(starts(&strides, &series).unwrap(), [0, 5, 6, 9]);
+        assert_eq!(
+            starts(&params(json!({"length": 3, "splits": ["test"]})), &series).unwrap(),
+            [5, 6]
+        );
+    }
+
+    #[test]
+    fn crossing_only_reaches_back_within_the_entity() {
+        let series = series(&[
+            (Split::Train, "a", 5),
+            (Split::Test, "a", 4),
+            (Split::Train, "b", 3),
+            (Split::Test, "b", 1),
+        ]);
+        let detection = params(json!({"length": 3, "splits": ["test"], "cross_boundaries": true}));
+        // Every row of the test part is the last of one window.
+        assert_eq!(starts(&detection, &series).unwrap(), [3, 4, 5, 6, 10]);
+        let forecast = params(
+            json!({"length": 2, "horizon": 2, "splits": ["test"], "cross_boundaries": true}),
+        );
+        assert_eq!(starts(&forecast, &series).unwrap(), [3, 4, 5]);
+        assert_eq!(Window::learns(&detection)[0].parameter, "cross_boundaries");
+        assert!(Window::learns(&params(json!({"length": 3}))).is_empty());
+    }
+
+    #[test]
+    fn a_split_without_windows_is_an_error_and_a_short_segment_a_note() {
+        let series = series(&[
+            (Split::Train, "a", 5),
+            (Split::Train, "b", 2),
+            (Split::Test, "a", 2),
+        ]);
+        let error = index(&params(json!({"length": 3})), &series, &|_| {}).unwrap_err();
+        assert!(
+            error.message().contains("`test`") && error.message().contains("has 2 rows"),
+            "{error}"
+        );
+        let notes = RefCell::new(Vec::new());
+        let only_train = params(json!({"length": 3, "splits": ["train"]}));
+        index(&only_train, &series, &|text| {
+            notes.borrow_mut().push(text.to_owned())
+        })
+        .unwrap();
+        assert!(notes.borrow()[0].contains("such as b with 2"), "{notes:?}");
+        let error = index(
+            &params(json!({"length": 1, "splits": ["validation"]})),
+            &series,
+            &|_| {},
+        )
+        .unwrap_err();
+        assert!(
+            error.hint_text().unwrap().contains("train, test"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refuses_zero() {
+        for (value, parameter) in [
+            (json!({"length": 0}), "length"),
+            (json!({"length": 1, "stride": 0}), "stride"),
+            (json!({"length": 1, "stride": {"test": 0}}), "stride"),
+            (json!({"length": 1, "splits": []}), "splits"),
+        ] {
+            assert_eq!(Window::check(&params(value)).unwrap_err().0, parameter);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_window_lies_in_one_segment_and_none_is_left_out(
+            sizes in prop::collection::vec(1_usize..40, 1..5), length in 1_usize..10, horizon in 0_usize..5, stride in 1_usize..7,
+        ) {
+            let segments: Vec<_> = sizes.iter().map(|size| (Split::Train, "a", *size)).collect();
+            let series = series(&segments);
+            let params = params(json!({"length": length, "horizon": horizon, "stride": stride}));
+            let Ok(found) = starts(&params, &series) else {
+                prop_assert!(sizes.iter().all(|size| *size < length + horizon));
+                return Ok(());
+            };
+            let expected: Vec<usize> = series.segments.iter()
+                .flat_map(|segment| segment.rows.clone().step_by(stride).filter(|start| start + length + horizon <= segment.rows.end))
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! `render-images`: every segment of a series as a line plot in the look of matplotlib's default, for models that read
+//! images. Pictures for people are drawn by `render-plots`.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use contract::artifact::{ArtifactKind, Image, Images, Segment, Series};
+use contract::{
+    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+};
+use plot::{LinePlot, LinePlotStyle};
+
+/// The stage kind.
+pub struct RenderImages;
+
+/// The size of the plots and their look.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Params {
+    /// Pixels.
+    #[schemars(range(min = 16, max = 4096))]
+    pub width: u32,
+    /// Pixels.
+    #[schemars(range(min = 16, max = 4096))]
+    pub height: u32,
+    /// Pixels of an inch: it scales lines and labels.
+    #[schemars(range(min = 10.0, max = 1000.0))]
+    pub dpi: f32,
+    /// Width of the line in points, of which an inch has 72.
+    #[schemars(range(min = 0.1, max = 50.0))]
+    pub line_width: f32,
+    /// Whether frame, ticks and labels are drawn; without them the line has the whole picture.
+    pub axes: bool,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            width: 224,
+            height: 224,
+            dpi: 100.0,
+            line_width: 1.5,
+            axes: true,
+        }
+    }
+}
+
+impl Stage for RenderImages {
+    type Params = Params;
+
+    const NAME: &'static str = "render-images";
+    const VERSION: u32 = 1;
+    const DOC: &'static str =
+        "Draws each segment of a series as a line plot, in the look of matplotlib's default.";
+    const NUMERICS: Numerics = Numerics::Exact;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = false;
+
+    fn inputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "series",
+            ArtifactKind::Series,
+            "each segment is a sample; each channel becomes a line",
+        )]
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "images",
+            ArtifactKind::Images,
+            "a picture per segment, with its split and class",
+        )]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        let within = |name: &str, value: f32, low: f32, high: f32| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err((
+                name.to_owned(),
+                format!("{value} is not between {low} and {high}"),
+            ))
+        };
+        within("width", params.width as f32, 16.0, 4096.0)?;
+        within("height", params.height as f32, 16.0, 4096.0)?;
+        within("dpi", params.dpi, 10.0, 1000.0)?;
+        within("line_width", params.line_width, 0.1, 50.0)
+    }
+
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        let series = inputs.get::<Series>("series")?;
+        Ok(Outputs::one("images", render(params, &series, context)?))
+    }
+}
+
+fn render(
+    params: &Params,
+    series: &Series,
+    context: &StageContext<'_>,
+) -> Result<Images, StageError> {
+    let Params {
+        width,
+        height,
+        dpi,
+        line_width,
+        axes,
+    } = *params;
+    let plot = LinePlot::new(LinePlotStyle {
+        width,
+        height,
+        dpi,
+        line_width,
+        axes,
+    });
+    let plot =
+        plot.map_err(|reason| StageError::new(format!("the pictures cannot be drawn: {reason}")))?;
+    let classes = series.classes();
+    let names = names(&series.segments);
+    let size = (height as usize, width as usize);
+    let done = AtomicU64::new(0);
+    let draw = |(segment, name): (&Segment, &String)| {
+        context.check_cancelled()?;
+        let rows = segment.rows.start * series.width()..segment.rows.end * series.width();
+        let raster = plot.draw(&series.values[rows], series.width());
+        let label = segment
+            .class
+            .as_ref()
+            .and_then(|class| classes.iter().position(|known| known == class));
+        let label = label.and_then(|label| u32::try_from(label).ok());
+        let image = Image::from_rgb(name, segment.split, label, size, raster.rgb())?;
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = series.segments.len() as u64;
+        context.host.progress(Progress {
+            unit: "image",
+            done,
+            total,
+            phase: String::new(),
+            figures: vec![],
+        });
+        Ok(image)
+    };
+    let images = series
+        .segments
+        .par_iter()
+        .zip(&names)
+        .map(draw)
+        .collect::<Result<Vec<Image>, StageError>>()?;
+    Ok(Images {
+        height: size.0,
+        width: size.1,
+        classes,
+        images,
+    })
+}
+
+/// A name for each segment: its entity, with its first row behind it where an entity has several segments.
+fn names(segments: &[Segment]) -> Vec<String> {
+    let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
+    for segment in segments {
+        if !seen.insert(segment.entity.as_str()) {
+            repeated.insert(segment.entity.as_str());
+        }
+    }
+    let name = |segment: &Segment| match repeated.contains(segment.entity.as_str()) {
+        true => format!("{}/{}", segment.entity, segment.rows.start),
+        false => segment.entity.clone(),
+    };
+    segments.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use contract::NullHost;
+    use contract::artifact::Split;
+
+    fn series() -> Series {
+        let segment = |index: usize, split, entity: &str, class: Option<&str>| {
+            Segment::new(split, entity, index * 50..(index + 1) * 50)
+                .of_class(class.map(str::to_owned))
+        };
+        Series {
+            channels: vec!["value".into()],
+            values: (0..200).map(|row| ((row * row) % 37) as f32).collect(),
+            labels: vec![],
+            times: vec![],
+            segments: vec![
+                segment(0, Split::Train, "a", Some("steep")),
+                segment(1, Split::Train, "b", Some("flat")),
+                segment(2, Split::Test, "b", Some("steep")),
+                segment(3, Split::Test, "c", None),
+            ],
+        }
+    }
+
+    fn rendered(parameters: serde_json::Value) -> Images {
+        let params: Params = serde_json::from_value(parameters).unwrap();
+        RenderImages::check(&params).unwrap();
+        render(&params, &series(), &NullHost::default().context(0)).unwrap()
+    }
+
+    #[test]
+    fn a_picture_per_segment_keeps_split_and_class() {
+        let images = rendered(json!({"width": 64, "height": 48}));
+        images.validate().unwrap();
+        assert_eq!((images.height, images.width, images.len()), (48, 64, 4));
+        assert_eq!(images.classes, ["flat", "steep"]);
+        let found: Vec<_> = images
+            .images
+            .iter()
+            .map(|image| (image.name.as_str(), image.split, image.label))
+            .collect();
+        let expected = [
+            ("a", Split::Train, Some(1)),
+            ("b/50", Split::Train, Some(0)),
+            ("b/100", Split::Test, Some(1)),
+            ("c", Split::Test, None),
+        ];
+        assert_eq!(found, expected);
+        assert_ne!(images.pixels(&[0]).unwrap(), images.pixels(&[1]).unwrap());
+    }
+
+    /// If this fails, outputs have changed: raise `RenderImages::VERSION` and put the new digest here.
+    #[test]
+    fn the_bits_are_those_of_this_version_whatever_the_threads() {
+        let digest = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| rendered(json!({})).digest().to_string())
+        };
+        let found = digest(1);
+        assert_eq!(found, digest(3));
+        assert_eq!(
+            (RenderImages::VERSION, found.as_str()),
+            (
+                1,
+                "9ef8368eff5c17ecdd261e2316c17b6dfcc9b65e218c8bb4b99d00c135adf404"
+            )
+        );
+    }
+
+    #[test]
+    fn checks_its_parameters() {
+        for (value, parameter) in [
+            (json!({"width": 5}), "width"),
+            (json!({"height": 50_000}), "height"),
+            (json!({"dpi": 0}), "dpi"),
+            (json!({"line_width": -1.0}), "line_width"),
+        ] {
+            let params: Params = serde_json::from_value(value).unwrap();
+            assert_eq!(RenderImages::check(&params).unwrap_err().0, parameter);
+        }
+    }
+}

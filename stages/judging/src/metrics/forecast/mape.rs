@@ -1,0 +1,22 @@
+//! Mean absolute percentage error, as a ratio.
+
+use super::{ForecastCase, MetricKind, NoParams};
+use contract::artifact::Direction;
+
+pub struct Mape;
+
+impl MetricKind for Mape {
+    type Judged = ForecastCase;
+    type Params = NoParams;
+
+    const NAME: &'static str = "mape";
+    const DOC: &'static str = "Mean of the absolute errors over the absolute true values, as a ratio; undefined if a true value is 0.";
+    const DIRECTION: Direction = Direction::Lower;
+    const CAVEAT: &'static str =
+        "values near 0 dominate it, so it says little of standardised values";
+
+    fn value(_: &NoParams, case: &ForecastCase) -> Option<f64> {
+        case.total(|point| ((point.actual - point.predicted) / point.actual).abs())
+            .mean()
+    }
+}

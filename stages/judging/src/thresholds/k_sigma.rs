@@ -1,0 +1,84 @@
+//! The threshold some standard deviations above the mean.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Basis, Chosen, Over, Source, ThresholdKind};
+use contract::StageError;
+
+pub struct KSigma;
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// How many standard deviations.
+    #[serde(default = "default_k")]
+    k: f64,
+    /// The splits whose scores count; by default calibration, or train where there is no calibration.
+    #[serde(default)]
+    over: Over,
+}
+
+fn default_k() -> f64 {
+    3.0
+}
+
+impl ThresholdKind for KSigma {
+    type Params = Params;
+
+    const NAME: &'static str = "k-sigma";
+    const DOC: &'static str = "The mean of the scores plus `k` of their standard deviations.";
+
+    fn check(params: &Params) -> Result<(), String> {
+        if params.k.is_finite() {
+            Ok(())
+        } else {
+            Err(format!("k {} is not a finite number", params.k))
+        }
+    }
+
+    fn basis(params: &Params) -> Basis {
+        params.over.basis()
+    }
+
+    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
+        let count = source.scores.len() as f64;
+        let mean = source.scores.iter().sum::<f64>() / count;
+        let variance = source
+            .scores
+            .iter()
+            .map(|score| (score - mean) * (score - mean))
+            .sum::<f64>()
+            / count;
+        let how = format!("mean plus {} standard deviations", params.k);
+        Ok(Chosen::constant(mean + params.k * variance.sqrt(), how))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Case;
+
+    #[test]
+    fn counts_standard_deviations() {
+        let case = Case::new(vec![], vec![], vec![]).unwrap();
+        let source = Source {
+            scores: &[1.0, 3.0, 1.0, 3.0],
+            stretches: &[],
+            case: &case,
+        };
+        assert_eq!(
+            KSigma::choose(
+                &Params {
+                    k: 2.0,
+                    over: Over::default()
+                },
+                &source
+            )
+            .unwrap()
+            .value,
+            4.0
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! The stage kind `forecast`: what a trained model expects behind every window, beside what came.
+//! How good that is, is said by `evaluate`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::models::Task;
+use crate::training::{Inference, Selection};
+use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Series, Split, Windows};
+use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Forecast;
+
+/// Parameters of `forecast`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// The splits whose windows are continued.
+    pub splits: Vec<Split>,
+    /// Windows that are worked on together.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Rows of a season. MASE compares with the forecast that repeats the last one; its error over the training rows is
+    /// kept with the forecasts.
+    #[schemars(range(min = 1))]
+    pub season: usize,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        let Selection { splits, batch } = Selection::default();
+        Self {
+            splits,
+            batch,
+            season: 1,
+        }
+    }
+}
+
+impl Params {
+    fn selection(&self) -> Selection {
+        Selection {
+            splits: self.splits.clone(),
+            batch: self.batch,
+        }
+    }
+}
+
+impl Stage for Forecast {
+    type Params = Params;
+
+    const NAME: &'static str = "forecast";
+    const VERSION: u32 = 1;
+    const DOC: &'static str = "Forecasts the rows behind every window by a trained model";
+    const NUMERICS: Numerics = Numerics::Device;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = false;
+
+    fn inputs(_: &Params) -> Vec<Port> {
+        vec![
+            Port::new(
+                "model",
+                ArtifactKind::Model,
+                "a model that was trained to forecast",
+            ),
+            Port::new(
+                "windows",
+                ArtifactKind::Windows,
+                "windows of the length and horizon of the training",
+            ),
+        ]
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "forecasts",
+            ArtifactKind::Forecasts,
+            "forecast rows beside those that came",
+        )]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        if params.season == 0 {
+            return Err(("season".to_owned(), "must be at least 1".to_owned()));
+        }
+        params.selection().check()
+    }
+
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        let (windows, model) = (
+            inputs.get::<Windows>("windows")?,
+            inputs.get::<Model>("model")?,
+        );
+        let inference = Inference::new(&model, Task::Forecast, &*windows, context)?;
+        let mut forecasts = Forecasts {
+            channels: windows.series.channels.clone(),
+            horizon: windows.spec.horizon,
+            naive_error: naive_error(&windows.series, params.season),
+            ..Forecasts::default()
+        };
+        inference.run(&params.selection(), Task::Forecast, Ok, |answer| {
+            for start in answer.samples {
+                let row = start + windows.spec.length;
+                let entity = windows
+                    .series
+                    .segment_at(row)
+                    .map_or_else(String::new, |segment| segment.entity.clone());
+                forecasts.origins.push(Origin {
+                    split: answer.split,
+                    entity,
+                    row,
+                });
+                forecasts.actual.extend_from_slice(windows.target(*start));
+            }
+            forecasts.predicted.extend_from_slice(&answer.output);
+            Ok(())
+        })?;
+        forecasts.validate().map_err(StageError::new)?;
+        Ok(Outputs::one("forecasts", forecasts))
+    }
+}
+
+/// Per channel, `mean |x_t - x_{t-season}|` over the rows of the training segments; empty if none is longer than a season.
+fn naive_error(series: &Series, season: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; series.width()];
+    let mut count = 0_usize;
+    for segment in series.of_split(Split::Train) {
+        for row in segment.rows.clone().skip(season) {
+            for ((sum, now), before) in sums
+                .iter_mut()
+                .zip(series.row(row))
+                .zip(series.row(row - season))
+            {
+                *sum += f64::from((now - before).abs());
+            }
+            count += 1;
+        }
+    }
+    if count == 0 {
+        return Vec::new();
+    }
+    sums.iter_mut().for_each(|sum| *sum /= count as f64);
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::tests::{recipe, waves};
+    use crate::training::train;
+    use contract::NullHost;
+    use contract::artifact::Artifact;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn forecasts(
+        params: &Params,
+        model: &Model,
+        windows: &Windows,
+    ) -> Result<Arc<Forecasts>, StageError> {
+        let mut inputs = Inputs::default();
+        inputs.add("model", "model", model.clone().into());
+        inputs.add("windows", "windows", windows.clone().into());
+        let outputs = Forecast::run(params, &inputs, &NullHost::default().context(1))?.into_map();
+        let Artifact::Forecasts(forecasts) = &outputs["forecasts"] else {
+            panic!("not forecasts")
+        };
+        Ok(Arc::clone(forecasts))
+    }
+
+    /// Windows of 12 rows with 4 to forecast.
+    fn windows() -> Windows {
+        let mut windows = waves(16, 1, [90, 40, 30]);
+        windows.spec.length = 12;
+        windows.spec.horizon = 4;
+        windows
+    }
+
+    fn model(windows: &Windows) -> Model {
+        let changes =
+            json!({"model": {"kind": "tvnet", "patch": 4, "blocks": 1, "cm": 8}, "epochs": 2});
+        train(&recipe(changes), windows, &NullHost::default().context(3))
+            .unwrap()
+            .model
+    }
+
+    #[test]
+    fn every_window_is_continued_whatever_the_batch() {
+        let windows = windows();
+        let model = model(&windows);
+        let found = forecasts(&Params::default(), &model, &windows).unwrap();
+        let starts = windows.starts(Split::Test);
+        assert_eq!(found.windows(), starts.len());
+        assert_eq!(found.origins[3].row, starts[3] + 12);
+        assert_eq!(found.origins[0].entity, "waves");
+        assert_eq!(found.actual[..12], *windows.target(starts[0]));
+        assert_eq!(found.naive_error.len(), 3);
+        let small = forecasts(
+            &Params {
+                batch: 3,
+                ..Params::default()
+            },
+            &model,
+            &windows,
+        )
+        .unwrap();
+        assert_eq!(found.digest(), small.digest());
+        let splits = vec![Split::Validation, Split::Test];
+        let more = forecasts(
+            &Params {
+                splits,
+                ..Params::default()
+            },
+            &model,
+            &windows,
+        )
+        .unwrap();
+        assert_eq!(
+            more.windows(),
+            starts.len() + windows.count(Split::Validation)
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let windows = windows();
+        let model = model(&windows);
+        let mut other = windows.clone();
+        other.spec.length = 11;
+        let error = forecasts(&Params::default(), &model, &other).unwrap_err();
+        assert!(
+            error.message().contains("12 rows") && error.message().contains("11 rows"),
+            "{error}"
+        );
+        let detector = train(
+            &recipe(json!({"epochs": 1})),
+            &waves(12, 1, [60, 30, 0]),
+            &NullHost::default().context(3),
+        );
+        let error = forecasts(&Params::default(), &detector.unwrap().model, &windows).unwrap_err();
+        assert!(error.message().contains("to detect"), "{error}");
+        let nothing = Windows {
+            runs: Vec::new(),
+            ..windows
+        };
+        assert!(
+            forecasts(&Params::default(), &model, &nothing)
+                .unwrap_err()
+                .message()
+                .contains("test")
+        );
+        assert_eq!(
+            Forecast::check(&Params {
+                season: 0,
+                ..Params::default()
+            })
+            .unwrap_err()
+            .0,
+            "season"
+        );
+    }
+
+    #[test]
+    fn the_naive_error_stays_within_training_segments() {
+        let mut series = Series::clone(&waves(4, 1, [6, 4, 0]).series);
+        series
+            .values
+            .iter_mut()
+            .enumerate()
+            .for_each(|(index, value)| {
+                *value = [0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 900.0, 0.0, 0.0, 0.0][index / 3]
+                    * (1 + index % 3) as f32;
+            });
+        let error = naive_error(&series, 2);
+        let expected = (4.0 + 8.0 + 12.0 + 16.0) / 4.0;
+        assert_eq!(error, [expected, 2.0 * expected, 3.0 * expected]);
+        assert!(naive_error(&series, 6).is_empty());
+    }
+}

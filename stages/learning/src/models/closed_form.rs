@@ -1,0 +1,309 @@
+//! What models fitted in closed form have in common: training rows and windows as they want them, batches on the host,
+//! and a window's score as errors of its points.
+
+use candle_core::{Result, Tensor, Var};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::DataShape;
+use contract::StageError;
+use contract::artifact::{Split, Windows};
+use numerics::statistics::Matrix;
+use numerics::statistics::autoregression::{standard_units, whitening};
+use numerics::statistics::gram::Slices;
+
+/// The windows of the split `train`, each as one row of `length * channels` values.
+///
+/// # Errors
+/// If there are none.
+pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, StageError> {
+    let channels = windows.series.width();
+    let starts: Vec<usize> = windows
+        .starts(Split::Train)
+        .into_iter()
+        .map(|row| row * channels)
+        .collect();
+    if starts.is_empty() {
+        return Err(no_rows());
+    }
+    Ok(Slices::new(
+        &windows.series.values,
+        starts,
+        windows.spec.length * channels,
+    ))
+}
+
+/// The rows that the windows of the split `train` were cut from, a matrix per stretch.
+///
+/// # Errors
+/// If there are none.
+pub fn training_sections(windows: &Windows) -> std::result::Result<Vec<Matrix>, StageError> {
+    let channels = windows.series.width();
+    let section = |(first, end): (usize, usize)| {
+        let values = windows.series.values[first * channels..end * channels]
+            .iter()
+            .map(|value| f64::from(*value));
+        Matrix::new(end - first, channels, values.collect())
+    };
+    let runs = windows.of_split(Split::Train).filter(|run| run.count > 0);
+    let sections: Vec<Matrix> = runs.map(|run| section(run.rows)).collect();
+    if sections.is_empty() {
+        Err(no_rows())
+    } else {
+        Ok(sections)
+    }
+}
+
+fn no_rows() -> StageError {
+    StageError::new("there are no windows in the split `train`")
+        .hint("does the series have training rows, and at least as many as a window is long?")
+}
+
+/// Mean and deviation of every channel over sections, 1 where it does not vary; and the sections in those units.
+pub fn standardised(sections: &[Matrix]) -> (Vec<f64>, Vec<f64>, Vec<Matrix>) {
+    let (mean, deviation) = standard_units(sections);
+    let scaled = sections.iter().map(|section| {
+        Matrix::from_fn(section.rows(), section.columns(), |row, column| {
+            (section[(row, column)] - mean[column]) / deviation[column]
+        })
+    });
+    let scaled = scaled.collect();
+    (mean, deviation, scaled)
+}
+
+/// All values of a tensor, in order.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn host_values(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+/// All values of a buffer of 64-bit floats.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn reals(buffer: &Var) -> Result<Vec<f64>> {
+    buffer.flatten_all()?.to_vec1()
+}
+
+/// A buffer of 64-bit floats as a matrix.
+///
+/// # Errors
+/// If it does not have two axes.
+pub fn matrix(buffer: &Var) -> Result<Matrix> {
+    let (rows, columns) = buffer.dims2()?;
+    Ok(Matrix::new(rows, columns, reals(buffer)?))
+}
+
+/// The value of a counter.
+///
+/// # Errors
+/// If it is negative.
+pub fn count(buffer: &Var) -> Result<usize> {
+    let value = buffer.to_scalar::<i64>()?;
+    usize::try_from(value)
+        .map_err(|_| candle_core::Error::Msg(format!("a count of {value} in the model's state")))
+}
+
+/// Sets a buffer to values of its type, in order.
+///
+/// # Errors
+/// If there are more or fewer values than it holds, or they are of another type.
+pub fn set<T: candle_core::WithDType>(buffer: &Var, values: Vec<T>) -> Result<()> {
+    buffer.set(&Tensor::from_vec(values, buffer.shape(), buffer.device())?)
+}
+
+/// Sets a counter.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn set_count(buffer: &Var, value: usize) -> Result<()> {
+    set(buffer, vec![value as i64])
+}
+
+/// A window's score and how much of it each channel is to blame for; only the proportions matter.
+pub struct Verdict {
+    pub score: f64,
+    pub blame: Vec<f64>,
+}
+
+/// Judges each window of a batch, `[batch, length, channels]`, as one row of values. Every point of a window gets the
+/// window's score, so that the mean over channels is that score; each channel has its share of the blame.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn judge_windows(
+    shape: DataShape,
+    inputs: &Tensor,
+    judge: impl Fn(&[f32]) -> Verdict + Sync,
+) -> Result<Tensor> {
+    super::forecaster::expect_windows(shape, inputs)?;
+    let (values, width) = (host_values(inputs)?, shape.length * shape.channels);
+    let mut errors = vec![0.0_f32; values.len()];
+    errors
+        .par_chunks_exact_mut(width)
+        .zip(values.par_chunks_exact(width))
+        .for_each(|(errors, window)| {
+            let Verdict { score, blame } = judge(window);
+            let total: f64 = blame.iter().sum();
+            let share = |blame: f64| {
+                if total > 0.0 {
+                    blame / total
+                } else {
+                    1.0 / shape.channels as f64
+                }
+            };
+            let row: Vec<f32> = blame
+                .iter()
+                .map(|blame| (score * share(*blame) * shape.channels as f64) as f32)
+                .collect();
+            errors
+                .chunks_exact_mut(shape.channels)
+                .for_each(|errors| errors.copy_from_slice(&row));
+        });
+    Tensor::from_vec(errors, inputs.shape(), inputs.device())
+}
+
+/// Σ over rows, per channel, of what a window's values add; `term` is asked for each place of the flat window.
+pub fn by_channel(places: usize, channels: usize, term: impl Fn(usize) -> f64) -> Vec<f64> {
+    let mut sums = vec![0.0; channels];
+    (0..places).for_each(|place| sums[place % channels] += term(place));
+    sums
+}
+
+/// How far a forecast is from what came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Distance {
+    /// The squared Mahalanobis distance under the covariance that the model expects of its errors, split over channels.
+    #[default]
+    Mahalanobis,
+    /// The squared error of every channel.
+    Squares,
+}
+
+impl Distance {
+    /// What each channel of `[batch, steps, channels]` adds to the score of the first step: `[batch, 1, channels]`.
+    ///
+    /// Variances of the errors below `least` of their mean count as that much: a channel that never moved in training
+    /// does not drown all others when it does.
+    ///
+    /// # Errors
+    /// If a tensor operation fails or nothing varies.
+    pub fn judge(
+        self,
+        forecast: &Tensor,
+        actual: &Tensor,
+        least: f64,
+        covariance: impl FnOnce() -> Result<Matrix>,
+    ) -> Result<Tensor> {
+        let errors = (actual.narrow(1, 0, 1)? - forecast.narrow(1, 0, 1)?)?;
+        if self == Self::Squares {
+            return errors.sqr();
+        }
+        let whitening = whitening(&covariance()?, least).ok_or_else(|| {
+            candle_core::Error::Msg("the model expects no errors at all".to_owned())
+        })?;
+        let mut values = host_values(&errors)?;
+        values
+            .par_chunks_exact_mut(whitening.rows())
+            .for_each(|row| {
+                let error: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
+                let white = whitening.times(&error);
+                row.iter_mut()
+                    .zip(white)
+                    .for_each(|(value, white)| *value = (white * white) as f32);
+            });
+        Tensor::from_vec(values, errors.shape(), errors.device())
+    }
+}
+
+/// Rows of a batch, `[batch, past, channels]`, each window worked on by itself: `steps` gives its forecast,
+/// `[steps, channels]`.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn forecast_windows(
+    past: &Tensor,
+    steps: usize,
+    forecast: impl Fn(&[f64]) -> Vec<f64> + Sync,
+) -> Result<Tensor> {
+    let (batch, rows, channels) = past.dims3()?;
+    let values = host_values(past)?;
+    let window = |window: &[f32]| {
+        let window: Vec<f64> = window.iter().map(|value| f64::from(*value)).collect();
+        forecast(&window)
+            .into_iter()
+            .map(|value| value as f32)
+            .collect::<Vec<f32>>()
+    };
+    let forecasts: Vec<Vec<f32>> = values
+        .par_chunks_exact(rows * channels)
+        .with_min_len(4)
+        .map(window)
+        .collect();
+    Tensor::from_vec(forecasts.concat(), (batch, steps, channels), past.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use contract::testing;
+
+    #[test]
+    fn scores_are_the_mean_over_channels() {
+        let shape = DataShape::detect(2, 3);
+        let inputs = Tensor::zeros((1, 2, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let judge = |blame: [f64; 3]| {
+            let errors = judge_windows(shape, &inputs, |_| Verdict {
+                score: 6.0,
+                blame: blame.to_vec(),
+            });
+            errors.unwrap().to_vec3::<f32>().unwrap()[0].clone()
+        };
+        assert_eq!(judge([1.0, 2.0, 0.0]), [[6.0, 12.0, 0.0]; 2]);
+        assert_eq!(judge([0.0; 3]), [[6.0; 3]; 2]);
+        assert_eq!(by_channel(6, 3, |place| place as f64), [3.0, 5.0, 7.0]);
+    }
+
+    #[test]
+    fn distances_weigh_errors_by_what_is_expected() {
+        let tensor =
+            |values: [f32; 2]| Tensor::from_vec(values.to_vec(), (1, 1, 2), &Device::Cpu).unwrap();
+        let (forecast, actual) = (tensor([1.0, 1.0]), tensor([3.0, 2.0]));
+        let judge = |distance: Distance| {
+            let covariance = || Ok(Matrix::diagonal(&[4.0, 0.25]));
+            let judged = distance
+                .judge(&forecast, &actual, 1e-3, covariance)
+                .unwrap();
+            judged.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(judge(Distance::Squares), [4.0, 1.0]);
+        let found = judge(Distance::Mahalanobis);
+        assert!(
+            (found[0] - 1.0).abs() < 1e-6 && (found[1] - 4.0).abs() < 1e-5,
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn sections_follow_the_runs() {
+        let windows = testing::training_windows((0..10).map(|value| value as f32).collect(), 2, 2);
+        let sections = training_sections(&windows).unwrap();
+        assert_eq!(
+            (sections.len(), sections[0].rows(), sections[0][(4, 1)]),
+            (1, 5, 9.0)
+        );
+        let (mean, deviation, scaled) = standardised(&sections);
+        assert_eq!(mean, [4.0, 5.0]);
+        assert!((scaled[0][(0, 0)] * deviation[0] + 4.0).abs() < 1e-12);
+        let other = Windows {
+            runs: Vec::new(),
+            ..windows
+        };
+        assert!(training_sections(&other).is_err() && training_windows(&other).is_err());
+    }
+}

@@ -1,0 +1,223 @@
+//! A small convolutional forecaster, after DeepAnT (Munir, Siddiqui, Dengel and Ahmed, "DeepAnT: A Deep Learning Approach
+//! for Unsupervised Anomaly Detection in Time Series", IEEE Access 2019) in the sizes of TSB-AD's CNN (Liu and Paparrizos,
+//! NeurIPS 2024). TSB-AD's program differs: it reads the memory of `[length, channels]` as `[channels, length]`, builds
+//! one layer less than it has widths, and pools by the mean twice.
+
+use candle_core::{Device, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::forecaster::{Forecaster, Forecasting, Span};
+use super::{Architecture, DataShape, Network, Task};
+use contract::{Random, StageError};
+use numerics::conv1d::{Border, Conv1d, Sizes};
+use numerics::conv2d::Window2d;
+use numerics::dropout::Dropout;
+use numerics::linear::Linear;
+use numerics::pool::max_pool2d;
+use numerics::relu::relu;
+use numerics::{Mode, State, StateBuilder};
+
+/// Convolutions over time, and a perceptron on what they find.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cnn {
+    /// Channels after each convolution; time is halved after each.
+    pub channels: Vec<usize>,
+    /// Rows that a convolution sees; odd. The border is zero.
+    #[schemars(range(min = 1, max = 255))]
+    pub kernel: usize,
+    /// Share of the hidden values that training leaves out.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+}
+
+impl Default for Cnn {
+    fn default() -> Self {
+        Self {
+            channels: vec![32, 32, 40],
+            kernel: 3,
+            dropout: 0.25,
+        }
+    }
+}
+
+impl Architecture for Cnn {
+    const NAME: &'static str = "cnn";
+    const DOC: &'static str = "A small convolutional forecaster";
+    const PAPER: &'static str = "Munir, Siddiqui, Dengel and Ahmed, \"DeepAnT: A Deep Learning Approach for Unsupervised Anomaly Detection in \
+         Time Series\", IEEE Access 2019";
+    const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
+    const SMALL: &'static str = r#"{"channels": [16, 24], "dropout": 0.0}"#;
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        let fault = |name: &str, message: String| Err((name.to_owned(), message));
+        if self.channels.is_empty() || self.channels.len() > 64 {
+            return fault(
+                "channels",
+                format!(
+                    "must name 1 to 64 convolutions, not {}",
+                    self.channels.len()
+                ),
+            );
+        }
+        if let Some(width) = self
+            .channels
+            .iter()
+            .find(|width| !(1..=4096).contains(*width))
+        {
+            return fault(
+                "channels",
+                format!("must each lie between 1 and 4096, not be {width}"),
+            );
+        }
+        if self.kernel.is_multiple_of(2) || self.kernel > 255 {
+            return fault(
+                "kernel",
+                format!("must be an odd number below 256, not {}", self.kernel),
+            );
+        }
+        check_dropout(self.dropout)
+    }
+
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        let span = Span::of(shape, Self::NAME, 1)?;
+        let mut builder = StateBuilder::new(device, random);
+        let mut input = span.channels;
+        let mut convolutions = Vec::new();
+        for (index, width) in self.channels.iter().enumerate() {
+            let name = format!("conv_layers.conv{index}");
+            convolutions.push(Conv1d::new(
+                &mut builder,
+                &name,
+                Sizes::new(input, *width, self.kernel),
+            )?);
+            input = *width;
+        }
+        let hidden = Linear::new(&mut builder, "fc.2", 2 * input, input)?;
+        let output = Linear::new(&mut builder, "fc.5", input, span.steps * span.channels)?;
+        let state = builder.finish();
+        let forecaster = Convolutional {
+            state,
+            span,
+            dropout: self.dropout,
+            convolutions,
+            hidden,
+            output,
+        };
+        Ok(Box::new(Forecasting { shape, forecaster }))
+    }
+}
+
+/// Whether a share can be left out.
+pub fn check_dropout(share: f64) -> std::result::Result<(), (String, String)> {
+    if (0.0..1.0).contains(&share) {
+        return Ok(());
+    }
+    Err((
+        "dropout".to_owned(),
+        format!("must be a share from 0 to below 1, not {share}"),
+    ))
+}
+
+struct Convolutional {
+    state: State,
+    span: Span,
+    dropout: f64,
+    convolutions: Vec<Conv1d>,
+    hidden: Linear,
+    output: Linear,
+}
+
+/// The larger of each two rows of `[batch, rows, channels]`; a last one without a partner is dropped, a single one stays.
+fn halve(x: &Tensor) -> Result<Tensor> {
+    if x.dim(1)? < 2 {
+        return Ok(x.clone());
+    }
+    let pairs = Window2d {
+        kernel: [1, 2],
+        stride: [1, 2],
+        ..Window2d::square(1)
+    };
+    max_pool2d(&x.unsqueeze(1)?, pairs)?.squeeze(1)
+}
+
+impl Forecaster for Convolutional {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn forecast(&self, past: &Tensor, mode: Mode, random: &mut Random) -> Result<Tensor> {
+        let mut x = past.clone();
+        for convolution in &self.convolutions {
+            let padded = Border::Zeros(convolution.sizes.kernel / 2).apply(&x)?;
+            // The ReLU of the larger is the larger ReLU, of half as many values.
+            x = relu(&halve(&convolution.forward(&padded)?)?)?; // [batch, rows / 2, width]
+        }
+        let found = Tensor::cat(&[x.mean(1)?, x.max(1)?], 1)?; // [batch, 2 * width]
+        let dropout = Dropout::draw(self.dropout, mode, random);
+        let hidden = dropout.forward(&relu(&self.hidden.forward(&found)?)?)?;
+        let Span {
+            steps, channels, ..
+        } = self.span;
+        self.output
+            .forward(&hidden)?
+            .reshape((past.dim(0)?, steps, channels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_halved_and_wrong_sizes_are_named() {
+        let halves = |rows: &[f32]| {
+            let x = Tensor::new(rows, &Device::Cpu)
+                .unwrap()
+                .reshape((1, rows.len(), 1))
+                .unwrap();
+            halve(&x)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap()
+        };
+        assert_eq!(halves(&[1.0, 2.0, 3.0]), [2.0]);
+        assert_eq!(halves(&[4.0]), [4.0]);
+        let faults = [
+            (
+                Cnn {
+                    channels: vec![],
+                    ..Cnn::default()
+                },
+                "channels",
+            ),
+            (
+                Cnn {
+                    kernel: 4,
+                    ..Cnn::default()
+                },
+                "kernel",
+            ),
+            (
+                Cnn {
+                    dropout: 1.0,
+                    ..Cnn::default()
+                },
+                "dropout",
+            ),
+        ];
+        assert!(
+            faults
+                .iter()
+                .all(|(config, name)| config.check().unwrap_err().0 == *name)
+        );
+    }
+}

@@ -1,0 +1,522 @@
+//! Linear Gaussian state-space models, filtered by Kalman's recursions (Kalman, 1960; Durbin and Koopman, "Time Series
+//! Analysis by State Space Methods", 2012): a few hidden factors fitted by expectation and maximisation (Shumway and
+//! Stoffer, 1982), or a level for each channel fitted by maximum likelihood. A window starts from what is known of a
+//! random row.
+
+use candle_core::{Device, Result, Tensor, Var, bail};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, set_count};
+use super::forecaster::{Forecaster, Forecasting, Span};
+use super::var::check_least_variance;
+use super::{Architecture, DataShape, Network, Task, closed_form};
+use contract::artifact::Windows;
+use contract::{Progress, Random, StageContext, StageError};
+use numerics::statistics::expectation::{self, Limits};
+use numerics::statistics::local_level::LocalLevel;
+use numerics::statistics::state_space::StateSpace;
+use numerics::statistics::{Matrix, matrix::dot};
+use numerics::{Mode, State, StateBuilder};
+
+/// The least variance of a channel's noise, in units of the channel's variance.
+const LEAST_NOISE: f64 = 1e-6;
+/// Hidden factors unless said otherwise.
+const FACTORS: usize = 8;
+
+/// What is hidden behind the channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Structure {
+    /// A few factors that all channels share.
+    #[default]
+    Factors,
+    /// A level for each channel, which walks at random.
+    LocalLevel,
+}
+
+/// A linear Gaussian state-space model.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kalman {
+    pub structure: Structure,
+    /// The number of factors; by default 8, or as many as there are channels if those are fewer.
+    #[schemars(range(min = 1, max = 256))]
+    pub states: Option<usize>,
+    /// The most rounds of expectation and maximisation.
+    #[schemars(range(min = 1))]
+    pub iterations: usize,
+    /// The rounds end when the log-likelihood of a row rises by less.
+    #[schemars(range(min = 0.0))]
+    pub tolerance: f64,
+    /// How far a row is from its forecast, to detect.
+    pub score: Distance,
+    /// The least variance of an error, in units of their mean, where the score depends on it.
+    #[schemars(range(min = 0.0))]
+    pub least_variance: f64,
+}
+
+impl Default for Kalman {
+    fn default() -> Self {
+        Self {
+            structure: Structure::default(),
+            states: None,
+            iterations: 30,
+            tolerance: 1e-3,
+            score: Distance::default(),
+            least_variance: 1e-3,
+        }
+    }
+}
+
+impl Architecture for Kalman {
+    const NAME: &'static str = "kalman";
+    const DOC: &'static str =
+        "A linear Gaussian state-space model, fitted by maximum likelihood, and its filter";
+    const PAPER: &'static str = "Shumway and Stoffer, \"An Approach to Time Series Smoothing and Forecasting Using the EM \
+                                 Algorithm\", 1982";
+    const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
+    const SMALL: &'static str = r#"{"iterations": 3}"#;
+    const CLOSED_FORM: bool = true;
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        let fault = |name: &str, message: String| Err((name.to_owned(), message));
+        match self {
+            Self {
+                states: Some(states),
+                ..
+            } if !(1..=256).contains(states) => fault(
+                "states",
+                format!("must lie between 1 and 256, not be {states}"),
+            ),
+            Self {
+                states: Some(_),
+                structure: Structure::LocalLevel,
+                ..
+            } => fault(
+                "states",
+                "has no meaning for local levels, of which each channel has one".to_owned(),
+            ),
+            Self { iterations: 0, .. } => fault("iterations", "must be at least 1".to_owned()),
+            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => fault(
+                "tolerance",
+                format!("must be a number that is at least 0, not {tolerance}"),
+            ),
+            _ => check_least_variance(self.least_variance),
+        }
+    }
+
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        let span = Span::of(shape, Self::NAME, 1)?;
+        let channels = span.channels;
+        let states = match (self.structure, self.states) {
+            (Structure::LocalLevel, _) => channels,
+            (Structure::Factors, states) => states.unwrap_or(FACTORS.min(channels)),
+        };
+        if states > channels {
+            return Err(StageError::new(format!(
+                "kalman cannot tell {states} factors from {channels} channels apart"
+            ))
+            .hint(format!("set the model's `states` to at most {channels}")));
+        }
+        let mut builder = StateBuilder::new(device, random);
+        let forecaster = Hidden {
+            observation: builder.reals("observation", &[channels, states])?,
+            observation_intercept: builder.reals("observation_intercept", &[channels])?,
+            observation_noise: builder.reals("observation_noise", &[channels, channels])?,
+            transition: builder.reals("transition", &[states, states])?,
+            state_noise: builder.reals("state_noise", &[states, states])?,
+            initial_mean: builder.reals("initial_mean", &[states])?,
+            initial_covariance: builder.reals("initial_covariance", &[states, states])?,
+            fitted: builder.counter("fitted")?,
+            state: builder.finish(),
+            span,
+            states,
+            config: self.clone(),
+        };
+        Ok(Box::new(Forecasting { shape, forecaster }))
+    }
+}
+
+/// The model as tensors.
+struct Hidden {
+    state: State,
+    span: Span,
+    states: usize,
+    config: Kalman,
+    observation: Var,
+    observation_intercept: Var,
+    observation_noise: Var,
+    transition: Var,
+    state_noise: Var,
+    initial_mean: Var,
+    initial_covariance: Var,
+    /// 1 once the model has been fitted.
+    fitted: Var,
+}
+
+impl Hidden {
+    fn model(&self) -> Result<StateSpace> {
+        if count(&self.fitted)? == 0 {
+            bail!("the state-space model has not been fitted")
+        }
+        Ok(StateSpace {
+            observation: matrix(&self.observation)?,
+            observation_intercept: reals(&self.observation_intercept)?,
+            observation_noise: matrix(&self.observation_noise)?,
+            transition: matrix(&self.transition)?,
+            state_intercept: vec![0.0; self.states],
+            state_noise: matrix(&self.state_noise)?,
+            initial_mean: reals(&self.initial_mean)?,
+            initial_covariance: matrix(&self.initial_covariance)?,
+        })
+    }
+
+    fn set_model(&self, model: &StateSpace) -> Result<()> {
+        let matrices = [
+            (&self.observation, &model.observation),
+            (&self.observation_noise, &model.observation_noise),
+            (&self.transition, &model.transition),
+            (&self.state_noise, &model.state_noise),
+            (&self.initial_covariance, &model.initial_covariance),
+        ];
+        matrices
+            .into_iter()
+            .try_for_each(|(own, value)| set(own, value.values().to_vec()))?;
+        set(
+            &self.observation_intercept,
+            model.observation_intercept.clone(),
+        )?;
+        set(&self.initial_mean, model.initial_mean.clone())?;
+        set_count(&self.fitted, 1)
+    }
+
+    fn fit_factors(
+        &self,
+        sections: &[Matrix],
+        context: &StageContext<'_>,
+    ) -> std::result::Result<StateSpace, StageError> {
+        let limits = Limits {
+            iterations: self.config.iterations,
+            tolerance: self.config.tolerance,
+        };
+        let progress = |done: usize| {
+            let (done, total) = (done as u64, limits.iterations as u64);
+            context.host.progress(Progress {
+                unit: "round",
+                done,
+                total,
+                phase: String::new(),
+                figures: Vec::new(),
+            });
+            context.check_cancelled().map_err(|error| error.to_string())
+        };
+        let fitted =
+            expectation::fit(sections, self.states, limits, progress).map_err(|reason| {
+                // A run that was stopped says so itself.
+                match context.check_cancelled() {
+                    Err(cancelled) => cancelled,
+                    Ok(()) => {
+                        StageError::new(format!("the state-space model cannot be fitted: {reason}"))
+                            .hint("use fewer `states` or more training rows")
+                    }
+                }
+            })?;
+        let rounds = fitted.log_likelihoods.len();
+        let last = fitted.log_likelihoods.last().copied().unwrap_or_default();
+        context
+            .host
+            .note(&format!("log-likelihood {last:.1} after {rounds} rounds"));
+        Ok(fitted.model)
+    }
+
+    fn fit_levels(&self, sections: &[Matrix]) -> std::result::Result<StateSpace, StageError> {
+        let level = |channel: usize| {
+            let own = |section: &Matrix| {
+                (0..section.rows())
+                    .map(|row| section[(row, channel)])
+                    .collect()
+            };
+            let sections: Vec<Vec<f64>> = sections.iter().map(own).collect();
+            LocalLevel::fit(&sections, LEAST_NOISE)
+        };
+        let levels: Option<Vec<LocalLevel>> =
+            (0..self.span.channels).into_par_iter().map(level).collect();
+        let levels = levels
+            .ok_or_else(|| StageError::new("a local level needs two training rows in a row"))?;
+        let of = |value: fn(&LocalLevel) -> f64| {
+            Matrix::diagonal(&levels.iter().map(value).collect::<Vec<_>>())
+        };
+        Ok(StateSpace {
+            observation: Matrix::identity(self.states),
+            observation_intercept: vec![0.0; self.states],
+            observation_noise: of(|level| level.irregular),
+            transition: Matrix::identity(self.states),
+            state_intercept: vec![0.0; self.states],
+            state_noise: of(|level| level.level),
+            // The sections are in standard units, and windows begin anywhere.
+            initial_mean: vec![0.0; self.states],
+            initial_covariance: Matrix::identity(self.states),
+        })
+    }
+}
+
+impl Forecaster for Hidden {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn forecast(&self, past: &Tensor, _: Mode, _: &mut Random) -> Result<Tensor> {
+        let model = self.model()?;
+        let recursion = Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
+        let steps = self.span.steps;
+        forecast_windows(past, steps, |window| {
+            let state = recursion.state_after(&model, window);
+            model.forecast_means(state, steps)
+        })
+    }
+
+    fn judge(&self, forecast: &Tensor, actual: &Tensor) -> Result<Tensor> {
+        self.config
+            .score
+            .judge(forecast, actual, self.config.least_variance, || {
+                let model = self.model()?;
+                let recursion =
+                    Recursion::new(&model, self.span.past).map_err(candle_core::Error::Msg)?;
+                Ok(model
+                    .observation
+                    .sandwich(&recursion.covariance)
+                    .plus(&model.observation_noise))
+            })
+    }
+
+    fn fit(
+        &self,
+        windows: &Windows,
+        context: &StageContext<'_>,
+    ) -> std::result::Result<(), StageError> {
+        let (mean, deviation, sections) =
+            closed_form::standardised(&closed_form::training_sections(windows)?);
+        let model = match self.config.structure {
+            Structure::Factors => self.fit_factors(&sections, context)?,
+            Structure::LocalLevel => self.fit_levels(&sections)?,
+        };
+        Ok(self.set_model(&expectation::rescale(&model, &mean, &deviation))?)
+    }
+}
+
+/// What the filter does to the state at each row of a window, which is the same for all windows: the next predicted
+/// state is `keep · state + take · row + shift`.
+struct Recursion {
+    /// A step for each row; the last one goes on for all further rows once the filter has settled.
+    steps: Vec<Move>,
+    rows: usize,
+    /// Of the state predicted after the last row.
+    covariance: Matrix,
+}
+
+struct Move {
+    keep: Matrix,
+    take: Matrix,
+    shift: Vec<f64>,
+}
+
+impl Recursion {
+    fn new(model: &StateSpace, rows: usize) -> std::result::Result<Self, String> {
+        let all: Vec<usize> = (0..model.observed()).collect();
+        let mut covariance = model.initial_covariance.clone();
+        let mut steps = Vec::new();
+        for _ in 0..rows {
+            let (gains, next) = model.gains(&covariance, all.clone())?;
+            let take = model.transition.product(&gains.gain);
+            let keep = model.transition.minus(&take.product(&model.observation));
+            let taken = take.times(&model.observation_intercept);
+            let shift = model
+                .state_intercept
+                .iter()
+                .zip(taken)
+                .map(|(own, taken)| own - taken)
+                .collect();
+            steps.push(Move { keep, take, shift });
+            let settled = next.minus(&covariance).largest() <= 1e-13 * covariance.largest();
+            covariance = next;
+            if settled {
+                break;
+            }
+        }
+        Ok(Self {
+            steps,
+            rows,
+            covariance,
+        })
+    }
+
+    /// E of the state that follows a window, `[rows, observed]`.
+    fn state_after(&self, model: &StateSpace, window: &[f64]) -> Vec<f64> {
+        let mut state = model.initial_mean.clone();
+        let mut next = state.clone();
+        for (index, row) in window
+            .chunks_exact(model.observed())
+            .take(self.rows)
+            .enumerate()
+        {
+            let Move { keep, take, shift } = &self.steps[index.min(self.steps.len() - 1)];
+            for (place, value) in next.iter_mut().enumerate() {
+                *value = dot(keep.row(place), &state) + dot(take.row(place), row) + shift[place];
+            }
+            std::mem::swap(&mut state, &mut next);
+        }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Batch;
+    use contract::NullHost;
+    use contract::testing::training_windows;
+    use numerics::testing::example;
+
+    #[test]
+    fn the_recursion_over_a_window_is_the_filter() {
+        let (model, mut rows) = example(60);
+        rows.values_mut()
+            .iter_mut()
+            .filter(|value| value.is_nan())
+            .for_each(|value| *value = 0.7);
+        let filtered = model.filter(&rows).unwrap();
+        let recursion = Recursion::new(&model, 60).unwrap();
+        let state = recursion.state_after(&model, rows.values());
+        let apart = state
+            .iter()
+            .zip(&filtered.next_mean)
+            .map(|(one, other)| (one - other).abs())
+            .fold(0.0, f64::max);
+        assert!(apart < 1e-10 && recursion.steps.len() < 60, "{apart}");
+        assert!(
+            recursion
+                .covariance
+                .minus(&filtered.next_covariance)
+                .largest()
+                < 1e-10
+        );
+        let (means, _) = model.forecast(&state, &recursion.covariance, 4);
+        assert_eq!(model.forecast_means(state, 4), means.values());
+    }
+
+    /// Two noisy channels around the same slow walk.
+    fn walk(rows: usize) -> Vec<f32> {
+        let mut random = Random::new(7, "walk");
+        let mut level = 0.0;
+        let mut row = || {
+            level += 0.1 * random.normal();
+            [
+                (5.0 + level + 0.5 * random.normal()) as f32,
+                (level + 0.5 * random.normal()) as f32,
+            ]
+        };
+        (0..rows).flat_map(|_| row()).collect()
+    }
+
+    #[test]
+    fn both_structures_smooth_noise_away() {
+        let (values, shape) = (walk(800), DataShape::detect(40, 2));
+        let mean_error = |network: &dyn Network| {
+            network
+                .fit(
+                    &training_windows(values[..1000].to_vec(), 2, 40),
+                    &NullHost::default().context(1),
+                )
+                .unwrap();
+            let windows: Vec<f32> = (500..760)
+                .flat_map(|row| values[row * 2..(row + 40) * 2].to_vec())
+                .collect();
+            let batch = Batch::of(Tensor::from_vec(windows, (260, 40, 2), &Device::Cpu).unwrap());
+            network
+                .errors(&batch)
+                .unwrap()
+                .mean_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+        };
+        let last = super::super::naive::Naive::default();
+        let last = mean_error(
+            last.build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+                .unwrap()
+                .as_ref(),
+        );
+        for (structure, states) in [(Structure::Factors, Some(1)), (Structure::LocalLevel, None)] {
+            let config = Kalman {
+                structure,
+                states,
+                score: Distance::Squares,
+                ..Kalman::default()
+            };
+            let own = mean_error(
+                config
+                    .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+                    .unwrap()
+                    .as_ref(),
+            );
+            assert!(own < 0.75 * last, "{structure:?}: {own} {last}");
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_named() {
+        let config = Kalman {
+            states: Some(3),
+            ..Kalman::default()
+        };
+        let error = config
+            .build(
+                DataShape::detect(5, 2),
+                &Device::Cpu,
+                &mut Random::new(1, "init"),
+            )
+            .err()
+            .unwrap();
+        assert!(error.hint_text().unwrap().contains("at most 2"));
+        for (config, name) in [
+            (
+                Kalman {
+                    states: Some(0),
+                    ..Kalman::default()
+                },
+                "states",
+            ),
+            (
+                Kalman {
+                    states: Some(1),
+                    structure: Structure::LocalLevel,
+                    ..Kalman::default()
+                },
+                "states",
+            ),
+            (
+                Kalman {
+                    iterations: 0,
+                    ..Kalman::default()
+                },
+                "iterations",
+            ),
+            (
+                Kalman {
+                    least_variance: 0.0,
+                    ..Kalman::default()
+                },
+                "least_variance",
+            ),
+        ] {
+            assert_eq!(config.check().unwrap_err().0, name);
+        }
+    }
+}

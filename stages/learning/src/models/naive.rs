@@ -1,0 +1,127 @@
+//! The forecast that any other has to beat: the last value, or the value of the last season (Hyndman and Athanasopoulos,
+//! "Forecasting: Principles and Practice", section 5.2).
+
+use candle_core::{Device, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::forecaster::{Forecaster, Forecasting, Span};
+use super::{Architecture, DataShape, Network, Task};
+use contract::artifact::Windows;
+use contract::{Random, StageContext, StageError};
+use numerics::{Mode, State, StateBuilder};
+
+/// The last value, or that of the last season.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Naive {
+    /// Rows of a season, whose last one is repeated; 1 repeats the last row.
+    #[schemars(range(min = 1))]
+    pub season: usize,
+}
+
+impl Default for Naive {
+    fn default() -> Self {
+        Self { season: 1 }
+    }
+}
+
+impl Architecture for Naive {
+    const NAME: &'static str = "naive";
+    const DOC: &'static str = "The last value, or the value of the last season, is what comes next";
+    const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
+    const SMALL: &'static str = r#"{"season": 3}"#;
+    const CLOSED_FORM: bool = true;
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        if self.season == 0 {
+            Err(("season".to_owned(), "must be at least 1".to_owned()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        let span = Span::of(
+            shape,
+            &format!("naive with a season of {} rows", self.season),
+            self.season,
+        )?;
+        let state = StateBuilder::new(device, random).finish();
+        let forecaster = Repeating {
+            state,
+            span,
+            season: self.season,
+        };
+        Ok(Box::new(Forecasting { shape, forecaster }))
+    }
+}
+
+struct Repeating {
+    state: State,
+    span: Span,
+    season: usize,
+}
+
+impl Forecaster for Repeating {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn forecast(&self, past: &Tensor, _: Mode, _: &mut Random) -> Result<Tensor> {
+        let season = past.narrow(1, self.span.past - self.season, self.season)?;
+        let seasons = vec![season; self.span.steps.div_ceil(self.season)];
+        Tensor::cat(&seasons, 1)?
+            .narrow(1, 0, self.span.steps)?
+            .contiguous()
+    }
+
+    /// There is nothing to learn.
+    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> std::result::Result<(), StageError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Batch;
+
+    fn predict(season: usize, shape: DataShape, values: &[f32]) -> Vec<f32> {
+        let network = Naive { season }
+            .build(shape, &Device::Cpu, &mut Random::new(1, "init"))
+            .unwrap();
+        let inputs = Tensor::from_vec(
+            values.to_vec(),
+            (1, shape.length, shape.channels),
+            &Device::Cpu,
+        )
+        .unwrap();
+        network
+            .predict(&Batch::of(inputs))
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    }
+
+    #[test]
+    fn seasons_are_repeated_in_order() {
+        let shape = DataShape::forecast(4, 1, 5);
+        assert_eq!(predict(1, shape, &[1.0, 2.0, 3.0, 4.0]), [4.0; 5]);
+        assert_eq!(
+            predict(3, shape, &[1.0, 2.0, 3.0, 4.0]),
+            [2.0, 3.0, 4.0, 2.0, 3.0]
+        );
+        assert_eq!(
+            predict(2, DataShape::detect(4, 1), &[1.0, 2.0, 3.0, 9.0]),
+            [1.0, 2.0, 3.0, 2.0]
+        );
+    }
+}

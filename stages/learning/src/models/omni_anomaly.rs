@@ -1,0 +1,467 @@
+//! OmniAnomaly (Su et al., "Robust Anomaly Detection for Multivariate Time Series through Stochastic Recurrent Neural
+//! Network", KDD 2019): recurrent networks around a latent vector per row, which depends on the one before it. The same file
+//! holds what the authors' program computes, which is not quite the paper.
+
+mod connected;
+mod flow;
+mod prior;
+mod recurrent;
+
+use std::f64::consts::TAU;
+
+use candle_core::{Device, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::connected::Drawn;
+use self::flow::PlanarFlow;
+use self::prior::RandomWalk;
+use self::recurrent::{Dense, Readout, Recurrent};
+use super::draws::{self, Draws};
+use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
+use contract::{Random, StageError};
+use numerics::{Mode, State, StateBuilder};
+
+/// OmniAnomaly.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OmniAnomaly {
+    /// `paper`: the evidence lower bound as published, all networks learn, draws are independent. `reference`: the
+    /// authors' program, in which the inference network keeps its random weights, the prior does not enter the loss,
+    /// the posterior's density is taken at another place than its draws, and a batch shares its draws.
+    pub form: Form,
+    /// Size of a latent vector.
+    #[schemars(range(min = 1, max = 256))]
+    pub latent: usize,
+    /// Units of each recurrent layer.
+    #[schemars(range(min = 1, max = 8192))]
+    pub state: usize,
+    /// Units of the linear layers behind it.
+    #[schemars(range(min = 1, max = 8192))]
+    pub dense: usize,
+    /// Planar layers of the posterior's flow; 0 for a normal posterior.
+    #[schemars(range(min = 0, max = 1024))]
+    pub flows: usize,
+    /// What is added to every standard deviation.
+    #[schemars(range(min = 0.0))]
+    pub least_deviation: f64,
+    /// Draws of the latent vectors by which a window is scored. The score is the mean over draws of the negative
+    /// logarithm of the probability; in form `reference` the latent vectors are averaged instead.
+    #[schemars(range(min = 1, max = 4096))]
+    pub samples: usize,
+}
+
+impl Default for OmniAnomaly {
+    fn default() -> Self {
+        Self {
+            form: Form::Paper,
+            latent: 3,
+            state: 500,
+            dense: 500,
+            flows: 20,
+            least_deviation: 1e-4,
+            samples: 1,
+        }
+    }
+}
+
+impl OmniAnomaly {
+    /// A network whose draws are given instead of drawn, `[samples, length, latent]`; one sample serves a whole batch.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn with_draws(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        draws: Tensor,
+    ) -> Result<Box<dyn Network>> {
+        Ok(Box::new(Stochastic::new(
+            self,
+            shape,
+            device,
+            &mut Random::new(0, "init"),
+            Draws::Given(draws),
+        )?))
+    }
+}
+
+impl Architecture for OmniAnomaly {
+    const NAME: &'static str = "omni-anomaly";
+    const DOC: &'static str = "OmniAnomaly: stochastic recurrent network; the negative log-probability of reconstruction is the anomaly score";
+    const PAPER: &'static str = "Su et al., Robust Anomaly Detection for Multivariate Time Series through Stochastic Recurrent Neural Network, KDD 2019";
+    const TASKS: &'static [Task] = &[Task::Detect];
+    const SMALL: &'static str = r#"{"latent": 6, "state": 24, "dense": 16, "flows": 2}"#;
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        checks::sizes(&[
+            ("latent", self.latent, 256),
+            ("state", self.state, 8192),
+            ("dense", self.dense, 8192),
+            ("samples", self.samples, 4096),
+        ])?;
+        if self.flows > 1024 {
+            return Err((
+                "flows".to_owned(),
+                format!("must be at most 1024, not {}", self.flows),
+            ));
+        }
+        let least = self.least_deviation;
+        if !(least.is_finite() && least >= 0.0) {
+            return Err((
+                "least_deviation".to_owned(),
+                format!("must be a number that is at least 0, not {least}"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        Ok(Box::new(Stochastic::new(
+            self,
+            shape,
+            device,
+            random,
+            Draws::Fresh,
+        )?))
+    }
+}
+
+/// `ln(1 + e^x)` without overflow.
+fn softplus(x: &Tensor) -> Result<Tensor> {
+    let size = x.abs()?;
+    ((x + &size)? * 0.5)? + (size.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// Independent normal distributions.
+struct Normal {
+    mean: Tensor,
+    deviation: Tensor,
+}
+
+impl Normal {
+    /// The logarithm of the density, component by component.
+    fn log_density(&self, x: &Tensor) -> Result<Tensor> {
+        let apart = ((x - &self.mean)? / &self.deviation)?.sqr()?;
+        ((apart * -0.5)? - self.deviation.log()?)? - 0.5 * TAU.ln()
+    }
+
+    /// The first and the second half of the columns; the second behind a softplus.
+    fn halves(parameters: &Tensor, least: f64) -> Result<Self> {
+        let (_, _, width) = parameters.dims3()?;
+        let half = width / 2;
+        let deviation = (softplus(&parameters.narrow(2, half, half)?.contiguous()?)? + least)?;
+        Ok(Self {
+            mean: parameters.narrow(2, 0, half)?.contiguous()?,
+            deviation,
+        })
+    }
+}
+
+/// The network. Windows are `[batch, length, channels]`.
+struct Stochastic {
+    state: State,
+    shape: DataShape,
+    config: OmniAnomaly,
+    draws: Draws,
+    inference: Recurrent,
+    z_mean: Dense,
+    z_deviation: Dense,
+    flow: PlanarFlow,
+    generation: Recurrent,
+    x_mean: Dense,
+    x_deviation: Dense,
+    prior: RandomWalk,
+}
+
+/// The latent vectors of a batch, `[batch, length, latent]`, and the logarithm of their density, `[batch, length]`.
+struct Posterior {
+    z: Tensor,
+    log_density: Tensor,
+}
+
+/// The parts of the evidence lower bound, `[batch, length]` each, and what they come from.
+struct Bound {
+    z: Tensor,
+    x: Normal,
+    log_q: Tensor,
+    log_px: Tensor,
+    log_pz: Tensor,
+}
+
+impl Stochastic {
+    fn new(
+        config: &OmniAnomaly,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+        draws: Draws,
+    ) -> Result<Self> {
+        let OmniAnomaly {
+            latent,
+            state,
+            dense,
+            flows,
+            ..
+        } = *config;
+        let mut builder = StateBuilder::new(device, random);
+        let inference = Recurrent::new(
+            &mut builder,
+            "q_z_given_x/rnn_q_z",
+            shape.channels,
+            (state, dense),
+        )?;
+        let z_mean = Dense::new(
+            &mut builder,
+            "vae/variational/z_mean",
+            dense + latent,
+            latent,
+        )?;
+        let z_deviation = Dense::new(
+            &mut builder,
+            "vae/variational/z_std",
+            dense + latent,
+            latent,
+        )?;
+        let flow = PlanarFlow::new(&mut builder, "posterior_flow", flows, latent)?;
+        let generation = Recurrent::new(
+            &mut builder,
+            "p_x_given_z/hidden/rnn_p_x",
+            latent,
+            (state, dense),
+        )?;
+        let x_mean = Dense::new(&mut builder, "p_x_given_z/x_mean", dense, shape.channels)?;
+        let x_deviation = Dense::new(&mut builder, "p_x_given_z/x_std", dense, shape.channels)?;
+        let prior = RandomWalk::new(shape.length, device)?;
+        Ok(Self {
+            state: builder.finish(),
+            shape,
+            config: config.clone(),
+            draws,
+            inference,
+            z_mean,
+            z_deviation,
+            flow,
+            generation,
+            x_mean,
+            x_deviation,
+            prior,
+        })
+    }
+
+    fn is_reference(&self) -> bool {
+        self.config.form == Form::Reference
+    }
+
+    /// The states of the inference network. The program disables their gradients, so none are prepared for there.
+    fn inferred(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        checks::windows(self.shape, x)?;
+        if self.is_reference() {
+            return Ok(self.inference.states(x, Mode::Evaluate)?.detach());
+        }
+        self.inference.states(x, mode)
+    }
+
+    /// Draws latent vectors and sends them through the flow; `draws` is `[batch, length, latent]`.
+    fn posterior(&self, states: &Tensor, draws: &Tensor) -> Result<Posterior> {
+        let (latent, dense) = (self.config.latent, self.config.dense);
+        let both = Readout::beside(&[&self.z_mean, &self.z_deviation])?;
+        let (drawn, log_density) = if self.is_reference() {
+            let both = both.detach();
+            let projected = self
+                .inference
+                .read_detached(states, &both.rows(0, dense)?)?;
+            let drawn = self.draw(&projected, &both.kernel.narrow(0, dense, latent)?, draws)?;
+            let density = self.misplaced_density(states, &both, &drawn.z)?;
+            (drawn, density)
+        } else {
+            let projected = self.inference.read(states, &both.rows(0, dense)?)?;
+            let drawn = self.draw(&projected, &both.kernel.narrow(0, dense, latent)?, draws)?;
+            // Where z was drawn, (z - mean) / deviation is the draw.
+            let constant = (((draws.sqr()? + TAU.ln())?).sum(2)? * -0.5)?;
+            let density = (constant - drawn.deviation.log()?.sum(2)?)?;
+            (drawn, density)
+        };
+        let (z, volume) = self.flow.forward(&drawn.z)?;
+        Ok(Posterior {
+            z,
+            log_density: (log_density - volume)?,
+        })
+    }
+
+    fn draw(&self, projected: &Tensor, kernel: &Tensor, draws: &Tensor) -> Result<Drawn> {
+        connected::draw(projected, kernel, draws, self.config.least_deviation)
+    }
+
+    /// The density as the program takes it: of each vector under the distribution that the vector itself leads to, and
+    /// with the rows of the kernels in the other order.
+    fn misplaced_density(&self, states: &Tensor, both: &Readout, z: &Tensor) -> Result<Tensor> {
+        let (latent, dense) = (self.config.latent, self.config.dense);
+        let projected = self
+            .inference
+            .read_detached(states, &both.rows(latent, dense)?)?;
+        let (batch, length, _) = z.dims3()?;
+        let from_z = z
+            .contiguous()?
+            .reshape((batch * length, latent))?
+            .matmul(&both.kernel.narrow(0, 0, latent)?)?;
+        let parameters = (projected + from_z.reshape((batch, length, 2 * latent))?)?;
+        Normal::halves(&parameters, self.config.least_deviation)?
+            .log_density(z)?
+            .sum(2)
+    }
+
+    /// `p(x | z)`.
+    fn generated(&self, z: &Tensor, mode: Mode) -> Result<Normal> {
+        let states = self.generation.states(z, mode)?;
+        let readout = Readout::beside(&[&self.x_mean, &self.x_deviation])?;
+        Normal::halves(
+            &self.generation.read(&states, &readout)?,
+            self.config.least_deviation,
+        )
+    }
+
+    fn bound(&self, x: &Tensor, mode: Mode, random: &mut Random) -> Result<Bound> {
+        let states = self.inferred(x, mode)?;
+        let (batch, length, latent) = (x.dim(0)?, self.shape.length, self.config.latent);
+        let draws = if self.is_reference() {
+            let shared = self
+                .draws
+                .truncated_normal(&[1, length, latent], random, x.device())?;
+            shared.broadcast_as((batch, length, latent))?.contiguous()?
+        } else {
+            self.draws
+                .normal(&[batch, length, latent], random, x.device())?
+        };
+        let Posterior { z, log_density } = self.posterior(&states, &draws)?;
+        let normal = self.generated(&z, mode)?;
+        let log_px = normal.log_density(x)?.sum(2)?;
+        let log_pz = self.prior.log_likelihood(&z)?;
+        Ok(Bound {
+            z,
+            x: normal,
+            log_q: log_density,
+            log_px,
+            log_pz,
+        })
+    }
+
+    /// The latent vectors by which windows are scored, one tensor per sample.
+    fn scoring_latents(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        let states = self.inferred(x, Mode::Evaluate)?;
+        let (batch, length, latent) = (x.dim(0)?, self.shape.length, self.config.latent);
+        let (shape, mut random) = ([self.config.samples, length, latent], draws::scoring());
+        let draws = if self.is_reference() {
+            self.draws
+                .truncated_normal(&shape, &mut random, x.device())?
+        } else {
+            self.draws.normal(&shape, &mut random, x.device())?
+        };
+        let sample = |index| {
+            let own = draws
+                .narrow(0, index, 1)?
+                .broadcast_as((batch, length, latent))?
+                .contiguous()?;
+            Ok(self.posterior(&states, &own)?.z)
+        };
+        (0..self.config.samples).map(sample).collect()
+    }
+
+    /// `p(x | z)` for every sample, or for their mean where the program takes it.
+    fn scoring(&self, x: &Tensor) -> Result<Vec<Normal>> {
+        let latents = self.scoring_latents(x)?;
+        if self.is_reference() {
+            return Ok(vec![self.generated(&mean(&latents)?, Mode::Evaluate)?]);
+        }
+        latents
+            .iter()
+            .map(|z| self.generated(z, Mode::Evaluate))
+            .collect()
+    }
+}
+
+/// The mean of tensors of one shape.
+fn mean(tensors: &[Tensor]) -> Result<Tensor> {
+    Tensor::stack(tensors, 0)?.mean(0)
+}
+
+/// Mean and deviation (unbiased; zeros for one sample) over samples, side by side.
+fn mean_and_deviation(samples: &[Tensor]) -> Result<Tensor> {
+    let stacked = Tensor::stack(samples, 0)?;
+    let mean = stacked.mean(0)?;
+    let squares = stacked.broadcast_sub(&mean)?.sqr()?.sum(0)?;
+    let deviation = (squares / (samples.len() - 1).max(1) as f64)?.sqrt()?;
+    Tensor::cat(&[mean, deviation], 2)
+}
+
+impl Network for Stochastic {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
+        let Bound {
+            log_q,
+            log_px,
+            log_pz,
+            ..
+        } = self.bound(&batch.inputs, mode, random)?;
+        let bound = (log_px - log_q)?;
+        let bound = if self.is_reference() {
+            bound
+        } else {
+            (bound + log_pz)?
+        };
+        bound.mean_all()?.neg()
+    }
+
+    fn predict(&self, batch: &Batch) -> Result<Tensor> {
+        mean(
+            &self
+                .scoring(&batch.inputs)?
+                .into_iter()
+                .map(|normal| normal.mean)
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    fn errors(&self, batch: &Batch) -> Result<Tensor> {
+        let x = &batch.inputs;
+        let densities = self
+            .scoring(x)?
+            .iter()
+            .map(|normal| normal.log_density(x))
+            .collect::<Result<Vec<_>>>()?;
+        mean(&densities)?.neg()
+    }
+
+    fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
+        let x = &batch.inputs;
+        let mut named = vec![
+            ("score", self.errors(batch)?.sum(2)?.neg()?),
+            ("z_mean_std", mean_and_deviation(&self.scoring_latents(x)?)?),
+        ];
+        // The parts of the bound take one sample per window.
+        if self.config.samples == 1 {
+            let bound = self.bound(x, mode, &mut draws::scoring())?;
+            named.extend([
+                ("z", bound.z),
+                ("log_q", bound.log_q),
+                ("log_px", bound.log_px),
+                ("log_pz", bound.log_pz),
+                ("mean", bound.x.mean),
+                ("std", bound.x.deviation),
+                ("loss", self.loss(batch, mode, &mut draws::scoring())?),
+            ]);
+        }
+        Ok(named
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .collect())
+    }
+}

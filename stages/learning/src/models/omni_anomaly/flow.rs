@@ -1,0 +1,428 @@
+//! Planar normalising flows (Rezende and Mohamed, ICML 2015) that make a normal posterior supple: a few layers, shared by
+//! all rows. One operation of Candle's graph on the CPU, composed elsewhere.
+
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor, Var};
+use rayon::prelude::*;
+
+use super::softplus;
+use numerics::StateBuilder;
+use numerics::chunks::{chunks, split_rows};
+use numerics::host::{floats, with_slice};
+use numerics::initialise::Initial;
+
+/// Layers one after another, `y + û tanh(w·y + b)` each.
+#[derive(Clone, Debug)]
+pub(super) struct PlanarFlow {
+    layers: Vec<Layer>,
+    latent: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Layer {
+    w: Var,
+    u: Var,
+    b: Var,
+}
+
+impl PlanarFlow {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        count: usize,
+        latent: usize,
+    ) -> Result<Self> {
+        let layers = (0..count).map(|index| {
+            let mut parameter = |part: &str, shape: &[usize], initial| {
+                builder.parameter(format!("{name}/_{index}/{part}"), shape, initial)
+            };
+            Ok(Layer {
+                w: parameter("w", &[1, latent], Initial::Normal(0.01))?,
+                u: parameter("u", &[1, latent], Initial::Normal(0.01))?,
+                b: parameter("b", &[1], Initial::Zeros)?,
+            })
+        });
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            latent,
+        })
+    }
+
+    /// `[…, latent]` to the same shape, and `Σ ln|det|` over the layers, `[…]`.
+    pub fn forward(&self, y: &Tensor) -> Result<(Tensor, Tensor)> {
+        let mut shape = y.dims().to_vec();
+        let rows = y.elem_count() / self.latent;
+        let flat = y.contiguous()?.reshape((rows, self.latent))?;
+        let (y, volume) = if self.layers.is_empty() {
+            (flat.clone(), flat.sum(1)?.zeros_like()?)
+        } else if y.device().is_cpu() && y.dtype() == DType::F32 {
+            let packed = self.packed()?.contiguous()?;
+            let both = flat.apply_op2(
+                &packed,
+                Planar {
+                    latent: self.latent,
+                },
+            )?;
+            (
+                both.narrow(1, 0, self.latent)?.contiguous()?,
+                both.narrow(1, self.latent, 1)?.squeeze(1)?.contiguous()?,
+            )
+        } else {
+            self.compose(&flat, &self.packed()?)?
+        };
+        let y = y.reshape(shape.as_slice())?;
+        shape.pop();
+        Ok((y, volume.reshape(shape)?))
+    }
+
+    /// `[layers, latent + latent + 1]`: `w`, the `û` that keeps the layer invertible, and `b`.
+    fn packed(&self) -> Result<Tensor> {
+        let stack = |part: fn(&Layer) -> &Var| {
+            let tensors: Vec<&Tensor> = self
+                .layers
+                .iter()
+                .map(|layer| part(layer).as_tensor())
+                .collect();
+            Tensor::cat(&tensors, 0)
+        };
+        let (w, u, b) = (
+            stack(|layer| &layer.w)?,
+            stack(|layer| &layer.u)?,
+            stack(|layer| &layer.b)?,
+        );
+        let product = (&w * &u)?.sum_keepdim(1)?;
+        let along = ((softplus(&product)? - 1.0)? - &product)?;
+        let direction = (along / w.sqr()?.sum_keepdim(1)?)?.broadcast_mul(&w)?;
+        Tensor::cat(&[w, (u + direction)?, b.unsqueeze(1)?], 1)
+    }
+
+    fn compose(&self, flat: &Tensor, packed: &Tensor) -> Result<(Tensor, Tensor)> {
+        let latent = self.latent;
+        let (mut y, mut volume) = (flat.clone(), flat.sum(1)?.zeros_like()?);
+        for index in 0..self.layers.len() {
+            let layer = packed.narrow(0, index, 1)?;
+            let (w, u, b) = (
+                layer.narrow(1, 0, latent)?,
+                layer.narrow(1, latent, latent)?,
+                layer.narrow(1, 2 * latent, 1)?,
+            );
+            let a = y
+                .broadcast_mul(&w)?
+                .sum_keepdim(D::Minus1)?
+                .broadcast_add(&b)?
+                .tanh()?;
+            let stretch = (&w * &u)?.sum_keepdim(1)?;
+            let slope = (1.0 - a.sqr()?)?.broadcast_mul(&stretch)?;
+            volume = (volume + (slope + 1.0)?.log()?.squeeze(1)?)?;
+            y = (y + a.broadcast_mul(&u)?)?;
+        }
+        Ok((y, volume))
+    }
+}
+
+/// `y`, `[rows, latent]`, and packed layers to `[rows, latent + 1]`: what comes out, and the logarithm of the volume.
+struct Planar {
+    latent: usize,
+}
+
+/// One layer's numbers.
+#[derive(Clone, Copy)]
+struct Numbers<'a> {
+    w: &'a [f32],
+    u: &'a [f32],
+    b: f32,
+    /// `w·û`, which is above -1.
+    stretch: f32,
+}
+
+impl Planar {
+    fn layers<'a>(&self, packed: &'a [f32]) -> Vec<Numbers<'a>> {
+        let of = |layer: &'a [f32]| {
+            let (w, rest) = layer.split_at(self.latent);
+            let (u, b) = rest.split_at(self.latent);
+            Numbers {
+                w,
+                u,
+                b: b[0],
+                stretch: dot(w, u),
+            }
+        };
+        packed.chunks_exact(2 * self.latent + 1).map(of).collect()
+    }
+
+    fn forward(&self, y: &[f32], packed: &[f32]) -> Vec<f32> {
+        let (latent, layers) = (self.latent, self.layers(packed));
+        let rows = y.len() / latent;
+        let mut target = vec![0.0; rows * (latent + 1)];
+        let parts = chunks(rows);
+        split_rows(&mut target, &parts, latent + 1)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, range)| {
+                let y = &y[range.start * latent..range.end * latent];
+                for (y, target) in y
+                    .chunks_exact(latent)
+                    .zip(target.chunks_exact_mut(latent + 1))
+                {
+                    let (point, volume) = target.split_at_mut(latent);
+                    point.copy_from_slice(y);
+                    for layer in &layers {
+                        let a = (dot(layer.w, point) + layer.b).tanh();
+                        volume[0] += ((1.0 - a * a) * layer.stretch).ln_1p();
+                        point
+                            .iter_mut()
+                            .zip(layer.u)
+                            .for_each(|(point, u)| *point += a * u);
+                    }
+                }
+            });
+        target
+    }
+
+    /// The gradients of `y` and of the packed layers, the chunks' shares added in their order.
+    fn backward(&self, y: &[f32], packed: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+        let (latent, layers) = (self.latent, self.layers(packed));
+        let rows = y.len() / latent;
+        let mut of_y = vec![0.0; y.len()];
+        let parts = chunks(rows);
+        let shares: Vec<Vec<f32>> = split_rows(&mut of_y, &parts, latent)
+            .into_par_iter()
+            .zip(&parts)
+            .map(|(of_y, range)| {
+                let mut walk = Walk {
+                    points: vec![0.0; layers.len() * latent],
+                    activations: vec![0.0; layers.len()],
+                };
+                let mut share = vec![0.0; packed.len()];
+                let y = y[range.start * latent..range.end * latent].chunks_exact(latent);
+                let gradient = gradient[range.start * (latent + 1)..range.end * (latent + 1)]
+                    .chunks_exact(latent + 1);
+                for ((y, gradient), of_y) in y.zip(gradient).zip(of_y.chunks_exact_mut(latent)) {
+                    of_y.copy_from_slice(y);
+                    walk.forward(&layers, of_y);
+                    of_y.copy_from_slice(&gradient[..latent]);
+                    walk.backward(&layers, of_y, gradient[latent], &mut share);
+                }
+                share
+            })
+            .collect();
+        let mut of_packed = vec![0.0; packed.len()];
+        for share in &shares {
+            of_packed
+                .iter_mut()
+                .zip(share)
+                .for_each(|(sum, share)| *sum += share);
+        }
+        [of_y, of_packed]
+    }
+}
+
+/// What one row's way back needs of its way forward.
+struct Walk {
+    /// The point before each layer.
+    points: Vec<f32>,
+    activations: Vec<f32>,
+}
+
+impl Walk {
+    fn forward(&mut self, layers: &[Numbers<'_>], point: &mut [f32]) {
+        let kept = self
+            .points
+            .chunks_exact_mut(point.len())
+            .zip(&mut self.activations);
+        for (layer, (kept, activation)) in layers.iter().zip(kept) {
+            kept.copy_from_slice(point);
+            *activation = (dot(layer.w, point) + layer.b).tanh();
+            point
+                .iter_mut()
+                .zip(layer.u)
+                .for_each(|(point, u)| *point += *activation * u);
+        }
+    }
+
+    /// `gradient` goes from behind the last layer to before the first; `volume` is that of the logarithm.
+    fn backward(
+        &self,
+        layers: &[Numbers<'_>],
+        gradient: &mut [f32],
+        volume: f32,
+        share: &mut [f32],
+    ) {
+        let latent = gradient.len();
+        let kept = self.points.chunks_exact(latent).zip(&self.activations);
+        let shares = share.chunks_exact_mut(2 * latent + 1);
+        for ((layer, (point, a)), share) in layers.iter().zip(kept).zip(shares).rev() {
+            let (slope, per_volume) = (1.0 - a * a, volume / (1.0 + (1.0 - a * a) * layer.stretch));
+            let of_stretch = per_volume * slope;
+            let of_a = dot(gradient, layer.u) - 2.0 * a * layer.stretch * per_volume;
+            let inner = of_a * slope;
+            let (of_w, rest) = share.split_at_mut(latent);
+            let (of_u, of_b) = rest.split_at_mut(latent);
+            for unit in 0..latent {
+                of_w[unit] += inner * point[unit] + of_stretch * layer.u[unit];
+                of_u[unit] += a * gradient[unit] + of_stretch * layer.w[unit];
+                gradient[unit] += inner * layer.w[unit];
+            }
+            of_b[0] += inner;
+        }
+    }
+}
+
+fn dot(left: &[f32], right: &[f32]) -> f32 {
+    left.iter()
+        .zip(right)
+        .map(|(left, right)| left * right)
+        .sum()
+}
+
+impl CustomOp2 for Planar {
+    fn name(&self) -> &'static str {
+        "planar-flow"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &CpuStorage,
+        y_layout: &Layout,
+        packed: &CpuStorage,
+        packed_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let target = self.forward(floats(y, y_layout)?, floats(packed, packed_layout)?);
+        let rows = target.len() / (self.latent + 1);
+        Ok((CpuStorage::F32(target), (rows, self.latent + 1).into()))
+    }
+
+    fn bwd(
+        &self,
+        y: &Tensor,
+        packed: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let [of_y, of_packed] = with_slice(y, |y| {
+            with_slice(packed, |packed| {
+                with_slice(&gradient, |gradient| self.backward(y, packed, gradient))
+            })
+        })???;
+        let of_y = Tensor::from_vec(of_y, y.shape(), y.device())?;
+        Ok((
+            Some(of_y),
+            Some(Tensor::from_vec(
+                of_packed,
+                packed.shape(),
+                packed.device(),
+            )?),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use contract::Random;
+
+    fn flow(latent: usize) -> PlanarFlow {
+        let mut random = Random::new(7, "flow");
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        let flow = PlanarFlow::new(&mut builder, "flow", 3, latent).unwrap();
+        // Far from where layers start, where the flow does hardly anything.
+        for layer in &flow.layers {
+            for var in [&layer.w, &layer.u, &layer.b] {
+                let values: Vec<f32> = (0..var.elem_count())
+                    .map(|_| random.normal() as f32)
+                    .collect();
+                var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap())
+                    .unwrap();
+            }
+        }
+        flow
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn agrees_with_the_composed_way_forward_and_backward() {
+        let flow = flow(3);
+        let mut random = Random::new(8, "flow");
+        let mut draw = |count: usize| {
+            (0..count)
+                .map(|_| random.normal() as f32)
+                .collect::<Vec<_>>()
+        };
+        let y = Var::from_vec(draw(40 * 3), (20, 2, 3), &Device::Cpu).unwrap();
+        let weights = Tensor::from_vec(draw(40 * 3), (20, 2, 3), &Device::Cpu).unwrap();
+        let volumes = Tensor::from_vec(draw(40), (20, 2), &Device::Cpu).unwrap();
+        let all = |(out, volume): (Tensor, Tensor)| {
+            let sum = (&out * &weights).unwrap().sum_all().unwrap()
+                + (&volume * &volumes).unwrap().sum_all().unwrap();
+            let gradients = sum.unwrap().backward().unwrap();
+            let mut all = vec![
+                values(&out),
+                values(&volume),
+                values(gradients.get(y.as_tensor()).unwrap()),
+            ];
+            for layer in &flow.layers {
+                all.extend(
+                    [&layer.w, &layer.u, &layer.b]
+                        .map(|var| values(gradients.get(var.as_tensor()).unwrap())),
+                );
+            }
+            all
+        };
+        let found = all(flow.forward(&y).unwrap());
+        let flat = y.reshape((40, 3)).unwrap();
+        let (out, volume) = flow.compose(&flat, &flow.packed().unwrap()).unwrap();
+        let expected = all((
+            out.reshape((20, 2, 3)).unwrap(),
+            volume.reshape((20, 2)).unwrap(),
+        ));
+        for (found, expected) in found.iter().zip(&expected) {
+            let largest = expected
+                .iter()
+                .fold(1.0_f32, |most, value| most.max(value.abs()));
+            assert!(
+                found
+                    .iter()
+                    .zip(expected)
+                    .all(|(a, b)| (a - b).abs() < 1e-5 * largest),
+                "{found:?} {expected:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_volume_is_the_determinant_of_the_derivative() {
+        let flow = flow(2);
+        let at = |x: f32, y: f32| {
+            let point = Tensor::new(&[[x, y]], &Device::Cpu).unwrap();
+            let (out, volume) = flow.forward(&point).unwrap();
+            (values(&out), values(&volume)[0])
+        };
+        let (x, y, step) = (0.3, -0.7, 1e-2);
+        let slope =
+            |a: Vec<f32>, b: Vec<f32>| [(a[0] - b[0]) / (2.0 * step), (a[1] - b[1]) / (2.0 * step)];
+        let along_x = slope(at(x + step, y).0, at(x - step, y).0);
+        let along_y = slope(at(x, y + step).0, at(x, y - step).0);
+        let determinant = along_x[0] * along_y[1] - along_x[1] * along_y[0];
+        assert!((determinant.abs().ln() - at(x, y).1).abs() < 1e-3);
+    }
+
+    #[test]
+    fn without_layers_nothing_changes() {
+        let mut random = Random::new(7, "flow");
+        let flow = PlanarFlow::new(
+            &mut StateBuilder::new(&Device::Cpu, &mut random),
+            "flow",
+            0,
+            2,
+        )
+        .unwrap();
+        let y = Tensor::new(&[[[1_f32, 2.0]]], &Device::Cpu).unwrap();
+        let (out, volume) = flow.forward(&y).unwrap();
+        assert_eq!((values(&out), values(&volume)), (vec![1.0, 2.0], vec![0.0]));
+        assert_eq!(volume.dims(), [1, 1]);
+    }
+}

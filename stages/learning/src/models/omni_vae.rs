@@ -1,0 +1,340 @@
+//! The recurrent variational autoencoder of UykiZhao/Graduate (`models/omni_anomaly.py`), which calls itself OmniAnomaly:
+//! one latent vector per window, from the last state of a recurrent encoder, and a prior that is learned.
+//! OmniAnomaly as it was published, with a latent vector per row, is in `omni_anomaly.rs`.
+
+use candle_core::{Device, Result, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::draws::{self, Draws};
+use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
+use contract::{Random, StageError};
+use numerics::gru::Gru;
+use numerics::linear::Linear;
+use numerics::noise::add_noise;
+use numerics::relu::relu;
+use numerics::{Mode, State, StateBuilder};
+
+/// Where logarithms of variances are cut off.
+const LOG_VARIANCES: (f64, f64) = (-20.0, 5.0);
+
+/// The recurrent variational autoencoder.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OmniVae {
+    /// Whether windows are scored by the mean of their latent vector (`paper`), or by one draw of it, as the program
+    /// does (`reference`); here it is the same draw for all windows.
+    pub form: Form,
+    /// Size of the encoder's state.
+    #[schemars(range(min = 1, max = 4096))]
+    pub state: usize,
+    /// Size of the latent vector.
+    #[schemars(range(min = 1, max = 4096))]
+    pub latent: usize,
+    /// Size of the hidden layers of prior and decoder.
+    #[schemars(range(min = 1, max = 65536))]
+    pub inner: usize,
+    /// Weight of the divergence of posterior from prior.
+    #[schemars(range(min = 0.0))]
+    pub beta: f64,
+    /// Standard deviation of the noise that training adds to what the encoder sees.
+    #[schemars(range(min = 0.0))]
+    pub input_noise: f64,
+}
+
+impl Default for OmniVae {
+    fn default() -> Self {
+        Self {
+            form: Form::Paper,
+            state: 128,
+            latent: 64,
+            inner: 256,
+            beta: 1.0,
+            input_noise: 0.05,
+        }
+    }
+}
+
+impl OmniVae {
+    /// A network whose draws are given instead of drawn: those of the latent vector, `[batch, latent]`, and none added
+    /// to the input.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn with_draws(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        draws: Tensor,
+    ) -> Result<Box<dyn Network>> {
+        let config = Self {
+            input_noise: 0.0,
+            ..self.clone()
+        };
+        Ok(Box::new(Autoencoder::new(
+            &config,
+            shape,
+            device,
+            &mut Random::new(0, "init"),
+            Draws::Given(draws),
+        )?))
+    }
+}
+
+impl Architecture for OmniVae {
+    const NAME: &'static str = "omni-vae";
+    const DOC: &'static str = "Recurrent variational autoencoder with a learned prior; the squared error is the anomaly score";
+    const TASKS: &'static [Task] = &[Task::Detect];
+    const SMALL: &'static str = r#"{"state": 16, "latent": 8, "inner": 24, "beta": 0.1}"#;
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        checks::sizes(&[
+            ("state", self.state, 4096),
+            ("latent", self.latent, 4096),
+            ("inner", self.inner, 65536),
+        ])?;
+        for (name, value) in [("beta", self.beta), ("input_noise", self.input_noise)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err((
+                    name.to_owned(),
+                    format!("must be a number that is at least 0, not {value}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        Ok(Box::new(Autoencoder::new(
+            self,
+            shape,
+            device,
+            random,
+            Draws::Fresh,
+        )?))
+    }
+}
+
+/// Mean and logarithm of the variance of a vector whose components are independent, `[batch, latent]` each.
+struct Gaussian {
+    mean: Tensor,
+    log_variance: Tensor,
+}
+
+impl Gaussian {
+    /// `mean + draws * exp(log_variance / 2)`.
+    fn at(&self, draws: &Tensor) -> Result<Tensor> {
+        &self.mean + (draws * (&self.log_variance * 0.5)?.exp()?)?
+    }
+
+    /// The divergence of this from `other` (Kullback and Leibler), `[batch]`.
+    fn divergence(&self, other: &Self) -> Result<Tensor> {
+        let spread = (self.log_variance.exp()? + (&self.mean - &other.mean)?.sqr()?)?;
+        let ratio = (spread * other.log_variance.neg()?.exp()?)?;
+        let terms = ((&other.log_variance - &self.log_variance)? + ratio)?;
+        ((terms - 1.0)?.sum(1)? * 0.5)?.contiguous()
+    }
+}
+
+/// Two linear layers that give a [`Gaussian`].
+struct Head {
+    mean: Linear,
+    log_variance: Linear,
+}
+
+impl Head {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        input: usize,
+        output: usize,
+    ) -> Result<Self> {
+        Ok(Self {
+            mean: Linear::new(builder, &format!("{name}.fc_mean"), input, output)?,
+            log_variance: Linear::new(builder, &format!("{name}.fc_logvar"), input, output)?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Gaussian> {
+        let (low, high) = LOG_VARIANCES;
+        Ok(Gaussian {
+            mean: self.mean.forward(x)?,
+            log_variance: self.log_variance.forward(x)?.clamp(low, high)?,
+        })
+    }
+}
+
+/// The network. Windows are `[batch, length, channels]`.
+struct Autoencoder {
+    state: State,
+    shape: DataShape,
+    config: OmniVae,
+    draws: Draws,
+    encoder: Gru,
+    posterior: Head,
+    hidden: Linear,
+    prior: Head,
+    decoder: [Linear; 2],
+}
+
+/// What the encoder says of a batch.
+struct Encoded {
+    states: Tensor,
+    posterior: Gaussian,
+    prior: Gaussian,
+}
+
+impl Autoencoder {
+    fn new(
+        config: &OmniVae,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+        draws: Draws,
+    ) -> Result<Self> {
+        let OmniVae {
+            state,
+            latent,
+            inner,
+            ..
+        } = *config;
+        let mut builder = StateBuilder::new(device, random);
+        let encoder = Gru::new(&mut builder, "encoder.gru", shape.channels, state)?;
+        let posterior = Head::new(&mut builder, "posterior", state, latent)?;
+        let hidden = Linear::new(&mut builder, "fc_hidden", state, inner)?;
+        let prior = Head::new(&mut builder, "prior", inner, latent)?;
+        let decoder = [
+            Linear::new(&mut builder, "decoder.0", latent, inner)?,
+            Linear::new(
+                &mut builder,
+                "decoder.2",
+                inner,
+                shape.length * shape.channels,
+            )?,
+        ];
+        Ok(Self {
+            state: builder.finish(),
+            shape,
+            config: config.clone(),
+            draws,
+            encoder,
+            posterior,
+            hidden,
+            prior,
+            decoder,
+        })
+    }
+
+    fn encode(&self, x: &Tensor, mode: Mode) -> Result<Encoded> {
+        checks::windows(self.shape, x)?;
+        let states = self.encoder.forward(x, None, mode)?;
+        let last = states
+            .narrow(1, self.shape.length - 1, 1)?
+            .squeeze(1)?
+            .contiguous()?;
+        let posterior = self.posterior.forward(&last)?;
+        let prior = self.prior.forward(&relu(&self.hidden.forward(&last)?)?)?;
+        Ok(Encoded {
+            states,
+            posterior,
+            prior,
+        })
+    }
+
+    /// `[batch, latent]` to `[batch, length, channels]`.
+    fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        let [first, second] = &self.decoder;
+        // Few rows and a very wide layer: one matrix product, not chunks of rows with a gradient of the weights for each.
+        let rows = second.compose(&relu(&first.forward(z)?)?)?;
+        rows.reshape((z.dim(0)?, self.shape.length, self.shape.channels))
+    }
+
+    fn draw(&self, gaussian: &Gaussian, random: &mut Random) -> Result<Tensor> {
+        gaussian.at(&self
+            .draws
+            .normal(gaussian.mean.dims(), random, gaussian.mean.device())?)
+    }
+
+    /// The latent vectors by which windows are judged.
+    fn judged(&self, posterior: &Gaussian) -> Result<Tensor> {
+        if self.config.form == Form::Paper {
+            return Ok(posterior.mean.clone());
+        }
+        let draws = match &self.draws {
+            // One draw for all windows: a score must not depend on the batch that its window is in.
+            Draws::Fresh => Draws::Fresh.normal(
+                &[1, self.config.latent],
+                &mut draws::scoring(),
+                posterior.mean.device(),
+            ),
+            Draws::Given(draws) => Ok(draws.clone()),
+        }?;
+        posterior.at(&draws.broadcast_as(posterior.mean.dims())?)
+    }
+
+    /// Squared error and divergence, each a mean as the loss takes it.
+    fn terms(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<(Tensor, Tensor)> {
+        let x = &batch.inputs;
+        let deviation = if mode == Mode::Train {
+            self.config.input_noise
+        } else {
+            0.0
+        };
+        let seen = add_noise(x, deviation, random)?;
+        let Encoded {
+            posterior, prior, ..
+        } = self.encode(&seen, mode)?;
+        let z = self.draw(&posterior, random)?;
+        let error = (self.decode(&z)? - x)?.sqr()?.mean_all()?;
+        Ok((error, posterior.divergence(&prior)?.mean_all()?))
+    }
+}
+
+impl Network for Autoencoder {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
+        let (error, divergence) = self.terms(batch, mode, random)?;
+        error + (divergence * self.config.beta)?
+    }
+
+    fn predict(&self, batch: &Batch) -> Result<Tensor> {
+        let Encoded { posterior, .. } = self.encode(&batch.inputs, Mode::Evaluate)?;
+        self.decode(&self.judged(&posterior)?)
+    }
+
+    fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
+        let Encoded {
+            states,
+            posterior,
+            prior,
+        } = self.encode(&batch.inputs, mode)?;
+        let z = self.judged(&posterior)?;
+        let recon = self.decode(&z)?;
+        let squares = (&recon - &batch.inputs)?.sqr()?;
+        let score = squares.narrow(1, self.shape.length - 1, 1)?.mean((1, 2))?;
+        let divergence = posterior.divergence(&prior)?;
+        let named = [
+            ("encoder", states),
+            ("posterior_mean", posterior.mean),
+            ("posterior_logvar", posterior.log_variance),
+            ("prior_mean", prior.mean),
+            ("prior_logvar", prior.log_variance),
+            ("z", z),
+            ("recon", recon),
+            ("score", score),
+            ("kl_per_window", divergence),
+        ];
+        Ok(named
+            .into_iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor))
+            .collect())
+    }
+}

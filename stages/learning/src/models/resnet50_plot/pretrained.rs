@@ -1,0 +1,63 @@
+//! Weights of a backbone that was trained elsewhere, from a safetensors file with torchvision's names.
+
+use std::path::Path;
+
+use contract::StageError;
+use contract::artifact::tensors_of;
+use numerics::State;
+
+/// The name under which the file is asked for.
+pub(super) const NAME: &str = "pretrained";
+
+/// Everything below this name belongs to the head, here and in the file, and is left alone.
+const HEAD: &str = "fc.";
+/// Counts steps, and is missing in older files.
+const COUNTER: &str = "num_batches_tracked";
+
+/// Takes over all weights but those of the head.
+///
+/// # Errors
+/// If the file cannot be read, lacks a tensor of the backbone, holds one of another shape, or one that it does not have;
+/// nothing is changed then.
+pub(super) fn load(path: &Path, state: &State) -> Result<(), StageError> {
+    let file = path.display();
+    let unreadable = || StageError::new(format!("the pretrained weights in {file} cannot be read"));
+    let bytes = std::fs::read(path).map_err(|error| unreadable().because(error))?;
+    let found = tensors_of(&bytes).map_err(|error| unreadable().because(error))?;
+    let mut values = state.to_data()?;
+    if let Some(name) = found
+        .keys()
+        .find(|name| !name.starts_with(HEAD) && !values.contains_key(*name))
+    {
+        let message = format!("{file} holds a tensor `{name}` that the backbone does not have");
+        return Err(StageError::new(message).hint("do `width`, `depth` and `planes` fit the file?"));
+    }
+    for (name, own) in values
+        .iter_mut()
+        .filter(|(name, _)| !name.starts_with(HEAD))
+    {
+        match found.get(name) {
+            Some(tensor) if tensor.shape == own.shape && tensor.element == own.element => {
+                own.clone_from(tensor)
+            }
+            Some(tensor) => {
+                let message = format!(
+                    "the tensor `{name}` in {file} is {:?} of {}, the backbone's {:?} of {}",
+                    tensor.shape,
+                    tensor.element.name(),
+                    own.shape,
+                    own.element.name()
+                );
+                return Err(StageError::new(message).hint("do `width` and `planes` fit the file?"));
+            }
+            None if name.ends_with(COUNTER) => {}
+            None => {
+                return Err(StageError::new(format!(
+                    "{file} lacks the tensor `{name}` of the backbone"
+                ))
+                .hint("the file must have torchvision's names, such as `layer1.0.conv1.weight`"));
+            }
+        }
+    }
+    state.set_data(&values)
+}

@@ -1,0 +1,513 @@
+//! TVNet (Li, Li and Diao, "TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and 3D-Variation", ICLR
+//! 2025, arXiv 2503.07674): forecasting, imputation, classification, and detection by reconstruction.
+//! The network as published is in `paper`, the authors' program in `official`, the variants of a re-implementation in `seed`.
+
+mod dynamic;
+mod embedding;
+mod instance_norm;
+mod official;
+mod paper;
+mod seed;
+mod tied;
+
+use candle_core::{Device, Result, Tensor, bail};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, Batch, DataShape, Form, Network, Task};
+use contract::{Random, StageError};
+use embedding::Patches;
+use numerics::dropout::Dropout;
+use numerics::{Mode, State, StateBuilder};
+use official::Official;
+use paper::Paper;
+use seed::{Imputer, Seed, SeedSizes};
+
+/// Whose network it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// The paper's, or its authors' program.
+    #[default]
+    Official,
+    /// That of bishesh-droid/TVNet-Anomaly-Detection for the task.
+    Seed,
+}
+
+/// TVNet.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tvnet {
+    /// `paper`: the published method; `reference`: the program of the variant, with its defects.
+    pub form: Form,
+    /// Whose network it is.
+    pub variant: Variant,
+    /// Rows of a patch; even, except for the seed's.
+    #[schemars(range(min = 1, max = 4096))]
+    pub patch: usize,
+    /// Rows from one patch to the next; half a patch if left out. The seed's patches do not overlap.
+    #[schemars(range(min = 1, max = 4096))]
+    pub stride: Option<usize>,
+    /// Dynamic blocks, one after another.
+    #[schemars(range(min = 1, max = 1024))]
+    pub blocks: usize,
+    /// Inner channels.
+    #[schemars(range(min = 1, max = 4096))]
+    pub cm: usize,
+    /// Share of embedded values that training drops; the seed's have none.
+    #[schemars(range(min = 0.0, max = 0.99))]
+    pub dropout: f64,
+    /// Whether each window is normalised on its own and forecasts and reconstructions scaled back; `form: paper` of the
+    /// official variant only.
+    pub instance_norm: bool,
+    /// Rows that the seed's convolutions cover, an odd number.
+    #[schemars(range(min = 1, max = 1023))]
+    pub kernel: usize,
+}
+
+impl Default for Tvnet {
+    fn default() -> Self {
+        Self {
+            form: Form::Paper,
+            variant: Variant::Official,
+            patch: 8,
+            stride: None,
+            blocks: 3,
+            cm: 64,
+            dropout: 0.1,
+            instance_norm: true,
+            kernel: 3,
+        }
+    }
+}
+
+impl Tvnet {
+    fn patches(&self) -> Patches {
+        Patches {
+            length: self.patch,
+            stride: self.stride.unwrap_or((self.patch / 2).max(1)),
+        }
+    }
+
+    fn check_official(&self) -> std::result::Result<(), (&'static str, String)> {
+        let Patches { length, stride } = self.patches();
+        if length % 2 != 0 {
+            return Err((
+                "patch",
+                format!("must be even, as a patch has two rows, not {length}"),
+            ));
+        }
+        if stride > length {
+            return Err((
+                "stride",
+                format!("must be at most the patch of {length} rows, not {stride}"),
+            ));
+        }
+        if self.form == Form::Reference && length != 2 * stride {
+            return Err((
+                "stride",
+                format!("must be half of the patch of {length} rows, not {stride}"),
+            ));
+        }
+        if self.form == Form::Reference && length < 4 {
+            return Err((
+                "patch",
+                format!("must be at least 4, as its kernel covers three columns, not {length}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What `form: reference` of the official variant cannot take.
+    fn check_reference(&self, shape: DataShape) -> std::result::Result<(), StageError> {
+        let Patches { length, stride } = self.patches();
+        if shape.task != Task::Forecast {
+            let message = format!(
+                "tvnet's authors published a program for forecasting, not for {}",
+                shape.task.name()
+            );
+            return Err(StageError::new(message).hint("use `form: paper`, or `variant: seed`"));
+        }
+        if !shape.length.is_multiple_of(stride)
+            || shape.length / stride < 3
+            || shape.length < length
+        {
+            let message = format!(
+                "tvnet with `form: reference` takes windows of three or more steps of {stride} rows, not of {} rows",
+                shape.length
+            );
+            return Err(StageError::new(message)
+                .hint("change the windows' `length`, or the model's `patch`"));
+        }
+        Ok(())
+    }
+
+    fn body(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Result<Box<dyn Body>> {
+        let (sizes, patches) = ((self.cm, self.blocks), self.patches());
+        let seed = SeedSizes {
+            patch: self.patch,
+            blocks: self.blocks,
+            width: self.cm,
+            kernel: self.kernel,
+        };
+        Ok(match (self.variant, self.form, shape.task) {
+            (Variant::Official, Form::Reference, _) => {
+                Box::new(Official::new(builder, shape, sizes, patches, self.dropout)?)
+            }
+            (Variant::Official, Form::Paper, _) => Box::new(Paper::new(
+                builder,
+                shape,
+                sizes,
+                patches,
+                (self.dropout, self.instance_norm),
+            )?),
+            (Variant::Seed, form, Task::Forecast | Task::Classify) => {
+                Box::new(Seed::new(builder, shape, seed, form)?)
+            }
+            (Variant::Seed, ..) => Box::new(Imputer::new(builder, shape, seed)?),
+        })
+    }
+}
+
+impl Architecture for Tvnet {
+    const NAME: &'static str = "tvnet";
+    const DOC: &'static str =
+        "TVNet: dynamic convolutions over patches, whose kernels depend on what the patches hold";
+    const PAPER: &'static str = "Li, Li and Diao, TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and 3D-Variation, ICLR 2025";
+    const TASKS: &'static [Task] = &[Task::Forecast, Task::Impute, Task::Classify, Task::Detect];
+    const SMALL: &'static str = r#"{"patch": 4, "blocks": 2, "cm": 8, "dropout": 0.0}"#;
+
+    fn check(&self) -> std::result::Result<(), (String, String)> {
+        let sizes = [
+            ("patch", Some(self.patch), 4096),
+            ("stride", self.stride, 4096),
+            ("blocks", Some(self.blocks), 1024),
+            ("cm", Some(self.cm), 4096),
+            ("kernel", Some(self.kernel), 1023),
+        ];
+        for (name, size, most) in sizes {
+            if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
+                return Err((
+                    name.to_owned(),
+                    format!("must lie between 1 and {most}, not be {size}"),
+                ));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err((
+                "dropout".to_owned(),
+                format!("must be at least 0 and below 1, not {}", self.dropout),
+            ));
+        }
+        let checked = match self.variant {
+            Variant::Official => self.check_official(),
+            Variant::Seed if self.kernel.is_multiple_of(2) => {
+                Err(("kernel", format!("must be odd, not {}", self.kernel)))
+            }
+            Variant::Seed => Ok(()),
+        };
+        checked.map_err(|(name, reason)| (name.to_owned(), reason))
+    }
+
+    fn build(
+        &self,
+        shape: DataShape,
+        device: &Device,
+        random: &mut Random,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        match self.variant {
+            Variant::Official if self.form == Form::Reference => self.check_reference(shape)?,
+            Variant::Seed
+                if matches!(shape.task, Task::Forecast | Task::Classify)
+                    && shape.length < self.patch =>
+            {
+                let (patch, length) = (self.patch, shape.length);
+                let message =
+                    format!("a patch of {patch} rows does not fit into a window of {length} rows");
+                return Err(
+                    StageError::new(message).hint("use longer windows, or a smaller `patch`")
+                );
+            }
+            _ => {}
+        }
+        let mut builder = StateBuilder::new(device, random);
+        let body = self.body(shape, &mut builder)?;
+        Ok(Box::new(TvnetNetwork {
+            state: builder.finish(),
+            shape,
+            form: self.form,
+            body,
+        }))
+    }
+}
+
+/// How a forward pass is meant.
+struct Pass<'a> {
+    mode: Mode,
+    /// Where a training draws from; nothing is dropped without it.
+    random: Option<&'a mut Random>,
+}
+
+impl Pass<'_> {
+    fn evaluate() -> Self {
+        Self {
+            mode: Mode::Evaluate,
+            random: None,
+        }
+    }
+
+    /// In training, sets a share of the values to 0 and scales the others up.
+    fn dropout(&mut self, x: &Tensor, share: f64) -> Result<Tensor> {
+        match self.random.as_deref_mut() {
+            Some(random) => Dropout::draw(share, self.mode, random).forward(x),
+            None => Ok(x.clone()),
+        }
+    }
+}
+
+/// What a forward pass gives: the task's output, and named inner values.
+struct Forward {
+    output: Tensor,
+    named: Vec<(String, Tensor)>,
+}
+
+/// One of the networks below this module.
+trait Body: Send + Sync {
+    fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward>;
+}
+
+struct TvnetNetwork {
+    state: State,
+    shape: DataShape,
+    form: Form,
+    body: Box<dyn Body>,
+}
+
+impl TvnetNetwork {
+    fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
+        let (count, length, channels) = batch.inputs.dims3()?;
+        if count == 0 || length != self.shape.length || channels != self.shape.channels {
+            let DataShape {
+                length, channels, ..
+            } = self.shape;
+            bail!(
+                "the model takes windows of {length} rows and {channels} channels, not {:?}",
+                batch.inputs.dims()
+            )
+        }
+        self.body.forward(batch, pass)
+    }
+
+    fn compare(&self, output: &Tensor, batch: &Batch) -> Result<Tensor> {
+        let missing = |what: &str| candle_core::Error::Msg(format!("the batch has no {what}"));
+        match self.shape.task {
+            Task::Detect => (output - &batch.inputs)?.sqr()?.mean_all(),
+            Task::Forecast => (output
+                - batch.targets.as_ref().ok_or_else(|| missing("targets"))?)?
+            .sqr()?
+            .mean_all(),
+            Task::Impute => {
+                let targets = batch.targets.as_ref().ok_or_else(|| missing("targets"))?;
+                let hidden = (1.0 - batch.mask.as_ref().ok_or_else(|| missing("mask"))?)?;
+                let errors = ((output - targets)?.sqr()? * &hidden)?.sum_all()?;
+                match self.form {
+                    // The seed's script divides by all points, hidden or not.
+                    Form::Reference => errors / output.elem_count() as f64,
+                    Form::Paper => errors / hidden.sum_all()?.maximum(1.0)?,
+                }
+            }
+            Task::Classify => batch.cross_entropy(output),
+        }
+    }
+}
+
+impl Network for TvnetNetwork {
+    fn state(&self) -> &State {
+        &self.state
+    }
+
+    fn loss(&self, batch: &Batch, mode: Mode, random: &mut Random) -> Result<Tensor> {
+        let forward = self.forward(
+            batch,
+            &mut Pass {
+                mode,
+                random: Some(random),
+            },
+        )?;
+        self.compare(&forward.output, batch)
+    }
+
+    fn predict(&self, batch: &Batch) -> Result<Tensor> {
+        let output = self.forward(batch, &mut Pass::evaluate())?.output;
+        match (&batch.mask, self.form) {
+            // What can be seen needs no filling in.
+            (Some(mask), Form::Paper) if self.shape.task == Task::Impute => {
+                (&batch.inputs * mask)? + (output * (1.0 - mask)?)?
+            }
+            _ => Ok(output),
+        }
+    }
+
+    fn trace(&self, batch: &Batch, mode: Mode) -> Result<Vec<(String, Tensor)>> {
+        let forward = self.forward(batch, &mut Pass { mode, random: None })?;
+        let mut named = forward.named;
+        named.push(("output".to_owned(), forward.output));
+        Ok(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn config(parameters: Value) -> Tvnet {
+        serde_json::from_value(parameters).unwrap()
+    }
+
+    fn build(
+        parameters: Value,
+        shape: DataShape,
+    ) -> std::result::Result<Box<dyn Network>, StageError> {
+        config(parameters).build(shape, &Device::Cpu, &mut Random::new(3, "init"))
+    }
+
+    fn draws(shape: (usize, usize, usize)) -> Tensor {
+        let mut random = Random::new(4, "data");
+        let values = (0..shape.0 * shape.1 * shape.2)
+            .map(|_| random.normal() as f32)
+            .collect::<Vec<_>>();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn faults_of_the_configuration_are_named() {
+        assert!(Tvnet::default().check().is_ok());
+        for (parameters, name) in [
+            (json!({"patch": 5}), "patch"),
+            (json!({"patch": 0}), "patch"),
+            (json!({"patch": 4, "stride": 5}), "stride"),
+            (
+                json!({"patch": 8, "stride": 8, "form": "reference"}),
+                "stride",
+            ),
+            (json!({"patch": 2, "form": "reference"}), "patch"),
+            (json!({"variant": "seed", "kernel": 4}), "kernel"),
+            (json!({"dropout": 1.0}), "dropout"),
+            (json!({"blocks": 0}), "blocks"),
+        ] {
+            assert_eq!(config(parameters).check().unwrap_err().0, name);
+        }
+        assert!(
+            config(json!({"variant": "seed", "patch": 5}))
+                .check()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn what_a_form_cannot_do_is_said() {
+        let message =
+            |parameters, shape| build(parameters, shape).err().unwrap().message().to_owned();
+        let forecast = |length| DataShape::forecast(length, 2, 3);
+        assert!(
+            message(json!({"form": "reference"}), DataShape::detect(32, 2))
+                .contains("not for detect")
+        );
+        assert!(
+            message(json!({"form": "reference"}), forecast(30))
+                .contains("steps of 4 rows, not of 30 rows")
+        );
+        assert!(message(json!({"form": "reference"}), forecast(8)).contains("three or more"));
+        assert!(message(json!({"variant": "seed"}), forecast(7)).contains("patch of 8 rows"));
+    }
+
+    #[test]
+    fn only_the_reference_mixes_the_samples_of_a_batch() {
+        let inputs = draws((3, 32, 2));
+        for (form, mixes) in [("reference", true), ("paper", false)] {
+            let network = build(
+                json!({"form": form, "cm": 4, "blocks": 2}),
+                DataShape::forecast(32, 2, 5),
+            )
+            .unwrap();
+            let together = network.predict(&Batch::of(inputs.clone())).unwrap();
+            let alone = network
+                .predict(&Batch::of(
+                    inputs.narrow(0, 1, 1).unwrap().contiguous().unwrap(),
+                ))
+                .unwrap();
+            let together = flat(&together.narrow(0, 1, 1).unwrap());
+            let apart = together
+                .iter()
+                .zip(flat(&alone))
+                .fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+            assert_eq!(apart > 1e-4, mixes, "{form}: {apart}");
+        }
+    }
+
+    #[test]
+    fn only_the_seed_s_reference_never_forecasts_below_zero() {
+        let inputs = draws((4, 32, 2));
+        let lowest = |form: &str| {
+            let network = build(
+                json!({"variant": "seed", "form": form, "cm": 4}),
+                DataShape::forecast(32, 2, 9),
+            )
+            .unwrap();
+            flat(&network.predict(&Batch::of(inputs.clone())).unwrap())
+                .into_iter()
+                .fold(f32::INFINITY, f32::min)
+        };
+        assert!(lowest("reference") >= 0.0);
+        assert!(lowest("paper") < 0.0);
+    }
+
+    #[test]
+    fn imputation_counts_hidden_values_and_keeps_the_others() {
+        let targets = draws((2, 32, 2));
+        let seen: Vec<f32> = (0..128)
+            .map(|index| if index % 4 == 0 { 0.0 } else { 1.0 })
+            .collect();
+        let mask = Tensor::from_vec(seen, (2, 32, 2), &Device::Cpu).unwrap();
+        let inputs = (&targets * &mask).unwrap();
+        let batch = Batch {
+            targets: Some(targets.clone()),
+            mask: Some(mask),
+            ..Batch::of(inputs)
+        };
+        let losses: Vec<f32> = [json!({"cm": 4}), json!({"variant": "seed", "cm": 4})]
+            .into_iter()
+            .map(|parameters| {
+                let network = build(parameters, DataShape::impute(32, 2)).unwrap();
+                let filled = network.predict(&batch).unwrap();
+                let apart: Vec<f32> = flat(&(filled - &targets).unwrap().sqr().unwrap());
+                assert!(
+                    apart
+                        .iter()
+                        .enumerate()
+                        .all(|(index, apart)| index % 4 == 0 || *apart == 0.0)
+                );
+                let loss = network
+                    .loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise"))
+                    .unwrap();
+                let loss = loss.to_scalar::<f32>().unwrap();
+                assert!((loss / (apart.iter().sum::<f32>() / 32.0) - 1.0).abs() < 1e-4);
+                loss
+            })
+            .collect();
+        let reference = build(
+            json!({"variant": "seed", "form": "reference", "cm": 4}),
+            DataShape::impute(32, 2),
+        )
+        .unwrap();
+        let loss = reference
+            .loss(&batch, Mode::Evaluate, &mut Random::new(1, "noise"))
+            .unwrap();
+        assert!((loss.to_scalar::<f32>().unwrap() * 4.0 / losses[1] - 1.0).abs() < 1e-4);
+    }
+}

@@ -1,0 +1,515 @@
+//! The dynamic convolution over patches: every patch has a kernel of its own, the base kernel with its output channels scaled
+//! by the patch's weights. Where the weights come from is the block's business.
+//!
+//! To scale a kernel's output channels is to scale what it gives, so no kernel per patch is ever built. A patch is a plane of
+//! two rows, `[2, width]`, with zeros around it: much of a 3x3 kernel lies outside, which is why the kernel is applied place by
+//! place, to all patches at once, with those of its taps that lie inside.
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use numerics::Level;
+use numerics::chunks::{chunks, split_rows};
+use numerics::conv::TAPS;
+use numerics::elementwise::add;
+use numerics::host::{floats, with_slice};
+use numerics::product::{Panels, Rows, Start, accumulate_outer, multiply};
+
+/// `weights ⊙ (W * x)`: `x` is `[patches, 2 * width, input]`, the kernel `[output, input, 3, 3]`, weights
+/// `[patches, output]`; the result is `[patches, 2 * width, output]`.
+///
+/// # Errors
+/// If sizes disagree.
+pub(super) fn dynamic_convolution(x: &Tensor, kernel: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let (patches, patch, channels) = x.dims3()?;
+    let (output, input, _, _) = kernel.dims4()?;
+    if patch == 0 || patch % 2 != 0 || input != channels || weights.dims() != [patches, output] {
+        bail!(
+            "a dynamic convolution {:?} weighted by {:?} cannot take {:?}",
+            kernel.dims(),
+            weights.dims(),
+            x.dims()
+        )
+    }
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        let op = DynamicOp {
+            patch,
+            input,
+            output,
+        };
+        return x
+            .contiguous()?
+            .apply_op3(&kernel.contiguous()?, &weights.contiguous()?, op);
+    }
+    compose(x, kernel, weights)
+}
+
+/// The same with Candle's own operations, on any device.
+fn compose(x: &Tensor, kernel: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let (patches, patch, channels) = x.dims3()?;
+    let planes = x
+        .reshape((patches, 2, patch / 2, channels))?
+        .permute((0, 3, 1, 2))?
+        .contiguous()?;
+    let convolved = planes
+        .conv2d(kernel, 1, 1, 1, 1)?
+        .permute((0, 2, 3, 1))?
+        .contiguous()?;
+    convolved
+        .reshape((patches, patch, kernel.dim(0)?))?
+        .broadcast_mul(&weights.unsqueeze(1)?)
+}
+
+struct DynamicOp {
+    /// Values of a patch, in two rows.
+    patch: usize,
+    input: usize,
+    output: usize,
+}
+
+/// A place of the plane beside others: tap of the kernel, and place that it falls on.
+type Neighbour = (usize, usize);
+
+/// What is needed for one direction: for every place, its neighbours and the panels of their taps.
+struct Direction {
+    places: Vec<(Vec<Neighbour>, usize)>,
+    panels: Vec<Panels>,
+}
+
+/// A chunk's share of the gradients.
+struct Share {
+    /// `[3, 3, input, output]`.
+    kernel: Vec<f32>,
+    /// `[patches, output]`.
+    weights: Vec<f32>,
+    /// `[patches, patch, input]`.
+    x: Vec<f32>,
+}
+
+impl DynamicOp {
+    /// Those of the nine taps that lie inside at a place.
+    fn neighbours(&self, place: usize) -> Vec<Neighbour> {
+        let width = self.patch / 2;
+        let (row, column) = (place / width, place % width);
+        let inside = |tap: usize| {
+            let (row, column) = (
+                (row + tap / 3).checked_sub(1)?,
+                (column + tap % 3).checked_sub(1)?,
+            );
+            (row < 2 && column < width).then_some((tap, row * width + column))
+        };
+        (0..TAPS).filter_map(inside).collect()
+    }
+
+    /// Places with the same taps share panels; `weight(tap, from, to)` is asked for what is in them.
+    fn direction(
+        &self,
+        sizes: (usize, usize),
+        weight: impl Fn(usize, usize, usize) -> f32,
+    ) -> Direction {
+        let (mut known, mut panels): (Vec<Vec<usize>>, Vec<Panels>) = (Vec::new(), Vec::new());
+        let mut places = Vec::with_capacity(self.patch);
+        for place in 0..self.patch {
+            let neighbours = self.neighbours(place);
+            let taps: Vec<usize> = neighbours.iter().map(|(tap, _)| *tap).collect();
+            let index = known
+                .iter()
+                .position(|other| *other == taps)
+                .unwrap_or(known.len());
+            if index == known.len() {
+                let mut new = Panels::new(Level::detect(), taps.len(), sizes.0, sizes.1);
+                new.fill(|index, from, to| weight(taps[index], from, to));
+                panels.push(new);
+                known.push(taps);
+            }
+            places.push((neighbours, index));
+        }
+        Direction { places, panels }
+    }
+
+    fn forward(&self, kernel: &[f32]) -> Direction {
+        let input = self.input;
+        self.direction((input, self.output), |tap, from, to| {
+            kernel[(to * input + from) * TAPS + tap]
+        })
+    }
+
+    /// From the gradient of the output to that of the input: the kernel turned round.
+    fn backward(&self, kernel: &[f32]) -> Direction {
+        let input = self.input;
+        self.direction((self.output, input), |tap, to, from| {
+            kernel[(to * input + from) * TAPS + (TAPS - 1 - tap)]
+        })
+    }
+
+    /// `W * x` of some patches, place by place: `[patch, count, output]`.
+    fn convolve(&self, direction: &Direction, x: &[f32]) -> Vec<f32> {
+        let count = x.len() / (self.patch * self.input);
+        let starts: Vec<usize> = (0..count)
+            .map(|patch| patch * self.patch * self.input)
+            .collect();
+        let zeros = vec![0.0; self.output];
+        let mut target = vec![0.0; self.patch * count * self.output];
+        let targets = target.chunks_exact_mut(count * self.output);
+        for ((neighbours, panels), target) in direction.places.iter().zip(targets) {
+            let taps: Vec<usize> = neighbours
+                .iter()
+                .map(|(_, place)| place * self.input)
+                .collect();
+            let rows = Rows {
+                values: x,
+                starts: &starts,
+                taps: &taps,
+            };
+            multiply(
+                rows,
+                &direction.panels[*panels],
+                Start::Bias(&zeros),
+                target,
+            );
+        }
+        target
+    }
+
+    /// What the forward pass gives for some patches.
+    fn apply(&self, direction: &Direction, x: &[f32], weights: &[f32], target: &mut [f32]) {
+        let inner = self.convolve(direction, x);
+        let (output, count) = (self.output, weights.len() / self.output);
+        for (patch, target) in target.chunks_exact_mut(self.patch * output).enumerate() {
+            let weights = &weights[patch * output..(patch + 1) * output];
+            for (place, target) in target.chunks_exact_mut(output).enumerate() {
+                let inner = &inner[(place * count + patch) * output..][..output];
+                target
+                    .iter_mut()
+                    .zip(inner)
+                    .zip(weights)
+                    .for_each(|((target, z), weight)| *target = z * weight);
+            }
+        }
+    }
+
+    /// All gradients of some patches.
+    fn share(
+        &self,
+        (forward, backward): (&Direction, &Direction),
+        (x, weights, gradient): (&[f32], &[f32], &[f32]),
+    ) -> Share {
+        let (input, output, count) = (self.input, self.output, weights.len() / self.output);
+        let mut inner = self.convolve(forward, x);
+        let mut of_weights = vec![0.0; weights.len()];
+        // From here on, `inner` turns from what the kernel gave into the gradient of it.
+        for (patch, of_weights) in of_weights.chunks_exact_mut(output).enumerate() {
+            let weights = &weights[patch * output..(patch + 1) * output];
+            for place in 0..self.patch {
+                let inner = &mut inner[(place * count + patch) * output..][..output];
+                let gradient = &gradient[(patch * self.patch + place) * output..][..output];
+                let values = inner
+                    .iter_mut()
+                    .zip(gradient)
+                    .zip(weights)
+                    .zip(of_weights.iter_mut());
+                for (((inner, gradient), weight), sum) in values {
+                    *sum += *inner * gradient;
+                    *inner = gradient * weight;
+                }
+            }
+        }
+        let kernel = self.kernel_share(forward, x, &inner);
+        let x = self.input_share(backward, &inner, count);
+        debug_assert_eq!(x.len(), count * self.patch * input);
+        Share {
+            kernel,
+            weights: of_weights,
+            x,
+        }
+    }
+
+    fn kernel_share(&self, forward: &Direction, x: &[f32], inner: &[f32]) -> Vec<f32> {
+        let (size, count) = (
+            self.input * self.output,
+            x.len() / (self.patch * self.input),
+        );
+        let starts: Vec<usize> = (0..count)
+            .map(|patch| patch * self.patch * self.input)
+            .collect();
+        let mut sums = vec![0.0; TAPS * size];
+        for ((neighbours, _), inner) in forward
+            .places
+            .iter()
+            .zip(inner.chunks_exact(count * self.output))
+        {
+            for (tap, place) in neighbours {
+                let rows = Rows {
+                    values: x,
+                    starts: &starts,
+                    taps: &[place * self.input],
+                };
+                let sums = &mut sums[tap * size..(tap + 1) * size];
+                accumulate_outer(Level::detect(), rows, self.input, inner, self.output, sums);
+            }
+        }
+        sums
+    }
+
+    fn input_share(&self, backward: &Direction, inner: &[f32], count: usize) -> Vec<f32> {
+        let starts: Vec<usize> = (0..count).map(|patch| patch * self.output).collect();
+        let zeros = vec![0.0; self.input];
+        let mut target = vec![0.0; count * self.patch * self.input];
+        let mut rows = vec![0.0; count * self.input];
+        for (place, (neighbours, panels)) in backward.places.iter().enumerate() {
+            let taps: Vec<usize> = neighbours
+                .iter()
+                .map(|(_, place)| place * count * self.output)
+                .collect();
+            let source = Rows {
+                values: inner,
+                starts: &starts,
+                taps: &taps,
+            };
+            multiply(
+                source,
+                &backward.panels[*panels],
+                Start::Bias(&zeros),
+                &mut rows,
+            );
+            let targets = target.chunks_exact_mut(self.patch * self.input);
+            for (target, row) in targets.zip(rows.chunks_exact(self.input)) {
+                target[place * self.input..(place + 1) * self.input].copy_from_slice(row);
+            }
+        }
+        target
+    }
+
+    /// The gradients of `x`, kernel and weights; the chunks' shares are added in their order.
+    fn gradients(
+        &self,
+        kernel: &[f32],
+        x: &[f32],
+        weights: &[f32],
+        gradient: &[f32],
+    ) -> [Vec<f32>; 3] {
+        let directions = (&self.forward(kernel), &self.backward(kernel));
+        let part = |range: Range<usize>| {
+            let rows = |width: usize| range.start * width..range.end * width;
+            let (from, to) = (self.patch * self.input, self.patch * self.output);
+            self.share(
+                directions,
+                (
+                    &x[rows(from)],
+                    &weights[rows(self.output)],
+                    &gradient[rows(to)],
+                ),
+            )
+        };
+        let shares: Vec<Share> = chunks(weights.len() / self.output)
+            .into_par_iter()
+            .map(part)
+            .collect();
+        let mut sums = vec![0.0; TAPS * self.input * self.output];
+        shares
+            .iter()
+            .for_each(|share| add(Level::detect(), &share.kernel, &mut sums));
+        let mut of_kernel = vec![0.0; sums.len()];
+        for (index, row) in sums.chunks_exact(self.output).enumerate() {
+            let (tap, from) = (index / self.input, index % self.input);
+            row.iter()
+                .enumerate()
+                .for_each(|(to, sum)| of_kernel[(to * self.input + from) * TAPS + tap] = *sum);
+        }
+        let joined = |part: fn(&Share) -> &[f32]| shares.iter().flat_map(part).copied().collect();
+        [
+            joined(|share| &share.x),
+            of_kernel,
+            joined(|share| &share.weights),
+        ]
+    }
+}
+
+impl CustomOp3 for DynamicOp {
+    fn name(&self) -> &'static str {
+        "dynamic-convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weights) = (floats(x, x_layout)?, floats(weights, weights_layout)?);
+        let direction = self.forward(floats(kernel, kernel_layout)?);
+        let patches = weights.len() / self.output;
+        let mut target = vec![0.0; patches * self.patch * self.output];
+        let parts = chunks(patches);
+        split_rows(&mut target, &parts, self.patch * self.output)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, part)| {
+                let rows = |width: usize| part.start * width..part.end * width;
+                self.apply(
+                    &direction,
+                    &x[rows(self.patch * self.input)],
+                    &weights[rows(self.output)],
+                    target,
+                );
+            });
+        Ok((
+            CpuStorage::F32(target),
+            Shape::from((patches, self.patch, self.output)),
+        ))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        kernel: &Tensor,
+        weights: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let [of_x, of_kernel, of_weights] = with_slice(x, |x| {
+            with_slice(kernel, |kernel| {
+                with_slice(weights, |weights| {
+                    with_slice(&gradient, |gradient| {
+                        self.gradients(kernel, x, weights, gradient)
+                    })
+                })
+            })
+        })????;
+        Ok((
+            Some(Tensor::from_vec(of_x, x.shape(), x.device())?),
+            Some(Tensor::from_vec(of_kernel, kernel.shape(), x.device())?),
+            Some(Tensor::from_vec(of_weights, weights.shape(), x.device())?),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use contract::Random;
+
+    fn draws(shape: &[usize], random: &mut Random) -> Var {
+        let values = (0..shape.iter().product())
+            .map(|_| random.range(-1.0, 1.0) as f32)
+            .collect::<Vec<_>>();
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_operation_agrees_with_its_composition_forward_and_backward() {
+        let mut random = Random::new(8, "dynamic");
+        for (patches, patch, input, output) in
+            [(3, 8, 2, 7), (37, 2, 5, 5), (1, 4, 33, 3), (20, 6, 16, 16)]
+        {
+            let x = draws(&[patches, patch, input], &mut random);
+            let kernel = draws(&[output, input, 3, 3], &mut random);
+            let weights = draws(&[patches, output], &mut random);
+            let upstream = draws(&[patches, patch, output], &mut random);
+            let differentiate = |y: &Tensor| {
+                (y * upstream.as_tensor())
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap()
+            };
+            let found = dynamic_convolution(&x, &kernel, &weights).unwrap();
+            let expected = compose(&x, &kernel, &weights).unwrap();
+            let (gradients, composed) = (differentiate(&found), differentiate(&expected));
+            let mut pairs = vec![(found.clone(), expected.clone())];
+            for parameter in [&x, &kernel, &weights] {
+                pairs.push((
+                    gradients.get(parameter).unwrap().clone(),
+                    composed.get(parameter).unwrap().clone(),
+                ));
+            }
+            for (index, (found, expected)) in pairs.iter().enumerate() {
+                assert_eq!(found.dims(), expected.dims());
+                let (found, expected) = (flat(found), flat(expected));
+                let largest = expected
+                    .iter()
+                    .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+                let apart = found
+                    .iter()
+                    .zip(&expected)
+                    .fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+                assert!(
+                    apart < 1e-5 * largest,
+                    "{patches} {patch} {index}: {apart} of {largest}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_slopes() {
+        let mut random = Random::new(9, "dynamic");
+        let parameters = [
+            draws(&[5, 6, 3], &mut random),
+            draws(&[4, 3, 3, 3], &mut random),
+            draws(&[5, 4], &mut random),
+        ];
+        let upstream = draws(&[5, 6, 4], &mut random);
+        let value = || {
+            let [x, kernel, weights] = &parameters;
+            (dynamic_convolution(x, kernel, weights).unwrap() * upstream.as_tensor())
+                .unwrap()
+                .sum_all()
+                .unwrap()
+        };
+        let gradients = value().backward().unwrap();
+        for parameter in &parameters {
+            let gradient = gradients.get(parameter).unwrap();
+            let length = f64::from(
+                gradient
+                    .sqr()
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap(),
+            )
+            .sqrt();
+            let original = parameter.copy().unwrap();
+            let shifted = |by: f64| {
+                parameter
+                    .set(&(&original + (gradient * (by / length)).unwrap()).unwrap())
+                    .unwrap();
+                let value: f32 = value().to_scalar().unwrap();
+                parameter.set(&original).unwrap();
+                f64::from(value)
+            };
+            // Linear in each of them, so that the step may be long.
+            let slope = (shifted(0.1) - shifted(-0.1)) / 0.2;
+            assert!((slope / length - 1.0).abs() < 1e-3, "{slope} {length}");
+        }
+    }
+
+    #[test]
+    fn patches_without_two_rows_are_refused() {
+        let mut random = Random::new(10, "dynamic");
+        let (x, kernel) = (
+            draws(&[2, 5, 3], &mut random),
+            draws(&[3, 3, 3, 3], &mut random),
+        );
+        let weights = draws(&[2, 3], &mut random);
+        assert!(
+            dynamic_convolution(&x, &kernel, &weights)
+                .unwrap_err()
+                .to_string()
+                .contains("[2, 5, 3]")
+        );
+    }
+}

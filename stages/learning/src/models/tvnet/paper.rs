@@ -1,0 +1,230 @@
+//! `form: paper`: the published method. Patches keep time and features apart, every patch has a kernel of its own, samples do
+//! not meet.
+//!
+//! What the paper leaves open, and what is done here:
+//! - Values are embedded as the authors' program does it: a circular convolution over three rows and sinusoidal positions;
+//!   patches come from one convolution that all features share, half a patch apart unless `stride` says otherwise.
+//! - The weights of patch `i` are `1 + F_intra(v_i) + F_inter(v)`. `v_i` is the mean over the patch; `F_intra` is a convolution
+//!   over three neighbouring patches, batch normalisation and ReLU, and `F_inter` a 1x1 convolution of the mean of that over
+//!   all patches. They scale the kernel's output channels, which is to scale what the kernel gives: so no kernel per patch is
+//!   ever built, and the gradients of the weights are those of a product.
+//! - The kernel is 3x3 without bias, over the plane of one patch, `[2, patch / 2]`, with zeros around it; batch normalisation
+//!   and ReLU follow inside the residual.
+//! - Heads are linear: over time and then over features for forecasts and reconstructions; over the mean of all patches for
+//!   classes.
+//! - Windows are normalised by themselves (mean and deviation of each channel, put back at the end) where
+//!   `instance_norm` says so. The authors' program does not do it.
+
+use candle_core::{Result, Tensor, Var};
+
+use super::dynamic::dynamic_convolution;
+use super::embedding::{Embedding, Patches};
+use super::instance_norm::Instance;
+use super::{Body, Forward, Pass};
+use crate::models::{Batch, DataShape, Task};
+use numerics::StateBuilder;
+use numerics::batch_norm::BatchNorm;
+use numerics::conv1d::{Border, Conv1d, Sizes};
+use numerics::group_mean::group_mean;
+use numerics::initialise::Initial;
+use numerics::linear::Linear;
+
+/// What the network consists of.
+pub(super) struct Paper {
+    embedding: Embedding,
+    blocks: Vec<Block>,
+    head: Head,
+    patches: (usize, usize),
+    width: usize,
+    normalise: bool,
+}
+
+/// A dynamic convolution inside a residual.
+struct Block {
+    intra: Conv1d,
+    intra_norm: BatchNorm,
+    inter: Conv1d,
+    /// `[width, width, 3, 3]`.
+    kernel: Var,
+    norm: BatchNorm,
+}
+
+impl Block {
+    fn new(builder: &mut StateBuilder<'_>, name: &str, width: usize) -> Result<Self> {
+        let inter = format!("{name}.inter");
+        Ok(Self {
+            intra: Conv1d::new(
+                builder,
+                &format!("{name}.intra"),
+                Sizes::new(width, width, 3),
+            )?,
+            intra_norm: BatchNorm::new(builder, &format!("{name}.intra_norm"), width)?,
+            inter: Conv1d::without_bias(
+                builder,
+                &inter,
+                Sizes::new(width, width, 1),
+                Initial::FanIn(width),
+            )?,
+            kernel: builder.parameter(
+                format!("{name}.kernel"),
+                &[width, width, 3, 3],
+                Initial::FanIn(9 * width),
+            )?,
+            norm: BatchNorm::new(builder, &format!("{name}.norm"), width)?,
+        })
+    }
+
+    /// One factor per patch and output channel, `[batch, patches, width]`, from `[batch, patches, patch, width]`.
+    fn weights(&self, x: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+        let means = Border::Zeros(1).apply(&group_mean(x)?)?;
+        let intra = self
+            .intra_norm
+            .forward_relu(&self.intra.forward(&means)?, pass.mode)?;
+        let inter = self.inter.forward(&group_mean(&intra)?.unsqueeze(1)?)?;
+        intra.broadcast_add(&inter)? + 1.0
+    }
+
+    fn forward(&self, x: &Tensor, pass: &Pass<'_>) -> Result<(Tensor, Tensor)> {
+        let (batch, patches, patch, width) = x.dims4()?;
+        let weights = self.weights(x, pass)?;
+        let planes = x.reshape((batch * patches, patch, width))?;
+        let dynamic = dynamic_convolution(
+            &planes,
+            &self.kernel,
+            &weights.reshape((batch * patches, width))?,
+        )?;
+        let y = (self
+            .norm
+            .forward_relu(&dynamic, pass.mode)?
+            .reshape(x.shape())?
+            + x)?;
+        Ok((y, weights))
+    }
+}
+
+/// What comes behind the blocks.
+enum Head {
+    /// Rows of patches to rows of the output, then features to channels.
+    Rows { time: Linear, width: Linear },
+    /// The mean of all patches to classes.
+    Classes(Linear),
+}
+
+impl Head {
+    fn new(
+        builder: &mut StateBuilder<'_>,
+        shape: DataShape,
+        patches: (usize, usize),
+        width: usize,
+    ) -> Result<Self> {
+        let rows = match shape.task {
+            Task::Classify => {
+                let classes =
+                    Linear::new(builder, "head.classes", patches.1 * width, shape.classes)?;
+                return Ok(Self::Classes(classes));
+            }
+            Task::Forecast => shape.horizon,
+            Task::Impute | Task::Detect => shape.length,
+        };
+        Ok(Self::Rows {
+            time: Linear::new(builder, "head.time", patches.0 * patches.1, rows)?,
+            width: Linear::new(builder, "head.width", width, shape.channels)?,
+        })
+    }
+
+    /// From `[batch, patches, patch, width]`, a patch being `[2, patch / 2]`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, patches, patch, features) = x.dims4()?;
+        match self {
+            Self::Rows { time, width } => {
+                // Features first, and the rows of a patch in their order again.
+                let halves = x
+                    .reshape((batch, patches, 2, patch / 2, features))?
+                    .permute((0, 4, 1, 3, 2))?;
+                let rows = halves
+                    .contiguous()?
+                    .reshape((batch, features, patches * patch))?;
+                width.forward(&time.forward(&rows)?.transpose(1, 2)?.contiguous()?)
+            }
+            Self::Classes(classes) => classes.forward(&group_mean(&x.reshape((
+                batch,
+                patches,
+                patch * features,
+            ))?)?),
+        }
+    }
+}
+
+impl Paper {
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        shape: DataShape,
+        (width, blocks): (usize, usize),
+        patches: Patches,
+        (dropout, normalise): (f64, bool),
+    ) -> Result<Self> {
+        let embedding = Embedding::new(
+            builder,
+            (shape.length, shape.channels, width),
+            patches,
+            dropout,
+        )?;
+        let blocks = (0..blocks)
+            .map(|index| Block::new(builder, &format!("blocks.{index}"), width))
+            .collect::<Result<Vec<_>>>()?;
+        let patches = (patches.count(shape.length), patches.length);
+        let head = Head::new(builder, shape, patches, width)?;
+        let normalise = normalise && shape.task != Task::Classify;
+        Ok(Self {
+            embedding,
+            blocks,
+            head,
+            patches,
+            width,
+            normalise,
+        })
+    }
+}
+
+impl Body for Paper {
+    fn forward(&self, batch: &Batch, pass: &mut Pass<'_>) -> Result<Forward> {
+        let (patches, patch) = self.patches;
+        let count = batch.inputs.dim(0)?;
+        let instance = self
+            .normalise
+            .then(|| Instance::of(&batch.inputs, batch.mask.as_ref()))
+            .transpose()?;
+        let inputs = match &instance {
+            Some(instance) => instance.normalise(&batch.inputs)?,
+            None => batch.inputs.clone(),
+        };
+        let embedded = self.embedding.values(&inputs, pass)?;
+        let series =
+            embedded
+                .transpose(1, 2)?
+                .contiguous()?
+                .reshape((count * self.width, (), 1))?;
+        // Elements 0, 2, 4, … of a patch become its first row, the others its second.
+        let cut =
+            self.embedding
+                .patches(&series)?
+                .reshape((count, self.width, patches, patch / 2, 2))?;
+        let cut = cut.permute((0, 2, 4, 3, 1))?.contiguous()?;
+        let mut x = cut.reshape((count, patches, patch, self.width))?;
+        let mut named = vec![
+            ("enc_embedding".to_owned(), embedded),
+            ("patches".to_owned(), x.clone()),
+        ];
+        for (index, block) in self.blocks.iter().enumerate() {
+            let (y, weights) = block.forward(&x, pass)?;
+            named.push((format!("weights{index}"), weights));
+            x = y;
+        }
+        let output = self.head.forward(&x)?;
+        let output = match &instance {
+            Some(instance) => instance.restore(&output)?,
+            None => output,
+        };
+        Ok(Forward { output, named })
+    }
+}

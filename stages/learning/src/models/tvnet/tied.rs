@@ -1,0 +1,462 @@
+//! The authors' dynamic convolution: a convolution followed by the transposed convolution with the same kernel.
+//! Where the kernel's weights come from is the block's business.
+//!
+//! A kernel whose output channels are scaled by `a` gives `Wᵀ(a ⊙ a ⊙ (W x))`. So the scales, and not kernels per sample,
+//! are all that a batch needs: `a²` of each sample by itself, or, as the authors' program has it, the sum of `a²` over the
+//! batch for every sample.
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use numerics::Level;
+use numerics::chunks::{chunks, split_rows};
+use numerics::conv::TAPS;
+use numerics::elementwise::add;
+use numerics::host::{floats, with_slice};
+use numerics::product::{Panels, Rows, Start, accumulate_outer, multiply};
+
+/// `Wᵀ(scales ⊙ (W x))`: `x` is `[batch, height, width, channels]`, the kernel `[output, channels, 3, 3]`, scales
+/// `[batch, output]`; the result has the shape of `x`. There is no border.
+///
+/// # Errors
+/// If planes are smaller than the kernel, or sizes disagree.
+pub(super) fn tied_convolution(x: &Tensor, kernel: &Tensor, scales: &Tensor) -> Result<Tensor> {
+    let (batch, height, width, channels) = x.dims4()?;
+    let (output, input, _, _) = kernel.dims4()?;
+    if height < 3 || width < 3 || input != channels || scales.dims() != [batch, output] {
+        bail!(
+            "a tied convolution {:?} scaled by {:?} cannot take {:?}",
+            kernel.dims(),
+            scales.dims(),
+            x.dims()
+        )
+    }
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        let op = TiedOp {
+            height,
+            width,
+            channels,
+            output,
+        };
+        return x
+            .contiguous()?
+            .apply_op3(&kernel.contiguous()?, &scales.contiguous()?, op);
+    }
+    compose(x, kernel, scales)
+}
+
+/// The same with Candle's own operations, on any device.
+fn compose(x: &Tensor, kernel: &Tensor, scales: &Tensor) -> Result<Tensor> {
+    let planes = x.permute((0, 3, 1, 2))?.contiguous()?;
+    let inner = planes
+        .conv2d(kernel, 0, 1, 1, 1)?
+        .broadcast_mul(&scales.unsqueeze(2)?.unsqueeze(3)?)?;
+    inner
+        .conv_transpose2d(kernel, 0, 0, 1, 1)?
+        .permute((0, 2, 3, 1))?
+        .contiguous()
+}
+
+struct TiedOp {
+    height: usize,
+    width: usize,
+    channels: usize,
+    output: usize,
+}
+
+/// Weights as the kernels want them, and where a plane's values are.
+struct Kernel<'a> {
+    level: Level,
+    sizes: &'a TiedOp,
+    forward: Panels,
+    transposed: Panels,
+    /// Where a plane's patches start, where their three lines start in them, and where dense rows start.
+    starts: Vec<usize>,
+    lines: [usize; 3],
+    dense: Vec<usize>,
+    zeros: Vec<f32>,
+}
+
+/// Memory for one sample.
+struct Scratch {
+    /// `[positions, output]`, twice.
+    inner: Vec<f32>,
+    other: Vec<f32>,
+    /// `[positions, 3, 3, channels]`.
+    columns: Vec<f32>,
+}
+
+impl Kernel<'_> {
+    /// Values under one line of the kernel.
+    fn depth(&self) -> usize {
+        3 * self.sizes.channels
+    }
+
+    fn scratch(&self) -> Scratch {
+        let (rows, sizes) = (self.starts.len(), self.sizes);
+        Scratch {
+            inner: vec![0.0; rows * sizes.output],
+            other: vec![0.0; rows * sizes.output],
+            columns: vec![0.0; rows * TAPS * sizes.channels],
+        }
+    }
+
+    fn rows<'b>(&'b self, x: &'b [f32]) -> Rows<'b> {
+        Rows {
+            values: x,
+            starts: &self.starts,
+            taps: &self.lines,
+        }
+    }
+
+    /// `W x` of one plane.
+    fn convolve(&self, x: &[f32], target: &mut [f32]) {
+        multiply(
+            self.rows(x),
+            &self.forward,
+            Start::Bias(&self.zeros[..self.sizes.output]),
+            target,
+        );
+    }
+
+    /// Adds `Wᵀ inner` to a plane.
+    fn add_transposed(&self, inner: &[f32], columns: &mut [f32], target: &mut [f32]) {
+        let rows = Rows {
+            values: inner,
+            starts: &self.dense,
+            taps: &[0],
+        };
+        multiply(rows, &self.transposed, Start::Bias(&self.zeros), columns);
+        let depth = self.depth();
+        for (start, patch) in self.starts.iter().zip(columns.chunks_exact(3 * depth)) {
+            for (line, values) in self.lines.iter().zip(patch.chunks_exact(depth)) {
+                add(
+                    self.level,
+                    values,
+                    &mut target[start + line..start + line + depth],
+                );
+            }
+        }
+    }
+
+    /// Adds the outer product of a plane's patches and `inner` to `sums`, `[3, 3, channels, output]`.
+    fn add_outer(&self, x: &[f32], inner: &[f32], sums: &mut [f32]) {
+        accumulate_outer(
+            self.level,
+            self.rows(x),
+            self.depth(),
+            inner,
+            self.sizes.output,
+            sums,
+        );
+    }
+}
+
+/// `rows[position, output] *= scales[output]`.
+fn scale(rows: &mut [f32], scales: &[f32]) {
+    for row in rows.chunks_exact_mut(scales.len()) {
+        row.iter_mut()
+            .zip(scales)
+            .for_each(|(value, scale)| *value *= scale);
+    }
+}
+
+impl TiedOp {
+    fn plane(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Where the weight under a line and a place in it, `[3, channels]`, stands in the weight of one output.
+    fn place(&self, line: usize, index: usize) -> usize {
+        index % self.channels * TAPS + line * 3 + index / self.channels
+    }
+
+    fn kernel(&self, weight: &[f32]) -> Kernel<'_> {
+        let (level, depth) = (Level::detect(), 3 * self.channels);
+        let value =
+            |line: usize, index: usize, to: usize| weight[to * 3 * depth + self.place(line, index)];
+        let mut forward = Panels::new(level, 3, depth, self.output);
+        forward.fill(value);
+        let mut transposed = Panels::new(level, 1, self.output, 3 * depth);
+        transposed.fill(|_, to, index| value(index / depth, index % depth, to));
+        let start = |row: usize, column: usize| (row * self.width + column) * self.channels;
+        let starts: Vec<usize> = (0..self.height - 2)
+            .flat_map(|row| (0..self.width - 2).map(move |column| start(row, column)))
+            .collect();
+        let dense = (0..starts.len()).map(|row| row * self.output).collect();
+        let lines = [0, 1, 2].map(|line| start(line, 0));
+        let zeros = vec![0.0; (3 * depth).max(self.output)];
+        Kernel {
+            level,
+            sizes: self,
+            forward,
+            transposed,
+            starts,
+            lines,
+            dense,
+            zeros,
+        }
+    }
+
+    fn apply(&self, kernel: &Kernel<'_>, x: &[f32], scales: &[f32]) -> Vec<f32> {
+        let mut target = vec![0.0; x.len()];
+        let (plane, parts) = (self.plane(), chunks(x.len() / self.plane()));
+        split_rows(&mut target, &parts, plane)
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(target, samples)| {
+                let mut scratch = kernel.scratch();
+                for (sample, target) in samples.clone().zip(target.chunks_exact_mut(plane)) {
+                    kernel.convolve(&x[sample * plane..(sample + 1) * plane], &mut scratch.inner);
+                    scale(
+                        &mut scratch.inner,
+                        &scales[sample * self.output..(sample + 1) * self.output],
+                    );
+                    kernel.add_transposed(&scratch.inner, &mut scratch.columns, target);
+                }
+            });
+        target
+    }
+
+    /// The gradient of the kernel in the layout of its sums, and of the scales, of some samples.
+    ///
+    /// With `z = W x` and `q = W g`, `g` being the gradient of the output, what is differentiated is `Σ scales ⊙ z ⊙ q`.
+    fn parameter_share(
+        &self,
+        kernel: &Kernel<'_>,
+        samples: Range<usize>,
+        (x, gradient, scales): (&[f32], &[f32], &[f32]),
+    ) -> [Vec<f32>; 2] {
+        let (plane, output) = (self.plane(), self.output);
+        let mut sums = vec![0.0; TAPS * self.channels * output];
+        let mut of_scales = vec![0.0; samples.len() * output];
+        let mut scratch = kernel.scratch();
+        for (sample, of_scales) in samples.zip(of_scales.chunks_exact_mut(output)) {
+            let own = sample * plane..(sample + 1) * plane;
+            let (x, gradient) = (&x[own.clone()], &gradient[own]);
+            kernel.convolve(x, &mut scratch.inner);
+            kernel.convolve(gradient, &mut scratch.other);
+            for (z, q) in scratch
+                .inner
+                .chunks_exact(output)
+                .zip(scratch.other.chunks_exact(output))
+            {
+                of_scales
+                    .iter_mut()
+                    .zip(z)
+                    .zip(q)
+                    .for_each(|((sum, z), q)| *sum += z * q);
+            }
+            let scales = &scales[sample * output..(sample + 1) * output];
+            scale(&mut scratch.inner, scales);
+            scale(&mut scratch.other, scales);
+            kernel.add_outer(x, &scratch.other, &mut sums);
+            kernel.add_outer(gradient, &scratch.inner, &mut sums);
+        }
+        [sums, of_scales]
+    }
+
+    /// The gradients of kernel and scales; the chunks' shares are added in their order.
+    fn parameter_gradients(
+        &self,
+        kernel: &Kernel<'_>,
+        values: (&[f32], &[f32], &[f32]),
+    ) -> [Vec<f32>; 2] {
+        let parts = chunks(values.0.len() / self.plane());
+        let shares: Vec<[Vec<f32>; 2]> = parts
+            .into_par_iter()
+            .map(|samples| self.parameter_share(kernel, samples, values))
+            .collect();
+        let mut sums = vec![0.0; TAPS * self.channels * self.output];
+        let mut of_scales = Vec::with_capacity(values.2.len());
+        for [share, scales] in &shares {
+            add(kernel.level, share, &mut sums);
+            of_scales.extend_from_slice(scales);
+        }
+        let depth = 3 * self.channels;
+        let mut weight = vec![0.0; sums.len()];
+        for (index, row) in sums.chunks_exact(self.output).enumerate() {
+            let place = self.place(index / depth, index % depth);
+            row.iter()
+                .enumerate()
+                .for_each(|(to, value)| weight[to * 3 * depth + place] = *value);
+        }
+        [weight, of_scales]
+    }
+}
+
+impl CustomOp3 for TiedOp {
+    fn name(&self) -> &'static str {
+        "tied-convolution"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        kernel: &CpuStorage,
+        kernel_layout: &Layout,
+        scales: &CpuStorage,
+        scales_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let kernel = self.kernel(floats(kernel, kernel_layout)?);
+        let target = self.apply(
+            &kernel,
+            floats(x, x_layout)?,
+            floats(scales, scales_layout)?,
+        );
+        Ok((CpuStorage::F32(target), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        scales: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let kernel = with_slice(weight, |weight| self.kernel(weight))?;
+        let (x_gradient, [of_weight, of_scales]) = with_slice(x, |x| {
+            with_slice(&gradient, |gradient| {
+                with_slice(scales, |scales| {
+                    // The operation is its own transpose.
+                    let of_x = self.apply(&kernel, gradient, scales);
+                    (
+                        of_x,
+                        self.parameter_gradients(&kernel, (x, gradient, scales)),
+                    )
+                })
+            })
+        })???;
+        Ok((
+            Some(Tensor::from_vec(x_gradient, x.shape(), x.device())?),
+            Some(Tensor::from_vec(of_weight, weight.shape(), x.device())?),
+            Some(Tensor::from_vec(of_scales, scales.shape(), x.device())?),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use contract::Random;
+
+    fn draws(shape: &[usize], random: &mut Random) -> Var {
+        let values = (0..shape.iter().product())
+            .map(|_| random.range(-1.0, 1.0) as f32)
+            .collect::<Vec<_>>();
+        Var::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_operation_agrees_with_its_composition_forward_and_backward() {
+        let mut random = Random::new(8, "tied");
+        for (batch, height, width, channels, output) in
+            [(3, 4, 5, 2, 7), (19, 3, 3, 5, 5), (1, 6, 4, 33, 3)]
+        {
+            let x = draws(&[batch, height, width, channels], &mut random);
+            let kernel = draws(&[output, channels, 3, 3], &mut random);
+            let scales = draws(&[batch, output], &mut random);
+            let upstream = draws(&[batch, height, width, channels], &mut random);
+            let differentiate = |y: &Tensor| {
+                (y * upstream.as_tensor())
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap()
+            };
+            let found = tied_convolution(&x, &kernel, &scales).unwrap();
+            let expected = compose(&x, &kernel, &scales).unwrap();
+            let (gradients, composed) = (differentiate(&found), differentiate(&expected));
+            let mut pairs = vec![(found.clone(), expected.clone())];
+            for parameter in [&x, &kernel, &scales] {
+                pairs.push((
+                    gradients.get(parameter).unwrap().clone(),
+                    composed.get(parameter).unwrap().clone(),
+                ));
+            }
+            for (index, (found, expected)) in pairs.iter().enumerate() {
+                let (found, expected) = (flat(found), flat(expected));
+                let largest = expected
+                    .iter()
+                    .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+                let pairs = found.iter().zip(&expected);
+                assert!(
+                    pairs
+                        .into_iter()
+                        .all(|(a, b)| (a - b).abs() < 1e-5 * largest),
+                    "{batch} {channels} {index}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_slopes() {
+        let mut random = Random::new(9, "tied");
+        let parameters = [
+            draws(&[2, 4, 5, 3], &mut random),
+            draws(&[4, 3, 3, 3], &mut random),
+            draws(&[2, 4], &mut random),
+        ];
+        let upstream = draws(&[2, 4, 5, 3], &mut random);
+        let value = || {
+            let [x, kernel, scales] = &parameters;
+            (tied_convolution(x, kernel, scales).unwrap() * upstream.as_tensor())
+                .unwrap()
+                .sum_all()
+                .unwrap()
+        };
+        let gradients = value().backward().unwrap();
+        for parameter in &parameters {
+            let gradient = gradients.get(parameter).unwrap();
+            let length = f64::from(
+                gradient
+                    .sqr()
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap(),
+            )
+            .sqrt();
+            let original = parameter.copy().unwrap();
+            let shifted = |by: f64| {
+                parameter
+                    .set(&(&original + (gradient * (by / length)).unwrap()).unwrap())
+                    .unwrap();
+                let value: f32 = value().to_scalar().unwrap();
+                parameter.set(&original).unwrap();
+                f64::from(value)
+            };
+            let slope = (shifted(0.02) - shifted(-0.02)) / 0.04;
+            assert!((slope / length - 1.0).abs() < 2e-3, "{slope} {length}");
+        }
+    }
+
+    #[test]
+    fn planes_below_the_kernel_are_refused() {
+        let mut random = Random::new(10, "tied");
+        let (x, kernel) = (
+            draws(&[2, 2, 5, 3], &mut random),
+            draws(&[3, 3, 3, 3], &mut random),
+        );
+        let scales = draws(&[2, 3], &mut random);
+        assert!(
+            tied_convolution(&x, &kernel, &scales)
+                .unwrap_err()
+                .to_string()
+                .contains("[2, 2, 5, 3]")
+        );
+    }
+}

@@ -1,0 +1,680 @@
+//! The stage kind `score`: how unlike anything learned every row of a series, or every image, is, by a trained model.
+//! What counts as an anomaly is decided later, by a threshold.
+
+mod images;
+
+use candle_core::Device;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::models::{self, DataShape, Loaded, Network, Task};
+use crate::training::Samples;
+use contract::artifact::{
+    ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows,
+};
+use contract::{
+    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Score;
+
+/// How a row that several windows cover gets its score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlap {
+    /// By the window that ends at the row, which is all that is known at that time. Rows before the end of a run's
+    /// first window get theirs from that window.
+    #[default]
+    Last,
+    /// The mean error over all rows of the window that ends at the row: a smoother score, and what programs that score
+    /// whole windows call the score of a window's last row. Rows before the end of a run's first window share its score.
+    Window,
+    /// The mean over all windows that cover the row, later ones included.
+    Mean,
+    /// The window in which the row's score is highest.
+    Max,
+    /// Windows side by side, each row by the one that covers it, for models whose scores compare the rows of a window.
+    /// A tail shorter than a window is covered by a last window that ends with the run.
+    Tile,
+}
+
+/// What is scored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Of {
+    /// The rows of a series, by its windows.
+    #[default]
+    Windows,
+    /// Images, each as a series of a single row.
+    Images,
+}
+
+/// Parameters of `score`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Params {
+    /// What is scored: the rows of a series or images.
+    pub of: Of,
+    /// How a row that several windows cover gets its score.
+    pub overlap: Overlap,
+    /// Windows that are worked on together.
+    #[schemars(range(min = 1))]
+    pub batch: usize,
+    /// Whether each channel's part of the score is kept.
+    pub contributions: bool,
+    /// The splits to score; all if left out. Rows of other splits are left out of the scores.
+    pub splits: Option<Vec<Split>>,
+    /// Of images: the classes that count as anomalies; without this the scores have no labels.
+    pub anomalous: Option<Vec<String>>,
+    /// Of images: the classes that count as normal; without this, all that are not anomalous. Images of classes that are
+    /// neither are left out, and so are anomalous ones of other splits than `test`, so that thresholds are learned from
+    /// normal images.
+    pub normal: Option<Vec<String>>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        let (of, overlap) = (Of::Windows, Overlap::Last);
+        Self {
+            of,
+            overlap,
+            batch: 128,
+            contributions: true,
+            splits: None,
+            anomalous: None,
+            normal: None,
+        }
+    }
+}
+
+impl Stage for Score {
+    type Params = Params;
+
+    const NAME: &'static str = "score";
+    const VERSION: u32 = 2;
+    const DOC: &'static str = "Gives every row, or every image, an anomaly score: the mean over channels of the model's error there";
+    const NUMERICS: Numerics = Numerics::Device;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = false;
+
+    fn inputs(params: &Params) -> Vec<Port> {
+        let windows = "windows of the length that the model was trained on";
+        let samples = match params.of {
+            Of::Windows => Port::new("windows", ArtifactKind::Windows, windows),
+            Of::Images => Port::new(
+                "images",
+                ArtifactKind::Images,
+                "images of the size that the model was trained on",
+            ),
+        };
+        vec![
+            Port::new("model", ArtifactKind::Model, "a trained model"),
+            samples,
+        ]
+    }
+
+    fn outputs(_: &Params) -> Vec<Port> {
+        vec![Port::new(
+            "scores",
+            ArtifactKind::Scores,
+            "a score per row, and each channel's part of it",
+        )]
+    }
+
+    fn check(params: &Params) -> Result<(), (String, String)> {
+        if params.batch == 0 {
+            return Err(("batch".to_owned(), "must be at least 1".to_owned()));
+        }
+        if params.splits.as_ref().is_some_and(Vec::is_empty) {
+            return Err((
+                "splits".to_owned(),
+                "names no split; leave it out to score all".to_owned(),
+            ));
+        }
+        if params.anomalous.is_some() && params.of != Of::Images {
+            return Err((
+                "anomalous".to_owned(),
+                "is for images, not for the rows of a series".to_owned(),
+            ));
+        }
+        if params.anomalous.as_ref().is_some_and(Vec::is_empty) {
+            return Err((
+                "anomalous".to_owned(),
+                "names no class; leave it out for scores without labels".to_owned(),
+            ));
+        }
+        images::check_normal(params)
+    }
+
+    fn run(
+        params: &Params,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        let device = numerics::device(context.device)?;
+        if params.of == Of::Images {
+            let (images, model) = (
+                inputs.get::<Images>("images")?,
+                inputs.get::<Model>("model")?,
+            );
+            return Ok(Outputs::one(
+                "scores",
+                images::score(params, &images, &model, &device, context)?,
+            ));
+        }
+        let windows = inputs.get::<Windows>("windows")?;
+        let fits = |shape: DataShape| {
+            if shape.task != Task::Detect {
+                return Err(StageError::new(format!(
+                    "the model was trained to {}, which gives no scores",
+                    shape.task
+                )));
+            }
+            if shape.width > 0 {
+                let error = StageError::new("the model was trained on images, these are windows");
+                return Err(error.hint("set `of: images`"));
+            }
+            check_shape(shape, &windows)
+        };
+        let Loaded { network, .. } = models::load(&*inputs.get::<Model>("model")?, &device, fits)?;
+        let segments = wanted_segments(params, &windows.series)?;
+        let mut scorer = Scorer {
+            params,
+            windows: &windows,
+            context,
+            device,
+            network,
+            rows: Rows::new(&windows.series),
+        };
+        scorer.run(&segments)?;
+        Ok(Outputs::one("scores", scorer.finish(&segments)?))
+    }
+}
+
+fn check_shape(shape: DataShape, windows: &Windows) -> Result<(), StageError> {
+    let (length, channels) = (windows.spec.length, windows.series.width());
+    if shape.length == length && shape.channels == channels {
+        return Ok(());
+    }
+    Err(StageError::new(format!(
+        "the model was trained on windows of {} rows and {} channels, these have {length} rows and {channels} channels",
+        shape.length, shape.channels
+    ))
+    .hint("score with the windows of the training, or with others of the same length and series of the same channels"))
+}
+
+fn wanted_segments<'a>(
+    params: &Params,
+    series: &'a Series,
+) -> Result<Vec<&'a Segment>, StageError> {
+    let wanted = |split: Split| {
+        params
+            .splits
+            .as_ref()
+            .is_none_or(|splits| splits.contains(&split))
+    };
+    let segments: Vec<&Segment> = series
+        .segments
+        .iter()
+        .filter(|segment| wanted(segment.split))
+        .collect();
+    let rows: usize = segments.iter().map(|segment| segment.rows.len()).sum();
+    if rows == 0 {
+        return Err(
+            StageError::new("the splits to score have no rows").hint("name others in `splits`")
+        );
+    }
+    Ok(segments)
+}
+
+/// The error of every row and channel so far, and by how many windows; the series' rows, row-major.
+struct Rows {
+    channels: usize,
+    errors: Vec<f32>,
+    windows: Vec<u32>,
+}
+
+impl Rows {
+    fn new(series: &Series) -> Self {
+        let (rows, channels) = (series.rows(), series.width());
+        Self {
+            channels,
+            errors: vec![0.0; rows * channels],
+            windows: vec![0; rows],
+        }
+    }
+
+    /// Takes the errors of a row in one more window into account.
+    fn add(&mut self, row: usize, errors: &[f32], overlap: Overlap) {
+        let own = &mut self.errors[row * self.channels..(row + 1) * self.channels];
+        let seen = &mut self.windows[row];
+        *seen += 1;
+        match overlap {
+            _ if *seen == 1 => own.copy_from_slice(errors),
+            Overlap::Mean => {
+                let share = 1.0 / *seen as f32;
+                own.iter_mut()
+                    .zip(errors)
+                    .for_each(|(own, error)| *own += (error - *own) * share);
+            }
+            Overlap::Max if errors.iter().sum::<f32>() <= own.iter().sum::<f32>() => {}
+            Overlap::Max | Overlap::Last | Overlap::Window => own.copy_from_slice(errors),
+            // The last window of a run may reach into the one before it, which keeps its rows.
+            Overlap::Tile => {}
+        }
+    }
+}
+
+struct Scorer<'a> {
+    params: &'a Params,
+    windows: &'a Windows,
+    context: &'a StageContext<'a>,
+    device: Device,
+    network: Box<dyn Network>,
+    rows: Rows,
+}
+
+impl Scorer<'_> {
+    /// Slides windows over every run, row by row or side by side, whatever the stride that training used.
+    fn run(&mut self, segments: &[&Segment]) -> Result<(), StageError> {
+        let wanted = |run: &&WindowRun| segments.iter().any(|segment| segment.split == run.split);
+        let runs: Vec<WindowRun> = self.windows.runs.iter().filter(wanted).copied().collect();
+        let length = self.windows.spec.length;
+        let starts: Vec<Vec<usize>> = runs
+            .iter()
+            .map(|run| window_starts(run, length, self.params.overlap))
+            .collect();
+        let total: u64 = starts.iter().map(|starts| starts.len() as u64).sum();
+        let mut done = 0;
+        for (run, starts) in runs.iter().zip(&starts) {
+            let own = rows_of_split(segments, run);
+            for starts in starts.chunks(self.params.batch) {
+                self.context.check_cancelled()?;
+                self.batch(starts, run, &own)?;
+                done += starts.len() as u64;
+                let phase = format!("split {}", run.split);
+                self.context.host.progress(Progress {
+                    unit: "window",
+                    done,
+                    total,
+                    phase,
+                    figures: Vec::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// One batch of windows of a run. A run may borrow rows of other splits for context; only its `own` get scores.
+    fn batch(&mut self, starts: &[usize], run: &WindowRun, own: &[bool]) -> Result<(), StageError> {
+        let batch = self.windows.gather(starts, Task::Detect, &self.device)?;
+        let errors = self
+            .network
+            .errors(&batch)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
+        let (length, channels) = (self.windows.spec.length, self.rows.channels);
+        for (start, errors) in starts.iter().zip(errors.chunks_exact(length * channels)) {
+            let overlap = self.params.overlap;
+            let ends_only =
+                matches!(overlap, Overlap::Last | Overlap::Window) && *start != run.rows.0;
+            let skipped = if ends_only { length - 1 } else { 0 };
+            let whole = if overlap == Overlap::Window {
+                mean_row(errors, channels)
+            } else {
+                Vec::new()
+            };
+            for (offset, errors) in errors.chunks_exact(channels).enumerate().skip(skipped) {
+                let row = start + offset;
+                if own[row - run.rows.0] {
+                    self.rows
+                        .add(row, if whole.is_empty() { errors } else { &whole }, overlap);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, segments: &[&Segment]) -> Result<Scores, StageError> {
+        let series = &self.windows.series;
+        let channels = self.rows.channels;
+        let total: usize = segments.iter().map(|segment| segment.rows.len()).sum();
+        let mut scores = Scores {
+            scores: Vec::with_capacity(total),
+            labels: Vec::new(),
+            segments: Vec::new(),
+            channels: if self.params.contributions {
+                series.channels.clone()
+            } else {
+                Vec::new()
+            },
+            contributions: Vec::new(),
+        };
+        let mut parts = vec![0.0; channels];
+        for segment in segments {
+            let first = scores.scores.len();
+            for row in segment.rows.clone() {
+                if self.rows.windows[row] == 0 {
+                    return Err(uncovered(row, segment, self.windows.spec.length));
+                }
+                let errors = &self.rows.errors[row * channels..(row + 1) * channels];
+                parts
+                    .iter_mut()
+                    .zip(errors)
+                    .for_each(|(part, error)| *part = error / channels as f32);
+                let score: f32 = parts.iter().sum();
+                if !score.is_finite() {
+                    return Err(
+                        StageError::new(format!("the score of row {row} is {score}"))
+                            .hint("are the model's weights and the series finite?"),
+                    );
+                }
+                scores.scores.push(score);
+                if self.params.contributions {
+                    scores.contributions.extend_from_slice(&parts);
+                }
+            }
+            if !series.labels.is_empty() {
+                scores
+                    .labels
+                    .extend_from_slice(&series.labels[segment.rows.clone()]);
+            }
+            scores.segments.push(Segment {
+                rows: first..scores.scores.len(),
+                ..(*segment).clone()
+            });
+        }
+        Ok(scores)
+    }
+}
+
+/// The first rows of the windows of a run that are scored.
+fn window_starts(run: &WindowRun, length: usize, overlap: Overlap) -> Vec<usize> {
+    let (first, end) = run.rows;
+    let count = (end - first + 1).saturating_sub(length);
+    match overlap {
+        Overlap::Tile if count > 0 => {
+            let last = first + count - 1;
+            (first..last).step_by(length).chain([last]).collect()
+        }
+        _ => (first..first + count).collect(),
+    }
+}
+
+/// The mean over the rows of `[rows, channels]`.
+fn mean_row(rows: &[f32], channels: usize) -> Vec<f32> {
+    let count = (rows.len() / channels) as f64;
+    let mut sums = vec![0.0_f64; channels];
+    for row in rows.chunks_exact(channels) {
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    sums.into_iter().map(|sum| (sum / count) as f32).collect()
+}
+
+/// For every row of a run, whether it belongs to the run's split and is to be scored.
+fn rows_of_split(segments: &[&Segment], run: &WindowRun) -> Vec<bool> {
+    let mut own = vec![false; run.rows.1 - run.rows.0];
+    for segment in segments.iter().filter(|segment| segment.split == run.split) {
+        let (first, last) = (
+            segment.rows.start.max(run.rows.0),
+            segment.rows.end.min(run.rows.1),
+        );
+        if first < last {
+            own[first - run.rows.0..last - run.rows.0].fill(true);
+        }
+    }
+    own
+}
+
+fn uncovered(row: usize, segment: &Segment, length: usize) -> StageError {
+    let Segment {
+        split,
+        entity,
+        rows,
+        ..
+    } = segment;
+    StageError::new(format!(
+        "no window covers row {row}, in the split {split} of {entity} with {} rows",
+        rows.len()
+    ))
+    .hint(format!(
+        "windows are {length} rows long: make windows of that split, or leave it out with `splits`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::tests::{recipe, waves};
+    use crate::training::train;
+    use contract::NullHost;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    const LENGTH: usize = 10;
+
+    fn scores(
+        params: &Params,
+        model: &Model,
+        windows: &Windows,
+    ) -> Result<Arc<Scores>, StageError> {
+        let mut inputs = Inputs::default();
+        inputs.add("model", "model", model.clone().into());
+        inputs.add("windows", "windows", windows.clone().into());
+        let outputs = Score::run(params, &inputs, &NullHost::default().context(1))?.into_map();
+        let contract::artifact::Artifact::Scores(scores) = &outputs["scores"] else {
+            panic!("not scores")
+        };
+        Ok(Arc::clone(scores))
+    }
+
+    fn model(windows: &Windows) -> Model {
+        train(
+            &recipe(json!({"epochs": 2})),
+            windows,
+            &NullHost::default().context(3),
+        )
+        .unwrap()
+        .model
+    }
+
+    /// Every window's errors by itself, `[length][channel]`, by first row.
+    fn errors(
+        model: &Model,
+        windows: &Windows,
+        rows: std::ops::Range<usize>,
+    ) -> Vec<(usize, Vec<f32>)> {
+        let network = models::load(model, &Device::Cpu, |_| Ok(()))
+            .unwrap()
+            .network;
+        let window = |start: usize| {
+            let batch = windows
+                .gather(&[start], Task::Detect, &Device::Cpu)
+                .unwrap();
+            (
+                start,
+                network
+                    .errors(&batch)
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .to_vec1()
+                    .unwrap(),
+            )
+        };
+        (rows.start..=rows.end - LENGTH).map(window).collect()
+    }
+
+    #[test]
+    fn every_overlap_follows_its_definition() {
+        let windows = waves(LENGTH, 3, [50, 25, 21]);
+        let model = model(&windows);
+        for overlap in [
+            Overlap::Last,
+            Overlap::Window,
+            Overlap::Mean,
+            Overlap::Max,
+            Overlap::Tile,
+        ] {
+            let found = scores(
+                &Params {
+                    overlap,
+                    batch: 4,
+                    ..Params::default()
+                },
+                &model,
+                &windows,
+            )
+            .unwrap();
+            assert_eq!(found.segments, windows.series.segments);
+            assert_eq!(found.labels, windows.series.labels);
+            assert_eq!(found.contributions.len(), 96 * 3);
+            for segment in &windows.series.segments {
+                let errors = errors(&model, &windows, segment.rows.clone());
+                for row in segment.rows.clone() {
+                    let covering = errors
+                        .iter()
+                        .filter(|(start, _)| (*start..start + LENGTH).contains(&row));
+                    let at = |(start, errors): &(usize, Vec<f32>)| {
+                        let first = (row - start) * 3;
+                        errors[first..first + 3]
+                            .iter()
+                            .map(|error| f64::from(*error))
+                            .sum::<f64>()
+                            / 3.0
+                    };
+                    let values: Vec<f64> = covering.map(at).collect();
+                    let tile = (row - segment.rows.start) / LENGTH * LENGTH;
+                    let tile = tile.min(segment.rows.len() - LENGTH);
+                    let expected = match overlap {
+                        // The window that ends here is the first of those that cover the row.
+                        Overlap::Last => values[0],
+                        Overlap::Window => {
+                            let ends = row.max(segment.rows.start + LENGTH - 1);
+                            let (_, errors) = &errors[ends + 1 - LENGTH - segment.rows.start];
+                            errors.iter().map(|error| f64::from(*error)).sum::<f64>()
+                                / errors.len() as f64
+                        }
+                        Overlap::Mean => values.iter().sum::<f64>() / values.len() as f64,
+                        Overlap::Max => values.iter().copied().fold(0.0, f64::max),
+                        Overlap::Tile => at(&errors[tile]),
+                    };
+                    let score = f64::from(found.scores[row]);
+                    assert!(
+                        (score - expected).abs() < 1e-5 * expected.max(1e-3),
+                        "{overlap:?} {row}: {score} {expected}"
+                    );
+                    let parts: f32 = found.contributions[row * 3..row * 3 + 3].iter().sum();
+                    assert_eq!(parts, found.scores[row]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn batches_and_threads_do_not_matter() {
+        let windows = waves(LENGTH, 1, [50, 25, 40]);
+        let model = model(&windows);
+        let digest = |batch, threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| {
+                scores(
+                    &Params {
+                        batch,
+                        ..Params::default()
+                    },
+                    &model,
+                    &windows,
+                )
+                .unwrap()
+                .digest()
+            })
+        };
+        let expected = digest(128, 1);
+        assert!(
+            [(128, 2), (128, 5), (1, 2), (7, 3)]
+                .into_iter()
+                .all(|(batch, threads)| digest(batch, threads) == expected)
+        );
+    }
+
+    #[test]
+    fn tiles_cover_a_run_once_but_for_its_tail() {
+        let starts = |rows| {
+            let run = WindowRun {
+                split: Split::Test,
+                first: rows,
+                stride: 1,
+                count: 0,
+                rows: (rows, rows + 31),
+            };
+            [LENGTH, 31, 32].map(|length| window_starts(&run, length, Overlap::Tile))
+        };
+        assert_eq!(starts(0), [vec![0, 10, 20, 21], vec![0], vec![]]);
+        assert_eq!(starts(7), [vec![7, 17, 27, 28], vec![7], vec![]]);
+        let even = WindowRun {
+            split: Split::Test,
+            first: 0,
+            stride: 1,
+            count: 0,
+            rows: (0, 30),
+        };
+        assert_eq!(window_starts(&even, LENGTH, Overlap::Tile), [0, 10, 20]);
+    }
+
+    #[test]
+    fn only_wanted_splits_are_scored() {
+        let windows = waves(LENGTH, 1, [50, 25, 40]);
+        let model = model(&windows);
+        let all = scores(&Params::default(), &model, &windows).unwrap();
+        let params = Params {
+            splits: Some(vec![Split::Test]),
+            contributions: false,
+            ..Params::default()
+        };
+        let test = scores(&params, &model, &windows).unwrap();
+        assert_eq!(test.scores, all.scores[75..]);
+        assert_eq!(test.labels, all.labels[75..]);
+        assert_eq!(test.segments.len(), 1);
+        assert_eq!(test.segments[0].rows, 0..40);
+        assert!(test.channels.is_empty() && test.contributions.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let windows = waves(LENGTH, 1, [50, 25, 40]);
+        let model = model(&windows);
+        let other = scores(
+            &Params::default(),
+            &model,
+            &waves(LENGTH + 2, 1, [50, 25, 40]),
+        )
+        .unwrap_err();
+        assert!(
+            other.message().contains("windows of 10 rows") && other.message().contains("12 rows"),
+            "{other}"
+        );
+        let short = scores(&Params::default(), &model, &waves(LENGTH, 1, [50, 25, 4])).unwrap_err();
+        assert!(
+            short.message().contains("row 75") && short.hint_text().is_some(),
+            "{short}"
+        );
+        let none = Params {
+            splits: Some(vec![Split::Calibration]),
+            ..Params::default()
+        };
+        assert!(
+            scores(&none, &model, &windows)
+                .unwrap_err()
+                .message()
+                .contains("no rows")
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! The stage kind `train`: a model fitted to the training windows or images, chosen by the validation ones.
+//! The work is done in `training`; scoring new data is another stage's.
+
+use crate::training::{Recipe, train};
+use contract::artifact::{ArtifactKind, Images, Split, Windows};
+use contract::{
+    FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext,
+    StageError, Threads,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Train;
+
+impl Stage for Train {
+    type Params = Recipe;
+
+    const NAME: &'static str = "train";
+    const VERSION: u32 = 2;
+    const DOC: &'static str = "Trains a model on the windows or images of the split `train`, watching the split `validation`";
+    const NUMERICS: Numerics = Numerics::Device;
+    const THREADS: Threads = Threads::All;
+    const SEEDED: bool = true;
+    const EXAMPLE: &'static str = r#"{"model": {"kind": "tvnet-recon"}}"#;
+
+    fn inputs(params: &Recipe) -> Vec<Port> {
+        vec![if params.reads_images() {
+            Port::new(
+                "images",
+                ArtifactKind::Images,
+                "images with the split `train`, and `validation` if watched",
+            )
+        } else {
+            Port::new(
+                "windows",
+                ArtifactKind::Windows,
+                "windows with the split `train`, and `validation` if watched",
+            )
+        }]
+    }
+
+    fn outputs(_: &Recipe) -> Vec<Port> {
+        vec![
+            Port::new(
+                "model",
+                ArtifactKind::Model,
+                "the weights of the chosen epoch",
+            ),
+            Port::new(
+                "log",
+                ArtifactKind::Table,
+                "losses and learning rate of every epoch",
+            ),
+        ]
+    }
+
+    fn check(params: &Recipe) -> Result<(), (String, String)> {
+        params.check()
+    }
+
+    fn files(params: &Recipe) -> Vec<FileRequest> {
+        params.files()
+    }
+
+    fn learns(params: &Recipe) -> Vec<Learning> {
+        let learning = |what, purpose, from, parameter| Learning {
+            what,
+            purpose,
+            from: vec![from],
+            labels: false,
+            oracle: false,
+            parameter,
+        };
+        let mut learned = vec![learning("weights", Purpose::Fit, Split::Train, "model")];
+        // The upper level of two tunes how the lower one learns: a choice, as that of hyperparameters is.
+        let upper = params.is_bi_level();
+        learned.extend(upper.then(|| {
+            learning(
+                "controller",
+                Purpose::Select,
+                params.monitor.on,
+                "monitor.on",
+            )
+        }));
+        learned.extend(
+            params
+                .chooses()
+                .map(|what| learning(what, Purpose::Select, params.monitor.on, "monitor.on")),
+        );
+        learned
+    }
+
+    fn run(
+        params: &Recipe,
+        inputs: &Inputs,
+        context: &StageContext<'_>,
+    ) -> Result<Outputs, StageError> {
+        let trained = if params.reads_images() {
+            train(params, &*inputs.get::<Images>("images")?, context)?
+        } else {
+            train(params, &*inputs.get::<Windows>("windows")?, context)?
+        };
+        Ok(Outputs::one("model", trained.model).with("log", trained.log))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::StageKind;
+    use serde_json::json;
+
+    #[test]
+    fn parameters_are_completed_and_described() {
+        let kind = StageKind::of::<Train>();
+        let given =
+            json!({"model": {"kind": "tvnet-recon"}, "optimizer": {"kind": "adam", "lr": 1e-4}});
+        let complete = kind.complete(given).unwrap();
+        assert_eq!(complete["epochs"], 10);
+        assert_eq!(
+            complete["model"],
+            json!({"kind": "tvnet-recon", "patch": 8, "blocks": 3, "cm": null})
+        );
+        assert_eq!(complete["optimizer"]["lr"], 1e-4);
+        assert_eq!(complete["schedule"], json!({"kind": "constant"}));
+        assert!(kind.check(&complete).is_ok());
+        assert!(kind.complete(json!({})).unwrap_err().contains("model"));
+        let schema = serde_json::to_value(kind.schema()).unwrap();
+        assert_eq!(schema["properties"]["epochs"]["minimum"], 1);
+        assert_eq!(
+            schema["properties"]["model"]["oneOf"][0]["properties"]["patch"]["maximum"],
+            4096
+        );
+        assert_eq!(schema["required"], json!(["model"]));
+    }
+
+    #[test]
+    fn what_is_learned_is_declared() {
+        let splits = |changes| -> Vec<Split> {
+            let recipe = crate::training::tests::recipe(changes);
+            Train::learns(&recipe)
+                .into_iter()
+                .flat_map(|learning| learning.from)
+                .collect()
+        };
+        assert_eq!(splits(json!({})), [Split::Train, Split::Validation]);
+        assert_eq!(splits(json!({"keep": "last"})), [Split::Train]);
+        let two_levels = json!({"model": {"kind": "dynonet"}, "keep": "last"});
+        assert_eq!(
+            splits(two_levels.clone()),
+            [Split::Train, Split::Validation]
+        );
+        let mut on_test = two_levels;
+        on_test["monitor"] = json!({"on": "test"});
+        assert_eq!(splits(on_test), [Split::Train, Split::Test]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Pictures become lighter or darker.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Augmentation, Picture};
+use contract::Random;
+
+/// All values of a picture are multiplied by a factor between `1 - by` and `1 + by`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Brightness {
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub by: f64,
+}
+
+impl Default for Brightness {
+    fn default() -> Self {
+        Self { by: 0.2 }
+    }
+}
+
+impl Augmentation for Brightness {
+    const NAME: &'static str = "brightness";
+    const DOC: &'static str = "Makes pictures lighter or darker";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if (0.0..=1.0).contains(&self.by) {
+            Ok(())
+        } else {
+            Err(("by", "must lie between 0 and 1"))
+        }
+    }
+
+    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+        let factor = random.range(1.0 - self.by, 1.0 + self.by) as f32;
+        picture.change(|value| value * factor);
+    }
+}

@@ -1,0 +1,268 @@
+//! Pictures altered at random while a model trains on them, one file a way of altering, and the table that names them.
+//! Every picture has a generator of its own, seeded in the order of the batch, so threads change nothing.
+
+mod brightness;
+mod flip;
+mod noise;
+mod picture;
+mod resize;
+mod rotation;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use contract::{Choice, Entry, Random, Registry, StageError};
+use picture::Picture;
+
+/// The table of augmentations.
+const AUGMENTATIONS: &[Declaration] = &[
+    Declaration::of::<resize::Resize>(),
+    Declaration::of::<flip::Flip>(),
+    Declaration::of::<rotation::Rotation>(),
+    Declaration::of::<brightness::Brightness>(),
+    Declaration::of::<noise::Noise>(),
+];
+
+/// One way of altering a picture: a struct of parameters with a default for every field.
+trait Augmentation: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
+    /// The name in YAML.
+    const NAME: &'static str;
+    /// One sentence for the catalogue.
+    const DOC: &'static str;
+
+    /// A parameter that is no usable value, and why.
+    fn check(&self) -> Result<(), (&'static str, &'static str)>;
+
+    /// Alters a picture; values stay between 0 and 1.
+    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random);
+}
+
+/// How the parameters of a chosen augmentation become what alters pictures.
+type Parse = fn(&Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String>;
+
+/// An augmentation with its type erased.
+struct Declaration {
+    name: &'static str,
+    entry: fn() -> Entry,
+    parse: Parse,
+}
+
+impl Declaration {
+    const fn of<A: Augmentation>() -> Self {
+        Self {
+            name: A::NAME,
+            entry: || Entry::new::<A>(A::NAME, A::DOC),
+            parse: |choice| Ok(Box::new(choice.parameters::<A>()?)),
+        }
+    }
+
+    fn parse(choice: &Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String> {
+        let found = AUGMENTATIONS
+            .iter()
+            .find(|augmentation| augmentation.name == choice.name());
+        (found
+            .ok_or_else(|| format!("unknown augmentation `{}`", choice.name()))?
+            .parse)(choice)
+    }
+}
+
+/// What can be asked of an augmentation without knowing its type.
+trait AnyAugmentation: Send + Sync {
+    fn check(&self) -> Result<(), (&'static str, &'static str)>;
+    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random);
+}
+
+impl<A: Augmentation> AnyAugmentation for A {
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        Augmentation::check(self)
+    }
+
+    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+        Augmentation::apply(self, picture, random);
+    }
+}
+
+/// The table of augmentations as pipelines see it.
+#[derive(Debug)]
+pub struct Augmentations;
+
+impl Registry for Augmentations {
+    const TAG: &'static str = "kind";
+    const WHAT: &'static str = "augmentation";
+    const BARE: bool = true;
+
+    fn entries() -> Vec<Entry> {
+        AUGMENTATIONS
+            .iter()
+            .map(|augmentation| (augmentation.entry)())
+            .collect()
+    }
+}
+
+/// What the schema says only to editors.
+///
+/// # Errors
+/// The parameter at fault and a sentence about it.
+pub fn check(choice: &Choice<Augmentations>) -> Result<(), (String, String)> {
+    let augmentation = Declaration::parse(choice).map_err(|error| (String::new(), error))?;
+    augmentation
+        .check()
+        .map_err(|(parameter, reason)| (parameter.to_owned(), reason.to_owned()))
+}
+
+/// Alters every picture of `[batch, colours, height, width]` in the given ways, one after another. Without any, nothing
+/// is drawn.
+///
+/// # Errors
+/// If a tensor operation fails or the tensor does not hold pictures.
+pub fn augment(
+    ways: &[Choice<Augmentations>],
+    images: &Tensor,
+    random: &mut Random,
+) -> Result<Tensor, StageError> {
+    if ways.is_empty() {
+        return Ok(images.clone());
+    }
+    let ways: Vec<Box<dyn AnyAugmentation>> = ways
+        .iter()
+        .map(Declaration::parse)
+        .collect::<Result<_, _>>()
+        .map_err(StageError::new)?;
+    let (batch, colours, height, width) = images.dims4()?;
+    let mut values: Vec<f32> = images.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
+    let seeds: Vec<u64> = (0..batch).map(|_| random.next_u64()).collect();
+    values
+        .par_chunks_exact_mut(colours * height * width)
+        .zip(seeds)
+        .for_each(|(values, seed)| {
+            let mut random = Random::new(seed, "augment");
+            let mut picture = Picture {
+                height,
+                width,
+                values,
+            };
+            ways.iter()
+                .for_each(|way| way.apply(&mut picture, &mut random));
+        });
+    Ok(Tensor::from_vec(
+        values,
+        (batch, colours, height, width),
+        images.device(),
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn choice(kind: &str, parameters: serde_json::Value) -> Choice<Augmentations> {
+        Choice::new(kind, parameters).unwrap()
+    }
+
+    fn images(batch: usize) -> Tensor {
+        let mut random = Random::new(1, "images");
+        let values: Vec<f32> = (0..batch * 3 * 6 * 9)
+            .map(|_| random.uniform() as f32)
+            .collect();
+        Tensor::from_vec(values, (batch, 3, 6, 9), &Device::Cpu).unwrap()
+    }
+
+    fn altered(ways: &[Choice<Augmentations>], images: &Tensor) -> Vec<f32> {
+        augment(ways, images, &mut Random::new(2, "noise"))
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    }
+
+    #[test]
+    fn every_way_alters_within_bounds_and_repeats_itself() {
+        let images = images(5);
+        let original: Vec<f32> = images.flatten_all().unwrap().to_vec1().unwrap();
+        assert_eq!(altered(&[], &images), original);
+        for declaration in AUGMENTATIONS {
+            let way = [choice(declaration.name, json!({}))];
+            assert!(check(&way[0]).is_ok());
+            let found = altered(&way, &images);
+            assert!(found != original, "{}", declaration.name);
+            assert!(
+                found.iter().all(|value| (0.0..=1.0).contains(value)),
+                "{}",
+                declaration.name
+            );
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(3)
+                .build()
+                .unwrap();
+            assert_eq!(pool.install(|| altered(&way, &images)), found);
+        }
+    }
+
+    #[test]
+    fn nothing_is_drawn_where_nothing_is_altered() {
+        let mut random = Random::new(2, "noise");
+        augment(&[], &images(2), &mut random).unwrap();
+        assert_eq!(random, Random::new(2, "noise"));
+    }
+
+    #[test]
+    fn neutral_parameters_change_nothing_and_certain_flips_turn_round() {
+        let images = images(2);
+        let original: Vec<f32> = images.flatten_all().unwrap().to_vec1().unwrap();
+        let neutral = [
+            choice("resize", json!({"from": 1.0, "to": 1.0})),
+            choice("flip", json!({"horizontal": 0.0, "vertical": 0.0})),
+            choice("rotation", json!({"degrees": 0.0})),
+            choice("brightness", json!({"by": 0.0})),
+            choice("noise", json!({"deviation": 0.0})),
+        ];
+        let found = altered(&neutral, &images);
+        assert!(
+            found
+                .iter()
+                .zip(&original)
+                .all(|(found, original)| (found - original).abs() < 1e-6)
+        );
+        let flipped = altered(
+            &[choice("flip", json!({"horizontal": 1.0, "vertical": 1.0}))],
+            &images,
+        );
+        for (plane, original) in flipped.chunks_exact(54).zip(original.chunks_exact(54)) {
+            assert!(plane.iter().rev().eq(original));
+        }
+        let mut half_turn = original.clone();
+        for values in half_turn.chunks_exact_mut(3 * 54) {
+            Picture {
+                height: 6,
+                width: 9,
+                values,
+            }
+            .warp(|row, column| (-row, -column));
+        }
+        assert!(
+            half_turn
+                .iter()
+                .zip(&flipped)
+                .all(|(one, other)| (one - other).abs() < 1e-4)
+        );
+    }
+
+    #[test]
+    fn unusable_parameters_are_named() {
+        for (kind, parameters, parameter) in [
+            ("resize", json!({"from": 0.0}), "from"),
+            ("resize", json!({"from": 2.0, "to": 1.0}), "to"),
+            ("flip", json!({"vertical": 1.5}), "vertical"),
+            ("rotation", json!({"degrees": -1.0}), "degrees"),
+            ("brightness", json!({"by": 1.5}), "by"),
+            ("noise", json!({"deviation": -0.1}), "deviation"),
+        ] {
+            assert_eq!(check(&choice(kind, parameters)).unwrap_err().0, parameter);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Noise is laid over pictures.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Augmentation, Picture};
+use contract::Random;
+
+/// Normal noise of this standard deviation is added to every value.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Noise {
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub deviation: f64,
+}
+
+impl Default for Noise {
+    fn default() -> Self {
+        Self { deviation: 0.02 }
+    }
+}
+
+impl Augmentation for Noise {
+    const NAME: &'static str = "noise";
+    const DOC: &'static str = "Adds normal noise to every value";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if (0.0..=1.0).contains(&self.deviation) {
+            Ok(())
+        } else {
+            Err(("deviation", "must lie between 0 and 1"))
+        }
+    }
+
+    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+        picture.change(|value| value + (self.deviation * random.normal()) as f32);
+    }
+}

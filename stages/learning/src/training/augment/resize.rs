@@ -1,0 +1,46 @@
+//! Pictures grow or shrink about their centre.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Augmentation, Picture};
+use contract::Random;
+
+/// A picture is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resize {
+    #[schemars(range(min = 0.1, max = 10.0))]
+    pub from: f64,
+    #[schemars(range(min = 0.1, max = 10.0))]
+    pub to: f64,
+}
+
+impl Default for Resize {
+    fn default() -> Self {
+        Self { from: 0.9, to: 1.1 }
+    }
+}
+
+impl Augmentation for Resize {
+    const NAME: &'static str = "resize";
+    const DOC: &'static str = "Draws pictures larger or smaller about their centre";
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        match self {
+            Self { from, .. } if !(0.1..=10.0).contains(from) => {
+                Err(("from", "must lie between 0.1 and 10"))
+            }
+            Self { to, .. } if !(0.1..=10.0).contains(to) => {
+                Err(("to", "must lie between 0.1 and 10"))
+            }
+            Self { from, to } if from > to => Err(("to", "must not be smaller than `from`")),
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
+        let factor = random.range(self.from, self.to);
+        picture.warp(|row, column| (row / factor, column / factor));
+    }
+}

@@ -1,0 +1,75 @@
+//! Images as samples: the pictures of a set, decoded when a batch is made.
+//! How they are altered while training is said by `augment`.
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+
+use super::Samples;
+use crate::models::{Batch, DataShape, Task};
+use contract::StageError;
+use contract::artifact::{COLOURS, Images, Split};
+
+/// An image's number is its place in the set.
+impl Samples for Images {
+    fn shape(&self, task: Task) -> DataShape {
+        let classes = if task == Task::Classify {
+            self.classes.len()
+        } else {
+            0
+        };
+        DataShape {
+            task,
+            ..DataShape::images(self.height, self.width, COLOURS, classes)
+        }
+    }
+
+    fn classes(&self) -> Vec<String> {
+        self.classes.clone()
+    }
+
+    fn class_of(&self, sample: usize) -> Option<u32> {
+        self.images[sample].label
+    }
+
+    fn of_split(&self, split: Split, task: Task) -> Vec<usize> {
+        let mut samples = Images::of_split(self, split);
+        if task == Task::Classify {
+            samples.retain(|sample| self.images[*sample].label.is_some());
+        }
+        samples
+    }
+
+    fn name(&self, sample: usize) -> String {
+        self.images[sample].name.clone()
+    }
+
+    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError> {
+        let pixels = self.pixels(samples)?;
+        let plane = self.height * self.width;
+        let mut values = vec![0.0; pixels.len()];
+        let size = (plane * COLOURS).max(1);
+        values
+            .par_chunks_exact_mut(size)
+            .zip(pixels.par_chunks_exact(size))
+            .for_each(|(target, pixels)| {
+                for (colour, target) in target.chunks_exact_mut(plane).enumerate() {
+                    let own = pixels.iter().skip(colour).step_by(COLOURS);
+                    target
+                        .iter_mut()
+                        .zip(own)
+                        .for_each(|(target, value)| *target = f32::from(*value) / 255.0);
+                }
+            });
+        let shape = (samples.len(), COLOURS, self.height, self.width);
+        let mut batch = Batch::of(Tensor::from_vec(values, shape, device)?);
+        if task == Task::Classify {
+            let labels: Option<Vec<u32>> = samples
+                .iter()
+                .map(|sample| self.class_of(*sample))
+                .collect();
+            let labels = labels.ok_or_else(|| StageError::new("an image belongs to no class"))?;
+            batch.classes = Some(Tensor::from_vec(labels, samples.len(), device)?);
+        }
+        Ok(batch)
+    }
+}

@@ -1,0 +1,120 @@
+//! What an imputation hides: single values, drawn independently of each other.
+//! What a model does about them is its own business.
+
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::models::Batch;
+use contract::{Random, StageError};
+
+/// How much of a window is hidden from a model that imputes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Masking {
+    /// The chance of every single value to be hidden.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub ratio: f64,
+}
+
+impl Default for Masking {
+    fn default() -> Self {
+        Self { ratio: 0.25 }
+    }
+}
+
+impl Masking {
+    /// # Errors
+    /// The parameter at fault and a sentence about it.
+    pub fn check(self) -> Result<(), (String, String)> {
+        if self.ratio > 0.0 && self.ratio < 1.0 {
+            return Ok(());
+        }
+        Err((
+            "ratio".to_owned(),
+            format!(
+                "must lie between 0 and 1, so that some values are hidden, not be {}",
+                self.ratio
+            ),
+        ))
+    }
+
+    /// Hides values of complete windows. The draws go through the windows one after another, whatever the batch.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn hide(self, batch: Batch, random: &mut Random) -> Result<Batch, StageError> {
+        let seen = (0..batch.inputs.elem_count()).map(|_| {
+            if random.uniform() < self.ratio {
+                0.0
+            } else {
+                1.0
+            }
+        });
+        let mask = Tensor::from_vec(
+            seen.collect::<Vec<f32>>(),
+            batch.inputs.shape(),
+            batch.inputs.device(),
+        )?;
+        Ok(Batch {
+            inputs: (&batch.inputs * &mask)?,
+            mask: Some(mask),
+            ..batch
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn batch(windows: usize) -> Batch {
+        let inputs = Tensor::ones((windows, 50, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
+        Batch {
+            targets: Some(inputs.clone()),
+            ..Batch::of(inputs)
+        }
+    }
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn hides_its_share_whatever_the_batch() {
+        let masking = Masking { ratio: 0.375 };
+        let together = masking
+            .hide(batch(40), &mut Random::new(3, "mask"))
+            .unwrap();
+        let mask = flat(together.mask.as_ref().unwrap());
+        let hidden = mask.iter().filter(|seen| **seen == 0.0).count() as f64 / mask.len() as f64;
+        assert!((hidden - 0.375).abs() < 0.02, "{hidden}");
+        assert_eq!(flat(&together.inputs), mask);
+        assert!(
+            flat(together.targets.as_ref().unwrap())
+                .iter()
+                .all(|value| *value == 1.0)
+        );
+        let mut random = Random::new(3, "mask");
+        let parts = [7, 33].map(|windows| {
+            flat(
+                masking
+                    .hide(batch(windows), &mut random)
+                    .unwrap()
+                    .mask
+                    .as_ref()
+                    .unwrap(),
+            )
+        });
+        assert_eq!(parts.concat(), mask);
+    }
+
+    #[test]
+    fn all_and_nothing_are_refused() {
+        assert!(Masking::default().check().is_ok());
+        for ratio in [0.0, 1.0, -0.5, f64::NAN] {
+            assert_eq!(Masking { ratio }.check().unwrap_err().0, "ratio");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Outputs, loss, gradients and one optimiser step of a network beside a reference's.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use contract::artifact::TensorData;
+use contract::{Choice, Random};
+use learning::models::{self, Batch, Models, Network};
+use numerics::optimizer::{Optimizer, Optimizers};
+use numerics::{Gradients, Mode, to_data};
+use serde_json::json;
+
+use crate::Adapter;
+use crate::case::{Case, Report, distance};
+
+/// The network that a case describes, with weights of its own.
+pub fn network(adapter: &Adapter, case: &Case, device: &Device) -> Box<dyn Network> {
+    let (name, parameters) = (adapter.choice)(case);
+    let choice: Choice<Models> =
+        Choice::new(name, parameters).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    models::build(
+        &choice,
+        (adapter.shape)(case),
+        device,
+        &mut Random::new(0, "init"),
+    )
+    .unwrap()
+}
+
+/// Outputs, loss, gradients and one step of a case, for models that are trained by one loss.
+pub fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Report {
+    let network = network(adapter, case, device);
+    check_network(adapter, case, network.as_ref(), device, place)
+}
+
+/// The same of a network that is at hand.
+pub fn check_network(
+    adapter: &Adapter,
+    case: &Case,
+    network: &dyn Network,
+    device: &Device,
+    place: &str,
+) -> Report {
+    let mut report = Report::of(case);
+    let weights = (adapter.weights)(case);
+    let batch = (adapter.batch)(case, device);
+    let mut random = Random::new(0, "train");
+
+    network.state().set_data(&weights).unwrap();
+    check_outputs(adapter, case, network, &batch, &mut report);
+    // The gradients as the trainer takes them, and as automatic differentiation finds them.
+    for way in ["trainer", "autodiff"] {
+        network.state().set_data(&weights).unwrap();
+        let (loss, gradients) = match way {
+            "trainer" => network.gradients(0, &batch, &mut random).unwrap(),
+            _ => {
+                let loss = network.loss(&batch, Mode::Train, &mut random).unwrap();
+                let gradients = Gradients::of(network.state(), &loss.backward().unwrap());
+                (f64::from(loss.to_scalar::<f32>().unwrap()), gradients)
+            }
+        };
+        report.compare(
+            &format!("loss ({way})"),
+            &[loss as f32],
+            &case.floats("loss"),
+            adapter.tolerances.loss,
+        );
+        check_gradients(adapter, case, network, &gradients, way, &mut report);
+        check_step(case, network, &gradients, way, &mut report);
+    }
+    assert!(
+        report.compared > 10,
+        "{} on {place}: hardly anything was compared",
+        case.name
+    );
+    (adapter.more)(adapter, case, device, &mut report);
+    report
+}
+
+/// Every `out.` and `out_train.` tensor of the case that the adapter finds among what the network traces.
+pub fn check_outputs(
+    adapter: &Adapter,
+    case: &Case,
+    network: &dyn Network,
+    batch: &Batch,
+    report: &mut Report,
+) {
+    let passes = [
+        ("out.", Mode::Evaluate, adapter.tolerances.out),
+        ("out_train.", Mode::Train, adapter.tolerances.out_train),
+    ];
+    for (prefix, mode, tolerance) in passes {
+        let expected = case.below(prefix);
+        if expected.is_empty() {
+            continue;
+        }
+        let traced: BTreeMap<String, Tensor> =
+            network.trace(batch, mode).unwrap().into_iter().collect();
+        for name in expected
+            .keys()
+            .filter(|name| !adapter.ignored.contains(&name.as_str()))
+        {
+            let own = (adapter.name)(name);
+            let tensor = traced
+                .get(own)
+                .unwrap_or_else(|| panic!("{}: no output {own} for {prefix}{name}", case.name));
+            let tensor = (adapter.layout)(name, tensor.clone()).unwrap();
+            report.compare_tensor(case, &format!("{prefix}{name}"), &tensor, tolerance);
+        }
+    }
+}
+
+/// Gradients that are mathematically zero hold rounding noise in the reference.
+pub fn is_zero_gradient(case: &Case, name: &str) -> bool {
+    let listed = case.description["rounding"]["mathematically_zero_gradients"].as_array();
+    listed.is_some_and(|names| names.iter().any(|listed| listed == &format!("grad.{name}")))
+}
+
+/// The gradients of every parameter that the reference's loss reaches.
+pub fn check_gradients(
+    adapter: &Adapter,
+    case: &Case,
+    network: &dyn Network,
+    gradients: &Gradients,
+    way: &str,
+    report: &mut Report,
+) {
+    let expected = case.below("grad.");
+    let magnitude = |values: &[f32]| {
+        values
+            .iter()
+            .fold(0.0_f64, |most, value| most.max(f64::from(value.abs())))
+    };
+    let largest = expected
+        .values()
+        .filter_map(TensorData::to_f32)
+        .fold(0.0_f64, |most, g| most.max(magnitude(&g)));
+    for ((name, _), gradient) in network.state().parameters().zip(&gradients.0) {
+        let Some(expected) = expected.get(name).and_then(TensorData::to_f32) else {
+            assert!(
+                gradient.is_none(),
+                "{}: the reference's loss does not reach {name}",
+                case.name
+            );
+            continue;
+        };
+        let gradient = gradient
+            .as_ref()
+            .unwrap_or_else(|| panic!("{}: no gradient of {name}", case.name));
+        let found: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+        let title = format!("grad.{name} ({way})");
+        if is_zero_gradient(case, name) {
+            report.judge(&title, magnitude(&found) / largest, 1e-5);
+        } else {
+            report.compare(&title, &found, &expected, adapter.tolerances.gradient);
+        }
+    }
+}
+
+/// One step of the case's optimiser, and the running statistics that the training pass left.
+pub fn check_step(
+    case: &Case,
+    network: &dyn Network,
+    gradients: &Gradients,
+    way: &str,
+    report: &mut Report,
+) {
+    let number = |key: &str| case.number(&["optimizer", key]);
+    let rate = number("lr").unwrap();
+    let betas = &case.description["optimizer"]["betas"];
+    let mut parameters = json!({
+        "lr": rate, "beta1": betas[0], "beta2": betas[1], "epsilon": number("eps"), "weight_decay": number("weight_decay").unwrap_or(0.0),
+    });
+    let named = |word| {
+        case.description["optimizer"]["name"]
+            .as_str()
+            .is_some_and(|name| name.contains(word))
+    };
+    if named("TensorFlow") {
+        parameters["epsilon_hat"] = true.into();
+    }
+    let kind = if named("AdamW") { "adamw" } else { "adam" };
+    let choice: Choice<Optimizers> = Choice::new(kind, parameters).unwrap();
+    let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
+    optimizer.step(network.state(), gradients, rate).unwrap();
+
+    let ignored = case
+        .number(&[
+            "after_decided_by_rounding",
+            "ignore_after_where_abs_grad_below",
+        ])
+        .unwrap_or(0.0);
+    let after = case.below("after.");
+    let floats = |name: &str| after[name].to_f32().unwrap();
+    for (name, parameter) in network.state().parameters() {
+        let found: Vec<f32> = parameter.flatten_all().unwrap().to_vec1().unwrap();
+        let (expected, before) = (floats(name), case.floats(&format!("param.{name}")));
+        let gradient = case
+            .tensors
+            .get(&format!("grad.{name}"))
+            .and_then(TensorData::to_f32);
+        let Some(gradient) = gradient else {
+            report.judge(
+                &format!("after.{name} ({way}), untouched"),
+                distance(&found, &before, |_| true),
+                0.0,
+            );
+            continue;
+        };
+        let zero = is_zero_gradient(case, name);
+        let decided = |index: usize| !zero && f64::from(gradient[index].abs()) >= ignored;
+        let title = format!("after.{name} ({way}), in rates");
+        report.judge(&title, distance(&found, &expected, decided) / rate, 0.02);
+        let free = |index: usize| !decided(index);
+        report.judge(
+            &format!("{title}, undecided"),
+            distance(&found, &before, free) / rate,
+            2.0,
+        );
+    }
+    for (name, buffer) in network.state().buffers() {
+        let found = to_data(buffer).unwrap();
+        if name.ends_with("num_batches_tracked") {
+            assert_eq!(found, after[name], "{}: {name}", case.name);
+        } else {
+            report.compare(
+                &format!("after.{name} ({way})"),
+                &found.to_f32().unwrap(),
+                &floats(name),
+                1e-5,
+            );
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! kvu1342009-pixel/DynoNet: both levels of one step, with the draws of the case.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Result, Tensor};
+use contract::artifact::TensorData;
+use contract::{Choice, Random};
+use learning::models::dynonet::{Draws, Dynonet, Forecaster};
+use learning::models::{Batch, DataShape, Network};
+use numerics::Gradients;
+use numerics::optimizer::{Optimizer, Optimizers};
+use serde_json::{Value, json};
+
+use crate::case::{Case, Report, distance};
+use crate::check::check_outputs;
+use crate::{Adapter, Tolerances};
+
+pub const ADAPTER: Adapter = Adapter {
+    case: "dynonet",
+    choice: |case| ("dynonet", parameters(case)),
+    shape: |case| {
+        DataShape::forecast(
+            case.size("seq_len"),
+            case.size("input_dim"),
+            case.size("pred_len"),
+        )
+    },
+    batch: |case, device| batch(case, "train", device),
+    tolerances: Tolerances {
+        out: 1e-5,
+        out_train: 1e-5,
+        loss: 1e-5,
+        gradient: 5e-5,
+    },
+    check,
+    ..Adapter::BASE
+};
+
+fn parameters(case: &Case) -> Value {
+    let size = |name: &str| case.hyperparameter(name);
+    json!({
+        "form": "reference",
+        "control_hidden": size("control_hidden"),
+        "worker_hidden": size("worker_hidden"),
+        "layers": size("num_layers"),
+        "worker_length": size("worker_seq_len"),
+        "decomposition_kernel": size("decomposition_kernel"),
+        "mixer_expansion": size("mixer_expansion"),
+        "dropout": size("dropout"),
+        "penalty": case.number(&["optimizer", "worker", "weight_decay"]),
+    })
+}
+
+fn batch(case: &Case, part: &str, device: &Device) -> Batch {
+    let targets = Some(case.tensor(&format!("in.y_{part}"), device));
+    Batch {
+        targets,
+        ..Batch::of(case.tensor(&format!("in.x_{part}"), device))
+    }
+}
+
+/// The draws of the case.
+struct Given<'a> {
+    case: &'a Case,
+    part: &'static str,
+    frozen: Vec<f32>,
+}
+
+impl Draws for Given<'_> {
+    fn kept(
+        &mut self,
+        worker: usize,
+        layer: usize,
+        keep: &Tensor,
+        time: usize,
+        _: usize,
+    ) -> Result<Tensor> {
+        let mask = self.case.tensor(
+            &format!("in.mask_{}.{worker}.{layer}", self.part),
+            keep.device(),
+        );
+        let length = mask.dim(1)?;
+        mask.narrow(1, length - time, time)?.contiguous()
+    }
+
+    fn frozen(&mut self, worker: usize, _: f64) -> bool {
+        self.frozen[worker] > 0.0
+    }
+
+    fn uniform(&mut self) -> f64 {
+        panic!("the case has no dropout in its mixer")
+    }
+}
+
+fn check(adapter: &Adapter, case: &Case, device: &Device, _: &str) -> Report {
+    let mut report = Report::of(case);
+    let config: Dynonet = serde_json::from_value(parameters(case)).unwrap();
+    let network = Forecaster::new(
+        &config,
+        (adapter.shape)(case),
+        device,
+        &mut Random::new(0, "init"),
+    )
+    .unwrap();
+    let before = case.below("param.");
+    network.state().set_data(&before).unwrap();
+    check_outputs(
+        adapter,
+        case,
+        &network,
+        &batch(case, "train", device),
+        &mut report,
+    );
+
+    let mut draws = Given {
+        case,
+        part: "train",
+        frozen: case.floats("in.freeze"),
+    };
+    let (loss, workers) = network
+        .worker_gradients(&batch(case, "train", device), &mut draws)
+        .unwrap();
+    report.compare(
+        "loss",
+        &[loss as f32],
+        &case.floats("loss"),
+        adapter.tolerances.loss,
+    );
+    check_part(
+        adapter,
+        case,
+        &network,
+        &workers,
+        "worker_net.",
+        &mut report,
+    );
+    step(case, &network, &workers, "worker");
+
+    let mut draws = Given {
+        case,
+        part: "val",
+        frozen: Vec::new(),
+    };
+    let (loss, controller) = network
+        .controller_gradients(&batch(case, "val", device), &mut draws)
+        .unwrap();
+    report.compare(
+        "loss_val",
+        &[loss as f32],
+        &case.floats("loss_val"),
+        adapter.tolerances.loss,
+    );
+    check_part(
+        adapter,
+        case,
+        &network,
+        &controller,
+        "control_net.",
+        &mut report,
+    );
+    step(case, &network, &controller, "controller");
+
+    check_after(case, &network, &before, &mut report);
+    report
+}
+
+/// The gradients of one part as its optimiser sees them; the other part has none.
+fn check_part(
+    adapter: &Adapter,
+    case: &Case,
+    network: &Forecaster,
+    gradients: &Gradients,
+    part: &str,
+    report: &mut Report,
+) {
+    for ((name, _), gradient) in network.state().parameters().zip(&gradients.0) {
+        let expected = format!("grad.{name}");
+        match gradient {
+            Some(gradient) if name.starts_with(part) && case.has(&expected) => {
+                report.compare_tensor(case, &expected, gradient, adapter.tolerances.gradient);
+            }
+            Some(_) => report.judge(
+                &format!("{expected}, which the reference does not have"),
+                1.0,
+                0.0,
+            ),
+            None if name.starts_with(part) && case.has(&expected) => {
+                report.judge(&format!("{expected}, which is missing"), 1.0, 0.0);
+            }
+            None => {}
+        }
+    }
+}
+
+fn step(case: &Case, network: &Forecaster, gradients: &Gradients, part: &str) {
+    let number = |name: &str| case.number(&["optimizer", part, name]);
+    let rate = number("lr").unwrap();
+    let parameters = json!({"lr": rate, "weight_decay": number("weight_decay")});
+    let choice: Choice<Optimizers> = Choice::new("adamw", parameters).unwrap();
+    let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
+    optimizer.step(network.state(), gradients, rate).unwrap();
+}
+
+/// Everything after both steps; where a gradient is all but zero, its sign is rounding and so is the step.
+fn check_after(
+    case: &Case,
+    network: &Forecaster,
+    before: &BTreeMap<String, TensorData>,
+    report: &mut Report,
+) {
+    let ignored = case
+        .number(&[
+            "after_decided_by_rounding",
+            "ignore_after_where_abs_grad_below",
+        ])
+        .unwrap_or(0.0);
+    for (name, parameter) in network.state().parameters() {
+        let found: Vec<f32> = parameter.flatten_all().unwrap().to_vec1().unwrap();
+        let part = if name.starts_with("worker_net.") {
+            "worker"
+        } else {
+            "controller"
+        };
+        let rate = case.number(&["optimizer", part, "lr"]).unwrap();
+        let Some(gradient) = case
+            .tensors
+            .get(&format!("grad.{name}"))
+            .and_then(TensorData::to_f32)
+        else {
+            let before = before[name].to_f32().unwrap();
+            report.judge(
+                &format!("after.{name}, untouched"),
+                distance(&found, &before, |_| true),
+                0.0,
+            );
+            continue;
+        };
+        let decided = |index: usize| f64::from(gradient[index].abs()) >= ignored;
+        let expected = case.floats(&format!("after.{name}"));
+        report.judge(
+            &format!("after.{name}, in rates"),
+            distance(&found, &expected, decided) / rate,
+            0.02,
+        );
+    }
+}

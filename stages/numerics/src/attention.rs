@@ -1,0 +1,194 @@
+//! Multi-head self-attention (Vaswani et al., "Attention Is All You Need", NeurIPS 2017), without masks.
+//! Residuals and normalisation around it belong to models.
+
+pub mod head;
+mod op;
+
+use candle_core::{D, DType, Result, Tensor, bail};
+
+use super::dropout::Dropout;
+use super::linear::{self, Linear};
+use super::precision::matmul;
+use super::state::StateBuilder;
+use op::AttentionOp;
+
+/// Projections of the input to queries, keys and values, and of what the heads found to the output.
+#[derive(Clone, Debug)]
+pub struct MultiHeadAttention {
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub output: Linear,
+    pub heads: usize,
+}
+
+impl MultiHeadAttention {
+    /// A layer of `heads` heads over rows of `width` values; the parameters are called `NAME.query_projection` and so on.
+    ///
+    /// # Errors
+    /// If the heads do not share the width evenly.
+    pub fn new(
+        builder: &mut StateBuilder<'_>,
+        name: &str,
+        width: usize,
+        heads: usize,
+    ) -> Result<Self> {
+        if heads == 0 || !width.is_multiple_of(heads) {
+            bail!("{heads} heads cannot share {width} values evenly")
+        }
+        let mut linear =
+            |part: &str| Linear::new(builder, &format!("{name}.{part}_projection"), width, width);
+        Ok(Self {
+            query: linear("query")?,
+            key: linear("key")?,
+            value: linear("value")?,
+            output: linear("out")?,
+            heads,
+        })
+    }
+
+    /// `x`, `[batch, length, width]`, to the same shape. `dropout` is that of the attention weights.
+    ///
+    /// # Errors
+    /// If the last axis is not as wide as the layer.
+    pub fn forward(&self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
+        let projected = self.project(x)?;
+        let found = if projected.device().is_cpu() && projected.dtype() == DType::F32 {
+            projected.apply_op1(AttentionOp {
+                heads: self.heads,
+                dropout,
+            })?
+        } else {
+            let weights = weights(&projected, self.heads)?;
+            combine(
+                &(&weights * dropout.mask(&weights)?)?,
+                &projected,
+                self.heads,
+            )?
+        };
+        self.output.forward(&found)
+    }
+
+    /// Queries, keys and values side by side, `[batch, length, 3 * width]`, by one product.
+    ///
+    /// # Errors
+    /// If the last axis is not as wide as the layer.
+    pub fn project(&self, x: &Tensor) -> Result<Tensor> {
+        let layers = [&self.query, &self.key, &self.value];
+        let weight = Tensor::cat(&layers.map(|layer| layer.weight.as_tensor()), 0)?;
+        let bias = Tensor::cat(&layers.map(|layer| layer.bias.as_tensor()), 0)?;
+        linear::forward(x, &weight, &bias)
+    }
+}
+
+/// One of the three parts of a projection, `[batch, heads, length, width / heads]`.
+fn part(projected: &Tensor, index: usize, heads: usize) -> Result<Tensor> {
+    let (batch, length, triple) = projected.dims3()?;
+    let width = triple / 3;
+    let part = projected.narrow(2, index * width, width)?;
+    part.reshape((batch, length, heads, width / heads))?
+        .transpose(1, 2)?
+        .contiguous()
+}
+
+/// The attention of every row to every row, `[batch, heads, length, length]`, with Candle's own operations.
+pub fn weights(projected: &Tensor, heads: usize) -> Result<Tensor> {
+    let (query, key) = (part(projected, 0, heads)?, part(projected, 1, heads)?);
+    let scale = 1.0 / (query.dim(3)? as f64).sqrt();
+    candle_nn::ops::softmax(&(matmul(&query, &key.t()?)? * scale)?, D::Minus1)
+}
+
+/// The values of every row, weighted: `[batch, length, width]`, with Candle's own operations.
+pub fn combine(weights: &Tensor, projected: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, length, triple) = projected.dims3()?;
+    let found = matmul(weights, &part(projected, 2, heads)?)?;
+    found
+        .transpose(1, 2)?
+        .contiguous()?
+        .reshape((batch, length, triple / 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mode;
+    use candle_core::{Device, Var};
+    use contract::Random;
+
+    fn apart(found: &Tensor, expected: &Tensor) -> f32 {
+        assert_eq!(found.dims(), expected.dims());
+        (found - expected)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .max(0)
+            .unwrap()
+            .to_scalar()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_operation_agrees_with_candle_forward_and_backward() {
+        let mut random = Random::new(4, "attention");
+        for (batch, length, width, heads, rate) in [
+            (1, 1, 1, 1, 0.0),
+            (3, 7, 6, 2, 0.0),
+            (2, 33, 20, 5, 0.0),
+            (18, 5, 8, 1, 0.3),
+            (2, 19, 12, 3, 0.2),
+        ] {
+            let mut draw = |dims: &[usize]| {
+                let values = (0..dims.iter().product())
+                    .map(|_| random.range(-1.5, 1.5) as f32)
+                    .collect::<Vec<_>>();
+                Var::from_vec(values, dims, &Device::Cpu).unwrap()
+            };
+            let projected = draw(&[batch, length, 3 * width]);
+            let upstream = draw(&[batch, length, width]);
+            let dropout = Dropout::draw(rate, Mode::Train, &mut random);
+            let found = projected.apply_op1(AttentionOp { heads, dropout }).unwrap();
+            let weights = weights(&projected, heads).unwrap();
+            let dropped = (&weights * dropout.mask(&weights).unwrap()).unwrap();
+            let expected = combine(&dropped, &projected, heads).unwrap();
+            assert!(apart(&found, &expected) < 1e-5);
+            let differentiate = |y: &Tensor| {
+                let store = (y * upstream.as_tensor())
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap();
+                store.get(&projected).unwrap().clone()
+            };
+            assert!(apart(&differentiate(&found), &differentiate(&expected)) < 2e-5);
+        }
+    }
+
+    #[test]
+    fn the_layer_is_its_definition() {
+        let mut random = Random::new(4, "attention");
+        let layer =
+            MultiHeadAttention::new(&mut StateBuilder::new(&Device::Cpu, &mut random), "a", 6, 2)
+                .unwrap();
+        let values: Vec<f32> = (0..2 * 5 * 6)
+            .map(|_| random.range(-1.5, 1.5) as f32)
+            .collect();
+        let x = Tensor::from_vec(values, (2, 5, 6), &Device::Cpu).unwrap();
+        let projections =
+            [&layer.query, &layer.key, &layer.value].map(|layer| layer.compose(&x).unwrap());
+        let projected = Tensor::cat(&projections, 2).unwrap();
+        let found = combine(&weights(&projected, 2).unwrap(), &projected, 2).unwrap();
+        let expected = layer.output.compose(&found).unwrap();
+        assert!(apart(&layer.forward(&x, Dropout::NONE).unwrap(), &expected) < 1e-5);
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        let error = MultiHeadAttention::new(&mut builder, "a", 6, 4)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("4 heads") && error.contains("6 values"),
+            "{error}"
+        );
+    }
+}

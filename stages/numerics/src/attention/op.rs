@@ -1,0 +1,123 @@
+//! Self-attention as an operation of Candle's graph on the CPU, with its backward pass. Samples are worked on in
+//! parallel, the heads of a sample one after another.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::head::{HeadKernel, Sizes};
+use crate::chunks::{chunks, fill_rows};
+use crate::dropout::Dropout;
+use crate::host::{floats, with_slices};
+use crate::simd::Level;
+
+/// Queries, keys and values side by side, `[batch, length, 3 * width]`, to what the heads found, `[batch, length, width]`.
+pub(super) struct AttentionOp {
+    pub heads: usize,
+    /// Of the attention weights; the mask's rows are numbered by sample, head and row.
+    pub dropout: Dropout,
+}
+
+impl AttentionOp {
+    fn forward(&self, x: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
+        let Sizes {
+            length,
+            width,
+            heads,
+        } = sizes;
+        let ([target], _) = fill_rows(&chunks(batch), [length * width], |samples, [target]| {
+            let mut kernel = HeadKernel::new(Level::detect(), sizes);
+            let mut weights = vec![0.0; length * length];
+            let mut factors = vec![0.0; length];
+            for (sample, target) in samples.zip(target.chunks_exact_mut(length * width)) {
+                let x = &x[sample * 3 * length * width..][..3 * length * width];
+                for head in 0..heads {
+                    kernel.weights(x, head, &mut weights);
+                    self.drop(sample * heads + head, length, &mut factors, &mut weights);
+                    kernel.combine(x, head, &weights, target);
+                }
+            }
+        });
+        target
+    }
+
+    /// Multiplies the rows of a head's weights, or of their gradient, by the mask.
+    fn drop(&self, head: usize, length: usize, factors: &mut [f32], weights: &mut [f32]) {
+        if self.dropout.is_none() {
+            return;
+        }
+        for (row, weights) in weights.chunks_exact_mut(length).enumerate() {
+            self.dropout.fill(head * length + row, factors);
+            weights
+                .iter_mut()
+                .zip(&*factors)
+                .for_each(|(weight, factor)| *weight *= factor);
+        }
+    }
+
+    fn backward(&self, x: &[f32], gradient: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
+        let Sizes {
+            length,
+            width,
+            heads,
+        } = sizes;
+        let ([target], _) = fill_rows(&chunks(batch), [3 * length * width], |samples, [target]| {
+            let mut kernel = HeadKernel::new(Level::detect(), sizes);
+            let [mut weights, mut dropped, mut slopes] =
+                [(); 3].map(|()| vec![0.0; length * length]);
+            let mut factors = vec![0.0; length];
+            for (sample, target) in samples.zip(target.chunks_exact_mut(3 * length * width)) {
+                let x = &x[sample * 3 * length * width..][..3 * length * width];
+                let gradient = &gradient[sample * length * width..][..length * width];
+                for head in 0..heads {
+                    let number = sample * heads + head;
+                    kernel.weights(x, head, &mut weights);
+                    if self.dropout.is_none() {
+                        kernel.combine_backward(x, head, &weights, gradient, &mut slopes, target);
+                    } else {
+                        dropped.copy_from_slice(&weights);
+                        self.drop(number, length, &mut factors, &mut dropped);
+                        kernel.combine_backward(x, head, &dropped, gradient, &mut slopes, target);
+                        self.drop(number, length, &mut factors, &mut slopes);
+                    }
+                    kernel.weights_backward(x, head, &weights, &mut slopes, target);
+                }
+            }
+        });
+        target
+    }
+
+    fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
+        let (batch, length, triple) = shape.dims3()?;
+        Ok((
+            batch,
+            Sizes {
+                length,
+                width: triple / 3,
+                heads: self.heads,
+            },
+        ))
+    }
+}
+
+impl CustomOp1 for AttentionOp {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, sizes) = self.sizes(layout.shape())?;
+        let target = self.forward(floats(x, layout)?, batch, sizes);
+        Ok((
+            CpuStorage::F32(target),
+            Shape::from((batch, sizes.length, sizes.width)),
+        ))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let (batch, sizes) = self.sizes(x.shape())?;
+        let gradient = gradient.contiguous()?;
+        let values = with_slices([x, &gradient], |[x, gradient]| {
+            self.backward(x, gradient, batch, sizes)
+        })?;
+        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    }
+}

@@ -1,0 +1,186 @@
+//! The device that tensors live on, and the class of floating-point behaviour that comes with it.
+//! Which device a stage gets is decided by the engine.
+
+use super::simd::{Level, SIMD_VARIABLE};
+use contract::{Device, Hardware, StageError};
+
+/// The machine that the program runs on.
+pub struct Machine;
+
+impl Hardware for Machine {
+    fn open(&self, device: Device) -> Result<(), StageError> {
+        self::device(device).map(drop)
+    }
+
+    fn class(&self, device: Device) -> Result<String, StageError> {
+        numeric_class(device)
+    }
+}
+
+/// The device as Candle knows it.
+///
+/// # Errors
+/// If CUDA is asked for and this program was built without it, or no such device can be used; the reason is named.
+pub fn device(device: Device) -> Result<candle_core::Device, StageError> {
+    match device {
+        Device::Cpu => Ok(candle_core::Device::Cpu),
+        Device::Cuda(ordinal) => cuda(ordinal),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
+    // The driver's library is loaded on first use, and its absence is a panic there.
+    let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda(ordinal));
+    let hint = "run with `--device cpu`, or see `runner doctor`";
+    match opened {
+        Ok(Ok(device)) => {
+            keep_memory(&device).map_err(|error| {
+                StageError::new(format!("CUDA device {ordinal} cannot be set up"))
+                    .hint(hint)
+                    .because(error)
+            })?;
+            Ok(device)
+        }
+        Ok(Err(error)) => Err(
+            StageError::new(format!("CUDA device {ordinal} cannot be used"))
+                .hint(hint)
+                .because(error),
+        ),
+        Err(_) => {
+            Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint))
+        }
+    }
+}
+
+/// Lets the driver keep freed memory for the next allocation. By default it goes back to the system whenever the host
+/// waits for the device, which every training step does to read its loss.
+#[cfg(feature = "cuda")]
+fn keep_memory(device: &candle_core::Device) -> candle_core::Result<()> {
+    use candle_core::cuda_backend::WrapErr;
+    use candle_core::cuda_backend::cudarc::driver::sys;
+
+    let handle = device.as_cuda_device()?.cuda_stream().context().cu_device();
+    let mut pool = std::ptr::null_mut();
+    let mut threshold = u64::MAX;
+    // SAFETY: both pointers are valid for what the driver writes and reads: a handle, and 64 bits for this attribute.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&raw mut pool, handle)
+            .result()
+            .w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast())
+            .result()
+            .w()
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
+    Err(StageError::new(format!(
+        "CUDA device {ordinal} was asked for, but this program was built without CUDA"
+    ))
+    .hint("run with `--device cpu`, or build with `--features cuda`"))
+}
+
+/// What bit-equality of floating point depends on here: `cpu/x86_64/avx512f`, `cuda/sm_90/13.0`.
+///
+/// # Errors
+/// If the device cannot be used.
+pub fn numeric_class(device: Device) -> Result<String, StageError> {
+    check_simd_variable(std::env::var(SIMD_VARIABLE).ok().as_deref())?;
+    match device {
+        Device::Cpu => Ok(numeric_class_here()),
+        Device::Cuda(ordinal) => cuda_class(ordinal),
+    }
+}
+
+/// Libraries choose their kernels by the processor, whatever we lower: such results are not passed off as those of a lesser
+/// machine.
+fn numeric_class_here() -> String {
+    let class = numeric_class_at(Level::detect());
+    if Level::detect() == Level::of_machine() {
+        class
+    } else {
+        class + "/lowered"
+    }
+}
+
+/// A level that does not exist, or that the machine does not have, must not quietly become another one.
+fn check_simd_variable(value: Option<&str>) -> Result<(), StageError> {
+    let Some(value) = value else { return Ok(()) };
+    let here: Vec<&str> = Level::available().into_iter().map(Level::name).collect();
+    if here.contains(&value) {
+        return Ok(());
+    }
+    let message = format!("{SIMD_VARIABLE} is `{value}`, which this machine cannot give");
+    Err(StageError::new(message).hint(format!("it can be {}, or unset", here.join(", "))))
+}
+
+/// The numeric class of a CPU of this architecture whose widest used instructions are these.
+pub fn numeric_class_at(level: Level) -> String {
+    format!("cpu/{}/{}", std::env::consts::ARCH, level.name())
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_class(ordinal: usize) -> Result<String, StageError> {
+    use candle_core::cuda_backend::cudarc::driver::{result, sys};
+
+    let opened = device(Device::Cuda(ordinal))?;
+    let stream = opened.as_cuda_device()?.cuda_stream();
+    let failed = |error: result::DriverError| {
+        StageError::new("the CUDA device does not answer").because(error)
+    };
+    let attribute = |name| stream.context().attribute(name).map_err(failed);
+    let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    let mut version = 0;
+    // SAFETY: the pointer is valid for the one integer that the driver writes.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(failed)?;
+    Ok(format!(
+        "cuda/sm_{major}{minor}/{}.{}",
+        version / 1000,
+        version % 1000 / 10
+    ))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_class(ordinal: usize) -> Result<String, StageError> {
+    cuda(ordinal).map(|_| String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_differ_by_level_and_name_the_architecture() {
+        let class = numeric_class(Device::Cpu).unwrap();
+        assert!(
+            class.starts_with("cpu/") && class.contains(std::env::consts::ARCH),
+            "{class}"
+        );
+        assert_ne!(
+            numeric_class_at(Level::Portable),
+            numeric_class_at(Level::Avx512)
+        );
+    }
+
+    #[test]
+    fn a_level_that_is_not_there_is_refused() {
+        assert!(check_simd_variable(None).is_ok() && check_simd_variable(Some("baseline")).is_ok());
+        let error = check_simd_variable(Some("sse")).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("baseline"), "{error}");
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn cuda_is_refused_with_a_reason_when_it_is_not_built_in() {
+        let error = device(Device::Cuda(1)).unwrap_err();
+        assert!(error.message().contains("built without CUDA"), "{error}");
+        assert!(error.hint_text().is_some());
+        assert!(numeric_class(Device::Cuda(0)).is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! Dropout (Srivastava et al., JMLR 2014) whose masks are not kept but drawn again for the backward pass.
+//! Fused operations draw the same masks for themselves, row by row.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+
+use super::Mode;
+use super::chunks::{chunks, fill_rows};
+use super::host::{floats, with_slice};
+use contract::Random;
+
+/// One application of dropout: with probability `rate` a value becomes 0, otherwise it is divided by `1 - rate`.
+///
+/// The mask of a row follows from the seed and the row's number alone, so it does not depend on who works on the row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    seed: u64,
+    /// Of 65,536 equally likely draws, how many drop a value.
+    dropped: u16,
+}
+
+impl Dropout {
+    /// Values pass unchanged.
+    pub const NONE: Self = Self {
+        seed: 0,
+        dropped: 0,
+    };
+
+    /// Draws the masks of one application. In evaluation, and at a rate of 0, nothing is drawn and nothing dropped.
+    /// Rates are taken to the next 65,536th; `rate` must lie in [0, 1).
+    pub fn draw(rate: f64, mode: Mode, random: &mut Random) -> Self {
+        let dropped = (rate * 65_536.0).round().clamp(0.0, 65_535.0) as u16;
+        match mode {
+            Mode::Train if dropped > 0 => Self {
+                seed: random.next_u64(),
+                dropped,
+            },
+            _ => Self::NONE,
+        }
+    }
+
+    /// Whether values pass unchanged.
+    pub fn is_none(self) -> bool {
+        self.dropped == 0
+    }
+
+    /// What a value that is not dropped is multiplied by.
+    fn kept(self) -> f32 {
+        (65_536.0 / (65_536.0 - f64::from(self.dropped))) as f32
+    }
+
+    /// What the values of a row are multiplied by.
+    pub fn fill(self, row: usize, factors: &mut [f32]) {
+        if self.is_none() {
+            factors.fill(1.0);
+            return;
+        }
+        let kept = self.kept();
+        let mut random = Random::new(self.seed.wrapping_add(row as u64), "dropout");
+        let factor = |bits: u64| {
+            if (bits as u16) < self.dropped {
+                0.0
+            } else {
+                kept
+            }
+        };
+        let mut blocks = factors.chunks_exact_mut(4);
+        for block in &mut blocks {
+            let bits = random.next_u64();
+            block.copy_from_slice(&[
+                factor(bits),
+                factor(bits >> 16),
+                factor(bits >> 32),
+                factor(bits >> 48),
+            ]);
+        }
+        let rest = blocks.into_remainder();
+        let bits = random.next_u64();
+        rest.iter_mut()
+            .enumerate()
+            .for_each(|(index, value)| *value = factor(bits >> (16 * index)));
+    }
+
+    /// `x`, `[…, width]`, with values dropped.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
+        if self.is_none() {
+            return Ok(x.clone());
+        }
+        if x.device().is_cpu() && x.dtype() == DType::F32 {
+            return x.contiguous()?.apply_op1(DropoutOp(self));
+        }
+        x * self.mask(x)?
+    }
+
+    /// The factors for a tensor of this shape, on its device: for operations composed of Candle's own.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn mask(self, x: &Tensor) -> Result<Tensor> {
+        let width = x.dims().last().copied().unwrap_or(1).max(1);
+        let (_, kept) = fill_rows(
+            &chunks(x.elem_count() / width),
+            [width],
+            |rows, [factors]| {
+                rows.zip(factors.chunks_exact_mut(width))
+                    .for_each(|(row, factors)| self.fill(row, factors));
+                // A byte each is a quarter of the way to a GPU.
+                factors
+                    .iter()
+                    .map(|factor| u8::from(*factor != 0.0))
+                    .collect::<Vec<u8>>()
+            },
+        );
+        let kept = Tensor::from_vec(kept.concat(), x.shape(), x.device())?.to_dtype(x.dtype())?;
+        kept * f64::from(self.kept())
+    }
+
+    fn apply(self, x: &[f32], width: usize) -> Vec<f32> {
+        let width = width.max(1);
+        let ([target], _) = fill_rows(&chunks(x.len() / width), [width], |rows, [target]| {
+            for (row, target) in rows.zip(target.chunks_exact_mut(width)) {
+                self.fill(row, target);
+                target
+                    .iter_mut()
+                    .zip(&x[row * width..])
+                    .for_each(|(factor, x)| *factor *= x);
+            }
+        });
+        target
+    }
+}
+
+struct DropoutOp(Dropout);
+
+impl CustomOp1 for DropoutOp {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let width = layout.dims().last().copied().unwrap_or(1);
+        Ok((
+            CpuStorage::F32(self.0.apply(floats(x, layout)?, width)),
+            layout.shape().clone(),
+        ))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let width = x.dims().last().copied().unwrap_or(1);
+        let values = with_slice(&gradient.contiguous()?, |gradient| {
+            self.0.apply(gradient, width)
+        })?;
+        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn drops_its_share_keeps_the_mean_and_repeats_itself_backward() {
+        let mut random = Random::new(1, "test");
+        let dropout = Dropout::draw(0.3, Mode::Train, &mut random);
+        let x = Var::ones((50, 2001), DType::F32, &Device::Cpu).unwrap();
+        let y = dropout.forward(&x).unwrap();
+        let values: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
+        let dropped =
+            values.iter().filter(|value| **value == 0.0).count() as f64 / values.len() as f64;
+        let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / values.len() as f64;
+        assert!(
+            (dropped - 0.3).abs() < 0.005 && (mean - 1.0).abs() < 0.01,
+            "{dropped} {mean}"
+        );
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        let gradient: Vec<f32> = gradients
+            .get(&x)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        assert_eq!(gradient, values);
+        assert_eq!(
+            dropout
+                .mask(&x)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap(),
+            values
+        );
+        let other = Dropout::draw(0.3, Mode::Train, &mut random)
+            .forward(&x)
+            .unwrap();
+        assert_ne!(
+            other.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+            values
+        );
+        assert_ne!(values[..2001], values[2001..4002]);
+    }
+
+    #[test]
+    fn evaluation_and_a_rate_of_zero_draw_nothing() {
+        let mut random = Random::new(1, "test");
+        assert!(Dropout::draw(0.5, Mode::Evaluate, &mut random).is_none());
+        assert!(Dropout::draw(0.0, Mode::Train, &mut random).is_none());
+        assert_eq!(random, Random::new(1, "test"));
+        let mut factors = [0.0; 3];
+        Dropout::NONE.fill(5, &mut factors);
+        assert_eq!(factors, [1.0; 3]);
+    }
+}

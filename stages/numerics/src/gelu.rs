@@ -1,0 +1,106 @@
+//! The Gaussian error linear unit in its exact form, x · Φ(x) (Hendrycks and Gimpel, 2016).
+//! The approximation by a hyperbolic tangent is not here.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+
+use super::chunks::{chunks, fill_rows};
+use super::elementary::normal;
+use super::host::{floats, with_slices};
+use super::simd::{Level, vectorised};
+
+/// x · Φ(x) of every value.
+///
+/// # Errors
+/// If a tensor operation fails.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return x.contiguous()?.apply_op1(GeluOp);
+    }
+    x.gelu_erf()
+}
+
+struct GeluOp;
+
+impl CustomOp1 for GeluOp {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = floats(x, layout)?;
+        let ([target], _) = fill_rows(&chunks(x.len()), [1], |range, [target]| {
+            gelu_forward(Level::detect(), &x[range], target);
+        });
+        Ok((CpuStorage::F32(target), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let differentiate = |x: &[f32], gradient: &[f32]| {
+            let ([target], _) = fill_rows(&chunks(x.len()), [1], |range, [target]| {
+                target.copy_from_slice(&gradient[range.clone()]);
+                gelu_backward(Level::detect(), &x[range], target);
+            });
+            target
+        };
+        let values = with_slices([x, &gradient], |[x, gradient]| differentiate(x, gradient))?;
+        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    }
+}
+
+vectorised! {
+    /// `target = x · Φ(x)`.
+    pub fn gelu_forward(x: &[f32], target: &mut [f32]) {
+        for (target, x) in target.iter_mut().zip(x) {
+            *target = x * normal(*x).0;
+        }
+    }
+}
+
+vectorised! {
+    /// `gradient *= Φ(x) + x · φ(x)`, the slope of [`gelu_forward`].
+    pub fn gelu_backward(x: &[f32], gradient: &mut [f32]) {
+        for (gradient, x) in gradient.iter_mut().zip(x) {
+            let (below, density) = normal(*x);
+            *gradient *= below + x * density;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn values_and_slopes_are_those_of_the_definition_at_every_level() {
+        let x: Vec<f32> = (-500..=500).map(|step| step as f32 * 0.013).collect();
+        let value = |x: f64| 0.5 * x * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
+        let variable = Var::from_slice(&x, (7, 143), &Device::Cpu).unwrap();
+        let y = gelu(&variable).unwrap();
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        let slopes: Vec<f32> = gradients
+            .get(&variable)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        let y: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
+        for ((x, y), slope) in x.iter().zip(&y).zip(&slopes) {
+            let x = f64::from(*x);
+            assert!((f64::from(*y) - value(x)).abs() < 1e-6, "{x}: {y}");
+            let expected = (value(x + 1e-5) - value(x - 1e-5)) / 2e-5;
+            assert!(
+                (f64::from(*slope) - expected).abs() < 2e-6,
+                "{x}: {slope} {expected}"
+            );
+        }
+        for level in Level::available() {
+            let (mut values, mut gradient) = (vec![0.0; x.len()], vec![1.0; x.len()]);
+            gelu_forward(level, &x, &mut values);
+            gelu_backward(level, &x, &mut gradient);
+            assert_eq!((values, gradient), (y.clone(), slopes.clone()), "{level:?}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! Attention of the nodes of a graph over themselves and their neighbours, as one operation with its backward pass
+//! (Deng and Hooi, AAAI 2021, equations 5 to 8; the logits are those of Veličković et al., ICLR 2018).
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+
+use super::chunks::{chunks, fill_rows};
+use super::elementary::exp;
+use super::elementwise::{Lanes, lanes};
+use super::host::{floats, with_slices};
+use super::precision::matmul;
+use super::simd::{Level, vectorised};
+
+/// The slope of the leaky rectifier below zero.
+pub const LEAK: f32 = 0.2;
+/// Stands for minus infinity where no edge is.
+const NO_EDGE: f32 = -1e30;
+
+/// Whom every node listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edges {
+    /// Where the sources of each node start in `from`, and where those of the last one end.
+    starts: Vec<usize>,
+    from: Vec<usize>,
+}
+
+impl Edges {
+    /// Every node listens to itself and to these others, in this order.
+    pub fn new(neighbours: &[Vec<usize>]) -> Self {
+        let mut edges = Self {
+            starts: vec![0],
+            from: Vec::new(),
+        };
+        for (own, others) in neighbours.iter().enumerate() {
+            edges.from.push(own);
+            edges.from.extend(others);
+            edges.starts.push(edges.from.len());
+        }
+        edges
+    }
+
+    fn nodes(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// `[nodes, nodes]`: 0 where a node listens to another, and as good as minus infinity elsewhere.
+    fn mask(&self, like: &Tensor) -> Result<Tensor> {
+        let nodes = self.nodes();
+        let mut mask = vec![NO_EDGE; nodes * nodes];
+        for own in 0..nodes {
+            self.from[self.starts[own]..self.starts[own + 1]]
+                .iter()
+                .for_each(|other| mask[own * nodes + other] = 0.0);
+        }
+        Tensor::from_vec(mask, (nodes, nodes), like.device())?.to_dtype(like.dtype())
+    }
+}
+
+/// What every node makes of the nodes that it listens to.
+///
+/// With a = `vectors[0]` and b = `vectors[1]`, node i listens to j with the softmax over its sources of
+/// `leaky(a·state_i + offsets[0, i] + b·state_j + offsets[1, j])`. States are `[batch, nodes, width]`, vectors
+/// `[3, width]`, of which the last is added to the sum of states, and offsets `[2, nodes]`. The result has the shape of
+/// the states.
+///
+/// # Errors
+/// If the shapes do not fit together.
+pub fn attend(
+    states: &Tensor,
+    vectors: &Tensor,
+    offsets: &Tensor,
+    edges: &Arc<Edges>,
+) -> Result<Tensor> {
+    let (_, nodes, width) = states.dims3()?;
+    if vectors.dims() != [3, width] || offsets.dims() != [2, nodes] || edges.nodes() != nodes {
+        let (found, wanted) = (vectors.dims(), offsets.dims());
+        bail!(
+            "attention over {} nodes: {:?}, {found:?} and {wanted:?} do not fit",
+            edges.nodes(),
+            states.dims()
+        )
+    }
+    if states.device().is_cpu() && states.dtype() == DType::F32 {
+        let op = AttendOp {
+            edges: Arc::clone(edges),
+            shares: Arc::default(),
+        };
+        return states
+            .contiguous()?
+            .apply_op3(&vectors.contiguous()?, &offsets.contiguous()?, op);
+    }
+    compose(states, vectors, offsets, edges)
+}
+
+/// The same with Candle's own operations, on any device.
+fn compose(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -> Result<Tensor> {
+    weights(states, vectors, offsets, edges)?
+        .matmul(states)?
+        .broadcast_add(&vectors.get(2)?)
+}
+
+/// What every node takes from every other: `[batch, nodes, nodes]`, rows that sum to 1.
+fn weights(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -> Result<Tensor> {
+    let (batch, nodes, width) = states.dims3()?;
+    let rows = states.reshape((batch * nodes, width))?;
+    let along = |index: usize| {
+        let part =
+            matmul(&rows, &vectors.get(index)?.reshape((width, 1))?)?.reshape((batch, nodes))?;
+        part.broadcast_add(&offsets.get(index)?.unsqueeze(0)?)
+    };
+    let logits = along(0)?
+        .unsqueeze(2)?
+        .broadcast_add(&along(1)?.unsqueeze(1)?)?;
+    // max(x, leak x), with a gradient that Candle gets right.
+    let leaky = (logits.relu()? - (logits.neg()?.relu()? * f64::from(LEAK))?)?;
+    candle_nn::ops::softmax(&leaky.broadcast_add(&edges.mask(states)?)?, D::Minus1)
+}
+
+struct AttendOp {
+    edges: Arc<Edges>,
+    /// Of every sample and edge: the weight, and the slope of the rectifier.
+    shares: Arc<OnceLock<[Vec<f32>; 2]>>,
+}
+
+impl CustomOp3 for AttendOp {
+    fn name(&self) -> &'static str {
+        "graph-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        states: &CpuStorage,
+        states_layout: &Layout,
+        vectors: &CpuStorage,
+        vectors_layout: &Layout,
+        offsets: &CpuStorage,
+        offsets_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (batch, nodes, width) = states_layout.shape().dims3()?;
+        let (states, vectors) = (
+            floats(states, states_layout)?,
+            floats(vectors, vectors_layout)?,
+        );
+        let (offsets, size, edges) = (
+            floats(offsets, offsets_layout)?,
+            nodes * width,
+            self.edges.from.len(),
+        );
+        let ([target, weights, slopes], _) = fill_rows(
+            &chunks(batch),
+            [size, edges, edges],
+            |range, [target, weights, slopes]| {
+                let mut logits = vec![0.0; 2 * nodes];
+                let samples = states[range.start * size..range.end * size].chunks_exact(size);
+                let shares = weights
+                    .chunks_exact_mut(edges)
+                    .zip(slopes.chunks_exact_mut(edges));
+                for ((states, target), (weights, slopes)) in
+                    samples.zip(target.chunks_exact_mut(size)).zip(shares)
+                {
+                    logits.copy_from_slice(offsets);
+                    forward(
+                        Level::detect(),
+                        states,
+                        vectors,
+                        &self.edges,
+                        &mut logits,
+                        weights,
+                        slopes,
+                        target,
+                    );
+                }
+            },
+        );
+        if self.shares.set([weights, slopes]).is_err() {
+            bail!("an attention was applied twice")
+        }
+        Ok((CpuStorage::F32(target), states_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        states: &Tensor,
+        vectors: &Tensor,
+        offsets: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some([weights, slopes]) = self.shares.get() else {
+            bail!("an attention was differentiated before it was applied")
+        };
+        let (batch, nodes, width) = states.dims3()?;
+        let (size, edges) = (nodes * width, self.edges.from.len());
+        let tensors = [states, vectors, &gradient.contiguous()?];
+        let (of_states, sums) = with_slices(tensors, |[states, vectors, gradient]| {
+            let ([of_states], sums) = fill_rows(&chunks(batch), [size], |range, [of_states]| {
+                let mut sums = [vec![0.0; 3 * width], vec![0.0; 2 * nodes]];
+                let [of_vectors, of_offsets] = &mut sums;
+                let mut own = vec![0.0; 2 * nodes];
+                let mut of_weights = vec![0.0; edges];
+                for (sample, of_states) in range.zip(of_states.chunks_exact_mut(size)) {
+                    own.fill(0.0);
+                    backward(
+                        Level::detect(),
+                        &states[sample * size..][..size],
+                        vectors,
+                        &self.edges,
+                        [
+                            &weights[sample * edges..][..edges],
+                            &slopes[sample * edges..][..edges],
+                        ],
+                        &gradient[sample * size..][..size],
+                        &mut of_weights,
+                        &mut own,
+                        of_states,
+                        of_vectors,
+                    );
+                    of_offsets
+                        .iter_mut()
+                        .zip(&own)
+                        .for_each(|(sum, own)| *sum += own);
+                }
+                sums
+            });
+            (of_states, sums)
+        })?;
+        let mut total = [vec![0.0; 3 * width], vec![0.0; 2 * nodes]];
+        for share in &sums {
+            for (total, share) in total.iter_mut().zip(share) {
+                total
+                    .iter_mut()
+                    .zip(share)
+                    .for_each(|(total, share)| *total += share);
+            }
+        }
+        let [of_vectors, of_offsets] = total;
+        Ok((
+            Some(Tensor::from_vec(
+                of_states,
+                states.shape(),
+                states.device(),
+            )?),
+            Some(Tensor::from_vec(
+                of_vectors,
+                vectors.shape(),
+                states.device(),
+            )?),
+            Some(Tensor::from_vec(
+                of_offsets,
+                offsets.shape(),
+                states.device(),
+            )?),
+        ))
+    }
+}
+
+/// The product of two rows, summed in the order of [`Lanes::sum`].
+#[inline(always)]
+fn dot(one: &[f32], other: &[f32]) -> f32 {
+    let mut sum = Lanes::splat(0.0);
+    for span in lanes(one.len()) {
+        sum = sum + Lanes::load(one, span) * Lanes::load(other, span);
+    }
+    sum.sum()
+}
+
+/// `target += factor * row`.
+#[inline(always)]
+fn add_scaled(factor: f32, row: &[f32], target: &mut [f32]) {
+    target
+        .iter_mut()
+        .zip(row)
+        .for_each(|(target, value)| *target += factor * value);
+}
+
+vectorised! {
+    /// One sample. `logits` holds the offsets and gets what each node adds to the logits as listener and as source.
+    fn forward(
+        states: &[f32],
+        vectors: &[f32],
+        edges: &Edges,
+        logits: &mut [f32],
+        weights: &mut [f32],
+        slopes: &mut [f32],
+        target: &mut [f32],
+    ) {
+        let (nodes, width) = (edges.nodes(), vectors.len() / 3);
+        let (listening, speaking) = logits.split_at_mut(nodes);
+        for (node, state) in states.chunks_exact(width).enumerate() {
+            listening[node] += dot(state, &vectors[..width]);
+            speaking[node] += dot(state, &vectors[width..2 * width]);
+        }
+        for (node, target) in target.chunks_exact_mut(width).enumerate() {
+            let range = edges.starts[node]..edges.starts[node + 1];
+            let (from, weights) = (&edges.from[range.clone()], &mut weights[range.clone()]);
+            let slopes = &mut slopes[range];
+            let mut largest = f32::NEG_INFINITY;
+            for (source, (weight, slope)) in from.iter().zip(weights.iter_mut().zip(slopes.iter_mut())) {
+                let logit = listening[node] + speaking[*source];
+                *slope = if logit > 0.0 { 1.0 } else { LEAK };
+                *weight = logit * *slope;
+                largest = largest.max(*weight);
+            }
+            let mut sum = 0.0;
+            for weight in weights.iter_mut() {
+                *weight = exp(*weight - largest);
+                sum += *weight;
+            }
+            target.copy_from_slice(&vectors[2 * width..]);
+            for (source, weight) in from.iter().zip(weights) {
+                *weight /= sum;
+                add_scaled(*weight, &states[source * width..][..width], target);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// One sample. `of_logits`, zeros at first, gets the gradient of what each node adds to the logits, `of_weights` is
+    /// memory; the gradients of states and vectors are added.
+    fn backward(
+        states: &[f32],
+        vectors: &[f32],
+        edges: &Edges,
+        shares: [&[f32]; 2],
+        gradient: &[f32],
+        of_weights: &mut [f32],
+        of_logits: &mut [f32],
+        of_states: &mut [f32],
+        of_vectors: &mut [f32],
+    ) {
+        let (nodes, width) = (edges.nodes(), vectors.len() / 3);
+        let [weights, slopes] = shares;
+        for (node, gradient) in gradient.chunks_exact(width).enumerate() {
+            add_scaled(1.0, gradient, &mut of_vectors[2 * width..]);
+            let range = edges.starts[node]..edges.starts[node + 1];
+            let mut mean = 0.0;
+            for edge in range.clone() {
+                let at = edges.from[edge] * width;
+                of_weights[edge] = dot(gradient, &states[at..at + width]);
+                mean += weights[edge] * of_weights[edge];
+                add_scaled(weights[edge], gradient, &mut of_states[at..at + width]);
+            }
+            for edge in range {
+                let of_logit = weights[edge] * (of_weights[edge] - mean) * slopes[edge];
+                of_logits[node] += of_logit;
+                of_logits[nodes + edges.from[edge]] += of_logit;
+            }
+        }
+        let rows = states.chunks_exact(width).zip(of_states.chunks_exact_mut(width));
+        for (node, (state, of_state)) in rows.enumerate() {
+            for (part, of_logit) in [of_logits[node], of_logits[nodes + node]].into_iter().enumerate() {
+                let vector = part * width..(part + 1) * width;
+                add_scaled(of_logit, &vectors[vector.clone()], of_state);
+                add_scaled(of_logit, state, &mut of_vectors[vector]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use contract::Random;
+
+    #[test]
+    fn the_operation_agrees_with_its_composition() {
+        let mut random = Random::new(4, "graph");
+        let neighbours = [vec![3, 1], vec![0], vec![], vec![4, 0, 1], vec![2]];
+        let edges = Arc::new(Edges::new(&neighbours));
+        for (batch, width) in [(1, 1), (3, 7), (20, 33)] {
+            let mut draw = |dims: &[usize]| {
+                let values: Vec<f32> = (0..dims.iter().product())
+                    .map(|_| random.normal() as f32)
+                    .collect();
+                Var::from_vec(values, dims, &Device::Cpu).unwrap()
+            };
+            let inputs = [draw(&[batch, 5, width]), draw(&[3, width]), draw(&[2, 5])];
+            let upstream = draw(&[batch, 5, width]).detach();
+            let [states, vectors, offsets] = &inputs;
+            let found = attend(states, vectors, offsets, &edges).unwrap();
+            let expected = compose(states, vectors, offsets, &edges).unwrap();
+            let differentiate = |y: &Tensor| {
+                let store = (y * &upstream)
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap();
+                inputs
+                    .each_ref()
+                    .map(|input| store.get(input).unwrap().clone())
+            };
+            let pairs = differentiate(&found)
+                .into_iter()
+                .zip(differentiate(&expected));
+            for (found, expected) in pairs.chain([(found.clone(), expected.clone())]) {
+                assert_eq!(found.dims(), expected.dims());
+                let apart = (found - expected)
+                    .unwrap()
+                    .abs()
+                    .unwrap()
+                    .flatten_all()
+                    .unwrap()
+                    .max(0)
+                    .unwrap();
+                assert!(
+                    apart.to_scalar::<f32>().unwrap() < 2e-4,
+                    "{batch} {width}: {apart}"
+                );
+            }
+            assert!(attend(states, offsets, vectors, &edges).is_err());
+        }
+    }
+
+    #[test]
+    fn attention_goes_to_neighbours_and_sums_to_one() {
+        let edges = Edges::new(&[vec![1], vec![2], vec![0]]);
+        let tensor = |dims: &[usize]| {
+            let values = (0..dims.iter().product())
+                .map(|index: usize| (index as f32).sin())
+                .collect::<Vec<f32>>();
+            Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
+        };
+        let weights = weights(
+            &tensor(&[2, 3, 4]),
+            &tensor(&[3, 4]),
+            &tensor(&[2, 3]),
+            &edges,
+        )
+        .unwrap();
+        for (own, row) in weights.to_vec3::<f32>().unwrap()[1].iter().enumerate() {
+            let positive: Vec<usize> = (0..3).filter(|other| row[*other] > 0.0).collect();
+            assert!(positive.len() == 2 && positive.contains(&own), "{row:?}");
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The unit as PyTorch and cuDNN compute it: the reset gate acts on the product with the state.
+//! `r, z = σ(W x + b + U h + c)`, `n = tanh(W x + b + r (U h + c))`, `h' = n + z (h - n)`.
+
+use super::cell::{Cell, Direction, KEPT, Sample, Scratch, Sizes, Step, starts};
+use crate::elementwise::{Lanes, add_rows, lanes};
+use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use crate::simd::{Level, vectorised};
+
+/// Packed are `weight_ih`, `[3 * hidden, input]`, `weight_hh`, `[3 * hidden, hidden]`, and both biases, gates r, z, n.
+///
+/// Kept of every step are r, z, n and `U h + c` of n; backward turns them into the gradients in front of r, z, n and of
+/// the last.
+pub(super) struct ResetAfter {
+    level: Level,
+    sizes: Sizes,
+    from_input: Panels,
+    from_state: Panels,
+    input_bias: Vec<f32>,
+    state_bias: Vec<f32>,
+    to_state: Option<Panels>,
+    to_input: Option<Panels>,
+}
+
+/// Splits packed weights into those of input and state, and their biases.
+fn unpack(input: usize, hidden: usize, packed: &[f32]) -> [&[f32]; 4] {
+    let (from_input, rest) = packed.split_at(3 * hidden * input);
+    let (from_state, rest) = rest.split_at(3 * hidden * hidden);
+    let (input_bias, state_bias) = rest.split_at(3 * hidden);
+    [from_input, from_state, input_bias, state_bias]
+}
+
+impl Cell for ResetAfter {
+    fn packed(input: usize, hidden: usize) -> usize {
+        3 * hidden * (input + hidden + 2)
+    }
+
+    fn new(level: Level, sizes: Sizes, packed: &[f32], direction: Direction) -> Self {
+        let Sizes { input, hidden, .. } = sizes;
+        let [from_input, from_state, input_bias, state_bias] = unpack(input, hidden, packed);
+        let forward = |weight: &[f32], depth: usize| {
+            let mut panels = Panels::new(level, 1, depth, 3 * hidden);
+            panels.fill_in_parallel(|_, from, to| weight[to * depth + from]);
+            panels
+        };
+        let backward = |weight: &[f32], columns: usize| {
+            let mut panels = Panels::new(level, 3, hidden, columns);
+            panels.fill_in_parallel(|gate, to, from| weight[(gate * hidden + to) * columns + from]);
+            panels
+        };
+        let ahead = direction == Direction::Forward;
+        let none = || Panels::new(level, 1, 0, 0);
+        Self {
+            level,
+            sizes,
+            from_input: if ahead {
+                forward(from_input, input)
+            } else {
+                none()
+            },
+            from_state: if ahead {
+                forward(from_state, hidden)
+            } else {
+                none()
+            },
+            input_bias: input_bias.to_vec(),
+            state_bias: state_bias.to_vec(),
+            to_state: (!ahead).then(|| backward(from_state, hidden)),
+            to_input: (direction == Direction::Backward).then(|| backward(from_input, input)),
+        }
+    }
+
+    fn forward(&self, step: Step<'_>, kept: &mut [f32], scratch: &mut Scratch) {
+        let hidden = self.sizes.hidden;
+        multiply(
+            step.x,
+            &self.from_input,
+            Start::Bias(&self.input_bias),
+            &mut scratch.input,
+        );
+        multiply(
+            step.previous,
+            &self.from_state,
+            Start::Bias(&self.state_bias),
+            &mut scratch.state,
+        );
+        let products = scratch
+            .input
+            .chunks_exact(3 * hidden)
+            .zip(scratch.state.chunks_exact(3 * hidden));
+        let rows = products.zip(scratch.next.chunks_exact_mut(hidden));
+        for (sample, (((input, state), next), kept)) in rows
+            .zip(kept.chunks_exact_mut(self.sizes.kept()))
+            .enumerate()
+        {
+            let kept = &mut kept[step.time * KEPT * hidden..(step.time + 1) * KEPT * hidden];
+            step_forward(
+                self.level,
+                input,
+                state,
+                step.previous_row(sample, hidden),
+                kept,
+                next,
+            );
+        }
+    }
+
+    fn backward(&self, step: Step<'_>, kept: &mut [f32], gradient: &mut [f32], _: &mut Scratch) {
+        let hidden = self.sizes.hidden;
+        let rows = gradient
+            .chunks_exact_mut(hidden)
+            .zip(kept.chunks_exact_mut(self.sizes.kept()));
+        for (sample, (gradient, kept)) in rows.enumerate() {
+            let kept = &mut kept[step.time * KEPT * hidden..(step.time + 1) * KEPT * hidden];
+            step_backward(
+                self.level,
+                step.previous_row(sample, hidden),
+                kept,
+                gradient,
+            );
+        }
+        let Some(panels) = &self.to_state else { return };
+        let starts = starts(
+            step.time * KEPT * hidden,
+            self.sizes.kept(),
+            gradient.len() / hidden,
+        );
+        let rows = Rows {
+            values: kept,
+            starts: &starts,
+            taps: &[0, hidden, 3 * hidden],
+        };
+        multiply(rows, panels, Start::Target, gradient);
+    }
+
+    fn input_gradient(&self, kept: &[f32], scratch: &Scratch, target: &mut [f32]) {
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = self.sizes;
+        let Some(panels) = &self.to_input else { return };
+        let starts = starts(0, KEPT * hidden, time);
+        let rows = Rows {
+            values: kept,
+            starts: &starts,
+            taps: &[0, hidden, 2 * hidden],
+        };
+        multiply(rows, panels, Start::Bias(&scratch.zeros[..input]), target);
+    }
+
+    fn add_weight_gradient(&self, sample: Sample<'_>, packed: &mut [f32]) {
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = self.sizes;
+        let (from_input, rest) = packed.split_at_mut(3 * hidden * input);
+        let (from_state, rest) = rest.split_at_mut(3 * hidden * hidden);
+        let (input_bias, state_bias) = rest.split_at_mut(3 * hidden);
+        let starts = starts(0, KEPT * hidden, time);
+        let rows = Rows {
+            values: sample.kept,
+            starts: &starts,
+            taps: &[0, hidden, 2 * hidden],
+        };
+        accumulate_outer(self.level, rows, hidden, sample.x, input, from_input);
+        let taps = [0, hidden, 3 * hidden];
+        let rows = |starts| Rows {
+            values: sample.kept,
+            starts,
+            taps: &taps,
+        };
+        let earlier = &sample.states[..(time - 1) * hidden];
+        accumulate_outer(
+            self.level,
+            rows(&starts[1..]),
+            hidden,
+            earlier,
+            hidden,
+            from_state,
+        );
+        if let Some(initial) = sample.initial {
+            accumulate_outer(
+                self.level,
+                rows(&starts[..1]),
+                hidden,
+                initial,
+                hidden,
+                from_state,
+            );
+        }
+        let mut sums = vec![0.0; KEPT * hidden];
+        add_rows(self.level, sample.kept, &mut sums);
+        for (bias, taps) in [(input_bias, [0, 1, 2]), (state_bias, [0, 1, 3])] {
+            for (bias, tap) in bias.chunks_exact_mut(hidden).zip(taps) {
+                bias.iter_mut()
+                    .zip(&sums[tap * hidden..])
+                    .for_each(|(bias, sum)| *bias += sum);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// One row: `input` and `state` are the products, `[3 * hidden]`, `kept` is `[4 * hidden]`.
+    fn step_forward(input: &[f32], state: &[f32], previous: &[f32], kept: &mut [f32], next: &mut [f32]) {
+        let hidden = next.len();
+        let part = |values: &[f32], gate: usize, span| Lanes::load(&values[gate * hidden..(gate + 1) * hidden], span);
+        for span in lanes(hidden) {
+            let reset = (part(input, 0, span) + part(state, 0, span)).sigmoid();
+            let update = (part(input, 1, span) + part(state, 1, span)).sigmoid();
+            let inner = part(state, 2, span);
+            let candidate = (part(input, 2, span) + reset * inner).tanh();
+            let state = candidate + update * (Lanes::load(previous, span) - candidate);
+            for (gate, value) in [reset, update, candidate, inner].into_iter().enumerate() {
+                value.store(&mut kept[gate * hidden..(gate + 1) * hidden], span);
+            }
+            state.store(next, span);
+        }
+    }
+}
+
+vectorised! {
+    /// One row; `gradient` becomes that part of the previous state's which does not go through the product.
+    fn step_backward(previous: &[f32], kept: &mut [f32], gradient: &mut [f32]) {
+        let hidden = gradient.len();
+        let one = Lanes::splat(1.0);
+        for span in lanes(hidden) {
+            let part = |gate: usize| Lanes::load(&kept[gate * hidden..(gate + 1) * hidden], span);
+            let (reset, update, candidate, inner) = (part(0), part(1), part(2), part(3));
+            let upstream = Lanes::load(gradient, span);
+            let before_candidate = upstream * (one - update) * (one - candidate * candidate);
+            let before_update = upstream * (Lanes::load(previous, span) - candidate) * update * (one - update);
+            let before_reset = before_candidate * inner * reset * (one - reset);
+            let gradients = [before_reset, before_update, before_candidate, before_candidate * reset];
+            for (gate, value) in gradients.into_iter().enumerate() {
+                value.store(&mut kept[gate * hidden..(gate + 1) * hidden], span);
+            }
+            (upstream * update).store(gradient, span);
+        }
+    }
+}

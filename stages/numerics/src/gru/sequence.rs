@@ -1,0 +1,277 @@
+//! A unit's walk through time, forward and back, over chunks of the batch.
+//! Sums over the batch are made per chunk and added in their order, so bits do not depend on the number of threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step};
+use crate::chunks::{CHUNKS, cut, split_rows};
+use crate::elementwise::add;
+use crate::product::Rows;
+use crate::simd::Level;
+
+/// Weights that no longer fit beside the rest into a core's cache, in floats.
+const MANY_WEIGHTS: usize = 1 << 17;
+
+/// Chunks of the batch. Every chunk reads all weights at every step, so where those are many, chunks are large.
+fn parts(sizes: Sizes) -> Vec<Range<usize>> {
+    let weights = 3 * sizes.hidden * (sizes.input + sizes.hidden);
+    let least = if weights > MANY_WEIGHTS { 12 } else { 8 };
+    cut(sizes.batch, (sizes.batch / least).clamp(1, CHUNKS))
+}
+
+/// What a sequence is computed from.
+#[derive(Clone, Copy)]
+pub(super) struct Sequence<'a> {
+    pub sizes: Sizes,
+    /// `[batch, time, input]`.
+    pub x: &'a [f32],
+    /// Weights and biases, one after another.
+    pub packed: &'a [f32],
+    /// `[batch, hidden]`.
+    pub initial: &'a [f32],
+}
+
+/// The gradients of everything that goes into a sequence.
+pub(super) struct SequenceGradients {
+    pub x: Option<Vec<f32>>,
+    pub packed: Vec<f32>,
+    pub initial: Vec<f32>,
+}
+
+/// One chunk's share of a sequence.
+struct Part<'a> {
+    sizes: Sizes,
+    samples: usize,
+    x: &'a [f32],
+    initial: &'a [f32],
+    x_starts: Vec<usize>,
+    state_starts: Vec<usize>,
+    initial_starts: Vec<usize>,
+}
+
+impl<'a> Part<'a> {
+    fn new(sequence: Sequence<'a>, range: &Range<usize>) -> Self {
+        let sizes = sequence.sizes;
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = sizes;
+        let rows = |width: usize| (0..range.len()).map(|sample| sample * width).collect();
+        Self {
+            sizes,
+            samples: range.len(),
+            x: &sequence.x[range.start * time * input..range.end * time * input],
+            initial: &sequence.initial[range.start * hidden..range.end * hidden],
+            x_starts: rows(time * input),
+            state_starts: rows(time * hidden),
+            initial_starts: rows(hidden),
+        }
+    }
+
+    /// Calls `work` with every step in turn; `states` is the chunk's, as far as the step before.
+    fn step<T>(&mut self, time: usize, states: &[f32], work: impl FnOnce(Step<'_>) -> T) -> T {
+        let Sizes { input, hidden, .. } = self.sizes;
+        for (sample, start) in self.x_starts.iter_mut().enumerate() {
+            *start = (sample * self.sizes.time + time) * input;
+        }
+        let previous = match time.checked_sub(1) {
+            None => Rows {
+                values: self.initial,
+                starts: &self.initial_starts,
+                taps: &[0],
+            },
+            Some(earlier) => {
+                for (sample, start) in self.state_starts.iter_mut().enumerate() {
+                    *start = (sample * self.sizes.time + earlier) * hidden;
+                }
+                Rows {
+                    values: states,
+                    starts: &self.state_starts,
+                    taps: &[0],
+                }
+            }
+        };
+        work(Step {
+            time,
+            x: Rows {
+                values: self.x,
+                starts: &self.x_starts,
+                taps: &[0],
+            },
+            previous,
+        })
+    }
+
+    fn forward<C: Cell>(&mut self, cell: &C, states: &mut [f32], kept: &mut [f32]) {
+        let Sizes { time, hidden, .. } = self.sizes;
+        let mut scratch = Scratch::new(self.samples, self.sizes);
+        for now in 0..time {
+            self.step(now, states, |step| cell.forward(step, kept, &mut scratch));
+            let targets = states.chunks_exact_mut(time * hidden);
+            for (next, target) in scratch.next.chunks_exact(hidden).zip(targets) {
+                target[now * hidden..(now + 1) * hidden].copy_from_slice(next);
+            }
+        }
+    }
+
+    /// Walks back; `carried` ends as the gradient of the initial state. Gives the share of the weights' gradient.
+    fn backward<C: Cell>(
+        &mut self,
+        cell: &C,
+        states: &[f32],
+        gradient: &[f32],
+        kept: &mut [f32],
+        carried: &mut [f32],
+        x_gradient: Option<&mut [f32]>,
+    ) -> Vec<f32> {
+        let sizes = self.sizes;
+        let Sizes {
+            time,
+            input,
+            hidden,
+            ..
+        } = sizes;
+        let mut scratch = Scratch::new(self.samples, sizes);
+        for now in (0..time).rev() {
+            let rows = gradient
+                .chunks_exact(time * hidden)
+                .zip(carried.chunks_exact_mut(hidden));
+            rows.for_each(|(own, carried)| {
+                add(
+                    Level::detect(),
+                    &own[now * hidden..(now + 1) * hidden],
+                    carried,
+                )
+            });
+            self.step(now, states, |step| {
+                cell.backward(step, kept, carried, &mut scratch)
+            });
+        }
+        if let Some(target) = x_gradient {
+            for (kept, target) in kept
+                .chunks_exact(sizes.kept())
+                .zip(target.chunks_exact_mut(time * input))
+            {
+                cell.input_gradient(kept, &scratch, target);
+            }
+        }
+        let mut packed = vec![0.0; C::packed(input, hidden)];
+        let rows = self
+            .x
+            .chunks_exact(time * input)
+            .zip(states.chunks_exact(time * hidden));
+        let rows = rows.zip(
+            kept.chunks_exact(sizes.kept())
+                .zip(self.initial.chunks_exact(hidden)),
+        );
+        for ((x, states), (kept, initial)) in rows {
+            let initial = initial.iter().any(|value| *value != 0.0).then_some(initial);
+            cell.add_weight_gradient(
+                Sample {
+                    x,
+                    initial,
+                    states,
+                    kept,
+                },
+                &mut packed,
+            );
+        }
+        packed
+    }
+}
+
+/// All states, `[batch, time, hidden]`. `kept` is `[batch, time, 4 * hidden]` for [`backward`], or empty.
+pub(super) fn forward<C: Cell>(sequence: Sequence<'_>, kept: &mut [f32]) -> Vec<f32> {
+    let sizes = sequence.sizes;
+    let cell = C::new(Level::detect(), sizes, sequence.packed, Direction::Forward);
+    let width = sizes.time * sizes.hidden;
+    let mut states = vec![0.0; sizes.batch * width];
+    let parts = parts(sizes);
+    let targets = split_rows(&mut states, &parts, width);
+    if kept.is_empty() {
+        targets
+            .into_par_iter()
+            .zip(&parts)
+            .for_each(|(states, range)| {
+                let mut kept = vec![0.0; range.len() * sizes.kept()];
+                Part::new(sequence, range).forward(&cell, states, &mut kept);
+            });
+    } else {
+        let kept = split_rows(kept, &parts, sizes.kept());
+        targets
+            .into_par_iter()
+            .zip(kept)
+            .zip(&parts)
+            .for_each(|((states, kept), range)| {
+                Part::new(sequence, range).forward(&cell, states, kept);
+            });
+    }
+    states
+}
+
+/// From the gradient of all states to those of what they were computed from. `kept` is used up.
+pub(super) fn backward<C: Cell>(
+    sequence: Sequence<'_>,
+    states: &[f32],
+    gradient: &[f32],
+    kept: &mut [f32],
+    of_input: bool,
+) -> SequenceGradients {
+    let sizes = sequence.sizes;
+    let Sizes {
+        batch,
+        time,
+        input,
+        hidden,
+    } = sizes;
+    let direction = if of_input {
+        Direction::Backward
+    } else {
+        Direction::BackwardToState
+    };
+    let cell = C::new(Level::detect(), sizes, sequence.packed, direction);
+    let parts = parts(sizes);
+    let mut x = of_input.then(|| vec![0.0; batch * time * input]);
+    let x_parts: Vec<Option<&mut [f32]>> = match &mut x {
+        Some(x) => split_rows(x, &parts, time * input)
+            .into_iter()
+            .map(Some)
+            .collect(),
+        None => parts.iter().map(|_| None).collect(),
+    };
+    let mut initial = vec![0.0; batch * hidden];
+    let shares: Vec<Vec<f32>> = split_rows(&mut initial, &parts, hidden)
+        .into_par_iter()
+        .zip(split_rows(kept, &parts, sizes.kept()))
+        .zip(x_parts)
+        .zip(&parts)
+        .map(|(((carried, kept), x), range)| {
+            let rows = range.start * time * hidden..range.end * time * hidden;
+            let (states, gradient) = (&states[rows.clone()], &gradient[rows]);
+            Part::new(sequence, range).backward(&cell, states, gradient, kept, carried, x)
+        })
+        .collect();
+    SequenceGradients {
+        x,
+        packed: total(&shares),
+        initial,
+    }
+}
+
+/// The shares of all chunks added in their order.
+fn total(shares: &[Vec<f32>]) -> Vec<f32> {
+    const BLOCK: usize = 1 << 14;
+    let mut sums = vec![0.0; shares.first().map_or(0, Vec::len)];
+    sums.par_chunks_mut(BLOCK)
+        .enumerate()
+        .for_each(|(block, sums)| {
+            for share in shares {
+                add(Level::detect(), &share[block * BLOCK..][..sums.len()], sums);
+            }
+        });
+    sums
+}

@@ -1,0 +1,262 @@
+//! Layer normalisation as an operation of Candle's graph on the CPU, with its backward pass. Nothing is kept between
+//! the two: means and variances of a row that is in the cache cost less than reading them would.
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use crate::chunks::{chunks, fill_rows};
+use crate::dropout::Dropout;
+use crate::elementwise::{Lanes, lanes};
+use crate::host::{floats, with_slices};
+use crate::simd::{Level, vectorised};
+
+/// `x`, `[…, size]`, perhaps a branch of the same shape, and weight and bias as one, `[2 * size]`, to the shape of `x`.
+pub(super) struct LayerNormOp {
+    pub size: usize,
+    pub epsilon: f32,
+    /// What happens to the branch before it is added.
+    pub dropout: Dropout,
+}
+
+/// Rows whose sums are added in 32 bits before they go into one of 64.
+const BLOCK: usize = 128;
+
+impl LayerNormOp {
+    fn forward(&self, x: &[f32], branch: Option<&[f32]>, parameters: &[f32]) -> Vec<f32> {
+        let size = self.size;
+        let (weight, bias) = parameters.split_at(size);
+        let ([target], _) = fill_rows(&chunks(x.len() / size), [size], |rows, [target]| {
+            let mut factors = vec![0.0; size];
+            for (row, target) in rows.zip(target.chunks_exact_mut(size)) {
+                self.sum(x, branch, row, &mut factors, target);
+                normalise(Level::detect(), weight, bias, self.epsilon, target);
+            }
+        });
+        target
+    }
+
+    /// The row that is normalised: `x + dropout(branch)`.
+    fn sum(
+        &self,
+        x: &[f32],
+        branch: Option<&[f32]>,
+        row: usize,
+        factors: &mut [f32],
+        target: &mut [f32],
+    ) {
+        let place = row * self.size..(row + 1) * self.size;
+        target.copy_from_slice(&x[place.clone()]);
+        match branch {
+            Some(branch) if self.dropout.is_none() => {
+                target
+                    .iter_mut()
+                    .zip(&branch[place])
+                    .for_each(|(target, branch)| *target += branch);
+            }
+            Some(branch) => {
+                self.dropout.fill(row, factors);
+                let terms = branch[place].iter().zip(&*factors);
+                target
+                    .iter_mut()
+                    .zip(terms)
+                    .for_each(|(target, (branch, factor))| *target += branch * factor);
+            }
+            None => {}
+        }
+    }
+
+    /// The gradients of the sum and of weight and bias as one.
+    fn backward(
+        &self,
+        x: &[f32],
+        branch: Option<&[f32]>,
+        parameters: &[f32],
+        gradient: &[f32],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let size = self.size;
+        let weight = &parameters[..size];
+        let ([target], shares) = fill_rows(&chunks(x.len() / size), [size], |rows, [target]| {
+            let (mut factors, mut share) = (vec![0.0; size], vec![0.0_f64; 2 * size]);
+            let mut sums = vec![0.0; 2 * size];
+            let first = rows.start;
+            for (block, target) in target.chunks_mut(BLOCK * size).enumerate() {
+                sums.fill(0.0);
+                for (index, target) in target.chunks_exact_mut(size).enumerate() {
+                    let row = first + block * BLOCK + index;
+                    self.sum(x, branch, row, &mut factors, target);
+                    let gradient = &gradient[row * size..(row + 1) * size];
+                    normalise_backward(
+                        Level::detect(),
+                        weight,
+                        self.epsilon,
+                        gradient,
+                        target,
+                        &mut sums,
+                    );
+                }
+                share
+                    .iter_mut()
+                    .zip(&sums)
+                    .for_each(|(share, sum)| *share += f64::from(*sum));
+            }
+            share
+        });
+        let mut parameters = vec![0.0_f64; 2 * size];
+        for share in &shares {
+            parameters
+                .iter_mut()
+                .zip(share)
+                .for_each(|(sum, share)| *sum += share);
+        }
+        (
+            target,
+            parameters.into_iter().map(|sum| sum as f32).collect(),
+        )
+    }
+
+    fn differentiate(
+        &self,
+        x: &Tensor,
+        branch: Option<&Tensor>,
+        parameters: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Tensor; 2]> {
+        let gradient = gradient.contiguous()?;
+        let (sum, shares) = match branch {
+            Some(branch) => with_slices(
+                [x, branch, parameters, &gradient],
+                |[x, branch, parameters, gradient]| {
+                    self.backward(x, Some(branch), parameters, gradient)
+                },
+            )?,
+            None => with_slices([x, parameters, &gradient], |[x, parameters, gradient]| {
+                self.backward(x, None, parameters, gradient)
+            })?,
+        };
+        Ok([
+            Tensor::from_vec(sum, x.shape(), x.device())?,
+            Tensor::from_vec(shares, parameters.shape(), x.device())?,
+        ])
+    }
+}
+
+impl CustomOp2 for LayerNormOp {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        parameters: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let target = self.forward(floats(x, x_layout)?, None, floats(parameters, layout)?);
+        Ok((CpuStorage::F32(target), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        parameters: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [x, parameters] = self.differentiate(x, None, parameters, gradient)?;
+        Ok((Some(x), Some(parameters)))
+    }
+}
+
+impl CustomOp3 for LayerNormOp {
+    fn name(&self) -> &'static str {
+        "layer-norm-residual"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        branch: &CpuStorage,
+        branch_layout: &Layout,
+        parameters: &CpuStorage,
+        layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let branch = floats(branch, branch_layout)?;
+        let target = self.forward(
+            floats(x, x_layout)?,
+            Some(branch),
+            floats(parameters, layout)?,
+        );
+        Ok((CpuStorage::F32(target), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        branch: &Tensor,
+        parameters: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [sum, parameters] = self.differentiate(x, Some(branch), parameters, gradient)?;
+        let branch = self.dropout.forward(&sum.detach())?;
+        Ok((Some(sum), Some(branch), Some(parameters)))
+    }
+}
+
+/// Mean and 1 / √(variance + ε) of a row.
+#[inline(always)]
+fn statistics(row: &[f32], epsilon: f32) -> (f32, f32) {
+    let count = row.len() as f32;
+    let mut values = Lanes::splat(0.0);
+    for span in lanes(row.len()) {
+        values = values + Lanes::load(row, span);
+    }
+    let mean = values.sum() / count;
+    let mut squares = Lanes::splat(0.0);
+    for span in lanes(row.len()) {
+        // Lanes beyond the end of a row hold the mean, so that they deviate by nothing.
+        let deviation = Lanes::load_or(row, span, mean) - Lanes::splat(mean);
+        squares = squares + deviation * deviation;
+    }
+    (mean, 1.0 / (squares.sum() / count + epsilon).sqrt())
+}
+
+vectorised! {
+    /// A row normalised in place.
+    fn normalise(weight: &[f32], bias: &[f32], epsilon: f32, row: &mut [f32]) {
+        let (mean, inverse) = statistics(row, epsilon);
+        let (mean, inverse) = (Lanes::splat(mean), Lanes::splat(inverse));
+        for span in lanes(row.len()) {
+            let normalised = (Lanes::load(row, span) - mean) * inverse;
+            (normalised * Lanes::load(weight, span) + Lanes::load(bias, span)).store(row, span);
+        }
+    }
+}
+
+vectorised! {
+    /// From a row in front of the normalisation to its gradient, in place; adds to the sums of weight and bias.
+    fn normalise_backward(weight: &[f32], epsilon: f32, gradient: &[f32], row: &mut [f32], sums: &mut [f32]) {
+        let (mean, inverse) = statistics(row, epsilon);
+        let (mean, inverse) = (Lanes::splat(mean), Lanes::splat(inverse));
+        let (weight_sums, bias_sums) = sums.split_at_mut(weight.len());
+        let (mut plain, mut weighted) = (Lanes::splat(0.0), Lanes::splat(0.0));
+        for span in lanes(row.len()) {
+            let normalised = (Lanes::load(row, span) - mean) * inverse;
+            let gradient = Lanes::load(gradient, span);
+            (Lanes::load(bias_sums, span) + gradient).store(bias_sums, span);
+            (Lanes::load(weight_sums, span) + gradient * normalised).store(weight_sums, span);
+            // Beyond the end of a row the gradient is 0.
+            let inner = gradient * Lanes::load(weight, span);
+            plain = plain + inner;
+            weighted = weighted + inner * normalised;
+            normalised.store(row, span);
+        }
+        let count = row.len() as f32;
+        let (plain, weighted) = (Lanes::splat(plain.sum() / count), Lanes::splat(weighted.sum() / count));
+        for span in lanes(row.len()) {
+            let inner = Lanes::load(gradient, span) * Lanes::load(weight, span);
+            (inverse * (inner - plain - Lanes::load(row, span) * weighted)).store(row, span);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Numerical building blocks of models: layers, seeded initial values, CPU kernels with backward, optimisers, statistics.
+//! Which layers make up a model, and how it is trained, is said in the crate `learning`.
+
+mod activation;
+pub mod attention;
+pub mod batch_norm;
+pub mod chunks;
+pub mod circular_conv;
+pub mod conv;
+pub mod conv1d;
+pub mod conv2d;
+pub mod cross_entropy;
+mod device;
+pub mod dropout;
+pub mod elementary;
+pub mod elementwise;
+pub mod encoder;
+pub mod feed_forward;
+pub mod gelu;
+mod gradients;
+pub mod graph_attention;
+pub mod group_mean;
+pub mod gru;
+pub mod host;
+pub mod initialise;
+pub mod layer_norm;
+pub mod linear;
+pub mod loss;
+pub mod moments;
+pub mod noise;
+pub mod optimizer;
+pub mod pool;
+pub mod positions;
+mod precision;
+pub mod product;
+pub mod relu;
+pub mod simd;
+mod state;
+pub mod statistics;
+#[doc(hidden)]
+pub mod testing;
+pub mod time_varying;
+mod unfolded;
+
+pub use batch_norm::Mode;
+pub use device::{Machine, device, numeric_class, numeric_class_at};
+pub use gradients::Gradients;
+pub use precision::Precision;
+pub use simd::Level;
+pub use state::{State, StateBuilder, to_data};

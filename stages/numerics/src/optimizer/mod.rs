@@ -1,0 +1,363 @@
+//! Optimisers whose whole state can be saved, so that an interrupted training goes on to the bit.
+//! Learning rates come from outside; see [`super::schedule`].
+
+mod adam;
+mod sgd;
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor, Var};
+
+use super::host::{with_slice, with_slice_mut};
+use super::state::{State, to_data};
+use super::{Gradients, Level};
+use contract::artifact::TensorData;
+use contract::{Choice, Entry, Registry, StageError};
+
+pub use adam::{Adam, AdamW};
+pub use sgd::Sgd;
+
+/// The table of optimisers.
+#[derive(Debug)]
+pub struct Optimizers;
+
+impl Registry for Optimizers {
+    const TAG: &'static str = "kind";
+    const WHAT: &'static str = "optimizer";
+
+    fn entries() -> Vec<Entry> {
+        vec![
+            Entry::new::<Adam>(
+                "adam",
+                "Adam (Kingma and Ba, 2015); weight decay is added to the gradient",
+            ),
+            Entry::new::<AdamW>(
+                "adamw",
+                "AdamW (Loshchilov and Hutter, 2019); weight decay is decoupled",
+            ),
+            Entry::new::<Sgd>("sgd", "Stochastic gradient descent, plain or with momentum"),
+        ]
+    }
+}
+
+/// The rule of an optimiser for one parameter.
+trait Rule {
+    /// The rate that a schedule starts from.
+    fn rate(&self) -> f64;
+
+    /// The names of what the rule remembers of each parameter, each of the parameter's shape.
+    fn memory(&self) -> &'static [&'static str];
+
+    /// A parameter that is no usable value, if any, and why.
+    fn check(&self) -> Result<(), (&'static str, String)>;
+
+    /// Updates values and memory in place. `step` counts from 1.
+    fn update(
+        &self,
+        level: Level,
+        step: u64,
+        rate: f64,
+        values: &mut [f32],
+        gradient: &[f32],
+        memory: &mut [Vec<f32>],
+    );
+
+    /// The same with tensor operations, for other devices: the new values, and the memory in place.
+    fn update_tensor(
+        &self,
+        step: u64,
+        rate: f64,
+        values: &Tensor,
+        gradient: &Tensor,
+        memory: &mut [Tensor],
+    ) -> candle_core::Result<Tensor>;
+}
+
+fn rule(choice: &Choice<Optimizers>) -> Result<Box<dyn Rule + Send + Sync>, String> {
+    Ok(match choice.name() {
+        "adamw" => Box::new(choice.parameters::<AdamW>()?),
+        "sgd" => Box::new(choice.parameters::<Sgd>()?),
+        _ => Box::new(choice.parameters::<Adam>()?),
+    })
+}
+
+/// What the schema of the parameters cannot say, or says only to editors.
+///
+/// # Errors
+/// The parameter at fault and a sentence about it.
+pub fn check(choice: &Choice<Optimizers>) -> Result<(), (String, String)> {
+    let rule = rule(choice).map_err(|error| (String::new(), error))?;
+    rule.check()
+        .map_err(|(name, reason)| (name.to_owned(), reason))
+}
+
+/// What an optimiser remembers of one parameter.
+enum Memory {
+    Host(Vec<Vec<f32>>),
+    Device(Vec<Tensor>),
+}
+
+/// An optimiser at work on one network.
+pub struct Optimizer {
+    rule: Box<dyn Rule + Send + Sync>,
+    level: Level,
+    steps: u64,
+    memory: Vec<Memory>,
+}
+
+impl Optimizer {
+    /// A fresh optimiser for the parameters of `state`.
+    ///
+    /// # Errors
+    /// If the choice does not parse or memory cannot be allocated.
+    pub fn new(choice: &Choice<Optimizers>, state: &State) -> Result<Self, StageError> {
+        let rule = rule(choice).map_err(StageError::new)?;
+        let count = rule.memory().len();
+        let fresh = |parameter: &Var| match parameter.device() {
+            Device::Cpu => Ok(Memory::Host(vec![vec![0.0; parameter.elem_count()]; count])),
+            _ => (0..count)
+                .map(|_| parameter.zeros_like())
+                .collect::<candle_core::Result<_>>()
+                .map(Memory::Device),
+        };
+        let memory = state
+            .parameters()
+            .map(|(_, parameter)| fresh(parameter))
+            .collect::<candle_core::Result<_>>()?;
+        Ok(Self {
+            rule,
+            level: Level::detect(),
+            steps: 0,
+            memory,
+        })
+    }
+
+    /// The same with the weight decay multiplied by a factor.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_decay(
+        choice: &Choice<Optimizers>,
+        state: &State,
+        factor: f64,
+    ) -> Result<Self, StageError> {
+        let mut parameters: serde_json::Map<String, serde_json::Value> =
+            choice.parameters().map_err(StageError::new)?;
+        if let Some(decay) = parameters.get_mut("weight_decay")
+            && let Some(value) = decay.as_f64()
+        {
+            *decay = (value * factor).into();
+        }
+        let choice = Choice::new(choice.name(), parameters.into()).map_err(StageError::new)?;
+        Self::new(&choice, state)
+    }
+
+    /// The rate that a schedule starts from.
+    pub fn base_rate(&self) -> f64 {
+        self.rule.rate()
+    }
+
+    /// Moves all parameters that have a gradient.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn step(
+        &mut self,
+        state: &State,
+        gradients: &Gradients,
+        rate: f64,
+    ) -> candle_core::Result<()> {
+        self.steps += 1;
+        let (level, step) = (self.level, self.steps);
+        for (((_, parameter), gradient), memory) in
+            state.parameters().zip(&gradients.0).zip(&mut self.memory)
+        {
+            let Some(gradient) = gradient else { continue };
+            match memory {
+                Memory::Host(memory) => {
+                    let gradient = gradient.contiguous()?;
+                    with_slice(&gradient, |gradient| {
+                        with_slice_mut(parameter, |values| {
+                            self.rule
+                                .update(level, step, rate, values, gradient, memory);
+                        })
+                    })??;
+                }
+                Memory::Device(memory) => {
+                    let values = parameter.as_detached_tensor();
+                    parameter.set(
+                        &self
+                            .rule
+                            .update_tensor(step, rate, &values, gradient, memory)?,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// All that is remembered, as `NAME.PARAMETER`.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn to_data(&self, state: &State) -> candle_core::Result<BTreeMap<String, TensorData>> {
+        let mut data = BTreeMap::new();
+        for ((name, parameter), memory) in state.parameters().zip(&self.memory) {
+            for (index, kind) in self.rule.memory().iter().enumerate() {
+                let tensor = match memory {
+                    Memory::Host(memory) => TensorData::from_f32(parameter.dims(), &memory[index]),
+                    Memory::Device(memory) => to_data(&memory[index])?,
+                };
+                data.insert(format!("{kind}.{name}"), tensor);
+            }
+        }
+        Ok(data)
+    }
+
+    /// Goes on from what [`Self::to_data`] gave after `steps` steps.
+    ///
+    /// # Errors
+    /// If something is missing or does not fit.
+    pub fn set_data(
+        &mut self,
+        state: &State,
+        steps: u64,
+        data: &BTreeMap<String, TensorData>,
+    ) -> Result<(), StageError> {
+        for ((name, parameter), memory) in state.parameters().zip(&mut self.memory) {
+            for (index, kind) in self.rule.memory().iter().enumerate() {
+                let key = format!("{kind}.{name}");
+                let fits = |tensor: &&TensorData| tensor.shape == parameter.dims();
+                let values = data.get(&key).filter(fits).and_then(TensorData::to_f32);
+                let values = values.ok_or_else(|| {
+                    StageError::new(format!("the optimizer's `{key}` does not fit"))
+                })?;
+                match memory {
+                    Memory::Host(memory) => memory[index] = values,
+                    Memory::Device(memory) => {
+                        memory[index] =
+                            Tensor::from_vec(values, parameter.dims(), parameter.device())?;
+                    }
+                }
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::initialise::Initial;
+    use crate::state::StateBuilder;
+    use contract::Random;
+    use serde_json::json;
+
+    fn state() -> State {
+        let mut random = Random::new(1, "init");
+        let mut builder = StateBuilder::new(&Device::Cpu, &mut random);
+        builder.parameter("w", &[3], Initial::FanIn(1)).unwrap();
+        builder.finish()
+    }
+
+    fn choices() -> Vec<Choice<Optimizers>> {
+        [
+            ("adam", json!({"lr": 0.05, "weight_decay": 0.1})),
+            ("adamw", json!({"lr": 0.05, "weight_decay": 0.1})),
+            ("sgd", json!({"lr": 0.05})),
+            (
+                "sgd",
+                json!({"lr": 0.05, "momentum": 0.9, "nesterov": true, "weight_decay": 0.01}),
+            ),
+        ]
+        .into_iter()
+        .map(|(name, parameters)| Choice::new(name, parameters).unwrap())
+        .collect()
+    }
+
+    fn values(state: &State) -> Vec<f32> {
+        state.parameters().next().unwrap().1.to_vec1().unwrap()
+    }
+
+    fn gradient(state: &State) -> Gradients {
+        // Of the loss (w - 2)² summed.
+        let (_, parameter) = state.parameters().next().unwrap();
+        Gradients(vec![Some(
+            ((parameter.as_detached_tensor() - 2.0).unwrap() * 2.0).unwrap(),
+        )])
+    }
+
+    #[test]
+    fn all_approach_a_minimum_and_resume_to_the_bit() {
+        for choice in choices() {
+            let (straight, resumed) = (state(), state());
+            let mut optimizer = Optimizer::new(&choice, &straight).unwrap();
+            let rate = optimizer.base_rate();
+            for _ in 0..7 {
+                optimizer
+                    .step(&straight, &gradient(&straight), rate)
+                    .unwrap();
+            }
+            resumed.set_data(&straight.to_data().unwrap()).unwrap();
+            let mut second = Optimizer::new(&choice, &resumed).unwrap();
+            second
+                .set_data(
+                    &resumed,
+                    optimizer.steps(),
+                    &optimizer.to_data(&straight).unwrap(),
+                )
+                .unwrap();
+            for _ in 0..200 {
+                optimizer
+                    .step(&straight, &gradient(&straight), rate)
+                    .unwrap();
+                second.step(&resumed, &gradient(&resumed), rate).unwrap();
+            }
+            assert_eq!(values(&straight), values(&resumed), "{choice:?}");
+            assert!(
+                values(&straight)
+                    .iter()
+                    .all(|value| (value - 2.0).abs() < 0.25),
+                "{choice:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn tensor_operations_agree_with_loops() {
+        for choice in choices() {
+            let (host, device) = (state(), state());
+            let mut on_host = Optimizer::new(&choice, &host).unwrap();
+            let mut on_device = Optimizer::new(&choice, &device).unwrap();
+            let count = on_device.rule.memory().len();
+            let (_, parameter) = device.parameters().next().unwrap();
+            on_device.memory = vec![Memory::Device(vec![parameter.zeros_like().unwrap(); count])];
+            for _ in 0..20 {
+                on_host.step(&host, &gradient(&host), 0.05).unwrap();
+                on_device.step(&device, &gradient(&device), 0.05).unwrap();
+            }
+            for (one, other) in values(&host).iter().zip(values(&device)) {
+                assert!((one - other).abs() < 1e-5, "{choice:?}: {one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn unusable_parameters_are_named() {
+        let negative = Choice::new("adam", json!({"lr": -1.0})).unwrap();
+        assert_eq!(check(&negative).unwrap_err().0, "lr");
+        let nesterov = Choice::new("sgd", json!({"lr": 0.1, "nesterov": true})).unwrap();
+        assert_eq!(check(&nesterov).unwrap_err().0, "nesterov");
+        assert!(
+            Choice::<Optimizers>::new("adam", json!({"rate": 1.0}))
+                .unwrap_err()
+                .contains("rate")
+        );
+        assert!(choices().iter().all(|choice| check(choice).is_ok()));
+    }
+}

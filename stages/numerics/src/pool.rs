@@ -1,0 +1,396 @@
+//! Poolings over channels-last planes: the maximum under a window, and the mean of a whole plane.
+//! Padding of a maximum holds no values: it never wins.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::conv2d::Window2d;
+use super::elementwise::group_means;
+use super::host::{floats, with_slice};
+use super::simd::{Level, vectorised};
+use super::unfolded::shifted;
+
+/// The maximum under a window: `[batch, height, width, channels]` to `[batch, rows, columns, channels]`. Among equal
+/// values the first one gets the gradient, as in PyTorch.
+///
+/// # Errors
+/// If the window does not fit, or its padding reaches further than half of its kernel.
+pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
+    let (_, height, width, _) = x.dims4()?;
+    let Some([rows, columns]) = window.places([height, width]) else {
+        bail!(
+            "a window of {:?} does not fit on a plane of {height} by {width}",
+            window.kernel
+        )
+    };
+    if (0..2).any(|axis| 2 * window.padding[axis] > window.kernel[axis]) {
+        bail!(
+            "a pooling's padding of {:?} reaches over the middle of its kernel {:?}",
+            window.padding,
+            window.kernel
+        )
+    }
+    if window.taps() > usize::from(u8::MAX) {
+        bail!(
+            "a pooling's kernel of {:?} has more than 255 positions",
+            window.kernel
+        )
+    }
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return x.contiguous()?.apply_op1(MaxPoolOp {
+            window,
+            winners: Arc::new(OnceLock::new()),
+        });
+    }
+    compose_max_pool2d(x, window, [rows, columns])
+}
+
+/// By Candle's own operations: the largest of all shifted copies, the first one among equals.
+fn compose_max_pool2d(x: &Tensor, window: Window2d, places: [usize; 2]) -> Result<Tensor> {
+    let mut largest: Option<Tensor> = None;
+    for part in shifted(x, &window, places, f32::MIN)? {
+        largest = Some(match largest {
+            None => part,
+            Some(largest) => part.gt(&largest)?.where_cond(&part, &largest)?,
+        });
+    }
+    largest.ok_or_else(|| candle_core::Error::Msg("a pooling without a kernel".to_owned()))
+}
+
+/// The mean over height and width: `[batch, height, width, channels]` to `[batch, channels]`.
+///
+/// # Errors
+/// If the tensor has another number of axes.
+pub fn global_mean(x: &Tensor) -> Result<Tensor> {
+    x.dims4()?;
+    if x.device().is_cpu() && x.dtype() == DType::F32 {
+        return x.contiguous()?.apply_op1(GlobalMeanOp);
+    }
+    x.mean((1, 2))
+}
+
+struct MaxPoolOp {
+    window: Window2d,
+    /// The position of the kernel that won, for every value of the output.
+    winners: Arc<OnceLock<Vec<u8>>>,
+}
+
+impl MaxPoolOp {
+    /// Position `tap` of the window at a place, as row and column of a plane of this size.
+    fn position(&self, place: [usize; 2], tap: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+        let Window2d {
+            kernel,
+            stride,
+            padding,
+            dilation,
+        } = self.window;
+        let taps = [tap / kernel[1], tap % kernel[1]];
+        let along = |axis: usize| {
+            let position = place[axis] * stride[axis] + taps[axis] * dilation[axis];
+            position
+                .checked_sub(padding[axis])
+                .filter(|position| *position < size[axis])
+        };
+        Some([along(0)?, along(1)?])
+    }
+
+    fn pool(
+        &self,
+        x: &[f32],
+        size: [usize; 2],
+        place: [usize; 2],
+        target: &mut [f32],
+        winners: &mut [u8],
+    ) {
+        let channels = target.len();
+        target.fill(f32::NEG_INFINITY);
+        for tap in 0..self.window.taps() {
+            if let Some([row, column]) = self.position(place, tap, size) {
+                let at = (row * size[1] + column) * channels;
+                keep_larger(
+                    Level::detect(),
+                    &x[at..at + channels],
+                    tap as u8,
+                    target,
+                    winners,
+                );
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Takes over the values that are larger than what is there; a NaN wins as well.
+    fn keep_larger(values: &[f32], tap: u8, target: &mut [f32], winners: &mut [u8]) {
+        for ((value, target), winner) in values.iter().zip(target.iter_mut()).zip(winners.iter_mut()) {
+            let wins = *value > *target || value.is_nan();
+            *target = if wins { *value } else { *target };
+            *winner = if wins { tap } else { *winner };
+        }
+    }
+}
+
+vectorised! {
+    /// Adds the gradients of the values that this position of the kernel won.
+    fn add_won(gradient: &[f32], winners: &[u8], tap: u8, target: &mut [f32]) {
+        for ((gradient, winner), target) in gradient.iter().zip(winners).zip(target) {
+            *target += if *winner == tap { *gradient } else { 0.0 };
+        }
+    }
+}
+
+impl CustomOp1 for MaxPoolOp {
+    fn name(&self) -> &'static str {
+        "max-pool2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, height, width, channels) = layout.shape().dims4()?;
+        let x = floats(x, layout)?;
+        let Some([rows, columns]) = self.window.places([height, width]) else {
+            bail!("the window does not fit")
+        };
+        let mut target = vec![0.0; batch * rows * columns * channels];
+        let mut winners = vec![0; target.len()];
+        let line = columns * channels;
+        target
+            .par_chunks_mut(line)
+            .zip(winners.par_chunks_mut(line))
+            .enumerate()
+            .for_each(|(index, (line, won))| {
+                let plane =
+                    &x[index / rows * height * width * channels..][..height * width * channels];
+                let places = line
+                    .chunks_exact_mut(channels)
+                    .zip(won.chunks_exact_mut(channels))
+                    .enumerate();
+                for (column, (target, winners)) in places {
+                    self.pool(
+                        plane,
+                        [height, width],
+                        [index % rows, column],
+                        target,
+                        winners,
+                    );
+                }
+            });
+        if self.winners.set(winners).is_err() {
+            bail!("a pooling was applied twice")
+        }
+        Ok((
+            CpuStorage::F32(target),
+            Shape::from((batch, rows, columns, channels)),
+        ))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        if !x.track_op() {
+            return Ok(None);
+        }
+        let Some(winners) = self.winners.get() else {
+            bail!("a pooling was differentiated before it was applied")
+        };
+        let ((_, height, width, channels), (_, rows, columns, _)) = (x.dims4()?, y.dims4()?);
+        let (plane, map) = (height * width * channels, rows * columns * channels);
+        let mut target = vec![0.0; x.elem_count()];
+        with_slice(&gradient.contiguous()?, |gradient| {
+            let maps = gradient
+                .par_chunks_exact(map)
+                .zip(winners.par_chunks_exact(map));
+            target.par_chunks_exact_mut(plane).zip(maps).for_each(
+                |(target, (gradient, winners))| {
+                    let places = gradient
+                        .chunks_exact(channels)
+                        .zip(winners.chunks_exact(channels))
+                        .enumerate();
+                    for (place, (gradient, winners)) in places {
+                        for tap in 0..self.window.taps() {
+                            let place = [place / columns, place % columns];
+                            if let Some([row, column]) = self.position(place, tap, [height, width])
+                            {
+                                let at = (row * width + column) * channels;
+                                let target = &mut target[at..at + channels];
+                                add_won(Level::detect(), gradient, winners, tap as u8, target);
+                            }
+                        }
+                    }
+                },
+            );
+        })?;
+        Tensor::from_vec(target, x.shape(), x.device()).map(Some)
+    }
+}
+
+struct GlobalMeanOp;
+
+impl CustomOp1 for GlobalMeanOp {
+    fn name(&self) -> &'static str {
+        "global-mean"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, height, width, channels) = layout.shape().dims4()?;
+        let x = floats(x, layout)?;
+        let mut means = vec![0.0; batch * channels];
+        let planes = x.par_chunks_exact(height * width * channels);
+        means
+            .par_chunks_exact_mut(channels)
+            .zip(planes)
+            .for_each(|(mean, plane)| {
+                group_means(Level::detect(), plane, height * width, channels, mean);
+            });
+        Ok((CpuStorage::F32(means), Shape::from((batch, channels))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        if !x.track_op() {
+            return Ok(None);
+        }
+        let (_, height, width, channels) = x.dims4()?;
+        let share = 1.0 / (height * width) as f32;
+        let mut target = vec![0.0; x.elem_count()];
+        with_slice(&gradient.contiguous()?, |gradient| {
+            let planes = target.par_chunks_exact_mut(height * width * channels);
+            planes
+                .zip(gradient.par_chunks_exact(channels))
+                .for_each(|(plane, gradient)| {
+                    for row in plane.chunks_exact_mut(channels) {
+                        row.iter_mut()
+                            .zip(gradient)
+                            .for_each(|(value, gradient)| *value = gradient * share);
+                    }
+                });
+        })?;
+        Tensor::from_vec(target, x.shape(), x.device()).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+    use contract::Random;
+
+    fn flat(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_padded_maximum_and_its_gradient_are_those_of_the_definition() {
+        let mut random = Random::new(1, "pool");
+        let windows = [
+            Window2d::square(3).stride(2).padding(1),
+            Window2d::square(2).stride(2),
+            Window2d::square(3),
+            Window2d {
+                kernel: [2, 3],
+                stride: [3, 1],
+                padding: [1, 1],
+                dilation: [1, 2],
+            },
+        ];
+        for (window, [height, width], channels) in windows
+            .into_iter()
+            .flat_map(|window| [(window, [7, 6], 5), (window, [5, 8], 17)])
+        {
+            // Many equal values, so that the choice among them is seen.
+            let values = |random: &mut Random, count| {
+                (0..count).map(|_| random.below(4) as f32 - 2.0).collect()
+            };
+            let x: Vec<f32> = values(&mut random, 2 * height * width * channels);
+            let x = Var::from_vec(x, (2, height, width, channels), &Device::Cpu).unwrap();
+            let y = max_pool2d(&x, window).unwrap();
+            let places = window.places([height, width]).unwrap();
+            assert_eq!(y.dims(), [2, places[0], places[1], channels]);
+            let upstream: Vec<f32> = values(&mut random, y.elem_count());
+            let upstream = Tensor::from_vec(upstream, y.shape(), &Device::Cpu).unwrap();
+            let composed = compose_max_pool2d(&x, window, places).unwrap();
+            let gradient = |y: &Tensor| {
+                let store = (y * &upstream)
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .backward()
+                    .unwrap();
+                flat(store.get(x.as_tensor()).unwrap())
+            };
+            let expected = definition(&x, window, &flat(&upstream));
+            for y in [&y, &composed] {
+                assert_eq!(flat(y), expected.0);
+                assert_eq!(gradient(y), expected.1);
+            }
+        }
+    }
+
+    /// Maxima and the gradient of the inputs, written out.
+    fn definition(x: &Tensor, window: Window2d, upstream: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let (batch, height, width, channels) = x.dims4().unwrap();
+        let [rows, columns] = window.places([height, width]).unwrap();
+        let x = flat(x);
+        let (mut maxima, mut gradient) = (Vec::new(), vec![0.0; x.len()]);
+        assert_eq!(upstream.len(), batch * rows * columns * channels);
+        for (output, upstream) in upstream.iter().enumerate() {
+            let (channel, place) = (output % channels, output / channels);
+            let (sample, row, column) = (
+                place / columns / rows,
+                place / columns % rows,
+                place % columns,
+            );
+            let mut best: Option<usize> = None;
+            for tap in 0..window.taps() {
+                let down =
+                    (row * window.stride[0] + tap / window.kernel[1] * window.dilation[0]) as isize;
+                let right = (column * window.stride[1]
+                    + tap % window.kernel[1] * window.dilation[1])
+                    as isize;
+                let (down, right) = (
+                    down - window.padding[0] as isize,
+                    right - window.padding[1] as isize,
+                );
+                if (0..height as isize).contains(&down) && (0..width as isize).contains(&right) {
+                    let at = ((sample * height + down as usize) * width + right as usize)
+                        * channels
+                        + channel;
+                    if best.is_none_or(|best| x[at] > x[best]) {
+                        best = Some(at);
+                    }
+                }
+            }
+            maxima.push(x[best.unwrap()]);
+            gradient[best.unwrap()] += upstream;
+        }
+        (maxima, gradient)
+    }
+
+    #[test]
+    fn impossible_windows_are_refused() {
+        let x = Tensor::zeros((1, 2, 2, 1), DType::F32, &Device::Cpu).unwrap();
+        assert!(max_pool2d(&x, Window2d::square(3)).is_err());
+        assert!(max_pool2d(&x, Window2d::square(2).padding(2)).is_err());
+        assert!(max_pool2d(&x, Window2d::square(16).padding(8)).is_err());
+    }
+
+    #[test]
+    fn the_mean_of_a_plane_passes_equal_shares_back() {
+        let x = Var::from_vec(
+            (0..24).map(|value| value as f32).collect(),
+            (2, 2, 3, 2),
+            &Device::Cpu,
+        )
+        .unwrap();
+        let y = global_mean(&x).unwrap();
+        assert_eq!(y.to_vec2::<f32>().unwrap(), [[5.0, 6.0], [17.0, 18.0]]);
+        let upstream = Tensor::new(&[[6_f32, 12.0], [18.0, 24.0]], &Device::Cpu).unwrap();
+        let store = (y * upstream)
+            .unwrap()
+            .sum_all()
+            .unwrap()
+            .backward()
+            .unwrap();
+        let gradient = flat(store.get(x.as_tensor()).unwrap());
+        assert_eq!(gradient[..4], [1.0, 2.0, 1.0, 2.0]);
+        assert_eq!(gradient[20..], [3.0, 4.0, 3.0, 4.0]);
+    }
+}

@@ -1,0 +1,359 @@
+//! The folder of a program: `in/` with its inputs, `files/` with copies of what was declared, and the places of its
+//! outputs. Every path that the program is given is relative to it, so that it is the same in each run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Component, Path, PathBuf};
+
+use super::CommandParams;
+use super::template::{Part, parts};
+use contract::artifact::Artifact;
+use contract::{FileRequest, Inputs, Stage, StageContext, StageError};
+
+/// The folder of the inputs.
+pub(super) const INPUTS: &str = "in";
+
+/// The folder of declared files. Where there are any, no output lies there.
+pub(super) const FILES: &str = "files";
+
+/// Names of files are at most this long, in bytes; an ending may follow.
+const LONGEST: usize = 200;
+
+/// Where everything is.
+#[derive(Debug)]
+pub(super) struct Layout {
+    folder: PathBuf,
+    /// By placeholder, such as `in.raw`.
+    paths: BTreeMap<String, String>,
+    /// Folders of inputs and declared files, if there are any.
+    given: Vec<&'static str>,
+}
+
+impl Layout {
+    /// The folder that the program runs in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a path below the folder belongs to what the program was given.
+    pub fn is_given(&self, path: &Path) -> bool {
+        self.given.iter().any(|folder| path.starts_with(folder))
+    }
+
+    /// An argument with paths in the place of placeholders.
+    pub fn fill(&self, text: &str) -> Result<String, StageError> {
+        let mut filled = String::with_capacity(text.len());
+        for part in parts(text) {
+            match part {
+                Part::Text(text) => filled.push_str(text),
+                Part::Placeholder(name) => {
+                    filled.push_str(self.paths.get(name).ok_or_else(|| {
+                        let known: Vec<String> = self
+                            .paths
+                            .keys()
+                            .map(|name| format!("{{{name}}}"))
+                            .collect();
+                        StageError::new(format!("`{{{name}}}` is not an input of this stage"))
+                            .hint(format!("there are {}", known.join(", ")))
+                    })?)
+                }
+            }
+        }
+        Ok(filled)
+    }
+}
+
+/// Writes inputs and files, and makes the folders that outputs go to.
+pub(super) fn lay_out(
+    params: &CommandParams,
+    inputs: &Inputs,
+    context: &StageContext<'_>,
+) -> Result<Layout, StageError> {
+    let folder = context.host.scratch()?;
+    let mut paths = BTreeMap::new();
+    lay_out_inputs(inputs, folder, &mut paths, context)?;
+    lay_out_files(params, &folder.join(FILES), &mut paths, context)?;
+    for (name, output) in &params.outputs {
+        let path: PathBuf = output.path.components().collect();
+        if let Some(parent) = path.parent() {
+            let parent = folder.join(parent);
+            fs::create_dir_all(&parent).map_err(cannot("make the folder of an output", &parent))?;
+        }
+        paths.insert(format!("out.{name}"), as_argument(&path));
+    }
+    let is_given = |kind: &str| {
+        paths
+            .keys()
+            .any(|placeholder| placeholder.starts_with(kind))
+    };
+    let folders = [("in.", INPUTS), ("file.", FILES)];
+    let given = folders
+        .into_iter()
+        .filter(|(kind, _)| is_given(kind))
+        .map(|(_, folder)| folder)
+        .collect();
+    Ok(Layout {
+        folder: folder.to_owned(),
+        paths,
+        given,
+    })
+}
+
+/// A relative path as it stands in an argument. One that begins with a dash would be taken for an option.
+fn as_argument(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.starts_with('-') {
+        format!("./{text}")
+    } else {
+        text.into_owned()
+    }
+}
+
+fn lay_out_inputs(
+    inputs: &Inputs,
+    folder: &Path,
+    paths: &mut BTreeMap<String, String>,
+    context: &StageContext<'_>,
+) -> Result<(), StageError> {
+    let inputs = inputs.all("inputs");
+    if !inputs.is_empty() {
+        let inside = folder.join(INPUTS);
+        fs::create_dir_all(&inside).map_err(cannot("make", &inside))?;
+    }
+    let mut taken = BTreeSet::new();
+    for (name, artifact) in inputs {
+        context.check_cancelled()?;
+        let ending = match artifact {
+            Artifact::Files(_) => String::new(),
+            other => format!(".{}", other.kind().extension()),
+        };
+        let path = Path::new(INPUTS).join(unused(&file_name(name), &ending, &mut taken));
+        let target = folder.join(&path);
+        match artifact {
+            Artifact::Files(files) => files
+                .lay_out(&target)
+                .map_err(|error| input_error(name, error))?,
+            other => {
+                let file = File::create_new(&target).map_err(cannot("write", &target))?;
+                let mut sink = BufWriter::new(file);
+                other.encode_to(&mut sink)?;
+                sink.flush().map_err(cannot("write", &target))?;
+            }
+        }
+        paths.insert(format!("in.{name}"), as_argument(&path));
+    }
+    Ok(())
+}
+
+fn input_error(name: &str, error: std::io::Error) -> StageError {
+    StageError::new(format!("the input `{name}` could not be laid out")).because(error)
+}
+
+/// A name in letters that no shell reads another way. Names that differ stay different as long as they are not too long.
+fn file_name(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.=,+:@".contains(&byte);
+    let mut safe = String::with_capacity(name.len());
+    for (index, byte) in name.bytes().enumerate() {
+        let starts_oddly = index == 0 && (byte == b'.' || byte == b'-');
+        if is_plain(byte) && !starts_oddly {
+            safe.push(char::from(byte));
+        } else {
+            let _ = write!(safe, "%{byte:02X}");
+        }
+    }
+    safe.truncate(LONGEST);
+    safe
+}
+
+/// The name, or the first of `name~2`, `name~3`, … that is free.
+fn unused(name: &str, ending: &str, taken: &mut BTreeSet<String>) -> String {
+    let mut candidate = format!("{name}{ending}");
+    let mut number = 2;
+    while !taken.insert(candidate.clone()) {
+        candidate = format!("{name}~{number}{ending}");
+        number += 1;
+    }
+    candidate
+}
+
+/// Copies the declared files. Below the folder they lie as they do beside the pipeline, so that a declared module is found
+/// beside the script that imports it; what is named by an absolute path, or lies above, gets a folder of its own.
+fn lay_out_files(
+    params: &CommandParams,
+    folder: &Path,
+    paths: &mut BTreeMap<String, String>,
+    context: &StageContext<'_>,
+) -> Result<(), StageError> {
+    let mut done = BTreeSet::new();
+    let mut taken = folders_beside(&params.files);
+    for request in super::Command::files(params) {
+        context.check_cancelled()?;
+        let name = &request.name;
+        let below = context.host.names_below(name);
+        let place = place(&request, below.is_empty(), &mut taken);
+        for (name, target) in asked_for(name, below, &folder.join(&place)) {
+            if done.insert(target.clone()) {
+                let parent = target.parent().unwrap_or(folder);
+                fs::create_dir_all(parent).map_err(cannot("make", parent))?;
+                context.copy_file(&name, &target)?;
+            }
+        }
+        paths.insert(
+            format!("file.{name}"),
+            as_argument(&Path::new(FILES).join(place)),
+        );
+    }
+    Ok(())
+}
+
+/// The names under which the engine has the files of a request, each with the place of its copy.
+fn asked_for(name: &str, below: Vec<String>, place: &Path) -> Vec<(String, PathBuf)> {
+    if below.is_empty() {
+        return vec![(name.to_owned(), place.to_owned())];
+    }
+    below
+        .into_iter()
+        .map(|below| (format!("{name}/{below}"), place.join(below)))
+        .collect()
+}
+
+/// What declared paths begin with, so that no folder of a file that lies elsewhere is called so.
+fn folders_beside(files: &BTreeMap<String, PathBuf>) -> BTreeSet<String> {
+    let first = |path: &PathBuf| {
+        plain(path)
+            .components()
+            .next()
+            .map(|part| part.as_os_str().to_string_lossy().into())
+    };
+    files.values().filter_map(first).collect()
+}
+
+/// The path without parts that lead nowhere.
+fn plain(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .collect()
+}
+
+/// Where a declared file or folder goes below the folder of declared files. Two that lie at different places get different
+/// ones: `taken` holds the names that are used.
+fn place(request: &FileRequest, is_file: bool, taken: &mut BTreeSet<String>) -> PathBuf {
+    let path = plain(&if is_file {
+        request.path.clone()
+    } else {
+        request.folder()
+    });
+    let is_below = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if is_below && path.components().next().is_some() {
+        return path;
+    }
+    let mut own = file_name(&request.name);
+    while !taken.insert(own.clone()) {
+        own.push('~');
+    }
+    match path.file_name() {
+        Some(base) => Path::new(&own).join(base),
+        None => own.into(),
+    }
+}
+
+/// Says which file it was.
+pub(super) fn cannot(
+    doing: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> StageError {
+    let message = format!("cannot {doing} {}", path.display());
+    move |error| StageError::new(message).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_plain_and_distinct() {
+        let names = [
+            "raw",
+            "machine=m-1,lr=1e-4",
+            "a/b",
+            "a_b",
+            "a%2Fb",
+            "a b",
+            "it's",
+            ".hidden",
+            "-rf",
+            "größe",
+            "a\nb",
+        ];
+        let mut seen = BTreeSet::new();
+        for name in names {
+            let safe = file_name(name);
+            assert!(
+                safe.bytes()
+                    .all(|byte| byte.is_ascii_graphic() && !b"'\"\\/ $`".contains(&byte)),
+                "{safe}"
+            );
+            assert!(!safe.starts_with(['-', '.']), "{safe}");
+            assert!(seen.insert(safe), "{name}");
+        }
+        assert_eq!(file_name("machine=m-1,lr=1e-4"), "machine=m-1,lr=1e-4");
+        let mut taken = BTreeSet::new();
+        let long = file_name(&"x".repeat(1000));
+        let both = [
+            unused(&long, ".parquet", &mut taken),
+            unused(&long, ".parquet", &mut taken),
+        ];
+        assert!(both[0] != both[1] && both.iter().all(|name| name.len() < 255));
+    }
+
+    fn placed(name: &str, path: &str, is_file: bool) -> PathBuf {
+        let all = BTreeMap::from([
+            (name.to_owned(), PathBuf::from(path)),
+            ("other".to_owned(), "shared/x".into()),
+        ]);
+        place(
+            &FileRequest::new(name, path).or_many(),
+            is_file,
+            &mut folders_beside(&all),
+        )
+    }
+
+    #[test]
+    fn files_from_elsewhere_never_share_a_place() {
+        let all = BTreeMap::from([
+            ("lib".to_owned(), "/opt/s.py".into()),
+            ("x".to_owned(), "./lib/s.py".into()),
+        ]);
+        let mut taken = folders_beside(&all);
+        let mut placed =
+            |name: &str, path: &str| place(&FileRequest::new(name, path), true, &mut taken);
+        assert_eq!(placed("lib", "/opt/s.py"), Path::new("lib~/s.py"));
+        assert_eq!(placed("x", "./lib/s.py"), Path::new("lib/s.py"));
+        let long = |end: char| format!("{}{end}", "n".repeat(400));
+        assert_ne!(
+            placed(&long('a'), "/a/data.csv"),
+            placed(&long('b'), "/b/data.csv")
+        );
+    }
+
+    #[test]
+    fn declared_files_keep_their_places_beside_each_other() {
+        assert_eq!(placed("s", "s.py", true), Path::new("s.py"));
+        assert_eq!(placed("s", "./src/s.py", true), Path::new("src/s.py"));
+        assert_eq!(placed("lib", "src/lib", false), Path::new("src/lib"));
+        assert_eq!(placed("lib", "src/**/*.py", false), Path::new("src"));
+        assert_eq!(placed("odd", "data[1].csv", true), Path::new("data[1].csv"));
+        assert_eq!(placed("all", ".", false), Path::new("all"));
+        assert_eq!(placed("all", "*.py", false), Path::new("all"));
+        assert_eq!(placed("up", "../x/s.py", true), Path::new("up/s.py"));
+        assert_eq!(placed("abs", "/opt/x/s.py", true), Path::new("abs/s.py"));
+        assert_eq!(
+            placed("shared", "/opt/x/s.py", true),
+            Path::new("shared~/s.py")
+        );
+    }
+}

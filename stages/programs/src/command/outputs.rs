@@ -1,0 +1,319 @@
+//! Collects what a program wrote. Only plain files and folders are taken, under their exact names; nothing is followed, and
+//! nothing is opened that a read might wait for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::error::Category;
+
+use super::layout::{Layout, cannot};
+use super::{CommandParams, OutputKind};
+use contract::artifact::{
+    Content, Digest, Direction, FileEntry, Files, Metric, Metrics, RelativePath,
+};
+use contract::{Outputs, StageError};
+
+/// A file of metrics is not longer.
+const LONGEST_METRICS: u64 = 16 << 20;
+
+/// The declared outputs; anything else that was written is an error.
+pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs, StageError> {
+    let folder = layout.folder();
+    let written = Written::below(folder, &|path| layout.is_given(path))?;
+    let is_declared = |path: &Path| {
+        params
+            .outputs
+            .values()
+            .any(|output| path.starts_with(&output.path))
+    };
+    let extra = written
+        .found
+        .iter()
+        .find(|(path, sort)| **sort != Sort::Folder && !is_declared(path));
+    if let Some((path, _)) = extra {
+        let hint = "declare it below `outputs`, or write temporary files to TMPDIR";
+        return Err(StageError::new(format!(
+            "the command wrote `{}`, which is not declared",
+            shown(path)
+        ))
+        .hint(hint));
+    }
+    let mut outputs = Outputs::default();
+    for (name, output) in &params.outputs {
+        let path: PathBuf = output.path.components().collect();
+        let Some(sort) = written.found.get(&path) else {
+            return Err(
+                StageError::new(format!("the command did not write its output `{name}`"))
+                    .at(&output.path, None)
+                    .hint(format!("`{{out.{name}}}` in `run` is its path")),
+            );
+        };
+        outputs = match output.kind {
+            OutputKind::Files => outputs.with(name, files(folder, &path, *sort, &written)?),
+            OutputKind::Metrics => outputs.with(name, metrics(folder, &path, *sort)?),
+        };
+    }
+    Ok(outputs)
+}
+
+/// What something in a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    File { executable: bool },
+    Folder,
+    Other(&'static str),
+    Link,
+}
+
+impl Sort {
+    fn of(metadata: &Metadata) -> Self {
+        let sort = metadata.file_type();
+        match () {
+            () if sort.is_file() => Self::File {
+                executable: metadata.permissions().mode() & 0o111 != 0,
+            },
+            () if sort.is_dir() => Self::Folder,
+            () if sort.is_symlink() => Self::Link,
+            () if sort.is_fifo() => Self::Other("a named pipe"),
+            () if sort.is_socket() => Self::Other("a socket"),
+            () => Self::Other("a device"),
+        }
+    }
+}
+
+/// Everything below a folder, by its path from there.
+struct Written {
+    found: BTreeMap<PathBuf, Sort>,
+}
+
+impl Written {
+    fn below(folder: &Path, is_given: &dyn Fn(&Path) -> bool) -> Result<Self, StageError> {
+        let (mut found, mut open) = (BTreeMap::new(), vec![PathBuf::new()]);
+        while let Some(below) = open.pop() {
+            let place = folder.join(&below);
+            for entry in fs::read_dir(&place).map_err(cannot("list", &place))? {
+                let path = below.join(entry.map_err(cannot("list", &place))?.file_name());
+                if is_given(&path) {
+                    continue;
+                }
+                let place = folder.join(&path);
+                let metadata = fs::symlink_metadata(&place).map_err(cannot("look at", &place))?;
+                let sort = Sort::of(&metadata);
+                if sort == Sort::Folder {
+                    make_readable(&place, &metadata)?;
+                    open.push(path.clone());
+                }
+                found.insert(path, sort);
+            }
+        }
+        Ok(Self { found })
+    }
+}
+
+/// Permissions of folders are not kept, so one that was closed is opened: to be read, and to be removed in the end.
+fn make_readable(folder: &Path, metadata: &Metadata) -> Result<(), StageError> {
+    const ALL: u32 = 0o700;
+    let mode = metadata.permissions().mode();
+    if mode & ALL == ALL {
+        return Ok(());
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode | ALL))
+        .map_err(cannot("open", folder))
+}
+
+/// A path in a message, whatever its bytes are.
+fn shown(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        chunk.valid().chars().for_each(|character| match character {
+            control if control.is_control() => text.extend(control.escape_default()),
+            other => text.push(other),
+        });
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Files, StageError> {
+    if sort != Sort::Folder {
+        let root = path.parent().unwrap_or(path);
+        return Ok(Files::new(vec![entry(folder, root, path, sort)?])?);
+    }
+    let (mut entries, mut folders) = (Vec::new(), Vec::new());
+    let below = written
+        .found
+        .range(path.to_owned()..)
+        .take_while(|(below, _)| below.starts_with(path))
+        .skip(1);
+    for (below, sort) in below {
+        match sort {
+            Sort::Folder => folders.push(relative(path, below)?),
+            other => entries.push(entry(folder, path, below, *other)?),
+        }
+    }
+    Ok(Files::with_folders(entries, folders)?)
+}
+
+/// The exact name of something below an output.
+fn relative(root: &Path, path: &Path) -> Result<RelativePath, StageError> {
+    if path.to_str().is_none() {
+        return Err(StageError::new(format!(
+            "the command wrote `{}`, whose name is not UTF-8",
+            shown(path)
+        ))
+        .hint("let the program give it another name, or remove it"));
+    }
+    Ok(RelativePath::from_path(
+        path.strip_prefix(root).unwrap_or(path),
+    )?)
+}
+
+fn entry(folder: &Path, root: &Path, path: &Path, sort: Sort) -> Result<FileEntry, StageError> {
+    let place = folder.join(path);
+    let Sort::File { executable } = sort else {
+        return Err(not_kept(&place, path, sort));
+    };
+    let name = relative(root, path)?;
+    let (digest, size) = Digest::of_reader(open(&place, path)?).map_err(unreadable(path))?;
+    // The scratch folder stays until the outputs are stored.
+    Ok(FileEntry {
+        path: name,
+        executable,
+        size,
+        digest,
+        content: Content::Disk(place),
+    })
+}
+
+/// Opens a plain file; nothing else, should it have become something else.
+fn open(place: &Path, path: &Path) -> Result<File, StageError> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(place, flags, Mode::empty())
+        .map_err(|error| unreadable(path)(error.into()))?;
+    Ok(File::from(file))
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StageError {
+    let message = format!("cannot read `{}`, which the command wrote", shown(path));
+    move |error| StageError::new(message).because(error)
+}
+
+/// Why something is not a part of an output.
+fn not_kept(place: &Path, path: &Path, sort: Sort) -> StageError {
+    let path = shown(path);
+    let hint =
+        "an output holds plain files and folders; let the program remove the others before it ends";
+    match sort {
+        Sort::Link => {
+            let target = fs::read_link(place)
+                .map_or_else(|_| "something".to_owned(), |target| shown(&target));
+            let nothing = if place.exists() {
+                ""
+            } else {
+                ", where nothing is"
+            };
+            let hint = "links are not kept, as they may lead elsewhere or nowhere on another machine; let the program copy \
+                        what is meant, or remove the link before it ends";
+            StageError::new(format!("`{path}` is a link to `{target}`{nothing}")).hint(hint)
+        }
+        Sort::Other(what) => {
+            StageError::new(format!("`{path}` is {what}, not a plain file")).hint(hint)
+        }
+        Sort::Folder => StageError::new(format!("`{path}` is a folder, not a plain file")),
+        Sort::File { .. } => StageError::new(format!("`{path}` cannot be kept")),
+    }
+}
+
+fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError> {
+    let place = folder.join(path);
+    let name = PathBuf::from(path.file_name().unwrap_or_default());
+    let Sort::File { .. } = sort else {
+        return Err(not_kept(&place, path, sort));
+    };
+    let mut file = open(&place, path)?;
+    let bytes = file.metadata().map_err(unreadable(path))?.len();
+    if bytes > LONGEST_METRICS {
+        let message = format!("a file of metrics with {bytes} bytes is too long");
+        return Err(StageError::new(message)
+            .at(name, None)
+            .hint("metrics are a JSON object of numbers: `{\"f1\": 0.5}`"));
+    }
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut text).map_err(unreadable(path))?;
+    let values: Values = serde_json::from_slice(&text)
+        .map_err(|error| not_metrics(&text, &error).at(name, Some(error.line())))?;
+    let entry = |(name, value)| Metric {
+        name,
+        value,
+        direction: Direction::Neither,
+        oracle: false,
+        inflating: false,
+        caveat: String::new(),
+    };
+    Ok(Metrics {
+        entries: values.0.into_iter().map(entry).collect(),
+    })
+}
+
+/// Why a text is not metrics, in words for people who do not know the parser.
+fn not_metrics(text: &[u8], error: &serde_json::Error) -> StageError {
+    const FORM: &str = "write `{\"f1\": 0.5}`; null stands for a metric that is undefined";
+    let shown = String::from_utf8_lossy(text);
+    let failed = StageError::new("metrics must be a JSON object of numbers");
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return failed.because("the file is empty").hint(FORM);
+    }
+    if shown.contains("NaN") || shown.contains("Infinity") {
+        let hint = "JSON has no NaN and no Infinity: write null for a metric that is undefined";
+        return failed.because("it contains NaN or Infinity").hint(hint);
+    }
+    let reason = match error.classify() {
+        Category::Eof => "the file ends too early".to_owned(),
+        Category::Syntax => format!("it is not valid JSON at column {}", error.column()),
+        Category::Data | Category::Io => {
+            // The parser adds the place, which the message has already.
+            let told = error.to_string();
+            let told = told.split(" at line ").next().unwrap_or_default();
+            told.replace("invalid type: ", "found ")
+                .replace("f64", "a number")
+        }
+    };
+    failed.because(reason).hint(FORM)
+}
+
+/// Numbers by name, each name once.
+struct Values(BTreeMap<String, Option<f64>>);
+
+impl<'de> serde::Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Values;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object of numbers")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Values, M::Error> {
+                let mut values = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
+                    if values.insert(name.clone(), value).is_some() {
+                        return Err(M::Error::custom(format!(
+                            "there are two metrics called `{name}`"
+                        )));
+                    }
+                }
+                Ok(Values(values))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}

@@ -1,0 +1,320 @@
+//! Runs a program to its end, and no longer: what it says is passed on as it comes, it is stopped when the stage is to stop,
+//! and what it leaves behind is ended with it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+use super::group::{Group, Traces, pipe_name, send_to_all};
+use super::log::{Log, Stream};
+use super::program;
+use super::watchdog::Watched;
+use contract::{StageContext, StageError};
+
+/// How often a running program is looked at, for the wish to stop it.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How often, where the kernel does not say that a process has ended.
+const BLIND_POLL: Duration = Duration::from_millis(1);
+
+/// How long processes have for ending by themselves when they are asked to.
+const GRACE: Duration = Duration::from_millis(1000);
+
+/// How long processes are waited for that were ended. One that waits for a disk or a network may take longer.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Bytes that are read at a time.
+const PIECE: usize = 64 << 10;
+
+/// Pieces that are read before anything else is looked at.
+const PIECES: usize = 16;
+
+/// Runs a program in a folder.
+pub(super) fn run_to_end(
+    arguments: &[String],
+    variables: &BTreeMap<String, OsString>,
+    folder: &Path,
+    context: &StageContext<'_>,
+) -> Result<(), StageError> {
+    context.check_cancelled()?;
+    let mut log = Log::new(context.host);
+    let mut running = Running::start(arguments, variables, folder)?;
+    let status = running.wait_for_end(&mut log, context);
+    log.finish();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(failed(arguments, status, &log)),
+        Err(stopped) => {
+            let words = log.last_words();
+            Err(if words.is_empty() {
+                stopped
+            } else {
+                stopped.because(words)
+            })
+        }
+    }
+}
+
+fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> StageError {
+    let error = StageError::new(format!(
+        "`{}` ended with {status}",
+        shortened(&arguments.join(" "))
+    ));
+    let words = log.last_words();
+    if words.is_empty() {
+        return error.because("it said nothing about why");
+    }
+    error.because(words)
+}
+
+/// A command line in a sentence: without line breaks, and not too long.
+fn shortened(line: &str) -> String {
+    const MOST: usize = 300;
+    let mut shown: String = line.chars().take(MOST).flat_map(printable).collect();
+    if line.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn printable(character: char) -> Vec<char> {
+    if character.is_control() {
+        character.escape_default().collect()
+    } else {
+        vec![character]
+    }
+}
+
+/// A program at work.
+struct Running {
+    child: Child,
+    group: Group,
+    /// Becomes readable when the program ends, where the kernel has such a thing.
+    end: Option<OwnedFd>,
+    output: Option<ChildStdout>,
+    messages: Option<ChildStderr>,
+    traces: Traces,
+    buffer: Vec<u8>,
+    _watched: Watched,
+}
+
+impl Running {
+    fn start(
+        arguments: &[String],
+        variables: &BTreeMap<String, OsString>,
+        folder: &Path,
+    ) -> Result<Self, StageError> {
+        let (name, rest) = arguments
+            .split_first()
+            .ok_or_else(|| StageError::new("there is nothing to run"))?;
+        let program = program::find(name, variables, folder)?;
+        let mut command = Command::new(&program);
+        // A group of its own, so that a stop reaches what the program started.
+        command
+            .arg0(name)
+            .args(rest)
+            .current_dir(folder)
+            .env_clear()
+            .envs(variables)
+            .process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        let mut watched = Watched::new(&folder);
+        let mut child = spawn(&mut command)
+            .map_err(|error| program::cannot_start(name, &program, &folder, error))?;
+        let first = Pid::from_child(&child);
+        watched.begin(first);
+        let traces = Traces {
+            first,
+            folder,
+            pipes: Vec::new(),
+        };
+        Ok(Self {
+            group: Group(first),
+            end: pidfd_open(first, PidfdFlags::empty()).ok(),
+            output: child.stdout.take().and_then(without_waiting),
+            messages: child.stderr.take().and_then(without_waiting),
+            buffer: vec![0; PIECE],
+            _watched: watched,
+            child,
+            traces,
+        })
+    }
+
+    /// Waits for the end of the program, or for the wish to stop it.
+    fn wait_for_end(
+        &mut self,
+        log: &mut Log<'_>,
+        context: &StageContext<'_>,
+    ) -> Result<ExitStatus, StageError> {
+        while !self.has_ended() {
+            if context.host.is_cancelled() {
+                self.stop(log);
+                return Err(StageError::cancelled());
+            }
+            self.wait(if self.end.is_some() { POLL } else { BLIND_POLL });
+            self.read(log);
+        }
+        let status = self.child.wait()?;
+        self.read_rest(log);
+        self.end_what_is_left(log);
+        Ok(status)
+    }
+
+    /// Whether the program has ended. It is not reaped.
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(waitid(WaitId::Pid(self.group.0), options), Ok(None))
+    }
+
+    /// Waits until there is something to read, the program ends, or the time is over.
+    fn wait(&self, most: Duration) {
+        let output = self.output.as_ref().map(AsFd::as_fd);
+        let streams = [
+            output,
+            self.messages.as_ref().map(AsFd::as_fd),
+            self.end.as_ref().map(AsFd::as_fd),
+        ];
+        let mut sources: Vec<PollFd<'_>> = streams
+            .iter()
+            .flatten()
+            .map(|stream| PollFd::new(stream, PollFlags::IN))
+            .collect();
+        if sources.is_empty() {
+            return std::thread::sleep(most);
+        }
+        let most = Timespec {
+            tv_sec: 0,
+            tv_nsec: most.subsec_nanos().into(),
+        };
+        let _ = poll(&mut sources, Some(&most));
+    }
+
+    /// Reads what is there, but not for ever: a program may say more than can be read.
+    fn read(&mut self, log: &mut Log<'_>) {
+        read_some(&mut self.output, Stream::Output, &mut self.buffer, log);
+        read_some(&mut self.messages, Stream::Messages, &mut self.buffer, log);
+    }
+
+    /// Reads what the program left in its streams. A pipe holds little, so there is an end to it.
+    fn read_rest(&mut self, log: &mut Log<'_>) {
+        self.read(log);
+        self.read(log);
+    }
+
+    /// Stops the program, which may take its time for what it wants to save.
+    fn stop(&mut self, log: &mut Log<'_>) {
+        self.group.send(Signal::TERM);
+        let asked = Instant::now();
+        while !self.has_ended() && asked.elapsed() < GRACE {
+            self.wait(POLL);
+            self.read(log);
+        }
+        self.group.send(Signal::KILL);
+        let ended = Instant::now();
+        while !self.has_ended() && ended.elapsed() < LAST_WAIT {
+            self.wait(POLL);
+            self.read(log);
+        }
+        if self.has_ended() {
+            let _ = self.child.wait();
+            self.read_rest(log);
+            self.end_what_is_left(log);
+        }
+    }
+
+    /// Ends what the program left behind, and does not return before it has ended: outputs are read next.
+    fn end_what_is_left(&mut self, log: &mut Log<'_>) {
+        // As long as the group has a member, nobody else gets its number.
+        let is_left = self.group.is_alive();
+        if is_left {
+            self.group.send(Signal::TERM);
+            self.wait_for_group(GRACE, log);
+            if self.group.is_alive() {
+                self.group.send(Signal::KILL);
+                self.wait_for_group(LAST_WAIT, log);
+            }
+        }
+        let pipes = [
+            self.output.as_ref().and_then(pipe_name),
+            self.messages.as_ref().and_then(pipe_name),
+        ];
+        self.traces.pipes = pipes.into_iter().flatten().collect();
+        let strays = self.end_strays(log);
+        if is_left || strays {
+            log.remark("processes that the program left behind were ended");
+        }
+        (self.output, self.messages) = (None, None);
+    }
+
+    fn wait_for_group(&mut self, most: Duration, log: &mut Log<'_>) {
+        let start = Instant::now();
+        while self.group.is_alive() && start.elapsed() < most {
+            // Its streams may be closed, and then there is nothing to wait for.
+            std::thread::sleep(BLIND_POLL * 5);
+            self.read(log);
+        }
+    }
+
+    /// Ends processes that are in no group of the program's any more. Returns whether there were any.
+    fn end_strays(&mut self, log: &mut Log<'_>) -> bool {
+        let mut found = self.traces.strays();
+        let any = !found.is_empty();
+        let start = Instant::now();
+        send_to_all(&found, Signal::TERM);
+        while !found.is_empty() && start.elapsed() < LAST_WAIT {
+            std::thread::sleep(BLIND_POLL * 5);
+            self.read(log);
+            found = self.traces.strays();
+            if start.elapsed() > GRACE {
+                send_to_all(&found, Signal::KILL);
+            }
+        }
+        any
+    }
+}
+
+/// Starts a program. A copy that was just written counts as busy while another thread is starting a program: until that one is
+/// under way, it has the file open, too.
+fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(BLIND_POLL * 10)
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
+}
+
+/// Makes reads return at once where there is nothing.
+fn without_waiting<S: AsFd>(stream: S) -> Option<S> {
+    rustix::io::ioctl_fionbio(&stream, true).ok()?;
+    Some(stream)
+}
+
+fn read_some<S: Read>(stream: &mut Option<S>, which: Stream, buffer: &mut [u8], log: &mut Log<'_>) {
+    for _ in 0..PIECES {
+        let Some(open) = stream else { return };
+        match open.read(buffer) {
+            Ok(0) => *stream = None,
+            Ok(bytes) => log.take(which, &buffer[..bytes]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(_) => *stream = None,
+        }
+    }
+}

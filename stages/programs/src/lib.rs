@@ -1,0 +1,3 @@
+//! The stage that runs a program of the user.
+
+pub mod command;
