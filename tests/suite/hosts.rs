@@ -94,17 +94,15 @@ fn two_hosts_share_the_work_of_one_folder() {
 fn no_reader_waits_for_another_host() {
     let Some(options) = host_options() else { return };
     let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
-    let run = ["run", "--quiet", "pipeline.yaml", "--set", "epochs=400"];
+    let run = ["run", "--quiet", "pipeline.yaml", "--set", "epochs=4000"];
     let mut working = spawn_on(&environment, &options, "one", &run);
     assert!(working.wait_until(|| !environment.files("cache/v1/checkpoints").is_empty()), "it ended too soon");
-    let limit = Duration::from_secs(10);
-    let started = Instant::now();
     for arguments in [&["plan", "pipeline.yaml"][..], &["show"], &["runs"], &["cache", "stats"], &["cache", "verify"]] {
         spawn_on(&environment, &options, "two", arguments).wait().expect(0);
     }
     let hits = spawn_on(&environment, &options, "two", &["run", "--quiet", "pipeline.yaml", "--target", "windows"]);
     hits.wait().expect(0);
-    assert!(started.elapsed() < limit, "readers took {:?}", started.elapsed());
+    // Whoever waited for the other host would still wait.
     assert!(!working.has_ended(), "the other host was working all the time");
     assert_eq!(in_state(&environment.latest(), "hit"), ["raw", "scaled", "windows"]);
     working.kill();
@@ -115,15 +113,19 @@ fn no_reader_waits_for_another_host() {
 fn the_lease_of_a_host_that_is_gone_expires() {
     let Some(options) = host_options() else { return };
     let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
-    let mut gone = spawn_on(&environment, &options, "one", &["run", "--quiet", "pipeline.yaml", "--set", "epochs=400"]);
-    assert!(gone.wait_until(|| !environment.files("cache/v1/checkpoints").is_empty()), "it ended too soon");
+    let mut gone =
+        spawn_on(&environment, &options, "one", &["run", "--quiet", "pipeline.yaml", "--set", "epochs=4000"]);
+    // The stages before the training keep their leases until they are published, which may take longer than an epoch.
+    let only_trains =
+        || !environment.files("cache/v1/checkpoints").is_empty() && environment.files("cache/v1/leases").len() == 1;
+    assert!(gone.wait_until(only_trains), "it ended too soon");
     gone.kill();
     gone.wait().expect_killed();
     let left = Instant::now();
     let held = environment.files("cache/v1/leases");
     let [lease] = &held[..] else { panic!("one lease is left behind: {held:?}") };
     let holder = fs::read(lease).unwrap();
-    let run = ["run", "pipeline.yaml", "--set", "epochs=400", "--target", "model"];
+    let run = ["run", "pipeline.yaml", "--set", "epochs=4000", "--target", "model"];
     let mut waiting = spawn_on(&environment, &options, "two", &run);
     let taken_over = || fs::read(lease).is_ok_and(|now| !now.is_empty() && now != holder);
     assert!(waiting.wait_until(taken_over), "it ended without the lease");
