@@ -157,14 +157,12 @@ fn no_reader_waits_for_another_host() {
         return;
     };
     let environment = TestEnvironment::with_pipeline(LONG_TRAINING);
-    let run = ["run", "--quiet", "pipeline.yaml", "--set", "epochs=400"];
+    let run = ["run", "--quiet", "pipeline.yaml", "--set", "epochs=4000"];
     let mut working = spawn_on(&environment, &options, "one", &run);
     assert!(
         working.wait_until(|| !environment.files("cache/v1/checkpoints").is_empty()),
         "it ended too soon"
     );
-    let limit = Duration::from_secs(10);
-    let started = Instant::now();
     for arguments in [
         &["plan", "pipeline.yaml"][..],
         &["show"],
@@ -183,11 +181,7 @@ fn no_reader_waits_for_another_host() {
         &["run", "--quiet", "pipeline.yaml", "--target", "windows"],
     );
     hits.wait().expect(0);
-    assert!(
-        started.elapsed() < limit,
-        "readers took {:?}",
-        started.elapsed()
-    );
+    // Whoever waited for the other host would still wait.
     assert!(
         !working.has_ended(),
         "the other host was working all the time"
@@ -210,12 +204,14 @@ fn the_lease_of_a_host_that_is_gone_expires() {
         &environment,
         &options,
         "one",
-        &["run", "--quiet", "pipeline.yaml", "--set", "epochs=400"],
+        &["run", "--quiet", "pipeline.yaml", "--set", "epochs=4000"],
     );
-    assert!(
-        gone.wait_until(|| !environment.files("cache/v1/checkpoints").is_empty()),
-        "it ended too soon"
-    );
+    // The stages before the training keep their leases until they are published, which may take longer than an epoch.
+    let only_trains = || {
+        !environment.files("cache/v1/checkpoints").is_empty()
+            && environment.files("cache/v1/leases").len() == 1
+    };
+    assert!(gone.wait_until(only_trains), "it ended too soon");
     gone.kill();
     gone.wait().expect_killed();
     let left = Instant::now();
@@ -228,7 +224,7 @@ fn the_lease_of_a_host_that_is_gone_expires() {
         "run",
         "pipeline.yaml",
         "--set",
-        "epochs=400",
+        "epochs=4000",
         "--target",
         "model",
     ];
