@@ -20,7 +20,7 @@ python=target/peers/bin/python
 "$python" -c 'import polars, pandas, pyarrow' 2>/dev/null \
     || target/peers/bin/pip install --quiet polars pandas pyarrow numpy
 
-bench=$(cargo bench -p stages --bench ingest --no-run --message-format=json 2>/dev/null |
+bench=$(cargo bench -p data --bench ingest --no-run --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT

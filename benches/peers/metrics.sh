@@ -8,5 +8,5 @@ trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q numpy scikit-learn
 "$work/venv/bin/pip" install -q --no-deps TSB-AD==1.5
-(cd "$root" && RUNNER_BENCH_DUMP="$work" cargo bench -p stages --bench metrics)
+(cd "$root" && RUNNER_BENCH_DUMP="$work" cargo bench -p judging --bench metrics)
 "$work/venv/bin/python" "$root/benches/peers/metrics.py" "$work" "$@"

@@ -6,5 +6,5 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q matplotlib
-(cd "$root" && cargo bench -p stages --bench plots)
+(cd "$root" && cargo bench -p drawing --bench plots)
 "$work/venv/bin/python" "$root/benches/peers/plots.py"

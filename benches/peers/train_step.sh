@@ -20,7 +20,7 @@ if ! "$environment/bin/python" -c 'import torch' 2>/dev/null; then
         "$environment/bin/pip" install --quiet 'torch==2.5.1' numpy
 fi
 
-cargo bench --quiet -p stages --bench train_step --no-run
+cargo bench --quiet -p learning --bench train_step --no-run
 results="$(mktemp -d)"
 trap 'rm -rf "$results"' EXIT
 printf '%-20s %-17s %9s %9s %6s   %s\n' "milliseconds, $threads threads" "" runner PyTorch ratio "ratio of each round"
@@ -28,7 +28,7 @@ for model in "${models[@]}"; do
     rm -f "$results"/*
     for _ in $(seq "$rounds"); do
         "$environment/bin/python" benches/peers/train_step.py "$model" "$threads" 4 >>"$results/peer"
-        RAYON_NUM_THREADS="$threads" cargo bench --quiet -p stages --bench train_step -- \
+        RAYON_NUM_THREADS="$threads" cargo bench --quiet -p learning --bench train_step -- \
             --warm-up-time 1 --measurement-time 3 --sample-size 10 "^$model/" >/dev/null 2>&1
         for folder in "$target/criterion/$model"/*/new; do
             # criterion's own record of the median, in nanoseconds
