@@ -1,6 +1,7 @@
 //! `runner`: a declarative experiment runner for time-series machine learning.
 //! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
-//! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < audit < sweep < report < ui < cli.
+//! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < audit < report < project < sweep
+//! < ui < cli.
 
 pub mod audit;
 pub mod cache;
@@ -9,6 +10,7 @@ pub mod data;
 pub mod diagnostic;
 pub mod engine;
 pub mod graph;
+pub mod project;
 pub mod report;
 pub mod spec;
 pub mod sweep;

@@ -1,13 +1,15 @@
 //! Options that several verbs share.
 
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use contract::{Catalogue, Device};
+use contract::Catalogue;
 
-use super::CliError;
+use super::listener::Told;
+use crate::project::{Choice, DeviceChoice, Project, RemoteChoice, RemoteUse, Request};
 use crate::spec::units;
 use crate::ui::screen::Log;
 
@@ -30,7 +32,7 @@ pub struct Global {
     pub remote: Option<String>,
     /// Whether results are also sent to the remote or only looked up there
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "MODE", env = "RUNNER_REMOTE_MODE")]
-    pub remote_mode: Option<RemoteModeChoice>,
+    pub remote_mode: Option<RemoteUse>,
     /// Print results as JSON on standard output
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
@@ -43,27 +45,30 @@ pub struct Global {
     /// When to use colours; NO_COLOR is obeyed too
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
-    /// What the program knows of stages.
+    /// What the verbs work on; follows from the options above.
     #[arg(skip = nothing())]
-    pub catalogue: &'static Catalogue,
+    pub project: Project,
 }
 
-/// A catalogue without stages: what stands in [`Global`] until the program has given its own.
-fn nothing() -> &'static Catalogue {
-    static NOTHING: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::of(Vec::new()));
-    &NOTHING
+/// What stands in [`Global`] until the options are read.
+fn nothing() -> Project {
+    Project::new(Arc::new(Catalogue::of(Vec::new())), "")
 }
 
-/// What a remote is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum RemoteModeChoice {
-    /// Results are looked up there, and sent there
-    ReadWrite,
-    /// Results are looked up there
-    Read,
-    /// The remote is not used
-    Off,
+impl clap::ValueEnum for RemoteUse {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::ReadWrite, Self::Read, Self::Off]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::ReadWrite => {
+                PossibleValue::new("read-write").help("Results are looked up there, and sent there")
+            }
+            Self::Read => PossibleValue::new("read").help("Results are looked up there"),
+            Self::Off => PossibleValue::new("off").help("The remote is not used"),
+        })
+    }
 }
 
 /// When to use colours.
@@ -75,8 +80,17 @@ pub enum ColorChoice {
 }
 
 impl Global {
-    /// Sets up colours and logging.
-    pub(super) fn apply(&self) {
+    /// Sets up the project, colours and logging.
+    pub(super) fn apply(&mut self, catalogue: Arc<Catalogue>) {
+        self.project = Project {
+            catalogue,
+            store: self.store.clone(),
+            remote: RemoteChoice {
+                url: self.remote.clone(),
+                mode: self.remote_mode,
+            },
+            listener: Arc::new(Told::new(self.json)),
+        };
         match self.color {
             ColorChoice::Auto => {}
             ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
@@ -105,23 +119,22 @@ pub struct PipelineArguments {
     #[arg(value_name = "PIPELINE")]
     pub pipeline: Option<PathBuf>,
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: ChoiceArguments,
 }
 
 impl PipelineArguments {
-    /// The folder that the pipeline lies in: the current one if none is named.
-    pub fn folder(&self) -> PathBuf {
-        self.pipeline
-            .as_deref()
-            .and_then(Path::parent)
-            .unwrap_or(Path::new("."))
-            .to_owned()
+    /// What the library is asked for.
+    pub fn request(&self) -> Request {
+        Request {
+            pipeline: self.pipeline.clone(),
+            choice: self.choice.choice(),
+        }
     }
 }
 
 /// What to make of a pipeline.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Choice {
+pub struct ChoiceArguments {
     /// Use a profile of the pipeline file, a named set of parameter values; --set comes after it and wins
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
@@ -146,17 +159,18 @@ pub struct Choice {
     pub offline: bool,
 }
 
-impl Choice {
-    /// `NAME=VALUE` pairs.
-    pub fn overrides(&self) -> Result<Vec<(String, String)>, CliError> {
-        let pair = |text: &String| match text.split_once('=') {
-            Some((name, value)) if !name.trim().is_empty() => {
-                Ok((name.trim().to_owned(), value.to_owned()))
-            }
-            _ => Err(CliError::wrong(format!("`--set {text}` is not NAME=VALUE"))
-                .hint("for example `--set epochs=5`")),
-        };
-        self.overrides.iter().map(pair).collect()
+impl ChoiceArguments {
+    /// The same for the library.
+    pub fn choice(&self) -> Choice {
+        Choice {
+            profile: self.profile.clone(),
+            overrides: self.overrides.clone(),
+            targets: self.targets.clone(),
+            force: self.force.clone(),
+            device: self.device,
+            threads: self.threads,
+            offline: self.offline,
+        }
     }
 }
 
@@ -177,45 +191,6 @@ fn not_measured(text: &str, what: &str, unit: &str) -> String {
             format!("`{text}` has no unit: write for example `{number} {unit}`")
         }
         _ => format!("`{text}` is not a {what}: write for example `20 {unit}`"),
-    }
-}
-
-/// A device as the user names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// CUDA where it is usable, the CPU otherwise.
-    #[default]
-    Auto,
-    Only(Device),
-}
-
-impl std::fmt::Display for DeviceChoice {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => formatter.write_str("auto"),
-            Self::Only(Device::Cpu) => formatter.write_str("cpu"),
-            Self::Only(Device::Cuda(ordinal)) => write!(formatter, "cuda:{ordinal}"),
-        }
-    }
-}
-
-impl std::str::FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("`{text}` is not a device: choose from auto, cpu, cuda and cuda:N");
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Only(Device::Cpu)),
-            "cuda" => Ok(Self::Only(Device::Cuda(0))),
-            _ => {
-                let ordinal = text.strip_prefix("cuda:").ok_or_else(error)?;
-                ordinal
-                    .parse()
-                    .map(|ordinal| Self::Only(Device::Cuda(ordinal)))
-                    .map_err(|_| error())
-            }
-        }
     }
 }
 

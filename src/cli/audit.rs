@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::arguments::{Choice, DeviceChoice, PipelineArguments};
 use super::audit_report::print;
 use super::audit_target::{Places, Target, sample, with_everything_after};
-use super::data::{BroughtWhen, Files};
-use super::session::{Fetch, Session, find, shown};
-use super::{CliError, Exit, Global, signals, sweep};
+use super::shown;
+use super::{Error, Exit, Global, signals};
 use crate::audit::{
     Audit, Obstacle, Reexecution, Scope, Tolerances, common_differences, header_differences,
 };
 use crate::cache::{Layout, Store};
 use crate::diagnostic::suggestion;
+use crate::project::DeviceChoice;
+use crate::project::{BroughtWhen, Choice, Files, Request};
+use crate::project::{Fetch, Session, find};
+use crate::sweep::session_of;
 use crate::ui::{self, Mode, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -76,12 +78,12 @@ pub(super) struct Arguments {
     offline: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     let scratch = Folder::temporary("runner-audit")?;
     let places = Places {
         store: &store,
-        kinds: &global.catalogue.kinds,
+        kinds: &global.project.catalogue.kinds,
         scratch: &scratch.path,
     };
     let target = Target::resolve(&places, &arguments.target, arguments.pipeline.as_deref())?;
@@ -128,7 +130,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         Err(Obstacle::NoOriginal(stage)) => {
             let message =
                 format!("the output of {stage} is needed as an input, and is not in the store");
-            return Err(CliError::wrong(message)
+            return Err(Error::wrong(message)
                 .hint("audit everything, without --sample and --from: that needs no original"));
         }
     };
@@ -173,7 +175,7 @@ fn open(
     arguments: &Arguments,
     target: &Target,
     shadow: &Path,
-) -> Result<Session, CliError> {
+) -> Result<Session, Error> {
     let choice = Choice {
         profile: target.lock.profile.clone(),
         overrides: target.lock.overrides.clone(),
@@ -189,25 +191,31 @@ fn open(
             path.display(),
             target.name
         );
-        return Err(CliError::wrong(message).hint("say where it is now with --pipeline FILE"));
+        return Err(Error::wrong(message).hint("say where it is now with --pipeline FILE"));
     }
     let offline = arguments.offline;
-    let arguments = PipelineArguments {
+    let request = Request {
         pipeline: target.pipeline.clone(),
         choice,
     };
-    let folder = arguments.folder();
+    let folder = request.folder();
     let store = match &target.store {
         Some(path) => Store::open(path),
-        None => global.open_store(&folder)?,
+        None => global.project.open_store(&folder)?,
     };
     let mut session = match (&target.sweep, &target.pipeline) {
         (Some(part), Some(pipeline)) => {
-            sweep::session_of(store, global, part, pipeline, &arguments.choice)?
+            session_of(store, &global.project, part, pipeline, &request.choice)?
         }
-        _ => Session::open_on(store, global, &arguments, Fetch::Allowed)?,
+        _ => Session::open_on(store, &global.project, &request, Fetch::Allowed)?,
     };
-    session.files = Files::new(&folder, offline, &Layout::new(shadow), &session.cancel);
+    session.files = Files::new(
+        &global.project,
+        &folder,
+        offline,
+        &Layout::new(shadow),
+        &session.cancel,
+    );
     if let Some(brought) = target.brought.clone() {
         session.files = session.files.with_brought(BroughtWhen::First(brought));
     }
@@ -218,7 +226,7 @@ fn scope(
     arguments: &Arguments,
     session: &Session,
     target: &Target,
-) -> Result<(Scope, Option<u64>), CliError> {
+) -> Result<(Scope, Option<u64>), Error> {
     if let Some(name) = &arguments.from {
         return Ok((
             Scope::Part(with_everything_after(
@@ -243,7 +251,7 @@ fn scope(
     ))
 }
 
-fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, CliError> {
+fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, Error> {
     let mut tolerances = Tolerances::default();
     for text in &arguments.tolerance {
         bound(&mut tolerances, "--tolerance", text, |tolerance, value| {
@@ -277,7 +285,7 @@ fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, Cl
             .collect();
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let message = format!("the stage `{stage}` has no output `{port}`");
-        return Err(CliError::wrong(message).maybe_hint(suggestion(port, &names)));
+        return Err(Error::wrong(message).maybe_hint(suggestion(port, &names)));
     }
     Ok(tolerances)
 }
@@ -288,10 +296,10 @@ fn bound<T: std::str::FromStr + PartialOrd + Default>(
     option: &str,
     text: &str,
     set: impl Fn(&mut crate::spec::Tolerance, T),
-) -> Result<(), CliError> {
+) -> Result<(), Error> {
     let wrong = || {
         let message = format!("`{option} {text}` is neither a number nor STAGE.PORT=NUMBER");
-        CliError::wrong(message).hint(format!(
+        Error::wrong(message).hint(format!(
             "for example `{option} 1` or `{option} scores.scores=1`"
         ))
     };
@@ -328,14 +336,14 @@ struct Folder {
 }
 
 impl Folder {
-    fn temporary(what: &str) -> Result<Self, CliError> {
+    fn temporary(what: &str) -> Result<Self, Error> {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         let name = format!("{what}-{}-{:x}", std::process::id(), since.as_nanos());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).map_err(|error| {
-            CliError::failed(format!("cannot create {}: {error}", path.display()))
+            Error::failed(format!("cannot create {}: {error}", path.display()))
                 .hint("choose another folder for temporary files with TMPDIR")
         })?;
         Ok(Self {
@@ -345,7 +353,7 @@ impl Folder {
     }
 
     /// The folder that the user names, which must be new or empty.
-    fn named(folder: &Path) -> Result<Self, CliError> {
+    fn named(folder: &Path) -> Result<Self, Error> {
         let is_empty = match std::fs::read_dir(folder) {
             Ok(mut entries) => entries.next().is_none(),
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -353,7 +361,7 @@ impl Folder {
         if !is_empty {
             let message = format!("{} is not an empty folder", folder.display());
             return Err(
-                CliError::wrong(message).hint("an audit uses nothing again: give it a new folder")
+                Error::wrong(message).hint("an audit uses nothing again: give it a new folder")
             );
         }
         Ok(Self {

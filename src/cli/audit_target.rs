@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use contract::StageKind;
 use contract::artifact::{Digest, RelativePath};
 
-use super::session::{QUICKSTART_PATH, shown};
-use super::{CliError, lock};
+use super::shown;
+use super::{Error, lock};
 use crate::audit::Lock;
 use crate::cache::{CacheError, RunRecord, RunStatus, Store, SweepPart};
 use crate::graph::{Graph, StageId};
+use crate::project::QUICKSTART_PATH;
 use crate::report::{self, BroughtFiles, bundle, pipeline_files};
 
 /// A record, and the pipeline that it is about.
@@ -47,7 +48,7 @@ impl Target {
         places: &Places<'_>,
         name: &str,
         pipeline: Option<&Path>,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let path = Path::new(name);
         let ends = |ending: &str| {
             path.extension()
@@ -58,12 +59,12 @@ impl Target {
             () if bundle::is_bundle(path) => Self::of_bundle(places, path, pipeline.is_some())?,
             () if path.is_file() => Self::of_pipeline(places, path)?,
             () if ends("yaml") || ends("yml") => {
-                return Err(CliError::wrong(format!("there is no pipeline {name}")));
+                return Err(Error::wrong(format!("there is no pipeline {name}")));
             }
             () if ends("bundle") => {
                 let message = format!("there is no bundle {name}");
                 return Err(
-                    CliError::wrong(message).hint("`runner export RUN --bundle FILE` makes one")
+                    Error::wrong(message).hint("`runner export RUN --bundle FILE` makes one")
                 );
             }
             () => {
@@ -82,7 +83,7 @@ impl Target {
     }
 
     /// A sweep's file is no pipeline; the records of its runs say what was carried out.
-    fn refuse_sweep_file(&self) -> Result<(), CliError> {
+    fn refuse_sweep_file(&self) -> Result<(), Error> {
         let Some(sweep) = self
             .pipeline
             .as_deref()
@@ -93,8 +94,9 @@ impl Target {
         let shown = shown(sweep);
         if self.sweep.is_some() {
             let message = format!("{shown} is a sweep file");
-            return Err(CliError::wrong(message)
-                .hint("--pipeline names the pipeline that the sweep varies"));
+            return Err(
+                Error::wrong(message).hint("--pipeline names the pipeline that the sweep varies")
+            );
         }
         let message = format!(
             "{} is of the sweep {shown}, and does not say which of its trials were run",
@@ -104,10 +106,10 @@ impl Target {
             "records of this version do: `runner sweep {shown}` makes one where something is missing; or audit a trial by \
              itself: `runner sweep best {shown}` says how to run it"
         );
-        Err(CliError::wrong(message).hint(hint))
+        Err(Error::wrong(message).hint(hint))
     }
 
-    fn of_lock(path: &Path) -> Result<Self, CliError> {
+    fn of_lock(path: &Path) -> Result<Self, Error> {
         let lock = Lock::read(path)?;
         if lock.is_of_sweep() {
             let message = format!(
@@ -115,7 +117,7 @@ impl Target {
                 shown(path)
             );
             return Err(
-                CliError::wrong(message).hint("audit the run, or the bundle that the lock came in")
+                Error::wrong(message).hint("audit the run, or the bundle that the lock came in")
             );
         }
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -133,7 +135,7 @@ impl Target {
     }
 
     /// The run in a bundle, which is taken into a store of its own.
-    fn of_bundle(places: &Places<'_>, path: &Path, has_pipeline: bool) -> Result<Self, CliError> {
+    fn of_bundle(places: &Places<'_>, path: &Path, has_pipeline: bool) -> Result<Self, Error> {
         let folder = places.scratch.join("bundle");
         let store = Store::open(&folder);
         let record = bundle::import(path, &store, places.kinds, false, &|_, _| {})?.record;
@@ -152,11 +154,7 @@ impl Target {
         })
     }
 
-    fn of_run(
-        places: &Places<'_>,
-        record: &RunRecord,
-        has_pipeline: bool,
-    ) -> Result<Self, CliError> {
+    fn of_run(places: &Places<'_>, record: &RunRecord, has_pipeline: bool) -> Result<Self, Error> {
         let mut lock = Lock::of_run(record, places.store);
         // The results that a bundle left out are described in its lock.
         if let Some(known) = Lock::beside(places.store, record) {
@@ -197,7 +195,7 @@ impl Target {
     }
 
     /// A pipeline's lock, or its latest run that was done.
-    fn of_pipeline(places: &Places<'_>, path: &Path) -> Result<Self, CliError> {
+    fn of_pipeline(places: &Places<'_>, path: &Path) -> Result<Self, Error> {
         let beside = lock::beside(Some(path));
         if beside.is_file() {
             return Self::of_lock(&beside);
@@ -224,7 +222,7 @@ impl Target {
                 "there is neither a lock nor a finished run of {}",
                 shown(path)
             );
-            CliError::wrong(message).hint(
+            Error::wrong(message).hint(
                 unfinished
                     .unwrap_or_else(|| "`runner run` it first, or name a run or a lock".to_owned()),
             )
@@ -234,7 +232,7 @@ impl Target {
 }
 
 /// Why a word on the command line means nothing: it could be a run or a file.
-fn not_found(error: CacheError, name: &str) -> CliError {
+fn not_found(error: CacheError, name: &str) -> Error {
     let is_unknown = matches!(error, CacheError::NoSuchRun(_) | CacheError::NoRuns(_));
     if !is_unknown || name == "latest" {
         return error.into();
@@ -246,28 +244,26 @@ fn not_found(error: CacheError, name: &str) -> CliError {
         _ => "`runner runs` lists the runs; a pipeline, a lock or a bundle is named by its path"
             .to_owned(),
     };
-    CliError::wrong(format!("there is neither a run nor a file called `{name}`")).hint(hint)
+    Error::wrong(format!("there is neither a run nor a file called `{name}`")).hint(hint)
 }
 
 /// Writes the pipeline that a record holds below a folder; gives its path there.
-fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, CliError> {
+fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, Error> {
     let files = pipeline_files(record)?;
     for (path, text) in &files {
         let inside = RelativePath::new(path.as_str());
         let inside = inside.map_err(|fault| {
-            CliError::wrong(format!("the record of the run {}: {fault}", record.run))
+            Error::wrong(format!("the record of the run {}: {fault}", record.run))
         })?;
         let path = folder.join(inside.as_str());
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&path, text.as_bytes()))
-            .map_err(|error| {
-                CliError::failed(format!("cannot write {}: {error}", path.display()))
-            })?;
+            .map_err(|error| Error::failed(format!("cannot write {}: {error}", path.display())))?;
     }
     let main = files.first().map(|(path, _)| folder.join(path));
     main.ok_or_else(|| {
-        CliError::wrong(format!(
+        Error::wrong(format!(
             "the record of the run {} holds no pipeline",
             record.run
         ))

@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use clap::Subcommand;
 use serde_json::json;
 
-use super::session::shown;
-use super::{CliError, Exit, Global, collect, transfer};
+use super::shown;
+use super::{Error, Exit, Global, collect, transfer};
 use crate::cache::Store;
 use crate::diagnostic::counted;
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
@@ -33,7 +33,7 @@ pub(super) enum Verb {
     Pull(transfer::Arguments),
 }
 
-pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     match verb {
         Verb::Stats => stats(global, &store),
@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, CliError> {
     }
 }
 
-fn stats(global: &Global, store: &Store) -> Result<Exit, CliError> {
+fn stats(global: &Global, store: &Store) -> Result<Exit, Error> {
     let stats = store.stats()?;
     if global.json {
         print_json(&json!(stats));
@@ -63,7 +63,7 @@ fn stats(global: &Global, store: &Store) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn verify(global: &Global, store: &Store) -> Result<Exit, CliError> {
+fn verify(global: &Global, store: &Store) -> Result<Exit, Error> {
     let show = std::io::stderr().is_terminal() && !global.quiet && !global.json;
     let progress = |done: usize, total: usize| {
         if show && (done.is_multiple_of(100) || done == total) {

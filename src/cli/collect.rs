@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::arguments::{duration, size};
-use super::session::shown;
+use super::shown;
 use super::transfer::{named_remote, refuse_read_only};
-use super::{CliError, Exit, Global, lock};
+use super::{Error, Exit, Global, lock};
 use crate::audit::Lock;
 use crate::cache::{
     GcOptions, Key, RemoteGcOptions, Removal, Root, Store, files_below, read_plain,
@@ -43,7 +43,7 @@ pub(super) struct Arguments {
     dry_run: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     match arguments.older_than {
         Some(older_than) => at_remote(global, &store, arguments, older_than),
@@ -51,7 +51,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
 }
 
-fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, CliError> {
+fn here(global: &Global, store: &Store, arguments: &Arguments) -> Result<Exit, Error> {
     let options = GcOptions {
         max_bytes: arguments.max_size,
         max_age: arguments.max_age,
@@ -112,7 +112,7 @@ fn list(
 }
 
 /// Who needs results besides the recorded runs.
-fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, CliError> {
+fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, Error> {
     let mut keys = BTreeSet::new();
     for path in lock_files(store, locks)? {
         // A lock that cannot be read may need anything: then nothing goes.
@@ -131,7 +131,7 @@ fn roots(store: &Store, locks: &[PathBuf]) -> Result<Vec<Root>, CliError> {
 }
 
 /// What sweeps on a cluster were built upon, and what their tasks came to.
-fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CliError> {
+fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, Error> {
     let submissions = submissions(store.layout());
     let sweeps: BTreeSet<&str> = submissions
         .iter()
@@ -157,7 +157,7 @@ fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CliError> {
 }
 
 /// The locks that were named, those in folders that were named, and those beside the pipelines of recorded runs.
-fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, CliError> {
+fn lock_files(store: &Store, named: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Error> {
     let mut files = BTreeSet::new();
     for path in named {
         if path.is_dir() {
@@ -193,8 +193,8 @@ fn is_lock(path: &Path) -> bool {
 }
 
 /// The keys that the remote holds, where a limit on size makes that matter. A remote that cannot be asked holds nothing.
-fn held(global: &Global, arguments: &Arguments) -> Result<BTreeSet<Key>, CliError> {
-    let configured = global.remote(Path::new("."))?.is_some();
+fn held(global: &Global, arguments: &Arguments) -> Result<BTreeSet<Key>, Error> {
+    let configured = global.project.find_remote(Path::new("."))?.is_some();
     if arguments.max_size.is_none() || !configured {
         return Ok(BTreeSet::new());
     }
@@ -210,7 +210,7 @@ fn at_remote(
     store: &Store,
     arguments: &Arguments,
     older_than: Duration,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Error> {
     let remote = named_remote(global, Path::new("."))?;
     refuse_read_only(&remote)?;
     let mut keys: BTreeSet<Key> = roots(store, &arguments.locks)?

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::show::environment_value;
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::cache::{Difference, RunRecord, StageRecord, Store};
 use crate::ui::{Align, Paint, Table, number, out, outln, print_json};
 
@@ -45,7 +45,7 @@ struct StageDifference {
     same_content: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     let (a, b) = (store.find_run(&arguments.a)?, store.find_run(&arguments.b)?);
     let params = differing(flat(&a), flat(&b));

@@ -3,7 +3,7 @@
 use contract::{Device, Hardware};
 use serde_json::{Value, json};
 
-use super::{CliError, Exit, Global, data};
+use super::{Error, Exit, Global, data};
 use crate::cache::Store;
 use crate::engine::environment;
 use crate::ui::{Paint, outln, print_json};
@@ -17,8 +17,8 @@ struct Check {
     hint: Option<String>,
 }
 
-pub(super) fn run(global: &Global) -> Result<Exit, CliError> {
-    let hardware = global.catalogue.hardware;
+pub(super) fn run(global: &Global) -> Result<Exit, Error> {
+    let hardware = global.project.catalogue.hardware;
     let mut checks = vec![machine(hardware), cuda(hardware), store(global)];
     checks.extend(datasets());
     let bad = checks.iter().any(|check| check.good == Some(false));

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::session::shown;
-use super::{CliError, Exit, Global, arguments};
+use super::shown;
+use super::{Error, Exit, Global, arguments};
 use crate::cache::{RunRecord, Store};
 use crate::data::{Options, Sources};
 use crate::diagnostic::counted;
@@ -143,13 +143,11 @@ impl From<ObjectChoice> for Objects {
     }
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     if arguments.to.is_some() && arguments.format != Some(Format::Mlflow) {
-        return Err(
-            CliError::wrong("only --format mlflow sends a run to a server")
-                .hint("add --format mlflow, or leave --to out"),
-        );
+        return Err(Error::wrong("only --format mlflow sends a run to a server")
+            .hint("add --format mlflow, or leave --to out"));
     }
     if let (Some(format), Some(_)) = (arguments.format, arguments.files_up_to) {
         return Err(no_effect(arguments, format.name(), &["--files-up-to"]));
@@ -159,13 +157,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
     if arguments.all || arguments.runs.len() > 1 {
         let message = "only tables of metrics hold several runs";
-        return Err(CliError::wrong(message)
+        return Err(Error::wrong(message)
             .hint("use --format csv or --format parquet, or export one run at a time"));
     }
     let record = store.find_run(&arguments.runs[0])?;
     let sources = Sources::load(&Options::from_environment().data_dir)
         .map_err(|error| Failure::from(&error))?;
-    let kinds = &global.catalogue.kinds;
+    let kinds = &global.project.catalogue.kinds;
     let history = History::of(&store, &record, kinds, &sources);
     let lost: Vec<&str> = history
         .stages
@@ -182,7 +180,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     match (&arguments.bundle, arguments.format) {
         (Some(path), _) => write_bundle(global, arguments, &history, path),
         (None, Some(format)) => write_format(global, arguments, &history, format),
-        (None, None) => Err(CliError::wrong("neither --format nor --bundle is given")),
+        (None, None) => Err(Error::wrong("neither --format nor --bundle is given")),
     }
 }
 
@@ -217,7 +215,7 @@ fn write_format(
     arguments: &Arguments,
     history: &History<'_>,
     format: Format,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Error> {
     let takes_objects = matches!(format, Format::RoCrate | Format::Mlflow);
     if !takes_objects && (arguments.objects.is_some() || !arguments.stages.is_empty()) {
         return Err(no_effect(
@@ -287,7 +285,7 @@ fn send(
     history: &History<'_>,
     selection: &Selection,
     server: &str,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Error> {
     let tracking = Tracking::new(server, |name| std::env::var(name).ok())?;
     let sent = send_mlflow(history, &tracking, selection, arguments.force)?;
     if let Some(elsewhere) = &sent.artifacts_elsewhere {
@@ -335,7 +333,7 @@ fn write_bundle(
     arguments: &Arguments,
     history: &History<'_>,
     path: &Path,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Error> {
     if arguments.licence.is_some() {
         return Err(no_effect(arguments, "bundle", &["--licence"]));
     }
@@ -421,7 +419,7 @@ fn format_of(table: TableFormat) -> Format {
 }
 
 /// The options among these that were given and that this sort of export does not use.
-fn no_effect(arguments: &Arguments, what: &str, options: &[&str]) -> CliError {
+fn no_effect(arguments: &Arguments, what: &str, options: &[&str]) -> Error {
     let is_given = |option: &&&str| match **option {
         "--objects" => arguments.objects.is_some(),
         "--stage" => !arguments.stages.is_empty(),
@@ -441,7 +439,7 @@ fn no_effect(arguments: &Arguments, what: &str, options: &[&str]) -> CliError {
     } else {
         format!("--format {what}")
     };
-    CliError::wrong(format!("{what} does not use {}", given.join(" and "))).hint(hints.join("; "))
+    Error::wrong(format!("{what} does not use {}", given.join(" and "))).hint(hints.join("; "))
 }
 
 fn write_table(
@@ -449,7 +447,7 @@ fn write_table(
     arguments: &Arguments,
     store: &Store,
     format: TableFormat,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Error> {
     if arguments.objects.is_some() || !arguments.stages.is_empty() || arguments.licence.is_some() {
         return Err(no_effect(
             arguments,
@@ -535,7 +533,7 @@ impl Drop for Progress {
     }
 }
 
-impl From<ReportError> for CliError {
+impl From<ReportError> for Error {
     fn from(error: ReportError) -> Self {
         let hint = error.hint();
         let mut causes = Vec::new();

@@ -4,10 +4,10 @@
 use clap::{Args, ValueEnum};
 
 use super::arguments::PipelineArguments;
-use super::session::{Fetch, Session, read_as_far_as_possible};
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
+use crate::project::{Fetch, Reading, Session};
 use crate::ui::{out, screen};
 
 #[derive(Debug, Args)]
@@ -26,14 +26,15 @@ enum FormatName {
     Json,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let format = match arguments.format {
         _ if global.json => Format::Json,
         FormatName::Mermaid => Format::Mermaid,
         FormatName::Dot => Format::Dot,
         FormatName::Json => Format::Json,
     };
-    let session = match Session::open(global, &arguments.pipeline, Fetch::Never) {
+    let session = match Session::open(&global.project, &arguments.pipeline.request(), Fetch::Never)
+    {
         Ok(session) => session,
         Err(error) => {
             // With `--json`, the report has the one place on standard output.
@@ -59,8 +60,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// Draws what could be understood of a pipeline with errors; stages of a cycle, and of unknown kinds, are left out.
-fn draw_faulty(global: &Global, arguments: &Arguments, format: Format) -> Result<(), CliError> {
-    let reading = read_as_far_as_possible(global.catalogue, &arguments.pipeline)?;
+fn draw_faulty(global: &Global, arguments: &Arguments, format: Format) -> Result<(), Error> {
+    let reading = Reading::of(&global.project, &arguments.pipeline.request())?;
     if let Some((_, graph)) = reading
         .built
         .filter(|(_, graph)| reading.diagnostics.has_errors() && !graph.is_empty())

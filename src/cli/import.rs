@@ -8,8 +8,8 @@ use contract::artifact::{Digest, FileEntry, Folder, RelativePath};
 use serde_json::{Value, json};
 
 use super::export::Progress;
-use super::session::shown;
-use super::{CliError, Exit, Global, views};
+use super::shown;
+use super::{Error, Exit, Global};
 use crate::audit::signature_path;
 use crate::cache::Store;
 use crate::diagnostic::{counted, visible};
@@ -39,21 +39,21 @@ pub(super) struct Arguments {
     extract: Option<PathBuf>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     let arrival = {
         let progress = Progress::new(global, "checked");
         bundle::import(
             &arguments.file,
             &store,
-            &global.catalogue.kinds,
+            &global.project.catalogue.kinds,
             arguments.dry_run,
             &|done, total| progress.at(done, total),
         )?
     };
     let mut extracted = Vec::new();
     if !arguments.dry_run {
-        views::link_files_of(&store, &arrival.record);
+        crate::project::link_files_of(&store, &arrival.record);
         if let Some(folder) = &arguments.extract {
             extracted = extract(folder, &arrival)?;
         }
@@ -149,7 +149,7 @@ fn tell(arguments: &Arguments, arrival: &bundle::Arrival) {
 }
 
 /// The pipeline's files, the lock and its signature, and raw files that the pipeline names by a path that stays in the folder.
-fn files_of(arrival: &bundle::Arrival) -> Result<BTreeMap<RelativePath, FileEntry>, CliError> {
+fn files_of(arrival: &bundle::Arrival) -> Result<BTreeMap<RelativePath, FileEntry>, Error> {
     let mut files = BTreeMap::new();
     let mut put = |path: &str, bytes: &[u8]| match RelativePath::new(path) {
         Ok(path) => {
@@ -158,7 +158,7 @@ fn files_of(arrival: &bundle::Arrival) -> Result<BTreeMap<RelativePath, FileEntr
                 .or_insert_with(|| FileEntry::from_bytes(path, bytes.to_vec()));
             Ok(())
         }
-        Err(fault) => Err(CliError::different(fault.to_string())),
+        Err(fault) => Err(Error::different(fault.to_string())),
     };
     for (path, bytes) in &arrival.pipeline_files {
         put(path, bytes.as_slice())?;
@@ -180,10 +180,10 @@ fn files_of(arrival: &bundle::Arrival) -> Result<BTreeMap<RelativePath, FileEntr
 
 /// Writes what a bundle has for a folder. Files that are there already with the same content are no obstacle; links are not
 /// followed.
-fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, CliError> {
+fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, Error> {
     let files = files_of(arrival)?;
     check_amount(files.values().map(|entry| entry.size), MOST_RAW_FILES)?;
-    let failed = |error: std::io::Error| CliError::failed(error.to_string());
+    let failed = |error: std::io::Error| Error::failed(error.to_string());
     let mut beneath = Folder::open(folder).map_err(failed)?;
     // Looked at before anything is written: on some file systems a file has the names of others, too.
     let there: BTreeSet<&RelativePath> = files
@@ -194,7 +194,7 @@ fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, Cli
         let place = beneath.path_of(&entry.path);
         if there.contains(&entry.path) && !is_file(&place, entry.size, &entry.digest) {
             let message = format!("{} is there already, with another content", place.display());
-            return Err(CliError::wrong(message)
+            return Err(Error::wrong(message)
                 .hint("name another folder with --extract; the run itself was imported"));
         }
     }
@@ -210,14 +210,14 @@ fn extract(folder: &Path, arrival: &bundle::Arrival) -> Result<Vec<PathBuf>, Cli
 }
 
 /// One raw file may belong in many places: a small bundle could fill a disk.
-fn check_amount(sizes: impl Iterator<Item = u64>, most: u64) -> Result<(), CliError> {
+fn check_amount(sizes: impl Iterator<Item = u64>, most: u64) -> Result<(), Error> {
     let sum = sizes.fold(0_u64, u64::saturating_add);
     if sum <= most {
         return Ok(());
     }
     let message =
         format!("the files to extract have {sum} bytes, and no more than {most} are laid out");
-    Err(CliError::wrong(message)
+    Err(Error::wrong(message)
         .hint("the run itself was imported; without --extract nothing is written beside the store"))
 }
 

@@ -9,8 +9,8 @@ use contract::artifact::Metric;
 use serde_json::json;
 
 use super::arguments::PipelineArguments;
-use super::session::{Fetch, Session, shown};
-use super::{CliError, Exit, Global, views};
+use super::shown;
+use super::{Error, Exit, Global};
 use crate::audit::{
     Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences,
     output_deviations, signature_path,
@@ -19,6 +19,7 @@ use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
 use crate::diagnostic::{counted, list};
 use crate::engine::{Plan, Reason, Verdict};
 use crate::graph::StageId;
+use crate::project::{Fetch, Session};
 use crate::ui::{Paint, errln, json_line, outln, print_json};
 
 /// Deviating stages that are shown.
@@ -42,18 +43,16 @@ pub(super) struct Arguments {
     sign: Option<PathBuf>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let key = arguments.sign.as_deref().map(signing_key).transpose()?;
-    let session = Session::open(global, &arguments.pipeline, Fetch::Never)?;
+    let session = Session::open(&global.project, &arguments.pipeline.request(), Fetch::Never)?;
     let plan = session.planner().plan();
     let actions = all_hits(&session, &plan)?;
-    let results = views::results_of(&session.graph, &session.store, &actions)?;
+    let results = crate::project::results_of(&session.graph, &session.store, &actions)?;
     if let Some(lost) = results.lost.first() {
         let name = &session.graph.stage(*lost).name;
         let message = format!("the stored results of {name} are damaged or missing");
-        return Err(
-            CliError::wrong(message).hint("run the pipeline: what was lost is computed again")
-        );
+        return Err(Error::wrong(message).hint("run the pipeline: what was lost is computed again"));
     }
     let path = arguments
         .output
@@ -61,7 +60,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
         .unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
     if path.extension().is_none_or(|ending| ending != "lock") {
         let message = format!("{} is not a name for a lock", shown(&path));
-        return Err(CliError::wrong(message).hint("the name of a lock ends with .lock"));
+        return Err(Error::wrong(message).hint("the name of a lock ends with .lock"));
     }
     let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
     let metrics =
@@ -104,7 +103,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// A private key from its file; one that others can read is no secret.
-pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, CliError> {
+pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, Error> {
     let key = PrivateKey::read(path)?;
     if key.is_exposed {
         let name = path.display();
@@ -117,7 +116,7 @@ pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, CliError> {
 }
 
 /// The action of every stage with its manifest; there is nothing to lock unless all are there.
-fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Action>>, CliError> {
+fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Action>>, Error> {
     let (mut actions, mut missing) = (BTreeMap::new(), Vec::new());
     for &id in session.graph.order() {
         let stage = plan.stage(id);
@@ -151,7 +150,7 @@ fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Acti
             }
             _ => None,
         });
-    Err(CliError::wrong(message).hint(match failed {
+    Err(Error::wrong(message).hint(match failed {
         Some((name, run)) => {
             format!("`{name}` failed in run {run}: mend it, and run the pipeline again")
         }
@@ -211,14 +210,16 @@ fn relative(folder: &Path, file: &Path) -> String {
 
 /// What `--locked` asks before anything runs.
 ///
+/// `None` if something that determines the results is not what the lock says; it is printed.
+///
 /// # Errors
-/// With exit code 3 if something that determines the results is not what the lock says; it is printed.
+/// If the lock cannot be read, or its signature is not by the key.
 pub(super) fn require(
     global: &Global,
     session: &Session,
     path: &Path,
     public_key: Option<&Path>,
-) -> Result<Lock, CliError> {
+) -> Result<Option<Lock>, Error> {
     let lock = Lock::read(path)?;
     if let Some(key) = public_key {
         check_signature(Signed::Lock, &lock.seal(), path, key)?;
@@ -242,7 +243,7 @@ pub(super) fn require(
         );
     }
     if found.is_empty() {
-        return Ok(lock);
+        return Ok(Some(lock));
     }
     report(
         global,
@@ -281,7 +282,7 @@ pub(super) fn require(
             "  hint: the lock was made {told}; `runner lock PIPELINE` accepts what is now, after a run"
         );
     }
-    Err(CliError::told(Exit::Different))
+    Ok(None)
 }
 
 fn is_of_another_secret(difference: &Difference) -> bool {

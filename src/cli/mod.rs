@@ -5,16 +5,17 @@ mod audit;
 mod audit_report;
 mod audit_target;
 mod cache;
-mod carry_out;
 mod collect;
 mod completions;
 mod data;
 mod diff;
 mod doctor;
 mod error;
+mod execution;
 mod export;
 mod graph;
 mod import;
+mod listener;
 mod lock;
 mod new;
 mod plan;
@@ -24,8 +25,6 @@ mod remote;
 mod run;
 mod runs;
 mod schema;
-mod session;
-mod settings;
 mod show;
 mod signals;
 mod stages;
@@ -36,16 +35,17 @@ mod verify;
 mod views;
 mod why;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use contract::Catalogue;
 
 pub use arguments::Global;
-pub use error::{CliError, Exit};
-pub use settings::check as check_settings;
+pub use error::Exit;
 
+use crate::project::Error;
 use crate::ui::{Paint, errln, screen};
 
 /// Runs time-series experiments that can be trusted.
@@ -120,23 +120,31 @@ enum Verb {
     Completions(completions::Arguments),
 }
 
+/// Absolute form of a path for messages.
+fn shown(path: &Path) -> String {
+    let current: PathBuf = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&current)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
 /// Writes a file that the user named: whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path));
     written.map_err(|error| {
         let _ = std::fs::remove_file(&aside);
-        CliError::failed(format!("cannot write {}: {error}", path.display()))
+        Error::failed(format!("cannot write {}: {error}", path.display()))
     })
 }
 
 /// Parses the command line, does what it says with the stages of the catalogue, and returns the exit code.
 pub fn main(catalogue: Catalogue) -> ExitCode {
-    let catalogue: &'static Catalogue = Box::leak(Box::new(catalogue));
     let exit = match Arguments::try_parse() {
         Ok(mut arguments) => {
-            arguments.global.catalogue = catalogue;
+            arguments.global.apply(Arc::new(catalogue));
             carry_out_verb(arguments)
         }
         Err(error) => usage::answer(&error),
@@ -173,7 +181,6 @@ fn reason(error: &std::io::Error) -> String {
 
 fn carry_out_verb(arguments: Arguments) -> Exit {
     let global = arguments.global;
-    global.apply();
     let result = match arguments.verb {
         Verb::Run(arguments) => run::run(&global, &arguments),
         Verb::Sweep(arguments) => sweep::run(&global, &arguments),
@@ -198,7 +205,7 @@ fn carry_out_verb(arguments: Arguments) -> Exit {
         Verb::Completions(arguments) => completions::run(&global, &arguments),
     };
     result.unwrap_or_else(|error| {
-        error.print(global.json);
-        error.exit()
+        error::print(&error, global.json);
+        Exit::from(&error)
     })
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::session::QUICKSTART;
-use super::{CliError, Exit, Global, schema};
+use super::{Error, Exit, Global, schema};
+use crate::project::QUICKSTART;
 use crate::spec::is_name;
 use crate::ui::{outln, print_json};
 
@@ -46,25 +46,24 @@ impl Template {
     }
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let name = &arguments.name;
     if !is_name(name) {
         let hint = "letters, digits, `_` and `-`, beginning with a letter";
-        return Err(CliError::wrong(format!("`{name}` cannot name a pipeline")).hint(hint));
+        return Err(Error::wrong(format!("`{name}` cannot name a pipeline")).hint(hint));
     }
     let path = arguments.folder.join(format!("{name}.yaml"));
     let text = renamed(arguments.template.text(), name);
     write_new(&path, &text).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            CliError::wrong(format!("{} is there already", path.display()))
-                .hint("choose another name")
+            Error::wrong(format!("{} is there already", path.display())).hint("choose another name")
         }
         _ => cannot_write(&path, &error),
     })?;
     let schema_path = arguments.folder.join(SCHEMA);
     let with_schema = match write_new(
         &schema_path,
-        &(schema::text(&global.catalogue.kinds)? + "\n"),
+        &(schema::text(&global.project.catalogue.kinds)? + "\n"),
     ) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
@@ -85,8 +84,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> CliError {
-    CliError::failed(format!("cannot write {}: {error}", path.display()))
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    Error::failed(format!("cannot write {}: {error}", path.display()))
 }
 
 /// The file name of the schema, which stands beside the pipelines.

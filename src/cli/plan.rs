@@ -6,11 +6,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::arguments::PipelineArguments;
-use super::session::{Fetch, Session};
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::diagnostic::counted;
 use crate::engine::{Plan, Reason, StagePlan, Verdict};
 use crate::graph::Graph;
+use crate::project::{Fetch, Session};
 use crate::ui::{Align, Paint, Table, duration, out, print_json};
 
 /// More stages than this are summed up rather than listed.
@@ -22,9 +22,13 @@ pub(super) struct Arguments {
     pipeline: PipelineArguments,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
-    let session = ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Never)?);
+    let session = ManuallyDrop::new(Session::open(
+        &global.project,
+        &arguments.pipeline.request(),
+        Fetch::Never,
+    )?);
     let plan = ManuallyDrop::new(session.planner().plan());
     if global.json {
         print_json(&describe(&session.graph, &plan));

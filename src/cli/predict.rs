@@ -10,11 +10,11 @@ use contract::artifact::{
 use contract::{Catalogue, Device};
 use serde_json::{Map, Value, json};
 
-use super::arguments::DeviceChoice;
-use super::session::pick_device;
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::diagnostic::{list, suggestion};
 use crate::engine::{PastStage, Replay};
+use crate::project::DeviceChoice;
+use crate::project::pick_device;
 use crate::ui::{Align, Paint, Table, errln, number, out, print_json};
 
 /// Endings of pictures that are no PNG files, and so cannot be read.
@@ -40,17 +40,23 @@ pub(super) struct Arguments {
     device: DeviceChoice,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let (run, stage) = match arguments.model.split_once(':') {
         Some((run, stage)) => (run, Some(stage)),
         None => (arguments.model.as_str(), None),
     };
-    let store = global.open_store(Path::new("."))?;
+    let store = global.project.open_store(Path::new("."))?;
     let record = store.find_run(run)?;
-    let replay = Replay::open(&store, &record, &global.catalogue.kinds)?;
+    let replay = Replay::open(&store, &record, &global.project.catalogue.kinds)?;
     let target = target(&replay, stage)?;
-    let device = pick_device(arguments.device, global.catalogue.hardware)?;
-    let answer = answer(global.catalogue, &replay, target, &arguments.inputs, device)?;
+    let device = pick_device(arguments.device, global.project.catalogue.hardware)?;
+    let answer = answer(
+        &global.project.catalogue,
+        &replay,
+        target,
+        &arguments.inputs,
+        device,
+    )?;
     if global.json {
         let object =
             json!({"run": record.run, "stage": replay.name(target), "answers": to_json(&answer)});
@@ -64,12 +70,12 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// The stage that applies the model that is meant.
-fn target(replay: &Replay<'_>, stage: Option<&str>) -> Result<PastStage, CliError> {
+fn target(replay: &Replay<'_>, stage: Option<&str>) -> Result<PastStage, Error> {
     let all = replay.appliers();
     let names: Vec<&str> = all.iter().map(|stage| replay.name(*stage)).collect();
     if names.is_empty() {
         let hint = "the pipeline needs a stage that does it, such as `classify` or `score`, whose outputs are in the store";
-        return Err(CliError::wrong("no stage of this run applies a model to data").hint(hint));
+        return Err(Error::wrong("no stage of this run applies a model to data").hint(hint));
     }
     let Some(stage) = stage else {
         return match all[..] {
@@ -80,7 +86,7 @@ fn target(replay: &Replay<'_>, stage: Option<&str>) -> Result<PastStage, CliErro
                     names.len(),
                     list(&names)
                 );
-                Err(CliError::wrong(message)
+                Err(Error::wrong(message)
                     .hint(format!("name one of them, such as `RUN:{}`", names[0])))
             }
         };
@@ -94,14 +100,12 @@ fn target(replay: &Replay<'_>, stage: Option<&str>) -> Result<PastStage, CliErro
         [] => {
             let message =
                 format!("the run has no model or stage `{stage}` that says something about data");
-            Err(CliError::wrong(message).maybe_hint(suggestion(stage, &names)))
+            Err(Error::wrong(message).maybe_hint(suggestion(stage, &names)))
         }
         _ => {
             let names: Vec<&str> = meant.iter().map(|stage| replay.name(*stage)).collect();
-            Err(
-                CliError::wrong(format!("`{stage}` may mean {}", list(&names)))
-                    .hint("give the full name of one"),
-            )
+            Err(Error::wrong(format!("`{stage}` may mean {}", list(&names)))
+                .hint("give the full name of one"))
         }
     }
 }
@@ -119,9 +123,9 @@ fn answer(
     target: PastStage,
     inputs: &[PathBuf],
     device: Device,
-) -> Result<Answer, CliError> {
+) -> Result<Answer, Error> {
     if let Some(missing) = inputs.iter().find(|input| !input.is_file()) {
-        return Err(CliError::wrong(format!(
+        return Err(Error::wrong(format!(
             "there is no file {}",
             missing.display()
         )));
@@ -139,12 +143,12 @@ fn answer(
             "pictures are read from PNG files, and {} is none",
             other.display()
         );
-        return Err(CliError::wrong(message).hint("convert it to PNG"));
+        return Err(Error::wrong(message).hint("convert it to PNG"));
     }
     let is_picture = |input: &PathBuf| ends(input, "png");
     let pictures = inputs.iter().filter(|input| is_picture(input)).count();
     if pictures > 0 && pictures < inputs.len() {
-        return Err(CliError::wrong("tables and pictures do not go together")
+        return Err(Error::wrong("tables and pictures do not go together")
             .hint("ask about them one after the other"));
     }
     let kind = if pictures > 0 {
@@ -158,12 +162,12 @@ fn answer(
             replay.name(target),
             if pictures > 0 { "pictures" } else { "tables" }
         );
-        CliError::wrong(message)
+        Error::wrong(message)
     })?;
     let fresh = match replay.stored(entrance, kind)? {
         Artifact::Images(known) => fresh_images(inputs, &known)?.into(),
         Artifact::Series(known) => (catalogue.read_series)(inputs, &known.channels)?.into(),
-        other => return Err(CliError::failed(format!("{} is not data", other.kind()))),
+        other => return Err(Error::failed(format!("{} is not data", other.kind()))),
     };
     let outputs = replay.run(target, entrance, &fresh, device)?;
     let said = outputs.into_values().find_map(|output| match output {
@@ -174,15 +178,14 @@ fn answer(
         Artifact::Forecasts(forecasts) => Some(Answer::Forecasts(Forecasts::clone(&forecasts))),
         _ => None,
     });
-    said.ok_or_else(|| CliError::failed(format!("the stage {} said nothing", replay.name(target))))
+    said.ok_or_else(|| Error::failed(format!("the stage {} said nothing", replay.name(target))))
 }
 
 /// The pictures of these files, which must be whole, and as large as those that the model knows.
-fn fresh_images(inputs: &[PathBuf], known: &Images) -> Result<Images, CliError> {
+fn fresh_images(inputs: &[PathBuf], known: &Images) -> Result<Images, Error> {
     let read = |path: &PathBuf| {
-        let file = std::fs::read(path).map_err(|error| {
-            CliError::failed(format!("cannot read {}: {error}", path.display()))
-        })?;
+        let file = std::fs::read(path)
+            .map_err(|error| Error::failed(format!("cannot read {}: {error}", path.display())))?;
         let image = Image::from_file(path.display().to_string(), Split::Test, None, file);
         let (height, width) = image
             .size()
@@ -203,7 +206,7 @@ fn fresh_images(inputs: &[PathBuf], known: &Images) -> Result<Images, CliError> 
     let images = inputs
         .iter()
         .map(read)
-        .collect::<Result<Vec<Image>, CliError>>()?;
+        .collect::<Result<Vec<Image>, Error>>()?;
     Ok(Images {
         images,
         classes: Vec::new(),
@@ -211,8 +214,8 @@ fn fresh_images(inputs: &[PathBuf], known: &Images) -> Result<Images, CliError> 
     })
 }
 
-fn unusable(path: &Path, reason: &str) -> CliError {
-    CliError::failed(format!(
+fn unusable(path: &Path, reason: &str) -> Error {
+    Error::failed(format!(
         "the picture {} cannot be used: {reason}",
         path.display()
     ))

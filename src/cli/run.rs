@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::PipelineArguments;
-use super::carry_out::{Carried, Execution, carry_out};
+use super::execution::Execution;
 use super::plan::plan_table;
-use super::session::{Fetch, Session, shown};
-use super::{CliError, Exit, Global, lock, record, remote, signals, views};
+use super::shown;
+use super::{Error, Exit, Global, lock, record, remote, signals, views};
 use crate::cache::RunStatus;
+use crate::project::{Carried, carry_out};
+use crate::project::{Fetch, Session};
 use crate::ui::{err, out, outln, print_json};
 
 /// More files than this are counted, not listed.
@@ -49,20 +51,36 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     // The process ends right after; taking a wide graph apart piece by piece would take as long as planning it.
-    let mut session =
-        ManuallyDrop::new(Session::open(global, &arguments.pipeline, Fetch::Allowed)?);
+    let mut session = ManuallyDrop::new(Session::open(
+        &global.project,
+        &arguments.pipeline.request(),
+        Fetch::Allowed,
+    )?);
     let lock_path = arguments.lock_path();
-    let require = |path| lock::require(global, &session, path, arguments.verify.as_deref());
-    let lock = lock_path.as_deref().map(require).transpose()?;
+    let lock = match lock_path.as_deref() {
+        None => None,
+        Some(path) => {
+            let kept = lock::require(global, &session, path, arguments.verify.as_deref())?;
+            let Some(lock) = kept else {
+                return Ok(Exit::Different);
+            };
+            Some(lock)
+        }
+    };
     session.store.prepare()?;
     signals::install(&session.cancel);
     let plan = session.planner().plan();
     if !global.quiet && !global.json {
         err!("{}", plan_table(&session.graph, &plan, global.verbose));
     }
-    let carried = ManuallyDrop::new(carry_out(&mut session, plan, global, &arguments.execution)?);
+    let carried = ManuallyDrop::new(carry_out(
+        &mut session,
+        plan,
+        arguments.execution.limits(),
+        &|| arguments.execution.reporter(global),
+    )?);
     let exit = conclude(&session, &carried, global)?;
     match lock.zip(lock_path) {
         Some((lock, path))
@@ -75,14 +93,14 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     }
 }
 
-fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, CliError> {
+fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, Error> {
     let Carried {
         record,
         outcome,
         results,
         ..
     } = carried;
-    let files = views::link_files(results, &session.store, &record.run);
+    let files = crate::project::link_files(results, &session.store, &record.run);
     session.store.save_run(record)?;
     let interrupted;
     if global.json {

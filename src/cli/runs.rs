@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::cache::{RunRecord, RunStatus, StageState, Store};
 use crate::ui::{Align, Paint, Table, duration, out, outln, print_json};
 
@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     limit: usize,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     let mut records: Vec<RunRecord> = store.newest_first()?.take(arguments.limit).collect();
     records.reverse();

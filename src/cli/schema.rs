@@ -4,7 +4,7 @@
 use clap::{Args, ValueEnum};
 use contract::StageKind;
 
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::spec::pipeline_schema;
 use crate::sweep::sweep_schema;
 use crate::ui::out;
@@ -23,19 +23,19 @@ enum Of {
     Sweep,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     match arguments.of {
-        Of::Pipeline => out!("{}\n", text(&global.catalogue.kinds)?),
+        Of::Pipeline => out!("{}\n", text(&global.project.catalogue.kinds)?),
         Of::Sweep => out!("{}\n", pretty(&sweep_schema())?),
     }
     Ok(Exit::Done)
 }
 
 /// The schema of pipelines as it is printed, without the last line break.
-pub(super) fn text(kinds: &[StageKind]) -> Result<String, CliError> {
+pub(super) fn text(kinds: &[StageKind]) -> Result<String, Error> {
     pretty(&pipeline_schema(kinds))
 }
 
-fn pretty(schema: &serde_json::Value) -> Result<String, CliError> {
-    serde_json::to_string_pretty(schema).map_err(|error| CliError::failed(error.to_string()))
+fn pretty(schema: &serde_json::Value) -> Result<String, Error> {
+    serde_json::to_string_pretty(schema).map_err(|error| Error::failed(error.to_string()))
 }

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::arguments::RunName;
-use super::session::shown;
-use super::{CliError, Exit, Global, record, views};
+use super::shown;
+use super::{Error, Exit, Global, record, views};
 use crate::cache::{RunRecord, StageState, Store};
 use crate::diagnostic::{counted, visible};
 use crate::ui::{Align, Paint, Table, bytes, duration, out, outln, print_json};
@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     name: RunName,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     let record = store.find_run(&arguments.name.run)?;
     if global.json {

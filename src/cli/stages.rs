@@ -6,7 +6,7 @@ use clap::Args;
 use contract::{Port, StageKind};
 use serde_json::{Value, json};
 
-use super::{CliError, Exit, Global};
+use super::{Error, Exit, Global};
 use crate::diagnostic::did_you_mean;
 use crate::spec::describe_schema;
 use crate::ui::{Align, Paint, Table, out, print_json};
@@ -20,8 +20,8 @@ pub(super) struct Arguments {
     markdown: bool,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
-    let kinds = &global.catalogue.kinds;
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
+    let kinds = &global.project.catalogue.kinds;
     if arguments.markdown {
         out!("{}", catalogue(kinds));
         return Ok(Exit::Done);
@@ -52,11 +52,11 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
-fn find<'a>(kinds: &'a [StageKind], name: &str) -> Result<&'a StageKind, CliError> {
+fn find<'a>(kinds: &'a [StageKind], name: &str) -> Result<&'a StageKind, Error> {
     kinds.iter().find(|kind| kind.name == name).ok_or_else(|| {
         let near = did_you_mean(name, kinds.iter().map(|kind| kind.name));
         let hint = near.map(|near| format!("did you mean `{near}`?"));
-        CliError::wrong(format!("there is no stage kind `{name}`")).maybe_hint(hint)
+        Error::wrong(format!("there is no stage kind `{name}`")).maybe_hint(hint)
     })
 }
 

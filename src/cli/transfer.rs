@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
-use super::arguments::{Choice, PipelineArguments};
-use super::session::{Fetch, Session};
-use super::{CliError, Exit, Global, signals, sweep};
+use super::arguments::ChoiceArguments;
+use super::{Error, Exit, Global, signals, sweep};
 use crate::cache::{
     CacheError, Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store,
     TransferError, TransferReport,
 };
 use crate::diagnostic::counted;
 use crate::engine::CancelToken;
+use crate::project::{Fetch, Request, Session};
 use crate::ui::{Paint, bytes, clear_line, duration, errln, outln, print_json, redraw};
 
 /// How often the screen changes.
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    choice: Choice,
+    choice: ChoiceArguments,
 }
 
 #[derive(Debug, Args)]
@@ -93,15 +93,15 @@ impl Chosen {
     }
 }
 
-pub(super) fn push(global: &Global, arguments: &PushArguments) -> Result<Exit, CliError> {
+pub(super) fn push(global: &Global, arguments: &PushArguments) -> Result<Exit, Error> {
     run(global, Way::Push, &arguments.arguments, arguments.verify)
 }
 
-pub(super) fn pull(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn pull(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     run(global, Way::Pull, arguments, false)
 }
 
-fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result<Exit, CliError> {
+fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result<Exit, Error> {
     let pipeline = arguments
         .what
         .as_deref()
@@ -158,24 +158,24 @@ fn is_pipeline(path: &Path) -> bool {
 }
 
 /// The remote that must be named for these verbs, with the patience of somebody who asked for it.
-pub(super) fn named_remote(global: &Global, folder: &Path) -> Result<Remote, CliError> {
-    let Some((address, options)) = global.remote(folder)? else {
-        return Err(CliError::wrong("there is no remote to copy to or from")
+pub(super) fn named_remote(global: &Global, folder: &Path) -> Result<Remote, Error> {
+    let Some((address, options)) = global.project.find_remote(folder)? else {
+        return Err(Error::wrong("there is no remote to copy to or from")
             .hint("name one with --remote URL, RUNNER_REMOTE, or `url` in the section [remote] of `runner.toml`"));
     };
     Ok(Remote::new(address, options.persistent()))
 }
 
 /// A remote that is only to be read is not written by request either.
-pub(super) fn refuse_read_only(remote: &Remote) -> Result<(), CliError> {
+pub(super) fn refuse_read_only(remote: &Remote) -> Result<(), Error> {
     if remote.mode() == RemoteMode::ReadWrite {
         return Ok(());
     }
     let message = format!("the remote {} is only to be read", remote.address());
-    Err(CliError::wrong(message).hint("`--remote-mode read-write` overrides `mode` in runner.toml"))
+    Err(Error::wrong(message).hint("`--remote-mode read-write` overrides `mode` in runner.toml"))
 }
 
-fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, CliError> {
+fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, Error> {
     match way {
         Way::Push => Ok(store.actions()?.0.iter().map(|action| action.key).collect()),
         Way::Pull => Ok(remote.keys()?),
@@ -183,7 +183,7 @@ fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, CliErr
 }
 
 /// What a run stands on. To be fetched, a run need not be known here.
-fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen, CliError> {
+fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen, Error> {
     let there = |name: &str| -> Result<Option<RunRecord>, RemoteError> {
         if way == Way::Pull {
             remote.find_run(name)
@@ -196,7 +196,7 @@ fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen
         Err(error) => {
             let record = there(name)?.ok_or_else(|| {
                 let hint = match way {
-                    Way::Push if matches!(error, CacheError::NoRuns(_)) => return CliError::from(error),
+                    Way::Push if matches!(error, CacheError::NoRuns(_)) => return Error::from(error),
                     Way::Push => {
                         "`runner runs` lists runs; you can also name a pipeline file, or give --all".to_owned()
                     }
@@ -207,7 +207,7 @@ fn of_run(store: &Store, remote: &Remote, way: Way, name: &str) -> Result<Chosen
                         )
                     }
                 };
-                CliError::from(error).hint(hint)
+                Error::from(error).hint(hint)
             })?;
             (record, false)
         }
@@ -227,10 +227,10 @@ fn keys_of_pipeline(
     path: &Path,
     arguments: &Arguments,
     cancel: &CancelToken,
-) -> Result<BTreeSet<Key>, CliError> {
-    let pipeline = PipelineArguments {
+) -> Result<BTreeSet<Key>, Error> {
+    let pipeline = Request {
         pipeline: Some(PathBuf::from(path)),
-        choice: arguments.choice.clone(),
+        choice: arguments.choice.choice(),
     };
     let store = match way {
         Way::Push => Store::open(&global.store),
@@ -241,9 +241,9 @@ fn keys_of_pipeline(
         }
     };
     if crate::sweep::is_sweep(path) {
-        return sweep::keys_of(store, global, path, &arguments.choice);
+        return sweep::keys_of(store, global, path, &pipeline.choice);
     }
-    let session = Session::open_on(store, global, &pipeline, Fetch::Never)?;
+    let session = Session::open_on(store, &global.project, &pipeline, Fetch::Never)?;
     let plan = session.planner().plan();
     let keys = session
         .graph
@@ -261,7 +261,7 @@ fn copy(
     way: Way,
     keys: &BTreeSet<Key>,
     options: PushOptions,
-) -> Result<TransferReport, CliError> {
+) -> Result<TransferReport, Error> {
     let progress = Progress::default();
     let started = Instant::now();
     let report = std::thread::scope(|scope| {
@@ -278,7 +278,7 @@ fn copy(
         work.join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
-    let report = report.map_err(|error: TransferError| CliError::from(error))?;
+    let report = report.map_err(|error: TransferError| Error::from(error))?;
     tell(
         global,
         remote,

@@ -2,7 +2,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{CliError, Exit};
+use super::{Error, Exit};
 use crate::diagnostic::{is_control, visible_lines};
 use crate::ui::{Colours, screen};
 
@@ -21,7 +21,7 @@ pub(super) fn answer(error: &clap::Error) -> Exit {
         return Exit::Done;
     }
     if json_is_asked_for() {
-        as_error(error).print(true);
+        super::error::print(&as_error(error), true);
     } else if std::env::args().any(|argument| argument.chars().any(is_control)) {
         // What was typed, or came out of a pattern such as `*`, is quoted in the message.
         screen::report(&visible_lines(&text.to_string()));
@@ -44,10 +44,10 @@ fn json_is_asked_for() -> bool {
 }
 
 /// The message in the form of all others.
-fn as_error(error: &clap::Error) -> CliError {
+fn as_error(error: &clap::Error) -> Error {
     let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return CliError::wrong("a command is missing")
+        return Error::wrong("a command is missing")
             .maybe_hint(Some(usage(&text)).filter(|usage| !usage.is_empty()));
     }
     let first = text.split("\n\n").next().unwrap_or_default();
@@ -59,7 +59,7 @@ fn as_error(error: &clap::Error) -> CliError {
     let hint = tip
         .or_else(|| choices(error))
         .unwrap_or_else(|| usage(&text));
-    CliError::wrong(message).maybe_hint((!hint.is_empty()).then_some(hint))
+    Error::wrong(message).maybe_hint((!hint.is_empty()).then_some(hint))
 }
 
 /// The values that there are, where one of them was asked for.

@@ -8,15 +8,15 @@ use clap::Args;
 use contract::artifact::Digest;
 use serde_json::json;
 
-use super::arguments::{Choice, PipelineArguments};
 use super::lock::signing_key;
-use super::session::{read_as_far_as_possible, select, shown};
-use super::{CliError, Exit, Global};
+use super::shown;
+use super::{Error, Exit, Global};
 use crate::audit::{
     Lock, Pipeline, Signed, Verification, check_signature, verify_header, verify_lock, verify_run,
 };
 use crate::cache::{CacheError, RecordSeal, RunId, Store};
 use crate::diagnostic::counted;
+use crate::project::{Choice, Reading, Request, select};
 use crate::ui::{Paint, bytes, err, outln, print_json, redraw};
 
 /// Problems that are listed; --json lists all.
@@ -49,7 +49,7 @@ struct Sealed {
     seal: Option<Digest>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let key = arguments.sign.as_deref().map(signing_key).transpose()?;
     let store = Store::open(&global.store);
     store.leave_untouched();
@@ -120,7 +120,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 }
 
 /// The pipeline that a lock is about, with what the lock says was made of it.
-fn pipeline_of(global: &Global, lock: &Lock, path: &Path) -> Result<Pipeline, CliError> {
+fn pipeline_of(global: &Global, lock: &Lock, path: &Path) -> Result<Pipeline, Error> {
     let file =
         (!lock.file.is_empty()).then(|| path.parent().unwrap_or(Path::new("")).join(&lock.file));
     if let Some(file) = file.as_deref().filter(|file| !file.is_file()) {
@@ -139,9 +139,9 @@ fn pipeline_of(global: &Global, lock: &Lock, path: &Path) -> Result<Pipeline, Cl
         targets: lock.targets.clone(),
         ..Choice::default()
     };
-    let reading = read_as_far_as_possible(
-        global.catalogue,
-        &PipelineArguments {
+    let reading = Reading::of(
+        &global.project,
+        &Request {
             pipeline: file,
             choice,
         },
@@ -158,7 +158,7 @@ fn pipeline_of(global: &Global, lock: &Lock, path: &Path) -> Result<Pipeline, Cl
 }
 
 /// The run that the user means, whatever state its record is in.
-fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
+fn find(store: &Store, name: &str) -> Result<RunId, Error> {
     match store.find_run(name) {
         Ok(record) if store.layout().holds(&store.run_path(&record.run)) => Ok(record.run),
         Err(error @ CacheError::ManyRuns { .. }) => Err(error.into()),
@@ -187,7 +187,7 @@ fn find(store: &Store, name: &str) -> Result<RunId, CliError> {
 }
 
 /// A signature that does not hold is a problem like others.
-fn check_signed(sealed: &Sealed, public: &Path, found: &mut Verification) -> Result<(), CliError> {
+fn check_signed(sealed: &Sealed, public: &Path, found: &mut Verification) -> Result<(), Error> {
     let Some(seal) = &sealed.seal else {
         found.problem(&sealed.name, "it has no seal that could be signed");
         return Ok(());

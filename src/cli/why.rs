@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::arguments::{Choice, PipelineArguments};
+use super::arguments::ChoiceArguments;
 use super::plan::verdict_name;
-use super::session::{Fetch, QUICKSTART_PATH, Session, find, shown};
-use super::{CliError, Exit, Global};
+use super::shown;
+use super::{Error, Exit, Global};
 use crate::cache::{Difference, Key, RunId, RunRecord, StageState, Store};
 use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
+use crate::project::{Fetch, QUICKSTART_PATH, Request, Session, find};
 use crate::sweep::is_sweep;
 use crate::ui::{Paint, outln, print_json};
 
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "PIPELINE")]
     pipeline: Option<PathBuf>,
     #[command(flatten)]
-    choice: Choice,
+    choice: ChoiceArguments,
 }
 
 /// The story of one stage.
@@ -42,17 +43,17 @@ struct Story {
     spared: Vec<String>,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
     let (pipeline, run) = match &arguments.pipeline {
         Some(path) => (Some(path.clone()), None),
         None => of_latest(&store).map(|(pipeline, run)| (pipeline, Some(run)))?,
     };
     let session = Session::open(
-        global,
-        &PipelineArguments {
+        &global.project,
+        &Request {
             pipeline,
-            choice: arguments.choice.clone(),
+            choice: arguments.choice.choice(),
         },
         Fetch::Never,
     )?;
@@ -82,7 +83,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliErr
 
 /// The pipeline file of the latest run of a pipeline, `None` for the built-in one, and that run. Runs of sweeps are passed over:
 /// their file is a sweep's.
-fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), CliError> {
+fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), Error> {
     const NAME_ONE: &str = "name the pipeline file: `runner why STAGE PIPELINE`";
     // An error where there are no runs at all.
     store.find_run("latest")?;
@@ -90,7 +91,7 @@ fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), CliError> {
         .newest_first()?
         .find(|record| record.sweep.is_none() && !is_sweep(Path::new(&record.file)));
     let Some(record) = record else {
-        return Err(CliError::wrong("all runs in the store are of sweeps").hint(NAME_ONE));
+        return Err(Error::wrong("all runs in the store are of sweeps").hint(NAME_ONE));
     };
     if record.file == QUICKSTART_PATH {
         return Ok((None, record.run));
@@ -102,7 +103,7 @@ fn of_latest(store: &Store) -> Result<(Option<PathBuf>, RunId), CliError> {
             shown(&file),
             record.run
         );
-        return Err(CliError::wrong(message).hint(NAME_ONE));
+        return Err(Error::wrong(message).hint(NAME_ONE));
     }
     Ok((Some(file), record.run))
 }
@@ -159,7 +160,7 @@ fn tell(session: &Session, plan: &Plan, records: &[RunRecord], id: StageId) -> S
 }
 
 /// The runs of this pipeline, newest first.
-fn records(session: &Session) -> Result<Vec<RunRecord>, CliError> {
+fn records(session: &Session) -> Result<Vec<RunRecord>, Error> {
     let records = session.store.newest_first()?;
     Ok(records
         .filter(|record| record.file == session.file)

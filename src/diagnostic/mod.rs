@@ -3,6 +3,7 @@
 
 mod collection;
 mod counted;
+mod quantity;
 mod render;
 mod source;
 mod suggest;
@@ -10,6 +11,7 @@ mod visible;
 
 pub use collection::Diagnostics;
 pub use counted::{counted, plural};
+pub use quantity::{bytes, duration, number};
 pub use source::{FileId, Location, SourceMap, Span, Spanned};
 pub use suggest::{did_you_mean, list, suggestion};
 pub use visible::{indented, is_control, visible, visible_json, visible_lines};

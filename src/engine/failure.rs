@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use contract::StageError;
+use contract::Trouble;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheError;
@@ -42,24 +42,8 @@ impl Failure {
     }
 }
 
-/// The chain of errors behind a message, beginning with `first`, without repetitions of what was said already.
-fn causes(message: String, first: Option<&dyn Error>) -> Vec<String> {
-    let mut causes: Vec<String> = Vec::new();
-    let mut said = message;
-    let mut next = first;
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if said != text && !said.ends_with(&format!(": {text}")) {
-            causes.push(text.clone());
-        }
-        said = text;
-        next = cause.source();
-    }
-    causes
-}
-
-impl From<&StageError> for Failure {
-    fn from(error: &StageError) -> Self {
+impl From<&Trouble> for Failure {
+    fn from(error: &Trouble) -> Self {
         let location = error.location().map(|location| match location.line {
             Some(line) => format!("{}:{line}", location.file.display()),
             None => location.file.display().to_string(),
@@ -67,7 +51,7 @@ impl From<&StageError> for Failure {
         Self {
             message: error.message().to_owned(),
             location,
-            causes: causes(error.to_string(), error.source()),
+            causes: error.causes().to_vec(),
             hint: error.hint_text().map(str::to_owned),
             inputs: Vec::new(),
         }
@@ -78,9 +62,8 @@ impl From<&CacheError> for Failure {
     fn from(error: &CacheError) -> Self {
         let hint = error.hint().map(str::to_owned);
         Self {
-            causes: causes(error.to_string(), error.source()),
             hint,
-            ..Self::new(error.to_string())
+            ..Self::from(&Trouble::new(error.to_string()).with_chain(error.source()))
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use contract::artifact::Digest;
-use contract::{Host, Progress, StageError};
+use contract::{Host, Progress, Trouble};
 
 use super::execute::Message;
 use super::raw_files::RawFiles;
@@ -101,7 +101,7 @@ impl Host for StageHost {
         self.files.below(folder)
     }
 
-    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble> {
         self.files.copy(name, target)
     }
 
@@ -109,7 +109,7 @@ impl Host for StageHost {
         self.environment.get(name).cloned()
     }
 
-    fn scratch(&self) -> Result<&Path, StageError> {
+    fn scratch(&self) -> Result<&Path, Trouble> {
         self.scratch.path()
     }
 
@@ -131,12 +131,12 @@ impl Host for StageHost {
         step: u64,
         bytes: &[u8],
         best: Option<u64>,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         self.store
             .save_checkpoint(&self.key, chain, step, bytes, best)
             .map_err(|error| {
                 let hint = error.hint();
-                let failure = StageError::new("a checkpoint could not be written").because(error);
+                let failure = Trouble::new("a checkpoint could not be written").because(error);
                 match hint {
                     Some(hint) => failure.hint(hint),
                     None => failure,
@@ -178,10 +178,10 @@ impl Scratch {
         }
     }
 
-    fn path(&self) -> Result<&Path, StageError> {
+    fn path(&self) -> Result<&Path, Trouble> {
         if self.made.get().is_none() {
             std::fs::create_dir_all(&self.path).map_err(|error| {
-                StageError::new("the scratch folder could not be made").because(error)
+                Trouble::new("the scratch folder could not be made").because(error)
             })?;
             let _ = self.made.set(());
         }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::Digest;
 
 use super::FoundFile;
@@ -48,13 +48,13 @@ impl RawFiles {
     }
 
     /// Copies a file. The copy is checked, so it does not matter what becomes of the original afterwards.
-    pub fn copy(&self, name: &str, target: &Path) -> Result<(), StageError> {
+    pub fn copy(&self, name: &str, target: &Path) -> Result<(), Trouble> {
         let file = self
             .files
             .get(name)
-            .ok_or_else(|| StageError::new(format!("no file `{name}` was asked for")))?;
+            .ok_or_else(|| Trouble::new(format!("no file `{name}` was asked for")))?;
         let failed = |error: io::Error| {
-            StageError::new("a file could not be copied")
+            Trouble::new("a file could not be copied")
                 .at(&file.path, None)
                 .because(error)
         };
@@ -70,7 +70,7 @@ impl RawFiles {
     ///
     /// # Errors
     /// If one of them changed since, or while the stage was reading, or cannot be read any more.
-    pub fn check(&self) -> Result<(), StageError> {
+    pub fn check(&self) -> Result<(), Trouble> {
         let in_place = self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
         let mut handed_out = in_place
             .iter()
@@ -81,7 +81,7 @@ impl RawFiles {
 
 /// A file that had another identity when it was handed out may have changed and changed back while it was read; one
 /// that changed just before it was hashed has no identity that says anything, so its content is compared.
-fn check(file: &FoundFile, handed_out: Option<Identity>) -> Result<(), StageError> {
+fn check(file: &FoundFile, handed_out: Option<Identity>) -> Result<(), Trouble> {
     let now = Identity::at(&file.path).ok();
     if now.is_none() || now != handed_out {
         return Err(changed(&file.path));
@@ -97,8 +97,8 @@ fn digest_of(path: &Path) -> io::Result<Digest> {
     Ok(Digest::of_reader(File::open(path)?)?.0)
 }
 
-fn changed(path: &Path) -> StageError {
-    StageError::new("a file changed after its content was hashed into the key")
+fn changed(path: &Path) -> Trouble {
+    Trouble::new("a file changed after its content was hashed into the key")
         .at(path, None)
         .hint("run again: the new content gets a new key; while a run is under way, do not change its files")
 }
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    fn is_changed(result: &Result<(), StageError>) -> bool {
+    fn is_changed(result: &Result<(), Trouble>) -> bool {
         result
             .as_ref()
             .is_err_and(|error| error.message().contains("changed"))

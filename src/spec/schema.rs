@@ -311,8 +311,8 @@ fn or_reference(schema: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use contract::{
-        Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, StageError,
-        Threads,
+        Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, Threads,
+        Trouble,
     };
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
@@ -371,7 +371,7 @@ mod tests {
             Vec::new()
         }
 
-        fn run(_: &Params, _: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+        fn run(_: &Params, _: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
             Ok(Outputs::default())
         }
     }

@@ -10,11 +10,17 @@ mod course;
 mod file;
 mod influence;
 mod members;
+mod opened;
 mod options;
 mod pictures;
+mod queue;
+mod recorded;
 mod sampler;
 mod space;
 mod submission;
+mod submit;
+mod tally;
+mod work;
 
 pub use backend::{
     Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends, shell_line,
@@ -26,10 +32,16 @@ pub use influence::{Influence, influence};
 pub use members::{
     Assembly, MemberState, Roster, assemble, direction, figure, label, outcomes, overrides,
 };
+pub use opened::{Failures, Lacking, Sweep, View};
 pub use options::EngineOptions;
 pub use pictures::{objective_in_order, parallel_coordinates, parallel_width};
+pub use queue::{Log, Queue, find_backend, job_name};
+pub use recorded::session_of;
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
     Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves,
     submissions, sweep_folder, sweep_id, task_count,
 };
+pub use submit::{Handed, Order, Submitted, submit};
+pub use tally::Tally;
+pub use work::{Ended, Work};

@@ -3,7 +3,6 @@
 mod bars;
 mod json;
 mod lines;
-mod quantity;
 pub mod screen;
 mod style;
 mod table;
@@ -11,9 +10,9 @@ mod trace;
 
 use std::io::IsTerminal;
 
+pub use crate::diagnostic::{bytes, duration, number};
 pub use json::JsonLines;
 pub use lines::Lines;
-pub use quantity::{bytes, duration, number};
 pub use screen::{clear_line, json_line, print_json, redraw};
 pub(crate) use screen::{err, errln, out, outln};
 pub use style::{Colours, Paint};

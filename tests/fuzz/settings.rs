@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use runner::cache::Address;
-use runner::cli::check_settings;
+use runner::project::check_settings;
 use runner::diagnostic::SourceMap;
 use runner::graph::build;
 use runner::spec::{LoadOptions, load_text};

@@ -7,23 +7,21 @@ use std::path::Path;
 use contract::artifact::{Artifact, Direction};
 use serde_json::{Value, json};
 
-use super::super::session::shown as shown_path;
-use super::super::{CliError, Exit, Global, write_whole};
-use super::campaign::{Campaign, View};
-use super::submit::Queue;
+use super::super::shown as shown_path;
+use super::super::{Error, Exit, Global, write_whole};
 use super::{About, Format, TableArguments};
 use crate::diagnostic::counted;
-use crate::sweep::{Board, Row, Standing, Task, TaskState, shell_line, shown};
+use crate::sweep::{Board, Queue, Row, Standing, Sweep, Task, TaskState, View, shell_line, shown};
 use crate::ui::{Align, Paint, Table, duration, number, out, outln, print_json, screen};
 
 /// Tasks that are told one by one; more are counted.
 const TASKS_LISTED: usize = 12;
 
-pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
-    let (campaign, board, view, queue) = stand(global, about)?;
+pub(super) fn status(global: &Global, about: &About) -> Result<Exit, Error> {
+    let (sweep, board, view, queue) = stand(global, about)?;
     if global.json {
         let mut object = counts(&board, &view);
-        object["sweep"] = json!(campaign.file.name);
+        object["sweep"] = json!(sweep.file.name);
         object["tasks"] = json!({"waiting": queue.count(TaskState::Waiting), "running": queue.count(TaskState::Running)});
         object["best"] = board
             .best()
@@ -39,7 +37,7 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
         print_json(&object);
         return Ok(Exit::Done);
     }
-    outln!("{}", summary(&campaign, &board, &view));
+    outln!("{}", summary(&sweep, &board, &view));
     for row in &board.rows {
         if let Standing::Failed(reason) = &row.standing {
             outln!(
@@ -76,8 +74,8 @@ pub(super) fn status(global: &Global, about: &About) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit, CliError> {
-    let (campaign, mut board, ..) = stand(global, &arguments.about)?;
+pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit, Error> {
+    let (sweep, mut board, ..) = stand(global, &arguments.about)?;
     if let Some(limit) = arguments.limit {
         board.rows.truncate(limit);
     }
@@ -87,8 +85,8 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
         arguments.format
     };
     let bytes = match format {
-        Format::Text => screen::plain(&text_table(&campaign, &board, None)).into_bytes(),
-        Format::Json => format!("{}\n", board_json(&campaign, &board)).into_bytes(),
+        Format::Text => screen::plain(&text_table(&sweep, &board, None)).into_bytes(),
+        Format::Json => format!("{}\n", board_json(&sweep, &board)).into_bytes(),
         Format::Csv => csv(&board).into_bytes(),
         Format::Parquet => parquet(&board)?,
     };
@@ -99,11 +97,11 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
         }
         None => match format {
             Format::Parquet => {
-                return Err(CliError::wrong("Parquet is not for a screen")
+                return Err(Error::wrong("Parquet is not for a screen")
                     .hint("name a file with `--output FILE`"));
             }
-            Format::Text => out!("{}", text_table(&campaign, &board, None)),
-            Format::Json => print_json(&board_json(&campaign, &board)),
+            Format::Text => out!("{}", text_table(&sweep, &board, None)),
+            Format::Json => print_json(&board_json(&sweep, &board)),
             Format::Csv => screen::raw(&bytes),
         },
     }
@@ -111,17 +109,17 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
 }
 
 /// That there is no best trial, and what to do about it: to run a sweep that failed would not help.
-pub(super) fn no_figure(board: &Board, file: &Path) -> CliError {
+pub(super) fn no_figure(board: &Board, file: &Path) -> Error {
     let file = shell_line(&[file.display().to_string()]);
     let hint = match board.count("failed") {
         0 => format!("run it: `runner sweep {file}`"),
         failed => format!("{failed} of its trials failed: `runner sweep status {file}` says why"),
     };
-    CliError::failed("no trial of the sweep has a figure yet").hint(hint)
+    Error::failed("no trial of the sweep has a figure yet").hint(hint)
 }
 
-pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
-    let (campaign, board, view, _) = stand(global, about)?;
+pub(super) fn best(global: &Global, about: &About) -> Result<Exit, Error> {
+    let (sweep, board, view, _) = stand(global, about)?;
     let Some(row) = board.best() else {
         return Err(no_figure(&board, &about.file));
     };
@@ -131,9 +129,9 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
         .iter()
         .find(|member| member.trial == row.trial && member.level == row.level);
     let values = member.map(|member| {
-        crate::sweep::overrides(&campaign.file, &view.progress.points[row.trial], member)
+        crate::sweep::overrides(&sweep.file, &view.progress.points[row.trial], member)
     });
-    let command = command_of(&campaign, &values.unwrap_or_default());
+    let command = command_of(&sweep, &values.unwrap_or_default());
     if global.json {
         let mut object = row_json(&board, row);
         object["command"] = json!(command);
@@ -153,14 +151,14 @@ pub(super) fn best(global: &Global, about: &About) -> Result<Exit, CliError> {
 }
 
 /// The command line that runs one member.
-fn command_of(campaign: &Campaign, values: &[(String, String)]) -> Vec<String> {
+fn command_of(sweep: &Sweep, values: &[(String, String)]) -> Vec<String> {
     let mut words = vec![
         "runner".to_owned(),
         "run".to_owned(),
-        shown_path(&campaign.file.pipeline),
+        shown_path(&sweep.file.pipeline),
     ];
     words.extend(
-        campaign
+        sweep
             .file
             .profile
             .iter()
@@ -173,12 +171,12 @@ fn command_of(campaign: &Campaign, values: &[(String, String)]) -> Vec<String> {
     words
 }
 
-fn stand(global: &Global, about: &About) -> Result<(Campaign, Board, View, Queue), CliError> {
-    let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
-    let queue = Queue::of(&campaign);
-    let view = campaign.stand(global, &queue)?;
-    let board = campaign.board(&view, &queue)?;
-    Ok((campaign, board, view, queue))
+fn stand(global: &Global, about: &About) -> Result<(Sweep, Board, View, Queue), Error> {
+    let mut sweep = Sweep::open(&global.project, &about.file, &about.choice.choice(), true)?;
+    let queue = Queue::of(&sweep);
+    let view = sweep.stand(&global.project, &queue)?;
+    let board = sweep.board(&view, &queue)?;
+    Ok((sweep, board, view, queue))
 }
 
 fn counts(board: &Board, view: &View) -> Value {
@@ -196,7 +194,7 @@ fn counts(board: &Board, view: &View) -> Value {
 }
 
 /// `lr_search: 24 trials: 20 done, 3 failed, 1 missing; best f1 0.412 (trial 7)`.
-pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String {
+pub(super) fn summary(sweep: &Sweep, board: &Board, view: &View) -> String {
     let colour = |name: &str| match name {
         "done" => Paint::Good,
         "failed" => Paint::Bad,
@@ -223,7 +221,7 @@ pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String
     let trials = counted(view.progress.total, "trial");
     let mut text = format!(
         "{}: {trials}: {}",
-        Paint::Strong.on(&campaign.file.name),
+        Paint::Strong.on(&sweep.file.name),
         parts.join(", ")
     );
     if let Some(best) = board.best() {
@@ -241,26 +239,26 @@ pub(super) fn summary(campaign: &Campaign, board: &Board, view: &View) -> String
 /// Prints the leaderboard in the form that was asked for.
 pub(super) fn print_board(
     global: &Global,
-    campaign: &Campaign,
+    sweep: &Sweep,
     board: &Board,
     limit: Option<usize>,
-) -> Result<(), CliError> {
+) -> Result<(), Error> {
     if global.json {
-        print_json(&board_json(campaign, board));
+        print_json(&board_json(sweep, board));
     } else {
-        out!("{}", text_table(campaign, board, limit));
+        out!("{}", text_table(sweep, board, limit));
     }
     Ok(())
 }
 
-fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> String {
+fn text_table(sweep: &Sweep, board: &Board, limit: Option<usize>) -> String {
     let sense = match board.direction {
         Some(Direction::Lower) => " ↓",
         Some(Direction::Higher) => " ↑",
         _ => "",
     };
     let title = format!("{}{sense}", board.metric);
-    let levels = campaign
+    let levels = sweep
         .file
         .stopping
         .as_ref()
@@ -298,7 +296,7 @@ fn text_table(campaign: &Campaign, board: &Board, limit: Option<usize>) -> Strin
         table.row(cells);
     }
     let more = board.rows.len().saturating_sub(rows);
-    let file = shell_line(&[campaign.file.path.display().to_string()]);
+    let file = shell_line(&[sweep.file.path.display().to_string()]);
     let tail = if more > 0 {
         format!("  … and {more} more: `runner sweep table {file}`\n")
     } else {
@@ -344,9 +342,9 @@ fn row_json(board: &Board, row: &Row) -> Value {
     })
 }
 
-pub(super) fn board_json(campaign: &Campaign, board: &Board) -> Value {
+pub(super) fn board_json(sweep: &Sweep, board: &Board) -> Value {
     json!({
-        "sweep": campaign.file.name,
+        "sweep": sweep.file.name,
         "metric": board.metric,
         "direction": board.direction.map(Direction::name),
         "axes": board.axes,
@@ -400,8 +398,8 @@ fn csv(board: &Board) -> String {
     lines.into_iter().map(line).collect()
 }
 
-fn parquet(board: &Board) -> Result<Vec<u8>, CliError> {
-    let failed = |error: contract::artifact::ArtifactError| CliError::failed(error.to_string());
+fn parquet(board: &Board) -> Result<Vec<u8>, Error> {
+    let failed = |error: contract::artifact::ArtifactError| Error::failed(error.to_string());
     let mut bytes = Vec::new();
     Artifact::Table(std::sync::Arc::new(board.table().map_err(failed)?))
         .encode_to(&mut bytes)
@@ -410,7 +408,7 @@ fn parquet(board: &Board) -> Result<Vec<u8>, CliError> {
 }
 
 /// Makes the folder of a picture or a table.
-pub(super) fn make_folder(folder: &Path) -> Result<(), CliError> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder)
-        .map_err(|error| CliError::failed(format!("cannot create {}: {error}", folder.display())))
+        .map_err(|error| Error::failed(format!("cannot create {}: {error}", folder.display())))
 }

@@ -1,26 +1,23 @@
 //! `runner sweep`: a pipeline at many points. The verbs about a sweep all begin by finding out where it stands.
 
 mod board;
-mod campaign;
-mod members;
 mod picture;
 mod queue;
 mod run;
 mod submit;
-mod tally;
 mod work;
 
+use crate::project::Choice;
+use crate::sweep::{Queue, Sweep};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::arguments::Choice;
-use super::carry_out::Execution;
-use super::{CliError, Exit, Global};
+use super::arguments::ChoiceArguments;
+use super::execution::Execution;
+use super::{Error, Exit, Global};
 use crate::cache::{Key, Store};
-use campaign::Campaign;
-pub(super) use members::session_of;
 
 #[derive(Debug, Args)]
 #[command(
@@ -68,7 +65,7 @@ pub(super) struct About {
     #[arg(value_name = "SWEEP")]
     file: PathBuf,
     #[command(flatten)]
-    choice: Choice,
+    choice: ChoiceArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -77,7 +74,7 @@ pub(super) struct RunArguments {
     #[arg(value_name = "SWEEP", required = true)]
     file: Option<PathBuf>,
     #[command(flatten)]
-    choice: Choice,
+    choice: ChoiceArguments,
     #[command(flatten)]
     execution: Execution,
     /// Submit it to `slurm`, or to background processes on this machine (`local`), and return
@@ -127,7 +124,7 @@ struct PlotArguments {
     format: picture::Form,
 }
 
-pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     match &arguments.verb {
         None => run::run(global, &arguments.run),
         Some(Verb::Status(about)) => board::status(global, about),
@@ -146,10 +143,10 @@ pub(super) fn keys_of(
     global: &Global,
     file: &Path,
     choice: &Choice,
-) -> Result<BTreeSet<Key>, CliError> {
-    let mut campaign = Campaign::open_on(store, global, file, choice, true)?;
-    let queue = submit::Queue::of(&campaign);
-    let view = campaign.stand(global, &queue)?;
+) -> Result<BTreeSet<Key>, Error> {
+    let mut sweep = Sweep::open_on(store, &global.project, file, choice, true)?;
+    let queue = Queue::of(&sweep);
+    let view = sweep.stand(&global.project, &queue)?;
     let stages = view.session.graph.order().iter();
     Ok(stages
         .filter_map(|id| view.plan.stage(*id).hit().map(|action| action.key))

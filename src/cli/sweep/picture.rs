@@ -4,15 +4,14 @@ use std::path::Path;
 
 use plot::{Bar, Canvas, Ranking, Raster, Svg};
 
-use super::super::session::shown;
-use super::super::{CliError, Exit, Global, write_whole};
+use super::super::shown;
+use super::super::{Error, Exit, Global, write_whole};
 use super::PlotArguments;
 use super::board::make_folder;
-use super::campaign::Campaign;
-use super::submit::Queue;
 use crate::cache::file_name;
 use crate::sweep::{
-    Board, Influence, influence, objective_in_order, parallel_coordinates, parallel_width,
+    Board, Influence, Queue, Sweep, influence, objective_in_order, parallel_coordinates,
+    parallel_width,
 };
 use crate::ui::{outln, print_json};
 
@@ -26,16 +25,16 @@ pub(super) enum Form {
 const WIDTH: u32 = 960;
 const HEIGHT: u32 = 480;
 
-pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, CliError> {
+pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, Error> {
     let about = &arguments.about;
-    let mut campaign = Campaign::open(global, &about.file, &about.choice, true)?;
-    let queue = Queue::of(&campaign);
-    let view = campaign.stand(global, &queue)?;
-    let board = campaign.board(&view, &queue)?;
+    let mut sweep = Sweep::open(&global.project, &about.file, &about.choice.choice(), true)?;
+    let queue = Queue::of(&sweep);
+    let view = sweep.stand(&global.project, &queue)?;
+    let board = sweep.board(&view, &queue)?;
     if board.best().is_none() {
         return Err(super::board::no_figure(&board, &about.file));
     }
-    let name = format!("{}-plots", file_name(&campaign.file.name));
+    let name = format!("{}-plots", file_name(&sweep.file.name));
     let beside = about.file.parent().unwrap_or(Path::new("")).join(name);
     let folder = arguments.output.clone().unwrap_or(beside);
     make_folder(&folder)?;
@@ -102,10 +101,10 @@ fn save(
     form: Form,
     (width, height): (u32, u32),
     draw: impl FnOnce(&mut dyn Canvas),
-) -> Result<String, CliError> {
+) -> Result<String, Error> {
     let mut canvas: Box<dyn Canvas> = match form {
         Form::Svg => Box::new(Svg::new(width, height)),
-        Form::Png => Box::new(Raster::new(width, height).map_err(CliError::failed)?),
+        Form::Png => Box::new(Raster::new(width, height).map_err(Error::failed)?),
     };
     draw(canvas.as_mut());
     let extension = match form {
@@ -113,6 +112,6 @@ fn save(
         Form::Png => "png",
     };
     let path = folder.join(format!("{name}.{extension}"));
-    write_whole(&path, &canvas.finish().map_err(CliError::failed)?)?;
+    write_whole(&path, &canvas.finish().map_err(Error::failed)?)?;
     Ok(shown(&path))
 }

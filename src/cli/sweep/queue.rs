@@ -1,45 +1,15 @@
 //! `runner sweep cancel` and `logs`: about what was handed to a cluster, from any host that sees the store.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 
 use clap::Args;
 
-use super::super::session::shown;
-use super::super::{CliError, Exit, Global};
+use super::super::{Error, Exit, Global, shown};
 use super::About;
-use super::campaign::Campaign;
-use super::submit::{Queue, job_name};
 use crate::cache::CacheError;
 use crate::diagnostic::counted;
-use crate::sweep::{Member, Part, UnitMember, backend, overrides};
+use crate::sweep::{Queue, Sweep};
 use crate::ui::{out, outln, print_json};
-
-/// What the trial of this number sets.
-fn point_of(
-    global: &Global,
-    campaign: &mut Campaign,
-    queue: &Queue,
-    trial: usize,
-) -> Result<Vec<(String, String)>, CliError> {
-    let view = campaign.stand(global, queue)?;
-    let point = trial
-        .checked_sub(1)
-        .and_then(|index| view.progress.points.get(index))
-        .ok_or_else(|| {
-            let message = format!("the sweep has no trial {trial}");
-            CliError::wrong(message).hint(format!(
-                "there are trials 1 to {} by now",
-                view.progress.points.len()
-            ))
-        })?;
-    let member = Member {
-        trial: trial - 1,
-        seed: None,
-        level: None,
-    };
-    Ok(overrides(&campaign.file, point, &member))
-}
 
 #[derive(Debug, Args)]
 pub(super) struct LogsArguments {
@@ -50,18 +20,9 @@ pub(super) struct LogsArguments {
     trial: Option<usize>,
 }
 
-pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, CliError> {
-    let campaign = Campaign::open(global, &about.file, &about.choice, true)?;
-    let queue = Queue::of(&campaign);
-    let names: BTreeSet<&str> = queue
-        .submissions
-        .iter()
-        .map(|submission| submission.backend.as_str())
-        .collect();
-    let mut ended = 0;
-    for backend in names.into_iter().filter_map(backend) {
-        ended += backend.cancel(&job_name(&campaign), &queue.scripts())?;
-    }
+pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, Error> {
+    let sweep = Sweep::open(&global.project, &about.file, &about.choice.choice(), true)?;
+    let ended = Queue::of(&sweep).cancel(&sweep)?;
     if global.json {
         print_json(&serde_json::json!({"cancelled": ended}));
     } else {
@@ -73,48 +34,19 @@ pub(super) fn cancel(global: &Global, about: &About) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, CliError> {
-    let mut campaign =
-        Campaign::open(global, &arguments.about.file, &arguments.about.choice, true)?;
-    let queue = Queue::of(&campaign);
+pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, Error> {
+    let About { file, choice } = &arguments.about;
+    let mut sweep = Sweep::open(&global.project, file, &choice.choice(), true)?;
+    let queue = Queue::of(&sweep);
     // By its values: the file may have changed since, and with it the number.
     let point = match arguments.trial {
         None => None,
-        Some(trial) => Some(point_of(global, &mut campaign, &queue, trial)?),
+        Some(trial) => Some(sweep.values_of_trial(&global.project, &queue, trial)?),
     };
-    let has_point = |member: &&UnitMember| {
-        point
-            .as_ref()
-            .is_none_or(|point| point.iter().all(|pair| member.overrides.contains(pair)))
-    };
-    let mut found = Vec::new();
-    for submission in &queue.submissions {
-        let folder = submission.folder(&queue.folder).join("logs");
-        for part in submission.parts() {
-            let units = if part == Part::Next {
-                1
-            } else {
-                submission.units(part).len()
-            };
-            for number in 0..units {
-                let members = submission
-                    .units(part)
-                    .get(number)
-                    .into_iter()
-                    .flat_map(|unit| &unit.members);
-                let is_meant = point.is_none()
-                    || part == Part::Trials && members.clone().any(|one| has_point(&one));
-                let path = folder.join(format!("{}-{number}.out", part.name()));
-                if is_meant && campaign.store.layout().holds(&path) {
-                    let labels: Vec<String> = members.map(|member| member.label.clone()).collect();
-                    found.push((path, labels));
-                }
-            }
-        }
-    }
+    let found = queue.logs(&sweep, point.as_deref());
     if let Some(trial) = arguments.trial.filter(|_| found.is_empty()) {
         let message = format!("there is no log of trial {trial}");
-        return Err(CliError::failed(message).hint(
+        return Err(Error::failed(message).hint(
             "only trials that were handed to a cluster have logs; `runner sweep status` tells more",
         ));
     }
@@ -132,7 +64,7 @@ pub(super) fn logs(global: &Global, arguments: &LogsArguments) -> Result<Exit, C
         }
         outln!("==> {} <==", shown(path));
         let mut text = Vec::new();
-        let read = campaign
+        let read = sweep
             .store
             .layout()
             .open(path)

@@ -1,90 +1,118 @@
 //! `runner sweep FILE`: runs what is missing of a sweep, batch by batch, in this process.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, IsTerminal};
 use std::mem::ManuallyDrop;
 
-use super::super::carry_out::{Carried, carry_out_counting};
-use super::super::{CliError, Exit, Global, remote, signals};
+use super::super::{Error, Exit, Global, remote, signals};
 use super::RunArguments;
 use super::board::{print_board, summary};
-use super::campaign::{Campaign, View, exit_of};
-use super::submit::{Queue, find_backend, submit};
-use super::tally::Tally;
+use super::submit::submit;
 use crate::cache::RunStatus;
 use crate::diagnostic::counted;
-use crate::sweep::{Member, MemberState, label};
-use crate::ui::{Paint, errln, outln, print_json};
+use crate::project::{Carried, Limits, carry_out_counting};
+use crate::sweep::{Member, MemberState, Queue, Sweep, Tally, View, find_backend, label};
+use crate::ui::{Paint, err, errln, outln, print_json};
 
 /// Trials that are listed by name before a run; more are counted.
 const TRIALS_LISTED: usize = 20;
 
-pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, CliError> {
+pub(super) fn run(global: &Global, arguments: &RunArguments) -> Result<Exit, Error> {
     let Some(path) = &arguments.file else {
-        return Err(CliError::wrong("no sweep file is named"));
+        return Err(Error::wrong("no sweep file is named"));
     };
-    let mut campaign = Campaign::open(global, path, &arguments.choice, arguments.dry_run)?;
-    campaign.confirm_size(arguments.yes)?;
+    let mut sweep = Sweep::open(
+        &global.project,
+        path,
+        &arguments.choice.choice(),
+        arguments.dry_run,
+    )?;
+    confirm_size(&sweep, arguments.yes)?;
     if let Some(name) = &arguments.on {
         let backend = find_backend(name)?;
         if !arguments.choice.force.is_empty() {
             let message = "--force does not go with --on: jobs run what is missing";
-            return Err(CliError::wrong(message).hint("force it here, without --on"));
+            return Err(Error::wrong(message).hint("force it here, without --on"));
         }
         if !arguments.dry_run {
-            campaign.store.prepare()?;
+            sweep.store.prepare()?;
         }
-        return submit(global, &mut campaign, arguments, backend.as_ref(), &[]);
+        return submit(global, &mut sweep, arguments, backend.as_ref());
     }
     if arguments.dry_run {
-        return dry_run(global, &mut campaign);
+        return dry_run(global, &mut sweep);
     }
-    campaign.store.prepare()?;
-    signals::install(&campaign.cancel);
+    sweep.store.prepare()?;
+    signals::install(&sweep.cancel);
     let mut failed: BTreeSet<Member> = BTreeSet::new();
     let mut status = RunStatus::Done;
     let mut before: Vec<Member> = Vec::new();
     loop {
-        let view = campaign.view(global, &failed)?;
+        let view = sweep.view(&global.project, &failed)?;
         if view.progress.open.is_empty() {
-            return conclude(global, &campaign, &view, status);
+            return conclude(global, &sweep, &view, status);
         }
         if view.progress.open == before {
             let hint = "look at them with `runner cache verify`";
-            return Err(CliError::failed(
-                "results of the sweep are gone right after they were made",
-            )
-            .hint(hint));
+            return Err(
+                Error::failed("results of the sweep are gone right after they were made")
+                    .hint(hint),
+            );
         }
         before.clone_from(&view.progress.open);
-        announce(global, &campaign, &view);
+        announce(global, &sweep, &view);
         // What failed before is not tried again in every round.
         let view = if failed.is_empty() {
             view
         } else {
-            campaign.without(global, view, &failed)?
+            sweep.without(&global.project, view, &failed)?
         };
-        let (ended, losses) = round(global, &campaign, view, arguments)?;
+        let (ended, losses) = round(global, &sweep, view, arguments)?;
         if ended == RunStatus::Interrupted {
-            let view = ManuallyDrop::new(campaign.view(global, &failed)?);
-            conclude(global, &campaign, &view, ended)?;
+            let view = ManuallyDrop::new(sweep.view(&global.project, &failed)?);
+            conclude(global, &sweep, &view, ended)?;
             return Ok(Exit::Interrupted);
         }
         if ended != RunStatus::Done {
             status = ended;
         }
         failed.extend(losses);
-        campaign.stop_forcing();
+        sweep.stop_forcing();
     }
+}
+
+/// A sweep of more members than this asks first.
+const ASK_ABOVE: f64 = 10_000.0;
+
+/// Refuses a sweep without trials, and asks before one of very many.
+fn confirm_size(sweep: &Sweep, yes: bool) -> Result<(), Error> {
+    sweep.check_size()?;
+    let count = sweep.size();
+    if count <= ASK_ABOVE || yes {
+        return Ok(());
+    }
+    let told = format!("the sweep has up to {count} members (trials times seeds)");
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        err!("{told}; continue? [y/N] ");
+        let mut answer = String::new();
+        let _ = std::io::stdin().lock().read_line(&mut answer);
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+    }
+    Err(Error::wrong(told).hint(
+        "if you mean it, say `--yes`; to try part of it, use `sampler: {kind: random, trials: N}`",
+    ))
 }
 
 /// Runs what is open. Gives how it ended, and the members that did not come to an end.
 fn round(
     global: &Global,
-    campaign: &Campaign,
+    sweep: &Sweep,
     view: View,
     arguments: &RunArguments,
-) -> Result<(RunStatus, Vec<Member>), CliError> {
-    let mut tally = Tally::new(campaign, &view);
+) -> Result<(RunStatus, Vec<Member>), Error> {
+    let mut tally = Tally::new(sweep, &view);
     let View {
         progress,
         mut session,
@@ -93,15 +121,15 @@ fn round(
         ..
     } = view;
     // One trial that fails is no reason to leave the others.
-    let execution = super::Execution {
+    let limits = Limits {
         keep_going: true,
-        ..arguments.execution.clone()
+        ..arguments.execution.limits()
     };
     let carried = ManuallyDrop::new(carry_out_counting(
         &mut session,
         plan,
-        global,
-        &execution,
+        limits,
+        &|| arguments.execution.reporter(global),
         &mut tally,
     )?);
     let Carried {
@@ -127,25 +155,21 @@ fn round(
     Ok((outcome.status, losses))
 }
 
-fn announce(global: &Global, campaign: &Campaign, view: &View) {
+fn announce(global: &Global, sweep: &Sweep, view: &View) {
     if global.quiet || global.json {
         return;
     }
-    errln!("{} {}", Paint::Busy.on("sweep:"), headline(campaign, view));
+    errln!("{} {}", Paint::Busy.on("sweep:"), headline(sweep, view));
     let open = &view.progress.open;
     if global.verbose && open.len() <= TRIALS_LISTED {
         for member in open {
-            errln!(
-                "  {}: {}",
-                label(&campaign.file, member),
-                point(view, member)
-            );
+            errln!("  {}: {}", label(&sweep.file, member), point(view, member));
         }
     }
 }
 
 /// `24 trials, 12 done; 60 of 91 stages to run, 4 of them for more than one trial`.
-fn headline(campaign: &Campaign, view: &View) -> String {
+fn headline(sweep: &Sweep, view: &View) -> String {
     let members = view.roster.members.len();
     let done = view
         .states
@@ -164,7 +188,7 @@ fn headline(campaign: &Campaign, view: &View) -> String {
         .into_iter()
         .filter(|id| view.plan.stage(*id).hit().is_none())
         .count();
-    let unit = if campaign.file.seeds.is_empty() && campaign.file.stopping.is_none() {
+    let unit = if sweep.file.seeds.is_empty() && sweep.file.stopping.is_none() {
         "trial"
     } else {
         "member"
@@ -190,8 +214,8 @@ fn point(view: &View, member: &Member) -> String {
         .join(", ")
 }
 
-fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
-    let view = ManuallyDrop::new(campaign.view(global, &BTreeSet::new())?);
+fn dry_run(global: &Global, sweep: &mut Sweep) -> Result<Exit, Error> {
+    let view = ManuallyDrop::new(sweep.view(&global.project, &BTreeSet::new())?);
     if global.json {
         let open = view.progress.open.iter().map(|member| {
             serde_json::json!({
@@ -206,7 +230,7 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
             .filter(|id| view.plan.stage(**id).hit().is_none())
             .count();
         print_json(&serde_json::json!({
-            "sweep": campaign.file.name,
+            "sweep": sweep.file.name,
             "members": view.roster.members.len(),
             "trials": view.progress.total,
             "stages": view.session.graph.len(),
@@ -215,13 +239,9 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
         }));
         return Ok(Exit::Done);
     }
-    outln!("{}", headline(campaign, &view));
+    outln!("{}", headline(sweep, &view));
     for member in view.progress.open.iter().take(TRIALS_LISTED) {
-        outln!(
-            "  {}: {}",
-            label(&campaign.file, member),
-            point(&view, member)
-        );
+        outln!("  {}: {}", label(&sweep.file, member), point(&view, member));
     }
     let more = view.progress.open.len().saturating_sub(TRIALS_LISTED);
     if more > 0 {
@@ -230,23 +250,18 @@ fn dry_run(global: &Global, campaign: &mut Campaign) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn conclude(
-    global: &Global,
-    campaign: &Campaign,
-    view: &View,
-    status: RunStatus,
-) -> Result<Exit, CliError> {
-    let board = campaign.board(view, &Queue::of(campaign))?;
-    let interrupted = remote::settle(&campaign.store, global, &campaign.cancel);
-    print_board(global, campaign, &board, Some(TRIALS_LISTED))?;
+fn conclude(global: &Global, sweep: &Sweep, view: &View, status: RunStatus) -> Result<Exit, Error> {
+    let board = sweep.board(view, &Queue::of(sweep))?;
+    let interrupted = remote::settle(&sweep.store, global, &sweep.cancel);
+    print_board(global, sweep, &board, Some(TRIALS_LISTED))?;
     if !global.json && !global.quiet {
-        errln!("{}", summary(campaign, &board, view));
+        errln!("{}", summary(sweep, &board, view));
     }
     // A trial without a figure is a failure, whatever its stages say.
     let failed = status == RunStatus::Done && board.count("failed") > 0;
     Ok(match status {
         RunStatus::Done if interrupted => Exit::Interrupted,
         _ if failed => Exit::Failed,
-        _ => exit_of(status),
+        _ => Exit::from(status),
     })
 }

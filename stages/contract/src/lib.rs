@@ -5,20 +5,20 @@ pub mod artifact;
 mod catalogue;
 mod choice;
 mod context;
-mod error;
 mod kind;
 mod port;
 mod random;
 #[doc(hidden)]
 pub mod testing;
+mod trouble;
 
 pub use catalogue::{Catalogue, Hardware};
 pub use choice::{Choice, Entry, Registry};
 pub use context::{Device, Host, NullHost, Progress, StageContext};
-pub use error::{Location, StageError};
 pub use kind::{
     FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings,
     Threads,
 };
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;
+pub use trouble::{Location, Trouble, Trouble as StageError, TroubleKind};

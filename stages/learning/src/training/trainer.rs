@@ -225,7 +225,8 @@ impl<'a> Trainer<'a> {
                 .note(&format!("training continues after epoch {step}")),
             Err(error) => {
                 let cause = error
-                    .source()
+                    .causes()
+                    .first()
                     .map(|cause| format!(": {cause}"))
                     .unwrap_or_default();
                 self.context.host.note(&format!(

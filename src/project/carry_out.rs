@@ -1,38 +1,27 @@
 //! What `run` and `sweep` share: carrying out a plan, keeping the record of it, and computing again what turns out to be
 //! damaged.
 
-use std::path::PathBuf;
-
-use clap::Args;
-
-use super::arguments::size;
-use super::session::Session;
-use super::views::Results;
-use super::{CliError, Global, record, views};
+use super::{Error, Results, Session, record, results_of};
 use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
-use crate::ui::{self, Mode, Trace};
 
 /// How a plan is carried out; none of it changes a result.
-#[derive(Clone, Debug, Default, Args)]
-pub(super) struct Execution {
-    /// Stages that may run at the same time; by default as many as there are threads
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Stages that may run at the same time; by default as many as there are threads.
     pub jobs: Option<u16>,
-    /// Memory that stages running at the same time may ask for, such as `8 GiB`; by default all of the machine's
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    /// Bytes that stages running at the same time may ask for; by default all of the machine's memory.
     pub memory: Option<u64>,
-    /// After a failure, continue with what does not depend on it
-    #[arg(long, short)]
+    /// Whether, after a failure, what does not depend on it goes on.
     pub keep_going: bool,
-    /// Write a trace of the run for Chrome (about:tracing) and Perfetto
-    #[arg(long, value_name = "FILE")]
-    pub trace: Option<PathBuf>,
 }
 
+/// Makes a reporter, which is told of the events of one execution.
+pub type Reporting<'a> = dyn Fn() -> Result<Box<dyn Reporter>, Error> + 'a;
+
 /// A plan that was carried out.
-pub(super) struct Carried {
+pub struct Carried {
     /// Complete, but not saved yet.
     pub record: RunRecord,
     pub outcome: Outcome,
@@ -42,7 +31,7 @@ pub(super) struct Carried {
 }
 
 /// Counts what a run gets done.
-pub(super) trait Count {
+pub trait Count {
     /// What the run has come to with this event, if that is worth telling.
     fn note(&mut self, event: &Event) -> Option<Event>;
 }
@@ -81,23 +70,23 @@ impl Count for Nothing {
 
 /// Carries out a plan. Its record is saved at the start, so that nothing it builds on is collected; the caller saves it
 /// again at the end.
-pub(super) fn carry_out(
+pub fn carry_out(
     session: &mut Session,
     plan: Plan,
-    global: &Global,
-    execution: &Execution,
-) -> Result<Carried, CliError> {
-    carry_out_counting(session, plan, global, execution, &mut Nothing)
+    limits: Limits,
+    reporting: &Reporting<'_>,
+) -> Result<Carried, Error> {
+    carry_out_counting(session, plan, limits, reporting, &mut Nothing)
 }
 
 /// [`carry_out`] that tells what is counted, too.
-pub(super) fn carry_out_counting(
+pub fn carry_out_counting(
     session: &mut Session,
     plan: Plan,
-    global: &Global,
-    execution: &Execution,
+    limits: Limits,
+    reporting: &Reporting<'_>,
     count: &mut dyn Count,
-) -> Result<Carried, CliError> {
+) -> Result<Carried, Error> {
     let run = RunId::now();
     let mut record = record::start(session, &run);
     let mut plan = plan;
@@ -115,9 +104,9 @@ pub(super) fn carry_out_counting(
             session.store.save_run(&record)?;
         }
     }
-    let mut outcome = perform(session, plan, &run, global, execution, count)?;
+    let mut outcome = perform(session, plan, &run, limits, reporting, count)?;
     remember(session, &run, &outcome);
-    let mut results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
+    let mut results = results_of(&session.graph, &session.store, &outcome.actions)?;
     if !results.lost.is_empty() && session.cancel.is_cancelled() {
         // What was on its way from the remote did not come any more.
         outcome.status = RunStatus::Interrupted;
@@ -125,9 +114,9 @@ pub(super) fn carry_out_counting(
     if !results.lost.is_empty() && outcome.status == RunStatus::Done {
         // Nothing downstream had read them, so the damage shows only now; what was lost is computed again.
         let first = std::mem::take(&mut outcome.stages);
-        outcome = repair(session, &results.lost, &outcome, &run, global, execution)?;
+        outcome = repair(session, &results.lost, &outcome, &run, limits, reporting)?;
         keep_what_ran(&mut outcome, &first);
-        results = views::results_of(&session.graph, &session.store, &outcome.actions)?;
+        results = results_of(&session.graph, &session.store, &outcome.actions)?;
     }
     record.status = outcome.status;
     record.seconds = outcome.seconds;
@@ -147,9 +136,9 @@ fn repair(
     lost: &[StageId],
     outcome: &Outcome,
     run: &RunId,
-    global: &Global,
-    execution: &Execution,
-) -> Result<Outcome, CliError> {
+    limits: Limits,
+    reporting: &Reporting<'_>,
+) -> Result<Outcome, Error> {
     for action in lost.iter().filter_map(|stage| outcome.actions.get(stage)) {
         session.store.forget(action);
     }
@@ -160,7 +149,7 @@ fn repair(
     }
     session.stop_forcing();
     let plan = session.planner().plan();
-    let outcome = perform(session, plan, run, global, execution, &mut Nothing)?;
+    let outcome = perform(session, plan, run, limits, reporting, &mut Nothing)?;
     remember(session, run, &outcome);
     Ok(outcome)
 }
@@ -181,27 +170,15 @@ fn perform(
     session: &Session,
     plan: Plan,
     run: &RunId,
-    global: &Global,
-    execution: &Execution,
+    limits: Limits,
+    reporting: &Reporting<'_>,
     count: &mut dyn Count,
-) -> Result<Outcome, CliError> {
-    let mode = match (global.json, global.quiet) {
-        (true, _) => Mode::Json,
-        (_, true) => Mode::Quiet,
-        _ => Mode::Auto,
-    };
-    let mut reporters: Vec<Box<dyn Reporter>> = vec![ui::reporter(mode, global.verbose)];
+) -> Result<Outcome, Error> {
+    let mut reporters: Vec<Box<dyn Reporter>> = vec![reporting()?];
     if plan.hits() < plan.len() {
         reporters.push(Box::new(Journal::create(&session.store.run_folder(run))?));
     }
-    if let Some(path) = &execution.trace {
-        let trace = Trace::create(path);
-        let trace = trace.map_err(|error| {
-            CliError::wrong(format!("cannot write {}: {error}", path.display()))
-        })?;
-        reporters.push(Box::new(trace));
-    }
-    let options = session.run_options(execution.jobs, execution.memory, execution.keep_going);
+    let options = session.run_options(limits.jobs, limits.memory, limits.keep_going);
     let mut reporter = Counted {
         reporters: Reporters(reporters),
         count,

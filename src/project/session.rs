@@ -1,31 +1,28 @@
 //! What every verb that reads a pipeline does first: read it, build its graph, find the machine, open the store.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use contract::{Catalogue, Device, Hardware};
 use serde_json::Value;
 
-use super::arguments::{Choice, DeviceChoice, PipelineArguments};
-use super::data::{BroughtWhen, Files};
-use super::{CliError, Exit, Global};
+use super::{BroughtWhen, Choice, DeviceChoice, Error, Files, Project, Request};
 use crate::cache::{Ledger, Store, SweepPart};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
 use crate::engine::environment::is_setting;
 use crate::engine::{CancelToken, Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
 use crate::spec::{LoadOptions, Spec, load, load_text};
-use crate::ui::{Colours, print_json, screen};
 
 /// The pipeline that runs when none is named.
-pub(super) const QUICKSTART: &str = include_str!("../../pipelines/quickstart.yaml");
+pub const QUICKSTART: &str = include_str!("../../pipelines/quickstart.yaml");
 
 /// The name under which the built-in pipeline is recorded.
-pub(super) const QUICKSTART_PATH: &str = "pipelines/quickstart.yaml (built in)";
+pub const QUICKSTART_PATH: &str = "pipelines/quickstart.yaml (built in)";
 
 /// A pipeline ready to be planned.
-pub(super) struct Session {
+pub struct Session {
     pub spec: Spec,
     pub graph: Graph,
     pub store: Arc<Store>,
@@ -42,11 +39,11 @@ pub(super) struct Session {
     /// Set by the first Ctrl-C.
     pub cancel: CancelToken,
     forced: BTreeSet<StageId>,
-    pub catalogue: &'static Catalogue,
+    pub catalogue: Arc<Catalogue>,
 }
 
 /// What a session is put together from.
-pub(super) struct Parts {
+pub struct Parts {
     pub spec: Spec,
     pub graph: Graph,
     pub store: Arc<Store>,
@@ -59,7 +56,7 @@ pub(super) struct Parts {
 
 /// Whether missing data may be downloaded while the pipeline is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fetch {
+pub enum Fetch {
     /// Only what is here counts.
     Never,
     /// Unless the user said `--offline`.
@@ -68,35 +65,31 @@ pub(super) enum Fetch {
 
 impl Session {
     /// Reads and checks everything. Problems of the pipeline are printed, all of them.
-    pub fn open(
-        global: &Global,
-        arguments: &PipelineArguments,
-        fetch: Fetch,
-    ) -> Result<Self, CliError> {
-        let store = global.open_store(&arguments.folder())?;
-        Self::open_on(store, global, arguments, fetch)
+    pub fn open(project: &Project, request: &Request, fetch: Fetch) -> Result<Self, Error> {
+        let store = project.open_store(&request.folder())?;
+        Self::open_on(store, project, request, fetch)
     }
 
     /// The same on a store that is open already.
     pub fn open_on(
         store: Store,
-        global: &Global,
-        arguments: &PipelineArguments,
+        project: &Project,
+        request: &Request,
         fetch: Fetch,
-    ) -> Result<Self, CliError> {
-        let choice = &arguments.choice;
+    ) -> Result<Self, Error> {
+        let choice = &request.choice;
         // Before anything runs in parallel: the pool is made on its first use.
         let threads = size_pool(choice);
         let store = Arc::new(store);
-        let file = name_of(arguments);
+        let file = name_of(request);
         // The ledger of a wide pipeline takes about as long to read as its file: the two go side by side.
         let (pipeline, ledger) = std::thread::scope(|scope| {
             let ledger = scope.spawn(|| Ledger::load(&store, &file));
-            (read(global, arguments), ledger.join().unwrap_or_default())
+            (read(project, request), ledger.join().unwrap_or_default())
         });
         let (spec, graph) = pipeline?;
         let graph = select(graph, &choice.targets)?;
-        let folder = arguments.folder();
+        let folder = request.folder();
         let offline = choice.offline || fetch == Fetch::Never;
         let parts = Parts {
             spec,
@@ -108,7 +101,7 @@ impl Session {
             threads,
         };
         Self::of(
-            global.catalogue,
+            project,
             parts,
             choice,
             &folder,
@@ -119,13 +112,13 @@ impl Session {
 
     /// A session about a graph that was built elsewhere, such as that of a sweep. `folder` is that of the pipeline.
     pub fn of(
-        catalogue: &'static Catalogue,
+        project: &Project,
         parts: Parts,
         choice: &Choice,
         folder: &Path,
         offline: bool,
         cancel: &CancelToken,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let Parts {
             spec,
             mut graph,
@@ -140,7 +133,7 @@ impl Session {
         }
         let machine = Machine {
             threads,
-            device: pick_device(choice.device, catalogue.hardware)?,
+            device: pick_device(choice.device, project.catalogue.hardware)?,
         };
         graph.place(&machine);
         let forced = choice
@@ -150,10 +143,10 @@ impl Session {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             ledger,
-            files: Files::new(folder, offline, store.layout(), cancel)
-                .with_brought(BroughtWhen::of_pipeline(catalogue, &store, &spec)),
+            files: Files::new(project, folder, offline, store.layout(), cancel)
+                .with_brought(BroughtWhen::of_pipeline(&project.catalogue, &store, &spec)),
             cancel: cancel.clone(),
-            numeric_class: catalogue.hardware.class(machine.device)?,
+            numeric_class: project.catalogue.hardware.class(machine.device)?,
             forced: forced.into_iter().flatten().collect(),
             spec,
             graph,
@@ -162,7 +155,7 @@ impl Session {
             file,
             sweep,
             choice: choice.clone(),
-            catalogue,
+            catalogue: Arc::clone(&project.catalogue),
         })
     }
 
@@ -209,65 +202,66 @@ impl Session {
 }
 
 /// Reads a pipeline and builds its graph, printing every problem.
-pub(super) fn read(
-    global: &Global,
-    arguments: &PipelineArguments,
-) -> Result<(Spec, Graph), CliError> {
+pub fn read(project: &Project, request: &Request) -> Result<(Spec, Graph), Error> {
     let Reading {
         built,
         diagnostics,
         sources,
-    } = read_as_far_as_possible(global.catalogue, arguments)?;
-    report(global, &diagnostics, &sources);
+    } = Reading::of(project, request)?;
     match built {
-        Some(built) if !diagnostics.has_errors() => Ok(built),
-        _ => Err(CliError::told(Exit::Wrong)),
+        Some(built) if !diagnostics.has_errors() => {
+            project.warn(&diagnostics, &sources);
+            Ok(built)
+        }
+        _ => Err(Error::faulty(diagnostics, sources)),
     }
 }
 
 /// What became of a pipeline file.
-pub(super) struct Reading {
+pub struct Reading {
     /// What could be understood, even if there are errors.
     pub built: Option<(Spec, Graph)>,
     pub diagnostics: Diagnostics,
-    sources: SourceMap,
+    pub sources: SourceMap,
 }
 
-/// Reads a pipeline and builds its graph, printing nothing.
-pub(super) fn read_as_far_as_possible(
-    catalogue: &Catalogue,
-    arguments: &PipelineArguments,
-) -> Result<Reading, CliError> {
-    let mut sources = SourceMap::default();
-    let choice = &arguments.choice;
-    let options = LoadOptions {
-        profile: choice.profile.clone(),
-        overrides: choice.overrides()?,
-        given_by: None,
-    };
-    let (spec, mut diagnostics) = match &arguments.pipeline {
-        Some(path) => load(path, &options, &mut sources),
-        None => load_text(
-            Path::new(QUICKSTART_PATH),
-            QUICKSTART,
-            &options,
-            &mut sources,
-        ),
-    };
-    let mut built = None;
-    if let Some(spec) = spec {
-        let (graph, found) = build(&spec, &catalogue.kinds);
-        diagnostics.extend(found);
-        diagnostics.extend(unset_variables(&graph, |name| {
-            std::env::var_os(name).is_some()
-        }));
-        built = Some((spec, graph));
+impl Reading {
+    /// Reads a pipeline and builds its graph, as far as both can be done.
+    ///
+    /// # Errors
+    /// If an override is not `NAME=VALUE`.
+    pub fn of(project: &Project, request: &Request) -> Result<Self, Error> {
+        let mut sources = SourceMap::default();
+        let choice = &request.choice;
+        let options = LoadOptions {
+            profile: choice.profile.clone(),
+            overrides: choice.overrides()?,
+            given_by: None,
+        };
+        let (spec, mut diagnostics) = match &request.pipeline {
+            Some(path) => load(path, &options, &mut sources),
+            None => load_text(
+                Path::new(QUICKSTART_PATH),
+                QUICKSTART,
+                &options,
+                &mut sources,
+            ),
+        };
+        let mut built = None;
+        if let Some(spec) = spec {
+            let (graph, found) = build(&spec, &project.catalogue.kinds);
+            diagnostics.extend(found);
+            diagnostics.extend(unset_variables(&graph, |name| {
+                std::env::var_os(name).is_some()
+            }));
+            built = Some((spec, graph));
+        }
+        Ok(Reading {
+            built,
+            diagnostics,
+            sources,
+        })
     }
-    Ok(Reading {
-        built,
-        diagnostics,
-        sources,
-    })
 }
 
 /// Warns of variables that stages ask for and that are not set. Settings of the machine may well be unset.
@@ -294,33 +288,16 @@ fn unset_variables(graph: &Graph, is_set: impl Fn(&str) -> bool) -> Diagnostics 
 }
 
 /// The pipeline's name in records and ledgers: the same file has the same one from every folder.
-fn name_of(arguments: &PipelineArguments) -> String {
-    let Some(path) = &arguments.pipeline else {
+fn name_of(request: &Request) -> String {
+    let Some(path) = &request.pipeline else {
         return QUICKSTART_PATH.to_owned();
     };
     let absolute = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     absolute.display().to_string()
 }
 
-pub(super) fn report(global: &Global, diagnostics: &Diagnostics, sources: &SourceMap) {
-    if diagnostics.is_empty() {
-        return;
-    }
-    if !global.json {
-        screen::report_coloured(&diagnostics.render(sources, Colours::of_stderr().0));
-        return;
-    }
-    let list = diagnostics.to_json(sources);
-    if diagnostics.has_errors() {
-        print_json(&serde_json::json!({"error": diagnostics.summary(), "diagnostics": list}));
-    } else {
-        // Standard output has one document: warnings become part of the result.
-        screen::beside(list.as_array().cloned().unwrap_or_default());
-    }
-}
-
 /// The stages that a name on the command line means.
-pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> {
+pub fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, Error> {
     let found = graph.find(name);
     if !found.is_empty() {
         return Ok(found);
@@ -344,11 +321,11 @@ pub(super) fn find(graph: &Graph, name: &str) -> Result<Vec<StageId>, CliError> 
         None if names.contains(&stage) => format!("did you mean `{stage}`? It has no instances"),
         None => format!("there are {}", list(&names)),
     };
-    Err(CliError::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
+    Err(Error::wrong(format!("the pipeline has no stage `{name}`")).hint(hint))
 }
 
 /// What these targets need of a graph; all of it without targets.
-pub(super) fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError> {
+pub fn select(graph: Graph, targets: &[String]) -> Result<Graph, Error> {
     if targets.is_empty() {
         return Ok(graph);
     }
@@ -360,7 +337,7 @@ pub(super) fn select(graph: Graph, targets: &[String]) -> Result<Graph, CliError
 }
 
 /// Sizes the thread pool that stages and the planner share.
-pub(super) fn size_pool(choice: &Choice) -> usize {
+pub fn size_pool(choice: &Choice) -> usize {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = choice.threads.map_or(available, usize::from);
     let _ = rayon::ThreadPoolBuilder::new()
@@ -370,10 +347,7 @@ pub(super) fn size_pool(choice: &Choice) -> usize {
 }
 
 /// Decides where model stages run.
-pub(super) fn pick_device(
-    choice: DeviceChoice,
-    hardware: &dyn Hardware,
-) -> Result<Device, CliError> {
+pub fn pick_device(choice: DeviceChoice, hardware: &dyn Hardware) -> Result<Device, Error> {
     match choice {
         DeviceChoice::Auto => Ok(match hardware.open(Device::Cuda(0)) {
             Ok(()) => Device::Cuda(0),
@@ -381,20 +355,11 @@ pub(super) fn pick_device(
         }),
         DeviceChoice::Only(device) => {
             hardware.open(device).map_err(|error| {
-                CliError::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
+                Error::wrong(error.to_string()).maybe_hint(error.hint_text().map(str::to_owned))
             })?;
             Ok(device)
         }
     }
-}
-
-/// Absolute form of a path for messages.
-pub(super) fn shown(path: &Path) -> String {
-    let current: PathBuf = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&current)
-        .unwrap_or(path)
-        .display()
-        .to_string()
 }
 
 fn total_memory() -> u64 {

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use contract::artifact::Direction;
 
-use super::super::carry_out::Count;
-use super::campaign::{Campaign, View};
+use super::opened::{Sweep, View};
 use crate::cache::{Key, StageState, Store};
 use crate::engine::Event;
+use crate::project::Count;
 use crate::sweep::{Member, MemberState, direction, figure, label};
 
 /// Counts members as their stages end.
-pub(super) struct Tally {
+pub struct Tally {
     store: Arc<Store>,
     metric: String,
     unit: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub fn new(campaign: &Campaign, view: &View) -> Self {
+    pub fn new(sweep: &Sweep, view: &View) -> Self {
         let graph = &view.session.graph;
         let (mut users, mut objectives) = (
             BTreeMap::<String, Vec<usize>>::new(),
@@ -54,7 +54,7 @@ impl Tally {
             }
             let objective = graph.stage(view.roster.objective(number)).name.clone();
             objectives.entry(objective).or_default().push(number);
-            members.push((label(&campaign.file, member), stages.len()));
+            members.push((label(&sweep.file, member), stages.len()));
         }
         let is_plain = |member: &Member| member.seed.is_none() && member.level.is_none();
         let before = view
@@ -63,14 +63,14 @@ impl Tally {
             .filter(|state| !matches!(state, MemberState::Missing { .. }))
             .count();
         Self {
-            store: Arc::clone(&campaign.store),
-            metric: campaign.file.objective.metric.clone(),
+            store: Arc::clone(&sweep.store),
+            metric: sweep.file.objective.metric.clone(),
             unit: if view.roster.members.iter().all(is_plain) {
                 "trial"
             } else {
                 "member"
             },
-            direction: direction(&campaign.file, &view.states),
+            direction: direction(&sweep.file, &view.states),
             total: members.len(),
             members,
             users,
@@ -122,7 +122,7 @@ impl Tally {
             format!(
                 "best {} {} ({})",
                 self.metric,
-                crate::ui::number(value),
+                crate::diagnostic::number(value),
                 self.members[number].0
             )
         }));

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::arguments::RemoteModeChoice;
-use super::{CliError, Global};
+use super::{Error, Project, RemoteUse};
 use crate::cache::{Address, Remote, RemoteMode, RemoteOptions, Store};
 use crate::diagnostic::did_you_mean;
 use crate::spec::limits::read_text;
@@ -28,7 +27,7 @@ struct Settings {
 #[serde(deny_unknown_fields, default)]
 struct RemoteSettings {
     url: Option<Url>,
-    mode: Option<RemoteModeChoice>,
+    mode: Option<RemoteUse>,
     retries: Option<u8>,
     timeout: Option<Seconds>,
     parallel: Option<Parallel>,
@@ -104,7 +103,7 @@ impl RemoteSettings {
 
 impl Settings {
     /// What project and user have set.
-    fn find(folder: &Path) -> Result<Self, CliError> {
+    fn find(folder: &Path) -> Result<Self, Error> {
         let project = project_file(folder)
             .map(|path| Self::read(&path))
             .transpose()?
@@ -119,18 +118,17 @@ impl Settings {
         })
     }
 
-    fn read(path: &Path) -> Result<Self, CliError> {
-        let text = read_text(path).map_err(|reason| {
-            CliError::wrong(format!("cannot read {}: {reason}", path.display()))
-        })?;
+    fn read(path: &Path) -> Result<Self, Error> {
+        let text = read_text(path)
+            .map_err(|reason| Error::wrong(format!("cannot read {}: {reason}", path.display())))?;
         Self::parse(&text, &path.display().to_string())
     }
 
-    fn parse(text: &str, name: &str) -> Result<Self, CliError> {
+    fn parse(text: &str, name: &str) -> Result<Self, Error> {
         toml::from_str(text).map_err(|error| {
             let place = error.span().map_or_else(String::new, |span| place(text, span.start));
             let message = error.message().lines().next().unwrap_or_default();
-            let wrong = CliError::wrong(format!("{name}{place}: {message}"));
+            let wrong = Error::wrong(format!("{name}{place}: {message}"));
             let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
             match unknown.and_then(|field| did_you_mean(field, KEYS)) {
                 Some(near) => wrong.hint(format!("did you mean `{near}`?")),
@@ -147,7 +145,7 @@ impl Settings {
 ///
 /// # Errors
 /// What is wrong with it, and where.
-pub fn check(text: &str, name: &str) -> Result<(), CliError> {
+pub fn check(text: &str, name: &str) -> Result<(), Error> {
     Settings::parse(text, name).map(drop)
 }
 
@@ -190,31 +188,28 @@ fn user_file() -> Option<PathBuf> {
     Some(folder.join("runner").join(NAME))
 }
 
-impl Global {
+impl Project {
     /// The store, reading and writing through to the remote if there is one. Settings are looked for from `folder` on.
-    pub(super) fn open_store(&self, folder: &Path) -> Result<Store, CliError> {
+    pub fn open_store(&self, folder: &Path) -> Result<Store, Error> {
         let store = Store::open(&self.store);
-        Ok(match self.remote(folder)? {
+        Ok(match self.find_remote(folder)? {
             Some((address, options)) => store.with_remote(Remote::new(address, options)),
             None => store,
         })
     }
 
     /// The remote that command line, environment and settings agree on.
-    pub(super) fn remote(
-        &self,
-        folder: &Path,
-    ) -> Result<Option<(Address, RemoteOptions)>, CliError> {
+    pub fn find_remote(&self, folder: &Path) -> Result<Option<(Address, RemoteOptions)>, Error> {
         let set = Settings::find(folder)?.remote;
-        let address = match self.remote.as_deref() {
+        let address = match self.remote.url.as_deref() {
             Some("off" | "") => return Ok(None),
             Some(url) => Some(Address::parse(url)?),
             None => set.url.map(|url| url.0),
         };
-        let mode = match self.remote_mode.or(set.mode) {
-            Some(RemoteModeChoice::Off) => return Ok(None),
-            Some(RemoteModeChoice::Read) => RemoteMode::Read,
-            Some(RemoteModeChoice::ReadWrite) | None => RemoteMode::ReadWrite,
+        let mode = match self.remote.mode.or(set.mode) {
+            Some(RemoteUse::Off) => return Ok(None),
+            Some(RemoteUse::Read) => RemoteMode::Read,
+            Some(RemoteUse::ReadWrite) | None => RemoteMode::ReadWrite,
         };
         let default = RemoteOptions::default();
         let options = RemoteOptions {
@@ -240,7 +235,7 @@ mod tests {
         let [project, user] = both;
         let merged = project.or(user);
         assert_eq!(merged.url.unwrap().0.to_string(), "s3://bucket/a");
-        assert_eq!(merged.mode, Some(RemoteModeChoice::Read));
+        assert_eq!(merged.mode, Some(RemoteUse::Read));
         assert_eq!(
             (merged.retries, merged.parallel),
             (Some(9), Some(Parallel(4)))

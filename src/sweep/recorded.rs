@@ -7,17 +7,15 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::super::arguments::Choice;
-use super::super::session::{Parts, Session, find, report, size_pool};
-use super::super::{CliError, Exit, Global};
 use crate::cache::{Ledger, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::CancelToken;
 use crate::graph::{Graph, build, join};
+use crate::project::{Choice, Error, Parts, Project, Session, find, size_pool};
 use crate::spec::{LoadOptions, Spec, load};
 
 /// A member whose pipeline was read with its values.
-pub(super) struct Read<'a> {
+pub struct Read<'a> {
     pub member: &'a SweepMember,
     pub spec: Spec,
     pub graph: Graph,
@@ -33,13 +31,13 @@ impl Read<'_> {
 }
 
 /// Reads the pipeline for a member, with what `sources` keeps of files. Problems are printed, all of them.
-pub(super) fn read<'a>(
-    global: &Global,
+pub fn read<'a>(
+    project: &Project,
     pipeline: &Path,
     profile: Option<&str>,
     member: &'a SweepMember,
     mut sources: SourceMap,
-) -> Result<Read<'a>, CliError> {
+) -> Result<Read<'a>, Error> {
     let given_by = Some(format!("trial {}", member.label));
     let options = LoadOptions {
         profile: profile.map(str::to_owned),
@@ -48,7 +46,7 @@ pub(super) fn read<'a>(
     };
     let (spec, mut diagnostics) = load(pipeline, &options, &mut sources);
     let built = spec.map(|spec| {
-        let (graph, found) = build(&spec, &global.catalogue.kinds);
+        let (graph, found) = build(&spec, &project.catalogue.kinds);
         diagnostics.extend(found);
         (spec, graph)
     });
@@ -58,22 +56,19 @@ pub(super) fn read<'a>(
                 .targets
                 .iter()
                 .map(|name| find(&graph, name))
-                .collect::<Result<Vec<_>, CliError>>()?;
+                .collect::<Result<Vec<_>, Error>>()?;
             Ok(Read {
                 member,
                 spec,
                 graph: graph.prune(&targets.concat()),
             })
         }
-        _ => {
-            report(global, &diagnostics, &sources);
-            Err(CliError::told(Exit::Wrong))
-        }
+        _ => Err(Error::faulty(diagnostics, sources)),
     }
 }
 
 /// The graphs of members in one.
-pub(super) fn joined(read: &[Read<'_>]) -> Graph {
+pub fn joined(read: &[Read<'_>]) -> Graph {
     join(
         read.iter()
             .map(|read| (read.member.label.as_str(), &read.graph)),
@@ -82,25 +77,25 @@ pub(super) fn joined(read: &[Read<'_>]) -> Graph {
 }
 
 /// A session about what a run carried out of a sweep, with the pipeline that lies at `pipeline` now.
-pub(in super::super) fn session_of(
+pub fn session_of(
     store: Store,
-    global: &Global,
+    project: &Project,
     part: &SweepPart,
     pipeline: &Path,
     choice: &Choice,
-) -> Result<Session, CliError> {
+) -> Result<Session, Error> {
     let threads = size_pool(choice);
     let profile = choice.profile.as_deref();
     let members: Vec<Read<'_>> = part
         .members
         .iter()
-        .map(|member| read(global, pipeline, profile, member, SourceMap::default()))
+        .map(|member| read(project, pipeline, profile, member, SourceMap::default()))
         .collect::<Result<_, _>>()?;
     let graph = joined(&members);
     let first = members
         .into_iter()
         .next()
-        .ok_or_else(|| CliError::wrong("the run is of a sweep without members"))?;
+        .ok_or_else(|| Error::wrong("the run is of a sweep without members"))?;
     let parts = Parts {
         spec: first.spec,
         graph,
@@ -112,7 +107,7 @@ pub(in super::super) fn session_of(
     };
     let folder = pipeline.parent().unwrap_or(Path::new("."));
     Session::of(
-        global.catalogue,
+        project,
         parts,
         choice,
         folder,

@@ -1,9 +1,7 @@
 //! Where a sweep stands: its file, its course as far as results are known, the graph of its members, and their states.
 //! Everything about a sweep is found out anew from the file and the store.
 
-use contract::Catalogue;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,30 +9,23 @@ use contract::artifact::Direction;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::super::arguments::Choice;
-use super::super::session::{Parts, Session, report, size_pool};
-use super::super::{CliError, Exit, Global};
-use super::submit::Queue;
-use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
+use super::queue::Queue;
+use super::{
+    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, Sampler, SweepFile,
+    TaskState, assemble, direction, label, outcomes, overrides,
+};
+use crate::cache::{Key, Ledger, RunRecord, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::{CancelToken, Plan, Planner};
 use crate::graph::Needs;
-use crate::sweep::{
-    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, SweepFile, TaskState,
-    assemble, direction, label, outcomes, overrides,
-};
-use crate::ui::err;
-
-/// A sweep of more members than this asks first.
-const ASK_ABOVE: f64 = 10_000.0;
+use crate::project::{Choice, Error, Parts, Project, Session, size_pool};
 
 /// A sweep whose file was read.
-pub(super) struct Campaign {
+pub struct Sweep {
     pub file: SweepFile,
     pub store: Arc<Store>,
     pub cancel: CancelToken,
     pub choice: Choice,
-    catalogue: &'static Catalogue,
     threads: usize,
     offline: bool,
     /// The sweep's name in records: the file's path from the root.
@@ -47,7 +38,7 @@ pub(super) struct Campaign {
 }
 
 /// Where a sweep stands.
-pub(super) struct View {
+pub struct View {
     pub progress: Progress,
     pub session: Session,
     pub roster: Roster,
@@ -59,7 +50,7 @@ pub(super) struct View {
 
 /// A stage that is not there yet.
 #[derive(Clone, Copy)]
-pub(super) struct Lacking<'a> {
+pub struct Lacking<'a> {
     pub name: &'a str,
     /// `None` as long as something before it is not there.
     pub key: Option<Key>,
@@ -85,7 +76,7 @@ impl View {
 
 /// Why stages failed the last time they were tried.
 #[derive(Default)]
-pub(super) struct Failures {
+pub struct Failures {
     by_key: BTreeMap<Key, String>,
     /// Of stages that had no key: a file was missing.
     by_name: BTreeMap<String, String>,
@@ -100,42 +91,44 @@ impl Failures {
     }
 }
 
-impl Campaign {
+impl Sweep {
     /// Reads the sweep file; its problems are printed, all of them.
     pub fn open(
-        global: &Global,
+        project: &Project,
         path: &Path,
         choice: &Choice,
         offline: bool,
-    ) -> Result<Self, CliError> {
-        let store = global.open_store(path.parent().unwrap_or(Path::new(".")))?;
-        Self::open_on(store, global, path, choice, offline)
+    ) -> Result<Self, Error> {
+        let store = project.open_store(path.parent().unwrap_or(Path::new(".")))?;
+        Self::open_on(store, project, path, choice, offline)
     }
 
     /// [`Self::open`] on a store that was opened elsewhere.
     pub fn open_on(
         store: Store,
-        global: &Global,
+        project: &Project,
         path: &Path,
         choice: &Choice,
         offline: bool,
-    ) -> Result<Self, CliError> {
-        Self::open_with(store, global, path, choice, offline, SourceMap::default())
+    ) -> Result<Self, Error> {
+        Self::open_with(store, project, path, choice, offline, SourceMap::default())
     }
 
     /// [`Self::open_on`] with files as they were.
     pub fn open_with(
         store: Store,
-        global: &Global,
+        project: &Project,
         path: &Path,
         choice: &Choice,
         offline: bool,
         mut sources: SourceMap,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Error> {
         let threads = size_pool(choice);
         let (file, diagnostics) = SweepFile::load(path, &mut sources);
-        report(global, &diagnostics, &sources);
-        let mut file = file.ok_or_else(|| CliError::told(Exit::Wrong))?;
+        let Some(mut file) = file else {
+            return Err(Error::faulty(diagnostics, sources));
+        };
+        project.warn(&diagnostics, &sources);
         file.profile = choice.profile.clone().or(file.profile);
         let set = choice.overrides()?;
         let over = file
@@ -153,7 +146,7 @@ impl Campaign {
         if let Some((name, _)) = set.iter().find(|(name, _)| axes.contains(&name.as_str())) {
             let message = format!("--set {name} would take away what the sweep varies");
             return Err(
-                CliError::wrong(message).hint("leave it out, or change the axis in the sweep file")
+                Error::wrong(message).hint("leave it out, or change the axis in the sweep file")
             );
         }
         file.fixed.extend(set);
@@ -167,7 +160,6 @@ impl Campaign {
             store: Arc::new(store),
             cancel: CancelToken::default(),
             choice: choice.clone(),
-            catalogue: global.catalogue,
             threads,
             offline: offline || choice.offline,
             name,
@@ -197,32 +189,21 @@ impl Campaign {
         self.choice.force.clear();
     }
 
-    /// Refuses a sweep without trials, and asks before one of very many.
-    pub fn confirm_size(&self, yes: bool) -> Result<(), CliError> {
-        let count = self.size();
-        if count < 1.0 {
-            let hint = "every axis needs a value, and a dependent axis a case for each value that it goes by";
-            return Err(CliError::wrong("the sweep has no trial").hint(hint));
-        }
-        if count <= ASK_ABOVE || yes {
+    /// Refuses a sweep without trials.
+    ///
+    /// # Errors
+    /// If an axis has no value.
+    pub fn check_size(&self) -> Result<(), Error> {
+        if self.size() >= 1.0 {
             return Ok(());
         }
-        let told = format!("the sweep has up to {count} members (trials times seeds)");
-        if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-            err!("{told}; continue? [y/N] ");
-            let mut answer = String::new();
-            let _ = std::io::stdin().lock().read_line(&mut answer);
-            if matches!(answer.trim(), "y" | "Y" | "yes") {
-                return Ok(());
-            }
-        }
-        Err(CliError::wrong(told)
-            .hint("if you mean it, say `--yes`; to try part of it, use `sampler: {kind: random, trials: N}`"))
+        let hint =
+            "every axis needs a value, and a dependent axis a case for each value that it goes by";
+        Err(Error::wrong("the sweep has no trial").hint(hint))
     }
 
     /// Members at the first level, at most.
-    fn size(&self) -> f64 {
-        use crate::sweep::Sampler;
+    pub fn size(&self) -> f64 {
         let trials = match self.file.sampler {
             Sampler::Grid => self.file.space.grid_size(),
             Sampler::Random { trials, .. } | Sampler::Tpe { trials, .. } => trials as f64,
@@ -232,7 +213,7 @@ impl Campaign {
 
     /// Goes through the course of the sweep as far as the store knows results. Members for which `failed` holds have
     /// run without coming to an end.
-    pub fn view(&mut self, global: &Global, failed: &BTreeSet<Member>) -> Result<View, CliError> {
+    pub fn view(&mut self, project: &Project, failed: &BTreeSet<Member>) -> Result<View, Error> {
         let mut known: BTreeMap<Member, Outcome> = BTreeMap::new();
         let mut view: Option<View> = None;
         loop {
@@ -252,7 +233,7 @@ impl Campaign {
                 }
                 _ => {}
             }
-            let next = self.assembled(global, progress)?;
+            let next = self.assembled(project, progress)?;
             known = outcomes(&self.file, &next.roster.members, &next.states, &|member| {
                 failed.contains(member)
             });
@@ -264,20 +245,20 @@ impl Campaign {
     /// The same without members that failed: their stages are left out.
     pub fn without(
         &mut self,
-        global: &Global,
+        project: &Project,
         view: View,
         failed: &BTreeSet<Member>,
-    ) -> Result<View, CliError> {
+    ) -> Result<View, Error> {
         let mut progress = view.progress;
         progress.members.retain(|member| !failed.contains(member));
-        self.assembled(global, progress)
+        self.assembled(project, progress)
     }
 
     /// [`Self::view`] as far as records and queue tell: members whose stages failed and that nobody works on have failed.
-    pub fn stand(&mut self, global: &Global, queue: &Queue) -> Result<View, CliError> {
+    pub fn stand(&mut self, project: &Project, queue: &Queue) -> Result<View, Error> {
         let failures = self.failures();
         let under_way = queue.members(&[TaskState::Waiting, TaskState::Running]);
-        self.view_where(global, |values, missing| {
+        self.view_where(project, |values, missing| {
             missing.iter().any(|stage| failures.of(stage).is_some()) && !under_way.contains(values)
         })
     }
@@ -286,14 +267,14 @@ impl Campaign {
     /// numeric class than the host that asks; and where members have failed for which that holds of their values and the stages that they lack.
     pub fn view_where(
         &mut self,
-        global: &Global,
+        project: &Project,
         has_failed: impl Fn(&Vec<(String, String)>, &[Lacking<'_>]) -> bool,
-    ) -> Result<View, CliError> {
+    ) -> Result<View, Error> {
         self.classes
             .get_or_insert_with(|| classes_of(&self.store, &self.name));
         let mut failed = BTreeSet::new();
         loop {
-            let view = self.view(global, &failed)?;
+            let view = self.view(project, &failed)?;
             let known = failed.len();
             for (number, member) in view.roster.members.iter().enumerate() {
                 let missing = view.lacking(number);
@@ -310,15 +291,13 @@ impl Campaign {
         }
     }
 
-    fn assembled(&mut self, global: &Global, progress: Progress) -> Result<View, CliError> {
+    fn assembled(&mut self, project: &Project, progress: Progress) -> Result<View, Error> {
         let sources = &mut self.sources;
-        let assembled = assemble(&self.file, &progress, global.catalogue, sources);
-        let assembly = assembled.map_err(|problems| {
-            report(global, &problems, sources);
-            CliError::told(Exit::Wrong)
-        })?;
+        let assembled = assemble(&self.file, &progress, &project.catalogue, sources);
+        let assembly =
+            assembled.map_err(|problems| Error::faulty(problems, std::mem::take(sources)))?;
         if !self.warned {
-            report(global, &assembly.warnings, sources);
+            project.warn(&assembly.warnings, sources);
             self.warned = true;
         }
         let graph = &assembly.graph;
@@ -341,7 +320,7 @@ impl Campaign {
         };
         let folder = self.file.pipeline.parent().unwrap_or(Path::new("."));
         let mut session = Session::of(
-            self.catalogue,
+            project,
             parts,
             &self.choice,
             folder,
@@ -408,7 +387,7 @@ impl Campaign {
     }
 
     /// A figure that points nowhere cannot be sought.
-    fn check_direction(&self, states: &[MemberState]) -> Result<(), CliError> {
+    fn check_direction(&self, states: &[MemberState]) -> Result<(), Error> {
         let neither = states.iter().any(|state| {
             matches!(
                 state,
@@ -423,7 +402,7 @@ impl Campaign {
                 "nothing says whether a larger `{}` is better",
                 self.file.objective.metric
             );
-            return Err(CliError::wrong(message)
+            return Err(Error::wrong(message)
                 .hint("add `direction: maximize` or `minimize` to the objective"));
         }
         Ok(())
@@ -454,8 +433,33 @@ impl Campaign {
         failures
     }
 
+    /// What the trial of this number, counted from 1, sets.
+    ///
+    /// # Errors
+    /// If there is no such trial by now.
+    pub fn values_of_trial(
+        &mut self,
+        project: &Project,
+        queue: &Queue,
+        trial: usize,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let view = self.stand(project, queue)?;
+        let points = &view.progress.points;
+        let point = trial.checked_sub(1).and_then(|index| points.get(index));
+        let Some(point) = point else {
+            let hint = format!("there are trials 1 to {} by now", points.len());
+            return Err(Error::wrong(format!("the sweep has no trial {trial}")).hint(hint));
+        };
+        let member = Member {
+            trial: trial - 1,
+            seed: None,
+            level: None,
+        };
+        Ok(overrides(&self.file, point, &member))
+    }
+
     /// The leaderboard; `queue` is what was handed to clusters.
-    pub fn board(&self, view: &View, queue: &Queue) -> Result<Board, CliError> {
+    pub fn board(&self, view: &View, queue: &Queue) -> Result<Board, Error> {
         let failures = self.failures();
         let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
         let [in_queue, in_tasks] =
@@ -501,13 +505,4 @@ fn classes_of(store: &Store, name: &str) -> BTreeSet<String> {
             )
         })
         .collect()
-}
-
-/// How a run of a sweep ended, as an exit code.
-pub(super) fn exit_of(status: RunStatus) -> Exit {
-    match status {
-        RunStatus::Done => Exit::Done,
-        RunStatus::Interrupted => Exit::Interrupted,
-        RunStatus::Failed | RunStatus::Running => Exit::Failed,
-    }
 }
