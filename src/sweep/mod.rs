@@ -14,7 +14,6 @@ mod opened;
 mod options;
 mod pictures;
 mod queue;
-mod recorded;
 mod sampler;
 mod space;
 mod submission;
@@ -36,7 +35,6 @@ pub use opened::{Failures, Lacking, Sweep, View};
 pub use options::EngineOptions;
 pub use pictures::{objective_in_order, parallel_coordinates, parallel_width};
 pub use queue::{Log, Queue, find_backend, job_name};
-pub use recorded::session_of;
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
     Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves,

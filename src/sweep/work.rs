@@ -8,14 +8,13 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::recorded::{self, Read};
 use super::{JobNeeds, Part, Submission, UnitMember, plain_name};
 use crate::cache::{Key, Ledger, RunRecord, RunStatus, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::bytes;
 use crate::engine::CancelToken;
 use crate::graph::StageId;
 use crate::project::{
-    Carried, Choice, Error, Limits, Parts, Project, Reporting, Session, carry_out, size_pool,
+    self, Read, Carried, Choice, Error, Limits, Parts, Project, Reporting, Session, carry_out, size_pool,
 };
 
 /// How a task ended.
@@ -128,7 +127,7 @@ impl Work<'_> {
         let Submission {
             pipeline, profile, ..
         } = self.submission;
-        recorded::read(
+        project::read_member(
             self.project,
             pipeline,
             profile.as_deref(),
@@ -150,7 +149,7 @@ impl Work<'_> {
         };
         let parts = Parts {
             spec: first.spec.clone(),
-            graph: recorded::joined(members),
+            graph: project::joined(members),
             store: Arc::clone(&self.store),
             ledger: Ledger::default(),
             file: self.submission.record.clone(),

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::{Choice, Error, Parts, Project, Session, find, size_pool};
 use crate::cache::{Ledger, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::CancelToken;
 use crate::graph::{Graph, build, join};
-use crate::project::{Choice, Error, Parts, Project, Session, find, size_pool};
 use crate::spec::{LoadOptions, Spec, load};
 
 /// A member whose pipeline was read with its values.
@@ -31,7 +31,7 @@ impl Read<'_> {
 }
 
 /// Reads the pipeline for a member, with what `sources` keeps of files. Problems are printed, all of them.
-pub fn read<'a>(
+pub fn read_member<'a>(
     project: &Project,
     pipeline: &Path,
     profile: Option<&str>,
@@ -89,7 +89,7 @@ pub fn session_of(
     let members: Vec<Read<'_>> = part
         .members
         .iter()
-        .map(|member| read(project, pipeline, profile, member, SourceMap::default()))
+        .map(|member| read_member(project, pipeline, profile, member, SourceMap::default()))
         .collect::<Result<_, _>>()?;
     let graph = joined(&members);
     let first = members
