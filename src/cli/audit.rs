@@ -1,23 +1,14 @@
 //! `runner audit`: do it all again beside the original, and say whether the same came out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
 use super::audit_report::print;
-use super::audit_target::{Places, Target, sample, with_everything_after};
-use super::shown;
-use super::{Error, Exit, Global, signals};
-use crate::audit::{
-    Audit, Obstacle, Reexecution, Scope, Tolerances, common_differences, header_differences,
-};
-use crate::cache::{Layout, Store};
-use crate::diagnostic::suggestion;
-use crate::project::DeviceChoice;
-use crate::project::{BroughtWhen, Choice, Files, Request};
-use crate::project::{Fetch, Session, find};
-use crate::sweep::session_of;
+use super::{Error, Exit, Global, shown, signals};
+use crate::audit::Tolerances;
+use crate::project::{AuditOrder, AuditPart, Audited, DeviceChoice};
 use crate::ui::{self, Mode, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -79,42 +70,19 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
-    let store = Store::open(&global.store);
-    let scratch = Folder::temporary("runner-audit")?;
-    let places = Places {
-        store: &store,
-        kinds: &global.project.catalogue.kinds,
-        scratch: &scratch.path,
-    };
-    let target = Target::resolve(&places, &arguments.target, arguments.pipeline.as_deref())?;
-    let shadow = match &arguments.shadow {
-        Some(path) => Folder::named(path)?,
-        None => Folder {
-            path: scratch.path.join("shadow"),
-            is_temporary: false,
-        },
-    };
-    let session = open(global, arguments, &target, &shadow.path)?;
-    session.store.leave_untouched();
-    let tolerances = tolerances(arguments, &session)?;
-    let (scope, seed) = scope(arguments, &session, &target)?;
-    signals::install(&session.cancel);
-    let options = session.run_options(arguments.jobs, None, true);
-    let audit = Audit {
-        reexecution: Reexecution {
-            graph: &session.graph,
-            lock: &target.lock,
-            original: &session.store,
-            files: &session.files,
-            numeric_class: &session.numeric_class,
-            environment: |name| std::env::var(name).ok(),
-            options: &options,
-            cancel: &session.cancel,
-        },
-        scope,
-        tolerances: &tolerances,
+    let (part, seed) = part(arguments);
+    let order = AuditOrder {
+        target: arguments.target.clone(),
+        pipeline: arguments.pipeline.clone(),
+        tolerances: tolerances(arguments)?,
         twice: arguments.twice,
         confirm: arguments.confirm,
+        part,
+        shadow: arguments.shadow.clone(),
+        device: arguments.device,
+        threads: arguments.threads,
+        jobs: arguments.jobs,
+        offline: arguments.offline,
     };
     // The result is one document; a stream of events would not be.
     let mode = if global.json || global.quiet {
@@ -123,42 +91,34 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
         Mode::Auto
     };
     let mut reporter = ui::reporter(mode, global.verbose);
-    let mut report = match audit.run(&shadow.path, reporter.as_mut()) {
-        Ok(report) => report,
-        Err(Obstacle::Interrupted) => return Ok(Exit::Interrupted),
-        Err(Obstacle::Failure(failure)) => return Err(failure.into()),
-        Err(Obstacle::NoOriginal(stage)) => {
-            let message =
-                format!("the output of {stage} is needed as an input, and is not in the store");
-            return Err(Error::wrong(message)
-                .hint("audit everything, without --sample and --from: that needs no original"));
-        }
-    };
+    let audited = global
+        .project
+        .audit(&order, &signals::install, reporter.as_mut());
     drop(reporter);
-    let differences = if target.sweep.is_some() {
-        common_differences
-    } else {
-        header_differences
+    let Audited {
+        target,
+        report,
+        numeric_class,
+    } = match audited {
+        Err(error) if error.kind() == contract::TroubleKind::Interrupted => {
+            return Ok(Exit::Interrupted);
+        }
+        audited => audited?,
     };
-    report.header = differences(
-        &target.lock,
-        session.spec.seed,
-        &session.params().into_iter().collect(),
-    );
     if global.json {
         let mut object = json!(report);
         object["target"] = json!(target.name);
         object["pipeline"] = json!(target.lock.pipeline);
         object["pipeline_is_recorded"] = json!(target.pipeline_is_recorded);
         object["runner"] = json!({"then": target.lock.runner, "now": env!("CARGO_PKG_VERSION")});
-        object["numeric_class"] = json!(session.numeric_class);
+        object["numeric_class"] = json!(numeric_class);
         object["sample_seed"] = json!(seed);
         object["good"] = json!(report.is_good());
         print_json(&object);
     } else {
         print(&report, &target, seed, global.verbose);
-        if arguments.shadow.is_some() {
-            outln!("what was computed is in {}", shown(&shadow.path));
+        if let Some(shadow) = &arguments.shadow {
+            outln!("what was computed is in {}", shown(shadow));
         }
     }
     Ok(match () {
@@ -168,76 +128,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     })
 }
 
-/// The pipeline as it is now, with what the record says was made of it. Raw files are hashed anew: what the original store
-/// remembers of them is not relied on.
-fn open(
-    global: &Global,
-    arguments: &Arguments,
-    target: &Target,
-    shadow: &Path,
-) -> Result<Session, Error> {
-    let choice = Choice {
-        profile: target.lock.profile.clone(),
-        overrides: target.lock.overrides.clone(),
-        targets: target.lock.targets.clone(),
-        force: Vec::new(),
-        device: arguments.device,
-        threads: arguments.threads,
-        offline: arguments.offline,
-    };
-    if let Some(path) = target.pipeline.as_deref().filter(|path| !path.is_file()) {
-        let message = format!(
-            "the pipeline {} of {} is not there",
-            path.display(),
-            target.name
-        );
-        return Err(Error::wrong(message).hint("say where it is now with --pipeline FILE"));
-    }
-    let offline = arguments.offline;
-    let request = Request {
-        pipeline: target.pipeline.clone(),
-        choice,
-    };
-    let folder = request.folder();
-    let store = match &target.store {
-        Some(path) => Store::open(path),
-        None => global.project.open_store(&folder)?,
-    };
-    let mut session = match (&target.sweep, &target.pipeline) {
-        (Some(part), Some(pipeline)) => {
-            session_of(store, &global.project, part, pipeline, &request.choice)?
-        }
-        _ => Session::open_on(store, &global.project, &request, Fetch::Allowed)?,
-    };
-    session.files = Files::new(
-        &global.project,
-        &folder,
-        offline,
-        &Layout::new(shadow),
-        &session.cancel,
-    );
-    if let Some(brought) = target.brought.clone() {
-        session.files = session.files.with_brought(BroughtWhen::First(brought));
-    }
-    Ok(session)
-}
-
-fn scope(
-    arguments: &Arguments,
-    session: &Session,
-    target: &Target,
-) -> Result<(Scope, Option<u64>), Error> {
+/// Which stages are audited, and the seed of a sample.
+fn part(arguments: &Arguments) -> (AuditPart, Option<u64>) {
     if let Some(name) = &arguments.from {
-        return Ok((
-            Scope::Part(with_everything_after(
-                &session.graph,
-                &find(&session.graph, name)?,
-            )),
-            None,
-        ));
+        return (AuditPart::From(name.clone()), None);
     }
     let Some(count) = arguments.sample else {
-        return Ok((Scope::Everything, None));
+        return (AuditPart::Everything, None);
     };
     let seed = arguments.seed.unwrap_or_else(|| {
         let since = std::time::SystemTime::now()
@@ -245,13 +142,11 @@ fn scope(
             .unwrap_or_default();
         u64::from(since.subsec_nanos())
     });
-    Ok((
-        Scope::Single(sample(&target.lock, count as usize, seed)),
-        Some(seed),
-    ))
+    let count = count as usize;
+    (AuditPart::Sample { count, seed }, Some(seed))
 }
 
-fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, Error> {
+fn tolerances(arguments: &Arguments) -> Result<Tolerances, Error> {
     let mut tolerances = Tolerances::default();
     for text in &arguments.tolerance {
         bound(&mut tolerances, "--tolerance", text, |tolerance, value| {
@@ -267,25 +162,6 @@ fn tolerances(arguments: &Arguments, session: &Session) -> Result<Tolerances, Er
         bound(&mut tolerances, "--ulps", text, |tolerance, value| {
             tolerance.ulps = value
         })?;
-    }
-    if let Some((stage, port)) = tolerances.unknown(&session.graph) {
-        find(&session.graph, stage)?;
-        let outputs: Vec<String> = session
-            .graph
-            .find(stage)
-            .iter()
-            .flat_map(|id| {
-                session
-                    .graph
-                    .stage(*id)
-                    .outputs
-                    .iter()
-                    .map(|port| port.name.clone())
-            })
-            .collect();
-        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
-        let message = format!("the stage `{stage}` has no output `{port}`");
-        return Err(Error::wrong(message).maybe_hint(suggestion(port, &names)));
     }
     Ok(tolerances)
 }
@@ -327,54 +203,4 @@ fn bound<T: std::str::FromStr + PartialOrd + Default>(
     };
     set(tolerance, value);
     Ok(())
-}
-
-/// A folder of an audit; a temporary one goes with this value.
-struct Folder {
-    path: PathBuf,
-    is_temporary: bool,
-}
-
-impl Folder {
-    fn temporary(what: &str) -> Result<Self, Error> {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let name = format!("{what}-{}-{:x}", std::process::id(), since.as_nanos());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).map_err(|error| {
-            Error::failed(format!("cannot create {}: {error}", path.display()))
-                .hint("choose another folder for temporary files with TMPDIR")
-        })?;
-        Ok(Self {
-            path,
-            is_temporary: true,
-        })
-    }
-
-    /// The folder that the user names, which must be new or empty.
-    fn named(folder: &Path) -> Result<Self, Error> {
-        let is_empty = match std::fs::read_dir(folder) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-        };
-        if !is_empty {
-            let message = format!("{} is not an empty folder", folder.display());
-            return Err(
-                Error::wrong(message).hint("an audit uses nothing again: give it a new folder")
-            );
-        }
-        Ok(Self {
-            path: folder.to_owned(),
-            is_temporary: false,
-        })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if self.is_temporary {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! An audit for people: a line per stage, and below it where the outputs of those that differ part from their record.
 
-use super::audit_target::Target;
 use crate::audit::{AuditReport, Closeness, LeafComparison, PortAudit, StageAudit, Verdict};
 use crate::diagnostic::counted;
+use crate::project::Target;
 use crate::ui::{Align, Paint, Table, duration, out, outln};
 
 /// More stages than this are summed up, unless they differ.

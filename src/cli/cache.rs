@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::shown;
-use super::{Error, Exit, Global, collect, transfer};
+use super::{Error, Exit, Global, gc, transfer};
 use crate::cache::Store;
 use crate::diagnostic::counted;
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
@@ -18,7 +18,7 @@ pub(super) enum Verb {
     /// Read everything and set damaged objects aside, so that they are recomputed; exit code 3 if there were any
     Verify,
     /// Remove what no recorded run, lock or sweep needs, and more if you set a limit
-    Gc(collect::Arguments),
+    Gc(gc::Arguments),
     /// Send results to the remote: those of a run (by default the latest), of a pipeline, or all
     #[command(after_help = "Examples:\n  \
         runner cache push --remote s3://bucket/prefix              the latest run\n  \
@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, Error> {
     match verb {
         Verb::Stats => stats(global, &store),
         Verb::Verify => verify(global, &store),
-        Verb::Gc(arguments) => collect::run(global, arguments),
+        Verb::Gc(arguments) => gc::run(global, arguments),
         Verb::Push(arguments) => transfer::push(global, arguments),
         Verb::Pull(arguments) => transfer::pull(global, arguments),
     }

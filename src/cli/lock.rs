@@ -1,25 +1,16 @@
 //! `runner lock`, and what `--locked` asks of the lock it writes.
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use contract::artifact::Metric;
 use serde_json::json;
 
 use super::arguments::PipelineArguments;
-use super::shown;
-use super::{Error, Exit, Global};
-use crate::audit::{
-    Deviation, Lock, PrivateKey, Signed, check_signature, deviations, header_differences,
-    output_deviations, signature_path,
-};
-use crate::cache::{Action, Difference, RunRecord, cannot_be_compared};
-use crate::diagnostic::{counted, list};
-use crate::engine::{Plan, Reason, Verdict};
-use crate::graph::StageId;
-use crate::project::{Fetch, Session};
+use super::{Error, Exit, Global, shown};
+use crate::audit::{Deviation, Lock, PrivateKey, Signed, output_deviations, signature_path};
+use crate::cache::{Difference, RunRecord, cannot_be_compared};
+use crate::diagnostic::counted;
+use crate::project::{Fetch, Session, lock_beside};
 use crate::ui::{Paint, errln, json_line, outln, print_json};
 
 /// Deviating stages that are shown.
@@ -46,30 +37,15 @@ pub(super) struct Arguments {
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let key = arguments.sign.as_deref().map(signing_key).transpose()?;
     let session = Session::open(&global.project, &arguments.pipeline.request(), Fetch::Never)?;
-    let plan = session.planner().plan();
-    let actions = all_hits(&session, &plan)?;
-    let results = crate::project::results_of(&session.graph, &session.store, &actions)?;
-    if let Some(lost) = results.lost.first() {
-        let name = &session.graph.stage(*lost).name;
-        let message = format!("the stored results of {name} are damaged or missing");
-        return Err(Error::wrong(message).hint("run the pipeline: what was lost is computed again"));
-    }
     let path = arguments
         .output
         .clone()
-        .unwrap_or_else(|| beside(arguments.pipeline.pipeline.as_deref()));
+        .unwrap_or_else(|| lock_beside(arguments.pipeline.pipeline.as_deref()));
     if path.extension().is_none_or(|ending| ending != "lock") {
         let message = format!("{} is not a name for a lock", shown(&path));
         return Err(Error::wrong(message).hint("the name of a lock ends with .lock"));
     }
-    let mut lock = header(&session, arguments.pipeline.pipeline.as_deref(), &path);
-    let metrics =
-        |name: &str| -> Vec<Metric> { results.metrics.get(name).cloned().unwrap_or_default() };
-    lock.add_stages(
-        &session.graph,
-        |id| Some(Action::clone(actions.get(&id)?)),
-        metrics,
-    );
+    let lock = session.lock(arguments.pipeline.pipeline.as_deref(), &path)?;
     let seal = lock.seal();
     let changed = Lock::read(&path).map_or(true, |before| before.seal() != seal);
     lock.write(&path)?;
@@ -115,99 +91,6 @@ pub(super) fn signing_key(path: &Path) -> Result<PrivateKey, Error> {
     Ok(key)
 }
 
-/// The action of every stage with its manifest; there is nothing to lock unless all are there.
-fn all_hits(session: &Session, plan: &Plan) -> Result<BTreeMap<StageId, Arc<Action>>, Error> {
-    let (mut actions, mut missing) = (BTreeMap::new(), Vec::new());
-    for &id in session.graph.order() {
-        let stage = plan.stage(id);
-        match (stage.hit(), &stage.manifest) {
-            (Some(action), Some(manifest)) => {
-                let action = Action {
-                    manifest: manifest.to_text(),
-                    ..Action::clone(action)
-                };
-                actions.insert(id, Arc::new(action));
-            }
-            _ => missing.push(session.graph.stage(id).name.as_str()),
-        }
-    }
-    if missing.is_empty() {
-        return Ok(actions);
-    }
-    let some = list(&missing[..missing.len().min(5)]);
-    let message = format!(
-        "{} of {} stages have no results yet: {some}",
-        missing.len(),
-        plan.len()
-    );
-    let failed = session
-        .graph
-        .order()
-        .iter()
-        .find_map(|id| match &plan.stage(*id).verdict {
-            Verdict::Miss(Reason::Failed(failure)) => {
-                Some((&session.graph.stage(*id).name, &failure.run))
-            }
-            _ => None,
-        });
-    Err(Error::wrong(message).hint(match failed {
-        Some((name, run)) => {
-            format!("`{name}` failed in run {run}: mend it, and run the pipeline again")
-        }
-        None => "a lock says what came out: `runner run` the pipeline first, with the same options"
-            .to_owned(),
-    }))
-}
-
-fn header(session: &Session, pipeline: Option<&Path>, lock: &Path) -> Lock {
-    Lock {
-        runner: env!("CARGO_PKG_VERSION").to_owned(),
-        pipeline: session.spec.name.value.clone(),
-        file: pipeline
-            .map(|pipeline| relative(lock.parent().unwrap_or(Path::new("")), pipeline))
-            .unwrap_or_default(),
-        profile: session.spec.profile.clone(),
-        overrides: session.choice.overrides.clone(),
-        targets: session.choice.targets.clone(),
-        seed: Some(session.spec.seed),
-        params: session.params().into_iter().collect(),
-        stages: BTreeMap::new(),
-    }
-}
-
-/// The lock of a pipeline lies beside it; that of the built-in one in the current folder.
-pub(super) fn beside(pipeline: Option<&Path>) -> PathBuf {
-    pipeline
-        .unwrap_or(Path::new("quickstart.yaml"))
-        .with_extension("lock")
-}
-
-/// The path of a file as seen from a folder.
-fn relative(folder: &Path, file: &Path) -> String {
-    let absolute = |path: &Path| {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        std::fs::canonicalize(path)
-            .or_else(|_| std::path::absolute(path))
-            .unwrap_or_else(|_| path.to_owned())
-    };
-    let (folder, file) = (absolute(folder), absolute(file));
-    let shared = folder
-        .components()
-        .zip(file.components())
-        .take_while(|(left, right)| left == right)
-        .count();
-    let up = folder
-        .components()
-        .skip(shared)
-        .map(|_| Component::ParentDir);
-    let path: PathBuf = up.chain(file.components().skip(shared)).collect();
-    path.display().to_string()
-}
-
 /// What `--locked` asks before anything runs.
 ///
 /// `None` if something that determines the results is not what the lock says; it is printed.
@@ -220,28 +103,7 @@ pub(super) fn require(
     path: &Path,
     public_key: Option<&Path>,
 ) -> Result<Option<Lock>, Error> {
-    let lock = Lock::read(path)?;
-    if let Some(key) = public_key {
-        check_signature(Signed::Lock, &lock.seal(), path, key)?;
-    }
-    let all = session.choice.targets.is_empty();
-    let mut found = deviations(&lock, &session.planner(), all)?;
-    let differences = header_differences(
-        &lock,
-        session.spec.seed,
-        &session.params().into_iter().collect(),
-    );
-    if !differences.is_empty() {
-        let reason = "its seed or parameters differ".to_owned();
-        found.insert(
-            0,
-            Deviation {
-                stage: "the pipeline".to_owned(),
-                reason,
-                differences,
-            },
-        );
-    }
+    let (lock, found) = session.compare_with_lock(path, public_key)?;
     if found.is_empty() {
         return Ok(Some(lock));
     }

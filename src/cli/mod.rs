@@ -3,9 +3,7 @@
 mod arguments;
 mod audit;
 mod audit_report;
-mod audit_target;
 mod cache;
-mod collect;
 mod completions;
 mod data;
 mod diff;
@@ -13,6 +11,7 @@ mod doctor;
 mod error;
 mod execution;
 mod export;
+mod gc;
 mod graph;
 mod import;
 mod listener;
@@ -35,7 +34,7 @@ mod verify;
 mod views;
 mod why;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -45,6 +44,7 @@ use contract::Catalogue;
 pub use arguments::Global;
 pub use error::Exit;
 
+use crate::diagnostic::shown_path as shown;
 use crate::project::Error;
 use crate::ui::{Paint, errln, screen};
 
@@ -118,15 +118,6 @@ enum Verb {
     Doctor,
     /// Print a completion script for a shell
     Completions(completions::Arguments),
-}
-
-/// Absolute form of a path for messages.
-fn shown(path: &Path) -> String {
-    let current: PathBuf = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(&current)
-        .unwrap_or(path)
-        .display()
-        .to_string()
 }
 
 /// Writes a file that the user named: whole or not at all.

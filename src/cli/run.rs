@@ -11,7 +11,7 @@ use super::plan::plan_table;
 use super::shown;
 use super::{Error, Exit, Global, lock, record, remote, signals, views};
 use crate::cache::RunStatus;
-use crate::project::{Carried, carry_out};
+use crate::project::{Carried, carry_out, lock_beside};
 use crate::project::{Fetch, Session};
 use crate::ui::{err, out, outln, print_json};
 
@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 impl Arguments {
     /// The lock that the run must keep to.
     fn lock_path(&self) -> Option<PathBuf> {
-        let beside = || lock::beside(self.pipeline.pipeline.as_deref());
+        let beside = || lock_beside(self.pipeline.pipeline.as_deref());
         self.locked
             .then(|| self.lock.clone().unwrap_or_else(beside))
     }

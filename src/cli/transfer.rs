@@ -13,8 +13,8 @@ use serde_json::json;
 use super::arguments::ChoiceArguments;
 use super::{Error, Exit, Global, signals, sweep};
 use crate::cache::{
-    CacheError, Key, Progress, PushOptions, Remote, RemoteError, RemoteMode, RunRecord, Store,
-    TransferError, TransferReport,
+    CacheError, Key, Progress, PushOptions, Remote, RemoteError, RunRecord, Store, TransferError,
+    TransferReport,
 };
 use crate::diagnostic::counted;
 use crate::engine::CancelToken;
@@ -108,9 +108,9 @@ fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result
         .map(Path::new)
         .filter(|path| is_pipeline(path));
     let folder = pipeline.and_then(Path::parent).unwrap_or(Path::new("."));
-    let remote = named_remote(global, folder)?;
+    let remote = global.project.named_remote(folder)?;
     if way == Way::Push {
-        refuse_read_only(&remote)?;
+        crate::project::Project::refuse_read_only(&remote)?;
     }
     let store = Store::open(&global.store);
     let cancel = CancelToken::default();
@@ -155,24 +155,6 @@ fn is_pipeline(path: &Path) -> bool {
         .extension()
         .is_some_and(|ending| ending == "yaml" || ending == "yml");
     ends || path.is_file()
-}
-
-/// The remote that must be named for these verbs, with the patience of somebody who asked for it.
-pub(super) fn named_remote(global: &Global, folder: &Path) -> Result<Remote, Error> {
-    let Some((address, options)) = global.project.find_remote(folder)? else {
-        return Err(Error::wrong("there is no remote to copy to or from")
-            .hint("name one with --remote URL, RUNNER_REMOTE, or `url` in the section [remote] of `runner.toml`"));
-    };
-    Ok(Remote::new(address, options.persistent()))
-}
-
-/// A remote that is only to be read is not written by request either.
-pub(super) fn refuse_read_only(remote: &Remote) -> Result<(), Error> {
-    if remote.mode() == RemoteMode::ReadWrite {
-        return Ok(());
-    }
-    let message = format!("the remote {} is only to be read", remote.address());
-    Err(Error::wrong(message).hint("`--remote-mode read-write` overrides `mode` in runner.toml"))
 }
 
 fn all(store: &Store, remote: &Remote, way: Way) -> Result<BTreeSet<Key>, Error> {
@@ -235,12 +217,12 @@ fn keys_of_pipeline(
     let store = match way {
         Way::Push => Store::open(&global.store),
         Way::Pull => {
-            let remote = named_remote(global, &pipeline.folder())?;
+            let remote = global.project.named_remote(&pipeline.folder())?;
             remote.heed(cancel.flag());
             Store::open(&global.store).with_remote(remote)
         }
     };
-    if crate::sweep::is_sweep(path) {
+    if crate::spec::is_sweep(path) {
         return sweep::keys_of(store, global, path, &pipeline.choice);
     }
     let session = Session::open_on(store, &global.project, &pipeline, Fetch::Never)?;

@@ -14,7 +14,7 @@ use crate::cache::{Difference, Key, RunId, RunRecord, StageState, Store};
 use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
 use crate::project::{Fetch, QUICKSTART_PATH, Request, Session, find};
-use crate::sweep::is_sweep;
+use crate::spec::is_sweep;
 use crate::ui::{Paint, outln, print_json};
 
 #[derive(Debug, Args)]

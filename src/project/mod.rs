@@ -2,11 +2,16 @@
 //! return values and typed errors, tell of warnings and downloads through a [`Listener`], and print nothing. The command
 //! line stands on it.
 
+mod audit;
+mod audit_target;
 mod carry_out;
 mod choice;
 mod error;
 mod files;
+mod garbage;
+mod lock;
 mod record;
+mod recorded;
 mod results;
 mod session;
 mod settings;
@@ -21,10 +26,15 @@ use crate::cache::Store;
 use crate::data::Transfer;
 use crate::diagnostic::{Diagnostics, SourceMap};
 
+pub use audit::{AuditOrder, AuditPart, Audited};
+pub use audit_target::Target;
 pub use carry_out::{Carried, Count, Limits, Reporting, carry_out, carry_out_counting};
 pub use choice::{Choice, DeviceChoice, RemoteUse, Request};
 pub use error::{Error, Faulty, headline};
 pub use files::{BroughtWhen, Files};
+pub use garbage::Collection;
+pub use lock::lock_beside;
+pub use recorded::{Read, joined, read_member, session_of};
 pub use results::{Results, link_files, link_files_of, results_of};
 pub use session::{
     Fetch, Parts, QUICKSTART, QUICKSTART_PATH, Reading, Session, find, pick_device, read, select,

@@ -221,6 +221,25 @@ impl Project {
         };
         Ok(address.map(|address| (address, options)))
     }
+
+    /// The remote that must be named for these verbs, with the patience of somebody who asked for it.
+    pub fn named_remote(&self, folder: &Path) -> Result<Remote, Error> {
+        let Some((address, options)) = self.find_remote(folder)? else {
+            return Err(Error::wrong("there is no remote to copy to or from")
+                .hint("name one with --remote URL, RUNNER_REMOTE, or `url` in the section [remote] of `runner.toml`"));
+        };
+        Ok(Remote::new(address, options.persistent()))
+    }
+
+    /// A remote that is only to be read is not written by request either.
+    pub fn refuse_read_only(remote: &Remote) -> Result<(), Error> {
+        if remote.mode() == RemoteMode::ReadWrite {
+            return Ok(());
+        }
+        let message = format!("the remote {} is only to be read", remote.address());
+        Err(Error::wrong(message)
+            .hint("`--remote-mode read-write` overrides `mode` in runner.toml"))
+    }
 }
 
 #[cfg(test)]

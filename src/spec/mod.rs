@@ -8,6 +8,7 @@
 mod axes;
 mod describe;
 mod document;
+mod file_kind;
 pub mod limits;
 mod load;
 mod misplaced;
@@ -33,6 +34,7 @@ use indexmap::IndexMap;
 
 pub use axes::{Axes, Axis, Point};
 pub use describe::describe_schema;
+pub use file_kind::is_sweep;
 pub use load::{LoadOptions, load, load_text};
 pub use misplaced::{Stray, beside_with};
 pub use node::{Key, Kind, Node};

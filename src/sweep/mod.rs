@@ -26,7 +26,7 @@ pub use backend::{
 };
 pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
-pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, is_sweep, sweep_schema};
+pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};
 pub use influence::{Influence, influence};
 pub use members::{
     Assembly, MemberState, Roster, assemble, direction, figure, label, outcomes, overrides,
@@ -37,8 +37,8 @@ pub use pictures::{objective_in_order, parallel_coordinates, parallel_width};
 pub use queue::{Log, Queue, find_backend, job_name};
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
-    Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves,
-    submissions, sweep_folder, sweep_id, task_count,
+    Part, Stand, Submission, Unit, UnitMember, Wave, keys_of_sweeps, plain_name, read_comment,
+    shared_waves, submissions, sweep_folder, sweep_id, task_count,
 };
 pub use submit::{Handed, Order, Submitted, submit};
 pub use tally::Tally;

@@ -2,7 +2,7 @@
 //! units before them. A submission is a folder of the store with its units, scripts and logs. Nothing is ever updated in it:
 //! what has become of it is read from the backend and from results.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use super::file::SweepFile;
 use super::members::{Roster, label, overrides};
 use super::options::EngineOptions;
 use super::space::Point;
-use crate::cache::{CacheError, Key, Layout, RunId, SweepMember};
+use crate::cache::{CacheError, Key, Layout, RunId, Store, SweepMember};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
@@ -136,6 +136,35 @@ pub fn submissions(layout: &Layout) -> Vec<Submission> {
         .iter()
         .flat_map(|sweep| Submission::all(layout, sweep))
         .collect()
+}
+
+/// What sweeps on a cluster were built upon, and what their tasks came to: a collection of garbage keeps it.
+///
+/// # Errors
+/// If the runs cannot be listed.
+pub fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CacheError> {
+    let submissions = submissions(store.layout());
+    let sweeps: BTreeSet<&str> = submissions
+        .iter()
+        .map(|submission| submission.record.as_str())
+        .collect();
+    let mut keys: BTreeSet<Key> = submissions
+        .iter()
+        .flat_map(|submission| &submission.keys)
+        .copied()
+        .collect();
+    for run in if sweeps.is_empty() {
+        Vec::new()
+    } else {
+        store.runs()?
+    } {
+        if let Ok(record) = store.load_run(&run)
+            && sweeps.contains(record.file.as_str())
+        {
+            keys.extend(record.stages.iter().filter_map(|stage| stage.key));
+        }
+    }
+    Ok(keys)
 }
 
 /// The folder of a sweep's submissions.

@@ -14,7 +14,8 @@ use crate::diagnostic::bytes;
 use crate::engine::CancelToken;
 use crate::graph::StageId;
 use crate::project::{
-    self, Read, Carried, Choice, Error, Limits, Parts, Project, Reporting, Session, carry_out, size_pool,
+    self, Carried, Choice, Error, Limits, Parts, Project, Read, Reporting, Session, carry_out,
+    size_pool,
 };
 
 /// How a task ended.

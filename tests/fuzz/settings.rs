@@ -6,9 +6,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use runner::cache::Address;
-use runner::project::check_settings;
 use runner::diagnostic::SourceMap;
 use runner::graph::build;
+use runner::project::check_settings;
 use runner::spec::{LoadOptions, load_text};
 
 use crate::frame::fuzz;

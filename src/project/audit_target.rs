@@ -1,21 +1,18 @@
 //! What an audit is about: the record that a word on the command line means, and the part of it that is asked for.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use contract::StageKind;
-use contract::artifact::{Digest, RelativePath};
+use contract::artifact::RelativePath;
 
-use super::shown;
-use super::{Error, lock};
+use super::{Error, QUICKSTART_PATH, lock_beside};
 use crate::audit::Lock;
 use crate::cache::{CacheError, RunRecord, RunStatus, Store, SweepPart};
-use crate::graph::{Graph, StageId};
-use crate::project::QUICKSTART_PATH;
+use crate::diagnostic::shown_path as shown;
 use crate::report::{self, BroughtFiles, bundle, pipeline_files};
 
 /// A record, and the pipeline that it is about.
-pub(super) struct Target {
+pub struct Target {
     /// For people: `run 2026…`, or the path of a lock.
     pub name: String,
     pub lock: Lock,
@@ -32,7 +29,7 @@ pub(super) struct Target {
 }
 
 /// Where results are, and where something can be laid out.
-pub(super) struct Places<'a> {
+pub struct Places<'a> {
     pub store: &'a Store,
     pub kinds: &'a [StageKind],
     /// An empty folder that goes when the audit has ended.
@@ -87,7 +84,7 @@ impl Target {
         let Some(sweep) = self
             .pipeline
             .as_deref()
-            .filter(|path| crate::sweep::is_sweep(path))
+            .filter(|path| crate::spec::is_sweep(path))
         else {
             return Ok(());
         };
@@ -196,7 +193,7 @@ impl Target {
 
     /// A pipeline's lock, or its latest run that was done.
     fn of_pipeline(places: &Places<'_>, path: &Path) -> Result<Self, Error> {
-        let beside = lock::beside(Some(path));
+        let beside = lock_beside(Some(path));
         if beside.is_file() {
             return Self::of_lock(&beside);
         }
@@ -268,32 +265,4 @@ fn laid_out(record: &RunRecord, folder: &Path) -> Result<PathBuf, Error> {
             record.run
         ))
     })
-}
-
-/// Names of the stages and of all that depend on them.
-pub(super) fn with_everything_after(graph: &Graph, stages: &[StageId]) -> BTreeSet<String> {
-    let mut reached: BTreeSet<StageId> = stages.iter().copied().collect();
-    for &id in graph.order() {
-        if graph.needs(id).iter().any(|need| reached.contains(need)) {
-            reached.insert(id);
-        }
-    }
-    reached
-        .into_iter()
-        .map(|id| graph.stage(id).name.clone())
-        .collect()
-}
-
-/// A choice of recorded stages that looks random and depends on nothing but the seed and the names.
-pub(super) fn sample(lock: &Lock, count: usize, seed: u64) -> BTreeSet<String> {
-    let names = lock.stages.keys();
-    let mut drawn: Vec<(Digest, &String)> = names
-        .map(|name| (Digest::of_bytes(format!("{seed} {name}").as_bytes()), name))
-        .collect();
-    drawn.sort();
-    drawn
-        .into_iter()
-        .take(count)
-        .map(|(_, name)| name.clone())
-        .collect()
 }
