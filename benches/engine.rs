@@ -15,7 +15,7 @@ use runner::cache::{Action, Key, Ledger, Manifest, ObjectRecord, Output, Store};
 use runner::diagnostic::SourceMap;
 use runner::engine::{NoFiles, Planner};
 use runner::graph::{Graph, Machine, build};
-use runner::spec::{LoadOptions, Spec, load_text};
+use runner::pipeline::{LoadOptions, Spec, load_text};
 
 /// The program's allocator, without which these figures would not be its figures.
 #[global_allocator]

@@ -1,6 +1,6 @@
 //! `runner`: a declarative experiment runner for time-series machine learning.
 //! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
-//! Modules import only leftwards: diagnostic < spec < graph < cache < data < engine < audit < report < project < sweep
+//! Modules import only leftwards: diagnostic < pipeline < graph < cache < data < engine < audit < report < project < sweep
 //! < ui < cli.
 
 pub mod audit;
@@ -10,8 +10,8 @@ pub mod data;
 pub mod diagnostic;
 pub mod engine;
 pub mod graph;
+pub mod pipeline;
 pub mod project;
 pub mod report;
-pub mod spec;
 pub mod sweep;
 pub mod ui;

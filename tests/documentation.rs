@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use runner::data::Sources;
 use runner::diagnostic::SourceMap;
 use runner::graph::{Graph, build};
-use runner::spec::{LoadOptions, load, load_text};
+use runner::pipeline::{LoadOptions, load, load_text};
 
 /// The documents that are written by hand.
 const DOCUMENTS: [&str; 14] = [

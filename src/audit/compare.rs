@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use contract::artifact::{Artifact, ArtifactError, Leaf, Values};
 use serde::Serialize;
 
-use crate::spec::{Tolerance, real_in_json};
+use crate::pipeline::{Tolerance, real_in_json};
 
 /// How close two values, arrays or artifacts are. The later, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

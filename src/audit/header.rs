@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Lock, Verification, header_differences};
 use crate::diagnostic::SourceMap;
 use crate::graph::Graph;
-use crate::spec::{Spec, yaml};
+use crate::pipeline::{Spec, yaml};
 
 /// The pipeline of a lock, as it is now.
 pub enum Pipeline {

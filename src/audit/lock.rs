@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::lock_text;
 use crate::cache::{Action, Key, Recorded, RunRecord, Store};
 use crate::graph::{Graph, StageId};
-use crate::spec::limits::read_regular;
+use crate::pipeline::limits::read_regular;
 
 /// The version of the file's format.
 pub const FORMAT: u64 = 1;

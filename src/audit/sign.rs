@@ -19,7 +19,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
 
 use super::lock::write_whole;
-use crate::spec::limits::read_regular;
+use crate::pipeline::limits::read_regular;
 
 const HEAD: &str = "runner signature 1";
 

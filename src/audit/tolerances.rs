@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{Graph, StageNode};
-use crate::spec::Tolerance;
+use crate::pipeline::Tolerance;
 
 /// What an audit is asked to tolerate.
 #[derive(Clone, Debug, Default)]

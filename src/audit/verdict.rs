@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::compare::{Closeness, LeafComparison};
 use crate::cache::Difference;
-use crate::spec::Tolerance;
+use crate::pipeline::Tolerance;
 
 /// What became of a stage's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use contract::Catalogue;
 
 use super::listener::Told;
+use crate::pipeline::units;
 use crate::project::{Choice, DeviceChoice, Project, RemoteChoice, RemoteUse, Request};
-use crate::spec::units;
 use crate::ui::screen::Log;
 
 /// Sets the options of every verb apart from a verb's own.

@@ -171,7 +171,7 @@ fn bound<T: std::str::FromStr + PartialOrd + Default>(
     tolerances: &mut Tolerances,
     option: &str,
     text: &str,
-    set: impl Fn(&mut crate::spec::Tolerance, T),
+    set: impl Fn(&mut crate::pipeline::Tolerance, T),
 ) -> Result<(), Error> {
     let wrong = || {
         let message = format!("`{option} {text}` is neither a number nor STAGE.PORT=NUMBER");

@@ -12,11 +12,11 @@ use crate::cache::{RunRecord, Store};
 use crate::data::{Options, Sources};
 use crate::diagnostic::counted;
 use crate::engine::Failure;
+use crate::pipeline::limits::MOST_RAW_FILES;
 use crate::report::{
     CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat,
     Target, Tracking, bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
-use crate::spec::limits::MOST_RAW_FILES;
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
 #[derive(Debug, Args)]

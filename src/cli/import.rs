@@ -13,8 +13,8 @@ use super::{Error, Exit, Global};
 use crate::audit::signature_path;
 use crate::cache::Store;
 use crate::diagnostic::{counted, visible};
+use crate::pipeline::limits::{MOST_RAW_FILES, open_regular};
 use crate::report::{AbsentFile, bundle};
-use crate::spec::limits::{MOST_RAW_FILES, open_regular};
 use crate::ui::{Paint, outln, print_json};
 
 /// Raw files that are named one by one.

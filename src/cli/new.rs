@@ -9,8 +9,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Error, Exit, Global, schema};
+use crate::pipeline::is_name;
 use crate::project::QUICKSTART;
-use crate::spec::is_name;
 use crate::ui::{outln, print_json};
 
 #[derive(Debug, Args)]

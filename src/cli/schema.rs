@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use contract::StageKind;
 
 use super::{Error, Exit, Global};
-use crate::spec::pipeline_schema;
+use crate::pipeline::pipeline_schema;
 use crate::sweep::sweep_schema;
 use crate::ui::out;
 

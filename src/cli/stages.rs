@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Error, Exit, Global};
 use crate::diagnostic::did_you_mean;
-use crate::spec::describe_schema;
+use crate::pipeline::describe_schema;
 use crate::ui::{Align, Paint, Table, out, print_json};
 
 #[derive(Debug, Args)]

@@ -222,7 +222,7 @@ fn keys_of_pipeline(
             Store::open(&global.store).with_remote(remote)
         }
     };
-    if crate::spec::is_sweep(path) {
+    if crate::pipeline::is_sweep(path) {
         return sweep::keys_of(store, global, path, &pipeline.choice);
     }
     let session = Session::open_on(store, &global.project, &pipeline, Fetch::Never)?;

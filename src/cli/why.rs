@@ -13,8 +13,8 @@ use super::{Error, Exit, Global};
 use crate::cache::{Difference, Key, RunId, RunRecord, StageState, Store};
 use crate::engine::{Plan, Verdict};
 use crate::graph::StageId;
+use crate::pipeline::is_sweep;
 use crate::project::{Fetch, QUICKSTART_PATH, Request, Session, find};
-use crate::spec::is_sweep;
 use crate::ui::{Paint, outln, print_json};
 
 #[derive(Debug, Args)]

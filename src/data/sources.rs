@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::DataError;
-use crate::spec::limits::read_regular;
+use crate::pipeline::limits::read_regular;
 
 /// The list that is built into the program.
 const BUILT_IN: &str = include_str!("../../data/sources.yaml");

@@ -258,7 +258,7 @@ mod tests {
     use crate::diagnostic::SourceMap;
     use crate::graph::shapers;
     use crate::graph::{Machine, build};
-    use crate::spec::{LoadOptions, load_text};
+    use crate::pipeline::{LoadOptions, load_text};
     use contract::Device;
     use std::path::Path;
 

@@ -14,7 +14,7 @@ use super::once::Once;
 use super::remarks::remarks;
 use super::{Graph, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
-use crate::spec::{Scope, Sources, Spec, StageSpec};
+use crate::pipeline::{Scope, Sources, Spec, StageSpec};
 use rayon::prelude::*;
 
 /// Everything the passes share.

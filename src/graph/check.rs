@@ -12,8 +12,8 @@ use super::expand::Expansion;
 use super::remarks::connected;
 use super::{Graph, Handoff, Needs, StageId, StageNode};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, Spanned, suggestion};
-use crate::spec::limits::MOST_PARAMETERS;
-use crate::spec::{
+use crate::pipeline::limits::MOST_PARAMETERS;
+use crate::pipeline::{
     Node, Point, PortSources, Reference, Scope, Sources, Spec, StageSpec, beside_with,
     substitute_where_possible, validate, validate_rest,
 };

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::build::Context;
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::spec::limits::{LONGEST_LABEL, MOST_INSTANCES};
-use crate::spec::{Point, Scope, Sources};
+use crate::pipeline::limits::{LONGEST_LABEL, MOST_INSTANCES};
+use crate::pipeline::{Point, Scope, Sources};
 
 /// The instances of all stages.
 pub(super) struct Expansion {

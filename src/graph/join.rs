@@ -109,7 +109,7 @@ mod tests {
     use crate::diagnostic::SourceMap;
     use crate::graph::build;
     use crate::graph::shapers;
-    use crate::spec::{LoadOptions, load_text};
+    use crate::pipeline::{LoadOptions, load_text};
     use std::path::Path;
 
     fn graph(seed: u64, method: &str) -> Graph {

@@ -7,7 +7,7 @@ use contract::{Learning, Purpose};
 
 use super::{Graph, StageId};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::spec::Spec;
+use crate::pipeline::Spec;
 
 /// A warning per leak, or an error if the pipeline is strict.
 pub(super) fn leaks(graph: &Graph, spec: &Spec) -> Diagnostics {

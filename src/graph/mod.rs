@@ -30,7 +30,7 @@ pub use join::{Joined, join};
 pub use place::Machine;
 
 use crate::diagnostic::Span;
-use crate::spec::Tolerance;
+use crate::pipeline::Tolerance;
 
 /// A stage of the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

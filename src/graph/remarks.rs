@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::build::Context;
 use super::{Graph, Handoff, StageId};
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::spec::StageSpec;
+use crate::pipeline::StageSpec;
 
 /// All remarks. `folder` is the pipeline file's; `unsure` are the stages whose inputs are not known, since something is wrong
 /// with them.

@@ -84,7 +84,7 @@ impl Target {
         let Some(sweep) = self
             .pipeline
             .as_deref()
-            .filter(|path| crate::spec::is_sweep(path))
+            .filter(|path| crate::pipeline::is_sweep(path))
         else {
             return Ok(());
         };

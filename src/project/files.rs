@@ -11,8 +11,8 @@ use super::{Listener, Project};
 use crate::cache::{Layout, Store};
 use crate::data::{self, DataError, Memo, Options, Sources, Transfer};
 use crate::engine::{CancelToken, Failure, FileFinder, FoundFile};
+use crate::pipeline::Spec;
 use crate::report::{self, Brought, BroughtFiles};
-use crate::spec::Spec;
 
 /// Finds raw files for stages; remembers what it found for the length of the command.
 pub struct Files {

@@ -12,7 +12,7 @@ use crate::cache::{Ledger, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
 use crate::engine::CancelToken;
 use crate::graph::{Graph, build, join};
-use crate::spec::{LoadOptions, Spec, load};
+use crate::pipeline::{LoadOptions, Spec, load};
 
 /// A member whose pipeline was read with its values.
 pub struct Read<'a> {

@@ -13,7 +13,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
 use crate::engine::environment::is_setting;
 use crate::engine::{CancelToken, Planner, RunOptions};
 use crate::graph::{Graph, Machine, StageId, build};
-use crate::spec::{LoadOptions, Spec, load, load_text};
+use crate::pipeline::{LoadOptions, Spec, load, load_text};
 
 /// The pipeline that runs when none is named.
 pub const QUICKSTART: &str = include_str!("../../pipelines/quickstart.yaml");

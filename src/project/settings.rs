@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::{Error, Project, RemoteUse};
 use crate::cache::{Address, Remote, RemoteMode, RemoteOptions, Store};
 use crate::diagnostic::did_you_mean;
-use crate::spec::limits::read_text;
-use crate::spec::units;
+use crate::pipeline::limits::read_text;
+use crate::pipeline::units;
 
 /// The name of the file.
 const NAME: &str = "runner.toml";

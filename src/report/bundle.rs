@@ -22,7 +22,7 @@ use super::selection::{all_objects, copy_checked, copy_object, of_stage};
 use super::{History, ReportError, Selection, Target};
 use crate::audit::{Lock, Signed, signature_beside};
 use crate::cache::{CacheError, ObjectRecord, RecordSeal, seal_of};
-use crate::spec::limits::open_regular;
+use crate::pipeline::limits::open_regular;
 
 /// What an entry is made of.
 enum Content {

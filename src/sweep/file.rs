@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::options::{self, EngineOptions};
 use super::space::{Dimension, Domain, Space};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list};
-use crate::spec::limits::read_text;
-use crate::spec::{Node, validate, yaml};
+use crate::pipeline::limits::read_text;
+use crate::pipeline::{Node, validate, yaml};
 
 /// A sweep as its file describes it.
 #[derive(Clone, Debug)]

@@ -17,7 +17,7 @@ use crate::cache::{Action, Store};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, did_you_mean, list};
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId, build, join};
-use crate::spec::{LoadOptions, Spec, load};
+use crate::pipeline::{LoadOptions, Spec, load};
 
 /// What comes of the members of a sweep.
 pub struct Assembly {

@@ -7,7 +7,7 @@ use super::backend::JobNeeds;
 use super::file::SweepFile;
 use super::submission::{Part, text_of};
 use crate::graph::{Graph, Needs, StageId};
-use crate::spec::units;
+use crate::pipeline::units;
 
 /// Options that are sbatch's own and are passed on under their name.
 const PASSED_ON: [&str; 6] = [

@@ -8,7 +8,7 @@ use runner::cache::{Ledger, Store};
 use runner::diagnostic::{Diagnostics, Severity, SourceMap};
 use runner::engine::{NoFiles, Planner};
 use runner::graph::build;
-use runner::spec::{LoadOptions, load_text};
+use runner::pipeline::{LoadOptions, load_text};
 
 use crate::frame::fuzz;
 use crate::{mutate, tree};

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use runner::cache::Address;
 use runner::diagnostic::SourceMap;
 use runner::graph::build;
+use runner::pipeline::{LoadOptions, load_text};
 use runner::project::check_settings;
-use runner::spec::{LoadOptions, load_text};
 
 use crate::frame::fuzz;
 use crate::mutate;

@@ -19,7 +19,7 @@ use runner::cache::{GcOptions, Key, Ledger, RunId, RunRecord, RunStatus, Store, 
 use runner::diagnostic::SourceMap;
 use runner::engine::{CancelToken, Event, NoFiles, Planner, Reporter, RunOptions, execute};
 use runner::graph::{Graph, Machine, build};
-use runner::spec::{LoadOptions, load_text};
+use runner::pipeline::{LoadOptions, load_text};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

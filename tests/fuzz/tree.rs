@@ -6,7 +6,7 @@ use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 
 use runner::diagnostic::SourceMap;
-use runner::spec::{to_yaml, yaml};
+use runner::pipeline::{to_yaml, yaml};
 
 /// One change at a place of the tree, counted from its root.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use runner::engine::{
     execute,
 };
 use runner::graph::{Graph, Machine, build};
-use runner::spec::{LoadOptions, load_text};
+use runner::pipeline::{LoadOptions, load_text};
 use tempfile::TempDir;
 
 use crate::toys;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use runner::diagnostic::{Diagnostics, SourceMap};
 use runner::graph::{Colour, Format, Graph, StageId, build, draw};
-use runner::spec::{LoadOptions, load_text};
+use runner::pipeline::{LoadOptions, load_text};
 
 /// The graph of the stages in `text`, and what was found wrong with it.
 fn graph_of(text: &str) -> (Graph, Vec<String>) {

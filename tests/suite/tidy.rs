@@ -112,8 +112,8 @@ fn modules_named(line: &str) -> Vec<String> {
 fn named_modules_are_found() {
     assert_eq!(modules_named("use crate::cache::{Key, Store};"), ["cache"]);
     assert_eq!(
-        modules_named("let a = crate::ui::b(crate::spec::c);"),
-        ["ui", "spec"]
+        modules_named("let a = crate::ui::b(crate::pipeline::c);"),
+        ["ui", "pipeline"]
     );
     assert_eq!(
         modules_named("use crate::{cache, ui::Paint};"),
@@ -162,7 +162,7 @@ fn wrong_imports(
 /// The modules of the program, each of which may use those before it.
 const PROGRAM: [&str; 12] = [
     "diagnostic",
-    "spec",
+    "pipeline",
     "graph",
     "cache",
     "data",
@@ -202,7 +202,7 @@ const DOORS: [(&[&str], &[&str]); 5] = [
     (&["toml"], &["src/project/settings.rs"]),
     (
         &["saphyr_parser", "serde_yaml"],
-        &["src/spec/", "src/data/"],
+        &["src/pipeline/", "src/data/"],
     ),
     (&["blake3"], &["src/cache/", "src/data/"]),
 ];

@@ -14,9 +14,9 @@ use crate::audit::{Lock, Signed, holds_by_itself};
 use crate::cache::{
     CacheError, Intake, RecordSeal, RunId, RunRecord, Store, Taken, check_file, seal_of,
 };
+use crate::pipeline::limits::{MOST_RAW_FILES, open_regular};
 use crate::report::raw_files::{AbsentFile, PlacedFile, digests_of, placed_files};
 use crate::report::{ReportError, pipeline_files};
-use crate::spec::limits::{MOST_RAW_FILES, open_regular};
 
 /// A manifest that is longer is none.
 const LONGEST_MANIFEST: u64 = 1 << 30;

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use super::*;
 use crate::diagnostic::SourceMap;
-use crate::spec::{Param, yaml};
+use crate::pipeline::{Param, yaml};
 
 /// The labels of the points of a stage with this text, or the problems.
 fn run(text: &str) -> Result<Vec<String>, String> {

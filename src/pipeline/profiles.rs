@@ -84,7 +84,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::diagnostic::SourceMap;
-    use crate::spec::{LoadOptions, Spec, load_text};
+    use crate::pipeline::{LoadOptions, Spec, load_text};
 
     const EXAMPLE: &str = "pipeline: p
 params: {epochs: 10, stride: 1, total: \"${epochs}x${stride}\"}

@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceMap;
-    use crate::spec::yaml;
+    use crate::pipeline::yaml;
 
     fn run(text: &str) -> Result<(Sources, SourceMap), String> {
         let mut sources = SourceMap::default();

@@ -319,7 +319,7 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceMap;
-    use crate::spec::{validate, yaml};
+    use crate::pipeline::{validate, yaml};
 
     #[derive(Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]

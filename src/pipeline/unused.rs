@@ -233,7 +233,7 @@ mod tests {
     use std::path::Path;
 
     use crate::diagnostic::SourceMap;
-    use crate::spec::{LoadOptions, load};
+    use crate::pipeline::{LoadOptions, load};
 
     /// What is said about a pipeline beside some fragments: code and place of each problem.
     fn said(

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::spec::Sources;
+use crate::pipeline::Sources;
 
 const EXAMPLE: &str = r#"pipeline: smd_tvnet
 description: TVNet reconstruction on one SMD machine

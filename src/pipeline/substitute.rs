@@ -351,7 +351,7 @@ mod tests {
 
     use super::*;
     use crate::diagnostic::SourceMap;
-    use crate::spec::yaml;
+    use crate::pipeline::yaml;
 
     /// Parameters and a text below them, substituted.
     fn run(params: &str, text: &str) -> Result<Value, String> {

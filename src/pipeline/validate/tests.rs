@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::diagnostic::SourceMap;
-use crate::spec::yaml;
+use crate::pipeline::yaml;
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
