@@ -94,14 +94,10 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
 }
 
 fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exit, Error> {
+    let files = carried.finish(session)?;
     let Carried {
-        record,
-        outcome,
-        results,
-        ..
+        record, outcome, ..
     } = carried;
-    let files = crate::project::link_files(results, &session.store, &record.run);
-    session.store.save_run(record)?;
     let interrupted;
     if global.json {
         interrupted = remote::settle(&session.store, global, &session.cancel);

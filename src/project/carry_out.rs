@@ -1,7 +1,9 @@
 //! What `run` and `sweep` share: carrying out a plan, keeping the record of it, and computing again what turns out to be
 //! damaged.
 
-use super::{Error, Results, Session, record, results_of};
+use std::path::PathBuf;
+
+use super::{Error, Results, Session, link_files, record, results_of};
 use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
 use crate::engine::{Event, Journal, Outcome, Plan, Reporter, Reporters, environment, execute};
 use crate::graph::StageId;
@@ -28,6 +30,33 @@ pub struct Carried {
     pub results: Results,
     /// Until the record is saved with its end, others see that the run is under way.
     _lease: Option<RunLease>,
+}
+
+impl Carried {
+    /// Links the files that the run made into its folder and saves its record. Gives the paths of the files.
+    ///
+    /// # Errors
+    /// If the record cannot be written.
+    pub fn finish(&self, session: &Session) -> Result<Vec<PathBuf>, Error> {
+        let files = link_files(&self.results, &session.store, &self.record.run);
+        session.store.save_run(&self.record)?;
+        Ok(files)
+    }
+}
+
+impl Session {
+    /// Runs the pipeline: uses the results that are there, computes the rest, and keeps a record. `reporter` is told of
+    /// everything that happens.
+    ///
+    /// # Errors
+    /// If the store cannot be used. A stage that fails is no error of this call; the record says so.
+    pub fn run(&mut self, limits: Limits, reporting: &Reporting<'_>) -> Result<RunRecord, Error> {
+        self.store.prepare()?;
+        let plan = self.planner().plan();
+        let carried = carry_out(self, plan, limits, reporting)?;
+        carried.finish(self)?;
+        Ok(carried.record)
+    }
 }
 
 /// Counts what a run gets done.

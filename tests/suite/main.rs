@@ -1,11 +1,9 @@
 //! Tests of the program as a whole: each module is a promise of the engine or of the command line, kept by running the
 //! real binary in a folder of its own. What one function does is tested beside that function.
 
-mod engine;
 mod environment;
 mod pipelines;
 mod store;
-mod toys;
 
 mod audit;
 mod audit_targets;
