@@ -139,10 +139,10 @@ impl Store {
         if self.remote.is_none() {
             return read();
         }
-        self.bring(&[record])?;
+        self.fetch(&[record])?;
         match read() {
             Err(CacheError::Damaged { .. }) => {
-                self.bring(&[record])?;
+                self.fetch(&[record])?;
                 read()
             }
             other => other,

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(100);
 const LINE: Duration = Duration::from_secs(10);
 
 /// How long requests may take to notice Ctrl-C.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Waits until results are where they should be, and says what went to the remote and came from it. Nothing here can fail
 /// a run; what is given is whether Ctrl-C ended the waiting. Without a remote, nothing happens.
@@ -71,7 +71,7 @@ fn wait(remote: &Remote, global: &Global, cancel: &CancelToken) {
     while !remote.wait(TICK) {
         if cancel.is_cancelled() {
             remote.abandon();
-            remote.wait(FAREWELL);
+            remote.wait(SHUTDOWN_TIMEOUT);
             break;
         }
         let left = remote.unsent();

@@ -114,7 +114,7 @@ fn run(global: &Global, way: Way, arguments: &Arguments, verify: bool) -> Result
     }
     let store = Store::open(&global.store);
     let cancel = CancelToken::default();
-    remote.heed(cancel.flag());
+    remote.cancel_on(cancel.flag());
     signals::install(&cancel);
     let chosen = match (&arguments.what, pipeline) {
         (_, Some(path)) => Chosen::keys(keys_of_pipeline(global, way, path, arguments, &cancel)?),
@@ -218,7 +218,7 @@ fn keys_of_pipeline(
         Way::Push => Store::open(&global.store),
         Way::Pull => {
             let remote = global.project.named_remote(&pipeline.folder())?;
-            remote.heed(cancel.flag());
+            remote.cancel_on(cancel.flag());
             Store::open(&global.store).with_remote(remote)
         }
     };

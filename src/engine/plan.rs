@@ -354,7 +354,7 @@ impl Planner<'_> {
                 (Verdict::Hit(action), !is_written)
             }
             lost => {
-                self.store.anticipate(key);
+                self.store.prefetch(key);
                 let reason = lost.map(|_| Reason::OutputsLost);
                 (
                     Verdict::Miss(reason.unwrap_or_else(|| self.difference(name, manifest))),

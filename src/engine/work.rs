@@ -121,7 +121,7 @@ impl Shared<'_> {
     fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> Result {
         let stored = job.inputs.iter().filter(|input| input.artifact.is_none());
         let stored: Vec<&ObjectRecord> = stored.map(|input| &input.record).collect();
-        if let Err(error) = self.store.bring(&stored) {
+        if let Err(error) = self.store.fetch(&stored) {
             return Result::Failed(Failure::from(&error));
         }
         // What did not come because the user wants an end is not lost.

@@ -129,7 +129,7 @@ impl Session {
             threads,
         } = parts;
         if let Some(remote) = store.remote() {
-            remote.heed(cancel.flag());
+            remote.cancel_on(cancel.flag());
         }
         let machine = Machine {
             threads,

@@ -9,7 +9,7 @@ use contract::artifact::Direction;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::options::{self, EngineOptions};
+use super::options::{self, JobOptions};
 use super::space::{Dimension, Domain, Space};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceMap, Span, did_you_mean, list};
 use crate::pipeline::limits::read_text;
@@ -274,7 +274,7 @@ impl Reader<'_> {
                 "list fewer seeds or fewer values",
             );
         }
-        if let Err((name, hint)) = EngineOptions::of(&sweep) {
+        if let Err((name, hint)) = JobOptions::of(&sweep) {
             let at = node
                 .get("slurm")
                 .map_or(node.span(), |slurm| slurm.locate(&name));
@@ -674,7 +674,7 @@ impl Reader<'_> {
             if let Some((name, value)) = space.without_case() {
                 let message = format!(
                     "axis `{name}` has no case for `{}`, nor a `default`",
-                    super::board::shown(&value)
+                    super::leaderboard::shown(&value)
                 );
                 let hint = "add the case; `default` stands for all others";
                 self.error(

@@ -2,7 +2,7 @@
 //! correlation ratio, Pearson 1905). It sees no interplay of axes, and with few trials it flatters axes of many values:
 //! the number of trials and of groups stands beside it.
 
-use super::board::{Row, shown};
+use super::leaderboard::{Row, shown};
 
 /// Groups into which the numbers of an axis are put, at most.
 const GROUPS: usize = 5;
@@ -106,7 +106,7 @@ fn grouped(known: &[(&serde_json::Value, f64)]) -> Vec<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sweep::board::Standing;
+    use crate::sweep::leaderboard::Standing;
     use serde_json::json;
 
     #[test]

@@ -5,35 +5,33 @@
 //! the results of those that are done. So a sweep that is issued again runs exactly what is missing.
 
 mod backend;
-mod board;
 mod course;
 mod file;
 mod influence;
-mod members;
+mod leaderboard;
+mod live_progress;
 mod opened;
 mod options;
-mod pictures;
+mod plots;
 mod queue;
 mod sampler;
 mod space;
 mod submission;
 mod submit;
-mod tally;
+mod trials;
 mod work;
 
 pub use backend::{
     Backend, Job, JobId, JobNeeds, TASK, Task, TaskState, backend, backends, shell_line,
 };
-pub use board::{Board, Note, Row, Standing, shown};
 pub use course::{Course, Member, Outcome, Progress};
 pub use file::{Objective, Rule, Sampler, Stopping, SweepFile, sweep_schema};
 pub use influence::{Influence, influence};
-pub use members::{
-    Assembly, MemberState, Roster, assemble, direction, figure, label, outcomes, overrides,
-};
+pub use leaderboard::{Leaderboard, Note, Row, Standing, shown};
+pub use live_progress::LiveProgress;
 pub use opened::{Failures, Lacking, Sweep, View};
-pub use options::EngineOptions;
-pub use pictures::{objective_in_order, parallel_coordinates, parallel_width};
+pub use options::JobOptions;
+pub use plots::{objective_in_order, parallel_coordinates, parallel_width};
 pub use queue::{Log, Queue, find_backend, job_name};
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
@@ -41,5 +39,7 @@ pub use submission::{
     shared_waves, submissions, sweep_folder, sweep_id, task_count,
 };
 pub use submit::{Handed, Order, Submitted, submit};
-pub use tally::Tally;
+pub use trials::{
+    Assembly, MemberState, Trials, assemble, direction, figure, label, outcomes, overrides,
+};
 pub use work::{Ended, Work};

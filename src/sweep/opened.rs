@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::queue::Queue;
 use super::{
-    Board, Course, Member, MemberState, Note, Outcome, Progress, Roster, Sampler, SweepFile,
-    TaskState, assemble, direction, label, outcomes, overrides,
+    Course, Leaderboard, Member, MemberState, Note, Outcome, Progress, Sampler, SweepFile,
+    TaskState, Trials, assemble, direction, label, outcomes, overrides,
 };
 use crate::cache::{Key, Ledger, RunRecord, StageState, Store, SweepMember, SweepPart};
 use crate::diagnostic::SourceMap;
@@ -41,7 +41,7 @@ pub struct Sweep {
 pub struct View {
     pub progress: Progress,
     pub session: Session,
-    pub roster: Roster,
+    pub roster: Trials,
     pub plan: Plan,
     pub states: Vec<MemberState>,
     /// What stages ask for in the file, by their number; the graph has it fitted to this machine.
@@ -358,7 +358,7 @@ impl Sweep {
     /// The members as a record holds them.
     fn part(
         &self,
-        roster: &Roster,
+        roster: &Trials,
         values: Vec<(IndexMap<String, Value>, u64)>,
         progress: &Progress,
     ) -> SweepPart {
@@ -459,7 +459,7 @@ impl Sweep {
     }
 
     /// The leaderboard; `queue` is what was handed to clusters.
-    pub fn board(&self, view: &View, queue: &Queue) -> Result<Board, Error> {
+    pub fn board(&self, view: &View, queue: &Queue) -> Result<Leaderboard, Error> {
         let failures = self.failures();
         let leased: BTreeSet<Key> = self.store.leased()?.into_iter().collect();
         let [in_queue, in_tasks] =
@@ -483,7 +483,12 @@ impl Sweep {
             }
         };
         let notes: Vec<Note> = (0..view.roster.members.len()).map(note).collect();
-        Ok(Board::new(&self.file, &view.progress, &view.states, &notes))
+        Ok(Leaderboard::new(
+            &self.file,
+            &view.progress,
+            &view.states,
+            &notes,
+        ))
     }
 }
 

@@ -21,7 +21,7 @@ const PASSED_ON: [&str; 6] = [
 
 /// What the file says about jobs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct EngineOptions {
+pub struct JobOptions {
     pub needs: JobNeeds,
     /// Tasks that may run at the same time.
     pub cap: Option<usize>,
@@ -68,7 +68,7 @@ fn needs_properties() -> Value {
     properties
 }
 
-impl EngineOptions {
+impl JobOptions {
     /// Reads what the file says.
     ///
     /// # Errors

@@ -15,9 +15,9 @@ use serde_json::Value;
 use super::backend::JobNeeds;
 use super::course::Member;
 use super::file::SweepFile;
-use super::members::{Roster, label, overrides};
-use super::options::EngineOptions;
+use super::options::JobOptions;
 use super::space::Point;
+use super::trials::{Trials, label, overrides};
 use crate::cache::{CacheError, Key, Layout, RunId, Store, SweepMember};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
@@ -124,7 +124,7 @@ pub struct Submission {
 #[derive(Clone, Copy)]
 pub struct Stand<'a> {
     pub points: &'a [Point],
-    pub roster: &'a Roster,
+    pub roster: &'a Trials,
     pub graph: &'a Graph,
     pub plan: &'a Plan,
 }
@@ -417,7 +417,7 @@ pub fn plain_name(graph: &Graph, stage: StageId) -> &str {
 /// Stages that more than one open member needs and that are not there yet. Those with the same users that hang together
 /// are a group, which one task runs; groups that do not need each other are a wave. So the trainings that trials of a later axis
 /// share run beside each other, after the common beginning of all.
-pub fn shared_waves(roster: &Roster, graph: &Graph, plan: &Plan, open: &[usize]) -> Vec<Wave> {
+pub fn shared_waves(roster: &Trials, graph: &Graph, plan: &Plan, open: &[usize]) -> Vec<Wave> {
     let mut users: BTreeMap<StageId, Vec<usize>> = BTreeMap::new();
     for &place in open {
         for &stage in roster.stages(place) {
@@ -486,7 +486,7 @@ pub fn shared_waves(roster: &Roster, graph: &Graph, plan: &Plan, open: &[usize])
 }
 
 /// How many tasks the trials of a sweep are divided into.
-pub fn task_count(members: usize, options: &EngineOptions, largest_array: usize) -> usize {
+pub fn task_count(members: usize, options: &JobOptions, largest_array: usize) -> usize {
     /// Without a word on it, a sweep keeps to so many tasks: a queue is shared with others.
     const USUAL: usize = 200;
     let wanted = match options.trials_per_job {

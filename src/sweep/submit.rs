@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::opened::{Sweep, View};
 use super::queue::{Queue, job_name, submissions_of};
 use super::{
-    Backend, Board, EngineOptions, Job, JobId, JobNeeds, Part, Sampler, Stand, Submission, TASK,
+    Backend, Job, JobId, JobNeeds, JobOptions, Leaderboard, Part, Sampler, Stand, Submission, TASK,
     TaskState, Wave, label, overrides, plain_name, shared_waves, task_count,
 };
 use crate::graph::StageId;
@@ -26,7 +26,7 @@ pub struct Order {
 /// What came of submitting.
 pub enum Submitted {
     /// Nothing is missing.
-    Complete(Box<(Board, View)>),
+    Complete(Box<(Leaderboard, View)>),
     /// So many members are missing, all of which are queued or running.
     UnderWay(usize),
     /// A rehearsal: the jobs, each after those before it.
@@ -79,7 +79,7 @@ pub fn submit(
         return Ok(Submitted::UnderWay(view.progress.open.len()));
     }
     let options =
-        EngineOptions::of(&sweep.file).map_err(|(name, hint)| Error::wrong(name).hint(hint))?;
+        JobOptions::of(&sweep.file).map_err(|(name, hint)| Error::wrong(name).hint(hint))?;
     let tasks = task_count(open.len(), &options, backend.largest_array());
     let graph = &view.session.graph;
     let waves = shared_waves(&view.roster, graph, &view.plan, &open);
@@ -198,7 +198,7 @@ fn jobs(
     view: &View,
     submission: &Submission,
     parts: Vec<(Part, usize, Vec<StageId>)>,
-    options: &EngineOptions,
+    options: &JobOptions,
 ) -> Result<Vec<(Part, Job)>, Error> {
     let folder = submission.folder(&submissions_of(sweep));
     let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -242,7 +242,7 @@ fn jobs(
 }
 
 /// What each stage that is to run asks for; of variants of one stage, the largest.
-fn stage_needs(view: &View, open: &[usize], options: &EngineOptions) -> BTreeMap<String, JobNeeds> {
+fn stage_needs(view: &View, open: &[usize], options: &JobOptions) -> BTreeMap<String, JobNeeds> {
     let graph = &view.session.graph;
     let mut needs: BTreeMap<String, JobNeeds> = BTreeMap::new();
     let stages: BTreeSet<StageId> = open

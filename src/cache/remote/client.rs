@@ -29,10 +29,10 @@ const LONGEST_RECORD: u64 = 64 * 1024 * 1024;
 const UNKNOWN: u32 = 4;
 
 /// How often who waits looks whether the user wants it to end.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is said in farewell to a remote may take so long.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Which way a request goes: reading and writing are given up apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Client {
     }
 
     /// Requests end soon after this flag is set. The first flag counts.
-    pub fn heed(&self, flag: Arc<AtomicBool>) {
+    pub fn cancel_on(&self, flag: Arc<AtomicBool>) {
         let _ = self.interrupt.set(flag);
     }
 
@@ -509,7 +509,7 @@ impl Client {
     ) -> Result<Option<T>, RemoteError> {
         let interrupted = async {
             while !self.is_interrupted() {
-                tokio::time::sleep(GLANCE).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         match select(
@@ -527,7 +527,7 @@ impl Client {
     fn pause(&self, pause: Duration) {
         let begun = Instant::now();
         while !self.is_interrupted() && begun.elapsed() < pause {
-            std::thread::sleep(GLANCE.min(pause.saturating_sub(begun.elapsed())));
+            std::thread::sleep(POLL_INTERVAL.min(pause.saturating_sub(begun.elapsed())));
         }
     }
 
@@ -564,7 +564,7 @@ impl Drop for Client {
     /// What hangs in the system, such as a share that is gone, does not hold the process up.
     fn drop(&mut self) {
         if let Some(Ok(connection)) = self.connection.take() {
-            connection.runtime.shutdown_timeout(FAREWELL);
+            connection.runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         }
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::super::tree::{Folder, walk};
 use super::super::{Action, Key, Removal};
 use super::client::Listed;
-use super::crew::in_parallel;
 use super::names::Names;
+use super::pool::in_parallel;
 use super::{Remote, RemoteError, RemoteFault};
 
 /// Objects without an action may be on their way there.

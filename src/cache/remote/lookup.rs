@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::super::seal::unseal;
 use super::super::{Action, Key};
-use super::crew::Crew;
 use super::names::Names;
+use super::pool::Pool;
 use super::{RemoteError, RemoteFault, Shared, lock};
 
 /// Another machine may have come to a result after this long.
@@ -37,27 +37,27 @@ struct Answers {
 pub(super) struct Lookups {
     shared: Arc<Shared>,
     answers: Arc<Answers>,
-    crew: Crew<Key>,
+    pool: Pool<Key>,
 }
 
 impl Lookups {
     pub fn new(shared: Arc<Shared>, parallel: usize) -> Self {
         let answers = Arc::new(Answers::default());
-        let crew = Crew::new("remote-lookup", parallel, {
+        let pool = Pool::new("remote-lookup", parallel, {
             let (shared, answers) = (Arc::clone(&shared), Arc::clone(&answers));
             move |key| answers.ask(&shared, key)
         });
         Self {
             shared,
             answers,
-            crew,
+            pool,
         }
     }
 
     /// Begins to look a key up, if nothing is known about it.
-    pub fn anticipate(&self, key: &Key) {
+    pub fn prefetch(&self, key: &Key) {
         if self.answers.claim(key) {
-            self.crew.push(*key);
+            self.pool.push(*key);
         }
     }
 

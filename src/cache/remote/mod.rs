@@ -8,13 +8,13 @@ mod backoff;
 mod breaker;
 mod client;
 mod collect;
-mod crew;
 mod error;
 mod fetch;
 mod files;
 mod lookup;
 mod names;
 mod partial;
+mod pool;
 mod send;
 mod through;
 mod transfer;
@@ -151,8 +151,8 @@ impl Remote {
     }
 
     /// Whatever is under way at the remote ends soon after this flag is set, unfinished. The first flag counts.
-    pub fn heed(&self, interrupt: Arc<AtomicBool>) {
-        self.shared.client.heed(interrupt);
+    pub fn cancel_on(&self, interrupt: Arc<AtomicBool>) {
+        self.shared.client.cancel_on(interrupt);
     }
 
     pub fn address(&self) -> &Address {

@@ -11,8 +11,8 @@ use contract::artifact::Digest;
 use super::super::seal::seal;
 use super::super::{Action, Layout, ObjectRecord};
 use super::client::{Client, Direction};
-use super::crew::{Crew, in_parallel};
 use super::names::Names;
+use super::pool::{Pool, in_parallel};
 use super::{RemoteError, RemoteFault, Shared, lock};
 
 /// Objects up to this size are sent without asking first whether they are there.
@@ -32,44 +32,44 @@ pub(super) enum Sent {
 #[derive(Debug)]
 pub(super) struct Uploads {
     shared: Arc<Shared>,
-    crew: Crew<(Layout, Arc<Action>)>,
+    pool: Pool<(Layout, Arc<Action>)>,
 }
 
 impl Uploads {
     pub fn new(shared: Arc<Shared>, parallel: usize) -> Self {
         // Some actions at a time, and some objects of each.
         let crews = parallel.div_ceil(4);
-        let crew = Crew::new("remote-upload", crews, {
+        let pool = Pool::new("remote-upload", crews, {
             let shared = Arc::clone(&shared);
             move |(layout, action): (Layout, Arc<Action>)| {
                 shared.send(&layout, &action, parallel / crews)
             }
         });
-        Self { shared, crew }
+        Self { shared, pool }
     }
 
     /// Hands an action in whose objects are in the store. Never waits.
     pub fn offer(&self, layout: &Layout, action: Action) {
-        if self.crew.waiting() >= QUEUE || self.shared.client.is_given_up(Direction::Writing) {
+        if self.pool.waiting() >= QUEUE || self.shared.client.is_given_up(Direction::Writing) {
             self.shared.count(|traffic| traffic.unsent += 1);
             return;
         }
-        self.crew.push((layout.clone(), Arc::new(action)));
+        self.pool.push((layout.clone(), Arc::new(action)));
     }
 
     /// Actions that are not sent yet.
     pub fn unsent(&self) -> usize {
-        self.crew.unfinished()
+        self.pool.unfinished()
     }
 
     /// Waits until everything is sent, for so long at most. Says whether it is.
     pub fn wait(&self, limit: Duration) -> bool {
-        self.crew.wait(limit)
+        self.pool.wait(limit)
     }
 
     /// Gives up what is not begun.
     pub fn abandon(&self) {
-        let left = self.crew.abandon() as u64;
+        let left = self.pool.abandon() as u64;
         self.shared.count(|traffic| traffic.unsent += left);
     }
 }

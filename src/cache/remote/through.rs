@@ -12,8 +12,8 @@ use super::super::publish::appear;
 use super::super::seal::seal;
 use super::super::{Action, CacheError, Key, ObjectRecord, Store};
 use super::client::Direction;
-use super::crew::in_parallel;
 use super::fetch::FetchError;
+use super::pool::in_parallel;
 use super::{Remote, RemoteMode};
 
 impl Store {
@@ -50,9 +50,9 @@ impl Store {
     }
 
     /// Says that this key is not here and will be asked for: the remote is asked meanwhile.
-    pub fn anticipate(&self, key: &Key) {
+    pub fn prefetch(&self, key: &Key) {
         if let Some(remote) = &self.remote {
-            remote.lookups.anticipate(key);
+            remote.lookups.prefetch(key);
         }
     }
 
@@ -60,7 +60,7 @@ impl Store {
     pub fn anticipate_all(&self, keys: impl Iterator<Item = Key>) {
         if self.remote.is_some() {
             keys.filter(|key| !self.layout().holds(&self.layout().action(key)))
-                .for_each(|key| self.anticipate(&key));
+                .for_each(|key| self.prefetch(&key));
         }
     }
 
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store here cannot take it.
-    pub fn bring(&self, records: &[&ObjectRecord]) -> Result<(), CacheError> {
+    pub fn fetch(&self, records: &[&ObjectRecord]) -> Result<(), CacheError> {
         let Some(remote) = &self.remote else {
             return Ok(());
         };

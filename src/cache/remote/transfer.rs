@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::super::chain::seal_of;
 use super::super::seal::{seal, unseal};
 use super::super::{Action, CacheError, Key, ObjectRecord, RecordSeal, RunId, RunRecord, Store};
-use super::crew::in_parallel;
 use super::fetch::FetchError;
 use super::names::Names;
+use super::pool::in_parallel;
 use super::{Remote, RemoteError, RemoteFault, lock};
 
 /// For more files than this it is cheaper to list what is there than to ask for each.

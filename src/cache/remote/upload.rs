@@ -12,7 +12,7 @@ use contract::artifact::{ByteDigest, Digest};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 
 use super::super::tree::open_plain;
-use super::client::{Client, Connection, Direction, FAREWELL, SLOWEST, missing_place};
+use super::client::{Client, Connection, Direction, SHUTDOWN_TIMEOUT, SLOWEST, missing_place};
 use super::files::Outgoing;
 use super::{RemoteError, RemoteFault};
 
@@ -93,7 +93,7 @@ impl Client {
                     .await;
                 if sent.is_err() {
                     // What would lie there for ever and cost something goes, also when the user wants an end.
-                    let _ = tokio::time::timeout(FAREWELL, upload.abort()).await;
+                    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, upload.abort()).await;
                 }
                 sent
             }

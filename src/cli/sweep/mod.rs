@@ -1,7 +1,7 @@
 //! `runner sweep`: a pipeline at many points. The verbs about a sweep all begin by finding out where it stands.
 
-mod board;
-mod picture;
+mod leaderboard;
+mod plot;
 mod queue;
 mod run;
 mod submit;
@@ -121,19 +121,19 @@ struct PlotArguments {
     output: Option<PathBuf>,
     /// The form of the pictures
     #[arg(long, value_enum, default_value = "svg")]
-    format: picture::Form,
+    format: plot::Form,
 }
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     match &arguments.verb {
         None => run::run(global, &arguments.run),
-        Some(Verb::Status(about)) => board::status(global, about),
-        Some(Verb::Table(arguments)) => board::table(global, arguments),
-        Some(Verb::Best(about)) => board::best(global, about),
+        Some(Verb::Status(about)) => leaderboard::status(global, about),
+        Some(Verb::Table(arguments)) => leaderboard::table(global, arguments),
+        Some(Verb::Best(about)) => leaderboard::best(global, about),
         Some(Verb::Cancel(about)) => queue::cancel(global, about),
         Some(Verb::Logs(arguments)) => queue::logs(global, arguments),
         Some(Verb::Work(arguments)) => work::run(global, arguments),
-        Some(Verb::Plot(arguments)) => picture::plot(global, arguments),
+        Some(Verb::Plot(arguments)) => plot::plot(global, arguments),
     }
 }
 

@@ -6,12 +6,12 @@ use std::mem::ManuallyDrop;
 
 use super::super::{Error, Exit, Global, remote, signals};
 use super::RunArguments;
-use super::board::{print_board, summary};
+use super::leaderboard::{print_board, summary};
 use super::submit::submit;
 use crate::cache::RunStatus;
 use crate::diagnostic::counted;
 use crate::project::{Carried, Limits, carry_out_counting};
-use crate::sweep::{Member, MemberState, Queue, Sweep, Tally, View, find_backend, label};
+use crate::sweep::{LiveProgress, Member, MemberState, Queue, Sweep, View, find_backend, label};
 use crate::ui::{Paint, err, errln, outln, print_json};
 
 /// Trials that are listed by name before a run; more are counted.
@@ -112,7 +112,7 @@ fn round(
     view: View,
     arguments: &RunArguments,
 ) -> Result<(RunStatus, Vec<Member>), Error> {
-    let mut tally = Tally::new(sweep, &view);
+    let mut progress_so_far = LiveProgress::new(sweep, &view);
     let View {
         progress,
         mut session,
@@ -130,7 +130,7 @@ fn round(
         plan,
         limits,
         &|| arguments.execution.reporter(global),
-        &mut tally,
+        &mut progress_so_far,
     )?);
     let Carried {
         record, outcome, ..

@@ -65,7 +65,7 @@ pub(super) fn submit_as(
         Submitted::Complete(_) if global.json => nothing(0),
         Submitted::Complete(complete) => {
             let (board, view) = &*complete;
-            let summary = super::board::summary(sweep, board, view);
+            let summary = super::leaderboard::summary(sweep, board, view);
             outln!("nothing to submit: {summary}");
         }
         Submitted::UnderWay(count) if global.json => nothing(count),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often is looked.
-const GLANCE: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Watches one input at a time.
 pub struct Watch {
@@ -30,7 +30,7 @@ impl Watch {
         let (watched, start) = (Arc::clone(&state), Instant::now());
         thread::spawn(move || {
             while !watched.over.load(Relaxed) {
-                thread::sleep(GLANCE);
+                thread::sleep(POLL_INTERVAL);
                 let begun = watched.begun.load(Relaxed);
                 if begun > 0 && start.elapsed() > Duration::from_millis(begun) + limit {
                     eprintln!("{message}");

@@ -13,7 +13,7 @@ use crate::project::Count;
 use crate::sweep::{Member, MemberState, direction, figure, label};
 
 /// Counts members as their stages end.
-pub struct Tally {
+pub struct LiveProgress {
     store: Arc<Store>,
     metric: String,
     unit: &'static str,
@@ -36,7 +36,7 @@ pub struct Tally {
     since: Instant,
 }
 
-impl Tally {
+impl LiveProgress {
     pub fn new(sweep: &Sweep, view: &View) -> Self {
         let graph = &view.session.graph;
         let (mut users, mut objectives) = (
@@ -140,7 +140,7 @@ impl Tally {
     }
 }
 
-impl Count for Tally {
+impl Count for LiveProgress {
     fn note(&mut self, event: &Event) -> Option<Event> {
         let before = self.done + self.failed.len();
         match event {

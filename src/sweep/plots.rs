@@ -8,7 +8,7 @@ use plot::{
 };
 use serde_json::Value;
 
-use super::board::{Board, Row, shown};
+use super::leaderboard::{Leaderboard, Row, shown};
 use super::space::Domain;
 
 const TITLE: f32 = 15.0;
@@ -34,14 +34,14 @@ struct Ruler {
 }
 
 /// Pixels that the parallel coordinates of this board should be wide, at least so many.
-pub fn parallel_width(board: &Board, least: u32) -> u32 {
+pub fn parallel_width(board: &Leaderboard, least: u32) -> u32 {
     let needed = 2.0 * MARGIN + LAST + STEP * board.axes.len() as f32;
     (needed.ceil() as u32).max(least)
 }
 
 /// Draws every trial that has a figure as a line across the axes; the last axis is the figure, at which only lines of the
 /// highest level arrive. The better the trial, the stronger its colour; the best is drawn last.
-pub fn parallel_coordinates(board: &Board, canvas: &mut dyn Canvas) {
+pub fn parallel_coordinates(board: &Leaderboard, canvas: &mut dyn Canvas) {
     let (width, height) = canvas.size();
     let rows: Vec<&Row> = board.rows.iter().filter(|row| row.mean.is_some()).collect();
     let figures = comparable(board, &rows);
@@ -207,7 +207,7 @@ fn is_written(marks: &[(f32, String)], index: usize, best: Option<f32>, length: 
 }
 
 /// Draws the objective of each trial in the order in which they ended, and the best so far as a stair.
-pub fn objective_in_order(board: &Board, canvas: &mut dyn Canvas) {
+pub fn objective_in_order(board: &Leaderboard, canvas: &mut dyn Canvas) {
     let (width, height) = canvas.size();
     let mut rows: Vec<&Row> = board.rows.iter().filter(|row| row.mean.is_some()).collect();
     let level = highest(board);
@@ -391,7 +391,7 @@ fn dot(canvas: &mut dyn Canvas, (x, y): (f32, f32), color: Color, is_strong: boo
 }
 
 /// The highest level that a figure has.
-fn highest(board: &Board) -> Option<u64> {
+fn highest(board: &Leaderboard) -> Option<u64> {
     board
         .rows
         .iter()
@@ -401,14 +401,14 @@ fn highest(board: &Board) -> Option<u64> {
 }
 
 /// The figures of these rows that can be compared: those of the highest level.
-fn comparable(board: &Board, rows: &[&Row]) -> Vec<Option<f64>> {
+fn comparable(board: &Leaderboard, rows: &[&Row]) -> Vec<Option<f64>> {
     let level = highest(board);
     rows.iter()
         .map(|row| row.mean.filter(|_| row.level == level))
         .collect()
 }
 
-fn sense(board: &Board) -> &'static str {
+fn sense(board: &Leaderboard) -> &'static str {
     match board.direction {
         Some(Direction::Lower) => "lower is better",
         Some(Direction::Higher) => "higher is better",
@@ -636,7 +636,7 @@ fn write(
 mod tests {
     use serde_json::json;
 
-    use super::super::board::Standing;
+    use super::super::leaderboard::Standing;
     use super::*;
 
     /// Keeps what is drawn.
@@ -703,7 +703,7 @@ mod tests {
     }
 
     /// A board whose rows are in order; a row is a point, a level and a figure.
-    fn board(axes: &[(&str, Domain)], rows: Vec<(Vec<Value>, Option<u64>, f64)>) -> Board {
+    fn board(axes: &[(&str, Domain)], rows: Vec<(Vec<Value>, Option<u64>, f64)>) -> Leaderboard {
         let row = |(trial, (values, level, mean)): (usize, (Vec<Value>, Option<u64>, f64))| Row {
             trial,
             point: axes
@@ -720,7 +720,7 @@ mod tests {
             seconds: 1.0,
             finished: Some(trial as u64),
         };
-        Board {
+        Leaderboard {
             axes: axes.iter().map(|(name, _)| (*name).to_owned()).collect(),
             domains: axes
                 .iter()

@@ -11,7 +11,9 @@ use super::super::shown as shown_path;
 use super::super::{Error, Exit, Global, write_whole};
 use super::{About, Format, TableArguments};
 use crate::diagnostic::counted;
-use crate::sweep::{Board, Queue, Row, Standing, Sweep, Task, TaskState, View, shell_line, shown};
+use crate::sweep::{
+    Leaderboard, Queue, Row, Standing, Sweep, Task, TaskState, View, shell_line, shown,
+};
 use crate::ui::{Align, Paint, Table, duration, number, out, outln, print_json, screen};
 
 /// Tasks that are told one by one; more are counted.
@@ -109,7 +111,7 @@ pub(super) fn table(global: &Global, arguments: &TableArguments) -> Result<Exit,
 }
 
 /// That there is no best trial, and what to do about it: to run a sweep that failed would not help.
-pub(super) fn no_figure(board: &Board, file: &Path) -> Error {
+pub(super) fn no_figure(board: &Leaderboard, file: &Path) -> Error {
     let file = shell_line(&[file.display().to_string()]);
     let hint = match board.count("failed") {
         0 => format!("run it: `runner sweep {file}`"),
@@ -171,7 +173,7 @@ fn command_of(sweep: &Sweep, values: &[(String, String)]) -> Vec<String> {
     words
 }
 
-fn stand(global: &Global, about: &About) -> Result<(Sweep, Board, View, Queue), Error> {
+fn stand(global: &Global, about: &About) -> Result<(Sweep, Leaderboard, View, Queue), Error> {
     let mut sweep = Sweep::open(&global.project, &about.file, &about.choice.choice(), true)?;
     let queue = Queue::of(&sweep);
     let view = sweep.stand(&global.project, &queue)?;
@@ -179,7 +181,7 @@ fn stand(global: &Global, about: &About) -> Result<(Sweep, Board, View, Queue), 
     Ok((sweep, board, view, queue))
 }
 
-fn counts(board: &Board, view: &View) -> Value {
+fn counts(board: &Leaderboard, view: &View) -> Value {
     json!({
         "trials": view.progress.total,
         "known": board.rows.len(),
@@ -194,7 +196,7 @@ fn counts(board: &Board, view: &View) -> Value {
 }
 
 /// `lr_search: 24 trials: 20 done, 3 failed, 1 missing; best f1 0.412 (trial 7)`.
-pub(super) fn summary(sweep: &Sweep, board: &Board, view: &View) -> String {
+pub(super) fn summary(sweep: &Sweep, board: &Leaderboard, view: &View) -> String {
     let colour = |name: &str| match name {
         "done" => Paint::Good,
         "failed" => Paint::Bad,
@@ -240,7 +242,7 @@ pub(super) fn summary(sweep: &Sweep, board: &Board, view: &View) -> String {
 pub(super) fn print_board(
     global: &Global,
     sweep: &Sweep,
-    board: &Board,
+    board: &Leaderboard,
     limit: Option<usize>,
 ) -> Result<(), Error> {
     if global.json {
@@ -251,7 +253,7 @@ pub(super) fn print_board(
     Ok(())
 }
 
-fn text_table(sweep: &Sweep, board: &Board, limit: Option<usize>) -> String {
+fn text_table(sweep: &Sweep, board: &Leaderboard, limit: Option<usize>) -> String {
     let sense = match board.direction {
         Some(Direction::Lower) => " ↓",
         Some(Direction::Higher) => " ↑",
@@ -320,7 +322,7 @@ fn figure(row: &Row) -> String {
     }
 }
 
-fn row_json(board: &Board, row: &Row) -> Value {
+fn row_json(board: &Leaderboard, row: &Row) -> Value {
     let failure = match &row.standing {
         Standing::Failed(reason) => Some(reason),
         _ => None,
@@ -342,7 +344,7 @@ fn row_json(board: &Board, row: &Row) -> Value {
     })
 }
 
-pub(super) fn board_json(sweep: &Sweep, board: &Board) -> Value {
+pub(super) fn board_json(sweep: &Sweep, board: &Leaderboard) -> Value {
     json!({
         "sweep": sweep.file.name,
         "metric": board.metric,
@@ -353,7 +355,7 @@ pub(super) fn board_json(sweep: &Sweep, board: &Board) -> Value {
 }
 
 /// Comma-separated values after RFC 4180.
-fn csv(board: &Board) -> String {
+fn csv(board: &Leaderboard) -> String {
     let quoted = |text: String| {
         if text.contains([',', '"', '\n']) {
             format!("\"{}\"", text.replace('"', "\"\""))
@@ -398,7 +400,7 @@ fn csv(board: &Board) -> String {
     lines.into_iter().map(line).collect()
 }
 
-fn parquet(board: &Board) -> Result<Vec<u8>, Error> {
+fn parquet(board: &Leaderboard) -> Result<Vec<u8>, Error> {
     let failed = |error: contract::artifact::ArtifactError| Error::failed(error.to_string());
     let mut bytes = Vec::new();
     Artifact::Table(std::sync::Arc::new(board.table().map_err(failed)?))

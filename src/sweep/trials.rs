@@ -22,7 +22,7 @@ use crate::pipeline::{LoadOptions, Spec, load};
 /// What comes of the members of a sweep.
 pub struct Assembly {
     pub graph: Graph,
-    pub roster: Roster,
+    pub roster: Trials,
     /// What each member has the pipeline's parameters at, and its seed.
     pub values: Vec<(IndexMap<String, Value>, u64)>,
     /// The pipeline as the first member has it, for what all have in common.
@@ -32,7 +32,7 @@ pub struct Assembly {
 
 /// The members of a sweep, and where in its graph they are.
 #[derive(Clone, Debug, Default)]
-pub struct Roster {
+pub struct Trials {
     pub members: Vec<Member>,
     /// Where the stages of each member are.
     places: Vec<Vec<StageId>>,
@@ -151,7 +151,7 @@ pub fn assemble(
         .map(|((_, _, objective), places)| places[objective.index()])
         .collect();
     warnings.extend(seeds_without_effect(file, &progress.members, &objectives));
-    let roster = Roster {
+    let roster = Trials {
         members: progress.members.clone(),
         places: joined.places,
         objectives,
@@ -360,7 +360,7 @@ fn announced(parameters: &Value) -> Option<Vec<String>> {
     names.map(|names| names.into_iter().chain(["threshold".to_owned()]).collect())
 }
 
-impl Roster {
+impl Trials {
     /// The stages of a member, each after those that it needs.
     pub fn stages(&self, member: usize) -> &[StageId] {
         &self.places[member]

@@ -6,8 +6,8 @@ use contract::artifact::{ArtifactError, Column, Direction, Table};
 
 use super::course::{Member, Progress};
 use super::file::SweepFile;
-use super::members::{MemberState, direction};
 use super::space::{Domain, Point};
+use super::trials::{MemberState, direction};
 use crate::graph::StageId;
 
 /// How far a trial is.
@@ -77,7 +77,7 @@ const COLUMNS: [&str; 8] = [
 
 /// All trials, the best first; those without a figure come last.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Board {
+pub struct Leaderboard {
     pub axes: Vec<String>,
     /// What each axis may be, where that can be told beforehand.
     pub domains: Vec<Option<Domain>>,
@@ -100,7 +100,7 @@ pub struct Note {
     pub execution: Option<StageId>,
 }
 
-impl Board {
+impl Leaderboard {
     /// Gathers members into rows. `states` and `notes` go by the members of the progress.
     pub fn new(
         file: &SweepFile,
@@ -467,7 +467,7 @@ mod tests {
             0 => Outcome::Loss(Some(-0.2)),
             _ => Outcome::Unknown,
         });
-        let board = Board::new(
+        let board = Leaderboard::new(
             &file,
             &progress,
             &states,
@@ -496,7 +496,7 @@ mod tests {
         .to_vec();
         let mut notes = vec![Note::default(); 6];
         notes[3].failure = Some("it ran out of luck".into());
-        let board = Board::new(&file, &progress, &states, &notes);
+        let board = Leaderboard::new(&file, &progress, &states, &notes);
         let trials: Vec<usize> = board.rows.iter().map(|row| row.trial).collect();
         assert_eq!(trials, [2, 0, 1]);
         let best = board.best().unwrap();

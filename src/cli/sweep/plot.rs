@@ -7,10 +7,10 @@ use plot::{Bar, Canvas, Ranking, Raster, Svg};
 use super::super::shown;
 use super::super::{Error, Exit, Global, write_whole};
 use super::PlotArguments;
-use super::board::make_folder;
+use super::leaderboard::make_folder;
 use crate::cache::file_name;
 use crate::sweep::{
-    Board, Influence, Queue, Sweep, influence, objective_in_order, parallel_coordinates,
+    Influence, Leaderboard, Queue, Sweep, influence, objective_in_order, parallel_coordinates,
     parallel_width,
 };
 use crate::ui::{outln, print_json};
@@ -32,7 +32,7 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, E
     let view = sweep.stand(&global.project, &queue)?;
     let board = sweep.board(&view, &queue)?;
     if board.best().is_none() {
-        return Err(super::board::no_figure(&board, &about.file));
+        return Err(super::leaderboard::no_figure(&board, &about.file));
     }
     let name = format!("{}-plots", file_name(&sweep.file.name));
     let beside = about.file.parent().unwrap_or(Path::new("")).join(name);
@@ -73,7 +73,7 @@ pub(super) fn plot(global: &Global, arguments: &PlotArguments) -> Result<Exit, E
     Ok(Exit::Done)
 }
 
-fn influence_ranking(board: &Board, influences: &[Influence]) -> Ranking {
+fn influence_ranking(board: &Leaderboard, influences: &[Influence]) -> Ranking {
     let trials = influences.first().map_or(0, |one| one.trials);
     Ranking {
         title: format!("What decides {}", board.metric),

@@ -9,8 +9,8 @@ use super::lock;
 
 type Work<T> = dyn Fn(T) + Send + Sync;
 
-/// A crew that does one kind of work.
-pub(super) struct Crew<T> {
+/// A pool that does one kind of work.
+pub(super) struct Pool<T> {
     inner: Arc<Inner<T>>,
 }
 
@@ -27,16 +27,16 @@ struct State<T> {
     workers: usize,
 }
 
-impl<T> fmt::Debug for Crew<T> {
+impl<T> fmt::Debug for Pool<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Crew")
+            .debug_struct("Pool")
             .field("name", &self.inner.name)
             .finish_non_exhaustive()
     }
 }
 
-impl<T: Send + 'static> Crew<T> {
+impl<T: Send + 'static> Pool<T> {
     pub fn new(name: &'static str, most: usize, work: impl Fn(T) + Send + Sync + 'static) -> Self {
         let state = Mutex::new(State {
             queue: VecDeque::new(),
@@ -62,14 +62,14 @@ impl<T: Send + 'static> Crew<T> {
             let inner = Arc::clone(&self.inner);
             let spawned = std::thread::Builder::new()
                 .name(self.inner.name.into())
-                .spawn(move || inner.labour());
+                .spawn(move || inner.work());
             if spawned.is_err() {
                 state.workers -= 1;
                 if state.workers == 0 {
                     // Not one thread is to be had: then the work is done here.
                     state.workers = 1;
                     drop(state);
-                    self.inner.labour();
+                    self.inner.work();
                 }
             }
         }
@@ -105,7 +105,7 @@ impl<T: Send + 'static> Crew<T> {
 }
 
 impl<T> Inner<T> {
-    fn labour(&self) {
+    fn work(&self) {
         loop {
             let mut state = lock(&self.state);
             let Some(item) = state.queue.pop_front() else {
@@ -132,7 +132,7 @@ pub(super) fn in_parallel<T: Sync, R: Send>(
     }
     let next = std::sync::atomic::AtomicUsize::new(0);
     let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    let labour = || {
+    let work = || {
         loop {
             let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let Some(item) = items.get(index) else { return };
@@ -142,9 +142,9 @@ pub(super) fn in_parallel<T: Sync, R: Send>(
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Fewer threads than asked for do it too.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, labour);
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
         }
-        labour();
+        work();
     });
     results
         .into_iter()
@@ -165,7 +165,7 @@ mod tests {
             AtomicUsize::new(0),
             AtomicUsize::new(0),
         ));
-        let crew = Crew::new("test", 3, {
+        let pool = Pool::new("test", 3, {
             let counts = Arc::clone(&counts);
             move |item: usize| {
                 let at_once = counts.0.fetch_add(1, Ordering::SeqCst) + 1;
@@ -176,12 +176,12 @@ mod tests {
             }
         });
         for round in 1..=2 {
-            (1..=50).for_each(|item| crew.push(item));
-            assert!(crew.wait(Duration::from_secs(20)));
+            (1..=50).for_each(|item| pool.push(item));
+            assert!(pool.wait(Duration::from_secs(20)));
             assert_eq!(counts.2.load(Ordering::SeqCst), round * 50 * 51 / 2);
         }
         assert!(counts.1.load(Ordering::SeqCst) <= 3);
-        assert_eq!((crew.waiting(), crew.unfinished()), (0, 0));
+        assert_eq!((pool.waiting(), pool.unfinished()), (0, 0));
     }
 
     #[test]
