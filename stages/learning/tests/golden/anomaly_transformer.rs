@@ -11,7 +11,7 @@ use numerics::{Gradients, Mode};
 use serde_json::json;
 
 use crate::case::{Case, Report, distance};
-use crate::check::{check_gradients, check_step, is_zero_gradient};
+use crate::check::{check_buffers, check_gradients, check_step, is_zero_gradient};
 use crate::{Adapter, Tolerances};
 
 pub const ADAPTER: Adapter = Adapter {
@@ -81,7 +81,8 @@ fn check(adapter: &Adapter, case: &Case, device: &Device, place: &str) -> Report
         "trainer",
         &mut report,
     );
-    check_step(case, network.as_ref(), &gradients, "trainer", &mut report);
+    check_buffers(case, network.as_ref(), "trainer", &mut report);
+    check_step(case, network.as_ref(), &mut report);
     assert!(
         report.compared > 10,
         "{} on {place}: hardly anything was compared",

@@ -1,4 +1,4 @@
-//! statsmodels' Kalman filter and smoother, in 64 bits, and the Nile's local level by maximum likelihood.
+//! statsmodels' Kalman filter and smoother, in 64 bits, and local levels by maximum likelihood.
 
 use learning::models::DataShape;
 use numerics::statistics::Matrix;
@@ -13,14 +13,24 @@ const TOLERANCE: f64 = 1e-8;
 const COVARIANCE: f64 = 1e-7;
 const LOG_LIKELIHOOD: f64 = 1e-9;
 
+/// A part of this ending is a local level whose variances were estimated, from the series of the name before it.
+const MAXIMUM_LIKELIHOOD: &str = "_maximum_likelihood";
+
 pub const ADAPTER: Adapter = Adapter {
     case: "observation y_t = d + Z a_t + e_t, e ~ N(0,H);",
     shape: |case| DataShape::detect(case.size("n"), case.size("observed")),
     check: |_, case, _, _| {
         let mut report = Report::of(case);
-        check_filter(case, "local_level", &local_level(case), &mut report);
-        check_filter(case, "general", &general(case), &mut report);
-        check_nile(case, &mut report);
+        let described = case.description["cases"].as_object().unwrap();
+        for name in described.keys() {
+            if let Some(series) = name.strip_suffix(MAXIMUM_LIKELIHOOD) {
+                check_fit(case, name, series, &mut report);
+            } else if case.has(&format!("in.{name}.Z")) {
+                check_filter(case, name, &general(case, name), &mut report);
+            } else {
+                check_filter(case, name, &local_level(case, name), &mut report);
+            }
+        }
         report
     },
     ..Adapter::BASE
@@ -31,9 +41,9 @@ fn rows(case: &Case, name: &str) -> Matrix {
     Matrix::new(shape[0], shape[1..].iter().product(), case.reals(name))
 }
 
-fn local_level(case: &Case) -> StateSpace {
-    let number = |name: &str| case.number(&["cases", "local_level", name]).unwrap();
-    let initial = &case.description["cases"]["local_level"];
+fn local_level(case: &Case, part: &str) -> StateSpace {
+    let number = |name: &str| case.number(&["cases", part, name]).unwrap();
+    let initial = &case.description["cases"][part];
     StateSpace {
         observation: Matrix::identity(1),
         observation_intercept: vec![0.0],
@@ -46,9 +56,9 @@ fn local_level(case: &Case) -> StateSpace {
     }
 }
 
-fn general(case: &Case) -> StateSpace {
-    let matrix = |name: &str| rows(case, &format!("in.general.{name}"));
-    let vector = |name: &str| case.reals(&format!("in.general.{name}"));
+fn general(case: &Case, part: &str) -> StateSpace {
+    let matrix = |name: &str| rows(case, &format!("in.{part}.{name}"));
+    let vector = |name: &str| case.reals(&format!("in.{part}.{name}"));
     StateSpace {
         observation: matrix("Z"),
         observation_intercept: vector("d"),
@@ -166,21 +176,15 @@ fn check_filter(case: &Case, name: &str, model: &StateSpace, report: &mut Report
 }
 
 /// The reference starts from an approximately diffuse level; ours is exact.
-fn check_nile(case: &Case, report: &mut Report) {
-    let found = LocalLevel::fit(&[case.reals("in.nile")], 0.0).unwrap();
-    let expected = |name: &str| {
-        case.number(&["cases", "nile_maximum_likelihood", name])
-            .unwrap()
-    };
+fn check_fit(case: &Case, part: &str, series: &str, report: &mut Report) {
+    let found = LocalLevel::fit(&[case.reals(&format!("in.{series}"))], 0.0).unwrap();
     for (name, value, tolerance) in [
         ("sigma2_irregular", found.irregular, 1e-2),
         ("sigma2_level", found.level, 1e-2),
         ("log_likelihood", found.log_likelihood, 1e-3),
     ] {
-        report.judge(
-            &format!("nile: {name}"),
-            (value / expected(name) - 1.0).abs(),
-            tolerance,
-        );
+        let expected = case.number(&["cases", part, name]).unwrap();
+        let title = format!("{series}: {name}");
+        report.judge(&title, (value / expected - 1.0).abs(), tolerance);
     }
 }

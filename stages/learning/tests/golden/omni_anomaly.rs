@@ -10,7 +10,7 @@ use numerics::Mode;
 use serde_json::{from_value, json};
 
 use crate::case::{Case, Report};
-use crate::check::{check_gradients, check_step};
+use crate::check::{check_buffers, check_gradients, check_step};
 use crate::{Adapter, Tolerances};
 
 pub const ADAPTER: Adapter = Adapter {
@@ -154,7 +154,8 @@ fn check_training(adapter: &Adapter, case: &Case, device: &Device, report: &mut 
         "program",
         report,
     );
-    check_step(case, network.as_ref(), &gradients, "program", report);
+    check_buffers(case, network.as_ref(), "program", report);
+    check_step(case, network.as_ref(), report);
 }
 
 /// The evidence lower bound as published, whose gradient reaches every parameter.

@@ -85,13 +85,13 @@ fn agrees_with_the_reference() {
             .collect::<Vec<_>>(),
         confusion
     );
-    // Class 4 has no samples.
-    let present = case
+    // Over the classes that have samples.
+    let recalls: Vec<f64> = case
         .by_class()
         .iter()
         .filter(|class| class.support > 0)
         .map(|class| class.recall)
-        .sum::<f64>()
-        / 4.0;
-    assert_eq!(value("balanced_accuracy"), present);
+        .collect();
+    let mean = recalls.iter().sum::<f64>() / recalls.len() as f64;
+    assert_eq!(value("balanced_accuracy"), mean);
 }
