@@ -24,6 +24,7 @@ mod remote;
 mod run;
 mod runs;
 mod schema;
+mod shared_parameters;
 mod show;
 mod signals;
 mod stages;
