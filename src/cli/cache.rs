@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::shown;
@@ -11,8 +11,14 @@ use crate::cache::Store;
 use crate::diagnostic::counted;
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json, redraw};
 
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+enum Verb {
     /// Count objects, actions, runs and bytes
     Stats,
     /// Read everything and set damaged objects aside, so that they are recomputed; exit code 3 if there were any
@@ -33,9 +39,9 @@ pub(super) enum Verb {
     Pull(transfer::Arguments),
 }
 
-pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, Error> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let store = Store::open(&global.store);
-    match verb {
+    match &arguments.verb {
         Verb::Stats => stats(global, &store),
         Verb::Verify => verify(global, &store),
         Verb::Gc(arguments) => gc::run(global, arguments),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Error, Exit, Global, signals};
@@ -13,8 +13,14 @@ use crate::diagnostic::visible;
 use crate::engine::{CancelToken, Failure};
 use crate::ui::{Align, Paint, Table, bytes, err, out, outln, print_json};
 
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum Verb {
+enum Verb {
     /// List the data sets and how much of each is here
     List,
     /// Download the missing files of a data set
@@ -31,10 +37,10 @@ pub(super) enum Verb {
     },
 }
 
-pub(super) fn run(global: &Global, verb: &Verb) -> Result<Exit, Error> {
+pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
     let options = Options::from_environment();
     let sources = Sources::load(&options.data_dir)?;
-    match verb {
+    match &arguments.verb {
         Verb::List => list(global, &sources, &options),
         Verb::Get { name, filter } => get(global, &sources, &options, name, filter.as_deref()),
         Verb::Verify { name } => verify(global, &sources, &options, name.as_deref()),

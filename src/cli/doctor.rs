@@ -1,5 +1,6 @@
 //! `runner doctor`: whether this machine is ready, and if not, why.
 
+use clap::Args;
 use contract::{Device, Hardware};
 use serde_json::{Value, json};
 
@@ -17,7 +18,11 @@ struct Check {
     hint: Option<String>,
 }
 
-pub(super) fn run(global: &Global) -> Result<Exit, Error> {
+/// It has none.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(global: &Global, _: &Arguments) -> Result<Exit, Error> {
     let hardware = global.project.catalogue.hardware;
     let mut checks = vec![machine(hardware), cuda(hardware), store(global)];
     checks.extend(datasets());

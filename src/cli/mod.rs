@@ -69,56 +69,68 @@ struct Arguments {
     verb: Verb,
 }
 
-#[derive(Debug, Subcommand)]
-enum Verb {
+/// Makes the enumeration of verbs and their dispatch from a line each: what help says, the name, and the module. A module
+/// has `Arguments`, which clap reads, and `run`.
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $name:ident($module:ident),)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Verb {
+            $($(#[$doc])* $name(Box<$module::Arguments>),)*
+        }
+
+        impl Verb {
+            fn run(&self, global: &Global) -> Result<Exit, Error> {
+                match self {
+                    $(Self::$name(arguments) => $module::run(global, arguments),)*
+                }
+            }
+        }
+    };
+}
+
+verbs! {
     /// Run a pipeline: results that are there already are used, the rest is computed
-    Run(run::Arguments),
+    Run(run),
     /// Run a pipeline with many settings, and compare the results
-    Sweep(Box<sweep::Arguments>),
+    Sweep(sweep),
     /// Write down the results of a pipeline and what determined them, in a file for version control
-    Lock(lock::Arguments),
+    Lock(lock),
     /// Repeat a run or a lock beside the original, and compare the results; exit code 3 if something differs
-    Audit(Box<audit::Arguments>),
+    Audit(audit),
     /// Check that a run's record or a lock, and its results, are unchanged since they were written; exit code 3 if not
-    Verify(verify::Arguments),
+    Verify(verify),
     /// Say what would run, and why
-    Plan(plan::Arguments),
+    Plan(plan),
     /// Say why a stage runs or ran: what changed, and what reran because of it
-    Why(why::Arguments),
+    Why(why),
     /// Draw a pipeline as Mermaid, DOT or JSON, coloured by what is stored
-    Graph(graph::Arguments),
+    Graph(graph),
     /// Apply a trained model of a run to new data: a CSV or Parquet file, or an image
-    Predict(predict::Arguments),
+    Predict(predict),
     /// Show a run: stages, metrics, environment, files
-    Show(show::Arguments),
+    Show(show),
     /// List the runs, newest last
-    Runs(runs::Arguments),
+    Runs(runs),
     /// Compare two runs: parameters, keys, metrics; exit code 3 if they differ
-    Diff(diff::Arguments),
+    Diff(diff),
     /// Write a run in the format of others (RO-Crate, PROV-JSON, MLflow, CSV, Parquet), or as a bundle
-    Export(export::Arguments),
+    Export(export),
     /// Import a bundle of `export` into the store
-    Import(import::Arguments),
+    Import(import),
     /// List the stage kinds, or describe one
-    Stages(stages::Arguments),
+    Stages(stages),
     /// Print the JSON Schema of pipeline or sweep files, for editors
-    #[command(
-        after_help = "A pipeline file names it in its first line, and editors complete and check the file:\n  \
-        # yaml-language-server: $schema=schema.json\n\nExample:\n  runner schema > pipelines/schema.json"
-    )]
-    Schema(schema::Arguments),
+    Schema(schema),
     /// List, fetch and verify data sets
-    #[command(subcommand)]
-    Data(data::Verb),
+    Data(data),
     /// Inspect, verify and clean the store
-    #[command(subcommand)]
-    Cache(cache::Verb),
+    Cache(cache),
     /// Write a new pipeline to start from
-    New(new::Arguments),
+    New(new),
     /// Check device, store and data, and say what is wrong with them
-    Doctor,
+    Doctor(doctor),
     /// Print a completion script for a shell
-    Completions(completions::Arguments),
+    Completions(completions),
 }
 
 /// Writes a file that the user named: whole or not at all.
@@ -173,29 +185,7 @@ fn reason(error: &std::io::Error) -> String {
 
 fn carry_out_verb(arguments: Arguments) -> Exit {
     let global = arguments.global;
-    let result = match arguments.verb {
-        Verb::Run(arguments) => run::run(&global, &arguments),
-        Verb::Sweep(arguments) => sweep::run(&global, &arguments),
-        Verb::Lock(arguments) => lock::run(&global, &arguments),
-        Verb::Audit(arguments) => audit::run(&global, &arguments),
-        Verb::Verify(arguments) => verify::run(&global, &arguments),
-        Verb::Plan(arguments) => plan::run(&global, &arguments),
-        Verb::Why(arguments) => why::run(&global, &arguments),
-        Verb::Graph(arguments) => graph::run(&global, &arguments),
-        Verb::Predict(arguments) => predict::run(&global, &arguments),
-        Verb::Show(arguments) => show::run(&global, &arguments),
-        Verb::Runs(arguments) => runs::run(&global, &arguments),
-        Verb::Diff(arguments) => diff::run(&global, &arguments),
-        Verb::Export(arguments) => export::run(&global, &arguments),
-        Verb::Import(arguments) => import::run(&global, &arguments),
-        Verb::Stages(arguments) => stages::run(&global, &arguments),
-        Verb::Schema(arguments) => schema::run(&global, &arguments),
-        Verb::Data(verb) => data::run(&global, &verb),
-        Verb::Cache(verb) => cache::run(&global, &verb),
-        Verb::New(arguments) => new::run(&global, &arguments),
-        Verb::Doctor => doctor::run(&global),
-        Verb::Completions(arguments) => completions::run(&global, &arguments),
-    };
+    let result = arguments.verb.run(&global);
     result.unwrap_or_else(|error| {
         error::print(&error, global.json);
         Exit::from(&error)

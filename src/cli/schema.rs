@@ -10,6 +10,10 @@ use crate::sweep::sweep_schema;
 use crate::ui::out;
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A pipeline file names it in its first line, and editors complete and check the file:\n  \
+    # yaml-language-server: $schema=schema.json\n\nExample:\n  runner schema > pipelines/schema.json"
+)]
 pub(super) struct Arguments {
     /// Which files
     #[arg(value_enum, default_value = "pipeline")]
