@@ -381,7 +381,7 @@ fn every_link_leads_somewhere() {
 
 /// Files of Rust code.
 fn sources() -> Vec<PathBuf> {
-    let mut folders = vec![root().join("src"), root().join("stages/src")];
+    let mut folders = vec![root().join("src"), root().join("stages")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
