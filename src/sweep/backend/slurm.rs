@@ -337,7 +337,7 @@ mod tests {
     struct Cluster(tempfile::TempDir);
 
     impl Cluster {
-        const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/slurm-cluster.sh");
+        const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/slurm-cluster.sh");
 
         fn start(port: u16) -> Option<Self> {
             if !["slurmctld", "slurmd", "munged"].into_iter().all(is_there) {
