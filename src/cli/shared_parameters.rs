@@ -62,10 +62,10 @@ fn block_below(lines: &[&str], place: usize) -> String {
     block
 }
 
-/// `split` of "- `split` (object): …".
+/// `split` of "- `split` (object): …", `fixed` of "- `kind: fixed`: …".
 fn parameter_of(line: &str) -> String {
     let name = line.split('`').nth(1).unwrap_or("parameters");
-    name.replace(": ", "-")
+    name.rsplit(": ").next().unwrap_or(name).to_owned()
 }
 
 #[cfg(test)]
