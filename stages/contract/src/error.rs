@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::Fault;
 use crate::artifact::{ArtifactError, PathFault};
 
 /// A place in an input file.
@@ -127,5 +128,12 @@ impl<E: Error + Send + Sync + 'static> From<E> for StageError {
             "a computation failed"
         };
         Self::new(message).because(source)
+    }
+}
+
+/// Parameters that do not fit, where a stage or a file of a model has them.
+impl From<Fault> for StageError {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.to_string())
     }
 }

@@ -6,19 +6,24 @@ mod catalogue;
 mod choice;
 mod context;
 mod error;
+mod fault;
 mod kind;
+mod limits;
 mod port;
 mod random;
+mod table;
 #[doc(hidden)]
 pub mod testing;
 
 pub use catalogue::{Catalogue, Hardware};
-pub use choice::{Choice, Entry, Registry};
+pub use choice::Choice;
 pub use context::{Device, Host, NullHost, Progress, StageContext};
 pub use error::{Location, StageError};
+pub use fault::Fault;
 pub use kind::{
     FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings,
     Threads,
 };
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;
+pub use table::{Entry, Holds, Named, Table, Tabled};
