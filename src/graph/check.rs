@@ -128,8 +128,9 @@ fn complete(
     let parameters = kind.complete(given).map_err(|reason| {
         Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(""))
     })?;
-    kind.check(&parameters).map_err(|(path, reason)| {
-        Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(&path))
+    kind.check(&parameters).map_err(|fault| {
+        let message = format!("{subject}: {}", fault.reason);
+        Diagnostic::error("bad-value", message).at(blame(&fault.parameter))
     })?;
     Ok(parameters)
 }
@@ -717,9 +718,13 @@ impl Wiring<'_> {
         let node = self.node();
         let connected = connected(self.edges.iter().map(|(_, handoff)| handoff));
         let names: Vec<&str> = connected.iter().map(String::as_str).collect();
-        let Err((path, reason)) = node.kind.check_inputs(&node.parameters, &names) else {
+        let Err(fault) = node.kind.check_inputs(&node.parameters, &names) else {
             return;
         };
+        let contract::Fault {
+            parameter: path,
+            reason,
+        } = fault;
         let (code, span) = if path.is_empty() {
             (
                 "wrong-port",

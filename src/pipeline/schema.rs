@@ -311,7 +311,7 @@ fn or_reference(schema: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use contract::{
-        Choice, Entry, Inputs, Numerics, Outputs, Port, Registry, Stage, StageContext, Threads,
+        Choice, Entry, Inputs, Named, Numerics, Outputs, Port, Stage, StageContext, Table, Threads,
         Trouble,
     };
     use schemars::JsonSchema;
@@ -327,19 +327,32 @@ mod tests {
         width: u32,
     }
 
-    struct Models;
-
-    impl Registry for Models {
-        const TAG: &'static str = "kind";
-        const WHAT: &'static str = "model";
-
-        fn entries() -> Vec<Entry> {
-            vec![
-                Entry::new::<Layers>("wide", "A wide one."),
-                Entry::new::<Layers>("deep", "A deep one."),
-            ]
-        }
+    impl Named for Layers {
+        const NAME: &'static str = "wide";
+        const DOC: &'static str = "A wide one.";
     }
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Deep {
+        width: u32,
+    }
+
+    impl Named for Deep {
+        const NAME: &'static str = "deep";
+        const DOC: &'static str = "A deep one.";
+    }
+
+    trait Model: Send + Sync {}
+
+    impl Model for Layers {}
+
+    impl Model for Deep {}
+
+    static MODELS: Table<dyn Model> =
+        Table::new("model", &[Entry::of::<Layers>(), Entry::of::<Deep>()]);
+
+    contract::tabled!(dyn Model in MODELS);
 
     /// Parameters of the toy stage.
     #[derive(Serialize, Deserialize, JsonSchema)]
@@ -347,7 +360,7 @@ mod tests {
     struct Params {
         /// Passes over the data.
         epochs: u32,
-        model: Option<Choice<Models>>,
+        model: Option<Choice<dyn Model>>,
         #[serde(default)]
         note: String,
     }

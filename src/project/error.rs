@@ -53,7 +53,7 @@ impl Error {
     pub fn because(self, causes: Vec<String>) -> Self {
         match self {
             Self::Trouble(trouble) => Self::Trouble(trouble.with_causes(causes)),
-            faulty => faulty,
+            Self::Faulty(faulty) => Self::Faulty(faulty),
         }
     }
 
@@ -66,7 +66,7 @@ impl Error {
     pub fn maybe_hint(self, hint: Option<String>) -> Self {
         match self {
             Self::Trouble(trouble) => Self::Trouble(trouble.maybe_hint(hint)),
-            faulty => faulty,
+            Self::Faulty(faulty) => Self::Faulty(faulty),
         }
     }
 

@@ -56,6 +56,7 @@ impl Files {
     }
 
     /// With what came along in bundles.
+    #[must_use]
     pub fn with_brought(mut self, brought: BroughtWhen) -> Self {
         self.brought = brought;
         self

@@ -31,7 +31,7 @@ pub enum Submitted {
     UnderWay(usize),
     /// A rehearsal: the jobs, each after those before it.
     Rehearsed(Vec<(Part, Job)>),
-    Handed(Handed),
+    Handed(Box<Handed>),
 }
 
 /// A submission with its jobs, and the labels of its members.
@@ -141,11 +141,11 @@ pub fn submit(
     let labels = open
         .iter()
         .map(|place| label(&sweep.file, &view.roster.members[*place]));
-    Ok(Submitted::Handed(Handed {
+    Ok(Submitted::Handed(Box::new(Handed {
         labels: labels.collect(),
         submission,
         jobs: submitted,
-    }))
+    })))
 }
 
 /// Waits until nobody else submits for this sweep, and keeps others waiting as long as the value lives.

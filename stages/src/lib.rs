@@ -1,5 +1,6 @@
 //! The catalogue: every stage kind of `runner`, a line each, and what else the engine asks of the stages.
 
+use contract::artifact::Direction;
 use contract::{Catalogue, StageKind};
 
 use data::{fold, generate, generate_shapes, ingest, normalize, readers, window};
@@ -12,13 +13,24 @@ use programs::command;
 pub fn catalogue() -> Catalogue {
     Catalogue {
         kinds: kinds(),
-        directions: metrics::METRICS
-            .iter()
-            .map(|metric| (metric.name, metric.direction))
-            .collect(),
+        directions: directions(),
         hardware: &numerics::Machine,
         read_series: readers::read_fresh,
     }
+}
+
+/// Which way each metric is better; whatever it judges, that is the same.
+fn directions() -> Vec<(&'static str, Direction)> {
+    let mut directions = Vec::new();
+    for metric in metrics::all() {
+        let readings = metric.readings();
+        directions.extend(
+            readings
+                .first()
+                .map(|first| (metric.name(), first.direction)),
+        );
+    }
+    directions
 }
 
 /// All stage kinds, in the order of the catalogue: a line each.

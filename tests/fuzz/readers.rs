@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
-use contract::{Choice, NullHost};
-use data::readers::{self, Datasets};
+use contract::NullHost;
+use data::readers::DatasetChoice;
 use serde_json::{Value, json};
 
 use crate::frame::fuzz;
@@ -220,9 +220,10 @@ fn judge(input: &[u8]) -> Result<(), String> {
             .iter()
             .map(|name| ((*name).to_owned(), path.clone())),
     );
-    let choice = Choice::<Datasets>::new(form.dataset, form.parameters.clone())?;
+    let choice = DatasetChoice::new(form.dataset, form.parameters.clone())
+        .map_err(|fault| fault.to_string())?;
     let host = NullHost { files };
-    match readers::read(&choice, &host.context(0)) {
+    match choice.read(&host.context(0)) {
         Ok(series) => series.validate(),
         Err(error) if error.message().len() > 10_000 => {
             Err(format!("a message of {} bytes", error.message().len()))

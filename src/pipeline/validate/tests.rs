@@ -1,6 +1,6 @@
 //! Parameters of a toy stage, good and bad, with the reports that people would see.
 
-use contract::{Choice, Entry, Registry};
+use contract::{Choice, Entry, Named, Table};
 use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,34 +27,55 @@ struct Sgd {
     momentum: f64,
 }
 
-struct Optimizers;
-
-impl Registry for Optimizers {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "optimizer";
-    const BARE: bool = true;
-
-    fn entries() -> Vec<Entry> {
-        vec![
-            Entry::new::<Adam>("adam", "Adam."),
-            Entry::new::<Sgd>("sgd", "Gradient descent."),
-        ]
-    }
+impl Named for Adam {
+    const NAME: &'static str = "adam";
+    const DOC: &'static str = "Adam.";
 }
 
-struct Models;
-
-impl Registry for Models {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "model";
-
-    fn entries() -> Vec<Entry> {
-        vec![
-            Entry::new::<Sgd>("tvnet-recon", "TVNet."),
-            Entry::new::<Adam>("moment", "MOMENT."),
-        ]
-    }
+impl Named for Sgd {
+    const NAME: &'static str = "sgd";
+    const DOC: &'static str = "Gradient descent.";
 }
+
+trait Optimizer: Send + Sync {}
+
+impl Optimizer for Adam {}
+
+impl Optimizer for Sgd {}
+
+static OPTIMIZERS: Table<dyn Optimizer> =
+    Table::new("optimizer", &[Entry::of::<Adam>(), Entry::of::<Sgd>()]).or_bare();
+
+contract::tabled!(dyn Optimizer in OPTIMIZERS);
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+struct Tvnet(Sgd);
+
+impl Named for Tvnet {
+    const NAME: &'static str = "tvnet-recon";
+    const DOC: &'static str = "TVNet.";
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+struct Moment(Adam);
+
+impl Named for Moment {
+    const NAME: &'static str = "moment";
+    const DOC: &'static str = "MOMENT.";
+}
+
+trait Model: Send + Sync {}
+
+impl Model for Tvnet {}
+
+impl Model for Moment {}
+
+static MODELS: Table<dyn Model> =
+    Table::new("model", &[Entry::of::<Tvnet>(), Entry::of::<Moment>()]);
+
+contract::tabled!(dyn Model in MODELS);
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -81,8 +102,8 @@ struct Params {
     shuffle: bool,
     #[serde(default)]
     note: Option<String>,
-    optimizer: Option<Choice<Optimizers>>,
-    models: Option<Vec<Choice<Models>>>,
+    optimizer: Option<Choice<dyn Optimizer>>,
+    models: Option<Vec<Choice<dyn Model>>>,
     #[schemars(length(min = 1))]
     layers: Option<Vec<u32>>,
     overlap: Option<Overlap>,

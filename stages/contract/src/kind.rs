@@ -2,13 +2,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Inputs, Outputs, Port, StageContext, StageError};
+use super::{Fault, Inputs, Outputs, Port, StageContext, StageError, limits};
 use crate::artifact::Split;
 
 /// Whether the bits of the outputs depend on the machine's floating-point code paths.
@@ -225,7 +224,7 @@ pub struct Learning {
 /// A stage kind: its parameters, ports and work. `NAME` is also the name of its file.
 pub trait Stage: 'static {
     /// A struct with `#[serde(deny_unknown_fields)]`, defaults for what may be left out, and documented fields.
-    type Params: DeserializeOwned + Serialize + JsonSchema;
+    type Params: DeserializeOwned + Serialize + JsonSchema + 'static;
 
     /// The name in YAML.
     const NAME: &'static str;
@@ -250,11 +249,11 @@ pub trait Stage: 'static {
     fn inputs(params: &Self::Params) -> Vec<Port>;
     fn outputs(params: &Self::Params) -> Vec<Port>;
 
-    /// What the schema cannot say. The first element is the path of the parameter below `with`.
+    /// What the schema cannot say. Paths of parameters begin below `with`.
     ///
     /// # Errors
     /// The parameter at fault and a sentence about it.
-    fn check(_params: &Self::Params) -> Result<(), (String, String)> {
+    fn check(_params: &Self::Params) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -263,7 +262,7 @@ pub trait Stage: 'static {
     ///
     /// # Errors
     /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
-    fn check_inputs(_params: &Self::Params, _connected: &[&str]) -> Result<(), (String, String)> {
+    fn check_inputs(_params: &Self::Params, _connected: &[&str]) -> Result<(), Fault> {
         Ok(())
     }
 
@@ -318,7 +317,7 @@ pub struct StageKind {
     example: &'static str,
     schema: fn() -> Schema,
     complete: fn(Value) -> Result<Value, String>,
-    check: fn(&Value) -> Result<(), (String, String)>,
+    check: fn(&Value) -> Result<(), Fault>,
     check_inputs: CheckInputs,
     inputs: fn(&Value) -> Vec<Port>,
     outputs: fn(&Value) -> Vec<Port>,
@@ -331,7 +330,7 @@ pub struct StageKind {
 }
 
 /// What a kind has against its parameters in the light of the ports that are connected: the parameter, and why.
-type CheckInputs = fn(&Value, &[&str]) -> Result<(), (String, String)>;
+type CheckInputs = fn(&Value, &[&str]) -> Result<(), Fault>;
 
 /// Parameters come back as JSON that [`StageKind::complete`] wrote, so parsing them cannot fail.
 fn parse<S: Stage>(value: &Value) -> S::Params {
@@ -350,15 +349,7 @@ impl StageKind {
             gathers: S::GATHERS,
             ports_vary: S::PORTS_VARY,
             example: S::EXAMPLE,
-            schema: || {
-                let settings = SchemaSettings::draft2020_12().with(|settings| {
-                    settings.inline_subschemas = true;
-                    settings.meta_schema = None;
-                });
-                settings
-                    .into_generator()
-                    .into_root_schema_for::<S::Params>()
-            },
+            schema: || limits::generator().into_root_schema_for::<S::Params>(),
             complete: |value| {
                 let parameters =
                     S::Params::deserialize(value).map_err(|error| error.to_string())?;
@@ -370,7 +361,10 @@ impl StageKind {
                 })?;
                 Ok(completed)
             },
-            check: |value| S::check(&parse::<S>(value)),
+            check: |value| {
+                limits::check(value, limits::schema_of::<S::Params>())?;
+                S::check(&parse::<S>(value))
+            },
             check_inputs: |value, connected| S::check_inputs(&parse::<S>(value), connected),
             inputs: |value| S::inputs(&parse::<S>(value)),
             outputs: |value| S::outputs(&parse::<S>(value)),
@@ -405,11 +399,11 @@ impl StageKind {
         (self.complete)(parameters)
     }
 
-    /// See [`Stage::check`].
+    /// Checks the limits of the schema, and then what [`Stage::check`] adds.
     ///
     /// # Errors
     /// The parameter at fault and a sentence about it.
-    pub fn check(&self, parameters: &Value) -> Result<(), (String, String)> {
+    pub fn check(&self, parameters: &Value) -> Result<(), Fault> {
         (self.check)(parameters)
     }
 
@@ -417,11 +411,7 @@ impl StageKind {
     ///
     /// # Errors
     /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
-    pub fn check_inputs(
-        &self,
-        parameters: &Value,
-        connected: &[&str],
-    ) -> Result<(), (String, String)> {
+    pub fn check_inputs(&self, parameters: &Value, connected: &[&str]) -> Result<(), Fault> {
         (self.check_inputs)(parameters, connected)
     }
 

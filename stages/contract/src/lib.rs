@@ -5,20 +5,25 @@ pub mod artifact;
 mod catalogue;
 mod choice;
 mod context;
+mod fault;
 mod kind;
+mod limits;
 mod port;
 mod random;
+mod table;
 #[doc(hidden)]
 pub mod testing;
 mod trouble;
 
 pub use catalogue::{Catalogue, Hardware};
-pub use choice::{Choice, Entry, Registry};
+pub use choice::Choice;
 pub use context::{Device, Host, NullHost, Progress, StageContext};
+pub use fault::Fault;
 pub use kind::{
     FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings,
     Threads,
 };
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;
+pub use table::{Entry, Holds, Named, Table, Tabled};
 pub use trouble::{Location, Trouble, Trouble as StageError, TroubleKind};

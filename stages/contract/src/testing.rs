@@ -4,7 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::artifact::{Segment, Series, Split, WindowRun, WindowSpec, Windows};
+use crate::{Fault, Stage, StageKind, Table, Tabled};
 
 /// The real file with this path below a folder of `RUNNER_DATA_PATH`, or `None` where the data are not at hand.
 ///
@@ -32,6 +35,44 @@ pub fn real_data(path: &str) -> Option<PathBuf> {
         );
     }
     found
+}
+
+/// What is wrong with the parameters of a stage, if anything, as a pipeline would hear of it.
+pub fn fault_of<S: Stage>(parameters: Value) -> Option<Fault> {
+    let kind = StageKind::of::<S>();
+    match kind.complete(parameters) {
+        Ok(completed) => kind.check(&completed).err(),
+        Err(reason) => Some(Fault::whole(reason)),
+    }
+}
+
+/// Checks that every name that the sources below a folder declare has its line in a table.
+///
+/// # Panics
+/// If one has none, or the folder holds no names.
+pub fn assert_listed<T: ?Sized + Tabled>(table: &Table<T>, folder: &str) {
+    let mut folders = vec![PathBuf::from(folder)];
+    let mut found = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            for line in text.lines() {
+                let declared = line.trim().strip_prefix("const NAME: &'static str = \"");
+                let Some(name) = declared.and_then(|rest| rest.strip_suffix("\";")) else {
+                    continue;
+                };
+                let is_listed = table.entries().iter().any(|entry| entry.name == name);
+                assert!(is_listed, "{} has no line in its table", path.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0, "{folder} declares no names");
 }
 
 /// All windows of a length over one stretch of rows, `[rows, channels]`, of the split `train`.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::Fault;
 use crate::artifact::{ArtifactError, PathFault};
 
 /// What sort of end it is. The exit code of a command follows from it.
@@ -193,6 +194,13 @@ impl<E: Error + Send + Sync + 'static> From<E> for Trouble {
             "a computation failed"
         };
         Self::new(message).because(source)
+    }
+}
+
+/// Parameters that do not fit, where a stage or a file of a model has them.
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.to_string())
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Segment, Series, Split};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// The stage kind.
 pub struct Fold;
@@ -51,19 +51,13 @@ impl Stage for Fold {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        if params.folds < 2 {
-            return Err((
-                "folds".to_owned(),
-                format!("must be at least 2, not {}", params.folds),
-            ));
-        }
+    fn check(params: &Params) -> Result<(), Fault> {
         if params.index >= params.folds {
             let reason = format!(
                 "must be below the number of folds, {}, not {}",
                 params.folds, params.index
             );
-            return Err(("index".to_owned(), reason));
+            return Err(Fault::new("index", reason));
         }
         Ok(())
     }
@@ -200,7 +194,9 @@ fn push_or_extend(segments: &mut Vec<Segment>, next: Segment) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::testing::fault_of;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn series(segments: Vec<Segment>) -> Series {
         let rows = segments.last().map_or(0, |segment| segment.rows.end);
@@ -283,14 +279,9 @@ mod tests {
 
     #[test]
     fn unusable_folds_are_named() {
-        assert_eq!(
-            Fold::check(&Params { folds: 1, index: 0 }).unwrap_err().0,
-            "folds"
-        );
-        assert_eq!(
-            Fold::check(&Params { folds: 3, index: 3 }).unwrap_err().0,
-            "index"
-        );
+        let fault = |parameters| fault_of::<Fold>(parameters).unwrap().parameter;
+        assert_eq!(fault(json!({"folds": 1, "index": 0})), "folds");
+        assert_eq!(fault(json!({"folds": 3, "index": 3})), "index");
     }
 
     proptest! {

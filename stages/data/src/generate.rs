@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use self::signal::{Rhythm, Signal};
 use contract::artifact::{ArtifactKind, Segment, Series, Split};
-use contract::{Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads};
+use contract::{
+    Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads,
+};
 
 pub use anomaly::Kind;
 
@@ -122,42 +124,21 @@ impl Stage for Generate {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        let fault = |parameter: &str, reason: String| Err((parameter.to_owned(), reason));
-        if !(1..=1000).contains(&params.channels) {
-            return fault(
-                "channels",
-                format!("{} is not from 1 to 1000", params.channels),
-            );
-        }
+    fn check(params: &Params) -> Result<(), Fault> {
         let total = Split::ALL.iter().try_fold(0_usize, |sum, split| {
             sum.checked_add(params.rows.of(*split))
         });
         match total.and_then(|total| total.checked_mul(params.channels)) {
-            Some(0) => return fault("rows", "all splits are empty".to_owned()),
+            Some(0) => return Err(Fault::new("rows", "all splits are empty")),
             Some(values) if values <= MOST_VALUES => {}
-            _ => return fault("rows", format!("more than {MOST_VALUES} values in all")),
-        }
-        if !(2..=86_400).contains(&params.day) {
-            return fault(
-                "day",
-                format!("{} rows a day is not from 2 to 86400", params.day),
-            );
-        }
-        if !(0.0..=1.0).contains(&params.noise) {
-            return fault("noise", format!("{} is not from 0 to 1", params.noise));
-        }
-        if !(0.0..=0.3).contains(&params.anomaly_ratio) {
-            return fault(
-                "anomaly_ratio",
-                format!("{} is not from 0 to 0.3", params.anomaly_ratio),
-            );
+            _ => {
+                let reason = format!("more than {MOST_VALUES} values in all");
+                return Err(Fault::new("rows", reason));
+            }
         }
         if params.kinds.is_empty() && params.anomaly_ratio > 0.0 {
-            return fault(
-                "kinds",
-                "an empty list: name a kind, or set `anomaly_ratio: 0`".to_owned(),
-            );
+            let reason = "an empty list: name a kind, or set `anomaly_ratio: 0`";
+            return Err(Fault::new("kinds", reason));
         }
         Ok(())
     }
@@ -232,6 +213,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use contract::testing::fault_of;
 
     #[test]
     fn is_labelled_in_the_test_part_only_and_about_as_asked() {
@@ -384,9 +366,8 @@ mod tests {
             (json!({"kinds": []}), "kinds"),
             (json!({"day": 0}), "day"),
         ] {
-            let params: Params = serde_json::from_value(value).unwrap();
-            assert_eq!(Generate::check(&params).unwrap_err().0, parameter);
+            assert_eq!(fault_of::<Generate>(value).unwrap().parameter, parameter);
         }
-        assert!(Generate::check(&Params::default()).is_ok());
+        assert_eq!(fault_of::<Generate>(json!({})), None);
     }
 }

@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::readers::SplitPlan;
 use contract::artifact::{ArtifactKind, Segment, Series, Split};
-use contract::{Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads};
+use contract::{
+    Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads,
+};
 
 /// The stage kind `generate-shapes`.
 pub struct GenerateShapes;
@@ -87,6 +89,7 @@ const KINDS: [(Kind, &str, Draw); 9] = [
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
     /// The kinds; each becomes a class.
+    #[schemars(length(min = 1))]
     pub kinds: Vec<Kind>,
     /// Series of each kind.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -102,7 +105,7 @@ pub struct Params {
 #[serde(untagged)]
 pub enum Length {
     /// All have so many.
-    Fixed(usize),
+    Fixed(#[schemars(range(min = LEAST_ROWS))] usize),
     /// Each draws its own.
     Drawn(Bounds),
 }
@@ -111,6 +114,7 @@ pub enum Length {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
+    #[schemars(range(min = LEAST_ROWS))]
     pub from: usize,
     pub to: usize,
 }
@@ -170,46 +174,35 @@ impl Stage for GenerateShapes {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        let fault = |parameter: &str, reason: String| Err((parameter.to_owned(), reason));
-        if params.kinds.is_empty() {
-            return fault("kinds", "an empty list: name at least one".to_owned());
-        }
-        if let Some((_, twice)) = params
-            .kinds
-            .iter()
-            .enumerate()
-            .find(|(index, kind)| params.kinds[..*index].contains(kind))
-        {
-            return fault("kinds", format!("`{}` is listed twice", entry(*twice).1));
+    fn check(params: &Params) -> Result<(), Fault> {
+        for (index, kind) in params.kinds.iter().enumerate() {
+            if params.kinds[..index].contains(kind) {
+                let reason = format!("`{}` is listed twice", entry(*kind).1);
+                return Err(Fault::new("kinds", reason));
+            }
         }
         let Bounds { from, to } = params.length.bounds();
-        if from < LEAST_ROWS || to < from {
-            return fault(
-                "length",
-                format!("from {from} to {to} rows; at least {LEAST_ROWS}, and a range that rises"),
-            );
+        if to < from {
+            let reason = format!("from {from} to {to} rows is not a range that rises");
+            return Err(Fault::new("length", reason));
         }
         let values = params
             .kinds
             .len()
             .checked_mul(params.samples)
             .and_then(|series| series.checked_mul(to));
-        if params.samples == 0 || values.is_none_or(|values| values > MOST_VALUES) {
-            return fault(
-                "samples",
-                format!(
-                    "{} series of each kind: none, or more than memory holds",
-                    params.samples
-                ),
+        if values.is_none_or(|values| values > MOST_VALUES) {
+            let reason = format!(
+                "{} series of each kind: more than memory holds",
+                params.samples
             );
+            return Err(Fault::new("samples", reason));
         }
         params.split.check(false)?;
-        params
-            .split
-            .cut(params.samples)
-            .map_err(|error| ("split".to_owned(), error.message().to_owned()))?;
-        Ok(())
+        match params.split.cut(params.samples) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fault::new("split", error.message())),
+        }
     }
 
     fn run(params: &Params, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {

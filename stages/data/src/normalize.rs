@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Column, Series, Split, Table};
 use contract::{
-    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError,
+    Threads,
 };
 
 /// The stage kind `normalize`.
@@ -33,6 +34,7 @@ pub struct Params {
     pub clip: Option<Clip>,
     /// The splits whose rows are scaled; all if left out. Rows of other splits stay as they are.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub splits: Option<Vec<Split>>,
 }
 
@@ -129,22 +131,14 @@ impl Stage for Normalize {
         ]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
+    fn check(params: &Params) -> Result<(), Fault> {
         if params.fit.splits().is_empty() {
-            return Err((
-                "fit".to_owned(),
-                "an empty list: name the splits that give the statistics".to_owned(),
-            ));
-        }
-        if params.splits.as_ref().is_some_and(Vec::is_empty) {
-            return Err((
-                "splits".to_owned(),
-                "names no split; leave it out to scale all".to_owned(),
-            ));
+            let reason = "an empty list: name the splits that give the statistics";
+            return Err(Fault::new("fit", reason));
         }
         match params.clip.map(Clip::bounds) {
-            Some((low, high)) if !(low < high && low.is_finite() && high.is_finite()) => Err((
-                "clip".to_owned(),
+            Some((low, high)) if low >= high => Err(Fault::new(
+                "clip",
                 format!("the lower bound {low} is not below the upper bound {high}"),
             )),
             _ => Ok(()),
@@ -494,7 +488,7 @@ mod tests {
             inputs.add("statistics", "", statistics.into());
         }
         let params: Params = serde_json::from_value(parameters).unwrap();
-        Normalize::check(&params).map_err(|(_, reason)| StageError::new(reason))?;
+        Normalize::check(&params)?;
         let outputs = Normalize::run(&params, &inputs, &NullHost::default().context(0))?.into_map();
         let mut again = Inputs::default();
         outputs

@@ -2,13 +2,15 @@
 //! unless that is asked for; then it only reaches back in time.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Segment, Series, Split, WindowRun, WindowSpec, Windows};
 use contract::{
-    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError,
+    Threads,
 };
 
 /// The stage kind `window`.
@@ -29,6 +31,7 @@ pub struct Params {
     pub stride: Stride,
     /// The splits to cut windows from; all that the series has if left out.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub splits: Option<Vec<Split>>,
     /// Lets the first windows of a segment reach back into the segment of the same entity before it: with a horizon as
     /// far as the forecast stays inside, without one as far as the last row does.
@@ -41,7 +44,7 @@ pub struct Params {
 #[serde(untagged)]
 pub enum Stride {
     All(#[schemars(range(min = 1))] usize),
-    PerSplit(BTreeMap<Split, usize>),
+    PerSplit(BTreeMap<Split, NonZeroUsize>),
 }
 
 impl Default for Stride {
@@ -54,7 +57,7 @@ impl Stride {
     fn of(&self, split: Split) -> usize {
         match self {
             Self::All(stride) => *stride,
-            Self::PerSplit(strides) => strides.get(&split).copied().unwrap_or(1),
+            Self::PerSplit(strides) => strides.get(&split).map_or(1, |stride| stride.get()),
         }
     }
 }
@@ -87,25 +90,10 @@ impl Stage for Window {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        let fault = |parameter: &str, reason: &str| Err((parameter.to_owned(), reason.to_owned()));
-        if params.length == 0 {
-            return fault("length", "a window has at least one row");
-        }
+    fn check(params: &Params) -> Result<(), Fault> {
         if params.length.checked_add(params.horizon).is_none() {
-            return fault(
-                "horizon",
-                "a window and its horizon have more rows than can be counted",
-            );
-        }
-        if Split::ALL.iter().any(|split| params.stride.of(*split) == 0) {
-            return fault("stride", "windows are at least one row apart");
-        }
-        if params.splits.as_ref().is_some_and(Vec::is_empty) {
-            return fault(
-                "splits",
-                "an empty list: name a split or leave the parameter out for all of them",
-            );
+            let reason = "a window and its horizon have more rows than can be counted";
+            return Err(Fault::new("horizon", reason));
         }
         Ok(())
     }
@@ -250,6 +238,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use contract::testing::fault_of;
 
     fn series(segments: &[(Split, &str, usize)]) -> Series {
         let mut next = 0;
@@ -362,10 +351,10 @@ mod tests {
         for (value, parameter) in [
             (json!({"length": 0}), "length"),
             (json!({"length": 1, "stride": 0}), "stride"),
-            (json!({"length": 1, "stride": {"test": 0}}), "stride"),
+            (json!({"length": 1, "stride": {"test": 0}}), ""),
             (json!({"length": 1, "splits": []}), "splits"),
         ] {
-            assert_eq!(Window::check(&params(value)).unwrap_err().0, parameter);
+            assert_eq!(fault_of::<Window>(value).unwrap().parameter, parameter);
         }
     }
 

@@ -76,22 +76,6 @@ impl Stage for RenderImages {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        let within = |name: &str, value: f32, low: f32, high: f32| {
-            if (low..=high).contains(&value) {
-                return Ok(());
-            }
-            Err((
-                name.to_owned(),
-                format!("{value} is not between {low} and {high}"),
-            ))
-        };
-        within("width", params.width as f32, 16.0, 4096.0)?;
-        within("height", params.height as f32, 16.0, 4096.0)?;
-        within("dpi", params.dpi, 10.0, 1000.0)?;
-        within("line_width", params.line_width, 0.1, 50.0)
-    }
-
     fn run(
         params: &Params,
         inputs: &Inputs,
@@ -184,6 +168,7 @@ mod tests {
     use super::*;
     use contract::NullHost;
     use contract::artifact::Split;
+    use contract::testing::fault_of;
 
     fn series() -> Series {
         let segment = |index: usize, split, entity: &str, class: Option<&str>| {
@@ -206,7 +191,6 @@ mod tests {
 
     fn rendered(parameters: serde_json::Value) -> Images {
         let params: Params = serde_json::from_value(parameters).unwrap();
-        RenderImages::check(&params).unwrap();
         render(&params, &series(), &NullHost::default().context(0)).unwrap()
     }
 
@@ -260,8 +244,10 @@ mod tests {
             (json!({"dpi": 0}), "dpi"),
             (json!({"line_width": -1.0}), "line_width"),
         ] {
-            let params: Params = serde_json::from_value(value).unwrap();
-            assert_eq!(RenderImages::check(&params).unwrap_err().0, parameter);
+            assert_eq!(
+                fault_of::<RenderImages>(value).unwrap().parameter,
+                parameter
+            );
         }
     }
 }

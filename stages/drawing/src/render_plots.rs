@@ -19,7 +19,7 @@ use contract::artifact::{
     Split, Table,
 };
 use contract::{
-    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
 };
 use pictures::{Drawing, Picture};
 use plot::{Canvas, Raster, Svg};
@@ -41,9 +41,9 @@ pub enum Format {
 #[serde(untagged)]
 pub enum Channels {
     /// So many, those that have most to do with the anomalies.
-    Count(usize),
+    Count(#[schemars(range(max = 64))] usize),
     /// These.
-    Names(Vec<String>),
+    Names(#[schemars(length(max = 64))] Vec<String>),
 }
 
 /// How scores map to height.
@@ -64,9 +64,11 @@ pub struct Params {
     pub format: Format,
     /// Pixels.
     #[serde(default = "default_width")]
+    #[schemars(range(min = 200, max = 10_000))]
     pub width: u32,
     /// Pixels of a picture of the score alone; each channel adds a third.
     #[serde(default = "default_height")]
+    #[schemars(range(min = 150, max = 5_000))]
     pub height: u32,
     /// The split that is drawn.
     #[serde(default = "default_split")]
@@ -180,36 +182,7 @@ impl Stage for RenderPlots {
         vec![Port::new("plots", ArtifactKind::Files, "the pictures")]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        let side = |name: &str, pixels: u32, range: std::ops::RangeInclusive<u32>| {
-            if range.contains(&pixels) {
-                return Ok(());
-            }
-            Err((
-                name.to_owned(),
-                format!(
-                    "{pixels} pixels is not between {} and {}",
-                    range.start(),
-                    range.end()
-                ),
-            ))
-        };
-        side("width", params.width, 200..=10_000)?;
-        side("height", params.height, 150..=5_000)?;
-        let count = match &params.channels {
-            Channels::Count(count) => *count,
-            Channels::Names(names) => names.len(),
-        };
-        if count > 64 {
-            return Err((
-                "channels".to_owned(),
-                format!("{count} channels are more than the 64 that one picture holds"),
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_inputs(_: &Params, connected: &[&str]) -> Result<(), (String, String)> {
+    fn check_inputs(_: &Params, connected: &[&str]) -> Result<(), Fault> {
         let drawn = [
             "series",
             "scores",
@@ -222,10 +195,8 @@ impl Stage for RenderPlots {
             return Ok(());
         }
         let names = drawn.map(|port| format!("`{port}`")).join(", ");
-        Err((
-            String::new(),
-            format!("there is nothing to draw: connect at least one of {names}"),
-        ))
+        let reason = format!("there is nothing to draw: connect at least one of {names}");
+        Err(Fault::whole(reason))
     }
 
     fn run(
@@ -237,7 +208,7 @@ impl Stage for RenderPlots {
         let scores = inputs.optional::<Scores>("scores")?;
         let metrics = inputs.optional::<Metrics>("metrics")?;
         Self::check_inputs(params, &inputs.connected())
-            .map_err(|(_, reason)| StageError::new(reason))?;
+            .map_err(|fault| StageError::new(fault.reason))?;
         let mut pictures = Vec::new();
         let forecasts = inputs.optional::<Forecasts>("forecasts")?;
         if series.is_some() && forecasts.is_none() || scores.is_some() {

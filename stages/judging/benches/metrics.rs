@@ -12,7 +12,7 @@ use contract::artifact::{Artifact, Forecasts, Origin, Split};
 use contract::{Inputs, NullHost, Random, StageKind};
 use criterion::{Criterion, criterion_group, criterion_main};
 use judging::evaluate::Evaluate;
-use judging::metrics::{self, Case, Declaration, ForecastCase, MetricChoice, Subject};
+use judging::metrics::{self, Case, ForecastCase, MetricChoice, Subject};
 
 const ROWS: usize = 700_000;
 const STRETCHES: usize = 28;
@@ -40,10 +40,11 @@ fn rows() -> (Vec<f64>, Vec<bool>) {
     (labels.iter().map(score).collect(), labels)
 }
 
-fn of_detection() -> impl Iterator<Item = &'static Declaration> {
-    metrics::METRICS
-        .iter()
-        .filter(|metric| metric.subject == Subject::Detection)
+/// The metrics of a subject, with their defaults.
+fn metrics_of(subject: Subject) -> Vec<MetricChoice> {
+    metrics::all()
+        .filter(|metric| metrics::reading(metric, subject).is_ok())
+        .collect()
 }
 
 fn case(scores: &[f64], labels: &[bool]) -> Case {
@@ -75,20 +76,11 @@ fn dump(folder: &Path, scores: &[f64], labels: &[bool]) -> std::io::Result<()> {
     let case = Case::of_one_stretch(scores.to_vec(), labels.to_vec())
         .expect("finite scores")
         .at(THRESHOLD);
-    let figure = |name: &'static str| {
-        let choice: MetricChoice =
-            serde_json::from_value(name.into()).expect("a metric by its bare name");
-        (
-            name.to_owned(),
-            metrics::evaluate(&choice, &case, false)
-                .expect("defaults are right")
-                .value
-                .into(),
-        )
-    };
-    let mut figures: serde_json::Map<String, serde_json::Value> = of_detection()
-        .map(|declaration| figure(declaration.name))
-        .collect();
+    let mut figures = serde_json::Map::new();
+    for metric in metrics_of(Subject::Detection) {
+        let figure = metrics::evaluate(&metric, &case, false).expect("it judges scores");
+        figures.insert(metric.name().to_owned(), figure.value.into());
+    }
     figures.insert("threshold".to_owned(), THRESHOLD.into());
     std::fs::write(
         folder.join("figures.json"),
@@ -107,20 +99,17 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| case(black_box(&scores), &labels))
     });
     let sorted = case(&scores, &labels);
-    for declaration in of_detection() {
-        let choice: MetricChoice =
-            serde_json::from_value(declaration.name.into()).expect("a metric by its bare name");
-        group.bench_function(declaration.name, |bencher| {
-            bencher.iter(|| metrics::evaluate(&choice, black_box(&sorted), false));
+    let metrics = metrics_of(Subject::Detection);
+    for metric in &metrics {
+        group.bench_function(metric.name(), |bencher| {
+            bencher.iter(|| metrics::evaluate(metric, black_box(&sorted), false));
         });
     }
     group.bench_function("everything", |bencher| {
         bencher.iter(|| {
             let case = case(&scores, &labels);
-            for declaration in of_detection() {
-                let choice: MetricChoice =
-                    serde_json::from_value(declaration.name.into()).expect("a name");
-                black_box(metrics::evaluate(&choice, &case, false)).expect("defaults are right");
+            for metric in &metrics {
+                black_box(metrics::evaluate(metric, &case, false)).expect("it judges scores");
             }
         });
     });
@@ -156,14 +145,9 @@ fn bench_forecasts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("2785 windows of 96 x 7");
     group.sample_size(10);
     let case = ForecastCase::new(Arc::clone(&forecasts), Split::Test).expect("finite values");
-    for declaration in metrics::METRICS
-        .iter()
-        .filter(|metric| metric.subject == Subject::Forecast)
-    {
-        let choice: MetricChoice =
-            serde_json::from_value(declaration.name.into()).expect("a metric by its bare name");
-        group.bench_function(declaration.name, |bencher| {
-            bencher.iter(|| metrics::evaluate(&choice, black_box(&case), false));
+    for metric in metrics_of(Subject::Forecast) {
+        group.bench_function(metric.name(), |bencher| {
+            bencher.iter(|| metrics::evaluate(&metric, black_box(&case), false));
         });
     }
     let kind = StageKind::of::<Evaluate>();

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Forecasts, Predictions, Scores, Split, Typed};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// The stage kind.
 pub struct Ensemble;
@@ -111,18 +111,13 @@ impl Stage for Ensemble {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
+    fn check(params: &Params) -> Result<(), Fault> {
         if params.standardize_by.is_some() && params.of != Of::Scores {
-            return Err((
-                "standardize_by".to_owned(),
-                "is for scores alone".to_owned(),
-            ));
+            return Err(Fault::new("standardize_by", "is for scores alone"));
         }
         if params.of == Of::Predictions && params.combine != Combine::Mean {
-            return Err((
-                "combine".to_owned(),
-                "must be `mean` for predictions, which are probabilities".to_owned(),
-            ));
+            let reason = "must be `mean` for predictions, which are probabilities";
+            return Err(Fault::new("combine", reason));
         }
         Ok(())
     }
@@ -429,7 +424,7 @@ mod tests {
                 ..params
             })
             .unwrap_err()
-            .0,
+            .parameter,
             "standardize_by"
         );
     }

@@ -12,10 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{self, MetricChoice, Subject};
-use crate::thresholds::{self, Basis, ThresholdChoice};
+use crate::thresholds::{Basis, ThresholdChoice};
 use contract::artifact::{ArtifactKind, Forecasts, Predictions, Scores, Split};
 use contract::{
-    Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError,
+    Threads,
 };
 
 /// The stage kind.
@@ -136,42 +137,39 @@ impl Stage for Evaluate {
         ]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
+    fn check(params: &Params) -> Result<(), Fault> {
         if let Some(threshold) = &params.threshold {
-            thresholds::check(threshold).map_err(|reason| ("threshold".to_owned(), reason))?;
+            threshold
+                .check()
+                .map_err(|fault| fault.below("threshold"))?;
         }
         let choices = params.metrics.as_deref().unwrap_or_default();
         for (index, choice) in choices.iter().enumerate() {
-            let blame = |reason: String| (format!("metrics.{index}"), reason);
-            metrics::check(choice).map_err(blame)?;
             if choices[..index].contains(choice) {
-                return Err(blame(format!(
-                    "metric `{}` is asked for twice",
-                    metrics::label(choice)
-                )));
+                let reason = format!("metric `{}` is asked for twice", metrics::label(choice));
+                return Err(Fault::new(format!("metrics.{index}"), reason));
             }
         }
         Ok(())
     }
 
-    fn check_inputs(params: &Params, connected: &[&str]) -> Result<(), (String, String)> {
-        let subject = subject(connected).map_err(|reason| (String::new(), reason))?;
+    fn check_inputs(params: &Params, connected: &[&str]) -> Result<(), Fault> {
+        let subject = subject(connected).map_err(Fault::whole)?;
         match (subject, &params.threshold) {
             (Subject::Detection, None) => {
                 let reason = "`scores` are judged at a threshold: say how it is chosen, such as `threshold: {kind: quantile, anomaly_ratio: 1.0}`";
-                return Err((String::new(), reason.to_owned()));
+                return Err(Fault::whole(reason));
             }
             (Subject::Forecast | Subject::Classification, Some(_)) => {
-                return Err((
-                    "threshold".to_owned(),
-                    format!("{} have no threshold: remove it", subject.name()),
-                ));
+                let reason = format!("{} have no threshold: remove it", subject.name());
+                return Err(Fault::new("threshold", reason));
             }
             _ => {}
         }
         for (index, choice) in params.metrics.iter().flatten().enumerate() {
-            metrics::check_subject(choice, subject)
-                .map_err(|reason| (format!("metrics.{index}"), reason))?;
+            if let Err(reason) = metrics::reading(choice, subject) {
+                return Err(Fault::new(format!("metrics.{index}"), reason));
+            }
         }
         Ok(())
     }
@@ -189,8 +187,8 @@ impl Stage for Evaluate {
             parameter,
         };
         let purpose = Purpose::Threshold { judged: params.on };
-        let mut learned = match thresholds::basis(threshold) {
-            Ok(Basis::Scores(splits)) if splits.is_empty() => {
+        let mut learned = match threshold.basis() {
+            Basis::Scores(splits) if splits.is_empty() => {
                 vec![learning(
                     purpose,
                     vec![Split::Calibration, Split::Train],
@@ -198,13 +196,13 @@ impl Stage for Evaluate {
                     "threshold",
                 )]
             }
-            Ok(Basis::Scores(splits)) => vec![learning(purpose, splits, false, "threshold.over")],
-            Ok(Basis::JudgedLabels) => {
+            Basis::Scores(splits) => vec![learning(purpose, splits, false, "threshold.over")],
+            Basis::JudgedLabels => {
                 vec![learning(purpose, vec![params.on], true, "threshold.kind")]
             }
-            Ok(Basis::Nothing) | Err(_) => Vec::new(),
+            Basis::Nothing => Vec::new(),
         };
-        if thresholds::adapts(threshold) == Ok(true) {
+        if threshold.adapts() {
             learned.push(learning(
                 Purpose::Adapt,
                 vec![params.on],
@@ -221,7 +219,7 @@ impl Stage for Evaluate {
         context: &StageContext<'_>,
     ) -> Result<Outputs, StageError> {
         Self::check_inputs(params, &inputs.connected())
-            .map_err(|(_, reason)| StageError::new(reason))?;
+            .map_err(|fault| StageError::new(fault.reason))?;
         if let Some(scores) = inputs.optional::<Scores>(SCORES)? {
             return Ok(Outputs::one(
                 "metrics",

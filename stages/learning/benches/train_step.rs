@@ -7,10 +7,10 @@ use std::ffi::{c_int, c_long};
 use std::hint::black_box;
 
 use candle_core::{Device, Tensor};
-use contract::{self, Choice, Random};
+use contract::{self, Random};
 use criterion::{Criterion, criterion_group, criterion_main};
-use learning::models::{self, Batch, DataShape, Models, Network, Task};
-use numerics::optimizer::{Optimizer, Optimizers};
+use learning::models::{self, Batch, DataShape, ModelChoice, Network, Task};
+use numerics::optimizer::{Optimizer, OptimizerChoice};
 use numerics::{Gradients, Mode};
 use serde_json::{Value, json};
 
@@ -223,12 +223,12 @@ fn train_step(criterion: &mut Criterion) {
     let device = device();
     for case in CASES {
         let mut random = Random::new(0, "bench");
-        let choice: Choice<Models> =
-            Choice::new(case.model, (case.parameters)()).expect("the model is in the table");
+        let choice =
+            ModelChoice::new(case.model, (case.parameters)()).expect("the model is in the table");
         let network = models::build(&choice, (case.shape)(), &device, &mut random)
             .expect("the sizes are possible");
-        let adam: Choice<Optimizers> =
-            Choice::new("adam", json!({"lr": 1e-4})).expect("the optimizer is in the table");
+        let adam = OptimizerChoice::new("adam", json!({"lr": 1e-4}))
+            .expect("the optimizer is in the table");
         let optimizer = |_: &_| Optimizer::new(&adam, network.state()).expect("the optimizer fits");
         let mut optimizers: Vec<Optimizer> = network.phases().iter().map(optimizer).collect();
         let batch = batch((case.shape)(), case.batch, &device, &mut random);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::Task;
 use crate::training::{Inference, Samples, Selection};
 use contract::artifact::{ArtifactKind, Images, Model, Predictions, Split, Windows};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// See the module.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Params {
     /// What is classified: windows of a series, or images.
     pub of: Of,
     /// The splits whose samples are classified.
+    #[schemars(length(min = 1))]
     pub splits: Vec<Split>,
     /// Samples that are worked on together.
     #[schemars(range(min = 1))]
@@ -98,7 +99,7 @@ impl Stage for Classify {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
+    fn check(params: &Params) -> Result<(), Fault> {
         params.selection().check()
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::Task;
 use crate::training::{Inference, Selection};
 use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Series, Split, Windows};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// See the module.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct Forecast;
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
     /// The splits whose windows are continued.
+    #[schemars(length(min = 1))]
     pub splits: Vec<Split>,
     /// Windows that are worked on together.
     #[schemars(range(min = 1))]
@@ -81,10 +82,7 @@ impl Stage for Forecast {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        if params.season == 0 {
-            return Err(("season".to_owned(), "must be at least 1".to_owned()));
-        }
+    fn check(params: &Params) -> Result<(), Fault> {
         params.selection().check()
     }
 
@@ -156,6 +154,7 @@ mod tests {
     use crate::training::train;
     use contract::NullHost;
     use contract::artifact::Artifact;
+    use contract::testing::fault_of;
     use serde_json::json;
     use std::sync::Arc;
 
@@ -255,15 +254,8 @@ mod tests {
                 .message()
                 .contains("test")
         );
-        assert_eq!(
-            Forecast::check(&Params {
-                season: 0,
-                ..Params::default()
-            })
-            .unwrap_err()
-            .0,
-            "season"
-        );
+        let fault = fault_of::<Forecast>(json!({"season": 0})).unwrap();
+        assert_eq!(fault.parameter, "season");
     }
 
     #[test]

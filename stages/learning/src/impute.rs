@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::Task;
 use crate::training::{Inference, Masking, Selection};
 use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Split, Windows};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,11 +29,12 @@ pub enum Judged {
 #[serde(default, deny_unknown_fields)]
 pub struct Params {
     /// The chance of every single value to be hidden.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub ratio: f64,
     /// Which values count. Some published figures count those that could be seen, too.
     pub judged: Judged,
     /// The splits whose windows are worked on.
+    #[schemars(length(min = 1))]
     pub splits: Vec<Split>,
     /// Windows that are worked on together.
     #[schemars(range(min = 1))]
@@ -95,11 +96,7 @@ impl Stage for Impute {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        Masking {
-            ratio: params.ratio,
-        }
-        .check()?;
+    fn check(params: &Params) -> Result<(), Fault> {
         params.selection().check()
     }
 
@@ -165,6 +162,7 @@ mod tests {
     use crate::training::train;
     use contract::NullHost;
     use contract::artifact::Artifact;
+    use contract::testing::fault_of;
     use serde_json::json;
     use std::sync::Arc;
 
@@ -237,14 +235,7 @@ mod tests {
         );
         assert!(all.judged.is_empty() && all.predicted == found.predicted);
         assert_ne!(found.judged, filled(&params, &model, &windows, 2).judged);
-        assert_eq!(
-            Impute::check(&Params {
-                ratio: 0.0,
-                ..params
-            })
-            .unwrap_err()
-            .0,
-            "ratio"
-        );
+        let fault = fault_of::<Impute>(json!({"ratio": 0})).unwrap();
+        assert_eq!(fault.parameter, "ratio");
     }
 }

@@ -13,7 +13,7 @@ use contract::artifact::{
     ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows,
 };
 use contract::{
-    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
 };
 
 /// See the module.
@@ -65,12 +65,15 @@ pub struct Params {
     /// Whether each channel's part of the score is kept.
     pub contributions: bool,
     /// The splits to score; all if left out. Rows of other splits are left out of the scores.
+    #[schemars(length(min = 1))]
     pub splits: Option<Vec<Split>>,
     /// Of images: the classes that count as anomalies; without this the scores have no labels.
+    #[schemars(length(min = 1))]
     pub anomalous: Option<Vec<String>>,
     /// Of images: the classes that count as normal; without this, all that are not anomalous. Images of classes that are
     /// neither are left out, and so are anomalous ones of other splits than `test`, so that thresholds are learned from
     /// normal images.
+    #[schemars(length(min = 1))]
     pub normal: Option<Vec<String>>,
 }
 
@@ -123,27 +126,10 @@ impl Stage for Score {
         )]
     }
 
-    fn check(params: &Params) -> Result<(), (String, String)> {
-        if params.batch == 0 {
-            return Err(("batch".to_owned(), "must be at least 1".to_owned()));
-        }
-        if params.splits.as_ref().is_some_and(Vec::is_empty) {
-            return Err((
-                "splits".to_owned(),
-                "names no split; leave it out to score all".to_owned(),
-            ));
-        }
+    fn check(params: &Params) -> Result<(), Fault> {
         if params.anomalous.is_some() && params.of != Of::Images {
-            return Err((
-                "anomalous".to_owned(),
-                "is for images, not for the rows of a series".to_owned(),
-            ));
-        }
-        if params.anomalous.as_ref().is_some_and(Vec::is_empty) {
-            return Err((
-                "anomalous".to_owned(),
-                "names no class; leave it out for scores without labels".to_owned(),
-            ));
+            let reason = "is for images, not for the rows of a series";
+            return Err(Fault::new("anomalous", reason));
         }
         images::check_normal(params)
     }

@@ -4,7 +4,7 @@
 use crate::training::{Recipe, train};
 use contract::artifact::{ArtifactKind, Images, Split, Windows};
 use contract::{
-    FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext,
+    Fault, FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext,
     StageError, Threads,
 };
 
@@ -54,7 +54,7 @@ impl Stage for Train {
         ]
     }
 
-    fn check(params: &Recipe) -> Result<(), (String, String)> {
+    fn check(params: &Recipe) -> Result<(), Fault> {
         params.check()
     }
 

@@ -26,6 +26,7 @@ pub fn lanes(channels: usize) -> impl Iterator<Item = Span> {
 
 /// Values of the channels of a [`Span`]; those beyond a short one are zeros and never stored.
 #[derive(Clone, Copy, Debug)]
+#[must_use]
 pub struct Lanes([f32; LANES]);
 
 impl Lanes {

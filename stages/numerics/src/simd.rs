@@ -87,7 +87,7 @@ impl Level {
 ///
 /// # Safety
 /// Every method needs the instructions of its level; pointers must be valid for `WIDTH` floats.
-pub unsafe trait Lanes: Copy {
+pub(crate) unsafe trait Lanes: Copy {
     const WIDTH: usize;
 
     unsafe fn splat(value: f32) -> Self;
@@ -99,7 +99,7 @@ pub unsafe trait Lanes: Copy {
 
 /// Four floats that the compiler maps to whatever the target has.
 #[derive(Clone, Copy)]
-pub struct Portable([f32; 4]);
+pub(crate) struct Portable([f32; 4]);
 
 unsafe impl Lanes for Portable {
     const WIDTH: usize = 4;
@@ -136,7 +136,7 @@ mod x86 {
     };
 
     #[derive(Clone, Copy)]
-    pub struct Avx2(__m256);
+    pub(crate) struct Avx2(__m256);
 
     unsafe impl Lanes for Avx2 {
         const WIDTH: usize = 8;
@@ -163,7 +163,7 @@ mod x86 {
     }
 
     #[derive(Clone, Copy)]
-    pub struct Avx512(__m512);
+    pub(crate) struct Avx512(__m512);
 
     unsafe impl Lanes for Avx512 {
         const WIDTH: usize = 16;
@@ -191,7 +191,7 @@ mod x86 {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 /// Compiles plain loops once per level: `vectorised! { fn NAME(arguments) { body } }` gives a function that takes
 /// a [`Level`] before the arguments. The arithmetic of such loops is the same at every level.

@@ -25,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use contract::artifact::ArtifactKind;
 use contract::{
-    FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext, StageError,
-    Surroundings, Threads,
+    Fault, FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext,
+    StageError, Surroundings, Threads,
 };
 
 /// Parameters of `command`.
@@ -116,7 +116,7 @@ impl Stage for Command {
         params.outputs.iter().map(port).collect()
     }
 
-    fn check(params: &CommandParams) -> Result<(), (String, String)> {
+    fn check(params: &CommandParams) -> Result<(), Fault> {
         check::check(params)
     }
 

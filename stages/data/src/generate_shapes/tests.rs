@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use contract::testing::fault_of;
 
 fn params(value: serde_json::Value) -> Params {
     serde_json::from_value(value).unwrap()
@@ -156,11 +157,8 @@ fn checks_its_parameters() {
         (json!({"samples": 3}), "split"),
         (json!({"split": {"train": 0.5}}), "split"),
     ] {
-        assert_eq!(
-            GenerateShapes::check(&params(value.clone())).unwrap_err().0,
-            parameter,
-            "{value}"
-        );
+        let fault = fault_of::<GenerateShapes>(value.clone()).unwrap();
+        assert_eq!(fault.parameter, parameter, "{value}");
     }
-    assert!(GenerateShapes::check(&Params::default()).is_ok());
+    assert_eq!(fault_of::<GenerateShapes>(json!({})), None);
 }

@@ -12,19 +12,22 @@ use serde::{Deserialize, Serialize};
 use super::tabular::TypedTable;
 use super::{Dataset, batches, columns};
 use contract::artifact::Series;
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Which files, and what their columns are for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Arrow(TypedTable);
 
-impl Dataset for Arrow {
+impl Named for Arrow {
     const NAME: &'static str = "arrow";
     const DOC: &'static str =
         "Arrow IPC files and streams: a column per channel, time and label columns, nulls.";
+    const EXAMPLE: &'static str = r#"{"path": "data.arrow"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for Arrow {
+    fn check(&self) -> Result<(), Fault> {
         self.0.sources().check(self.0.label.is_some())
     }
 

@@ -10,7 +10,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Where the files are and how they are written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -94,7 +94,7 @@ pub(super) fn unnamed(index: usize) -> String {
 }
 
 /// Refuses what cannot stand between numbers.
-pub(super) fn check_delimiter(delimiter: char) -> Result<(), (String, String)> {
+pub(super) fn check_delimiter(delimiter: char) -> Result<(), Fault> {
     if delimiter.is_ascii()
         && !delimiter.is_ascii_alphanumeric()
         && !"\"\n\r.+-".contains(delimiter)
@@ -102,7 +102,7 @@ pub(super) fn check_delimiter(delimiter: char) -> Result<(), (String, String)> {
         return Ok(());
     }
     let reason = format!("{delimiter:?} cannot stand between numbers; try \",\", \";\" or \"\\t\"");
-    Err(("delimiter".to_owned(), reason))
+    Err(Fault::new("delimiter", reason))
 }
 
 impl Csv {
@@ -116,16 +116,19 @@ impl Csv {
     }
 }
 
-impl Dataset for Csv {
+impl Named for Csv {
     const NAME: &'static str = "csv";
     const DOC: &'static str = "Delimited text (CSV, TSV), also compressed by gzip: time column, label column, missing values.";
+    const EXAMPLE: &'static str = r#"{"path": "data.csv"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for Csv {
+    fn check(&self) -> Result<(), Fault> {
         check_delimiter(self.delimiter)?;
         if let Some(time) = &self.time {
             time.format()
                 .check()
-                .map_err(|reason| ("time.format".to_owned(), reason))?;
+                .map_err(|reason| Fault::new("time.format", reason))?;
         }
         self.sources().check(self.label.is_some())
     }
@@ -301,8 +304,8 @@ mod tests {
                 "time.format",
             ),
         ] {
-            let csv: Csv = serde_json::from_value(parameters).unwrap();
-            assert_eq!(csv.check().unwrap_err().0, parameter);
+            let fault = crate::readers::fault("csv", parameters).unwrap();
+            assert_eq!(fault.parameter, parameter);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, Missing, SplitPlan, stratified};
 use contract::artifact::{Series, Split};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Where the samples are and how they are written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -147,22 +147,23 @@ fn entity(name: &str) -> &str {
     &name[..name.len() - ending.unwrap_or(0)]
 }
 
-impl Dataset for CsvClasses {
+impl Named for CsvClasses {
     const NAME: &'static str = "csv-classes";
     const DOC: &'static str = "A folder of delimited text files by class, folder/CLASS/sample.csv; each file is a sample.";
+    const EXAMPLE: &'static str = r#"{"path": "data"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for CsvClasses {
+    fn check(&self) -> Result<(), Fault> {
         super::csv::check_delimiter(self.delimiter)?;
         if self.missing == Missing::Drop {
             let reason =
                 "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
-            return Err(("missing".to_owned(), reason.to_owned()));
+            return Err(Fault::new("missing", reason));
         }
         if self.test.as_ref() == Some(&self.path) {
-            return Err((
-                "test".to_owned(),
-                "the test part is the folder that the model is trained on".to_owned(),
-            ));
+            let reason = "the test part is the folder that the model is trained on";
+            return Err(Fault::new("test", reason));
         }
         self.plan().check(self.test.is_some())
     }
@@ -292,8 +293,8 @@ mod tests {
                 "split.test",
             ),
         ] {
-            let dataset: CsvClasses = serde_json::from_value(parameters).unwrap();
-            assert_eq!(dataset.check().unwrap_err().0, parameter);
+            let fault = crate::readers::fault("csv-classes", parameters).unwrap();
+            assert_eq!(fault.parameter, parameter);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Which transformers are read and how they are split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -44,22 +44,23 @@ fn months(entity: &str) -> Vec<(Split, Range<usize>)> {
     ]
 }
 
-impl Dataset for Ett {
+impl Named for Ett {
     const NAME: &'static str = "ett";
     const DOC: &'static str =
         "Electricity Transformer Temperature: ETTh1, ETTh2, ETTm1, ETTm2; 12/4/4 months.";
+    const EXAMPLE: &'static str = r#"{"entity": "ETTh1"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for Ett {
+    fn check(&self) -> Result<(), Fault> {
         self.entity.check("entity")?;
         if let Some(unknown) = self
             .entity
             .iter()
             .find(|entity| !ENTITIES.contains(&entity.as_str()))
         {
-            return Err((
-                "entity".to_owned(),
-                format!("there is no `{unknown}`, but {}", ENTITIES.join(", ")),
-            ));
+            let reason = format!("there is no `{unknown}`, but {}", ENTITIES.join(", "));
+            return Err(Fault::new("entity", reason));
         }
         self.split.map_or(Ok(()), |split| split.check(false))
     }
@@ -150,6 +151,6 @@ mod tests {
     #[test]
     fn names_the_entities() {
         let ett: Ett = serde_json::from_value(serde_json::json!({"entity": "ETTh3"})).unwrap();
-        assert!(ett.check().unwrap_err().1.contains("ETTh1, ETTh2"));
+        assert!(ett.check().unwrap_err().reason.contains("ETTh1, ETTh2"));
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Datasets, number, text};
+use super::{DatasetChoice, number, text};
 use contract::artifact::{Segment, Series, Split};
-use contract::{Choice, NullHost, StageError};
+use contract::{NullHost, StageError};
 
 /// Reads files, each as one segment of the split `test`, with the channels in the order of `channels`. Columns are taken
 /// by name; in a table without a header, or with as many columns of other names, by position.
@@ -74,11 +74,11 @@ fn read(file: &Path, channels: &[String]) -> Result<Series, StageError> {
         }
         "csv"
     };
-    let choice = Choice::<Datasets>::new(dataset, parameters).map_err(StageError::new)?;
+    let choice = DatasetChoice::new(dataset, parameters)?;
     let host = NullHost {
         files: vec![("input".to_owned(), file.to_owned())],
     };
-    super::read(&choice, &host.context(0))
+    choice.read(&host.context(0))
 }
 
 fn is_number(field: &str) -> bool {

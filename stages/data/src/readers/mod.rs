@@ -27,31 +27,25 @@ mod uea;
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::columns::{Columns, Role, Selection};
 use self::text::{Dialect, TextFile};
 use contract::artifact::Series;
-use contract::{Choice, Entry, FileRequest, Registry, StageContext, StageError};
+use contract::{Choice, Entry, Fault, FileRequest, StageContext, StageError, Table};
 
 pub use fresh::read_fresh;
 pub use missing::Missing;
 pub use split_plan::SplitPlan;
 pub use times::TimeFormat;
 
-/// A data set or a file format: parameters, the files they ask for, and how these become a series.
-pub trait Dataset: DeserializeOwned + Serialize + JsonSchema + 'static {
-    /// The name in YAML.
-    const NAME: &'static str;
-    /// One sentence for the catalogue.
-    const DOC: &'static str;
-
-    /// What the schema cannot say.
+/// A data set or a file format: the files that its parameters ask for, and how these become a series.
+pub trait Dataset: Send + Sync {
+    /// What the schema of the parameters cannot say.
     ///
     /// # Errors
-    /// The parameter at fault and a sentence about it.
-    fn check(&self) -> Result<(), (String, String)>;
+    /// The parameter at fault.
+    fn check(&self) -> Result<(), Fault>;
 
     /// The raw files these parameters ask for.
     fn files(&self) -> Vec<FileRequest>;
@@ -63,100 +57,28 @@ pub trait Dataset: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError>;
 }
 
-/// The table of data sets.
-pub struct Datasets;
-
-/// The parameter at fault and a sentence about it, if any.
-type Checked = Result<(), (String, String)>;
-
-/// One line of the table, with its type erased.
-struct Line {
-    name: &'static str,
-    entry: fn() -> Entry,
-    check: fn(&Choice<Datasets>) -> Checked,
-    files: fn(&Choice<Datasets>) -> Vec<FileRequest>,
-    read: fn(&Choice<Datasets>, &StageContext<'_>) -> Result<Series, StageError>,
-}
-
-const fn line<D: Dataset>() -> Line {
-    Line {
-        name: D::NAME,
-        entry: || Entry::new::<D>(D::NAME, D::DOC),
-        check: |choice| parameters::<D>(choice).and_then(|dataset| dataset.check()),
-        files: |choice| {
-            parameters::<D>(choice)
-                .map(|dataset| dataset.files())
-                .unwrap_or_default()
-        },
-        read: |choice, context| match parameters::<D>(choice) {
-            Ok(dataset) => dataset.read(context),
-            Err((_, message)) => Err(StageError::new(message)),
-        },
-    }
-}
-
-fn parameters<D: Dataset>(choice: &Choice<Datasets>) -> Result<D, (String, String)> {
-    choice
-        .parameters()
-        .map_err(|message| ("dataset".to_owned(), message))
-}
-
 /// All data sets and formats, in the order of the documentation.
-const TABLE: &[Line] = &[
-    line::<smd::Smd>(),
-    line::<telemanom::Msl>(),
-    line::<telemanom::Smap>(),
-    line::<ett::Ett>(),
-    line::<uea::Uea>(),
-    line::<csv::Csv>(),
-    line::<csv_classes::CsvClasses>(),
-    line::<npy::Npy>(),
-    line::<parquet::Parquet>(),
-    line::<arrow::Arrow>(),
-];
+static DATASETS: Table<dyn Dataset> = Table::new(
+    "data set",
+    &[
+        Entry::of::<smd::Smd>(),
+        Entry::of::<telemanom::Msl>(),
+        Entry::of::<telemanom::Smap>(),
+        Entry::of::<ett::Ett>(),
+        Entry::of::<uea::Uea>(),
+        Entry::of::<csv::Csv>(),
+        Entry::of::<csv_classes::CsvClasses>(),
+        Entry::of::<npy::Npy>(),
+        Entry::of::<parquet::Parquet>(),
+        Entry::of::<arrow::Arrow>(),
+    ],
+)
+.tagged("dataset");
 
-impl Registry for Datasets {
-    const TAG: &'static str = "dataset";
-    const WHAT: &'static str = "data set";
+contract::tabled!(dyn Dataset in DATASETS);
 
-    fn entries() -> Vec<Entry> {
-        TABLE.iter().map(|line| (line.entry)()).collect()
-    }
-}
-
-fn entry_of(choice: &Choice<Datasets>) -> Result<&'static Line, (String, String)> {
-    let found = TABLE.iter().find(|line| line.name == choice.name());
-    found.ok_or_else(|| {
-        (
-            "dataset".to_owned(),
-            format!("unknown data set `{}`", choice.name()),
-        )
-    })
-}
-
-/// What is wrong with the parameters of this data set, beyond their types.
-///
-/// # Errors
-/// The parameter at fault and a sentence about it.
-pub fn check(choice: &Choice<Datasets>) -> Result<(), (String, String)> {
-    (entry_of(choice)?.check)(choice)
-}
-
-/// The raw files that this data set needs.
-pub fn files(choice: &Choice<Datasets>) -> Vec<FileRequest> {
-    entry_of(choice)
-        .map(|line| (line.files)(choice))
-        .unwrap_or_default()
-}
-
-/// Reads a data set.
-///
-/// # Errors
-/// The first fault in the data, with file and line.
-pub fn read(choice: &Choice<Datasets>, context: &StageContext<'_>) -> Result<Series, StageError> {
-    let line = entry_of(choice).map_err(|(_, message)| StageError::new(message))?;
-    (line.read)(choice, context)
-}
+/// A data set with its parameters, as a pipeline names it.
+pub type DatasetChoice = Choice<dyn Dataset>;
 
 /// One name or a list of names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -183,19 +105,20 @@ impl OneOrMany {
     }
 
     /// Refuses an empty list, empty names and names that come twice.
-    pub fn check(&self, parameter: &str) -> Result<(), (String, String)> {
+    pub fn check(&self, parameter: &str) -> Result<(), Fault> {
         let names: Vec<&String> = self.iter().collect();
-        let fault = match names
-            .iter()
-            .enumerate()
-            .find(|(index, name)| names[..*index].contains(name))
-        {
-            Some((_, name)) => format!("`{name}` is listed twice"),
-            None if names.is_empty() => "an empty list: name at least one".to_owned(),
-            None if names.iter().any(|name| name.is_empty()) => "an empty name".to_owned(),
-            None => return Ok(()),
-        };
-        Err((parameter.to_owned(), fault))
+        if names.is_empty() {
+            return Err(Fault::new(parameter, "an empty list: name at least one"));
+        }
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() {
+                return Err(Fault::new(parameter, "an empty name"));
+            }
+            if names[..index].contains(name) {
+                return Err(Fault::new(parameter, format!("`{name}` is listed twice")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -292,4 +215,32 @@ fn read_table(
     let roles = selection.roles(&text.names, file)?;
     into.expect_channels(columns::channels(&text.names, &roles), file)?;
     text.read_roles(&roles, &mut into.columns, context)
+}
+
+/// What is wrong with parameters, if anything.
+#[cfg(test)]
+fn fault(dataset: &str, parameters: serde_json::Value) -> Option<Fault> {
+    match DatasetChoice::new(dataset, parameters) {
+        Ok(choice) => choice.check().err(),
+        Err(fault) => Some(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_works_with_its_example() {
+        for dataset in DATASETS.examples() {
+            assert_eq!(dataset.check(), Ok(()), "{dataset:?}");
+            assert!(!dataset.files().is_empty(), "{dataset:?}");
+        }
+    }
+
+    #[test]
+    fn every_file_has_its_line_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/readers");
+        contract::testing::assert_listed(&DATASETS, folder);
+    }
 }

@@ -12,7 +12,7 @@ use super::columns::{self, Columns};
 use super::tabular::Sources;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Where the arrays are: `[rows, channels]`, or `[rows]` for one channel.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -46,12 +46,15 @@ impl Npy {
     }
 }
 
-impl Dataset for Npy {
+impl Named for Npy {
     const NAME: &'static str = "npy";
     const DOC: &'static str =
         "NumPy arrays: [rows, channels], with a test array and its labels if there are any.";
+    const EXAMPLE: &'static str = r#"{"path": "data.npy"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for Npy {
+    fn check(&self) -> Result<(), Fault> {
         self.sources().check(false)
     }
 

@@ -14,19 +14,22 @@ use super::columns::{Role, Selection};
 use super::tabular::TypedTable;
 use super::{Dataset, batches, columns};
 use contract::artifact::{Series, Source, check_page_sizes};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Which files, and what their columns are for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Parquet(TypedTable);
 
-impl Dataset for Parquet {
+impl Named for Parquet {
     const NAME: &'static str = "parquet";
     const DOC: &'static str =
         "Parquet tables: a column per channel, time and label columns, nulls as missing values.";
+    const EXAMPLE: &'static str = r#"{"path": "data.parquet"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for Parquet {
+    fn check(&self) -> Result<(), Fault> {
         self.0.sources().check(self.0.label.is_some())
     }
 

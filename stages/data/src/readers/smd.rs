@@ -14,7 +14,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Which machines are read and how their training part is split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -47,12 +47,15 @@ impl Smd {
     }
 }
 
-impl Dataset for Smd {
+impl Named for Smd {
     const NAME: &'static str = "smd";
     const DOC: &'static str =
         "Server Machine Dataset: 28 machines, 38 metrics a minute, labelled test part.";
+    const EXAMPLE: &'static str = r#"{"entity": "machine-1-1"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
+impl Dataset for Smd {
+    fn check(&self) -> Result<(), Fault> {
         self.entity.check("entity")?;
         self.split.check(true)
     }

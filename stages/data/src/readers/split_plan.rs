@@ -6,8 +6,8 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use contract::StageError;
 use contract::artifact::Split;
+use contract::{Fault, StageError};
 
 /// Fractions of the rows, in order of time; they add up to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,26 +60,16 @@ impl SplitPlan {
         }
     }
 
-    /// Checks the fractions. `own_test` says that the source has its own test part.
-    pub fn check(&self, own_test: bool) -> Result<(), (String, String)> {
-        for (split, fraction) in self.fractions() {
-            if !(0.0..=1.0).contains(&fraction) {
-                return Err((
-                    format!("split.{split}"),
-                    format!("{fraction} is not a fraction from 0 to 1"),
-                ));
-            }
-        }
+    /// What the schema cannot say of the fractions. `own_test` says that the source has its own test part.
+    pub fn check(&self, own_test: bool) -> Result<(), Fault> {
         if own_test && self.test != 0.0 {
             let reason = "the source has its own test part; only its training part is split, so this must be 0";
-            return Err(("split.test".to_owned(), reason.to_owned()));
+            return Err(Fault::new("split.test", reason));
         }
         let sum: f64 = self.fractions().iter().map(|(_, fraction)| fraction).sum();
         if (sum - 1.0).abs() > 1e-9 {
-            return Err((
-                "split".to_owned(),
-                format!("the fractions add up to {sum}, not to 1"),
-            ));
+            let reason = format!("the fractions add up to {sum}, not to 1");
+            return Err(Fault::new("split", reason));
         }
         Ok(())
     }
@@ -155,18 +145,15 @@ mod tests {
             validation: 0.2,
             ..SplitPlan::default()
         };
-        assert_eq!(plan.check(false).unwrap_err().0, "split");
+        assert_eq!(plan.check(false).unwrap_err().parameter, "split");
         assert_eq!(
-            SplitPlan::of_whole().check(true).unwrap_err().0,
+            SplitPlan::of_whole().check(true).unwrap_err().parameter,
             "split.test"
         );
         assert!(SplitPlan::of_whole().check(false).is_ok());
-        let negative = SplitPlan {
-            train: 1.5,
-            test: -0.5,
-            ..SplitPlan::default()
-        };
-        assert_eq!(negative.check(false).unwrap_err().0, "split.train");
+        let negative = serde_json::json!({"path": "a", "split": {"train": 1.5, "test": -0.5}});
+        let fault = crate::readers::fault("csv", negative).unwrap();
+        assert_eq!(fault.parameter, "split.train");
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use super::builder::{Builder, Part};
 use super::columns::Selection;
 use super::{Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, StageContext, StageError};
 
 /// Files that together make a series.
 pub(super) struct Sources<'a> {
@@ -29,7 +29,7 @@ impl Sources<'_> {
         }
     }
 
-    pub fn check(&self, own_label: bool) -> Result<(), (String, String)> {
+    pub fn check(&self, own_label: bool) -> Result<(), Fault> {
         self.path.check("path")?;
         for (name, files) in [("test", self.test), ("test_labels", self.test_labels)] {
             let Some(files) = files else { continue };
@@ -40,12 +40,12 @@ impl Sources<'_> {
                     files.len(),
                     self.path.len()
                 );
-                return Err((name.to_owned(), reason));
+                return Err(Fault::new(name, reason));
             }
         }
         if self.test_labels.is_some() && (self.test.is_none() || own_label) {
             let reason = "goes with `test`, and with a table that has no label column (`label`)";
-            return Err(("test_labels".to_owned(), reason.to_owned()));
+            return Err(Fault::new("test_labels", reason));
         }
         self.plan().check(self.test.is_some())
     }

@@ -14,7 +14,7 @@ use super::missing::Missing;
 use super::npy::NpyFile;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 const FOLDER: &str = "SMAP_MSL";
 const INTERVALS: &str = "SMAP_MSL/labeled_anomalies.csv";
@@ -73,7 +73,7 @@ impl Channels {
         }
     }
 
-    fn check(&self, craft: &Craft) -> Result<(), (String, String)> {
+    fn check(&self, craft: &Craft) -> Result<(), Fault> {
         self.entity.check("entity")?;
         if let Some(unknown) = self
             .names(craft)
@@ -81,10 +81,8 @@ impl Channels {
             .find(|name| !craft.channels.contains(&name.as_str()))
         {
             let known = craft.channels.join(", ");
-            return Err((
-                "entity".to_owned(),
-                format!("{} has no channel `{unknown}`, but {known}", craft.name),
-            ));
+            let reason = format!("{} has no channel `{unknown}`, but {known}", craft.name);
+            return Err(Fault::new("entity", reason));
         }
         self.split.check(true)
     }
@@ -155,11 +153,14 @@ pub struct Smap(Channels);
 
 macro_rules! spacecraft {
     ($type:ident, $craft:ident, $name:literal, $doc:literal) => {
-        impl Dataset for $type {
+        impl Named for $type {
             const NAME: &'static str = $name;
             const DOC: &'static str = $doc;
+            const EXAMPLE: &'static str = r#"{"entity": "all"}"#;
+        }
 
-            fn check(&self) -> Result<(), (String, String)> {
+        impl Dataset for $type {
+            fn check(&self) -> Result<(), Fault> {
                 self.0.check(&$craft)
             }
 

@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Builder, Part};
 use super::{Dataset, Missing, SplitPlan, columns, line, number, stratified, text};
 use contract::artifact::{Series, Split};
-use contract::{FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, StageError};
 
 /// Which problem is read.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Uea {
     /// The problem, such as `Handwriting`: its files begin with this name.
+    #[schemars(length(min = 1))]
     pub problem: String,
     /// Files of a part: `PROBLEMDimension1_TRAIN.arff` and on, or `PROBLEM_TRAIN.arff` if there is only one dimension.
     /// `.ts` files say how many dimensions they hold. 3 for `Handwriting`, else 1 if left out.
@@ -182,13 +183,13 @@ fn merge(samples: &mut [Sample], found: Vec<Sample>, file: &Path) -> Result<(), 
 }
 
 /// What is wrong with a line.
-struct Fault {
+struct LineFault {
     line: usize,
     message: String,
     hint: Option<&'static str>,
 }
 
-impl Fault {
+impl LineFault {
     fn new(line: usize, message: impl Into<String>) -> Self {
         Self {
             line,
@@ -214,7 +215,7 @@ impl Fault {
 }
 
 /// A value, or NaN for what stands for a missing one.
-fn value(field: &str, at: usize) -> Result<f32, Fault> {
+fn value(field: &str, at: usize) -> Result<f32, LineFault> {
     let field = field.trim();
     if field == "?" || field.eq_ignore_ascii_case("nan") {
         return Ok(f32::NAN);
@@ -222,40 +223,32 @@ fn value(field: &str, at: usize) -> Result<f32, Fault> {
     let parsed = number::parse(field.as_bytes(), 0)
         .filter(|(value, end)| *end == field.len() && value.is_finite());
     parsed.map(|(value, _)| value).ok_or_else(|| {
-        Fault::new(
+        LineFault::new(
             at,
             format!("`{}` is not a finite number", line::shortened(field)),
         )
     })
 }
 
-impl Dataset for Uea {
+impl Named for Uea {
     const NAME: &'static str = "uea";
     const DOC: &'static str =
         "A problem of the UEA or UCR archive: samples with classes, as ARFF or .ts files.";
+    const EXAMPLE: &'static str = r#"{"problem": "Handwriting"}"#;
+}
 
-    fn check(&self) -> Result<(), (String, String)> {
-        let fault = |parameter: &str, reason: &str| Err((parameter.to_owned(), reason.to_owned()));
-        if self.problem.is_empty() || self.problem.contains('/') {
-            return fault(
-                "problem",
-                "the name that the files of the problem begin with, without a folder",
-            );
-        }
-        if self.dimensions == Some(0) {
-            return fault("dimensions", "0 dimensions: there is at least one");
+impl Dataset for Uea {
+    fn check(&self) -> Result<(), Fault> {
+        if self.problem.contains('/') {
+            let reason = "the name that the files of the problem begin with, without a folder";
+            return Err(Fault::new("problem", reason));
         }
         if self.missing == Missing::Drop {
-            return fault(
-                "missing",
-                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole",
-            );
+            let reason =
+                "`drop` would tear samples apart; `ffill` and `interpolate` keep them whole";
+            return Err(Fault::new("missing", reason));
         }
-        if (0.0..=0.9).contains(&self.validation) {
-            Ok(())
-        } else {
-            fault("validation", "the share is from 0 to 0.9")
-        }
+        Ok(())
     }
 
     fn files(&self) -> Vec<FileRequest> {

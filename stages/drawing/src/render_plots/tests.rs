@@ -76,8 +76,7 @@ fn run(parameters: &str, inputs: Vec<(&str, Artifact)>) -> Result<Files, StageEr
     let parameters = kind
         .complete(serde_json::from_str(parameters).unwrap())
         .map_err(StageError::new)?;
-    kind.check(&parameters)
-        .map_err(|(at, reason)| StageError::new(format!("{at}: {reason}")))?;
+    kind.check(&parameters)?;
     let mut ports = Inputs::default();
     inputs
         .into_iter()

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::metrics::{self, Case, Subject};
-use crate::thresholds::{self, Basis, Source, ThresholdChoice};
+use crate::thresholds::{Basis, Source, ThresholdChoice};
 use contract::artifact::{Direction, Metric, Metrics, Scores, Segment, Split};
 use contract::{StageContext, StageError};
 
@@ -143,7 +143,7 @@ fn apply_threshold(
     scores: &Scores,
     case: Case,
 ) -> Result<(Metric, Case), StageError> {
-    let basis = thresholds::basis(choice).map_err(StageError::new)?;
+    let basis = choice.basis();
     let learned = match &basis {
         Basis::Scores(splits) => threshold_scores(scores, splits)?,
         Basis::Nothing | Basis::JudgedLabels => LearnedFrom::default(),
@@ -153,7 +153,7 @@ fn apply_threshold(
         stretches: &learned.stretches,
         case: &case,
     };
-    let chosen = thresholds::choose(choice, &source)?;
+    let chosen = choice.choose(&source)?;
     let names = learned
         .splits
         .iter()

@@ -29,8 +29,7 @@ fn outputs(
 ) -> Result<Vec<(String, Artifact)>, StageError> {
     let kind = StageKind::of::<Evaluate>();
     let parameters = kind.complete(parameters).map_err(StageError::new)?;
-    kind.check(&parameters)
-        .map_err(|(at, reason)| StageError::new(format!("{at}: {reason}")))?;
+    kind.check(&parameters)?;
     let mut inputs = Inputs::default();
     inputs.add(port, "", judged);
     let made: Vec<_> = kind
@@ -373,21 +372,21 @@ fn says_what_does_not_go_together() {
         let parameters = kind.complete(json(text)).unwrap();
         kind.check_inputs(&parameters, connected).unwrap_err()
     };
-    assert!(error(&[], "{}").1.contains("nothing to judge"));
+    assert!(error(&[], "{}").reason.contains("nothing to judge"));
     assert!(
         error(&["scores", "forecasts"], "{}")
-            .1
+            .reason
             .contains("`scores` and `forecasts` are connected")
     );
-    assert!(error(&["scores"], "{}").1.contains("at a threshold"));
-    let (at, reason) = error(
+    assert!(error(&["scores"], "{}").reason.contains("at a threshold"));
+    let fault = error(
         &["forecasts"],
         r#"{"threshold": {"kind": "fixed", "value": 1}}"#,
     );
-    assert!(at == "threshold" && reason.contains("forecasts have no threshold"));
-    let (at, reason) = error(&["predictions"], r#"{"metrics": ["accuracy", "mse"]}"#);
-    assert!(
-        at == "metrics.1" && reason.contains("`mse` judges forecasts, not class predictions"),
-        "{reason}"
-    );
+    assert_eq!(fault.parameter, "threshold");
+    assert!(fault.reason.contains("forecasts have no threshold"));
+    let fault = error(&["predictions"], r#"{"metrics": ["accuracy", "mse"]}"#);
+    assert_eq!(fault.parameter, "metrics.1");
+    let words = "`mse` judges forecasts, not class predictions";
+    assert!(fault.reason.contains(words), "{fault}");
 }

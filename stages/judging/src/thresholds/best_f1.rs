@@ -3,36 +3,30 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Chosen, Source, ThresholdKind};
+use super::{Basis, Chosen, Source, Threshold};
 use crate::metrics::{best_adjusted_threshold, best_threshold};
-use contract::StageError;
-
-pub struct BestF1;
+use contract::{Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct BestF1 {
     /// Whether F1 is taken after point adjustment.
     #[serde(default)]
     point_adjusted: bool,
 }
 
-impl ThresholdKind for BestF1 {
-    type Params = Params;
-
+impl Named for BestF1 {
     const NAME: &'static str = "best-f1";
     const DOC: &'static str = "The threshold with the highest F1 on the judged rows. An oracle: it knows the labels that it is judged by.";
+}
 
-    fn check(_: &Params) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn basis(_: &Params) -> Basis {
+impl Threshold for BestF1 {
+    fn basis(&self) -> Basis {
         Basis::JudgedLabels
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let search = if params.point_adjusted {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+        let search = if self.point_adjusted {
             best_adjusted_threshold
         } else {
             best_threshold
@@ -41,7 +35,7 @@ impl ThresholdKind for BestF1 {
             StageError::new("no threshold has a best F1, since none of the judged rows is labelled as an anomaly")
                 .hint("choose a threshold that does not look at labels, such as {kind: quantile, anomaly_ratio: 1.0}")
         })?;
-        let what = if params.point_adjusted {
+        let what = if self.point_adjusted {
             "point-adjusted F1"
         } else {
             "F1"

@@ -7,19 +7,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tail::{self, Tail};
-use super::{Basis, Chosen, Over, Source, ThresholdKind, peaks};
-use contract::StageError;
-
-pub struct Dspot;
+use super::{Basis, Chosen, Over, Source, Threshold, peaks};
+use contract::{Fault, Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct Dspot {
     /// The probability that a normal score exceeds the threshold.
     #[serde(default = "tail::default_risk")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     risk: f64,
     /// The share of the calibrating differences that the tail is fitted to.
     #[serde(default = "tail::default_level")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     level: f64,
     /// How many of the last normal scores make the local mean.
     #[serde(default = "default_depth")]
@@ -37,43 +37,40 @@ fn default_depth() -> usize {
     10
 }
 
-impl ThresholdKind for Dspot {
-    type Params = Params;
-
+impl Named for Dspot {
     const NAME: &'static str = "dspot";
     const DOC: &'static str = "Streaming peaks over threshold with drift (Siffer et al., KDD 2017): `spot` on scores minus the mean of the last `depth` ones without alarm. Every segment starts afresh.";
-    const ADAPTS: bool = true;
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        if !(1..=1_000_000).contains(&params.depth) {
-            return Err(format!(
-                "depth {} is not between 1 and 1,000,000",
-                params.depth
-            ));
-        }
-        tail::check(params.risk, params.level)
+impl Threshold for Dspot {
+    fn check(&self) -> Result<(), Fault> {
+        tail::check(self.risk, self.level)
     }
 
-    fn basis(params: &Params) -> Basis {
-        params.over.basis()
+    fn adapts(&self) -> bool {
+        true
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let (differences, mean) = calibrate(source, params.depth)?;
-        let tail = Tail::calibrated(differences, params.level, params.search)?;
+    fn basis(&self) -> Basis {
+        self.over.basis()
+    }
+
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+        let (differences, mean) = calibrate(source, self.depth)?;
+        let tail = Tail::calibrated(differences, self.level, self.search)?;
         let by_row = source.case.stretches.iter().flat_map(|stretch| {
             stream(
                 tail.clone(),
                 mean.clone(),
-                params.risk,
+                self.risk,
                 &source.case.scores[stretch.clone()],
             )
         });
         let how = format!(
             "adapts: a Pareto tail above the mean of the last {} normal scores exceeds it with probability {}",
-            params.depth, params.risk
+            self.depth, self.risk
         );
-        let value = mean.value() + tail.threshold(params.risk);
+        let value = mean.value() + tail.threshold(self.risk);
         Ok(Chosen {
             value,
             by_row: Some(by_row.collect()),
@@ -166,8 +163,8 @@ mod tests {
     use crate::metrics::Case;
     use contract::Random;
 
-    fn params(depth: usize) -> Params {
-        Params {
+    fn params(depth: usize) -> Dspot {
+        Dspot {
             risk: 1e-3,
             level: 0.05,
             depth,
@@ -195,7 +192,7 @@ mod tests {
             stretches: std::slice::from_ref(&whole),
             case: &case,
         };
-        let thresholds = Dspot::choose(&params(20), &source).unwrap().by_row.unwrap();
+        let thresholds = params(20).choose(&source).unwrap().by_row.unwrap();
         let alarms: Vec<usize> = (0..3000)
             .filter(|row| scores[*row] > thresholds[*row])
             .collect();
@@ -220,15 +217,13 @@ mod tests {
     fn needs_more_rows_than_its_depth() {
         let case = Case::of_one_stretch(vec![1.0], vec![false]).unwrap();
         let (halves, scores) = ([0..50, 50..100], [1.0; 100]);
-        let error = Dspot::choose(
-            &params(60),
-            &Source {
+        let error = params(60)
+            .choose(&Source {
                 scores: &scores,
                 stretches: &halves,
                 case: &case,
-            },
-        )
-        .unwrap_err();
+            })
+            .unwrap_err();
         assert!(error.message().contains("60 rows"), "{error}");
     }
 }

@@ -4,16 +4,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Chosen, Over, Source, ThresholdKind};
-use contract::StageError;
-
-pub struct Ewma;
+use super::{Basis, Chosen, Over, Source, Threshold};
+use contract::{Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct Ewma {
     /// The weight of the newest score, between 0 and 1.
     #[serde(default = "default_smoothing")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     smoothing: f64,
     /// How many standard deviations.
     #[serde(default = "default_k")]
@@ -34,49 +33,38 @@ fn default_k() -> f64 {
 /// The smallest variance: constant scores shall not make every later one an alarm.
 const SMALLEST_VARIANCE: f64 = 1e-8;
 
-impl ThresholdKind for Ewma {
-    type Params = Params;
-
+impl Named for Ewma {
     const NAME: &'static str = "ewma";
     const DOC: &'static str = "Mean plus `k` standard deviations, of exponentially weighted moments: they start from the chosen splits, and after each judged row move to its score, or to the threshold if the score lies above it. Every segment starts afresh.";
-    const ADAPTS: bool = true;
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        if !(params.smoothing > 0.0 && params.smoothing < 1.0) {
-            return Err(format!(
-                "smoothing {} is not between 0 and 1",
-                params.smoothing
-            ));
-        }
-        if params.k.is_finite() {
-            Ok(())
-        } else {
-            Err(format!("k {} is not a finite number", params.k))
-        }
+impl Threshold for Ewma {
+    fn adapts(&self) -> bool {
+        true
     }
 
-    fn basis(params: &Params) -> Basis {
-        params.over.basis()
+    fn basis(&self) -> Basis {
+        self.over.basis()
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
         let start = Moments::of(source.scores);
         let by_row = source.case.stretches.iter().flat_map(|stretch| {
             let mut moments = start;
             source.case.scores[stretch.clone()]
                 .iter()
                 .map(move |score| {
-                    let threshold = moments.threshold(params.k);
-                    moments.take(score.min(threshold), params.smoothing);
+                    let threshold = moments.threshold(self.k);
+                    moments.take(score.min(threshold), self.smoothing);
                     threshold
                 })
         });
         let how = format!(
             "adapts: mean plus {} standard deviations, the newest score weighted {}",
-            params.k, params.smoothing
+            self.k, self.smoothing
         );
         Ok(Chosen {
-            value: start.threshold(params.k),
+            value: start.threshold(self.k),
             by_row: Some(by_row.collect()),
             how,
         })
@@ -123,7 +111,7 @@ mod tests {
         for golden in golden::cases() {
             let reference = &golden.expected["ema_threshold"];
             let number = |name: &str| reference[name].as_f64().unwrap();
-            let params = Params {
+            let params = Ewma {
                 smoothing: number("alpha"),
                 k: number("k_sigma"),
                 over: Over::default(),
@@ -133,7 +121,7 @@ mod tests {
                 stretches: &[],
                 case: &golden.case,
             };
-            let chosen = Ewma::choose(&params, &source).unwrap();
+            let chosen = params.choose(&source).unwrap();
             let thresholds = chosen.by_row.unwrap();
             let [expected, _] = &golden.adaptive;
             assert_eq!(thresholds.len(), expected.len());
@@ -170,20 +158,18 @@ mod tests {
     #[test]
     fn every_stretch_starts_from_the_chosen_splits() {
         let case = Case::new(vec![5.0, 6.0, 5.0, 6.0], vec![false; 4], vec![0..2, 2..4]).unwrap();
-        let params = Params {
+        let params = Ewma {
             smoothing: 0.5,
             k: 1.0,
             over: Over::default(),
         };
-        let chosen = Ewma::choose(
-            &params,
-            &Source {
+        let chosen = params
+            .choose(&Source {
                 scores: &[1.0, 3.0],
                 stretches: &[],
                 case: &case,
-            },
-        )
-        .unwrap();
+            })
+            .unwrap();
         let thresholds = chosen.by_row.unwrap();
         assert_eq!((chosen.value, thresholds[0]), (3.0, 3.0));
         assert_eq!(thresholds[..2], thresholds[2..]);

@@ -3,37 +3,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Chosen, Source, ThresholdKind};
-use contract::StageError;
-
-pub struct Fixed;
+use super::{Basis, Chosen, Source, Threshold};
+use contract::{Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct Fixed {
     /// The threshold; scores above it are alarms.
     value: f64,
 }
 
-impl ThresholdKind for Fixed {
-    type Params = Params;
-
+impl Named for Fixed {
     const NAME: &'static str = "fixed";
     const DOC: &'static str = "The given value.";
+    const EXAMPLE: &'static str = r#"{"value": 1.0}"#;
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        if params.value.is_finite() {
-            Ok(())
-        } else {
-            Err(format!("value {} is not a finite number", params.value))
-        }
-    }
-
-    fn basis(_: &Params) -> Basis {
+impl Threshold for Fixed {
+    fn basis(&self) -> Basis {
         Basis::Nothing
     }
 
-    fn choose(params: &Params, _: &Source<'_>) -> Result<Chosen, StageError> {
-        Ok(Chosen::constant(params.value, "given".to_owned()))
+    fn choose(&self, _: &Source<'_>) -> Result<Chosen, StageError> {
+        Ok(Chosen::constant(self.value, "given".to_owned()))
     }
 }

@@ -3,14 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Chosen, Over, Source, ThresholdKind};
-use contract::StageError;
-
-pub struct KSigma;
+use super::{Basis, Chosen, Over, Source, Threshold};
+use contract::{Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct KSigma {
     /// How many standard deviations.
     #[serde(default = "default_k")]
     k: f64,
@@ -23,25 +21,17 @@ fn default_k() -> f64 {
     3.0
 }
 
-impl ThresholdKind for KSigma {
-    type Params = Params;
-
+impl Named for KSigma {
     const NAME: &'static str = "k-sigma";
     const DOC: &'static str = "The mean of the scores plus `k` of their standard deviations.";
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        if params.k.is_finite() {
-            Ok(())
-        } else {
-            Err(format!("k {} is not a finite number", params.k))
-        }
+impl Threshold for KSigma {
+    fn basis(&self) -> Basis {
+        self.over.basis()
     }
 
-    fn basis(params: &Params) -> Basis {
-        params.over.basis()
-    }
-
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
         let count = source.scores.len() as f64;
         let mean = source.scores.iter().sum::<f64>() / count;
         let variance = source
@@ -50,8 +40,8 @@ impl ThresholdKind for KSigma {
             .map(|score| (score - mean) * (score - mean))
             .sum::<f64>()
             / count;
-        let how = format!("mean plus {} standard deviations", params.k);
-        Ok(Chosen::constant(mean + params.k * variance.sqrt(), how))
+        let how = format!("mean plus {} standard deviations", self.k);
+        Ok(Chosen::constant(mean + self.k * variance.sqrt(), how))
     }
 }
 
@@ -70,7 +60,7 @@ mod tests {
         };
         assert_eq!(
             KSigma::choose(
-                &Params {
+                &KSigma {
                     k: 2.0,
                     over: Over::default()
                 },

@@ -15,12 +15,11 @@ mod tail;
 use std::ops::Range;
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Case;
 use contract::artifact::Split;
-use contract::{Choice, Entry, Registry, StageError};
+use contract::{Choice, Entry, Fault, StageError, Table};
 
 /// What a threshold is learned from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,111 +64,49 @@ impl Chosen {
 }
 
 /// One way to choose a threshold.
-trait ThresholdKind: 'static {
-    type Params: DeserializeOwned + Serialize + JsonSchema;
-
-    const NAME: &'static str;
-    const DOC: &'static str;
-    /// Whether the threshold of a judged row depends on the scores of judged rows before it.
-    const ADAPTS: bool = false;
-
-    fn check(params: &Self::Params) -> Result<(), String>;
-    fn basis(params: &Self::Params) -> Basis;
-    fn choose(params: &Self::Params, source: &Source<'_>) -> Result<Chosen, StageError>;
-}
-
-struct Declaration {
-    name: &'static str,
-    adapts: bool,
-    entry: fn() -> Entry,
-    check: fn(&ThresholdChoice) -> Result<(), String>,
-    basis: fn(&ThresholdChoice) -> Result<Basis, String>,
-    choose: fn(&ThresholdChoice, &Source<'_>) -> Result<Chosen, StageError>,
-}
-
-impl Declaration {
-    const fn of<T: ThresholdKind>() -> Self {
-        Self {
-            name: T::NAME,
-            adapts: T::ADAPTS,
-            entry: || Entry::new::<T::Params>(T::NAME, T::DOC),
-            check: |choice| T::check(&choice.parameters()?),
-            basis: |choice| Ok(T::basis(&choice.parameters()?)),
-            choose: |choice, source| {
-                T::choose(&choice.parameters().map_err(StageError::new)?, source)
-            },
-        }
+pub trait Threshold: Send + Sync {
+    /// What the schema of the parameters cannot say.
+    ///
+    /// # Errors
+    /// The parameter at fault.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
     }
-}
 
-const THRESHOLDS: &[Declaration] = &[
-    Declaration::of::<quantile::Quantile>(),
-    Declaration::of::<k_sigma::KSigma>(),
-    Declaration::of::<pot::Pot>(),
-    Declaration::of::<ewma::Ewma>(),
-    Declaration::of::<spot::Spot>(),
-    Declaration::of::<dspot::Dspot>(),
-    Declaration::of::<fixed::Fixed>(),
-    Declaration::of::<best_f1::BestF1>(),
-];
+    /// Whether the threshold of a judged row depends on the scores of judged rows before it.
+    fn adapts(&self) -> bool {
+        false
+    }
+
+    /// What the threshold is learned from.
+    fn basis(&self) -> Basis;
+
+    /// Chooses the threshold.
+    ///
+    /// # Errors
+    /// If the scores do not determine one.
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError>;
+}
 
 /// The table of thresholds for a pipeline: `threshold: {kind: quantile, anomaly_ratio: 0.5}`.
-#[derive(Debug)]
-pub struct ThresholdTable;
+static THRESHOLDS: Table<dyn Threshold> = Table::new(
+    "threshold",
+    &[
+        Entry::of::<quantile::Quantile>(),
+        Entry::of::<k_sigma::KSigma>(),
+        Entry::of::<pot::Pot>(),
+        Entry::of::<ewma::Ewma>(),
+        Entry::of::<spot::Spot>(),
+        Entry::of::<dspot::Dspot>(),
+        Entry::of::<fixed::Fixed>(),
+        Entry::of::<best_f1::BestF1>(),
+    ],
+);
 
-impl Registry for ThresholdTable {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "threshold";
-
-    fn entries() -> Vec<Entry> {
-        THRESHOLDS
-            .iter()
-            .map(|declaration| (declaration.entry)())
-            .collect()
-    }
-}
+contract::tabled!(dyn Threshold in THRESHOLDS);
 
 /// A threshold with its parameters, as a pipeline names it.
-pub type ThresholdChoice = Choice<ThresholdTable>;
-
-fn declaration(choice: &ThresholdChoice) -> Result<&'static Declaration, String> {
-    let found = THRESHOLDS
-        .iter()
-        .find(|declaration| declaration.name == choice.name());
-    found.ok_or_else(|| format!("unknown threshold `{}`", choice.name()))
-}
-
-/// Checks what the schema cannot say.
-///
-/// # Errors
-/// A sentence about the parameter at fault.
-pub fn check(choice: &ThresholdChoice) -> Result<(), String> {
-    (declaration(choice)?.check)(choice)
-}
-
-/// What the threshold is learned from.
-///
-/// # Errors
-/// If the parameters do not fit.
-pub fn basis(choice: &ThresholdChoice) -> Result<Basis, String> {
-    (declaration(choice)?.basis)(choice)
-}
-
-/// Whether the threshold of a judged row depends on the scores of judged rows before it.
-///
-/// # Errors
-/// If there is no such threshold.
-pub fn adapts(choice: &ThresholdChoice) -> Result<bool, String> {
-    Ok(declaration(choice)?.adapts)
-}
-
-/// Chooses the threshold.
-///
-/// # Errors
-/// If the scores do not determine one.
-pub fn choose(choice: &ThresholdChoice, source: &Source<'_>) -> Result<Chosen, StageError> {
-    (declaration(choice).map_err(StageError::new)?.choose)(choice, source)
-}
+pub type ThresholdChoice = Choice<dyn Threshold>;
 
 /// The part of the parameters that thresholds learned from scores have in common.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -179,5 +116,40 @@ struct Over(Vec<Split>);
 impl Over {
     fn basis(&self) -> Basis {
         Basis::Scores(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_entry_works_with_its_example() {
+        for threshold in THRESHOLDS.examples() {
+            assert_eq!(threshold.check(), Ok(()), "{threshold:?}");
+        }
+    }
+
+    #[test]
+    fn unusable_parameters_are_named() {
+        for (kind, parameters, parameter) in [
+            ("quantile", json!({"anomaly_ratio": 100}), "anomaly_ratio"),
+            ("ewma", json!({"smoothing": 0}), "smoothing"),
+            ("pot", json!({"level": 1}), "level"),
+            ("spot", json!({"risk": 0}), "risk"),
+            ("dspot", json!({"depth": 0}), "depth"),
+        ] {
+            let fault = ThresholdChoice::new(kind, parameters).unwrap_err();
+            assert_eq!(fault.parameter, parameter);
+        }
+        let risk = ThresholdChoice::new("pot", json!({"risk": 0.5})).unwrap();
+        assert_eq!(risk.check().unwrap_err().parameter, "risk");
+    }
+
+    #[test]
+    fn every_file_has_its_line_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/thresholds");
+        contract::testing::assert_listed(&THRESHOLDS, folder);
     }
 }

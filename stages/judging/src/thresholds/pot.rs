@@ -5,19 +5,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tail::{self, Tail};
-use super::{Basis, Chosen, Over, Source, ThresholdKind, peaks};
-use contract::StageError;
-
-pub struct Pot;
+use super::{Basis, Chosen, Over, Source, Threshold, peaks};
+use contract::{Fault, Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct Pot {
     /// The probability that a normal score exceeds the threshold.
     #[serde(default = "tail::default_risk")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     risk: f64,
     /// The share of scores that the tail is fitted to.
     #[serde(default = "tail::default_level")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     level: f64,
     /// Where the tail's shape is searched.
     #[serde(default)]
@@ -27,24 +27,24 @@ pub struct Params {
     over: Over,
 }
 
-impl ThresholdKind for Pot {
-    type Params = Params;
-
+impl Named for Pot {
     const NAME: &'static str = "pot";
     const DOC: &'static str = "Peaks over threshold (Siffer et al., KDD 2017): the quantile of `risk` of a generalised Pareto tail fitted to the highest scores.";
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        tail::check(params.risk, params.level)
+impl Threshold for Pot {
+    fn check(&self) -> Result<(), Fault> {
+        tail::check(self.risk, self.level)
     }
 
-    fn basis(params: &Params) -> Basis {
-        params.over.basis()
+    fn basis(&self) -> Basis {
+        self.over.basis()
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let tail = Tail::calibrated(source.scores.to_vec(), params.level, params.search)?;
-        let how = format!("a Pareto tail exceeds it with probability {}", params.risk);
-        Ok(Chosen::constant(tail.threshold(params.risk), how))
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+        let tail = Tail::calibrated(source.scores.to_vec(), self.level, self.search)?;
+        let how = format!("a Pareto tail exceeds it with probability {}", self.risk);
+        Ok(Chosen::constant(tail.threshold(self.risk), how))
     }
 }
 
@@ -76,13 +76,13 @@ mod tests {
                     stretches: &[],
                     case: &golden.case,
                 };
-                let params = Params {
+                let params = Pot {
                     risk,
                     level,
                     search: peaks::Search::Siffer,
                     over: Over::default(),
                 };
-                let threshold = Pot::choose(&params, &source).unwrap().value;
+                let threshold = params.choose(&source).unwrap().value;
                 let (_, excesses) = tail::split(scores, level);
                 assert_eq!(excesses.len() as u64, pot["peaks"].as_u64().unwrap());
                 let fit = peaks::fit(&excesses, peaks::Search::Siffer);

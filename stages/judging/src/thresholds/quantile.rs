@@ -3,49 +3,37 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Basis, Chosen, Over, Source, ThresholdKind};
-use contract::StageError;
-
-pub struct Quantile;
+use super::{Basis, Chosen, Over, Source, Threshold};
+use contract::{Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct Quantile {
     /// The percentage of scores above the threshold, between 0 and 100.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 100.0))]
     anomaly_ratio: f64,
     /// The splits whose scores count; by default calibration, or train where there is no calibration.
     #[serde(default)]
     over: Over,
 }
 
-impl ThresholdKind for Quantile {
-    type Params = Params;
-
+impl Named for Quantile {
     const NAME: &'static str = "quantile";
     const DOC: &'static str =
         "The score that `anomaly_ratio` percent of the scores exceed, interpolated linearly.";
+    const EXAMPLE: &'static str = r#"{"anomaly_ratio": 1.0}"#;
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        let ratio = params.anomaly_ratio;
-        let right = ratio > 0.0 && ratio < 100.0;
-        if right {
-            Ok(())
-        } else {
-            Err(format!(
-                "anomaly_ratio {ratio} is not a percentage between 0 and 100"
-            ))
-        }
+impl Threshold for Quantile {
+    fn basis(&self) -> Basis {
+        self.over.basis()
     }
 
-    fn basis(params: &Params) -> Basis {
-        params.over.basis()
-    }
-
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let level = 1.0 - params.anomaly_ratio / 100.0;
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+        let level = 1.0 - self.anomaly_ratio / 100.0;
         let mut scores = source.scores.to_vec();
         scores.sort_unstable_by(f64::total_cmp);
-        let how = format!("{} % of the scores lie above it", params.anomaly_ratio);
+        let how = format!("{} % of the scores lie above it", self.anomaly_ratio);
         Ok(Chosen::constant(quantile(&scores, level), how))
     }
 }
@@ -68,7 +56,7 @@ mod tests {
         for golden in golden::cases() {
             let reference = &golden.expected["percentile_threshold"];
             let scores = [golden.train.as_slice(), &golden.case.scores].concat();
-            let params = Params {
+            let params = Quantile {
                 anomaly_ratio: reference["anomaly_ratio"].as_f64().unwrap(),
                 over: Over::default(),
             };
@@ -77,7 +65,7 @@ mod tests {
                 stretches: &[],
                 case: &golden.case,
             };
-            let threshold = Quantile::choose(&params, &source).unwrap().value;
+            let threshold = params.choose(&source).unwrap().value;
             let expected = reference["threshold"].as_f64().unwrap();
             assert!(
                 (threshold - expected).abs() < 1e-9,

@@ -5,19 +5,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tail::{self, Tail};
-use super::{Basis, Chosen, Over, Source, ThresholdKind, peaks};
-use contract::StageError;
-
-pub struct Spot;
+use super::{Basis, Chosen, Over, Source, Threshold, peaks};
+use contract::{Fault, Named, StageError};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub struct Spot {
     /// The probability that a normal score exceeds the threshold.
     #[serde(default = "tail::default_risk")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     risk: f64,
     /// The share of the calibrating scores that the tail is fitted to.
     #[serde(default = "tail::default_level")]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     level: f64,
     /// Where the tail's shape is searched.
     #[serde(default)]
@@ -27,36 +27,39 @@ pub struct Params {
     over: Over,
 }
 
-impl ThresholdKind for Spot {
-    type Params = Params;
-
+impl Named for Spot {
     const NAME: &'static str = "spot";
     const DOC: &'static str = "Streaming peaks over threshold (Siffer et al., KDD 2017): as `pot`, and each judged score that raises no alarm is added to the tail before the next row is judged. Every segment starts afresh.";
-    const ADAPTS: bool = true;
+}
 
-    fn check(params: &Params) -> Result<(), String> {
-        tail::check(params.risk, params.level)
+impl Threshold for Spot {
+    fn check(&self) -> Result<(), Fault> {
+        tail::check(self.risk, self.level)
     }
 
-    fn basis(params: &Params) -> Basis {
-        params.over.basis()
+    fn adapts(&self) -> bool {
+        true
     }
 
-    fn choose(params: &Params, source: &Source<'_>) -> Result<Chosen, StageError> {
-        let calibrated = Tail::calibrated(source.scores.to_vec(), params.level, params.search)?;
+    fn basis(&self) -> Basis {
+        self.over.basis()
+    }
+
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+        let calibrated = Tail::calibrated(source.scores.to_vec(), self.level, self.search)?;
         let by_row = source.case.stretches.iter().flat_map(|stretch| {
             stream(
                 calibrated.clone(),
-                params.risk,
+                self.risk,
                 &source.case.scores[stretch.clone()],
             )
         });
         let how = format!(
             "adapts: a Pareto tail that grows with each normal score exceeds it with probability {}",
-            params.risk
+            self.risk
         );
         Ok(Chosen {
-            value: calibrated.threshold(params.risk),
+            value: calibrated.threshold(self.risk),
             by_row: Some(by_row.collect()),
             how,
         })
@@ -88,7 +91,7 @@ mod tests {
         for golden in golden::cases() {
             let pot = &golden.expected["pot"];
             let (risk, level) = (pot["q"].as_f64().unwrap(), pot["level"].as_f64().unwrap());
-            let params = Params {
+            let params = Spot {
                 risk,
                 level,
                 search: peaks::Search::Siffer,
@@ -99,7 +102,7 @@ mod tests {
                 stretches: &[],
                 case: &golden.case,
             };
-            let chosen = Spot::choose(&params, &source).unwrap();
+            let chosen = params.choose(&source).unwrap();
             let thresholds = chosen.by_row.unwrap();
             assert_eq!(
                 (thresholds.len(), thresholds[0]),

@@ -2,7 +2,7 @@
 //! can grow: that is the state of the streaming methods (Siffer et al., KDD 2017, sections 4.2 to 4.4).
 
 use super::peaks::{self, Search};
-use contract::StageError;
+use contract::{Fault, StageError};
 
 /// The probability that a normal score exceeds the threshold.
 pub fn default_risk() -> f64 {
@@ -22,18 +22,16 @@ const REFIT_SHARE: f64 = 1.0 / 512.0;
 /// The likelihood is searched anew, and not only followed, when the peaks have grown by this share.
 const SEARCH_SHARE: f64 = 0.1;
 
+/// What the schema cannot say of a risk and a level.
+///
 /// # Errors
-/// If the parameters are not probabilities, or the risk is not below the level.
-pub fn check(risk: f64, level: f64) -> Result<(), String> {
-    if !(level > 0.0 && level < 1.0) {
-        return Err(format!("level {level} is not a share between 0 and 1"));
+/// If the risk is not below the level.
+pub fn check(risk: f64, level: f64) -> Result<(), Fault> {
+    if risk < level {
+        return Ok(());
     }
-    if !(risk > 0.0 && risk < level) {
-        return Err(format!(
-            "risk {risk} is not between 0 and the level {level}"
-        ));
-    }
-    Ok(())
+    let reason = format!("must be below the `level` {level}, not {risk}");
+    Err(Fault::new("risk", reason))
 }
 
 /// The score that starts the tail, and by how much the scores above exceed it.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
 use association::{Association, Pull};
-use contract::{Random, StageError};
+use contract::{Fault, Named, Random, StageError};
 use numerics::attention::MultiHeadAttention;
 use numerics::dropout::Dropout;
 use numerics::encoder::{Embedding, EncoderBlock};
@@ -41,7 +41,7 @@ pub struct AnomalyTransformer {
     #[schemars(range(min = 1, max = 64))]
     pub layers: usize,
     /// The rate at which values are dropped in training. The form `reference` knows 0 only.
-    #[schemars(range(min = 0.0, max = 0.99))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     /// Weight of the association discrepancy in the losses, λ in the paper.
     #[schemars(range(min = 0.0))]
@@ -67,37 +67,29 @@ impl Default for AnomalyTransformer {
     }
 }
 
-impl Architecture for AnomalyTransformer {
+impl Named for AnomalyTransformer {
     const NAME: &'static str = "anomaly-transformer";
     const DOC: &'static str = "Anomaly Transformer; the error, weighted by how near attention is to a prior by distance, is the anomaly score";
-    const PAPER: &'static str = "Xu, Wu, Wang and Long, \"Anomaly Transformer: Time Series Anomaly Detection with Association Discrepancy\", ICLR 2022";
-    const TASKS: &'static [Task] = &[Task::Detect];
     // Without the association the losses' sum is one function, whose slope can be compared with the gradient.
-    const SMALL: &'static str = r#"{"d_model": 32, "heads": 2, "d_ff": 32, "layers": 2, "k": 0.0}"#;
+    const EXAMPLE: &'static str =
+        r#"{"d_model": 32, "heads": 2, "d_ff": 32, "layers": 2, "k": 0.0}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [
-            ("d_model", self.d_model, 4096),
-            ("d_ff", self.d_ff, 16_384),
-            ("layers", self.layers, 64),
-        ];
-        super::checks::sizes(&sizes)?;
+// Reference: Xu, Wu, Wang and Long, "Anomaly Transformer: Time Series Anomaly Detection with Association
+// Discrepancy", ICLR 2022
+impl Architecture for AnomalyTransformer {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
         super::checks::heads(self.heads, self.d_model)?;
-        super::checks::dropout(self.dropout)?;
-        for (name, value) in [("k", self.k), ("temperature", self.temperature)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err((
-                    name.to_owned(),
-                    format!("must be a number from 0 on, not {value}"),
-                ));
-            }
-        }
         if self.form == Form::Reference && self.dropout != 0.0 {
             let reason = format!(
                 "must be 0 in the form `reference`, as in the authors' program, not {}",
                 self.dropout
             );
-            return Err(("dropout".to_owned(), reason));
+            return Err(Fault::new("dropout", reason));
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::{DataShape, Fault};
+use super::DataShape;
+use contract::Fault;
 
 /// Refuses batches of windows of another size than the model was built for.
 pub(super) fn windows(shape: DataShape, inputs: &Tensor) -> candle_core::Result<()> {
@@ -19,38 +20,19 @@ pub(super) fn windows(shape: DataShape, inputs: &Tensor) -> candle_core::Result<
     Ok(())
 }
 
-/// Sizes by name, each with the most it may be.
-pub(super) fn sizes(sizes: &[(&str, usize, usize)]) -> Result<(), Fault> {
-    match sizes
-        .iter()
-        .find(|(_, size, most)| !(1..=*most).contains(size))
-    {
-        Some((name, size, most)) => Err((
-            (*name).to_owned(),
-            format!("must lie between 1 and {most}, not be {size}"),
-        )),
-        None => Ok(()),
+/// Whether a kernel has a middle.
+pub(super) fn odd(name: &str, rows: usize) -> Result<(), Fault> {
+    if rows.is_multiple_of(2) {
+        return Err(Fault::new(name, format!("must be odd, not {rows}")));
     }
+    Ok(())
 }
 
 /// Whether heads share the width of an attention evenly.
 pub(super) fn heads(heads: usize, d_model: usize) -> Result<(), Fault> {
-    match heads {
-        1.. if d_model.is_multiple_of(heads) => Ok(()),
-        _ => Err((
-            "heads".to_owned(),
-            format!("must share the {d_model} values of `d_model` evenly, not be {heads}"),
-        )),
+    if d_model.is_multiple_of(heads) {
+        return Ok(());
     }
-}
-
-/// Whether a rate leaves something.
-pub(super) fn dropout(rate: f64) -> Result<(), Fault> {
-    match rate {
-        0.0..1.0 => Ok(()),
-        _ => Err((
-            "dropout".to_owned(),
-            format!("must be at least 0 and below 1, not {rate}"),
-        )),
-    }
+    let reason = format!("must share the {d_model} values of `d_model` evenly, not be {heads}");
+    Err(Fault::new("heads", reason))
 }

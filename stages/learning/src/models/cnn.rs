@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
-use contract::{Random, StageError};
+use contract::{Fault, Named, Random, StageError};
 use numerics::conv1d::{Border, Conv1d, Sizes};
 use numerics::conv2d::Window2d;
 use numerics::dropout::Dropout;
@@ -23,12 +23,13 @@ use numerics::{Mode, State, StateBuilder};
 #[serde(default, deny_unknown_fields)]
 pub struct Cnn {
     /// Channels after each convolution; time is halved after each.
+    #[schemars(length(min = 1, max = 64), inner(range(min = 1, max = 4096)))]
     pub channels: Vec<usize>,
     /// Rows that a convolution sees; odd. The border is zero.
     #[schemars(range(min = 1, max = 255))]
     pub kernel: usize,
     /// Share of the hidden values that training leaves out.
-    #[schemars(range(min = 0.0, max = 0.99))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
 }
 
@@ -42,42 +43,21 @@ impl Default for Cnn {
     }
 }
 
-impl Architecture for Cnn {
+impl Named for Cnn {
     const NAME: &'static str = "cnn";
     const DOC: &'static str = "A small convolutional forecaster";
-    const PAPER: &'static str = "Munir, Siddiqui, Dengel and Ahmed, \"DeepAnT: A Deep Learning Approach for Unsupervised Anomaly Detection in \
-         Time Series\", IEEE Access 2019";
-    const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
-    const SMALL: &'static str = r#"{"channels": [16, 24], "dropout": 0.0}"#;
+    const EXAMPLE: &'static str = r#"{"channels": [16, 24], "dropout": 0.0}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, message: String| Err((name.to_owned(), message));
-        if self.channels.is_empty() || self.channels.len() > 64 {
-            return fault(
-                "channels",
-                format!(
-                    "must name 1 to 64 convolutions, not {}",
-                    self.channels.len()
-                ),
-            );
-        }
-        if let Some(width) = self
-            .channels
-            .iter()
-            .find(|width| !(1..=4096).contains(*width))
-        {
-            return fault(
-                "channels",
-                format!("must each lie between 1 and 4096, not be {width}"),
-            );
-        }
-        if self.kernel.is_multiple_of(2) || self.kernel > 255 {
-            return fault(
-                "kernel",
-                format!("must be an odd number below 256, not {}", self.kernel),
-            );
-        }
-        check_dropout(self.dropout)
+// Reference: Munir, Siddiqui, Dengel and Ahmed, "DeepAnT: A Deep Learning Approach for Unsupervised Anomaly
+// Detection in Time Series", IEEE Access 2019
+impl Architecture for Cnn {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect, Task::Forecast]
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        super::checks::odd("kernel", self.kernel)
     }
 
     fn build(
@@ -112,17 +92,6 @@ impl Architecture for Cnn {
         };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
-}
-
-/// Whether a share can be left out.
-pub fn check_dropout(share: f64) -> std::result::Result<(), (String, String)> {
-    if (0.0..1.0).contains(&share) {
-        return Ok(());
-    }
-    Err((
-        "dropout".to_owned(),
-        format!("must be a share from 0 to below 1, not {share}"),
-    ))
 }
 
 struct Convolutional {
@@ -174,6 +143,7 @@ impl Forecaster for Convolutional {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
 
     #[test]
     fn time_is_halved_and_wrong_sizes_are_named() {
@@ -217,7 +187,7 @@ mod tests {
         assert!(
             faults
                 .iter()
-                .all(|(config, name)| config.check().unwrap_err().0 == *name)
+                .all(|(config, name)| fault_of(config).parameter == *name)
         );
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use contract::NullHost;
 use contract::artifact::{Segment, Series, Split, WindowRun, WindowSpec};
 use numerics::host::with_slice_mut;
-use numerics::optimizer::{Optimizer, Optimizers};
+use numerics::optimizer::{Optimizer, OptimizerChoice};
 
 /// Window lengths, channels and batches, odd on purpose. A model may refuse a shape, but only by an error that says why.
 const ODD: [(usize, usize, usize); 4] = [(1, 1, 2), (7, 1, 1), (13, 5, 3), (33, 2, 17)];
@@ -21,21 +21,20 @@ const CLASSES: usize = 3;
 /// A small model and one of its tasks.
 #[derive(Clone)]
 struct Case {
-    choice: Choice<Models>,
+    choice: ModelChoice,
     task: Task,
 }
 
 impl Case {
     fn every() -> Vec<Self> {
-        let of = |model: &'static Declaration| {
-            let parameters = serde_json::from_str(model.small).unwrap();
-            let choice: Choice<Models> = Choice::new(model.name, parameters).unwrap();
-            model.tasks.iter().map(move |task| Self {
-                choice: choice.clone(),
-                task: *task,
-            })
-        };
-        MODELS.iter().flat_map(of).collect()
+        let mut cases = Vec::new();
+        for choice in MODELS.examples() {
+            for task in choice.tasks() {
+                let (choice, task) = (choice.clone(), *task);
+                cases.push(Self { choice, task });
+            }
+        }
+        cases
     }
 
     /// Those that are trained step by step.
@@ -51,11 +50,11 @@ impl Case {
     }
 
     fn closed_form(&self) -> bool {
-        declaration(&self.choice).unwrap().closed_form
+        self.choice.closed_form()
     }
 
     fn shape(&self, length: usize, channels: usize) -> DataShape {
-        if reads_images(&self.choice) {
+        if self.choice.reads_images() {
             let classes = if self.task == Task::Classify {
                 CLASSES
             } else {
@@ -349,12 +348,12 @@ fn samples_of_another_shape_are_refused() {
 
 #[test]
 fn tasks_that_a_model_is_not_for_are_refused() {
-    for model in MODELS {
-        let choice: Choice<Models> =
-            Choice::new(model.name, serde_json::from_str(model.small).unwrap()).unwrap();
+    for choice in MODELS.examples() {
+        assert!(!choice.tasks().is_empty());
+        assert_eq!(choice.check(), Ok(()));
         for task in Task::ALL
             .into_iter()
-            .filter(|task| !model.tasks.contains(task))
+            .filter(|task| !choice.tasks().contains(task))
         {
             let shape = Case {
                 choice: choice.clone(),
@@ -375,7 +374,7 @@ fn eight_samples_are_learned_by_heart() {
     for case in Case::trained() {
         let shape = case.plain();
         let (network, batch) = (case.network(shape, 1), case.learnable(shape, 8));
-        let adam: Choice<Optimizers> = Choice::new("adam", json!({"lr": 0.01})).unwrap();
+        let adam = OptimizerChoice::new("adam", json!({"lr": 0.01})).unwrap();
         let mut optimizer = Optimizer::new(&adam, network.state()).unwrap();
         let before = case.distance(network.as_ref(), &batch);
         let (mut random, mut after) = (noise(), f64::NAN);
@@ -450,12 +449,7 @@ fn models_that_learn_from_validation_samples_say_so() {
             .phases()
             .iter()
             .any(|phase| phase.source == Source::Validation);
-        assert_eq!(
-            upper,
-            declaration(&case.choice).unwrap().bi_level,
-            "{}",
-            case.name()
-        );
+        assert_eq!(upper, case.choice.bi_level(), "{}", case.name());
     }
 }
 
@@ -585,4 +579,10 @@ fn gradients_are_the_slope_of_the_loss() {
             assert!(fits, "{} {name}: {slopes:?} {length}", case.name());
         }
     }
+}
+
+#[test]
+fn every_file_has_its_line_in_the_table() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/models");
+    contract::testing::assert_listed(&MODELS, folder);
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
-use contract::{Random, StageError};
+use contract::{Fault, Named, Random, StageError};
 use numerics::initialise::Initial;
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
@@ -32,19 +32,20 @@ impl Default for Dlinear {
     }
 }
 
-impl Architecture for Dlinear {
+impl Named for Dlinear {
     const NAME: &'static str = "dlinear";
     const DOC: &'static str = "Continues trend and remainder by a linear layer each";
-    const PAPER: &'static str = "Zeng, Chen, Zhang and Xu, \"Are Transformers Effective for Time Series Forecasting?\", AAAI 2023";
-    const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
-    const SMALL: &'static str = r#"{"kernel": 5, "individual": true}"#;
+    const EXAMPLE: &'static str = r#"{"kernel": 5, "individual": true}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        if self.kernel.is_multiple_of(2) || self.kernel > 4095 {
-            let message = format!("must be an odd number below 4096, not {}", self.kernel);
-            return Err(("kernel".to_owned(), message));
-        }
-        Ok(())
+// Reference: Zeng, Chen, Zhang and Xu, "Are Transformers Effective for Time Series Forecasting?", AAAI 2023
+impl Architecture for Dlinear {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Forecast, Task::Detect]
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        super::checks::odd("kernel", self.kernel)
     }
 
     fn build(

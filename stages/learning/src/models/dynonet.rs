@@ -20,7 +20,7 @@ use self::controller::{Controller, Signals};
 use self::normalisation::{InstanceNorm, Normalised};
 use self::worker::Worker;
 use super::{Architecture, Batch, DataShape, Form, Network, Phase, Source, Task, checks};
-use contract::{Random, StageError};
+use contract::{Fault, Named, Random, StageError};
 use numerics::linear::Linear;
 use numerics::{Gradients, Mode, State, StateBuilder};
 
@@ -48,7 +48,7 @@ pub struct Dynonet {
     #[schemars(range(min = 1, max = 64))]
     pub mixer_expansion: usize,
     /// Dropout inside the channel mixer.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     /// The controller's learning rate, in workers' rates.
     #[schemars(range(min = 0.0))]
@@ -82,41 +82,24 @@ impl Default for Dynonet {
 /// Rows that the workers' table of positions has at least.
 const POSITIONS: usize = 96;
 
-impl Architecture for Dynonet {
+impl Named for Dynonet {
     const NAME: &'static str = "dynonet";
     const DOC: &'static str = "DynoNet: a controller modulates small recurrent workers, one per channel; forecasts in two levels of training";
-    const PAPER: &'static str = "kvu1342009-pixel/DynoNet (a program without a paper)";
-    const TASKS: &'static [Task] = &[Task::Forecast];
-    const BI_LEVEL: bool = true;
-    const SMALL: &'static str = r#"{"control_hidden": 8, "worker_hidden": 4, "worker_length": 16, "decomposition_kernel": 5}"#;
+    const EXAMPLE: &'static str = r#"{"control_hidden": 8, "worker_hidden": 4, "worker_length": 16, "decomposition_kernel": 5}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, reason: String| Err((name.to_owned(), reason));
-        checks::sizes(&[
-            ("control_hidden", self.control_hidden, 4096),
-            ("worker_hidden", self.worker_hidden, 4096),
-            ("layers", self.layers, 64),
-            ("mixer_expansion", self.mixer_expansion, 64),
-            ("worker_length", self.worker_length, usize::MAX),
-        ])?;
-        checks::dropout(self.dropout)?;
-        if self.decomposition_kernel.is_multiple_of(2) {
-            return fault(
-                "decomposition_kernel",
-                format!("must be odd, not {}", self.decomposition_kernel),
-            );
-        }
-        let factors = [
-            ("controller_rate", Some(self.controller_rate)),
-            ("controller_decay", Some(self.controller_decay)),
-            ("penalty", self.penalty),
-        ];
-        for (name, factor) in factors {
-            if factor.is_some_and(|factor| !(factor.is_finite() && factor >= 0.0)) {
-                return fault(name, "must be a number of at least 0".to_owned());
-            }
-        }
-        Ok(())
+// Reference: kvu1342009-pixel/DynoNet (a program without a paper)
+impl Architecture for Dynonet {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Forecast]
+    }
+
+    fn bi_level(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        checks::odd("decomposition_kernel", self.decomposition_kernel)
     }
 
     fn build(
@@ -567,6 +550,7 @@ fn layer_norm(x: &Tensor, weight: &Var, bias: &Var) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
 
     #[test]
     fn the_moving_average_repeats_the_ends() {
@@ -590,7 +574,7 @@ mod tests {
 
     #[test]
     fn impossible_parameters_are_named() {
-        let fault = |config: Dynonet| config.check().unwrap_err().0;
+        let fault = |config: Dynonet| fault_of(&config).parameter;
         assert_eq!(
             fault(Dynonet {
                 layers: 0,

@@ -14,10 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::closed_form::{host_values, set, set_count};
-use super::cnn::check_dropout;
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Edge, Network, Task};
-use contract::{Random, StageError};
+use contract::{Named, Random, StageError};
 use numerics::batch_norm::{BatchNorm, MOMENTUM};
 use numerics::dropout::Dropout;
 use numerics::graph_attention::{Edges, attend};
@@ -49,9 +48,10 @@ pub struct Gdn {
     #[schemars(range(min = 1))]
     pub neighbours: usize,
     /// Sizes of the hidden layers between a sensor's state and its forecast.
+    #[schemars(inner(range(min = 1, max = 4096)))]
     pub hidden: Vec<usize>,
     /// Share of the hidden values that training leaves out.
-    #[schemars(range(min = 0.0, max = 0.99))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     pub aggregate: Aggregate,
 }
@@ -68,36 +68,18 @@ impl Default for Gdn {
     }
 }
 
-impl Architecture for Gdn {
+impl Named for Gdn {
     const NAME: &'static str = "gdn";
     const DOC: &'static str = "Graph deviation network: forecasts every sensor from those that a learned graph links it to";
-    const PAPER: &'static str = "Deng and Hooi, \"Graph Neural Network-Based Anomaly Detection in Multivariate Time Series\", AAAI 2021";
-    const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
-    const SMALL: &'static str =
+    const EXAMPLE: &'static str =
         r#"{"embedding": 16, "neighbours": 3, "hidden": [32], "dropout": 0.0}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, message: String| Err((name.to_owned(), message));
-        if !(1..=4096).contains(&self.embedding) {
-            return fault(
-                "embedding",
-                format!("must lie between 1 and 4096, not be {}", self.embedding),
-            );
-        }
-        if self.neighbours == 0 {
-            return fault("neighbours", "must be at least 1".to_owned());
-        }
-        if let Some(width) = self
-            .hidden
-            .iter()
-            .find(|width| !(1..=4096).contains(*width))
-        {
-            return fault(
-                "hidden",
-                format!("must each lie between 1 and 4096, not be {width}"),
-            );
-        }
-        check_dropout(self.dropout)
+// Reference: Deng and Hooi, "Graph Neural Network-Based Anomaly Detection in Multivariate Time Series", AAAI
+// 2021
+impl Architecture for Gdn {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect, Task::Forecast]
     }
 
     fn build(

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::closed_form::{Verdict, count, host_values, judge_windows, set, set_count};
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, StageError};
 use numerics::initialise::Initial;
 use numerics::statistics::gram::RowSource;
 use numerics::statistics::isolation::{Forest, Growth};
@@ -24,7 +24,7 @@ pub struct IsolationForest {
     #[schemars(range(min = 2, max = 65536))]
     pub samples: usize,
     /// Share of a window's values that each tree may split by.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub features: f64,
 }
 
@@ -38,34 +38,20 @@ impl Default for IsolationForest {
     }
 }
 
-impl Architecture for IsolationForest {
+impl Named for IsolationForest {
     const NAME: &'static str = "isolation-forest";
     const DOC: &'static str = "Random splits; what few of them set apart is unusual";
-    const PAPER: &'static str = "Liu, Ting and Zhou, \"Isolation Forest\", ICDM 2008";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str = r#"{"trees": 10, "samples": 32}"#;
-    const CLOSED_FORM: bool = true;
+    const EXAMPLE: &'static str = r#"{"trees": 10, "samples": 32}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [
-            ("trees", self.trees, 1, 100_000),
-            ("samples", self.samples, 2, 65536),
-        ];
-        for (name, size, least, most) in sizes {
-            if !(least..=most).contains(&size) {
-                return Err((
-                    name.to_owned(),
-                    format!("must lie between {least} and {most}, not be {size}"),
-                ));
-            }
-        }
-        if self.features > 0.0 && self.features <= 1.0 {
-            return Ok(());
-        }
-        Err((
-            "features".to_owned(),
-            format!("must be a share above 0 and up to 1, not {}", self.features),
-        ))
+// Reference: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008
+impl Architecture for IsolationForest {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
     }
 
     fn build(
@@ -167,6 +153,7 @@ impl Network for Trees {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
     use contract::NullHost;
     use contract::testing::training_windows;
 
@@ -224,7 +211,7 @@ mod tests {
                 "features",
             ),
         ] {
-            assert_eq!(config.check().unwrap_err().0, name);
+            assert_eq!(fault_of(&config).parameter, name);
         }
     }
 }

@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, set_count};
 use super::forecaster::{Forecaster, Forecasting, Span};
-use super::var::check_least_variance;
 use super::{Architecture, DataShape, Network, Task, closed_form};
 use contract::artifact::Windows;
-use contract::{Progress, Random, StageContext, StageError};
+use contract::{Fault, Named, Progress, Random, StageContext, StageError};
 use numerics::statistics::expectation::{self, Limits};
 use numerics::statistics::local_level::LocalLevel;
 use numerics::statistics::state_space::StateSpace;
@@ -53,7 +52,7 @@ pub struct Kalman {
     /// How far a row is from its forecast, to detect.
     pub score: Distance,
     /// The least variance of an error, in units of their mean, where the score depends on it.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub least_variance: f64,
 }
 
@@ -70,41 +69,30 @@ impl Default for Kalman {
     }
 }
 
-impl Architecture for Kalman {
+impl Named for Kalman {
     const NAME: &'static str = "kalman";
     const DOC: &'static str =
         "A linear Gaussian state-space model, fitted by maximum likelihood, and its filter";
-    const PAPER: &'static str = "Shumway and Stoffer, \"An Approach to Time Series Smoothing and Forecasting Using the EM \
-                                 Algorithm\", 1982";
-    const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
-    const SMALL: &'static str = r#"{"iterations": 3}"#;
-    const CLOSED_FORM: bool = true;
+    const EXAMPLE: &'static str = r#"{"iterations": 3}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, message: String| Err((name.to_owned(), message));
-        match self {
-            Self {
-                states: Some(states),
-                ..
-            } if !(1..=256).contains(states) => fault(
-                "states",
-                format!("must lie between 1 and 256, not be {states}"),
-            ),
-            Self {
-                states: Some(_),
-                structure: Structure::LocalLevel,
-                ..
-            } => fault(
-                "states",
-                "has no meaning for local levels, of which each channel has one".to_owned(),
-            ),
-            Self { iterations: 0, .. } => fault("iterations", "must be at least 1".to_owned()),
-            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => fault(
-                "tolerance",
-                format!("must be a number that is at least 0, not {tolerance}"),
-            ),
-            _ => check_least_variance(self.least_variance),
+// Reference: Shumway and Stoffer, "An Approach to Time Series Smoothing and Forecasting Using the EM
+// Algorithm", 1982
+impl Architecture for Kalman {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Forecast, Task::Detect]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        if self.states.is_some() && self.structure == Structure::LocalLevel {
+            let reason = "has no meaning for local levels, of which each channel has one";
+            return Err(Fault::new("states", reason));
         }
+        Ok(())
     }
 
     fn build(
@@ -380,6 +368,7 @@ impl Recursion {
 mod tests {
     use super::*;
     use crate::models::Batch;
+    use crate::models::fault_of;
     use contract::NullHost;
     use contract::testing::training_windows;
     use numerics::testing::example;
@@ -516,7 +505,7 @@ mod tests {
                 "least_variance",
             ),
         ] {
-            assert_eq!(config.check().unwrap_err().0, name);
+            assert_eq!(fault_of(&config).parameter, name);
         }
     }
 }

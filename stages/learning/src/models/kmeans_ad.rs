@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::closed_form::{Verdict, by_channel, count, host_values, judge_windows, set, set_count};
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, StageError};
 use numerics::initialise::Initial;
 use numerics::statistics::clusters::{Clusters, Limits};
 use numerics::statistics::gram::RowSource;
@@ -39,28 +39,21 @@ impl Default for KmeansAd {
     }
 }
 
-impl Architecture for KmeansAd {
+impl Named for KmeansAd {
     const NAME: &'static str = "kmeans-ad";
     const DOC: &'static str = "Clusters windows; the distance to the nearest centroid is the score";
-    const PAPER: &'static str = "Yairi, Kato and Hori, \"Fault Detection by Mining Association Rules from House-keeping Data\", 2001";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str = r#"{"clusters": 4}"#;
-    const CLOSED_FORM: bool = true;
+    const EXAMPLE: &'static str = r#"{"clusters": 4}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, message: String| Err((name.to_owned(), message));
-        match self {
-            Self { clusters, .. } if !(1..=4096).contains(clusters) => fault(
-                "clusters",
-                format!("must lie between 1 and 4096, not be {clusters}"),
-            ),
-            Self { iterations: 0, .. } => fault("iterations", "must be at least 1".to_owned()),
-            Self { tolerance, .. } if !(tolerance.is_finite() && *tolerance >= 0.0) => fault(
-                "tolerance",
-                format!("must be a number that is at least 0, not {tolerance}"),
-            ),
-            _ => Ok(()),
-        }
+// Reference: Yairi, Kato and Hori, "Fault Detection by Mining Association Rules from House-keeping Data",
+// 2001
+impl Architecture for KmeansAd {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
     }
 
     fn build(

@@ -29,37 +29,44 @@ use std::fmt;
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use contract::artifact::{Model, Windows};
-use contract::{Choice, Entry, FileRequest, Random, Registry, StageContext, StageError};
+use contract::{Choice, Entry, Fault, FileRequest, Random, StageContext, StageError, Table};
 use numerics::cross_entropy::CrossEntropy;
 use numerics::{Gradients, Mode, State};
 
 /// The table of models.
-const MODELS: &[Declaration] = &[
-    Declaration::of::<tvnet::Tvnet>(),
-    Declaration::of::<tvnet_recon::TvnetRecon>(),
-    Declaration::of::<omni_anomaly::OmniAnomaly>(),
-    Declaration::of::<omni_vae::OmniVae>(),
-    Declaration::of::<transformer_recon::TransformerRecon>(),
-    Declaration::of::<anomaly_transformer::AnomalyTransformer>(),
-    Declaration::of::<dynonet::Dynonet>(),
-    Declaration::of::<resnet50_plot::Resnet50Plot>(),
-    Declaration::of::<vae::Vae>(),
-    Declaration::of::<gdn::Gdn>(),
-    Declaration::of::<cnn::Cnn>(),
-    Declaration::of::<dlinear::Dlinear>(),
-    Declaration::of::<var::VectorAutoregression>(),
-    Declaration::of::<kalman::Kalman>(),
-    Declaration::of::<pca::Pca>(),
-    Declaration::of::<kmeans_ad::KmeansAd>(),
-    Declaration::of::<isolation_forest::IsolationForest>(),
-    Declaration::of::<moving_average::MovingAverage>(),
-    Declaration::of::<naive::Naive>(),
-];
+static MODELS: Table<dyn Architecture> = Table::new(
+    "model",
+    &[
+        Entry::of::<tvnet::Tvnet>(),
+        Entry::of::<tvnet_recon::TvnetRecon>(),
+        Entry::of::<omni_anomaly::OmniAnomaly>(),
+        Entry::of::<omni_vae::OmniVae>(),
+        Entry::of::<transformer_recon::TransformerRecon>(),
+        Entry::of::<anomaly_transformer::AnomalyTransformer>(),
+        Entry::of::<dynonet::Dynonet>(),
+        Entry::of::<resnet50_plot::Resnet50Plot>(),
+        Entry::of::<vae::Vae>(),
+        Entry::of::<gdn::Gdn>(),
+        Entry::of::<cnn::Cnn>(),
+        Entry::of::<dlinear::Dlinear>(),
+        Entry::of::<var::VectorAutoregression>(),
+        Entry::of::<kalman::Kalman>(),
+        Entry::of::<pca::Pca>(),
+        Entry::of::<kmeans_ad::KmeansAd>(),
+        Entry::of::<isolation_forest::IsolationForest>(),
+        Entry::of::<moving_average::MovingAverage>(),
+        Entry::of::<naive::Naive>(),
+    ],
+);
+
+contract::tabled!(dyn Architecture in MODELS);
+
+/// A model with its configuration, as a pipeline names it.
+pub type ModelChoice = Choice<dyn Architecture>;
 
 /// What a model is trained to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -341,7 +348,7 @@ pub trait Network: Send + Sync {
     }
 
     /// Sets the state from the windows of the split `train`, for models that say they are
-    /// [`Architecture::CLOSED_FORM`].
+    /// [`Architecture::closed_form`].
     ///
     /// # Errors
     /// If the windows do not determine the model, or the run was asked to stop.
@@ -380,22 +387,20 @@ pub trait Network: Send + Sync {
     fn trace(&self, batch: &Batch, mode: Mode) -> candle_core::Result<Vec<(String, Tensor)>>;
 }
 
-/// A model's configuration: a struct with `#[serde(deny_unknown_fields)]` and defaults.
-pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
-    /// The name in YAML.
-    const NAME: &'static str;
-    /// One sentence for the catalogue.
-    const DOC: &'static str;
-    /// Where the model was published; may be empty.
-    const PAPER: &'static str = "";
+/// A model's configuration.
+pub trait Architecture: Send + Sync {
     /// What it can be trained to do. The first is what it does if nothing is said.
-    const TASKS: &'static [Task];
-    /// Parameters, as JSON, that make a model small enough to be tested quickly.
-    const SMALL: &'static str = "{}";
+    fn tasks(&self) -> &'static [Task];
+
     /// Whether it is fitted at once, by [`Network::fit`], instead of step by step.
-    const CLOSED_FORM: bool = false;
+    fn closed_form(&self) -> bool {
+        false
+    }
+
     /// Whether a part of it is trained on the samples that the epoch is chosen by, the upper level of two.
-    const BI_LEVEL: bool = false;
+    fn bi_level(&self) -> bool {
+        false
+    }
 
     /// Whether this configuration sees images instead of windows.
     fn reads_images(&self) -> bool {
@@ -407,11 +412,13 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
         Vec::new()
     }
 
-    /// What the schema says only to editors.
+    /// What the schema of the configuration cannot say.
     ///
     /// # Errors
-    /// The parameter at fault and a sentence about it.
-    fn check(&self) -> Result<(), (String, String)>;
+    /// The parameter at fault.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// A network with fresh weights drawn from `random`.
     ///
@@ -425,134 +432,24 @@ pub trait Architecture: DeserializeOwned + Serialize + JsonSchema + 'static {
     ) -> Result<Box<dyn Network>, StageError>;
 }
 
-/// The table of models as pipelines see it.
-#[derive(Debug)]
-pub struct Models;
-
-impl Registry for Models {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "model";
-
-    fn entries() -> Vec<Entry> {
-        MODELS.iter().map(|model| (model.entry)()).collect()
-    }
-}
-
-/// The parameter at fault and a sentence about it.
-type Fault = (String, String);
-type Check = fn(&Choice<Models>) -> Result<(), Fault>;
-type Build =
-    fn(&Choice<Models>, DataShape, &Device, &mut Random) -> Result<Box<dyn Network>, StageError>;
-
-/// A model with its types erased.
-pub struct Declaration {
-    pub name: &'static str,
-    pub paper: &'static str,
-    /// What it can be trained to do; the first is the default.
-    pub tasks: &'static [Task],
-    /// Whether it is fitted at once instead of step by step.
-    pub closed_form: bool,
-    /// Whether a part of it is trained on the samples that the epoch is chosen by.
-    pub bi_level: bool,
-    /// Parameters, as JSON, of a small one for tests.
-    pub small: &'static str,
-    entry: fn() -> Entry,
-    reads_images: fn(&Choice<Models>) -> bool,
-    files: fn(&Choice<Models>) -> Vec<FileRequest>,
-    check: Check,
-    build: Build,
-}
-
-impl Declaration {
-    const fn of<A: Architecture>() -> Self {
-        Self {
-            name: A::NAME,
-            paper: A::PAPER,
-            tasks: A::TASKS,
-            closed_form: A::CLOSED_FORM,
-            bi_level: A::BI_LEVEL,
-            small: A::SMALL,
-            entry: || Entry::new::<A>(A::NAME, A::DOC),
-            reads_images: |choice| {
-                choice
-                    .parameters::<A>()
-                    .is_ok_and(|architecture| architecture.reads_images())
-            },
-            files: |choice| {
-                choice
-                    .parameters::<A>()
-                    .map(|architecture| architecture.files())
-                    .unwrap_or_default()
-            },
-            check: |choice| {
-                choice
-                    .parameters::<A>()
-                    .map_err(|error| (String::new(), error))?
-                    .check()
-            },
-            build: |choice, shape, device, random| {
-                let architecture = choice.parameters::<A>().map_err(StageError::new)?;
-                if let Err((parameter, reason)) = architecture.check() {
-                    return Err(StageError::new(format!(
-                        "model {}: `{parameter}` {reason}",
-                        A::NAME
-                    )));
-                }
-                architecture.build(shape, device, random)
-            },
-        }
-    }
-
-    /// Whether the model can be trained for a task.
-    ///
-    /// # Errors
-    /// A sentence with what it can be trained for.
-    pub fn check_task(&self, task: Task) -> Result<(), String> {
-        if self.tasks.contains(&task) {
-            return Ok(());
-        }
-        let tasks = self
-            .tasks
-            .iter()
-            .map(|task| format!("`{task}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        Err(format!(
-            "cannot be `{task}` with the model {}, which is for {tasks}",
-            self.name
-        ))
-    }
-}
-
-/// What the table says of the chosen model.
+/// Whether a model can be trained for a task.
 ///
 /// # Errors
-/// If there is no such model.
-pub fn declaration(choice: &Choice<Models>) -> Result<&'static Declaration, String> {
-    let found = MODELS.iter().find(|model| model.name == choice.name());
-    found.ok_or_else(|| format!("unknown model `{}`", choice.name()))
-}
-
-/// Whether the chosen model, so configured, sees images instead of windows.
-pub fn reads_images(choice: &Choice<Models>) -> bool {
-    declaration(choice).is_ok_and(|model| (model.reads_images)(choice))
-}
-
-/// Files from which the chosen model, so configured, starts its training.
-pub fn files(choice: &Choice<Models>) -> Vec<FileRequest> {
-    declaration(choice)
-        .map(|model| (model.files)(choice))
-        .unwrap_or_default()
-}
-
-/// What the schema of a model's parameters says only to editors.
-///
-/// # Errors
-/// The parameter at fault and a sentence about it.
-pub fn check(choice: &Choice<Models>) -> Result<(), (String, String)> {
-    (declaration(choice)
-        .map_err(|error| (String::new(), error))?
-        .check)(choice)
+/// A sentence with what it can be trained for.
+pub fn check_task(choice: &ModelChoice, task: Task) -> Result<(), String> {
+    if choice.tasks().contains(&task) {
+        return Ok(());
+    }
+    let tasks: Vec<String> = choice
+        .tasks()
+        .iter()
+        .map(|task| format!("`{task}`"))
+        .collect();
+    Err(format!(
+        "cannot be `{task}` with the model {}, which is for {}",
+        choice.name(),
+        tasks.join(", ")
+    ))
 }
 
 /// A network with fresh weights drawn from `random`.
@@ -560,19 +457,19 @@ pub fn check(choice: &Choice<Models>) -> Result<(), (String, String)> {
 /// # Errors
 /// If the data's shape is impossible for the model.
 pub fn build(
-    choice: &Choice<Models>,
+    choice: &ModelChoice,
     shape: DataShape,
     device: &Device,
     random: &mut Random,
 ) -> Result<Box<dyn Network>, StageError> {
-    let model = declaration(choice).map_err(StageError::new)?;
-    model
-        .check_task(shape.task)
-        .map_err(|error| StageError::new(format!("the task {error}")))?;
-    match shape.fault() {
-        Some(fault) => Err(fault),
-        None => (model.build)(choice, shape, device, random),
+    check_task(choice, shape.task).map_err(|error| StageError::new(format!("the task {error}")))?;
+    if let Some(fault) = shape.fault() {
+        return Err(fault);
     }
+    if let Err(fault) = choice.check() {
+        return Err(StageError::new(format!("model {}: {fault}", choice.name())));
+    }
+    choice.build(shape, device, random)
 }
 
 /// What a model file says of the data that the model is for, below [`Model::training`].
@@ -652,14 +549,15 @@ pub fn load(
     device: &Device,
     fits: impl FnOnce(DataShape) -> Result<(), StageError>,
 ) -> Result<Loaded, StageError> {
-    let choice: Choice<Models> = serde_json::from_value(model.config.clone()).map_err(|error| {
+    let choice: ModelChoice = serde_json::from_value(model.config.clone()).map_err(|error| {
         StageError::new("the model file's configuration does not parse").because(error)
     })?;
     let (shape, classes) = described(&model.training)?;
     fits(shape)?;
-    check(&choice).map_err(|(at, reason)| {
-        StageError::new(format!("the model file's configuration: `{at}` {reason}"))
-    })?;
+    if let Err(fault) = choice.check() {
+        let message = format!("the model file's configuration: {fault}");
+        return Err(StageError::new(message));
+    }
     // The values drawn here are overwritten at once.
     let network = build(&choice, shape, device, &mut Random::new(0, "init"))?;
     network.state().set_data(&model.tensors)?;
@@ -668,6 +566,16 @@ pub fn load(
         shape,
         classes,
     })
+}
+
+/// What is wrong with a configuration.
+#[cfg(test)]
+fn fault_of<A: contract::Named>(config: &A) -> Fault {
+    let parameters = serde_json::to_value(config).unwrap();
+    match ModelChoice::new(A::NAME, parameters) {
+        Ok(choice) => choice.check().unwrap_err(),
+        Err(fault) => fault,
+    }
 }
 
 #[cfg(test)]

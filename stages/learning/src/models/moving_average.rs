@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, StageError};
 use numerics::{Mode, State, StateBuilder};
 
 /// The mean of the last rows.
@@ -19,18 +19,19 @@ pub struct MovingAverage {
     pub rows: Option<usize>,
 }
 
-impl Architecture for MovingAverage {
+impl Named for MovingAverage {
     const NAME: &'static str = "moving-average";
     const DOC: &'static str = "The mean of the last rows is what comes next";
-    const TASKS: &'static [Task] = &[Task::Detect, Task::Forecast];
-    const SMALL: &'static str = r#"{"rows": 3}"#;
-    const CLOSED_FORM: bool = true;
+    const EXAMPLE: &'static str = r#"{"rows": 3}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        match self.rows {
-            Some(0) => Err(("rows".to_owned(), "must be at least 1".to_owned())),
-            _ => Ok(()),
-        }
+impl Architecture for MovingAverage {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect, Task::Forecast]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
     }
 
     fn build(

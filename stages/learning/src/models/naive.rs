@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, StageError};
 use numerics::{Mode, State, StateBuilder};
 
 /// The last value, or that of the last season.
@@ -26,19 +26,19 @@ impl Default for Naive {
     }
 }
 
-impl Architecture for Naive {
+impl Named for Naive {
     const NAME: &'static str = "naive";
     const DOC: &'static str = "The last value, or the value of the last season, is what comes next";
-    const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
-    const SMALL: &'static str = r#"{"season": 3}"#;
-    const CLOSED_FORM: bool = true;
+    const EXAMPLE: &'static str = r#"{"season": 3}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        if self.season == 0 {
-            Err(("season".to_owned(), "must be at least 1".to_owned()))
-        } else {
-            Ok(())
-        }
+impl Architecture for Naive {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Forecast, Task::Detect]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
     }
 
     fn build(

@@ -19,7 +19,7 @@ use self::prior::RandomWalk;
 use self::recurrent::{Dense, Readout, Recurrent};
 use super::draws::{self, Draws};
 use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
-use contract::{Random, StageError};
+use contract::{Named, Random, StageError};
 use numerics::{Mode, State, StateBuilder};
 
 /// OmniAnomaly.
@@ -86,34 +86,17 @@ impl OmniAnomaly {
     }
 }
 
-impl Architecture for OmniAnomaly {
+impl Named for OmniAnomaly {
     const NAME: &'static str = "omni-anomaly";
     const DOC: &'static str = "OmniAnomaly: stochastic recurrent network; the negative log-probability of reconstruction is the anomaly score";
-    const PAPER: &'static str = "Su et al., Robust Anomaly Detection for Multivariate Time Series through Stochastic Recurrent Neural Network, KDD 2019";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str = r#"{"latent": 6, "state": 24, "dense": 16, "flows": 2}"#;
+    const EXAMPLE: &'static str = r#"{"latent": 6, "state": 24, "dense": 16, "flows": 2}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        checks::sizes(&[
-            ("latent", self.latent, 256),
-            ("state", self.state, 8192),
-            ("dense", self.dense, 8192),
-            ("samples", self.samples, 4096),
-        ])?;
-        if self.flows > 1024 {
-            return Err((
-                "flows".to_owned(),
-                format!("must be at most 1024, not {}", self.flows),
-            ));
-        }
-        let least = self.least_deviation;
-        if !(least.is_finite() && least >= 0.0) {
-            return Err((
-                "least_deviation".to_owned(),
-                format!("must be a number that is at least 0, not {least}"),
-            ));
-        }
-        Ok(())
+// Reference: Su et al., Robust Anomaly Detection for Multivariate Time Series through Stochastic Recurrent
+// Neural Network, KDD 2019
+impl Architecture for OmniAnomaly {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
     }
 
     fn build(

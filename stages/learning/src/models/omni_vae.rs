@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draws::{self, Draws};
 use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
-use contract::{Random, StageError};
+use contract::{Named, Random, StageError};
 use numerics::gru::Gru;
 use numerics::linear::Linear;
 use numerics::noise::add_noise;
@@ -81,27 +81,15 @@ impl OmniVae {
     }
 }
 
-impl Architecture for OmniVae {
+impl Named for OmniVae {
     const NAME: &'static str = "omni-vae";
     const DOC: &'static str = "Recurrent variational autoencoder with a learned prior; the squared error is the anomaly score";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str = r#"{"state": 16, "latent": 8, "inner": 24, "beta": 0.1}"#;
+    const EXAMPLE: &'static str = r#"{"state": 16, "latent": 8, "inner": 24, "beta": 0.1}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        checks::sizes(&[
-            ("state", self.state, 4096),
-            ("latent", self.latent, 4096),
-            ("inner", self.inner, 65536),
-        ])?;
-        for (name, value) in [("beta", self.beta), ("input_noise", self.input_noise)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err((
-                    name.to_owned(),
-                    format!("must be a number that is at least 0, not {value}"),
-                ));
-            }
-        }
-        Ok(())
+impl Architecture for OmniVae {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
     }
 
     fn build(

@@ -11,7 +11,7 @@ use super::closed_form::{
 };
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Fault, Named, Random, StageContext, StageError};
 use numerics::statistics::Eigen;
 use numerics::statistics::gram::{RowSource, Scale, gram};
 use numerics::statistics::matrix::{Matrix, dot};
@@ -42,7 +42,7 @@ pub enum Measure {
 pub struct Pca {
     /// Below 1, the share of the variance that the kept components explain at least; from 1 on, their number. All that
     /// have any variance if left out.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub components: Option<f64>,
     pub score: Measure,
     /// Whether every value of the vector is brought to mean 0 and deviation 1 first.
@@ -59,22 +59,28 @@ impl Default for Pca {
     }
 }
 
-impl Architecture for Pca {
+impl Named for Pca {
     const NAME: &'static str = "pca";
     const DOC: &'static str = "Principal components of windows; far from them is unusual";
-    const PAPER: &'static str = "Shyu, Chen, Sarinnapakorn and Chang, \"A Novel Anomaly Detection Scheme Based on Principal \
-                                 Component Classifier\", 2003";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const CLOSED_FORM: bool = true;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
+// Reference: Shyu, Chen, Sarinnapakorn and Chang, "A Novel Anomaly Detection Scheme Based on Principal
+// Component Classifier", 2003
+impl Architecture for Pca {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
         match self.components {
-            Some(kept)
-                if !(kept.is_finite() && kept > 0.0 && (kept < 1.0 || kept.fract() == 0.0)) =>
-            {
-                let message =
+            Some(kept) if kept >= 1.0 && kept.fract() != 0.0 => {
+                let reason =
                     format!("must be a share between 0 and 1 or a whole number, not {kept}");
-                Err(("components".to_owned(), message))
+                Err(Fault::new("components", reason))
             }
             _ => Ok(()),
         }
@@ -314,6 +320,7 @@ impl Network for Components {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
     use contract::NullHost;
     use contract::testing::training_windows;
 
@@ -414,22 +421,13 @@ mod tests {
             [None, Some(2.0), Some(0.4), Some(0.5), Some(0.9), Some(9.0)].map(kept),
             [3, 2, 1, 2, 3, 3]
         );
-        assert!(
-            Pca {
-                components: Some(1.5),
+        for components in [0.0, 1.5] {
+            let config = Pca {
+                components: Some(components),
                 ..Pca::default()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Pca {
-                components: Some(0.0),
-                ..Pca::default()
-            }
-            .check()
-            .is_err()
-        );
+            };
+            assert_eq!(fault_of(&config).parameter, "components");
+        }
         let wide = DataShape::detect(200, 38);
         let error = Pca::default()
             .build(wide, &Device::Cpu, &mut Random::new(1, "init"))

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
 use bottleneck::Bottleneck;
-use contract::{FileRequest, Random, StageContext, StageError};
+use contract::{FileRequest, Named, Random, StageContext, StageError};
 use head::Head;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv2d::{Conv2d, Window2d};
@@ -37,12 +37,16 @@ pub struct Resnet50Plot {
     #[schemars(range(min = 1, max = 1024))]
     pub width: usize,
     /// Blocks of the four stages.
+    #[schemars(inner(range(min = 1, max = 4096)))]
     pub depth: [usize; 4],
     /// Channels inside the blocks of the four stages, if not by `width`.
+    #[schemars(inner(range(min = 1, max = 4096)))]
     pub planes: Option<[usize; 4]>,
     /// Sizes of the head's two inner layers.
+    #[schemars(inner(range(min = 1, max = 4096)))]
     pub head: [usize; 2],
     /// Shares of values that training drops in front of the head's three layers.
+    #[schemars(extend("items" = {"type": "number", "format": "double", "minimum": 0.0, "exclusiveMaximum": 1.0}))]
     pub dropout: [f64; 3],
     /// Whether images, from 0 to 1, are first normalised by the mean and deviation of ImageNet.
     pub normalise: bool,
@@ -71,14 +75,19 @@ impl Resnet50Plot {
     }
 }
 
-impl Architecture for Resnet50Plot {
+impl Named for Resnet50Plot {
     const NAME: &'static str = "resnet50-plot";
     const DOC: &'static str =
         "ResNet-50 with a head of three layers, which classifies pictures of series";
-    const PAPER: &'static str = "He, Zhang, Ren and Sun, \"Deep Residual Learning for Image Recognition\", CVPR 2016 (form v1.5)";
-    const TASKS: &'static [Task] = &[Task::Classify];
-    const SMALL: &'static str = r#"{"width": 12, "depth": [1, 1, 1, 1], "planes": [8, 8, 8, 8], "head": [32, 32],
+    const EXAMPLE: &'static str = r#"{"width": 12, "depth": [1, 1, 1, 1], "planes": [8, 8, 8, 8], "head": [32, 32],
         "dropout": [0.0, 0.0, 0.0]}"#;
+}
+
+// Reference: He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (form v1.5)
+impl Architecture for Resnet50Plot {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Classify]
+    }
 
     fn reads_images(&self) -> bool {
         true
@@ -89,41 +98,6 @@ impl Architecture for Resnet50Plot {
             .iter()
             .map(|path| FileRequest::new(pretrained::NAME, path))
             .collect()
-    }
-
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, reason: String| Err((name.to_owned(), reason));
-        let fits = |size: &usize| (1..=4096).contains(size);
-        if !(1..=1024).contains(&self.width) {
-            return fault(
-                "width",
-                format!("must lie between 1 and 1024, not be {}", self.width),
-            );
-        }
-        let lists = [
-            ("depth", self.depth.to_vec()),
-            ("planes", self.planes().to_vec()),
-            ("head", self.head.to_vec()),
-        ];
-        for (name, sizes) in lists {
-            if let Some(size) = sizes.iter().find(|size| !fits(size)) {
-                return fault(
-                    name,
-                    format!("must hold sizes between 1 and 4096, not {size}"),
-                );
-            }
-        }
-        match self
-            .dropout
-            .iter()
-            .find(|share| !(0.0..1.0).contains(*share))
-        {
-            Some(share) => fault(
-                "dropout",
-                format!("must hold shares of at least 0 and below 1, not {share}"),
-            ),
-            None => Ok(()),
-        }
     }
 
     fn build(

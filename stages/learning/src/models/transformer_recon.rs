@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
-use contract::{Random, StageError};
+use contract::{Fault, Named, Random, StageError};
 use numerics::attention::MultiHeadAttention;
 use numerics::dropout::Dropout;
 use numerics::encoder::{Embedding, EncoderBlock};
@@ -40,7 +40,7 @@ pub struct TransformerRecon {
     #[schemars(range(min = 1, max = 64))]
     pub layers: usize,
     /// The rate at which values are dropped in training.
-    #[schemars(range(min = 0.0, max = 0.99))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     /// Deviation of the noise that is added to windows in training.
     #[schemars(range(min = 0.0))]
@@ -65,32 +65,22 @@ impl Default for TransformerRecon {
     }
 }
 
-impl Architecture for TransformerRecon {
+impl Named for TransformerRecon {
     const NAME: &'static str = "transformer-recon";
     const DOC: &'static str = "A Transformer encoder that reconstructs its window; the squared error is the anomaly score";
-    const PAPER: &'static str = "UykiZhao/Graduate, a program without a paper, after Vaswani et al., \"Attention Is All You Need\", NeurIPS 2017";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str =
+    const EXAMPLE: &'static str =
         r#"{"d_model": 32, "heads": 2, "d_ff": 48, "dropout": 0.0, "noise": 0.0}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [
-            ("d_model", self.d_model, 4096),
-            ("d_ff", self.d_ff, 16_384),
-            ("layers", self.layers, 64),
-        ];
-        super::checks::sizes(&sizes)?;
-        super::checks::heads(self.heads, self.d_model)?;
-        super::checks::dropout(self.dropout)?;
-        for (name, value) in [("noise", self.noise), ("smoothness", self.smoothness)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err((
-                    name.to_owned(),
-                    format!("must be a number from 0 on, not {value}"),
-                ));
-            }
-        }
-        Ok(())
+// Reference: UykiZhao/Graduate, a program without a paper, after Vaswani et al., "Attention Is All You Need",
+// NeurIPS 2017
+impl Architecture for TransformerRecon {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        super::checks::heads(self.heads, self.d_model)
     }
 
     fn build(
@@ -285,6 +275,7 @@ impl Network for Reconstructor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
 
     fn network(config: &TransformerRecon) -> Reconstructor {
         Reconstructor::new(
@@ -369,8 +360,8 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_named() {
-        let fault = |config: TransformerRecon| config.check().unwrap_err();
-        let (parameter, reason) = fault(TransformerRecon {
+        let fault = |config: TransformerRecon| fault_of(&config);
+        let Fault { parameter, reason } = fault(TransformerRecon {
             heads: 3,
             ..small()
         });
@@ -383,7 +374,7 @@ mod tests {
                 layers: 0,
                 ..small()
             })
-            .0,
+            .parameter,
             "layers"
         );
         assert_eq!(
@@ -391,15 +382,15 @@ mod tests {
                 dropout: 1.0,
                 ..small()
             })
-            .0,
+            .parameter,
             "dropout"
         );
         assert_eq!(
             fault(TransformerRecon {
-                noise: f64::NAN,
+                noise: -1.0,
                 ..small()
             })
-            .0,
+            .parameter,
             "noise"
         );
     }

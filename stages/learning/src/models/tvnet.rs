@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
-use contract::{Random, StageError};
+use contract::{Fault, Named, Random, StageError};
 use embedding::Patches;
 use numerics::dropout::Dropout;
 use numerics::{Mode, State, StateBuilder};
@@ -55,7 +55,7 @@ pub struct Tvnet {
     #[schemars(range(min = 1, max = 4096))]
     pub cm: usize,
     /// Share of embedded values that training drops; the seed's have none.
-    #[schemars(range(min = 0.0, max = 0.99))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
     /// Whether each window is normalised on its own and forecasts and reconstructions scaled back; `form: paper` of the
     /// official variant only.
@@ -89,31 +89,24 @@ impl Tvnet {
         }
     }
 
-    fn check_official(&self) -> std::result::Result<(), (&'static str, String)> {
+    fn check_official(&self) -> std::result::Result<(), Fault> {
         let Patches { length, stride } = self.patches();
         if length % 2 != 0 {
-            return Err((
-                "patch",
-                format!("must be even, as a patch has two rows, not {length}"),
-            ));
+            let reason = format!("must be even, as a patch has two rows, not {length}");
+            return Err(Fault::new("patch", reason));
         }
         if stride > length {
-            return Err((
-                "stride",
-                format!("must be at most the patch of {length} rows, not {stride}"),
-            ));
+            let reason = format!("must be at most the patch of {length} rows, not {stride}");
+            return Err(Fault::new("stride", reason));
         }
         if self.form == Form::Reference && length != 2 * stride {
-            return Err((
-                "stride",
-                format!("must be half of the patch of {length} rows, not {stride}"),
-            ));
+            let reason = format!("must be half of the patch of {length} rows, not {stride}");
+            return Err(Fault::new("stride", reason));
         }
         if self.form == Form::Reference && length < 4 {
-            return Err((
-                "patch",
-                format!("must be at least 4, as its kernel covers three columns, not {length}"),
-            ));
+            let reason =
+                format!("must be at least 4, as its kernel covers three columns, not {length}");
+            return Err(Fault::new("patch", reason));
         }
         Ok(())
     }
@@ -169,44 +162,25 @@ impl Tvnet {
     }
 }
 
-impl Architecture for Tvnet {
+impl Named for Tvnet {
     const NAME: &'static str = "tvnet";
     const DOC: &'static str =
         "TVNet: dynamic convolutions over patches, whose kernels depend on what the patches hold";
-    const PAPER: &'static str = "Li, Li and Diao, TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and 3D-Variation, ICLR 2025";
-    const TASKS: &'static [Task] = &[Task::Forecast, Task::Impute, Task::Classify, Task::Detect];
-    const SMALL: &'static str = r#"{"patch": 4, "blocks": 2, "cm": 8, "dropout": 0.0}"#;
+    const EXAMPLE: &'static str = r#"{"patch": 4, "blocks": 2, "cm": 8, "dropout": 0.0}"#;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [
-            ("patch", Some(self.patch), 4096),
-            ("stride", self.stride, 4096),
-            ("blocks", Some(self.blocks), 1024),
-            ("cm", Some(self.cm), 4096),
-            ("kernel", Some(self.kernel), 1023),
-        ];
-        for (name, size, most) in sizes {
-            if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
-                return Err((
-                    name.to_owned(),
-                    format!("must lie between 1 and {most}, not be {size}"),
-                ));
-            }
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err((
-                "dropout".to_owned(),
-                format!("must be at least 0 and below 1, not {}", self.dropout),
-            ));
-        }
-        let checked = match self.variant {
+// Reference: Li, Li and Diao, TVNet: A Novel Time Series Analysis Method Based on Dynamic Convolution and
+// 3D-Variation, ICLR 2025
+impl Architecture for Tvnet {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Forecast, Task::Impute, Task::Classify, Task::Detect]
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        match self.variant {
             Variant::Official => self.check_official(),
-            Variant::Seed if self.kernel.is_multiple_of(2) => {
-                Err(("kernel", format!("must be odd, not {}", self.kernel)))
-            }
-            Variant::Seed => Ok(()),
-        };
-        checked.map_err(|(name, reason)| (name.to_owned(), reason))
+            Variant::Seed => super::checks::odd("kernel", self.kernel),
+        }
     }
 
     fn build(
@@ -359,6 +333,7 @@ impl Network for TvnetNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
     use serde_json::{Value, json};
 
     fn config(parameters: Value) -> Tvnet {
@@ -400,7 +375,7 @@ mod tests {
             (json!({"dropout": 1.0}), "dropout"),
             (json!({"blocks": 0}), "blocks"),
         ] {
-            assert_eq!(config(parameters).check().unwrap_err().0, name);
+            assert_eq!(fault_of(&config(parameters)).parameter, name);
         }
         assert!(
             config(json!({"variant": "seed", "patch": 5}))

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
-use contract::{Random, StageError};
+use contract::{Named, Random, StageError};
 use host::HostEngine;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv::Conv3x3;
@@ -44,28 +44,16 @@ impl Default for TvnetRecon {
     }
 }
 
-impl Architecture for TvnetRecon {
+impl Named for TvnetRecon {
     const NAME: &'static str = "tvnet-recon";
     const DOC: &'static str =
         "TVNet that reconstructs its window; the squared error is the anomaly score";
-    const PAPER: &'static str = "Li, Li and Yuan, TVNet, ICLR 2025";
-    const TASKS: &'static [Task] = &[Task::Detect];
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let sizes = [
-            ("patch", Some(self.patch), 4096),
-            ("blocks", Some(self.blocks), 1024),
-            ("cm", self.cm, 4096),
-        ];
-        for (name, size, most) in sizes {
-            if let Some(size) = size.filter(|size| !(1..=most).contains(size)) {
-                return Err((
-                    name.to_owned(),
-                    format!("must lie between 1 and {most}, not be {size}"),
-                ));
-            }
-        }
-        Ok(())
+// Reference: Li, Li and Yuan, TVNet, ICLR 2025
+impl Architecture for TvnetRecon {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
     }
 
     fn build(
@@ -315,6 +303,7 @@ impl Network for Reconstructor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fault_of;
 
     fn draws(count: usize, random: &mut Random) -> Vec<f32> {
         (0..count).map(|_| random.range(-1.5, 1.5) as f32).collect()
@@ -414,25 +403,15 @@ mod tests {
 
     #[test]
     fn impossible_sizes_are_named() {
-        assert_eq!(
-            TvnetRecon {
-                patch: 0,
-                ..TvnetRecon::default()
-            }
-            .check()
-            .unwrap_err()
-            .0,
-            "patch"
-        );
-        assert_eq!(
-            TvnetRecon {
-                cm: Some(0),
-                ..TvnetRecon::default()
-            }
-            .check()
-            .unwrap_err()
-            .0,
-            "cm"
-        );
+        let config = TvnetRecon {
+            patch: 0,
+            ..TvnetRecon::default()
+        };
+        assert_eq!(fault_of(&config).parameter, "patch");
+        let config = TvnetRecon {
+            cm: Some(0),
+            ..TvnetRecon::default()
+        };
+        assert_eq!(fault_of(&config).parameter, "cm");
     }
 }

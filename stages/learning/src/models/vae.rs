@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
-use contract::{Random, StageError};
+use contract::{Named, Random, StageError};
 use elbo::Elbo;
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
@@ -48,13 +48,14 @@ pub struct Vae {
     pub latent: usize,
     /// Of windows: units of the encoder's layers, by default 128 and 64. Of images: channels of its convolutions, each
     /// of which halves height and width, by default 16, 32, 64 and 64. The decoder has the same in reverse.
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65_536)))]
     pub hidden: Option<Vec<usize>>,
     /// The weight of the code's divergence from the standard normal distribution.
     #[schemars(range(min = 0.0))]
     pub beta: f64,
     /// The standard deviation with which values lie around their reconstruction: smaller, and details count more
     /// against the divergence.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub deviation: f64,
     /// What the anomaly score is.
     pub score: Score,
@@ -84,52 +85,20 @@ impl Vae {
     }
 }
 
-impl Architecture for Vae {
+impl Named for Vae {
     const NAME: &'static str = "vae";
     const DOC: &'static str = "A variational autoencoder of windows or images; the error of the reconstruction is the anomaly score";
-    const PAPER: &'static str =
-        "Kingma and Welling, \"Auto-Encoding Variational Bayes\", ICLR 2014";
-    const TASKS: &'static [Task] = &[Task::Detect];
-    const SMALL: &'static str = r#"{"latent": 12, "hidden": [48, 32], "deviation": 0.3}"#;
+    const EXAMPLE: &'static str = r#"{"latent": 12, "hidden": [48, 32], "deviation": 0.3}"#;
+}
+
+// Reference: Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014
+impl Architecture for Vae {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Detect]
+    }
 
     fn reads_images(&self) -> bool {
         self.of == Of::Images
-    }
-
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        let fault = |name: &str, reason: String| Err((name.to_owned(), reason));
-        if !(1..=4096).contains(&self.latent) {
-            return fault(
-                "latent",
-                format!("must lie between 1 and 4096, not be {}", self.latent),
-            );
-        }
-        let hidden = self.hidden();
-        if hidden.is_empty() || hidden.len() > 16 {
-            return fault(
-                "hidden",
-                format!("must name 1 to 16 layers, not {}", hidden.len()),
-            );
-        }
-        if let Some(size) = hidden.iter().find(|size| !(1..=65_536).contains(*size)) {
-            return fault(
-                "hidden",
-                format!("must hold sizes between 1 and 65536, not {size}"),
-            );
-        }
-        if !(self.beta.is_finite() && self.beta >= 0.0) {
-            return fault(
-                "beta",
-                format!("must be a number that is at least 0, not {}", self.beta),
-            );
-        }
-        if !(self.deviation.is_finite() && self.deviation > 0.0) {
-            return fault(
-                "deviation",
-                format!("must be a number above 0, not {}", self.deviation),
-            );
-        }
-        Ok(())
     }
 
     fn build(

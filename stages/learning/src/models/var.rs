@@ -10,7 +10,7 @@ use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task, closed_form};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, StageError};
 use numerics::statistics::Matrix;
 use numerics::statistics::autoregression::{self, Autoregression, Trend};
 use numerics::{Mode, State, StateBuilder};
@@ -19,7 +19,7 @@ use numerics::{Mode, State, StateBuilder};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Order {
-    Fixed(usize),
+    Fixed(#[schemars(range(min = 1, max = 1000))] usize),
     By(Criterion),
 }
 
@@ -54,7 +54,7 @@ pub struct VectorAutoregression {
     /// How far a row is from its forecast, to detect.
     pub score: Distance,
     /// The least variance of an error, in units of their mean, where the score depends on it.
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub least_variance: f64,
 }
 
@@ -69,31 +69,20 @@ impl Default for VectorAutoregression {
     }
 }
 
-impl Architecture for VectorAutoregression {
+impl Named for VectorAutoregression {
     const NAME: &'static str = "var";
     const DOC: &'static str =
         "Vector autoregression by least squares, its order fixed or by AIC or BIC";
-    const PAPER: &'static str =
-        "Lütkepohl, \"New Introduction to Multiple Time Series Analysis\", 2005";
-    const TASKS: &'static [Task] = &[Task::Forecast, Task::Detect];
-    const CLOSED_FORM: bool = true;
+}
 
-    fn check(&self) -> std::result::Result<(), (String, String)> {
-        if let Order::Fixed(order) = self.order
-            && !(1..=1000).contains(&order)
-        {
-            return Err((
-                "order".to_owned(),
-                format!("must lie between 1 and 1000, not be {order}"),
-            ));
-        }
-        if !(1..=1000).contains(&self.most) {
-            return Err((
-                "most".to_owned(),
-                format!("must lie between 1 and 1000, not be {}", self.most),
-            ));
-        }
-        check_least_variance(self.least_variance)
+// Reference: Lütkepohl, "New Introduction to Multiple Time Series Analysis", 2005
+impl Architecture for VectorAutoregression {
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Forecast, Task::Detect]
+    }
+
+    fn closed_form(&self) -> bool {
+        true
     }
 
     fn build(
@@ -128,17 +117,6 @@ impl Architecture for VectorAutoregression {
         };
         Ok(Box::new(Forecasting { shape, forecaster }))
     }
-}
-
-/// Whether a least variance can be used.
-pub fn check_least_variance(least: f64) -> std::result::Result<(), (String, String)> {
-    if least.is_finite() && least > 0.0 {
-        return Ok(());
-    }
-    Err((
-        "least_variance".to_owned(),
-        format!("must be a number above 0, not {least}"),
-    ))
 }
 
 /// The fitted autoregression, its lags below each other; only the first `order` count.
@@ -241,6 +219,7 @@ impl Forecaster for Lags {
 mod tests {
     use super::*;
     use crate::models::Batch;
+    use crate::models::fault_of;
     use contract::NullHost;
     use contract::testing::training_windows;
 
@@ -304,16 +283,11 @@ mod tests {
             Order::By(Criterion::Aic)
         );
         assert!(order(r#"{"order": "best"}"#).is_err());
-        assert_eq!(
-            VectorAutoregression {
-                order: Order::Fixed(0),
-                ..Default::default()
-            }
-            .check()
-            .unwrap_err()
-            .0,
-            "order"
-        );
+        let none = VectorAutoregression {
+            order: Order::Fixed(0),
+            ..Default::default()
+        };
+        assert_eq!(fault_of(&none).parameter, "order");
         let short = VectorAutoregression {
             order: Order::Fixed(9),
             ..Default::default()

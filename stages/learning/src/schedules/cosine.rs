@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Point, Rule, ScheduleState, along_cosine, is_rate};
+use super::{Point, Rule, ScheduleState, along_cosine};
+use contract::Named;
 
 /// The rate falls from the optimiser's to `minimum` along half a cosine.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -17,20 +18,12 @@ pub struct Cosine {
     pub epochs: Option<u64>,
 }
 
-impl Rule for Cosine {
+impl Named for Cosine {
     const NAME: &'static str = "cosine";
     const DOC: &'static str = "The rate falls along half a cosine (Loshchilov and Hutter, 2017)";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        match self {
-            Self {
-                epochs: Some(0), ..
-            } => Err(("epochs", "must be at least 1")),
-            Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
-            _ => Ok(()),
-        }
-    }
-
+impl Rule for Cosine {
     fn depends_on_epochs(&self) -> bool {
         self.epochs.is_none()
     }

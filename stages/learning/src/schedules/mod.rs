@@ -8,21 +8,30 @@ mod plateau;
 mod step;
 mod warm_up;
 
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use contract::{Choice, Entry, Registry};
+use contract::{Choice, Entry, Fault, Table};
 
 /// The table of schedules.
-const SCHEDULES: &[Declaration] = &[
-    Declaration::of::<constant::Constant>(),
-    Declaration::of::<step::Step>(),
-    Declaration::of::<cosine::Cosine>(),
-    Declaration::of::<plateau::Plateau>(),
-    Declaration::of::<one_cycle::OneCycle>(),
-    Declaration::of::<warm_up::WarmUp>(),
-];
+static SCHEDULES: Table<dyn Rule> = Table::new(
+    "schedule",
+    &[
+        Entry::of::<constant::Constant>(),
+        Entry::of::<step::Step>(),
+        Entry::of::<cosine::Cosine>(),
+        Entry::of::<plateau::Plateau>(),
+        Entry::of::<one_cycle::OneCycle>(),
+        Entry::of::<warm_up::WarmUp>(),
+    ],
+)
+.or_bare();
+
+contract::tabled!(dyn Rule in SCHEDULES);
+
+/// A schedule with its parameters, as a pipeline names it.
+pub type ScheduleChoice = Choice<dyn Rule>;
 
 /// Where a training is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,17 +51,20 @@ impl Point {
     }
 }
 
-/// One rule: a struct of parameters with a default for every field.
-trait Rule: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
-    /// The name in YAML.
-    const NAME: &'static str;
-    /// One sentence for the catalogue.
-    const DOC: &'static str;
-    /// Whether the rule looks at the monitored figure.
-    const WATCHES: bool = false;
+/// One rule.
+pub trait Rule: Send + Sync {
+    /// What the schema of the parameters cannot say.
+    ///
+    /// # Errors
+    /// The parameter at fault.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
-    /// A parameter that is no usable value, and why.
-    fn check(&self) -> Result<(), (&'static str, &'static str)>;
+    /// Whether rates depend on the monitored figure.
+    fn watches(&self) -> bool {
+        false
+    }
 
     /// Whether rates depend on how many epochs the training has in all.
     fn depends_on_epochs(&self) -> bool {
@@ -74,112 +86,6 @@ pub struct ScheduleState {
     reductions: u32,
 }
 
-/// A rule with its type erased.
-struct Declaration {
-    name: &'static str,
-    watches: bool,
-    entry: fn() -> Entry,
-    rule: ReadRule,
-}
-
-/// Reads the parameters of a rule.
-type ReadRule = fn(&Choice<Schedules>) -> Result<Box<dyn AnyRule>, String>;
-
-impl Declaration {
-    const fn of<R: Rule>() -> Self {
-        Self {
-            name: R::NAME,
-            watches: R::WATCHES,
-            entry: || Entry::new::<R>(R::NAME, R::DOC),
-            rule: |choice| Ok(Box::new(choice.parameters::<R>()?)),
-        }
-    }
-
-    fn find(choice: &Choice<Schedules>) -> Result<&'static Self, String> {
-        let found = SCHEDULES
-            .iter()
-            .find(|schedule| schedule.name == choice.name());
-        found.ok_or_else(|| format!("unknown schedule `{}`", choice.name()))
-    }
-}
-
-/// What can be asked of a rule without knowing its type.
-trait AnyRule: Send + Sync {
-    fn check(&self) -> Result<(), (&'static str, &'static str)>;
-    fn depends_on_epochs(&self) -> bool;
-    fn rate(&self, base: f64, point: Point, state: &ScheduleState) -> f64;
-    fn observe(&self, figure: f64, state: &mut ScheduleState);
-}
-
-impl<R: Rule> AnyRule for R {
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        Rule::check(self)
-    }
-
-    fn depends_on_epochs(&self) -> bool {
-        Rule::depends_on_epochs(self)
-    }
-
-    fn rate(&self, base: f64, point: Point, state: &ScheduleState) -> f64 {
-        Rule::rate(self, base, point, state)
-    }
-
-    fn observe(&self, figure: f64, state: &mut ScheduleState) {
-        Rule::observe(self, figure, state);
-    }
-}
-
-/// The table of schedules as pipelines see it.
-#[derive(Debug)]
-pub struct Schedules;
-
-impl Registry for Schedules {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "schedule";
-    const BARE: bool = true;
-
-    fn entries() -> Vec<Entry> {
-        SCHEDULES
-            .iter()
-            .map(|schedule| (schedule.entry)())
-            .collect()
-    }
-}
-
-fn rule(choice: &Choice<Schedules>) -> Result<Box<dyn AnyRule>, String> {
-    (Declaration::find(choice)?.rule)(choice)
-}
-
-/// What the schema of the parameters says only to editors.
-///
-/// # Errors
-/// The parameter at fault and a sentence about it.
-pub fn check(choice: &Choice<Schedules>) -> Result<(), (String, String)> {
-    let rule = rule(choice).map_err(|error| (String::new(), error))?;
-    rule.check()
-        .map_err(|(name, reason)| (name.to_owned(), reason.to_owned()))
-}
-
-/// Whether rates depend on how many epochs the training has in all.
-pub fn depends_on_epochs(choice: &Choice<Schedules>) -> bool {
-    rule(choice).is_ok_and(|rule| rule.depends_on_epochs())
-}
-
-/// Whether rates depend on the monitored figure.
-pub fn watches(choice: &Choice<Schedules>) -> bool {
-    Declaration::find(choice).is_ok_and(|schedule| schedule.watches)
-}
-
-/// A share of something: from 0 to 1.
-fn is_share(value: f64) -> bool {
-    (0.0..=1.0).contains(&value)
-}
-
-/// A usable learning rate, 0 included.
-fn is_rate(value: f64) -> bool {
-    value.is_finite() && value >= 0.0
-}
-
 /// From `start` to `end` along half a cosine (Loshchilov and Hutter, 2017), `share` of the way.
 fn along_cosine(start: f64, end: f64, share: f64) -> f64 {
     end + (start - end) * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
@@ -187,7 +93,7 @@ fn along_cosine(start: f64, end: f64, share: f64) -> f64 {
 
 /// A schedule at work.
 pub struct Schedule {
-    rule: Box<dyn AnyRule>,
+    rule: Arc<dyn Rule>,
     base: f64,
     epochs: u64,
     pub state: ScheduleState,
@@ -195,16 +101,13 @@ pub struct Schedule {
 
 impl Schedule {
     /// A schedule from the rate `base`, for a training of `epochs` epochs.
-    ///
-    /// # Errors
-    /// If the choice does not parse.
-    pub fn new(choice: &Choice<Schedules>, base: f64, epochs: u64) -> Result<Self, String> {
-        Ok(Self {
-            rule: rule(choice)?,
+    pub fn new(choice: &ScheduleChoice, base: f64, epochs: u64) -> Self {
+        Self {
+            rule: choice.shared(),
             base,
             epochs,
             state: ScheduleState::default(),
-        })
+        }
     }
 
     /// The rate of a step, after `epoch` epochs and the share `within` of the next.
@@ -234,7 +137,7 @@ mod tests {
     use serde_json::json;
 
     fn schedule(name: &str, parameters: serde_json::Value) -> Schedule {
-        Schedule::new(&Choice::new(name, parameters).unwrap(), 1.0, 10).unwrap()
+        Schedule::new(&Choice::new(name, parameters).unwrap(), 1.0, 10)
     }
 
     #[test]
@@ -290,36 +193,37 @@ mod tests {
 
     #[test]
     fn unusable_parameters_are_named() {
-        let check = |name, parameters| check(&Choice::new(name, parameters).unwrap());
-        assert_eq!(check("step", json!({"every": 0})).unwrap_err().0, "every");
-        assert_eq!(
-            check("cosine", json!({"minimum": -1.0})).unwrap_err().0,
-            "minimum"
-        );
-        assert_eq!(
-            check("plateau", json!({"factor": 2.0})).unwrap_err().0,
-            "factor"
-        );
-        assert_eq!(
-            check("one_cycle", json!({"rise": 0.0})).unwrap_err().0,
-            "rise"
-        );
-        assert_eq!(
-            check("warm_up", json!({"epochs": -1.0})).unwrap_err().0,
-            "epochs"
-        );
-        for schedule in SCHEDULES {
-            assert!(check(schedule.name, json!({})).is_ok(), "{}", schedule.name);
+        for (name, parameters, parameter) in [
+            ("step", json!({"every": 0}), "every"),
+            ("cosine", json!({"minimum": -1.0}), "minimum"),
+            ("cosine", json!({"epochs": 0}), "epochs"),
+            ("plateau", json!({"factor": 2.0}), "factor"),
+            ("one_cycle", json!({"rise": 0.0}), "rise"),
+            ("one_cycle", json!({"rise": 1.0}), "rise"),
+            ("warm_up", json!({"epochs": -1.0}), "epochs"),
+        ] {
+            let fault = ScheduleChoice::new(name, parameters).unwrap_err();
+            assert_eq!(fault.parameter, parameter);
+        }
+        for schedule in SCHEDULES.examples() {
+            assert_eq!(schedule.check(), Ok(()), "{schedule:?}");
         }
     }
 
     #[test]
     fn what_rates_depend_on_is_known() {
-        let depends = |name, parameters| depends_on_epochs(&Choice::new(name, parameters).unwrap());
+        let choice = |name, parameters| ScheduleChoice::new(name, parameters).unwrap();
+        let depends = |name, parameters| choice(name, parameters).depends_on_epochs();
         assert!(depends("cosine", json!({})) && !depends("cosine", json!({"epochs": 5})));
         assert!(depends("one_cycle", json!({})));
         assert!(depends("warm_up", json!({"then": "linear"})) && !depends("warm_up", json!({})));
-        assert!(watches(&Choice::new("plateau", json!({})).unwrap()));
-        assert!(!watches(&Choice::new("step", json!({})).unwrap()));
+        assert!(choice("plateau", json!({})).watches());
+        assert!(!choice("step", json!({})).watches());
+    }
+
+    #[test]
+    fn every_file_has_its_line_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/schedules");
+        contract::testing::assert_listed(&SCHEDULES, folder);
     }
 }

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Point, Rule, ScheduleState, along_cosine, is_rate};
+use super::{Point, Rule, ScheduleState, along_cosine};
+use contract::Named;
 
 /// The rate rises to the optimiser's and falls far below where it started, along cosines, as
 /// `torch.optim.lr_scheduler.OneCycleLR` does it.
@@ -11,7 +12,7 @@ use super::{Point, Rule, ScheduleState, along_cosine, is_rate};
 #[serde(default, deny_unknown_fields)]
 pub struct OneCycle {
     /// The share of the training that the rise takes.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub rise: f64,
     /// The first rate is the optimiser's divided by this.
     #[schemars(range(min = 1.0))]
@@ -31,24 +32,12 @@ impl Default for OneCycle {
     }
 }
 
-impl Rule for OneCycle {
+impl Named for OneCycle {
     const NAME: &'static str = "one_cycle";
     const DOC: &'static str = "The rate rises to the optimizer's and falls to almost nothing, from step to step (Smith and Topin, 2019)";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let divisor = |value: f64| is_rate(value) && value >= 1.0;
-        if !(self.rise > 0.0 && self.rise < 1.0) {
-            return Err(("rise", "must lie between 0 and 1, and be neither"));
-        }
-        if !divisor(self.start_divisor) {
-            return Err(("start_divisor", "must be at least 1"));
-        }
-        if !divisor(self.end_divisor) {
-            return Err(("end_divisor", "must be at least 1"));
-        }
-        Ok(())
-    }
-
+impl Rule for OneCycle {
     fn depends_on_epochs(&self) -> bool {
         true
     }

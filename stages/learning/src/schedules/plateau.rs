@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Point, Rule, ScheduleState, is_rate, is_share};
+use super::{Point, Rule, ScheduleState};
+use contract::Named;
 
 /// The rate is multiplied by `factor` when the monitored figure has not got better for more than `patience` epochs, as
 /// `torch.optim.lr_scheduler.ReduceLROnPlateau` does it.
@@ -34,22 +35,14 @@ impl Default for Plateau {
     }
 }
 
-impl Rule for Plateau {
+impl Named for Plateau {
     const NAME: &'static str = "plateau";
     const DOC: &'static str = "The rate is reduced when the monitored figure, by default the validation loss, stops getting better";
-    const WATCHES: bool = true;
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        match self {
-            Self { factor, .. } if !is_share(*factor) => {
-                Err(("factor", "must lie between 0 and 1"))
-            }
-            Self { threshold, .. } if !is_share(*threshold) => {
-                Err(("threshold", "must lie between 0 and 1"))
-            }
-            Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
-            _ => Ok(()),
-        }
+impl Rule for Plateau {
+    fn watches(&self) -> bool {
+        true
     }
 
     fn rate(&self, base: f64, _: Point, state: &ScheduleState) -> f64 {

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Point, Rule, ScheduleState, is_share};
+use super::{Point, Rule, ScheduleState};
+use contract::Named;
 
 /// The rate is multiplied by `factor` every `every` epochs.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,20 +30,12 @@ impl Default for Step {
     }
 }
 
-impl Rule for Step {
+impl Named for Step {
     const NAME: &'static str = "step";
     const DOC: &'static str = "The rate is multiplied by a factor every few epochs";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        match self {
-            Self { every: 0, .. } => Err(("every", "must be at least 1")),
-            Self { factor, .. } if !is_share(*factor) => {
-                Err(("factor", "must lie between 0 and 1"))
-            }
-            _ => Ok(()),
-        }
-    }
-
+impl Rule for Step {
     fn rate(&self, base: f64, point: Point, _: &ScheduleState) -> f64 {
         base * self
             .factor

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Point, Rule, ScheduleState, along_cosine, is_rate, is_share};
+use super::{Point, Rule, ScheduleState, along_cosine};
+use contract::Named;
 
 /// What the rate does once it has risen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,20 +47,13 @@ impl Default for WarmUp {
     }
 }
 
-impl Rule for WarmUp {
+impl Named for WarmUp {
     const NAME: &'static str = "warm_up";
     const DOC: &'static str =
         "The rate rises in a straight line over the first epochs, then stays or falls";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        match self {
-            Self { epochs, .. } if !is_rate(*epochs) => Err(("epochs", "must be at least 0")),
-            Self { from, .. } if !is_share(*from) => Err(("from", "must lie between 0 and 1")),
-            Self { minimum, .. } if !is_rate(*minimum) => Err(("minimum", "must be at least 0")),
-            _ => Ok(()),
-        }
-    }
-
+impl Rule for WarmUp {
     fn depends_on_epochs(&self) -> bool {
         self.then != Then::Constant
     }

@@ -7,7 +7,7 @@ use super::Params;
 use crate::models::{self, Loaded, Task};
 use crate::training::Samples;
 use contract::artifact::{Images, Model, Scores, Segment, Split};
-use contract::{Progress, StageContext, StageError};
+use contract::{Fault, Progress, StageContext, StageError};
 
 /// What the parts of an image's score belong to.
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
@@ -104,19 +104,18 @@ pub(super) fn score(
 }
 
 /// What the schema cannot say about `normal`.
-pub(super) fn check_normal(params: &Params) -> Result<(), (String, String)> {
-    let fault = |reason: String| Err(("normal".to_owned(), reason));
+pub(super) fn check_normal(params: &Params) -> Result<(), Fault> {
     let Some(normal) = &params.normal else {
         return Ok(());
     };
     let Some(anomalous) = &params.anomalous else {
-        return fault("needs `anomalous` beside it".to_owned());
+        return Err(Fault::new("normal", "needs `anomalous` beside it"));
     };
-    if normal.is_empty() {
-        return fault("names no class; leave it out for all that are not anomalous".to_owned());
-    }
     match normal.iter().find(|name| anomalous.contains(name)) {
-        Some(both) => fault(format!("`{both}` is among the anomalous classes, too")),
+        Some(both) => {
+            let reason = format!("`{both}` is among the anomalous classes, too");
+            Err(Fault::new("normal", reason))
+        }
         None => Ok(()),
     }
 }
@@ -198,6 +197,7 @@ mod tests {
     use super::*;
     use crate::training::{Recipe, train};
     use contract::artifact::{Artifact, Image};
+    use contract::testing::fault_of;
     use contract::{Inputs, NullHost, Stage};
     use serde_json::json;
     use std::sync::Arc;
@@ -386,7 +386,8 @@ mod tests {
                 anomalous,
                 ..Params::default()
             };
-            assert_eq!(Score::check(&params).unwrap_err().0, "normal");
+            let fault = fault_of::<Score>(serde_json::to_value(params).unwrap());
+            assert_eq!(fault.unwrap().parameter, "normal");
         }
     }
 

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::Samples;
 use crate::models::{self, Batch, DataShape, Loaded, Network, Task};
 use contract::artifact::{Model, Split};
-use contract::{Progress, StageContext, StageError};
+use contract::{Fault, Progress, StageContext, StageError};
 
 /// Which samples a model is put to, and how many at a time.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
     /// The splits whose samples are worked on.
+    #[schemars(length(min = 1))]
     pub splits: Vec<Split>,
     /// Samples that are worked on together.
     #[schemars(range(min = 1))]
@@ -31,24 +32,17 @@ impl Default for Selection {
 }
 
 impl Selection {
+    /// What the schema cannot say.
+    ///
     /// # Errors
-    /// The parameter at fault and a sentence about it.
-    pub fn check(&self) -> Result<(), (String, String)> {
-        if self.batch == 0 {
-            return Err(("batch".to_owned(), "must be at least 1".to_owned()));
+    /// The parameter at fault.
+    pub fn check(&self) -> Result<(), Fault> {
+        for (index, split) in self.splits.iter().enumerate() {
+            if self.splits[..index].contains(split) {
+                return Err(Fault::new("splits", format!("names `{split}` twice")));
+            }
         }
-        if self.splits.is_empty() {
-            return Err(("splits".to_owned(), "names no split".to_owned()));
-        }
-        match (1..self.splits.len())
-            .find(|index| self.splits[..*index].contains(&self.splits[*index]))
-        {
-            Some(index) => Err((
-                "splits".to_owned(),
-                format!("names `{}` twice", self.splits[index]),
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -209,19 +203,13 @@ mod tests {
 
     #[test]
     fn selections_that_make_no_sense_are_refused() {
-        let selection = |splits: &[Split], batch| Selection {
+        let selection = |splits: &[Split]| Selection {
             splits: splits.to_vec(),
-            batch,
+            batch: 1,
         };
-        assert!(Selection::default().check().is_ok());
-        assert_eq!(selection(&[Split::Test], 0).check().unwrap_err().0, "batch");
-        assert_eq!(selection(&[], 1).check().unwrap_err().0, "splits");
-        assert!(
-            selection(&[Split::Test, Split::Train, Split::Test], 1)
-                .check()
-                .unwrap_err()
-                .1
-                .contains("`test` twice")
-        );
+        assert_eq!(Selection::default().check(), Ok(()));
+        let twice = selection(&[Split::Test, Split::Train, Split::Test]);
+        let fault = twice.check().unwrap_err();
+        assert!(fault.reason.contains("`test` twice"), "{fault}");
     }
 }

@@ -13,7 +13,7 @@ mod samples;
 mod stopping;
 mod trainer;
 
-pub use augment::Augmentations;
+pub use augment::AugmentationChoice;
 pub use inference::{Answer, Inference, Selection};
 pub use mask::Masking;
 pub use monitor::{Better, Figure, Monitor};

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::models::{Batch, Network, Task};
-use contract::StageError;
 use contract::artifact::Split;
+use contract::{Fault, StageError};
 use numerics::host::with_slice;
 
 /// What is measured after every epoch.
@@ -74,7 +74,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The parameter at fault and a sentence about it.
-    pub fn check(&self, task: Task) -> Result<(), (String, String)> {
+    pub fn check(&self, task: Task) -> Result<(), Fault> {
         let classifies = task == Task::Classify;
         let fits = match self.metric {
             Figure::Loss | Figure::TrainLoss => true,
@@ -84,13 +84,11 @@ impl Monitor {
         if fits {
             return Ok(());
         }
-        Err((
-            "metric".to_owned(),
-            format!(
-                "`{}` is not a metric of the task `{task}`",
-                self.metric.name()
-            ),
-        ))
+        let reason = format!(
+            "`{}` is not a metric of the task `{task}`",
+            self.metric.name()
+        );
+        Err(Fault::new("metric", reason))
     }
 
     /// Whether it is measured on samples besides those that are trained on.
@@ -213,7 +211,7 @@ mod tests {
             monitor(Figure::Accuracy, None)
                 .check(Task::Forecast)
                 .unwrap_err()
-                .0,
+                .parameter,
             "metric"
         );
         assert!(monitor(Figure::Mae, None).check(Task::Classify).is_err());

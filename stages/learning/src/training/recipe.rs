@@ -3,17 +3,16 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::Monitor;
-use super::augment::{self, Augmentations};
+use super::augment::AugmentationChoice;
 use super::mask::Masking;
-use crate::models::{self, Models, Task};
-use crate::schedules::{self, Schedules};
+use crate::models::{self, ModelChoice, Task};
+use crate::schedules::ScheduleChoice;
 use contract::artifact::{Digest, DigestWriter};
-use contract::{Choice, FileRequest};
+use contract::{Fault, FileRequest};
 use numerics::Precision;
-use numerics::optimizer::{self, Optimizers};
+use numerics::optimizer::OptimizerChoice;
 
 /// Which weights a training hands on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +43,7 @@ pub struct EarlyStopping {
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// The model and its configuration. Window length and number of channels come from the data.
-    pub model: Choice<Models>,
+    pub model: ModelChoice,
     /// What the model is trained to do; if left out, the first of its tasks.
     #[serde(default)]
     pub task: Option<Task>,
@@ -61,21 +60,21 @@ pub struct Recipe {
     pub batch: usize,
     /// The rule that moves the weights.
     #[serde(default = "default_optimizer")]
-    pub optimizer: Choice<Optimizers>,
+    pub optimizer: OptimizerChoice,
     /// How the learning rate changes from epoch to epoch.
     #[serde(default = "default_schedule")]
-    pub schedule: Choice<Schedules>,
+    pub schedule: ScheduleChoice,
     /// Batches whose gradients are added up for one step: a larger batch in the memory of a smaller one.
     #[serde(default = "default_accumulate")]
     #[schemars(range(min = 1))]
     pub accumulate: usize,
     /// Scales gradients down to at most this global norm.
     #[serde(default)]
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub clip: Option<f64>,
     /// Scales every parameter's gradient down to at most this norm, each separately; comes before `clip`.
     #[serde(default)]
-    #[schemars(range(min = 0.0))]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub clip_per_tensor: Option<f64>,
     /// Ends the training when the monitored figure no longer gets better; never if left out.
     #[serde(default)]
@@ -97,14 +96,15 @@ pub struct Recipe {
     pub class_weights: Option<ClassWeights>,
     /// To classify: the share of the target that is spread over all classes.
     #[serde(default)]
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub label_smoothing: f64,
     /// Of images: ways in which they are altered at random while training, one after another.
     #[serde(default)]
-    pub augment: Vec<Choice<Augmentations>>,
+    pub augment: Vec<AugmentationChoice>,
     /// To detect: the classes that count as normal. Samples of others are neither trained on nor watched. All if left
     /// out.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub normal: Option<Vec<String>>,
 }
 
@@ -115,7 +115,7 @@ pub enum ClassWeights {
     /// The same for all classes together, however many samples each has.
     Balanced(Balanced),
     /// One weight per class, in the order of the classes' names.
-    Given(Vec<f32>),
+    Given(#[schemars(inner(range(min = 0.0)))] Vec<f32>),
 }
 
 /// The word for it.
@@ -137,12 +137,12 @@ fn default_batch() -> usize {
     128
 }
 
-fn default_optimizer() -> Choice<Optimizers> {
-    Choice::new("adam", json!({})).expect("the table has adam, with defaults for everything")
+fn default_optimizer() -> OptimizerChoice {
+    OptimizerChoice::plain("adam").expect("the table has adam, with defaults for everything")
 }
 
-fn default_schedule() -> Choice<Schedules> {
-    Choice::new("constant", json!({})).expect("the table has constant, which takes no parameters")
+fn default_schedule() -> ScheduleChoice {
+    ScheduleChoice::plain("constant").expect("the table has constant, which takes no parameters")
 }
 
 fn default_shuffle() -> bool {
@@ -150,149 +150,88 @@ fn default_shuffle() -> bool {
 }
 
 impl Recipe {
-    /// What the schema cannot say, or says only to editors.
+    /// What the schema cannot say.
     ///
     /// # Errors
-    /// The parameter at fault and a sentence about it.
-    pub fn check(&self) -> Result<(), (String, String)> {
-        let fault = |name: &str, reason: &str| Err((name.to_owned(), reason.to_owned()));
-        let below =
-            |parent: &str, (name, reason): (String, String)| (format!("{parent}.{name}"), reason);
-        models::check(&self.model).map_err(|error| below("model", error))?;
+    /// The parameter at fault.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.model.check().map_err(|fault| fault.below("model"))?;
         if let Some(task) = self.task {
-            let declaration =
-                models::declaration(&self.model).map_err(|error| ("model".to_owned(), error))?;
-            declaration
-                .check_task(task)
-                .map_err(|reason| ("task".to_owned(), reason))?;
+            models::check_task(&self.model, task).map_err(|reason| Fault::new("task", reason))?;
         }
-        optimizer::check(&self.optimizer).map_err(|error| below("optimizer", error))?;
-        schedules::check(&self.schedule).map_err(|error| below("schedule", error))?;
-        match self.mask {
-            Some(_) if self.task() != Task::Impute => {
-                return fault("mask", "is for `task: impute`; leave it out");
-            }
-            Some(mask) => mask.check().map_err(|error| below("mask", error))?,
-            None => {}
-        }
-        if self.epochs == 0 {
-            return fault("epochs", "must be at least 1");
-        }
-        if self.batch == 0 {
-            return fault("batch", "must be at least 1");
-        }
-        if self.accumulate == 0 {
-            return fault("accumulate", "must be at least 1");
+        self.optimizer
+            .check()
+            .map_err(|fault| fault.below("optimizer"))?;
+        self.schedule
+            .check()
+            .map_err(|fault| fault.below("schedule"))?;
+        if self.mask.is_some() && self.task() != Task::Impute {
+            return Err(Fault::new("mask", "is for `task: impute`; leave it out"));
         }
         if self.precision == Precision::Bf16 && self.closed_form() {
-            return fault("precision", "is for models that are trained step by step");
+            let reason = "is for models that are trained step by step";
+            return Err(Fault::new("precision", reason));
         }
         self.monitor
             .check(self.task())
-            .map_err(|error| below("monitor", error))?;
+            .map_err(|fault| fault.below("monitor"))?;
         self.check_classes()?;
-        self.check_images()?;
-        for (name, clip) in [
-            ("clip", self.clip),
-            ("clip_per_tensor", self.clip_per_tensor),
-        ] {
-            if clip.is_some_and(|clip| !(clip.is_finite() && clip > 0.0)) {
-                return fault(
-                    name,
-                    "must be a number above 0; leave it out for no clipping",
-                );
-            }
-        }
-        match &self.early_stopping {
-            Some(stopping) if stopping.patience == 0 => {
-                fault("early_stopping.patience", "must be at least 1")
-            }
-            Some(stopping) if !(stopping.min_delta.is_finite() && stopping.min_delta >= 0.0) => {
-                fault(
-                    "early_stopping.min_delta",
-                    "must be a number that is at least 0",
-                )
-            }
-            _ => Ok(()),
-        }
+        self.check_images()
     }
 
     /// Files from which the model starts.
     pub fn files(&self) -> Vec<FileRequest> {
-        models::files(&self.model)
+        self.model.files()
     }
 
     /// What the model is trained to do.
     pub fn task(&self) -> Task {
-        let default = || {
-            models::declaration(&self.model)
-                .ok()?
-                .tasks
-                .first()
-                .copied()
-        };
-        self.task.or_else(default).unwrap_or(Task::Detect)
+        let first = self.model.tasks().first();
+        self.task.or(first.copied()).unwrap_or(Task::Detect)
     }
 
     /// Whether the model is fitted at once instead of step by step.
     pub fn closed_form(&self) -> bool {
-        models::declaration(&self.model).is_ok_and(|model| model.closed_form)
+        self.model.closed_form()
     }
 
-    fn check_classes(&self) -> Result<(), (String, String)> {
-        let fault = |name: &str, reason: &str| Err((name.to_owned(), reason.to_owned()));
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return fault("label_smoothing", "must be at least 0 and below 1");
-        }
-        let usable = |weight: &f32| weight.is_finite() && *weight >= 0.0;
+    fn check_classes(&self) -> Result<(), Fault> {
         if let Some(ClassWeights::Given(weights)) = &self.class_weights
-            && !(weights.iter().all(usable) && weights.iter().any(|weight| *weight > 0.0))
+            && weights.iter().all(|weight| *weight == 0.0)
         {
-            return fault(
-                "class_weights",
-                "must be numbers of at least 0, one of them above 0",
-            );
+            let reason = "must be numbers of at least 0, one of them above 0";
+            return Err(Fault::new("class_weights", reason));
         }
         if self.task() == Task::Classify {
             return Ok(());
         }
+        let reason = "is for the task `classify` alone";
         if self.class_weights.is_some() {
-            return fault("class_weights", "is for the task `classify` alone");
+            return Err(Fault::new("class_weights", reason));
         }
         if self.label_smoothing != 0.0 {
-            return fault("label_smoothing", "is for the task `classify` alone");
+            return Err(Fault::new("label_smoothing", reason));
         }
         Ok(())
     }
 
     /// Whether the model sees images instead of windows.
     pub fn reads_images(&self) -> bool {
-        models::reads_images(&self.model)
+        self.model.reads_images()
     }
 
-    fn check_images(&self) -> Result<(), (String, String)> {
+    fn check_images(&self) -> Result<(), Fault> {
         for (index, way) in self.augment.iter().enumerate() {
-            let below =
-                |(name, reason): (String, String)| (format!("augment[{index}].{name}"), reason);
-            augment::check(way).map_err(below)?;
+            way.check()
+                .map_err(|fault| fault.below(index).below("augment"))?;
         }
         if !self.augment.is_empty() && !self.reads_images() {
-            return Err((
-                "augment".to_owned(),
-                "is for models that see images".to_owned(),
-            ));
+            return Err(Fault::new("augment", "is for models that see images"));
         }
-        match &self.normal {
-            Some(_) if self.task() != Task::Detect => Err((
-                "normal".to_owned(),
-                "is for the task `detect` alone".to_owned(),
-            )),
-            Some(names) if names.is_empty() => Err((
-                "normal".to_owned(),
-                "names no class; leave it out for all of them".to_owned(),
-            )),
-            _ => Ok(()),
+        if self.normal.is_some() && self.task() != Task::Detect {
+            return Err(Fault::new("normal", "is for the task `detect` alone"));
         }
+        Ok(())
     }
 
     /// The first parameter that compares epochs, if any does.
@@ -304,13 +243,13 @@ impl Recipe {
         } else if self.keep == Keep::Best {
             Some("keep: best")
         } else {
-            schedules::watches(&self.schedule).then_some("schedule")
+            self.schedule.watches().then_some("schedule")
         }
     }
 
     /// Whether a part of the model is trained on the monitored samples.
     pub fn is_bi_level(&self) -> bool {
-        models::declaration(&self.model).is_ok_and(|model| model.bi_level)
+        self.model.bi_level()
     }
 
     /// The first parameter that cannot do without monitored samples.
@@ -323,7 +262,7 @@ impl Recipe {
     pub fn chooses(&self) -> Option<&'static str> {
         self.needs_validation()?;
         let epoch = self.early_stopping.is_some() || self.keep == Keep::Best;
-        Some(match (epoch, schedules::watches(&self.schedule)) {
+        Some(match (epoch, self.schedule.watches()) {
             (true, true) => "choice of the epoch and its learning rate",
             (false, true) => "learning rate",
             _ => "choice of the epoch",
@@ -339,7 +278,7 @@ impl Recipe {
         writer.digest(lineage);
         let mut recipe = serde_json::to_value(self).unwrap_or_default();
         if let Some(recipe) = recipe.as_object_mut()
-            && !schedules::depends_on_epochs(&self.schedule)
+            && !self.schedule.depends_on_epochs()
         {
             recipe.shift_remove("epochs");
         }
@@ -351,7 +290,9 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use crate::train::Train;
+    use contract::testing::fault_of;
+    use serde_json::{Value, json};
 
     fn recipe(changes: Value) -> Result<Recipe, String> {
         let mut value = json!({"model": {"kind": "tvnet-recon"}});
@@ -361,10 +302,18 @@ mod tests {
         serde_json::from_value(value).map_err(|error| error.to_string())
     }
 
+    fn fault(changes: Value) -> Fault {
+        let mut value = json!({"model": {"kind": "tvnet-recon"}});
+        for (name, change) in changes.as_object().unwrap() {
+            value[name] = change.clone();
+        }
+        fault_of::<Train>(value).unwrap()
+    }
+
     #[test]
     fn defaults_and_faults() {
         let plain = recipe(json!({})).unwrap();
-        assert!(plain.check().is_ok());
+        assert_eq!(plain.check(), Ok(()));
         assert_eq!(
             (plain.epochs, plain.batch, plain.keep, plain.shuffle),
             (10, 128, Keep::Best, true)
@@ -384,16 +333,20 @@ mod tests {
                 "mask.ratio",
             ),
             (
-                json!({"optimizer": {"kind": "adam", "lr": -1.0}}),
-                "optimizer.lr",
+                json!({"optimizer": {"kind": "sgd", "nesterov": true}}),
+                "optimizer.nesterov",
             ),
             (
-                json!({"schedule": {"kind": "step", "every": 0}}),
-                "schedule.every",
-            ),
-            (
-                json!({"model": {"kind": "tvnet-recon", "patch": 0}}),
+                json!({"model": {"kind": "tvnet", "patch": 5}}),
                 "model.patch",
+            ),
+            (
+                json!({"model": {"kind": "tvnet"}, "task": "classify", "class_weights": [1, -1]}),
+                "class_weights.1",
+            ),
+            (
+                json!({"model": {"kind": "tvnet"}, "task": "classify", "class_weights": [0, 0]}),
+                "class_weights",
             ),
             (json!({"task": "forecast"}), "task"),
             (json!({"accumulate": 0}), "accumulate"),
@@ -407,15 +360,15 @@ mod tests {
             (json!({"augment": ["flip"]}), "augment"),
             (json!({"normal": []}), "normal"),
             (
-                json!({"model": {"kind": "resnet50-plot"}, "augment": [{"kind": "noise", "deviation": 2.0}]}),
-                "augment[0].deviation",
+                json!({"model": {"kind": "resnet50-plot"}, "augment": [{"kind": "resize", "from": 2.0}]}),
+                "augment.0.to",
             ),
             (
                 json!({"model": {"kind": "resnet50-plot"}, "normal": ["trend"]}),
                 "normal",
             ),
         ] {
-            assert_eq!(recipe(changes).unwrap().check().unwrap_err().0, parameter);
+            assert_eq!(fault(changes).parameter, parameter);
         }
         for (changes, word) in [
             (json!({"epoch": 3}), "epoch"),
@@ -428,8 +381,16 @@ mod tests {
                 json!({"early_stopping": {"patience": 1, "delta": 2}}),
                 "delta",
             ),
+            (
+                json!({"optimizer": {"kind": "adam", "lr": -1.0}}),
+                "`lr` must be at least 0",
+            ),
+            (
+                json!({"schedule": {"kind": "step", "every": 0}}),
+                "`every` must be at least 1",
+            ),
         ] {
-            assert!(recipe(changes).unwrap_err().contains(word));
+            assert!(fault(changes).reason.contains(word));
         }
     }
 

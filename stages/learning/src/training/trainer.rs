@@ -155,8 +155,7 @@ impl<'a> Trainer<'a> {
         let class_weights = class_weights(recipe, samples, &train_samples, &device)?;
         let optimizers = optimizers(recipe, network.as_ref())?;
         let rate = optimizers.first().map_or(0.0, Optimizer::base_rate);
-        let schedule =
-            Schedule::new(&recipe.schedule, rate, recipe.epochs).map_err(StageError::new)?;
+        let schedule = Schedule::new(&recipe.schedule, rate, recipe.epochs);
         let course = Course {
             epochs: 0,
             steps: 0,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use contract::Random;
 use contract::artifact::TensorData;
-use contract::{Choice, Random};
-use learning::models::{self, Batch, Models, Network};
-use numerics::optimizer::{Optimizer, Optimizers};
+use learning::models::{self, Batch, ModelChoice, Network};
+use numerics::optimizer::{Optimizer, OptimizerChoice};
 use numerics::{Gradients, Mode, to_data};
 use serde_json::json;
 
@@ -16,8 +16,8 @@ use crate::case::{Case, Report, distance};
 /// The network that a case describes, with weights of its own.
 pub fn network(adapter: &Adapter, case: &Case, device: &Device) -> Box<dyn Network> {
     let (name, parameters) = (adapter.choice)(case);
-    let choice: Choice<Models> =
-        Choice::new(name, parameters).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    let choice =
+        ModelChoice::new(name, parameters).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     models::build(
         &choice,
         (adapter.shape)(case),
@@ -195,7 +195,7 @@ pub fn check_step(case: &Case, network: &dyn Network, report: &mut Report) {
         parameters["epsilon_hat"] = true.into();
     }
     let kind = if named("AdamW") { "adamw" } else { "adam" };
-    let choice: Choice<Optimizers> = Choice::new(kind, parameters).unwrap();
+    let choice = OptimizerChoice::new(kind, parameters).unwrap();
     let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
     let mut gradients = Vec::new();
     for (name, parameter) in network.state().parameters() {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Result, Tensor};
+use contract::Random;
 use contract::artifact::TensorData;
-use contract::{Choice, Random};
 use learning::models::dynonet::{Draws, Dynonet, Forecaster};
 use learning::models::{Batch, DataShape, Network};
 use numerics::Gradients;
-use numerics::optimizer::{Optimizer, Optimizers};
+use numerics::optimizer::{Optimizer, OptimizerChoice};
 use serde_json::{Value, json};
 
 use crate::case::{Case, Report, distance};
@@ -196,7 +196,7 @@ fn step(case: &Case, network: &Forecaster, gradients: &Gradients, part: &str) {
     let number = |name: &str| case.number(&["optimizer", part, name]);
     let rate = number("lr").unwrap();
     let parameters = json!({"lr": rate, "weight_decay": number("weight_decay")});
-    let choice: Choice<Optimizers> = Choice::new("adamw", parameters).unwrap();
+    let choice = OptimizerChoice::new("adamw", parameters).unwrap();
     let mut optimizer = Optimizer::new(&choice, network.state()).unwrap();
     optimizer.step(network.state(), gradients, rate).unwrap();
 }

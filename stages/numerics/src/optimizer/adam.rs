@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Level, Rule};
 use crate::simd::vectorised;
+use contract::Named;
 
 /// Adam; weight decay is added to the gradient.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -17,10 +18,10 @@ pub struct Adam {
     #[schemars(range(min = 0.0))]
     pub lr: f64,
     /// Decay of the mean of gradients.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub beta2: f64,
     /// Added to the root of the mean of squares.
     #[schemars(range(min = 0.0))]
@@ -54,10 +55,10 @@ pub struct AdamW {
     #[schemars(range(min = 0.0))]
     pub lr: f64,
     /// Decay of the mean of gradients.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub beta2: f64,
     /// Added to the root of the mean of squares.
     #[schemars(range(min = 0.0))]
@@ -121,25 +122,6 @@ impl Adam {
             },
         }
     }
-
-    fn check_all(&self) -> std::result::Result<(), (&'static str, String)> {
-        let finite = |value: f64| value.is_finite() && value >= 0.0;
-        for (name, value) in [
-            ("lr", self.lr),
-            ("epsilon", self.epsilon),
-            ("weight_decay", self.weight_decay),
-        ] {
-            if !finite(value) {
-                return Err((name, format!("{value} is not a number that is at least 0")));
-            }
-        }
-        for (name, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
-            if !(0.0..1.0).contains(&value) {
-                return Err((name, format!("{value} does not lie in 0 ≤ β < 1")));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl AdamW {
@@ -188,6 +170,16 @@ fn update_tensor(
     (values * f64::from(step.keep))? - ((&memory[0] / root)? * f64::from(step.size))?
 }
 
+impl Named for Adam {
+    const NAME: &'static str = "adam";
+    const DOC: &'static str = "Adam (Kingma and Ba, 2015); weight decay is added to the gradient";
+}
+
+impl Named for AdamW {
+    const NAME: &'static str = "adamw";
+    const DOC: &'static str = "AdamW (Loshchilov and Hutter, 2019); weight decay is decoupled";
+}
+
 macro_rules! rule {
     ($name:ident, $decoupled:literal, $adam:expr) => {
         impl Rule for $name {
@@ -197,11 +189,6 @@ macro_rules! rule {
 
             fn memory(&self) -> &'static [&'static str] {
                 &["first", "second"]
-            }
-
-            fn check(&self) -> std::result::Result<(), (&'static str, String)> {
-                let adam: fn(&Self) -> Adam = $adam;
-                adam(self).check_all()
             }
 
             fn update(

@@ -5,6 +5,7 @@ mod adam;
 mod sgd;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 
@@ -12,44 +13,41 @@ use super::host::{with_slice, with_slice_mut};
 use super::state::{State, to_data};
 use super::{Gradients, Level};
 use contract::artifact::TensorData;
-use contract::{Choice, Entry, Registry, StageError};
+use contract::{Choice, Entry, Fault, StageError, Table};
 
 pub use adam::{Adam, AdamW};
 pub use sgd::Sgd;
 
 /// The table of optimisers.
-#[derive(Debug)]
-pub struct Optimizers;
+static OPTIMIZERS: Table<dyn Rule> = Table::new(
+    "optimizer",
+    &[
+        Entry::of::<Adam>(),
+        Entry::of::<AdamW>(),
+        Entry::of::<Sgd>(),
+    ],
+);
 
-impl Registry for Optimizers {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "optimizer";
+contract::tabled!(dyn Rule in OPTIMIZERS);
 
-    fn entries() -> Vec<Entry> {
-        vec![
-            Entry::new::<Adam>(
-                "adam",
-                "Adam (Kingma and Ba, 2015); weight decay is added to the gradient",
-            ),
-            Entry::new::<AdamW>(
-                "adamw",
-                "AdamW (Loshchilov and Hutter, 2019); weight decay is decoupled",
-            ),
-            Entry::new::<Sgd>("sgd", "Stochastic gradient descent, plain or with momentum"),
-        ]
-    }
-}
+/// An optimiser with its parameters, as a pipeline names it.
+pub type OptimizerChoice = Choice<dyn Rule>;
 
 /// The rule of an optimiser for one parameter.
-trait Rule {
+pub trait Rule: Send + Sync {
     /// The rate that a schedule starts from.
     fn rate(&self) -> f64;
 
     /// The names of what the rule remembers of each parameter, each of the parameter's shape.
     fn memory(&self) -> &'static [&'static str];
 
-    /// A parameter that is no usable value, if any, and why.
-    fn check(&self) -> Result<(), (&'static str, String)>;
+    /// What the schema of the parameters cannot say.
+    ///
+    /// # Errors
+    /// The parameter at fault.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Updates values and memory in place. `step` counts from 1.
     fn update(
@@ -63,6 +61,9 @@ trait Rule {
     );
 
     /// The same with tensor operations, for other devices: the new values, and the memory in place.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
     fn update_tensor(
         &self,
         step: u64,
@@ -73,24 +74,6 @@ trait Rule {
     ) -> candle_core::Result<Tensor>;
 }
 
-fn rule(choice: &Choice<Optimizers>) -> Result<Box<dyn Rule + Send + Sync>, String> {
-    Ok(match choice.name() {
-        "adamw" => Box::new(choice.parameters::<AdamW>()?),
-        "sgd" => Box::new(choice.parameters::<Sgd>()?),
-        _ => Box::new(choice.parameters::<Adam>()?),
-    })
-}
-
-/// What the schema of the parameters cannot say, or says only to editors.
-///
-/// # Errors
-/// The parameter at fault and a sentence about it.
-pub fn check(choice: &Choice<Optimizers>) -> Result<(), (String, String)> {
-    let rule = rule(choice).map_err(|error| (String::new(), error))?;
-    rule.check()
-        .map_err(|(name, reason)| (name.to_owned(), reason))
-}
-
 /// What an optimiser remembers of one parameter.
 enum Memory {
     Host(Vec<Vec<f32>>),
@@ -99,7 +82,7 @@ enum Memory {
 
 /// An optimiser at work on one network.
 pub struct Optimizer {
-    rule: Box<dyn Rule + Send + Sync>,
+    rule: Arc<dyn Rule>,
     level: Level,
     steps: u64,
     memory: Vec<Memory>,
@@ -109,9 +92,9 @@ impl Optimizer {
     /// A fresh optimiser for the parameters of `state`.
     ///
     /// # Errors
-    /// If the choice does not parse or memory cannot be allocated.
-    pub fn new(choice: &Choice<Optimizers>, state: &State) -> Result<Self, StageError> {
-        let rule = rule(choice).map_err(StageError::new)?;
+    /// If memory cannot be allocated.
+    pub fn new(choice: &OptimizerChoice, state: &State) -> Result<Self, StageError> {
+        let rule = choice.shared();
         let count = rule.memory().len();
         let fresh = |parameter: &Var| match parameter.device() {
             Device::Cpu => Ok(Memory::Host(vec![vec![0.0; parameter.elem_count()]; count])),
@@ -137,18 +120,17 @@ impl Optimizer {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_decay(
-        choice: &Choice<Optimizers>,
+        choice: &OptimizerChoice,
         state: &State,
         factor: f64,
     ) -> Result<Self, StageError> {
-        let mut parameters: serde_json::Map<String, serde_json::Value> =
-            choice.parameters().map_err(StageError::new)?;
+        let mut parameters = choice.parameters().clone();
         if let Some(decay) = parameters.get_mut("weight_decay")
             && let Some(value) = decay.as_f64()
         {
             *decay = (value * factor).into();
         }
-        let choice = Choice::new(choice.name(), parameters.into()).map_err(StageError::new)?;
+        let choice = Choice::new(choice.name(), parameters.into())?;
         Self::new(&choice, state)
     }
 
@@ -265,7 +247,7 @@ mod tests {
         builder.finish()
     }
 
-    fn choices() -> Vec<Choice<Optimizers>> {
+    fn choices() -> Vec<OptimizerChoice> {
         [
             ("adam", json!({"lr": 0.05, "weight_decay": 0.1})),
             ("adamw", json!({"lr": 0.05, "weight_decay": 0.1})),
@@ -349,15 +331,29 @@ mod tests {
 
     #[test]
     fn unusable_parameters_are_named() {
-        let negative = Choice::new("adam", json!({"lr": -1.0})).unwrap();
-        assert_eq!(check(&negative).unwrap_err().0, "lr");
-        let nesterov = Choice::new("sgd", json!({"lr": 0.1, "nesterov": true})).unwrap();
-        assert_eq!(check(&nesterov).unwrap_err().0, "nesterov");
-        assert!(
-            Choice::<Optimizers>::new("adam", json!({"rate": 1.0}))
-                .unwrap_err()
-                .contains("rate")
-        );
-        assert!(choices().iter().all(|choice| check(choice).is_ok()));
+        let fault = |name, parameters| OptimizerChoice::new(name, parameters).unwrap_err();
+        assert_eq!(fault("adam", json!({"lr": -1.0})).parameter, "lr");
+        assert_eq!(fault("adamw", json!({"beta2": 1.0})).parameter, "beta2");
+        assert_eq!(fault("sgd", json!({"momentum": 1.0})).parameter, "momentum");
+        assert!(fault("adam", json!({"rate": 1.0})).reason.contains("rate"));
+        let nesterov = json!({"lr": 0.1, "nesterov": true});
+        let nesterov = OptimizerChoice::new("sgd", nesterov).unwrap();
+        assert_eq!(nesterov.check().unwrap_err().parameter, "nesterov");
+        for choice in choices().into_iter().chain(OPTIMIZERS.examples()) {
+            assert_eq!(choice.check(), Ok(()), "{choice:?}");
+        }
+    }
+
+    #[test]
+    fn names_stand_for_their_own_rules() {
+        let memory = |name| OptimizerChoice::plain(name).unwrap().memory();
+        assert_eq!(memory("sgd"), ["direction"]);
+        assert_eq!(memory("adamw"), ["first", "second"]);
+    }
+
+    #[test]
+    fn every_file_has_its_line_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/optimizer");
+        contract::testing::assert_listed(&OPTIMIZERS, folder);
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Level, Rule};
 use crate::simd::vectorised;
+use contract::{Fault, Named};
 
 /// Stochastic gradient descent, plain or with momentum.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +17,7 @@ pub struct Sgd {
     #[schemars(range(min = 0.0))]
     pub lr: f64,
     /// Share of the last direction that is kept.
-    #[schemars(range(min = 0.0, max = 1.0))]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
     /// Looks ahead along the direction (Nesterov); needs momentum.
     pub nesterov: bool,
@@ -53,6 +54,11 @@ vectorised! {
     }
 }
 
+impl Named for Sgd {
+    const NAME: &'static str = "sgd";
+    const DOC: &'static str = "Stochastic gradient descent, plain or with momentum";
+}
+
 impl Rule for Sgd {
     fn rate(&self) -> f64 {
         self.lr
@@ -62,20 +68,9 @@ impl Rule for Sgd {
         &["direction"]
     }
 
-    fn check(&self) -> std::result::Result<(), (&'static str, String)> {
-        for (name, value) in [("lr", self.lr), ("weight_decay", self.weight_decay)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err((name, format!("{value} is not a number that is at least 0")));
-            }
-        }
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err((
-                "momentum",
-                format!("{} does not lie in 0 ≤ momentum < 1", self.momentum),
-            ));
-        }
+    fn check(&self) -> std::result::Result<(), Fault> {
         if self.nesterov && self.momentum == 0.0 {
-            return Err(("nesterov", "needs a momentum above 0".to_owned()));
+            return Err(Fault::new("nesterov", "needs a momentum above 0"));
         }
         Ok(())
     }

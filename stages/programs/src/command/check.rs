@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path};
 
+use contract::Fault;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::CommandParams;
@@ -22,26 +23,23 @@ fn text_as_written() -> Schema {
 }
 
 /// The parameter at fault and why.
-pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
+pub(super) fn check(params: &CommandParams) -> Result<(), Fault> {
     for (name, output) in &params.outputs {
         let has_files = !params.files.is_empty();
         output_path(&output.path, has_files)
-            .map_err(|reason| (format!("outputs.{name}.path"), reason))?;
+            .map_err(|reason| Fault::new(format!("outputs.{name}.path"), reason))?;
     }
     if params
         .run
         .first()
         .is_some_and(|program| program.trim().is_empty())
     {
-        return Err((
-            "run.0".to_owned(),
-            "the program to run has no name".to_owned(),
-        ));
+        return Err(Fault::new("run.0", "the program to run has no name"));
     }
     for (index, argument) in params.run.iter().enumerate() {
-        let place = format!("run.{index}");
         if argument.contains('\0') {
-            return Err((place, "an argument cannot hold a NUL character".to_owned()));
+            let reason = "an argument cannot hold a NUL character";
+            return Err(Fault::new(format!("run.{index}"), reason));
         }
     }
     for name in params.env.keys().chain(&params.pass_env) {
@@ -50,22 +48,19 @@ pub(super) fn check(params: &CommandParams) -> Result<(), (String, String)> {
                 "`{}` is not a name of an environment variable",
                 name.escape_debug()
             );
-            return Err((
-                if params.env.contains_key(name) {
-                    "env"
-                } else {
-                    "pass_env"
-                }
-                .to_owned(),
-                reason,
-            ));
+            let parameter = if params.env.contains_key(name) {
+                "env"
+            } else {
+                "pass_env"
+            };
+            return Err(Fault::new(parameter, reason));
         }
     }
     match params.env.iter().find(|(_, value)| value.contains('\0')) {
-        Some((name, _)) => Err((
-            format!("env.{name}"),
-            "a value cannot hold a NUL character".to_owned(),
-        )),
+        Some((name, _)) => {
+            let reason = "a value cannot hold a NUL character";
+            Err(Fault::new(format!("env.{name}"), reason))
+        }
         None => Ok(()),
     }
 }

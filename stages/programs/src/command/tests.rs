@@ -534,13 +534,13 @@ fn parameters_are_checked_before_anything_runs() {
     let check = |with: Value| kind.check(&kind.complete(with).unwrap()).unwrap_err();
     let with = |path: &str| json!({"run": ["true"], "outputs": {"o": {"path": path}}});
     for path in ["../x", "/tmp/x", "", "a/../b", ".", "in/x", "in", "a\0b"] {
-        assert_eq!(check(with(path)).0, "outputs.o.path", "{path:?}");
+        assert_eq!(check(with(path)).parameter, "outputs.o.path", "{path:?}");
     }
     let outputs = json!({"o": {"path": "o"}});
     let own = json!({"run": ["x"], "files": {"s": "s.sh"}, "outputs": {"o": {"path": "files/o"}}});
     let reason =
         "`files/o` is not a path for an output: `files` holds the copies of declared files";
-    assert_eq!(check(own), ("outputs.o.path".to_owned(), reason.to_owned()));
+    assert_eq!(check(own), Fault::new("outputs.o.path", reason));
     let without = kind
         .complete(json!({"run": ["x"], "outputs": {"o": {"path": "files/o"}}}))
         .unwrap();
@@ -549,17 +549,20 @@ fn parameters_are_checked_before_anything_runs() {
         Ok(()),
         "there are no copies in the way"
     );
-    assert_eq!(check(json!({"run": [" "], "outputs": outputs})).0, "run.0");
     assert_eq!(
-        check(json!({"run": ["a\0"], "outputs": outputs})).0,
+        check(json!({"run": [" "], "outputs": outputs})).parameter,
         "run.0"
     );
     assert_eq!(
-        check(json!({"run": ["a"], "outputs": outputs, "env": {"A=B": "1"}})).0,
+        check(json!({"run": ["a\0"], "outputs": outputs})).parameter,
+        "run.0"
+    );
+    assert_eq!(
+        check(json!({"run": ["a"], "outputs": outputs, "env": {"A=B": "1"}})).parameter,
         "env"
     );
     assert_eq!(
-        check(json!({"run": ["a"], "outputs": outputs, "env": {"A": "\0"}})).0,
+        check(json!({"run": ["a"], "outputs": outputs, "env": {"A": "\0"}})).parameter,
         "env.A"
     );
 }

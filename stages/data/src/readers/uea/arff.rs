@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::{Fault, Sample, value};
+use super::{LineFault, Sample, value};
 
 /// The samples of one file; each has one dimension.
-pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
+pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
     let mut lines = text
         .lines()
         .enumerate()
@@ -14,7 +14,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
     let mut last = 0;
     loop {
         let Some((number, line)) = lines.next() else {
-            return Err(Fault::new(last.max(1), "the file ends before `@data`"));
+            return Err(LineFault::new(last.max(1), "the file ends before `@data`"));
         };
         last = number;
         match declaration(line) {
@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
             Some(("@attribute", rest)) => attributes.push(Attribute::read(rest, number)?),
             Some(("@data", _)) => break,
             _ => {
-                return Err(Fault::new(
+                return Err(LineFault::new(
                     number,
                     format!("`{}` in the head of an ARFF file", start(line)),
                 ));
@@ -33,7 +33,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
     let classes = match attributes.pop() {
         Some(Attribute::Nominal(classes)) if !attributes.is_empty() => classes,
         _ => {
-            return Err(Fault::new(
+            return Err(LineFault::new(
                 last,
                 "the last attribute is not a class of named values",
             ));
@@ -43,7 +43,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
         .iter()
         .any(|attribute| matches!(attribute, Attribute::Nominal(_)))
     {
-        return Err(Fault::new(
+        return Err(LineFault::new(
             last,
             "an attribute before the last one is not numeric",
         ));
@@ -52,10 +52,10 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('%'))
         .collect();
     if rows.is_empty() {
-        return Err(Fault::new(last, "no samples follow `@data`"));
+        return Err(LineFault::new(last, "no samples follow `@data`"));
     }
     let sample = |(number, line): &(usize, &str)| sample(line, *number, attributes.len(), &classes);
-    let samples: Vec<Result<Sample, Fault>> = rows.par_iter().map(sample).collect();
+    let samples: Vec<Result<Sample, LineFault>> = rows.par_iter().map(sample).collect();
     samples.into_iter().collect()
 }
 
@@ -66,7 +66,7 @@ enum Attribute {
 
 impl Attribute {
     /// What follows `@attribute`: a name and a type.
-    fn read(rest: &str, line: usize) -> Result<Self, Fault> {
+    fn read(rest: &str, line: usize) -> Result<Self, LineFault> {
         if let Some((_, values)) = rest.split_once('{') {
             let values = values.trim_end().trim_end_matches('}');
             return Ok(Self::Nominal(
@@ -79,9 +79,9 @@ impl Attribute {
         let kind = rest.split_whitespace().next_back().unwrap_or_default();
         match kind.to_ascii_lowercase().as_str() {
             "numeric" | "real" | "integer" => Ok(Self::Numeric),
-            "relational" => Err(Fault::new(line, "a relational attribute: several dimensions in one ARFF file")
+            "relational" => Err(LineFault::new(line, "a relational attribute: several dimensions in one ARFF file")
                 .hint("take the archive's files of one dimension each, or its `.ts` files with `format: ts`")),
-            _ => Err(Fault::new(line, format!("an attribute of type `{kind}` is neither numeric nor a class"))),
+            _ => Err(LineFault::new(line, format!("an attribute of type `{kind}` is neither numeric nor a class"))),
         }
     }
 }
@@ -107,7 +107,12 @@ fn start(line: &str) -> String {
     line.chars().take(40).collect()
 }
 
-fn sample(line: &str, number: usize, length: usize, classes: &[String]) -> Result<Sample, Fault> {
+fn sample(
+    line: &str,
+    number: usize,
+    length: usize,
+    classes: &[String],
+) -> Result<Sample, LineFault> {
     let mut fields = line.split(',');
     let mut values = Vec::with_capacity(length);
     for field in fields.by_ref().take(length) {
@@ -116,13 +121,13 @@ fn sample(line: &str, number: usize, length: usize, classes: &[String]) -> Resul
     let class = fields.next().map(unquoted);
     let found = values.len() + usize::from(class.is_some()) + fields.count();
     let class = class.filter(|_| found == length + 1).ok_or_else(|| {
-        Fault::new(
+        LineFault::new(
             number,
             format!("{found} fields where {} are declared", length + 1),
         )
     })?;
     if !classes.iter().any(|known| known == class) {
-        return Err(Fault::new(
+        return Err(LineFault::new(
             number,
             format!("`{class}` is none of the classes that the file declares"),
         ));

@@ -172,7 +172,7 @@ fn checks_parameters() {
         (json!({"problem": "A", "validation": 1.0}), "validation"),
         (json!({"problem": "A", "missing": "drop"}), "missing"),
     ] {
-        let dataset: Uea = serde_json::from_value(parameters).unwrap();
-        assert_eq!(dataset.check().unwrap_err().0, parameter);
+        let fault = crate::readers::fault("uea", parameters).unwrap();
+        assert_eq!(fault.parameter, parameter);
     }
 }

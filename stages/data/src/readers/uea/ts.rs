@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{Fault, Sample, value};
+use super::{LineFault, Sample, value};
 
 /// What the head says that matters here.
 #[derive(Default)]
@@ -14,7 +14,7 @@ struct Head {
 }
 
 /// The samples of a file.
-pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
+pub(super) fn read(text: &str) -> Result<Vec<Sample>, LineFault> {
     let mut head = Head::default();
     let mut lines = text
         .lines()
@@ -23,7 +23,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
     let mut last = 1;
     loop {
         let Some((number, line)) = lines.next() else {
-            return Err(Fault::new(last, "the file ends before `@data`"));
+            return Err(LineFault::new(last, "the file ends before `@data`"));
         };
         last = number;
         if line.is_empty() || line.starts_with('#') || line.starts_with('%') {
@@ -38,9 +38,9 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .collect();
     if rows.is_empty() {
-        return Err(Fault::new(last, "no samples follow `@data`"));
+        return Err(LineFault::new(last, "no samples follow `@data`"));
     }
-    let samples: Vec<Result<Sample, Fault>> = rows
+    let samples: Vec<Result<Sample, LineFault>> = rows
         .par_iter()
         .map(|(number, line)| head.sample(line, *number))
         .collect();
@@ -48,20 +48,21 @@ pub(super) fn read(text: &str) -> Result<Vec<Sample>, Fault> {
 }
 
 impl Head {
-    fn read(&mut self, line: &str, number: usize) -> Result<(), Fault> {
+    fn read(&mut self, line: &str, number: usize) -> Result<(), LineFault> {
         let mut words = line.split_whitespace();
         let keyword = words.next().unwrap_or_default().to_ascii_lowercase();
         let first = words.next().unwrap_or_default();
         let is_true = first.eq_ignore_ascii_case("true");
         match keyword.as_str() {
-            "@timestamps" if is_true => Err(Fault::new(
+            "@timestamps" if is_true => Err(LineFault::new(
                 number,
                 "time stamps within samples are not understood",
             )
             .hint("take a version of the problem without them")),
-            "@targetlabel" if is_true => {
-                Err(Fault::new(number, "a problem of regression has no classes"))
-            }
+            "@targetlabel" if is_true => Err(LineFault::new(
+                number,
+                "a problem of regression has no classes",
+            )),
             "@classlabel" => {
                 self.classes = is_true.then(|| words.map(str::to_owned).collect());
                 Ok(())
@@ -69,29 +70,29 @@ impl Head {
             "@dimension" | "@dimensions" => {
                 let count = first.parse().ok().filter(|count| *count > 0);
                 self.dimensions = Some(count.ok_or_else(|| {
-                    Fault::new(number, format!("`{first}` is not a number of dimensions"))
+                    LineFault::new(number, format!("`{first}` is not a number of dimensions"))
                 })?);
                 Ok(())
             }
             _ if keyword.starts_with('@') => Ok(()),
-            _ => Err(Fault::new(
+            _ => Err(LineFault::new(
                 number,
                 "a line before `@data` that begins with neither `@` nor `#`",
             )),
         }
     }
 
-    fn sample(&self, line: &str, number: usize) -> Result<Sample, Fault> {
+    fn sample(&self, line: &str, number: usize) -> Result<Sample, LineFault> {
         let (data, class) = match &self.classes {
             None => (line, None),
             Some(classes) => {
                 let split = line
                     .rsplit_once(':')
                     .map(|(data, class)| (data, class.trim()));
-                let (data, class) =
-                    split.ok_or_else(|| Fault::new(number, "the line has no class at its end"))?;
+                let (data, class) = split
+                    .ok_or_else(|| LineFault::new(number, "the line has no class at its end"))?;
                 if !classes.is_empty() && !classes.iter().any(|known| known == class) {
-                    return Err(Fault::new(
+                    return Err(LineFault::new(
                         number,
                         format!("`{class}` is none of the classes that the file declares"),
                     ));
@@ -102,19 +103,19 @@ impl Head {
         let dimension = |text: &str| {
             text.split(',')
                 .map(|field| value(field, number))
-                .collect::<Result<Vec<f32>, Fault>>()
+                .collect::<Result<Vec<f32>, LineFault>>()
         };
         let dimensions = data
             .split(':')
             .map(dimension)
-            .collect::<Result<Vec<_>, Fault>>()?;
+            .collect::<Result<Vec<_>, LineFault>>()?;
         match self.dimensions {
             Some(declared) if declared != dimensions.len() => {
                 let message = format!(
                     "{} dimensions where {declared} are declared",
                     dimensions.len()
                 );
-                Err(Fault::new(number, message))
+                Err(LineFault::new(number, message))
             }
             _ => Ok(Sample {
                 class,

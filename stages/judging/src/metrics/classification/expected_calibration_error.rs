@@ -40,15 +40,6 @@ impl MetricKind for ExpectedCalibrationError {
     const CAVEAT: &'static str =
         "depends on the bins, and is biased upwards with few samples in each";
 
-    fn check(params: &Params) -> Result<(), String> {
-        let right = (1..=1000).contains(&params.bins);
-        if right {
-            Ok(())
-        } else {
-            Err(format!("bins {} is not between 1 and 1000", params.bins))
-        }
-    }
-
     fn value(params: &Params, case: &ClassificationCase) -> Option<f64> {
         // Per bin, hits minus confidence: the number of samples cancels out.
         let mut gaps = vec![0.0_f64; params.bins];

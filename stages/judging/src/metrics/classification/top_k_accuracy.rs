@@ -34,14 +34,6 @@ impl MetricKind for TopKAccuracy {
     const NAME: &'static str = "top_k_accuracy";
     const DOC: &'static str = "Share of the samples whose true class is among the `k` most probable; of equally probable classes, the first.";
 
-    fn check(params: &Params) -> Result<(), String> {
-        if params.k > 0 {
-            Ok(())
-        } else {
-            Err("k must be at least 1".to_owned())
-        }
-    }
-
     fn value(params: &Params, case: &ClassificationCase) -> Option<f64> {
         case.mean(|truth, row| {
             let before = |(class, value): (usize, &f32)| {

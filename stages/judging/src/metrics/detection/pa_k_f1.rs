@@ -14,6 +14,7 @@ pub struct PaKF1;
 pub struct Share {
     /// An event is filled when more than this percentage of its rows have alarms; 100 fills nothing.
     #[serde(default = "default_share")]
+    #[schemars(range(min = 0.0, max = 100.0))]
     pub k: f64,
 }
 
@@ -37,15 +38,6 @@ impl MetricKind for PaKF1 {
     const CAVEAT: &'static str =
         "flatters less than point adjustment, the less the higher K; K = 0 is point adjustment";
     const AT_THRESHOLD: bool = true;
-
-    fn check(params: &Share) -> Result<(), String> {
-        let right = (0.0..=100.0).contains(&params.k);
-        if right {
-            Ok(())
-        } else {
-            Err(format!("k {} is not a percentage from 0 to 100", params.k))
-        }
-    }
 
     fn value(params: &Share, case: &Case) -> Option<f64> {
         Some(Adjustable::new(case).f1(params.k))

@@ -13,10 +13,6 @@ impl MetricKind for RangeAucPr {
     const DOC: &'static str = "Area under the precision-recall curve with labels widened by half a `window` on both sides (Paparrizos et al., VLDB 2022; the form of the VUS repository).";
     const AT_THRESHOLD: bool = false;
 
-    fn check(params: &Widened) -> Result<(), String> {
-        params.check()
-    }
-
     fn value(params: &Widened, case: &Case) -> Option<f64> {
         Some(params.curve(case)?.pr)
     }

@@ -151,6 +151,7 @@ pub fn weight(distance: usize, window: usize) -> f64 {
 pub struct Widened {
     /// Labels fade out over half this many rows on both sides of an event.
     #[serde(default = "default_window")]
+    #[schemars(range(max = 1_000_000))]
     pub window: usize,
 }
 
@@ -170,16 +171,6 @@ impl Default for Widened {
 const STEPS: usize = 250;
 
 impl Widened {
-    /// # Errors
-    /// If the window is out of range.
-    pub fn check(&self) -> Result<(), String> {
-        if self.window > 1_000_000 {
-            Err(format!("window {} is above 1,000,000", self.window))
-        } else {
-            Ok(())
-        }
-    }
-
     /// Areas under the curves at this window, or `None` without anomalies.
     pub fn curve(&self, case: &Case) -> Option<Areas> {
         if case.events.is_empty() {

@@ -15,9 +15,11 @@ use super::soft_labels::{
 pub struct Volume {
     /// The widest extension of labels, in rows; half of it lies on either side of an event.
     #[serde(default = "default_window")]
+    #[schemars(range(max = 5000))]
     pub window: usize,
     /// The number of thresholds, at equal steps of rank.
     #[serde(default = "default_thresholds")]
+    #[schemars(range(min = 2, max = 10_000))]
     pub thresholds: usize,
 }
 
@@ -31,23 +33,6 @@ impl Default for Volume {
             window: default_window(),
             thresholds: default_thresholds(),
         }
-    }
-}
-
-impl Volume {
-    /// # Errors
-    /// If a parameter is out of range.
-    pub fn check(&self) -> Result<(), String> {
-        if self.window > 5000 {
-            return Err(format!("window {} is above 5000", self.window));
-        }
-        if !(2..=10_000).contains(&self.thresholds) {
-            return Err(format!(
-                "thresholds {} is not between 2 and 10,000",
-                self.thresholds
-            ));
-        }
-        Ok(())
     }
 }
 

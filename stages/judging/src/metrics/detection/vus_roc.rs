@@ -13,10 +13,6 @@ impl MetricKind for VusRoc {
     const DOC: &'static str = "Area under the ROC curve with labels widened by 0 to `window` rows, averaged over the widths (Paparrizos et al., VLDB 2022; the form of TSB-AD).";
     const AT_THRESHOLD: bool = false;
 
-    fn check(params: &Volume) -> Result<(), String> {
-        params.check()
-    }
-
     fn value(params: &Volume, case: &Case) -> Option<f64> {
         volume::of(case, params)?.roc
     }

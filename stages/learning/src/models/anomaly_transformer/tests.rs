@@ -1,6 +1,7 @@
 //! What the Anomaly Transformer alone promises.
 
 use super::*;
+use crate::models::fault_of;
 use numerics::Gradients;
 use numerics::host::with_slice_mut;
 
@@ -249,17 +250,20 @@ fn widths_follow_their_formula() {
 
 #[test]
 fn impossible_settings_are_named() {
-    let fault = |config: AnomalyTransformer| config.check().unwrap_err();
+    let fault = |config: AnomalyTransformer| fault_of(&config);
     assert_eq!(
         fault(AnomalyTransformer {
             heads: 5,
             ..small()
         })
-        .0,
+        .parameter,
         "heads"
     );
-    assert_eq!(fault(AnomalyTransformer { k: -1.0, ..small() }).0, "k");
-    let (parameter, reason) = fault(AnomalyTransformer {
+    assert_eq!(
+        fault(AnomalyTransformer { k: -1.0, ..small() }).parameter,
+        "k"
+    );
+    let Fault { parameter, reason } = fault(AnomalyTransformer {
         form: Form::Reference,
         dropout: 0.1,
         ..small()

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Picture};
-use contract::Random;
+use contract::{Named, Random};
 
 /// All values of a picture are multiplied by a factor between `1 - by` and `1 + by`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -20,18 +20,12 @@ impl Default for Brightness {
     }
 }
 
-impl Augmentation for Brightness {
+impl Named for Brightness {
     const NAME: &'static str = "brightness";
     const DOC: &'static str = "Makes pictures lighter or darker";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if (0.0..=1.0).contains(&self.by) {
-            Ok(())
-        } else {
-            Err(("by", "must lie between 0 and 1"))
-        }
-    }
-
+impl Augmentation for Brightness {
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
         let factor = random.range(1.0 - self.by, 1.0 + self.by) as f32;
         picture.change(|value| value * factor);

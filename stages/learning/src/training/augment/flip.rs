@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Picture};
-use contract::Random;
+use contract::{Named, Random};
 
 /// A picture is mirrored with some probability, about each of its axes independently.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -27,22 +27,12 @@ impl Default for Flip {
     }
 }
 
-impl Augmentation for Flip {
+impl Named for Flip {
     const NAME: &'static str = "flip";
     const DOC: &'static str = "Mirrors pictures";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        match self {
-            Self { horizontal, .. } if !(0.0..=1.0).contains(horizontal) => {
-                Err(("horizontal", "must lie between 0 and 1"))
-            }
-            Self { vertical, .. } if !(0.0..=1.0).contains(vertical) => {
-                Err(("vertical", "must lie between 0 and 1"))
-            }
-            _ => Ok(()),
-        }
-    }
-
+impl Augmentation for Flip {
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
         let (width, plane) = (picture.width, picture.height * picture.width);
         if random.uniform() < self.horizontal {

@@ -10,107 +10,40 @@ mod rotation;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use contract::{Choice, Entry, Random, Registry, StageError};
+use contract::{Choice, Entry, Fault, Random, StageError, Table};
 use picture::Picture;
 
 /// The table of augmentations.
-const AUGMENTATIONS: &[Declaration] = &[
-    Declaration::of::<resize::Resize>(),
-    Declaration::of::<flip::Flip>(),
-    Declaration::of::<rotation::Rotation>(),
-    Declaration::of::<brightness::Brightness>(),
-    Declaration::of::<noise::Noise>(),
-];
+static AUGMENTATIONS: Table<dyn Augmentation> = Table::new(
+    "augmentation",
+    &[
+        Entry::of::<resize::Resize>(),
+        Entry::of::<flip::Flip>(),
+        Entry::of::<rotation::Rotation>(),
+        Entry::of::<brightness::Brightness>(),
+        Entry::of::<noise::Noise>(),
+    ],
+)
+.or_bare();
 
-/// One way of altering a picture: a struct of parameters with a default for every field.
-trait Augmentation: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
-    /// The name in YAML.
-    const NAME: &'static str;
-    /// One sentence for the catalogue.
-    const DOC: &'static str;
+contract::tabled!(dyn Augmentation in AUGMENTATIONS);
 
-    /// A parameter that is no usable value, and why.
-    fn check(&self) -> Result<(), (&'static str, &'static str)>;
+/// An augmentation with its parameters, as a pipeline names it.
+pub type AugmentationChoice = Choice<dyn Augmentation>;
+
+/// One way of altering a picture.
+pub trait Augmentation: Send + Sync {
+    /// What the schema of the parameters cannot say.
+    ///
+    /// # Errors
+    /// The parameter at fault.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
 
     /// Alters a picture; values stay between 0 and 1.
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random);
-}
-
-/// How the parameters of a chosen augmentation become what alters pictures.
-type Parse = fn(&Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String>;
-
-/// An augmentation with its type erased.
-struct Declaration {
-    name: &'static str,
-    entry: fn() -> Entry,
-    parse: Parse,
-}
-
-impl Declaration {
-    const fn of<A: Augmentation>() -> Self {
-        Self {
-            name: A::NAME,
-            entry: || Entry::new::<A>(A::NAME, A::DOC),
-            parse: |choice| Ok(Box::new(choice.parameters::<A>()?)),
-        }
-    }
-
-    fn parse(choice: &Choice<Augmentations>) -> Result<Box<dyn AnyAugmentation>, String> {
-        let found = AUGMENTATIONS
-            .iter()
-            .find(|augmentation| augmentation.name == choice.name());
-        (found
-            .ok_or_else(|| format!("unknown augmentation `{}`", choice.name()))?
-            .parse)(choice)
-    }
-}
-
-/// What can be asked of an augmentation without knowing its type.
-trait AnyAugmentation: Send + Sync {
-    fn check(&self) -> Result<(), (&'static str, &'static str)>;
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random);
-}
-
-impl<A: Augmentation> AnyAugmentation for A {
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        Augmentation::check(self)
-    }
-
-    fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
-        Augmentation::apply(self, picture, random);
-    }
-}
-
-/// The table of augmentations as pipelines see it.
-#[derive(Debug)]
-pub struct Augmentations;
-
-impl Registry for Augmentations {
-    const TAG: &'static str = "kind";
-    const WHAT: &'static str = "augmentation";
-    const BARE: bool = true;
-
-    fn entries() -> Vec<Entry> {
-        AUGMENTATIONS
-            .iter()
-            .map(|augmentation| (augmentation.entry)())
-            .collect()
-    }
-}
-
-/// What the schema says only to editors.
-///
-/// # Errors
-/// The parameter at fault and a sentence about it.
-pub fn check(choice: &Choice<Augmentations>) -> Result<(), (String, String)> {
-    let augmentation = Declaration::parse(choice).map_err(|error| (String::new(), error))?;
-    augmentation
-        .check()
-        .map_err(|(parameter, reason)| (parameter.to_owned(), reason.to_owned()))
 }
 
 /// Alters every picture of `[batch, colours, height, width]` in the given ways, one after another. Without any, nothing
@@ -119,18 +52,13 @@ pub fn check(choice: &Choice<Augmentations>) -> Result<(), (String, String)> {
 /// # Errors
 /// If a tensor operation fails or the tensor does not hold pictures.
 pub fn augment(
-    ways: &[Choice<Augmentations>],
+    ways: &[AugmentationChoice],
     images: &Tensor,
     random: &mut Random,
 ) -> Result<Tensor, StageError> {
     if ways.is_empty() {
         return Ok(images.clone());
     }
-    let ways: Vec<Box<dyn AnyAugmentation>> = ways
-        .iter()
-        .map(Declaration::parse)
-        .collect::<Result<_, _>>()
-        .map_err(StageError::new)?;
     let (batch, colours, height, width) = images.dims4()?;
     let mut values: Vec<f32> = images.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?;
     let seeds: Vec<u64> = (0..batch).map(|_| random.next_u64()).collect();
@@ -159,7 +87,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn choice(kind: &str, parameters: serde_json::Value) -> Choice<Augmentations> {
+    fn choice(kind: &str, parameters: serde_json::Value) -> AugmentationChoice {
         Choice::new(kind, parameters).unwrap()
     }
 
@@ -171,7 +99,7 @@ mod tests {
         Tensor::from_vec(values, (batch, 3, 6, 9), &Device::Cpu).unwrap()
     }
 
-    fn altered(ways: &[Choice<Augmentations>], images: &Tensor) -> Vec<f32> {
+    fn altered(ways: &[AugmentationChoice], images: &Tensor) -> Vec<f32> {
         augment(ways, images, &mut Random::new(2, "noise"))
             .unwrap()
             .flatten_all()
@@ -185,15 +113,14 @@ mod tests {
         let images = images(5);
         let original: Vec<f32> = images.flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(altered(&[], &images), original);
-        for declaration in AUGMENTATIONS {
-            let way = [choice(declaration.name, json!({}))];
-            assert!(check(&way[0]).is_ok());
+        for way in AUGMENTATIONS.examples() {
+            assert_eq!(way.check(), Ok(()));
+            let way = [way];
             let found = altered(&way, &images);
-            assert!(found != original, "{}", declaration.name);
+            assert!(found != original, "{way:?}");
             assert!(
                 found.iter().all(|value| (0.0..=1.0).contains(value)),
-                "{}",
-                declaration.name
+                "{way:?}"
             );
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(3)
@@ -256,13 +183,21 @@ mod tests {
     fn unusable_parameters_are_named() {
         for (kind, parameters, parameter) in [
             ("resize", json!({"from": 0.0}), "from"),
-            ("resize", json!({"from": 2.0, "to": 1.0}), "to"),
             ("flip", json!({"vertical": 1.5}), "vertical"),
             ("rotation", json!({"degrees": -1.0}), "degrees"),
             ("brightness", json!({"by": 1.5}), "by"),
             ("noise", json!({"deviation": -0.1}), "deviation"),
         ] {
-            assert_eq!(check(&choice(kind, parameters)).unwrap_err().0, parameter);
+            let fault = AugmentationChoice::new(kind, parameters).unwrap_err();
+            assert_eq!(fault.parameter, parameter);
         }
+        let crossed = choice("resize", json!({"from": 2.0, "to": 1.0}));
+        assert_eq!(crossed.check().unwrap_err().parameter, "to");
+    }
+
+    #[test]
+    fn every_file_has_its_line_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/training/augment");
+        contract::testing::assert_listed(&AUGMENTATIONS, folder);
     }
 }

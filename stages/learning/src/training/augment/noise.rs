@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Picture};
-use contract::Random;
+use contract::{Named, Random};
 
 /// Normal noise of this standard deviation is added to every value.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -20,18 +20,12 @@ impl Default for Noise {
     }
 }
 
-impl Augmentation for Noise {
+impl Named for Noise {
     const NAME: &'static str = "noise";
     const DOC: &'static str = "Adds normal noise to every value";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if (0.0..=1.0).contains(&self.deviation) {
-            Ok(())
-        } else {
-            Err(("deviation", "must lie between 0 and 1"))
-        }
-    }
-
+impl Augmentation for Noise {
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
         picture.change(|value| value + (self.deviation * random.normal()) as f32);
     }

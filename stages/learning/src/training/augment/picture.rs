@@ -1,7 +1,7 @@
 //! One picture in memory, and its values at places between pixels.
 
 /// The planes of a picture's colours, `[colours, height, width]`, values from 0 to 1.
-pub(super) struct Picture<'a> {
+pub struct Picture<'a> {
     pub height: usize,
     pub width: usize,
     pub values: &'a mut [f32],

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Picture};
-use contract::Random;
+use contract::{Fault, Named, Random};
 
 /// A picture is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -22,21 +22,17 @@ impl Default for Resize {
     }
 }
 
-impl Augmentation for Resize {
+impl Named for Resize {
     const NAME: &'static str = "resize";
     const DOC: &'static str = "Draws pictures larger or smaller about their centre";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        match self {
-            Self { from, .. } if !(0.1..=10.0).contains(from) => {
-                Err(("from", "must lie between 0.1 and 10"))
-            }
-            Self { to, .. } if !(0.1..=10.0).contains(to) => {
-                Err(("to", "must lie between 0.1 and 10"))
-            }
-            Self { from, to } if from > to => Err(("to", "must not be smaller than `from`")),
-            _ => Ok(()),
+impl Augmentation for Resize {
+    fn check(&self) -> Result<(), Fault> {
+        if self.from > self.to {
+            return Err(Fault::new("to", "must not be smaller than `from`"));
         }
+        Ok(())
     }
 
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Picture};
-use contract::Random;
+use contract::{Named, Random};
 
 /// A picture is turned by an angle of at most so many degrees, to either side.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -20,18 +20,12 @@ impl Default for Rotation {
     }
 }
 
-impl Augmentation for Rotation {
+impl Named for Rotation {
     const NAME: &'static str = "rotation";
     const DOC: &'static str = "Turns pictures about their centre";
+}
 
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if (0.0..=180.0).contains(&self.degrees) {
-            Ok(())
-        } else {
-            Err(("degrees", "must lie between 0 and 180"))
-        }
-    }
-
+impl Augmentation for Rotation {
     fn apply(&self, picture: &mut Picture<'_>, random: &mut Random) {
         let angle = random.range(-self.degrees, self.degrees).to_radians();
         // The same bits on every system.
