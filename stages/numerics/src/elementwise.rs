@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 use super::simd::vectorised;
 
 /// Channels that are worked on together, whatever the width of a vector.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Some neighbouring channels of one row, at most [`LANES`] of them.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
 //! Optimisers whose whole state can be saved, so that an interrupted training goes on to the bit.
-//! Learning rates come from outside; see [`super::schedule`].
+//! Learning rates come from outside.
 
 mod adam;
 mod sgd;
