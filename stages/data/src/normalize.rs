@@ -461,6 +461,7 @@ mod tests {
     use super::*;
     use contract::NullHost;
     use contract::artifact::Segment;
+    use contract::testing::fault_of;
 
     fn series(width: usize, values: Vec<f32>, train: usize) -> Series {
         let rows = values.len() / width;
@@ -487,8 +488,10 @@ mod tests {
         if let Some(statistics) = statistics {
             inputs.add("statistics", "", statistics.into());
         }
+        if let Some(fault) = fault_of::<Normalize>(parameters.clone()) {
+            return Err(fault.into());
+        }
         let params: Params = serde_json::from_value(parameters).unwrap();
-        Normalize::check(&params)?;
         let outputs = Normalize::run(&params, &inputs, &NullHost::default().context(0))?.into_map();
         let mut again = Inputs::default();
         outputs
