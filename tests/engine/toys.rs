@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use contract::artifact::{Artifact, ArtifactKind, Direction, Metric, Metrics};
 use contract::{
-    FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, StageKind,
-    Threads,
+    FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageKind, Threads, Trouble,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,7 +74,7 @@ macro_rules! toy {
                 $with: &$params,
                 $inputs: &Inputs,
                 $context: &StageContext<'_>,
-            ) -> Result<Outputs, StageError> {
+            ) -> Result<Outputs, Trouble> {
                 $body
             }
         }
@@ -129,7 +128,7 @@ toy!(Sum, "sum", None, |_with, inputs, _context| {
 });
 
 toy!(Fail, "fail", None, |_with, _inputs, _context| {
-    Err(StageError::new("row 3 holds no number")
+    Err(Trouble::new("row 3 holds no number")
         .at("table.csv", Some(3))
         .because(std::io::Error::other("`x` is no digit"))
         .hint("set `missing`"))
@@ -144,7 +143,7 @@ toy!(Flaky, "flaky", FlakyParams, |with, _inputs, _context| {
     fs::write(&with.attempts, format!("{before}attempt\n"))?;
     std::thread::sleep(Duration::from_secs_f64(with.seconds));
     if before.lines().count() < with.failures {
-        return Err(StageError::new("the weather is bad"));
+        return Err(Trouble::new("the weather is bad"));
     }
     Ok(Outputs::one("value", value(1.0)))
 });
@@ -203,7 +202,7 @@ impl Stage for Reader {
         with: &ReaderParams,
         _: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let path = context.file("number")?;
         let text = fs::read_to_string(&path)?;
         if let Some(then) = &with.then {
@@ -212,7 +211,7 @@ impl Stage for Reader {
             fs::write(&path, then)?;
         }
         if with.fails {
-            return Err(StageError::new("the number is no good"));
+            return Err(Trouble::new("the number is no good"));
         }
         Ok(Outputs::one(
             "value",

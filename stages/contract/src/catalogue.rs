@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::artifact::{Direction, Series};
-use crate::{Device, StageError, StageKind};
+use crate::{Device, StageKind, Trouble};
 
 /// What a machine computes with, as the kernels see it.
 pub trait Hardware: Sync {
@@ -12,13 +12,13 @@ pub trait Hardware: Sync {
     ///
     /// # Errors
     /// If it cannot be used; the reason is named.
-    fn open(&self, device: Device) -> Result<(), StageError>;
+    fn open(&self, device: Device) -> Result<(), Trouble>;
 
     /// What bit-equality of floating point depends on there, such as `cpu/x86_64/avx512f`.
     ///
     /// # Errors
     /// If the device cannot be used.
-    fn class(&self, device: Device) -> Result<String, StageError>;
+    fn class(&self, device: Device) -> Result<String, Trouble>;
 }
 
 /// Everything that the engine knows of the stages. `main.rs` hands it over.
@@ -29,7 +29,7 @@ pub struct Catalogue {
     pub directions: Vec<(&'static str, Direction)>,
     pub hardware: &'static dyn Hardware,
     /// Reads files as one segment each of the split `test`, with channels of these names.
-    pub read_series: fn(&[PathBuf], &[String]) -> Result<Series, StageError>,
+    pub read_series: fn(&[PathBuf], &[String]) -> Result<Series, Trouble>,
 }
 
 impl fmt::Debug for Catalogue {
@@ -46,7 +46,7 @@ impl Catalogue {
             kinds,
             directions: Vec::new(),
             hardware: &Portable,
-            read_series: |_, _| Err(StageError::new("this catalogue has no readers")),
+            read_series: |_, _| Err(Trouble::new("this catalogue has no readers")),
         }
     }
 }
@@ -55,14 +55,14 @@ impl Catalogue {
 struct Portable;
 
 impl Hardware for Portable {
-    fn open(&self, device: Device) -> Result<(), StageError> {
+    fn open(&self, device: Device) -> Result<(), Trouble> {
         match device {
             Device::Cpu => Ok(()),
-            Device::Cuda(_) => Err(StageError::new("this catalogue knows no GPU")),
+            Device::Cuda(_) => Err(Trouble::new("this catalogue knows no GPU")),
         }
     }
 
-    fn class(&self, device: Device) -> Result<String, StageError> {
+    fn class(&self, device: Device) -> Result<String, Trouble> {
         self.open(device)?;
         Ok(format!("cpu/{}/portable", std::env::consts::ARCH))
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Random, StageError};
+use super::{Random, Trouble};
 use crate::artifact::Digest;
 
 /// Where tensors live.
@@ -31,7 +31,7 @@ pub trait Host: Sync {
     fn progress(&self, progress: Progress);
     /// A remark for the log of the run.
     fn note(&self, text: &str);
-    /// Whether the stage should stop as soon as it can, with [`StageError::cancelled`].
+    /// Whether the stage should stop as soon as it can, with [`Trouble::cancelled`].
     fn is_cancelled(&self) -> bool;
     /// The local path of a file that the stage asked for with [`super::FileRequest`], to be read in place. When the
     /// stage has ended, the engine makes sure that the file did not change meanwhile.
@@ -41,11 +41,11 @@ pub trait Host: Sync {
         Vec::new()
     }
     /// Copies a requested file. The copy is what was hashed into the key, whatever becomes of the original.
-    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError>;
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble>;
     /// The value of an environment variable that the stage kind asked for.
     fn environment(&self, name: &str) -> Option<String>;
     /// An empty directory that is removed when the stage ends.
-    fn scratch(&self) -> Result<&Path, StageError>;
+    fn scratch(&self) -> Result<&Path, Trouble>;
     /// The newest checkpoint of a chain whose step is at most `at_most`, with its step.
     fn load_checkpoint(&self, chain: &Digest, at_most: u64) -> Option<(u64, Vec<u8>)>;
     /// Keeps a checkpoint. Same chain, same step, same bytes. The newest one stays, and the one at the step that was the best so
@@ -56,7 +56,7 @@ pub trait Host: Sync {
         step: u64,
         bytes: &[u8],
         best: Option<u64>,
-    ) -> Result<(), StageError>;
+    ) -> Result<(), Trouble>;
     /// Says that the stage has come to the end of a chain: the last checkpoint and the best one stay.
     fn end_checkpoints(&self, _chain: &Digest) {}
     /// Forgets a chain of which nothing is needed any more.
@@ -82,10 +82,10 @@ impl StageContext<'_> {
         Random::new(self.seed, purpose)
     }
 
-    /// Fails with [`StageError::cancelled`] when the run was asked to stop. Call it once per batch or so.
-    pub fn check_cancelled(&self) -> Result<(), StageError> {
+    /// Fails with [`Trouble::cancelled`] when the run was asked to stop. Call it once per batch or so.
+    pub fn check_cancelled(&self) -> Result<(), Trouble> {
         if self.host.is_cancelled() {
-            Err(StageError::cancelled())
+            Err(Trouble::cancelled())
         } else {
             Ok(())
         }
@@ -95,17 +95,17 @@ impl StageContext<'_> {
     ///
     /// # Errors
     /// If the stage did not ask for it.
-    pub fn file(&self, name: &str) -> Result<PathBuf, StageError> {
+    pub fn file(&self, name: &str) -> Result<PathBuf, Trouble> {
         self.host
             .file(name)
-            .ok_or_else(|| StageError::not_provided(name))
+            .ok_or_else(|| Trouble::not_provided(name))
     }
 
     /// The files of a requested folder: their paths below it, sorted, and where they are.
     ///
     /// # Errors
     /// None for a folder that the stage asked for.
-    pub fn files_below(&self, folder: &str) -> Result<Vec<(String, PathBuf)>, StageError> {
+    pub fn files_below(&self, folder: &str) -> Result<Vec<(String, PathBuf)>, Trouble> {
         let names = self.host.names_below(folder).into_iter();
         names
             .map(|name| {
@@ -120,7 +120,7 @@ impl StageContext<'_> {
     ///
     /// # Errors
     /// If the stage did not ask for it, if its content is no longer what was hashed, or if it cannot be copied.
-    pub fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+    pub fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble> {
         self.host.copy_file(name, target)
     }
 }
@@ -171,10 +171,8 @@ impl Host for NullHost {
         names
     }
 
-    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
-        let path = self
-            .file(name)
-            .ok_or_else(|| StageError::not_provided(name))?;
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble> {
+        let path = self.file(name).ok_or_else(|| Trouble::not_provided(name))?;
         Ok(std::fs::copy(path, target).map(drop)?)
     }
 
@@ -182,21 +180,15 @@ impl Host for NullHost {
         None
     }
 
-    fn scratch(&self) -> Result<&Path, StageError> {
-        Err(StageError::new("this host has no scratch folder"))
+    fn scratch(&self) -> Result<&Path, Trouble> {
+        Err(Trouble::new("this host has no scratch folder"))
     }
 
     fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
         None
     }
 
-    fn save_checkpoint(
-        &self,
-        _: &Digest,
-        _: u64,
-        _: &[u8],
-        _: Option<u64>,
-    ) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), Trouble> {
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Fault, Inputs, Outputs, Port, StageContext, StageError, limits};
+use super::{Fault, Inputs, Outputs, Port, StageContext, Trouble, limits};
 use crate::artifact::Split;
 
 /// Whether the bits of the outputs depend on the machine's floating-point code paths.
@@ -300,7 +300,7 @@ pub trait Stage: 'static {
         params: &Self::Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError>;
+    ) -> Result<Outputs, Trouble>;
 }
 
 /// A stage kind with its types erased, as the engine holds it.
@@ -326,7 +326,7 @@ pub struct StageKind {
     advice: fn(&Value, &str, LookUp<'_>) -> Option<String>,
     environment: fn(&Value) -> Vec<String>,
     learns: fn(&Value) -> Vec<Learning>,
-    run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, StageError>,
+    run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, Trouble>,
 }
 
 /// What a kind has against its parameters in the light of the ports that are connected: the parameter, and why.
@@ -460,7 +460,7 @@ impl StageKind {
         parameters: &Value,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         (self.run)(parameters, inputs, context)
     }
 }

@@ -26,4 +26,4 @@ pub use kind::{
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;
 pub use table::{Entry, Holds, Named, Table, Tabled};
-pub use trouble::{Location, Trouble, Trouble as StageError, TroubleKind};
+pub use trouble::{Location, Trouble, TroubleKind};

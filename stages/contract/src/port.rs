@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::StageError;
+use super::Trouble;
 use crate::artifact::{Artifact, ArtifactKind, Typed};
 
 /// What a port takes or gives.
@@ -100,18 +100,18 @@ impl Inputs {
     }
 
     /// The artifact on a required port.
-    pub fn get<T: Typed>(&self, port: &str) -> Result<Arc<T>, StageError> {
+    pub fn get<T: Typed>(&self, port: &str) -> Result<Arc<T>, Trouble> {
         self.optional(port)?
-            .ok_or_else(|| StageError::new(format!("nothing is connected to input `{port}`")))
+            .ok_or_else(|| Trouble::new(format!("nothing is connected to input `{port}`")))
     }
 
     /// The artifact on an optional port.
-    pub fn optional<T: Typed>(&self, port: &str) -> Result<Option<Arc<T>>, StageError> {
+    pub fn optional<T: Typed>(&self, port: &str) -> Result<Option<Arc<T>>, Trouble> {
         let Some((_, artifact)) = self.0.get(port).and_then(|artifacts| artifacts.first()) else {
             return Ok(None);
         };
         let wrong = || {
-            StageError::new(format!(
+            Trouble::new(format!(
                 "input `{port}` holds {}, not {}",
                 artifact.kind(),
                 T::KIND

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Segment, Series, Split};
-use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// The stage kind.
 pub struct Fold;
@@ -62,7 +62,7 @@ impl Stage for Fold {
         Ok(())
     }
 
-    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
         let segments = divide(params, &series)?;
         Ok(Outputs::one(
@@ -80,7 +80,7 @@ fn takes_part(segment: &Segment) -> bool {
     matches!(segment.split, Split::Train | Split::Validation)
 }
 
-fn divide(params: &Params, series: &Series) -> Result<Vec<Segment>, StageError> {
+fn divide(params: &Params, series: &Series) -> Result<Vec<Segment>, Trouble> {
     let samples = series
         .segments
         .iter()
@@ -102,7 +102,7 @@ fn divide(params: &Params, series: &Series) -> Result<Vec<Segment>, StageError> 
             "{count} {what} to train and validate cannot be divided into {} folds",
             params.folds
         );
-        return Err(StageError::new(message).hint("ask for fewer folds"));
+        return Err(Trouble::new(message).hint("ask for fewer folds"));
     }
     Ok(if samples > 0 {
         by_sample(params, series)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use self::signal::{Rhythm, Signal};
 use contract::artifact::{ArtifactKind, Segment, Series, Split};
 use contract::{
-    Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, Threads, Trouble,
 };
 
 pub use anomaly::Kind;
@@ -143,12 +143,12 @@ impl Stage for Generate {
         Ok(())
     }
 
-    fn run(params: &Params, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {
         Ok(Outputs::one("series", generate(params, context.seed)?))
     }
 }
 
-fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
+fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
     let rows = params.rows.total();
     let rhythm = Rhythm {
         rows,
@@ -189,7 +189,7 @@ fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
     };
     series
         .validate()
-        .map_err(|reason| StageError::new(format!("the simulated series is unsound: {reason}")))?;
+        .map_err(|reason| Trouble::new(format!("the simulated series is unsound: {reason}")))?;
     Ok(series)
 }
 

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::readers::SplitPlan;
 use contract::artifact::{ArtifactKind, Segment, Series, Split};
 use contract::{
-    Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Numerics, Outputs, Port, Random, Stage, StageContext, Threads, Trouble,
 };
 
 /// The stage kind `generate-shapes`.
@@ -205,7 +205,7 @@ impl Stage for GenerateShapes {
         }
     }
 
-    fn run(params: &Params, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, _: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {
         Ok(Outputs::one("series", generate(params, context.seed)?))
     }
 }
@@ -219,7 +219,7 @@ fn entry(kind: Kind) -> &'static (Kind, &'static str, Draw) {
 }
 
 /// Splits one after the other, in each the kinds in turn: every part of the series is balanced.
-fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
+fn generate(params: &Params, seed: u64) -> Result<Series, Trouble> {
     let mut samples: Vec<(Split, Kind, usize)> =
         Vec::with_capacity(params.kinds.len() * params.samples);
     for (split, numbers) in params.split.cut(params.samples)? {
@@ -248,7 +248,7 @@ fn generate(params: &Params, seed: u64) -> Result<Series, StageError> {
     };
     series
         .validate()
-        .map_err(|reason| StageError::new(format!("the drawn series are unsound: {reason}")))?;
+        .map_err(|reason| Trouble::new(format!("the drawn series are unsound: {reason}")))?;
     Ok(series)
 }
 

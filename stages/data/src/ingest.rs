@@ -3,7 +3,7 @@
 use crate::readers::DatasetChoice;
 use contract::artifact::ArtifactKind;
 use contract::{
-    Fault, FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads,
+    Fault, FileRequest, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble,
 };
 
 /// The stage kind `ingest`.
@@ -45,7 +45,7 @@ impl Stage for Ingest {
         params: &Self::Params,
         _: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         Ok(Outputs::one("series", params.read(context)?))
     }
 }

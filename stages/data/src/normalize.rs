@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Column, Series, Split, Table};
 use contract::{
-    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError,
-    Threads,
+    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, Threads,
+    Trouble,
 };
 
 /// The stage kind `normalize`.
@@ -159,7 +159,7 @@ impl Stage for Normalize {
         }]
     }
 
-    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
         let statistics = match inputs.optional::<Table>("statistics")? {
             Some(table) => Statistics::from_table(&table, &series.channels)?,
@@ -191,7 +191,7 @@ struct Statistics {
 }
 
 impl Statistics {
-    fn fit(method: Method, series: &Series, splits: &[Split]) -> Result<Self, StageError> {
+    fn fit(method: Method, series: &Series, splits: &[Split]) -> Result<Self, Trouble> {
         let width = series.width();
         if method == Method::None {
             return Ok(Self {
@@ -206,7 +206,7 @@ impl Statistics {
                 "the series has no rows in {}, so there is nothing to fit",
                 names.join(", ")
             );
-            return Err(StageError::new(message)
+            return Err(Trouble::new(message)
                 .hint("see `fit` here and `split` of the stage that reads the series"));
         }
         let mut statistics = match method {
@@ -278,7 +278,7 @@ impl Statistics {
     }
 
     /// The scaled values.
-    fn apply(&self, series: &Series, clip: Option<(f64, f64)>) -> Result<Vec<f32>, StageError> {
+    fn apply(&self, series: &Series, clip: Option<(f64, f64)>) -> Result<Vec<f32>, Trouble> {
         let width = series.width().max(1);
         let (low, high) = clip.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
         let inverses: Vec<f64> = self.scales.iter().map(|scale| 1.0 / scale).collect();
@@ -310,11 +310,11 @@ impl Statistics {
             "channel `{}` does not fit into 32 bits after division by {:e}",
             series.channels[channel], self.scales[channel]
         );
-        Err(StageError::new(message)
+        Err(Trouble::new(message)
             .hint("set `clip`, or leave the channel out when the data are read"))
     }
 
-    fn to_table(&self, channels: &[String]) -> Result<Table, StageError> {
+    fn to_table(&self, channels: &[String]) -> Result<Table, Trouble> {
         let columns: Vec<(&str, Column)> = vec![
             ("channel", channels.to_vec().into()),
             ("offset", self.offsets.clone().into()),
@@ -323,10 +323,10 @@ impl Statistics {
         Ok(Table::new(columns)?)
     }
 
-    fn from_table(table: &Table, channels: &[String]) -> Result<Self, StageError> {
+    fn from_table(table: &Table, channels: &[String]) -> Result<Self, Trouble> {
         let hint =
             "connect the `statistics` that another normalize stage made for the same channels";
-        let bad = |message: String| StageError::new(message).hint(hint);
+        let bad = |message: String| Trouble::new(message).hint(hint);
         let names = table
             .texts("channel")
             .ok_or_else(|| bad("the statistics have no column `channel`".to_owned()))?;
@@ -482,7 +482,7 @@ mod tests {
         series: &Series,
         parameters: Value,
         statistics: Option<Table>,
-    ) -> Result<(Series, Table), StageError> {
+    ) -> Result<(Series, Table), Trouble> {
         let mut inputs = Inputs::default();
         inputs.add("series", "", series.clone().into());
         if let Some(statistics) = statistics {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Segment, Series, Split, WindowRun, WindowSpec, Windows};
 use contract::{
-    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError,
-    Threads,
+    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, Threads,
+    Trouble,
 };
 
 /// The stage kind `window`.
@@ -117,7 +117,7 @@ impl Stage for Window {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
         let runs = index(params, &series, &|text| context.host.note(text))?;
         let spec = WindowSpec {
@@ -129,11 +129,7 @@ impl Stage for Window {
 }
 
 /// The windows of all segments, in the order of the rows.
-fn index(
-    params: &Params,
-    series: &Series,
-    note: &dyn Fn(&str),
-) -> Result<Vec<WindowRun>, StageError> {
+fn index(params: &Params, series: &Series, note: &dyn Fn(&str)) -> Result<Vec<WindowRun>, Trouble> {
     let present: Vec<Split> = Split::ALL
         .into_iter()
         .filter(|split| series.of_split(*split).next().is_some())
@@ -145,7 +141,7 @@ fn index(
             "the series has {}; see `splits` here and `split` of the stage that reads it",
             names.join(", ")
         );
-        return Err(StageError::new(format!("the series has no split `{absent}`")).hint(hint));
+        return Err(Trouble::new(format!("the series has no split `{absent}`")).hint(hint));
     }
     let mut runs = Vec::new();
     let mut short = Vec::new();
@@ -216,7 +212,7 @@ fn reachable(segments: &[Segment], position: usize) -> usize {
     segments[first].rows.start
 }
 
-fn no_window(params: &Params, split: Split, short: &[&&Segment]) -> StageError {
+fn no_window(params: &Params, split: Split, short: &[&&Segment]) -> Trouble {
     let extent = params.length + params.horizon;
     let longest = short.iter().max_by_key(|segment| segment.rows.len());
     let (name, rows) = longest.map_or(("", 0), |segment| {
@@ -225,7 +221,7 @@ fn no_window(params: &Params, split: Split, short: &[&&Segment]) -> StageError {
     let message = format!(
         "the split `{split}` gives no window: its longest segment, {name}, has {rows} rows, and a window needs {extent}"
     );
-    StageError::new(message).hint(
+    Trouble::new(message).hint(
         "use a smaller `length`, give the split more rows, or list the other splits in `splits`",
     )
 }
@@ -261,7 +257,7 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn starts(params: &Params, series: &Series) -> Result<Vec<usize>, StageError> {
+    fn starts(params: &Params, series: &Series) -> Result<Vec<usize>, Trouble> {
         let runs = index(params, series, &|_| {})?;
         Ok(runs
             .iter()

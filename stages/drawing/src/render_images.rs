@@ -9,9 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Image, Images, Segment, Series};
-use contract::{
-    Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
-};
+use contract::{Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, Threads, Trouble};
 use plot::{LinePlot, LinePlotStyle};
 
 /// The stage kind.
@@ -80,17 +78,13 @@ impl Stage for RenderImages {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let series = inputs.get::<Series>("series")?;
         Ok(Outputs::one("images", render(params, &series, context)?))
     }
 }
 
-fn render(
-    params: &Params,
-    series: &Series,
-    context: &StageContext<'_>,
-) -> Result<Images, StageError> {
+fn render(params: &Params, series: &Series, context: &StageContext<'_>) -> Result<Images, Trouble> {
     let Params {
         width,
         height,
@@ -106,7 +100,7 @@ fn render(
         axes,
     });
     let plot =
-        plot.map_err(|reason| StageError::new(format!("the pictures cannot be drawn: {reason}")))?;
+        plot.map_err(|reason| Trouble::new(format!("the pictures cannot be drawn: {reason}")))?;
     let classes = series.classes();
     let names = names(&series.segments);
     let size = (height as usize, width as usize);
@@ -137,7 +131,7 @@ fn render(
         .par_iter()
         .zip(&names)
         .map(draw)
-        .collect::<Result<Vec<Image>, StageError>>()?;
+        .collect::<Result<Vec<Image>, Trouble>>()?;
     Ok(Images {
         height: size.0,
         width: size.1,

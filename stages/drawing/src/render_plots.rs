@@ -19,7 +19,7 @@ use contract::artifact::{
     Split, Table,
 };
 use contract::{
-    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, Threads, Trouble,
 };
 use pictures::{Drawing, Picture};
 use plot::{Canvas, Raster, Svg};
@@ -203,12 +203,12 @@ impl Stage for RenderPlots {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let series = inputs.optional::<Series>("series")?;
         let scores = inputs.optional::<Scores>("scores")?;
         let metrics = inputs.optional::<Metrics>("metrics")?;
         Self::check_inputs(params, &inputs.connected())
-            .map_err(|fault| StageError::new(fault.reason))?;
+            .map_err(|fault| Trouble::new(fault.reason))?;
         let mut pictures = Vec::new();
         let forecasts = inputs.optional::<Forecasts>("forecasts")?;
         if series.is_some() && forecasts.is_none() || scores.is_some() {
@@ -249,14 +249,14 @@ impl Stage for RenderPlots {
         let entries = pictures
             .par_iter()
             .map(draw)
-            .collect::<Result<Vec<FileEntry>, StageError>>()?;
+            .collect::<Result<Vec<FileEntry>, Trouble>>()?;
         Ok(Outputs::one("plots", Files::new(entries)?))
     }
 }
 
-fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, StageError> {
+fn draw(picture: &Picture, params: &Params) -> Result<FileEntry, Trouble> {
     let failed = |reason: String| {
-        StageError::new(format!(
+        Trouble::new(format!(
             "the picture `{}` could not be drawn: {reason}",
             picture.name
         ))

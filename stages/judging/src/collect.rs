@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{Artifact, ArtifactKind, Column, Direction, Metric, Metrics, Table};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// The stage kind.
 pub struct Collect;
@@ -59,10 +59,10 @@ impl Stage for Collect {
         ]
     }
 
-    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let items = inputs.all("items");
         if items.is_empty() {
-            return Err(StageError::new(
+            return Err(Trouble::new(
                 "there is nothing to collect: no instance is connected to input `items`",
             ));
         }
@@ -84,7 +84,7 @@ impl Stage for Collect {
                         "`{name}` is of type {}; only Metrics and Table can be collected",
                         other.kind()
                     );
-                    return Err(StageError::new(message));
+                    return Err(Trouble::new(message));
                 }
             }
         }
@@ -138,11 +138,11 @@ fn cells_of_metrics(metrics: &Metrics, known: &mut IndexMap<String, Metric>) -> 
     metrics.entries.iter().filter_map(defined).collect()
 }
 
-fn cells_of_table(table: &Table) -> Result<Vec<Row>, StageError> {
+fn cells_of_table(table: &Table) -> Result<Vec<Row>, Trouble> {
     let mut rows = vec![Row::new(); table.rows()];
     for name in table.column_names() {
         let cells = cells_of_column(table, &name).ok_or_else(|| {
-            StageError::new(format!("column `{name}` holds neither numbers nor text"))
+            Trouble::new(format!("column `{name}` holds neither numbers nor text"))
         })?;
         for (row, cell) in rows.iter_mut().zip(cells) {
             row.extend(cell.map(|cell| (name.clone(), cell)));
@@ -179,7 +179,7 @@ struct GatheredTable {
 }
 
 impl GatheredTable {
-    fn new(rows: Vec<(Row, Row)>) -> Result<Self, StageError> {
+    fn new(rows: Vec<(Row, Row)>) -> Result<Self, Trouble> {
         let mut columns: IndexMap<String, Vec<Option<Cell>>> = IndexMap::new();
         let mut axes = BTreeSet::new();
         for (axis, _) in rows.iter().flat_map(|(row_axes, _)| row_axes) {
@@ -194,7 +194,7 @@ impl GatheredTable {
             }
             for (name, cell) in figures {
                 if axes.contains(&name) {
-                    return Err(StageError::new(format!(
+                    return Err(Trouble::new(format!(
                         "`{name}` is both an axis and a column of the instances"
                     ))
                     .hint("rename the axis"));
@@ -233,7 +233,7 @@ impl GatheredTable {
     }
 
     /// The axes, and these columns in this order.
-    fn select(mut self, figures: &[String]) -> Result<Self, StageError> {
+    fn select(mut self, figures: &[String]) -> Result<Self, Trouble> {
         let (axes, mut others): (IndexMap<_, _>, IndexMap<_, _>) =
             std::mem::take(&mut self.columns)
                 .into_iter()
@@ -246,7 +246,7 @@ impl GatheredTable {
             .join(", ");
         for figure in figures {
             let missing = || {
-                StageError::new(format!("`figures` names `{figure}`, which no instance has"))
+                Trouble::new(format!("`figures` names `{figure}`, which no instance has"))
                     .hint(format!("there are {known}"))
             };
             let cells = others.shift_remove(figure).ok_or_else(missing)?;
@@ -255,7 +255,7 @@ impl GatheredTable {
         Ok(self)
     }
 
-    fn into_table(self) -> Result<Table, StageError> {
+    fn into_table(self) -> Result<Table, Trouble> {
         let columns: Vec<(String, Column)> = self
             .columns
             .into_iter()
@@ -387,14 +387,14 @@ mod tests {
         }
     }
 
-    fn collect(items: Vec<(&str, Artifact)>) -> Result<(Table, Metrics), StageError> {
+    fn collect(items: Vec<(&str, Artifact)>) -> Result<(Table, Metrics), Trouble> {
         collect_with(&Params::default(), items)
     }
 
     fn collect_with(
         params: &Params,
         items: Vec<(&str, Artifact)>,
-    ) -> Result<(Table, Metrics), StageError> {
+    ) -> Result<(Table, Metrics), Trouble> {
         let mut inputs = Inputs::default();
         items
             .into_iter()

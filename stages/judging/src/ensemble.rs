@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::{ArtifactKind, Forecasts, Predictions, Scores, Split, Typed};
-use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// The stage kind.
 pub struct Ensemble;
@@ -122,7 +122,7 @@ impl Stage for Ensemble {
         Ok(())
     }
 
-    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(params: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let port = params.of.port();
         Ok(match params.of {
             Of::Scores => Outputs::one(port, scores(params, &members(inputs)?)?),
@@ -133,17 +133,17 @@ impl Stage for Ensemble {
 }
 
 /// The members with their names; at least one.
-fn members<T: Typed>(inputs: &Inputs) -> Result<Vec<(&str, &T)>, StageError> {
+fn members<T: Typed>(inputs: &Inputs) -> Result<Vec<(&str, &T)>, Trouble> {
     let mut members = Vec::new();
     for (name, artifact) in inputs.all("members") {
         let content = T::from_artifact(artifact);
         let content = content.ok_or_else(|| {
-            StageError::new(format!("`{name}` is {}, not {}", artifact.kind(), T::KIND))
+            Trouble::new(format!("`{name}` is {}, not {}", artifact.kind(), T::KIND))
         })?;
         members.push((name.as_str(), &**content));
     }
     if members.is_empty() {
-        return Err(StageError::new(
+        return Err(Trouble::new(
             "an ensemble needs at least one member: nothing is connected to `members`",
         ));
     }
@@ -155,11 +155,11 @@ fn check_alike<T>(
     members: &[(&str, &T)],
     what: &str,
     alike: impl Fn(&T, &T) -> bool,
-) -> Result<(), StageError> {
+) -> Result<(), Trouble> {
     let (first_name, first) = members[0];
     match members.iter().find(|(_, other)| !alike(first, other)) {
         None => Ok(()),
-        Some((name, _)) => Err(StageError::new(format!(
+        Some((name, _)) => Err(Trouble::new(format!(
             "`{first_name}` and `{name}` do not have the same {what}"
         ))
         .hint("the members of an ensemble judge the same rows of the same data")),
@@ -183,7 +183,7 @@ fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|value| f64::from(*value)).collect()
 }
 
-fn scores(params: &Params, members: &[(&str, &Scores)]) -> Result<Scores, StageError> {
+fn scores(params: &Params, members: &[(&str, &Scores)]) -> Result<Scores, Trouble> {
     check_alike(members, "rows", |one, other| {
         one.segments == other.segments && one.labels == other.labels
     })?;
@@ -205,10 +205,10 @@ fn scores(params: &Params, members: &[(&str, &Scores)]) -> Result<Scores, StageE
 }
 
 /// A member's scores, brought to mean 0 and deviation 1 over those of one split.
-fn standardized(name: &str, member: &Scores, split: Split) -> Result<Vec<f64>, StageError> {
+fn standardized(name: &str, member: &Scores, split: Split) -> Result<Vec<f64>, Trouble> {
     let basis = wide(&member.values(split));
     if basis.is_empty() {
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "`{name}` has no scores of the split `{split}` to standardize by"
         ))
         .hint("score that split too, or choose another for `standardize_by`"));
@@ -226,7 +226,7 @@ fn standardized(name: &str, member: &Scores, split: Split) -> Result<Vec<f64>, S
         .collect())
 }
 
-fn forecasts(params: &Params, members: &[(&str, &Forecasts)]) -> Result<Forecasts, StageError> {
+fn forecasts(params: &Params, members: &[(&str, &Forecasts)]) -> Result<Forecasts, Trouble> {
     check_alike(members, "windows", |one, other| {
         (&one.channels, one.horizon, &one.origins)
             == (&other.channels, other.horizon, &other.origins)
@@ -245,10 +245,7 @@ fn forecasts(params: &Params, members: &[(&str, &Forecasts)]) -> Result<Forecast
     })
 }
 
-fn predictions(
-    params: &Params,
-    members: &[(&str, &Predictions)],
-) -> Result<Predictions, StageError> {
+fn predictions(params: &Params, members: &[(&str, &Predictions)]) -> Result<Predictions, Trouble> {
     check_alike(members, "samples and classes", |one, other| {
         (&one.classes, &one.samples, &one.truth) == (&other.classes, &other.samples, &other.truth)
     })?;
@@ -268,7 +265,7 @@ mod tests {
     use contract::NullHost;
     use contract::artifact::{Artifact, Origin, Segment};
 
-    fn of(params: &Params, members: Vec<Artifact>) -> Result<Artifact, StageError> {
+    fn of(params: &Params, members: Vec<Artifact>) -> Result<Artifact, Trouble> {
         let mut inputs = Inputs::default();
         for (number, member) in members.into_iter().enumerate() {
             inputs.add("members", &format!("seed={number}"), member);

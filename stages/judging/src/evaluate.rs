@@ -15,8 +15,8 @@ use crate::metrics::{self, MetricChoice, Subject};
 use crate::thresholds::{Basis, ThresholdChoice};
 use contract::artifact::{ArtifactKind, Forecasts, Predictions, Scores, Split};
 use contract::{
-    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, StageError,
-    Threads,
+    Fault, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext, Threads,
+    Trouble,
 };
 
 /// The stage kind.
@@ -217,9 +217,9 @@ impl Stage for Evaluate {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         Self::check_inputs(params, &inputs.connected())
-            .map_err(|fault| StageError::new(fault.reason))?;
+            .map_err(|fault| Trouble::new(fault.reason))?;
         if let Some(scores) = inputs.optional::<Scores>(SCORES)? {
             return Ok(Outputs::one(
                 "metrics",

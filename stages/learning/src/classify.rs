@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::Task;
 use crate::training::{Inference, Samples, Selection};
 use contract::artifact::{ArtifactKind, Images, Model, Predictions, Split, Windows};
-use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Stage for Classify {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let (model, selection) = (inputs.get::<Model>("model")?, params.selection());
         let predictions = match params.of {
             Of::Windows => classify(
@@ -133,7 +133,7 @@ fn classify(
     samples: &dyn Samples,
     selection: &Selection,
     context: &StageContext<'_>,
-) -> Result<Predictions, StageError> {
+) -> Result<Predictions, Trouble> {
     let inference = Inference::new(model, Task::Classify, samples, context)?;
     let classes = inference.loaded.classes.clone();
     let numbers = numbers(&classes, &samples.classes())?;
@@ -172,16 +172,16 @@ fn classify(
             });
         Ok(())
     })?;
-    predictions.validate().map_err(StageError::new)?;
+    predictions.validate().map_err(Trouble::new)?;
     Ok(predictions)
 }
 
 /// The model's number of each class of the samples.
-fn numbers(known: &[String], own: &[String]) -> Result<Vec<u32>, StageError> {
+fn numbers(known: &[String], own: &[String]) -> Result<Vec<u32>, Trouble> {
     let number = |name: &String| {
         let number = known.iter().position(|class| class == name);
         number.map(|number| number as u32).ok_or_else(|| {
-            StageError::new(format!("the model does not know the class `{name}`"))
+            Trouble::new(format!("the model does not know the class `{name}`"))
                 .hint(format!("it tells apart {}", known.join(", ")))
         })
     };
@@ -259,7 +259,7 @@ mod tests {
         }
     }
 
-    fn run(model: &Model, windows: &Windows) -> Result<Arc<Predictions>, StageError> {
+    fn run(model: &Model, windows: &Windows) -> Result<Arc<Predictions>, Trouble> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::Task;
 use crate::training::{Inference, Selection};
 use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Series, Split, Windows};
-use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Stage for Forecast {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let (windows, model) = (
             inputs.get::<Windows>("windows")?,
             inputs.get::<Model>("model")?,
@@ -119,7 +119,7 @@ impl Stage for Forecast {
             forecasts.predicted.extend_from_slice(&answer.output);
             Ok(())
         })?;
-        forecasts.validate().map_err(StageError::new)?;
+        forecasts.validate().map_err(Trouble::new)?;
         Ok(Outputs::one("forecasts", forecasts))
     }
 }
@@ -162,7 +162,7 @@ mod tests {
         params: &Params,
         model: &Model,
         windows: &Windows,
-    ) -> Result<Arc<Forecasts>, StageError> {
+    ) -> Result<Arc<Forecasts>, Trouble> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::models::Task;
 use crate::training::{Inference, Masking, Selection};
 use contract::artifact::{ArtifactKind, Forecasts, Model, Origin, Split, Windows};
-use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Fault, Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Stage for Impute {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let (windows, model) = (
             inputs.get::<Windows>("windows")?,
             inputs.get::<Model>("model")?,
@@ -143,14 +143,14 @@ impl Stage for Impute {
                 .batch
                 .mask
                 .as_ref()
-                .ok_or_else(|| StageError::new("nothing was hidden"))?;
+                .ok_or_else(|| Trouble::new("nothing was hidden"))?;
             let mask = mask.flatten_all()?.to_vec1::<f32>()?;
             filled
                 .judged
                 .extend(mask.into_iter().map(|seen| u8::from(seen == 0.0)));
             Ok(())
         })?;
-        filled.validate().map_err(StageError::new)?;
+        filled.validate().map_err(Trouble::new)?;
         Ok(Outputs::one("forecasts", filled))
     }
 }

@@ -13,7 +13,7 @@ use contract::artifact::{
     ArtifactKind, Images, Model, Scores, Segment, Series, Split, WindowRun, Windows,
 };
 use contract::{
-    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, StageError, Threads,
+    Fault, Inputs, Numerics, Outputs, Port, Progress, Stage, StageContext, Threads, Trouble,
 };
 
 /// See the module.
@@ -138,7 +138,7 @@ impl Stage for Score {
         params: &Params,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let device = numerics::device(context.device)?;
         if params.of == Of::Images {
             let (images, model) = (
@@ -153,13 +153,13 @@ impl Stage for Score {
         let windows = inputs.get::<Windows>("windows")?;
         let fits = |shape: DataShape| {
             if shape.task != Task::Detect {
-                return Err(StageError::new(format!(
+                return Err(Trouble::new(format!(
                     "the model was trained to {}, which gives no scores",
                     shape.task
                 )));
             }
             if shape.width > 0 {
-                let error = StageError::new("the model was trained on images, these are windows");
+                let error = Trouble::new("the model was trained on images, these are windows");
                 return Err(error.hint("set `of: images`"));
             }
             check_shape(shape, &windows)
@@ -179,22 +179,19 @@ impl Stage for Score {
     }
 }
 
-fn check_shape(shape: DataShape, windows: &Windows) -> Result<(), StageError> {
+fn check_shape(shape: DataShape, windows: &Windows) -> Result<(), Trouble> {
     let (length, channels) = (windows.spec.length, windows.series.width());
     if shape.length == length && shape.channels == channels {
         return Ok(());
     }
-    Err(StageError::new(format!(
+    Err(Trouble::new(format!(
         "the model was trained on windows of {} rows and {} channels, these have {length} rows and {channels} channels",
         shape.length, shape.channels
     ))
     .hint("score with the windows of the training, or with others of the same length and series of the same channels"))
 }
 
-fn wanted_segments<'a>(
-    params: &Params,
-    series: &'a Series,
-) -> Result<Vec<&'a Segment>, StageError> {
+fn wanted_segments<'a>(params: &Params, series: &'a Series) -> Result<Vec<&'a Segment>, Trouble> {
     let wanted = |split: Split| {
         params
             .splits
@@ -209,7 +206,7 @@ fn wanted_segments<'a>(
     let rows: usize = segments.iter().map(|segment| segment.rows.len()).sum();
     if rows == 0 {
         return Err(
-            StageError::new("the splits to score have no rows").hint("name others in `splits`")
+            Trouble::new("the splits to score have no rows").hint("name others in `splits`")
         );
     }
     Ok(segments)
@@ -264,7 +261,7 @@ struct Scorer<'a> {
 
 impl Scorer<'_> {
     /// Slides windows over every run, row by row or side by side, whatever the stride that training used.
-    fn run(&mut self, segments: &[&Segment]) -> Result<(), StageError> {
+    fn run(&mut self, segments: &[&Segment]) -> Result<(), Trouble> {
         let wanted = |run: &&WindowRun| segments.iter().any(|segment| segment.split == run.split);
         let runs: Vec<WindowRun> = self.windows.runs.iter().filter(wanted).copied().collect();
         let length = self.windows.spec.length;
@@ -294,7 +291,7 @@ impl Scorer<'_> {
     }
 
     /// One batch of windows of a run. A run may borrow rows of other splits for context; only its `own` get scores.
-    fn batch(&mut self, starts: &[usize], run: &WindowRun, own: &[bool]) -> Result<(), StageError> {
+    fn batch(&mut self, starts: &[usize], run: &WindowRun, own: &[bool]) -> Result<(), Trouble> {
         let batch = self.windows.gather(starts, Task::Detect, &self.device)?;
         let errors = self
             .network
@@ -323,7 +320,7 @@ impl Scorer<'_> {
         Ok(())
     }
 
-    fn finish(self, segments: &[&Segment]) -> Result<Scores, StageError> {
+    fn finish(self, segments: &[&Segment]) -> Result<Scores, Trouble> {
         let series = &self.windows.series;
         let channels = self.rows.channels;
         let total: usize = segments.iter().map(|segment| segment.rows.len()).sum();
@@ -352,10 +349,8 @@ impl Scorer<'_> {
                     .for_each(|(part, error)| *part = error / channels as f32);
                 let score: f32 = parts.iter().sum();
                 if !score.is_finite() {
-                    return Err(
-                        StageError::new(format!("the score of row {row} is {score}"))
-                            .hint("are the model's weights and the series finite?"),
-                    );
+                    return Err(Trouble::new(format!("the score of row {row} is {score}"))
+                        .hint("are the model's weights and the series finite?"));
                 }
                 scores.scores.push(score);
                 if self.params.contributions {
@@ -416,14 +411,14 @@ fn rows_of_split(segments: &[&Segment], run: &WindowRun) -> Vec<bool> {
     own
 }
 
-fn uncovered(row: usize, segment: &Segment, length: usize) -> StageError {
+fn uncovered(row: usize, segment: &Segment, length: usize) -> Trouble {
     let Segment {
         split,
         entity,
         rows,
         ..
     } = segment;
-    StageError::new(format!(
+    Trouble::new(format!(
         "no window covers row {row}, in the split {split} of {entity} with {} rows",
         rows.len()
     ))
@@ -443,11 +438,7 @@ mod tests {
 
     const LENGTH: usize = 10;
 
-    fn scores(
-        params: &Params,
-        model: &Model,
-        windows: &Windows,
-    ) -> Result<Arc<Scores>, StageError> {
+    fn scores(params: &Params, model: &Model, windows: &Windows) -> Result<Arc<Scores>, Trouble> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add("windows", "windows", windows.clone().into());

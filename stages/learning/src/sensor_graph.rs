@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::models;
 use contract::artifact::{ArtifactKind, Model, Table, Windows};
-use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, StageError, Threads};
+use contract::{Inputs, Numerics, Outputs, Port, Stage, StageContext, Threads, Trouble};
 
 /// See the module.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Stage for SensorGraph {
         )]
     }
 
-    fn run(_: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, StageError> {
+    fn run(_: &Params, inputs: &Inputs, _: &StageContext<'_>) -> Result<Outputs, Trouble> {
         let (model, windows) = (
             inputs.get::<Model>("model")?,
             inputs.get::<Windows>("windows")?,
@@ -65,7 +65,7 @@ impl Stage for SensorGraph {
                 shape.channels,
                 channels.len()
             );
-            Err(StageError::new(message).hint("connect the windows of the training"))
+            Err(Trouble::new(message).hint("connect the windows of the training"))
         };
         let loaded = models::load(&model, &numerics::device(contract::Device::Cpu)?, fits)?;
         let edges = loaded.network.graph()?.ok_or_else(|| {
@@ -74,7 +74,7 @@ impl Stage for SensorGraph {
                 .get("kind")
                 .and_then(serde_json::Value::as_str)
                 .unwrap_or("this model");
-            StageError::new(format!("{kind} learns no graph of channels"))
+            Trouble::new(format!("{kind} learns no graph of channels"))
                 .hint("train a model that does, such as gdn")
         })?;
         let names = |end: fn(&models::Edge) -> usize| -> Vec<String> {
@@ -100,7 +100,7 @@ mod tests {
     use contract::NullHost;
     use serde_json::json;
 
-    fn graph(kind: serde_json::Value) -> Result<Table, StageError> {
+    fn graph(kind: serde_json::Value) -> Result<Table, Trouble> {
         let values: Vec<f32> = (0..120).map(|index| (index as f32 * 0.7).sin()).collect();
         let windows = contract::testing::training_windows(values, 3, 5);
         let recipe = serde_json::from_value(

@@ -5,7 +5,7 @@ use crate::training::{Recipe, train};
 use contract::artifact::{ArtifactKind, Images, Split, Windows};
 use contract::{
     Fault, FileRequest, Inputs, Learning, Numerics, Outputs, Port, Purpose, Stage, StageContext,
-    StageError, Threads,
+    Threads, Trouble,
 };
 
 /// See the module.
@@ -94,7 +94,7 @@ impl Stage for Train {
         params: &Recipe,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let trained = if params.reads_images() {
             train(params, &*inputs.get::<Images>("images")?, context)?
         } else {

@@ -2,17 +2,17 @@
 //! Which device a stage gets is decided by the engine.
 
 use super::simd::{Level, SIMD_VARIABLE};
-use contract::{Device, Hardware, StageError};
+use contract::{Device, Hardware, Trouble};
 
 /// The machine that the program runs on.
 pub struct Machine;
 
 impl Hardware for Machine {
-    fn open(&self, device: Device) -> Result<(), StageError> {
+    fn open(&self, device: Device) -> Result<(), Trouble> {
         self::device(device).map(drop)
     }
 
-    fn class(&self, device: Device) -> Result<String, StageError> {
+    fn class(&self, device: Device) -> Result<String, Trouble> {
         numeric_class(device)
     }
 }
@@ -21,7 +21,7 @@ impl Hardware for Machine {
 ///
 /// # Errors
 /// If CUDA is asked for and this program was built without it, or no such device can be used; the reason is named.
-pub fn device(device: Device) -> Result<candle_core::Device, StageError> {
+pub fn device(device: Device) -> Result<candle_core::Device, Trouble> {
     match device {
         Device::Cpu => Ok(candle_core::Device::Cpu),
         Device::Cuda(ordinal) => cuda(ordinal),
@@ -29,27 +29,25 @@ pub fn device(device: Device) -> Result<candle_core::Device, StageError> {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
+fn cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
     // The driver's library is loaded on first use, and its absence is a panic there.
     let opened = std::panic::catch_unwind(|| candle_core::Device::new_cuda(ordinal));
     let hint = "run with `--device cpu`, or see `runner doctor`";
     match opened {
         Ok(Ok(device)) => {
             keep_memory(&device).map_err(|error| {
-                StageError::new(format!("CUDA device {ordinal} cannot be set up"))
+                Trouble::new(format!("CUDA device {ordinal} cannot be set up"))
                     .hint(hint)
                     .because(error)
             })?;
             Ok(device)
         }
         Ok(Err(error)) => Err(
-            StageError::new(format!("CUDA device {ordinal} cannot be used"))
+            Trouble::new(format!("CUDA device {ordinal} cannot be used"))
                 .hint(hint)
                 .because(error),
         ),
-        Err(_) => {
-            Err(StageError::new("the CUDA driver is not installed on this machine").hint(hint))
-        }
+        Err(_) => Err(Trouble::new("the CUDA driver is not installed on this machine").hint(hint)),
     }
 }
 
@@ -76,8 +74,8 @@ fn keep_memory(device: &candle_core::Device) -> candle_core::Result<()> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
-    Err(StageError::new(format!(
+fn cuda(ordinal: usize) -> Result<candle_core::Device, Trouble> {
+    Err(Trouble::new(format!(
         "CUDA device {ordinal} was asked for, but this program was built without CUDA"
     ))
     .hint("run with `--device cpu`, or build with `--features cuda`"))
@@ -87,7 +85,7 @@ fn cuda(ordinal: usize) -> Result<candle_core::Device, StageError> {
 ///
 /// # Errors
 /// If the device cannot be used.
-pub fn numeric_class(device: Device) -> Result<String, StageError> {
+pub fn numeric_class(device: Device) -> Result<String, Trouble> {
     check_simd_variable(std::env::var(SIMD_VARIABLE).ok().as_deref())?;
     match device {
         Device::Cpu => Ok(numeric_class_here()),
@@ -107,14 +105,14 @@ fn numeric_class_here() -> String {
 }
 
 /// A level that does not exist, or that the machine does not have, must not quietly become another one.
-fn check_simd_variable(value: Option<&str>) -> Result<(), StageError> {
+fn check_simd_variable(value: Option<&str>) -> Result<(), Trouble> {
     let Some(value) = value else { return Ok(()) };
     let here: Vec<&str> = Level::available().into_iter().map(Level::name).collect();
     if here.contains(&value) {
         return Ok(());
     }
     let message = format!("{SIMD_VARIABLE} is `{value}`, which this machine cannot give");
-    Err(StageError::new(message).hint(format!("it can be {}, or unset", here.join(", "))))
+    Err(Trouble::new(message).hint(format!("it can be {}, or unset", here.join(", "))))
 }
 
 /// The numeric class of a CPU of this architecture whose widest used instructions are these.
@@ -123,14 +121,13 @@ pub fn numeric_class_at(level: Level) -> String {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda_class(ordinal: usize) -> Result<String, StageError> {
+fn cuda_class(ordinal: usize) -> Result<String, Trouble> {
     use candle_core::cuda_backend::cudarc::driver::{result, sys};
 
     let opened = device(Device::Cuda(ordinal))?;
     let stream = opened.as_cuda_device()?.cuda_stream();
-    let failed = |error: result::DriverError| {
-        StageError::new("the CUDA device does not answer").because(error)
-    };
+    let failed =
+        |error: result::DriverError| Trouble::new("the CUDA device does not answer").because(error);
     let attribute = |name| stream.context().attribute(name).map_err(failed);
     let major = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
@@ -147,7 +144,7 @@ fn cuda_class(ordinal: usize) -> Result<String, StageError> {
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda_class(ordinal: usize) -> Result<String, StageError> {
+fn cuda_class(ordinal: usize) -> Result<String, Trouble> {
     cuda(ordinal).map(|_| String::new())
 }
 

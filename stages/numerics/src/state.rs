@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use super::initialise::Initial;
 use contract::artifact::{ElementType, TensorData};
-use contract::{Random, StageError};
+use contract::{Random, Trouble};
 
 /// Named tensors of a network. Parameters are learned by gradients, buffers are kept by layers themselves.
 #[derive(Debug)]
@@ -59,21 +59,21 @@ impl State {
     pub fn set_data(
         &self,
         data: &BTreeMap<String, TensorData>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         let known =
             |name: &String| self.parameters.contains_key(name) || self.buffers.contains_key(name);
         if let Some(unknown) = data.keys().find(|name| !known(name)) {
-            return Err(StageError::new(format!(
+            return Err(Trouble::new(format!(
                 "the weights hold a tensor `{unknown}` that the model does not have"
             )));
         }
         let mut values = Vec::new();
         for (name, own) in self.parameters.iter().chain(&self.buffers) {
-            let missing = || StageError::new(format!("the weights lack the tensor `{name}`"));
+            let missing = || Trouble::new(format!("the weights lack the tensor `{name}`"));
             let found = data.get(name).ok_or_else(missing)?;
             if found.shape != own.dims() {
                 let (found, expected) = (&found.shape, own.dims());
-                return Err(StageError::new(format!(
+                return Err(Trouble::new(format!(
                     "the tensor `{name}` has shape {found:?}, the model {expected:?}"
                 )));
             }
@@ -82,7 +82,7 @@ impl State {
         values
             .into_iter()
             .try_for_each(|(own, value)| own.set(&value))
-            .map_err(StageError::from)
+            .map_err(Trouble::from)
     }
 }
 
@@ -101,7 +101,7 @@ fn from_data(
     data: &TensorData,
     wanted: DType,
     device: &Device,
-) -> std::result::Result<Tensor, StageError> {
+) -> std::result::Result<Tensor, Trouble> {
     let shape = data.shape.as_slice();
     let expected = match wanted {
         DType::I64 => ElementType::I64,
@@ -122,11 +122,11 @@ fn from_data(
     let (found, expected) = (data.element.name(), expected.name());
     tensor
         .ok_or_else(|| {
-            StageError::new(format!(
+            Trouble::new(format!(
                 "the tensor `{name}` holds {found}, the model {expected}"
             ))
         })?
-        .map_err(StageError::from)
+        .map_err(Trouble::from)
 }
 
 /// Declares a network's tensors, one layer after another.

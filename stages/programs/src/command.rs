@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use contract::artifact::ArtifactKind;
 use contract::{
     Fault, FileRequest, Inputs, LookUp, Numerics, Outputs, Port, Remark, Stage, StageContext,
-    StageError, Surroundings, Threads,
+    Surroundings, Threads, Trouble,
 };
 
 /// Parameters of `command`.
@@ -146,13 +146,13 @@ impl Stage for Command {
         params: &CommandParams,
         inputs: &Inputs,
         context: &StageContext<'_>,
-    ) -> Result<Outputs, StageError> {
+    ) -> Result<Outputs, Trouble> {
         let layout = layout::lay_out(params, inputs, context)?;
         let arguments: Vec<String> = params
             .run
             .iter()
             .map(|text| layout.fill(text))
-            .collect::<Result<_, StageError>>()?;
+            .collect::<Result<_, Trouble>>()?;
         let variables = environment::variables(params, context);
         process::run_to_end(&arguments, &variables, layout.folder(), context)?;
         outputs::collect(params, &layout)

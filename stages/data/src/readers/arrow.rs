@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::tabular::TypedTable;
 use super::{Dataset, batches, columns};
 use contract::artifact::Series;
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Which files, and what their columns are for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +35,7 @@ impl Dataset for Arrow {
         self.0.sources().files()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let table = &self.0;
         table.sources().read(
             table.missing,
@@ -43,7 +43,7 @@ impl Dataset for Arrow {
             context,
             |path, builder| {
                 let failed = |error| {
-                    StageError::new("the file cannot be read")
+                    Trouble::new("the file cannot be read")
                         .at(path, None)
                         .because(error)
                 };
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use contract::NullHost;
 
-    fn read(bytes: &[u8]) -> Result<Series, StageError> {
+    fn read(bytes: &[u8]) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.arrow");
         std::fs::write(&path, bytes).unwrap();

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use super::builder::Builder;
 use super::columns::{self, Columns, Role, Selection};
 use contract::artifact::guarded;
-use contract::{StageContext, StageError};
+use contract::{StageContext, Trouble};
 
 /// Appends all batches of one file; returns its rows.
 pub(super) fn append(
@@ -20,7 +20,7 @@ pub(super) fn append(
     builder: &mut Builder,
     file: &Path,
     context: &StageContext<'_>,
-) -> Result<usize, StageError> {
+) -> Result<usize, Trouble> {
     let names: Vec<String> = schema
         .fields()
         .iter()
@@ -60,8 +60,8 @@ pub(super) fn append(
 /// Reads a file with a library that may panic over damaged bytes.
 pub(super) fn guard(
     file: &Path,
-    read: impl FnOnce() -> Result<usize, StageError>,
-) -> Result<usize, StageError> {
+    read: impl FnOnce() -> Result<usize, Trouble>,
+) -> Result<usize, Trouble> {
     guarded(read).unwrap_or_else(|reason| Err(damaged(file, reason)))
 }
 
@@ -69,10 +69,10 @@ pub(super) fn guard(
 pub(super) fn damaged(
     file: &Path,
     error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> StageError {
+) -> Trouble {
     let message =
         "the file is damaged, of another format, or compressed in a way that is not built in";
-    StageError::new(message).at(file, None).because(error).hint(
+    Trouble::new(message).at(file, None).because(error).hint(
         "uncompressed, Snappy and Zstandard Parquet can be read, \
         and uncompressed Arrow IPC",
     )
@@ -86,8 +86,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn error(&self, message: String, hint: &str) -> StageError {
-        StageError::new(message).at(self.file, None).hint(hint)
+    fn error(&self, message: String, hint: &str) -> Trouble {
+        Trouble::new(message).at(self.file, None).hint(hint)
     }
 
     fn append(
@@ -95,7 +95,7 @@ impl Place<'_> {
         batch: &RecordBatch,
         roles: &[Role],
         into: &mut Columns,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         let width = roles.iter().filter(|role| **role == Role::Value).count();
         let base = into.values.len();
         into.values
@@ -117,7 +117,7 @@ impl Place<'_> {
     }
 
     /// Whether a column can have its role.
-    fn check_type(&self, column: usize, kind: &DataType, role: Role) -> Result<(), StageError> {
+    fn check_type(&self, column: usize, kind: &DataType, role: Role) -> Result<(), Trouble> {
         let is_number = kind.is_numeric() || *kind == DataType::Boolean;
         let is_time = matches!(
             kind,
@@ -130,7 +130,7 @@ impl Place<'_> {
         }
     }
 
-    fn no_number(&self, column: usize, kind: &DataType) -> StageError {
+    fn no_number(&self, column: usize, kind: &DataType) -> Trouble {
         let message = format!("column `{}` holds {kind}, not numbers", self.names[column]);
         self.error(
             message,
@@ -138,7 +138,7 @@ impl Place<'_> {
         )
     }
 
-    fn no_time(&self, column: usize, kind: &DataType) -> StageError {
+    fn no_time(&self, column: usize, kind: &DataType) -> Trouble {
         let message = format!("column `{}` holds {kind}, not a time", self.names[column]);
         self.error(
             message,
@@ -147,7 +147,7 @@ impl Place<'_> {
     }
 
     /// A column as 32-bit floats.
-    fn floats(&self, column: usize, array: &ArrayRef) -> Result<ArrayRef, StageError> {
+    fn floats(&self, column: usize, array: &ArrayRef) -> Result<ArrayRef, Trouble> {
         cast(array, &DataType::Float32).map_err(|_| self.no_number(column, array.data_type()))
     }
 
@@ -158,7 +158,7 @@ impl Place<'_> {
         into: &mut Columns,
         first: usize,
         width: usize,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         let floats = self.floats(column, array)?;
         let floats = floats.as_primitive::<Float32Type>();
         for (row, value) in floats.iter().enumerate() {
@@ -178,12 +178,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn labels(
-        &self,
-        column: usize,
-        array: &ArrayRef,
-        into: &mut Columns,
-    ) -> Result<(), StageError> {
+    fn labels(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), Trouble> {
         let floats = self.floats(column, array)?;
         for (row, value) in floats.as_primitive::<Float32Type>().iter().enumerate() {
             into.labels.push(match value {
@@ -203,7 +198,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), StageError> {
+    fn times(&self, column: usize, array: &ArrayRef, into: &mut Columns) -> Result<(), Trouble> {
         let name = &self.names[column];
         let wrong = || self.no_time(column, array.data_type());
         let milliseconds = match array.data_type() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::columns::{self, Columns};
 use super::missing::{self, Missing, Unfilled};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Segment, Series, Split};
 
 /// The rows of one file and what they are for.
@@ -49,7 +49,7 @@ impl Builder {
     ///
     /// # Errors
     /// If a value is infinite or is missing and the rule cannot fill it.
-    pub fn close(&mut self, part: Part<'_>) -> Result<(), StageError> {
+    pub fn close(&mut self, part: Part<'_>) -> Result<(), Trouble> {
         let (width, base) = (self.channels.len(), self.rows());
         let end = base + part.splits.last().map_or(0, |(_, rows)| rows.end);
         self.columns.values.truncate(end * width);
@@ -78,11 +78,7 @@ impl Builder {
     }
 
     /// Takes the channels of the first file and compares those of all others with them.
-    pub fn expect_channels(
-        &mut self,
-        channels: Vec<String>,
-        file: &Path,
-    ) -> Result<(), StageError> {
+    pub fn expect_channels(&mut self, channels: Vec<String>, file: &Path) -> Result<(), Trouble> {
         if self.segments.is_empty() && self.channels.is_empty() {
             self.channels = channels;
             return Ok(());
@@ -103,7 +99,7 @@ impl Builder {
     }
 
     /// Moves the complete rows together; every stretch of them becomes a segment.
-    fn drop_incomplete(&mut self, base: usize, part: &Part<'_>) -> Result<(), StageError> {
+    fn drop_incomplete(&mut self, base: usize, part: &Part<'_>) -> Result<(), Trouble> {
         let width = self.channels.len();
         let mut next = base;
         for (split, rows) in &part.splits {
@@ -113,7 +109,7 @@ impl Builder {
                 let message = format!(
                     "no row of the split `{split}` is complete, so `missing: drop` leaves none"
                 );
-                return Err(StageError::new(message)
+                return Err(Trouble::new(message)
                     .at(part.file, None)
                     .hint("see `missing` and `columns`"));
             }
@@ -139,7 +135,7 @@ impl Builder {
     }
 
     /// The series of all parts.
-    pub fn finish(mut self) -> Result<Series, StageError> {
+    pub fn finish(mut self) -> Result<Series, Trouble> {
         if !self.labelled {
             self.columns.labels.clear();
         }
@@ -157,13 +153,13 @@ impl Builder {
             segments: self.segments,
         };
         series.validate().map_err(|reason| {
-            StageError::new(format!("the parts of the data do not fit: {reason}"))
+            Trouble::new(format!("the parts of the data do not fit: {reason}"))
         })?;
         Ok(series)
     }
 }
 
-fn unfilled(rule: Missing, place: &Unfilled, channel: &str, part: &Part<'_>) -> StageError {
+fn unfilled(rule: Missing, place: &Unfilled, channel: &str, part: &Part<'_>) -> Trouble {
     let row = place.row + 1;
     let (message, hint) = match rule {
         Missing::Ffill => (
@@ -179,5 +175,5 @@ fn unfilled(rule: Missing, place: &Unfilled, channel: &str, part: &Part<'_>) -> 
             "`missing: ffill`, `interpolate` or `drop` fills or drops such rows",
         ),
     };
-    StageError::new(message).at(part.file, None).hint(hint)
+    Trouble::new(message).at(part.file, None).hint(hint)
 }

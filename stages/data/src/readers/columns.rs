@@ -4,18 +4,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use contract::StageError;
+use contract::Trouble;
 
 /// The most columns of a file. Rows of more are no table of measurements, but a file that was made to fill the memory.
 pub(super) const MOST: usize = 100_000;
 
 /// Refuses a file of too many columns.
-pub(super) fn check_count(columns: usize, file: &Path) -> Result<(), StageError> {
+pub(super) fn check_count(columns: usize, file: &Path) -> Result<(), Trouble> {
     if columns <= MOST {
         return Ok(());
     }
     let hint = "is the file written as one long line, or transposed?";
-    Err(StageError::new(format!(
+    Err(Trouble::new(format!(
         "{columns} columns, more than the {MOST} that a file can have"
     ))
     .at(file, None)
@@ -60,11 +60,11 @@ impl Selection<'_> {
     ///
     /// # Errors
     /// If a name that was asked for is not there, or if two columns have one name.
-    pub fn roles(&self, names: &[String], file: &Path) -> Result<Vec<Role>, StageError> {
+    pub fn roles(&self, names: &[String], file: &Path) -> Result<Vec<Role>, Trouble> {
         let mut seen = BTreeSet::new();
         if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
             let message = format!("two columns are named `{twice}`");
-            return Err(StageError::new(message)
+            return Err(Trouble::new(message)
                 .at(file, None)
                 .hint("name each column once"));
         }
@@ -72,7 +72,7 @@ impl Selection<'_> {
         for name in asked.chain(self.columns.unwrap_or_default().iter().map(String::as_str)) {
             if !names.iter().any(|known| known == name) {
                 let hint = format!("the columns are {}", listed(names));
-                return Err(StageError::new(format!("there is no column `{name}`"))
+                return Err(Trouble::new(format!("there is no column `{name}`"))
                     .at(file, None)
                     .hint(hint));
             }
@@ -87,7 +87,7 @@ impl Selection<'_> {
         if roles.contains(&Role::Value) {
             Ok(roles)
         } else {
-            Err(StageError::new("no column is left to be a channel")
+            Err(Trouble::new("no column is left to be a channel")
                 .at(file, None)
                 .hint("see `columns`"))
         }
@@ -113,8 +113,8 @@ pub(super) fn channels(names: &[String], roles: &[Role]) -> Vec<String> {
 }
 
 /// A file that was found to have no rows.
-pub(super) fn empty(file: impl Into<PathBuf>) -> StageError {
-    StageError::new("the file has no rows")
+pub(super) fn empty(file: impl Into<PathBuf>) -> Trouble {
+    Trouble::new("the file has no rows")
         .at(file, None)
         .hint("check that it was written or downloaded completely")
 }
@@ -124,7 +124,7 @@ pub(super) fn same_channels(
     first: &[String],
     found: &[String],
     file: &Path,
-) -> Result<(), StageError> {
+) -> Result<(), Trouble> {
     if first == found {
         return Ok(());
     }
@@ -146,7 +146,7 @@ pub(super) fn same_channels(
             first.len()
         )
     };
-    Err(StageError::new(message)
+    Err(Trouble::new(message)
         .at(file, None)
         .hint("all files of one series have the same columns in the same order"))
 }

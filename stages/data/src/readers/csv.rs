@@ -10,7 +10,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Where the files are and how they are written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -137,7 +137,7 @@ impl Dataset for Csv {
         self.sources().files()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let dialect = Dialect {
             delimiter: self.delimiter as u8,
             header: self.header,
@@ -171,7 +171,7 @@ mod tests {
     use contract::NullHost;
     use serde_json::{Value, json};
 
-    fn read(text: &str, mut parameters: Value) -> Result<Series, StageError> {
+    fn read(text: &str, mut parameters: Value) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("data.csv");
         std::fs::write(&file, text).unwrap();

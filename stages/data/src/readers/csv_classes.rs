@@ -12,7 +12,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, Missing, SplitPlan, stratified};
 use contract::artifact::{Series, Split};
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Where the samples are and how they are written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -78,14 +78,14 @@ impl CsvClasses {
         self.split.unwrap_or(own)
     }
 
-    fn samples(folder: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, StageError> {
+    fn samples(folder: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, Trouble> {
         let files = context.files_below(folder)?;
         if files.is_empty() {
             let hint = format!(
                 "it holds a folder per class with files that end with {}",
                 ENDINGS.join(", ")
             );
-            return Err(StageError::new("the folder has no samples")
+            return Err(Trouble::new("the folder has no samples")
                 .at(folder, None)
                 .hint(hint));
         }
@@ -97,7 +97,7 @@ impl CsvClasses {
             }),
             None => {
                 let error =
-                    StageError::new("a file beside the folders of the classes").at(&path, None);
+                    Trouble::new("a file beside the folders of the classes").at(&path, None);
                 Err(error.hint("the folder above a sample is its class: folder/CLASS/sample.csv"))
             }
         };
@@ -110,7 +110,7 @@ impl CsvClasses {
         splits: &[Split],
         builder: &mut Builder,
         context: &StageContext<'_>,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         let dialect = Dialect {
             delimiter: self.delimiter as u8,
             header: self.header,
@@ -177,7 +177,7 @@ impl Dataset for CsvClasses {
             .collect()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let mut builder = Builder::new(Vec::new(), self.missing);
         let samples = Self::samples(&self.path, context)?;
         let named: Vec<(&str, &str)> = samples
@@ -208,7 +208,7 @@ mod tests {
     use contract::NullHost;
 
     /// Reads files by their paths below the folder.
-    fn read(files: &[(&str, &str)], mut parameters: Value) -> Result<Series, StageError> {
+    fn read(files: &[(&str, &str)], mut parameters: Value) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let mut host = NullHost::default();
         for (name, text) in files {

@@ -12,7 +12,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Which transformers are read and how they are split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ impl Dataset for Ett {
             .collect()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let selection = Selection {
             time: Some("date"),
             label: None,
@@ -98,7 +98,7 @@ impl Dataset for Ett {
             if rows < needed {
                 let message = format!("{rows} rows where 20 months have {needed}");
                 let hint = "the file is cut short, or set `split` to fractions of what there is";
-                return Err(StageError::new(message).at(&file, None).hint(hint));
+                return Err(Trouble::new(message).at(&file, None).hint(hint));
             }
             builder.close(Part {
                 entity,

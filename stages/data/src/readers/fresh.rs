@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::{DatasetChoice, number, text};
 use contract::artifact::{Segment, Series, Split};
-use contract::{NullHost, StageError};
+use contract::{NullHost, Trouble};
 
 /// Reads files, each as one segment of the split `test`, with the channels in the order of `channels`. Columns are taken
 /// by name; in a table without a header, or with as many columns of other names, by position.
 ///
 /// # Errors
 /// If a file cannot be read or has other columns.
-pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, StageError> {
+pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Trouble> {
     let mut series = Series {
         channels: channels.to_vec(),
         values: Vec::new(),
@@ -40,7 +40,7 @@ pub fn read_fresh(files: &[PathBuf], channels: &[String]) -> Result<Series, Stag
 }
 
 /// The whole table of a file.
-fn read(file: &Path, channels: &[String]) -> Result<Series, StageError> {
+fn read(file: &Path, channels: &[String]) -> Result<Series, Trouble> {
     let name = file.to_string_lossy();
     let ending = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     let mut parameters = json!({"path": "input", "split": {"test": 1.0}});
@@ -86,7 +86,7 @@ fn is_number(field: &str) -> bool {
 }
 
 /// Where each channel stands among the columns of a file.
-fn places(found: &[String], channels: &[String], file: &Path) -> Result<Vec<usize>, StageError> {
+fn places(found: &[String], channels: &[String], file: &Path) -> Result<Vec<usize>, Trouble> {
     let place = |channel: &String| found.iter().position(|name| name == channel);
     if let Some(places) = channels.iter().map(place).collect::<Option<Vec<usize>>>() {
         return Ok(places);
@@ -97,14 +97,14 @@ fn places(found: &[String], channels: &[String], file: &Path) -> Result<Vec<usiz
     }
     let message = format!("the columns of the file are {}", found.join(", "));
     let hint = format!("the model was trained on {}", channels.join(", "));
-    Err(StageError::new(message).at(file, None).hint(hint))
+    Err(Trouble::new(message).at(file, None).hint(hint))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fresh(text: &str, channels: &[&str]) -> Result<Series, StageError> {
+    fn fresh(text: &str, channels: &[&str]) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new.csv");
         std::fs::write(&file, text).unwrap();

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use self::columns::{Columns, Role, Selection};
 use self::text::{Dialect, TextFile};
 use contract::artifact::Series;
-use contract::{Choice, Entry, Fault, FileRequest, StageContext, StageError, Table};
+use contract::{Choice, Entry, Fault, FileRequest, StageContext, Table, Trouble};
 
 pub use fresh::read_fresh;
 pub use missing::Missing;
@@ -54,7 +54,7 @@ pub trait Dataset: Send + Sync {
     ///
     /// # Errors
     /// The first fault in the data, with file and line.
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError>;
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble>;
 }
 
 /// All data sets and formats, in the order of the documentation.
@@ -129,7 +129,7 @@ fn read_labels(
     rows: usize,
     into: &mut Columns,
     context: &StageContext<'_>,
-) -> Result<(), StageError> {
+) -> Result<(), Trouble> {
     if npy::NpyFile::is_one(file) {
         return npy_labels(file, data, rows, into);
     }
@@ -145,7 +145,7 @@ fn read_labels(
     let text = TextFile::open(file, dialect)?;
     if text.names.len() != 1 {
         let message = format!("{} columns in a file of labels", text.names.len());
-        return Err(StageError::new(message)
+        return Err(Trouble::new(message)
             .at(file, Some(1))
             .hint("it holds one label a line: 0 or 1"));
     }
@@ -154,11 +154,11 @@ fn read_labels(
 }
 
 /// Appends an array of zeros and ones to the labels.
-fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Result<(), StageError> {
+fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Result<(), Trouble> {
     let array = npy::NpyFile::open(file)?;
     if array.width != 1 {
         let message = format!("{} columns in an array of labels", array.width);
-        return Err(StageError::new(message)
+        return Err(Trouble::new(message)
             .at(file, None)
             .hint("its shape is [rows]"));
     }
@@ -172,7 +172,7 @@ fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Resu
     {
         let message =
             format!("the label in row {row} (counted from 0) is {value}, neither 0 nor 1");
-        return Err(StageError::new(message)
+        return Err(Trouble::new(message)
             .at(file, None)
             .hint("1 marks an anomalous row, 0 a normal one"));
     }
@@ -182,7 +182,7 @@ fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Resu
 }
 
 /// Fails unless there is a label for every row.
-fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(), StageError> {
+fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(), Trouble> {
     if labels == rows {
         return Ok(());
     }
@@ -190,7 +190,7 @@ fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(),
         "the rows are those of {}; both files belong to the same version of the data",
         data.display()
     );
-    Err(StageError::new(format!("{labels} labels for {rows} rows"))
+    Err(Trouble::new(format!("{labels} labels for {rows} rows"))
         .at(file, None)
         .hint(hint))
 }
@@ -211,7 +211,7 @@ fn read_table(
     into: &mut builder::Builder,
     file: &Path,
     context: &StageContext<'_>,
-) -> Result<usize, StageError> {
+) -> Result<usize, Trouble> {
     let roles = selection.roles(&text.names, file)?;
     into.expect_channels(columns::channels(&text.names, &roles), file)?;
     text.read_roles(&roles, &mut into.columns, context)

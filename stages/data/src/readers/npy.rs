@@ -12,7 +12,7 @@ use super::columns::{self, Columns};
 use super::tabular::Sources;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Where the arrays are: `[rows, channels]`, or `[rows]` for one channel.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +62,7 @@ impl Dataset for Npy {
         self.sources().files()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         self.sources()
             .read(self.missing, false, context, |file, builder| {
                 let array = NpyFile::open(file)?;
@@ -105,15 +105,15 @@ impl NpyFile {
     }
 
     /// Reads the header.
-    pub fn open(path: &Path) -> Result<Self, StageError> {
+    pub fn open(path: &Path) -> Result<Self, Trouble> {
         let failed = |error: std::io::Error| {
-            StageError::new("the file cannot be read")
+            Trouble::new("the file cannot be read")
                 .at(path, None)
                 .because(error)
         };
         let bad = |message: String| {
             let hint = "write it with `numpy.save(file, array)`, where the array is numeric and 1- or 2-dimensional";
-            StageError::new(message).at(path, None).hint(hint)
+            Trouble::new(message).at(path, None).hint(hint)
         };
         let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
@@ -141,7 +141,7 @@ impl NpyFile {
     }
 
     /// Appends the array to `into`; returns its rows.
-    pub fn read(mut self, into: &mut Columns) -> Result<usize, StageError> {
+    pub fn read(mut self, into: &mut Columns) -> Result<usize, Trouble> {
         let count = self.rows * self.width;
         let base = into.values.len();
         if self.column_major {
@@ -154,7 +154,7 @@ impl NpyFile {
         while done < count {
             let bytes = &mut buffer[..self.size * (count - done).min(8192)];
             self.reader.read_exact(bytes).map_err(|error| {
-                StageError::new("the file cannot be read")
+                Trouble::new("the file cannot be read")
                     .at(&self.path, None)
                     .because(error)
             })?;
@@ -170,7 +170,7 @@ impl NpyFile {
                     let message =
                         format!("the value in row {row}, column {column} is infinite in 32 bits");
                     let hint = "rows and columns count from 0; replace it, or write NaN and choose a rule with `missing`";
-                    return Err(StageError::new(message).at(&self.path, None).hint(hint));
+                    return Err(Trouble::new(message).at(&self.path, None).hint(hint));
                 }
                 into.any_missing |= value.is_nan();
                 if self.column_major {
@@ -310,12 +310,7 @@ mod tests {
         (folder, path)
     }
 
-    fn values(
-        descr: &str,
-        fortran: &str,
-        shape: &str,
-        data: &[u8],
-    ) -> Result<Vec<f32>, StageError> {
+    fn values(descr: &str, fortran: &str, shape: &str, data: &[u8]) -> Result<Vec<f32>, Trouble> {
         let (_folder, path) = file(descr, fortran, shape, data);
         let mut columns = Columns::default();
         NpyFile::open(&path)?.read(&mut columns)?;

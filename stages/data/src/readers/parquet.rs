@@ -14,7 +14,7 @@ use super::columns::{Role, Selection};
 use super::tabular::TypedTable;
 use super::{Dataset, batches, columns};
 use contract::artifact::{Series, Source, check_page_sizes};
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Which files, and what their columns are for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ impl Dataset for Parquet {
         self.0.sources().files()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let table = &self.0;
         table.sources().read(
             table.missing,
@@ -45,7 +45,7 @@ impl Dataset for Parquet {
             context,
             |path, builder| {
                 let failed = |error| {
-                    StageError::new("the file cannot be read")
+                    Trouble::new("the file cannot be read")
                         .at(path, None)
                         .because(error)
                 };
@@ -68,7 +68,7 @@ fn append(
     builder: &mut Builder,
     path: &Path,
     context: &StageContext<'_>,
-) -> Result<usize, StageError> {
+) -> Result<usize, Trouble> {
     let (bytes, source) = (file.len(), file.clone());
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .map_err(|error| batches::damaged(path, error))?;
@@ -118,7 +118,7 @@ fn append(
 }
 
 /// Refuses a file that becomes very much larger in memory than it is: values that are all alike are written once.
-fn check_rows(rows: u64, columns: u64, bytes: u64, path: &Path) -> Result<(), StageError> {
+fn check_rows(rows: u64, columns: u64, bytes: u64, path: &Path) -> Result<(), Trouble> {
     const FREE: u64 = 1 << 30;
     const RATIO: u64 = 10_000;
     let decoded = rows
@@ -128,7 +128,7 @@ fn check_rows(rows: u64, columns: u64, bytes: u64, path: &Path) -> Result<(), St
         return Ok(());
     }
     let message = format!("a file of {bytes} bytes announces {rows} rows of {columns} columns");
-    Err(StageError::new(message)
+    Err(Trouble::new(message)
         .at(path, None)
         .hint("it is damaged, or was made to fill the memory"))
 }
@@ -169,7 +169,7 @@ mod tests {
         ]
     }
 
-    fn read(columns: Vec<(&str, ArrayRef)>, mut parameters: Value) -> Result<Series, StageError> {
+    fn read(columns: Vec<(&str, ArrayRef)>, mut parameters: Value) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -217,7 +217,7 @@ mod tests {
         writer.into_inner().unwrap()
     }
 
-    fn read_bytes(bytes: &[u8]) -> Result<Series, StageError> {
+    fn read_bytes(bytes: &[u8]) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
         std::fs::write(&path, bytes).unwrap();

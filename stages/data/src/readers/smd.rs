@@ -14,7 +14,7 @@ use super::text::{Dialect, TextFile};
 use super::times::TimeFormat;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Which machines are read and how their training part is split.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ impl Dataset for Smd {
             .collect()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let names: Vec<String> = (0..CHANNELS).map(metric).collect();
         let mut builder = Builder::new(names, Missing::Error);
         let machines = self.machines();
@@ -131,7 +131,7 @@ fn read_metrics(
     file: &Path,
     into: &mut Columns,
     context: &StageContext<'_>,
-) -> Result<usize, StageError> {
+) -> Result<usize, Trouble> {
     let time_format = &TimeFormat::Iso;
     let dialect = Dialect {
         delimiter: b',',
@@ -147,7 +147,7 @@ fn read_metrics(
             text.names.len()
         );
         let hint = "other comma-separated files are read with `dataset: csv`";
-        return Err(StageError::new(message).at(file, Some(1)).hint(hint));
+        return Err(Trouble::new(message).at(file, Some(1)).hint(hint));
     }
     text.read_roles(&[Role::Value; CHANNELS], into, context)
 }
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    fn read(train: &str, test: &str, labels: &str) -> Result<Series, StageError> {
+    fn read(train: &str, test: &str, labels: &str) -> Result<Series, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in [("train", train), ("test", test), ("test_label", labels)] {
             std::fs::create_dir_all(folder.path().join("ServerMachineDataset").join(name)).unwrap();

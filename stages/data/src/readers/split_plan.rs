@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use contract::artifact::Split;
-use contract::{Fault, StageError};
+use contract::{Fault, Trouble};
 
 /// Fractions of the rows, in order of time; they add up to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -87,7 +87,7 @@ impl SplitPlan {
     ///
     /// # Errors
     /// If a part that was asked for would be empty.
-    pub fn cut(&self, rows: usize) -> Result<Vec<(Split, Range<usize>)>, StageError> {
+    pub fn cut(&self, rows: usize) -> Result<Vec<(Split, Range<usize>)>, Trouble> {
         let mut parts = Vec::new();
         let (mut sum, mut start) = (0.0, 0);
         for (split, fraction) in self
@@ -107,7 +107,7 @@ impl SplitPlan {
                     "{rows} rows are too few for `{split}: {fraction}`: leave it out or give it more"
                 );
                 return Err(
-                    StageError::new(format!("the split `{split}` would have no rows")).hint(hint),
+                    Trouble::new(format!("the split `{split}` would have no rows")).hint(hint),
                 );
             }
             parts.push((split, start..end));

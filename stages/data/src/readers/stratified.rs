@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use super::SplitPlan;
 use contract::artifact::Split;
-use contract::{Random, StageError};
+use contract::{Random, Trouble};
 
 /// The split of each sample, given as class and name.
 ///
 /// # Errors
 /// If a class has too few samples for a split that was asked for.
-pub(super) fn split(samples: &[(&str, &str)], plan: &SplitPlan) -> Result<Vec<Split>, StageError> {
+pub(super) fn split(samples: &[(&str, &str)], plan: &SplitPlan) -> Result<Vec<Split>, Trouble> {
     let mut classes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (class, _)) in samples.iter().enumerate() {
         classes.entry(class).or_default().push(index);
@@ -21,7 +21,7 @@ pub(super) fn split(samples: &[(&str, &str)], plan: &SplitPlan) -> Result<Vec<Sp
         members.sort_by_cached_key(|index| (Random::new(0, samples[*index].1).next_u64(), *index));
         let parts = plan.cut(members.len()).map_err(|error| {
             let hint = format!("the class has {} samples; see `split`", members.len());
-            StageError::new(format!("in the class `{class}`, {}", error.message())).hint(hint)
+            Trouble::new(format!("in the class `{class}`, {}", error.message())).hint(hint)
         })?;
         for (split, part) in parts {
             members[part]

@@ -10,7 +10,7 @@ use super::builder::{Builder, Part};
 use super::columns::Selection;
 use super::{Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{Fault, FileRequest, StageContext, StageError};
+use contract::{Fault, FileRequest, StageContext, Trouble};
 
 /// Files that together make a series.
 pub(super) struct Sources<'a> {
@@ -66,8 +66,8 @@ impl Sources<'_> {
         missing: Missing,
         labelled: bool,
         context: &StageContext<'_>,
-        mut read: impl FnMut(&Path, &mut Builder) -> Result<usize, StageError>,
-    ) -> Result<Series, StageError> {
+        mut read: impl FnMut(&Path, &mut Builder) -> Result<usize, Trouble>,
+    ) -> Result<Series, Trouble> {
         let plan = self.plan();
         let mut builder = Builder::new(Vec::new(), missing);
         let texts = [Some(self.path), self.test]

@@ -14,7 +14,7 @@ use super::missing::Missing;
 use super::npy::NpyFile;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 const FOLDER: &str = "SMAP_MSL";
 const INTERVALS: &str = "SMAP_MSL/labeled_anomalies.csv";
@@ -95,7 +95,7 @@ impl Channels {
             .collect()
     }
 
-    fn read(&self, craft: &Craft, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, craft: &Craft, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let intervals_file = context.file(INTERVALS)?;
         let table = read_intervals(&intervals_file, craft)?;
         let name = |index: usize| {
@@ -168,7 +168,7 @@ macro_rules! spacecraft {
                 self.0.files(&$craft)
             }
 
-            fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+            fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
                 self.0.read(&$craft, context)
             }
         }
@@ -191,14 +191,14 @@ fn path(part: &str, channel: &str) -> String {
     format!("{FOLDER}/{part}/{channel}.npy")
 }
 
-fn read_array(file: &Path, craft: &Craft, builder: &mut Builder) -> Result<usize, StageError> {
+fn read_array(file: &Path, craft: &Craft, builder: &mut Builder) -> Result<usize, Trouble> {
     let array = NpyFile::open(file)?;
     if array.width != craft.width {
         let message = format!(
             "{} columns where a channel of {} has {}",
             array.width, craft.name, craft.width
         );
-        return Err(StageError::new(message)
+        return Err(Trouble::new(message)
             .at(file, None)
             .hint("is this a file of the other spacecraft?"));
     }
@@ -216,9 +216,9 @@ struct Intervals {
 }
 
 /// Reads the lines of one spacecraft.
-fn read_intervals(file: &Path, craft: &Craft) -> Result<Vec<Intervals>, StageError> {
+fn read_intervals(file: &Path, craft: &Craft) -> Result<Vec<Intervals>, Trouble> {
     let text = std::fs::read_to_string(file).map_err(|error| {
-        StageError::new("the file cannot be read")
+        Trouble::new("the file cannot be read")
             .at(file, None)
             .because(error)
     })?;
@@ -231,7 +231,7 @@ fn read_intervals(file: &Path, craft: &Craft) -> Result<Vec<Intervals>, StageErr
     {
         let bad = |what: &str| {
             let hint = "a line reads: channel, spacecraft, \"[[first, last], …]\", \"[kind, …]\", number of rows";
-            StageError::new(what).at(file, Some(index + 1)).hint(hint)
+            Trouble::new(what).at(file, Some(index + 1)).hint(hint)
         };
         let fields = line::fields(text.as_bytes(), b',');
         let [channel, spacecraft, sequences, _, length] = fields.as_slice() else {
@@ -273,28 +273,24 @@ fn labels(
     channel: &str,
     rows: usize,
     file: &Path,
-) -> Result<Vec<u8>, StageError> {
+) -> Result<Vec<u8>, Trouble> {
     let mut labels = vec![0; rows];
     let mut lines = table
         .iter()
         .filter(|line| line.channel == channel)
         .peekable();
     if lines.peek().is_none() {
-        return Err(
-            StageError::new(format!("channel `{channel}` is not listed"))
-                .at(file, None)
-                .hint(
-                    "without its \
+        return Err(Trouble::new(format!("channel `{channel}` is not listed"))
+            .at(file, None)
+            .hint(
+                "without its \
             line nothing is known about its anomalies; get the file again",
-                ),
-        );
+            ));
     }
     for line in lines {
         let bad = |message: String| {
             let hint = "the list and the arrays belong to different versions of the data";
-            StageError::new(message)
-                .at(file, Some(line.line))
-                .hint(hint)
+            Trouble::new(message).at(file, Some(line.line)).hint(hint)
         };
         if line.length != rows {
             return Err(bad(format!(
@@ -316,7 +312,7 @@ mod tests {
     use super::*;
     use contract::NullHost;
 
-    fn intervals(text: &str) -> Result<Vec<Intervals>, StageError> {
+    fn intervals(text: &str) -> Result<Vec<Intervals>, Trouble> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("labels.csv");
         std::fs::write(

@@ -15,7 +15,7 @@ use super::columns::{self, Columns, Role};
 use super::line::{self, Fault, LineParser};
 use super::number::PADDING;
 use super::times::TimeFormat;
-use contract::{StageContext, StageError};
+use contract::{StageContext, Trouble};
 
 /// Bytes of text per block. Small enough for a block and its rows to stay in a core's cache.
 const BLOCK: usize = 64 * 1024;
@@ -56,9 +56,9 @@ enum Source {
 
 impl Source {
     /// Opens a file; what `gzip` has compressed is told by its first bytes.
-    fn open(path: &Path) -> Result<Self, StageError> {
+    fn open(path: &Path) -> Result<Self, Trouble> {
         let failed = |error: std::io::Error| {
-            StageError::new("the file cannot be read")
+            Trouble::new("the file cannot be read")
                 .at(path, None)
                 .because(error)
         };
@@ -84,7 +84,7 @@ impl Source {
                 );
                 let hint =
                     "the file is damaged, or was made to fill the memory; if not, unpack it first";
-                Err(StageError::new(message).at(path, None).hint(hint))
+                Err(Trouble::new(message).at(path, None).hint(hint))
             }
         }
     }
@@ -124,9 +124,9 @@ fn unpacked(file: File, most: u64) -> std::io::Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.
-pub(super) fn whole(path: &Path) -> Result<String, StageError> {
+pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
     let failed = |error: std::io::Error| {
-        StageError::new("the file cannot be read")
+        Trouble::new("the file cannot be read")
             .at(path, None)
             .because(error)
     };
@@ -136,7 +136,7 @@ pub(super) fn whole(path: &Path) -> Result<String, StageError> {
     };
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        StageError::new(format!(
+        Trouble::new(format!(
             "the file is not UTF-8 text; byte {place} is the first that is wrong"
         ))
         .at(path, None)
@@ -162,9 +162,9 @@ impl<'a> TextFile<'a> {
     ///
     /// # Errors
     /// If it cannot be read or has no rows.
-    pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, StageError> {
+    pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, Trouble> {
         let failed = |error: std::io::Error| {
-            StageError::new("the file cannot be read")
+            Trouble::new("the file cannot be read")
                 .at(path, None)
                 .because(error)
         };
@@ -212,7 +212,7 @@ impl<'a> TextFile<'a> {
         roles: &[Role],
         into: &mut Columns,
         context: &StageContext<'_>,
-    ) -> Result<usize, StageError> {
+    ) -> Result<usize, Trouble> {
         let width = roles.iter().filter(|role| **role == Role::Value).count();
         let parser = LineParser {
             roles,
@@ -327,14 +327,9 @@ struct Merge {
 }
 
 impl Merge {
-    fn append(
-        &mut self,
-        slot: &mut Slot,
-        into: &mut Columns,
-        path: &Path,
-    ) -> Result<(), StageError> {
+    fn append(&mut self, slot: &mut Slot, into: &mut Columns, path: &Path) -> Result<(), Trouble> {
         if let Some(error) = slot.failure.take() {
-            return Err(StageError::new("the file cannot be read")
+            return Err(Trouble::new("the file cannot be read")
                 .at(path, None)
                 .because(error));
         }
@@ -348,7 +343,7 @@ impl Merge {
             hint,
         }) = &rows.fault
         {
-            return Err(StageError::new(message)
+            return Err(Trouble::new(message)
                 .at(path, Some(self.line + line))
                 .hint(hint));
         }
@@ -365,12 +360,12 @@ impl Merge {
         Ok(())
     }
 
-    fn check_order(&mut self, times: &[i64], path: &Path) -> Result<(), StageError> {
+    fn check_order(&mut self, times: &[i64], path: &Path) -> Result<(), Trouble> {
         for (row, time) in times.iter().enumerate() {
             if self.last_time.is_some_and(|last| last > *time) {
                 let message = "the time goes back here";
                 let hint = "rows stand in the order of time: sort the file by its time column";
-                return Err(StageError::new(message)
+                return Err(Trouble::new(message)
                     .at(path, Some(self.line + row))
                     .hint(hint));
             }
@@ -380,8 +375,8 @@ impl Merge {
     }
 }
 
-fn blank_line(path: &Path, line: usize) -> StageError {
-    StageError::new("a blank line in the middle of the data")
+fn blank_line(path: &Path, line: usize) -> Trouble {
+    Trouble::new("a blank line in the middle of the data")
         .at(path, Some(line))
         .hint("remove it, or write the delimiters of a row whose values are missing")
 }

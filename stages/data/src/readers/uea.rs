@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Builder, Part};
 use super::{Dataset, Missing, SplitPlan, columns, line, number, stratified, text};
 use contract::artifact::{Series, Split};
-use contract::{Fault, FileRequest, Named, StageContext, StageError};
+use contract::{Fault, FileRequest, Named, StageContext, Trouble};
 
 /// Which problem is read.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +90,7 @@ impl Uea {
         }
     }
 
-    fn samples(&self, part: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, StageError> {
+    fn samples(&self, part: &str, context: &StageContext<'_>) -> Result<Vec<Sample>, Trouble> {
         let mut samples: Vec<Sample> = Vec::new();
         for path in self.paths(part) {
             context.check_cancelled()?;
@@ -117,7 +117,7 @@ impl Uea {
         part: &str,
         builder: &mut Builder,
         context: &StageContext<'_>,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         let file = context.file(&self.paths(part)[0])?;
         for (number, (sample, split)) in samples.iter().zip(splits).enumerate() {
             let rows = sample.dimensions[0].len();
@@ -127,7 +127,7 @@ impl Uea {
                 .map(|dimension| format!("dimension_{dimension}"))
                 .collect();
             builder.expect_channels(names, &file)?;
-            let fault = |message: String| StageError::new(message).at(&file, Some(sample.line));
+            let fault = |message: String| Trouble::new(message).at(&file, Some(sample.line));
             if sample.dimensions.iter().any(|values| values.len() != rows) {
                 return Err(fault(
                     "the dimensions of this sample differ in length".to_owned(),
@@ -158,14 +158,14 @@ impl Uea {
 }
 
 /// Adds further dimensions to the samples.
-fn merge(samples: &mut [Sample], found: Vec<Sample>, file: &Path) -> Result<(), StageError> {
+fn merge(samples: &mut [Sample], found: Vec<Sample>, file: &Path) -> Result<(), Trouble> {
     if samples.len() != found.len() {
         let message = format!(
             "{} samples here, {} in the file of the first dimension",
             found.len(),
             samples.len()
         );
-        return Err(StageError::new(message).at(file, None));
+        return Err(Trouble::new(message).at(file, None));
     }
     for (sample, more) in samples.iter_mut().zip(found) {
         if sample.class != more.class {
@@ -175,7 +175,7 @@ fn merge(samples: &mut [Sample], found: Vec<Sample>, file: &Path) -> Result<(), 
                 name(&more.class),
                 name(&sample.class)
             );
-            return Err(StageError::new(message).at(file, Some(more.line)));
+            return Err(Trouble::new(message).at(file, Some(more.line)));
         }
         sample.dimensions.extend(more.dimensions);
     }
@@ -205,8 +205,8 @@ impl LineFault {
         }
     }
 
-    fn in_file(self, file: &Path) -> StageError {
-        let error = StageError::new(self.message).at(file, Some(self.line));
+    fn in_file(self, file: &Path) -> Trouble {
+        let error = Trouble::new(self.message).at(file, Some(self.line));
         match self.hint {
             Some(hint) => error.hint(hint),
             None => error,
@@ -267,7 +267,7 @@ impl Dataset for Uea {
         paths.map(request).collect()
     }
 
-    fn read(&self, context: &StageContext<'_>) -> Result<Series, StageError> {
+    fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
         let mut builder = Builder::new(Vec::new(), self.missing);
         let train = self.samples("TRAIN", context)?;
         let names: Vec<String> = (0..train.len()).map(|number| number.to_string()).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Params;
 use super::pictures::{Drawing, Picture};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::Predictions;
 use judging::metrics::ClassificationCase;
 use plot::{Matrix, figure};
@@ -13,10 +13,10 @@ use plot::{Matrix, figure};
 ///
 /// # Errors
 /// If the split has no samples, or they have no true class.
-pub fn plan(params: &Params, predictions: Arc<Predictions>) -> Result<Picture, StageError> {
-    let case = ClassificationCase::new(predictions, params.split).map_err(StageError::new)?;
+pub fn plan(params: &Params, predictions: Arc<Predictions>) -> Result<Picture, Trouble> {
+    let case = ClassificationCase::new(predictions, params.split).map_err(Trouble::new)?;
     if case.samples() == 0 {
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "there are no predictions of split `{}` to draw",
             params.split
         )));

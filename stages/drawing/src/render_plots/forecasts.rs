@@ -2,7 +2,7 @@
 
 use super::pictures::{Drawing, Picture};
 use super::{Channels, Params};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Forecasts, Series};
 use judging::metrics::events_of;
 use plot::{Chart, Line, Panel, Region, TimeAxis, palette};
@@ -16,14 +16,14 @@ pub fn plan(
     params: &Params,
     forecasts: &Forecasts,
     series: Option<&Series>,
-) -> Result<Vec<Picture>, StageError> {
-    forecasts.validate().map_err(StageError::new)?;
+) -> Result<Vec<Picture>, Trouble> {
+    forecasts.validate().map_err(Trouble::new)?;
     // Of a window that was filled in, all rows are drawn already.
     let series = series.filter(|_| forecasts.judged.is_empty());
     series.map_or(Ok(()), |series| check_series(forecasts, series))?;
     let windows: Vec<usize> = forecasts.of_split(params.split).collect();
     if windows.is_empty() {
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "there are no forecasts of split `{}` to draw",
             params.split
         )));
@@ -50,7 +50,7 @@ pub fn plan(
 }
 
 /// Whether a series has the channels, and at the first step of each forecast the entity, that the forecasts have.
-fn check_series(forecasts: &Forecasts, series: &Series) -> Result<(), StageError> {
+fn check_series(forecasts: &Forecasts, series: &Series) -> Result<(), Trouble> {
     let known = |origin: &contract::artifact::Origin| {
         series
             .segment_at(origin.row)
@@ -60,7 +60,7 @@ fn check_series(forecasts: &Forecasts, series: &Series) -> Result<(), StageError
         return Ok(());
     }
     Err(
-        StageError::new("`series` and `forecasts` do not belong together")
+        Trouble::new("`series` and `forecasts` do not belong together")
             .hint("connect the series that the windows were cut from, after scaling"),
     )
 }
@@ -86,7 +86,7 @@ fn rows_before<'a>(
     &series.values[(origin.row - rows) * series.width()..origin.row * series.width()]
 }
 
-fn channels(wanted: &Channels, forecasts: &Forecasts) -> Result<Vec<usize>, StageError> {
+fn channels(wanted: &Channels, forecasts: &Forecasts) -> Result<Vec<usize>, Trouble> {
     let find = |name: &String| {
         forecasts
             .channels
@@ -100,7 +100,7 @@ fn channels(wanted: &Channels, forecasts: &Forecasts) -> Result<Vec<usize>, Stag
                     .cloned()
                     .collect::<Vec<_>>()
                     .join(", ");
-                StageError::new(format!("the forecasts have no channel `{name}`"))
+                Trouble::new(format!("the forecasts have no channel `{name}`"))
                     .hint(format!("their channels are {known}"))
             })
     };

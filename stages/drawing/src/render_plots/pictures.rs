@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::selection::{self, Scene};
 use super::{Params, ScoreScale};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Metrics, Scores, Segment, Series};
 use judging::metrics::events_of;
 use plot::figure;
@@ -39,7 +39,7 @@ pub fn plan(
     series: Option<&Series>,
     scores: Option<&Scores>,
     metrics: Option<&Metrics>,
-) -> Result<Vec<Picture>, StageError> {
+) -> Result<Vec<Picture>, Trouble> {
     let segments = drawn_segments(series, scores)?;
     let scenes = selection::scenes(segments, params.split)?;
     let many = scenes.len() > 1;
@@ -59,9 +59,9 @@ pub fn plan(
 fn drawn_segments<'a>(
     series: Option<&'a Series>,
     scores: Option<&'a Scores>,
-) -> Result<&'a [Segment], StageError> {
+) -> Result<&'a [Segment], Trouble> {
     match (series, scores) {
-        (None, None) => Err(StageError::new(
+        (None, None) => Err(Trouble::new(
             "there is nothing to draw: none of `series`, `scores`, `table` and `graph` is connected",
         )
         .hint("connect at least one of them: `from: {scores: …, series: …}`")),
@@ -73,7 +73,7 @@ fn drawn_segments<'a>(
                 scores.rows(),
                 scores.segments.len()
             );
-            Err(StageError::new(message).hint("connect the series that was scored"))
+            Err(Trouble::new(message).hint("connect the series that was scored"))
         }
         (Some(series), _) => Ok(&series.segments),
         (None, Some(scores)) => Ok(&scores.segments),
@@ -151,7 +151,7 @@ impl<'a> Painter<'a> {
         }
     }
 
-    fn pictures(&self, folder: &str) -> Result<Vec<Picture>, StageError> {
+    fn pictures(&self, folder: &str) -> Result<Vec<Picture>, Trouble> {
         let all = 0..self.scene.rows();
         let mut pictures = Vec::new();
         if self.scores.is_some() {
@@ -215,7 +215,7 @@ impl<'a> Painter<'a> {
         title: &str,
         rows: &Range<usize>,
         focus: &[Range<usize>],
-    ) -> Result<Picture, StageError> {
+    ) -> Result<Picture, Trouble> {
         let mut panels = Vec::new();
         if self.scores.is_some() {
             panels.push(Panel {

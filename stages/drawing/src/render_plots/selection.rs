@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Channels;
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Scores, Segment, Series, Split};
 
 /// The rows of one entity in the drawn split, or samples of a single row, such as images, side by side.
@@ -71,7 +71,7 @@ impl Scene {
 }
 
 /// The drawn split, entity by entity, in the order of first appearance; all together if each is a single row.
-pub fn scenes(segments: &[Segment], split: Split) -> Result<Vec<Scene>, StageError> {
+pub fn scenes(segments: &[Segment], split: Split) -> Result<Vec<Scene>, Trouble> {
     let drawn = || {
         segments
             .iter()
@@ -113,7 +113,7 @@ pub fn scenes(segments: &[Segment], split: Split) -> Result<Vec<Scene>, StageErr
         .map(|split| format!("`{split}`"))
         .collect();
     Err(
-        StageError::new(format!("there are no rows of split `{split}` to draw")).hint(format!(
+        Trouble::new(format!("there are no rows of split `{split}` to draw")).hint(format!(
             "set `split` to one that is available: {}",
             present.join(", ")
         )),
@@ -127,7 +127,7 @@ pub fn channels(
     scores: Option<&Scores>,
     scene: &Scene,
     focus: &[Range<usize>],
-) -> Result<Vec<usize>, StageError> {
+) -> Result<Vec<usize>, Trouble> {
     match wanted {
         Channels::Names(names) => names.iter().map(|name| column(series, name)).collect(),
         Channels::Count(count) => {
@@ -141,7 +141,7 @@ pub fn channels(
     }
 }
 
-fn column(series: &Series, name: &str) -> Result<usize, StageError> {
+fn column(series: &Series, name: &str) -> Result<usize, Trouble> {
     series
         .channels
         .iter()
@@ -154,7 +154,7 @@ fn column(series: &Series, name: &str) -> Result<usize, StageError> {
                 .cloned()
                 .collect::<Vec<_>>()
                 .join(", ");
-            StageError::new(format!("the series has no channel `{name}`"))
+            Trouble::new(format!("the series has no channel `{name}`"))
                 .hint(format!("its channels are {known}"))
         })
 }

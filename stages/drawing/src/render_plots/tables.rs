@@ -2,7 +2,7 @@
 
 use super::Params;
 use super::pictures::{Drawing, Picture};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::Table;
 use plot::{Bar, Marks, Network, Ranking, palette};
 
@@ -20,14 +20,15 @@ const MOST_ROWS: usize = 150;
 ///
 /// # Errors
 /// If the table has no rows or a column that was asked for is not there.
-pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
+pub fn ranking(params: &Params, table: &Table) -> Result<Picture, Trouble> {
     if table.rows() == 0 || table.rows() > MOST_ROWS {
         let message = format!(
             "a table of {} rows cannot be drawn; 1 to {MOST_ROWS} can",
             table.rows()
         );
-        return Err(StageError::new(message)
-            .hint("`collect` with `by` has a row for each of an axis' values"));
+        return Err(
+            Trouble::new(message).hint("`collect` with `by` has a row for each of an axis' values")
+        );
     }
     let figures = if params.figures.is_empty() {
         default_figures(table)
@@ -35,12 +36,10 @@ pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
         params.figures.clone()
     };
     let Some((first, others)) = figures.split_first() else {
-        return Err(StageError::new(
-            "the table has no column of numbers to draw",
-        ));
+        return Err(Trouble::new("the table has no column of numbers to draw"));
     };
     if others.len() > COLORS.len() {
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "{} figures are more than the {} that one picture holds",
             figures.len(),
             COLORS.len() + 1
@@ -71,7 +70,7 @@ pub fn ranking(params: &Params, table: &Table) -> Result<Picture, StageError> {
         .iter()
         .zip(&COLORS)
         .map(mark)
-        .collect::<Result<Vec<_>, StageError>>()?;
+        .collect::<Result<Vec<_>, Trouble>>()?;
     let subtitle = if table.reals(&format!("{first}_std")).is_some() {
         "means; whiskers are one standard deviation to either side".to_owned()
     } else {
@@ -100,7 +99,7 @@ fn default_figures(table: &Table) -> Vec<String> {
         .collect()
 }
 
-fn numbers(table: &Table, name: &str) -> Result<Vec<Option<f64>>, StageError> {
+fn numbers(table: &Table, name: &str) -> Result<Vec<Option<f64>>, Trouble> {
     if let Some(reals) = table.reals(name) {
         return Ok(reals);
     }
@@ -117,7 +116,7 @@ fn numbers(table: &Table, name: &str) -> Result<Vec<Option<f64>>, StageError> {
         .collect::<Vec<_>>()
         .join(", ");
     Err(
-        StageError::new(format!("the table has no column of numbers `{name}`"))
+        Trouble::new(format!("the table has no column of numbers `{name}`"))
             .hint(format!("there are {known}")),
     )
 }
@@ -193,10 +192,10 @@ fn title(table: &Table, first: &str, axes: &[String]) -> String {
 ///
 /// # Errors
 /// If one of them is missing.
-pub fn graph(table: &Table) -> Result<Picture, StageError> {
+pub fn graph(table: &Table) -> Result<Picture, Trouble> {
     let ends = |name: &str| {
         table.texts(name).ok_or_else(|| {
-            StageError::new(format!("the graph has no column of text `{name}`"))
+            Trouble::new(format!("the graph has no column of text `{name}`"))
                 .hint("connect the output of `sensor-graph`, or a table with the columns from, to and weight")
         })
     };

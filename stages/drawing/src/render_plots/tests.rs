@@ -71,11 +71,11 @@ fn metrics() -> Metrics {
     }
 }
 
-fn run(parameters: &str, inputs: Vec<(&str, Artifact)>) -> Result<Files, StageError> {
+fn run(parameters: &str, inputs: Vec<(&str, Artifact)>) -> Result<Files, Trouble> {
     let kind = StageKind::of::<RenderPlots>();
     let parameters = kind
         .complete(serde_json::from_str(parameters).unwrap())
-        .map_err(StageError::new)?;
+        .map_err(Trouble::new)?;
     kind.check(&parameters)?;
     let mut ports = Inputs::default();
     inputs

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::{Cell, GatheredTable, mean_and_deviation, real};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Direction, Metric};
 
 /// A row for every combination of the values of these axes, in the order of first appearance: how many instances it is
@@ -11,7 +11,7 @@ use contract::artifact::{Direction, Metric};
 ///
 /// # Errors
 /// If one of the axes is not there.
-pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, StageError> {
+pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Trouble> {
     for axis in by {
         if !table.columns.contains_key(axis) {
             let known = table
@@ -20,7 +20,7 @@ pub fn group(table: &GatheredTable, by: &[String]) -> Result<GatheredTable, Stag
                 .map(|axis| format!("`{axis}`"))
                 .collect::<Vec<_>>()
                 .join(", ");
-            return Err(StageError::new(format!(
+            return Err(Trouble::new(format!(
                 "`by` names `{axis}`, which the instances do not have"
             ))
             .hint(format!("their axes are {known}")));
@@ -90,14 +90,14 @@ pub fn rank(
     table: &GatheredTable,
     figure: &str,
     known: &IndexMap<String, Metric>,
-) -> Result<GatheredTable, StageError> {
+) -> Result<GatheredTable, Trouble> {
     let Some((_, cells)) = table.figures().find(|(name, _)| *name == figure) else {
         let figures = table
             .figures()
             .map(|(name, _)| format!("`{name}`"))
             .collect::<Vec<_>>()
             .join(", ");
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "`rank` names `{figure}`, which is not a metric of the instances"
         ))
         .hint(format!("there are {figures}")));

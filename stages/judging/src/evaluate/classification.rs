@@ -7,18 +7,18 @@ use rayon::prelude::*;
 use super::Params;
 use crate::metrics::{self, ClassificationCase, Subject};
 use contract::artifact::{Metrics, Predictions, Split, Table};
-use contract::{Outputs, StageContext, StageError};
+use contract::{Outputs, StageContext, Trouble};
 
 /// The outputs `metrics`, `confusion` and `by_class`.
 pub fn judge(
     params: &Params,
     predictions: Arc<Predictions>,
     context: &StageContext<'_>,
-) -> Result<Outputs, StageError> {
+) -> Result<Outputs, Trouble> {
     if predictions.of_split(params.on).next().is_none() {
         return Err(no_samples(&predictions, params.on));
     }
-    let case = ClassificationCase::new(predictions, params.on).map_err(StageError::new)?;
+    let case = ClassificationCase::new(predictions, params.on).map_err(Trouble::new)?;
     context.check_cancelled()?;
     let choices = params.choices(Subject::Classification);
     let entries = choices
@@ -26,14 +26,14 @@ pub fn judge(
         .map(|choice| metrics::evaluate(choice, &case, false));
     let entries = entries
         .collect::<Result<Vec<_>, _>>()
-        .map_err(StageError::new)?;
+        .map_err(Trouble::new)?;
     Ok(Outputs::one("metrics", Metrics { entries })
         .with("confusion", confusion(&case)?)
         .with("by_class", by_class(&case)?))
 }
 
 /// A row per pair of true and predicted class, those that never occurred included.
-fn confusion(case: &ClassificationCase) -> Result<Table, StageError> {
+fn confusion(case: &ClassificationCase) -> Result<Table, Trouble> {
     let names = case.classes();
     let pairs = || {
         (0..names.len()).flat_map(|truth| (0..names.len()).map(move |predicted| (truth, predicted)))
@@ -52,7 +52,7 @@ fn confusion(case: &ClassificationCase) -> Result<Table, StageError> {
     ])
 }
 
-fn by_class(case: &ClassificationCase) -> Result<Table, StageError> {
+fn by_class(case: &ClassificationCase) -> Result<Table, Trouble> {
     let figures = case.by_class();
     let reals =
         |get: fn(&metrics::ClassFigures) -> f64| figures.iter().map(get).collect::<Vec<f64>>();
@@ -72,12 +72,11 @@ fn by_class(case: &ClassificationCase) -> Result<Table, StageError> {
     ])
 }
 
-fn table(columns: Vec<(&str, contract::artifact::Column)>) -> Result<Table, StageError> {
-    Table::new(columns)
-        .map_err(|error| StageError::new(format!("a table could not be made: {error}")))
+fn table(columns: Vec<(&str, contract::artifact::Column)>) -> Result<Table, Trouble> {
+    Table::new(columns).map_err(|error| Trouble::new(format!("a table could not be made: {error}")))
 }
 
-fn no_samples(predictions: &Predictions, split: Split) -> StageError {
+fn no_samples(predictions: &Predictions, split: Split) -> Trouble {
     let present = Split::ALL
         .into_iter()
         .filter(|split| predictions.of_split(*split).next().is_some());
@@ -87,7 +86,7 @@ fn no_samples(predictions: &Predictions, split: Split) -> StageError {
     } else {
         format!("there are samples of {}", present.join(", "))
     };
-    StageError::new(format!(
+    Trouble::new(format!(
         "there are no predictions of split `{split}` to be judged"
     ))
     .hint(hint)

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::metrics::{self, Case, Subject};
 use crate::thresholds::{Basis, Source, ThresholdChoice};
 use contract::artifact::{Direction, Metric, Metrics, Scores, Segment, Split};
-use contract::{StageContext, StageError};
+use contract::{StageContext, Trouble};
 
 use super::Params;
 
@@ -16,9 +16,9 @@ pub fn judge(
     params: &Params,
     scores: &Scores,
     context: &StageContext<'_>,
-) -> Result<Metrics, StageError> {
+) -> Result<Metrics, Trouble> {
     let threshold = params.threshold.as_ref().ok_or_else(|| {
-        StageError::new("scores are judged at a threshold, and none is given")
+        Trouble::new("scores are judged at a threshold, and none is given")
             .hint("say how it is chosen: `threshold: {kind: quantile, anomaly_ratio: 1.0}`")
     })?;
     let case = judged_case(scores, params.on, context)?;
@@ -36,18 +36,14 @@ pub fn judge(
         .map(|choice| metrics::evaluate(choice, &case, threshold.oracle));
     let figures = figures
         .collect::<Result<Vec<_>, _>>()
-        .map_err(StageError::new)?;
+        .map_err(Trouble::new)?;
     Ok(Metrics {
         entries: std::iter::once(threshold).chain(figures).collect(),
     })
 }
 
 /// The labelled rows of a split, segment after segment.
-fn judged_case(
-    scores: &Scores,
-    split: Split,
-    context: &StageContext<'_>,
-) -> Result<Case, StageError> {
+fn judged_case(scores: &Scores, split: Split, context: &StageContext<'_>) -> Result<Case, Trouble> {
     let segments: Vec<&Segment> = scores
         .of_split(split)
         .filter(|segment| !segment.rows.is_empty())
@@ -61,7 +57,7 @@ fn judged_case(
         .filter(|segment| segment.labelled && !scores.labels.is_empty())
         .collect();
     if labelled.is_empty() {
-        return Err(StageError::new(format!("the rows of split `{split}` have no labels to judge by"))
+        return Err(Trouble::new(format!("the rows of split `{split}` have no labels to judge by"))
             .hint("judge a split with labels (`on: …`), or ingest a data set that has some; scores alone can be drawn by `render-plots`"));
     }
     if labelled.len() < segments.len() {
@@ -81,14 +77,10 @@ fn judged_case(
         );
         stretches.push(start..values.len());
     }
-    Case::new(values, labels, stretches).map_err(StageError::new)
+    Case::new(values, labels, stretches).map_err(Trouble::new)
 }
 
-fn extend_finite(
-    values: &mut Vec<f64>,
-    scores: &Scores,
-    segment: &Segment,
-) -> Result<(), StageError> {
+fn extend_finite(values: &mut Vec<f64>, scores: &Scores, segment: &Segment) -> Result<(), Trouble> {
     for (row, score) in segment
         .rows
         .clone()
@@ -101,7 +93,7 @@ fn extend_finite(
                 segment.entity,
                 row - segment.rows.start
             );
-            return Err(StageError::new(message)
+            return Err(Trouble::new(message)
                 .hint("the model has probably diverged: look at its training log, or lower its learning rate"));
         }
         values.push(f64::from(*score));
@@ -109,7 +101,7 @@ fn extend_finite(
     Ok(())
 }
 
-fn no_rows(scores: &Scores, wanted: &[Split], purpose: &str) -> StageError {
+fn no_rows(scores: &Scores, wanted: &[Split], purpose: &str) -> Trouble {
     let list = |splits: &[Split]| {
         splits
             .iter()
@@ -130,7 +122,7 @@ fn no_rows(scores: &Scores, wanted: &[Split], purpose: &str) -> StageError {
     } else {
         format!("there are scores of {}", list(&present))
     };
-    StageError::new(format!(
+    Trouble::new(format!(
         "no scores of split {} to be {purpose}",
         list(wanted)
     ))
@@ -142,7 +134,7 @@ fn apply_threshold(
     choice: &ThresholdChoice,
     scores: &Scores,
     case: Case,
-) -> Result<(Metric, Case), StageError> {
+) -> Result<(Metric, Case), Trouble> {
     let basis = choice.basis();
     let learned = match &basis {
         Basis::Scores(splits) => threshold_scores(scores, splits)?,
@@ -195,7 +187,7 @@ struct LearnedFrom {
 }
 
 /// The scores of these splits; if none is named, of calibration, or else of train.
-fn threshold_scores(scores: &Scores, splits: &[Split]) -> Result<LearnedFrom, StageError> {
+fn threshold_scores(scores: &Scores, splits: &[Split]) -> Result<LearnedFrom, Trouble> {
     let has_rows = |split: &Split| {
         scores
             .of_split(*split)

@@ -7,21 +7,21 @@ use rayon::prelude::*;
 use super::Params;
 use crate::metrics::{self, ForecastCase, MetricChoice, Subject};
 use contract::artifact::{Column, Forecasts, Metrics, Split, Table};
-use contract::{Outputs, StageContext, StageError};
+use contract::{Outputs, StageContext, Trouble};
 
 /// The outputs `metrics`, `by_step` and `by_channel`.
 pub fn judge(
     params: &Params,
     forecasts: Arc<Forecasts>,
     context: &StageContext<'_>,
-) -> Result<Outputs, StageError> {
+) -> Result<Outputs, Trouble> {
     if forecasts.of_split(params.on).next().is_none() {
         return Err(no_windows(&forecasts, params.on));
     }
     let case = ForecastCase::new(forecasts, params.on).map_err(|reason| {
         let hint =
             "the model has probably diverged: look at its training log, or lower its learning rate";
-        StageError::new(reason).hint(hint)
+        Trouble::new(reason).hint(hint)
     })?;
     let choices = params.choices(Subject::Forecast);
     let entries = choices
@@ -29,7 +29,7 @@ pub fn judge(
         .map(|choice| metrics::evaluate(choice, &case, false));
     let entries = entries
         .collect::<Result<Vec<_>, _>>()
-        .map_err(StageError::new)?;
+        .map_err(Trouble::new)?;
     context.check_cancelled()?;
     let steps: Vec<usize> = case.steps().collect();
     let by_step = figures(&choices, steps.par_iter().map(|step| case.at_step(*step)))?;
@@ -60,7 +60,7 @@ pub fn judge(
 fn figures(
     choices: &[MetricChoice],
     cases: impl IndexedParallelIterator<Item = ForecastCase>,
-) -> Result<Vec<Vec<Option<f64>>>, StageError> {
+) -> Result<Vec<Vec<Option<f64>>>, Trouble> {
     let of_case = |case: ForecastCase| {
         let value = |choice| metrics::evaluate(choice, &case, false).map(|metric| metric.value);
         choices
@@ -71,7 +71,7 @@ fn figures(
     cases
         .map(of_case)
         .collect::<Result<_, _>>()
-        .map_err(StageError::new)
+        .map_err(Trouble::new)
 }
 
 /// A row per case, a column per figure.
@@ -79,7 +79,7 @@ fn table(
     choices: &[MetricChoice],
     first: (&str, Column),
     rows: &[Vec<Option<f64>>],
-) -> Result<Table, StageError> {
+) -> Result<Table, Trouble> {
     let labels: Vec<String> = choices.iter().map(metrics::label).collect();
     let column = |(index, label): (usize, &'_ String)| {
         (
@@ -91,12 +91,11 @@ fn table(
     let columns = columns
         .iter()
         .map(|(label, column)| (label.as_str(), column.clone()));
-    Table::new(std::iter::once(first).chain(columns).collect()).map_err(|error| {
-        StageError::new(format!("the table of figures could not be made: {error}"))
-    })
+    Table::new(std::iter::once(first).chain(columns).collect())
+        .map_err(|error| Trouble::new(format!("the table of figures could not be made: {error}")))
 }
 
-fn no_windows(forecasts: &Forecasts, split: Split) -> StageError {
+fn no_windows(forecasts: &Forecasts, split: Split) -> Trouble {
     let present = Split::ALL
         .into_iter()
         .filter(|split| forecasts.of_split(*split).next().is_some());
@@ -106,7 +105,7 @@ fn no_windows(forecasts: &Forecasts, split: Split) -> StageError {
     } else {
         format!("there are windows of {}", present.join(", "))
     };
-    StageError::new(format!(
+    Trouble::new(format!(
         "there are no forecasts of split `{split}` to be judged"
     ))
     .hint(hint)

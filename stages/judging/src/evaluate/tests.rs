@@ -26,9 +26,9 @@ fn outputs(
     port: &str,
     judged: Artifact,
     parameters: Value,
-) -> Result<Vec<(String, Artifact)>, StageError> {
+) -> Result<Vec<(String, Artifact)>, Trouble> {
     let kind = StageKind::of::<Evaluate>();
-    let parameters = kind.complete(parameters).map_err(StageError::new)?;
+    let parameters = kind.complete(parameters).map_err(Trouble::new)?;
     kind.check(&parameters)?;
     let mut inputs = Inputs::default();
     inputs.add(port, "", judged);
@@ -64,7 +64,7 @@ fn table_of(outputs: &[(String, Artifact)], name: &str) -> Table {
     }
 }
 
-fn run(scores: Scores, parameters: Value) -> Result<Metrics, StageError> {
+fn run(scores: Scores, parameters: Value) -> Result<Metrics, Trouble> {
     Ok(metrics_of(&outputs("scores", scores.into(), parameters)?))
 }
 

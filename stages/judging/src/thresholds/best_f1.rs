@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Basis, Chosen, Source, Threshold};
 use crate::metrics::{best_adjusted_threshold, best_threshold};
-use contract::{Named, StageError};
+use contract::{Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -25,14 +25,14 @@ impl Threshold for BestF1 {
         Basis::JudgedLabels
     }
 
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let search = if self.point_adjusted {
             best_adjusted_threshold
         } else {
             best_threshold
         };
         let value = search(source.case).ok_or_else(|| {
-            StageError::new("no threshold has a best F1, since none of the judged rows is labelled as an anomaly")
+            Trouble::new("no threshold has a best F1, since none of the judged rows is labelled as an anomaly")
                 .hint("choose a threshold that does not look at labels, such as {kind: quantile, anomaly_ratio: 1.0}")
         })?;
         let what = if self.point_adjusted {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tail::{self, Tail};
 use super::{Basis, Chosen, Over, Source, Threshold, peaks};
-use contract::{Fault, Named, StageError};
+use contract::{Fault, Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +55,7 @@ impl Threshold for Dspot {
         self.over.basis()
     }
 
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let (differences, mean) = calibrate(source, self.depth)?;
         let tail = Tail::calibrated(differences, self.level, self.search)?;
         let by_row = source.case.stretches.iter().flat_map(|stretch| {
@@ -80,7 +80,7 @@ impl Threshold for Dspot {
 }
 
 /// The scores minus the means of those before them, stretch by stretch, and the mean at the end of the last stretch.
-fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean), StageError> {
+fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean), Trouble> {
     let mut differences = Vec::with_capacity(source.scores.len());
     let mut last = None;
     for stretch in source
@@ -97,7 +97,7 @@ fn calibrate(source: &Source<'_>, depth: usize) -> Result<(Vec<f64>, LocalMean),
         last = Some(mean);
     }
     let mean = last.ok_or_else(|| {
-        StageError::new(format!(
+        Trouble::new(format!(
             "no segment that calibrates the threshold has more than {depth} rows"
         ))
         .hint("lower `depth`, or learn the threshold over more rows")

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Basis, Chosen, Over, Source, Threshold};
-use contract::{Named, StageError};
+use contract::{Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +47,7 @@ impl Threshold for Ewma {
         self.over.basis()
     }
 
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let start = Moments::of(source.scores);
         let by_row = source.case.stretches.iter().flat_map(|stretch| {
             let mut moments = start;

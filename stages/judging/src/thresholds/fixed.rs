@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Basis, Chosen, Source, Threshold};
-use contract::{Named, StageError};
+use contract::{Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +24,7 @@ impl Threshold for Fixed {
         Basis::Nothing
     }
 
-    fn choose(&self, _: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, _: &Source<'_>) -> Result<Chosen, Trouble> {
         Ok(Chosen::constant(self.value, "given".to_owned()))
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Basis, Chosen, Over, Source, Threshold};
-use contract::{Named, StageError};
+use contract::{Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +31,7 @@ impl Threshold for KSigma {
         self.over.basis()
     }
 
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let count = source.scores.len() as f64;
         let mean = source.scores.iter().sum::<f64>() / count;
         let variance = source

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Case;
 use contract::artifact::Split;
-use contract::{Choice, Entry, Fault, StageError, Table};
+use contract::{Choice, Entry, Fault, Table, Trouble};
 
 /// What a threshold is learned from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub trait Threshold: Send + Sync {
     ///
     /// # Errors
     /// If the scores do not determine one.
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError>;
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble>;
 }
 
 /// The table of thresholds for a pipeline: `threshold: {kind: quantile, anomaly_ratio: 0.5}`.

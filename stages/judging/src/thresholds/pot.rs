@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tail::{self, Tail};
 use super::{Basis, Chosen, Over, Source, Threshold, peaks};
-use contract::{Fault, Named, StageError};
+use contract::{Fault, Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -41,7 +41,7 @@ impl Threshold for Pot {
         self.over.basis()
     }
 
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let tail = Tail::calibrated(source.scores.to_vec(), self.level, self.search)?;
         let how = format!("a Pareto tail exceeds it with probability {}", self.risk);
         Ok(Chosen::constant(tail.threshold(self.risk), how))

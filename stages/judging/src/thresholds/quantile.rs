@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Basis, Chosen, Over, Source, Threshold};
-use contract::{Named, StageError};
+use contract::{Named, Trouble};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +29,7 @@ impl Threshold for Quantile {
         self.over.basis()
     }
 
-    fn choose(&self, source: &Source<'_>) -> Result<Chosen, StageError> {
+    fn choose(&self, source: &Source<'_>) -> Result<Chosen, Trouble> {
         let level = 1.0 - self.anomaly_ratio / 100.0;
         let mut scores = source.scores.to_vec();
         scores.sort_unstable_by(f64::total_cmp);

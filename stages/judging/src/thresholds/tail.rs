@@ -2,7 +2,7 @@
 //! can grow: that is the state of the streaming methods (Siffer et al., KDD 2017, sections 4.2 to 4.4).
 
 use super::peaks::{self, Search};
-use contract::{Fault, StageError};
+use contract::{Fault, Trouble};
 
 /// The probability that a normal score exceeds the threshold.
 pub fn default_risk() -> f64 {
@@ -67,7 +67,7 @@ impl Tail {
     ///
     /// # Errors
     /// If too few scores lie above the initial threshold.
-    pub fn calibrated(scores: Vec<f64>, level: f64, search: Search) -> Result<Self, StageError> {
+    pub fn calibrated(scores: Vec<f64>, level: f64, search: Search) -> Result<Self, Trouble> {
         let count = scores.len();
         let (initial, excesses) = split(scores, level);
         let peaks = excesses.len();
@@ -75,8 +75,9 @@ impl Tail {
             let message = format!(
                 "only {peaks} of {count} scores lie above the initial threshold {initial}; a tail takes at least {FEWEST_PEAKS}"
             );
-            return Err(StageError::new(message)
-                .hint("raise `level`, or learn the threshold over more rows"));
+            return Err(
+                Trouble::new(message).hint("raise `level`, or learn the threshold over more rows")
+            );
         }
         let fit = peaks::fit(&excesses, search);
         Ok(Self {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
 use association::{Association, Pull};
-use contract::{Fault, Named, Random, StageError};
+use contract::{Fault, Named, Random, Trouble};
 use numerics::attention::MultiHeadAttention;
 use numerics::dropout::Dropout;
 use numerics::encoder::{Embedding, EncoderBlock};
@@ -99,7 +99,7 @@ impl Architecture for AnomalyTransformer {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         Ok(Box::new(Detector::new(self, shape, device, random)?))
     }
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::DataShape;
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Split, Windows};
 use numerics::statistics::Matrix;
 use numerics::statistics::autoregression::{standard_units, whitening};
@@ -17,7 +17,7 @@ use numerics::statistics::gram::Slices;
 ///
 /// # Errors
 /// If there are none.
-pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, StageError> {
+pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, Trouble> {
     let channels = windows.series.width();
     let starts: Vec<usize> = windows
         .starts(Split::Train)
@@ -38,7 +38,7 @@ pub fn training_windows(windows: &Windows) -> std::result::Result<Slices<'_>, St
 ///
 /// # Errors
 /// If there are none.
-pub fn training_sections(windows: &Windows) -> std::result::Result<Vec<Matrix>, StageError> {
+pub fn training_sections(windows: &Windows) -> std::result::Result<Vec<Matrix>, Trouble> {
     let channels = windows.series.width();
     let section = |(first, end): (usize, usize)| {
         let values = windows.series.values[first * channels..end * channels]
@@ -55,8 +55,8 @@ pub fn training_sections(windows: &Windows) -> std::result::Result<Vec<Matrix>, 
     }
 }
 
-fn no_rows() -> StageError {
-    StageError::new("there are no windows in the split `train`")
+fn no_rows() -> Trouble {
+    Trouble::new("there are no windows in the split `train`")
         .hint("does the series have training rows, and at least as many as a window is long?")
 }
 

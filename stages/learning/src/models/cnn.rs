@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
-use contract::{Fault, Named, Random, StageError};
+use contract::{Fault, Named, Random, Trouble};
 use numerics::conv1d::{Border, Conv1d, Sizes};
 use numerics::conv2d::Window2d;
 use numerics::dropout::Dropout;
@@ -65,7 +65,7 @@ impl Architecture for Cnn {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let span = Span::of(shape, Self::NAME, 1)?;
         let mut builder = StateBuilder::new(device, random);
         let mut input = span.channels;

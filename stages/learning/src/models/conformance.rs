@@ -77,7 +77,7 @@ impl Case {
         self.shape(PLAIN.0, PLAIN.1)
     }
 
-    fn try_build(&self, shape: DataShape, seed: u64) -> Result<Box<dyn Network>, StageError> {
+    fn try_build(&self, shape: DataShape, seed: u64) -> Result<Box<dyn Network>, Trouble> {
         build(
             &self.choice,
             shape,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
-use contract::{Fault, Named, Random, StageError};
+use contract::{Fault, Named, Random, Trouble};
 use numerics::initialise::Initial;
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
@@ -53,7 +53,7 @@ impl Architecture for Dlinear {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let span = Span::of(shape, Self::NAME, 1)?;
         let mut builder = StateBuilder::new(device, random);
         let channels = if self.individual { span.channels } else { 0 };

@@ -20,7 +20,7 @@ use self::controller::{Controller, Signals};
 use self::normalisation::{InstanceNorm, Normalised};
 use self::worker::Worker;
 use super::{Architecture, Batch, DataShape, Form, Network, Phase, Source, Task, checks};
-use contract::{Fault, Named, Random, StageError};
+use contract::{Fault, Named, Random, Trouble};
 use numerics::linear::Linear;
 use numerics::{Gradients, Mode, State, StateBuilder};
 
@@ -107,15 +107,13 @@ impl Architecture for Dynonet {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         if self.worker_length > shape.length {
             let message = format!(
                 "dynonet's workers see {} rows, and windows have {}",
                 self.worker_length, shape.length
             );
-            return Err(
-                StageError::new(message).hint("lower `worker_length` or lengthen the windows")
-            );
+            return Err(Trouble::new(message).hint("lower `worker_length` or lengthen the windows"));
         }
         Ok(Box::new(Forecaster::new(self, shape, device, random)?))
     }

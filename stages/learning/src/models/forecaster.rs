@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::{Batch, DataShape, Network, Task};
 use contract::artifact::Windows;
-use contract::{Random, StageContext, StageError};
+use contract::{Random, StageContext, Trouble};
 use numerics::{Mode, State};
 
 /// What a forecaster sees and tells.
@@ -23,7 +23,7 @@ impl Span {
     ///
     /// # Errors
     /// If the window is too short.
-    pub fn of(shape: DataShape, name: &str, least: usize) -> std::result::Result<Self, StageError> {
+    pub fn of(shape: DataShape, name: &str, least: usize) -> std::result::Result<Self, Trouble> {
         let (past, steps, told) = match shape.task {
             Task::Forecast => (shape.length, shape.horizon, ""),
             _ => (
@@ -34,7 +34,7 @@ impl Span {
         };
         if past < least.max(1) {
             let needed = shape.length - past + least.max(1);
-            return Err(StageError::new(format!(
+            return Err(Trouble::new(format!(
                 "{name} cannot work with windows of {} rows{told}",
                 shape.length
             ))
@@ -82,8 +82,8 @@ pub trait Forecaster: Send + Sync {
         &self,
         _windows: &Windows,
         _context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
-        Err(StageError::new("this model is trained by gradients"))
+    ) -> std::result::Result<(), Trouble> {
+        Err(Trouble::new("this model is trained by gradients"))
     }
 
     /// See [`Network::graph`].
@@ -145,7 +145,7 @@ impl<F: Forecaster> Network for Forecasting<F> {
         &self,
         windows: &Windows,
         context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         self.forecaster.fit(windows, context)
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::closed_form::{host_values, set, set_count};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Edge, Network, Task};
-use contract::{Named, Random, StageError};
+use contract::{Named, Random, Trouble};
 use numerics::batch_norm::{BatchNorm, MOMENTUM};
 use numerics::dropout::Dropout;
 use numerics::graph_attention::{Edges, attend};
@@ -87,10 +87,10 @@ impl Architecture for Gdn {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let span = Span::of(shape, Self::NAME, 1)?;
         if span.channels < 2 {
-            return Err(StageError::new(
+            return Err(Trouble::new(
                 "gdn needs at least two sensors to learn a graph, and the series has one",
             ));
         }

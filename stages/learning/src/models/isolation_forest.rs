@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::closed_form::{Verdict, count, host_values, judge_windows, set, set_count};
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, Trouble};
 use numerics::initialise::Initial;
 use numerics::statistics::gram::RowSource;
 use numerics::statistics::isolation::{Forest, Growth};
@@ -59,7 +59,7 @@ impl Architecture for IsolationForest {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let width = shape.length * shape.channels;
         let features = ((self.features * width as f64).round() as usize).clamp(1, width);
         let growth = Growth {
@@ -120,7 +120,7 @@ impl Network for Trees {
         &self,
         windows: &Windows,
         context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         let source = closed_form::training_windows(windows)?;
         let forest = Forest::grow(&source, self.growth, &mut context.random("forest"));
         set_count(&self.samples, self.growth.samples.min(source.rows()))?;

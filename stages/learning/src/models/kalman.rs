@@ -12,7 +12,7 @@ use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task, closed_form};
 use contract::artifact::Windows;
-use contract::{Fault, Named, Progress, Random, StageContext, StageError};
+use contract::{Fault, Named, Progress, Random, StageContext, Trouble};
 use numerics::statistics::expectation::{self, Limits};
 use numerics::statistics::local_level::LocalLevel;
 use numerics::statistics::state_space::StateSpace;
@@ -100,7 +100,7 @@ impl Architecture for Kalman {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let span = Span::of(shape, Self::NAME, 1)?;
         let channels = span.channels;
         let states = match (self.structure, self.states) {
@@ -108,7 +108,7 @@ impl Architecture for Kalman {
             (Structure::Factors, states) => states.unwrap_or(FACTORS.min(channels)),
         };
         if states > channels {
-            return Err(StageError::new(format!(
+            return Err(Trouble::new(format!(
                 "kalman cannot tell {states} factors from {channels} channels apart"
             ))
             .hint(format!("set the model's `states` to at most {channels}")));
@@ -189,7 +189,7 @@ impl Hidden {
         &self,
         sections: &[Matrix],
         context: &StageContext<'_>,
-    ) -> std::result::Result<StateSpace, StageError> {
+    ) -> std::result::Result<StateSpace, Trouble> {
         let limits = Limits {
             iterations: self.config.iterations,
             tolerance: self.config.tolerance,
@@ -211,7 +211,7 @@ impl Hidden {
                 match context.check_cancelled() {
                     Err(cancelled) => cancelled,
                     Ok(()) => {
-                        StageError::new(format!("the state-space model cannot be fitted: {reason}"))
+                        Trouble::new(format!("the state-space model cannot be fitted: {reason}"))
                             .hint("use fewer `states` or more training rows")
                     }
                 }
@@ -224,7 +224,7 @@ impl Hidden {
         Ok(fitted.model)
     }
 
-    fn fit_levels(&self, sections: &[Matrix]) -> std::result::Result<StateSpace, StageError> {
+    fn fit_levels(&self, sections: &[Matrix]) -> std::result::Result<StateSpace, Trouble> {
         let level = |channel: usize| {
             let own = |section: &Matrix| {
                 (0..section.rows())
@@ -236,8 +236,8 @@ impl Hidden {
         };
         let levels: Option<Vec<LocalLevel>> =
             (0..self.span.channels).into_par_iter().map(level).collect();
-        let levels = levels
-            .ok_or_else(|| StageError::new("a local level needs two training rows in a row"))?;
+        let levels =
+            levels.ok_or_else(|| Trouble::new("a local level needs two training rows in a row"))?;
         let of = |value: fn(&LocalLevel) -> f64| {
             Matrix::diagonal(&levels.iter().map(value).collect::<Vec<_>>())
         };
@@ -288,7 +288,7 @@ impl Forecaster for Hidden {
         &self,
         windows: &Windows,
         context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         let (mean, deviation, sections) =
             closed_form::standardised(&closed_form::training_sections(windows)?);
         let model = match self.config.structure {

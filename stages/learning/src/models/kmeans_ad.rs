@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::closed_form::{Verdict, by_channel, count, host_values, judge_windows, set, set_count};
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, Trouble};
 use numerics::initialise::Initial;
 use numerics::statistics::clusters::{Clusters, Limits};
 use numerics::statistics::gram::RowSource;
@@ -61,7 +61,7 @@ impl Architecture for KmeansAd {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let width = shape.length * shape.channels;
         let mut builder = StateBuilder::new(device, random);
         Ok(Box::new(Centroids {
@@ -104,7 +104,7 @@ impl Network for Centroids {
         &self,
         windows: &Windows,
         context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         let source = closed_form::training_windows(windows)?;
         let KmeansAd {
             clusters,

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use contract::artifact::{Model, Windows};
-use contract::{Choice, Entry, Fault, FileRequest, Random, StageContext, StageError, Table};
+use contract::{Choice, Entry, Fault, FileRequest, Random, StageContext, Table, Trouble};
 use numerics::cross_entropy::CrossEntropy;
 use numerics::{Gradients, Mode, State};
 
@@ -176,7 +176,7 @@ impl DataShape {
     }
 
     /// What keeps any model from such data, if anything.
-    fn fault(self) -> Option<StageError> {
+    fn fault(self) -> Option<Trouble> {
         let Self {
             task,
             length,
@@ -186,23 +186,23 @@ impl DataShape {
             ..
         } = self;
         if length == 0 || channels == 0 {
-            return Some(StageError::new(format!(
+            return Some(Trouble::new(format!(
                 "windows of {length} rows and {channels} channels hold no values"
             )));
         }
         match task {
             Task::Forecast if horizon == 0 => Some(
-                StageError::new("there are no rows to forecast: the windows have a horizon of 0")
+                Trouble::new("there are no rows to forecast: the windows have a horizon of 0")
                     .hint("set the windows' `horizon` to the number of rows to forecast"),
             ),
             Task::Detect | Task::Impute if horizon != 0 => Some(
-                StageError::new(format!(
+                Trouble::new(format!(
                     "to {task} needs windows without a horizon, not one of {horizon} rows"
                 ))
                 .hint("set the windows' `horizon` to 0, or the training's `task` to `forecast`"),
             ),
             Task::Classify if classes < 2 => Some(
-                StageError::new(format!(
+                Trouble::new(format!(
                     "to classify needs samples of at least two classes, not {classes}"
                 ))
                 .hint("ingest a data set whose samples have classes"),
@@ -308,7 +308,7 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// If a file cannot be read or does not fit.
-    fn start(&self, _context: &StageContext<'_>) -> Result<(), StageError> {
+    fn start(&self, _context: &StageContext<'_>) -> Result<(), Trouble> {
         Ok(())
     }
 
@@ -352,8 +352,8 @@ pub trait Network: Send + Sync {
     ///
     /// # Errors
     /// If the windows do not determine the model, or the run was asked to stop.
-    fn fit(&self, _windows: &Windows, _context: &StageContext<'_>) -> Result<(), StageError> {
-        Err(StageError::new("this model is trained by gradients"))
+    fn fit(&self, _windows: &Windows, _context: &StageContext<'_>) -> Result<(), Trouble> {
+        Err(Trouble::new("this model is trained by gradients"))
     }
 
     /// What the task asks for, in evaluation mode: to detect and to impute `[batch, length, channels]`, to forecast
@@ -429,7 +429,7 @@ pub trait Architecture: Send + Sync {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> Result<Box<dyn Network>, StageError>;
+    ) -> Result<Box<dyn Network>, Trouble>;
 }
 
 /// Whether a model can be trained for a task.
@@ -461,13 +461,13 @@ pub fn build(
     shape: DataShape,
     device: &Device,
     random: &mut Random,
-) -> Result<Box<dyn Network>, StageError> {
-    check_task(choice, shape.task).map_err(|error| StageError::new(format!("the task {error}")))?;
+) -> Result<Box<dyn Network>, Trouble> {
+    check_task(choice, shape.task).map_err(|error| Trouble::new(format!("the task {error}")))?;
     if let Some(fault) = shape.fault() {
         return Err(fault);
     }
     if let Err(fault) = choice.check() {
-        return Err(StageError::new(format!("model {}: {fault}", choice.name())));
+        return Err(Trouble::new(format!("model {}: {fault}", choice.name())));
     }
     choice.build(shape, device, random)
 }
@@ -497,7 +497,7 @@ pub fn describe(shape: DataShape, classes: &[String]) -> Map<String, Value> {
 }
 
 /// What [`describe`] wrote, read back: the shape and the names of the classes.
-fn described(training: &Value) -> Result<(DataShape, Vec<String>), StageError> {
+fn described(training: &Value) -> Result<(DataShape, Vec<String>), Trouble> {
     #[derive(Deserialize)]
     struct Described {
         task: Task,
@@ -515,7 +515,7 @@ fn described(training: &Value) -> Result<(DataShape, Vec<String>), StageError> {
         width,
         classes,
     } = Described::deserialize(training).map_err(|error| {
-        StageError::new("the model file does not say what data it is for").because(error)
+        Trouble::new("the model file does not say what data it is for").because(error)
     })?;
     Ok((
         DataShape {
@@ -547,16 +547,16 @@ pub struct Loaded {
 pub fn load(
     model: &Model,
     device: &Device,
-    fits: impl FnOnce(DataShape) -> Result<(), StageError>,
-) -> Result<Loaded, StageError> {
+    fits: impl FnOnce(DataShape) -> Result<(), Trouble>,
+) -> Result<Loaded, Trouble> {
     let choice: ModelChoice = serde_json::from_value(model.config.clone()).map_err(|error| {
-        StageError::new("the model file's configuration does not parse").because(error)
+        Trouble::new("the model file's configuration does not parse").because(error)
     })?;
     let (shape, classes) = described(&model.training)?;
     fits(shape)?;
     if let Err(fault) = choice.check() {
         let message = format!("the model file's configuration: {fault}");
-        return Err(StageError::new(message));
+        return Err(Trouble::new(message));
     }
     // The values drawn here are overwritten at once.
     let network = build(&choice, shape, device, &mut Random::new(0, "init"))?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, Trouble};
 use numerics::{Mode, State, StateBuilder};
 
 /// The mean of the last rows.
@@ -39,7 +39,7 @@ impl Architecture for MovingAverage {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let least = self.rows.unwrap_or(1);
         let span = Span::of(shape, &format!("a moving average of {least} rows"), least)?;
         let rows = self.rows.unwrap_or(span.past);
@@ -76,7 +76,7 @@ impl Forecaster for Level {
     }
 
     /// There is nothing to learn.
-    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> std::result::Result<(), Trouble> {
         Ok(())
     }
 }

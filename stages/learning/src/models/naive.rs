@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, Trouble};
 use numerics::{Mode, State, StateBuilder};
 
 /// The last value, or that of the last season.
@@ -46,7 +46,7 @@ impl Architecture for Naive {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let span = Span::of(
             shape,
             &format!("naive with a season of {} rows", self.season),
@@ -82,7 +82,7 @@ impl Forecaster for Repeating {
     }
 
     /// There is nothing to learn.
-    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn fit(&self, _: &Windows, _: &StageContext<'_>) -> std::result::Result<(), Trouble> {
         Ok(())
     }
 }

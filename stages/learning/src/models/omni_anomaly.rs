@@ -19,7 +19,7 @@ use self::prior::RandomWalk;
 use self::recurrent::{Dense, Readout, Recurrent};
 use super::draws::{self, Draws};
 use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
-use contract::{Named, Random, StageError};
+use contract::{Named, Random, Trouble};
 use numerics::{Mode, State, StateBuilder};
 
 /// OmniAnomaly.
@@ -104,7 +104,7 @@ impl Architecture for OmniAnomaly {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         Ok(Box::new(Stochastic::new(
             self,
             shape,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draws::{self, Draws};
 use super::{Architecture, Batch, DataShape, Form, Network, Task, checks};
-use contract::{Named, Random, StageError};
+use contract::{Named, Random, Trouble};
 use numerics::gru::Gru;
 use numerics::linear::Linear;
 use numerics::noise::add_noise;
@@ -97,7 +97,7 @@ impl Architecture for OmniVae {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         Ok(Box::new(Autoencoder::new(
             self,
             shape,

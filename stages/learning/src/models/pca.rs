@@ -11,7 +11,7 @@ use super::closed_form::{
 };
 use super::{Architecture, Batch, DataShape, Network, Task, closed_form, forecaster};
 use contract::artifact::Windows;
-use contract::{Fault, Named, Random, StageContext, StageError};
+use contract::{Fault, Named, Random, StageContext, Trouble};
 use numerics::statistics::Eigen;
 use numerics::statistics::gram::{RowSource, Scale, gram};
 use numerics::statistics::matrix::{Matrix, dot};
@@ -91,10 +91,10 @@ impl Architecture for Pca {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let width = shape.length * shape.channels;
         if width > MOST_VALUES {
-            return Err(StageError::new(format!(
+            return Err(Trouble::new(format!(
                 "windows of {} rows and {} channels are vectors of {width} values; pca takes up to {MOST_VALUES}",
                 shape.length, shape.channels
             ))
@@ -255,7 +255,7 @@ impl Network for Components {
         &self,
         windows: &Windows,
         context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         let source = closed_form::training_windows(windows)?;
         let scale = if self.config.standardize {
             Scale::of(&source).without_zeros()
@@ -270,11 +270,11 @@ impl Network for Components {
         });
         context.check_cancelled()?;
         let eigen = Eigen::new(&products.scaled(1.0 / source.rows() as f64)).ok_or_else(|| {
-            StageError::new("the training windows have no principal components: are they finite?")
+            Trouble::new("the training windows have no principal components: are they finite?")
         })?;
         let variances: Vec<f64> = eigen.values.iter().map(|value| value.max(0.0)).collect();
         if variances[0] <= 0.0 {
-            return Err(StageError::new(
+            return Err(Trouble::new(
                 "nothing varies in the training windows, so they have no components",
             ));
         }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
 use bottleneck::Bottleneck;
-use contract::{FileRequest, Named, Random, StageContext, StageError};
+use contract::{FileRequest, Named, Random, StageContext, Trouble};
 use head::Head;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv2d::{Conv2d, Window2d};
@@ -105,19 +105,19 @@ impl Architecture for Resnet50Plot {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         if shape.width == 0 {
-            return Err(StageError::new(
-                "resnet50-plot classifies images, not windows of a series",
-            )
-            .hint("draw the samples with `render-plots` and train on its images"));
+            return Err(
+                Trouble::new("resnet50-plot classifies images, not windows of a series")
+                    .hint("draw the samples with `render-plots` and train on its images"),
+            );
         }
         if self.normalise && shape.channels != MEAN.len() {
             let message = format!(
                 "ImageNet's mean and deviation are for three colours, not for {}",
                 shape.channels
             );
-            return Err(StageError::new(message).hint("set the model's `normalise: false`"));
+            return Err(Trouble::new(message).hint("set the model's `normalise: false`"));
         }
         Ok(Box::new(Resnet::new(self, shape, device, random)?))
     }
@@ -272,7 +272,7 @@ impl Network for Resnet {
         &self.state
     }
 
-    fn start(&self, context: &StageContext<'_>) -> std::result::Result<(), StageError> {
+    fn start(&self, context: &StageContext<'_>) -> std::result::Result<(), Trouble> {
         match context.host.file(pretrained::NAME) {
             Some(path) => pretrained::load(&path, &self.state),
             None => Ok(()),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
-use contract::{Fault, Named, Random, StageError};
+use contract::{Fault, Named, Random, Trouble};
 use numerics::attention::MultiHeadAttention;
 use numerics::dropout::Dropout;
 use numerics::encoder::{Embedding, EncoderBlock};
@@ -88,7 +88,7 @@ impl Architecture for TransformerRecon {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         Ok(Box::new(Reconstructor::new(self, shape, device, random)?))
     }
 }

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Form, Network, Task};
-use contract::{Fault, Named, Random, StageError};
+use contract::{Fault, Named, Random, Trouble};
 use embedding::Patches;
 use numerics::dropout::Dropout;
 use numerics::{Mode, State, StateBuilder};
@@ -112,14 +112,14 @@ impl Tvnet {
     }
 
     /// What `form: reference` of the official variant cannot take.
-    fn check_reference(&self, shape: DataShape) -> std::result::Result<(), StageError> {
+    fn check_reference(&self, shape: DataShape) -> std::result::Result<(), Trouble> {
         let Patches { length, stride } = self.patches();
         if shape.task != Task::Forecast {
             let message = format!(
                 "tvnet's authors published a program for forecasting, not for {}",
                 shape.task.name()
             );
-            return Err(StageError::new(message).hint("use `form: paper`, or `variant: seed`"));
+            return Err(Trouble::new(message).hint("use `form: paper`, or `variant: seed`"));
         }
         if !shape.length.is_multiple_of(stride)
             || shape.length / stride < 3
@@ -129,8 +129,9 @@ impl Tvnet {
                 "tvnet with `form: reference` takes windows of three or more steps of {stride} rows, not of {} rows",
                 shape.length
             );
-            return Err(StageError::new(message)
-                .hint("change the windows' `length`, or the model's `patch`"));
+            return Err(
+                Trouble::new(message).hint("change the windows' `length`, or the model's `patch`")
+            );
         }
         Ok(())
     }
@@ -188,7 +189,7 @@ impl Architecture for Tvnet {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         match self.variant {
             Variant::Official if self.form == Form::Reference => self.check_reference(shape)?,
             Variant::Seed
@@ -198,9 +199,7 @@ impl Architecture for Tvnet {
                 let (patch, length) = (self.patch, shape.length);
                 let message =
                     format!("a patch of {patch} rows does not fit into a window of {length} rows");
-                return Err(
-                    StageError::new(message).hint("use longer windows, or a smaller `patch`")
-                );
+                return Err(Trouble::new(message).hint("use longer windows, or a smaller `patch`"));
             }
             _ => {}
         }
@@ -343,7 +342,7 @@ mod tests {
     fn build(
         parameters: Value,
         shape: DataShape,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         config(parameters).build(shape, &Device::Cpu, &mut Random::new(3, "init"))
     }
 

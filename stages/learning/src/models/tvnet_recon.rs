@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
-use contract::{Named, Random, StageError};
+use contract::{Named, Random, Trouble};
 use host::HostEngine;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv::Conv3x3;
@@ -61,7 +61,7 @@ impl Architecture for TvnetRecon {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         Ok(Box::new(Reconstructor::new(self, shape, device, random)?))
     }
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
-use contract::{Named, Random, StageError};
+use contract::{Named, Random, Trouble};
 use elbo::Elbo;
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
@@ -106,16 +106,16 @@ impl Architecture for Vae {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         match (self.of, shape.width) {
             (Of::Windows, 0) | (Of::Images, 1..) => {
                 Ok(Box::new(Autoencoder::new(self, shape, device, random)?))
             }
-            (Of::Windows, _) => Err(StageError::new(
+            (Of::Windows, _) => Err(Trouble::new(
                 "the autoencoder is one of windows and was given images",
             )
             .hint("set the model's `of: images`")),
-            (Of::Images, _) => Err(StageError::new(
+            (Of::Images, _) => Err(Trouble::new(
                 "the autoencoder is one of images and was given windows",
             )
             .hint("set the model's `of: windows`")),

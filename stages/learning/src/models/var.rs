@@ -10,7 +10,7 @@ use super::closed_form::{Distance, count, forecast_windows, matrix, reals, set, 
 use super::forecaster::{Forecaster, Forecasting, Span};
 use super::{Architecture, DataShape, Network, Task, closed_form};
 use contract::artifact::Windows;
-use contract::{Named, Random, StageContext, StageError};
+use contract::{Named, Random, StageContext, Trouble};
 use numerics::statistics::Matrix;
 use numerics::statistics::autoregression::{self, Autoregression, Trend};
 use numerics::{Mode, State, StateBuilder};
@@ -90,7 +90,7 @@ impl Architecture for VectorAutoregression {
         shape: DataShape,
         device: &Device,
         random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, StageError> {
+    ) -> std::result::Result<Box<dyn Network>, Trouble> {
         let least = if let Order::Fixed(order) = self.order {
             order
         } else {
@@ -178,10 +178,10 @@ impl Forecaster for Lags {
         &self,
         windows: &Windows,
         context: &StageContext<'_>,
-    ) -> std::result::Result<(), StageError> {
+    ) -> std::result::Result<(), Trouble> {
         let sections = closed_form::training_sections(windows)?;
         let impossible = |reason: String| {
-            StageError::new(format!(
+            Trouble::new(format!(
                 "the training rows do not determine a var: {reason}"
             ))
             .hint("lower `order` or `most`, or train on more rows")

@@ -7,7 +7,7 @@ use super::Params;
 use crate::models::{self, Loaded, Task};
 use crate::training::Samples;
 use contract::artifact::{Images, Model, Scores, Segment, Split};
-use contract::{Fault, Progress, StageContext, StageError};
+use contract::{Fault, Progress, StageContext, Trouble};
 
 /// What the parts of an image's score belong to.
 const COLOURS: [&str; 3] = ["red", "green", "blue"];
@@ -19,7 +19,7 @@ pub(super) fn score(
     model: &Model,
     device: &Device,
     context: &StageContext<'_>,
-) -> Result<Scores, StageError> {
+) -> Result<Scores, Trouble> {
     let own = images.shape(Task::Detect);
     let fits = |shape| {
         if shape == own {
@@ -37,7 +37,7 @@ pub(super) fn score(
         .collect();
     if samples.is_empty() {
         return Err(
-            StageError::new("the splits to score have no images").hint("name others in `splits`")
+            Trouble::new("the splits to score have no images").hint("name others in `splits`")
         );
     }
     let anomalous = numbers("anomalous", params.anomalous.as_ref(), images)?;
@@ -70,7 +70,7 @@ pub(super) fn score(
                 .collect();
             let score: f64 = parts.iter().sum();
             if !score.is_finite() {
-                return Err(StageError::new(format!(
+                return Err(Trouble::new(format!(
                     "the score of the image `{}` is {score}",
                     image.name
                 ))
@@ -126,7 +126,7 @@ fn judged(
     params: &Params,
     anomalous: Option<&[u32]>,
     images: &Images,
-) -> Result<Vec<usize>, StageError> {
+) -> Result<Vec<usize>, Trouble> {
     let (Some(normal), Some(anomalous)) = (
         numbers("normal", params.normal.as_ref(), images)?,
         anomalous,
@@ -141,7 +141,7 @@ fn judged(
         image.label.is_some_and(counts)
     });
     if samples.is_empty() {
-        return Err(StageError::new(
+        return Err(Trouble::new(
             "no image that is to be scored is of a class in `normal` or `anomalous`",
         ));
     }
@@ -154,7 +154,7 @@ fn numbers(
     parameter: &str,
     names: Option<&Vec<String>>,
     images: &Images,
-) -> Result<Option<Vec<u32>>, StageError> {
+) -> Result<Option<Vec<u32>>, Trouble> {
     let Some(names) = names.filter(|_| !images.classes.is_empty()) else {
         return Ok(None);
     };
@@ -165,7 +165,7 @@ fn numbers(
             .position(|class| class == name)
             .and_then(|number| number.try_into().ok());
         found.ok_or_else(|| {
-            StageError::new(format!(
+            Trouble::new(format!(
                 "`{parameter}` names the class `{name}`, which the images do not have"
             ))
             .hint(format!("they have {}", images.classes.join(", ")))
@@ -174,18 +174,18 @@ fn numbers(
     names.iter().map(number).collect::<Result<_, _>>().map(Some)
 }
 
-fn misfit(model: models::DataShape, own: models::DataShape) -> StageError {
+fn misfit(model: models::DataShape, own: models::DataShape) -> Trouble {
     if model.task != Task::Detect {
-        return StageError::new(format!(
+        return Trouble::new(format!(
             "the model was trained to {}, which gives no scores",
             model.task
         ));
     }
     if model.width == 0 {
-        return StageError::new("the model was trained on windows, these are images")
+        return Trouble::new("the model was trained on windows, these are images")
             .hint("set `of: windows`");
     }
-    StageError::new(format!(
+    Trouble::new(format!(
         "the model was trained on images of {}x{}, these are {}x{}",
         model.width, model.length, own.width, own.length
     ))
@@ -229,7 +229,7 @@ mod tests {
         }
     }
 
-    fn run(params: &Params, images: &Images, model: &Model) -> Result<Arc<Scores>, StageError> {
+    fn run(params: &Params, images: &Images, model: &Model) -> Result<Arc<Scores>, Trouble> {
         let mut inputs = Inputs::default();
         inputs.add("model", "model", model.clone().into());
         inputs.add(

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::stopping::Stopping;
 use crate::schedules::ScheduleState;
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Model, TensorData};
 
 /// One row of the training log.
@@ -71,7 +71,7 @@ const PARTS: [&str; 3] = ["weights/", "optimizer/", "best/"];
 impl Checkpoint {
     /// # Errors
     /// If the safetensors library refuses.
-    pub fn encode(&self) -> Result<Vec<u8>, StageError> {
+    pub fn encode(&self) -> Result<Vec<u8>, Trouble> {
         let mut tensors = BTreeMap::new();
         for (prefix, part) in PARTS
             .iter()
@@ -83,7 +83,7 @@ impl Checkpoint {
             );
         }
         let training = serde_json::to_value(&self.course).map_err(|error| {
-            StageError::new("the state of the training cannot be written").because(error)
+            Trouble::new("the state of the training cannot be written").because(error)
         })?;
         Ok(Model {
             config: json!({"format": FORMAT}),
@@ -95,19 +95,19 @@ impl Checkpoint {
 
     /// # Errors
     /// If the bytes are not those of a checkpoint.
-    pub fn decode(bytes: &[u8]) -> Result<Self, StageError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, Trouble> {
         let file = Model::decode(bytes)?;
         if file.config["format"] != FORMAT {
-            return Err(StageError::new("this is not a checkpoint of a training"));
+            return Err(Trouble::new("this is not a checkpoint of a training"));
         }
         let course = serde_json::from_value(file.training).map_err(|error| {
-            StageError::new("the checkpoint's header does not parse").because(error)
+            Trouble::new("the checkpoint's header does not parse").because(error)
         })?;
         let mut parts: [BTreeMap<String, TensorData>; 3] = Default::default();
         for (name, tensor) in file.tensors {
             let place = PARTS.iter().position(|prefix| name.starts_with(prefix));
             let place = place.ok_or_else(|| {
-                StageError::new(format!("the checkpoint holds an unknown tensor `{name}`"))
+                Trouble::new(format!("the checkpoint holds an unknown tensor `{name}`"))
             })?;
             parts[place].insert(name[PARTS[place].len()..].to_owned(), tensor);
         }

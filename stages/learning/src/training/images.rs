@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::Samples;
 use crate::models::{Batch, DataShape, Task};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{COLOURS, Images, Split};
 
 /// An image's number is its place in the set.
@@ -43,7 +43,7 @@ impl Samples for Images {
         self.images[sample].name.clone()
     }
 
-    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError> {
+    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, Trouble> {
         let pixels = self.pixels(samples)?;
         let plane = self.height * self.width;
         let mut values = vec![0.0; pixels.len()];
@@ -67,7 +67,7 @@ impl Samples for Images {
                 .iter()
                 .map(|sample| self.class_of(*sample))
                 .collect();
-            let labels = labels.ok_or_else(|| StageError::new("an image belongs to no class"))?;
+            let labels = labels.ok_or_else(|| Trouble::new("an image belongs to no class"))?;
             batch.classes = Some(Tensor::from_vec(labels, samples.len(), device)?);
         }
         Ok(batch)

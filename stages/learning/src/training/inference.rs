@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Samples;
 use crate::models::{self, Batch, DataShape, Loaded, Network, Task};
 use contract::artifact::{Model, Split};
-use contract::{Fault, Progress, StageContext, StageError};
+use contract::{Fault, Progress, StageContext, Trouble};
 
 /// Which samples a model is put to, and how many at a time.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ impl<'a> Inference<'a> {
         task: Task,
         samples: &'a dyn Samples,
         context: &'a StageContext<'a>,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Self, Trouble> {
         let device = numerics::device(context.device)?;
         let loaded = models::load(model, &device, |shape| check_shape(shape, task, samples))?;
         Ok(Self {
@@ -96,9 +96,9 @@ impl<'a> Inference<'a> {
         &self,
         selection: &Selection,
         task: Task,
-        mut prepare: impl FnMut(Batch) -> Result<Batch, StageError>,
-        mut take: impl FnMut(&Answer<'_>) -> Result<(), StageError>,
-    ) -> Result<(), StageError> {
+        mut prepare: impl FnMut(Batch) -> Result<Batch, Trouble>,
+        mut take: impl FnMut(&Answer<'_>) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
         let chosen: Vec<(Split, Vec<usize>)> = selection
             .splits
             .iter()
@@ -113,7 +113,7 @@ impl<'a> Inference<'a> {
                 .collect::<Vec<_>>()
                 .join(", ");
             return Err(
-                StageError::new(format!("there are no samples in the splits {names}"))
+                Trouble::new(format!("there are no samples in the splits {names}"))
                     .hint("name others in `splits`, or make windows of them"),
             );
         }
@@ -128,7 +128,7 @@ impl<'a> Inference<'a> {
                     .flatten_all()?
                     .to_vec1::<f32>()?;
                 if let Some(value) = output.iter().find(|value| !value.is_finite()) {
-                    return Err(StageError::new(format!("the model answers {value}"))
+                    return Err(Trouble::new(format!("the model answers {value}"))
                         .hint("are the model's weights and the samples finite?"));
                 }
                 take(&Answer {
@@ -153,9 +153,9 @@ impl<'a> Inference<'a> {
     }
 }
 
-fn check_shape(shape: DataShape, task: Task, samples: &dyn Samples) -> Result<(), StageError> {
+fn check_shape(shape: DataShape, task: Task, samples: &dyn Samples) -> Result<(), Trouble> {
     if shape.task != task {
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "the model was trained to {}, not to {task}",
             shape.task
         ))
@@ -172,7 +172,7 @@ fn check_shape(shape: DataShape, task: Task, samples: &dyn Samples) -> Result<()
     {
         return Ok(());
     }
-    Err(StageError::new(format!(
+    Err(Trouble::new(format!(
         "the model was trained on {}, these are {}",
         describe(shape),
         describe(found)

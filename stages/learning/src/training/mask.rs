@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::models::Batch;
-use contract::{Random, StageError};
+use contract::{Random, Trouble};
 
 /// How much of a window is hidden from a model that imputes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ impl Masking {
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn hide(self, batch: Batch, random: &mut Random) -> Result<Batch, StageError> {
+    pub fn hide(self, batch: Batch, random: &mut Random) -> Result<Batch, Trouble> {
         let seen = (0..batch.inputs.elem_count()).map(|_| {
             if random.uniform() < self.ratio {
                 0.0

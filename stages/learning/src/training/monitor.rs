@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::models::{Batch, Network, Task};
 use contract::artifact::Split;
-use contract::{Fault, StageError};
+use contract::{Fault, Trouble};
 use numerics::host::with_slice;
 
 /// What is measured after every epoch.
@@ -137,9 +137,9 @@ pub fn measure(
     task: Task,
     network: &dyn Network,
     batch: &Batch,
-) -> Result<Option<f64>, StageError> {
+) -> Result<Option<f64>, Trouble> {
     let lacking = || {
-        StageError::new(format!(
+        Trouble::new(format!(
             "a batch to {task} lacks what predictions are compared with"
         ))
     };

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use crate::models::{Batch, DataShape, Task};
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::{Split, Windows};
 
 /// Samples that a model can be trained on.
@@ -26,7 +26,7 @@ pub trait Samples: Sync {
     ///
     /// # Errors
     /// If a tensor cannot be made on the device.
-    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError>;
+    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, Trouble>;
 
     /// What a sample is called where it is listed.
     fn name(&self, sample: usize) -> String {
@@ -78,7 +78,7 @@ impl Samples for Windows {
         starts
     }
 
-    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, StageError> {
+    fn gather(&self, samples: &[usize], task: Task, device: &Device) -> Result<Batch, Trouble> {
         let (length, horizon, channels) =
             (self.spec.length, self.spec.horizon, self.series.width());
         let inputs = copy(samples, length * channels, |start| self.input(start));
@@ -106,7 +106,7 @@ impl Samples for Windows {
                 };
                 let classes: Option<Vec<u32>> = samples.iter().map(class).collect();
                 let classes =
-                    classes.ok_or_else(|| StageError::new("a window belongs to no class"))?;
+                    classes.ok_or_else(|| Trouble::new("a window belongs to no class"))?;
                 batch.classes = Some(Tensor::from_vec(classes, samples.len(), device)?);
             }
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use contract::artifact::{Digest, Segment, Series, Split, WindowRun, WindowSpec, Windows};
-use contract::{Device, Host, NullHost, Progress, StageContext, StageError};
+use contract::{Device, Host, NullHost, Progress, StageContext, Trouble};
 
 /// A host that keeps checkpoints and notes in memory and asks to stop after some reports of progress.
 #[derive(Default)]
@@ -71,15 +71,15 @@ impl Host for MemoryHost {
         None
     }
 
-    fn copy_file(&self, name: &str, _: &Path) -> Result<(), StageError> {
-        Err(StageError::new(format!("no file `{name}`")))
+    fn copy_file(&self, name: &str, _: &Path) -> Result<(), Trouble> {
+        Err(Trouble::new(format!("no file `{name}`")))
     }
 
     fn environment(&self, _: &str) -> Option<String> {
         None
     }
 
-    fn scratch(&self) -> Result<&Path, StageError> {
+    fn scratch(&self) -> Result<&Path, Trouble> {
         Ok(Path::new("."))
     }
 
@@ -97,7 +97,7 @@ impl Host for MemoryHost {
         step: u64,
         bytes: &[u8],
         _: Option<u64>,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         let old = self
             .checkpoints
             .lock()
@@ -317,15 +317,15 @@ impl Host for DamagedHost<'_> {
         None
     }
 
-    fn copy_file(&self, name: &str, _: &Path) -> Result<(), StageError> {
-        Err(StageError::new(format!("no file `{name}`")))
+    fn copy_file(&self, name: &str, _: &Path) -> Result<(), Trouble> {
+        Err(Trouble::new(format!("no file `{name}`")))
     }
 
     fn environment(&self, _: &str) -> Option<String> {
         None
     }
 
-    fn scratch(&self) -> Result<&Path, StageError> {
+    fn scratch(&self) -> Result<&Path, Trouble> {
         Ok(Path::new("."))
     }
 
@@ -333,13 +333,7 @@ impl Host for DamagedHost<'_> {
         self.0.load_checkpoint(chain, at_most)
     }
 
-    fn save_checkpoint(
-        &self,
-        _: &Digest,
-        _: u64,
-        _: &[u8],
-        _: Option<u64>,
-    ) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), Trouble> {
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use super::{Figure, Keep, Recipe, Samples};
 use crate::models::{self, Batch, Network, Phase, Source, Task};
 use crate::schedules::Schedule;
 use contract::artifact::{Column, Digest, DigestWriter, Model, Split, Table, TensorData};
-use contract::{Random, StageContext, StageError};
+use contract::{Random, StageContext, Trouble};
 use numerics::optimizer::Optimizer;
 use numerics::{self, Gradients, Mode, Precision};
 
@@ -39,7 +39,7 @@ pub fn train(
     recipe: &Recipe,
     samples: &dyn Samples,
     context: &StageContext<'_>,
-) -> Result<Trained, StageError> {
+) -> Result<Trained, Trouble> {
     let mut trainer = Trainer::new(recipe, samples, context)?;
     if recipe.closed_form() {
         return trainer.fit();
@@ -85,7 +85,7 @@ impl<'a> Trainer<'a> {
         recipe: &'a Recipe,
         samples: &'a dyn Samples,
         context: &'a StageContext<'a>,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Self, Trouble> {
         let task = recipe.task();
         let normal = normal_classes(recipe, samples)?;
         let wanted = |sample: &usize| match &normal {
@@ -103,7 +103,7 @@ impl<'a> Trainer<'a> {
         });
         if train_samples.is_empty() {
             return Err(
-                StageError::new("there are no samples in the split `train`").hint(
+                Trouble::new("there are no samples in the split `train`").hint(
                     "does the series have training rows, and at least as many as a window is long?",
                 ),
             );
@@ -117,12 +117,12 @@ impl<'a> Trainer<'a> {
                 recipe.monitor.on
             );
             return Err(
-                StageError::new(message).hint("split off validation rows, or set `keep: last`")
+                Trouble::new(message).hint("split off validation rows, or set `keep: last`")
             );
         }
         let device = numerics::device(context.device)?;
         if recipe.precision == Precision::Bf16 && device.is_cpu() {
-            return Err(StageError::new(
+            return Err(Trouble::new(
                 "`precision: bf16` needs a CUDA device, and this training runs on the CPU",
             )
             .hint("run with `--device cuda`, or leave `precision` out"));
@@ -143,14 +143,14 @@ impl<'a> Trainer<'a> {
             let (model, split) = (recipe.model.name(), recipe.monitor.on);
             let message =
                 format!("{model} learns from the split `{split}` too, and it has no samples");
-            return Err(StageError::new(message).hint("split off validation rows"));
+            return Err(Trouble::new(message).hint("split off validation rows"));
         }
         if recipe.accumulate > 1 && network.phases().len() > 1 {
             let message = format!(
                 "a step of {} has several parts, so gradients cannot be added up",
                 recipe.model.name()
             );
-            return Err(StageError::new(message).hint("leave `accumulate` out"));
+            return Err(Trouble::new(message).hint("leave `accumulate` out"));
         }
         let class_weights = class_weights(recipe, samples, &train_samples, &device)?;
         let optimizers = optimizers(recipe, network.as_ref())?;
@@ -249,9 +249,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Takes a checkpoint over, or leaves everything as it is.
-    fn restore(&mut self, step: u64, checkpoint: Checkpoint) -> Result<(), StageError> {
+    fn restore(&mut self, step: u64, checkpoint: Checkpoint) -> Result<(), Trouble> {
         if checkpoint.course.epochs != step {
-            return Err(StageError::new(format!(
+            return Err(Trouble::new(format!(
                 "it holds epoch {}",
                 checkpoint.course.epochs
             )));
@@ -272,7 +272,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn epoch(&mut self) -> Result<(), StageError> {
+    fn epoch(&mut self) -> Result<(), Trouble> {
         let epoch = self.course.epochs + 1;
         let learning_rate = self.schedule.rate(self.course.epochs, 0.0);
         let train_loss = self.pass(epoch)?;
@@ -314,7 +314,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// One pass over the training samples, or what is left of it; the mean loss.
-    fn pass(&mut self, epoch: u64) -> Result<f64, StageError> {
+    fn pass(&mut self, epoch: u64) -> Result<f64, Trouble> {
         let order = self.order().0;
         let fresh = Inside {
             done: 0,
@@ -360,7 +360,7 @@ impl<'a> Trainer<'a> {
         samples: &[usize],
         learning_rate: f64,
         noise: &mut Random,
-    ) -> Result<f64, StageError> {
+    ) -> Result<f64, Trouble> {
         let mut first = None;
         for (index, phase) in self.network.phases().to_vec().into_iter().enumerate() {
             let (loss, mut gradients) = match phase.source {
@@ -395,7 +395,7 @@ impl<'a> Trainer<'a> {
         phase: usize,
         samples: &[usize],
         noise: &mut Random,
-    ) -> Result<(f64, Gradients), StageError> {
+    ) -> Result<(f64, Gradients), Trouble> {
         let mut total: Option<(f64, Gradients)> = None;
         for part in samples.chunks(self.recipe.batch) {
             let mut batch = self.gather(part, noise)?;
@@ -414,7 +414,7 @@ impl<'a> Trainer<'a> {
                 }
             });
         }
-        total.ok_or_else(|| StageError::new("a step without samples"))
+        total.ok_or_else(|| Trouble::new("a step without samples"))
     }
 
     /// Loss and gradients of a phase over a batch.
@@ -423,7 +423,7 @@ impl<'a> Trainer<'a> {
         phase: usize,
         batch: &Batch,
         noise: &mut Random,
-    ) -> Result<(f64, Gradients), StageError> {
+    ) -> Result<(f64, Gradients), Trouble> {
         Ok(self
             .recipe
             .precision
@@ -431,7 +431,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// A batch with what the recipe says about its loss, and with values hidden where the task is to find them.
-    fn gather(&self, samples: &[usize], noise: &mut Random) -> Result<Batch, StageError> {
+    fn gather(&self, samples: &[usize], noise: &mut Random) -> Result<Batch, Trouble> {
         let mut batch = self.samples.gather(samples, self.task, &self.device)?;
         batch.class_weights.clone_from(&self.class_weights);
         batch.label_smoothing = self.recipe.label_smoothing;
@@ -442,7 +442,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The validation samples in order, batch after batch and round again.
-    fn next_validation_batch(&mut self, noise: &mut Random) -> Result<Batch, StageError> {
+    fn next_validation_batch(&mut self, noise: &mut Random) -> Result<Batch, Trouble> {
         let batches = self.validation_samples.chunks(self.recipe.batch);
         let index = self.course.validation_batches % batches.len() as u64;
         self.course.validation_batches += 1;
@@ -451,7 +451,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Mean loss and monitored figure over the validation samples, where there are any.
-    fn validate(&mut self, epoch: u64) -> Result<(Option<f64>, Option<f64>), StageError> {
+    fn validate(&mut self, epoch: u64) -> Result<(Option<f64>, Option<f64>), Trouble> {
         // The same draws for every epoch, and none that training would miss.
         let mut noise = self.context.random("validation");
         let (mut losses, mut figures) = (Mean::default(), Mean::default());
@@ -477,7 +477,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn keep_checkpoint(&self) -> Result<(), StageError> {
+    fn keep_checkpoint(&self) -> Result<(), Trouble> {
         self.save(&self.chain, self.course.epochs)
     }
 
@@ -508,7 +508,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn save(&self, chain: &Digest, step: u64) -> Result<(), StageError> {
+    fn save(&self, chain: &Digest, step: u64) -> Result<(), Trouble> {
         let mut optimizer = BTreeMap::new();
         for (phase, own) in self.optimizers.iter().enumerate() {
             let own = own.to_data(self.network.state())?;
@@ -536,17 +536,17 @@ impl<'a> Trainer<'a> {
     }
 
     /// Fits a model in closed form.
-    fn fit(self) -> Result<Trained, StageError> {
+    fn fit(self) -> Result<Trained, Trouble> {
         let windows = self.samples.windows();
         let name = self.recipe.model.name();
         let windows = windows.ok_or_else(|| {
-            StageError::new(format!("{name} is fitted to windows and to nothing else"))
+            Trouble::new(format!("{name} is fitted to windows and to nothing else"))
         })?;
         self.network.fit(windows, self.context)?;
         self.finish()
     }
 
-    fn finish(self) -> Result<Trained, StageError> {
+    fn finish(self) -> Result<Trained, Trouble> {
         let log = &self.course.log;
         let last = self.course.epochs;
         let (chosen, tensors) = match (self.recipe.keep, self.course.stopping.best) {
@@ -623,7 +623,7 @@ fn class_weights(
     samples: &dyn Samples,
     train: &[usize],
     device: &Device,
-) -> Result<Option<Tensor>, StageError> {
+) -> Result<Option<Tensor>, Trouble> {
     let Some(chosen) = &recipe.class_weights else {
         return Ok(None);
     };
@@ -636,9 +636,7 @@ fn class_weights(
                 weights.len(),
                 names.len()
             );
-            return Err(
-                StageError::new(message).hint(format!("in this order: {}", names.join(", ")))
-            );
+            return Err(Trouble::new(message).hint(format!("in this order: {}", names.join(", "))));
         }
         ClassWeights::Balanced(_) => {
             let mut counts = vec![0_usize; names.len()];
@@ -650,7 +648,7 @@ fn class_weights(
                     "class `{}` has no training samples to balance",
                     names[absent]
                 );
-                return Err(StageError::new(message));
+                return Err(Trouble::new(message));
             }
             let total = train.len() as f64;
             counts
@@ -662,7 +660,7 @@ fn class_weights(
     Ok(Some(Tensor::new(weights, device)?))
 }
 
-fn optimizers(recipe: &Recipe, network: &dyn Network) -> Result<Vec<Optimizer>, StageError> {
+fn optimizers(recipe: &Recipe, network: &dyn Network) -> Result<Vec<Optimizer>, Trouble> {
     let of = |phase: &Phase| Optimizer::with_decay(&recipe.optimizer, network.state(), phase.decay);
     network.phases().iter().map(of).collect()
 }
@@ -677,7 +675,7 @@ fn of_phase(phase: usize, data: &BTreeMap<String, TensorData>) -> BTreeMap<Strin
 }
 
 /// The numbers of the classes that a detector learns, if the recipe names any.
-fn normal_classes(recipe: &Recipe, samples: &dyn Samples) -> Result<Option<Vec<u32>>, StageError> {
+fn normal_classes(recipe: &Recipe, samples: &dyn Samples) -> Result<Option<Vec<u32>>, Trouble> {
     let Some(names) = &recipe.normal else {
         return Ok(None);
     };
@@ -693,7 +691,7 @@ fn normal_classes(recipe: &Recipe, samples: &dyn Samples) -> Result<Option<Vec<u
             } else {
                 format!("they have {}", known.join(", "))
             };
-            StageError::new(format!(
+            Trouble::new(format!(
                 "`normal` names the class `{name}`, which the samples do not have"
             ))
             .hint(hint)
@@ -702,7 +700,7 @@ fn normal_classes(recipe: &Recipe, samples: &dyn Samples) -> Result<Option<Vec<u
     names.iter().map(number).collect::<Result<_, _>>().map(Some)
 }
 
-fn diverged(what: &str, epoch: u64, loss: f64) -> StageError {
-    StageError::new(format!("the {what} loss became {loss} in epoch {epoch}"))
+fn diverged(what: &str, epoch: u64, loss: f64) -> Trouble {
+    Trouble::new(format!("the {what} loss became {loss} in epoch {epoch}"))
         .hint("lower the optimizer's `lr`, set `clip`, or normalise the series first")
 }

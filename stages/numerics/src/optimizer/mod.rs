@@ -13,7 +13,7 @@ use super::host::{with_slice, with_slice_mut};
 use super::state::{State, to_data};
 use super::{Gradients, Level};
 use contract::artifact::TensorData;
-use contract::{Choice, Entry, Fault, StageError, Table};
+use contract::{Choice, Entry, Fault, Table, Trouble};
 
 pub use adam::{Adam, AdamW};
 pub use sgd::Sgd;
@@ -93,7 +93,7 @@ impl Optimizer {
     ///
     /// # Errors
     /// If memory cannot be allocated.
-    pub fn new(choice: &OptimizerChoice, state: &State) -> Result<Self, StageError> {
+    pub fn new(choice: &OptimizerChoice, state: &State) -> Result<Self, Trouble> {
         let rule = choice.shared();
         let count = rule.memory().len();
         let fresh = |parameter: &Var| match parameter.device() {
@@ -123,7 +123,7 @@ impl Optimizer {
         choice: &OptimizerChoice,
         state: &State,
         factor: f64,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Self, Trouble> {
         let mut parameters = choice.parameters().clone();
         if let Some(decay) = parameters.get_mut("weight_decay")
             && let Some(value) = decay.as_f64()
@@ -209,15 +209,14 @@ impl Optimizer {
         state: &State,
         steps: u64,
         data: &BTreeMap<String, TensorData>,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), Trouble> {
         for ((name, parameter), memory) in state.parameters().zip(&mut self.memory) {
             for (index, kind) in self.rule.memory().iter().enumerate() {
                 let key = format!("{kind}.{name}");
                 let fits = |tensor: &&TensorData| tensor.shape == parameter.dims();
                 let values = data.get(&key).filter(fits).and_then(TensorData::to_f32);
-                let values = values.ok_or_else(|| {
-                    StageError::new(format!("the optimizer's `{key}` does not fit"))
-                })?;
+                let values = values
+                    .ok_or_else(|| Trouble::new(format!("the optimizer's `{key}` does not fit")))?;
                 match memory {
                     Memory::Host(memory) => memory[index] = values,
                     Memory::Device(memory) => {

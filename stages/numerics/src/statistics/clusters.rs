@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::gram::RowSource;
 use crate::chunks::chunks;
-use contract::{Random, StageError};
+use contract::{Random, Trouble};
 
 /// How the iterations end.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,8 @@ impl Clusters {
         count: usize,
         limits: Limits,
         random: &mut Random,
-        stop: impl Fn() -> Result<(), StageError>,
-    ) -> Result<Self, StageError> {
+        stop: impl Fn() -> Result<(), Trouble>,
+    ) -> Result<Self, Trouble> {
         let mut clusters = Self::seeded(source, count, random);
         let rest = limits.tolerance * mean_variance(source);
         for _ in 0..limits.iterations {

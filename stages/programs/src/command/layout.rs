@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::CommandParams;
 use super::template::{Part, parts};
 use contract::artifact::Artifact;
-use contract::{FileRequest, Inputs, Stage, StageContext, StageError};
+use contract::{FileRequest, Inputs, Stage, StageContext, Trouble};
 
 /// The folder of the inputs.
 pub(super) const INPUTS: &str = "in";
@@ -43,7 +43,7 @@ impl Layout {
     }
 
     /// An argument with paths in the place of placeholders.
-    pub fn fill(&self, text: &str) -> Result<String, StageError> {
+    pub fn fill(&self, text: &str) -> Result<String, Trouble> {
         let mut filled = String::with_capacity(text.len());
         for part in parts(text) {
             match part {
@@ -55,7 +55,7 @@ impl Layout {
                             .keys()
                             .map(|name| format!("{{{name}}}"))
                             .collect();
-                        StageError::new(format!("`{{{name}}}` is not an input of this stage"))
+                        Trouble::new(format!("`{{{name}}}` is not an input of this stage"))
                             .hint(format!("there are {}", known.join(", ")))
                     })?)
                 }
@@ -70,7 +70,7 @@ pub(super) fn lay_out(
     params: &CommandParams,
     inputs: &Inputs,
     context: &StageContext<'_>,
-) -> Result<Layout, StageError> {
+) -> Result<Layout, Trouble> {
     let folder = context.host.scratch()?;
     let mut paths = BTreeMap::new();
     lay_out_inputs(inputs, folder, &mut paths, context)?;
@@ -116,7 +116,7 @@ fn lay_out_inputs(
     folder: &Path,
     paths: &mut BTreeMap<String, String>,
     context: &StageContext<'_>,
-) -> Result<(), StageError> {
+) -> Result<(), Trouble> {
     let inputs = inputs.all("inputs");
     if !inputs.is_empty() {
         let inside = folder.join(INPUTS);
@@ -147,8 +147,8 @@ fn lay_out_inputs(
     Ok(())
 }
 
-fn input_error(name: &str, error: std::io::Error) -> StageError {
-    StageError::new(format!("the input `{name}` could not be laid out")).because(error)
+fn input_error(name: &str, error: std::io::Error) -> Trouble {
+    Trouble::new(format!("the input `{name}` could not be laid out")).because(error)
 }
 
 /// A name in letters that no shell reads another way. Names that differ stay different as long as they are not too long.
@@ -185,7 +185,7 @@ fn lay_out_files(
     folder: &Path,
     paths: &mut BTreeMap<String, String>,
     context: &StageContext<'_>,
-) -> Result<(), StageError> {
+) -> Result<(), Trouble> {
     let mut done = BTreeSet::new();
     let mut taken = folders_beside(&params.files);
     for request in super::Command::files(params) {
@@ -262,12 +262,9 @@ fn place(request: &FileRequest, is_file: bool, taken: &mut BTreeSet<String>) -> 
 }
 
 /// Says which file it was.
-pub(super) fn cannot(
-    doing: &'static str,
-    path: &Path,
-) -> impl FnOnce(std::io::Error) -> StageError {
+pub(super) fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Trouble {
     let message = format!("cannot {doing} {}", path.display());
-    move |error| StageError::new(message).because(error)
+    move |error| Trouble::new(message).because(error)
 }
 
 #[cfg(test)]

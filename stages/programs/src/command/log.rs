@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
     use contract::artifact::Digest;
-    use contract::{Progress, StageError};
+    use contract::{Progress, Trouble};
 
     #[derive(Default)]
     struct Notes(Mutex<Vec<String>>);
@@ -265,14 +265,14 @@ mod tests {
         fn file(&self, _: &str) -> Option<PathBuf> {
             None
         }
-        fn copy_file(&self, _: &str, _: &Path) -> Result<(), StageError> {
-            Err(StageError::new("none"))
+        fn copy_file(&self, _: &str, _: &Path) -> Result<(), Trouble> {
+            Err(Trouble::new("none"))
         }
         fn environment(&self, _: &str) -> Option<String> {
             None
         }
-        fn scratch(&self) -> Result<&Path, StageError> {
-            Err(StageError::new("none"))
+        fn scratch(&self) -> Result<&Path, Trouble> {
+            Err(Trouble::new("none"))
         }
         fn load_checkpoint(&self, _: &Digest, _: u64) -> Option<(u64, Vec<u8>)> {
             None
@@ -283,7 +283,7 @@ mod tests {
             _: u64,
             _: &[u8],
             _: Option<u64>,
-        ) -> Result<(), StageError> {
+        ) -> Result<(), Trouble> {
             Ok(())
         }
     }

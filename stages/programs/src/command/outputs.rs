@@ -15,13 +15,13 @@ use super::{CommandParams, OutputKind};
 use contract::artifact::{
     Content, Digest, Direction, FileEntry, Files, Metric, Metrics, RelativePath,
 };
-use contract::{Outputs, StageError};
+use contract::{Outputs, Trouble};
 
 /// A file of metrics is not longer.
 const LONGEST_METRICS: u64 = 16 << 20;
 
 /// The declared outputs; anything else that was written is an error.
-pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs, StageError> {
+pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs, Trouble> {
     let folder = layout.folder();
     let written = Written::below(folder, &|path| layout.is_given(path))?;
     let is_declared = |path: &Path| {
@@ -36,7 +36,7 @@ pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs
         .find(|(path, sort)| **sort != Sort::Folder && !is_declared(path));
     if let Some((path, _)) = extra {
         let hint = "declare it below `outputs`, or write temporary files to TMPDIR";
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "the command wrote `{}`, which is not declared",
             shown(path)
         ))
@@ -47,7 +47,7 @@ pub(super) fn collect(params: &CommandParams, layout: &Layout) -> Result<Outputs
         let path: PathBuf = output.path.components().collect();
         let Some(sort) = written.found.get(&path) else {
             return Err(
-                StageError::new(format!("the command did not write its output `{name}`"))
+                Trouble::new(format!("the command did not write its output `{name}`"))
                     .at(&output.path, None)
                     .hint(format!("`{{out.{name}}}` in `run` is its path")),
             );
@@ -91,7 +91,7 @@ struct Written {
 }
 
 impl Written {
-    fn below(folder: &Path, is_given: &dyn Fn(&Path) -> bool) -> Result<Self, StageError> {
+    fn below(folder: &Path, is_given: &dyn Fn(&Path) -> bool) -> Result<Self, Trouble> {
         let (mut found, mut open) = (BTreeMap::new(), vec![PathBuf::new()]);
         while let Some(below) = open.pop() {
             let place = folder.join(&below);
@@ -115,7 +115,7 @@ impl Written {
 }
 
 /// Permissions of folders are not kept, so one that was closed is opened: to be read, and to be removed in the end.
-fn make_readable(folder: &Path, metadata: &Metadata) -> Result<(), StageError> {
+fn make_readable(folder: &Path, metadata: &Metadata) -> Result<(), Trouble> {
     const ALL: u32 = 0o700;
     let mode = metadata.permissions().mode();
     if mode & ALL == ALL {
@@ -142,7 +142,7 @@ fn shown(path: &Path) -> String {
     text
 }
 
-fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Files, StageError> {
+fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Files, Trouble> {
     if sort != Sort::Folder {
         let root = path.parent().unwrap_or(path);
         return Ok(Files::new(vec![entry(folder, root, path, sort)?])?);
@@ -163,9 +163,9 @@ fn files(folder: &Path, path: &Path, sort: Sort, written: &Written) -> Result<Fi
 }
 
 /// The exact name of something below an output.
-fn relative(root: &Path, path: &Path) -> Result<RelativePath, StageError> {
+fn relative(root: &Path, path: &Path) -> Result<RelativePath, Trouble> {
     if path.to_str().is_none() {
-        return Err(StageError::new(format!(
+        return Err(Trouble::new(format!(
             "the command wrote `{}`, whose name is not UTF-8",
             shown(path)
         ))
@@ -176,7 +176,7 @@ fn relative(root: &Path, path: &Path) -> Result<RelativePath, StageError> {
     )?)
 }
 
-fn entry(folder: &Path, root: &Path, path: &Path, sort: Sort) -> Result<FileEntry, StageError> {
+fn entry(folder: &Path, root: &Path, path: &Path, sort: Sort) -> Result<FileEntry, Trouble> {
     let place = folder.join(path);
     let Sort::File { executable } = sort else {
         return Err(not_kept(&place, path, sort));
@@ -194,20 +194,20 @@ fn entry(folder: &Path, root: &Path, path: &Path, sort: Sort) -> Result<FileEntr
 }
 
 /// Opens a plain file; nothing else, should it have become something else.
-fn open(place: &Path, path: &Path) -> Result<File, StageError> {
+fn open(place: &Path, path: &Path) -> Result<File, Trouble> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(place, flags, Mode::empty())
         .map_err(|error| unreadable(path)(error.into()))?;
     Ok(File::from(file))
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StageError {
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> Trouble {
     let message = format!("cannot read `{}`, which the command wrote", shown(path));
-    move |error| StageError::new(message).because(error)
+    move |error| Trouble::new(message).because(error)
 }
 
 /// Why something is not a part of an output.
-fn not_kept(place: &Path, path: &Path, sort: Sort) -> StageError {
+fn not_kept(place: &Path, path: &Path, sort: Sort) -> Trouble {
     let path = shown(path);
     let hint =
         "an output holds plain files and folders; let the program remove the others before it ends";
@@ -222,17 +222,17 @@ fn not_kept(place: &Path, path: &Path, sort: Sort) -> StageError {
             };
             let hint = "links are not kept, as they may lead elsewhere or nowhere on another machine; let the program copy \
                         what is meant, or remove the link before it ends";
-            StageError::new(format!("`{path}` is a link to `{target}`{nothing}")).hint(hint)
+            Trouble::new(format!("`{path}` is a link to `{target}`{nothing}")).hint(hint)
         }
         Sort::Other(what) => {
-            StageError::new(format!("`{path}` is {what}, not a plain file")).hint(hint)
+            Trouble::new(format!("`{path}` is {what}, not a plain file")).hint(hint)
         }
-        Sort::Folder => StageError::new(format!("`{path}` is a folder, not a plain file")),
-        Sort::File { .. } => StageError::new(format!("`{path}` cannot be kept")),
+        Sort::Folder => Trouble::new(format!("`{path}` is a folder, not a plain file")),
+        Sort::File { .. } => Trouble::new(format!("`{path}` cannot be kept")),
     }
 }
 
-fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError> {
+fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, Trouble> {
     let place = folder.join(path);
     let name = PathBuf::from(path.file_name().unwrap_or_default());
     let Sort::File { .. } = sort else {
@@ -242,7 +242,7 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
     let bytes = file.metadata().map_err(unreadable(path))?.len();
     if bytes > LONGEST_METRICS {
         let message = format!("a file of metrics with {bytes} bytes is too long");
-        return Err(StageError::new(message)
+        return Err(Trouble::new(message)
             .at(name, None)
             .hint("metrics are a JSON object of numbers: `{\"f1\": 0.5}`"));
     }
@@ -264,10 +264,10 @@ fn metrics(folder: &Path, path: &Path, sort: Sort) -> Result<Metrics, StageError
 }
 
 /// Why a text is not metrics, in words for people who do not know the parser.
-fn not_metrics(text: &[u8], error: &serde_json::Error) -> StageError {
+fn not_metrics(text: &[u8], error: &serde_json::Error) -> Trouble {
     const FORM: &str = "write `{\"f1\": 0.5}`; null stands for a metric that is undefined";
     let shown = String::from_utf8_lossy(text);
-    let failed = StageError::new("metrics must be a JSON object of numbers");
+    let failed = Trouble::new("metrics must be a JSON object of numbers");
     if text.iter().all(u8::is_ascii_whitespace) {
         return failed.because("the file is empty").hint(FORM);
     }

@@ -17,7 +17,7 @@ use super::group::{Group, Traces, pipe_name, send_to_all};
 use super::log::{Log, Stream};
 use super::program;
 use super::watchdog::Watched;
-use contract::{StageContext, StageError};
+use contract::{StageContext, Trouble};
 
 /// How often a running program is looked at, for the wish to stop it.
 const POLL: Duration = Duration::from_millis(20);
@@ -43,7 +43,7 @@ pub(super) fn run_to_end(
     variables: &BTreeMap<String, OsString>,
     folder: &Path,
     context: &StageContext<'_>,
-) -> Result<(), StageError> {
+) -> Result<(), Trouble> {
     context.check_cancelled()?;
     let mut log = Log::new(context.host);
     let mut running = Running::start(arguments, variables, folder)?;
@@ -63,8 +63,8 @@ pub(super) fn run_to_end(
     }
 }
 
-fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> StageError {
-    let error = StageError::new(format!(
+fn failed(arguments: &[String], status: ExitStatus, log: &Log<'_>) -> Trouble {
+    let error = Trouble::new(format!(
         "`{}` ended with {status}",
         shortened(&arguments.join(" "))
     ));
@@ -111,10 +111,10 @@ impl Running {
         arguments: &[String],
         variables: &BTreeMap<String, OsString>,
         folder: &Path,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Self, Trouble> {
         let (name, rest) = arguments
             .split_first()
-            .ok_or_else(|| StageError::new("there is nothing to run"))?;
+            .ok_or_else(|| Trouble::new("there is nothing to run"))?;
         let program = program::find(name, variables, folder)?;
         let mut command = Command::new(&program);
         // A group of its own, so that a stop reaches what the program started.
@@ -157,11 +157,11 @@ impl Running {
         &mut self,
         log: &mut Log<'_>,
         context: &StageContext<'_>,
-    ) -> Result<ExitStatus, StageError> {
+    ) -> Result<ExitStatus, Trouble> {
         while !self.has_ended() {
             if context.host.is_cancelled() {
                 self.stop(log);
-                return Err(StageError::cancelled());
+                return Err(Trouble::cancelled());
             }
             self.wait(if self.end.is_some() { POLL } else { BLIND_POLL });
             self.read(log);

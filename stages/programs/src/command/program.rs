@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::interpreter::run_line;
-use contract::StageError;
+use contract::Trouble;
 
 /// Commands of shells that are not programs.
 const BUILT_IN: [&str; 13] = [
@@ -20,7 +20,7 @@ pub(super) fn find(
     name: &str,
     variables: &BTreeMap<String, OsString>,
     folder: &Path,
-) -> Result<PathBuf, StageError> {
+) -> Result<PathBuf, Trouble> {
     if name.contains('/') {
         return Ok(PathBuf::from(name));
     }
@@ -33,7 +33,7 @@ pub(super) fn find(
     if let Some(found) = places().find(|place| is_program(place)) {
         return Ok(found);
     }
-    let error = StageError::new(format!("cannot start `{}`", name.escape_debug()));
+    let error = Trouble::new(format!("cannot start `{}`", name.escape_debug()));
     if let Some(found) = places().find(|place| place.is_file()) {
         let hint = format!("make it executable: `chmod +x {}`", found.display());
         return Err(error
@@ -84,13 +84,8 @@ fn hint(name: &str, folder: &Path, path: &[PathBuf]) -> String {
 }
 
 /// Why a program that was found, or is a path, did not start.
-pub(super) fn cannot_start(
-    name: &str,
-    program: &Path,
-    folder: &Path,
-    error: io::Error,
-) -> StageError {
-    let failed = StageError::new(format!("cannot start `{}`", name.escape_debug()));
+pub(super) fn cannot_start(name: &str, program: &Path, folder: &Path, error: io::Error) -> Trouble {
+    let failed = Trouble::new(format!("cannot start `{}`", name.escape_debug()));
     let place = folder.join(program);
     let hint = match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
         Some(rustix::io::Errno::NOENT) if place.exists() => {

@@ -53,7 +53,7 @@ impl Host for Bench {
         self.files.iter().filter_map(below).collect()
     }
 
-    fn copy_file(&self, name: &str, target: &Path) -> Result<(), StageError> {
+    fn copy_file(&self, name: &str, target: &Path) -> Result<(), Trouble> {
         let (_, path) = self.files.iter().find(|(known, _)| known == name).unwrap();
         Ok(fs::copy(path, target).map(drop)?)
     }
@@ -62,7 +62,7 @@ impl Host for Bench {
         (name == "PASSED").then(|| "from outside".to_owned())
     }
 
-    fn scratch(&self) -> Result<&Path, StageError> {
+    fn scratch(&self) -> Result<&Path, Trouble> {
         Ok(self.scratch.path())
     }
 
@@ -70,13 +70,7 @@ impl Host for Bench {
         None
     }
 
-    fn save_checkpoint(
-        &self,
-        _: &Digest,
-        _: u64,
-        _: &[u8],
-        _: Option<u64>,
-    ) -> Result<(), StageError> {
+    fn save_checkpoint(&self, _: &Digest, _: u64, _: &[u8], _: Option<u64>) -> Result<(), Trouble> {
         Ok(())
     }
 }
@@ -110,7 +104,7 @@ impl Bench {
         self
     }
 
-    fn run_with(&self, inputs: &Inputs, with: Value) -> Result<Outputs, StageError> {
+    fn run_with(&self, inputs: &Inputs, with: Value) -> Result<Outputs, Trouble> {
         let kind = StageKind::of::<Command>();
         let parameters = kind.complete(with).unwrap();
         kind.check(&parameters).unwrap();
@@ -124,12 +118,12 @@ impl Bench {
         kind.run(&parameters, inputs, &context)
     }
 
-    fn run(&self, with: Value) -> Result<Outputs, StageError> {
+    fn run(&self, with: Value) -> Result<Outputs, Trouble> {
         self.run_with(&Inputs::default(), with)
     }
 
     /// Runs a shell's text with the output `o`.
-    fn shell(&self, text: &str) -> Result<Outputs, StageError> {
+    fn shell(&self, text: &str) -> Result<Outputs, Trouble> {
         self.run(json!({"run": ["sh", "-c", text], "outputs": {"o": {"path": "o"}}}))
     }
 

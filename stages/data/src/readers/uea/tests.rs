@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use contract::NullHost;
 
-fn read(files: &[(&str, &str)], parameters: Value) -> Result<Series, StageError> {
+fn read(files: &[(&str, &str)], parameters: Value) -> Result<Series, Trouble> {
     let folder = tempfile::tempdir().unwrap();
     let place = |(name, text): &(&str, &str)| {
         let path: PathBuf = folder.path().join(name);
@@ -28,7 +28,7 @@ fn arff(rows: &str) -> String {
     )
 }
 
-fn two_dimensions(second: &str) -> Result<Series, StageError> {
+fn two_dimensions(second: &str) -> Result<Series, Trouble> {
     let first = arff("1,2,up\n3,4,down\n");
     let second = arff(second);
     let files = [
@@ -91,7 +91,7 @@ fn what_does_not_fit_is_named_with_its_line() {
 const TS: &str = "# a comment\n@problemName Toy\n@timeStamps false\n@univariate false\n@dimensions 2\n@equalLength false\n\
                   @classLabel true a b\n@data\n1,2,3:4,5,6:a\n7,8:9,?:b\n";
 
-fn ts(text: &str) -> Result<Series, StageError> {
+fn ts(text: &str) -> Result<Series, Trouble> {
     let parameters = json!({"problem": "Toy", "format": "ts", "missing": "ffill"});
     read(&[("Toy_TRAIN.ts", text), ("Toy_TEST.ts", text)], parameters)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use contract::StageError;
+use contract::Trouble;
 use contract::artifact::tensors_of;
 use numerics::State;
 
@@ -19,9 +19,9 @@ const COUNTER: &str = "num_batches_tracked";
 /// # Errors
 /// If the file cannot be read, lacks a tensor of the backbone, holds one of another shape, or one that it does not have;
 /// nothing is changed then.
-pub(super) fn load(path: &Path, state: &State) -> Result<(), StageError> {
+pub(super) fn load(path: &Path, state: &State) -> Result<(), Trouble> {
     let file = path.display();
-    let unreadable = || StageError::new(format!("the pretrained weights in {file} cannot be read"));
+    let unreadable = || Trouble::new(format!("the pretrained weights in {file} cannot be read"));
     let bytes = std::fs::read(path).map_err(|error| unreadable().because(error))?;
     let found = tensors_of(&bytes).map_err(|error| unreadable().because(error))?;
     let mut values = state.to_data()?;
@@ -30,7 +30,7 @@ pub(super) fn load(path: &Path, state: &State) -> Result<(), StageError> {
         .find(|name| !name.starts_with(HEAD) && !values.contains_key(*name))
     {
         let message = format!("{file} holds a tensor `{name}` that the backbone does not have");
-        return Err(StageError::new(message).hint("do `width`, `depth` and `planes` fit the file?"));
+        return Err(Trouble::new(message).hint("do `width`, `depth` and `planes` fit the file?"));
     }
     for (name, own) in values
         .iter_mut()
@@ -48,11 +48,11 @@ pub(super) fn load(path: &Path, state: &State) -> Result<(), StageError> {
                     own.shape,
                     own.element.name()
                 );
-                return Err(StageError::new(message).hint("do `width` and `planes` fit the file?"));
+                return Err(Trouble::new(message).hint("do `width` and `planes` fit the file?"));
             }
             None if name.ends_with(COUNTER) => {}
             None => {
-                return Err(StageError::new(format!(
+                return Err(Trouble::new(format!(
                     "{file} lacks the tensor `{name}` of the backbone"
                 ))
                 .hint("the file must have torchvision's names, such as `layer1.0.conv1.weight`"));

@@ -181,7 +181,7 @@ fn the_tape_and_the_graph_agree_in_gradients_and_running_statistics() {
 /// A file with the tensors of a network, changed by `change`, and what loading it into another one says.
 fn load_changed(
     change: impl FnOnce(&mut BTreeMap<String, TensorData>),
-) -> (Resnet, Resnet, Option<StageError>) {
+) -> (Resnet, Resnet, Option<Trouble>) {
     let (source, target) = (network(&small(), 5, 1), network(&small(), 3, 2));
     let mut tensors = source.state.to_data().unwrap();
     change(&mut tensors);

@@ -11,7 +11,7 @@ mod rotation;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use contract::{Choice, Entry, Fault, Random, StageError, Table};
+use contract::{Choice, Entry, Fault, Random, Table, Trouble};
 use picture::Picture;
 
 /// The table of augmentations.
@@ -55,7 +55,7 @@ pub fn augment(
     ways: &[AugmentationChoice],
     images: &Tensor,
     random: &mut Random,
-) -> Result<Tensor, StageError> {
+) -> Result<Tensor, Trouble> {
     if ways.is_empty() {
         return Ok(images.clone());
     }
