@@ -166,7 +166,7 @@ fn manifests(graph: &Graph) -> Vec<Manifest> {
             version: stage.kind.version,
             numeric_class: None,
             seed: Some(1),
-            parameters: stage.parameters.clone(),
+            parameters: stage.parameters().clone(),
             inputs: Vec::new(),
             files: BTreeMap::new(),
             environment: BTreeMap::new(),

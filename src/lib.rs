@@ -1,5 +1,5 @@
 //! `runner`: a declarative experiment runner for time-series machine learning.
-//! This crate is the engine and the command line; what a stage does lives in the crate `stages`.
+//! This crate is the engine and the command line; what a stage does lives in the crates below `stages/`.
 //! Modules import only leftwards: diagnostic < pipeline < graph < cache < data < engine < audit < report < project < sweep
 //! < ui < cli.
 

@@ -17,8 +17,9 @@ use crate::ui::screen::Log;
 const GLOBAL: &str = "Global options";
 
 /// The crates whose debugging notes `--verbose` shows.
-const OUR_CRATES: [&str; 7] = [
-    "runner", "contract", "data", "drawing", "judging", "learning", "programs",
+const OUR_CRATES: [&str; 10] = [
+    "runner", "contract", "data", "drawing", "judging", "learning", "numerics", "plot", "programs",
+    "stages",
 ];
 
 /// Options of every verb.
@@ -85,6 +86,7 @@ impl Global {
         self.project = Project {
             catalogue,
             store: self.store.clone(),
+            command: std::env::args().collect(),
             remote: RemoteChoice {
                 url: self.remote.clone(),
                 mode: self.remote_mode,

@@ -14,8 +14,8 @@ use crate::diagnostic::counted;
 use crate::engine::Failure;
 use crate::pipeline::limits::MOST_RAW_FILES;
 use crate::report::{
-    CrateOptions, History, LeftOut, MetricsTable, Objects, ReportError, Selection, TableFormat,
-    Target, Tracking, bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
+    CrateOptions, History, LeftOut, MetricsTable, Objects, Selection, TableFormat, Target,
+    Tracking, bundle, send_mlflow, write_mlflow, write_prov, write_ro_crate,
 };
 use crate::ui::{Paint, bytes, clear_line, errln, outln, print_json, redraw, screen};
 
@@ -530,29 +530,5 @@ impl Drop for Progress {
         if self.drawn.get() {
             clear_line();
         }
-    }
-}
-
-impl From<ReportError> for Error {
-    fn from(error: ReportError) -> Self {
-        let hint = error.hint();
-        let mut causes = Vec::new();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            causes.push(inner.to_string());
-            cause = inner.source();
-        }
-        let base = match &error {
-            ReportError::Damaged { .. } | ReportError::OtherRun(_) => {
-                Self::different(error.to_string())
-            }
-            ReportError::Exists(_)
-            | ReportError::NoSuchStage { .. }
-            | ReportError::NoBundle { .. }
-            | ReportError::BadAddress(_)
-            | ReportError::Version { .. } => Self::wrong(error.to_string()),
-            _ => Self::failed(error.to_string()),
-        };
-        base.because(causes).maybe_hint(hint)
     }
 }

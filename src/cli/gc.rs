@@ -8,10 +8,9 @@ use serde_json::json;
 
 use super::arguments::{duration, size};
 use super::{Error, Exit, Global, shown};
-use crate::cache::{Removal, Root};
+use crate::cache::Removal;
 use crate::diagnostic::counted;
 use crate::project::Collection;
-use crate::sweep::keys_of_sweeps;
 use crate::ui::{bytes, outln, print_json};
 
 #[derive(Debug, Args)]
@@ -45,21 +44,18 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     }
 }
 
-fn collection(global: &Global, arguments: &Arguments) -> Result<Collection, Error> {
-    Ok(Collection {
+fn collection(arguments: &Arguments) -> Collection {
+    Collection {
         max_bytes: arguments.max_size,
         max_age: arguments.max_age,
         locks: arguments.locks.clone(),
-        also: vec![Root {
-            name: "sweeps".into(),
-            keys: keys_of_sweeps(&global.project.local_store())?,
-        }],
+        also: Vec::new(),
         dry_run: arguments.dry_run,
-    })
+    }
 }
 
 fn here(global: &Global, arguments: &Arguments) -> Result<Exit, Error> {
-    let report = global.project.collect(collection(global, arguments)?)?;
+    let report = global.project.collect(collection(arguments))?;
     if global.json {
         print_json(&json!(report));
         return Ok(Exit::Done);
@@ -112,7 +108,7 @@ fn list(
 }
 
 fn at_remote(global: &Global, arguments: &Arguments, older_than: Duration) -> Result<Exit, Error> {
-    let collection = collection(global, arguments)?;
+    let collection = collection(arguments);
     let (remote, report) = global.project.collect_at_remote(collection, older_than)?;
     if global.json {
         print_json(&json!(report));

@@ -4,6 +4,7 @@
 use clap::{Args, ValueEnum};
 
 use super::arguments::PipelineArguments;
+use super::error::print_diagnostics;
 use super::{Error, Exit, Global};
 use crate::engine::Verdict;
 use crate::graph::{Colour, Format, draw};
@@ -36,13 +37,13 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> Result<Exit, Error>
     let session = match Session::open(&global.project, &arguments.pipeline.request(), Fetch::Never)
     {
         Ok(session) => session,
-        Err(error) => {
-            // With `--json`, the report has the one place on standard output.
-            if !global.json {
-                draw_faulty(global, arguments, format)?;
-            }
-            return Err(error);
+        // With `--json`, the report has the one place on standard output.
+        Err(Error::Faulty(faulty)) if !global.json => {
+            print_diagnostics(&faulty.diagnostics, &faulty.sources, false);
+            draw_faulty(global, arguments, format)?;
+            return Ok(Exit::Wrong);
         }
+        Err(error) => return Err(error),
     };
     let plan = session.planner().plan();
     let colour = |id| match plan.stage(id).verdict {

@@ -41,6 +41,10 @@ impl Listener for Told {
         let Ok(mut drawn) = self.drawn.lock() else {
             return;
         };
+        if transfer.done == 0 {
+            // What takes no time is not worth a line.
+            *drawn = Instant::now();
+        }
         if !is_last && drawn.elapsed() <= TICK {
             return;
         }

@@ -120,8 +120,6 @@ fn conclude(session: &Session, carried: &Carried, global: &Global) -> Result<Exi
     }
     Ok(match outcome.status {
         RunStatus::Done if interrupted => Exit::Interrupted,
-        RunStatus::Done => Exit::Done,
-        RunStatus::Interrupted => Exit::Interrupted,
-        RunStatus::Failed | RunStatus::Running => Exit::Failed,
+        status => Exit::from(status),
     })
 }

@@ -63,8 +63,8 @@ fn find<'a>(kinds: &'a [StageKind], name: &str) -> Result<&'a StageKind, Error> 
 
 /// The ports with default parameters, where there are any.
 fn ports(kind: &StageKind) -> Option<(Vec<Port>, Vec<Port>)> {
-    let defaults = kind.example()?;
-    Some((kind.inputs(&defaults), kind.outputs(&defaults)))
+    let example = kind.example()?;
+    Some((example.inputs(), example.outputs()))
 }
 
 fn describe(kind: &StageKind) -> Value {

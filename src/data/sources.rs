@@ -195,9 +195,9 @@ mod tests {
             ("uea", "problem", "Handwriting"),
         ] {
             let parameters = ingest
-                .complete(serde_json::json!({"dataset": dataset, key: value}))
+                .parse(serde_json::json!({"dataset": dataset, key: value}))
                 .unwrap();
-            for request in ingest.files(&parameters) {
+            for request in parameters.files() {
                 let set = sources.set(request.dataset.as_deref().unwrap()).unwrap();
                 assert!(
                     set.files.contains_key(request.path.to_str().unwrap()),

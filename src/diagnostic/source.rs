@@ -58,7 +58,7 @@ pub struct Location<'a> {
     pub column: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Source {
     path: String,
     text: Arc<str>,
@@ -67,7 +67,7 @@ struct Source {
 }
 
 /// All texts that diagnostics point into.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SourceMap {
     sources: Vec<Source>,
     /// Texts that stand for files, whatever lies on disk by now.

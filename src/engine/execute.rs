@@ -548,9 +548,7 @@ impl Coordinator<'_> {
         let node = self.graph.stage(stage);
         if failure.hint.is_none() {
             let look_up = |path: &Path| self.planner.files.look_up(path);
-            failure.hint = node
-                .kind
-                .advice(&node.parameters, &failure.causes.join("\n"), &look_up);
+            failure.hint = node.configured.advice(&failure.causes.join("\n"), &look_up);
         }
         if let Some(manifest) = &self.plans[stage.index()].manifest {
             let input =

@@ -301,7 +301,7 @@ impl Planner<'_> {
             numeric_class: (stage.kind.numerics == Numerics::Device)
                 .then(|| self.numeric_class.to_owned()),
             seed: stage.kind.seeded.then_some(stage.seed),
-            parameters: stage.parameters.clone(),
+            parameters: stage.parameters().clone(),
             inputs,
             files: digests,
             environment: stage.environment.iter().map(variable).collect(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use contract::artifact::{Artifact, ArtifactKind, Digest};
-use contract::{Device, Inputs, NullHost, StageContext, StageKind};
+use contract::{Configured, Device, Inputs, NullHost, StageContext, StageKind};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
@@ -245,7 +245,7 @@ impl Pass<'_> {
         if let Some(splits @ Value::Array(_)) = parameters.get_mut("splits") {
             *splits = json!(["test"]);
         }
-        let parameters = past.kind.complete(parameters).map_err(Failure::new)?;
+        let configured = past.kind.parse(parameters).map_err(Failure::new)?;
         let mut inputs = Inputs::default();
         for (port, item, digest) in &past.recorded.inputs {
             inputs.add(
@@ -254,14 +254,14 @@ impl Pass<'_> {
                 self.input(digest, stage)?,
             );
         }
-        self.add_what_was_learned(past, &parameters, &mut inputs)?;
+        self.add_what_was_learned(past, &configured, &mut inputs)?;
         let host = NullHost::default();
         let context = StageContext {
             device: self.device,
             lineage: Digest([0; 32]),
             ..host.context(past.recorded.seed.unwrap_or_default())
         };
-        let outputs = past.kind.run(&parameters, &inputs, &context);
+        let outputs = configured.run(&inputs, &context);
         Ok(outputs.map_err(|error| Failure::from(&error))?.into_map())
     }
 
@@ -304,13 +304,13 @@ impl Pass<'_> {
     fn add_what_was_learned(
         &self,
         past: &Past,
-        parameters: &Value,
+        configured: &Configured,
         inputs: &mut Inputs,
     ) -> Result<(), Failure> {
-        if past.kind.learns(parameters).is_empty() {
+        if configured.learns().is_empty() {
             return Ok(());
         }
-        for port in past.kind.inputs(parameters) {
+        for port in configured.inputs() {
             let is_connected = past
                 .recorded
                 .inputs

@@ -224,7 +224,7 @@ impl Shared<'_> {
             lineage: job.manifest.lineage(),
             host,
         };
-        let run = || stage.kind.run(&stage.parameters, inputs, &context);
+        let run = || stage.configured.run(inputs, &context);
         let own_pool = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let pool = own_pool.then(|| {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::{Port, StageKind};
+use contract::{Configured, Port, StageKind};
 use serde_json::{Map, Value};
 
 use super::build::Context;
@@ -59,8 +59,8 @@ pub(super) fn prepare(
 ) -> (Option<StageNode>, Diagnostics) {
     let name = common.instance_name(spec, point);
     match complete(spec, kind, schema, scope, &common.budget) {
-        Ok(parameters) => {
-            let node = instance(spec, kind, point, name, parameters);
+        Ok(configured) => {
+            let node = instance(spec, kind, point, name, configured);
             let problems = tolerated_ports(spec, &node);
             (Some(node), problems)
         }
@@ -70,13 +70,13 @@ pub(super) fn prepare(
             } else {
                 kind.example()
             };
-            let node = stand_in.map(|parameters| StageNode {
+            let node = stand_in.map(|configured| StageNode {
                 stands_in: true,
                 files: Vec::new(),
                 environment: Vec::new(),
                 learns: Vec::new(),
                 faulty: true,
-                ..instance(spec, kind, point, name, parameters)
+                ..instance(spec, kind, point, name, configured)
             });
             (node, problems)
         }
@@ -90,7 +90,7 @@ fn complete(
     schema: &Value,
     scope: &Scope<'_>,
     budget: &Budget,
-) -> Result<Value, Diagnostics> {
+) -> Result<Configured, Diagnostics> {
     // Instances of a stage have most problems alike: which of them has one is added where it matters.
     let subject = format!("stage `{}`", spec.name.value);
     let with = spec
@@ -125,14 +125,14 @@ fn complete(
         with.as_ref()
             .map_or(spec.uses.span, |with| with.locate(path))
     };
-    let parameters = kind.complete(given).map_err(|reason| {
+    let configured = kind.parse(given).map_err(|reason| {
         Diagnostic::error("bad-value", format!("{subject}: {reason}")).at(blame(""))
     })?;
-    kind.check(&parameters).map_err(|fault| {
+    configured.check().map_err(|fault| {
         let message = format!("{subject}: {}", fault.reason);
         Diagnostic::error("bad-value", message).at(blame(&fault.parameter))
     })?;
-    Ok(parameters)
+    Ok(configured)
 }
 
 fn instance(
@@ -140,7 +140,7 @@ fn instance(
     kind: &StageKind,
     point: &Point,
     name: String,
-    parameters: Value,
+    configured: Configured,
 ) -> StageNode {
     StageNode {
         name,
@@ -151,11 +151,11 @@ fn instance(
             .map(|(axis, value)| (axis.to_owned(), value.to_json()))
             .collect(),
         members: Vec::new(),
-        inputs: kind.inputs(&parameters),
-        outputs: kind.outputs(&parameters),
-        files: kind.files(&parameters),
-        environment: kind.environment(&parameters),
-        learns: kind.learns(&parameters),
+        inputs: configured.inputs(),
+        outputs: configured.outputs(),
+        files: configured.files(),
+        environment: configured.environment(),
+        learns: configured.learns(),
         needs: Needs {
             threads: spec.resources.cpus.unwrap_or(0) as usize,
             memory: spec.resources.memory.unwrap_or(0),
@@ -171,7 +171,7 @@ fn instance(
             .collect(),
         span: spec.name.span,
         faulty: false,
-        parameters,
+        configured,
         stands_in: false,
     }
 }
@@ -718,7 +718,7 @@ impl Wiring<'_> {
         let node = self.node();
         let connected = connected(self.edges.iter().map(|(_, handoff)| handoff));
         let names: Vec<&str> = connected.iter().map(String::as_str).collect();
-        let Err(fault) = node.kind.check_inputs(&node.parameters, &names) else {
+        let Err(fault) = node.configured.check_inputs(&names) else {
             return;
         };
         let contract::Fault {

@@ -161,7 +161,7 @@ fn describe(graph: &Graph, colour: impl Fn(StageId) -> Colour) -> Value {
             "stage": stage.stage,
             "kind": stage.kind.name,
             "axes": stage.point.iter().cloned().collect::<serde_json::Map<_, _>>(),
-            "parameters": stage.parameters,
+            "parameters": stage.parameters(),
             "inputs": inputs,
             "wave": wave_of[id.index()],
             "state": colour(*id).name(),

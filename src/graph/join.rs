@@ -93,7 +93,7 @@ fn identity(node: &StageNode, inputs: &[(StageId, Handoff)]) -> Identity {
         name: node.name.clone(),
         kind: node.kind.name,
         seed: node.kind.seeded.then_some(node.seed),
-        parameters: canonical(&node.parameters),
+        parameters: canonical(node.parameters()),
         inputs: inputs.iter().map(input).collect(),
     }
 }

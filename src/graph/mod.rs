@@ -18,7 +18,7 @@ mod waves;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use contract::{FileRequest, Learning, Port, PortType, StageKind};
+use contract::{Configured, FileRequest, Learning, Port, PortType, StageKind};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -65,8 +65,8 @@ pub struct StageNode {
     pub point: Vec<(String, Value)>,
     /// Of several graphs that became one: those that have this stage, by their places; empty if all of them have it.
     pub members: Vec<usize>,
-    /// With defaults filled in.
-    pub parameters: Value,
+    /// Its parameters, parsed, with defaults filled in.
+    pub configured: Configured,
     /// The written parameters are wrong, and those of the kind's example stand in for them.
     pub stands_in: bool,
     pub inputs: Vec<Port>,
@@ -86,6 +86,13 @@ pub struct StageNode {
     pub span: Span,
     /// Something is wrong with its parameters or connections, and was reported. It is there to be drawn.
     pub faulty: bool,
+}
+
+impl StageNode {
+    /// The parameters with defaults filled in.
+    pub fn parameters(&self) -> &Value {
+        self.configured.parameters()
+    }
 }
 
 /// An edge: an output that becomes an input.

@@ -39,13 +39,10 @@ pub(super) fn remarks(
         let connected = (!unsure.contains(id)).then_some(&names[..]);
         (
             *id,
-            node.kind.remarks(
-                &node.parameters,
-                Surroundings {
-                    connected,
-                    look_up: &look_up,
-                },
-            ),
+            node.configured.remarks(Surroundings {
+                connected,
+                look_up: &look_up,
+            }),
         )
     });
     let mut problems = Diagnostics::default();
@@ -76,7 +73,7 @@ pub(super) fn connected<'a>(handoffs: impl Iterator<Item = &'a Handoff>) -> BTre
 
 fn has_remarks(graph: &Graph, id: StageId) -> bool {
     let node = graph.stage(id);
-    node.kind.has_remarks() && !node.stands_in
+    node.kind.has_remarks && !node.stands_in
 }
 
 fn diagnostic(stage: &StageSpec, remark: Remark) -> Diagnostic {

@@ -1,4 +1,4 @@
-//! What an audit is about: the record that a word on the command line means, and the part of it that is asked for.
+//! What an audit is about: the record that a name means.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub struct Target {
 }
 
 /// Where results are, and where something can be laid out.
-pub struct Places<'a> {
+pub(super) struct Places<'a> {
     pub store: &'a Store,
     pub kinds: &'a [StageKind],
     /// An empty folder that goes when the audit has ended.
@@ -41,7 +41,7 @@ impl Target {
     ///
     /// # Errors
     /// If there is no such record.
-    pub fn resolve(
+    pub(super) fn resolve(
         places: &Places<'_>,
         name: &str,
         pipeline: Option<&Path>,

@@ -2,6 +2,7 @@
 //! damaged.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Error, Results, Session, link_files, record, results_of};
 use crate::cache::{LastFailure, RunId, RunLease, RunRecord, RunStatus, StageRecord, StageState};
@@ -21,6 +22,9 @@ pub struct Limits {
 
 /// Makes a reporter, which is told of the events of one execution.
 pub type Reporting<'a> = dyn Fn() -> Result<Box<dyn Reporter>, Error> + 'a;
+
+/// How often it is looked whether a run was cancelled while results are sent.
+const TICK: Duration = Duration::from_millis(100);
 
 /// A plan that was carried out.
 pub struct Carried {
@@ -45,8 +49,24 @@ impl Carried {
 }
 
 impl Session {
-    /// Runs the pipeline: uses the results that are there, computes the rest, and keeps a record. `reporter` is told of
-    /// everything that happens.
+    /// Keeps what came from the remote, and waits until it has what was made here, or the run is cancelled. Without a remote,
+    /// nothing happens.
+    fn send_results(&self) -> Result<(), Error> {
+        let Some(remote) = self.store.remote() else {
+            return Ok(());
+        };
+        self.store.keep_fetched()?;
+        while !remote.wait(TICK) {
+            if self.cancel.is_cancelled() {
+                remote.abandon();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the pipeline: uses the results that are there, computes the rest, and keeps a record. `reporting` makes
+    /// who is told of everything that happens.
     ///
     /// # Errors
     /// If the store cannot be used. A stage that fails is no error of this call; the record says so.
@@ -55,6 +75,8 @@ impl Session {
         let plan = self.planner().plan();
         let carried = carry_out(self, plan, limits, reporting)?;
         carried.finish(self)?;
+        self.stop_forcing();
+        self.send_results()?;
         Ok(carried.record)
     }
 }

@@ -9,6 +9,7 @@ use crate::cache::{CacheError, RemoteError, RemoteFault, TransferError};
 use crate::data::DataError;
 use crate::diagnostic::{Diagnostics, SourceMap, indented};
 use crate::engine::Failure;
+use crate::report::ReportError;
 
 /// Why a call did not do its work.
 #[derive(Debug)]
@@ -109,6 +110,8 @@ impl fmt::Display for Error {
     }
 }
 
+impl std::error::Error for Error {}
+
 impl From<Trouble> for Error {
     fn from(trouble: Trouble) -> Self {
         Self::Trouble(trouble)
@@ -193,6 +196,30 @@ impl From<DataError> for Error {
             }
             _ => Failure::from(&error).into(),
         }
+    }
+}
+
+impl From<ReportError> for Error {
+    fn from(error: ReportError) -> Self {
+        let hint = error.hint();
+        let mut causes = Vec::new();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            causes.push(inner.to_string());
+            cause = inner.source();
+        }
+        let base = match &error {
+            ReportError::Damaged { .. } | ReportError::OtherRun(_) => {
+                Self::different(error.to_string())
+            }
+            ReportError::Exists(_)
+            | ReportError::NoSuchStage { .. }
+            | ReportError::NoBundle { .. }
+            | ReportError::BadAddress(_)
+            | ReportError::Version { .. } => Self::wrong(error.to_string()),
+            _ => Self::failed(error.to_string()),
+        };
+        base.because(causes).maybe_hint(hint)
     }
 }
 

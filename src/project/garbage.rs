@@ -31,11 +31,13 @@ impl Project {
     ///
     /// # Errors
     /// If a lock cannot be read, or the store cannot be used.
-    pub fn collect(&self, collection: Collection) -> Result<GcReport, Error> {
+    pub(crate) fn collect_besides_sweeps(&self, collection: Collection) -> Result<GcReport, Error> {
         let store = self.local_store();
+        // Settings that are wrong are an error here, too, whether a remote matters or not.
+        let has_remote = self.find_remote(Path::new("."))?.is_some();
         let held = match collection.max_bytes {
-            Some(_) => self.held()?,
-            None => BTreeSet::new(),
+            Some(_) if has_remote => self.held()?,
+            _ => BTreeSet::new(),
         };
         let mut roots = roots(&store, &collection.locks)?;
         roots.extend(collection.also);
@@ -52,7 +54,7 @@ impl Project {
     ///
     /// # Errors
     /// If there is no remote, it is only to be read, or it cannot be used; or a lock cannot be read.
-    pub fn collect_at_remote(
+    pub(crate) fn collect_at_remote_besides_sweeps(
         &self,
         collection: Collection,
         older_than: Duration,
@@ -78,9 +80,6 @@ impl Project {
 
     /// The keys that the remote holds. A remote that cannot be asked holds nothing.
     fn held(&self) -> Result<BTreeSet<Key>, Error> {
-        if self.find_remote(Path::new("."))?.is_none() {
-            return Ok(BTreeSet::new());
-        }
         let remote = self.named_remote(Path::new("."))?;
         Ok(remote.keys().unwrap_or_else(|error| {
             tracing::warn!("{error}; what it holds is not known, and counts as nothing");

@@ -71,6 +71,8 @@ pub struct Project {
     pub catalogue: Arc<Catalogue>,
     /// The folder of the store.
     pub store: PathBuf,
+    /// The command that records of runs name.
+    pub command: Vec<String>,
     /// What the caller says of the remote; settings say the rest.
     pub remote: RemoteChoice,
     pub listener: Arc<dyn Listener>,
@@ -90,6 +92,7 @@ impl Project {
         Self {
             catalogue,
             store: store.into(),
+            command: Vec::new(),
             remote: RemoteChoice::default(),
             listener: Arc::new(Silent),
         }

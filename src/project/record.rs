@@ -23,8 +23,10 @@ pub(super) fn start(session: &Session, run: &RunId) -> RunRecord {
         status: RunStatus::Running,
         started: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
         seconds: 0.0,
-        command: std::env::args()
-            .map(|argument| environment::without_credentials(&argument))
+        command: session
+            .command
+            .iter()
+            .map(|argument| environment::without_credentials(argument))
             .collect(),
         profile: session.spec.profile.clone(),
         overrides: session.choice.overrides.clone(),

@@ -30,7 +30,7 @@ impl Read<'_> {
     }
 }
 
-/// Reads the pipeline for a member, with what `sources` keeps of files. Problems are printed, all of them.
+/// Reads the pipeline for a member, with what `sources` keeps of files. Problems are given as an error, all of them.
 pub fn read_member<'a>(
     project: &Project,
     pipeline: &Path,

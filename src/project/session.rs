@@ -1,4 +1,4 @@
-//! What every verb that reads a pipeline does first: read it, build its graph, find the machine, open the store.
+//! A pipeline ready to be planned: it was read, its graph is built, the machine is known and the store is open.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -34,12 +34,14 @@ pub struct Session {
     pub file: String,
     /// The members behind the graph, where it is that of a sweep.
     pub sweep: Option<SweepPart>,
-    /// What the command line makes of the pipeline.
+    /// What the caller makes of the pipeline.
     pub choice: Choice,
-    /// Set by the first Ctrl-C.
+    /// Stops the run.
     pub cancel: CancelToken,
     forced: BTreeSet<StageId>,
     pub catalogue: Arc<Catalogue>,
+    /// As records name it.
+    pub command: Vec<String>,
 }
 
 /// What a session is put together from.
@@ -64,7 +66,10 @@ pub enum Fetch {
 }
 
 impl Session {
-    /// Reads and checks everything. Problems of the pipeline are printed, all of them.
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// All problems of the pipeline at once; or the store or the device cannot be used.
     pub fn open(project: &Project, request: &Request, fetch: Fetch) -> Result<Self, Error> {
         let store = project.open_store(&request.folder())?;
         Self::open_on(store, project, request, fetch)
@@ -156,6 +161,7 @@ impl Session {
             sweep,
             choice: choice.clone(),
             catalogue: Arc::clone(&project.catalogue),
+            command: project.command.clone(),
         })
     }
 
@@ -201,7 +207,10 @@ impl Session {
     }
 }
 
-/// Reads a pipeline and builds its graph, printing every problem.
+/// Reads a pipeline and builds its graph. Warnings go to the listener.
+///
+/// # Errors
+/// All problems of the pipeline at once.
 pub fn read(project: &Project, request: &Request) -> Result<(Spec, Graph), Error> {
     let Reading {
         built,

@@ -225,10 +225,9 @@ fn raw_files(recorded: &Recorded, kinds: &[StageKind], sources: &Sources) -> Vec
     let kind = kinds
         .iter()
         .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
-    let completed =
-        kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
+    let completed = kind.and_then(|kind| kind.parse(recorded.parameters.clone()).ok());
     let requests = completed
-        .map(|(kind, parameters)| kind.files(&parameters))
+        .map(|configured| configured.files())
         .unwrap_or_default();
     let one = |(name, digest): (&String, &Option<Digest>)| {
         let blake3 = (*digest)?;

@@ -198,12 +198,11 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
         let kind = kinds
             .iter()
             .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);
-        let complete =
-            kind.and_then(|kind| Some((kind, kind.complete(recorded.parameters.clone()).ok()?)));
-        let Some((kind, parameters)) = complete else {
+        let complete = kind.and_then(|kind| kind.parse(recorded.parameters.clone()).ok());
+        let Some(configured) = complete else {
             continue;
         };
-        for request in kind.files(&parameters) {
+        for request in configured.files() {
             let start = format!("{}/", request.name);
             for (name, digest) in &recorded.files {
                 let below = match name.strip_prefix(&start) {

@@ -35,8 +35,8 @@ pub use plots::{objective_in_order, parallel_coordinates, parallel_width};
 pub use queue::{Log, Queue, find_backend, job_name};
 pub use space::{Dimension, Domain, Point, Space};
 pub use submission::{
-    Part, Stand, Submission, Unit, UnitMember, Wave, keys_of_sweeps, plain_name, read_comment,
-    shared_waves, submissions, sweep_folder, sweep_id, task_count,
+    Part, Stand, Submission, Unit, UnitMember, Wave, plain_name, read_comment, shared_waves,
+    submissions, sweep_folder, sweep_id, task_count,
 };
 pub use submit::{Handed, Order, Submitted, submit};
 pub use trials::{

@@ -92,7 +92,7 @@ impl Failures {
 }
 
 impl Sweep {
-    /// Reads the sweep file; its problems are printed, all of them.
+    /// Reads the sweep file; its problems are given as an error, all of them.
     pub fn open(
         project: &Project,
         path: &Path,
@@ -294,8 +294,7 @@ impl Sweep {
     fn assembled(&mut self, project: &Project, progress: Progress) -> Result<View, Error> {
         let sources = &mut self.sources;
         let assembled = assemble(&self.file, &progress, &project.catalogue, sources);
-        let assembly =
-            assembled.map_err(|problems| Error::faulty(problems, std::mem::take(sources)))?;
+        let assembly = assembled.map_err(|problems| Error::faulty(problems, sources.clone()))?;
         if !self.warned {
             project.warn(&assembly.warnings, sources);
             self.warned = true;

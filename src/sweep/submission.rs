@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Digest;
 use indexmap::IndexMap;
@@ -18,10 +18,13 @@ use super::file::SweepFile;
 use super::options::JobOptions;
 use super::space::Point;
 use super::trials::{Trials, label, overrides};
-use crate::cache::{CacheError, Key, Layout, RunId, Store, SweepMember};
+use crate::cache::{
+    CacheError, GcReport, Key, Layout, Remote, RemoteGcReport, Root, RunId, Store, SweepMember,
+};
 use crate::diagnostic::SourceMap;
 use crate::engine::Plan;
 use crate::graph::{Graph, StageId};
+use crate::project::{Collection, Error, Project};
 
 /// One member, as a task runs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,7 +145,7 @@ pub fn submissions(layout: &Layout) -> Vec<Submission> {
 ///
 /// # Errors
 /// If the runs cannot be listed.
-pub fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CacheError> {
+fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CacheError> {
     let submissions = submissions(store.layout());
     let sweeps: BTreeSet<&str> = submissions
         .iter()
@@ -165,6 +168,37 @@ pub fn keys_of_sweeps(store: &Store) -> Result<BTreeSet<Key>, CacheError> {
         }
     }
     Ok(keys)
+}
+
+impl Project {
+    /// Removes from the store what nobody needs: no run, no lock, no sweep on a cluster.
+    ///
+    /// # Errors
+    /// If a lock cannot be read, or the store cannot be used.
+    pub fn collect(&self, mut collection: Collection) -> Result<GcReport, Error> {
+        collection.also.push(self.root_of_sweeps()?);
+        self.collect_besides_sweeps(collection)
+    }
+
+    /// Removes from the remote what is older and what nobody here needs. Gives the remote and what was removed.
+    ///
+    /// # Errors
+    /// If there is no remote, it is only to be read, or it cannot be used; or a lock cannot be read.
+    pub fn collect_at_remote(
+        &self,
+        mut collection: Collection,
+        older_than: Duration,
+    ) -> Result<(Remote, RemoteGcReport), Error> {
+        collection.also.push(self.root_of_sweeps()?);
+        self.collect_at_remote_besides_sweeps(collection, older_than)
+    }
+
+    fn root_of_sweeps(&self) -> Result<Root, Error> {
+        Ok(Root {
+            name: "sweeps".into(),
+            keys: keys_of_sweeps(&self.local_store())?,
+        })
+    }
 }
 
 /// The folder of a sweep's submissions.

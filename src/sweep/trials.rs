@@ -294,7 +294,7 @@ fn prune(
         let diagnostic = Diagnostic::error("bad-objective", message).at(file.objective_at);
         return Err(diagnostic.hint(format!("stages that do are {}", list(&names))));
     }
-    if let Some(names) = announced(&node.parameters)
+    if let Some(names) = announced(node.parameters())
         && !names.iter().any(|name| name == &file.objective.metric)
     {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -310,10 +310,10 @@ fn prune(
             .at(file.objective_at)
             .hint(hint));
     }
-    let named = catalogue.directions.iter();
-    let mut directions = named
+    let mut directions = (catalogue.directions)()
+        .into_iter()
         .filter(|(name, _)| *name == file.objective.metric)
-        .map(|(_, direction)| *direction)
+        .map(|(_, direction)| direction)
         .peekable();
     let points_nowhere =
         directions.peek().is_some() && directions.all(|direction| direction == Direction::Neither);

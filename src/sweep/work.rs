@@ -4,7 +4,6 @@
 //! have their keys, and a lease keeps two from working on one.
 
 use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,13 +45,14 @@ impl Work<'_> {
         let Some(unit) = self.submission.units(self.part).get(task) else {
             return Err(Error::wrong(format!("the submission has no task {task}")));
         };
-        let members = &unit.members;
-        let members: Vec<SweepMember> = members.iter().map(UnitMember::recorded).collect();
+        // Before anything is read in parallel: the pool is made on its first use.
+        let threads = size_pool(&self.choice);
+        let members: Vec<SweepMember> = unit.members.iter().map(UnitMember::recorded).collect();
         let mut kept = members
             .iter()
             .map(|member| self.read(member))
             .collect::<Result<Vec<_>, _>>()?;
-        let Some(mut session) = self.session(&kept)? else {
+        let Some(mut session) = self.session(&kept, threads)? else {
             return Ok(Ended {
                 status: RunStatus::Done,
                 in_vain: None,
@@ -65,7 +65,7 @@ impl Work<'_> {
         }
         if !lost.is_empty() {
             kept.retain(|read| !lost.contains_key(&read.member.label));
-            match self.session(&kept)? {
+            match self.session(&kept, threads)? {
                 Some(without) => session = without,
                 None => {
                     return Ok(Ended {
@@ -83,10 +83,10 @@ impl Work<'_> {
             memory,
             jobs: None,
         };
-        let carried = ManuallyDrop::new(carry_out(&mut session, plan, limits, reporting)?);
+        let carried = carry_out(&mut session, plan, limits, reporting)?;
         let Carried {
             record, outcome, ..
-        } = &*carried;
+        } = &carried;
         self.store.save_run(record)?;
         if matches!(self.part, Part::Shared(_)) {
             self.note_failures(record)?;
@@ -138,7 +138,7 @@ impl Work<'_> {
     }
 
     /// `None` without members.
-    fn session(&self, members: &[Read<'_>]) -> Result<Option<Session>, Error> {
+    fn session(&self, members: &[Read<'_>], threads: usize) -> Result<Option<Session>, Error> {
         let Some(first) = members.first() else {
             return Ok(None);
         };
@@ -155,7 +155,7 @@ impl Work<'_> {
             ledger: Ledger::default(),
             file: self.submission.record.clone(),
             sweep: Some(sweep),
-            threads: size_pool(choice),
+            threads,
         };
         let folder = self.submission.pipeline.parent().unwrap_or(Path::new("."));
         Session::of(

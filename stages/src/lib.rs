@@ -13,7 +13,7 @@ use programs::command;
 pub fn catalogue() -> Catalogue {
     Catalogue {
         kinds: kinds(),
-        directions: directions(),
+        directions,
         hardware: &numerics::Machine,
         read_series: readers::read_fresh,
     }

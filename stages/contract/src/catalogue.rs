@@ -26,7 +26,7 @@ pub struct Catalogue {
     /// All stage kinds, in the order of the documentation.
     pub kinds: Vec<StageKind>,
     /// Which way each metric is better, by its name.
-    pub directions: Vec<(&'static str, Direction)>,
+    pub directions: fn() -> Vec<(&'static str, Direction)>,
     pub hardware: &'static dyn Hardware,
     /// Reads files as one segment each of the split `test`, with channels of these names.
     pub read_series: fn(&[PathBuf], &[String]) -> Result<Series, Trouble>,
@@ -44,7 +44,7 @@ impl Catalogue {
     pub fn of(kinds: Vec<StageKind>) -> Self {
         Self {
             kinds,
-            directions: Vec::new(),
+            directions: Vec::new,
             hardware: &Portable,
             read_series: |_, _| Err(Trouble::new("this catalogue has no readers")),
         }

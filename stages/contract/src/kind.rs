@@ -1,6 +1,8 @@
 //! The declaration of a stage kind: the one table from which checker, dispatch, schema and documentation read.
 
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
@@ -224,7 +226,7 @@ pub struct Learning {
 /// A stage kind: its parameters, ports and work. `NAME` is also the name of its file.
 pub trait Stage: 'static {
     /// A struct with `#[serde(deny_unknown_fields)]`, defaults for what may be left out, and documented fields.
-    type Params: DeserializeOwned + Serialize + JsonSchema + 'static;
+    type Params: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static;
 
     /// The name in YAML.
     const NAME: &'static str;
@@ -305,6 +307,10 @@ pub trait Stage: 'static {
 
 /// A stage kind with its types erased, as the engine holds it.
 #[derive(Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about a kind that do not depend on each other"
+)]
 pub struct StageKind {
     pub name: &'static str,
     pub version: u32,
@@ -314,27 +320,150 @@ pub struct StageKind {
     pub seeded: bool,
     pub gathers: bool,
     pub ports_vary: bool,
+    /// Whether [`Configured::remarks`] may have any.
+    pub has_remarks: bool,
     example: &'static str,
     schema: fn() -> Schema,
-    complete: fn(Value) -> Result<Value, String>,
-    check: fn(&Value) -> Result<(), Fault>,
-    check_inputs: CheckInputs,
-    inputs: fn(&Value) -> Vec<Port>,
-    outputs: fn(&Value) -> Vec<Port>,
-    files: fn(&Value) -> Vec<FileRequest>,
-    remarks: Option<fn(&Value, Surroundings<'_>) -> Vec<Remark>>,
-    advice: fn(&Value, &str, LookUp<'_>) -> Option<String>,
-    environment: fn(&Value) -> Vec<String>,
-    learns: fn(&Value) -> Vec<Learning>,
-    run: fn(&Value, &Inputs, &StageContext<'_>) -> Result<Outputs, Trouble>,
+    parse: fn(Value) -> Result<Configured, String>,
 }
 
-/// What a kind has against its parameters in the light of the ports that are connected: the parameter, and why.
-type CheckInputs = fn(&Value, &[&str]) -> Result<(), Fault>;
+/// A stage kind with parameters that were parsed: what the graph keeps of a stage, and the engine runs.
+#[derive(Clone)]
+pub struct Configured {
+    parameters: Value,
+    stage: Arc<dyn AnyStage>,
+}
 
-/// Parameters come back as JSON that [`StageKind::complete`] wrote, so parsing them cannot fail.
-fn parse<S: Stage>(value: &Value) -> S::Params {
-    S::Params::deserialize(value).expect("completed parameters parse")
+impl Configured {
+    /// The parameters with their defaults, in the order of their type: what enters the key.
+    pub fn parameters(&self) -> &Value {
+        &self.parameters
+    }
+
+    /// Checks the limits of the schema, and then what [`Stage::check`] adds.
+    ///
+    /// # Errors
+    /// The parameter at fault and a sentence about it.
+    pub fn check(&self) -> Result<(), Fault> {
+        limits::check(&self.parameters, self.stage.schema())?;
+        self.stage.check()
+    }
+
+    /// See [`Stage::check_inputs`].
+    ///
+    /// # Errors
+    /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
+    pub fn check_inputs(&self, connected: &[&str]) -> Result<(), Fault> {
+        self.stage.check_inputs(connected)
+    }
+
+    pub fn inputs(&self) -> Vec<Port> {
+        self.stage.inputs()
+    }
+
+    pub fn outputs(&self) -> Vec<Port> {
+        self.stage.outputs()
+    }
+
+    pub fn files(&self) -> Vec<FileRequest> {
+        self.stage.files()
+    }
+
+    /// See [`Stage::remarks`].
+    pub fn remarks(&self, around: Surroundings<'_>) -> Vec<Remark> {
+        self.stage.remarks(around)
+    }
+
+    /// See [`Stage::advice`].
+    pub fn advice(&self, said: &str, look_up: LookUp<'_>) -> Option<String> {
+        self.stage.advice(said, look_up)
+    }
+
+    pub fn environment(&self) -> Vec<String> {
+        self.stage.environment()
+    }
+
+    pub fn learns(&self) -> Vec<Learning> {
+        self.stage.learns()
+    }
+
+    /// Does the work; see [`Stage::run`].
+    ///
+    /// # Errors
+    /// Whatever kept the stage from its outputs.
+    pub fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {
+        self.stage.run(inputs, context)
+    }
+}
+
+impl fmt::Debug for Configured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parameters.fmt(formatter)
+    }
+}
+
+/// [`Stage`] with its parameters, and without its type.
+trait AnyStage: Send + Sync {
+    fn schema(&self) -> &'static Value;
+    fn check(&self) -> Result<(), Fault>;
+    fn check_inputs(&self, connected: &[&str]) -> Result<(), Fault>;
+    fn inputs(&self) -> Vec<Port>;
+    fn outputs(&self) -> Vec<Port>;
+    fn files(&self) -> Vec<FileRequest>;
+    fn remarks(&self, around: Surroundings<'_>) -> Vec<Remark>;
+    fn advice(&self, said: &str, look_up: LookUp<'_>) -> Option<String>;
+    fn environment(&self) -> Vec<String>;
+    fn learns(&self) -> Vec<Learning>;
+    fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble>;
+}
+
+/// The parameters of one stage kind.
+struct Parsed<S: Stage>(S::Params);
+
+impl<S: Stage> AnyStage for Parsed<S> {
+    fn schema(&self) -> &'static Value {
+        limits::schema_of::<S::Params>()
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        S::check(&self.0)
+    }
+
+    fn check_inputs(&self, connected: &[&str]) -> Result<(), Fault> {
+        S::check_inputs(&self.0, connected)
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        S::inputs(&self.0)
+    }
+
+    fn outputs(&self) -> Vec<Port> {
+        S::outputs(&self.0)
+    }
+
+    fn files(&self) -> Vec<FileRequest> {
+        S::files(&self.0)
+    }
+
+    fn remarks(&self, around: Surroundings<'_>) -> Vec<Remark> {
+        S::remarks(&self.0, around)
+    }
+
+    fn advice(&self, said: &str, look_up: LookUp<'_>) -> Option<String> {
+        S::advice(&self.0, said, look_up)
+    }
+
+    fn environment(&self) -> Vec<String> {
+        S::environment(&self.0)
+    }
+
+    fn learns(&self) -> Vec<Learning> {
+        S::learns(&self.0)
+    }
+
+    fn run(&self, inputs: &Inputs, context: &StageContext<'_>) -> Result<Outputs, Trouble> {
+        S::run(&self.0, inputs, context)
+    }
 }
 
 impl StageKind {
@@ -348,42 +477,27 @@ impl StageKind {
             seeded: S::SEEDED,
             gathers: S::GATHERS,
             ports_vary: S::PORTS_VARY,
+            has_remarks: S::REMARKS,
             example: S::EXAMPLE,
             schema: || limits::generator().into_root_schema_for::<S::Params>(),
-            complete: |value| {
-                let parameters =
-                    S::Params::deserialize(value).map_err(|error| error.to_string())?;
-                let completed =
-                    serde_json::to_value(parameters).map_err(|error| error.to_string())?;
+            parse: |given| {
+                let params = S::Params::deserialize(given).map_err(|error| error.to_string())?;
+                let parameters = serde_json::to_value(params).map_err(|error| error.to_string())?;
                 // A number beyond what its type holds becomes `null` on the way, which JSON has instead of infinity.
-                S::Params::deserialize(&completed).map_err(|error| {
+                let params = S::Params::deserialize(&parameters).map_err(|error| {
                     format!("a value cannot be kept as it is ({error}); is a number too large?")
                 })?;
-                Ok(completed)
+                Ok(Configured {
+                    parameters,
+                    stage: Arc::new(Parsed::<S>(params)),
+                })
             },
-            check: |value| {
-                limits::check(value, limits::schema_of::<S::Params>())?;
-                S::check(&parse::<S>(value))
-            },
-            check_inputs: |value, connected| S::check_inputs(&parse::<S>(value), connected),
-            inputs: |value| S::inputs(&parse::<S>(value)),
-            outputs: |value| S::outputs(&parse::<S>(value)),
-            files: |value| S::files(&parse::<S>(value)),
-            remarks: if S::REMARKS {
-                Some(|value, around| S::remarks(&parse::<S>(value), around))
-            } else {
-                None
-            },
-            advice: |value, said, look_up| S::advice(&parse::<S>(value), said, look_up),
-            environment: |value| S::environment(&parse::<S>(value)),
-            learns: |value| S::learns(&parse::<S>(value)),
-            run: |value, inputs, context| S::run(&parse::<S>(value), inputs, context),
         }
     }
 
-    /// The kind's example, completed; `None` if it does not fit, which a test excludes.
-    pub fn example(&self) -> Option<Value> {
-        self.complete(serde_json::from_str(self.example).ok()?).ok()
+    /// The kind's example; `None` if it does not fit, which a test excludes.
+    pub fn example(&self) -> Option<Configured> {
+        self.parse(serde_json::from_str(self.example).ok()?).ok()
     }
 
     /// JSON Schema of the parameters, without references.
@@ -391,76 +505,11 @@ impl StageKind {
         (self.schema)()
     }
 
-    /// Fills in defaults and brings the parameters into the order of their type. All other calls take its result.
+    /// Reads parameters: fills in defaults and brings them into the order of their type.
     ///
     /// # Errors
     /// A sentence about the first parameter that does not fit.
-    pub fn complete(&self, parameters: Value) -> Result<Value, String> {
-        (self.complete)(parameters)
-    }
-
-    /// Checks the limits of the schema, and then what [`Stage::check`] adds.
-    ///
-    /// # Errors
-    /// The parameter at fault and a sentence about it.
-    pub fn check(&self, parameters: &Value) -> Result<(), Fault> {
-        (self.check)(parameters)
-    }
-
-    /// See [`Stage::check_inputs`].
-    ///
-    /// # Errors
-    /// The parameter at fault, or nothing if it is the connections, and a sentence about it.
-    pub fn check_inputs(&self, parameters: &Value, connected: &[&str]) -> Result<(), Fault> {
-        (self.check_inputs)(parameters, connected)
-    }
-
-    pub fn inputs(&self, parameters: &Value) -> Vec<Port> {
-        (self.inputs)(parameters)
-    }
-
-    pub fn outputs(&self, parameters: &Value) -> Vec<Port> {
-        (self.outputs)(parameters)
-    }
-
-    pub fn files(&self, parameters: &Value) -> Vec<FileRequest> {
-        (self.files)(parameters)
-    }
-
-    /// See [`Stage::remarks`].
-    pub fn remarks(&self, parameters: &Value, around: Surroundings<'_>) -> Vec<Remark> {
-        self.remarks
-            .map_or_else(Vec::new, |remarks| remarks(parameters, around))
-    }
-
-    /// See [`Stage::advice`].
-    pub fn advice(&self, parameters: &Value, said: &str, look_up: LookUp<'_>) -> Option<String> {
-        (self.advice)(parameters, said, look_up)
-    }
-
-    /// Whether [`StageKind::remarks`] may have any.
-    pub fn has_remarks(&self) -> bool {
-        self.remarks.is_some()
-    }
-
-    pub fn environment(&self, parameters: &Value) -> Vec<String> {
-        (self.environment)(parameters)
-    }
-
-    pub fn learns(&self, parameters: &Value) -> Vec<Learning> {
-        (self.learns)(parameters)
-    }
-
-    /// Does the work; see [`Stage::run`].
-    ///
-    /// # Errors
-    /// Whatever kept the stage from its outputs.
-    pub fn run(
-        &self,
-        parameters: &Value,
-        inputs: &Inputs,
-        context: &StageContext<'_>,
-    ) -> Result<Outputs, Trouble> {
-        (self.run)(parameters, inputs, context)
+    pub fn parse(&self, parameters: Value) -> Result<Configured, String> {
+        (self.parse)(parameters)
     }
 }

@@ -20,8 +20,8 @@ pub use choice::Choice;
 pub use context::{Device, Host, NullHost, Progress, StageContext};
 pub use fault::Fault;
 pub use kind::{
-    FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind, Surroundings,
-    Threads,
+    Configured, FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind,
+    Surroundings, Threads,
 };
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;

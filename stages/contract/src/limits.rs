@@ -85,7 +85,7 @@ fn options_of(value: &Value, options: &[Value]) -> Result<(), Fault> {
             Err(found) => fault = fault.or(Some(found)),
         }
     }
-    fault.map_or(Ok(()), Err)
+    Err(fault.unwrap_or_else(|| Fault::whole("has none of the forms that it may have")))
 }
 
 /// Whether a schema describes values of this form: its type, and the keys that hold one fixed word.

@@ -173,7 +173,7 @@ impl<T: ?Sized + Tabled> Table<T> {
     /// Every entry with the parameters of its example, in the order of the table.
     pub fn examples(&'static self) -> impl Iterator<Item = Choice<T>> {
         self.entries.iter().map(|entry| {
-            let example = serde_json::from_str(entry.example).unwrap_or_default();
+            let example = serde_json::from_str(entry.example).expect("an example is JSON");
             Choice::new(entry.name, example).unwrap_or_else(|fault| {
                 panic!("the example of the {} `{}`: {fault}", self.what, entry.name)
             })

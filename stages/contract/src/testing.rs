@@ -40,8 +40,8 @@ pub fn real_data(path: &str) -> Option<PathBuf> {
 /// What is wrong with the parameters of a stage, if anything, as a pipeline would hear of it.
 pub fn fault_of<S: Stage>(parameters: Value) -> Option<Fault> {
     let kind = StageKind::of::<S>();
-    match kind.complete(parameters) {
-        Ok(completed) => kind.check(&completed).err(),
+    match kind.parse(parameters) {
+        Ok(completed) => completed.check().err(),
         Err(reason) => Some(Fault::whole(reason)),
     }
 }

@@ -126,7 +126,8 @@ impl Trouble {
         let mut next = first;
         while let Some(cause) = next {
             let text = cause.to_string();
-            if said != text && !said.ends_with(&format!(": {text}")) {
+            let is_told = said == text || said.ends_with(&format!(": {text}"));
+            if !is_told && !self.causes.contains(&text) {
                 self.causes.push(text.clone());
             }
             said = text;
@@ -190,6 +191,8 @@ impl<E: Error + Send + Sync + 'static> From<E> for Trouble {
             "an artifact could not be read or written"
         } else if source.is::<std::io::Error>() {
             "a file operation failed"
+        } else if std::any::type_name::<E>().starts_with("candle_core::") {
+            "a tensor operation failed"
         } else {
             "a computation failed"
         };

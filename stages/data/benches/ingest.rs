@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use contract::artifact::Artifact;
-use contract::{Inputs, NullHost, StageKind};
+use contract::{Configured, Inputs, NullHost, StageKind};
 use criterion::{Criterion, Throughput};
 use mimalloc::MiMalloc;
 use serde_json::json;
@@ -49,10 +49,8 @@ const MACHINE: &str = "machine-2-1";
 
 /// The work, set up once.
 struct Work {
-    ingest: StageKind,
-    normalize: StageKind,
-    ingest_parameters: serde_json::Value,
-    normalize_parameters: serde_json::Value,
+    ingest: Configured,
+    normalize: Configured,
     host: NullHost,
     target: PathBuf,
 }
@@ -61,20 +59,18 @@ impl Work {
     fn new(root: &Path, target: PathBuf) -> Self {
         let ingest = StageKind::of::<data::ingest::Ingest>();
         let normalize = StageKind::of::<data::normalize::Normalize>();
-        let ingest_parameters = ingest
-            .complete(json!({"dataset": "smd", "entity": MACHINE}))
+        let ingest = ingest
+            .parse(json!({"dataset": "smd", "entity": MACHINE}))
             .expect("sound parameters");
-        let normalize_parameters = normalize.complete(json!({})).expect("sound parameters");
+        let normalize = normalize.parse(json!({})).expect("sound parameters");
         let files = ingest
-            .files(&ingest_parameters)
+            .files()
             .into_iter()
             .map(|file| (file.name, root.join(file.path)))
             .collect();
         Self {
             ingest,
             normalize,
-            ingest_parameters,
-            normalize_parameters,
             host: NullHost { files },
             target,
         }
@@ -89,11 +85,7 @@ impl Work {
     }
 
     fn ingest(&self) -> Artifact {
-        let outputs = self.ingest.run(
-            &self.ingest_parameters,
-            &Inputs::default(),
-            &self.host.context(0),
-        );
+        let outputs = self.ingest.run(&Inputs::default(), &self.host.context(0));
         outputs
             .expect("sound data")
             .into_map()
@@ -104,9 +96,7 @@ impl Work {
     fn normalize(&self, series: Artifact) -> Artifact {
         let mut inputs = Inputs::default();
         inputs.add("series", "raw", series);
-        let outputs =
-            self.normalize
-                .run(&self.normalize_parameters, &inputs, &self.host.context(0));
+        let outputs = self.normalize.run(&inputs, &self.host.context(0));
         outputs
             .expect("sound data")
             .into_map()

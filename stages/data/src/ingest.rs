@@ -61,34 +61,28 @@ mod tests {
     fn takes_the_parameters_of_the_data_set_flat() {
         let kind = StageKind::of::<Ingest>();
         let complete = kind
-            .complete(json!({"dataset": "smd", "entity": "machine-2-1"}))
+            .parse(json!({"dataset": "smd", "entity": "machine-2-1"}))
             .unwrap();
-        assert_eq!(complete["split"]["calibration"], json!(0.2));
-        let files: Vec<String> = kind
-            .files(&complete)
-            .into_iter()
-            .map(|file| file.name)
-            .collect();
+        assert_eq!(complete.parameters()["split"]["calibration"], json!(0.2));
+        let files: Vec<String> = complete.files().into_iter().map(|file| file.name).collect();
         let expected = ["train", "test", "test_label"]
             .map(|part| format!("ServerMachineDataset/{part}/machine-2-1.txt"));
         assert_eq!(files, expected);
         assert!(
-            kind.complete(json!({"dataset": "smd", "entity": "a", "colour": 1}))
+            kind.parse(json!({"dataset": "smd", "entity": "a", "colour": 1}))
                 .unwrap_err()
                 .contains("colour")
         );
         assert!(
-            kind.complete(json!({"dataset": "smdd"}))
+            kind.parse(json!({"dataset": "smdd"}))
                 .unwrap_err()
                 .contains("unknown data set `smdd`")
         );
         assert!(
-            kind.check(
-                &kind
-                    .complete(json!({"dataset": "ett", "entity": "x"}))
-                    .unwrap()
-            )
-            .is_err()
+            kind.parse(json!({"dataset": "ett", "entity": "x"}))
+                .unwrap()
+                .check()
+                .is_err()
         );
     }
 
@@ -99,13 +93,13 @@ mod tests {
         std::fs::write(&path, "a;b\n1;2\n3;4\n").unwrap();
         let kind = StageKind::of::<Ingest>();
         let parameters = json!({"dataset": "csv", "path": "a.csv", "delimiter": ";", "split": {"train": 0.5, "test": 0.5}});
-        let parameters = kind.complete(parameters).unwrap();
-        kind.check(&parameters).unwrap();
+        let parameters = kind.parse(parameters).unwrap();
+        parameters.check().unwrap();
         let host = NullHost {
             files: vec![("a.csv".to_owned(), path)],
         };
-        let outputs = kind
-            .run(&parameters, &Inputs::default(), &host.context(0))
+        let outputs = parameters
+            .run(&Inputs::default(), &host.context(0))
             .unwrap()
             .into_map();
         assert_eq!(outputs["series"].kind(), ArtifactKind::Series);

@@ -115,7 +115,8 @@ mod tests {
         let kind = StageKind::of::<Train>();
         let given =
             json!({"model": {"kind": "tvnet-recon"}, "optimizer": {"kind": "adam", "lr": 1e-4}});
-        let complete = kind.complete(given).unwrap();
+        let configured = kind.parse(given).unwrap();
+        let complete = configured.parameters();
         assert_eq!(complete["epochs"], 10);
         assert_eq!(
             complete["model"],
@@ -123,8 +124,8 @@ mod tests {
         );
         assert_eq!(complete["optimizer"]["lr"], 1e-4);
         assert_eq!(complete["schedule"], json!({"kind": "constant"}));
-        assert!(kind.check(&complete).is_ok());
-        assert!(kind.complete(json!({})).unwrap_err().contains("model"));
+        assert!(configured.check().is_ok());
+        assert!(kind.parse(json!({})).unwrap_err().contains("model"));
         let schema = serde_json::to_value(kind.schema()).unwrap();
         assert_eq!(schema["properties"]["epochs"]["minimum"], 1);
         assert_eq!(

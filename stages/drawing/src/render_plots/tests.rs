@@ -74,14 +74,14 @@ fn metrics() -> Metrics {
 fn run(parameters: &str, inputs: Vec<(&str, Artifact)>) -> Result<Files, Trouble> {
     let kind = StageKind::of::<RenderPlots>();
     let parameters = kind
-        .complete(serde_json::from_str(parameters).unwrap())
+        .parse(serde_json::from_str(parameters).unwrap())
         .map_err(Trouble::new)?;
-    kind.check(&parameters)?;
+    parameters.check()?;
     let mut ports = Inputs::default();
     inputs
         .into_iter()
         .for_each(|(port, artifact)| ports.add(port, "", artifact));
-    let outputs = kind.run(&parameters, &ports, &NullHost::default().context(0))?;
+    let outputs = parameters.run(&ports, &NullHost::default().context(0))?;
     match outputs.into_map().swap_remove("plots") {
         Some(Artifact::Files(files)) => Ok(files.as_ref().clone()),
         other => panic!("{other:?}"),

@@ -28,18 +28,18 @@ fn outputs(
     parameters: Value,
 ) -> Result<Vec<(String, Artifact)>, Trouble> {
     let kind = StageKind::of::<Evaluate>();
-    let parameters = kind.complete(parameters).map_err(Trouble::new)?;
-    kind.check(&parameters)?;
+    let parameters = kind.parse(parameters).map_err(Trouble::new)?;
+    parameters.check()?;
     let mut inputs = Inputs::default();
     inputs.add(port, "", judged);
-    let made: Vec<_> = kind
-        .run(&parameters, &inputs, &NullHost::default().context(0))?
+    let made: Vec<_> = parameters
+        .run(&inputs, &NullHost::default().context(0))?
         .into_map()
         .into_iter()
         .collect();
     // Exactly the outputs that are declared for this input.
-    let declared = kind
-        .outputs(&parameters)
+    let declared = parameters
+        .outputs()
         .into_iter()
         .filter(|output| output.only_with.is_none_or(|with| with == port));
     let names = |ports: &mut dyn Iterator<Item = String>| ports.collect::<Vec<_>>();
@@ -123,7 +123,7 @@ fn an_oracle_is_called_one_in_every_figure_at_the_threshold() {
     ];
     assert_eq!(flags, expected);
     let kind = StageKind::of::<Evaluate>();
-    let learning = kind.learns(&kind.complete(parameters).unwrap());
+    let learning = kind.parse(parameters).unwrap().learns();
     assert!(learning[0].oracle && learning[0].labels && learning[0].from == [Split::Test]);
 }
 
@@ -204,7 +204,7 @@ fn the_schema_lists_metrics_by_name_and_with_parameters() {
 #[test]
 fn states_what_the_threshold_is_learned_from() {
     let kind = StageKind::of::<Evaluate>();
-    let learns = |text: &str| kind.learns(&kind.complete(json(text)).unwrap());
+    let learns = |text: &str| kind.parse(json(text)).unwrap().learns();
     let thuml = learns(
         r#"{"threshold": {"kind": "quantile", "anomaly_ratio": 1, "over": ["train", "test"]}}"#,
     );
@@ -243,7 +243,7 @@ fn an_adaptive_threshold_is_none_that_all_rows_are_held_against() {
     );
     assert_eq!(metrics.get("recall"), Some(2.0 / 3.0));
     let kind = StageKind::of::<Evaluate>();
-    let learned = kind.learns(&kind.complete(parameters).unwrap());
+    let learned = kind.parse(parameters).unwrap().learns();
     assert_eq!(learned[1].purpose, Purpose::Adapt);
     assert_eq!(
         (learned[1].from.as_slice(), learned[1].labels),
@@ -369,8 +369,8 @@ fn predictions_are_judged_as_a_whole_and_by_class() {
 fn says_what_does_not_go_together() {
     let error = |connected: &[&str], text: &str| {
         let kind = StageKind::of::<Evaluate>();
-        let parameters = kind.complete(json(text)).unwrap();
-        kind.check_inputs(&parameters, connected).unwrap_err()
+        let parameters = kind.parse(json(text)).unwrap();
+        parameters.check_inputs(connected).unwrap_err()
     };
     assert!(error(&[], "{}").reason.contains("nothing to judge"));
     assert!(

@@ -550,7 +550,7 @@ pub fn load(
     fits: impl FnOnce(DataShape) -> Result<(), Trouble>,
 ) -> Result<Loaded, Trouble> {
     let choice: ModelChoice = serde_json::from_value(model.config.clone()).map_err(|error| {
-        Trouble::new("the model file's configuration does not parse").because(error)
+        Trouble::new("the model file's configuration cannot be used").because(error)
     })?;
     let (shape, classes) = described(&model.training)?;
     fits(shape)?;

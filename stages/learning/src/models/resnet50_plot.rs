@@ -1,6 +1,6 @@
 //! The classifier of line plots: ResNet-50 (He, Zhang, Ren and Sun, CVPR 2016) in the form v1.5, whose stride of two
 //! sits on the 3x3 convolution of a block, with a head of three layers. Images are normalised inside the model.
-//! Kernels are in `nn`; how images are altered while training is the recipe's business.
+//! Kernels are in the crate `numerics`; how images are altered while training is the recipe's business.
 
 mod bottleneck;
 mod head;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Batch, DataShape, Network, Task};
 use bottleneck::Bottleneck;
-use contract::{FileRequest, Named, Random, StageContext, Trouble};
+use contract::{Fault, FileRequest, Named, Random, StageContext, Trouble};
 use head::Head;
 use numerics::batch_norm::BatchNorm;
 use numerics::conv2d::{Conv2d, Window2d};
@@ -75,6 +75,9 @@ impl Resnet50Plot {
     }
 }
 
+/// Channels in the blocks of a stage, at most.
+const MOST_PLANES: usize = 4096;
+
 impl Named for Resnet50Plot {
     const NAME: &'static str = "resnet50-plot";
     const DOC: &'static str =
@@ -91,6 +94,24 @@ impl Architecture for Resnet50Plot {
 
     fn reads_images(&self) -> bool {
         true
+    }
+
+    fn check(&self) -> std::result::Result<(), Fault> {
+        // By `width`, blocks of the last stage have eight times as many.
+        match self
+            .planes()
+            .into_iter()
+            .find(|planes| *planes > MOST_PLANES)
+        {
+            Some(planes) => {
+                let reason = format!(
+                    "gives the blocks of a stage {planes} channels, and {MOST_PLANES} is the most: it is at most {} without `planes`",
+                    MOST_PLANES / 8
+                );
+                Err(Fault::new("width", reason))
+            }
+            None => Ok(()),
+        }
     }
 
     fn files(&self) -> Vec<FileRequest> {

@@ -178,7 +178,8 @@ pub fn check_buffers(case: &Case, network: &dyn Network, way: &str, report: &mut
 }
 
 /// One step of the case's optimiser along the reference's own gradients. With ours, it would say less of the optimiser:
-/// Adam makes a whole step of a gradient that is nothing but rounding.
+/// Adam makes a whole step of a gradient that is nothing but rounding. Which parameters have one is what `check_gradients`
+/// compares.
 pub fn check_step(case: &Case, network: &dyn Network, report: &mut Report) {
     let number = |key: &str| case.number(&["optimizer", key]);
     let rate = number("lr").unwrap();
@@ -203,13 +204,24 @@ pub fn check_step(case: &Case, network: &dyn Network, report: &mut Report) {
         let tensor = || case.tensor(&gradient, parameter.device());
         gradients.push(case.has(&gradient).then(tensor));
     }
+    assert!(
+        gradients.iter().any(Option::is_some),
+        "{}: no gradient at all",
+        case.name
+    );
     let gradients = Gradients(gradients);
     optimizer.step(network.state(), &gradients, rate).unwrap();
 
     for (name, parameter) in network.state().parameters() {
         let found: Vec<f32> = parameter.flatten_all().unwrap().to_vec1().unwrap();
+        let expected = case.floats(&format!("after.{name}"));
+        assert_eq!(
+            found.len(),
+            expected.len(),
+            "{}: {name} has another size",
+            case.name
+        );
         if case.has(&format!("grad.{name}")) {
-            let expected = case.floats(&format!("after.{name}"));
             let title = format!("after.{name}, in rates");
             report.judge(&title, distance(&found, &expected, |_| true) / rate, 0.02);
         } else {

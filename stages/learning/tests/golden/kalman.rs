@@ -31,6 +31,11 @@ pub const ADAPTER: Adapter = Adapter {
                 check_filter(case, name, &local_level(case, name), &mut report);
             }
         }
+        assert!(
+            report.compared > 10,
+            "{}: hardly anything was compared",
+            case.name
+        );
         report
     },
     ..Adapter::BASE

@@ -106,8 +106,8 @@ impl Bench {
 
     fn run_with(&self, inputs: &Inputs, with: Value) -> Result<Outputs, Trouble> {
         let kind = StageKind::of::<Command>();
-        let parameters = kind.complete(with).unwrap();
-        kind.check(&parameters).unwrap();
+        let parameters = kind.parse(with).unwrap();
+        parameters.check().unwrap();
         let context = StageContext {
             device: Device::Cpu,
             threads: 1,
@@ -115,7 +115,7 @@ impl Bench {
             lineage: Digest([0; 32]),
             host: self,
         };
-        kind.run(&parameters, inputs, &context)
+        parameters.run(inputs, &context)
     }
 
     fn run(&self, with: Value) -> Result<Outputs, Trouble> {
@@ -525,7 +525,7 @@ fn a_program_that_cannot_be_started_says_what_to_do() {
 #[test]
 fn parameters_are_checked_before_anything_runs() {
     let kind = StageKind::of::<Command>();
-    let check = |with: Value| kind.check(&kind.complete(with).unwrap()).unwrap_err();
+    let check = |with: Value| kind.parse(with).unwrap().check().unwrap_err();
     let with = |path: &str| json!({"run": ["true"], "outputs": {"o": {"path": path}}});
     for path in ["../x", "/tmp/x", "", "a/../b", ".", "in/x", "in", "a\0b"] {
         assert_eq!(check(with(path)).parameter, "outputs.o.path", "{path:?}");
@@ -536,13 +536,9 @@ fn parameters_are_checked_before_anything_runs() {
         "`files/o` is not a path for an output: `files` holds the copies of declared files";
     assert_eq!(check(own), Fault::new("outputs.o.path", reason));
     let without = kind
-        .complete(json!({"run": ["x"], "outputs": {"o": {"path": "files/o"}}}))
+        .parse(json!({"run": ["x"], "outputs": {"o": {"path": "files/o"}}}))
         .unwrap();
-    assert_eq!(
-        kind.check(&without),
-        Ok(()),
-        "there are no copies in the way"
-    );
+    assert_eq!(without.check(), Ok(()), "there are no copies in the way");
     assert_eq!(
         check(json!({"run": [" "], "outputs": outputs})).parameter,
         "run.0"
@@ -576,13 +572,10 @@ fn undeclared_files_are_remarked_with_the_line_to_add() {
         with.as_object_mut()
             .unwrap()
             .extend(rest.as_object().unwrap().clone());
-        kind.remarks(
-            &kind.complete(with).unwrap(),
-            Surroundings {
-                connected: None,
-                look_up: &look_up,
-            },
-        )
+        kind.parse(with).unwrap().remarks(Surroundings {
+            connected: None,
+            look_up: &look_up,
+        })
     };
     let hints = |run: Value, rest: Value| {
         let shown = |remark: Remark| {

@@ -271,6 +271,14 @@ fn impossible_configurations_are_named() {
         ),
         (
             Resnet50Plot {
+                width: 513,
+                planes: None,
+                ..small()
+            },
+            "width",
+        ),
+        (
+            Resnet50Plot {
                 planes: Some([0; 4]),
                 ..small()
             },
