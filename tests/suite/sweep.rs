@@ -739,7 +739,11 @@ fn a_task_keeps_to_what_it_has() {
     let environment = environment(
         "axes: {ratio: [1, 2]}\nslurm: {cpus: 1, setup: [sleep 1000], stages: {model: {memory: 3 GiB}}}\ntargets: [slow]",
     );
-    let slow = "  slow: {uses: command, from: raw, with: {run: [sleep, \"100\"], outputs: {o: {path: o}}}}\n";
+    let started = environment.path("started");
+    let slow = format!(
+        "  slow: {{uses: command, from: raw, with: {{run: [sh, -c, 'touch {} && sleep 100'], outputs: {{o: {{path: o}}}}}}}}\n",
+        started.display()
+    );
     environment.write("pipeline.yaml", format!("{PIPELINE}{slow}"));
     let submitted = environment.json(&["sweep", "sweep.yaml", "--on", "local"]);
     environment.succeed(&["sweep", "cancel", "sweep.yaml"]);
@@ -767,7 +771,7 @@ fn a_task_keeps_to_what_it_has() {
     failed.says("trial 1 is left out: `model` asks for 3.0 GiB of memory, and this task for none");
     environment.succeed(&["run", "pipeline.yaml", "--target", "scores", "--quiet"]);
     let mut running = environment.spawn(&task("shared"));
-    assert!(running.wait_until(|| !environment.files("cache/v1/leases").is_empty()));
+    assert!(running.wait_until(|| started.exists()));
     running.warn();
     running
         .wait()
