@@ -296,11 +296,10 @@ fn a_lost_node_and_a_controller_that_starts_again_cost_time_only() {
     cluster.hurry(usize::MAX);
     // A controller that died may have forgotten its youngest jobs; what they left undone is missing, and nothing else.
     environment.succeed(&["sweep", "sweep.yaml", "--on", "slurm"]);
-    wait_until(&environment, "the queue is empty", || {
+    wait_until(&environment, "all trials are done", || {
         cluster.release_held();
-        cluster.squeue(&["--format=%A"]).trim().is_empty()
+        status(&environment)["done"] == 4
     });
-    wait_for_the_end(&environment, 4);
     // A task that was lost right after its stage was published may have done it again.
     assert_same_figures(&environment);
     environment.succeed(&["cache", "verify"]);
