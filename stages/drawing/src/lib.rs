@@ -1,4 +1,6 @@
 //! The stages that draw plots and images.
 
-pub mod render_images;
-pub mod render_plots;
+contract::stage_kinds! {
+    pub mod render_plots: RenderPlots;
+    pub mod render_images: RenderImages;
+}

@@ -1,29 +1,34 @@
 //! Models, one file per paper: a configuration, its network, and a line in the table below.
 //! How they are trained and what their errors mean for a stage is not decided here.
 
-pub mod anomaly_transformer;
 mod checks;
 mod closed_form;
-pub mod cnn;
-pub mod dlinear;
 mod draws;
-pub mod dynonet;
 mod forecaster;
-pub mod gdn;
-pub mod isolation_forest;
-pub mod kalman;
-pub mod kmeans_ad;
-pub mod moving_average;
-pub mod naive;
-pub mod omni_anomaly;
-pub mod omni_vae;
-pub mod pca;
-pub mod resnet50_plot;
-pub mod transformer_recon;
-pub mod tvnet;
-pub mod tvnet_recon;
-pub mod vae;
-pub mod var;
+
+contract::entries! {
+    /// All models, in the order of the documentation.
+    const ENTRIES: Entry<dyn Architecture>;
+    pub mod tvnet: Tvnet;
+    pub mod tvnet_recon: TvnetRecon;
+    pub mod omni_anomaly: OmniAnomaly;
+    pub mod omni_vae: OmniVae;
+    pub mod transformer_recon: TransformerRecon;
+    pub mod anomaly_transformer: AnomalyTransformer;
+    pub mod dynonet: Dynonet;
+    pub mod resnet50_plot: Resnet50Plot;
+    pub mod vae: Vae;
+    pub mod gdn: Gdn;
+    pub mod cnn: Cnn;
+    pub mod dlinear: Dlinear;
+    pub mod var: VectorAutoregression;
+    pub mod kalman: Kalman;
+    pub mod pca: Pca;
+    pub mod kmeans_ad: KmeansAd;
+    pub mod isolation_forest: IsolationForest;
+    pub mod moving_average: MovingAverage;
+    pub mod naive: Naive;
+}
 
 use std::fmt;
 
@@ -33,35 +38,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use contract::artifact::{Model, Windows};
-use contract::{Choice, Entry, Fault, FileRequest, Random, StageContext, Table, Trouble};
+use contract::{Choice, Fault, FileRequest, Random, StageContext, Table, Trouble};
 use numerics::cross_entropy::CrossEntropy;
 use numerics::{Gradients, Mode, State};
 
 /// The table of models.
-static MODELS: Table<dyn Architecture> = Table::new(
-    "model",
-    &[
-        Entry::of::<tvnet::Tvnet>(),
-        Entry::of::<tvnet_recon::TvnetRecon>(),
-        Entry::of::<omni_anomaly::OmniAnomaly>(),
-        Entry::of::<omni_vae::OmniVae>(),
-        Entry::of::<transformer_recon::TransformerRecon>(),
-        Entry::of::<anomaly_transformer::AnomalyTransformer>(),
-        Entry::of::<dynonet::Dynonet>(),
-        Entry::of::<resnet50_plot::Resnet50Plot>(),
-        Entry::of::<vae::Vae>(),
-        Entry::of::<gdn::Gdn>(),
-        Entry::of::<cnn::Cnn>(),
-        Entry::of::<dlinear::Dlinear>(),
-        Entry::of::<var::VectorAutoregression>(),
-        Entry::of::<kalman::Kalman>(),
-        Entry::of::<pca::Pca>(),
-        Entry::of::<kmeans_ad::KmeansAd>(),
-        Entry::of::<isolation_forest::IsolationForest>(),
-        Entry::of::<moving_average::MovingAverage>(),
-        Entry::of::<naive::Naive>(),
-    ],
-);
+static MODELS: Table<dyn Architecture> = Table::new("model", &[ENTRIES]);
 
 contract::tabled!(dyn Architecture in MODELS);
 
