@@ -18,6 +18,8 @@ pub(super) struct Part<'a> {
     pub labelled: bool,
     /// Of the sample that the rows are, where samples have classes.
     pub class: Option<&'a str>,
+    /// The line that all of the rows stand in, where a sample is a line.
+    pub line: Option<usize>,
 }
 
 /// A series in the making.
@@ -164,7 +166,10 @@ fn unfilled(rule: Missing, place: &Unfilled, channel: &str, part: &Part<'_>) -> 
     let (message, hint) = match rule {
         Missing::Ffill => (
             format!("`{channel}` has no value up to data row {row}, so there is none to repeat"),
-            "use `missing: interpolate` or `drop`, or cut the head of the file off",
+            match part.class {
+                Some(_) => "use `missing: interpolate`",
+                None => "use `missing: interpolate` or `drop`, or cut the head of the file off",
+            },
         ),
         Missing::Interpolate => (
             format!("`{channel}` has no value at all in the split that starts at data row {row}"),
@@ -172,8 +177,11 @@ fn unfilled(rule: Missing, place: &Unfilled, channel: &str, part: &Part<'_>) -> 
         ),
         Missing::Error | Missing::Drop => (
             format!("the value of `{channel}` in data row {row} is missing"),
-            "`missing: ffill`, `interpolate` or `drop` fills or drops such rows",
+            match part.class {
+                Some(_) => "`missing: ffill` or `interpolate` fills it",
+                None => "`missing: ffill`, `interpolate` or `drop` fills or drops such rows",
+            },
         ),
     };
-    Trouble::new(message).at(part.file, None).hint(hint)
+    Trouble::new(message).at(part.file, part.line).hint(hint)
 }

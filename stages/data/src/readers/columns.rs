@@ -37,6 +37,32 @@ pub(super) struct Columns {
     pub text_ahead: u64,
 }
 
+/// How much of each column there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    values: usize,
+    times: usize,
+    labels: usize,
+}
+
+impl Columns {
+    /// How much was read so far.
+    pub fn rows(&self) -> Extent {
+        Extent {
+            values: self.values.len(),
+            times: self.times.len(),
+            labels: self.labels.len(),
+        }
+    }
+
+    /// Forgets what was read since.
+    pub fn cut(&mut self, extent: Extent) {
+        self.values.truncate(extent.values);
+        self.times.truncate(extent.times);
+        self.labels.truncate(extent.labels);
+    }
+}
+
 /// One of the columns of a table, by what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -61,13 +87,6 @@ impl Selection<'_> {
     /// # Errors
     /// If a name that was asked for is not there, or if two columns have one name.
     pub fn roles(&self, names: &[String], file: &Path) -> Result<Vec<Role>, Trouble> {
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = names.iter().find(|name| !seen.insert(*name)) {
-            let message = format!("two columns are named `{twice}`");
-            return Err(Trouble::new(message)
-                .at(file, None)
-                .hint("name each column once"));
-        }
         let asked = self.time.iter().chain(&self.label).copied();
         for name in asked.chain(self.columns.unwrap_or_default().iter().map(String::as_str)) {
             if !names.iter().any(|known| known == name) {
@@ -84,6 +103,14 @@ impl Selection<'_> {
             _ => Role::Value,
         };
         let roles: Vec<Role> = names.iter().map(role).collect();
+        let mut seen = BTreeSet::new();
+        for (name, role) in names.iter().zip(&roles) {
+            if *role != Role::Skip && !seen.insert(name) {
+                return Err(Trouble::new(format!("two columns are named `{name}`"))
+                    .at(file, None)
+                    .hint("name each column once, or choose others with `columns`"));
+            }
+        }
         if roles.contains(&Role::Value) {
             Ok(roles)
         } else {

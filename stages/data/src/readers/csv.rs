@@ -1,13 +1,14 @@
 //! Delimited text of any kind: CSV, TSV, with or without a header, with a time column, a label column, gaps.
-//! Files may be compressed by gzip. Fields may stand in quotes; a line break within quotes is not understood.
+//! Files may be compressed by gzip. Fields may stand in quotes; with line breaks in them (RFC 4180).
 
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::columns::Selection;
 use super::tabular::Sources;
 use super::text::{Dialect, TextFile};
-use super::times::TimeFormat;
+use super::times::{Clock, TimeFormat};
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::Series;
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -42,6 +43,15 @@ pub struct Csv {
     /// What to do about empty fields, NaN, NA and null.
     #[serde(default)]
     pub missing: Missing,
+    /// The sign before decimals, "." or ","; found out from the first rows if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// What stands between thousands, such as "," in 1,234.5; nothing by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
+    /// Lines before the table. Comments that begin with # are skipped by themselves.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: usize,
     /// How the rows of `path` are split in order of time: 0.6/0.1/0.1/0.2 for train, validation, calibration and test,
     /// or 0.7/0.1/0.2 if there is a `test` part.
     #[serde(default)]
@@ -56,13 +66,16 @@ pub enum TimeColumn {
     WithFormat(TimeColumnFormat),
 }
 
-/// A time column whose format is not ISO 8601.
+/// A time column whose format is not ISO 8601, or whose clock is that of a zone.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeColumnFormat {
     pub column: String,
     #[serde(default)]
     pub format: TimeFormat,
+    /// The zone of times without an offset, such as `Europe/Berlin`; UTC by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 impl TimeColumn {
@@ -72,16 +85,33 @@ impl TimeColumn {
         }
     }
 
-    fn format(&self) -> &TimeFormat {
-        match self {
-            Self::Name(_) => &TimeFormat::Iso,
-            Self::WithFormat(TimeColumnFormat { format, .. }) => format,
-        }
+    /// How its stamps are read.
+    fn clock(&self) -> Result<Clock, Fault> {
+        let Self::WithFormat(TimeColumnFormat { format, zone, .. }) = self else {
+            return Ok(Clock::iso());
+        };
+        let wrong = |reason: String| Fault::new("time.format", reason);
+        format.check().map_err(wrong)?;
+        let zone = match zone {
+            None => None,
+            Some(name) => Some(TimeZone::get(name).map_err(|_| {
+                let reason = format!("`{name}` is not a time zone, such as Europe/Berlin");
+                Fault::new("time.zone", reason)
+            })?),
+        };
+        Ok(Clock {
+            format: format.clone(),
+            zone,
+        })
     }
 }
 
 fn comma() -> char {
     ','
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn yes() -> bool {
@@ -106,6 +136,35 @@ pub(super) fn check_delimiter(delimiter: char) -> Result<(), Fault> {
 }
 
 impl Csv {
+    fn clock(&self) -> Result<Clock, Fault> {
+        self.time
+            .as_ref()
+            .map_or_else(|| Ok(Clock::iso()), TimeColumn::clock)
+    }
+
+    /// Signs within numbers are told apart from each other and from the delimiter.
+    fn check_numbers(&self) -> Result<(), Fault> {
+        let decimal = self.decimal.unwrap_or('.');
+        if ![',', '.'].contains(&decimal) {
+            return Err(Fault::new(
+                "decimal",
+                format!("cannot be {decimal:?}: \".\" or \",\""),
+            ));
+        }
+        if let Some(sign) = self.thousands {
+            if !",.' _".contains(sign) {
+                return Err(Fault::new(
+                    "thousands",
+                    format!("cannot be {sign:?}: \",\", \".\", \" \", \"'\" or \"_\""),
+                ));
+            }
+            if sign == decimal {
+                return Err(Fault::new("thousands", "is the decimal sign"));
+            }
+        }
+        Ok(())
+    }
+
     fn sources(&self) -> Sources<'_> {
         Sources {
             path: &self.path,
@@ -125,11 +184,8 @@ impl Named for Csv {
 impl Dataset for Csv {
     fn check(&self) -> Result<(), Fault> {
         check_delimiter(self.delimiter)?;
-        if let Some(time) = &self.time {
-            time.format()
-                .check()
-                .map_err(|reason| Fault::new("time.format", reason))?;
-        }
+        self.clock()?;
+        self.check_numbers()?;
         self.sources().check(self.label.is_some())
     }
 
@@ -138,15 +194,17 @@ impl Dataset for Csv {
     }
 
     fn read(&self, context: &StageContext<'_>) -> Result<Series, Trouble> {
+        let clock = self
+            .clock()
+            .map_err(|fault| Trouble::new(fault.to_string()))?;
         let dialect = Dialect {
             delimiter: self.delimiter as u8,
             header: self.header,
-            name: unnamed,
-            time_format: self
-                .time
-                .as_ref()
-                .map_or(&TimeFormat::Iso, TimeColumn::format),
+            decimal: self.decimal.map(|sign| sign as u8),
+            thousands: self.thousands.map(|sign| sign as u8),
+            skip: self.skip,
             allow_missing: self.missing != Missing::Error,
+            ..Dialect::plain(&clock)
         };
         let selection = Selection {
             time: self.time.as_ref().map(TimeColumn::column),

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::builder::{Builder, Part};
 use super::columns::Selection;
-use super::csv::unnamed;
 use super::text::{Dialect, TextFile};
-use super::times::TimeFormat;
+use super::times::Clock;
 use super::{Dataset, Missing, SplitPlan, stratified};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -111,12 +110,13 @@ impl CsvClasses {
         builder: &mut Builder,
         context: &StageContext<'_>,
     ) -> Result<(), Trouble> {
+        let clock = Clock::iso();
         let dialect = Dialect {
             delimiter: self.delimiter as u8,
             header: self.header,
-            name: unnamed,
-            time_format: &TimeFormat::Iso,
+            decimal: None,
             allow_missing: self.missing != Missing::Error,
+            ..Dialect::plain(&clock)
         };
         let selection = Selection {
             columns: self.columns.as_deref(),
@@ -131,6 +131,7 @@ impl CsvClasses {
                 splits: vec![(*split, 0..rows)],
                 labelled: false,
                 class: Some(&sample.class),
+                line: None,
             })?;
         }
         Ok(())

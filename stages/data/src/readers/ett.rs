@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::{Builder, Part};
 use super::columns::Selection;
 use super::text::{Dialect, TextFile};
-use super::times::TimeFormat;
+use super::times::Clock;
 use super::{Dataset, Missing, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -81,12 +81,10 @@ impl Dataset for Ett {
         let mut builder = Builder::new(Vec::new(), Missing::Error);
         for entity in self.entity.iter() {
             let file = context.file(&path(entity))?;
+            let clock = Clock::iso();
             let dialect = Dialect {
-                delimiter: b',',
                 header: true,
-                name: super::csv::unnamed,
-                time_format: &TimeFormat::Iso,
-                allow_missing: false,
+                ..Dialect::plain(&clock)
             };
             let text = TextFile::open(&file, dialect)?;
             let rows = super::read_table(&text, &selection, &mut builder, &file, context)?;
@@ -106,6 +104,7 @@ impl Dataset for Ett {
                 splits,
                 labelled: false,
                 class: None,
+                line: None,
             })?;
         }
         builder.finish()

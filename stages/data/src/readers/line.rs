@@ -6,12 +6,31 @@ use std::borrow::Cow;
 use super::columns::{MOST, Role};
 use super::fractions;
 use super::number;
-use super::times::TimeFormat;
+use super::times::Clock;
 
 /// What stands for a missing value, besides an empty field.
-const MISSING: [&str; 9] = [
-    "nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-",
+const MISSING: [&str; 19] = [
+    "nan", "na", "n/a", "null", "none", "nil", "missing", "?", "-", "--", "-nan", "#n/a", "#na",
+    "<na>", "nat", "#n/a n/a", "1.#ind", "-1.#ind", "1.#qnan",
 ];
+
+/// Whether a field stands for a missing value.
+pub(super) fn is_missing(field: &str) -> bool {
+    field.is_empty() || MISSING.contains(&field.to_ascii_lowercase().as_str())
+}
+
+/// What marks an anomalous row, and a normal one, besides 1 and 0.
+const ANOMALOUS: [&str; 8] = [
+    "true",
+    "yes",
+    "anomaly",
+    "anomalous",
+    "abnormal",
+    "attack",
+    "outlier",
+    "fault",
+];
+const NORMAL: [&str; 5] = ["false", "no", "normal", "benign", "inlier"];
 
 /// How fields become columns.
 pub(super) struct LineParser<'a> {
@@ -20,7 +39,10 @@ pub(super) struct LineParser<'a> {
     pub only_values: bool,
     pub names: &'a [String],
     pub delimiter: u8,
-    pub time_format: &'a TimeFormat,
+    pub decimal: u8,
+    /// What stands between thousands, if anything.
+    pub thousands: Option<u8>,
+    pub clock: &'a Clock,
     pub allow_missing: bool,
 }
 
@@ -45,6 +67,8 @@ pub(super) struct Rows {
     /// The first blank line, if only blank ones follow.
     pub blank: Option<usize>,
     pub any_missing: bool,
+    /// A quote was open at the end of a line: the rest of these rows means nothing.
+    pub open_quote: bool,
     pub fault: Option<Fault>,
 }
 
@@ -53,13 +77,9 @@ impl Rows {
         self.values.clear();
         self.times.clear();
         self.labels.clear();
-        (
-            self.count,
-            self.lines,
-            self.blank,
-            self.any_missing,
-            self.fault,
-        ) = (0, 0, None, false, None);
+        (self.count, self.lines, self.blank) = (0, 0, None);
+        (self.any_missing, self.open_quote) = (false, false);
+        self.fault = None;
     }
 }
 
@@ -85,17 +105,47 @@ pub(super) fn fields(line: &[u8], delimiter: u8) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// Where the field that starts at `at` ends: at a delimiter outside of quotes or at `end`.
+/// Where the field that starts at `at` ends: at a delimiter outside of quotes or at `end`. A quote means something only at
+/// the start of a field, and within one that it opened.
 fn field_end(text: &[u8], at: usize, end: usize, delimiter: u8) -> usize {
-    let mut quoted = false;
-    for (index, byte) in text[at..end].iter().enumerate() {
-        if *byte == b'"' {
-            quoted = !quoted;
-        } else if *byte == delimiter && !quoted {
-            return at + index;
-        }
+    scan_field(text, at, end, delimiter).0
+}
+
+/// The end of a field, and whether a quote is still open there.
+fn scan_field(text: &[u8], at: usize, end: usize, delimiter: u8) -> (usize, bool) {
+    let mut index = at;
+    while index < end && text[index] == b' ' {
+        index += 1;
     }
-    end
+    let mut quoted = index < end && text[index] == b'"';
+    let is_quoted = quoted;
+    if quoted {
+        index += 1;
+    }
+    while index < end {
+        if is_quoted && text[index] == b'"' {
+            quoted = !quoted;
+        } else if text[index] == delimiter && !quoted {
+            return (index, false);
+        }
+        index += 1;
+    }
+    (end, quoted)
+}
+
+/// Whether a line ends within quotes.
+pub(super) fn open_quote(line: &[u8], delimiter: u8) -> bool {
+    if !line.contains(&b'"') {
+        return false;
+    }
+    let mut at = 0;
+    loop {
+        let (end, open) = scan_field(line, at, line.len(), delimiter);
+        if end == line.len() {
+            return open;
+        }
+        at = end + 1;
+    }
 }
 
 /// A field without the blanks and quotes around it.
@@ -145,6 +195,9 @@ impl LineParser<'_> {
     #[inline]
     fn row(&self, text: &[u8], start: usize, last: usize, rows: &mut Rows) -> Option<usize> {
         let (values, labels, times) = (rows.values.len(), rows.labels.len(), rows.times.len());
+        if self.decimal != b'.' || self.thousands.is_some() {
+            return None;
+        }
         let next = if self.only_values {
             self.plain_values(text, start, last, rows)
         } else {
@@ -220,7 +273,7 @@ impl LineParser<'_> {
                 Role::Time => {
                     let end = self.plain_end(text, at, last)?;
                     rows.times.push(
-                        self.time_format
+                        self.clock
                             .parse(std::str::from_utf8(&text[at..end]).ok()?)?,
                     );
                     end
@@ -273,11 +326,40 @@ impl LineParser<'_> {
                 "remove it".into(),
             ));
         }
+        if open_quote(line, self.delimiter) {
+            rows.open_quote = true;
+            return Ok(last + 1);
+        }
+        self.record(line, rows)?;
+        Ok(end + 1)
+    }
+
+    /// Parses one row, in which quotes may hold line breaks.
+    pub fn parse_record(&self, line: &[u8], rows: &mut Rows) {
+        rows.lines = 1 + line.iter().filter(|byte| **byte == b'\n').count();
+        if line.iter().all(u8::is_ascii_whitespace) && !line.contains(&self.delimiter) {
+            rows.blank = Some(0);
+        } else if let Err((message, hint)) = self.record(line, rows) {
+            rows.fault = Some(Fault {
+                line: 0,
+                message,
+                hint,
+            });
+        }
+    }
+
+    /// The fields of one row, each by its role.
+    fn record(&self, line: &[u8], rows: &mut Rows) -> FieldResult<()> {
         let count = 1 + line.iter().filter(|byte| **byte == self.delimiter).count();
         if count > MOST {
             return Err(self.wrong_count(count, ""));
         }
-        let fields = fields(line, self.delimiter);
+        let mut fields = fields(line, self.delimiter);
+        // A delimiter at the end of each line makes an empty field of nothing.
+        if fields.len() == self.roles.len() + 1 && fields.last().is_some_and(|last| last.is_empty())
+        {
+            fields.pop();
+        }
         if fields.len() != self.roles.len() {
             let only = if fields.len() == 1 {
                 fields[0].as_ref()
@@ -299,7 +381,7 @@ impl LineParser<'_> {
             }
         }
         rows.count += 1;
-        Ok(end + 1)
+        Ok(())
     }
 
     /// `only` is the field of a line that has one.
@@ -317,7 +399,9 @@ impl LineParser<'_> {
         (message, hint)
     }
 
-    fn value(&self, name: &str, field: &str) -> FieldResult<f32> {
+    fn value(&self, name: &str, written: &str) -> FieldResult<f32> {
+        let number = self.with_point(written);
+        let field = number.as_ref();
         if let Some((value, _)) =
             number::parse(field.as_bytes(), 0).filter(|(_, end)| *end == field.len())
         {
@@ -331,35 +415,55 @@ impl LineParser<'_> {
                 Err((message, "scale the column down".into()))
             };
         }
-        let word = field.to_ascii_lowercase();
-        if word.is_empty() || MISSING.contains(&word.as_str()) {
+        if is_missing(field) {
             return if self.allow_missing {
                 Ok(f32::NAN)
             } else {
                 Err(missing(name, field))
             };
         }
+        let word = field.to_ascii_lowercase();
         let hint = match word.trim_start_matches(['+', '-']) {
             "inf" | "infinity" => "values must be finite: replace it or leave the field empty".to_owned(),
-            _ if field.contains(',') => "decimals are written with a point; is the delimiter right?".to_owned(),
+            _ if written.contains(',') => "is it a number? `decimal: \",\"` reads a decimal comma, `thousands: \",\"` a comma between thousands".to_owned(),
             _ => "leave the column out with `columns`, name it as `time` or `label`, or correct the file".to_owned(),
         };
         Err((
             format!(
                 "`{}` in column `{name}` is not a finite number",
-                shortened(field)
+                shortened(written)
             ),
             hint,
         ))
     }
 
+    /// A number as it would be written with a decimal point and nothing between thousands.
+    fn with_point<'t>(&self, field: &'t str) -> Cow<'t, str> {
+        if self.decimal == b'.' && self.thousands.is_none() {
+            return Cow::Borrowed(field);
+        }
+        let mut number = String::with_capacity(field.len());
+        for character in field.chars() {
+            if self
+                .thousands
+                .is_some_and(|mark| char::from(mark) == character)
+            {
+                continue;
+            }
+            let is_decimal = char::from(self.decimal) == character;
+            number.push(if is_decimal { '.' } else { character });
+        }
+        Cow::Owned(number)
+    }
+
     fn time(&self, name: &str, field: &str) -> FieldResult<i64> {
-        self.time_format.parse(field).ok_or_else(|| {
-            let message = format!("`{}` in column `{name}` is not a time of the expected format", shortened(field));
-            (
-                message,
-                "set `time: {column, format}`: iso, seconds, milliseconds or {pattern: \"%d.%m.%Y %H:%M\"}".into(),
-            )
+        self.clock.parse(field).ok_or_else(|| {
+            let message = format!(
+                "`{}` in column `{name}` is not a time; {} is expected",
+                shortened(field),
+                self.clock.format.described()
+            );
+            (message, self.clock.hint(field))
         })
     }
 }
@@ -377,18 +481,29 @@ fn missing(name: &str, field: &str) -> (String, String) {
     )
 }
 
-fn label(name: &str, field: &str) -> FieldResult<u8> {
+pub(super) fn label(name: &str, field: &str) -> FieldResult<u8> {
     match number::parse(field.as_bytes(), 0) {
-        Some((value, end)) if end == field.len() && value == 0.0 => Ok(0),
-        Some((value, end)) if end == field.len() && value == 1.0 => Ok(1),
-        _ => {
-            let message = format!(
-                "the label in column `{name}` is `{}`, neither 0 nor 1",
-                shortened(field)
-            );
-            Err((message, "1 marks an anomalous row, 0 a normal one".into()))
-        }
+        Some((value, end)) if end == field.len() && value == 0.0 => return Ok(0),
+        Some((value, end)) if end == field.len() && value == 1.0 => return Ok(1),
+        _ => {}
     }
+    let word = field.to_ascii_lowercase();
+    if ANOMALOUS.contains(&word.as_str()) {
+        return Ok(1);
+    }
+    if NORMAL.contains(&word.as_str()) {
+        return Ok(0);
+    }
+    let message = format!(
+        "the label in column `{name}` is `{}`, neither 0 nor 1",
+        shortened(field)
+    );
+    let hint = format!(
+        "1 marks an anomalous row, 0 a normal one; of words, {} and {} are known",
+        ANOMALOUS.join(", "),
+        NORMAL.join(", ")
+    );
+    Err((message, hint))
 }
 
 /// Where the next line starts if this one ends at `end`; one beyond `last` if this is the last one.

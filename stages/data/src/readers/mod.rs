@@ -6,6 +6,8 @@ mod builder;
 mod columns;
 mod fractions;
 mod fresh;
+mod head;
+mod labels;
 mod line;
 mod missing;
 mod number;
@@ -34,12 +36,13 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::columns::{Columns, Role, Selection};
-use self::text::{Dialect, TextFile};
+use self::columns::Selection;
+use self::text::TextFile;
 use contract::artifact::Series;
 use contract::{Choice, Fault, FileRequest, StageContext, Table, Trouble};
 
 pub use fresh::read_fresh;
+use labels::read_labels;
 pub use missing::Missing;
 pub use split_plan::SplitPlan;
 pub use times::TimeFormat;
@@ -110,79 +113,6 @@ impl OneOrMany {
         }
         Ok(())
     }
-}
-
-/// Appends a file of labels, one a line or an `.npy` array, and checks it against the rows it speaks of.
-fn read_labels(
-    file: &Path,
-    data: &Path,
-    rows: usize,
-    into: &mut Columns,
-    context: &StageContext<'_>,
-) -> Result<(), Trouble> {
-    if npy::NpyFile::is_one(file) {
-        return npy_labels(file, data, rows, into);
-    }
-    let time_format = &TimeFormat::Iso;
-    let name = |_: usize| "label".to_owned();
-    let dialect = Dialect {
-        delimiter: b',',
-        header: false,
-        name,
-        time_format,
-        allow_missing: false,
-    };
-    let text = TextFile::open(file, dialect)?;
-    if text.names.len() != 1 {
-        let message = format!("{} columns in a file of labels", text.names.len());
-        return Err(Trouble::new(message)
-            .at(file, Some(1))
-            .hint("it holds one label a line: 0 or 1"));
-    }
-    let found = text.read_roles(&[Role::Label], into, context)?;
-    same_rows(found, rows, file, data)
-}
-
-/// Appends an array of zeros and ones to the labels.
-fn npy_labels(file: &Path, data: &Path, rows: usize, into: &mut Columns) -> Result<(), Trouble> {
-    let array = npy::NpyFile::open(file)?;
-    if array.width != 1 {
-        let message = format!("{} columns in an array of labels", array.width);
-        return Err(Trouble::new(message)
-            .at(file, None)
-            .hint("its shape is [rows]"));
-    }
-    let mut labels = Columns::default();
-    let found = array.read(&mut labels)?;
-    if let Some((row, value)) = labels
-        .values
-        .iter()
-        .enumerate()
-        .find(|(_, value)| **value != 0.0 && **value != 1.0)
-    {
-        let message =
-            format!("the label in row {row} (counted from 0) is {value}, neither 0 nor 1");
-        return Err(Trouble::new(message)
-            .at(file, None)
-            .hint("1 marks an anomalous row, 0 a normal one"));
-    }
-    into.labels
-        .extend(labels.values.iter().map(|value| *value as u8));
-    same_rows(found, rows, file, data)
-}
-
-/// Fails unless there is a label for every row.
-fn same_rows(labels: usize, rows: usize, file: &Path, data: &Path) -> Result<(), Trouble> {
-    if labels == rows {
-        return Ok(());
-    }
-    let hint = format!(
-        "the rows are those of {}; both files belong to the same version of the data",
-        data.display()
-    );
-    Err(Trouble::new(format!("{labels} labels for {rows} rows"))
-        .at(file, None)
-        .hint(hint))
 }
 
 /// Bytes of these files together; what cannot be asked for counts as nothing.

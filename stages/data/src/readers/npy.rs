@@ -1,5 +1,5 @@
 //! NumPy's `.npy` files, versions 1 to 3: one- and two-dimensional arrays of numbers, in either byte order and either
-//! memory order. Objects, structures, complex numbers and half floats are refused.
+//! memory order. Objects, structures and complex numbers are refused.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -193,12 +193,26 @@ impl NpyFile {
         let bits = u64::from_le_bytes(word);
         let unused = 64 - 8 * self.size as u32;
         match (self.element, self.size) {
+            (Element::Float, 2) => half_to_single(bits as u16),
             (Element::Float, 4) => f32::from_bits(bits as u32),
             (Element::Float, _) => f64::from_bits(bits) as f32,
             (Element::Signed, _) => (((bits << unused) as i64) >> unused) as f32,
             (Element::Unsigned, _) => bits as f32,
         }
     }
+}
+
+/// A float of 16 bits (IEEE 754 binary16) as one of 32, which holds every one of them.
+fn half_to_single(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (bits >> 10 & 0x1f, f32::from(bits & 0x3ff) / 1024.0);
+    let magnitude = match exponent {
+        0 => fraction * 2.0_f32.powi(-14),
+        0x1f if fraction == 0.0 => f32::INFINITY,
+        0x1f => f32::NAN,
+        _ => (1.0 + fraction) * 2.0_f32.powi(i32::from(exponent) - 15),
+    };
+    sign * magnitude
 }
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -237,7 +251,7 @@ fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<Np
     let descr = descr.ok_or_else(|| "the array holds structures, not numbers".to_owned())?;
     let refuse = || {
         format!(
-            "the array holds `{descr}`, which is not an integer, a boolean, or a 32- or 64-bit float"
+            "the array holds `{descr}`, which is not an integer, a boolean, or a 16-, 32- or 64-bit float"
         )
     };
     let mut characters = descr.chars();
@@ -250,7 +264,7 @@ fn parse_header(header: &str, path: &Path, reader: BufReader<File>) -> Result<Np
     };
     let size: usize = characters.as_str().parse().map_err(|_| refuse())?;
     let known = if element == Element::Float {
-        matches!(size, 4 | 8)
+        matches!(size, 2 | 4 | 8)
     } else {
         matches!(size, 1 | 2 | 4 | 8)
     };

@@ -11,7 +11,7 @@ use super::builder::{Builder, Part};
 use super::columns::{Columns, Role};
 use super::missing::Missing;
 use super::text::{Dialect, TextFile};
-use super::times::TimeFormat;
+use super::times::Clock;
 use super::{Dataset, OneOrMany, SplitPlan};
 use contract::artifact::{Series, Split};
 use contract::{Fault, FileRequest, Named, StageContext, Trouble};
@@ -94,6 +94,7 @@ impl Dataset for Smd {
                 splits,
                 labelled: false,
                 class: None,
+                line: None,
             })?;
 
             let file = context.file(&path("test", machine))?;
@@ -112,6 +113,7 @@ impl Dataset for Smd {
                 splits: vec![(Split::Test, 0..rows)],
                 labelled: true,
                 class: None,
+                line: None,
             })?;
         }
         builder.finish()
@@ -132,13 +134,10 @@ fn read_metrics(
     into: &mut Columns,
     context: &StageContext<'_>,
 ) -> Result<usize, Trouble> {
-    let time_format = &TimeFormat::Iso;
+    let clock = Clock::iso();
     let dialect = Dialect {
-        delimiter: b',',
-        header: false,
         name: metric,
-        time_format,
-        allow_missing: false,
+        ..Dialect::plain(&clock)
     };
     let text = TextFile::open(file, dialect)?;
     if text.names.len() != CHANNELS {

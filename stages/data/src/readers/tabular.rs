@@ -86,6 +86,7 @@ impl Sources<'_> {
                 splits,
                 labelled,
                 class: None,
+                line: None,
             })?;
             let Some(test) = self.test.and_then(|test| test.iter().nth(index)) else {
                 continue;
@@ -110,6 +111,7 @@ impl Sources<'_> {
                 splits: vec![(Split::Test, 0..rows)],
                 labelled,
                 class: None,
+                line: None,
             })?;
         }
         builder.finish()

@@ -120,6 +120,7 @@ impl Channels {
                 splits,
                 labelled: false,
                 class: None,
+                line: None,
             })?;
 
             let file = context.file(&path("test", &channel))?;
@@ -135,6 +136,7 @@ impl Channels {
                 splits: vec![(Split::Test, 0..rows)],
                 labelled: true,
                 class: None,
+                line: None,
             })?;
         }
         builder.finish()

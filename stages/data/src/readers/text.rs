@@ -1,8 +1,8 @@
 //! Delimited numeric text, parsed in parallel as it is read: the file is cut at line ends into blocks of a fixed size,
 //! a wave of blocks is read and parsed on all threads, and the rows are appended in the order of the file.
-//! The text is never in memory as a whole, unless it is compressed. Fields may stand in quotes but cannot hold a line break.
+//! The text is never in memory as a whole, unless it is compressed. A file in which a field in quotes holds a line break is read
+//! one row after the other instead.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -12,9 +12,10 @@ use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
 
 use super::columns::{self, Columns, Role};
+use super::head::Head;
 use super::line::{self, Fault, LineParser};
 use super::number::PADDING;
-use super::times::TimeFormat;
+use super::times::Clock;
 use contract::{StageContext, Trouble};
 
 /// Bytes of text per block. Small enough for a block and its rows to stay in a core's cache.
@@ -31,6 +32,9 @@ const LONGEST_LINE: usize = 8 * 1024 * 1024;
 const UNPACKED_RATIO: u64 = 100;
 const UNPACKED_FREE: u64 = 256 * 1024 * 1024;
 
+/// What some programs write before text that is UTF-8.
+pub(super) const MARK_OF_UTF8: &[u8] = b"\xef\xbb\xbf";
+
 /// The first bytes of a file that `gzip` has compressed.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -42,13 +46,35 @@ pub(super) struct Dialect<'a> {
     pub header: bool,
     /// Column names of a file without a header, by 0-based index.
     pub name: fn(usize) -> String,
-    pub time_format: &'a TimeFormat,
+    pub clock: &'a Clock,
+    /// The decimal sign; found out by looking if absent.
+    pub decimal: Option<u8>,
+    /// What stands between thousands, if anything.
+    pub thousands: Option<u8>,
+    /// Lines before the table.
+    pub skip: usize,
     /// Whether missing values are read as NaN rather than refused.
     pub allow_missing: bool,
 }
 
+impl Dialect<'_> {
+    /// Numbers between commas without a header, as in files that belong to a data set.
+    pub fn plain(clock: &Clock) -> Dialect<'_> {
+        Dialect {
+            delimiter: b',',
+            header: false,
+            name: super::csv::unnamed,
+            clock,
+            decimal: Some(b'.'),
+            thousands: None,
+            skip: 0,
+            allow_missing: false,
+        }
+    }
+}
+
 /// Where the bytes come from, at any place of the text.
-enum Source {
+pub(super) enum Source {
     File(File),
     /// What a compressed file holds.
     Memory(Vec<u8>),
@@ -64,12 +90,14 @@ impl Source {
         };
         let file = File::open(path).map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        let mut mark = [0; GZIP.len()];
-        let compressed = bytes >= mark.len() as u64 && {
-            file.read_exact_at(&mut mark, 0).map_err(failed)?;
-            mark == GZIP
-        };
-        if !compressed {
+        let mut mark = vec![0; MARK.min(bytes as usize)];
+        file.read_exact_at(&mut mark, 0).map_err(failed)?;
+        if let Some((what, hint)) = other_kind(&mark) {
+            return Err(Trouble::new(format!("the file is {what}, not text"))
+                .at(path, None)
+                .hint(hint));
+        }
+        if !mark.starts_with(&GZIP) {
             return Ok(Self::File(file));
         }
         let most = bytes
@@ -96,7 +124,7 @@ impl Source {
         }
     }
 
-    fn read_exact_at(&self, into: &mut [u8], start: u64) -> std::io::Result<()> {
+    pub fn read_exact_at(&self, into: &mut [u8], start: u64) -> std::io::Result<()> {
         match self {
             Self::File(file) => file.read_exact_at(into, start),
             Self::Memory(text) => {
@@ -108,6 +136,65 @@ impl Source {
             }
         }
     }
+}
+
+/// Bytes that tell what a file is.
+const MARK: usize = 4096;
+
+/// What a file is that is not text, by its first bytes, and what to do about it.
+fn other_kind(mark: &[u8]) -> Option<(&'static str, &'static str)> {
+    let kinds: [(&[u8], &str, &str); 11] = [
+        (
+            b"PK\x03\x04",
+            "a zip archive",
+            "unpack it; a workbook of Excel is one, too: save it as CSV",
+        ),
+        (
+            b"\xfd7zXZ\x00",
+            "compressed by xz",
+            "unpack it with `unxz`, or compress it by gzip",
+        ),
+        (
+            b"BZh",
+            "compressed by bzip2",
+            "unpack it with `bunzip2`, or compress it by gzip",
+        ),
+        (
+            b"\x28\xb5\x2f\xfd",
+            "compressed by Zstandard",
+            "unpack it with `unzstd`, or compress it by gzip",
+        ),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it"),
+        (
+            b"\xff\xfe",
+            "UTF-16 text",
+            "save it as UTF-8: `iconv -f UTF-16 -t UTF-8`",
+        ),
+        (
+            b"\xfe\xff",
+            "UTF-16 text",
+            "save it as UTF-8: `iconv -f UTF-16 -t UTF-8`",
+        ),
+        (b"PAR1", "a Parquet file", "read it with `dataset: parquet`"),
+        (b"ARROW1", "an Arrow file", "read it with `dataset: arrow`"),
+        (b"\x93NUMPY", "a NumPy array", "read it with `dataset: npy`"),
+        (
+            b"\x89HDF",
+            "an HDF5 file",
+            "write the table as CSV or Parquet",
+        ),
+    ];
+    for (start, what, hint) in kinds {
+        if mark.starts_with(start) {
+            return Some((what, hint));
+        }
+    }
+    // Text of old Macs has lines, but none that anybody else would find.
+    if mark.contains(&b'\r') && !mark.contains(&b'\n') {
+        let what = "a file whose lines end with a carriage return alone";
+        return Some((what, "write line feeds instead: `tr '\\r' '\\n'`"));
+    }
+    None
 }
 
 /// What a compressed file holds, if that is no more than `most` bytes.
@@ -134,6 +221,10 @@ pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
         Source::Memory(text) => text,
         Source::File(_) => std::fs::read(path).map_err(failed)?,
     };
+    let bytes = match bytes.strip_prefix(MARK_OF_UTF8) {
+        Some(rest) => rest.to_vec(),
+        None => bytes,
+    };
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         Trouble::new(format!(
@@ -143,16 +234,12 @@ pub(super) fn whole(path: &Path) -> Result<String, Trouble> {
     })
 }
 
-/// A text file that was opened and whose first line was read.
+/// A text file that was opened and whose head was read.
 pub(super) struct TextFile<'a> {
     path: &'a Path,
     source: Source,
     bytes: u64,
-    /// Where the first row starts, and the number of its line.
-    body: u64,
-    first_line: usize,
-    /// Bytes of the first row, for estimates.
-    row_bytes: usize,
+    head: Head,
     pub names: Vec<String>,
     dialect: Dialect<'a>,
 }
@@ -163,42 +250,22 @@ impl<'a> TextFile<'a> {
     /// # Errors
     /// If it cannot be read or has no rows.
     pub fn open(path: &'a Path, dialect: Dialect<'a>) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| {
+        let source = Source::open(path)?;
+        let bytes = source.len().map_err(|error| {
             Trouble::new("the file cannot be read")
                 .at(path, None)
                 .because(error)
-        };
-        let file = Source::open(path)?;
-        let bytes = file.len().map_err(failed)?;
-        let mut mark = vec![0; 3.min(bytes as usize)];
-        file.read_exact_at(&mut mark, 0).map_err(failed)?;
-        let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
-        let (first, after) = whole_line(&file, start, bytes).map_err(failed)?;
-        columns::check_count(
-            1 + first
-                .iter()
-                .filter(|byte| **byte == dialect.delimiter)
-                .count(),
-            path,
-        )?;
-        let fields = line::fields(&first, dialect.delimiter);
-        if bytes == start || (dialect.header && fields.iter().all(|name| name.is_empty())) {
+        })?;
+        if bytes == 0 {
             return Err(columns::empty(path));
         }
-        let (names, body, first_line) = if dialect.header {
-            (fields.into_iter().map(Cow::into_owned).collect(), after, 2)
-        } else {
-            ((0..fields.len()).map(dialect.name).collect(), start, 1)
-        };
-        let (row, _) = whole_line(&file, body, bytes).map_err(failed)?;
+        let mut head = Head::read(&source, bytes, path, &dialect)?;
         Ok(Self {
             path,
-            source: file,
+            source,
             bytes,
-            body,
-            first_line,
-            row_bytes: row.len() + 1,
-            names,
+            names: std::mem::take(&mut head.names),
+            head,
             dialect,
         })
     }
@@ -218,12 +285,20 @@ impl<'a> TextFile<'a> {
             roles,
             only_values: width == roles.len(),
             names: &self.names,
-            delimiter: self.dialect.delimiter,
-            time_format: self.dialect.time_format,
+            delimiter: self.head.delimiter,
+            decimal: self.head.decimal,
+            thousands: self.dialect.thousands,
+            clock: self.dialect.clock,
             allow_missing: self.dialect.allow_missing,
         };
-        let ahead = (self.bytes - self.body).max(std::mem::take(&mut into.text_ahead)) as usize;
-        let estimate = ahead / self.row_bytes.max(1);
+        for note in &self.head.notes {
+            context
+                .host
+                .note(&format!("{}: {note}", self.path.display()));
+        }
+        let ahead =
+            (self.bytes - self.head.body).max(std::mem::take(&mut into.text_ahead)) as usize;
+        let estimate = ahead / self.head.row_bytes.max(1);
         // Pages that are never written cost nothing, so the estimate may be generous; but no field takes less than two
         // bytes. Without the memory in one piece the vector grows as it goes.
         let _ = into
@@ -231,11 +306,12 @@ impl<'a> TextFile<'a> {
             .try_reserve(((estimate + estimate / 16 + 1) * width).min(ahead / 2 + 1));
         let mut state = Merge {
             rows: 0,
-            line: self.first_line,
+            line: self.head.first_line,
             blank: None,
             last_time: None,
         };
-        let blocks = ((self.bytes - self.body) as usize).div_ceil(BLOCK);
+        let begun = into.rows();
+        let blocks = ((self.bytes - self.head.body) as usize).div_ceil(BLOCK);
         let mut slots: Vec<Slot> = (0..WAVE.min(blocks)).map(|_| Slot::default()).collect();
         for wave in (0..blocks).step_by(WAVE) {
             context.check_cancelled()?;
@@ -245,6 +321,10 @@ impl<'a> TextFile<'a> {
                 .enumerate()
                 .for_each(|(index, slot)| self.block(wave + index, slot, &parser));
             for slot in &mut slots[..here] {
+                if slot.rows.open_quote {
+                    into.cut(begun);
+                    return self.read_records(&parser, into, context);
+                }
                 state.append(slot, into, self.path)?;
             }
         }
@@ -255,11 +335,70 @@ impl<'a> TextFile<'a> {
         }
     }
 
+    /// Reads all rows one after the other, for files in which a field in quotes holds a line break (RFC 4180): such a row
+    /// is cut by the ends of blocks at any place, and where it began is known only from the start of the file.
+    fn read_records(
+        &self,
+        parser: &LineParser<'_>,
+        into: &mut Columns,
+        context: &StageContext<'_>,
+    ) -> Result<usize, Trouble> {
+        let mut state = Merge {
+            rows: 0,
+            line: self.head.first_line,
+            blank: None,
+            last_time: None,
+        };
+        let mut slot = Slot::default();
+        let mut at = self.head.body;
+        while at < self.bytes {
+            context.check_cancelled()?;
+            slot.rows.clear();
+            match self.record(at, &mut slot.text) {
+                Ok(Some(next)) => {
+                    let length = slot.text.len();
+                    slot.text.resize(length + PADDING, 0);
+                    parser.parse_record(&slot.text[..length], &mut slot.rows);
+                    at = next;
+                }
+                Ok(None) => {
+                    return Err(
+                        Trouble::new("a quote opens in this line and is never closed")
+                            .at(self.path, Some(state.line))
+                            .hint("quotes stand around a whole field; within one they are doubled"),
+                    );
+                }
+                Err(error) => slot.failure = Some(error),
+            }
+            state.append(&mut slot, into, self.path)?;
+        }
+        if state.rows == 0 {
+            return Err(columns::empty(self.path));
+        }
+        Ok(state.rows)
+    }
+
+    /// The record that starts at `at`, and where the next one starts; `None` if a quote in it is never closed.
+    fn record(&self, at: u64, text: &mut Vec<u8>) -> std::io::Result<Option<u64>> {
+        let (line, mut next) = whole_line(&self.source, at, self.bytes)?;
+        *text = line;
+        while line::open_quote(text, self.head.delimiter) {
+            if next >= self.bytes || text.len() > LONGEST_LINE {
+                return Ok(None);
+            }
+            let (line, after) = whole_line(&self.source, next, self.bytes)?;
+            text.push(b'\n');
+            text.extend(line);
+            next = after;
+        }
+        Ok(Some(next))
+    }
+
     /// Reads and parses the lines that start in one block.
     fn block(&self, index: usize, slot: &mut Slot, parser: &LineParser<'_>) {
         slot.rows.clear();
         slot.failure = None;
-        let start = self.body + (index * BLOCK) as u64;
+        let start = self.head.body + (index * BLOCK) as u64;
         let end = (start + BLOCK as u64).min(self.bytes);
         // One byte before the block tells whether a line starts with it.
         let from = if index == 0 { start } else { start - 1 };
@@ -364,7 +503,9 @@ impl Merge {
         for (row, time) in times.iter().enumerate() {
             if self.last_time.is_some_and(|last| last > *time) {
                 let message = "the time goes back here";
-                let hint = "rows stand in the order of time: sort the file by its time column";
+                let hint = "rows stand in the order of time; where the clock is set back in autumn, name its zone, as in \
+                            `time: {column: NAME, zone: Europe/Berlin}`, or write offsets, as in `+02:00`; sort the file only \
+                            if its rows are not in the order in which they were measured";
                 return Err(Trouble::new(message)
                     .at(path, Some(self.line + row))
                     .hint(hint));
@@ -382,7 +523,7 @@ fn blank_line(path: &Path, line: usize) -> Trouble {
 }
 
 /// The line that starts at `start`, without its end, and where the next one starts.
-fn whole_line(file: &Source, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>, u64)> {
+pub(super) fn whole_line(file: &Source, start: u64, bytes: u64) -> std::io::Result<(Vec<u8>, u64)> {
     let mut text = Vec::new();
     loop {
         let filled = text.len();

@@ -1,6 +1,9 @@
-//! Time stamps in text as milliseconds since 1970-01-01 UTC. The proleptic Gregorian calendar, no leap seconds, and no
-//! time zones but an offset that is written out: a stamp without one is taken as UTC.
+//! Time stamps in text as milliseconds since 1970-01-01 UTC. The proleptic Gregorian calendar, no leap seconds. A stamp
+//! without an offset is taken as UTC, unless a time zone is named.
 
+use jiff::civil::DateTime;
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +18,16 @@ pub enum TimeFormat {
     Seconds,
     /// Milliseconds since 1970-01-01 UTC.
     Milliseconds,
-    /// Fields in another order: `%Y %m %d %H %M %S` and literal characters, such as `%d.%m.%Y %H:%M`.
+    /// Microseconds since 1970-01-01 UTC, cut to milliseconds.
+    Microseconds,
+    /// Nanoseconds since 1970-01-01 UTC, cut to milliseconds.
+    Nanoseconds,
+    /// Fields in another order, in the letters of `strftime`, such as `%d.%m.%Y %H:%M` or `%m/%d/%y %I:%M %p`.
     Pattern(String),
 }
+
+/// Letters of `strftime` that a pattern may use.
+const LETTERS: &str = "YymdeBbhHIMSfpPjaAzTFDR%";
 
 impl TimeFormat {
     /// What is wrong with the format itself, if anything.
@@ -29,24 +39,30 @@ impl TimeFormat {
         while let Some(character) = characters.next() {
             if character == '%' {
                 let field = characters.next().unwrap_or(' ');
-                if !"YmdHMS%".contains(field) {
+                if !LETTERS.contains(field) {
+                    let known: Vec<String> =
+                        LETTERS.chars().map(|letter| format!("%{letter}")).collect();
                     return Err(format!(
-                        "`%{field}` is not known; there are %Y %m %d %H %M %S"
+                        "`%{field}` is not known; there are {}",
+                        known.join(" ")
                     ));
                 }
             }
         }
-        if pattern.contains("%Y") {
+        if ["%Y", "%y", "%F", "%D"]
+            .iter()
+            .any(|year| pattern.contains(year))
+        {
             Ok(())
         } else {
-            Err("a time stamp needs its year: %Y".to_owned())
+            Err("a time stamp needs its year: %Y, or %y for two digits".to_owned())
         }
     }
 
-    /// Reads one stamp; `None` if the text does not have this format.
+    /// Reads one stamp, without an offset as UTC; `None` if the text does not have this format.
     pub fn parse(&self, text: &str) -> Option<i64> {
         match self {
-            Self::Iso => iso(text),
+            Self::Iso => iso(text, None),
             Self::Seconds => {
                 let seconds = text
                     .parse::<f64>()
@@ -55,7 +71,120 @@ impl TimeFormat {
                 Some((seconds * 1e3).round() as i64)
             }
             Self::Milliseconds => text.parse().ok(),
-            Self::Pattern(pattern) => by_pattern(pattern, text),
+            Self::Microseconds => Some(text.parse::<i64>().ok()?.div_euclid(1_000)),
+            Self::Nanoseconds => Some(text.parse::<i64>().ok()?.div_euclid(1_000_000)),
+            Self::Pattern(pattern) => by_pattern(pattern, text, None),
+        }
+    }
+
+    /// The format in words, for messages.
+    pub fn described(&self) -> String {
+        match self {
+            Self::Iso => "year, month, day and time as in `2016-07-01 13:45:00`".to_owned(),
+            Self::Seconds => "seconds since 1970".to_owned(),
+            Self::Milliseconds => "milliseconds since 1970".to_owned(),
+            Self::Microseconds => "microseconds since 1970".to_owned(),
+            Self::Nanoseconds => "nanoseconds since 1970".to_owned(),
+            Self::Pattern(pattern) => format!("`{pattern}`"),
+        }
+    }
+}
+
+/// How the stamps of a column are read: their format, and the zone of those that have no offset.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    pub format: TimeFormat,
+    pub zone: Option<TimeZone>,
+}
+
+impl Clock {
+    /// ISO 8601, in UTC.
+    pub fn iso() -> Self {
+        Self {
+            format: TimeFormat::Iso,
+            zone: None,
+        }
+    }
+
+    /// Reads one stamp; `None` if the text does not have the format, or names no single moment in the zone.
+    pub fn parse(&self, text: &str) -> Option<i64> {
+        match &self.format {
+            TimeFormat::Iso => iso(text, self.zone.as_ref()),
+            TimeFormat::Pattern(pattern) => by_pattern(pattern, text, self.zone.as_ref()),
+            format => format.parse(text),
+        }
+    }
+
+    /// What to write instead for a text that does not have the format.
+    pub fn hint(&self, text: &str) -> String {
+        if let Some(zone) = &self.zone
+            && (Self {
+                format: self.format.clone(),
+                zone: None,
+            })
+            .parse(text)
+            .is_some()
+        {
+            let zone = zone.iana_name().unwrap_or("the zone");
+            return format!(
+                "in {zone} the clock shows this time twice or never; write offsets, such as `+02:00`"
+            );
+        }
+        let found = FORMATS.into_iter().find(|format| format.matches(text));
+        let written = match found {
+            Some(Guess::Pattern(pattern)) => format!("`format: {{pattern: \"{pattern}\"}}`"),
+            Some(Guess::Epoch(unit)) => format!("`format: {unit}`"),
+            None => "`format: {pattern: \"%d.%m.%Y %H:%M\"}`, `seconds`, `milliseconds`, `microseconds` or `nanoseconds`".to_owned(),
+        };
+        format!("say how it is written, as in `time: {{column: NAME, format: …}}` with {written}")
+    }
+}
+
+/// A format that a stamp may have.
+#[derive(Clone, Copy, Debug)]
+pub enum Guess {
+    Pattern(&'static str),
+    /// Whole numbers since 1970 of this unit.
+    Epoch(&'static str),
+}
+
+/// Formats that are tried on stamps, the likelier first. Of days and months, the day stands first unless it cannot.
+pub const FORMATS: [Guess; 16] = [
+    Guess::Pattern("%d.%m.%Y %H:%M:%S"),
+    Guess::Pattern("%d.%m.%Y %H:%M"),
+    Guess::Pattern("%d.%m.%Y"),
+    Guess::Pattern("%d/%m/%Y %H:%M:%S"),
+    Guess::Pattern("%d/%m/%Y %H:%M"),
+    Guess::Pattern("%d/%m/%Y %I:%M:%S %p"),
+    Guess::Pattern("%d/%m/%Y"),
+    Guess::Pattern("%m/%d/%Y %H:%M:%S"),
+    Guess::Pattern("%m/%d/%Y %H:%M"),
+    Guess::Pattern("%m/%d/%Y %I:%M:%S %p"),
+    Guess::Pattern("%m/%d/%Y"),
+    Guess::Pattern("%d/%m/%y"),
+    Guess::Pattern("%m/%d/%y"),
+    Guess::Epoch("seconds"),
+    Guess::Epoch("milliseconds"),
+    Guess::Epoch("nanoseconds"),
+];
+
+impl Guess {
+    /// Whether a stamp has the format, and lies between 1970 and 2100 if it is a number.
+    pub fn matches(self, text: &str) -> bool {
+        match self {
+            Self::Pattern(pattern) => by_pattern(pattern, text, None).is_some(),
+            Self::Epoch(unit) => {
+                let Ok(number) = text.parse::<f64>() else {
+                    return false;
+                };
+                let seconds = match unit {
+                    "seconds" => number,
+                    "milliseconds" => number / 1e3,
+                    _ => number / 1e9,
+                };
+                // The first weeks of 1970 are rather numbers of rows.
+                (1e7..4.2e9).contains(&seconds)
+            }
         }
     }
 }
@@ -111,6 +240,23 @@ impl Civil {
     }
 }
 
+impl Civil {
+    /// The same as a date and time without a zone.
+    fn to_jiff(self) -> Option<DateTime> {
+        let narrow = |field: i64| i8::try_from(field).ok();
+        DateTime::new(
+            i16::try_from(self.year).ok()?,
+            narrow(self.month)?,
+            narrow(self.day)?,
+            narrow(self.hour)?,
+            narrow(self.minute)?,
+            narrow(self.second)?,
+            i32::try_from(self.millisecond * 1_000_000).ok()?,
+        )
+        .ok()
+    }
+}
+
 /// The characters of a stamp, taken from the left.
 struct Rest<'a>(&'a [u8]);
 
@@ -132,6 +278,13 @@ impl Rest<'_> {
         })
     }
 
+    /// A year of four digits: with fewer, nobody knows which field is the year.
+    fn year(&mut self) -> Option<i64> {
+        let before = self.0.len();
+        let year = self.number(4)?;
+        (before - self.0.len() == 4).then_some(year)
+    }
+
     fn any_of(&mut self, characters: &[u8]) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         characters.contains(first).then(|| {
@@ -141,10 +294,10 @@ impl Rest<'_> {
     }
 }
 
-fn iso(text: &str) -> Option<i64> {
+fn iso(text: &str, zone: Option<&TimeZone>) -> Option<i64> {
     let mut rest = Rest(text.as_bytes());
     let mut civil = Civil {
-        year: rest.number(4)?,
+        year: rest.year()?,
         ..Civil::ZERO
     };
     let separator = rest.any_of(b"-/")?;
@@ -164,7 +317,18 @@ fn iso(text: &str) -> Option<i64> {
     }
     let offset = offset(&mut rest)?;
     rest.0.is_empty().then_some(())?;
-    Some(civil.to_milliseconds()? - offset * 60_000)
+    let local = civil.to_milliseconds()?;
+    match (offset, zone) {
+        (Some(east), _) => Some(local - east * 60_000),
+        (None, Some(zone)) => in_zone(civil.to_jiff()?, zone),
+        (None, None) => Some(local),
+    }
+}
+
+/// A time of day in a zone. Hours that a change of the clock repeats or leaves out name no single moment.
+fn in_zone(local: DateTime, zone: &TimeZone) -> Option<i64> {
+    let moment = zone.to_ambiguous_zoned_datetime(local).unambiguous().ok()?;
+    Some(moment.timestamp().as_millisecond())
 }
 
 /// A fraction of a second, cut to milliseconds.
@@ -176,9 +340,10 @@ fn thousandths(rest: &mut Rest<'_>) -> Option<i64> {
     Some(value * scale)
 }
 
-/// Minutes east of UTC: nothing, `Z`, `+02:00`, `+0200` or `+02`.
-fn offset(rest: &mut Rest<'_>) -> Option<i64> {
+/// Minutes east of UTC: `Z`, `+02:00`, `+0200` or `+02`; within, `None` where there is none.
+fn offset(rest: &mut Rest<'_>) -> Option<Option<i64>> {
     match rest.any_of(b"Zz+-") {
+        None => Some(None),
         Some(sign @ (b'+' | b'-')) => {
             let hours = rest.number(2)?;
             rest.any_of(b":");
@@ -188,20 +353,44 @@ fn offset(rest: &mut Rest<'_>) -> Option<i64> {
                 rest.number(2)?
             };
             let east = hours * 60 + minutes;
-            Some(if sign == b'-' { -east } else { east })
+            Some(Some(if sign == b'-' { -east } else { east }))
         }
-        _ => Some(0),
+        Some(_) => Some(Some(0)),
     }
 }
 
-fn by_pattern(pattern: &str, text: &str) -> Option<i64> {
+fn by_pattern(pattern: &str, text: &str, zone: Option<&TimeZone>) -> Option<i64> {
+    // Whole numbers and literal characters are read here: the parser for all patterns is several times slower.
+    if pattern
+        .split('%')
+        .skip(1)
+        .all(|field| field.starts_with(['Y', 'm', 'd', 'H', 'M', 'S']))
+    {
+        let civil = by_numbers(pattern, text)?;
+        let local = civil.to_milliseconds()?;
+        return match zone {
+            Some(zone) => in_zone(civil.to_jiff()?, zone),
+            None => Some(local),
+        };
+    }
+    let fields = BrokenDownTime::parse(pattern, text).ok()?;
+    let local = fields.to_datetime().ok()?;
+    let zone = match (fields.offset(), zone) {
+        (Some(offset), _) => offset.to_time_zone(),
+        (None, Some(zone)) => zone.clone(),
+        (None, None) => TimeZone::UTC,
+    };
+    in_zone(local, &zone)
+}
+
+fn by_numbers(pattern: &str, text: &str) -> Option<Civil> {
     let mut rest = Rest(text.as_bytes());
     let mut civil = Civil::ZERO;
     let mut bytes = pattern.bytes();
     while let Some(byte) = bytes.next() {
         let field = if byte == b'%' { bytes.next()? } else { 0 };
         match field {
-            b'Y' => civil.year = rest.number(4)?,
+            b'Y' => civil.year = rest.year()?,
             b'm' => civil.month = rest.number(2)?,
             b'd' => civil.day = rest.number(2)?,
             b'H' => civil.hour = rest.number(2)?,
@@ -212,11 +401,7 @@ fn by_pattern(pattern: &str, text: &str) -> Option<i64> {
             }
         }
     }
-    if rest.0.is_empty() {
-        civil.to_milliseconds()
-    } else {
-        None
-    }
+    rest.0.is_empty().then_some(civil)
 }
 
 #[cfg(test)]
@@ -235,7 +420,7 @@ mod tests {
             ("1969-12-31 23:59:59.999999", -0.001),
         ] {
             assert_eq!(
-                iso(text),
+                iso(text, None),
                 Some((seconds * 1000.0_f64).round() as i64),
                 "{text}"
             );
@@ -248,8 +433,10 @@ mod tests {
             "2016-07-01 25:00",
             "2016-07-01x",
             "2016-07-01 01:00:00 ",
+            "01/02/14",
+            "16-07-01",
         ] {
-            assert_eq!(iso(text), None, "{text}");
+            assert_eq!(iso(text, None), None, "{text}");
         }
     }
 
@@ -260,7 +447,50 @@ mod tests {
         assert_eq!(german.parse("1.7.2016"), None);
         assert_eq!(TimeFormat::Seconds.parse("1.5"), Some(1500));
         assert_eq!(TimeFormat::Milliseconds.parse("-3"), Some(-3));
-        assert!(TimeFormat::Pattern("%y".to_owned()).check().is_err());
+        assert!(TimeFormat::Pattern("%q %Y".to_owned()).check().is_err());
+        assert!(TimeFormat::Pattern("%d.%m.".to_owned()).check().is_err());
+        let american = TimeFormat::Pattern("%m/%d/%y %I:%M %p".to_owned());
+        american.check().unwrap();
+        assert_eq!(american.parse("07/01/16 01:00 AM"), Some(1_467_334_800_000));
+        assert_eq!(american.parse("07/01/16 12:00 AM"), Some(1_467_331_200_000));
+        let words = TimeFormat::Pattern("%d %b %Y %H:%M:%S %z".to_owned());
+        assert_eq!(
+            words.parse("1 Jul 2016 03:00:00 +0200"),
+            Some(1_467_334_800_000)
+        );
+        assert_eq!(
+            TimeFormat::Nanoseconds.parse("1467334800000999999"),
+            Some(1_467_334_800_000)
+        );
+        assert_eq!(TimeFormat::Microseconds.parse("-1"), Some(-1));
         assert!(german.check().is_ok());
+    }
+
+    #[test]
+    fn a_zone_knows_when_its_clock_changes() {
+        let clock = |text: &str| {
+            let zone = Some(TimeZone::get("Europe/Berlin").unwrap());
+            let format = TimeFormat::Iso;
+            Clock { format, zone }.parse(text)
+        };
+        assert_eq!(clock("2016-07-01 03:00"), Some(1_467_334_800_000));
+        assert_eq!(clock("2016-01-01 01:00"), Some(1_451_606_400_000));
+        assert_eq!(clock("2016-10-30 02:30"), None, "it comes twice");
+        assert_eq!(clock("2016-03-27 02:30"), None, "it never comes");
+        assert_eq!(clock("2016-10-30 02:30+01:00"), Some(1_477_791_000_000));
+    }
+
+    #[test]
+    fn a_hint_names_a_format_that_fits() {
+        let hint = |text: &str| Clock::iso().hint(text);
+        assert!(
+            hint("31.12.2015 10:00").contains("%d.%m.%Y %H:%M"),
+            "{}",
+            hint("31.12.2015 10:00")
+        );
+        assert!(hint("12/31/2015").contains("%m/%d/%Y"));
+        assert!(hint("31/12/15").contains("%d/%m/%y"));
+        assert!(hint("1467334800").contains("`format: seconds`"));
+        assert!(hint("soon").contains("pattern"));
     }
 }

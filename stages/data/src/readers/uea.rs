@@ -151,6 +151,7 @@ impl Uea {
                 splits,
                 labelled: false,
                 class,
+                line: Some(sample.line),
             })?;
         }
         Ok(())

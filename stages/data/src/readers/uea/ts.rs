@@ -1,5 +1,6 @@
 //! The `.ts` format of sktime and aeon: a head of `@` lines, then a sample per line, its dimensions separated by colons,
-//! the values of each by commas, the class last. Time stamps and targets of regression are not understood.
+//! the values of each by commas, the class last. Time stamps are left out: the order of the values is theirs. Targets of regression
+//! are not understood.
 
 use rayon::prelude::*;
 
@@ -11,6 +12,8 @@ struct Head {
     /// The declared classes; `None` if samples have none.
     classes: Option<Vec<String>>,
     dimensions: Option<usize>,
+    /// Each value stands in brackets behind its time stamp: `(0,1.5),(1,2.5)`.
+    stamped: bool,
 }
 
 /// The samples of a file.
@@ -54,11 +57,10 @@ impl Head {
         let first = words.next().unwrap_or_default();
         let is_true = first.eq_ignore_ascii_case("true");
         match keyword.as_str() {
-            "@timestamps" if is_true => Err(LineFault::new(
-                number,
-                "time stamps within samples are not understood",
-            )
-            .hint("take a version of the problem without them")),
+            "@timestamps" => {
+                self.stamped = is_true;
+                Ok(())
+            }
             "@targetlabel" if is_true => Err(LineFault::new(
                 number,
                 "a problem of regression has no classes",
@@ -100,15 +102,7 @@ impl Head {
                 (data, Some(class.to_owned()))
             }
         };
-        let dimension = |text: &str| {
-            text.split(',')
-                .map(|field| value(field, number))
-                .collect::<Result<Vec<f32>, LineFault>>()
-        };
-        let dimensions = data
-            .split(':')
-            .map(dimension)
-            .collect::<Result<Vec<_>, LineFault>>()?;
+        let dimensions = self.values(data, number)?;
         match self.dimensions {
             Some(declared) if declared != dimensions.len() => {
                 let message = format!(
@@ -123,5 +117,37 @@ impl Head {
                 line: number,
             }),
         }
+    }
+
+    /// The values of each dimension of a sample.
+    fn values(&self, data: &str, number: usize) -> Result<Vec<Vec<f32>>, LineFault> {
+        let mut dimensions = Vec::new();
+        if !self.stamped {
+            for dimension in data.split(':') {
+                let fields = dimension.split(',').map(|field| value(field, number));
+                dimensions.push(fields.collect::<Result<_, _>>()?);
+            }
+            return Ok(dimensions);
+        }
+        // Stamps may hold commas and colons, brackets do not.
+        let data = data.trim();
+        let inner = data
+            .strip_prefix('(')
+            .and_then(|data| data.strip_suffix(')'))
+            .ok_or_else(|| {
+                LineFault::new(
+                    number,
+                    "values with time stamps stand in brackets: `(0,1.5),(1,2.5)`",
+                )
+            })?;
+        for dimension in inner.split("):(") {
+            let mut values = Vec::new();
+            for pair in dimension.split("),(") {
+                let last = pair.rsplit_once(',').map_or(pair, |(_, last)| last);
+                values.push(value(last, number)?);
+            }
+            dimensions.push(values);
+        }
+        Ok(dimensions)
     }
 }
