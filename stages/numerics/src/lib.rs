@@ -43,7 +43,7 @@ pub mod time_varying;
 mod unfolded;
 
 pub use batch_norm::Mode;
-pub use device::{Machine, device, numeric_class, numeric_class_at};
+pub use device::{Machine, device, numeric_class};
 pub use gradients::Gradients;
 pub use precision::Precision;
 pub use simd::Level;
