@@ -28,6 +28,7 @@ pub mod linear;
 pub mod loss;
 pub mod moments;
 pub mod noise;
+mod operation;
 pub mod optimizer;
 pub mod pool;
 pub mod positions;
