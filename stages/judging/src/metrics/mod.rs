@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use classification::{ClassFigures, ClassificationCase};
+pub use classification::ClassificationCase;
 #[cfg(test)]
 pub use detection::golden;
 pub use detection::{Case, events_of};

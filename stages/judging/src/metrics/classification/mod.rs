@@ -20,7 +20,6 @@ pub(super) mod recall_micro;
 pub(super) mod recall_weighted;
 pub(super) mod top_k_accuracy;
 
-pub use averages::ClassFigures;
 pub use case::ClassificationCase;
 
 use super::{MetricKind, NoParams, counts};
