@@ -1,5 +1,6 @@
 //! The record that a key produced these outputs.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use contract::artifact::{ArtifactKind, Digest};
@@ -63,11 +64,17 @@ impl Action {
         self.outputs.iter().flat_map(|output| output.record.all())
     }
 
+    /// Logical digests of the outputs by port.
+    pub fn digests(&self) -> BTreeMap<String, Digest> {
+        let outputs = self.outputs.iter();
+        outputs
+            .map(|output| (output.port.clone(), output.record.digest))
+            .collect()
+    }
+
     pub fn output(&self, port: &str) -> Option<&ObjectRecord> {
-        self.outputs
-            .iter()
-            .find(|output| output.port == port)
-            .map(|output| &output.record)
+        let output = self.outputs.iter().find(|output| output.port == port)?;
+        Some(&output.record)
     }
 
     /// Bytes of all outputs, parts included.

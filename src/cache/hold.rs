@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use contract::artifact::{Artifact, Digest, Part};
 
 use super::object::{rename_into, temporary};
-use super::{CacheError, Layout, ObjectRecord, Store};
+use super::{Action, CacheError, Layout, ObjectRecord, Store};
 
 /// Objects that cannot be lost until this is let go.
 #[derive(Debug, Default)]
@@ -81,6 +81,12 @@ impl Hold {
             .all()
             .into_iter()
             .all(|part| enough(self.grip(layout, &layout.object(part))))
+    }
+
+    /// Holds everything that an action names. Returns whether all of it is there.
+    pub fn grip_action(&mut self, layout: &Layout, action: &Action, least: Grip) -> bool {
+        let mut outputs = action.outputs.iter();
+        outputs.all(|output| self.grip_all(layout, &output.record, least))
     }
 
     /// Moves a file from `tmp/` to its place and holds it there.

@@ -16,9 +16,7 @@ use super::object::{check_file, create_aside, rename_into, temporary, write_asid
 use super::publish::appear;
 use super::seal::unseal;
 use super::store::RecordedParts;
-use super::{
-    Action, CacheError, Layout, Manifest, ObjectRecord, Recorded, RunId, Store, failpoint,
-};
+use super::{Action, CacheError, Layout, Manifest, ObjectRecord, RunId, Store, failpoint};
 
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 * 1024;
@@ -133,7 +131,7 @@ impl<'a> Intake<'a> {
     /// manifest.
     pub fn read_action(bytes: &[u8]) -> Option<Action> {
         let action = unseal::<Action>(bytes)?;
-        let manifest = Manifest::from(Recorded::parse(&action.manifest)?);
+        let manifest = Manifest::parse(&action.manifest)?;
         (manifest.key() == action.key && manifest.kind == action.kind).then_some(action)
     }
 

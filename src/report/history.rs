@@ -9,7 +9,7 @@ use contract::artifact::Digest;
 use serde_json::Value;
 
 use crate::cache::{
-    Action, ObjectRecord, Output, OutputPaths, Recorded, RunRecord, RunStatus, StageRecord, Store,
+    Action, Manifest, ObjectRecord, Output, OutputPaths, RunRecord, RunStatus, StageRecord, Store,
 };
 use crate::data::{DataSet, SourceFile, Sources};
 
@@ -47,7 +47,7 @@ pub struct StageHistory {
     /// What came out; `None` if it failed, or the store has it no more or something else in its place.
     pub action: Option<Action>,
     /// What its manifest says; empty without an action.
-    pub recorded: Recorded,
+    pub recorded: Manifest,
     pub inputs: Vec<Input>,
     pub files: Vec<RawFile>,
 }
@@ -106,7 +106,7 @@ impl<'a> History<'a> {
             let action = action.filter(|action| is_of(action, stage));
             let recorded = action
                 .as_ref()
-                .and_then(|action| Recorded::parse(&action.manifest))
+                .and_then(|action| Manifest::parse(&action.manifest))
                 .unwrap_or_default();
             let input = |(port, item, digest): &(String, Option<String>, Digest)| Input {
                 port: port.clone(),
@@ -221,7 +221,7 @@ fn is_of(action: &Action, stage: &StageRecord) -> bool {
 }
 
 /// The raw files of a stage, with what the list of its data set says about them.
-fn raw_files(recorded: &Recorded, kinds: &[StageKind], sources: &Sources) -> Vec<RawFile> {
+fn raw_files(recorded: &Manifest, kinds: &[StageKind], sources: &Sources) -> Vec<RawFile> {
     let kind = kinds
         .iter()
         .find(|kind| kind.name == recorded.kind && kind.version == recorded.version);

@@ -11,7 +11,7 @@ use contract::artifact::{Digest, RelativePath};
 
 use super::History;
 use crate::audit::Lock;
-use crate::cache::{Recorded, RunRecord, Store};
+use crate::cache::{Manifest, RunRecord, Store};
 use crate::data::{Options, places_of};
 
 /// So many bytes of raw files go along unless something else is said.
@@ -193,7 +193,7 @@ fn asked_for(lock: &Lock, kinds: &[StageKind]) -> Vec<Asked> {
     for recorded in lock
         .stages
         .values()
-        .filter_map(|stage| Recorded::parse(&stage.manifest))
+        .filter_map(|stage| Manifest::parse(&stage.manifest))
     {
         let kind = kinds
             .iter()
@@ -230,7 +230,7 @@ pub(super) fn digests_of(lock: &Lock) -> BTreeSet<Digest> {
     let recorded = lock
         .stages
         .values()
-        .filter_map(|stage| Recorded::parse(&stage.manifest));
+        .filter_map(|stage| Manifest::parse(&stage.manifest));
     recorded
         .flat_map(|recorded| recorded.files.into_values().flatten().collect::<Vec<_>>())
         .collect()
