@@ -79,9 +79,12 @@ impl Action {
 
     /// Bytes of all outputs, parts included.
     pub fn bytes(&self) -> u64 {
-        // A forged action may say anything.
-        self.objects()
-            .fold(0, |sum, record| sum.saturating_add(record.bytes))
+        let mut sum = 0_u64;
+        for record in self.objects() {
+            // A forged action may say anything.
+            sum = sum.saturating_add(record.bytes);
+        }
+        sum
     }
 }
 

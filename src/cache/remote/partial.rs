@@ -4,12 +4,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use contract::artifact::{ByteDigest, Digest};
 
 use super::super::object::{rename_into, temporary};
+use super::super::tree::{options_for_plain, regular};
 use super::super::{CacheError, Layout};
 
 /// An object on its way from a remote.
@@ -123,20 +124,9 @@ fn is_full(error: &io::Error) -> bool {
 
 /// Opens the file or makes it; a link or a pipe in its place is not followed or waited for.
 fn create(path: &Path) -> io::Result<File> {
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
-    let mut options = File::options();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .custom_flags(flags.cast_signed());
-    let file = options.open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
+    let mut options = options_for_plain();
+    options.read(true).write(true).create(true).truncate(false);
+    regular(options.open(path)?)
 }
 
 /// The file, if nobody else has it.
