@@ -1,8 +1,15 @@
 //! The stages that draw plots and images.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
 use contract::{Progress, StageContext, Trouble};
 use rayon::prelude::*;
+
+contract::stage_kinds! {
+    pub mod render_plots: RenderPlots;
+    pub mod render_images: RenderImages;
+}
+
 /// Draws items on the threads of the stage and reports progress; what was drawn is in the order of the items.
 fn draw_all<T: Sync, D: Send>(
     items: &[T],
@@ -23,7 +30,4 @@ fn draw_all<T: Sync, D: Send>(
         Ok(drawn)
     };
     items.par_iter().map(draw_one).collect()
-contract::stage_kinds! {
-    pub mod render_plots: RenderPlots;
-    pub mod render_images: RenderImages;
 }
