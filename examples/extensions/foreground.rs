@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use contract::Named;
+use contract::{Named, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Backend, Job, JobId, Task, command_line, keep_script};
 use crate::cache::Layout;
-use crate::engine::Failure;
 
 /// Jobs run before `submit` returns, so none is ever queued.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +21,7 @@ impl Named for Foreground {
 }
 
 impl Backend for Foreground {
-    fn check(&self, _: &Job) -> Result<(), Failure> {
+    fn check(&self, _: &Job) -> Result<(), Trouble> {
         Ok(())
     }
 
@@ -32,28 +31,28 @@ impl Backend for Foreground {
         format!("#!/bin/bash\nfor task in $(seq 0 {last}); do\n    {command}\ndone\n")
     }
 
-    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Failure> {
+    fn submit(&self, job: &Job, layout: &Layout) -> Result<JobId, Trouble> {
         keep_script(job, &self.script(job), layout)?;
         let ended = Command::new("bash")
             .arg(&job.script)
             .current_dir(&job.directory)
             .status()
-            .map_err(|error| Failure::new(format!("bash cannot be started: {error}")))?;
+            .map_err(|error| Trouble::new(format!("bash cannot be started: {error}")))?;
         if !ended.success() {
-            return Err(Failure::new(format!("the job ended with {ended}")));
+            return Err(Trouble::new(format!("the job ended with {ended}")));
         }
         Ok(JobId(job.comment.clone()))
     }
 
-    fn tasks(&self, _: &str, _: &[PathBuf]) -> Result<Vec<Task>, Failure> {
+    fn tasks(&self, _: &str, _: &[PathBuf]) -> Result<Vec<Task>, Trouble> {
         Ok(Vec::new())
     }
 
-    fn cancel(&self, _: &str, _: &[PathBuf]) -> Result<usize, Failure> {
+    fn cancel(&self, _: &str, _: &[PathBuf]) -> Result<usize, Trouble> {
         Ok(0)
     }
 
-    fn withdraw(&self, _: &[JobId]) -> Result<(), Failure> {
+    fn withdraw(&self, _: &[JobId]) -> Result<(), Trouble> {
         Ok(())
     }
 
@@ -61,8 +60,8 @@ impl Backend for Foreground {
         true
     }
 
-    fn requeue_own_task(&self) -> Result<(), Failure> {
-        Err(Failure::new("a task in the foreground cannot be put back"))
+    fn requeue_own_task(&self) -> Result<(), Trouble> {
+        Err(Trouble::new("a task in the foreground cannot be put back"))
     }
 
     fn largest_array(&self) -> usize {

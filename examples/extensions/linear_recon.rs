@@ -1,25 +1,17 @@
 //! A linear autoencoder over the channels of each row: what principal components would do, trained by gradient.
 
-use crate::models::{Architecture, Batch, DataShape, Network, Task};
-use candle_core::{Device, Result, Tensor, bail};
-use contract::{Named, Random, Trouble};
+use crate::models::{Architecture, Batch, Built, DataShape, Network, Result, Task, named};
+use candle_core::Tensor;
+use contract::{Named, Random};
 use numerics::linear::Linear;
 use numerics::{Mode, State, StateBuilder};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-/// A linear autoencoder.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct LinearRecon {
-    /// Size of the code.
-    #[schemars(range(min = 1, max = 4096))]
-    pub code: usize,
-}
-
-impl Default for LinearRecon {
-    fn default() -> Self {
-        Self { code: 8 }
+contract::parameters! {
+    /// A linear autoencoder.
+    pub struct LinearRecon {
+        /// Size of the code.
+        #[schemars(range(min = 1, max = 4096))]
+        pub code: usize = 8,
     }
 }
 
@@ -34,20 +26,12 @@ impl Architecture for LinearRecon {
         &[Task::Detect]
     }
 
-    fn build(
-        &self,
-        shape: DataShape,
-        device: &Device,
-        random: &mut Random,
-    ) -> std::result::Result<Box<dyn Network>, Trouble> {
-        let mut builder = StateBuilder::new(device, random);
-        let encode = Linear::new(&mut builder, "encode", shape.channels, self.code)?;
-        let decode = Linear::new(&mut builder, "decode", self.code, shape.channels)?;
+    fn build(&self, shape: DataShape, builder: &mut StateBuilder<'_>) -> Built {
         Ok(Box::new(Autoencoder {
+            encode: Linear::new(builder, "encode", shape.channels, self.code)?,
+            decode: Linear::new(builder, "decode", self.code, shape.channels)?,
             state: builder.finish(),
             shape,
-            encode,
-            decode,
         }))
     }
 }
@@ -62,16 +46,7 @@ struct Autoencoder {
 impl Autoencoder {
     /// `[batch, length, channels]` to the same shape.
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, length, channels) = x.dims3()?;
-        if batch == 0 || length != self.shape.length || channels != self.shape.channels {
-            let DataShape {
-                length, channels, ..
-            } = self.shape;
-            bail!(
-                "the model takes windows of {length} rows and {channels} channels, not {:?}",
-                x.dims()
-            )
-        }
+        self.shape.check_windows(x)?;
         self.decode.forward(&self.encode.forward(x)?)
     }
 }
@@ -90,6 +65,6 @@ impl Network for Autoencoder {
     }
 
     fn trace(&self, batch: &Batch, _: Mode) -> Result<Vec<(String, Tensor)>> {
-        Ok(vec![("recon".to_owned(), self.forward(&batch.inputs)?)])
+        Ok(named([("recon", self.forward(&batch.inputs)?)]))
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use contract::Trouble;
+
 use super::opened::Sweep;
 use super::{
     BACKENDS, ChosenBackend, Part, Submission, Task, TaskState, UnitMember, read_comment,
     sweep_folder, sweep_id,
 };
-use crate::engine::Failure;
 use crate::project::Error;
 
 /// The backend of a name.
@@ -38,7 +39,7 @@ impl Queue {
     /// Asks every backend to which something of the sweep was handed; one that cannot be asked is told of and left out.
     pub fn of(sweep: &Sweep) -> Self {
         let asked: Result<Self, std::convert::Infallible> = Self::ask(sweep, |backend, failure| {
-            tracing::warn!("{backend} cannot be asked: {}", failure.message);
+            tracing::warn!("{backend} cannot be asked: {}", failure.message());
             Ok(())
         });
         asked.unwrap_or_else(|never| match never {})
@@ -52,13 +53,13 @@ impl Queue {
         Self::ask(sweep, |backend, failure| {
             let message = format!(
                 "{backend} cannot be asked what is queued or running: {}",
-                failure.message
+                failure.message()
             );
             Err(Error::failed(message).hint("nothing was submitted; try again when it answers"))
         })
     }
 
-    fn ask<E>(sweep: &Sweep, troubled: impl Fn(&str, Failure) -> Result<(), E>) -> Result<Self, E> {
+    fn ask<E>(sweep: &Sweep, troubled: impl Fn(&str, Trouble) -> Result<(), E>) -> Result<Self, E> {
         let folder = submissions_of(sweep);
         let submissions = Submission::all(sweep.store.layout(), &folder);
         let scripts: Vec<PathBuf> = submissions

@@ -111,7 +111,7 @@ pub fn submit(
     if !order.rehearse {
         checked?;
     } else if let Err(failure) = checked {
-        tracing::warn!("it would be refused: {}", failure.message);
+        tracing::warn!("it would be refused: {}", failure.message());
     }
     if order.rehearse {
         return Ok(Submitted::Rehearsed(jobs));
@@ -129,7 +129,7 @@ pub fn submit(
                 if let Err(failure) = backend.withdraw(&jobs) {
                     tracing::warn!(
                         "jobs that were submitted could not be withdrawn: {}",
-                        failure.message
+                        failure.message()
                     );
                 }
                 let _ = layout.remove(&submission.folder(&queue.folder));

@@ -8,6 +8,7 @@ mod context;
 mod fault;
 mod kind;
 mod limits;
+mod parameters;
 mod port;
 mod random;
 mod table;

@@ -54,7 +54,7 @@ pub struct Chosen {
     pub value: f64,
     /// The threshold of each judged row, if it adapts.
     pub by_row: Option<Vec<f64>>,
-    /// How it came about, in a few words.
+    /// How it was chosen, in a few words.
     pub how: String,
 }
 

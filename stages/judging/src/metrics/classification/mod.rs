@@ -25,7 +25,6 @@ contract::entries! {
     mod expected_calibration_error: ExpectedCalibrationError;
 }
 
-pub use averages::ClassFigures;
 pub use case::ClassificationCase;
 
 use super::{AnyMetric, MetricKind, NoParams, counts};
