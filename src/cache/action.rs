@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use contract::Doubt;
 use contract::artifact::{ArtifactKind, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ pub struct Action {
     pub finished: u64,
     /// The version of runner that executed it.
     pub runner: String,
+    /// What the stage found doubtful in what it read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
     /// The manifest in text form; left out of the ledger.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub manifest: String,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use contract::Doubt;
 use contract::artifact::{Digest, Metric, RelativePath, Shown};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -153,6 +154,9 @@ pub struct StageRecord {
     /// Of a stage that failed: what lies behind the reason, outermost first, such as the last words of a program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
+    /// What it found doubtful in what it read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
 }
 
 /// One file of a pipeline.

@@ -43,7 +43,9 @@ pub fn locate_folder(
     let mut names = Vec::new();
     list(folder, "", DEEPEST, &mut names)?;
     let endings = request.below.as_deref().unwrap_or_default();
+    // An ending in capitals means the same; without this a whole class of samples could be left out.
     names.retain(|name| {
+        let name = name.to_ascii_lowercase();
         endings.is_empty() || endings.iter().any(|ending| name.ends_with(ending.as_str()))
     });
     names.sort();

@@ -1,5 +1,6 @@
 //! What happens in a run, as a stream. The engine emits events and nothing else; screens, logs and records read them.
 
+use contract::Doubt;
 use contract::artifact::Digest;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -34,6 +35,12 @@ pub enum Event {
     StageNote {
         stage: String,
         text: String,
+    },
+    /// Something doubtful in what a stage read, in this run or when its outputs were made.
+    StageDoubt {
+        stage: String,
+        #[serde(flatten)]
+        doubt: Doubt,
     },
     /// Another process works on the same key.
     StageWaiting {

@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 
 use super::plan::{Planner, StagePlan, Verdict, has_all};
 use super::schedule::{Schedule, Status};
-use super::work::{Job, JobInput, Shared, WorkResult};
+use super::work::{Job, JobInput, Shared, WorkResult, refused};
 use super::{CancelToken, Event, Failure, Plan, Reason, Reporter};
 use crate::cache::{Action, Publisher, RunId, RunStatus, StageRecord, StageState, Store};
 use crate::diagnostic::AsTrouble;
@@ -265,6 +265,13 @@ impl Coordinator<'_> {
             }
         }
         let verdict = self.plans[stage.index()].verdict.clone();
+        let refusal = match &verdict {
+            Verdict::Hit(action) if self.graph.stage(stage).strict => refused(&action.doubts),
+            _ => None,
+        };
+        if let Some(trouble) = refusal {
+            return self.fail(stage, trouble);
+        }
         match verdict {
             Verdict::Hit(action) if !self.rerun.contains(&stage) => match self.write_again(stage) {
                 Ok(true) => {
@@ -526,8 +533,15 @@ impl Coordinator<'_> {
             seconds,
             reason: reason.clone(),
             causes: Vec::new(),
+            doubts: action.doubts.clone(),
         };
         self.records.insert(stage, record);
+        for doubt in &action.doubts {
+            self.reporter.on(&Event::StageDoubt {
+                stage: node.name.clone(),
+                doubt: doubt.clone(),
+            });
+        }
         self.reporter.on(&Event::StageFinished {
             stage: node.name.clone(),
             kind: node.kind.name,
@@ -618,6 +632,7 @@ impl Coordinator<'_> {
             seconds: 0.0,
             reason: reason.to_owned(),
             causes,
+            doubts: Vec::new(),
         };
         self.records.insert(stage, record);
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::artifact::Digest;
-use contract::{Host, Progress, Trouble};
+use contract::{Doubt, Host, Progress, Trouble};
 
 use super::execute::Message;
 use super::raw_files::RawFiles;
@@ -32,6 +32,8 @@ pub(super) struct StageHost {
     pub environment: BTreeMap<String, String>,
     pub scratch: Scratch,
     pub messages: Sender<Message>,
+    /// What the stage found doubtful.
+    pub doubts: Mutex<Vec<Doubt>>,
     pub last_progress: Mutex<Option<Instant>>,
     /// The step of the checkpoint from which the stage went on.
     pub began_at: AtomicU64,
@@ -88,6 +90,13 @@ impl Host for StageHost {
             stage: self.stage.clone(),
             text: text.to_owned(),
         });
+    }
+
+    fn doubt(&self, doubt: Doubt) {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !doubts.contains(&doubt) {
+            doubts.push(doubt);
+        }
     }
 
     fn is_cancelled(&self) -> bool {

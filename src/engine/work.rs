@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Artifact;
-use contract::{Device, Inputs, StageContext, Threads, Trouble};
+use contract::{Device, Doubt, Inputs, StageContext, Threads, Trouble};
 use indexmap::IndexMap;
 
 use super::execute::Message;
@@ -167,7 +167,13 @@ impl Shared<'_> {
         if let Err(changed) = unchanged {
             return WorkResult::Failed(changed);
         }
-        match self.publish(job, outputs, seconds, lease) {
+        let doubts = host.doubts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if job.stage.strict
+            && let Some(trouble) = refused(&doubts)
+        {
+            return WorkResult::Failed(trouble);
+        }
+        match self.publish(job, outputs, seconds, doubts, lease) {
             Ok((action, artifacts)) => WorkResult::Computed(action, artifacts),
             Err(trouble) => WorkResult::Failed(trouble),
         }
@@ -197,6 +203,7 @@ impl Shared<'_> {
                 .collect(),
             scratch: Scratch::new(self.store),
             messages: self.messages.clone(),
+            doubts: Mutex::default(),
             last_progress: Mutex::new(None),
             began_at: AtomicU64::new(0),
             has_advanced: AtomicBool::new(false),
@@ -261,6 +268,7 @@ impl Shared<'_> {
         job: &Job,
         outputs: IndexMap<String, Artifact>,
         seconds: f64,
+        doubts: Vec<Doubt>,
         lease: &mut Option<Lease>,
     ) -> Result<(Action, IndexMap<String, Artifact>), Trouble> {
         let known: Vec<ObjectRecord> = job
@@ -294,6 +302,7 @@ impl Shared<'_> {
             seconds,
             finished: u64::try_from(finished.as_millis()).unwrap_or(u64::MAX),
             runner: env!("CARGO_PKG_VERSION").to_owned(),
+            doubts,
             manifest: job.manifest.to_text(),
         };
         let (messages, id) = (self.messages.clone(), job.id);
@@ -304,6 +313,17 @@ impl Shared<'_> {
             });
         Ok((action, stored))
     }
+}
+
+/// Why a strict pipeline does not take an output that stands on something doubtful.
+pub(super) fn refused(doubts: &[Doubt]) -> Option<Trouble> {
+    let (first, others) = doubts.split_first()?;
+    let mut causes = Vec::with_capacity(others.len());
+    for doubt in others {
+        causes.push(doubt.message.clone());
+    }
+    let trouble = Trouble::new(format!("the pipeline is strict, and {}", first.message));
+    Some(trouble.with_causes(causes).maybe_hint(first.hint.clone()))
 }
 
 fn bug(message: String) -> Trouble {

@@ -232,6 +232,7 @@ fn assemble(
         if let Some(node) = node {
             let id = graph.add(StageNode {
                 seed: context.spec.seed,
+                strict: context.spec.strict,
                 ..node
             });
             placed.insert(slot, id);

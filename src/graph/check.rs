@@ -162,6 +162,7 @@ fn instance(
             gpus: spec.resources.gpus.unwrap_or(0) as usize,
         },
         seed: 0,
+        strict: false,
         retries: spec.retries,
         timeout: spec.timeout,
         tolerance: spec

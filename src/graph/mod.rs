@@ -78,6 +78,8 @@ pub struct StageNode {
     pub needs: Needs,
     /// Of the generators that its kind draws from; a graph may hold stages of several seeds, as that of a sweep does.
     pub seed: u64,
+    /// What is doubtful in what it reads is an error.
+    pub strict: bool,
     pub retries: u32,
     pub timeout: Option<Duration>,
     /// How far its outputs may be from their record when they are audited, by port.

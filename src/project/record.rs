@@ -102,6 +102,7 @@ pub(super) fn hits(graph: &Graph, plan: &Plan) -> Vec<StageRecord> {
             seconds: 0.0,
             reason: String::new(),
             causes: Vec::new(),
+            doubts: action.doubts.clone(),
         })
     };
     graph.order().iter().filter_map(record).collect()

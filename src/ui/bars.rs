@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::lines::{
+use super::lines::{doubt_text, 
     failure_text, finished_text, note_text, progress_tail, retry_text, summary_text, whole_text,
 };
 use super::screen::err;
@@ -130,6 +130,7 @@ impl Reporter for Bars {
                 Paint::Quiet.on("note"),
                 note_text(stage, text)
             )),
+            Event::StageDoubt { stage, doubt } => self.line(&doubt_text(stage, doubt)),
             Event::StageWaiting { stage } => {
                 let stage = visible(stage);
                 self.line(&format!(

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use contract::Doubt;
+
 use super::screen::{err, errln};
 use super::{Paint, duration, number};
 use crate::cache::{RunStatus, StageState};
@@ -105,6 +107,7 @@ impl Reporter for Lines {
                 self.progress(stage, *done, *total, unit, &tail);
             }
             Event::StageNote { stage, text } => err!("  {}\n", note_text(stage, text)),
+            Event::StageDoubt { stage, doubt } => err!("{}\n", doubt_text(stage, doubt)),
             Event::StageWaiting { stage } => {
                 errln!(
                     "  {}: another process is working on it; waiting for its result",
@@ -181,6 +184,16 @@ pub(super) fn whole_text(event: &Event) -> String {
             .map(|left| format!("{} left", duration(left))),
     );
     parts.join(", ")
+}
+
+/// A warning about what a stage read.
+pub(super) fn doubt_text(stage: &str, doubt: &Doubt) -> String {
+    let text = visible(&format!("{stage}: {}", doubt.message));
+    let mut shown = format!("{} {text}", Paint::Warn.on("warning"));
+    if let Some(hint) = &doubt.hint {
+        shown += &format!("\n  {} {}", Paint::Quiet.on("hint:"), visible(hint));
+    }
+    shown
 }
 
 /// What a stage says: a line, or several that belong together.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Random, Trouble};
+use super::{Doubt, Random, Trouble};
 use crate::artifact::Digest;
 
 /// Where tensors live.
@@ -31,6 +31,8 @@ pub trait Host: Sync {
     fn progress(&self, progress: Progress);
     /// A remark for the log of the run.
     fn note(&self, text: &str);
+    /// Something doubtful, which the run reports as a warning and a strict pipeline refuses.
+    fn doubt(&self, _doubt: Doubt) {}
     /// Whether the stage should stop as soon as it can, with [`Trouble::cancelled`].
     fn is_cancelled(&self) -> bool;
     /// The local path of a file that the stage asked for with [`super::FileRequest`], to be read in place. When the

@@ -5,6 +5,7 @@ pub mod artifact;
 mod catalogue;
 mod choice;
 mod context;
+mod doubt;
 mod fault;
 mod kind;
 mod limits;
@@ -19,6 +20,7 @@ mod trouble;
 pub use catalogue::{Catalogue, Hardware};
 pub use choice::Choice;
 pub use context::{Device, Host, NullHost, Progress, StageContext};
+pub use doubt::Doubt;
 pub use fault::Fault;
 pub use kind::{
     Configured, FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind,

@@ -1,5 +1,6 @@
 //! `ingest`: raw files become a series. What a format looks like is told in `readers`; this stage only asks and hands on.
 
+use crate::inspect;
 use crate::readers::DatasetChoice;
 use contract::artifact::ArtifactKind;
 use contract::{
@@ -46,7 +47,9 @@ impl Stage for Ingest {
         _: &Inputs,
         context: &StageContext<'_>,
     ) -> Result<Outputs, Trouble> {
-        Ok(Outputs::one("series", params.read(context)?))
+        let series = params.read(context)?;
+        inspect::report(&series, context);
+        Ok(Outputs::one("series", series))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Readers, and the stages that make and shape series.
 
+mod inspect;
 pub mod readers;
 
 contract::stage_kinds! {

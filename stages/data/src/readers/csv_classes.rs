@@ -140,9 +140,10 @@ impl CsvClasses {
 
 /// The path of a sample without its ending.
 fn entity(name: &str) -> &str {
+    let lower = name.to_ascii_lowercase();
     let ending = ENDINGS
         .iter()
-        .filter(|ending| name.ends_with(**ending))
+        .filter(|ending| lower.ends_with(**ending))
         .map(|ending| ending.len())
         .max();
     &name[..name.len() - ending.unwrap_or(0)]

@@ -1,0 +1,455 @@
+//! What a series looks like to somebody who opens it for the first time: how much there is of what, and what is probably not
+//! as it was meant. Nothing is changed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use contract::artifact::{Segment, Series, Split};
+use contract::{Doubt, StageContext};
+
+/// Consecutive rows that are compared as one: a single row of a counter or a switch may well come twice.
+const BLOCK: usize = 8;
+/// Of a long series, one block in this many is kept, chosen by its content.
+const THINNED: u64 = 16;
+/// Series with more rows than this are long.
+const LONG: usize = 1_000_000;
+/// More channels than this can be a transposed table; with fewer, a short series is likelier.
+const FEW_CHANNELS: usize = 8;
+/// Milliseconds since 1970 of 1900 and of 2200.
+const PLAUSIBLE: std::ops::Range<i64> = -2_208_988_800_000..7_258_118_400_000;
+/// Names that are listed in a message.
+const LISTED: usize = 5;
+
+/// Reports what was read: notes for the log, doubts as warnings.
+pub(crate) fn report(series: &Series, context: &StageContext<'_>) {
+    context.host.note(&extent(series));
+    for note in [constant(series), steps(series), anomalies_to_learn(series)] {
+        if let Some(note) = note {
+            context.host.note(&note);
+        }
+    }
+    let doubts = [
+        row_numbers(series),
+        transposed(series),
+        implausible_times(series),
+        labels_among_channels(series),
+        tested_on_training_rows(series),
+    ];
+    for doubt in doubts.into_iter().flatten() {
+        context.host.doubt(doubt);
+    }
+}
+
+/// `1,200 rows of 2 channels in 3 entities: train 720, test 480`.
+fn extent(series: &Series) -> String {
+    let mut by_split: BTreeMap<Split, usize> = BTreeMap::new();
+    let mut entities = BTreeSet::new();
+    for segment in &series.segments {
+        *by_split.entry(segment.split).or_default() += segment.rows.len();
+        entities.insert(segment.entity.as_str());
+    }
+    let mut parts = Vec::with_capacity(by_split.len());
+    for (split, rows) in by_split {
+        parts.push(format!("{split} {rows}"));
+    }
+    format!(
+        "{} rows of {} in {}: {}",
+        series.rows(),
+        counted(series.width(), "channel", "channels"),
+        counted(entities.len(), "entity", "entities"),
+        parts.join(", ")
+    )
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Some names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    match names.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The channels for which `holds` is true of their values, in the order of the rows.
+fn channels_where(
+    series: &Series,
+    holds: impl Fn(&mut dyn Iterator<Item = f32>) -> bool,
+) -> Vec<&str> {
+    let width = series.width();
+    let mut found = Vec::new();
+    for (channel, name) in series.channels.iter().enumerate() {
+        let mut values = series.values.iter().skip(channel).step_by(width).copied();
+        if holds(&mut values) {
+            found.push(name.as_str());
+        }
+    }
+    found
+}
+
+fn constant(series: &Series) -> Option<String> {
+    let names = channels_where(series, |values| {
+        let first = values.next();
+        for value in values {
+            if Some(value) != first {
+                return false;
+            }
+        }
+        true
+    });
+    let is = if names.len() == 1 { "is" } else { "are" };
+    (!names.is_empty() && series.rows() > 1)
+        .then(|| format!("constant in all rows {is} {}", listed(&names)))
+}
+
+/// A column that only counts the rows, such as the index that pandas writes without a name.
+fn row_numbers(series: &Series) -> Option<Doubt> {
+    if series.rows() < 3 || !series.classes().is_empty() {
+        return None;
+    }
+    let names = channels_where(series, |values| {
+        let mut last = match values.next() {
+            Some(first) if first == 0.0 || first == 1.0 => first,
+            _ => return false,
+        };
+        for value in values {
+            // With several files, each has its own count.
+            let counts_on = value == last + 1.0 || value == 0.0 || value == 1.0 && last > 1.0;
+            if !counts_on {
+                return false;
+            }
+            last = value;
+        }
+        last >= 2.0
+    });
+    let first = *names.first()?;
+    let shown = if first.is_empty() {
+        "the channel without a name".to_owned()
+    } else {
+        listed(&names)
+    };
+    Some(
+        Doubt::new("row-numbers", format!("{shown} only counts the rows")).hint(
+            "leave it out with `columns`; pandas writes no index with `to_csv(…, index=False)`",
+        ),
+    )
+}
+
+fn transposed(series: &Series) -> Option<Doubt> {
+    let (rows, width) = (series.rows(), series.width());
+    if width <= FEW_CHANNELS || width <= rows || !series.classes().is_empty() {
+        return None;
+    }
+    let message = format!("there are more channels ({width}) than rows ({rows})");
+    Some(
+        Doubt::new("transposed", message)
+            .hint("is the table transposed? a row is a moment, a column a channel"),
+    )
+}
+
+fn implausible_times(series: &Series) -> Option<Doubt> {
+    let row = series
+        .times
+        .iter()
+        .position(|time| !PLAUSIBLE.contains(time))?;
+    let milliseconds = series.times[row];
+    // A year has 365.2425 days on average.
+    let year = 1970.0 + milliseconds as f64 / 31_556_952_000.0;
+    let message = format!("the time of row {row} lies in the year {year:.0}");
+    Some(Doubt::new("implausible-time", message).hint(
+        "say how times are written with `time: {column, format}`; a time that stands for no end is not a time",
+    ))
+}
+
+/// Where the step of time changes, and whether times come twice.
+fn steps(series: &Series) -> Option<String> {
+    if series.times.is_empty() {
+        return None;
+    }
+    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    for segment in &series.segments {
+        for pair in series.times[segment.rows.clone()].windows(2) {
+            *counts.entry(pair[1] - pair[0]).or_default() += 1;
+        }
+    }
+    let (&usual, &times) = counts.iter().max_by_key(|(_, count)| **count)?;
+    let all: usize = counts.values().sum();
+    let mut text = format!("a row every {}", time(usual));
+    let doubled = counts.get(&0).copied().unwrap_or(0);
+    if doubled > 0 && usual != 0 {
+        text += &format!(
+            "; {} as the row before",
+            counted(doubled, "row has the same time", "rows have the same time")
+        );
+    }
+    let longer: usize = counts.range(usual + 1..).map(|(_, count)| count).sum();
+    if let Some((&longest, _)) = counts.last_key_value()
+        && longer > 0
+    {
+        text += &format!(
+            "; {}, the longest of {}: windows reach across",
+            counted(longer, "step is longer", "steps are longer"),
+            time(longest)
+        );
+    }
+    let shorter = all - times - longer - if usual == 0 { 0 } else { doubled };
+    if shorter > 0 {
+        text += &format!(
+            "; {}",
+            counted(shorter, "step is shorter", "steps are shorter")
+        );
+    }
+    Some(text)
+}
+
+/// Milliseconds in the largest unit that leaves no more than two decimals.
+fn time(milliseconds: i64) -> String {
+    let units = [
+        (86_400_000, "days"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1_000, "s"),
+    ];
+    for (length, unit) in units {
+        if milliseconds >= length {
+            let number = format!("{:.2}", milliseconds as f64 / length as f64);
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            return format!("{number} {unit}");
+        }
+    }
+    format!("{milliseconds} ms")
+}
+
+fn anomalies_to_learn(series: &Series) -> Option<String> {
+    let mut count = 0;
+    for segment in series
+        .of_split(Split::Train)
+        .filter(|segment| segment.labelled)
+    {
+        let labels = &series.labels[segment.rows.clone()];
+        count += labels.iter().filter(|label| **label != 0).count();
+    }
+    (count > 0).then(|| {
+        let rows = counted(count, "training row is", "training rows are");
+        format!("{rows} labelled as anomalous; a detector learns them as normal")
+    })
+}
+
+/// A channel with one value where the label is 0 and another where it is 1: the label itself, or its inverse.
+fn labels_among_channels(series: &Series) -> Option<Doubt> {
+    let labelled: Vec<&Segment> = series
+        .segments
+        .iter()
+        .filter(|segment| segment.labelled)
+        .collect();
+    let mut names = Vec::new();
+    for (channel, name) in series.channels.iter().enumerate() {
+        let mut by_label: [Option<f32>; 2] = [None, None];
+        let mut follows = true;
+        'rows: for segment in &labelled {
+            for row in segment.rows.clone() {
+                let value = series.values[row * series.width() + channel];
+                let known = &mut by_label[usize::from(series.labels[row] != 0)];
+                if *known.get_or_insert(value) != value {
+                    follows = false;
+                    break 'rows;
+                }
+            }
+        }
+        if follows
+            && let [Some(normal), Some(anomalous)] = by_label
+            && normal != anomalous
+        {
+            names.push(name.as_str());
+        }
+    }
+    let tells = if names.len() == 1 { "tells" } else { "tell" };
+    (!names.is_empty()).then(|| {
+        Doubt::new(
+            "label-among-channels",
+            format!("{} {tells} the label of every row", listed(&names)),
+        )
+        .hint("a second column of labels? leave it out with `columns`")
+    })
+}
+
+/// Rows of the test part that stand among those before it: then a model is judged on what it was fitted to.
+fn tested_on_training_rows(series: &Series) -> Option<Doubt> {
+    if !series.classes().is_empty() {
+        return None;
+    }
+    let is_long = series.rows() > LONG;
+    let mut learned = BTreeSet::new();
+    for segment in series
+        .segments
+        .iter()
+        .filter(|segment| segment.split != Split::Test)
+    {
+        for_blocks(series, segment, is_long, |block| {
+            drop(learned.insert(block))
+        });
+    }
+    let (mut all, mut again) = (0_usize, 0_usize);
+    for segment in series.of_split(Split::Test) {
+        for_blocks(series, segment, is_long, |block| {
+            all += 1;
+            again += usize::from(learned.contains(&block));
+        });
+    }
+    // Processes repeat themselves; a file that was given twice does so entirely.
+    if all == 0 || again * 2 < all {
+        return None;
+    }
+    let share = 100.0 * again as f64 / all as f64;
+    let message =
+        format!("{share:.0} % of the test rows stand among those that a model learns from");
+    Some(
+        Doubt::new("test-in-train", message)
+            .hint("is `test` the file that the training rows come from?"),
+    )
+}
+
+/// Calls `with` for each stretch of [`BLOCK`] rows that is not one row over and over.
+fn for_blocks(series: &Series, segment: &Segment, is_long: bool, mut with: impl FnMut(u64)) {
+    let width = series.width();
+    let rows = segment.rows.clone();
+    for row in rows.start..(rows.end + 1).saturating_sub(BLOCK) {
+        let values = &series.values[row * width..(row + BLOCK) * width];
+        if values
+            .chunks_exact(width)
+            .all(|row| row == &values[..width])
+        {
+            continue;
+        }
+        let mut hasher = DefaultHasher::new();
+        for value in values {
+            value.to_bits().hash(&mut hasher);
+        }
+        let block = hasher.finish();
+        if !is_long || block % THINNED == 0 {
+            with(block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(channels: &[&str], values: Vec<f32>, parts: &[(Split, usize)]) -> Series {
+        let mut segments = Vec::new();
+        let mut start = 0;
+        for (split, rows) in parts {
+            segments.push(Segment::new(*split, "a", start..start + rows));
+            start += rows;
+        }
+        Series {
+            channels: channels.iter().map(|name| (*name).to_owned()).collect(),
+            values,
+            labels: Vec::new(),
+            times: Vec::new(),
+            segments,
+        }
+    }
+
+    fn wave(row: usize) -> f32 {
+        (row as f32 * 0.7).sin() * 3.0 + (row as f32 * 0.11).cos()
+    }
+
+    #[test]
+    fn a_column_that_counts_the_rows_is_doubtful() {
+        let values = (0..6).flat_map(|row| [row as f32, wave(row)]).collect();
+        let counted = series(&["", "a"], values, &[(Split::Train, 4), (Split::Test, 2)]);
+        let doubt = row_numbers(&counted).unwrap();
+        assert_eq!(
+            doubt.message,
+            "the channel without a name only counts the rows"
+        );
+        // A second file counts again; a switch does not count.
+        let values = [1.0, 2.0, 3.0, 1.0, 2.0, 3.0].to_vec();
+        assert!(row_numbers(&series(&["n"], values, &[(Split::Train, 6)])).is_some());
+        let values = [0.0, 1.0, 0.0, 1.0, 1.0, 0.0].to_vec();
+        assert!(row_numbers(&series(&["on"], values, &[(Split::Train, 6)])).is_none());
+        let values = [5.0, 6.0, 7.0, 8.0].to_vec();
+        assert!(row_numbers(&series(&["year"], values, &[(Split::Train, 4)])).is_none());
+    }
+
+    #[test]
+    fn a_table_on_its_side_is_doubtful() {
+        let names: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let values = (0..60).map(wave).collect();
+        assert!(transposed(&series(&names, values, &[(Split::Train, 3)])).is_some());
+        let values = (0..600).map(wave).collect();
+        assert!(transposed(&series(&names, values, &[(Split::Train, 30)])).is_none());
+    }
+
+    #[test]
+    fn a_channel_that_follows_the_label_is_doubtful() {
+        let labels = vec![0, 0, 1, 0, 1, 1];
+        let values = labels
+            .iter()
+            .flat_map(|label| [1.0 - f32::from(*label), 0.5])
+            .collect();
+        let mut copy = series(&["safe", "flat"], values, &[(Split::Test, 6)]);
+        (copy.labels, copy.segments[0].labelled) = (labels, true);
+        let doubt = labels_among_channels(&copy).unwrap();
+        assert_eq!(doubt.message, "`safe` tells the label of every row");
+        copy.values[0] = 0.25;
+        assert_eq!(labels_among_channels(&copy), None);
+    }
+
+    #[test]
+    fn a_test_file_that_is_the_training_file_is_doubtful() {
+        let rows: Vec<f32> = (0..100).map(wave).collect();
+        let twice = [&rows[..], &rows[..]].concat();
+        let parts = [
+            (Split::Train, 60),
+            (Split::Calibration, 40),
+            (Split::Test, 100),
+        ];
+        let doubt = tested_on_training_rows(&series(&["a"], twice, &parts)).unwrap();
+        assert_eq!(doubt.code, "test-in-train");
+        let once = (0..200).map(wave).collect();
+        assert_eq!(tested_on_training_rows(&series(&["a"], once, &parts)), None);
+        // What stands still says nothing.
+        let still = vec![1.0; 200];
+        assert_eq!(
+            tested_on_training_rows(&series(&["a"], still, &parts)),
+            None
+        );
+    }
+
+    #[test]
+    fn times_are_looked_at() {
+        let mut timed = series(&["a"], vec![0.0; 6], &[(Split::Train, 6)]);
+        timed.times = vec![0, 60_000, 120_000, 120_000, 180_000, 2_592_180_000];
+        let text = steps(&timed).unwrap();
+        assert_eq!(
+            text,
+            "a row every 1 min; 1 row has the same time as the row before; 1 step is longer, the longest of 30 days: windows reach across"
+        );
+        assert_eq!(implausible_times(&timed), None);
+        timed.times[5] = i64::MAX;
+        assert!(
+            implausible_times(&timed)
+                .unwrap()
+                .message
+                .starts_with("the time of row 5 lies in the year 292")
+        );
+    }
+
+    #[test]
+    fn the_extent_is_told_in_a_line() {
+        let parts = [(Split::Train, 3), (Split::Test, 2)];
+        let text = extent(&series(&["a", "b"], vec![0.0; 10], &parts));
+        assert_eq!(text, "5 rows of 2 channels in 1 entity: train 3, test 2");
+    }
+}
