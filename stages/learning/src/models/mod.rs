@@ -1,30 +1,30 @@
 //! Models, one file per paper: a configuration, its network, and a line in the table below.
 //! How they are trained and what their errors mean for a stage is not decided here.
 
-pub mod anomaly_transformer;
+mod anomaly_transformer;
 mod checks;
 mod closed_form;
-pub mod cnn;
-pub mod dlinear;
+mod cnn;
+mod dlinear;
 mod draws;
 pub mod dynonet;
 mod forecaster;
-pub mod gdn;
+mod gdn;
 mod instance_norm;
-pub mod isolation_forest;
-pub mod kalman;
-pub mod kmeans_ad;
-pub mod moving_average;
-pub mod naive;
+mod isolation_forest;
+mod kalman;
+mod kmeans_ad;
+mod moving_average;
+mod naive;
 pub mod omni_anomaly;
 pub mod omni_vae;
-pub mod pca;
-pub mod resnet50_plot;
-pub mod transformer_recon;
-pub mod tvnet;
-pub mod tvnet_recon;
-pub mod vae;
-pub mod var;
+mod pca;
+mod resnet50_plot;
+mod transformer_recon;
+mod tvnet;
+mod tvnet_recon;
+mod vae;
+mod var;
 
 use std::fmt;
 
@@ -160,7 +160,7 @@ impl DataShape {
         }
     }
 
-    /// Windows whose following rows are to be told.
+    /// Windows whose following rows are to be predicted.
     pub fn forecast(length: usize, channels: usize, horizon: usize) -> Self {
         Self {
             task: Task::Forecast,
@@ -355,7 +355,7 @@ pub enum Source {
     Validation,
 }
 
-/// One part of a training step, with an optimiser state of its own.
+/// One part of a training step, with a separate optimiser state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Phase {
     pub source: Source,
@@ -482,6 +482,11 @@ pub(crate) fn exact_mean(values: &Tensor) -> Result<f64> {
     })
 }
 
+/// A gradient with the shape of the tensor it belongs to, as operations return it.
+fn gradient_of(tensor: &Tensor, values: Vec<f32>) -> Result<Option<Tensor>> {
+    Tensor::from_vec(values, tensor.shape(), tensor.device()).map(Some)
+}
+
 /// The product of two vectors, added up in their order.
 fn dot(left: &[f32], right: &[f32]) -> f32 {
     left.iter()
@@ -508,7 +513,7 @@ pub fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tenso
 
 /// A model's configuration.
 pub trait Architecture: Send + Sync {
-    /// What it can be trained to do. The first is what it does if nothing is said.
+    /// What it can be trained to do. The first is the default.
     fn tasks(&self) -> &'static [Task];
 
     /// Whether it is fitted at once, by [`Network::fit`], instead of step by step.
@@ -683,3 +688,45 @@ fn on_cpu<T>(seed: u64, build: impl FnOnce(&mut StateBuilder<'_>) -> T) -> T {
 
 #[cfg(test)]
 mod conformance;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_used_is_shown_with_the_reason() {
+        for (config, words) in [
+            (
+                json!({"kind": "tvnt"}),
+                "unknown model `tvnt`; there are tvnet",
+            ),
+            (
+                json!("naive"),
+                "expected a model with `kind`, found \"naive\"",
+            ),
+            (
+                json!({"kind": "naive", "seasons": 2}),
+                "unknown field `seasons`",
+            ),
+            (
+                json!({"kind": "naive", "season": 0}),
+                "`season` must be at least 1, not 0",
+            ),
+            (
+                json!({"kind": "dlinear", "kernel": 4}),
+                "`kernel` must be odd, not 4",
+            ),
+        ] {
+            let shown = format!("the configuration is {config}");
+            let model = Model {
+                config,
+                training: json!({}),
+                tensors: Default::default(),
+            };
+            let error = load(&model, &Device::Cpu, |_| Ok(())).err().unwrap();
+            assert!(error.message().contains("on the input `model`"), "{error}");
+            assert!(error.causes()[0].contains(words), "{error:?}");
+            assert_eq!(error.causes()[1], shown);
+        }
+    }
+}
