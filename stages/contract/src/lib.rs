@@ -24,6 +24,7 @@ pub use kind::{
     Configured, FileRequest, Learning, LookUp, Numerics, Purpose, Remark, Stage, StageKind,
     Surroundings, Threads,
 };
+pub use limits::{KEYWORDS, schema_of};
 pub use port::{Inputs, Outputs, Port, PortType};
 pub use random::Random;
 pub use table::{Entry, Holds, Named, Table, Tabled};

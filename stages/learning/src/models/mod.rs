@@ -1,30 +1,35 @@
 //! Models, one file per paper: a configuration, its network, and a line in the table below.
 //! How they are trained and what their errors mean for a stage is not decided here.
 
-mod anomaly_transformer;
 mod checks;
 mod closed_form;
-mod cnn;
-mod dlinear;
 mod draws;
-pub mod dynonet;
 mod forecaster;
-mod gdn;
 mod instance_norm;
-mod isolation_forest;
-mod kalman;
-mod kmeans_ad;
-mod moving_average;
-mod naive;
-pub mod omni_anomaly;
-pub mod omni_vae;
-mod pca;
-mod resnet50_plot;
-mod transformer_recon;
-mod tvnet;
-mod tvnet_recon;
-mod vae;
-mod var;
+
+contract::entries! {
+    /// All models, in the order of the documentation.
+    const ENTRIES: Entry<dyn Architecture>;
+    mod tvnet: Tvnet;
+    mod tvnet_recon: TvnetRecon;
+    pub mod omni_anomaly: OmniAnomaly;
+    pub mod omni_vae: OmniVae;
+    mod transformer_recon: TransformerRecon;
+    mod anomaly_transformer: AnomalyTransformer;
+    pub mod dynonet: Dynonet;
+    mod resnet50_plot: Resnet50Plot;
+    mod vae: Vae;
+    mod gdn: Gdn;
+    mod cnn: Cnn;
+    mod dlinear: Dlinear;
+    mod var: VectorAutoregression;
+    mod kalman: Kalman;
+    mod pca: Pca;
+    mod kmeans_ad: KmeansAd;
+    mod isolation_forest: IsolationForest;
+    mod moving_average: MovingAverage;
+    mod naive: Naive;
+}
 
 use std::fmt;
 
@@ -34,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use contract::artifact::{Model, Windows};
-use contract::{Choice, Entry, Fault, FileRequest, Random, StageContext, Table, Trouble};
+use contract::{Choice, Fault, FileRequest, Random, StageContext, Table, Trouble};
 use numerics::cross_entropy::CrossEntropy;
 use numerics::host::with_slice;
 use numerics::{Gradients, Mode, State, StateBuilder};
@@ -46,30 +51,7 @@ pub type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
 pub type Built = Result<Box<dyn Network>, Trouble>;
 
 /// The table of models.
-static MODELS: Table<dyn Architecture> = Table::new(
-    "model",
-    &[
-        Entry::of::<tvnet::Tvnet>(),
-        Entry::of::<tvnet_recon::TvnetRecon>(),
-        Entry::of::<omni_anomaly::OmniAnomaly>(),
-        Entry::of::<omni_vae::OmniVae>(),
-        Entry::of::<transformer_recon::TransformerRecon>(),
-        Entry::of::<anomaly_transformer::AnomalyTransformer>(),
-        Entry::of::<dynonet::Dynonet>(),
-        Entry::of::<resnet50_plot::Resnet50Plot>(),
-        Entry::of::<vae::Vae>(),
-        Entry::of::<gdn::Gdn>(),
-        Entry::of::<cnn::Cnn>(),
-        Entry::of::<dlinear::Dlinear>(),
-        Entry::of::<var::VectorAutoregression>(),
-        Entry::of::<kalman::Kalman>(),
-        Entry::of::<pca::Pca>(),
-        Entry::of::<kmeans_ad::KmeansAd>(),
-        Entry::of::<isolation_forest::IsolationForest>(),
-        Entry::of::<moving_average::MovingAverage>(),
-        Entry::of::<naive::Naive>(),
-    ],
-);
+static MODELS: Table<dyn Architecture> = Table::new("model", &[ENTRIES]);
 
 contract::tabled!(dyn Architecture in MODELS);
 
@@ -224,10 +206,7 @@ impl DataShape {
     }
 
     /// Refuses windows of another size than the model was built for, `[batch, length, channels]`.
-    ///
-    /// # Errors
-    /// If they are, or there are none.
-    pub fn check_windows(self, inputs: &Tensor) -> Result<()> {
+    fn check_windows(self, inputs: &Tensor) -> Result<()> {
         let (batch, length, channels) = inputs.dims3()?;
         if batch == 0 || length != self.length || channels != self.channels {
             bail!(
@@ -505,7 +484,7 @@ fn sum(tensors: &[Tensor]) -> Result<Tensor> {
 }
 
 /// What a [`Network::trace`] returns.
-pub fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tensor)> {
+fn named<const N: usize>(tensors: [(&str, Tensor); N]) -> Vec<(String, Tensor)> {
     tensors
         .map(|(name, tensor)| (name.to_owned(), tensor))
         .into()

@@ -1,32 +1,25 @@
 //! How the learning rate changes in the course of a training, one file a rule, and the table that names them.
 //! The rate to start from belongs to the optimiser.
 
-mod constant;
-mod cosine;
-mod one_cycle;
-mod plateau;
-mod step;
-mod warm_up;
+contract::entries! {
+    /// All schedules.
+    const ENTRIES: Entry<dyn Rule>;
+    mod constant: Constant;
+    mod step: Step;
+    mod cosine: Cosine;
+    mod plateau: Plateau;
+    mod one_cycle: OneCycle;
+    mod warm_up: WarmUp;
+}
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use contract::{Choice, Entry, Fault, Table};
+use contract::{Choice, Fault, Table};
 
 /// The table of schedules.
-static SCHEDULES: Table<dyn Rule> = Table::new(
-    "schedule",
-    &[
-        Entry::of::<constant::Constant>(),
-        Entry::of::<step::Step>(),
-        Entry::of::<cosine::Cosine>(),
-        Entry::of::<plateau::Plateau>(),
-        Entry::of::<one_cycle::OneCycle>(),
-        Entry::of::<warm_up::WarmUp>(),
-    ],
-)
-.or_bare();
+static SCHEDULES: Table<dyn Rule> = Table::new("schedule", &[ENTRIES]).or_bare();
 
 contract::tabled!(dyn Rule in SCHEDULES);
 
