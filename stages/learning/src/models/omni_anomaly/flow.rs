@@ -187,7 +187,7 @@ impl Planar {
                 };
                 let mut share = vec![0.0; packed.len()];
                 for (row, of_y) in range.clone().zip(of_y.chunks_exact_mut(latent)) {
-                    let gradient = &gradient[row * (latent + 1)..][..latent + 1];
+                    let gradient = &gradient[row * (latent + 1)..][..=latent];
                     of_y.copy_from_slice(&y[row * latent..][..latent]);
                     walk.forward(&layers, of_y);
                     of_y.copy_from_slice(&gradient[..latent]);
