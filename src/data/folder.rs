@@ -243,6 +243,7 @@ fn list(folder: &Path, above: &str, depth: usize, into: &mut Vec<String>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::AsTrouble;
 
     fn request(folder: &Path) -> FileRequest {
         FileRequest::new("samples", folder).below(&[".csv", ".csv.gz"])

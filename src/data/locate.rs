@@ -263,6 +263,7 @@ fn with_data_hint(error: DataError, path: &Path) -> DataError {
 mod tests {
     use super::super::fetch::ignore;
     use super::*;
+    use crate::diagnostic::AsTrouble;
 
     const SUM_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 

@@ -155,6 +155,7 @@ pub(super) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnostic::AsTrouble;
 
     #[test]
     fn the_built_in_list_is_sound_and_complete() {

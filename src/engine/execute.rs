@@ -7,15 +7,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use contract::Device;
 use contract::artifact::Artifact;
+use contract::{Device, Trouble};
 use indexmap::IndexMap;
 
 use super::plan::{Planner, StagePlan, Verdict, has_all};
 use super::schedule::{Schedule, Status};
-use super::work::{Job, JobInput, Result as WorkResult, Shared};
+use super::work::{Job, JobInput, Shared, WorkResult};
 use super::{CancelToken, Event, Failure, Plan, Reason, Reporter};
 use crate::cache::{Action, Publisher, RunId, RunStatus, StageRecord, StageState, Store};
+use crate::diagnostic::AsTrouble;
 use crate::graph::{Graph, Needs, StageId};
 
 /// How often a key that another process works on is looked at again.
@@ -40,7 +41,7 @@ pub(super) enum Message {
     Event(Event),
     Started(StageId),
     Finished(StageId, WorkResult),
-    Published(StageId, Result<(), Failure>),
+    Published(StageId, Result<(), Trouble>),
 }
 
 /// How a run ended.
@@ -190,7 +191,7 @@ struct Coordinator<'a> {
     /// Computed, but not yet on disk.
     unpublished: BTreeSet<StageId>,
     /// On disk, though the worker has not reported yet: the publisher may be faster.
-    published_early: BTreeMap<StageId, Result<(), Failure>>,
+    published_early: BTreeMap<StageId, Result<(), Trouble>>,
     records: BTreeMap<StageId, StageRecord>,
     failures: Vec<(String, Failure)>,
     interrupted: Vec<Interrupted>,
@@ -274,25 +275,23 @@ impl Coordinator<'_> {
                     self.plans[stage.index()].verdict = Verdict::Miss(Reason::OutputsLost);
                     self.schedule.queue(stage);
                 }
-                Err(failure) => self.fail(stage, failure),
+                Err(trouble) => self.fail(stage, trouble),
             },
-            Verdict::Broken(failure) => self.fail(stage, failure),
+            Verdict::Broken(trouble) => self.fail(stage, trouble),
             _ => self.schedule.queue(stage),
         }
     }
 
     /// A hit has its action in the store: one that only the ledger knew of is written again. `false` if its objects went just
     /// now, so that it is no hit any more.
-    fn write_again(&mut self, stage: StageId) -> Result<bool, Failure> {
+    fn write_again(&self, stage: StageId) -> Result<bool, Trouble> {
         let Some(action) = self.plans[stage.index()].unwritten() else {
             return Ok(true);
         };
-        let written = self
-            .planner
-            .store
-            .write_actions(&[&action])
-            .map_err(|error| Failure::from(&error))?;
-        Ok(written > 0)
+        match self.planner.store.write_actions(&[&action]) {
+            Ok(written) => Ok(written > 0),
+            Err(error) => Err(error.to_trouble()),
+        }
     }
 
     fn settle(&mut self, stage: StageId, action: Arc<Action>) {
@@ -314,7 +313,7 @@ impl Coordinator<'_> {
         let plan = &self.plans[stage.index()];
         let (Some(manifest), Some(key)) = (plan.manifest.clone(), plan.key) else {
             self.schedule.release(stage);
-            return self.fail(stage, Failure::new("it has no manifest"));
+            return self.fail(stage, Trouble::new("it has no manifest"));
         };
         let mut inputs = Vec::new();
         for (source, handoff) in self.graph.inputs(stage) {
@@ -324,12 +323,9 @@ impl Coordinator<'_> {
                 .and_then(|action| action.output(&handoff.output));
             let Some(record) = record.cloned() else {
                 self.schedule.release(stage);
-                let message = format!(
-                    "{} gave no output `{}`",
-                    self.graph.stage(source).name,
-                    handoff.output
-                );
-                return self.fail(stage, Failure::new(message));
+                let source = &self.graph.stage(source).name;
+                let message = format!("{source} gave no output `{}`", handoff.output);
+                return self.fail(stage, Trouble::new(message));
             };
             inputs.push(JobInput {
                 port: handoff.input.clone(),
@@ -388,10 +384,10 @@ impl Coordinator<'_> {
     }
 
     /// The outputs are safe, or could not be written: then the stage has failed after all.
-    fn on_published(&mut self, stage: StageId, result: Result<(), Failure>) {
-        if let Err(failure) = result {
+    fn on_published(&mut self, stage: StageId, result: Result<(), Trouble>) {
+        if let Err(trouble) = result {
             self.actions.remove(&stage);
-            self.fail(stage, failure);
+            self.fail(stage, trouble);
         }
     }
 
@@ -424,9 +420,9 @@ impl Coordinator<'_> {
                 }
             }
             WorkResult::InputLost(source) => self.recompute(source, stage),
-            WorkResult::Failed(failure) => {
+            WorkResult::Failed(trouble) => {
                 self.release_inputs(stage);
-                self.fail(stage, failure);
+                self.fail(stage, trouble);
             }
             WorkResult::Cancelled { is_lost } => {
                 // It waits again, and is skipped with whatever else is open.
@@ -544,22 +540,23 @@ impl Coordinator<'_> {
         });
     }
 
-    fn fail(&mut self, stage: StageId, mut failure: Failure) {
+    fn fail(&mut self, stage: StageId, mut trouble: Trouble) {
         let node = self.graph.stage(stage);
-        if failure.hint.is_none() {
+        if trouble.hint_text().is_none() {
             let look_up = |path: &Path| self.planner.files.look_up(path);
-            failure.hint = node.configured.advice(&failure.causes.join("\n"), &look_up);
+            let said = trouble.causes().join("\n");
+            trouble = trouble.maybe_hint(node.configured.advice(&said, &look_up));
         }
+        let mut inputs = Vec::new();
         if let Some(manifest) = &self.plans[stage.index()].manifest {
-            let input =
-                |(port, item, digest): &(String, Option<String>, contract::artifact::Digest)| {
-                    let item = item
-                        .as_ref()
-                        .map_or_else(String::new, |item| format!("[{item}]"));
-                    format!("{port}{item} {}", digest.short())
-                };
-            failure.inputs = manifest.inputs.iter().map(input).collect();
+            for (port, item, digest) in &manifest.inputs {
+                inputs.push(match item {
+                    Some(item) => format!("{port}[{item}] {}", digest.short()),
+                    None => format!("{port} {}", digest.short()),
+                });
+            }
         }
+        let failure = Failure::of(&trouble, inputs);
         self.record_without_outputs(
             stage,
             StageState::Failed,

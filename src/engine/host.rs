@@ -14,6 +14,7 @@ use super::execute::Message;
 use super::raw_files::RawFiles;
 use super::{CancelToken, Event};
 use crate::cache::{Key, Store};
+use crate::diagnostic::AsTrouble;
 
 /// Progress is passed on at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
@@ -136,11 +137,9 @@ impl Host for StageHost {
             .save_checkpoint(&self.key, chain, step, bytes, best)
             .map_err(|error| {
                 let hint = error.hint();
-                let failure = Trouble::new("a checkpoint could not be written").because(error);
-                match hint {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                }
+                Trouble::new("a checkpoint could not be written")
+                    .because(error)
+                    .maybe_hint(hint)
             })?;
         if step > self.began_at.load(Ordering::Relaxed) {
             self.has_advanced.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use contract::artifact::Digest;
-use contract::{FileRequest, Numerics, Port};
+use contract::{FileRequest, Numerics, Port, Trouble};
 use rayon::prelude::*;
 
 use super::differences::in_words;
@@ -14,6 +14,7 @@ use super::{Failure, FileFinder, FoundFile};
 use crate::cache::{
     Action, CacheError, Difference, Key, LastFailure, Ledger, Manifest, Output, Store,
 };
+use crate::diagnostic::AsTrouble;
 use crate::graph::{Graph, StageId};
 
 /// Fewer stages than this are assessed on one thread.
@@ -77,7 +78,7 @@ pub enum Verdict {
     /// Depends on the content that these stages come to.
     Pending(Vec<StageId>),
     /// It cannot run.
-    Broken(Failure),
+    Broken(Trouble),
 }
 
 /// blake3 of raw files by name; `None` for an optional one that is nowhere.
@@ -126,12 +127,20 @@ impl StagePlan {
         }
     }
 
+    /// Why it cannot run, as events tell it.
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.verdict {
+            Verdict::Broken(trouble) => Some(Failure::of(trouble, Vec::new())),
+            _ => None,
+        }
+    }
+
     /// Why the stage runs, in words; empty for a hit.
     pub fn reason(&self, graph: &Graph) -> String {
         match &self.verdict {
             Verdict::Hit(_) => String::new(),
             Verdict::Miss(reason) => reason.to_string(),
-            Verdict::Broken(failure) => failure.message.clone(),
+            Verdict::Broken(trouble) => trouble.message().to_owned(),
             Verdict::Pending(on) => {
                 let names: Vec<&str> = on
                     .iter()
@@ -285,7 +294,7 @@ impl Planner<'_> {
         }
         let (digests, files) = match self.raw_files(&stage.files) {
             Ok(found) => found,
-            Err(failure) => return StagePlan::of(Verdict::Broken(failure)),
+            Err(trouble) => return StagePlan::of(Verdict::Broken(trouble)),
         };
         let variable = |name: &String| {
             let digest = |value: &str| self.store.digest_of_secret(name, value);
@@ -321,7 +330,7 @@ impl Planner<'_> {
     fn raw_files(
         &self,
         requests: &[FileRequest],
-    ) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Failure> {
+    ) -> Result<(FileDigests, BTreeMap<String, FoundFile>), Trouble> {
         let (mut digests, mut files) = (BTreeMap::new(), BTreeMap::new());
         for request in requests {
             let found = match request.below.is_some() || self.files.means_many(request) {
@@ -347,7 +356,7 @@ impl Planner<'_> {
         let name = &self.graph.stage(id).name;
         let known = match self.known(name, key) {
             Ok(known) => known,
-            Err(error) => return (Verdict::Broken(Failure::from(&error)), false),
+            Err(error) => return (Verdict::Broken(error.to_trouble()), false),
         };
         match known {
             Some((action, is_written)) if self.is_whole(id, &action) => {

@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 
 use contract::artifact::{Artifact, ArtifactKind, Digest};
-use contract::{Configured, Device, Inputs, NullHost, StageContext, StageKind};
+use contract::{Configured, Device, Inputs, NullHost, StageContext, StageKind, Trouble};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::Failure;
-use crate::cache::{Action, Recorded, RunRecord, Store};
+use crate::cache::{Action, Manifest, RunRecord, Store};
+use crate::diagnostic::AsTrouble;
 
 /// A stage of the run.
 struct Past {
     name: String,
     kind: StageKind,
-    recorded: Recorded,
+    recorded: Manifest,
     action: Action,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// If the store cannot be read or a stage kind is not the one that ran then.
-    pub fn open(store: &'a Store, run: &RunRecord, kinds: &[StageKind]) -> Result<Self, Failure> {
+    pub fn open(store: &'a Store, run: &RunRecord, kinds: &[StageKind]) -> Result<Self, Trouble> {
         let mut stages = Vec::with_capacity(run.stages.len());
         store.anticipate_all(run.stages.iter().filter_map(|stage| stage.key));
         for stage in &run.stages {
@@ -51,12 +51,12 @@ impl<'a> Replay<'a> {
                 .key
                 .map(|key| store.known_action(&key))
                 .transpose()
-                .map_err(|error| Failure::from(&error))?;
+                .map_err(|error| error.to_trouble())?;
             let Some(action) = known.flatten() else {
                 continue;
             };
-            let recorded = Recorded::parse(&action.manifest).ok_or_else(|| {
-                Failure::new(format!("the record of the stage {} is damaged", stage.name))
+            let recorded = Manifest::parse(&action.manifest).ok_or_else(|| {
+                Trouble::new(format!("the record of the stage {} is damaged", stage.name))
             })?;
             let Some(kind) = kinds
                 .iter()
@@ -67,7 +67,7 @@ impl<'a> Replay<'a> {
                     "the stage {} is of the kind `{}`, which no longer exists",
                     stage.name, recorded.kind
                 );
-                return Err(Failure::new(message));
+                return Err(Trouble::new(message));
             };
             stages.push(Past {
                 name: stage.name.clone(),
@@ -135,7 +135,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// If it is gone from the store.
-    pub fn stored(&self, stage: PastStage, kind: ArtifactKind) -> Result<Artifact, Failure> {
+    pub fn stored(&self, stage: PastStage, kind: ArtifactKind) -> Result<Artifact, Trouble> {
         let past = &self.stages[stage.0];
         let output = past
             .action
@@ -143,7 +143,7 @@ impl<'a> Replay<'a> {
             .iter()
             .find(|output| output.record.kind == Some(kind));
         let output = output
-            .ok_or_else(|| Failure::new(format!("the stage {} made no {kind}", past.name)))?;
+            .ok_or_else(|| Trouble::new(format!("the stage {} made no {kind}", past.name)))?;
         self.store
             .load(&output.record)
             .map_err(|error| gone(&past.name, &error))
@@ -159,7 +159,7 @@ impl<'a> Replay<'a> {
         entrance: PastStage,
         fresh: &Artifact,
         device: Device,
-    ) -> Result<IndexMap<String, Artifact>, Failure> {
+    ) -> Result<IndexMap<String, Artifact>, Trouble> {
         let mut pass = Pass {
             replay: self,
             entrance: entrance.0,
@@ -204,12 +204,13 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn gone(stage: &str, error: &crate::cache::CacheError) -> Failure {
-    let mut failure = Failure::new(format!(
-        "what the stage {stage} made is gone from the store"
-    ));
-    failure.causes.push(error.to_string());
-    failure.hint("run the pipeline again: what was lost is computed again")
+const RUN_AGAIN: &str = "run the pipeline again: what was lost is computed again";
+
+fn gone(stage: &str, error: &crate::cache::CacheError) -> Trouble {
+    let message = format!("what the stage {stage} made is gone from the store");
+    Trouble::new(message)
+        .with_causes(vec![error.to_string()])
+        .hint(RUN_AGAIN)
 }
 
 /// One time of doing stages again.
@@ -222,7 +223,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn outputs(&mut self, stage: usize) -> Result<&IndexMap<String, Artifact>, Failure> {
+    fn outputs(&mut self, stage: usize) -> Result<&IndexMap<String, Artifact>, Trouble> {
         if !self.done.contains_key(&stage) {
             let made = self.perform(stage)?;
             self.done.insert(stage, made);
@@ -230,14 +231,14 @@ impl Pass<'_> {
         Ok(&self.done[&stage])
     }
 
-    fn perform(&mut self, stage: usize) -> Result<IndexMap<String, Artifact>, Failure> {
+    fn perform(&mut self, stage: usize) -> Result<IndexMap<String, Artifact>, Trouble> {
         let past = &self.replay.stages[stage];
         if past.recorded.version != past.kind.version {
             let message = format!(
                 "the stage kind `{}` has changed since the run, from version {} to {}",
                 past.kind.name, past.recorded.version, past.kind.version
             );
-            return Err(Failure::new(message)
+            return Err(Trouble::new(message)
                 .hint("run the pipeline again with this version of the program"));
         }
         let mut parameters = past.recorded.parameters.clone();
@@ -245,7 +246,7 @@ impl Pass<'_> {
         if let Some(splits @ Value::Array(_)) = parameters.get_mut("splits") {
             *splits = json!(["test"]);
         }
-        let configured = past.kind.parse(parameters).map_err(Failure::new)?;
+        let configured = past.kind.parse(parameters).map_err(Trouble::new)?;
         let mut inputs = Inputs::default();
         for (port, item, digest) in &past.recorded.inputs {
             inputs.add(
@@ -261,18 +262,15 @@ impl Pass<'_> {
             lineage: Digest([0; 32]),
             ..host.context(past.recorded.seed.unwrap_or_default())
         };
-        let outputs = configured.run(&inputs, &context);
-        Ok(outputs.map_err(|error| Failure::from(&error))?.into_map())
+        Ok(configured.run(&inputs, &context)?.into_map())
     }
 
     /// An input: the fresh data, what follows from them, or what the run made.
-    fn input(&mut self, digest: &Digest, stage: usize) -> Result<Artifact, Failure> {
+    fn input(&mut self, digest: &Digest, stage: usize) -> Result<Artifact, Trouble> {
         let Some((maker, kind)) = self.replay.maker(digest, stage) else {
             let name = &self.replay.stages[stage].name;
-            return Err(Failure::new(format!(
-                "what made an input of the stage {name} is gone from the store"
-            ))
-            .hint("run the pipeline again: what was lost is computed again"));
+            let message = format!("what made an input of the stage {name} is gone from the store");
+            return Err(Trouble::new(message).hint(RUN_AGAIN));
         };
         if maker == self.entrance && kind == self.fresh.kind() {
             return Ok(self.fresh.clone());
@@ -284,7 +282,7 @@ impl Pass<'_> {
             .iter()
             .find(|output| output.record.digest == *digest);
         let output = output
-            .ok_or_else(|| Failure::new(format!("the stage {} made no such thing", past.name)))?;
+            .ok_or_else(|| Trouble::new(format!("the stage {} made no such thing", past.name)))?;
         let follows = kind != ArtifactKind::Model && self.replay.depends(maker, self.entrance);
         if !follows {
             return self
@@ -295,7 +293,7 @@ impl Pass<'_> {
         }
         let made = self.outputs(maker)?.get(&output.port).cloned();
         made.ok_or_else(|| {
-            Failure::new(format!("the stage {} made no `{}`", past.name, output.port))
+            Trouble::new(format!("the stage {} made no `{}`", past.name, output.port))
         })
     }
 
@@ -306,7 +304,7 @@ impl Pass<'_> {
         past: &Past,
         configured: &Configured,
         inputs: &mut Inputs,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Trouble> {
         if configured.learns().is_empty() {
             return Ok(());
         }

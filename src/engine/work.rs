@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::artifact::Artifact;
-use contract::{Device, Inputs, StageContext, Threads};
+use contract::{Device, Inputs, StageContext, Threads, Trouble};
 use indexmap::IndexMap;
 
 use super::execute::Message;
@@ -21,6 +21,7 @@ use crate::cache::{
     Action, CacheError, HeldFiles, Key, Lease, LeaseAttempt, Manifest, ObjectRecord, Output,
     Publisher, Staged, Store,
 };
+use crate::diagnostic::AsTrouble;
 use crate::graph::{StageId, StageNode};
 
 /// One input of a job.
@@ -50,7 +51,7 @@ pub(super) struct Job {
 }
 
 /// What came of a job.
-pub(super) enum Result {
+pub(super) enum WorkResult {
     /// Another process had finished the key meanwhile.
     Hit(Action),
     /// Another process works on the key.
@@ -58,7 +59,7 @@ pub(super) enum Result {
     Computed(Action, IndexMap<String, Artifact>),
     /// An object made by this stage is missing or damaged.
     InputLost(StageId),
-    Failed(Failure),
+    Failed(Trouble),
     /// Whether work is lost: the stage left no checkpoint from which it can go on.
     Cancelled {
         is_lost: bool,
@@ -77,31 +78,30 @@ pub(super) struct Shared<'a> {
 
 impl Shared<'_> {
     /// Does the job, as often as its stage allows.
-    pub fn perform(&self, job: &Job) -> Result {
+    pub fn perform(&self, job: &Job) -> WorkResult {
         let lease = match self.store.lease(&job.key) {
             Ok(LeaseAttempt::Taken(lease)) => lease,
-            Ok(LeaseAttempt::Held) => return Result::Held,
-            Err(error) => return Result::Failed(Failure::from(&error)),
+            Ok(LeaseAttempt::Held) => return WorkResult::Held,
+            Err(error) => return WorkResult::Failed(error.to_trouble()),
         };
         if !job.rerun
             && let Ok(Some(action)) = self.store.find_action(&job.key)
             && has_all(&job.stage.outputs, &action)
         {
-            return Result::Hit(action);
+            return WorkResult::Hit(action);
         }
         let mut lease = Some(lease);
         let mut attempt = 0;
         loop {
             attempt += 1;
             match self.attempt(job, &mut lease) {
-                Result::Failed(failure)
+                WorkResult::Failed(trouble)
                     if attempt <= job.stage.retries && !self.cancel.is_cancelled() =>
                 {
-                    let stage = job.stage.name.clone();
                     let _ = self.messages.send(Message::Event(Event::StageRetried {
-                        stage,
+                        stage: job.stage.name.clone(),
                         attempt,
-                        failure,
+                        failure: Failure::of(&trouble, Vec::new()),
                     }));
                     self.pause(Duration::from_millis(100) * 2_u32.pow(attempt.min(6)));
                 }
@@ -118,15 +118,15 @@ impl Shared<'_> {
         }
     }
 
-    fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> Result {
+    fn attempt(&self, job: &Job, lease: &mut Option<Lease>) -> WorkResult {
         let stored = job.inputs.iter().filter(|input| input.artifact.is_none());
         let stored: Vec<&ObjectRecord> = stored.map(|input| &input.record).collect();
         if let Err(error) = self.store.fetch(&stored) {
-            return Result::Failed(Failure::from(&error));
+            return WorkResult::Failed(error.to_trouble());
         }
         // What did not come because the user wants an end is not lost.
         if self.cancel.is_cancelled() {
-            return Result::Cancelled { is_lost: false };
+            return WorkResult::Cancelled { is_lost: false };
         }
         let mut inputs = Inputs::default();
         // Until the stage has ended, beside whatever collections of garbage.
@@ -137,8 +137,8 @@ impl Shared<'_> {
                     inputs.add(&input.port, input.item.as_deref().unwrap_or(""), artifact);
                     held.push(files);
                 }
-                Err(error) if error.is_loss() => return Result::InputLost(input.source),
-                Err(error) => return Result::Failed(Failure::from(&error)),
+                Err(error) if error.is_loss() => return WorkResult::InputLost(input.source),
+                Err(error) => return WorkResult::Failed(error.to_trouble()),
             }
         }
         let _ = self.messages.send(Message::Started(job.id));
@@ -150,36 +150,30 @@ impl Shared<'_> {
         let outputs = match result {
             Ok(outputs) => outputs,
             Err(_) if self.cancel.is_cancelled() => {
-                return Result::Cancelled {
+                return WorkResult::Cancelled {
                     is_lost: !host.has_advanced.load(Ordering::Relaxed),
                 };
             }
             Err(stopped) if host.was_late.load(Ordering::Relaxed) => {
                 let limit = job.stage.timeout.unwrap_or_default();
-                let hint = "raise `timeout`, or give the stage less to do";
-                let failure = Failure::new(format!("it ran longer than {limit:?}")).hint(hint);
-                return Result::Failed(Failure {
-                    causes: stopped.causes,
-                    ..failure
-                });
+                let late = Trouble::new(format!("it ran longer than {limit:?}"))
+                    .with_causes(stopped.causes().to_vec())
+                    .hint("raise `timeout`, or give the stage less to do");
+                return WorkResult::Failed(late);
             }
             // A file that changed under the stage may be why it failed.
-            Err(failure) => {
-                return Result::Failed(
-                    unchanged.map_or_else(|error| Failure::from(&error), |()| failure),
-                );
-            }
+            Err(trouble) => return WorkResult::Failed(unchanged.err().unwrap_or(trouble)),
         };
-        if let Err(error) = unchanged {
-            return Result::Failed(Failure::from(&error));
+        if let Err(changed) = unchanged {
+            return WorkResult::Failed(changed);
         }
         match self.publish(job, outputs, seconds, lease) {
-            Ok((action, artifacts)) => Result::Computed(action, artifacts),
-            Err(failure) => Result::Failed(failure),
+            Ok((action, artifacts)) => WorkResult::Computed(action, artifacts),
+            Err(trouble) => WorkResult::Failed(trouble),
         }
     }
 
-    fn load(&self, input: &JobInput) -> std::result::Result<(Artifact, HeldFiles), CacheError> {
+    fn load(&self, input: &JobInput) -> Result<(Artifact, HeldFiles), CacheError> {
         match &input.artifact {
             Some(artifact) => self.store.hold_files(artifact),
             None => self.store.hold_files(&self.store.load(&input.record)?),
@@ -215,7 +209,7 @@ impl Shared<'_> {
         job: &Job,
         inputs: &Inputs,
         host: &StageHost,
-    ) -> std::result::Result<IndexMap<String, Artifact>, Failure> {
+    ) -> Result<IndexMap<String, Artifact>, Trouble> {
         let stage = &job.stage;
         let context = StageContext {
             device: self.device,
@@ -240,7 +234,7 @@ impl Shared<'_> {
         }));
         let outputs = match result {
             Ok(Ok(outputs)) => outputs.into_map(),
-            Ok(Err(error)) => return Err(Failure::from(&error)),
+            Ok(Err(trouble)) => return Err(trouble),
             Err(panic) => return Err(panicked(panic.as_ref())),
         };
         for port in &stage.outputs {
@@ -268,7 +262,7 @@ impl Shared<'_> {
         outputs: IndexMap<String, Artifact>,
         seconds: f64,
         lease: &mut Option<Lease>,
-    ) -> std::result::Result<(Action, IndexMap<String, Artifact>), Failure> {
+    ) -> Result<(Action, IndexMap<String, Artifact>), Trouble> {
         let known: Vec<ObjectRecord> = job
             .inputs
             .iter()
@@ -279,7 +273,7 @@ impl Shared<'_> {
         let mut stored = IndexMap::with_capacity(outputs.len());
         for (port, artifact) in outputs {
             let record = self.publisher.stage(&artifact, &known, &mut staged);
-            let record = record.map_err(|error| Failure::from(&error))?;
+            let record = record.map_err(|error| error.to_trouble())?;
             records.push(Output {
                 port: port.clone(),
                 record,
@@ -305,21 +299,19 @@ impl Shared<'_> {
         let (messages, id) = (self.messages.clone(), job.id);
         self.publisher
             .publish(action.clone(), staged, lease.take(), move |result| {
-                let _ = messages.send(Message::Published(
-                    id,
-                    result.map_err(|error| Failure::from(&error)),
-                ));
+                let result = result.map_err(|error| error.to_trouble());
+                let _ = messages.send(Message::Published(id, result));
             });
         Ok((action, stored))
     }
 }
 
-fn bug(message: String) -> Failure {
-    Failure::new(message).hint("this is a fault of the stage kind, not of the pipeline")
+fn bug(message: String) -> Trouble {
+    Trouble::new(message).hint("this is a fault of the stage kind, not of the pipeline")
 }
 
 /// A panic as a failure: the stage is lost, the run is not.
-fn panicked(payload: &(dyn Any + Send)) -> Failure {
+fn panicked(payload: &(dyn Any + Send)) -> Trouble {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text
         .or_else(|| payload.downcast_ref::<&str>().copied())

@@ -184,7 +184,7 @@ fn a_changed_parameter_and_a_changed_list_of_stages_are_input() {
     assert_eq!(stage(&report, "model")["verdict"], "bitwise");
     assert_eq!(
         stage(&report, "size")["reason"],
-        "the pipeline has it no more"
+        "the pipeline no longer has it"
     );
 }
 
@@ -375,7 +375,7 @@ fn a_stage_that_reads_the_clock_is_not_deterministic() {
 fn another_level_of_instructions_is_another_environment() {
     let mut environment = locked();
     environment.set("RUNNER_SIMD", "baseline");
-    if Level::of_machine() == Level::Portable {
+    if Level::of_machine() == Level::PORTABLE {
         return;
     }
     let report = audit(&environment, &["latest"], 3);

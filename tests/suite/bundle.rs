@@ -517,7 +517,7 @@ fn a_lock_that_does_not_agree_with_the_record_is_refused() {
             .next()
             .unwrap() = other;
     });
-    refused("metrics has other figures", &|lock| {
+    refused("metrics has other metrics", &|lock| {
         *lock
             .stages
             .get_mut("metrics")

@@ -3,9 +3,11 @@
 
 use std::error::Error;
 
+use contract::{Trouble, TroubleKind};
 use thiserror::Error;
 
 use super::Address;
+use crate::diagnostic::AsTrouble;
 
 /// What kind of fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,34 +30,79 @@ pub enum RemoteFault {
     Interrupted,
 }
 
-/// A failure of a remote.
+/// A failure of a remote: what it means for further requests, and what the user gets to read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{message}")]
+#[error("{trouble}")]
 pub struct RemoteError {
     pub fault: RemoteFault,
-    pub message: String,
-    pub causes: Vec<String>,
-    pub hint: Option<String>,
+    trouble: Trouble,
+}
+
+impl AsTrouble for RemoteError {
+    fn kind(&self) -> TroubleKind {
+        match self.fault {
+            RemoteFault::Address => TroubleKind::Wrong,
+            RemoteFault::Interrupted => TroubleKind::Interrupted,
+            _ => TroubleKind::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.trouble.hint_text().map(str::to_owned)
+    }
+
+    fn to_trouble(&self) -> Trouble {
+        self.trouble.clone().of_kind(self.kind())
+    }
 }
 
 impl RemoteError {
     pub(super) fn new(fault: RemoteFault, message: impl Into<String>) -> Self {
-        Self {
-            fault,
-            message: message.into(),
-            causes: Vec::new(),
-            hint: None,
+        let trouble = Trouble::new(message);
+        Self { fault, trouble }
+    }
+
+    #[must_use]
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        let trouble = self.trouble.hint(hint);
+        Self { trouble, ..self }
+    }
+
+    #[must_use]
+    pub(super) fn because(self, cause: impl Into<String>) -> Self {
+        let trouble = self.trouble.with_causes(vec![cause.into()]);
+        Self { trouble, ..self }
+    }
+
+    /// What the caller knows better than the client that failed; the causes stay.
+    pub(super) fn reworded(self, fault: RemoteFault, message: String) -> Self {
+        let causes = self.trouble.causes().to_vec();
+        let trouble = Trouble::new(message).with_causes(causes);
+        Self { fault, trouble }
+    }
+
+    /// The hint as a further line of a message, if there is one.
+    pub(super) fn hint_line(&self) -> String {
+        match self.trouble.hint_text() {
+            Some(hint) => format!("\n  hint: {hint}"),
+            None => String::new(),
         }
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+    /// Message, causes and hint in one line.
+    pub(super) fn in_one_line(&self) -> String {
+        let mut text = self.to_string();
+        for cause in self.causes() {
+            text += &format!(": {cause}");
+        }
+        match self.trouble.hint_text() {
+            Some(hint) => format!("{text} ({hint})"),
+            None => text,
+        }
     }
 
-    pub(super) fn because(mut self, cause: impl Into<String>) -> Self {
-        self.causes.push(cause.into());
-        self
+    pub(super) fn causes(&self) -> &[String] {
+        self.trouble.causes()
     }
 
     /// The user wanted an end while this was under way.
@@ -64,7 +111,7 @@ impl RemoteError {
             RemoteFault::Interrupted,
             format!("interrupted while {address} was being asked"),
         )
-        .hint("the same command continues where it stopped")
+        .with_hint("the same command continues where it stopped")
     }
 
     /// The server was silent for too long.
@@ -73,7 +120,7 @@ impl RemoteError {
             RemoteFault::Trouble,
             format!("{address} did not answer within {seconds:.0} s"),
         )
-        .hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
+        .with_hint("is it overloaded? `timeout` in `runner.toml` says how long it may be silent")
     }
 
     /// The server sends, but so slowly that nothing would come of it.
@@ -82,7 +129,7 @@ impl RemoteError {
             RemoteFault::Trouble,
             format!("{address} sent no more than {bytes} B within {seconds:.0} s"),
         )
-        .hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
+        .with_hint("is it overloaded? a longer `timeout` in `runner.toml` puts up with more")
     }
 
     /// Sorts an error of `object_store`.
@@ -103,7 +150,7 @@ impl RemoteError {
                 format!("there are no credentials for {address}"),
             )
             .because("the environment has none, and this machine has no role")
-            .hint(address.credentials_hint());
+            .with_hint(address.credentials_hint());
         }
         if said(&[
             "NoSuchBucket",
@@ -115,7 +162,7 @@ impl RemoteError {
                 RemoteFault::Unusable,
                 format!("there is no bucket or container as {address} names it"),
             )
-            .hint("make it first, or mend the address: `runner` makes objects, not buckets");
+            .with_hint("make it first, or mend the address: `runner` makes objects, not buckets");
         }
         let fault = match error {
             Source::NotFound { .. } => RemoteFault::Absent,
@@ -186,12 +233,9 @@ impl RemoteError {
         } else {
             &chain[..]
         };
-        Self {
-            fault,
-            message,
-            causes: causes.iter().map(|cause| shortened(cause)).collect(),
-            hint,
-        }
+        let causes = causes.iter().map(|cause| shortened(cause)).collect();
+        let trouble = Trouble::new(message).with_causes(causes).maybe_hint(hint);
+        Self { fault, trouble }
     }
 }
 

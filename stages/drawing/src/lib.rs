@@ -1,12 +1,14 @@
 //! The stages that draw plots and images.
 
-pub mod render_images;
-pub mod render_plots;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::{Progress, StageContext, Trouble};
 use rayon::prelude::*;
+
+contract::stage_kinds! {
+    pub mod render_plots: RenderPlots;
+    pub mod render_images: RenderImages;
+}
 
 /// Draws items on the threads of the stage and reports progress; what was drawn is in the order of the items.
 fn draw_all<T: Sync, D: Send>(

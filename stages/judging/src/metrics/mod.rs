@@ -161,54 +161,18 @@ impl Tabled for dyn AnyMetric {
 static METRICS: Table<dyn AnyMetric> = Table::new(
     "metric",
     &[
-        Entry::of::<detection::precision::Precision>(),
-        Entry::of::<detection::recall::Recall>(),
-        Entry::of::<detection::f1::F1>(),
-        Entry::of::<Both<detection::accuracy::Accuracy, classification::accuracy::Accuracy>>(),
-        Entry::of::<detection::precision_point_adjusted::PrecisionPointAdjusted>(),
-        Entry::of::<detection::recall_point_adjusted::RecallPointAdjusted>(),
-        Entry::of::<detection::f1_point_adjusted::F1PointAdjusted>(),
-        Entry::of::<detection::pa_k_f1::PaKF1>(),
-        Entry::of::<detection::pa_k_auc::PaKAuc>(),
-        Entry::of::<detection::best_f1::BestF1>(),
-        Entry::of::<detection::best_f1_point_adjusted::BestF1PointAdjusted>(),
-        Entry::of::<detection::detection_latency::DetectionLatency>(),
-        Entry::of::<detection::event_f1::EventF1>(),
-        Entry::of::<detection::range_f1::RangeF1>(),
-        Entry::of::<detection::affiliation_precision::AffiliationPrecision>(),
-        Entry::of::<detection::affiliation_recall::AffiliationRecall>(),
-        Entry::of::<detection::affiliation_f1::AffiliationF1>(),
-        Entry::of::<detection::roc_auc::RocAuc>(),
-        Entry::of::<detection::average_precision::AveragePrecision>(),
-        Entry::of::<detection::range_auc_roc::RangeAucRoc>(),
-        Entry::of::<detection::range_auc_pr::RangeAucPr>(),
-        Entry::of::<detection::vus_roc::VusRoc>(),
-        Entry::of::<detection::vus_pr::VusPr>(),
-        Entry::of::<forecast::mse::Mse>(),
-        Entry::of::<forecast::mae::Mae>(),
-        Entry::of::<forecast::rmse::Rmse>(),
-        Entry::of::<forecast::mape::Mape>(),
-        Entry::of::<forecast::mspe::Mspe>(),
-        Entry::of::<forecast::rse::Rse>(),
-        Entry::of::<forecast::corr::Corr>(),
-        Entry::of::<forecast::mase::Mase>(),
-        Entry::of::<classification::balanced_accuracy::BalancedAccuracy>(),
-        Entry::of::<classification::precision_macro::PrecisionMacro>(),
-        Entry::of::<classification::recall_macro::RecallMacro>(),
-        Entry::of::<classification::f1_macro::F1Macro>(),
-        Entry::of::<classification::precision_micro::PrecisionMicro>(),
-        Entry::of::<classification::recall_micro::RecallMicro>(),
-        Entry::of::<classification::f1_micro::F1Micro>(),
-        Entry::of::<classification::precision_weighted::PrecisionWeighted>(),
-        Entry::of::<classification::recall_weighted::RecallWeighted>(),
-        Entry::of::<classification::f1_weighted::F1Weighted>(),
-        Entry::of::<classification::top_k_accuracy::TopKAccuracy>(),
-        Entry::of::<classification::log_loss::LogLoss>(),
-        Entry::of::<classification::brier_score::BrierScore>(),
-        Entry::of::<classification::expected_calibration_error::ExpectedCalibrationError>(),
+        detection::METRICS,
+        forecast::METRICS,
+        classification::METRICS,
+        SHARED,
     ],
 )
 .or_bare();
+
+/// Metrics that judge more than one kind of result.
+const SHARED: &[Entry<dyn AnyMetric>] = &[Entry::of::<
+    Both<detection::accuracy::Accuracy, classification::accuracy::Accuracy>,
+>()];
 
 /// A metric with its parameters, as a pipeline names it.
 pub type MetricChoice = Choice<dyn AnyMetric>;
@@ -407,7 +371,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_documented() {
         let mut names = BTreeSet::new();
-        for (entry, metric) in METRICS.entries().iter().zip(all()) {
+        for (entry, metric) in METRICS.entries().zip(all()) {
             assert!(names.insert(entry.name), "{}", entry.name);
             assert!(entry.doc.ends_with('.'), "{}", entry.name);
             let subjects = metric.readings().into_iter().map(|reading| reading.subject);
