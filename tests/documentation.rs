@@ -1,5 +1,5 @@
 //! What the documents say is true: every example plans, every command parses, every link leads somewhere, every excerpt of
-//! code stands in the code. (Examples that are whole programs are compiled as documentation tests of `stages`.)
+//! code stands in the code.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -7,7 +7,7 @@ use contract::Trouble;
 
 use super::opened::Sweep;
 use super::{
-    Backend, Part, Submission, Task, TaskState, UnitMember, backend, backends, read_comment,
+    BACKENDS, ChosenBackend, Part, Submission, Task, TaskState, UnitMember, read_comment,
     sweep_folder, sweep_id,
 };
 use crate::project::Error;
@@ -16,9 +16,9 @@ use crate::project::Error;
 ///
 /// # Errors
 /// If there is none; the hint lists those that there are.
-pub fn find_backend(name: &str) -> Result<Box<dyn Backend>, Error> {
-    backend(name).ok_or_else(|| {
-        let known: Vec<&str> = backends().iter().map(|backend| backend.name()).collect();
+pub fn find_backend(name: &str) -> Result<ChosenBackend, Error> {
+    ChosenBackend::plain(name).map_err(|_| {
+        let known: Vec<&str> = BACKENDS.entries().map(|entry| entry.name).collect();
         Error::wrong(format!("there is no backend `{name}`"))
             .hint(format!("there are {}", known.join(" and ")))
     })
@@ -71,10 +71,14 @@ impl Queue {
             .map(|submission| submission.backend.as_str())
             .collect();
         let mut tasks = Vec::new();
-        for backend in names.into_iter().filter_map(backend) {
+        for name in names {
+            // A submission of a program that knew another backend: nobody here can ask for it.
+            let Ok(backend) = find_backend(name) else {
+                continue;
+            };
             match backend.tasks(&job_name(sweep), &scripts) {
                 Ok(found) => tasks.extend(found),
-                Err(failure) => troubled(backend.name(), failure)?,
+                Err(failure) => troubled(name, failure)?,
             }
         }
         // Names of submissions begin with their time.
@@ -175,7 +179,11 @@ impl Queue {
             names.insert(submission.backend.as_str());
         }
         let mut ended = 0;
-        for backend in names.into_iter().filter_map(backend) {
+        for name in names {
+            // A submission of a program that knew another backend: nobody here can ask for it.
+            let Ok(backend) = find_backend(name) else {
+                continue;
+            };
             ended += backend.cancel(&job_name(sweep), &self.scripts())?;
         }
         Ok(ended)

@@ -375,7 +375,7 @@ fn a_stage_that_reads_the_clock_is_not_deterministic() {
 fn another_level_of_instructions_is_another_environment() {
     let mut environment = locked();
     environment.set("RUNNER_SIMD", "baseline");
-    if Level::of_machine() == Level::Portable {
+    if Level::of_machine() == Level::PORTABLE {
         return;
     }
     let report = audit(&environment, &["latest"], 3);

@@ -7,15 +7,18 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use contract::Trouble;
+use contract::{Named, Trouble};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Backend, Job, JobId, TASK, Task, TaskState, command_line, keep_script, quoted};
 use crate::cache::{Layout, append_plain, is_gone, process_start, read_plain};
 use crate::diagnostic::AsTrouble;
 
 /// Jobs are processes of this machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Local;
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Local {}
 
 /// What lies beside a script.
 struct Traces {
@@ -54,11 +57,12 @@ impl Traces {
     }
 }
 
-impl Backend for Local {
-    fn name(&self) -> &'static str {
-        "local"
-    }
+impl Named for Local {
+    const NAME: &'static str = "local";
+    const DOC: &'static str = "Processes of this machine that outlive the command.";
+}
 
+impl Backend for Local {
     fn check(&self, _: &Job) -> Result<(), Trouble> {
         Ok(())
     }
@@ -267,6 +271,6 @@ mod tests {
 
     #[test]
     fn keeps_what_a_backend_promises() {
-        conforms(&Local);
+        conforms(&Local {});
     }
 }

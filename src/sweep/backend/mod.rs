@@ -1,37 +1,35 @@
 //! Where the jobs of a sweep run. A backend submits a job (a script, once or as an array of tasks), says what has become
 //! of its tasks, and cancels them. It knows nothing of trials: what a task does is in its command.
 //!
-//! Another engine is one file and one line in [`backends`]; [`conformance`] says what it must keep.
+//! Another engine is one file and one line in [`BACKENDS`]; [`conformance`] says what it must keep.
 
 #[cfg(test)]
 pub(crate) mod conformance;
-mod local;
-mod slurm;
+
+contract::entries! {
+    /// All backends.
+    const ENTRIES: Entry<dyn Backend>;
+    mod slurm: Slurm;
+    mod local: Local;
+}
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use contract::Trouble;
+use contract::{Choice, Table, Trouble};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-
-pub use local::Local;
-pub use slurm::Slurm;
 
 use crate::cache::Layout;
 use crate::diagnostic::{AsTrouble, visible};
 
-/// All backends, by name.
-pub fn backends() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(Slurm::default()), Box::new(Local)]
-}
+/// All backends; the name is that of `--on NAME`.
+pub static BACKENDS: Table<dyn Backend> = Table::new("backend", &[ENTRIES]);
 
-/// The backend of a name.
-pub fn backend(name: &str) -> Option<Box<dyn Backend>> {
-    backends()
-        .into_iter()
-        .find(|backend| backend.name() == name)
-}
+contract::tabled!(dyn Backend in BACKENDS);
+
+/// A backend with its name.
+pub type ChosenBackend = Choice<dyn Backend>;
 
 /// The text that stands for the number of the task in a command.
 pub const TASK: &str = "{task}";
@@ -121,10 +119,7 @@ pub struct Task {
 }
 
 /// A place where jobs run.
-pub trait Backend {
-    /// As in `--on NAME`.
-    fn name(&self) -> &'static str;
-
+pub trait Backend: Send + Sync {
     /// Whether it is there, and would take this job.
     ///
     /// # Errors

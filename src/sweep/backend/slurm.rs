@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use contract::Trouble;
+use contract::{Named, Trouble};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Backend, Job, JobId, Task, TaskState, command_line, keep_script};
 use crate::cache::Layout;
 
 /// Jobs go to a Slurm cluster.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Slurm {
     /// The cluster's configuration file; `None` for the one that Slurm finds by itself.
     pub config: Option<PathBuf>,
@@ -29,11 +32,12 @@ const SEPARATOR: &str = "\u{1f}";
 /// Seconds before the end of its time at which a task is told.
 const WARNING: u64 = 120;
 
-impl Backend for Slurm {
-    fn name(&self) -> &'static str {
-        "slurm"
-    }
+impl Named for Slurm {
+    const NAME: &'static str = "slurm";
+    const DOC: &'static str = "Jobs of a Slurm cluster; run it on a login node.";
+}
 
+impl Backend for Slurm {
     fn check(&self, job: &Job) -> Result<(), Trouble> {
         for program in ["sbatch", "squeue", "scancel", "scontrol"] {
             if !is_on_path(program) {

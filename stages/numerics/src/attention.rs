@@ -4,10 +4,11 @@
 pub mod head;
 mod op;
 
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::linear::{self, Linear};
+use super::operation::{apply, has_kernels};
 use super::precision::matmul;
 use super::state::StateBuilder;
 use op::AttentionOp;
@@ -53,18 +54,13 @@ impl MultiHeadAttention {
     /// If the last axis is not as wide as the layer.
     pub fn forward(&self, x: &Tensor, dropout: Dropout) -> Result<Tensor> {
         let projected = self.project(x)?;
-        let found = if projected.device().is_cpu() && projected.dtype() == DType::F32 {
-            projected.apply_op1(AttentionOp {
-                heads: self.heads,
-                dropout,
-            })?
+        let heads = self.heads;
+        let found = if has_kernels(&projected) {
+            apply(AttentionOp { heads, dropout }, [&projected])?
         } else {
-            let weights = weights(&projected, self.heads)?;
-            combine(
-                &(&weights * dropout.mask(&weights)?)?,
-                &projected,
-                self.heads,
-            )?
+            let weights = weights(&projected, heads)?;
+            let dropped = (&weights * dropout.mask(&weights)?)?;
+            combine(&dropped, &projected, heads)?
         };
         self.output.forward(&found)
     }
@@ -148,7 +144,7 @@ mod tests {
             let projected = draw(&[batch, length, 3 * width]);
             let upstream = draw(&[batch, length, width]);
             let dropout = Dropout::draw(rate, Mode::Train, &mut random);
-            let found = projected.apply_op1(AttentionOp { heads, dropout }).unwrap();
+            let found = apply(AttentionOp { heads, dropout }, [projected.as_tensor()]).unwrap();
             let weights = weights(&projected, heads).unwrap();
             let dropped = (&weights * dropout.mask(&weights).unwrap()).unwrap();
             let expected = combine(&dropped, &projected, heads).unwrap();

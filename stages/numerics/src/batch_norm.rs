@@ -10,12 +10,13 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
 use super::moments::Moments;
+use super::operation::{apply, has_kernels};
 use super::state::StateBuilder;
 pub use host::{NormGradients, NormTape};
-pub use op::normalise_backward;
+pub(crate) use op::{normalise_backward, scale_shift_relu};
 
 /// Added to variances, as in PyTorch.
-pub const EPSILON: f64 = 1e-5;
+const EPSILON: f64 = 1e-5;
 /// The weight of a new batch in the running statistics, as in PyTorch.
 pub const MOMENTUM: f64 = 0.1;
 
@@ -62,7 +63,7 @@ impl BatchNorm {
     /// # Errors
     /// In training, if there is only one value per channel: its variance says nothing.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if !is_fast(x) {
+        if !has_kernels(x) {
             return self.compose(x, mode);
         }
         self.apply(x, None, false, mode)
@@ -73,7 +74,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`Self::forward`].
     pub fn forward_relu(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        if !is_fast(x) {
+        if !has_kernels(x) {
             return self.compose(x, mode)?.relu();
         }
         self.apply(x, None, true, mode)
@@ -84,7 +85,7 @@ impl BatchNorm {
     /// # Errors
     /// As [`Self::forward`], or if the shapes differ.
     pub fn forward_add_relu(&self, x: &Tensor, residual: &Tensor, mode: Mode) -> Result<Tensor> {
-        if !is_fast(x) {
+        if !has_kernels(x) {
             return (self.compose(x, mode)? + residual)?.relu();
         }
         self.apply(x, Some(residual), true, mode)
@@ -117,10 +118,8 @@ impl BatchNorm {
         };
         let affine = Tensor::stack(&[self.weight.as_tensor(), self.bias.as_tensor()], 0)?;
         let y = match residual {
-            Some(residual) => x
-                .contiguous()?
-                .apply_op3(&affine, &residual.contiguous()?, op)?,
-            None => x.contiguous()?.apply_op2(&affine, op)?,
+            Some(residual) => apply(op, [x, &affine, residual])?,
+            None => apply(op, [x, &affine])?,
         };
         if let Some(found) = statistics.get().filter(|_| mode == Mode::Train) {
             self.update_from(&found.moments)?;
@@ -192,11 +191,6 @@ impl BatchNorm {
             .collect();
         self.update(&mean, &Tensor::from_vec(variance, channels, device)?)
     }
-}
-
-/// Whether the operation on the CPU can take it.
-fn is_fast(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 /// A normalisation with its statistics settled: `(x - mean) * inverse * weight + bias = x * scale + shift`.

@@ -94,13 +94,43 @@ impl Place {
     }
 }
 
-/// The sum of the chunks' shares, added in their order.
-pub fn sum_shares(shares: Vec<Vec<f32>>) -> Vec<f32> {
-    let mut shares = shares.into_iter();
-    let mut sum = shares.next().unwrap_or_default();
-    let rest: Vec<Vec<f32>> = shares.collect();
-    // Enough for a task of its own; every value is summed in the same order wherever the cuts are.
+/// Calls `work` in parallel with every range and its rows of `target`, `width` floats each.
+pub fn each_part(
+    target: &mut [f32],
+    ranges: &[Range<usize>],
+    width: usize,
+    work: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
+    split_rows(target, ranges, width)
+        .into_par_iter()
+        .zip(ranges)
+        .for_each(|(target, range)| work(range.clone(), target));
+}
+
+/// `size` sums to which `work` adds the share of every range, in parallel: each share starts from zeros, and the shares are
+/// added in the order of the ranges.
+pub fn sum_parts(
+    ranges: &[Range<usize>],
+    size: usize,
+    work: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let (_, shares) = fill_rows(ranges, [], |range, []| {
+        let mut share = vec![0.0; size];
+        work(range, &mut share);
+        share
+    });
+    sum_shares(shares, size)
+}
+
+/// The sum of the shares of chunks, `size` floats each, added in their order.
+pub fn sum_shares(shares: Vec<Vec<f32>>, size: usize) -> Vec<f32> {
+    // Enough for a task to be worth its while. Every value is summed in the same order wherever the cuts are.
     const TASK: usize = 1 << 15;
+    let mut shares = shares.into_iter();
+    let Some(mut sum) = shares.next() else {
+        return vec![0.0; size];
+    };
+    let rest: Vec<Vec<f32>> = shares.collect();
     sum.par_chunks_mut(TASK)
         .enumerate()
         .for_each(|(index, sum)| {
@@ -170,7 +200,7 @@ mod tests {
                 .fold(shares[0][index], |sum, share| sum + share[index])
         };
         let expected: Vec<f32> = (0..70_001).map(plain).collect();
-        assert_eq!(sum_shares(shares), expected);
-        assert!(sum_shares(Vec::new()).is_empty());
+        assert_eq!(sum_shares(shares, 70_001), expected);
+        assert_eq!(sum_shares(Vec::new(), 3), [0.0; 3]);
     }
 }

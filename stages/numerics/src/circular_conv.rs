@@ -4,16 +4,17 @@
 
 mod op;
 
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
+use super::operation::{apply, has_kernels};
 use super::positions::Positions;
 use super::precision::matmul;
 use super::state::StateBuilder;
 use op::CircularConvOp;
 
 /// The kernel's taps: the row before, the row itself and the row after.
-pub const TAPS: usize = 3;
+const TAPS: usize = 3;
 
 /// The layer's weight, `[output, input, 3]`, as `torch.nn.Conv1d` with circular padding declares it.
 #[derive(Clone, Debug)]
@@ -78,13 +79,13 @@ impl CircularConv {
                 x.dims()
             )
         }
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
+        if has_kernels(x) {
             let op = CircularConvOp {
                 input: self.input,
                 output: self.output,
                 positions: positions.cloned(),
             };
-            return x.contiguous()?.apply_op2(&self.weight, op);
+            return apply(op, [x, &self.weight]);
         }
         let convolved = self.compose(x)?;
         match positions {
@@ -122,7 +123,7 @@ impl CircularConv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{DType, Device};
     use contract::Random;
 
     #[test]

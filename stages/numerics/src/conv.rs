@@ -3,10 +3,11 @@
 
 mod op;
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 
 use super::conv2d::Window2d;
 use super::initialise::Initial;
+use super::operation::{apply, has_kernels};
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
 use super::state::StateBuilder;
@@ -49,12 +50,8 @@ impl Conv3x3 {
                 x.dims()
             )
         }
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op3(
-                &self.weight,
-                &self.bias,
-                op::ConvOp { input, output },
-            );
+        if has_kernels(x) {
+            return apply(op::ConvOp { input, output }, [x, &self.weight, &self.bias]);
         }
         self.compose(x)
     }
@@ -160,12 +157,8 @@ impl ConvKernel {
 
     /// `target`, `[height, width, output]`, from an input plane with its border.
     pub fn forward(&self, plane: &Plane, bordered: &[f32], target: &mut [f32]) {
-        multiply(
-            plane.rows(bordered),
-            &self.forward,
-            Start::Bias(&self.bias),
-            target,
-        );
+        let rows = plane.rows(bordered);
+        multiply(rows, &self.forward, Start::Bias(&self.bias), target);
     }
 
     /// Adds to `target`, `[height, width, input]`, from the gradient of the output with its border.
@@ -181,14 +174,8 @@ impl ConvKernel {
         gradient: &[f32],
         sums: &mut [f32],
     ) {
-        accumulate_outer(
-            self.level,
-            plane.rows(bordered),
-            self.input,
-            gradient,
-            self.output,
-            sums,
-        );
+        let rows = plane.rows(bordered);
+        accumulate_outer(self.level, rows, self.input, gradient, self.output, sums);
     }
 
     /// Adds sums as [`Self::add_weight_gradient`] made them to a gradient in the layout of the weight.

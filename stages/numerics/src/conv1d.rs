@@ -4,11 +4,12 @@
 
 mod op;
 
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 
 use super::conv2d::Window2d;
 use super::initialise::Initial;
-use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use super::operation::{apply, has_kernels};
+use super::product::Panels;
 use super::simd::Level;
 use super::state::StateBuilder;
 use super::unfolded::convolve;
@@ -43,9 +44,42 @@ impl Sizes {
         self.kernel * self.input
     }
 
+    /// Where the kernel stands on a series, in floats.
+    pub(crate) fn starts(&self, length: usize) -> Vec<usize> {
+        let step = self.stride * self.input;
+        (0..self.positions(length)).map(|row| row * step).collect()
+    }
+
     /// Where a value under the kernel, `[kernel, input]`, stands in the weight of one output, `[input, kernel]`.
     fn place(&self, index: usize) -> usize {
         index % self.input * self.kernel + index / self.input
+    }
+
+    /// A weight, `[output, input, kernel]`, for products with the values under the kernel.
+    pub(crate) fn pack(&self, weight: &[f32]) -> Panels {
+        let depth = self.depth();
+        let mut panels = Panels::new(Level::detect(), 1, depth, self.output);
+        panels.fill(|_, index, to| weight[to * depth + self.place(index)]);
+        panels
+    }
+
+    /// The same for products with gradients of the output.
+    fn pack_transposed(&self, weight: &[f32]) -> Panels {
+        let depth = self.depth();
+        let mut panels = Panels::new(Level::detect(), 1, self.output, depth);
+        panels.fill(|_, to, index| weight[to * depth + self.place(index)]);
+        panels
+    }
+
+    /// `[kernel, input, output]`, as sums of outer products are, in the layout of the weight.
+    pub(crate) fn in_layout(&self, sums: &[f32]) -> Vec<f32> {
+        let mut weight = vec![0.0; sums.len()];
+        for (index, row) in sums.chunks_exact(self.output).enumerate() {
+            for (to, sum) in row.iter().enumerate() {
+                weight[to * self.depth() + self.place(index)] = *sum;
+            }
+        }
+        weight
     }
 }
 
@@ -59,22 +93,16 @@ pub struct Conv1d {
 
 impl Conv1d {
     pub fn new(builder: &mut StateBuilder<'_>, name: &str, sizes: Sizes) -> Result<Self> {
-        let mut layer = Self::without_bias(builder, name, sizes, Initial::FanIn(sizes.depth()))?;
-        let bias = builder.parameter(
-            format!("{name}.bias"),
-            &[sizes.output],
-            Initial::FanIn(sizes.depth()),
-        )?;
-        layer.bias = Some(bias);
+        let fan_in = Initial::FanIn(sizes.depth());
+        let mut layer = Self::without_bias(builder, name, sizes, fan_in)?;
+        layer.bias = Some(builder.parameter(format!("{name}.bias"), &[sizes.output], fan_in)?);
         Ok(layer)
     }
 
     /// A layer as `torch.nn.Conv2d` with a kernel of one column declares it: weight `[output, input, kernel, 1]`.
     pub fn column(builder: &mut StateBuilder<'_>, name: &str, sizes: Sizes) -> Result<Self> {
-        let (shape, fan_in) = (
-            [sizes.output, sizes.input, sizes.kernel, 1],
-            Initial::FanIn(sizes.depth()),
-        );
+        let shape = [sizes.output, sizes.input, sizes.kernel, 1];
+        let fan_in = Initial::FanIn(sizes.depth());
         let weight = builder.parameter(format!("{name}.weight"), &shape, fan_in)?;
         let bias = Some(builder.parameter(format!("{name}.bias"), &[sizes.output], fan_in)?);
         Ok(Self {
@@ -105,16 +133,13 @@ impl Conv1d {
     /// If the input has another number of axes or channels, or is shorter than the kernel.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
+        if has_kernels(x) {
             let bias = match &self.bias {
                 Some(bias) => bias.as_tensor().clone(),
-                None => Tensor::zeros(self.sizes.output, DType::F32, x.device())?,
+                None => Tensor::zeros(self.sizes.output, x.dtype(), x.device())?,
             };
-            return x.contiguous()?.apply_op3(
-                &self.weight,
-                &bias,
-                op::ConvOp { sizes: self.sizes },
-            );
+            let op = op::ConvOp { sizes: self.sizes };
+            return apply(op, [x, &self.weight, &bias]);
         }
         self.compose(x)
     }
@@ -198,92 +223,6 @@ impl Border {
                 Tensor::cat(&parts, 1)
             }
         }
-    }
-}
-
-/// A convolution's weights as the CPU kernels want them. One sample at a time, on one thread.
-struct ConvKernel {
-    level: Level,
-    sizes: Sizes,
-    forward: Panels,
-    backward: Panels,
-    bias: Vec<f32>,
-    no_bias: Vec<f32>,
-}
-
-impl ConvKernel {
-    fn new(sizes: Sizes, weight: &[f32], bias: &[f32], backward: bool) -> Self {
-        let (level, depth) = (Level::detect(), sizes.depth());
-        let value = |index: usize, to: usize| weight[to * depth + sizes.place(index)];
-        let mut panels = Panels::new(level, 1, depth, sizes.output);
-        panels.fill(|_, index, to| value(index, to));
-        let mut turned = Panels::new(level, 1, sizes.output, depth);
-        if backward {
-            turned.fill(|_, to, index| value(index, to));
-        }
-        Self {
-            level,
-            sizes,
-            forward: panels,
-            backward: turned,
-            bias: bias.to_vec(),
-            no_bias: vec![0.0; depth],
-        }
-    }
-
-    /// `target`, `[positions, output]`, from a sample, `[length, input]`.
-    fn forward(&self, starts: &[usize], x: &[f32], target: &mut [f32]) {
-        multiply(
-            Rows {
-                values: x,
-                starts,
-                taps: &[0],
-            },
-            &self.forward,
-            Start::Bias(&self.bias),
-            target,
-        );
-    }
-
-    /// Adds to `target`, `[length, input]`, from the gradient of the output; `columns` is memory of
-    /// `[positions, kernel, input]`.
-    fn add_input_gradient(
-        &self,
-        starts: &[usize],
-        gradient: &[f32],
-        columns: &mut [f32],
-        target: &mut [f32],
-    ) {
-        let dense: Vec<usize> = (0..starts.len())
-            .map(|row| row * self.sizes.output)
-            .collect();
-        let rows = Rows {
-            values: gradient,
-            starts: &dense,
-            taps: &[0],
-        };
-        multiply(rows, &self.backward, Start::Bias(&self.no_bias), columns);
-        let depth = self.sizes.depth();
-        for (start, values) in starts.iter().zip(columns.chunks_exact(depth)) {
-            super::elementwise::add(self.level, values, &mut target[*start..start + depth]);
-        }
-    }
-
-    /// Adds to `sums`, `[kernel, input, output]`.
-    fn add_weight_gradient(&self, starts: &[usize], x: &[f32], gradient: &[f32], sums: &mut [f32]) {
-        let rows = Rows {
-            values: x,
-            starts,
-            taps: &[0],
-        };
-        accumulate_outer(
-            self.level,
-            rows,
-            self.sizes.depth(),
-            gradient,
-            self.sizes.output,
-            sums,
-        );
     }
 }
 

@@ -6,9 +6,10 @@ mod op;
 mod patches;
 mod window;
 
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 
 use super::initialise::Initial;
+use super::operation::{apply, has_kernels};
 use super::simd::Level;
 use super::state::StateBuilder;
 use super::unfolded::convolve;
@@ -35,15 +36,9 @@ impl Conv2d {
         window: Window2d,
     ) -> Result<Self> {
         let fan_in = Initial::FanIn(input * window.taps());
-        let bias = |builder: &mut StateBuilder<'_>| {
-            builder.parameter(format!("{name}.bias"), &[output], fan_in)
-        };
-        let weight = Self::weight(builder, name, (input, output), window, fan_in)?;
-        Ok(Self {
-            weight,
-            bias: Some(bias(builder)?),
-            window,
-        })
+        let mut layer = Self::without_bias(builder, name, (input, output), window, fan_in)?;
+        layer.bias = Some(builder.parameter(format!("{name}.bias"), &[output], fan_in)?);
+        Ok(layer)
     }
 
     /// A layer without a bias, as it stands in front of a normalisation.
@@ -54,26 +49,12 @@ impl Conv2d {
         window: Window2d,
         initial: Initial,
     ) -> Result<Self> {
-        let weight = Self::weight(builder, name, (input, output), window, initial)?;
+        let shape = [output, input, window.kernel[0], window.kernel[1]];
         Ok(Self {
-            weight,
+            weight: builder.parameter(format!("{name}.weight"), &shape, initial)?,
             bias: None,
             window,
         })
-    }
-
-    fn weight(
-        builder: &mut StateBuilder<'_>,
-        name: &str,
-        (input, output): (usize, usize),
-        window: Window2d,
-        initial: Initial,
-    ) -> Result<Var> {
-        builder.parameter(
-            format!("{name}.weight"),
-            &[output, input, window.kernel[0], window.kernel[1]],
-            initial,
-        )
     }
 
     /// `[batch, height, width, input]` to `[batch, rows, columns, output]`.
@@ -82,17 +63,16 @@ impl Conv2d {
     /// If the input has another number of axes or channels, or the window does not fit on it.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         check_channels(x, self.weight.dim(1)?)?;
-        if !(x.device().is_cpu() && x.dtype() == DType::F32) {
+        if !has_kernels(x) {
             return self.compose(x);
         }
         let op = Conv2dOp {
             window: self.window,
             way: Way::Convolve,
         };
-        let x = x.contiguous()?;
         match &self.bias {
-            Some(bias) => x.apply_op3(&self.weight, bias, op),
-            None => x.apply_op2(&self.weight, op),
+            Some(bias) => apply(op, [x, &self.weight, bias]),
+            None => apply(op, [x, self.weight.as_tensor()]),
         }
     }
 
@@ -170,14 +150,14 @@ impl ConvTranspose2d {
     /// If the input has another number of axes or channels, or nothing would be left of the plane.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         check_channels(x, self.weight.dim(0)?)?;
-        if !(x.device().is_cpu() && x.dtype() == DType::F32) {
+        if !has_kernels(x) {
             return self.compose(x);
         }
         let op = Conv2dOp {
             window: self.window,
             way: Way::Transpose(self.added),
         };
-        x.contiguous()?.apply_op3(&self.weight, &self.bias, op)
+        apply(op, [x, &self.weight, &self.bias])
     }
 
     /// The same with Candle's own operations, on any device. Nothing of the window must depend on the axis.

@@ -1,11 +1,11 @@
 //! The cross entropy of logits and classes, with weights per class and smoothed labels, as PyTorch defines it.
 //! Where weights and smoothing come from is the recipe's business.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Shape, Tensor, bail};
 
-use super::host::floats;
+use super::operation::{Input, Operation, apply, has_kernels};
 
 /// How mistakes are counted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,10 +47,10 @@ impl CrossEntropy {
             labels,
             weights,
             smoothing: self.label_smoothing,
-            gradient: Arc::default(),
+            gradient: OnceLock::new(),
         };
-        if logits.device().is_cpu() && logits.dtype() == DType::F32 {
-            return logits.contiguous()?.apply_op1(op);
+        if has_kernels(logits) {
+            return apply(op, [logits]);
         }
         op.compose(logits)
     }
@@ -61,7 +61,7 @@ struct CrossEntropyOp {
     weights: Vec<f32>,
     smoothing: f64,
     /// Of the logits, as the forward pass found it.
-    gradient: Arc<OnceLock<Vec<f32>>>,
+    gradient: OnceLock<Vec<f32>>,
 }
 
 impl CrossEntropyOp {
@@ -75,25 +75,25 @@ impl CrossEntropyOp {
     /// What each class's `-ln p` counts in a sample's loss, which is the target distribution times the weights.
     fn shares(&self, label: u32) -> Vec<f64> {
         let spread = self.smoothing / self.weights.len() as f64;
-        let share = |(class, weight): (usize, &f32)| {
-            let hit = if class == label as usize {
-                1.0 - self.smoothing
-            } else {
-                0.0
-            };
-            f64::from(*weight) * (hit + spread)
-        };
-        self.weights.iter().enumerate().map(share).collect()
+        let mut shares = Vec::with_capacity(self.weights.len());
+        for (class, weight) in self.weights.iter().enumerate() {
+            let is_label = class == label as usize;
+            let hit = if is_label { 1.0 - self.smoothing } else { 0.0 };
+            shares.push(f64::from(*weight) * (hit + spread));
+        }
+        shares
     }
 
     fn compose(&self, logits: &Tensor) -> Result<Tensor> {
         let total = self.total();
-        let shares: Vec<f32> = self
-            .labels
-            .iter()
-            .flat_map(|label| self.shares(*label))
-            .map(|share| (share / total) as f32)
-            .collect();
+        let mut shares = Vec::with_capacity(logits.elem_count());
+        for label in &self.labels {
+            shares.extend(
+                self.shares(*label)
+                    .iter()
+                    .map(|share| (share / total) as f32),
+            );
+        }
         let shares =
             Tensor::from_vec(shares, logits.shape(), logits.device())?.to_dtype(logits.dtype())?;
         let log = candle_nn::ops::log_softmax(logits, D::Minus1)?;
@@ -101,17 +101,15 @@ impl CrossEntropyOp {
     }
 }
 
-impl CustomOp1 for CrossEntropyOp {
-    fn name(&self) -> &'static str {
-        "cross-entropy"
-    }
+impl Operation<1> for CrossEntropyOp {
+    const NAME: &'static str = "cross-entropy";
 
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let logits = floats(logits, layout)?;
+    fn forward(&self, [logits]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
         let (count, total) = (self.weights.len(), self.total());
-        let mut gradient = Vec::with_capacity(logits.len());
+        let mut gradient = Vec::with_capacity(logits.values.len());
         let mut loss = 0.0;
-        for (logits, label) in logits.chunks_exact(count).zip(&self.labels) {
+        for (logits, label) in logits.values.chunks_exact(count).zip(&self.labels) {
+            // Without the largest logit, no exponential overflows and their sum is at least 1.
             let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exponentials: Vec<f64> = logits
                 .iter()
@@ -121,6 +119,7 @@ impl CustomOp1 for CrossEntropyOp {
             let shares = self.shares(*label);
             let all: f64 = shares.iter().sum();
             for ((logit, exponential), share) in logits.iter().zip(&exponentials).zip(&shares) {
+                // A class without a share may have a logit of minus infinity.
                 if *share != 0.0 {
                     loss += share * (sum.ln() - f64::from(logit - most));
                 }
@@ -130,22 +129,20 @@ impl CustomOp1 for CrossEntropyOp {
         if self.gradient.set(gradient).is_err() {
             bail!("a cross entropy was applied twice")
         }
-        Ok((
-            CpuStorage::F32(vec![(loss / total) as f32]),
-            Shape::from(()),
-        ))
+        Ok((vec![(loss / total) as f32], ().into()))
     }
 
-    fn bwd(&self, logits: &Tensor, _: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(
+        &self,
+        _: [Input<'_>; 1],
+        _: &[f32],
+        upstream: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
         let Some(gradient) = self.gradient.get() else {
             bail!("a cross entropy was differentiated before it was applied")
         };
-        let upstream: f32 = upstream.to_scalar()?;
-        let values: Vec<f32> = gradient
-            .iter()
-            .map(|gradient| gradient * upstream)
-            .collect();
-        Tensor::from_vec(values, logits.shape(), logits.device()).map(Some)
+        let values = gradient.iter().map(|gradient| gradient * upstream[0]);
+        Ok([Some(values.collect())])
     }
 }
 
@@ -222,7 +219,7 @@ mod tests {
                 labels: vec![2, 0, 1, 2],
                 weights: weights.clone().unwrap_or_else(|| vec![1.0; 3]),
                 smoothing,
-                gradient: Arc::default(),
+                gradient: OnceLock::new(),
             };
             assert_eq!(op.total(), total);
             let logits = Var::new(&LOGITS, &Device::Cpu).unwrap();

@@ -1,11 +1,11 @@
 //! Dropout (Srivastava et al., JMLR 2014) whose masks are not kept but drawn again for the backward pass.
 //! Fused operations draw the same masks for themselves, row by row.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::Mode;
 use super::chunks::{chunks, fill_rows};
-use super::host::{floats, with_slice};
+use super::operation::{Input, Operation, apply, has_kernels};
 use contract::Random;
 
 /// One application of dropout: with probability `rate` a value becomes 0, otherwise it is divided by `1 - rate`.
@@ -56,28 +56,24 @@ impl Dropout {
         }
         let kept = self.kept();
         let mut random = Random::new(self.seed.wrapping_add(row as u64), "dropout");
-        let factor = |bits: u64| {
-            if (bits as u16) < self.dropped {
+        let mut blocks = factors.chunks_exact_mut(4);
+        for block in &mut blocks {
+            self.fill_some(random.next_u64(), kept, block);
+        }
+        self.fill_some(random.next_u64(), kept, blocks.into_remainder());
+    }
+
+    /// At most four factors, each decided by sixteen bits.
+    #[inline(always)]
+    fn fill_some(self, mut bits: u64, kept: f32, factors: &mut [f32]) {
+        for factor in factors {
+            *factor = if (bits as u16) < self.dropped {
                 0.0
             } else {
                 kept
-            }
-        };
-        let mut blocks = factors.chunks_exact_mut(4);
-        for block in &mut blocks {
-            let bits = random.next_u64();
-            block.copy_from_slice(&[
-                factor(bits),
-                factor(bits >> 16),
-                factor(bits >> 32),
-                factor(bits >> 48),
-            ]);
+            };
+            bits >>= 16;
         }
-        let rest = blocks.into_remainder();
-        let bits = random.next_u64();
-        rest.iter_mut()
-            .enumerate()
-            .for_each(|(index, value)| *value = factor(bits >> (16 * index)));
     }
 
     /// `x`, `[…, width]`, with values dropped.
@@ -88,8 +84,8 @@ impl Dropout {
         if self.is_none() {
             return Ok(x.clone());
         }
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op1(DropoutOp(self));
+        if has_kernels(x) {
+            return apply(self, [x]);
         }
         x * self.mask(x)?
     }
@@ -99,67 +95,62 @@ impl Dropout {
     /// # Errors
     /// If a tensor operation fails.
     pub fn mask(self, x: &Tensor) -> Result<Tensor> {
-        let width = x.dims().last().copied().unwrap_or(1).max(1);
+        let width = last(x.dims());
         let (_, kept) = fill_rows(
             &chunks(x.elem_count() / width),
             [width],
             |rows, [factors]| {
-                rows.zip(factors.chunks_exact_mut(width))
-                    .for_each(|(row, factors)| self.fill(row, factors));
-                // A byte each is a quarter of the way to a GPU.
-                factors
-                    .iter()
-                    .map(|factor| u8::from(*factor != 0.0))
-                    .collect::<Vec<u8>>()
+                for (row, factors) in rows.zip(factors.chunks_exact_mut(width)) {
+                    self.fill(row, factors);
+                }
+                // Bytes need a quarter of the time that floats take to a GPU.
+                let kept = factors.iter().map(|factor| u8::from(*factor != 0.0));
+                kept.collect::<Vec<u8>>()
             },
         );
         let kept = Tensor::from_vec(kept.concat(), x.shape(), x.device())?.to_dtype(x.dtype())?;
         kept * f64::from(self.kept())
     }
 
-    fn apply(self, x: &[f32], width: usize) -> Vec<f32> {
-        let width = width.max(1);
+    pub(crate) fn apply(self, x: &[f32], width: usize) -> Vec<f32> {
         let ([target], _) = fill_rows(&chunks(x.len() / width), [width], |rows, [target]| {
             for (row, target) in rows.zip(target.chunks_exact_mut(width)) {
                 self.fill(row, target);
-                target
-                    .iter_mut()
-                    .zip(&x[row * width..])
-                    .for_each(|(factor, x)| *factor *= x);
+                for (factor, x) in target.iter_mut().zip(&x[row * width..]) {
+                    *factor *= x;
+                }
             }
         });
         target
     }
 }
 
-struct DropoutOp(Dropout);
+impl Operation<1> for Dropout {
+    const NAME: &'static str = "dropout";
 
-impl CustomOp1 for DropoutOp {
-    fn name(&self) -> &'static str {
-        "dropout"
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        Ok((self.apply(x.values, last(x.dims)), x.dims.into()))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let width = layout.dims().last().copied().unwrap_or(1);
-        Ok((
-            CpuStorage::F32(self.0.apply(floats(x, layout)?, width)),
-            layout.shape().clone(),
-        ))
+    fn backward(
+        &self,
+        [x]: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        Ok([Some(self.apply(gradient, last(x.dims)))])
     }
+}
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let width = x.dims().last().copied().unwrap_or(1);
-        let values = with_slice(&gradient.contiguous()?, |gradient| {
-            self.0.apply(gradient, width)
-        })?;
-        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
-    }
+/// The length of the last axis, at least 1.
+fn last(dims: &[usize]) -> usize {
+    dims.last().copied().unwrap_or(1).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
 
     #[test]
     fn drops_its_share_keeps_the_mean_and_repeats_itself_backward() {

@@ -234,7 +234,7 @@ mod tests {
             add(level, &sums, &mut means[..37]);
             (sums, means, gradient, error)
         };
-        let expected = all(Level::Portable);
+        let expected = all(Level::PORTABLE);
         assert!(
             Level::available()
                 .into_iter()

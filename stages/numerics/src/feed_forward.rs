@@ -3,11 +3,12 @@
 
 mod op;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::gelu::gelu;
 use super::linear::Linear;
+use super::operation::{apply, has_kernels};
 use op::FeedForwardOp;
 
 /// `second(dropout(gelu(first(x))))`.
@@ -45,14 +46,14 @@ impl FeedForward {
                 x.dims()
             )
         }
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
+        if has_kernels(x) {
             let op = FeedForwardOp {
                 input: self.first.input,
                 hidden: self.first.output,
                 output: self.second.output,
                 dropout,
             };
-            return x.contiguous()?.apply_op2(&self.parameters()?, op);
+            return apply(op, [x, &self.parameters()?]);
         }
         self.compose(x, dropout)
     }
@@ -68,16 +69,11 @@ impl FeedForward {
 
     /// All parameters one after the other: operations take three tensors at most.
     fn parameters(&self) -> Result<Tensor> {
-        let all = [
-            &self.first.weight,
-            &self.first.bias,
-            &self.second.weight,
-            &self.second.bias,
-        ];
-        let flat = all
-            .into_iter()
-            .map(|parameter| parameter.flatten_all())
-            .collect::<Result<Vec<_>>>()?;
+        let mut flat = Vec::with_capacity(4);
+        for layer in [&self.first, &self.second] {
+            flat.push(layer.weight.flatten_all()?);
+            flat.push(layer.bias.flatten_all()?);
+        }
         Tensor::cat(&flat, 0)
     }
 }
@@ -86,7 +82,7 @@ impl FeedForward {
 mod tests {
     use super::*;
     use crate::{Mode, StateBuilder};
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use contract::Random;
 
     fn apart(found: &Tensor, expected: &Tensor) -> f32 {

@@ -1,56 +1,53 @@
 //! The Gaussian error linear unit in its exact form, x · Φ(x) (Hendrycks and Gimpel, 2016).
 //! The approximation by a hyperbolic tangent is not here.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
 use super::elementary::normal;
-use super::host::{floats, with_slices};
+use super::operation::{Input, Operation, apply, has_kernels};
 use super::simd::{Level, vectorised};
 
 /// x · Φ(x) of every value.
 ///
 /// # Errors
 /// If a tensor operation fails.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(GeluOp);
+pub(crate) fn gelu(x: &Tensor) -> Result<Tensor> {
+    if has_kernels(x) {
+        return apply(GeluOp, [x]);
     }
     x.gelu_erf()
 }
 
 struct GeluOp;
 
-impl CustomOp1 for GeluOp {
-    fn name(&self) -> &'static str {
-        "gelu"
-    }
+impl Operation<1> for GeluOp {
+    const NAME: &'static str = "gelu";
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = floats(x, layout)?;
-        let ([target], _) = fill_rows(&chunks(x.len()), [1], |range, [target]| {
-            gelu_forward(Level::detect(), &x[range], target);
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let ([target], _) = fill_rows(&chunks(x.values.len()), [1], |range, [target]| {
+            gelu_forward(Level::detect(), &x.values[range], target);
         });
-        Ok((CpuStorage::F32(target), layout.shape().clone()))
+        Ok((target, x.dims.into()))
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let gradient = gradient.contiguous()?;
-        let differentiate = |x: &[f32], gradient: &[f32]| {
-            let ([target], _) = fill_rows(&chunks(x.len()), [1], |range, [target]| {
-                target.copy_from_slice(&gradient[range.clone()]);
-                gelu_backward(Level::detect(), &x[range], target);
-            });
-            target
-        };
-        let values = with_slices([x, &gradient], |[x, gradient]| differentiate(x, gradient))?;
-        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    fn backward(
+        &self,
+        [x]: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        let ([target], _) = fill_rows(&chunks(x.values.len()), [1], |range, [target]| {
+            target.copy_from_slice(&gradient[range.clone()]);
+            gelu_backward(Level::detect(), &x.values[range], target);
+        });
+        Ok([Some(target)])
     }
 }
 
 vectorised! {
     /// `target = x · Φ(x)`.
-    pub fn gelu_forward(x: &[f32], target: &mut [f32]) {
+    pub(crate) fn gelu_forward(x: &[f32], target: &mut [f32]) {
         for (target, x) in target.iter_mut().zip(x) {
             *target = x * normal(*x).0;
         }
@@ -59,7 +56,7 @@ vectorised! {
 
 vectorised! {
     /// `gradient *= Φ(x) + x · φ(x)`, the slope of [`gelu_forward`].
-    pub fn gelu_backward(x: &[f32], gradient: &mut [f32]) {
+    pub(crate) fn gelu_backward(x: &[f32], gradient: &mut [f32]) {
         for (gradient, x) in gradient.iter_mut().zip(x) {
             let (below, density) = normal(*x);
             *gradient *= below + x * density;

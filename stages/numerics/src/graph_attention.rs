@@ -3,17 +3,17 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Shape, Tensor, bail};
 
-use super::chunks::{chunks, fill_rows};
+use super::chunks::{chunks, fill_rows, sum_shares};
 use super::elementary::exp;
-use super::elementwise::{Lanes, lanes};
-use super::host::{floats, with_slices};
+use super::elementwise::{Lanes, add, lanes};
+use super::operation::{Input, Operation, apply, has_kernels};
 use super::precision::matmul;
 use super::simd::{Level, vectorised};
 
 /// The slope of the leaky rectifier below zero.
-pub const LEAK: f32 = 0.2;
+const LEAK: f32 = 0.2;
 /// Stands for minus infinity where no edge is.
 const NO_EDGE: f32 = -1e30;
 
@@ -49,9 +49,9 @@ impl Edges {
         let nodes = self.nodes();
         let mut mask = vec![NO_EDGE; nodes * nodes];
         for own in 0..nodes {
-            self.from[self.starts[own]..self.starts[own + 1]]
-                .iter()
-                .for_each(|other| mask[own * nodes + other] = 0.0);
+            for other in &self.from[self.starts[own]..self.starts[own + 1]] {
+                mask[own * nodes + other] = 0.0;
+            }
         }
         Tensor::from_vec(mask, (nodes, nodes), like.device())?.to_dtype(like.dtype())
     }
@@ -81,14 +81,12 @@ pub fn attend(
             states.dims()
         )
     }
-    if states.device().is_cpu() && states.dtype() == DType::F32 {
+    if has_kernels(states) {
         let op = AttendOp {
             edges: Arc::clone(edges),
-            shares: Arc::default(),
+            shares: OnceLock::new(),
         };
-        return states
-            .contiguous()?
-            .apply_op3(&vectors.contiguous()?, &offsets.contiguous()?, op);
+        return apply(op, [states, vectors, offsets]);
     }
     compose(states, vectors, offsets, edges)
 }
@@ -104,14 +102,15 @@ fn compose(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -
 fn weights(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -> Result<Tensor> {
     let (batch, nodes, width) = states.dims3()?;
     let rows = states.reshape((batch * nodes, width))?;
-    let along = |index: usize| {
-        let part =
-            matmul(&rows, &vectors.get(index)?.reshape((width, 1))?)?.reshape((batch, nodes))?;
-        part.broadcast_add(&offsets.get(index)?.unsqueeze(0)?)
-    };
-    let logits = along(0)?
+    let mut shares = Vec::with_capacity(2);
+    for index in 0..2 {
+        let products = matmul(&rows, &vectors.get(index)?.reshape((width, 1))?)?;
+        let products = products.reshape((batch, nodes))?;
+        shares.push(products.broadcast_add(&offsets.get(index)?.unsqueeze(0)?)?);
+    }
+    let logits = shares[0]
         .unsqueeze(2)?
-        .broadcast_add(&along(1)?.unsqueeze(1)?)?;
+        .broadcast_add(&shares[1].unsqueeze(1)?)?;
     // max(x, leak x), with a gradient that Candle gets right.
     let leaky = (logits.relu()? - (logits.neg()?.relu()? * f64::from(LEAK))?)?;
     candle_nn::ops::softmax(&leaky.broadcast_add(&edges.mask(states)?)?, D::Minus1)
@@ -120,55 +119,32 @@ fn weights(states: &Tensor, vectors: &Tensor, offsets: &Tensor, edges: &Edges) -
 struct AttendOp {
     edges: Arc<Edges>,
     /// Of every sample and edge: the weight, and the slope of the rectifier.
-    shares: Arc<OnceLock<[Vec<f32>; 2]>>,
+    shares: OnceLock<[Vec<f32>; 2]>,
 }
 
-impl CustomOp3 for AttendOp {
-    fn name(&self) -> &'static str {
-        "graph-attention"
-    }
+impl Operation<3> for AttendOp {
+    const NAME: &'static str = "graph-attention";
 
-    fn cpu_fwd(
-        &self,
-        states: &CpuStorage,
-        states_layout: &Layout,
-        vectors: &CpuStorage,
-        vectors_layout: &Layout,
-        offsets: &CpuStorage,
-        offsets_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, nodes, width) = states_layout.shape().dims3()?;
-        let (states, vectors) = (
-            floats(states, states_layout)?,
-            floats(vectors, vectors_layout)?,
-        );
-        let (offsets, size, edges) = (
-            floats(offsets, offsets_layout)?,
-            nodes * width,
-            self.edges.from.len(),
-        );
+    fn forward(&self, [states, vectors, offsets]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, nodes, width) = Shape::from(states.dims).dims3()?;
+        let (size, edges) = (nodes * width, self.edges.from.len());
         let ([target, weights, slopes], _) = fill_rows(
             &chunks(batch),
             [size, edges, edges],
             |range, [target, weights, slopes]| {
                 let mut logits = vec![0.0; 2 * nodes];
-                let samples = states[range.start * size..range.end * size].chunks_exact(size);
-                let shares = weights
-                    .chunks_exact_mut(edges)
-                    .zip(slopes.chunks_exact_mut(edges));
-                for ((states, target), (weights, slopes)) in
-                    samples.zip(target.chunks_exact_mut(size)).zip(shares)
-                {
-                    logits.copy_from_slice(offsets);
+                for (index, sample) in range.enumerate() {
+                    let kept = index * edges..(index + 1) * edges;
+                    logits.copy_from_slice(offsets.values);
                     forward(
                         Level::detect(),
-                        states,
-                        vectors,
+                        &states.values[sample * size..][..size],
+                        vectors.values,
                         &self.edges,
                         &mut logits,
-                        weights,
-                        slopes,
-                        target,
+                        &mut weights[kept.clone()],
+                        &mut slopes[kept],
+                        &mut target[index * size..][..size],
                     );
                 }
             },
@@ -176,82 +152,48 @@ impl CustomOp3 for AttendOp {
         if self.shares.set([weights, slopes]).is_err() {
             bail!("an attention was applied twice")
         }
-        Ok((CpuStorage::F32(target), states_layout.shape().clone()))
+        Ok((target, states.dims.into()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        states: &Tensor,
-        vectors: &Tensor,
-        offsets: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        [states, vectors, _]: [Input<'_>; 3],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
         let Some([weights, slopes]) = self.shares.get() else {
             bail!("an attention was differentiated before it was applied")
         };
-        let (batch, nodes, width) = states.dims3()?;
+        let (batch, nodes, width) = Shape::from(states.dims).dims3()?;
         let (size, edges) = (nodes * width, self.edges.from.len());
-        let tensors = [states, vectors, &gradient.contiguous()?];
-        let (of_states, sums) = with_slices(tensors, |[states, vectors, gradient]| {
-            let ([of_states], sums) = fill_rows(&chunks(batch), [size], |range, [of_states]| {
-                let mut sums = [vec![0.0; 3 * width], vec![0.0; 2 * nodes]];
-                let [of_vectors, of_offsets] = &mut sums;
-                let mut own = vec![0.0; 2 * nodes];
-                let mut of_weights = vec![0.0; edges];
-                for (sample, of_states) in range.zip(of_states.chunks_exact_mut(size)) {
-                    own.fill(0.0);
-                    backward(
-                        Level::detect(),
-                        &states[sample * size..][..size],
-                        vectors,
-                        &self.edges,
-                        [
-                            &weights[sample * edges..][..edges],
-                            &slopes[sample * edges..][..edges],
-                        ],
-                        &gradient[sample * size..][..size],
-                        &mut of_weights,
-                        &mut own,
-                        of_states,
-                        of_vectors,
-                    );
-                    of_offsets
-                        .iter_mut()
-                        .zip(&own)
-                        .for_each(|(sum, own)| *sum += own);
-                }
-                sums
-            });
-            (of_states, sums)
-        })?;
-        let mut total = [vec![0.0; 3 * width], vec![0.0; 2 * nodes]];
-        for share in &sums {
-            for (total, share) in total.iter_mut().zip(share) {
-                total
-                    .iter_mut()
-                    .zip(share)
-                    .for_each(|(total, share)| *total += share);
+        let ([of_states], shares) = fill_rows(&chunks(batch), [size], |range, [of_states]| {
+            // The vectors' share and, behind it, that of the offsets.
+            let mut share = vec![0.0; 3 * width + 2 * nodes];
+            let (of_vectors, of_offsets) = share.split_at_mut(3 * width);
+            let mut of_logits = vec![0.0; 2 * nodes];
+            let mut of_weights = vec![0.0; edges];
+            for (sample, of_states) in range.zip(of_states.chunks_exact_mut(size)) {
+                let kept = sample * edges..(sample + 1) * edges;
+                of_logits.fill(0.0);
+                backward(
+                    Level::detect(),
+                    &states.values[sample * size..][..size],
+                    vectors.values,
+                    &self.edges,
+                    [&weights[kept.clone()], &slopes[kept]],
+                    &gradient[sample * size..][..size],
+                    &mut of_weights,
+                    &mut of_logits,
+                    of_states,
+                    of_vectors,
+                );
+                add(Level::detect(), &of_logits, of_offsets);
             }
-        }
-        let [of_vectors, of_offsets] = total;
-        Ok((
-            Some(Tensor::from_vec(
-                of_states,
-                states.shape(),
-                states.device(),
-            )?),
-            Some(Tensor::from_vec(
-                of_vectors,
-                vectors.shape(),
-                states.device(),
-            )?),
-            Some(Tensor::from_vec(
-                of_offsets,
-                offsets.shape(),
-                states.device(),
-            )?),
-        ))
+            share
+        });
+        let mut of_vectors = sum_shares(shares, 3 * width + 2 * nodes);
+        let of_offsets = of_vectors.split_off(3 * width);
+        Ok([Some(of_states), Some(of_vectors), Some(of_offsets)])
     }
 }
 
@@ -268,10 +210,9 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
 /// `target += factor * row`.
 #[inline(always)]
 fn add_scaled(factor: f32, row: &[f32], target: &mut [f32]) {
-    target
-        .iter_mut()
-        .zip(row)
-        .for_each(|(target, value)| *target += factor * value);
+    for (target, value) in target.iter_mut().zip(row) {
+        *target += factor * value;
+    }
 }
 
 vectorised! {

@@ -1,12 +1,11 @@
 //! Means over the rows of groups, as an operation of Candle's graph on the CPU with its backward pass: Candle's own sums over
 //! any axis but the last are slow.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
+use candle_core::{Result, Shape, Tensor};
 
-use super::chunks::{chunks, split_rows};
+use super::chunks::{chunks, fill_rows};
 use super::elementwise::group_means;
-use super::host::{floats, with_slice};
+use super::operation::{Input, Operation, apply, has_kernels};
 use super::simd::{Level, vectorised};
 
 /// The mean over the last axis but one: `[…, group, columns]` to `[…, columns]`.
@@ -18,12 +17,12 @@ pub fn group_mean(x: &Tensor) -> Result<Tensor> {
     if rank < 2 || x.elem_count() == 0 {
         candle_core::bail!("there are no groups of rows in {:?}", x.dims())
     }
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
+    if has_kernels(x) {
         let op = GroupMean {
             group: x.dims()[rank - 2],
             columns: x.dims()[rank - 1],
         };
-        return x.contiguous()?.apply_op1(op);
+        return apply(op, [x]);
     }
     x.mean(rank - 2)
 }
@@ -33,46 +32,35 @@ struct GroupMean {
     columns: usize,
 }
 
-impl CustomOp1 for GroupMean {
-    fn name(&self) -> &'static str {
-        "group-mean"
+impl Operation<1> for GroupMean {
+    const NAME: &'static str = "group-mean";
+
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (group, columns) = (self.group, self.columns);
+        let size = group * columns;
+        let parts = chunks(x.values.len() / size);
+        let ([target], _) = fill_rows(&parts, [columns], |range, [target]| {
+            let x = &x.values[range.start * size..range.end * size];
+            group_means(Level::detect(), x, group, columns, target);
+        });
+        let mut dims = x.dims.to_vec();
+        dims.remove(dims.len() - 2);
+        Ok((target, dims.into()))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, size) = (floats(x, layout)?, self.group * self.columns);
-        let parts = chunks(x.len() / size);
-        let mut target = vec![0.0; x.len() / self.group];
-        split_rows(&mut target, &parts, self.columns)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, part)| {
-                group_means(
-                    Level::detect(),
-                    &x[part.start * size..part.end * size],
-                    self.group,
-                    self.columns,
-                    target,
-                );
-            });
-        let mut shape = layout.dims().to_vec();
-        shape.remove(shape.len() - 2);
-        Ok((CpuStorage::F32(target), shape.into()))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (gradient, size) = (gradient.contiguous()?, self.group * self.columns);
-        let mut target = vec![0.0; x.elem_count()];
-        with_slice(&gradient, |gradient| {
-            let parts = chunks(gradient.len() / self.columns);
-            split_rows(&mut target, &parts, size)
-                .into_par_iter()
-                .zip(&parts)
-                .for_each(|(target, part)| {
-                    let gradient = &gradient[part.start * self.columns..part.end * self.columns];
-                    shares(Level::detect(), gradient, self.group, self.columns, target);
-                });
-        })?;
-        Tensor::from_vec(target, x.shape(), x.device()).map(Some)
+    fn backward(
+        &self,
+        _: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        let (group, columns) = (self.group, self.columns);
+        let parts = chunks(gradient.len() / columns);
+        let ([target], _) = fill_rows(&parts, [group * columns], |range, [target]| {
+            let gradient = &gradient[range.start * columns..range.end * columns];
+            shares(Level::detect(), gradient, group, columns, target);
+        });
+        Ok([Some(target)])
     }
 }
 
@@ -93,7 +81,7 @@ vectorised! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use contract::Random;
 
     #[test]

@@ -7,7 +7,7 @@ mod reset_after;
 mod reset_before;
 mod sequence;
 
-use candle_core::{D, DType, Result, Tensor, Var, bail};
+use candle_core::{D, Result, Tensor, Var, bail};
 use candle_nn::ops::sigmoid;
 
 use self::cell::{Cell, Sizes};
@@ -16,6 +16,7 @@ use self::reset_after::ResetAfter;
 use self::reset_before::ResetBefore;
 use super::batch_norm::Mode;
 use super::initialise::Initial;
+use super::operation::{apply, has_kernels};
 use super::precision::matmul;
 use super::state::StateBuilder;
 
@@ -73,10 +74,10 @@ impl Gru {
             &self.bias_ih,
             &self.bias_hh,
         ];
-        match on_host(x) {
-            true => run::<ResetAfter>(x, &weights, initial, sizes, mode, &self.spare),
-            false => self.compose(x, initial),
+        if has_kernels(x) {
+            return run::<ResetAfter>(x, weights, initial, sizes, mode, &self.spare);
         }
+        self.compose(x, initial)
     }
 
     /// The same with Candle's own operations, on any device.
@@ -159,10 +160,10 @@ impl GruCell {
             &self.gates_bias,
             &self.candidate_bias,
         ];
-        match on_host(x) {
-            true => run::<ResetBefore>(x, &weights, initial, sizes, mode, &self.spare),
-            false => self.compose(x, initial),
+        if has_kernels(x) {
+            return run::<ResetBefore>(x, weights, initial, sizes, mode, &self.spare);
         }
+        self.compose(x, initial)
     }
 
     /// The same with Candle's own operations, on any device.
@@ -173,24 +174,16 @@ impl GruCell {
         let sizes = sizes(x, self.input, self.hidden)?;
         let (input, hidden) = (self.input, self.hidden);
         walk(&x.contiguous()?, initial, sizes, |x, state| {
-            let both = |state: &Tensor| Tensor::cat(&[x, state], 1);
-            let gates =
-                matmul(&both(state)?, &self.gates_kernel)?.broadcast_add(&self.gates_bias)?;
-            let gates = sigmoid(&gates)?;
-            let (reset, update) = (
-                gates.narrow(1, 0, hidden)?,
-                gates.narrow(1, hidden, hidden)?,
-            );
             debug_assert_eq!(x.dims(), [sizes.batch, input]);
-            let candidate = matmul(&both(&(reset * state)?)?, &self.candidate_kernel)?;
+            let gates = matmul(&Tensor::cat(&[x, state], 1)?, &self.gates_kernel)?;
+            let gates = sigmoid(&gates.broadcast_add(&self.gates_bias)?)?;
+            let reset = (gates.narrow(1, 0, hidden)? * state)?;
+            let update = gates.narrow(1, hidden, hidden)?;
+            let candidate = matmul(&Tensor::cat(&[x, &reset], 1)?, &self.candidate_kernel)?;
             let candidate = candidate.broadcast_add(&self.candidate_bias)?.tanh()?;
             &candidate + (update * (state - &candidate)?)?
         })
     }
-}
-
-fn on_host(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::F32
 }
 
 fn sizes(x: &Tensor, input: usize, hidden: usize) -> Result<Sizes> {
@@ -219,24 +212,21 @@ fn initial_state(x: &Tensor, initial: Option<&Tensor>, sizes: Sizes) -> Result<T
 
 fn run<C: Cell>(
     x: &Tensor,
-    weights: &[&Var],
+    weights: [&Var; 4],
     initial: Option<&Tensor>,
     sizes: Sizes,
     mode: Mode,
     spare: &Spare,
 ) -> Result<Tensor> {
     let initial = initial_state(x, initial, sizes)?;
-    let flat = weights
-        .iter()
-        .map(|weight| weight.flatten_all())
-        .collect::<Result<Vec<_>>>()?;
+    let mut flat = Vec::with_capacity(weights.len());
+    for weight in weights {
+        flat.push(weight.flatten_all()?);
+    }
     let packed = Tensor::cat(&flat, 0)?;
     debug_assert_eq!(packed.elem_count(), C::packed(sizes.input, sizes.hidden));
-    x.contiguous()?.apply_op3(
-        &packed,
-        &initial,
-        GruOp::<C>::new(sizes, mode == Mode::Train, spare),
-    )
+    let op = GruOp::<C>::new(sizes, mode == Mode::Train, spare);
+    apply(op, [x, &packed, &initial])
 }
 
 /// Step after step over `[batch, time, …]`, from one state to the next.

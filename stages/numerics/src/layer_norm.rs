@@ -2,10 +2,11 @@
 
 mod op;
 
-use candle_core::{D, DType, Result, Tensor, Var};
+use candle_core::{D, Result, Tensor, Var};
 
 use super::dropout::Dropout;
 use super::initialise::Initial;
+use super::operation::{apply, has_kernels};
 use super::state::StateBuilder;
 use op::LayerNormOp;
 
@@ -40,10 +41,8 @@ impl LayerNorm {
     /// If the last axis is not as long as the layer.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x
-                .contiguous()?
-                .apply_op2(&self.parameters()?, self.op(Dropout::NONE));
+        if has_kernels(x) {
+            return apply(self.op(Dropout::NONE), [x, &self.parameters()?]);
         }
         self.compose(x)
     }
@@ -66,12 +65,8 @@ impl LayerNorm {
                 x.dims()
             )
         }
-        if x.device().is_cpu() && x.dtype() == DType::F32 {
-            return x.contiguous()?.apply_op3(
-                &branch.contiguous()?,
-                &self.parameters()?,
-                self.op(dropout),
-            );
+        if has_kernels(x) {
+            return apply(self.op(dropout), [x, branch, &self.parameters()?]);
         }
         self.compose(&(x + dropout.forward(branch)?)?)
     }

@@ -28,6 +28,7 @@ pub mod linear;
 pub mod loss;
 pub mod moments;
 pub mod noise;
+mod operation;
 pub mod optimizer;
 pub mod pool;
 pub mod positions;
@@ -43,7 +44,7 @@ pub mod time_varying;
 mod unfolded;
 
 pub use batch_norm::Mode;
-pub use device::{Machine, device, numeric_class, numeric_class_at};
+pub use device::{Machine, device, numeric_class};
 pub use gradients::Gradients;
 pub use precision::Precision;
 pub use simd::Level;

@@ -3,9 +3,10 @@
 
 mod op;
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 
 use super::initialise::Initial;
+use super::operation::{apply, has_kernels};
 use super::precision::matmul;
 use super::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use super::simd::Level;
@@ -28,7 +29,8 @@ impl Linear {
         input: usize,
         output: usize,
     ) -> Result<Self> {
-        Self::with_shape(builder, name, input, output, &[output, input])
+        let fan_in = Initial::FanIn(input);
+        Self::declare(builder, name, &[output, input], fan_in, fan_in)
     }
 
     /// A layer whose first values are said.
@@ -43,14 +45,7 @@ impl Linear {
         weight: Initial,
         bias: Initial,
     ) -> Result<Self> {
-        let weight = builder.parameter(format!("{name}.weight"), &[output, input], weight)?;
-        let bias = builder.parameter(format!("{name}.bias"), &[output], bias)?;
-        Ok(Self {
-            weight,
-            bias,
-            input,
-            output,
-        })
+        Self::declare(builder, name, &[output, input], weight, bias)
     }
 
     /// A layer that gives nothing until it has learned something.
@@ -73,22 +68,21 @@ impl Linear {
         input: usize,
         output: usize,
     ) -> Result<Self> {
-        Self::with_shape(builder, name, input, output, &[output, input, 1])
+        let fan_in = Initial::FanIn(input);
+        Self::declare(builder, name, &[output, input, 1], fan_in, fan_in)
     }
 
-    fn with_shape(
+    fn declare(
         builder: &mut StateBuilder<'_>,
         name: &str,
-        input: usize,
-        output: usize,
         shape: &[usize],
+        weight: Initial,
+        bias: Initial,
     ) -> Result<Self> {
-        let fan_in = Initial::FanIn(input);
-        let weight = builder.parameter(format!("{name}.weight"), shape, fan_in)?;
-        let bias = builder.parameter(format!("{name}.bias"), &[output], fan_in)?;
+        let (output, input) = (shape[0], shape[1]);
         Ok(Self {
-            weight,
-            bias,
+            weight: builder.parameter(format!("{name}.weight"), shape, weight)?,
+            bias: builder.parameter(format!("{name}.bias"), &[output], bias)?,
             input,
             output,
         })
@@ -120,10 +114,8 @@ pub fn forward(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
             x.dims()
         )
     }
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x
-            .contiguous()?
-            .apply_op3(weight, bias, op::LinearOp { input, output });
+    if has_kernels(x) {
+        return apply(op::LinearOp { input, output }, [x, weight, bias]);
     }
     compose(x, weight, bias)
 }
@@ -153,7 +145,6 @@ pub struct LinearKernel {
     forward: Panels,
     backward: Panels,
     bias: Vec<f32>,
-    no_bias: Vec<f32>,
 }
 
 impl LinearKernel {
@@ -165,7 +156,6 @@ impl LinearKernel {
             forward: Panels::new(level, 1, input, output),
             backward: Panels::new(level, 1, output, input),
             bias: vec![0.0; output],
-            no_bias: vec![0.0; input],
         }
     }
 
@@ -192,31 +182,15 @@ impl LinearKernel {
     /// `target`, `[rows, output]`, from `x`, `[rows, input]`.
     pub fn forward(&self, starts: &mut Starts, x: &[f32], target: &mut [f32]) {
         let starts = starts.get(x.len() / self.input, self.input);
-        multiply(
-            Rows {
-                values: x,
-                starts,
-                taps: &[0],
-            },
-            &self.forward,
-            Start::Bias(&self.bias),
-            target,
-        );
+        let rows = Rows::new(x, starts);
+        multiply(rows, &self.forward, Start::Bias(&self.bias), target);
     }
 
     /// `target`, `[rows, input]`, from the gradient of the output, `[rows, output]`.
     pub fn input_gradient(&self, starts: &mut Starts, gradient: &[f32], target: &mut [f32]) {
         let starts = starts.get(gradient.len() / self.output, self.output);
-        multiply(
-            Rows {
-                values: gradient,
-                starts,
-                taps: &[0],
-            },
-            &self.backward,
-            Start::Bias(&self.no_bias),
-            target,
-        );
+        let rows = Rows::new(gradient, starts);
+        multiply(rows, &self.backward, Start::Zeros, target);
     }
 
     /// Adds to the gradients of weight and bias, in their own layouts.
@@ -229,11 +203,7 @@ impl LinearKernel {
         bias: &mut [f32],
     ) {
         let starts = starts.get(gradient.len() / self.output, self.output);
-        let rows = Rows {
-            values: gradient,
-            starts,
-            taps: &[0],
-        };
+        let rows = Rows::new(gradient, starts);
         accumulate_outer(self.level, rows, self.output, x, self.input, weight);
         super::elementwise::add_rows(self.level, gradient, bias);
     }

@@ -1,10 +1,10 @@
 //! Losses between two tensors, and a penalty on steps, each as one operation with its slope.
 //! Sums are taken in 64 bits and in one order.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 
 use super::chunks::{chunks, fill_rows};
-use super::host::{floats, with_slice, with_slices};
+use super::operation::{Input, Operation, apply, has_kernels};
 use super::simd::{Level, vectorised};
 
 /// What a difference costs.
@@ -40,10 +40,8 @@ fn pair(found: &Tensor, wanted: &Tensor, kind: Kind) -> Result<Tensor> {
             wanted.dims()
         )
     }
-    if found.device().is_cpu() && found.dtype() == DType::F32 {
-        return found
-            .contiguous()?
-            .apply_op2(&wanted.contiguous()?, Pair(kind));
+    if has_kernels(found) {
+        return apply(Pair(kind), [found, wanted]);
     }
     let difference = (found - wanted)?;
     match kind {
@@ -59,60 +57,46 @@ fn pair(found: &Tensor, wanted: &Tensor, kind: Kind) -> Result<Tensor> {
 
 struct Pair(Kind);
 
-impl CustomOp2 for Pair {
-    fn name(&self) -> &'static str {
-        "loss"
-    }
-
-    fn cpu_fwd(
-        &self,
-        found: &CpuStorage,
-        found_layout: &Layout,
-        wanted: &CpuStorage,
-        wanted_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (found, wanted) = (floats(found, found_layout)?, floats(wanted, wanted_layout)?);
-        let (_, sums) = fill_rows(&chunks(found.len()), [], |range, []| {
-            sum_costs(
-                Level::detect(),
-                &found[range.clone()],
-                &wanted[range],
-                self.0 == Kind::Smooth,
-            )
+impl Pair {
+    /// The slope of the costs with respect to `one`, times `scale`.
+    fn slopes(&self, one: &[f32], other: &[f32], scale: f32) -> Vec<f32> {
+        let smooth = self.0 == Kind::Smooth;
+        let ([target], _) = fill_rows(&chunks(one.len()), [1], |range, [target]| {
+            let (one, other) = (&one[range.clone()], &other[range]);
+            slopes(Level::detect(), one, other, scale, smooth, target);
         });
-        let mean = sums.iter().sum::<f64>() / found.len() as f64;
-        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
+        target
+    }
+}
+
+impl Operation<2> for Pair {
+    const NAME: &'static str = "loss";
+
+    fn forward(&self, [found, wanted]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let smooth = self.0 == Kind::Smooth;
+        let (_, sums) = fill_rows(&chunks(found.values.len()), [], |range, []| {
+            let (found, wanted) = (&found.values[range.clone()], &wanted.values[range]);
+            sum_costs(Level::detect(), found, wanted, smooth)
+        });
+        let mean = sums.iter().sum::<f64>() / found.values.len() as f64;
+        Ok((vec![mean as f32], ().into()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        found: &Tensor,
-        wanted: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let scale = gradient.to_scalar::<f32>()? / found.elem_count() as f32;
-        let differentiate = |one: &[f32], other: &[f32]| {
-            let ([target], _) = fill_rows(&chunks(one.len()), [1], |range, [target]| {
-                slopes(
-                    Level::detect(),
-                    &one[range.clone()],
-                    &other[range],
-                    scale,
-                    self.0 == Kind::Smooth,
-                    target,
-                );
-            });
-            target
-        };
-        let of = |one: &Tensor, other: &Tensor| -> Result<Option<Tensor>> {
-            if !one.track_op() {
-                return Ok(None);
-            }
-            let values = with_slices([one, other], |[one, other]| differentiate(one, other))?;
-            Tensor::from_vec(values, one.shape(), one.device()).map(Some)
-        };
-        Ok((of(found, wanted)?, of(wanted, found)?))
+        [found, wanted]: [Input<'_>; 2],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let scale = gradient[0] / found.values.len() as f32;
+        let [mut of_found, mut of_wanted] = [None, None];
+        if found.tracked {
+            of_found = Some(self.slopes(found.values, wanted.values, scale));
+        }
+        if wanted.tracked {
+            of_wanted = Some(self.slopes(wanted.values, found.values, scale));
+        }
+        Ok([of_found, of_wanted])
     }
 }
 
@@ -168,28 +152,30 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
     if x.elem_count() == 0 {
         bail!("there is no mean of no values")
     }
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(Mean);
+    if has_kernels(x) {
+        return apply(Mean, [x]);
     }
     x.mean_all()
 }
 
 struct Mean;
 
-impl CustomOp1 for Mean {
-    fn name(&self) -> &'static str {
-        "mean"
+impl Operation<1> for Mean {
+    const NAME: &'static str = "mean";
+
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let sum: f64 = x.values.iter().map(|value| f64::from(*value)).sum();
+        Ok((vec![(sum / x.values.len() as f64) as f32], ().into()))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = floats(x, layout)?;
-        let mean = x.iter().map(|value| f64::from(*value)).sum::<f64>() / x.len() as f64;
-        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let share = gradient.to_scalar::<f32>()? / x.elem_count() as f32;
-        Tensor::full(share, x.shape(), x.device()).map(Some)
+    fn backward(
+        &self,
+        [x]: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        let count = x.values.len();
+        Ok([Some(vec![gradient[0] / count as f32; count])])
     }
 }
 
@@ -200,8 +186,8 @@ impl CustomOp1 for Mean {
 /// If the tensor does not have three axes.
 pub fn mean_squared_step(x: &Tensor) -> Result<Tensor> {
     let (_, length, _) = x.dims3()?;
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(Steps);
+    if has_kernels(x) {
+        return apply(Steps, [x]);
     }
     if length < 2 {
         return x.zeros_like()?.sum_all();
@@ -213,48 +199,47 @@ pub fn mean_squared_step(x: &Tensor) -> Result<Tensor> {
 
 struct Steps;
 
-/// The number of steps' values, at least 1, in a tensor of this shape.
-fn step_count(shape: (usize, usize, usize)) -> f64 {
-    (shape.0 * shape.1.saturating_sub(1) * shape.2).max(1) as f64
+impl Steps {
+    /// Floats of a sample and of one of its rows, and the number of all steps' values, at least 1.
+    fn sizes(dims: &[usize]) -> Result<(usize, usize, f64)> {
+        let (batch, length, width) = Shape::from(dims).dims3()?;
+        let count = (batch * length.saturating_sub(1) * width).max(1);
+        Ok((length * width, width, count as f64))
+    }
 }
 
-impl CustomOp1 for Steps {
-    fn name(&self) -> &'static str {
-        "mean-squared-step"
-    }
+impl Operation<1> for Steps {
+    const NAME: &'static str = "mean-squared-step";
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, length, width) = layout.shape().dims3()?;
-        let x = floats(x, layout)?;
-        let sample = length * width;
-        let (_, sums) = fill_rows(&chunks(batch), [], |samples, []| {
-            let sum = |sample: &[f32]| match sample.len() - width {
-                0 => 0.0,
-                rest => sum_costs(Level::detect(), &sample[width..], &sample[..rest], false),
-            };
-            x[samples.start * sample..samples.end * sample]
-                .chunks_exact(sample)
-                .map(sum)
-                .sum::<f64>()
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (size, width, count) = Self::sizes(x.dims)?;
+        let (_, sums) = fill_rows(&chunks(x.dims[0]), [], |samples, []| {
+            let mut sum = 0.0;
+            for sample in x.values[samples.start * size..samples.end * size].chunks_exact(size) {
+                let (later, earlier) = (&sample[width..], &sample[..size - width]);
+                sum += sum_costs(Level::detect(), later, earlier, false);
+            }
+            sum
         });
-        let mean = sums.iter().sum::<f64>() / step_count((batch, length, width));
-        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
+        let mean = sums.iter().sum::<f64>() / count;
+        Ok((vec![mean as f32], ().into()))
     }
 
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (batch, length, width) = x.dims3()?;
-        let scale = 2.0 * gradient.to_scalar::<f32>()? / step_count((batch, length, width)) as f32;
-        let sample = length * width;
-        let values = with_slice(x, |x| {
-            let ([target], _) = fill_rows(&chunks(batch), [sample], |samples, [target]| {
-                let x = &x[samples.start * sample..samples.end * sample];
-                for (x, target) in x.chunks_exact(sample).zip(target.chunks_exact_mut(sample)) {
-                    step_slopes(Level::detect(), x, width, scale, target);
-                }
-            });
-            target
-        })?;
-        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    fn backward(
+        &self,
+        [x]: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        let (size, width, count) = Self::sizes(x.dims)?;
+        let scale = 2.0 * gradient[0] / count as f32;
+        let ([target], _) = fill_rows(&chunks(x.dims[0]), [size], |samples, [target]| {
+            let samples = x.values[samples.start * size..samples.end * size].chunks_exact(size);
+            for (x, target) in samples.zip(target.chunks_exact_mut(size)) {
+                step_slopes(Level::detect(), x, width, scale, target);
+            }
+        });
+        Ok([Some(target)])
     }
 }
 

@@ -1,14 +1,14 @@
 //! Poolings over channels-last planes: the maximum under a window, and the mean of a whole plane.
 //! Padding of a maximum holds no values: it never wins.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::conv2d::Window2d;
-use super::elementwise::group_means;
-use super::host::{floats, with_slice};
+use super::group_mean::group_mean;
+use super::operation::{Input, Operation, apply, has_kernels};
 use super::simd::{Level, vectorised};
 use super::unfolded::shifted;
 
@@ -38,11 +38,14 @@ pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
             window.kernel
         )
     }
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(MaxPoolOp {
+    if has_kernels(x) {
+        let op = MaxPoolOp {
             window,
-            winners: Arc::new(OnceLock::new()),
-        });
+            plane: [height, width],
+            map: [rows, columns],
+            winners: OnceLock::new(),
+        };
+        return apply(op, [x]);
     }
     compose_max_pool2d(x, window, [rows, columns])
 }
@@ -64,22 +67,25 @@ fn compose_max_pool2d(x: &Tensor, window: Window2d, places: [usize; 2]) -> Resul
 /// # Errors
 /// If the tensor has another number of axes.
 pub fn global_mean(x: &Tensor) -> Result<Tensor> {
-    x.dims4()?;
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(GlobalMeanOp);
+    let (batch, height, width, channels) = x.dims4()?;
+    if has_kernels(x) {
+        return group_mean(&x.reshape((batch, height * width, channels))?);
     }
     x.mean((1, 2))
 }
 
 struct MaxPoolOp {
     window: Window2d,
+    /// Height and width of the plane, and rows and columns of what becomes of it.
+    plane: [usize; 2],
+    map: [usize; 2],
     /// The position of the kernel that won, for every value of the output.
-    winners: Arc<OnceLock<Vec<u8>>>,
+    winners: OnceLock<Vec<u8>>,
 }
 
 impl MaxPoolOp {
-    /// Position `tap` of the window at a place, as row and column of a plane of this size.
-    fn position(&self, place: [usize; 2], tap: usize, size: [usize; 2]) -> Option<[usize; 2]> {
+    /// The number on the plane of position `tap` of the window at a place; `None` in the padding.
+    fn position(&self, place: [usize; 2], tap: usize) -> Option<usize> {
         let Window2d {
             kernel,
             stride,
@@ -91,31 +97,30 @@ impl MaxPoolOp {
             let position = place[axis] * stride[axis] + taps[axis] * dilation[axis];
             position
                 .checked_sub(padding[axis])
-                .filter(|position| *position < size[axis])
+                .filter(|position| *position < self.plane[axis])
         };
-        Some([along(0)?, along(1)?])
+        Some(along(0)? * self.plane[1] + along(1)?)
     }
 
-    fn pool(
-        &self,
-        x: &[f32],
-        size: [usize; 2],
-        place: [usize; 2],
-        target: &mut [f32],
-        winners: &mut [u8],
-    ) {
+    /// The largest values of a plane, `[height, width, channels]`, under the window at one place.
+    fn pool(&self, plane: &[f32], place: [usize; 2], target: &mut [f32], winners: &mut [u8]) {
         let channels = target.len();
         target.fill(f32::NEG_INFINITY);
         for tap in 0..self.window.taps() {
-            if let Some([row, column]) = self.position(place, tap, size) {
-                let at = (row * size[1] + column) * channels;
-                keep_larger(
-                    Level::detect(),
-                    &x[at..at + channels],
-                    tap as u8,
-                    target,
-                    winners,
-                );
+            if let Some(position) = self.position(place, tap) {
+                let values = &plane[position * channels..(position + 1) * channels];
+                keep_larger(Level::detect(), values, tap as u8, target, winners);
+            }
+        }
+    }
+
+    /// Adds the gradient at one place to that of the plane.
+    fn pass_back(&self, gradient: &[f32], place: [usize; 2], winners: &[u8], plane: &mut [f32]) {
+        let channels = gradient.len();
+        for tap in 0..self.window.taps() {
+            if let Some(position) = self.position(place, tap) {
+                let target = &mut plane[position * channels..(position + 1) * channels];
+                add_won(Level::detect(), gradient, winners, tap as u8, target);
             }
         }
     }
@@ -141,136 +146,66 @@ vectorised! {
     }
 }
 
-impl CustomOp1 for MaxPoolOp {
-    fn name(&self) -> &'static str {
-        "max-pool2d"
-    }
+impl Operation<1> for MaxPoolOp {
+    const NAME: &'static str = "max-pool2d";
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, height, width, channels) = layout.shape().dims4()?;
-        let x = floats(x, layout)?;
-        let Some([rows, columns]) = self.window.places([height, width]) else {
-            bail!("the window does not fit")
-        };
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, height, width, channels) = Shape::from(x.dims).dims4()?;
+        let ([rows, columns], size) = (self.map, height * width * channels);
         let mut target = vec![0.0; batch * rows * columns * channels];
         let mut winners = vec![0; target.len()];
-        let line = columns * channels;
         target
-            .par_chunks_mut(line)
-            .zip(winners.par_chunks_mut(line))
+            .par_chunks_mut(columns * channels)
+            .zip(winners.par_chunks_mut(columns * channels))
             .enumerate()
-            .for_each(|(index, (line, won))| {
-                let plane =
-                    &x[index / rows * height * width * channels..][..height * width * channels];
-                let places = line
+            .for_each(|(index, (target, winners))| {
+                let plane = &x.values[index / rows * size..][..size];
+                let places = target
                     .chunks_exact_mut(channels)
-                    .zip(won.chunks_exact_mut(channels))
-                    .enumerate();
-                for (column, (target, winners)) in places {
-                    self.pool(
-                        plane,
-                        [height, width],
-                        [index % rows, column],
-                        target,
-                        winners,
-                    );
+                    .zip(winners.chunks_exact_mut(channels));
+                for (column, (target, winners)) in places.enumerate() {
+                    self.pool(plane, [index % rows, column], target, winners);
                 }
             });
         if self.winners.set(winners).is_err() {
             bail!("a pooling was applied twice")
         }
-        Ok((
-            CpuStorage::F32(target),
-            Shape::from((batch, rows, columns, channels)),
-        ))
+        Ok((target, (batch, rows, columns, channels).into()))
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        if !x.track_op() {
-            return Ok(None);
-        }
+    fn backward(
+        &self,
+        [x]: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
         let Some(winners) = self.winners.get() else {
             bail!("a pooling was differentiated before it was applied")
         };
-        let ((_, height, width, channels), (_, rows, columns, _)) = (x.dims4()?, y.dims4()?);
-        let (plane, map) = (height * width * channels, rows * columns * channels);
-        let mut target = vec![0.0; x.elem_count()];
-        with_slice(&gradient.contiguous()?, |gradient| {
-            let maps = gradient
-                .par_chunks_exact(map)
-                .zip(winners.par_chunks_exact(map));
-            target.par_chunks_exact_mut(plane).zip(maps).for_each(
-                |(target, (gradient, winners))| {
-                    let places = gradient
-                        .chunks_exact(channels)
-                        .zip(winners.chunks_exact(channels))
-                        .enumerate();
-                    for (place, (gradient, winners)) in places {
-                        for tap in 0..self.window.taps() {
-                            let place = [place / columns, place % columns];
-                            if let Some([row, column]) = self.position(place, tap, [height, width])
-                            {
-                                let at = (row * width + column) * channels;
-                                let target = &mut target[at..at + channels];
-                                add_won(Level::detect(), gradient, winners, tap as u8, target);
-                            }
-                        }
-                    }
-                },
-            );
-        })?;
-        Tensor::from_vec(target, x.shape(), x.device()).map(Some)
-    }
-}
-
-struct GlobalMeanOp;
-
-impl CustomOp1 for GlobalMeanOp {
-    fn name(&self) -> &'static str {
-        "global-mean"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, height, width, channels) = layout.shape().dims4()?;
-        let x = floats(x, layout)?;
-        let mut means = vec![0.0; batch * channels];
-        let planes = x.par_chunks_exact(height * width * channels);
-        means
-            .par_chunks_exact_mut(channels)
-            .zip(planes)
-            .for_each(|(mean, plane)| {
-                group_means(Level::detect(), plane, height * width, channels, mean);
+        let (_, height, width, channels) = Shape::from(x.dims).dims4()?;
+        let [rows, columns] = self.map;
+        let mut target = vec![0.0; x.values.len()];
+        target
+            .par_chunks_exact_mut(height * width * channels)
+            .zip(gradient.par_chunks_exact(rows * columns * channels))
+            .zip(winners.par_chunks_exact(rows * columns * channels))
+            .for_each(|((plane, gradient), winners)| {
+                let places = gradient
+                    .chunks_exact(channels)
+                    .zip(winners.chunks_exact(channels));
+                for (index, (gradient, winners)) in places.enumerate() {
+                    let place = [index / columns, index % columns];
+                    self.pass_back(gradient, place, winners, plane);
+                }
             });
-        Ok((CpuStorage::F32(means), Shape::from((batch, channels))))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        if !x.track_op() {
-            return Ok(None);
-        }
-        let (_, height, width, channels) = x.dims4()?;
-        let share = 1.0 / (height * width) as f32;
-        let mut target = vec![0.0; x.elem_count()];
-        with_slice(&gradient.contiguous()?, |gradient| {
-            let planes = target.par_chunks_exact_mut(height * width * channels);
-            planes
-                .zip(gradient.par_chunks_exact(channels))
-                .for_each(|(plane, gradient)| {
-                    for row in plane.chunks_exact_mut(channels) {
-                        row.iter_mut()
-                            .zip(gradient)
-                            .for_each(|(value, gradient)| *value = gradient * share);
-                    }
-                });
-        })?;
-        Tensor::from_vec(target, x.shape(), x.device()).map(Some)
+        Ok([Some(target)])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use contract::Random;
 
     fn flat(tensor: &Tensor) -> Vec<f32> {

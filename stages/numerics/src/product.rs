@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::simd::{Lanes, Level, Portable};
+use super::simd::{Instructions, Lanes, Level, Portable};
 
 /// Weights of a product, packed into panels of two vectors' width: `taps * depth` rows by `columns`, zero-filled.
 ///
@@ -82,6 +82,7 @@ fn fill_panel(
 pub enum Start<'a> {
     /// One value per column.
     Bias(&'a [f32]),
+    Zeros,
     /// What the target already holds.
     Target,
 }
@@ -96,7 +97,16 @@ pub struct Rows<'a> {
     pub taps: &'a [usize],
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Rows of one stretch each.
+    pub fn new(values: &'a [f32], starts: &'a [usize]) -> Self {
+        Self {
+            values,
+            starts,
+            taps: &[0],
+        }
+    }
+
     fn check(&self, depth: usize) {
         let last_start = self.starts.iter().max().copied().unwrap_or(0);
         let last_tap = self.taps.iter().max().copied().unwrap_or(0);
@@ -142,13 +152,13 @@ fn multiply_to(
     if let Start::Bias(bias) = start {
         assert_eq!(bias.len(), panels.columns);
     }
-    // SAFETY: the sizes were checked above, and the level comes from `Level::detect` on this machine.
+    // SAFETY: the sizes were checked above, and this machine has the instructions of every level that exists.
     unsafe {
-        match panels.level {
+        match panels.level.instructions() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => x86::multiply_avx512(rows, panels, start, place, target),
+            Instructions::Avx512 => x86::multiply_avx512(rows, panels, start, place, target),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => x86::multiply_avx2(rows, panels, start, place, target),
+            Instructions::Avx2 => x86::multiply_avx2(rows, panels, start, place, target),
             _ => multiply_at::<Portable, 4>(rows, panels, start, place, target),
         }
     }
@@ -173,11 +183,11 @@ pub fn accumulate_outer(
     }
     // SAFETY: as in `multiply`.
     unsafe {
-        match level {
+        match level.instructions() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => x86::outer_avx512(rows, depth, right, columns, sums),
+            Instructions::Avx512 => x86::outer_avx512(rows, depth, right, columns, sums),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => x86::outer_avx2(rows, depth, right, columns, sums),
+            Instructions::Avx2 => x86::outer_avx2(rows, depth, right, columns, sums),
             _ => outer_at::<Portable, 4>(rows, depth, right, columns, sums),
         }
     }
@@ -367,6 +377,7 @@ unsafe fn multiply_tile<L: Lanes, const R: usize>(
     for (row, sum) in sums.iter_mut().enumerate() {
         *sum = match start {
             Start::Bias(bias) => unsafe { load_pair(&bias[tile.columns.clone()]) },
+            Start::Zeros => *sum,
             Start::Target => unsafe { load_pair(&target[at(row)]) },
         };
     }

@@ -1,50 +1,48 @@
 //! `max(x, 0)` in one pass, and its gradient in another; Candle's own compares, converts and multiplies in turn.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::chunks::{chunks, fill_rows};
-use super::host::{floats, with_slices};
+use super::operation::{Input, Operation, apply, has_kernels};
 
 /// `max(x, 0)` of every value; a NaN stays one. The gradient at 0 is 0, as in PyTorch.
 ///
 /// # Errors
 /// If a tensor operation fails.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() && x.dtype() == DType::F32 {
-        return x.contiguous()?.apply_op1(ReluOp);
+    if has_kernels(x) {
+        return apply(ReluOp, [x]);
     }
     x.relu()
 }
 
 struct ReluOp;
 
-impl CustomOp1 for ReluOp {
-    fn name(&self) -> &'static str {
-        "relu"
-    }
+impl Operation<1> for ReluOp {
+    const NAME: &'static str = "relu";
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = floats(x, layout)?;
-        let ([target], _) = fill_rows(&chunks(x.len()), [1], |range, [target]| {
-            let values = target.iter_mut().zip(&x[range]);
-            values.for_each(|(target, x)| *target = if *x > 0.0 || x.is_nan() { *x } else { 0.0 });
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let ([target], _) = fill_rows(&chunks(x.values.len()), [1], |range, [target]| {
+            for (target, x) in target.iter_mut().zip(&x.values[range]) {
+                *target = if *x > 0.0 || x.is_nan() { *x } else { 0.0 };
+            }
         });
-        Ok((CpuStorage::F32(target), layout.shape().clone()))
+        Ok((target, x.dims.into()))
     }
 
-    fn bwd(&self, _: &Tensor, y: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let values = with_slices([y, &gradient.contiguous()?], |[y, gradient]| {
-            let ([target], _) = fill_rows(&chunks(y.len()), [1], |range, [target]| {
-                let values = target
-                    .iter_mut()
-                    .zip(y[range.clone()].iter().zip(&gradient[range]));
-                values.for_each(|(target, (y, gradient))| {
-                    *target = if *y > 0.0 { *gradient } else { 0.0 }
-                });
-            });
-            target
-        })?;
-        Tensor::from_vec(values, y.shape(), y.device()).map(Some)
+    fn backward(
+        &self,
+        _: [Input<'_>; 1],
+        y: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        let ([target], _) = fill_rows(&chunks(y.len()), [1], |range, [target]| {
+            let sources = y[range.clone()].iter().zip(&gradient[range]);
+            for (target, (y, gradient)) in target.iter_mut().zip(sources) {
+                *target = if *y > 0.0 { *gradient } else { 0.0 };
+            }
+        });
+        Ok([Some(target)])
     }
 }
 

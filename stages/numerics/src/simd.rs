@@ -8,8 +8,15 @@ use std::sync::OnceLock;
 pub const SIMD_VARIABLE: &str = "RUNNER_SIMD";
 
 /// The widest instructions that this program makes use of. Levels differ in the last bits of their results.
+///
+/// Kernels run the instructions of a level without asking the processor. So a level beyond the portable one can only be had
+/// from this machine, by [`Self::detect`] or [`Self::available`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub struct Level(Instructions);
+
+/// The instructions of a level, from narrow to wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Instructions {
     /// No assumption beyond the target's baseline; products and sums are rounded separately.
     Portable,
     /// 256-bit vectors with fused multiply-add.
@@ -19,25 +26,27 @@ pub enum Level {
 }
 
 impl Level {
+    /// What runs everywhere.
+    pub const PORTABLE: Self = Self(Instructions::Portable);
+
     /// What is used: what this machine can do, unless `RUNNER_SIMD` asks for less. Decided once per process.
     pub fn detect() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {
-            let asked = std::env::var(SIMD_VARIABLE)
-                .ok()
-                .and_then(|name| Self::named(&name));
-            asked.map_or_else(Self::of_machine, |asked| asked.min(Self::of_machine()))
+            // A name that nothing here goes by is refused where the numeric class is asked for.
+            let asked = std::env::var(SIMD_VARIABLE).unwrap_or_default();
+            Self::named(&asked).unwrap_or_else(Self::of_machine)
         })
     }
 
-    /// The level with this name.
-    pub fn named(name: &str) -> Option<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512]
+    /// The level with this name, if this machine has it.
+    fn named(name: &str) -> Option<Self> {
+        Self::available()
             .into_iter()
             .find(|level| level.name() == name)
     }
 
-    /// What this machine can do.
+    /// The widest that this machine can do.
     pub fn of_machine() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -47,39 +56,62 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
             if fused && wide {
-                return Self::Avx512;
+                return Self(Instructions::Avx512);
             }
             if fused {
-                return Self::Avx2;
+                return Self(Instructions::Avx2);
             }
         }
-        Self::Portable
+        Self::PORTABLE
     }
 
     /// All levels that run on this machine, the portable one first.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512]
-            .into_iter()
-            .filter(|level| *level <= Self::of_machine())
-            .collect()
+        let mut levels = Vec::new();
+        for instructions in [
+            Instructions::Portable,
+            Instructions::Avx2,
+            Instructions::Avx512,
+        ] {
+            if Self(instructions) <= Self::of_machine() {
+                levels.push(Self(instructions));
+            }
+        }
+        levels
     }
 
     /// The name in a numeric class.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "baseline",
-            Self::Avx2 => "fma",
-            Self::Avx512 => "avx512f",
+        match self.0 {
+            Instructions::Portable => "baseline",
+            Instructions::Avx2 => "fma",
+            Instructions::Avx512 => "avx512f",
         }
     }
 
     /// Floats in one vector.
-    pub fn width(self) -> usize {
-        match self {
-            Self::Portable => Portable::WIDTH,
-            Self::Avx2 => 8,
-            Self::Avx512 => 16,
+    pub(crate) fn width(self) -> usize {
+        match self.0 {
+            Instructions::Portable => Portable::WIDTH,
+            Instructions::Avx2 => 8,
+            Instructions::Avx512 => 16,
         }
+    }
+
+    pub(crate) fn instructions(self) -> Instructions {
+        self.0
+    }
+
+    /// Whether 256-bit vectors may be used. For [`vectorised`].
+    #[doc(hidden)]
+    pub fn has_avx2(self) -> bool {
+        self.0 >= Instructions::Avx2
+    }
+
+    /// Whether 512-bit vectors may be used. For [`vectorised`].
+    #[doc(hidden)]
+    pub fn has_avx512(self) -> bool {
+        self.0 >= Instructions::Avx512
     }
 }
 
@@ -218,12 +250,13 @@ macro_rules! __vectorised {
                 fn avx512($($argument: $kind),*) $(-> $result)? {
                     plain($($argument),*)
                 }
-                match level {
-                    // SAFETY: a level above the baseline comes from `Level::detect` on this machine.
-                    $crate::simd::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                if level.has_avx512() {
+                    // SAFETY: levels beyond the portable one exist only where the processor was found to have them.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if level.has_avx2() {
                     // SAFETY: as above.
-                    $crate::simd::Level::Avx2 => return unsafe { avx2($($argument),*) },
-                    $crate::simd::Level::Portable => {}
+                    return unsafe { avx2($($argument),*) };
                 }
             }
             let _ = level;
@@ -239,13 +272,14 @@ mod tests {
 
     #[test]
     fn the_portable_level_runs_everywhere() {
-        assert_eq!(Level::available()[0], Level::Portable);
+        assert_eq!(Level::available()[0], Level::PORTABLE);
         assert!(Level::available().contains(&Level::detect()));
+        assert_eq!(Level::available().last(), Some(&Level::of_machine()));
     }
 
     #[test]
     fn levels_are_found_by_their_names() {
-        for level in [Level::Portable, Level::Avx2, Level::Avx512] {
+        for level in Level::available() {
             assert_eq!(Level::named(level.name()), Some(level));
         }
         assert_eq!(Level::named("avx1024"), None);

@@ -192,8 +192,13 @@ impl<'a> StateBuilder<'a> {
         Ok(var)
     }
 
-    pub fn finish(self) -> State {
-        self.state
+    /// All that was declared. Whatever is declared after that belongs to another state.
+    pub fn finish(&mut self) -> State {
+        State {
+            device: self.state.device.clone(),
+            parameters: std::mem::take(&mut self.state.parameters),
+            buffers: std::mem::take(&mut self.state.buffers),
+        }
     }
 
     fn float(&mut self, shape: &[usize], initial: Initial) -> Result<Var> {

@@ -4,7 +4,7 @@
 //! A chunk of a batch is worked on by one thread. Training meets twice per block, where batch normalisation needs the
 //! statistics of the whole batch; between these meetings chunks know nothing of each other.
 
-use super::batch_norm::{Normaliser, normalise_backward};
+use super::batch_norm::{Normaliser, normalise_backward, scale_shift_relu};
 use super::conv::{ConvKernel, Plane, TAPS};
 use super::elementwise::{Lanes, add_rows, group_means, lanes};
 use super::linear::{LinearKernel, Starts};
@@ -247,13 +247,7 @@ impl BlockChunk {
     ) {
         let (level, channels) = (kernel.level, plane.channels);
         let norm = &kernel.intra_norm;
-        normalise_relu(
-            level,
-            &self.intra_input,
-            &norm.scale,
-            &norm.shift,
-            &mut self.intra,
-        );
+        scale_shift_relu(level, &self.intra_input, norm, &mut self.intra);
         group_means(level, &self.intra, plane.height, channels, &mut self.pooled);
         kernel
             .inter
@@ -426,19 +420,6 @@ impl BlockChunk {
                 &mut gradients.conv,
             );
             add_rows(level, convolved, &mut gradients.conv_bias);
-        }
-    }
-}
-
-vectorised! {
-    /// `max(x * scale + shift, 0)` over rows of channels.
-    fn normalise_relu(x: &[f32], scale: &[f32], shift: &[f32], target: &mut [f32]) {
-        let channels = scale.len();
-        for (x, target) in x.chunks_exact(channels).zip(target.chunks_exact_mut(channels)) {
-            for block in lanes(channels) {
-                let (scale, shift) = (Lanes::load(scale, block), Lanes::load(shift, block));
-                (Lanes::load(x, block) * scale + shift).positive().store(target, block);
-            }
         }
     }
 }

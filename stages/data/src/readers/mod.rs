@@ -1,28 +1,33 @@
 //! Data sets and file formats: from raw files to a [`Series`]. An entry of the table is one file and one line here.
 //! Where the raw files come from is the engine's business; a reader names them and gets paths.
 
-mod arrow;
 mod batches;
 mod builder;
 mod columns;
-mod csv;
-mod csv_classes;
-mod ett;
 mod fractions;
 mod fresh;
 mod line;
 mod missing;
-mod npy;
 mod number;
-mod parquet;
-mod smd;
 mod split_plan;
 mod stratified;
 mod tabular;
-mod telemanom;
 mod text;
 mod times;
-mod uea;
+
+contract::entries! {
+    /// All data sets and formats, in the order of the documentation.
+    const ENTRIES: Entry<dyn Dataset>;
+    mod smd: Smd;
+    mod telemanom: Msl, Smap;
+    mod ett: Ett;
+    mod uea: Uea;
+    mod csv: Csv;
+    mod csv_classes: CsvClasses;
+    mod npy: Npy;
+    mod parquet: Parquet;
+    mod arrow: Arrow;
+}
 
 use std::path::Path;
 
@@ -32,7 +37,7 @@ use serde::{Deserialize, Serialize};
 use self::columns::{Columns, Role, Selection};
 use self::text::{Dialect, TextFile};
 use contract::artifact::Series;
-use contract::{Choice, Entry, Fault, FileRequest, StageContext, Table, Trouble};
+use contract::{Choice, Fault, FileRequest, StageContext, Table, Trouble};
 
 pub use fresh::read_fresh;
 pub use missing::Missing;
@@ -58,22 +63,7 @@ pub trait Dataset: Send + Sync {
 }
 
 /// All data sets and formats, in the order of the documentation.
-static DATASETS: Table<dyn Dataset> = Table::new(
-    "data set",
-    &[
-        Entry::of::<smd::Smd>(),
-        Entry::of::<telemanom::Msl>(),
-        Entry::of::<telemanom::Smap>(),
-        Entry::of::<ett::Ett>(),
-        Entry::of::<uea::Uea>(),
-        Entry::of::<csv::Csv>(),
-        Entry::of::<csv_classes::CsvClasses>(),
-        Entry::of::<npy::Npy>(),
-        Entry::of::<parquet::Parquet>(),
-        Entry::of::<arrow::Arrow>(),
-    ],
-)
-.tagged("dataset");
+static DATASETS: Table<dyn Dataset> = Table::new("data set", &[ENTRIES]).tagged("dataset");
 
 contract::tabled!(dyn Dataset in DATASETS);
 

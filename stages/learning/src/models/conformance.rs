@@ -410,7 +410,7 @@ fn files_carry_everything_that_outputs_depend_on() {
             .collect();
         let model = Model {
             config: case.choice.to_value(),
-            training: Value::Object(describe(shape, &names)),
+            training: describe(shape, &names),
             tensors: first.state().to_data().unwrap(),
         };
         let model = Model::decode(&model.encode().unwrap()).unwrap();

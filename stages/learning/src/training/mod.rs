@@ -14,11 +14,11 @@ mod stopping;
 mod trainer;
 
 pub use augment::AugmentationChoice;
-pub use inference::{Answer, Inference, Selection};
+pub use inference::{Inference, check_splits, origin};
 pub use mask::Masking;
-pub use monitor::{Better, Figure, Monitor};
+pub use monitor::{Better, Metric, Monitor};
 pub use recipe::{ClassWeights, EarlyStopping, Keep, Recipe};
-pub use samples::Samples;
+pub use samples::{Samples, class_numbers};
 pub use trainer::{Trained, train};
 
 #[cfg(test)]

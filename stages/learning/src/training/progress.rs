@@ -3,7 +3,7 @@
 
 use contract::{Host, Progress};
 
-/// Counts samples and remembers the figures worth watching.
+/// Counts samples and remembers the values worth watching.
 pub struct Counter<'a> {
     host: &'a dyn Host,
     epochs: u64,

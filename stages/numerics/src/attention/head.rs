@@ -35,7 +35,6 @@ pub struct HeadKernel {
     /// Keys or values as `[head, length]`, and as `[length, head]`.
     across: Panels,
     down: Panels,
-    zeros: Vec<f32>,
     /// `[length, head]`.
     part: Vec<f32>,
     result: Vec<f32>,
@@ -62,7 +61,6 @@ impl HeadKernel {
             head_rows: rows(head),
             across: Panels::new(level, 1, head, length),
             down: Panels::new(level, 1, length, head),
-            zeros: vec![0.0; length.max(head)],
             part: vec![0.0; length * head],
             result: vec![0.0; length * head],
         }
@@ -88,17 +86,9 @@ impl HeadKernel {
     /// `weights = softmax(Q Kᵀ / √head)`.
     pub fn weights(&mut self, sample: &[f32], head: usize, weights: &mut [f32]) {
         self.pack_across(sample, Third::Key, head);
-        let rows = Rows {
-            values: &sample[self.column(Third::Query, head)..],
-            starts: &self.sample_rows,
-            taps: &[0],
-        };
-        multiply(
-            rows,
-            &self.across,
-            Start::Bias(&self.zeros[..self.sizes.length]),
-            weights,
-        );
+        let queries = &sample[self.column(Third::Query, head)..];
+        let rows = Rows::new(queries, &self.sample_rows);
+        multiply(rows, &self.across, Start::Zeros, weights);
         softmax_rows(self.level, self.sizes.length, self.scale(), weights);
     }
 
@@ -110,18 +100,9 @@ impl HeadKernel {
     pub fn combine(&mut self, sample: &[f32], head: usize, weights: &[f32], target: &mut [f32]) {
         let size = self.sizes.head();
         self.pack_down(sample, Third::Value, head);
-        let rows = Rows {
-            values: weights,
-            starts: &self.square_rows,
-            taps: &[0],
-        };
-        multiply_scattered(
-            rows,
-            &self.down,
-            Start::Bias(&self.zeros[..size]),
-            &self.width_rows,
-            &mut target[head * size..],
-        );
+        let rows = Rows::new(weights, &self.square_rows);
+        let target = &mut target[head * size..];
+        multiply_scattered(rows, &self.down, Start::Zeros, &self.width_rows, target);
     }
 
     /// The gradient of values, written into its third of `target`, `[length, 3 * width]`, and that of the weights that
@@ -136,39 +117,16 @@ impl HeadKernel {
         target: &mut [f32],
     ) {
         let (length, size) = (self.sizes.length, self.sizes.head());
-        gather(
-            gradient,
-            self.sizes.width,
-            head * size,
-            size,
-            &mut self.part,
-        );
+        let width = self.sizes.width;
+        gather(gradient, width, head * size, size, &mut self.part);
         self.result.fill(0.0);
-        let rows = Rows {
-            values: weights,
-            starts: &self.square_rows,
-            taps: &[0],
-        };
+        let rows = Rows::new(weights, &self.square_rows);
         accumulate_outer(self.level, rows, length, &self.part, size, &mut self.result);
-        scatter(
-            &self.result,
-            size,
-            self.column(Third::Value, head),
-            3 * self.sizes.width,
-            target,
-        );
+        let column = self.column(Third::Value, head);
+        scatter(&self.result, size, column, 3 * width, target);
         self.pack_across(sample, Third::Value, head);
-        let rows = Rows {
-            values: &self.part,
-            starts: &self.head_rows,
-            taps: &[0],
-        };
-        multiply(
-            rows,
-            &self.across,
-            Start::Bias(&self.zeros[..length]),
-            slopes,
-        );
+        let rows = Rows::new(&self.part, &self.head_rows);
+        multiply(rows, &self.across, Start::Zeros, slopes);
     }
 
     /// The gradients of queries and keys, written into their thirds of `target`, from those of the softmax's output,
@@ -184,35 +142,15 @@ impl HeadKernel {
         let (length, size, row) = (self.sizes.length, self.sizes.head(), 3 * self.sizes.width);
         softmax_rows_backward(self.level, length, self.scale(), weights, slopes);
         self.pack_down(sample, Third::Key, head);
-        let rows = Rows {
-            values: slopes,
-            starts: &self.square_rows,
-            taps: &[0],
-        };
-        let queries = &mut target[self.column(Third::Query, head)..];
-        multiply_scattered(
-            rows,
-            &self.down,
-            Start::Bias(&self.zeros[..size]),
-            &self.sample_rows,
-            queries,
-        );
-        gather(
-            sample,
-            row,
-            self.column(Third::Query, head),
-            size,
-            &mut self.part,
-        );
+        let rows = Rows::new(slopes, &self.square_rows);
+        let column = self.column(Third::Query, head);
+        let queries = &mut target[column..];
+        multiply_scattered(rows, &self.down, Start::Zeros, &self.sample_rows, queries);
+        gather(sample, row, column, size, &mut self.part);
         self.result.fill(0.0);
         accumulate_outer(self.level, rows, length, &self.part, size, &mut self.result);
-        scatter(
-            &self.result,
-            size,
-            self.column(Third::Key, head),
-            row,
-            target,
-        );
+        let column = self.column(Third::Key, head);
+        scatter(&self.result, size, column, row, target);
     }
 }
 

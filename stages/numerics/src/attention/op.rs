@@ -1,12 +1,12 @@
-//! Self-attention as an operation of Candle's graph on the CPU, with its backward pass. Samples are worked on in
-//! parallel, the heads of a sample one after another.
+//! Self-attention as an operation with kernels for the CPU. Samples are worked on in parallel, the heads of a sample one
+//! after another.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape};
 
 use super::head::{HeadKernel, Sizes};
 use crate::chunks::{chunks, fill_rows};
 use crate::dropout::Dropout;
-use crate::host::{floats, with_slices};
+use crate::operation::{Input, Operation};
 use crate::simd::Level;
 
 /// Queries, keys and values side by side, `[batch, length, 3 * width]`, to what the heads found, `[batch, length, width]`.
@@ -17,7 +17,7 @@ pub(super) struct AttentionOp {
 }
 
 impl AttentionOp {
-    fn forward(&self, x: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
+    fn run(&self, x: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
         let Sizes {
             length,
             width,
@@ -46,14 +46,13 @@ impl AttentionOp {
         }
         for (row, weights) in weights.chunks_exact_mut(length).enumerate() {
             self.dropout.fill(head * length + row, factors);
-            weights
-                .iter_mut()
-                .zip(&*factors)
-                .for_each(|(weight, factor)| *weight *= factor);
+            for (weight, factor) in weights.iter_mut().zip(&*factors) {
+                *weight *= factor;
+            }
         }
     }
 
-    fn backward(&self, x: &[f32], gradient: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
+    fn run_back(&self, x: &[f32], gradient: &[f32], batch: usize, sizes: Sizes) -> Vec<f32> {
         let Sizes {
             length,
             width,
@@ -85,39 +84,33 @@ impl AttentionOp {
         target
     }
 
-    fn sizes(&self, shape: &Shape) -> Result<(usize, Sizes)> {
-        let (batch, length, triple) = shape.dims3()?;
-        Ok((
-            batch,
-            Sizes {
-                length,
-                width: triple / 3,
-                heads: self.heads,
-            },
-        ))
+    fn sizes(&self, dims: &[usize]) -> Result<(usize, Sizes)> {
+        let (batch, length, triple) = Shape::from(dims).dims3()?;
+        let sizes = Sizes {
+            length,
+            width: triple / 3,
+            heads: self.heads,
+        };
+        Ok((batch, sizes))
     }
 }
 
-impl CustomOp1 for AttentionOp {
-    fn name(&self) -> &'static str {
-        "attention"
+impl Operation<1> for AttentionOp {
+    const NAME: &'static str = "attention";
+
+    fn forward(&self, [x]: [Input<'_>; 1]) -> Result<(Vec<f32>, Shape)> {
+        let (batch, sizes) = self.sizes(x.dims)?;
+        let target = self.run(x.values, batch, sizes);
+        Ok((target, (batch, sizes.length, sizes.width).into()))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, sizes) = self.sizes(layout.shape())?;
-        let target = self.forward(floats(x, layout)?, batch, sizes);
-        Ok((
-            CpuStorage::F32(target),
-            Shape::from((batch, sizes.length, sizes.width)),
-        ))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (batch, sizes) = self.sizes(x.shape())?;
-        let gradient = gradient.contiguous()?;
-        let values = with_slices([x, &gradient], |[x, gradient]| {
-            self.backward(x, gradient, batch, sizes)
-        })?;
-        Tensor::from_vec(values, x.shape(), x.device()).map(Some)
+    fn backward(
+        &self,
+        [x]: [Input<'_>; 1],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 1]> {
+        let (batch, sizes) = self.sizes(x.dims)?;
+        Ok([Some(self.run_back(x.values, gradient, batch, sizes))])
     }
 }

@@ -1,18 +1,17 @@
-//! Batch normalisation as an operation of Candle's graph on the CPU, its statistics kept for backward, with what often
-//! follows it in the same pass: the addition of a residual, a ReLU.
-//! On other devices the layer is composed of Candle's own operations instead.
+//! Batch normalisation as an operation with kernels for the CPU, its statistics kept for backward, with what often follows
+//! it in the same pass: the addition of a residual, a ReLU.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, bail};
 use rayon::prelude::*;
 
 use super::Normaliser;
-use crate::chunks::{chunks, split_rows};
+use crate::chunks::{chunks, each_part, split_rows};
 use crate::elementwise::{Lanes, lanes};
-use crate::host::{floats, with_slice};
 use crate::moments::Moments;
+use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
 
 /// Rows that are worked on together: few enough to stay in the cache and to be summed in 32 bits.
@@ -25,7 +24,6 @@ pub(super) struct Statistics {
 }
 
 /// `x`, `[…, channels]`, weight above bias, `[2, channels]`, and perhaps a residual of the shape of `x`, to that shape.
-/// All are contiguous.
 pub(super) struct BatchNormOp {
     pub channels: usize,
     pub relu: bool,
@@ -41,19 +39,21 @@ impl BatchNormOp {
     }
 
     fn measure(&self, x: &[f32]) -> Moments {
-        let part = |range: Range<usize>| {
-            let mut moments = Moments::new(self.channels);
-            // Short blocks stay in the cache between the two passes over them.
-            let blocks = x[self.rows(&range)].chunks(BLOCK * self.channels);
-            blocks.for_each(|block| moments.add_rows(Level::detect(), block));
-            moments
-        };
         let parts: Vec<Moments> = chunks(x.len() / self.channels)
             .into_par_iter()
-            .map(part)
+            .map(|range| {
+                let mut moments = Moments::new(self.channels);
+                // Short blocks stay in the cache between the two passes over them.
+                for block in x[self.rows(&range)].chunks(BLOCK * self.channels) {
+                    moments.add_rows(Level::detect(), block);
+                }
+                moments
+            })
             .collect();
         let mut moments = Moments::new(self.channels);
-        parts.iter().for_each(|part| moments.merge(part));
+        for part in &parts {
+            moments.merge(part);
+        }
         moments
     }
 
@@ -89,51 +89,41 @@ impl BatchNormOp {
         residual: Option<&[f32]>,
     ) -> (Vec<f32>, Statistics) {
         let statistics = self.settle(x, affine);
-        let normaliser = &statistics.normaliser;
+        let norm = &statistics.normaliser;
         let mut target = vec![0.0; x.len()];
         let parts = chunks(x.len() / self.channels);
-        split_rows(&mut target, &parts, self.channels)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, range)| {
-                let x = &x[self.rows(range)];
-                match (residual, self.relu) {
-                    (Some(residual), _) => {
-                        scale_shift_add(
-                            Level::detect(),
-                            x,
-                            normaliser,
-                            &residual[self.rows(range)],
-                            self.relu,
-                            target,
-                        );
-                    }
-                    (None, true) => scale_shift_relu(Level::detect(), x, normaliser, target),
-                    (None, false) => scale_and_shift(Level::detect(), x, normaliser, target),
+        each_part(&mut target, &parts, self.channels, |range, target| {
+            let (rows, level) = (self.rows(&range), Level::detect());
+            let x = &x[rows.clone()];
+            match residual {
+                Some(residual) => {
+                    scale_shift_add(level, x, norm, &residual[rows], self.relu, target);
                 }
-            });
+                None if self.relu => scale_shift_relu(level, x, norm, target),
+                None => scale_and_shift(level, x, norm, target),
+            }
+        });
         (target, statistics)
     }
 
     fn run(
         &self,
-        x: (&CpuStorage, &Layout),
-        affine: (&CpuStorage, &Layout),
-        residual: Option<(&CpuStorage, &Layout)>,
-    ) -> Result<(CpuStorage, Shape)> {
-        let shape = x.1.shape().clone();
-        let x = floats(x.0, x.1)?;
-        let residual = residual
-            .map(|(storage, layout)| floats(storage, layout))
-            .transpose()?;
-        if residual.is_some_and(|residual| residual.len() != x.len()) {
-            bail!("a residual has another shape than what it is added to, {shape:?}")
+        x: Input<'_>,
+        affine: Input<'_>,
+        residual: Option<Input<'_>>,
+    ) -> Result<(Vec<f32>, Shape)> {
+        if residual.is_some_and(|residual| residual.values.len() != x.values.len()) {
+            bail!(
+                "a residual has another shape than what it is added to, {:?}",
+                x.dims
+            )
         }
-        let (target, statistics) = self.apply(x, floats(affine.0, affine.1)?, residual);
+        let residual = residual.map(|residual| residual.values);
+        let (target, statistics) = self.apply(x.values, affine.values, residual);
         if self.statistics.set(statistics).is_err() {
             bail!("a batch normalisation was applied twice")
         }
-        Ok((CpuStorage::F32(target), shape))
+        Ok((target, x.dims.into()))
     }
 
     /// The gradient behind the ReLU, and of it `Σ gradient` and `Σ gradient * normalised`, the chunks' shares added in
@@ -147,51 +137,57 @@ impl BatchNormOp {
     ) -> (Vec<f32>, [Vec<f64>; 2]) {
         let mut passed = vec![0.0; gradient.len()];
         let parts = chunks(x.len() / self.channels);
-        let part = |(target, range): (&mut [f32], &Range<usize>)| {
-            let mut sums = [vec![0.0; self.channels], vec![0.0; self.channels]];
-            let rows = self.rows(range);
-            let sources = [&x[rows.clone()], &y[rows.clone()], &gradient[rows]]
-                .map(|rows| rows.chunks(BLOCK * self.channels));
-            let [x, y, gradient] = sources;
-            for (((x, y), gradient), target) in x
-                .zip(y)
-                .zip(gradient)
-                .zip(target.chunks_mut(BLOCK * self.channels))
-            {
-                if self.relu {
-                    pass_positive(Level::detect(), y, gradient, target);
-                } else {
-                    target.copy_from_slice(gradient);
-                }
-                // Sums in 32 bits over few rows, in 64 bits over many.
-                let (mut bias, mut weight) = (vec![0.0; self.channels], vec![0.0; self.channels]);
-                gradient_sums(
-                    Level::detect(),
-                    x,
-                    normaliser,
-                    target,
-                    &mut bias,
-                    &mut weight,
-                );
-                for (sum, part) in sums.iter_mut().zip([bias, weight]) {
-                    sum.iter_mut()
-                        .zip(part)
-                        .for_each(|(sum, part)| *sum += f64::from(part));
-                }
-            }
-            sums
-        };
-        let split = split_rows(&mut passed, &parts, self.channels);
-        let shares: Vec<[Vec<f64>; 2]> = split.into_par_iter().zip(&parts).map(part).collect();
+        let shares: Vec<[Vec<f64>; 2]> = split_rows(&mut passed, &parts, self.channels)
+            .into_par_iter()
+            .zip(&parts)
+            .map(|(passed, range)| {
+                let rows = self.rows(range);
+                let (x, y, gradient) = (&x[rows.clone()], &y[rows.clone()], &gradient[rows]);
+                self.pass_rows(normaliser, x, y, gradient, passed)
+            })
+            .collect();
         let mut sums = [vec![0.0; self.channels], vec![0.0; self.channels]];
         for share in &shares {
             for (sum, share) in sums.iter_mut().zip(share) {
-                sum.iter_mut()
-                    .zip(share)
-                    .for_each(|(sum, share)| *sum += share);
+                for (sum, share) in sum.iter_mut().zip(share) {
+                    *sum += share;
+                }
             }
         }
         (passed, sums)
+    }
+
+    /// The same for the rows of a chunk.
+    fn pass_rows(
+        &self,
+        normaliser: &Normaliser,
+        x: &[f32],
+        y: &[f32],
+        gradient: &[f32],
+        passed: &mut [f32],
+    ) -> [Vec<f64>; 2] {
+        let (level, size) = (Level::detect(), BLOCK * self.channels);
+        let mut sums = [vec![0.0; self.channels], vec![0.0; self.channels]];
+        let sources = x
+            .chunks(size)
+            .zip(y.chunks(size))
+            .zip(gradient.chunks(size));
+        for (((x, y), gradient), passed) in sources.zip(passed.chunks_mut(size)) {
+            if self.relu {
+                pass_positive(level, y, gradient, passed);
+            } else {
+                passed.copy_from_slice(gradient);
+            }
+            // Sums in 32 bits over few rows, in 64 bits over many.
+            let (mut bias, mut weight) = (vec![0.0; self.channels], vec![0.0; self.channels]);
+            gradient_sums(level, x, normaliser, passed, &mut bias, &mut weight);
+            for (sum, part) in sums.iter_mut().zip([bias, weight]) {
+                for (sum, part) in sum.iter_mut().zip(part) {
+                    *sum += f64::from(part);
+                }
+            }
+        }
+        sums
     }
 
     /// The gradient in front of the normalisation, in place.
@@ -207,140 +203,86 @@ impl BatchNormOp {
             normaliser,
         } = statistics;
         let means = sums.each_ref().map(|sums| {
-            sums.iter()
-                .map(|sum| (sum / moments.count) as f32)
-                .collect()
+            let means = sums.iter().map(|sum| (sum / moments.count) as f32);
+            means.collect()
         });
         let parts = chunks(x.len() / self.channels);
-        split_rows(gradient, &parts, self.channels)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(gradient, range)| {
-                if self.running.is_some() {
-                    scale_rows(Level::detect(), &normaliser.scale, gradient);
-                } else {
-                    normalise_backward(
-                        Level::detect(),
-                        &x[self.rows(range)],
-                        normaliser,
-                        &means,
-                        gradient,
-                    );
-                }
-            });
+        each_part(gradient, &parts, self.channels, |range, gradient| {
+            let level = Level::detect();
+            if self.running.is_some() {
+                scale_rows(level, &normaliser.scale, gradient);
+            } else {
+                let x = &x[self.rows(&range)];
+                normalise_backward(level, x, normaliser, &means, gradient);
+            }
+        });
     }
 
     /// The gradients of `x`, of the parameters, and of a residual if there is one.
     fn differentiate(
         &self,
-        x: &Tensor,
-        affine: &Tensor,
-        residual: Option<&Tensor>,
-        y: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<[Option<Tensor>; 3]> {
+        x: Input<'_>,
+        residual: Option<Input<'_>>,
+        y: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
         let Some(statistics) = self.statistics.get() else {
             bail!("a batch normalisation was differentiated before it was applied")
         };
-        let gradient = gradient.contiguous()?;
-        let (mut passed, sums) = with_slice(x, |x| {
-            with_slice(y, |y| {
-                with_slice(&gradient, |gradient| {
-                    self.pass_relu(statistics, x, y, gradient)
-                })
-            })
-        })???;
-        let of_residual = match residual.filter(|residual| residual.track_op()) {
-            Some(residual) => Some(Tensor::from_slice(&passed, residual.shape(), x.device())?),
-            None => None,
-        };
-        let of_x = match x.track_op() {
-            true => {
-                with_slice(x, |x| {
-                    self.input_gradient(statistics, x, &sums, &mut passed)
-                })?;
-                Some(Tensor::from_vec(passed, x.shape(), x.device())?)
-            }
-            false => None,
-        };
-        let [bias, weight] = sums;
-        let values: Vec<f32> = weight
-            .into_iter()
-            .chain(bias)
-            .map(|sum| sum as f32)
-            .collect();
-        Ok([
-            of_x,
-            Some(Tensor::from_vec(values, affine.shape(), x.device())?),
-            of_residual,
-        ])
+        let (mut passed, sums) = self.pass_relu(statistics, x.values, y, gradient);
+        let [bias, weight] = &sums;
+        let of_affine = weight.iter().chain(bias).map(|sum| *sum as f32).collect();
+        let mut of_residual = None;
+        if residual.is_some_and(|residual| residual.tracked) {
+            of_residual = Some(passed.clone());
+        }
+        let mut of_x = None;
+        if x.tracked {
+            self.input_gradient(statistics, x.values, &sums, &mut passed);
+            of_x = Some(passed);
+        }
+        Ok([of_x, Some(of_affine), of_residual])
     }
 }
 
-impl CustomOp2 for BatchNormOp {
-    fn name(&self) -> &'static str {
-        "batch-norm"
+impl Operation<2> for BatchNormOp {
+    const NAME: &'static str = "batch-norm";
+
+    fn forward(&self, [x, affine]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        self.run(x, affine, None)
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.run((x, x_layout), (affine, affine_layout), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        y: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, _] = self.differentiate(x, affine, None, y, gradient)?;
-        Ok((x, affine))
+        [x, _]: [Input<'_>; 2],
+        y: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let [x, affine, _] = self.differentiate(x, None, y, gradient)?;
+        Ok([x, affine])
     }
 }
 
-impl CustomOp3 for BatchNormOp {
-    fn name(&self) -> &'static str {
-        "batch-norm-add"
+impl Operation<3> for BatchNormOp {
+    const NAME: &'static str = "batch-norm-add";
+
+    fn forward(&self, [x, affine, residual]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        self.run(x, affine, Some(residual))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        affine: &CpuStorage,
-        affine_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.run(
-            (x, x_layout),
-            (affine, affine_layout),
-            Some((residual, residual_layout)),
-        )
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        affine: &Tensor,
-        residual: &Tensor,
-        y: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [x, affine, residual] = self.differentiate(x, affine, Some(residual), y, gradient)?;
-        Ok((x, affine, residual))
+        [x, _, residual]: [Input<'_>; 3],
+        y: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        self.differentiate(x, Some(residual), y, gradient)
     }
 }
 
 vectorised! {
     /// `max(x * scale + shift, 0)` over rows of channels.
-    fn scale_shift_relu(x: &[f32], norm: &Normaliser, target: &mut [f32]) {
+    pub(crate) fn scale_shift_relu(x: &[f32], norm: &Normaliser, target: &mut [f32]) {
         let channels = norm.scale.len();
         for (x, target) in x.chunks_exact(channels).zip(target.chunks_exact_mut(channels)) {
             for block in lanes(channels) {
@@ -421,7 +363,7 @@ vectorised! {
 vectorised! {
     /// The gradient in front of a normalisation by the batch, in place:
     /// `scale * (gradient - mean(gradient) - normalised * mean(gradient * normalised))`.
-    pub fn normalise_backward(x: &[f32], norm: &Normaliser, means: &[Vec<f32>; 2], gradient: &mut [f32]) {
+    pub(crate) fn normalise_backward(x: &[f32], norm: &Normaliser, means: &[Vec<f32>; 2], gradient: &mut [f32]) {
         let channels = norm.mean.len();
         for block in lanes(channels) {
             let (mean, inverse) = (Lanes::load(&norm.mean, block), Lanes::load(&norm.inverse, block));

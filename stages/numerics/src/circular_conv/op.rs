@@ -1,15 +1,17 @@
-//! The circular convolution as an operation of Candle's graph on the CPU, with its backward pass.
+//! The circular convolution as an operation with kernels for the CPU: a one-dimensional convolution of samples whose ends
+//! were put around them.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape};
 
 use super::TAPS;
-use crate::chunks::{chunks, fill_rows, sum_shares};
-use crate::host::{floats, with_slices};
+use crate::chunks::{chunks, fill_rows, sum_parts};
+use crate::conv1d::Sizes;
+use crate::operation::{Input, Operation};
 use crate::positions::Positions;
-use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
+use crate::product::{Rows, Start, accumulate_outer, multiply};
 use crate::simd::Level;
 
-/// `x`, `[batch, length, input]`, and weight, `[output, input, 3]`, to `[batch, length, output]`. All are contiguous.
+/// `x`, `[batch, length, input]`, and weight, `[output, input, 3]`, to `[batch, length, output]`.
 pub(super) struct CircularConvOp {
     pub input: usize,
     pub output: usize,
@@ -17,42 +19,26 @@ pub(super) struct CircularConvOp {
     pub positions: Option<Positions>,
 }
 
-/// Convolves samples, `[batch, length, width]`, with packed weights, `[3 * width, columns]`, onto positions if there are
-/// any.
+/// Convolves samples, `[batch, length, sizes.input]`, onto positions if there are any.
 fn convolve(
     x: &[f32],
-    [batch, length, width]: [usize; 3],
-    columns: usize,
-    panels: &Panels,
+    [batch, length]: [usize; 2],
+    sizes: Sizes,
+    weight: &[f32],
     positions: Option<&[f32]>,
 ) -> Vec<f32> {
-    let starts: Vec<usize> = (0..length).map(|row| row * width).collect();
-    let zeros = vec![0.0; columns];
-    let ([target], _) = fill_rows(&chunks(batch), [length * columns], |samples, [target]| {
-        let mut padded = vec![0.0; (length + 2) * width];
-        for (sample, target) in samples.zip(target.chunks_exact_mut(length * columns)) {
-            pad(
-                &x[sample * length * width..][..length * width],
-                width,
-                &mut padded,
-            );
-            let start = match positions {
-                Some(positions) => {
-                    target.copy_from_slice(positions);
-                    Start::Target
-                }
-                None => Start::Bias(&zeros),
-            };
-            multiply(
-                Rows {
-                    values: &padded,
-                    starts: &starts,
-                    taps: &[0],
-                },
-                panels,
-                start,
-                target,
-            );
+    let (from, to) = (length * sizes.input, length * sizes.output);
+    let (panels, starts) = (sizes.pack(weight), sizes.starts(length + 2));
+    let ([target], _) = fill_rows(&chunks(batch), [to], |samples, [target]| {
+        let mut padded = vec![0.0; from + 2 * sizes.input];
+        for (sample, target) in samples.zip(target.chunks_exact_mut(to)) {
+            pad(&x[sample * from..][..from], sizes.input, &mut padded);
+            let mut start = Start::Zeros;
+            if let Some(positions) = positions {
+                target.copy_from_slice(positions);
+                start = Start::Target;
+            }
+            multiply(Rows::new(&padded, &starts), &panels, start, target);
         }
     });
     target
@@ -67,130 +53,68 @@ fn pad(sample: &[f32], width: usize, padded: &mut [f32]) {
 }
 
 impl CircularConvOp {
-    fn forward(&self, x: &[f32], weight: &[f32], batch: usize, length: usize) -> Vec<f32> {
-        let (input, output) = (self.input, self.output);
-        let mut panels = Panels::new(Level::detect(), 1, TAPS * input, output);
-        panels.fill(|_, row, column| weight[(column * input + row % input) * TAPS + row / input]);
-        convolve(
-            x,
-            [batch, length, input],
-            output,
-            &panels,
-            self.positions.as_ref().map(Positions::values),
-        )
+    fn sizes(&self) -> Sizes {
+        Sizes::new(self.input, self.output, TAPS)
     }
 
     /// A convolution of the gradient with the taps in opposite order.
-    fn input_gradient(
-        &self,
-        gradient: &[f32],
-        weight: &[f32],
-        batch: usize,
-        length: usize,
-    ) -> Vec<f32> {
+    fn input_gradient(&self, gradient: &[f32], weight: &[f32], dims: [usize; 2]) -> Vec<f32> {
         let (input, output) = (self.input, self.output);
-        let mut panels = Panels::new(Level::detect(), 1, TAPS * output, input);
-        panels.fill(|_, row, column| {
-            let (tap, channel) = (row / output, row % output);
-            weight[(channel * input + column) * TAPS + TAPS - 1 - tap]
-        });
-        convolve(gradient, [batch, length, output], input, &panels, None)
+        let mut turned = Vec::with_capacity(weight.len());
+        for from in 0..input {
+            for to in 0..output {
+                let taps = &weight[(to * input + from) * TAPS..][..TAPS];
+                turned.extend(taps.iter().rev());
+            }
+        }
+        let sizes = Sizes::new(output, input, TAPS);
+        convolve(gradient, dims, sizes, &turned, None)
     }
 
     fn weight_gradient(
         &self,
         x: &[f32],
         gradient: &[f32],
-        batch: usize,
-        length: usize,
+        [batch, length]: [usize; 2],
     ) -> Vec<f32> {
-        let (input, output) = (self.input, self.output);
-        let starts: Vec<usize> = (0..length).map(|row| row * input).collect();
-        let (_, shares) = fill_rows(&chunks(batch), [], |samples, []| {
-            let mut share = vec![0.0; TAPS * input * output];
-            let mut padded = vec![0.0; (length + 2) * input];
+        let (level, sizes) = (Level::detect(), self.sizes());
+        let (from, to) = (length * self.input, length * self.output);
+        let (depth, starts) = (TAPS * self.input, sizes.starts(length + 2));
+        let sums = sum_parts(&chunks(batch), depth * self.output, |samples, share| {
+            let mut padded = vec![0.0; from + 2 * self.input];
             for sample in samples {
-                pad(
-                    &x[sample * length * input..][..length * input],
-                    input,
-                    &mut padded,
-                );
-                let rows = Rows {
-                    values: &padded,
-                    starts: &starts,
-                    taps: &[0],
-                };
-                let gradient = &gradient[sample * length * output..][..length * output];
-                accumulate_outer(
-                    Level::detect(),
-                    rows,
-                    TAPS * input,
-                    gradient,
-                    output,
-                    &mut share,
-                );
+                pad(&x[sample * from..][..from], self.input, &mut padded);
+                let rows = Rows::new(&padded, &starts);
+                let gradient = &gradient[sample * to..][..to];
+                accumulate_outer(level, rows, depth, gradient, self.output, share);
             }
-            share
         });
-        let mut weight = vec![0.0; TAPS * input * output];
-        for (row, sums) in sum_shares(shares).chunks_exact(output).enumerate() {
-            for (column, sum) in sums.iter().enumerate() {
-                weight[(column * input + row % input) * TAPS + row / input] = *sum;
-            }
-        }
-        weight
+        sizes.in_layout(&sums)
     }
 }
 
-impl CustomOp2 for CircularConvOp {
-    fn name(&self) -> &'static str {
-        "circular-convolution"
+impl Operation<2> for CircularConvOp {
+    const NAME: &'static str = "circular-convolution";
+
+    fn forward(&self, [x, weight]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let dims = [x.dims[0], x.dims[1]];
+        let positions = self.positions.as_ref().map(Positions::values);
+        let target = convolve(x.values, dims, self.sizes(), weight.values, positions);
+        Ok((target, x.with_last(self.output)))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, length, _) = x_layout.shape().dims3()?;
-        let target = self.forward(
-            floats(x, x_layout)?,
-            floats(weight, weight_layout)?,
-            batch,
-            length,
-        );
-        Ok((
-            CpuStorage::F32(target),
-            Shape::from((batch, length, self.output)),
-        ))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (batch, length, _) = x.dims3()?;
-        let gradient = gradient.contiguous()?;
-        let x_gradient = match x.track_op() {
-            true => {
-                let values = with_slices([&gradient, weight], |[gradient, weight]| {
-                    self.input_gradient(gradient, weight, batch, length)
-                })?;
-                Some(Tensor::from_vec(values, x.shape(), x.device())?)
-            }
-            false => None,
-        };
-        let values = with_slices([x, &gradient], |[x, gradient]| {
-            self.weight_gradient(x, gradient, batch, length)
-        })?;
-        Ok((
-            x_gradient,
-            Some(Tensor::from_vec(values, weight.shape(), x.device())?),
-        ))
+        [x, weight]: [Input<'_>; 2],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let dims = [x.dims[0], x.dims[1]];
+        let mut of_x = None;
+        if x.tracked {
+            of_x = Some(self.input_gradient(gradient, weight.values, dims));
+        }
+        let of_weight = self.weight_gradient(x.values, gradient, dims);
+        Ok([of_x, Some(of_weight)])
     }
 }

@@ -1,19 +1,16 @@
-//! The one-dimensional convolution as an operation of Candle's graph on the CPU, with its backward pass.
-//! On other devices the layer is composed of Candle's own operations instead.
+//! The one-dimensional convolution as an operation with kernels for the CPU.
 
-use std::ops::Range;
+use candle_core::{Result, Shape};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
-
-use super::{ConvKernel, Sizes};
-use crate::chunks::{chunks, split_rows};
+use super::Sizes;
+use crate::chunks::{chunks, fill_rows, sum_parts};
 use crate::elementwise::{add, add_rows};
-use crate::host::{floats, with_slice};
+use crate::operation::{Input, Operation};
+use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use crate::simd::Level;
 
 /// `x`, `[batch, length, input]`, weight, `[output, input, kernel]`, and bias, `[output]`, to
-/// `[batch, positions, output]`. All are contiguous.
+/// `[batch, positions, output]`.
 pub(super) struct ConvOp {
     pub sizes: Sizes,
 }
@@ -30,155 +27,87 @@ struct Plan {
 
 impl Plan {
     fn new(sizes: Sizes, dims: &[usize]) -> Self {
-        let positions = sizes.positions(dims[1]);
-        let starts = (0..positions)
-            .map(|position| position * sizes.stride * sizes.input)
-            .collect();
+        let starts = sizes.starts(dims[1]);
         Self {
             batch: dims[0],
             from: dims[1] * sizes.input,
-            to: positions * sizes.output,
+            to: starts.len() * sizes.output,
             starts,
         }
-    }
-
-    /// The samples of a range, in front of the convolution and behind it.
-    fn samples<'a>(
-        &self,
-        range: &Range<usize>,
-        x: &'a [f32],
-        y: &'a [f32],
-    ) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
-        let x = x[range.start * self.from..range.end * self.from].chunks_exact(self.from);
-        x.zip(y[range.start * self.to..range.end * self.to].chunks_exact(self.to))
     }
 }
 
 impl ConvOp {
-    fn input_gradient(&self, kernel: &ConvKernel, plan: &Plan, gradient: &[f32]) -> Vec<f32> {
-        let mut target = vec![0.0; plan.batch * plan.from];
+    fn input_gradient(&self, panels: &Panels, plan: &Plan, gradient: &[f32]) -> Vec<f32> {
+        let depth = self.sizes.depth();
+        // What every position of the kernel passes back to the values under it; overlapping ones are then added.
+        let mut dense = Vec::with_capacity(plan.starts.len());
+        for position in 0..plan.starts.len() {
+            dense.push(position * self.sizes.output);
+        }
         let parts = chunks(plan.batch);
-        split_rows(&mut target, &parts, plan.from)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, range)| {
-                let mut columns = vec![0.0; plan.starts.len() * self.sizes.depth()];
-                let gradient =
-                    gradient[range.start * plan.to..range.end * plan.to].chunks_exact(plan.to);
-                for (gradient, target) in gradient.zip(target.chunks_exact_mut(plan.from)) {
-                    kernel.add_input_gradient(&plan.starts, gradient, &mut columns, target);
+        let ([target], _) = fill_rows(&parts, [plan.from], |samples, [target]| {
+            let mut columns = vec![0.0; plan.starts.len() * depth];
+            for (sample, target) in samples.zip(target.chunks_exact_mut(plan.from)) {
+                let gradient = &gradient[sample * plan.to..][..plan.to];
+                let rows = Rows::new(gradient, &dense);
+                multiply(rows, panels, Start::Zeros, &mut columns);
+                for (start, values) in plan.starts.iter().zip(columns.chunks_exact(depth)) {
+                    add(Level::detect(), values, &mut target[*start..][..depth]);
                 }
-            });
+            }
+        });
         target
     }
 
-    /// The gradients of weight and bias; the chunks' shares are added in their order.
-    fn parameter_gradients(
-        &self,
-        kernel: &ConvKernel,
-        plan: &Plan,
-        x: &[f32],
-        gradient: &[f32],
-    ) -> [Vec<f32>; 2] {
-        let (depth, output) = (self.sizes.depth(), self.sizes.output);
-        let share = |range: Range<usize>| {
-            let mut share = [vec![0.0; depth * output], vec![0.0; output]];
-            let [weight, bias] = &mut share;
-            for (x, gradient) in plan.samples(&range, x, gradient) {
-                kernel.add_weight_gradient(&plan.starts, x, gradient, weight);
-                add_rows(Level::detect(), gradient, bias);
+    /// The gradients of weight and bias.
+    fn parameter_gradients(&self, plan: &Plan, x: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+        let (level, depth, output) = (Level::detect(), self.sizes.depth(), self.sizes.output);
+        let parts = chunks(plan.batch);
+        let mut sums = sum_parts(&parts, (depth + 1) * output, |samples, share| {
+            let (weight, bias) = share.split_at_mut(depth * output);
+            for sample in samples {
+                let rows = Rows::new(&x[sample * plan.from..][..plan.from], &plan.starts);
+                let gradient = &gradient[sample * plan.to..][..plan.to];
+                accumulate_outer(level, rows, depth, gradient, output, weight);
+                add_rows(level, gradient, bias);
             }
-            share
-        };
-        let shares: Vec<[Vec<f32>; 2]> = chunks(plan.batch).into_par_iter().map(share).collect();
-        let mut sums = [vec![0.0; depth * output], vec![0.0; output]];
-        for share in &shares {
-            sums.iter_mut()
-                .zip(share)
-                .for_each(|(sum, share)| add(Level::detect(), share, sum));
-        }
-        let [raw, bias] = sums;
-        let mut weight = vec![0.0; raw.len()];
-        for (index, row) in raw.chunks_exact(output).enumerate() {
-            let place = self.sizes.place(index);
-            row.iter()
-                .enumerate()
-                .for_each(|(to, value)| weight[to * depth + place] = *value);
-        }
-        [weight, bias]
+        });
+        let bias = sums.split_off(depth * output);
+        [self.sizes.in_layout(&sums), bias]
     }
 }
 
-impl CustomOp3 for ConvOp {
-    fn name(&self) -> &'static str {
-        "conv1d-rows"
-    }
+impl Operation<3> for ConvOp {
+    const NAME: &'static str = "conv1d-rows";
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let x = floats(x, x_layout)?;
-        let (weight, bias) = (floats(weight, weight_layout)?, floats(bias, bias_layout)?);
-        let kernel = ConvKernel::new(self.sizes, weight, bias, false);
-        let plan = Plan::new(self.sizes, x_layout.dims());
-        let mut target = vec![0.0; plan.batch * plan.to];
-        let parts = chunks(plan.batch);
-        split_rows(&mut target, &parts, plan.to)
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(target, range)| {
-                let x = x[range.start * plan.from..range.end * plan.from].chunks_exact(plan.from);
-                for (x, target) in x.zip(target.chunks_exact_mut(plan.to)) {
-                    kernel.forward(&plan.starts, x, target);
-                }
-            });
-        Ok((
-            CpuStorage::F32(target),
-            Shape::from((plan.batch, plan.starts.len(), self.sizes.output)),
-        ))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let kernel = with_slice(weight, |weight| {
-            with_slice(bias, |bias| ConvKernel::new(self.sizes, weight, bias, true))
-        })??;
-        let plan = Plan::new(self.sizes, x.dims());
-        let x_gradient = match x.track_op() {
-            true => {
-                let values = with_slice(&gradient, |gradient| {
-                    self.input_gradient(&kernel, &plan, gradient)
-                })?;
-                Some(Tensor::from_vec(values, x.shape(), x.device())?)
+    fn forward(&self, [x, weight, bias]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let plan = Plan::new(self.sizes, x.dims);
+        let panels = self.sizes.pack(weight.values);
+        let ([target], _) = fill_rows(&chunks(plan.batch), [plan.to], |samples, [target]| {
+            for (sample, target) in samples.zip(target.chunks_exact_mut(plan.to)) {
+                let x = &x.values[sample * plan.from..][..plan.from];
+                let rows = Rows::new(x, &plan.starts);
+                multiply(rows, &panels, Start::Bias(bias.values), target);
             }
-            false => None,
-        };
-        let [weight_gradient, bias_gradient] = with_slice(x, |x| {
-            with_slice(&gradient, |gradient| {
-                self.parameter_gradients(&kernel, &plan, x, gradient)
-            })
-        })??;
-        Ok((
-            x_gradient,
-            Some(Tensor::from_vec(
-                weight_gradient,
-                weight.shape(),
-                x.device(),
-            )?),
-            Some(Tensor::from_vec(bias_gradient, bias.shape(), x.device())?),
-        ))
+        });
+        let shape = (plan.batch, plan.starts.len(), self.sizes.output);
+        Ok((target, shape.into()))
+    }
+
+    fn backward(
+        &self,
+        [x, weight, _]: [Input<'_>; 3],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let plan = Plan::new(self.sizes, x.dims);
+        let mut of_x = None;
+        if x.tracked {
+            let panels = self.sizes.pack_transposed(weight.values);
+            of_x = Some(self.input_gradient(&panels, &plan, gradient));
+        }
+        let [weight, bias] = self.parameter_gradients(&plan, x.values, gradient);
+        Ok([of_x, Some(weight), Some(bias)])
     }
 }

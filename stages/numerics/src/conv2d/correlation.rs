@@ -7,9 +7,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::patches::{
-    Grid, Position, Scratch, Strips, bands, can_stay, factors, pitch, with_patches, with_scratch,
+    Grid, Position, Scratch, Strips, bands, can_stay, factors, with_patches, with_scratch,
 };
 use super::window::Window2d;
+use crate::chunks::cut;
 use crate::elementwise::add;
 use crate::product::{Panels, Rows, Start, accumulate_outer, multiply, multiply_scattered};
 use crate::simd::Level;
@@ -47,8 +48,7 @@ impl Correlation {
             let row = stretch * length + index;
             weight[(column * depth + row % depth) * taps + row / depth]
         });
-        let zeros = vec![0.0; if bias.is_some() { 0 } else { channels }];
-        let start = Start::Bias(bias.unwrap_or(&zeros));
+        let start = bias.map_or(Start::Zeros, Start::Bias);
         let count = self.batch * self.map.positions();
         let mut maps = vec![0.0; count * channels];
         let size = task_size(count);
@@ -56,31 +56,19 @@ impl Correlation {
             .enumerate()
             .for_each(|(task, target)| {
                 let places = task * size..task * size + target.len() / channels;
-                let source = (images, self.image);
-                with_patches(
-                    &self.window,
-                    source,
-                    (self.map.size, places),
-                    0..depth,
-                    |rows| {
-                        multiply(rows, &panels, start, target);
-                    },
-                );
+                let (source, places) = ((images, self.image), (self.map.size, places));
+                with_patches(&self.window, source, places, 0..depth, |rows| {
+                    multiply(rows, &panels, start, target);
+                });
             });
         maps
     }
 
     /// Images, `[batch, image]`, to which every map position adds its value times the weights under its window.
     pub fn adjoint(&self, maps: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-        let channels = self.image.channels;
-        let zeros = vec![0.0; if bias.is_some() { 0 } else { channels }];
-        let mut images = vec![0.0; self.batch * self.image.positions() * channels];
-        self.adjoint_from(
-            maps,
-            weight,
-            Start::Bias(bias.unwrap_or(&zeros)),
-            &mut images,
-        );
+        let mut images = vec![0.0; self.batch * self.image.positions() * self.image.channels];
+        let start = bias.map_or(Start::Zeros, Start::Bias);
+        self.adjoint_from(maps, weight, start, &mut images);
         images
     }
 
@@ -107,42 +95,47 @@ impl Correlation {
 
     /// The phases in the order of `row * horizontal stride + column`.
     fn phases(&self, weight: &[f32]) -> Vec<Phase> {
-        let Window2d {
-            kernel,
-            stride,
-            dilation,
-            ..
-        } = self.window;
+        let [down, right] = self.window.stride;
+        let mut phases = Vec::with_capacity(down * right);
+        for row in 0..down {
+            for column in 0..right {
+                phases.push(self.phase([row, column], weight));
+            }
+        }
+        phases
+    }
+
+    fn phase(&self, phase: [usize; 2], weight: &[f32]) -> Phase {
         let (depth, channels, all) = (self.map.channels, self.image.channels, self.window.taps());
-        let along = |axis: usize, phase: usize| -> Vec<(usize, usize)> {
-            let places = (0..kernel[axis]).map(|tap| (tap, tap * dilation[axis]));
-            let seen = places.filter(|(_, place)| place % stride[axis] == phase);
-            // Backwards, so that a stretch of a copy is read from its start to its end.
-            seen.map(|(tap, place)| (tap, (place - phase) / stride[axis]))
-                .rev()
-                .collect()
-        };
-        let phase = |index: usize| {
-            let (rows, columns) = (along(0, index / stride[1]), along(1, index % stride[1]));
-            let pairs = || {
-                rows.iter()
-                    .flat_map(|row| columns.iter().map(move |column| (row, column)))
-            };
-            let numbers: Vec<usize> = pairs()
-                .map(|(row, column)| row.0 * kernel[1] + column.0)
-                .collect();
-            let mut panels = Panels::new(self.level, numbers.len(), depth, channels);
-            if !numbers.is_empty() {
-                panels.fill_in_parallel(|tap, from, to| {
-                    weight[(from * channels + to) * all + numbers[tap]]
-                });
+        let (rows, columns) = (self.seen(0, phase[0]), self.seen(1, phase[1]));
+        let (mut numbers, mut taps) = (Vec::new(), Vec::new());
+        for (row, rows_back) in &rows {
+            for (column, columns_back) in &columns {
+                numbers.push(row * self.window.kernel[1] + column);
+                taps.push([*rows_back, *columns_back]);
             }
-            Phase {
-                panels,
-                taps: pairs().map(|(row, column)| [row.1, column.1]).collect(),
+        }
+        let mut panels = Panels::new(self.level, numbers.len(), depth, channels);
+        if !numbers.is_empty() {
+            panels.fill_in_parallel(|tap, from, to| {
+                weight[(from * channels + to) * all + numbers[tap]]
+            });
+        }
+        Phase { panels, taps }
+    }
+
+    /// The taps along an axis that a phase sees, each with how many map positions it lies back.
+    fn seen(&self, axis: usize, phase: usize) -> Vec<(usize, usize)> {
+        let (dilation, stride) = (self.window.dilation[axis], self.window.stride[axis]);
+        let mut seen = Vec::new();
+        // Backwards, so that a stretch of a copy is read from its start to its end.
+        for tap in (0..self.window.kernel[axis]).rev() {
+            let place = tap * dilation;
+            if place % stride == phase {
+                seen.push((tap, (place - phase) / stride));
             }
-        };
-        (0..stride[0] * stride[1]).map(phase).collect()
+        }
+        seen
     }
 
     fn adjoint_part(
@@ -163,11 +156,7 @@ impl Correlation {
             scratch
                 .starts
                 .extend(positions.map(|position| position * depth));
-            let rows = Rows {
-                values: maps,
-                starts: &scratch.starts,
-                taps: &[0],
-            };
+            let rows = Rows::new(maps, &scratch.starts);
             return multiply(rows, &phases[0].panels, start, target);
         }
         // Map positions before the one that the first tap sees.
@@ -187,10 +176,10 @@ impl Correlation {
         } = scratch;
         values.clear();
         lists.resize_with(phases.len().max(lists.len()), Default::default);
-        lists.iter_mut().for_each(|(starts, places)| {
+        for (starts, places) in lists.iter_mut() {
             starts.clear();
             places.clear();
-        });
+        }
         let mut position = Position::of(positions.start, self.image.size);
         let mut done = 0;
         for (sample, rows) in bands(&positions, self.image.size) {
@@ -212,10 +201,10 @@ impl Correlation {
             }
         }
         for (phase, (starts, places)) in phases.iter().zip(lists.iter()) {
-            let place = |[row, column]: &[usize; 2]| {
-                (back[0] - row) * strips.row() + (back[1] - column) * pitch(self.map.channels)
-            };
-            let taps: Vec<usize> = phase.taps.iter().map(place).collect();
+            let mut taps = Vec::with_capacity(phase.taps.len());
+            for [row, column] in &phase.taps {
+                taps.push((back[0] - row) * strips.row() + (back[1] - column) * strips.pitch());
+            }
             if !taps.is_empty() {
                 let rows = Rows {
                     values,
@@ -224,9 +213,10 @@ impl Correlation {
                 };
                 multiply_scattered(rows, &phase.panels, start, places, target);
             } else if let Start::Bias(bias) = start {
-                places
-                    .iter()
-                    .for_each(|place| target[*place..place + bias.len()].copy_from_slice(bias));
+                // No tap ever sees these positions; without a bias they keep what they hold.
+                for place in places {
+                    target[*place..*place + bias.len()].copy_from_slice(bias);
+                }
             }
         }
     }
@@ -236,34 +226,27 @@ impl Correlation {
         let (depth, channels) = (self.image.channels, self.map.channels);
         let (parts, slices) = split(depth, self.window.taps() * channels);
         let count = self.batch * self.map.positions();
-        let parts = ranges(count, parts);
-        let slices: Vec<Range<usize>> = ranges(depth.div_ceil(8), slices)
-            .iter()
-            .map(|eights| eights.start * 8..depth.min(eights.end * 8))
-            .collect();
-        let share = |task: usize| {
-            let (part, slice) = (&parts[task / slices.len()], &slices[task % slices.len()]);
-            self.weight_share(images, maps, part.clone(), slice.clone())
-        };
-        let shares: Vec<Vec<f32>> = (0..parts.len() * slices.len())
+        let parts = cut(count, parts.min(count));
+        let eights = depth.div_ceil(8);
+        let mut slices = cut(eights, slices.min(eights));
+        for slice in &mut slices {
+            *slice = slice.start * 8..depth.min(slice.end * 8);
+        }
+        let mut shares: Vec<Vec<f32>> = (0..parts.len() * slices.len())
             .into_par_iter()
-            .map(share)
-            .collect();
-        let (first, rest) = shares.split_at(slices.len());
-        let sums: Vec<Vec<f32>> = first
-            .par_iter()
-            .enumerate()
-            .map(|(slice, sum)| {
-                let mut sum = sum.clone();
-                rest.iter()
-                    .skip(slice)
-                    .step_by(slices.len())
-                    .for_each(|share| add(self.level, share, &mut sum));
-                sum
+            .map(|task| {
+                let (part, slice) = (&parts[task / slices.len()], &slices[task % slices.len()]);
+                self.weight_share(images, maps, part.clone(), slice.clone())
             })
             .collect();
-        drop(shares);
-        self.in_layout(&slices, &sums)
+        let rest = shares.split_off(slices.len());
+        shares.par_iter_mut().enumerate().for_each(|(slice, sum)| {
+            for share in rest.iter().skip(slice).step_by(slices.len()) {
+                add(self.level, share, sum);
+            }
+        });
+        drop(rest);
+        self.in_layout(&slices, &shares)
     }
 
     /// `[stretches, length, map channels]` for some channels of the image, summed over some places.
@@ -280,16 +263,10 @@ impl Correlation {
         for start in places.clone().step_by(BLOCK) {
             let block = start..places.end.min(start + BLOCK);
             let right = &maps[block.start * channels..block.end * channels];
-            let source = (images, self.image);
-            with_patches(
-                &self.window,
-                source,
-                (self.map.size, block),
-                slice.clone(),
-                |rows| {
-                    accumulate_outer(self.level, rows, length, right, channels, &mut sums);
-                },
-            );
+            let (source, places) = ((images, self.image), (self.map.size, block));
+            with_patches(&self.window, source, places, slice.clone(), |rows| {
+                accumulate_outer(self.level, rows, length, right, channels, &mut sums);
+            });
         }
         sums
     }
@@ -333,12 +310,4 @@ fn split(depth: usize, width: usize) -> (usize, usize) {
         _ => 1,
     };
     (parts, (16 / parts).min(depth.div_ceil(8)))
-}
-
-/// Consecutive ranges that cover `0..count`, at most `parts` of them, none empty, sizes differing by at most one.
-fn ranges(count: usize, parts: usize) -> Vec<Range<usize>> {
-    let parts = parts.min(count);
-    (0..parts)
-        .map(|part| part * count / parts..(part + 1) * count / parts)
-        .collect()
 }

@@ -23,7 +23,7 @@ impl Grid {
 
 /// Floats between neighbouring columns of a copy. Rows of products that lie a multiple of 4 KiB apart share one set of
 /// the first cache, which holds fewer lines than a tile has rows.
-pub(super) fn pitch(channels: usize) -> usize {
+fn pitch(channels: usize) -> usize {
     if channels.is_multiple_of(256) {
         channels + 16
     } else {
@@ -189,11 +189,7 @@ pub(super) fn with_patches<T>(
                 starts.push(column * grid.channels + channels.start);
                 position = position.next(map);
             }
-            return work(Rows {
-                values: source,
-                starts,
-                taps: &[0],
-            });
+            return work(Rows::new(source, starts));
         }
         values.clear();
         let [up, left] = window.padding.map(|padding| padding as isize);

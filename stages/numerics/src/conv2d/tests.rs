@@ -1,6 +1,6 @@
 //! Convolutions against sums written out in 64 bits, and their gradients against finite differences.
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 
 use super::correlation::Correlation;
 use super::patches::Grid;

@@ -1,14 +1,14 @@
-//! A feed-forward layer as an operation of Candle's graph on the CPU, with its backward pass.
+//! A feed-forward layer as an operation with kernels for the CPU.
 
 use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape};
 
-use crate::chunks::{chunks, fill_rows, sum_shares};
+use crate::chunks::{chunks, cut, fill_rows, sum_shares};
 use crate::dropout::Dropout;
 use crate::gelu::{gelu_backward, gelu_forward};
-use crate::host::{floats, with_slices};
 use crate::linear::{LinearKernel, Starts};
+use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
 
 /// Hidden values that are worked on together: so many stay in the second-level cache.
@@ -72,10 +72,10 @@ impl FeedForwardOp {
     /// Cuts a chunk of rows into blocks of about equal size that fit the cache.
     fn blocks(&self, rows: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
         let most = (HIDDEN / self.hidden).max(16);
-        let (first, count) = (rows.start, rows.len());
-        let blocks = count.div_ceil(most);
-        (0..blocks)
-            .map(move |block| first + block * count / blocks..first + (block + 1) * count / blocks)
+        let first = rows.start;
+        cut(rows.len(), rows.len().div_ceil(most))
+            .into_iter()
+            .map(move |block| first + block.start..first + block.end)
     }
 
     /// Computes the hidden values of a block of rows.
@@ -88,14 +88,11 @@ impl FeedForwardOp {
         ] {
             buffer.resize(count, 0.0);
         }
-        kernels.first.forward(
-            &mut scratch.starts[0],
-            &x[rows.start * self.input..rows.end * self.input],
-            &mut scratch.before,
-        );
+        let x = &x[rows.start * self.input..rows.end * self.input];
+        let starts = &mut scratch.starts[0];
+        kernels.first.forward(starts, x, &mut scratch.before);
         gelu_forward(Level::detect(), &scratch.before, &mut scratch.after);
-        let (factors, after) = (&mut scratch.factors, &mut scratch.after);
-        self.drop(rows, factors, after);
+        self.drop(rows, &mut scratch.factors, &mut scratch.after);
     }
 
     /// Multiplies hidden values, or their gradient, by the mask.
@@ -110,59 +107,36 @@ impl FeedForwardOp {
         }
     }
 
-    fn forward(&self, x: &[f32], parameters: &[f32]) -> Vec<f32> {
+    fn run(&self, x: &[f32], parameters: &[f32]) -> Vec<f32> {
         let kernels = self.kernels(parameters, false);
-        let ([target], _) = fill_rows(
-            &chunks(x.len() / self.input),
-            [self.output],
-            |rows, [target]| {
-                let mut scratch = Scratch::default();
-                for block in self.blocks(&rows) {
-                    self.hide(&kernels, x, &block, &mut scratch);
-                    let place = (block.start - rows.start) * self.output
-                        ..(block.end - rows.start) * self.output;
-                    kernels.second.forward(
-                        &mut scratch.starts[1],
-                        &scratch.after,
-                        &mut target[place],
-                    );
-                }
-            },
-        );
+        let parts = chunks(x.len() / self.input);
+        let ([target], _) = fill_rows(&parts, [self.output], |rows, [mut target]| {
+            let mut scratch = Scratch::default();
+            for block in self.blocks(&rows) {
+                self.hide(&kernels, x, &block, &mut scratch);
+                let (own, rest) = target.split_at_mut(block.len() * self.output);
+                let starts = &mut scratch.starts[1];
+                kernels.second.forward(starts, &scratch.after, own);
+                target = rest;
+            }
+        });
         target
     }
 
     /// The gradients of the input and of all parameters.
-    fn backward(&self, x: &[f32], parameters: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
+    fn run_back(&self, x: &[f32], parameters: &[f32], gradient: &[f32]) -> [Vec<f32>; 2] {
         let kernels = self.kernels(parameters, true);
-        let ([target], shares) = fill_rows(
-            &chunks(x.len() / self.input),
-            [self.input],
-            |rows, [target]| {
-                let mut scratch = Scratch::default();
-                let mut share = vec![0.0; parameters.len()];
-                for block in self.blocks(&rows) {
-                    let place = (block.start - rows.start) * self.input
-                        ..(block.end - rows.start) * self.input;
-                    self.backward_block(
-                        &kernels,
-                        x,
-                        gradient,
-                        &block,
-                        &mut scratch,
-                        &mut share,
-                        &mut target[place],
-                    );
-                }
-                share
-            },
-        );
-        let parameters = if shares.is_empty() {
-            vec![0.0; parameters.len()]
-        } else {
-            sum_shares(shares)
-        };
-        [target, parameters]
+        let parts = chunks(x.len() / self.input);
+        let ([target], shares) = fill_rows(&parts, [self.input], |rows, [mut target]| {
+            let (mut scratch, mut share) = (Scratch::default(), vec![0.0; parameters.len()]);
+            for block in self.blocks(&rows) {
+                let (own, rest) = target.split_at_mut(block.len() * self.input);
+                self.backward_block(&kernels, x, gradient, &block, &mut scratch, &mut share, own);
+                target = rest;
+            }
+            share
+        });
+        [target, sum_shares(shares, parameters.len())]
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -214,45 +188,21 @@ vectorised! {
     }
 }
 
-impl CustomOp2 for FeedForwardOp {
-    fn name(&self) -> &'static str {
-        "feed-forward"
+impl Operation<2> for FeedForwardOp {
+    const NAME: &'static str = "feed-forward";
+
+    fn forward(&self, [x, parameters]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let target = self.run(x.values, parameters.values);
+        Ok((target, x.with_last(self.output)))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        parameters: &CpuStorage,
-        layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let target = self.forward(floats(x, x_layout)?, floats(parameters, layout)?);
-        let mut shape = x_layout.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.output;
-        }
-        Ok((CpuStorage::F32(target), shape.into()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        parameters: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let [x_gradient, parameter_gradients] =
-            with_slices([x, parameters, &gradient], |[x, parameters, gradient]| {
-                self.backward(x, parameters, gradient)
-            })?;
-        Ok((
-            Some(Tensor::from_vec(x_gradient, x.shape(), x.device())?),
-            Some(Tensor::from_vec(
-                parameter_gradients,
-                parameters.shape(),
-                x.device(),
-            )?),
-        ))
+        [x, parameters]: [Input<'_>; 2],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let gradients = self.run_back(x.values, parameters.values, gradient);
+        Ok(gradients.map(Some))
     }
 }

@@ -48,20 +48,16 @@ pub(super) struct Scratch {
     /// `[samples, hidden]`, twice: the state after the step, and what a cell has between two products.
     pub next: Vec<f32>,
     pub between: Vec<f32>,
-    /// As many zeros as a product has columns at most.
-    pub zeros: Vec<f32>,
 }
 
 impl Scratch {
     pub fn new(samples: usize, sizes: Sizes) -> Self {
-        let rows = |width: usize| vec![0.0; samples * width];
-        let Sizes { input, hidden, .. } = sizes;
+        let size = samples * sizes.hidden;
         Self {
-            input: rows(3 * hidden),
-            state: rows(3 * hidden),
-            next: rows(hidden),
-            between: rows(hidden),
-            zeros: vec![0.0; input.max(3 * hidden)],
+            input: vec![0.0; 3 * size],
+            state: vec![0.0; 3 * size],
+            next: vec![0.0; size],
+            between: vec![0.0; size],
         }
     }
 }
@@ -101,7 +97,7 @@ pub(super) trait Cell: Sized + Send + Sync + 'static {
     );
 
     /// The gradient of a sample's input, `[time, input]`, from what the backward walk left.
-    fn input_gradient(&self, kept: &[f32], scratch: &Scratch, target: &mut [f32]);
+    fn input_gradient(&self, kept: &[f32], target: &mut [f32]);
 
     /// Adds a sample's share of the gradient of the packed weights.
     fn add_weight_gradient(&self, sample: Sample<'_>, packed: &mut [f32]);

@@ -1,14 +1,13 @@
-//! A layer over a whole sequence as one operation of Candle's graph on the CPU, with its walk back through time.
-//! On other devices the layer is composed of Candle's own operations instead.
+//! A layer over a whole sequence as one operation with kernels for the CPU, with its walk back through time.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape};
 
 use super::cell::{Cell, Sizes};
 use super::sequence::{self, Sequence};
-use crate::host::{floats, with_slice};
+use crate::operation::{Input, Operation};
 
 /// Memory that is handed from step to step of training, so that it need not be cleared and mapped again.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +33,7 @@ impl Spare {
 }
 
 /// `x`, `[batch, time, input]`, packed weights and initial states, `[batch, hidden]`, to all states,
-/// `[batch, time, hidden]`. All are contiguous.
+/// `[batch, time, hidden]`.
 pub(super) struct GruOp<C> {
     sizes: Sizes,
     /// What backward needs, if it is expected; otherwise it is computed again.
@@ -54,108 +53,64 @@ impl<C: Cell> GruOp<C> {
         }
     }
 
-    fn take_kept(&self) -> Option<Vec<f32>> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<f32>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sequence<'a>(&self, inputs: [Input<'a>; 3]) -> Sequence<'a> {
+        let [x, packed, initial] = inputs.map(|input| input.values);
+        Sequence {
+            sizes: self.sizes,
+            x,
+            packed,
+            initial,
+        }
     }
 }
 
 impl<C> Drop for GruOp<C> {
     fn drop(&mut self) {
-        if let Some(kept) = self
-            .kept
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.take() {
             self.spare.give(kept);
         }
     }
 }
 
-impl<C: Cell> CustomOp3 for GruOp<C> {
-    fn name(&self) -> &'static str {
-        "gru"
+impl<C: Cell> Operation<3> for GruOp<C> {
+    const NAME: &'static str = "gru";
+
+    fn forward(&self, inputs: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let Sizes {
+            batch,
+            time,
+            hidden,
+            ..
+        } = self.sizes;
+        let mut kept = self.kept();
+        let kept = kept.as_deref_mut().unwrap_or_default();
+        let states = sequence::forward::<C>(self.sequence(inputs), kept);
+        Ok((states, (batch, time, hidden).into()))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        packed: &CpuStorage,
-        packed_layout: &Layout,
-        initial: &CpuStorage,
-        initial_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = self.sizes;
-        let sequence = Sequence {
-            sizes,
-            x: floats(x, x_layout)?,
-            packed: floats(packed, packed_layout)?,
-            initial: floats(initial, initial_layout)?,
-        };
-        let mut kept = self.take_kept();
-        let states = sequence::forward::<C>(sequence, kept.as_deref_mut().unwrap_or_default());
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        Ok((
-            CpuStorage::F32(states),
-            (sizes.batch, sizes.time, sizes.hidden).into(),
-        ))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        packed: &Tensor,
-        initial: &Tensor,
-        states: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let sizes = self.sizes;
-        let gradient = gradient.contiguous()?;
-        let work = |x_values: &[f32],
-                    packed: &[f32],
-                    initial: &[f32],
-                    states: &[f32],
-                    gradient: &[f32]| {
-            let sequence = Sequence {
-                sizes,
-                x: x_values,
-                packed,
-                initial,
-            };
-            let mut kept = self.take_kept().unwrap_or_else(|| {
-                let mut kept = self.spare.take(sizes.batch * sizes.kept());
-                sequence::forward::<C>(sequence, &mut kept);
-                kept
-            });
-            let gradients =
-                sequence::backward::<C>(sequence, states, gradient, &mut kept, x.track_op());
-            self.spare.give(kept);
-            gradients
-        };
-        let found = with_slice(x, |x| {
-            with_slice(packed, |packed| {
-                with_slice(initial, |initial| {
-                    with_slice(states, |states| {
-                        with_slice(&gradient, |gradient| {
-                            work(x, packed, initial, states, gradient)
-                        })
-                    })
-                })
-            })
-        })?????;
-        let tensor =
-            |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((
-            found.x.map(|values| tensor(values, x)).transpose()?,
-            Some(tensor(found.packed, packed)?),
-            initial
-                .track_op()
-                .then(|| tensor(found.initial, initial))
-                .transpose()?,
-        ))
+        inputs: [Input<'_>; 3],
+        states: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let sequence = self.sequence(inputs);
+        let [x, _, initial] = inputs;
+        // What is kept can be used once only: backward writes its own results over it.
+        let taken = self.kept().take();
+        let mut kept = taken.unwrap_or_else(|| {
+            let mut kept = self.spare.take(self.sizes.batch * self.sizes.kept());
+            sequence::forward::<C>(sequence, &mut kept);
+            kept
+        });
+        let found = sequence::backward::<C>(sequence, states, gradient, &mut kept, x.tracked);
+        self.spare.give(kept);
+        let of_initial = initial.tracked.then_some(found.initial);
+        Ok([found.x, Some(found.packed), of_initial])
     }
 }

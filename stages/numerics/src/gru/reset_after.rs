@@ -2,7 +2,7 @@
 //! `r, z = σ(W x + b + U h + c)`, `n = tanh(W x + b + r (U h + c))`, `h' = n + z (h - n)`.
 
 use super::cell::{Cell, Direction, KEPT, Sample, Scratch, Sizes, Step, starts};
-use crate::elementwise::{Lanes, add_rows, lanes};
+use crate::elementwise::{Lanes, add, add_rows, lanes};
 use crate::product::{Panels, Rows, Start, accumulate_outer, multiply};
 use crate::simd::{Level, vectorised};
 
@@ -13,8 +13,8 @@ use crate::simd::{Level, vectorised};
 pub(super) struct ResetAfter {
     level: Level,
     sizes: Sizes,
-    from_input: Panels,
-    from_state: Panels,
+    from_input: Option<Panels>,
+    from_state: Option<Panels>,
     input_bias: Vec<f32>,
     state_bias: Vec<f32>,
     to_state: Option<Panels>,
@@ -29,6 +29,20 @@ fn unpack(input: usize, hidden: usize, packed: &[f32]) -> [&[f32]; 4] {
     [from_input, from_state, input_bias, state_bias]
 }
 
+/// A weight, `[3 * hidden, width]`, for products with rows of `width`.
+fn ahead(level: Level, hidden: usize, weight: &[f32], width: usize) -> Panels {
+    let mut panels = Panels::new(level, 1, width, 3 * hidden);
+    panels.fill_in_parallel(|_, from, to| weight[to * width + from]);
+    panels
+}
+
+/// The same weight for products with the gradients of all gates, which give rows of `width`.
+fn back(level: Level, hidden: usize, weight: &[f32], width: usize) -> Panels {
+    let mut panels = Panels::new(level, 3, hidden, width);
+    panels.fill_in_parallel(|gate, to, from| weight[(gate * hidden + to) * width + from]);
+    panels
+}
+
 impl Cell for ResetAfter {
     fn packed(input: usize, hidden: usize) -> usize {
         3 * hidden * (input + hidden + 2)
@@ -37,93 +51,61 @@ impl Cell for ResetAfter {
     fn new(level: Level, sizes: Sizes, packed: &[f32], direction: Direction) -> Self {
         let Sizes { input, hidden, .. } = sizes;
         let [from_input, from_state, input_bias, state_bias] = unpack(input, hidden, packed);
-        let forward = |weight: &[f32], depth: usize| {
-            let mut panels = Panels::new(level, 1, depth, 3 * hidden);
-            panels.fill_in_parallel(|_, from, to| weight[to * depth + from]);
-            panels
-        };
-        let backward = |weight: &[f32], columns: usize| {
-            let mut panels = Panels::new(level, 3, hidden, columns);
-            panels.fill_in_parallel(|gate, to, from| weight[(gate * hidden + to) * columns + from]);
-            panels
-        };
-        let ahead = direction == Direction::Forward;
-        let none = || Panels::new(level, 1, 0, 0);
-        Self {
+        let mut cell = Self {
             level,
             sizes,
-            from_input: if ahead {
-                forward(from_input, input)
-            } else {
-                none()
-            },
-            from_state: if ahead {
-                forward(from_state, hidden)
-            } else {
-                none()
-            },
+            from_input: None,
+            from_state: None,
             input_bias: input_bias.to_vec(),
             state_bias: state_bias.to_vec(),
-            to_state: (!ahead).then(|| backward(from_state, hidden)),
-            to_input: (direction == Direction::Backward).then(|| backward(from_input, input)),
+            to_state: None,
+            to_input: None,
+        };
+        if direction == Direction::Forward {
+            cell.from_input = Some(ahead(level, hidden, from_input, input));
+            cell.from_state = Some(ahead(level, hidden, from_state, hidden));
+        } else {
+            cell.to_state = Some(back(level, hidden, from_state, hidden));
         }
+        if direction == Direction::Backward {
+            cell.to_input = Some(back(level, hidden, from_input, input));
+        }
+        cell
     }
 
     fn forward(&self, step: Step<'_>, kept: &mut [f32], scratch: &mut Scratch) {
-        let hidden = self.sizes.hidden;
-        multiply(
-            step.x,
-            &self.from_input,
-            Start::Bias(&self.input_bias),
-            &mut scratch.input,
-        );
+        let (hidden, size) = (self.sizes.hidden, self.sizes.kept());
+        let (Some(from_input), Some(from_state)) = (&self.from_input, &self.from_state) else {
+            return;
+        };
+        let Scratch {
+            input, state, next, ..
+        } = scratch;
+        multiply(step.x, from_input, Start::Bias(&self.input_bias), input);
         multiply(
             step.previous,
-            &self.from_state,
+            from_state,
             Start::Bias(&self.state_bias),
-            &mut scratch.state,
+            state,
         );
-        let products = scratch
-            .input
-            .chunks_exact(3 * hidden)
-            .zip(scratch.state.chunks_exact(3 * hidden));
-        let rows = products.zip(scratch.next.chunks_exact_mut(hidden));
-        for (sample, (((input, state), next), kept)) in rows
-            .zip(kept.chunks_exact_mut(self.sizes.kept()))
-            .enumerate()
-        {
-            let kept = &mut kept[step.time * KEPT * hidden..(step.time + 1) * KEPT * hidden];
-            step_forward(
-                self.level,
-                input,
-                state,
-                step.previous_row(sample, hidden),
-                kept,
-                next,
-            );
+        for (sample, next) in next.chunks_exact_mut(hidden).enumerate() {
+            let products = 3 * sample * hidden..3 * (sample + 1) * hidden;
+            let (input, state) = (&input[products.clone()], &state[products]);
+            let kept = &mut kept[sample * size + step.time * KEPT * hidden..][..KEPT * hidden];
+            let previous = step.previous_row(sample, hidden);
+            step_forward(self.level, input, state, previous, kept, next);
         }
     }
 
     fn backward(&self, step: Step<'_>, kept: &mut [f32], gradient: &mut [f32], _: &mut Scratch) {
-        let hidden = self.sizes.hidden;
-        let rows = gradient
-            .chunks_exact_mut(hidden)
-            .zip(kept.chunks_exact_mut(self.sizes.kept()));
-        for (sample, (gradient, kept)) in rows.enumerate() {
-            let kept = &mut kept[step.time * KEPT * hidden..(step.time + 1) * KEPT * hidden];
-            step_backward(
-                self.level,
-                step.previous_row(sample, hidden),
-                kept,
-                gradient,
-            );
-        }
+        let (hidden, size) = (self.sizes.hidden, self.sizes.kept());
         let Some(panels) = &self.to_state else { return };
-        let starts = starts(
-            step.time * KEPT * hidden,
-            self.sizes.kept(),
-            gradient.len() / hidden,
-        );
+        let starts = starts(step.time * KEPT * hidden, size, gradient.len() / hidden);
+        for (sample, gradient) in gradient.chunks_exact_mut(hidden).enumerate() {
+            let kept = &mut kept[starts[sample]..][..KEPT * hidden];
+            let previous = step.previous_row(sample, hidden);
+            step_backward(self.level, previous, kept, gradient);
+        }
         let rows = Rows {
             values: kept,
             starts: &starts,
@@ -132,13 +114,8 @@ impl Cell for ResetAfter {
         multiply(rows, panels, Start::Target, gradient);
     }
 
-    fn input_gradient(&self, kept: &[f32], scratch: &Scratch, target: &mut [f32]) {
-        let Sizes {
-            time,
-            input,
-            hidden,
-            ..
-        } = self.sizes;
+    fn input_gradient(&self, kept: &[f32], target: &mut [f32]) {
+        let Sizes { time, hidden, .. } = self.sizes;
         let Some(panels) = &self.to_input else { return };
         let starts = starts(0, KEPT * hidden, time);
         let rows = Rows {
@@ -146,7 +123,7 @@ impl Cell for ResetAfter {
             starts: &starts,
             taps: &[0, hidden, 2 * hidden],
         };
-        multiply(rows, panels, Start::Bias(&scratch.zeros[..input]), target);
+        multiply(rows, panels, Start::Zeros, target);
     }
 
     fn add_weight_gradient(&self, sample: Sample<'_>, packed: &mut [f32]) {
@@ -166,38 +143,27 @@ impl Cell for ResetAfter {
             taps: &[0, hidden, 2 * hidden],
         };
         accumulate_outer(self.level, rows, hidden, sample.x, input, from_input);
-        let taps = [0, hidden, 3 * hidden];
-        let rows = |starts| Rows {
+        // The state before a step is the initial one or that of the step before, and no initial state means zeros.
+        let (first, later) = starts.split_at(1);
+        let rows = Rows {
             values: sample.kept,
-            starts,
-            taps: &taps,
+            starts: later,
+            taps: &[0, hidden, 3 * hidden],
         };
         let earlier = &sample.states[..(time - 1) * hidden];
-        accumulate_outer(
-            self.level,
-            rows(&starts[1..]),
-            hidden,
-            earlier,
-            hidden,
-            from_state,
-        );
+        accumulate_outer(self.level, rows, hidden, earlier, hidden, from_state);
         if let Some(initial) = sample.initial {
-            accumulate_outer(
-                self.level,
-                rows(&starts[..1]),
-                hidden,
-                initial,
-                hidden,
-                from_state,
-            );
+            let rows = Rows {
+                starts: first,
+                ..rows
+            };
+            accumulate_outer(self.level, rows, hidden, initial, hidden, from_state);
         }
         let mut sums = vec![0.0; KEPT * hidden];
         add_rows(self.level, sample.kept, &mut sums);
         for (bias, taps) in [(input_bias, [0, 1, 2]), (state_bias, [0, 1, 3])] {
             for (bias, tap) in bias.chunks_exact_mut(hidden).zip(taps) {
-                bias.iter_mut()
-                    .zip(&sums[tap * hidden..])
-                    .for_each(|(bias, sum)| *bias += sum);
+                add(self.level, &sums[tap * hidden..][..hidden], bias);
             }
         }
     }

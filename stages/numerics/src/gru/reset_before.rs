@@ -15,7 +15,8 @@ pub(super) struct ResetBefore {
     level: Level,
     sizes: Sizes,
     forward: Option<Forward>,
-    backward: Option<Backward>,
+    /// Of the gates and of the candidate.
+    to_state: Option<[Panels; 2]>,
     to_input: Option<[Panels; 2]>,
 }
 
@@ -24,11 +25,6 @@ struct Forward {
     gates_from_state: Panels,
     candidate_from_state: Panels,
     bias: Vec<f32>,
-}
-
-struct Backward {
-    gates_to_state: Panels,
-    candidate_to_state: Panels,
 }
 
 /// Where the parts of what a sample keeps begin: gates, candidates, reset states.
@@ -95,6 +91,22 @@ fn transposed(
     })
 }
 
+impl ResetBefore {
+    /// Adds `Σ rowᵀ · right row` over the rows of `right`; those of `rows` are `depth` wide.
+    fn add_outer(
+        &self,
+        rows: &[f32],
+        depth: usize,
+        right: &[f32],
+        columns: usize,
+        sums: &mut [f32],
+    ) {
+        let starts = starts(0, depth, right.len() / columns);
+        let rows = Rows::new(rows, &starts);
+        accumulate_outer(self.level, rows, depth, right, columns, sums);
+    }
+}
+
 impl Cell for ResetBefore {
     fn packed(input: usize, hidden: usize) -> usize {
         3 * hidden * (input + hidden + 1)
@@ -102,94 +114,55 @@ impl Cell for ResetBefore {
 
     fn new(level: Level, sizes: Sizes, packed: &[f32], direction: Direction) -> Self {
         let Sizes { input, hidden, .. } = sizes;
-        let ahead = direction == Direction::Forward;
-        let backward = || {
-            let [gates_to_state, candidate_to_state] =
-                transposed(level, sizes, packed, input, hidden);
-            Backward {
-                gates_to_state,
-                candidate_to_state,
-            }
-        };
-        Self {
+        let mut cell = Self {
             level,
             sizes,
-            forward: ahead.then(|| Forward::new(level, sizes, packed)),
-            backward: (!ahead).then(backward),
-            to_input: (direction == Direction::Backward)
-                .then(|| transposed(level, sizes, packed, 0, input)),
+            forward: None,
+            to_state: None,
+            to_input: None,
+        };
+        if direction == Direction::Forward {
+            cell.forward = Some(Forward::new(level, sizes, packed));
+        } else {
+            cell.to_state = Some(transposed(level, sizes, packed, input, hidden));
         }
+        if direction == Direction::Backward {
+            cell.to_input = Some(transposed(level, sizes, packed, 0, input));
+        }
+        cell
     }
 
     fn forward(&self, step: Step<'_>, kept: &mut [f32], scratch: &mut Scratch) {
         let (sizes, hidden) = (self.sizes, self.sizes.hidden);
         let Some(kernel) = &self.forward else { return };
         let samples = scratch.next.len() / hidden;
-        multiply(
-            step.x,
-            &kernel.from_input,
-            Start::Bias(&kernel.bias),
-            &mut scratch.input,
-        );
-        let gates = &mut scratch.state[..samples * 2 * hidden];
-        multiply(
-            step.previous,
-            &kernel.gates_from_state,
-            Start::Bias(&scratch.zeros[..2 * hidden]),
-            gates,
-        );
-        let rows = scratch
-            .input
-            .chunks_exact(3 * hidden)
-            .zip(gates.chunks_exact(2 * hidden));
-        for (sample, ((input, state), kept)) in
-            rows.zip(kept.chunks_exact_mut(sizes.kept())).enumerate()
-        {
+        let (bias, input) = (Start::Bias(&kernel.bias), &mut scratch.input);
+        multiply(step.x, &kernel.from_input, bias, input);
+        let state = &mut scratch.state[..samples * 2 * hidden];
+        multiply(step.previous, &kernel.gates_from_state, Start::Zeros, state);
+        for (sample, kept) in kept.chunks_exact_mut(sizes.kept()).enumerate() {
+            let input = &input[sample * 3 * hidden..][..3 * hidden];
+            let state = &state[sample * 2 * hidden..][..2 * hidden];
             let [gates, _, reset] = at_step(kept, sizes, step.time);
-            gates_forward(
-                self.level,
-                input,
-                state,
-                step.previous_row(sample, hidden),
-                gates,
-                reset,
-            );
-        }
-        let rows = starts(
-            offsets(sizes)[2] + step.time * hidden,
-            sizes.kept(),
-            samples,
-        );
-        let resets = Rows {
-            values: kept,
-            starts: &rows,
-            taps: &[0],
-        };
-        let zeros = Start::Bias(&scratch.zeros[..hidden]);
-        multiply(
-            resets,
-            &kernel.candidate_from_state,
-            zeros,
-            &mut scratch.between,
-        );
-        let products = scratch
-            .input
-            .chunks_exact(3 * hidden)
-            .zip(scratch.between.chunks_exact(hidden));
-        let rows = products.zip(scratch.next.chunks_exact_mut(hidden));
-        for (sample, (((input, state), next), kept)) in
-            rows.zip(kept.chunks_exact_mut(sizes.kept())).enumerate()
-        {
-            let [gates, candidate, _] = at_step(kept, sizes, step.time);
             let previous = step.previous_row(sample, hidden);
+            gates_forward(self.level, input, state, previous, gates, reset);
+        }
+        let first = offsets(sizes)[2] + step.time * hidden;
+        let starts = starts(first, sizes.kept(), samples);
+        let (resets, between) = (Rows::new(kept, &starts), &mut scratch.between);
+        multiply(resets, &kernel.candidate_from_state, Start::Zeros, between);
+        for (sample, kept) in kept.chunks_exact_mut(sizes.kept()).enumerate() {
+            let row = sample * hidden..(sample + 1) * hidden;
+            let [gates, candidate, _] = at_step(kept, sizes, step.time);
             state_forward(
                 self.level,
-                &input[2 * hidden..],
-                state,
+                // Behind the products of both gates.
+                &input[3 * row.start + 2 * hidden..3 * row.end],
+                &between[row.clone()],
                 &gates[hidden..],
-                previous,
+                step.previous_row(sample, hidden),
                 candidate,
-                next,
+                &mut scratch.next[row],
             );
         }
     }
@@ -202,97 +175,42 @@ impl Cell for ResetBefore {
         scratch: &mut Scratch,
     ) {
         let (sizes, hidden) = (self.sizes, self.sizes.hidden);
-        let Some(kernel) = &self.backward else { return };
-        let samples = gradient.len() / hidden;
-        // The reset gate is kept until its own gradient is known, that of the update gate not.
-        let rows = gradient
-            .chunks_exact_mut(hidden)
-            .zip(kept.chunks_exact_mut(sizes.kept()));
-        for (sample, (gradient, kept)) in rows.enumerate() {
-            let [gates, candidate, _] = at_step(kept, sizes, step.time);
-            let previous = step.previous_row(sample, hidden);
-            state_backward(
-                self.level,
-                previous,
-                &mut gates[hidden..],
-                candidate,
-                gradient,
-            );
-        }
-        let rows = starts(
-            offsets(sizes)[1] + step.time * hidden,
-            sizes.kept(),
-            samples,
-        );
-        let candidates = Rows {
-            values: kept,
-            starts: &rows,
-            taps: &[0],
+        let Some([gates_to_state, candidate_to_state]) = &self.to_state else {
+            return;
         };
-        let zeros = Start::Bias(&scratch.zeros[..hidden]);
-        multiply(
-            candidates,
-            &kernel.candidate_to_state,
-            zeros,
-            &mut scratch.between,
-        );
-        let rows = gradient
-            .chunks_exact_mut(hidden)
-            .zip(scratch.between.chunks_exact(hidden));
-        for (sample, ((gradient, upstream), kept)) in
-            rows.zip(kept.chunks_exact_mut(sizes.kept())).enumerate()
-        {
+        let samples = gradient.len() / hidden;
+        // The update gate is replaced by its gradient at once, the reset gate only when its own is known.
+        for (sample, kept) in kept.chunks_exact_mut(sizes.kept()).enumerate() {
+            let gradient = &mut gradient[sample * hidden..][..hidden];
+            let [gates, candidate, _] = at_step(kept, sizes, step.time);
+            let (previous, update) = (step.previous_row(sample, hidden), &mut gates[hidden..]);
+            state_backward(self.level, previous, update, candidate, gradient);
+        }
+        let first = offsets(sizes)[1] + step.time * hidden;
+        let rows = starts(first, sizes.kept(), samples);
+        let (candidates, between) = (Rows::new(kept, &rows), &mut scratch.between);
+        multiply(candidates, candidate_to_state, Start::Zeros, between);
+        for (sample, kept) in kept.chunks_exact_mut(sizes.kept()).enumerate() {
+            let row = sample * hidden..(sample + 1) * hidden;
+            let (upstream, gradient) = (&between[row.clone()], &mut gradient[row]);
             let [gates, ..] = at_step(kept, sizes, step.time);
-            reset_backward(
-                self.level,
-                step.previous_row(sample, hidden),
-                upstream,
-                &mut gates[..hidden],
-                gradient,
-            );
+            let (previous, reset) = (step.previous_row(sample, hidden), &mut gates[..hidden]);
+            reset_backward(self.level, previous, upstream, reset, gradient);
         }
         let rows = starts(step.time * 2 * hidden, sizes.kept(), samples);
-        let gates = Rows {
-            values: kept,
-            starts: &rows,
-            taps: &[0],
-        };
-        multiply(gates, &kernel.gates_to_state, Start::Target, gradient);
+        let gates = Rows::new(kept, &rows);
+        multiply(gates, gates_to_state, Start::Target, gradient);
     }
 
-    fn input_gradient(&self, kept: &[f32], scratch: &Scratch, target: &mut [f32]) {
-        let Sizes {
-            time,
-            input,
-            hidden,
-            ..
-        } = self.sizes;
+    fn input_gradient(&self, kept: &[f32], target: &mut [f32]) {
+        let Sizes { time, hidden, .. } = self.sizes;
         let Some([gates, candidate]) = &self.to_input else {
             return;
         };
         let rows = starts(0, 2 * hidden, time);
-        let zeros = Start::Bias(&scratch.zeros[..input]);
-        multiply(
-            Rows {
-                values: kept,
-                starts: &rows,
-                taps: &[0],
-            },
-            gates,
-            zeros,
-            target,
-        );
+        multiply(Rows::new(kept, &rows), gates, Start::Zeros, target);
         let rows = starts(offsets(self.sizes)[1], hidden, time);
-        multiply(
-            Rows {
-                values: kept,
-                starts: &rows,
-                taps: &[0],
-            },
-            candidate,
-            Start::Target,
-            target,
-        );
+        multiply(Rows::new(kept, &rows), candidate, Start::Target, target);
     }
 
     fn add_weight_gradient(&self, sample: Sample<'_>, packed: &mut [f32]) {
@@ -308,47 +226,15 @@ impl Cell for ResetBefore {
         let (candidate_kernel, bias) = rest.split_at_mut((input + hidden) * hidden);
         let (gates_input, gates_state) = gates_kernel.split_at_mut(input * 2 * hidden);
         let (candidate_input, candidate_state) = candidate_kernel.split_at_mut(input * hidden);
-        let outer =
-            |values: &[f32], depth: usize, right: &[f32], columns: usize, sums: &mut [f32]| {
-                let starts = starts(0, depth, right.len() / columns);
-                accumulate_outer(
-                    self.level,
-                    Rows {
-                        values,
-                        starts: &starts,
-                        taps: &[0],
-                    },
-                    depth,
-                    right,
-                    columns,
-                    sums,
-                );
-            };
-        outer(sample.x, input, gates, 2 * hidden, gates_input);
-        outer(sample.x, input, candidate, hidden, candidate_input);
-        outer(
-            sample.states,
-            hidden,
-            &gates[2 * hidden..],
-            2 * hidden,
-            gates_state,
-        );
+        self.add_outer(sample.x, input, gates, 2 * hidden, gates_input);
+        self.add_outer(sample.x, input, candidate, hidden, candidate_input);
+        let (first, later) = gates.split_at(2 * hidden);
+        self.add_outer(sample.states, hidden, later, 2 * hidden, gates_state);
         if let Some(initial) = sample.initial {
-            outer(
-                initial,
-                hidden,
-                &gates[..2 * hidden],
-                2 * hidden,
-                gates_state,
-            );
+            self.add_outer(initial, hidden, first, 2 * hidden, gates_state);
         }
-        outer(
-            &sample.kept[resets..resets + time * hidden],
-            hidden,
-            candidate,
-            hidden,
-            candidate_state,
-        );
+        let reset = &sample.kept[resets..resets + time * hidden];
+        self.add_outer(reset, hidden, candidate, hidden, candidate_state);
         let (gates_bias, candidate_bias) = bias.split_at_mut(2 * hidden);
         add_rows(self.level, gates, gates_bias);
         add_rows(self.level, candidate, candidate_bias);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::cell::{Cell, Direction, Sample, Scratch, Sizes, Step};
-use crate::chunks::{CHUNKS, cut, split_rows};
+use crate::chunks::{CHUNKS, cut, each_part, split_rows, sum_shares};
 use crate::elementwise::add;
 use crate::product::Rows;
 use crate::simd::Level;
@@ -79,29 +79,17 @@ impl<'a> Part<'a> {
             *start = (sample * self.sizes.time + time) * input;
         }
         let previous = match time.checked_sub(1) {
-            None => Rows {
-                values: self.initial,
-                starts: &self.initial_starts,
-                taps: &[0],
-            },
+            None => Rows::new(self.initial, &self.initial_starts),
             Some(earlier) => {
                 for (sample, start) in self.state_starts.iter_mut().enumerate() {
                     *start = (sample * self.sizes.time + earlier) * hidden;
                 }
-                Rows {
-                    values: states,
-                    starts: &self.state_starts,
-                    taps: &[0],
-                }
+                Rows::new(states, &self.state_starts)
             }
         };
         work(Step {
             time,
-            x: Rows {
-                values: self.x,
-                starts: &self.x_starts,
-                taps: &[0],
-            },
+            x: Rows::new(self.x, &self.x_starts),
             previous,
         })
     }
@@ -137,48 +125,31 @@ impl<'a> Part<'a> {
         } = sizes;
         let mut scratch = Scratch::new(self.samples, sizes);
         for now in (0..time).rev() {
-            let rows = gradient
-                .chunks_exact(time * hidden)
-                .zip(carried.chunks_exact_mut(hidden));
-            rows.for_each(|(own, carried)| {
-                add(
-                    Level::detect(),
-                    &own[now * hidden..(now + 1) * hidden],
-                    carried,
-                )
-            });
+            let own = gradient.chunks_exact(time * hidden);
+            for (own, carried) in own.zip(carried.chunks_exact_mut(hidden)) {
+                let own = &own[now * hidden..(now + 1) * hidden];
+                add(Level::detect(), own, carried);
+            }
             self.step(now, states, |step| {
                 cell.backward(step, kept, carried, &mut scratch)
             });
         }
         if let Some(target) = x_gradient {
-            for (kept, target) in kept
-                .chunks_exact(sizes.kept())
-                .zip(target.chunks_exact_mut(time * input))
-            {
-                cell.input_gradient(kept, &scratch, target);
+            let samples = kept.chunks_exact(sizes.kept());
+            for (kept, target) in samples.zip(target.chunks_exact_mut(time * input)) {
+                cell.input_gradient(kept, target);
             }
         }
         let mut packed = vec![0.0; C::packed(input, hidden)];
-        let rows = self
-            .x
-            .chunks_exact(time * input)
-            .zip(states.chunks_exact(time * hidden));
-        let rows = rows.zip(
-            kept.chunks_exact(sizes.kept())
-                .zip(self.initial.chunks_exact(hidden)),
-        );
-        for ((x, states), (kept, initial)) in rows {
-            let initial = initial.iter().any(|value| *value != 0.0).then_some(initial);
-            cell.add_weight_gradient(
-                Sample {
-                    x,
-                    initial,
-                    states,
-                    kept,
-                },
-                &mut packed,
-            );
+        for sample in 0..self.samples {
+            let initial = &self.initial[sample * hidden..][..hidden];
+            let sample = Sample {
+                x: &self.x[sample * time * input..][..time * input],
+                initial: initial.iter().any(|value| *value != 0.0).then_some(initial),
+                states: &states[sample * time * hidden..][..time * hidden],
+                kept: &kept[sample * sizes.kept()..][..sizes.kept()],
+            };
+            cell.add_weight_gradient(sample, &mut packed);
         }
         packed
     }
@@ -191,25 +162,20 @@ pub(super) fn forward<C: Cell>(sequence: Sequence<'_>, kept: &mut [f32]) -> Vec<
     let width = sizes.time * sizes.hidden;
     let mut states = vec![0.0; sizes.batch * width];
     let parts = parts(sizes);
-    let targets = split_rows(&mut states, &parts, width);
     if kept.is_empty() {
-        targets
-            .into_par_iter()
-            .zip(&parts)
-            .for_each(|(states, range)| {
-                let mut kept = vec![0.0; range.len() * sizes.kept()];
-                Part::new(sequence, range).forward(&cell, states, &mut kept);
-            });
-    } else {
-        let kept = split_rows(kept, &parts, sizes.kept());
-        targets
-            .into_par_iter()
-            .zip(kept)
-            .zip(&parts)
-            .for_each(|((states, kept), range)| {
-                Part::new(sequence, range).forward(&cell, states, kept);
-            });
+        each_part(&mut states, &parts, width, |range, states| {
+            let mut kept = vec![0.0; range.len() * sizes.kept()];
+            Part::new(sequence, &range).forward(&cell, states, &mut kept);
+        });
+        return states;
     }
+    split_rows(&mut states, &parts, width)
+        .into_par_iter()
+        .zip(split_rows(kept, &parts, sizes.kept()))
+        .zip(&parts)
+        .for_each(|((states, kept), range)| {
+            Part::new(sequence, range).forward(&cell, states, kept);
+        });
     states
 }
 
@@ -257,21 +223,7 @@ pub(super) fn backward<C: Cell>(
         .collect();
     SequenceGradients {
         x,
-        packed: total(&shares),
+        packed: sum_shares(shares, C::packed(input, hidden)),
         initial,
     }
-}
-
-/// The shares of all chunks added in their order.
-fn total(shares: &[Vec<f32>]) -> Vec<f32> {
-    const BLOCK: usize = 1 << 14;
-    let mut sums = vec![0.0; shares.first().map_or(0, Vec::len)];
-    sums.par_chunks_mut(BLOCK)
-        .enumerate()
-        .for_each(|(block, sums)| {
-            for share in shares {
-                add(Level::detect(), &share[block * BLOCK..][..sums.len()], sums);
-            }
-        });
-    sums
 }

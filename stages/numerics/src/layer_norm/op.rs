@@ -1,12 +1,12 @@
-//! Layer normalisation as an operation of Candle's graph on the CPU, with its backward pass. Nothing is kept between
-//! the two: means and variances of a row that is in the cache cost less than reading them would.
+//! Layer normalisation as an operation with kernels for the CPU. Nothing is kept between forward and backward pass:
+//! means and variances of a row that is in the cache cost less than reading them would.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{Result, Shape};
 
 use crate::chunks::{chunks, fill_rows};
 use crate::dropout::Dropout;
-use crate::elementwise::{Lanes, lanes};
-use crate::host::{floats, with_slices};
+use crate::elementwise::{Lanes, add, lanes};
+use crate::operation::{Input, Operation};
 use crate::simd::{Level, vectorised};
 
 /// `x`, `[…, size]`, perhaps a branch of the same shape, and weight and bias as one, `[2 * size]`, to the shape of `x`.
@@ -21,7 +21,7 @@ pub(super) struct LayerNormOp {
 const BLOCK: usize = 128;
 
 impl LayerNormOp {
-    fn forward(&self, x: &[f32], branch: Option<&[f32]>, parameters: &[f32]) -> Vec<f32> {
+    fn run(&self, x: &[f32], branch: Option<&[f32]>, parameters: &[f32]) -> Vec<f32> {
         let size = self.size;
         let (weight, bias) = parameters.split_at(size);
         let ([target], _) = fill_rows(&chunks(x.len() / size), [size], |rows, [target]| {
@@ -47,25 +47,21 @@ impl LayerNormOp {
         target.copy_from_slice(&x[place.clone()]);
         match branch {
             Some(branch) if self.dropout.is_none() => {
-                target
-                    .iter_mut()
-                    .zip(&branch[place])
-                    .for_each(|(target, branch)| *target += branch);
+                add(Level::detect(), &branch[place], target);
             }
             Some(branch) => {
                 self.dropout.fill(row, factors);
-                let terms = branch[place].iter().zip(&*factors);
-                target
-                    .iter_mut()
-                    .zip(terms)
-                    .for_each(|(target, (branch, factor))| *target += branch * factor);
+                for ((target, branch), factor) in target.iter_mut().zip(&branch[place]).zip(factors)
+                {
+                    *target += branch * *factor;
+                }
             }
             None => {}
         }
     }
 
     /// The gradients of the sum and of weight and bias as one.
-    fn backward(
+    fn run_back(
         &self,
         x: &[f32],
         branch: Option<&[f32]>,
@@ -93,114 +89,63 @@ impl LayerNormOp {
                         &mut sums,
                     );
                 }
-                share
-                    .iter_mut()
-                    .zip(&sums)
-                    .for_each(|(share, sum)| *share += f64::from(*sum));
+                for (share, sum) in share.iter_mut().zip(&sums) {
+                    *share += f64::from(*sum);
+                }
             }
             share
         });
-        let mut parameters = vec![0.0_f64; 2 * size];
+        let mut sums = vec![0.0_f64; 2 * size];
         for share in &shares {
-            parameters
-                .iter_mut()
-                .zip(share)
-                .for_each(|(sum, share)| *sum += share);
+            for (sum, share) in sums.iter_mut().zip(share) {
+                *sum += share;
+            }
         }
-        (
-            target,
-            parameters.into_iter().map(|sum| sum as f32).collect(),
-        )
-    }
-
-    fn differentiate(
-        &self,
-        x: &Tensor,
-        branch: Option<&Tensor>,
-        parameters: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<[Tensor; 2]> {
-        let gradient = gradient.contiguous()?;
-        let (sum, shares) = match branch {
-            Some(branch) => with_slices(
-                [x, branch, parameters, &gradient],
-                |[x, branch, parameters, gradient]| {
-                    self.backward(x, Some(branch), parameters, gradient)
-                },
-            )?,
-            None => with_slices([x, parameters, &gradient], |[x, parameters, gradient]| {
-                self.backward(x, None, parameters, gradient)
-            })?,
-        };
-        Ok([
-            Tensor::from_vec(sum, x.shape(), x.device())?,
-            Tensor::from_vec(shares, parameters.shape(), x.device())?,
-        ])
+        (target, sums.into_iter().map(|sum| sum as f32).collect())
     }
 }
 
-impl CustomOp2 for LayerNormOp {
-    fn name(&self) -> &'static str {
-        "layer-norm"
+impl Operation<2> for LayerNormOp {
+    const NAME: &'static str = "layer-norm";
+
+    fn forward(&self, [x, parameters]: [Input<'_>; 2]) -> Result<(Vec<f32>, Shape)> {
+        let target = self.run(x.values, None, parameters.values);
+        Ok((target, x.dims.into()))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        parameters: &CpuStorage,
-        layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let target = self.forward(floats(x, x_layout)?, None, floats(parameters, layout)?);
-        Ok((CpuStorage::F32(target), x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        parameters: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [x, parameters] = self.differentiate(x, None, parameters, gradient)?;
-        Ok((Some(x), Some(parameters)))
+        [x, parameters]: [Input<'_>; 2],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 2]> {
+        let (x, parameters) = self.run_back(x.values, None, parameters.values, gradient);
+        Ok([Some(x), Some(parameters)])
     }
 }
 
-impl CustomOp3 for LayerNormOp {
-    fn name(&self) -> &'static str {
-        "layer-norm-residual"
+impl Operation<3> for LayerNormOp {
+    const NAME: &'static str = "layer-norm-residual";
+
+    fn forward(&self, [x, branch, parameters]: [Input<'_>; 3]) -> Result<(Vec<f32>, Shape)> {
+        let target = self.run(x.values, Some(branch.values), parameters.values);
+        Ok((target, x.dims.into()))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        branch: &CpuStorage,
-        branch_layout: &Layout,
-        parameters: &CpuStorage,
-        layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let branch = floats(branch, branch_layout)?;
-        let target = self.forward(
-            floats(x, x_layout)?,
-            Some(branch),
-            floats(parameters, layout)?,
-        );
-        Ok((CpuStorage::F32(target), x_layout.shape().clone()))
+        [x, branch, parameters]: [Input<'_>; 3],
+        _: &[f32],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let (x, branch) = (x.values, branch.values);
+        let (sum, parameters) = self.run_back(x, Some(branch), parameters.values, gradient);
+        let of_branch = (!self.dropout.is_none()).then(|| self.dropout.apply(&sum, self.size));
+        Ok([Some(sum), of_branch, Some(parameters)])
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        branch: &Tensor,
-        parameters: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [sum, parameters] = self.differentiate(x, Some(branch), parameters, gradient)?;
-        let branch = self.dropout.forward(&sum.detach())?;
-        Ok((Some(sum), Some(branch), Some(parameters)))
+    fn shares_gradient(&self) -> bool {
+        self.dropout.is_none()
     }
 }
 

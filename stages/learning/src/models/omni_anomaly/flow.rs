@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor
 use rayon::prelude::*;
 
 use super::softplus;
+use crate::models::dot;
 use numerics::StateBuilder;
 use numerics::chunks::{chunks, split_rows};
 use numerics::host::{floats, with_slice};
@@ -265,13 +266,6 @@ impl Walk {
             of_b[0] += inner;
         }
     }
-}
-
-fn dot(left: &[f32], right: &[f32]) -> f32 {
-    left.iter()
-        .zip(right)
-        .map(|(left, right)| left * right)
-        .sum()
 }
 
 impl CustomOp2 for Planar {

@@ -123,12 +123,8 @@ impl Workspace {
 
 impl HostEngine {
     /// `plane` is patches, patch and inner channels.
-    pub fn new(
-        level: Level,
-        shape: DataShape,
-        plane: (usize, usize, usize),
-        blocks: usize,
-    ) -> Self {
+    pub fn new(shape: DataShape, plane: (usize, usize, usize), blocks: usize) -> Self {
+        let level = Level::detect();
         let plane = Plane::new(plane.0, plane.1, plane.2);
         Self {
             level,

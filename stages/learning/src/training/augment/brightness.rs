@@ -1,22 +1,13 @@
 //! Pictures become lighter or darker.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Augmentation, Picture};
 use contract::{Named, Random};
 
-/// All values of a picture are multiplied by a factor between `1 - by` and `1 + by`.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Brightness {
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub by: f64,
-}
-
-impl Default for Brightness {
-    fn default() -> Self {
-        Self { by: 0.2 }
+contract::parameters! {
+    /// All values of a picture are multiplied by a factor between `1 - by` and `1 + by`.
+    pub struct Brightness {
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub by: f64 = 0.2,
     }
 }
 

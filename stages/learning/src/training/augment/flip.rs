@@ -1,29 +1,17 @@
 //! Pictures are mirrored.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Augmentation, Picture};
 use contract::{Named, Random};
 
-/// A picture is mirrored with some probability, about each of its axes independently.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Flip {
-    /// The probability that left and right are exchanged.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub horizontal: f64,
-    /// The probability that top and bottom are exchanged.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub vertical: f64,
-}
-
-impl Default for Flip {
-    fn default() -> Self {
-        Self {
-            horizontal: 0.5,
-            vertical: 0.0,
-        }
+contract::parameters! {
+    /// A picture is mirrored with some probability, about each of its axes independently.
+    pub struct Flip {
+        /// The probability that left and right are exchanged.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub horizontal: f64 = 0.5,
+        /// The probability that top and bottom are exchanged.
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub vertical: f64 = 0.0,
     }
 }
 

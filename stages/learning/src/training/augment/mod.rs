@@ -1,31 +1,26 @@
 //! Pictures altered at random while a model trains on them, one file a way of altering, and the table that names them.
 //! Every picture has a generator of its own, seeded in the order of the batch, so threads change nothing.
 
-mod brightness;
-mod flip;
-mod noise;
 mod picture;
-mod resize;
-mod rotation;
+
+contract::entries! {
+    /// All augmentations.
+    const ENTRIES: Entry<dyn Augmentation>;
+    mod resize: Resize;
+    mod flip: Flip;
+    mod rotation: Rotation;
+    mod brightness: Brightness;
+    mod noise: Noise;
+}
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use contract::{Choice, Entry, Fault, Random, Table, Trouble};
+use contract::{Choice, Fault, Random, Table, Trouble};
 use picture::Picture;
 
 /// The table of augmentations.
-static AUGMENTATIONS: Table<dyn Augmentation> = Table::new(
-    "augmentation",
-    &[
-        Entry::of::<resize::Resize>(),
-        Entry::of::<flip::Flip>(),
-        Entry::of::<rotation::Rotation>(),
-        Entry::of::<brightness::Brightness>(),
-        Entry::of::<noise::Noise>(),
-    ],
-)
-.or_bare();
+static AUGMENTATIONS: Table<dyn Augmentation> = Table::new("augmentation", &[ENTRIES]).or_bare();
 
 contract::tabled!(dyn Augmentation in AUGMENTATIONS);
 

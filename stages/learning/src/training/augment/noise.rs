@@ -1,22 +1,13 @@
 //! Noise is laid over pictures.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Augmentation, Picture};
 use contract::{Named, Random};
 
-/// Normal noise of this standard deviation is added to every value.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Noise {
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub deviation: f64,
-}
-
-impl Default for Noise {
-    fn default() -> Self {
-        Self { deviation: 0.02 }
+contract::parameters! {
+    /// Normal noise of this standard deviation is added to every value.
+    pub struct Noise {
+        #[schemars(range(min = 0.0, max = 1.0))]
+        pub deviation: f64 = 0.02,
     }
 }
 

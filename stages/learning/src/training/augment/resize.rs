@@ -1,24 +1,15 @@
 //! Pictures grow or shrink about their centre.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Augmentation, Picture};
 use contract::{Fault, Named, Random};
 
-/// A picture is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Resize {
-    #[schemars(range(min = 0.1, max = 10.0))]
-    pub from: f64,
-    #[schemars(range(min = 0.1, max = 10.0))]
-    pub to: f64,
-}
-
-impl Default for Resize {
-    fn default() -> Self {
-        Self { from: 0.9, to: 1.1 }
+contract::parameters! {
+    /// A picture is drawn larger or smaller by a factor between `from` and `to`, in a frame of the same size.
+    pub struct Resize {
+        #[schemars(range(min = 0.1, max = 10.0))]
+        pub from: f64 = 0.9,
+        #[schemars(range(min = 0.1, max = 10.0))]
+        pub to: f64 = 1.1,
     }
 }
 

@@ -1,22 +1,13 @@
 //! Pictures are turned about their centre.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Augmentation, Picture};
 use contract::{Named, Random};
 
-/// A picture is turned by an angle of at most so many degrees, to either side.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rotation {
-    #[schemars(range(min = 0.0, max = 180.0))]
-    pub degrees: f64,
-}
-
-impl Default for Rotation {
-    fn default() -> Self {
-        Self { degrees: 5.0 }
+contract::parameters! {
+    /// A picture is turned by an angle of at most so many degrees, to either side.
+    pub struct Rotation {
+        #[schemars(range(min = 0.0, max = 180.0))]
+        pub degrees: f64 = 5.0,
     }
 }
 
