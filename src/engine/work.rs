@@ -72,7 +72,6 @@ pub(super) struct Shared<'a> {
     pub publisher: &'a Publisher,
     pub cancel: &'a CancelToken,
     pub device: Device,
-    pub threads: usize,
     pub messages: Sender<Message>,
 }
 
@@ -219,7 +218,9 @@ impl Shared<'_> {
             host,
         };
         let run = || stage.configured.run(inputs, &context);
-        let own_pool = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
+        // The process's pool is the program's own matter; a stage gets as many threads as it was promised.
+        let own_pool = stage.kind.threads == Threads::All
+            && stage.needs.threads != rayon::current_num_threads();
         let result = catch_unwind(AssertUnwindSafe(|| {
             let pool = own_pool.then(|| {
                 rayon::ThreadPoolBuilder::new()
