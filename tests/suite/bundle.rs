@@ -856,7 +856,7 @@ fn raw_files_come_along_and_are_found_by_their_digests() {
     environment
         .run(&["audit", "latest"])
         .expect(1)
-        .says("not the file any more that came in the bundle");
+        .says("no longer the file that came in the bundle");
 }
 
 #[test]
