@@ -935,7 +935,7 @@ fn what_is_too_large_or_has_changed_stays_and_is_named() {
         .collect();
     assert_eq!(told["files"], 2, "{told}");
     assert!(
-        left.contains(&("../shared/words.txt", "not what it was any more")),
+        left.contains(&("../shared/words.txt", "no longer what it was")),
         "{told}"
     );
     assert!(left.contains(&("deep/program", "too large")), "{told}");
