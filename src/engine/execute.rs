@@ -84,7 +84,6 @@ pub fn execute(
         publisher: &publisher,
         cancel,
         device: options.device,
-        threads: options.threads,
         messages: messages.clone(),
     };
     let (jobs, queue) = channel::<Box<Job>>();

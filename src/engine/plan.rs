@@ -169,6 +169,12 @@ impl Plan {
         self.stages.len()
     }
 
+    /// The keys of all results that are there.
+    pub fn keys_of_hits(&self) -> BTreeSet<Key> {
+        let hits = self.stages.iter().filter_map(StagePlan::hit);
+        hits.map(|action| action.key).collect()
+    }
+
     /// Whether what the hits stand on is still there.
     pub fn still_holds(&self, store: &Store) -> bool {
         // What is not here comes from the remote.

@@ -72,7 +72,6 @@ pub(super) struct Shared<'a> {
     pub publisher: &'a Publisher,
     pub cancel: &'a CancelToken,
     pub device: Device,
-    pub threads: usize,
     pub messages: Sender<Message>,
 }
 
@@ -224,11 +223,12 @@ impl Shared<'_> {
             host,
         };
         let run = || stage.configured.run(inputs, &context);
-        // The common pool has as many threads as the run; a stage with fewer gets a pool with its number.
-        let has_fewer = stage.kind.threads == Threads::All && stage.needs.threads != self.threads;
+        // The process's pool is the program's own matter; a stage gets as many threads as it was promised.
+        let needs_pool = stage.kind.threads == Threads::All
+            && stage.needs.threads != rayon::current_num_threads();
         let result = catch_unwind(AssertUnwindSafe(|| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(stage.needs.threads);
-            if has_fewer && let Ok(pool) = pool.build() {
+            if needs_pool && let Ok(pool) = pool.build() {
                 pool.install(run)
             } else {
                 run()

@@ -164,55 +164,6 @@ fn a_changed_datum_is_named_and_what_follows_inherits() {
         .prints("files.\"table.csv\"");
 }
 
-#[test]
-fn a_changed_parameter_and_a_changed_list_of_stages_are_input() {
-    let environment = locked();
-    let text = SMALL.replace("{method: zscore}", "{method: zscore, clip: 1.0e6}");
-    environment.write("pipeline.yaml", text.split("  size:").next().unwrap());
-    let report = audit(&environment, &["pipeline.lock"], 3);
-    let scaled = stage(&report, "scaled");
-    assert_eq!(
-        (&scaled["verdict"], &scaled["differences"][0]["path"]),
-        (&"input-changed".into(), &"with.clip".into())
-    );
-    assert!(
-        scaled["reason"]
-            .as_str()
-            .unwrap()
-            .contains("the outputs are the same")
-    );
-    assert_eq!(stage(&report, "model")["verdict"], "bitwise");
-    assert_eq!(
-        stage(&report, "size")["reason"],
-        "the pipeline no longer has it"
-    );
-}
-
-#[test]
-fn a_changed_version_of_a_stage_is_told() {
-    let environment = locked();
-    let path = environment.path("pipeline.lock");
-    let mut lock = Lock::read(&path).unwrap();
-    let scores = lock.stages.get_mut("scores").unwrap();
-    let line = scores
-        .manifest
-        .lines()
-        .find(|line| line.starts_with("version = "))
-        .unwrap()
-        .to_owned();
-    scores.manifest = scores.manifest.replace(&line, "version = 1000");
-    lock.write(&path).unwrap();
-    let report = audit(&environment, &["pipeline.lock"], 3);
-    assert_eq!(stage(&report, "scores")["verdict"], "stage-changed");
-    assert!(
-        stage(&report, "scores")["reason"]
-            .as_str()
-            .unwrap()
-            .starts_with("version: 1000 -> ")
-    );
-    assert_eq!(report["first_divergence"], "scores");
-}
-
 /// Replaces the trained model by one in which a single bit is another, action and all, and lets the rest follow.
 fn flip_a_weight(environment: &TestEnvironment) {
     let store = Arc::new(open(environment));
@@ -357,21 +308,6 @@ fn tolerances_are_declared_by_port_and_enter_no_key() {
 }
 
 #[test]
-fn a_stage_that_reads_the_clock_is_not_deterministic() {
-    let clock = "pipeline: clock\nstages:\n  now: {uses: command, with: {run: [sh, -c, \"date +%s%N > {out.t}\"], outputs: {t: {path: t}}}}\n";
-    let environment = TestEnvironment::with_pipeline(clock);
-    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    let once = audit(&environment, &["latest"], 3);
-    assert_eq!(stage(&once, "now")["verdict"], "differs");
-    let twice = audit(&environment, &["latest", "--twice"], 3);
-    assert_eq!(stage(&twice, "now")["verdict"], "nondeterministic");
-    assert_eq!(
-        stage(&twice, "now")["reason"],
-        "two executions here disagree about t"
-    );
-}
-
-#[test]
 fn another_level_of_instructions_is_another_environment() {
     let mut environment = locked();
     environment.set("RUNNER_SIMD", "baseline");
@@ -481,21 +417,6 @@ fn a_part_is_done_on_the_inputs_that_it_had() {
     nothing
         .says("is needed as an input, and is not in the store")
         .says("audit everything");
-}
-
-#[test]
-fn a_stage_that_fails_here_fails_the_audit() {
-    let text = "pipeline: moody\nstages:\n  a: {uses: command, with: {run: [sh, -c, \"test ! -e FLAG && echo 1 > {out.o}\"], outputs: {o: {path: o}}}}\n  b: {uses: command, with: {run: [sh, -c, \"echo 2 > {out.o}\"], outputs: {o: {path: o}}}}\n";
-    let environment = TestEnvironment::new();
-    let flag = environment.path("flag");
-    environment.write(
-        "pipeline.yaml",
-        text.replace("FLAG", &flag.display().to_string()),
-    );
-    environment.succeed(&["run", "--quiet", "pipeline.yaml"]);
-    environment.write("flag", "");
-    let report = audit(&environment, &["latest"], 1);
-    assert_eq!(verdicts(&report), [("a", "failed"), ("b", "bitwise")]);
 }
 
 #[test]
@@ -615,24 +536,6 @@ fn a_second_execution_that_fails_does_not_agree() {
     assert_eq!(
         stage(&report, "it")["reason"],
         "two executions here disagree about whether it succeeds"
-    );
-}
-
-#[test]
-fn a_sample_of_stages_that_are_no_more_is_not_good() {
-    let environment = locked();
-    environment.write(
-        "other.yaml",
-        "pipeline: other\nstages:\n  data: {uses: generate}\n",
-    );
-    let report = audit(
-        &environment,
-        &["pipeline.lock", "--pipeline", "other.yaml", "--sample", "2"],
-        3,
-    );
-    assert!(
-        all_are(&report, "input-changed") && verdicts(&report).len() == 2,
-        "{report}"
     );
 }
 
