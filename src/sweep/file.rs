@@ -724,7 +724,7 @@ impl Reader<'_> {
             self.error(
                 "bad-axes",
                 format!("axis `{name}` has no case for `{value}`, nor a `default`"),
-                place_of_axis(node, &name),
+                place_of_axis(node, name),
                 "add the case; `default` stands for all others",
             );
         }

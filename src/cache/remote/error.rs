@@ -35,7 +35,8 @@ pub enum RemoteFault {
 #[error("{trouble}")]
 pub struct RemoteError {
     pub fault: RemoteFault,
-    trouble: Trouble,
+    /// Boxed, since results carry it through every request.
+    trouble: Box<Trouble>,
 }
 
 impl AsTrouble for RemoteError {
@@ -52,32 +53,32 @@ impl AsTrouble for RemoteError {
     }
 
     fn to_trouble(&self) -> Trouble {
-        self.trouble.clone().of_kind(self.kind())
+        Trouble::clone(&self.trouble).of_kind(self.kind())
     }
 }
 
 impl RemoteError {
     pub(super) fn new(fault: RemoteFault, message: impl Into<String>) -> Self {
-        let trouble = Trouble::new(message);
+        let trouble = Box::new(Trouble::new(message));
         Self { fault, trouble }
     }
 
     #[must_use]
     pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
-        let trouble = self.trouble.hint(hint);
+        let trouble = Box::new(self.trouble.hint(hint));
         Self { trouble, ..self }
     }
 
     #[must_use]
     pub(super) fn because(self, cause: impl Into<String>) -> Self {
-        let trouble = self.trouble.with_causes(vec![cause.into()]);
+        let trouble = Box::new(self.trouble.with_causes(vec![cause.into()]));
         Self { trouble, ..self }
     }
 
     /// What the caller knows better than the client that failed; the causes stay.
     pub(super) fn reworded(self, fault: RemoteFault, message: String) -> Self {
         let causes = self.trouble.causes().to_vec();
-        let trouble = Trouble::new(message).with_causes(causes);
+        let trouble = Box::new(Trouble::new(message).with_causes(causes));
         Self { fault, trouble }
     }
 
@@ -175,7 +176,10 @@ impl RemoteError {
         let trouble = Trouble::new(format!("{address} {message}"))
             .with_causes(causes)
             .maybe_hint(hint.map(str::to_owned));
-        Self { fault, trouble }
+        Self {
+            fault,
+            trouble: Box::new(trouble),
+        }
     }
 }
 

@@ -11,9 +11,7 @@ use contract::{Named, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Backend, Job, JobId, Task, TaskState, command_line, keep_script, quoted, task_word,
-};
+use super::{Backend, Job, JobId, Task, TaskState, command_line, keep_script, quoted, task_word};
 use crate::cache::{Layout, append_plain, is_gone, process_start, read_plain};
 use crate::diagnostic::AsTrouble;
 

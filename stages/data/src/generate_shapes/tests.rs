@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use contract::artifact::Split;
+
 use super::*;
 use contract::testing::fault_of;
 
